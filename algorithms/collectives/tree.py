@@ -1,0 +1,79 @@
+"""The canonical tree over W workers: in which order rows are added, wherever the workers live.
+
+Node (level, i) covers the workers [i W >> level, (i + 1) W >> level); its children are
+(level + 1, 2 i) and (level + 1, 2 i + 1), which split it without a gap. When W workers live on
+R = 2^m ranks, rank r hosts exactly node (m, r), whatever W: then one vector a rank is enough to
+add everything in the order of this tree, and the sum is the same to the bit on 1, 2, 4, ... ranks.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+Span = tuple[int, int]
+"""[lo, hi): consecutive workers."""
+
+
+def span(total: int, level: int, index: int) -> Span:
+    """The workers that a node covers; empty where the tree is ragged."""
+    return index * total >> level, (index + 1) * total >> level
+
+
+def cover(total: int, lo: int, hi: int, level: int = 0, index: int = 0) -> Iterator[Span]:
+    """The fewest nodes that together cover [lo, hi), ascending."""
+    a, b = span(total, level, index)
+    if a == b or b <= lo or hi <= a:
+        return
+    if lo <= a and b <= hi:
+        yield a, b
+        return
+    yield from cover(total, lo, hi, level + 1, 2 * index)
+    yield from cover(total, lo, hi, level + 1, 2 * index + 1)
+
+
+class TreeSum:
+    """Sum of the rows of the workers [lo, hi) in tree order: planned once, scratch included.
+
+    Operands are rows, by number, or scratch vectors, by -1 - level; scratch holds one (d,) vector
+    a level, so the rows stream through the cache once.
+    """
+
+    def __init__(self, total: int, span_: Span, d: int, dtype: np.dtype[np.floating]) -> None:
+        self._total = total
+        self._lo, self._hi = span_
+        self._adds: list[tuple[int, int, int]] = []
+        self._root = self._plan(0, 0, into=-1)
+        deepest = max((-1 - operand for add in self._adds for operand in add), default=0)
+        self._scratch: list[NDArray[np.floating]] = list(np.empty((deepest, d), dtype))
+
+    def _plan(self, level: int, index: int, into: int) -> int:
+        """Return the operand that holds the node's sum; -1 is the output itself."""
+        a, b = span(self._total, level, index)
+        a, b = max(a, self._lo), min(b, self._hi)
+        if b - a == 1:
+            return a - self._lo
+        _, middle = span(self._total, level + 1, 2 * index)
+        if middle <= a:
+            return self._plan(level + 1, 2 * index + 1, into)
+        if b <= middle:
+            return self._plan(level + 1, 2 * index, into)
+        left = self._plan(level + 1, 2 * index, into)
+        right = self._plan(level + 1, 2 * index + 1, -2 - level)
+        self._adds.append((left, right, into))
+        return into
+
+    def __call__(self, rows: NDArray[np.floating], out: NDArray[np.floating]) -> None:
+        """Set out, (d,), to the sum of rows, (hi - lo, d)."""
+        if not self._adds:
+            out[:] = rows[self._root]
+            return
+
+        def vector(operand: int) -> NDArray[np.floating]:
+            if operand >= 0:
+                row: NDArray[np.floating] = rows[operand]
+                return row
+            return out if operand == -1 else self._scratch[-2 - operand]
+
+        for left, right, into in self._adds:
+            np.add(vector(left), vector(right), out=vector(into))

@@ -1,0 +1,92 @@
+"""Elastic averaging SGD, synchronous (EASGD).
+
+Zhang, Choromanska, LeCun: Deep learning with Elastic Averaging SGD, NeurIPS 2015, equations 5, 6.
+Symbols: x_i parameters and g_i gradient of worker i of W, c the centre variable (x-tilde),
+alpha the moving rate eta rho, beta = W alpha (elastic symmetry), H the communication period tau.
+Departures: (1) every rank keeps its own copy of c, equal on all, instead of a master;
+(2) the base optimiser may carry momentum, which stays local and is not the paper's EAMSGD.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. every H steps, from the old values:
+         x_i <- x_i - alpha (x_i - c)
+         c   <- c + beta ((1/W) sum_j x_j - c)
+    3. x_i <- base optimiser step along g_i
+
+Conserved by 2: sum_i x_i + c. Stable on quadratics while beta stays well below 2.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.protocol import Exchange, Rows, Workers
+
+PAPER_BETA = 0.9
+
+
+@dataclass
+class State:
+    """k, the steps taken; the centre; scratch for the mean and for the pull to the centre."""
+
+    k: int
+    centre: NDArray[np.floating]
+    """(d,), equal on all ranks."""
+    mean: NDArray[np.floating]
+    """(d,)."""
+    pull: Rows
+    """(V, d)."""
+
+
+@dataclass(frozen=True)
+class ElasticAveraging:
+    """Pull every worker elastically to a centre, and the centre to the workers (EASGD)."""
+
+    period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
+    alpha: float = field(
+        default=0.0,
+        metadata={"help": "moving rate of a worker; 0 takes the paper's 0.9 / workers"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be >= 1, got {self.period}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+
+    def moving_rate(self, total: int) -> float:
+        """Alpha at W workers."""
+        return self.alpha or PAPER_BETA / total
+
+    def check(self, total: int) -> None:
+        """Refuse a centre that overshoots: its rate is W alpha."""
+        if total * self.alpha >= 2:
+            raise ValueError(
+                f"alpha must be below 2 / workers = {2 / total:g}, got {self.alpha}: "
+                f"the centre moves at workers * alpha = {total * self.alpha:g} and diverges from 2 "
+                "on; leave alpha out for 0.9 / workers"
+            )
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0, the centre at the common start."""
+        x = workers.x
+        return State(0, centre=x[0].copy(), mean=np.empty_like(x[0]), pull=np.empty_like(x))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        alpha = self.moving_rate(workers.total)
+        x, centre, mean = workers.x, state.centre, state.mean
+        workers.gradient()  # 1.
+        state.k += 1
+        if state.k % self.period == 0:  # 2.
+            exchange.mean(x, out=mean)
+            np.subtract(x, centre, out=state.pull)
+            state.pull *= alpha
+            x -= state.pull
+            mean -= centre
+            mean *= alpha * workers.total
+            centre += mean
+        workers.update()  # 3.
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

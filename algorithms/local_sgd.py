@@ -1,0 +1,54 @@
+"""Local SGD: every worker trains alone and all average their parameters now and then.
+
+Lin, Stich, Patel, Jaggi: Don't Use Large Mini-Batches, Use Local SGD, ICLR 2020, Algorithm 1.
+Symbols: x_i parameters and g_i gradient of worker i of W, H the period, k the step.
+Departures: (1) the parameters are averaged, not their differences to the last average: the same
+numbers but for rounding; (2) momentum stays local and is never averaged, as in the authors'
+experiments; (3) H = 0 never averages: W independent runs, the lower baseline.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. x_i <- base optimiser step along g_i
+    3. every H steps: x_i <- (1/W) sum_j x_j
+"""
+
+from dataclasses import dataclass, field
+
+from algorithms.protocol import Exchange, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken."""
+
+    k: int = 0
+
+
+@dataclass(frozen=True)
+class LocalSGD:
+    """Train alone, average the parameters every `period` steps."""
+
+    period: int = field(
+        default=8, metadata={"help": "local steps between averages, H; 0 never averages"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.period < 0:
+            raise ValueError(f"period must be >= 0 (0 never averages), got {self.period}")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0."""
+        return State()
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        workers.gradient()  # 1.
+        workers.update()  # 2.
+        state.k += 1
+        if self.period and state.k % self.period == 0:
+            exchange.mean(workers.x)  # 3.
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

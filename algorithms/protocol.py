@@ -1,0 +1,184 @@
+'''The contracts: an algorithm speaks of workers, and the Exchange knows where they live.
+
+W workers train. Each rank hosts V consecutive ones as the rows of a (V, d) array. An algorithm
+updates rows and asks the Exchange to move rows between workers; it cannot tell 4,096 workers on
+one rank from 4,096 ranks. A complete algorithm, neighbour averaging on a ring:
+
+    @dataclass
+    class State:
+        k: int
+        inbox: Rows
+
+    @dataclass(frozen=True)
+    class RingAverage:
+        """Average with both ring neighbours after every local step."""
+
+        lazy: float = field(default=0.5, metadata={"help": "weight a worker keeps for itself"})
+
+        def check(self, total):
+            if not 0 < self.lazy < 1:
+                raise ValueError(f"lazy must be in (0, 1), got {self.lazy}")
+
+        def init(self, exchange, workers):
+            return State(k=0, inbox=np.zeros_like(workers.x))
+
+        def step(self, exchange, workers, state):
+            links = exchange.links(Ring(), state.k)
+            workers.gradient()                               # 1. g_i at x_i
+            workers.update()                                 # 2. x_i <- x_i - eta g_i
+            exchange.pull(workers.x, links, state.inbox)     # 3. the neighbours' sum
+            degree = links.in_degree[workers.ids, None]
+            workers.x *= np.where(degree > 0, self.lazy, 1)  # 4. x_i <- lazy x_i + rest
+            state.inbox *= (1 - self.lazy) / np.maximum(degree, 1)
+            workers.x += state.inbox
+            state.k += 1
+
+        def finish(self, exchange, workers, state):
+            """Nothing is in flight."""
+
+One line in `algorithms.ALGORITHMS` makes it an option of every program.
+'''
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.meter import Meter
+from algorithms.topology import Links, Topology
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Rows: TypeAlias = NDArray[np.floating]
+"""(V, d), C-contiguous, float32 or float64: one row a worker of this rank."""
+
+
+class Workers(Protocol):
+    """The workers that live on this rank."""
+
+    ids: range
+    """Their global ids, consecutive."""
+    total: int
+    """W, the number of workers on all ranks."""
+    x: Rows
+    """(V, d) parameters, updated in place."""
+    g: Rows
+    """(V, d) gradient of each worker's last minibatch at its x, weight decay included."""
+    samples: NDArray[np.int64]
+    """(W,) size of every worker's shard, also of those on other ranks."""
+
+    def gradient(self) -> NDArray[np.floating]:
+        """Fill g at x with the next minibatch of every worker; return the (V,) losses."""
+        ...
+
+    def update(self) -> None:
+        """Take one step of the base optimiser along g: x -= lr * (momentum-transformed g)."""
+        ...
+
+
+class Pull(Protocol):
+    """Rows on their way."""
+
+    def finish(self) -> None:
+        """Wait until every row has arrived and `out` is filled; to be called once."""
+        ...
+
+
+class Exchange(Protocol):
+    """How rows travel between workers: over MPI where ranks differ, by copying where not."""
+
+    ids: range
+    """Global ids of the workers on this rank."""
+    total: int
+    """W, the number of workers on all ranks."""
+    meter: Meter
+
+    def rows(self, d: int) -> Rows:
+        """Zeroed (V, d) in the memory from which `mean` is fastest; collective."""
+        ...
+
+    def mean(self, rows: Rows, out: NDArray[np.floating] | None = None) -> None:
+        """Replace every row by the mean over all W workers; collective.
+
+        With `out`, (d,), the mean goes there and the rows stay as they are.
+        """
+        ...
+
+    def links(self, topology: Topology, k: int) -> Links:
+        """Who sends to whom at round k: the same on every rank, random ones drawn by (seed, k)."""
+        ...
+
+    def pull(self, rows: Rows, links: Links, out: Rows) -> None:
+        """Set out[i] to the sum of the rows of the workers that send to i (0 where none does).
+
+        Collective. Sums in ascending order of the sender, so the result does not depend on where
+        workers live. `out` is (V, d) and must not share memory with `rows`.
+        """
+        ...
+
+    def start_pull(self, rows: Rows, links: Links, out: Rows) -> Pull:
+        """Begin a pull that `finish` completes; leave rows and out alone until then."""
+        ...
+
+
+class Algorithm(Protocol):
+    """A frozen dataclass: its fields are its hyperparameters and its command-line options."""
+
+    def check(self, total: int) -> None:
+        """Raise ValueError with the reason where W = total workers cannot be served."""
+        ...
+
+    def init(self, exchange: Exchange, workers: Workers) -> Any:
+        """Return the State; workers' x are equal; allocates every buffer; collective."""
+        ...
+
+    def step(self, exchange: Exchange, workers: Workers, state: Any) -> None:
+        """Take one training step of every worker, in the order of the paper."""
+        ...
+
+    def finish(self, exchange: Exchange, workers: Workers, state: Any) -> None:
+        """Complete what is in flight; afterwards x holds each worker's model."""
+        ...
+
+
+class AllReduce(Protocol):
+    """A plan that sums one vector over the ranks: built once, used every step.
+
+    It owns its scratch and, where that is what makes it fast, the memory of the vector. Fill
+    `parts`, call, and read `parts[0]` on every rank.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        d: int,
+        dtype: np.dtype[np.floating],
+        bounds: list[int],
+        meter: Meter,
+    ) -> None:
+        """Plan for (d,) vectors; rank r hosts the workers [bounds[r], bounds[r + 1]); collective.
+
+        Raises ValueError where these ranks cannot be served.
+        """
+
+    @property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """The runs [lo, hi) of this rank's workers whose sums it wants, one a part."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[NDArray[np.floating]]:
+        """(d,) each: where those sums go. parts[0] holds the result after a call."""
+        ...
+
+    def __call__(self, divisor: int = 1) -> None:
+        """Replace parts[0] by the sum of all parts of all ranks, over divisor; collective."""
+        ...
+
+    def close(self) -> None:
+        """Release what the operating system lent; collective."""
+        ...

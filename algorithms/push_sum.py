@@ -1,0 +1,91 @@
+"""Stochastic gradient push: SGD over push-sum gossip on any directed graph.
+
+Assran, Loizou, Ballas, Rabbat: Stochastic Gradient Push for Distributed Deep Learning, ICML 2019,
+Algorithm 1.
+Symbols: x_i the biased parameters (numerator) of worker i of W, w_i its push-sum weight,
+z_i = x_i / w_i its de-biased parameters, P the column-stochastic mixing matrix of round k.
+Departures: (1) every worker splits evenly over itself and its out-neighbours; (2) between steps
+workers.x holds z_i, the model, and the numerator is z_i w_i; (3) with weights=samples w starts at
+the relative shard sizes, so that consensus is their weighted mean.
+
+    1. g_i <- gradient of the next minibatch at z_i
+    2. x_i <- base optimiser step from x_i along g_i
+    3. send (P_ji x_i, P_ji w_i) to the out-neighbours j; keep (P_ii x_i, P_ii w_i)
+    4. x_i <- sum_j P_ij x_j,  w_i <- sum_j P_ij w_j
+    5. z_i <- x_i / w_i
+
+Conserved by 3 and 4: sum_i x_i and sum_i w_i. x and w travel as one message of d + 1 elements.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+
+from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.topology import TOPOLOGIES, check
+
+Weights = Literal["ones", "samples"]
+
+
+@dataclass
+class State:
+    """k, the steps taken; the push-sum weights; what goes out and what came in."""
+
+    k: int
+    w: Rows
+    """(V, 1) push-sum weights."""
+    message: Rows
+    """(V, d + 1): the share of (x, w) that goes to each out-neighbour."""
+    inbox: Rows
+    """(V, d + 1): the sum of what came in."""
+
+
+@dataclass(frozen=True)
+class PushSum:
+    """Push-sum gossip (SGP): send a share of the parameters to out-neighbours every step."""
+
+    topology: str = field(
+        default="exponential", metadata={"help": "who sends to whom", "choices": tuple(TOPOLOGIES)}
+    )
+    weights: str = field(
+        default="ones",
+        metadata={
+            "help": "where push-sum weights start: ones, or samples for the shard sizes",
+            "choices": get_args(Weights),
+        },
+    )
+
+    def check(self, total: int) -> None:
+        """Refuse a topology that is too dense for W."""
+        check(TOPOLOGIES[self.topology](), total)
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0; z = x, whatever the weights."""
+        V, d = workers.x.shape
+        w = np.ones((V, 1), workers.x.dtype)
+        if self.weights == "samples":
+            w[:, 0] = workers.samples[workers.ids] / workers.samples.mean()
+        message = np.zeros((V, d + 1), workers.x.dtype)
+        return State(0, w, message, np.zeros_like(message))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        x, w, message, inbox = workers.x, state.w, state.message, state.inbox
+        workers.gradient()  # 1.
+        if (w != 1).any():
+            x *= w
+        workers.update()  # 2.
+        links = exchange.links(TOPOLOGIES[self.topology](), state.k)
+        share = 1 / (1 + links.out_degree[workers.ids, None])
+        np.multiply(x, share, out=message[:, :-1], casting="same_kind")
+        np.multiply(w, share, out=message[:, -1:], casting="same_kind")
+        exchange.pull(message, links, inbox)  # 3.
+        np.add(message[:, :-1], inbox[:, :-1], out=x)  # 4.
+        np.add(message[:, -1:], inbox[:, -1:], out=w)
+        if (w != 1).any():
+            x /= w  # 5.
+        state.k += 1
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

@@ -1,0 +1,39 @@
+"""Packaging: the folder name is the import name, and the editable install is a plain path entry."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="murmuration",
+    version="0.1.0",
+    description="MPI benchmark suite for parallel training: who exchanges what, with whom, and when",
+    license="MIT",
+    python_requires=">=3.11",
+    package_dir={"": "."},
+    packages=find_packages(".", include=["algorithms*", "bench*", "partitions*"]),
+    package_data={name: ["py.typed"] for name in ("algorithms", "bench", "partitions")},
+    install_requires=[
+        "altair",
+        "h5py",
+        "mpi4py",
+        "numpy",
+        "pandas",
+        "rich",
+        "scikit-learn",
+        "torch",
+        "vl-convert-python",
+    ],
+    extras_require={
+        "mpi": ["openmpi"],
+        "test": [
+            "h5netcdf",
+            "hypothesis",
+            "mypy",
+            "pandas-stubs",
+            "pytest",
+            "pytest-mpi",
+            "ruff",
+            "scipy-stubs",
+            "xarray",
+        ],
+    },
+)
