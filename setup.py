@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="murmuration",
     version="0.1.0",
-    description="MPI benchmark suite for parallel training: who exchanges what, with whom, and when",
+    description="MPI benchmark suite for parallel training",
     license="MIT",
     python_requires=">=3.11",
     package_dir={"": "."},

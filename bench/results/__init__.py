@@ -1,0 +1,1 @@
+"""The HDF5 schema, its writer and readers, statistics."""

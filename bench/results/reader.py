@@ -1,0 +1,158 @@
+"""The reader of result files, and the numbers derived from one run; nothing derived is stored."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.meter import COPY, PHASES, WAIT
+from bench.results.provenance import process_started
+from bench.results.schema import DIED, EVAL, RUNNING, SCHEMA, TRAIN, VERSION, WARMUP
+from bench.results.statistics import median_interval
+
+
+class BrokenFileError(Exception):
+    """A file that is not a result of ours: one line that names it and says why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result file, read whole."""
+
+    path: Path
+    attributes: dict[str, Any]
+    train: dict[str, NDArray[Any]]
+    """step, start_ns, phase_ns, ...: see bench.results.schema."""
+    evals: dict[str, NDArray[Any]]
+    partition: dict[str, NDArray[Any]]
+    workers: dict[str, NDArray[Any]]
+    ranks: dict[str, NDArray[Any]]
+    texts: dict[str, str]
+
+    @property
+    def status(self) -> str:
+        """The status of the file; `died` for a running one whose writer on this host is gone."""
+        status = str(self.attributes["status"])
+        if status == RUNNING and self.attributes["host"] == socket.gethostname():
+            started = process_started(int(self.attributes["pid"]))
+            return status if started == self.attributes["pid_started"] else DIED
+        return status
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The resolved parameters."""
+        params: dict[str, Any] = json.loads(self.attributes["params_json"])
+        return params
+
+    @property
+    def timed(self) -> NDArray[np.bool_]:
+        """(steps,) which steps count for time statistics: all but the warm-up, if any is left."""
+        warm: NDArray[np.bool_] = (self.train["flags"] & WARMUP) == 0
+        return warm if warm.any() else ~warm
+
+    def step_ns(self) -> NDArray[np.int64]:
+        """(timed steps,) duration of each step on its slowest rank, ns."""
+        slowest: NDArray[np.int64] = self.train["phase_ns"][self.timed].sum(2).max(1, initial=0)
+        return slowest
+
+    def phase_share(self) -> dict[str, float]:
+        """Share of each phase in the timed steps of all ranks; NaN without steps."""
+        total = self.train["phase_ns"][self.timed].sum((0, 1)).astype(float)
+        share = total / total.sum() if total.sum() else np.full(len(PHASES), math.nan)
+        return dict(zip(PHASES, share.tolist(), strict=True))
+
+    def bytes_per_step(self) -> tuple[float, float]:
+        """Bytes a worker and step that left for another worker: by any road, and through MPI."""
+        steps = len(self.train["step"]) * int(self.attributes["workers"])
+        if not steps:
+            return math.nan, math.nan
+        sent, copied = (float(self.train[key].sum()) for key in ("bytes_sent", "bytes_copied"))
+        return (sent + copied) / steps, sent / steps
+
+    def to_target(self) -> dict[str, float]:
+        """Seconds, steps, samples and bytes to the target; infinite where it was missed."""
+        names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
+        if "target" not in self.attributes:
+            return dict.fromkeys(names, math.nan)
+        if not self.attributes.get("target_reached", False):
+            return dict.fromkeys(names, math.inf)
+        at = {key: float(self.evals[key][-1]) for key in ("elapsed_ns", "step", "samples")}
+        moved = (self.bytes_per_step()[0] * at["step"]) * int(self.attributes["workers"])
+        return dict(
+            zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], moved), strict=True)
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The run as one row of a table: what it was, and every derived number."""
+        names = ("task", "algorithm", "partition", "optimizer", "allreduce")
+        row: dict[str, Any] = {name: self.attributes[name] for name in names}
+        row |= {name: int(self.attributes[name]) for name in ("workers", "ranks", "batch", "seed")}
+        row |= {"steps": len(self.train["step"]), "status": self.status}
+        row["metric_name"] = self.attributes["metric_name"]
+        for name in ("metric", "metric_mean", "metric_worst", "loss", "consensus"):
+            row[name] = float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
+        p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
+        row |= {"step_ms_p50": p50, "step_ms_lo": lo, "step_ms_hi": hi}
+        share = self.phase_share()
+        row["exchange_share"] = share[PHASES[COPY]] + share[PHASES[WAIT]]
+        row["bytes_per_step"], row["wire_bytes_per_step"] = self.bytes_per_step()
+        row |= self.to_target()
+        elapsed = self.evals["elapsed_ns"]
+        row["elapsed_s"] = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
+        row["label_js"] = float(self.attributes.get("label_js", math.nan))
+        row["parameters_sha256"] = self.attributes.get("parameters_sha256", "")
+        row["file"] = str(self.path)
+        return row
+
+
+def read(path: Path) -> Run:
+    """Read a result file, closed or still being written.
+
+    Errors: BrokenFileError for what is no HDF5, not of this schema, or lacks a part of it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            schema = attributes.get("schema")
+            if schema != SCHEMA:
+                raise BrokenFileError(f"{path}: schema is {schema!r}, not {SCHEMA!r}")
+            version = str(attributes.get("schema_version"))
+            if version.partition(".")[0] != VERSION.partition(".")[0]:
+                raise BrokenFileError(
+                    f"{path}: schema version {version}, this suite reads {VERSION}"
+                )
+            text = file.get("provenance/text", {})
+            run = Run(
+                path=path,
+                attributes=attributes,
+                train=_columns(file, "train"),
+                evals=_columns(file, "eval"),
+                partition=_columns(file, "partition"),
+                workers=_columns(file, "workers"),
+                ranks=_columns(file, "provenance/ranks"),
+                texts={name: text[name].asstr()[()] for name in text},
+            )
+    except (OSError, RuntimeError, KeyError) as error:
+        raise BrokenFileError(f"{path}: {error}") from None
+    missing = [f"train/{x}" for x in TRAIN if x not in run.train]
+    missing += [f"eval/{x}" for x in EVAL if x not in run.evals]
+    if missing:
+        raise BrokenFileError(f"{path}: {missing[0]} is missing")
+    return run
+
+
+def _columns(file: h5py.File, group: str) -> dict[str, NDArray[Any]]:
+    members = file.get(group, {})
+    return {name: members[name][()] for name in members if isinstance(members[name], h5py.Dataset)}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,69 @@
+"""The recorder: raw numbers of every step of one rank, gathered on rank 0 between timed steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.meter import PHASES, Meter
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+@dataclass(frozen=True)
+class Block:
+    """n consecutive steps of all R ranks."""
+
+    start_ns: NDArray[np.int64]
+    """(n, R) on each rank's own clock."""
+    phase_ns: NDArray[np.int64]
+    """(n, R, len(PHASES))."""
+    bytes_sent: NDArray[np.int64]
+    """(n, R) handed to MPI."""
+    bytes_copied: NDArray[np.int64]
+    """(n, R) read from other workers through memory."""
+    messages: NDArray[np.int64]
+    """(n, R)."""
+    loss: NDArray[np.float64]
+    """(n, R) mean minibatch loss of the rank's workers."""
+
+
+class Recorder:
+    """Notes the meter after every step: a tuple appended, nothing computed."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._before = self._counters()
+        self._counts: list[tuple[int, ...]] = []
+        self._losses: list[NDArray[np.floating]] = []
+
+    def step(self, start_ns: int, losses: NDArray[np.floating]) -> None:
+        """Note a step that began at start_ns and has just ended; losses, (V,), is kept."""
+        self._counts.append((start_ns, *self._counters()))
+        self._losses.append(losses)
+
+    def gather(self, comm: MPI.Intracomm) -> Block | None:
+        """The steps since the last gather, of all ranks, on rank 0; collective."""
+        counts = np.array(self._counts, np.int64)
+        before = np.array([self._before], np.int64)
+        counts[:, 1:] = np.diff(np.concatenate([before, counts[:, 1:]]), axis=0)
+        losses = np.array([row.mean(dtype=np.float64) for row in self._losses])
+        self._before, self._counts, self._losses = self._counters(), [], []
+        all_counts = np.empty((comm.size, *counts.shape), np.int64) if comm.rank == 0 else None
+        all_losses = np.empty((comm.size, *losses.shape)) if comm.rank == 0 else None
+        comm.Gather(counts, all_counts)
+        comm.Gather(losses, all_losses)
+        if all_counts is None or all_losses is None:
+            return None
+        start, messages, sent, copied = all_counts.transpose(2, 1, 0)[:4]
+        phases = all_counts[:, :, 4:].transpose(1, 0, 2)
+        assert phases.shape[2] == len(PHASES)
+        return Block(start, phases, sent, copied, messages, all_losses.T)
+
+    def _counters(self) -> tuple[int, ...]:
+        meter = self._meter
+        return (meter.messages, meter.bytes_sent, meter.bytes_copied, *meter.ns)

@@ -1,0 +1,52 @@
+"""The HDF5 schema of a result file: murmuration-timing 1.0.
+
+One file a run. While it runs the file is NAME.h5.part, replaced whole at every flush by rename, so
+that whoever dies, and whenever, a complete HDF5 file is there; at the end it becomes NAME.h5.
+
+    /                  attributes: what ran (see bench.results.runfile), status, results
+    /train             step, rank, phase: dimension scales; start_ns, phase_ns, bytes_sent,
+                       bytes_copied, messages, loss, flags
+    /eval              index: dimension scale; step, samples, elapsed_ns, loss, metric,
+                       metric_mean, metric_worst, consensus
+    /partition         worker, class: dimension scales; size, label_tv, counts
+    /workers           worker: dimension scale; loss, metric of every worker at the end
+    /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask
+    /provenance/text   scalar strings: environment (an allow-list), packages, machine, MPI
+
+Scales live in the group that uses them: what reads netCDF-4, xarray for one, finds dimensions in
+the group or above it, never beside it. Every numeric dataset has `units`.
+"""
+
+import numpy as np
+
+SCHEMA = "murmuration-timing"
+VERSION = "1.0"
+
+RUNNING, COMPLETE, DIVERGED, FAILED = "running", "complete", "diverged", "failed"
+DIED = "died"
+"""What a reader says of a running file whose writer is gone; never written."""
+
+WARMUP, EVALUATED = 1, 2
+"""Bits of /train/flags: a step of the warm-up; an evaluation and a flush came before this step."""
+
+TRAIN = {
+    "start_ns": (("step", "rank"), np.int64, "ns", "start of the step, clock of the rank"),
+    "phase_ns": (("step", "rank", "phase"), np.int64, "ns", "time by phase; they add up"),
+    "bytes_sent": (("step", "rank"), np.int64, "B", "handed to MPI for other ranks"),
+    "bytes_copied": (("step", "rank"), np.int64, "B", "read from other workers through memory"),
+    "messages": (("step", "rank"), np.int64, "1", "messages handed to MPI"),
+    "loss": (("step", "rank"), np.float64, "1", "mean minibatch loss of the rank's workers"),
+    "flags": (("step",), np.uint8, "1", "bits: 1 warm-up, 2 first after an evaluation or flush"),
+}
+"""Dataset -> dimensions, dtype, units, long_name."""
+
+EVAL = {
+    "step": (np.int64, "1", "steps taken"),
+    "samples": (np.int64, "1", "samples seen by all workers"),
+    "elapsed_ns": (np.int64, "ns", "training time, evaluations left out, of the slowest rank"),
+    "loss": (np.float64, "1", "held-out loss of the mean model"),
+    "metric": (np.float64, "1", "metric of the mean model"),
+    "metric_mean": (np.float64, "1", "mean over workers of each one's metric"),
+    "metric_worst": (np.float64, "1", "metric of the worst worker"),
+    "consensus": (np.float64, "1", "consensus distance: root mean square over workers |x_i - x|"),
+}

@@ -1,0 +1,87 @@
+"""Which samples each worker sees at which step: a function of (seed, worker, step) alone.
+
+A worker walks through its shard in a new random order every epoch. The orders are never stored:
+position j of epoch e is mapped by a keyed bijection, so any step can be asked for at any time, in
+any order, by any rank. Mitchell, Stokes, Frank, Holmes: Bandwidth-Optimal Random Shuffling for
+GPUs, ACM Trans. Parallel Comput. 2022, give the idea: a bijection of [0, 2^b), applied again
+while the image lies outside [0, n). Ours mixes by odd multiplication and xor-shift.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROUNDS = 6
+INDICES_AHEAD = 2**16
+"""Indices made at once: enough steps ahead that the cost of a step disappears."""
+
+Words = NDArray[np.uint64]
+
+
+def _hash(words: Words) -> Words:
+    """Mix 64-bit words: the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
+    z = words + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def shuffled(position: NDArray[np.int64], n: NDArray[np.int64], key: Words) -> NDArray[np.int64]:
+    """Where `position` of [0, n) lies in the order of `key`: for each key a permutation of [0, n).
+
+    position, n: int64 of one shape, 0 <= position < n < 2^62. key: uint64 of that shape.
+    """
+    bits = np.maximum(1, np.ceil(np.log2(np.maximum(n, 2)))).astype(np.uint64)
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    fold = np.maximum(bits // np.uint64(2), np.uint64(1))
+    x = position.astype(np.uint64)
+    limit = n.astype(np.uint64)
+    outside = np.ones(x.shape, bool)
+    while outside.any():
+        y, m, f, k = x[outside], mask[outside], fold[outside], key[outside]
+        for _ in range(ROUNDS):
+            k = _hash(k)
+            y = ((y ^ (k >> np.uint64(32))) & m) * (k | np.uint64(1)) & m
+            y ^= y >> f
+        x[outside] = y
+        outside[outside] = y >= limit[outside]
+    return x.astype(np.int64)
+
+
+class Batches:
+    """The minibatches of the workers `ids` on their shards, one (V, b) index array a step.
+
+    A batch longer than what is left of an epoch goes on into the next one, so a batch larger than
+    the shard repeats samples. Errors: ValueError for an empty shard.
+    """
+
+    def __init__(
+        self, shards: list[NDArray[np.int64]], ids: range, batch: int, seed: int, step: int = 0
+    ) -> None:
+        self._sizes = np.array([len(shards[i]) for i in ids])
+        if not self._sizes.all():
+            raise ValueError(f"worker {ids[int(self._sizes.argmin())]} has no samples")
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        self._samples = np.concatenate([shards[i] for i in ids])
+        root = _hash(np.array([seed], np.uint64))
+        self._keys = _hash(root ^ np.array(ids, np.uint64))
+        self._batch = batch
+        self._step = step
+        self._ahead: list[NDArray[np.int64]] = []
+        self._block = max(1, INDICES_AHEAD // (len(ids) * batch))
+
+    def at(self, first: int, steps: int) -> NDArray[np.int64]:
+        """Sample indices of `steps` steps from `first` on: (steps, V, b) int64."""
+        k = np.arange(first, first + steps)[:, None, None]
+        walked = k * self._batch + np.arange(self._batch)
+        n = np.broadcast_to(self._sizes[:, None], (steps, len(self._sizes), self._batch))
+        epoch, position = np.divmod(walked, n)
+        key = _hash(self._keys[:, None] ^ _hash(epoch.astype(np.uint64)))
+        drawn: NDArray[np.int64] = self._samples[self._starts[:, None] + shuffled(position, n, key)]
+        return drawn
+
+    def next(self) -> NDArray[np.int64]:
+        """Sample indices of the next step: (V, b) int64."""
+        if not self._ahead:
+            self._ahead = list(self.at(self._step, self._block))[::-1]
+            self._step += self._block
+        return self._ahead.pop()

@@ -1,0 +1,181 @@
+"""What a training run is: one frozen dataclass, from the command line or a TOML file."""
+
+import argparse
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from algorithms import ALGORITHMS
+from algorithms.collectives import ALLREDUCES
+from algorithms.protocol import Algorithm
+from bench.runtime.optimizers import OPTIMIZERS, Optimizer
+from bench.runtime.spec import UserError, convert, parse, text_of, unknown
+from bench.tasks import TASKS
+from bench.tasks.protocol import Task
+from partitions import PARTITIONS
+from partitions.protocol import Partition
+
+DTYPES = ("float32", "float64")
+
+
+def _option(default: Any, help: str, metavar: str = "", **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, "metavar": metavar, **more})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The options of bench.train; what is not about the experiment itself is marked `aside`."""
+
+    task: str = _option("digits", "what is learned", "NAME[:KEY=VALUE,...]")
+    algorithm: str = _option("allreduce_sgd", "how workers exchange", "NAME[:KEY=VALUE,...]")
+    partition: str = _option("iid", "how the data is separated", "NAME[:KEY=VALUE,...]")
+    optimizer: str = _option("sgd:lr=0.1", "every worker's own steps", "NAME[:KEY=VALUE,...]")
+    allreduce: str = _option(
+        "recursive_doubling", "the all-reduce behind every mean", "NAME", choices=tuple(ALLREDUCES)
+    )
+    workers: int = _option(0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W")
+    steps: int = _option(400, "training steps", "N")
+    batch: int = _option(16, "samples a worker and step", "B")
+    seed: int = _option(0, "of start, minibatches, partition and random peers", "S")
+    dtype: str = _option("float32", "of parameters and data", "TYPE", choices=DTYPES)
+    eval_every: int = _option(50, "steps between evaluations, which are not timed", "N")
+    target: float | None = _option(None, "stop when the mean model's metric reaches this", "X")
+    warmup: int = _option(10, "first steps, left out of the time statistics", "N")
+    threads: int = _option(0, "threads a rank; 0: OMP_NUM_THREADS, or the rank's cores", "N")
+    ranks: int = _option(0, "refuse to run on another number of ranks; 0: any", "N", aside=True)
+    out: str = _option("runs", "folder of the result file", "DIR", aside=True)
+    name: str = _option("", "name of the result file, without .h5", "NAME", aside=True)
+    overwrite: bool = _option(False, "replace a result file of the same name", aside=True)
+    flush_every: int = _option(100, "most steps that a crash can lose", "N", aside=True)
+
+    def __post_init__(self) -> None:
+        for option, least in (
+            ("workers", 0),
+            ("steps", 1),
+            ("batch", 1),
+            ("seed", 0),
+            ("eval_every", 1),
+            ("warmup", 0),
+            ("threads", 0),
+            ("ranks", 0),
+            ("flush_every", 1),
+        ):
+            value = getattr(self, option)
+            if value < least:
+                raise UserError(f"--{option.replace('_', '-')} must be >= {least}, got {value}")
+        for option, known in (("allreduce", ALLREDUCES), ("dtype", DTYPES)):
+            if getattr(self, option) not in known:
+                raise unknown(option, getattr(self, option), known)
+        if os.sep in self.name:
+            raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
+        self.parts()
+
+    def parts(self) -> "Parts":
+        """The objects that the specs name, built anew; UserError where one cannot be."""
+        return Parts(
+            parse(self.task, TASKS, "task"),
+            parse(self.algorithm, ALGORITHMS, "algorithm"),
+            parse(self.partition, PARTITIONS, "partition"),
+            parse(self.optimizer, OPTIMIZERS, "optimizer"),
+        )
+
+    def resolved(self, workers: int) -> dict[str, Any]:
+        """Everything that decides the numbers, with every default filled in, for W workers."""
+        aside = {f.name for f in fields(self) if f.metadata.get("aside")}
+        plain = {key: value for key, value in asdict(self).items() if key not in aside}
+        parts = asdict(self.parts())
+        return plain | {"workers": workers, "options": parts} | self.parts().texts()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The four things a run is made of."""
+
+    task: Task
+    algorithm: Algorithm
+    partition: Partition
+    optimizer: Optimizer
+
+    def texts(self) -> dict[str, str]:
+        """Their canonical specs: the same experiment has the same text."""
+        return {
+            "task": text_of(self.task, TASKS),
+            "algorithm": text_of(self.algorithm, ALGORITHMS),
+            "partition": text_of(self.partition, PARTITIONS),
+            "optimizer": text_of(self.optimizer, OPTIMIZERS),
+        }
+
+
+def case_hash(params: dict[str, Any], ranks: int) -> str:
+    """12 hex digits of the resolved parameters and the number of ranks."""
+    text = json.dumps(params | {"ranks": ranks}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UserError(f"{message}; see --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.train: one option a field of TrainConfig."""
+    made = _Parser(
+        prog="python -m bench.train",
+        description="Train a task with one algorithm on one partition, on the ranks of mpirun.",
+        epilog="`python -m bench list` shows every name with its options. Example: mpirun -n 4 "
+        "python -m bench.train --task digits --algorithm push_sum:topology=ring "
+        "--partition dirichlet:alpha=0.1 --workers 64",
+        allow_abbrev=False,
+    )
+    made.add_argument("--config", metavar="FILE", help="TOML file with these options by name")
+    for option in fields(TrainConfig):
+        flag = "--" + option.name.replace("_", "-")
+        choices = option.metadata.get("choices")
+        default = "" if option.default in (None, "", False) else f" (default: {option.default})"
+        help_ = option.metadata["help"] + (f": {', '.join(choices)}" if choices else "") + default
+        if isinstance(option.default, bool):
+            made.add_argument(flag, action="store_const", const="true", help=help_)
+        else:
+            made.add_argument(flag, metavar=option.metadata["metavar"], help=help_)
+    return made
+
+
+def read(argv: Sequence[str]) -> TrainConfig:
+    """The configuration of a command line; an option there wins over the file's."""
+    given = vars(parser().parse_args(argv))
+    file = given.pop("config")
+    texts = _from_file(Path(file)) if file else {}
+    texts |= {key: value for key, value in given.items() if value is not None}
+    hints = get_type_hints(TrainConfig)
+    kinds = {key: float if kind == float | None else kind for key, kind in hints.items()}
+    return TrainConfig(
+        **{
+            key: convert(value, kinds[key], "--" + key.replace("_", "-"))
+            for key, value in texts.items()
+        }
+    )
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"--config {path} is not TOML: {error}") from None
+    known = [f.name for f in fields(TrainConfig)]
+    texts = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise unknown(f"option in {path}", key, known)
+        if isinstance(value, list | dict):
+            raise UserError(f"{path}: {key} must be one value, got {value!r}")
+        texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts

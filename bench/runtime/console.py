@@ -1,0 +1,141 @@
+"""What a person sees: progress while it runs, a summary at the end."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench.results.reader import Run
+from bench.results.statistics import median_interval
+
+
+def watched() -> bool:
+    """Whether a person watches: stdout is a terminal, and so is the launcher's where there is one.
+
+    A launcher may give its ranks a pseudo-terminal although its own output goes into a file.
+    """
+    if not sys.stdout.isatty():
+        return False
+    try:
+        return stat.S_ISCHR(os.stat(f"/proc/{os.getppid()}/fd/1").st_mode)
+    except OSError:
+        return True
+
+
+class Reporter:
+    """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere."""
+
+    def __init__(self, steps: int, metric: str) -> None:
+        self._steps, self._metric = steps, metric
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        if watched():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("step", total=steps)
+
+    def __enter__(self) -> Reporter:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line of text as it is."""
+        self._console.print(line, markup=False)
+
+    def evaluated(self, step: int, seconds: float, scores: dict[str, float]) -> None:
+        """Tell how an evaluation went."""
+        text = (
+            f"{self._metric} {scores['metric']:.4f}  worst worker {scores['metric_worst']:.4f}  "
+            f"loss {scores['loss']:.4f}  consensus {scores['consensus']:.3g}"
+        )
+        if self._bar:
+            self._bar.update(self._task, completed=step, description=text)
+        else:
+            self.say(f"step {step:>6}/{self._steps}  {seconds:8.2f} s  {text}")
+
+    def advanced(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar:
+            self._bar.update(self._task, completed=step)
+
+    def summarise(self, run: Run) -> None:
+        """Print the summary of a closed file."""
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for label, text in summary(run):
+            table.add_row(label, text)
+        self._console.print(table, markup=False, soft_wrap=False)
+
+
+def quantity(nbytes: float) -> str:
+    """Bytes for a person: powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} TB"
+
+
+def summary(run: Run) -> list[tuple[str, str]]:
+    """Label and text of each line of the summary."""
+    row = run.row()
+    share = run.phase_share()
+    p50, lo, hi = (ns / 1e6 for ns in median_interval(run.step_ns()))
+    lines = [
+        ("status", f"{row['status']}  {run.attributes.get('reason', '')}".strip()),
+        (
+            "run",
+            f"{row['task']}  {row['algorithm']}  {row['partition']}  "
+            f"{row['workers']} workers on {row['ranks']} ranks  seed {row['seed']}",
+        ),
+        (
+            "step",
+            f"{p50:.3f} ms median of {int(run.timed.sum())} (95 % interval {lo:.3f} to {hi:.3f}), "
+            "slowest rank",
+        ),
+        ("phases", "  ".join(f"{name} {part:.0%}" for name, part in share.items())),
+        ("exchange", f"{row['exchange_share']:.1%} of the step"),
+        (
+            "traffic",
+            f"{quantity(row['bytes_per_step'])} a worker and step, "
+            f"{quantity(row['wire_bytes_per_step'])} of it through MPI",
+        ),
+        (
+            row["metric_name"],
+            f"{row['metric']:.4f} mean model, {row['metric_mean']:.4f} workers' mean, "
+            f"{row['metric_worst']:.4f} worst worker",
+        ),
+        ("consensus", f"{row['consensus']:.4g} root mean square distance to the mean model"),
+    ]
+    if "target" in run.attributes:
+        reached = run.attributes.get("target_reached", False)
+        text = (
+            f"{run.attributes['target']:g} reached after {row['time_to_target_s']:.3f} s, "
+            f"{row['steps_to_target']:.0f} steps, {row['samples_to_target']:.0f} samples, "
+            f"{quantity(row['bytes_to_target'])}"
+            if reached
+            else f"{run.attributes['target']:g} not reached"
+        )
+        lines.append(("target", text))
+    return [*lines, ("file", row["file"])]

@@ -1,0 +1,76 @@
+"""How good the models are and how far apart: outside the timed steps."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.exchange import MPIExchange
+from algorithms.protocol import Rows
+from bench.tasks.protocol import Problem
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+HASHED_ROWS_BYTES = 64 * 2**20
+
+
+class Evaluation:
+    """Scores of the mean model and of every worker; collective to build and to use.
+
+    Its exchange is its own: what an evaluation moves is not counted, and its mean adds in worker
+    order whatever all-reduce the run uses.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, problem: Problem, total: int, x: Rows) -> None:
+        self._comm, self._problem, self._total, self._x = comm, problem, total, x
+        self._exchange = MPIExchange(comm, total, dtype=x.dtype.name)
+        self._mean = np.empty_like(x[0])
+
+    def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
+        """The scores by name (see schema.EVAL), and loss and metric of every worker, (W,) each.
+
+        The same on all ranks.
+        """
+        x, mean, metric = self._x, self._mean, self._problem.metric
+        self._exchange.mean(x, out=mean)
+        squares = [float(np.sum((row.astype(np.float64) - mean) ** 2)) for row in x]
+        own_loss, own_metric = self._problem.evaluate(x)
+        gathered = self._comm.allgather((squares, own_loss, own_metric))
+        losses = np.concatenate([loss for _, loss, _ in gathered])
+        metrics = np.concatenate([values for _, _, values in gathered])
+        mean_loss, mean_metric = self._problem.evaluate(mean[None])
+        apart = sum(square for squares, _, _ in gathered for square in squares)
+        scores = {
+            "loss": float(mean_loss[0]),
+            "metric": float(mean_metric[0]),
+            "metric_mean": float(metrics.mean()),
+            "metric_worst": metric.worst(metrics),
+            "consensus": float(np.sqrt(apart / self._total)),
+        }
+        return scores, losses, metrics
+
+    def close(self) -> None:
+        """Release the exchange; collective."""
+        self._exchange.close()
+
+
+def parameters_sha256(comm: MPI.Intracomm, x: Rows) -> str:
+    """SHA-256 of all workers' parameters in worker order, on rank 0, elsewhere ""; collective."""
+    rows = max(1, HASHED_ROWS_BYTES // x[0].nbytes)
+    counts = comm.gather(len(x))
+    if counts is None:
+        for a in range(0, len(x), rows):
+            comm.Send(x[a : a + rows], 0)
+        return ""
+    digest = hashlib.sha256(x.data)
+    buffer = np.empty_like(x, shape=(min(rows, max(counts)), x.shape[1]))
+    for rank, count in enumerate(counts[1:], start=1):
+        for a in range(0, count, rows):
+            chunk = buffer[: min(rows, count - a)]
+            comm.Recv(chunk, rank)
+            digest.update(chunk.data)
+    return digest.hexdigest()

@@ -1,0 +1,79 @@
+"""How a program starts and how it ends: on every rank, or on none."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from bench.runtime.spec import UserError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Where launchers say how many ranks they started."""
+RANKED = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
+
+
+def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """This process's rank as the launcher says it, without MPI; 0 where there is no launcher."""
+    return next((int(environment[key]) for key in RANKED if key in environment), 0)
+
+
+def check_launch(environment: Mapping[str, str], world_size: int, expected: int) -> None:
+    """Refuse a world that is not the one that was asked for.
+
+    Errors: UserError with the line that mends it.
+    """
+    asked = next((int(environment[key]) for key in LAUNCHED if key in environment), world_size)
+    if asked != world_size:
+        raise UserError(
+            f"the launcher started {asked} ranks but MPI sees {world_size}: mpi4py and the "
+            "launcher belong to different MPIs; under Slurm use `srun --mpi=pmix`, elsewhere the "
+            "mpirun that stands beside this python"
+        )
+    if expected and expected != world_size:
+        raise UserError(
+            f"--ranks {expected} was asked for, {world_size} are here: launch with "
+            f"`mpirun -n {expected}`"
+        )
+
+
+def settle(comm: MPI.Intracomm, error: UserError | None) -> None:
+    """Raise on every rank where any rank met a user's mistake; collective."""
+    met = [text for text in comm.allgather(str(error) if error else None) if text]
+    if met:
+        raise UserError(met[0])
+
+
+def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], None]) -> int:
+    """Run a program on all ranks and return the exit code.
+
+    A UserError, raised on every rank alike, is one line and code 2. Any other exception on any
+    rank names the rank, is told to `on_failure`, and ends the whole job.
+    """
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    try:
+        program(comm)
+        return 0
+    except UserError as error:
+        if comm.rank == 0:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        comm.Barrier()
+        return 2
+    except BaseException as error:  # KeyboardInterrupt and SystemExit strand the others, too
+        where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
+        message = f"{where}: {type(error).__name__}: {error}"
+        print(f"{traceback.format_exc()}error: {message}", file=sys.stderr, flush=True)
+        try:
+            on_failure(message)
+        finally:
+            if comm.size > 1:
+                comm.Abort(1)
+        return 1

@@ -1,0 +1,165 @@
+"""Everything before the first step: checks, data, shards, workers, the result file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.exchange import MPIExchange
+from bench.results.runfile import part_of
+from bench.runtime.batches import Batches
+from bench.runtime.config import Parts, TrainConfig, case_hash
+from bench.runtime.launch import check_launch, settle
+from bench.runtime.spec import UserError
+from bench.runtime.workers import TrainingWorkers
+from bench.tasks.protocol import Problem
+from partitions.skew import Skew, measure
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+PARTITION_STREAM = 1
+"""Keeps the draws of the partition apart from others of the same seed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to run: checked, and the same on every rank."""
+
+    config: TrainConfig
+    parts: Parts
+    workers: int
+    params: dict[str, Any]
+    hash: str
+    path: Path
+
+
+def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
+    """Check the launch, the names and the place of the result; collective."""
+    check_launch(os.environ, comm.size, config.ranks)
+    parts = config.parts()
+    workers = config.workers or comm.size
+    if workers < comm.size:
+        raise UserError(
+            f"--workers must be at least the number of ranks, {comm.size}, got {workers}: every "
+            "rank hosts one or more"
+        )
+    try:
+        parts.algorithm.check(workers)
+    except ValueError as error:
+        raise UserError(f"algorithm {config.algorithm}: {error}") from None
+    params = config.resolved(workers)
+    hash_ = case_hash(params, comm.size)
+    plain = "-".join(text.partition(":")[0] for text in parts.texts().values())
+    name = config.name or f"{plain}-w{workers}-r{comm.size}-s{config.seed}-{hash_[:6]}"
+    path = Path(config.out) / f"{name}.h5"
+    settle(comm, _place_for(path, config.overwrite) if comm.rank == 0 else None)
+    return Plan(config, parts, workers, params, hash_, path)
+
+
+def _place_for(path: Path, overwrite: bool) -> UserError | None:
+    """Make the folder; the error where the file cannot be written or is there already."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{path.name}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return UserError(
+            f"--out {path.parent} cannot be written: {error.strerror}; name another folder"
+        )
+    for there in (path, part_of(path)):
+        if there.exists() and not overwrite:
+            return UserError(
+                f"{there} exists: give --overwrite to replace it, or another --name, --out or "
+                "--seed"
+            )
+        if there.exists():
+            there.unlink()
+    return None
+
+
+@dataclass(frozen=True)
+class Material:
+    """The data of a run and who holds what."""
+
+    problem: Problem
+    shards: list[NDArray[np.int64]]
+    skew: Skew
+
+
+def material(comm: MPI.Intracomm, made: Plan) -> Material:
+    """Read the data and separate them, the same on every rank; collective.
+
+    Errors: UserError on all ranks where one of them meets it.
+    """
+    found, mistake = None, None
+    try:
+        found = _material(made)
+    except (UserError, ValueError) as error:
+        mistake = UserError(f"{made.config.task}, {made.config.partition}: {error}")
+    settle(comm, mistake)
+    assert found is not None
+    return found
+
+
+def _material(made: Plan) -> Material:
+    problem = made.parts.task.load(made.config.dtype)
+    rng = np.random.default_rng((made.config.seed, PARTITION_STREAM))
+    shards = made.parts.partition.split(problem.samples, made.workers, rng)
+    skew = measure(problem.samples.labels, shards)
+    if not skew.sizes.all():
+        raise UserError(
+            f"worker {int(skew.sizes.argmin())} is left without a sample, so it has no gradient; "
+            "dirichlet:min_size=1 or iid:size=64 give every worker some"
+        )
+    return Material(problem, shards, skew)
+
+
+def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchange, TrainingWorkers]:
+    """The exchange and this rank's workers, at the common start; collective."""
+    config, sizes = made.config, data.skew.sizes
+    try:
+        exchange = MPIExchange(
+            comm, made.workers, allreduce=config.allreduce, dtype=config.dtype, seed=config.seed
+        )
+        x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
+    except ValueError as error:
+        raise UserError(f"--allreduce {config.allreduce}: {error}") from None
+    trained = TrainingWorkers(
+        data.problem,
+        made.parts.optimizer,
+        Batches(data.shards, exchange.ids, config.batch, config.seed),
+        x,
+        g,
+        ids=exchange.ids,
+        samples=sizes,
+        seed=config.seed,
+        meter=exchange.meter,
+    )
+    return exchange, trained
+
+
+def introduction(made: Plan, data: Material, ranks: int, flaws: list[str]) -> list[str]:
+    """What a user should know before the first step, a line each."""
+    config, skew, texts = made.config, data.skew, made.parts.texts()
+    sizes = skew.summary()
+    small = int(skew.sizes.min())
+    lines = [
+        f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
+        f"{texts['optimizer']}, batch {config.batch}: {made.workers} workers on {ranks} ranks",
+        f"{texts['partition']}: shards of {sizes['size_min']:g} to {sizes['size_max']:g} samples, "
+        f"median {sizes['size_median']:g}; label skew {sizes['label_js']:.3f} (normalised "
+        f"Jensen-Shannon), {sizes['label_tv_mean']:.3f} mean total variation",
+    ]
+    if config.batch > small:
+        lines.append(
+            f"note: batch {config.batch} is larger than the smallest shard, {small} sample(s) of "
+            f"worker {int(skew.sizes.argmin())}: its batches repeat samples"
+        )
+    return lines + [f"note: {flaw}" for flaw in flaws]

@@ -1,0 +1,81 @@
+"""`name:key=value,key=value`: how a user names an algorithm, a partition, a task, an optimiser."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """What a user can mend: one clear line with the value, the rule and the way out; exit 2."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for an unknown name: says the nearest and all known ones."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return UserError(f"unknown {what} {name!r}{hint}; known: {', '.join(names) or 'none'}")
+
+
+def options(cls: type) -> dict[str, Field[Any]]:
+    """The options of a registered class, by name."""
+    return {f.name: f for f in fields(cls)}
+
+
+def convert(text: str, kind: type, where: str) -> Any:
+    """Read text as bool, int, float or str; `where` names the option in the error."""
+    if kind is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UserError(f"{where} must be true or false, got {text!r}")
+    if kind is str:
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        rule = "a whole number" if kind is int else "a number"
+        raise UserError(f"{where} must be {rule}, got {text!r}") from None
+
+
+def parse(text: str, registry: Mapping[str, type[T]], what: str) -> T:
+    """Build the object that `name:key=value,...` names.
+
+    Errors: UserError for an unknown name or option, a value of the wrong type, or one that the
+    class itself refuses.
+    """
+    name, _, rest = text.partition(":")
+    if name not in registry:
+        raise unknown(what, name, registry)
+    cls = registry[name]
+    known, kinds = options(cls), get_type_hints(cls)
+    given: dict[str, Any] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"{what} {name}: write key=value, got {item!r}")
+        if key not in known:
+            raise unknown(f"option of {what} {name}", key, known)
+        if key in given:
+            raise UserError(f"{what} {name}: {key} is given twice")
+        given[key] = convert(value, kinds[key], f"{what} {name}: {key}")
+        choices = known[key].metadata.get("choices")
+        if choices and given[key] not in choices:
+            raise unknown(f"{key} of {what} {name}", value, choices)
+    try:
+        return cls(**given)
+    except ValueError as error:
+        raise UserError(f"{what} {name}: {error}") from None
+
+
+def text_of(thing: object, registry: Mapping[str, type]) -> str:
+    """The canonical text of an object: its name and the options that differ from the defaults."""
+    name = next(name for name, cls in registry.items() if cls is type(thing))
+    changed = [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, option in options(type(thing)).items()
+        if (value := getattr(thing, key)) != option.default or option.default is MISSING
+    ]
+    return f"{name}:{','.join(changed)}" if changed else name

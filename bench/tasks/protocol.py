@@ -1,0 +1,71 @@
+"""What a task must tell: its data, where training starts, its gradient and its score."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.protocol import Samples
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a model is judged by on held-out data."""
+
+    name: str
+    direction: Literal["max", "min"]
+
+    def reached(self, value: float, target: float) -> bool:
+        """Whether value is at least as good as target."""
+        return value >= target if self.direction == "max" else value <= target
+
+    def worst(self, values: NDArray[np.floating]) -> float:
+        """The worst of several values; NaN where one is NaN."""
+        return float(values.min() if self.direction == "max" else values.max())
+
+
+class Learner(Protocol):
+    """The gradient of every row of x, bound once to the memory it reads and fills."""
+
+    def fetch(self, indices: NDArray[np.int64]) -> Any:
+        """The minibatches: indices is (V, b) int64 into the training samples."""
+        ...
+
+    def gradient(self, batch: Any) -> NDArray[np.floating]:
+        """Fill g with the gradient at x of each row's minibatch; return the (V,) losses."""
+        ...
+
+
+class Problem(Protocol):
+    """A task with its data read."""
+
+    metric: Metric
+    samples: Samples
+    """The training samples, as a partition sees them."""
+    d: int
+    """Number of parameters."""
+
+    def initial(self, seed: int) -> NDArray[np.floating]:
+        """The (d,) parameters every worker starts from: a function of the seed."""
+        ...
+
+    def learner(self, x: NDArray[np.floating], g: NDArray[np.floating]) -> Learner:
+        """Bind to the (V, d) parameters and gradients."""
+        ...
+
+    def evaluate(
+        self, rows: NDArray[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Loss (n,) and metric (n,) of the models in rows, (n, d), on held-out data."""
+        ...
+
+
+class Task(Protocol):
+    """A frozen dataclass: its fields are its options. Needs no torch before `load`."""
+
+    metric: ClassVar[Metric]
+
+    def load(self, dtype: str) -> Problem:
+        """Read the data and build the model; dtype is float32 or float64."""
+        ...

@@ -1,0 +1,120 @@
+"""Heterogeneous quadratics: everything about them is known, and no torch is needed.
+
+Sample s of class c asks the parameters to be at b_s, with curvature h_c:
+    f_s(x) = h_c/2 |x - b_s|^2,  b_s = centre of class c + noise,  h_c from 1/condition to 1.
+Over any set of samples the optimum is x* = sum h_s b_s / sum h_s and the curvature mean h_s, so a
+partition by label gives workers different optima and different curvatures.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.tasks.protocol import Metric
+from partitions.protocol import Samples
+
+DATA_SEED = 0
+"""The data are the same in every run: the seed of a run chooses start and minibatches only."""
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Quadratics with known optimum and curvatures; metric: distance left to the optimum."""
+
+    dimension: int = field(default=10, metadata={"help": "number of parameters"})
+    samples: int = field(default=1000, metadata={"help": "training samples"})
+    classes: int = field(default=10, metadata={"help": "classes, dealt evenly"})
+    spread: float = field(default=1.0, metadata={"help": "distance between class centres"})
+    noise: float = field(default=0.1, metadata={"help": "spread of samples within a class"})
+    condition: float = field(
+        default=10.0, metadata={"help": "largest over smallest curvature of the classes"}
+    )
+    metric: ClassVar[Metric] = Metric("distance", "min")
+
+    def __post_init__(self) -> None:
+        for name in ("dimension", "samples", "classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        for name in ("spread", "noise"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if self.condition < 1:
+            raise ValueError(f"condition must be >= 1, got {self.condition}")
+        if self.samples < self.classes:
+            raise ValueError(
+                f"samples must be at least the number of classes, {self.classes}, "
+                f"got {self.samples}"
+            )
+
+    def load(self, dtype: str) -> "QuadraticProblem":
+        """Draw the samples."""
+        rng = np.random.default_rng(DATA_SEED)
+        labels = np.arange(self.samples) % self.classes
+        centres = self.spread * rng.standard_normal((self.classes, self.dimension))
+        wanted = centres[labels] + self.noise * rng.standard_normal((self.samples, self.dimension))
+        curvature = np.geomspace(1 / self.condition, 1, self.classes)[labels]
+        return QuadraticProblem(self.metric, labels, wanted.astype(dtype), curvature.astype(dtype))
+
+
+class QuadraticProblem:
+    """See bench.tasks.protocol.Problem; h is (n,) and b is (n, d), of one dtype."""
+
+    def __init__(
+        self,
+        metric: Metric,
+        labels: NDArray[np.int64],
+        b: NDArray[np.floating],
+        h: NDArray[np.floating],
+    ) -> None:
+        self.metric = metric
+        self.samples = Samples(labels, features=b)
+        self.b, self.h = b, h
+        self.d = b.shape[1]
+        weights = h.astype(np.float64)
+        self.optimum = weights @ b.astype(np.float64) / weights.sum()
+
+    def initial(self, seed: int) -> NDArray[np.floating]:
+        """A standard normal start, (d,)."""
+        start: NDArray[np.floating] = np.random.default_rng(seed).standard_normal((1, self.d))[0]
+        return start.astype(self.b.dtype)
+
+    def learner(self, x: NDArray[np.floating], g: NDArray[np.floating]) -> "QuadraticLearner":
+        """Bind to the rows."""
+        return QuadraticLearner(self, x, g)
+
+    def evaluate(
+        self, rows: NDArray[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Mean loss over all samples, (n,), and |x - x*| / |x*|, (n,), float64."""
+        x, b, h = (a.astype(np.float64) for a in (rows, self.b, self.h))
+        squares = (x**2).sum(1)[:, None] - 2 * x @ b.T + (b**2).sum(1)
+        loss = squares @ h / (2 * len(h))
+        scale = np.linalg.norm(self.optimum) or 1.0
+        return loss, np.linalg.norm(x - self.optimum, axis=1) / scale
+
+
+class QuadraticLearner:
+    """Gradients h (x - b) of minibatches."""
+
+    def __init__(
+        self, problem: QuadraticProblem, x: NDArray[np.floating], g: NDArray[np.floating]
+    ) -> None:
+        self._problem, self._x, self._g = problem, x, g
+
+    def fetch(
+        self, indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """b (V, n, d) and h (V, n) of n samples a worker."""
+        return self._problem.b[indices], self._problem.h[indices]
+
+    def gradient(
+        self, batch: tuple[NDArray[np.floating], NDArray[np.floating]]
+    ) -> NDArray[np.floating]:
+        """Fill g; return the (V,) losses."""
+        b, h = batch
+        away = self._x[:, None, :] - b
+        losses: NDArray[np.floating] = (h * (away**2).sum(2)).mean(1) / 2
+        np.einsum("vn,vnd->vd", h / h.shape[1], away, out=self._g)
+        return losses

@@ -1,0 +1,169 @@
+"""Train a task with one algorithm on one partition: `mpirun -n P python -m bench.train`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.exchange import MPIExchange
+from algorithms.meter import OTHER
+from bench.results import reader
+from bench.results.recorder import Recorder
+from bench.results.runfile import RunFile, mark
+from bench.results.schema import COMPLETE, DIVERGED, FAILED
+from bench.runtime import launch, setup
+from bench.runtime.binding import use_threads
+from bench.runtime.config import parser, read
+from bench.runtime.console import Reporter
+from bench.runtime.evaluation import Evaluation, parameters_sha256
+from bench.runtime.opening import open_file
+from bench.runtime.workers import TrainingWorkers
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        if launch.launched_rank() == 0:
+            parser().print_help()
+        return 0
+    results: list[Path] = []
+
+    def on_failure(message: str) -> None:
+        for path in results:
+            mark(path, FAILED, message)
+
+    return launch.run(lambda comm: train(comm, arguments, results), on_failure)
+
+
+def train(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None:
+    """Prepare, train and close one run; the path of its result goes into `results`; collective."""
+    plan = setup.plan(comm, read(argv))
+    material = setup.material(comm, plan)
+    ranks, flaws = use_threads(comm, plan.config.threads)
+    with ExitStack() as stack:
+        exchange, workers = setup.workers(comm, plan, material)
+        stack.enter_context(closing(exchange))
+        evaluation = Evaluation(comm, material.problem, plan.workers, workers.x)
+        stack.enter_context(closing(evaluation))
+        file = reporter = None
+        results.append(plan.path)
+        if comm.rank == 0:
+            file = open_file(plan, material, ranks, argv, flaws)
+            reporter = stack.enter_context(Reporter(plan.config.steps, plan.parts.task.metric.name))
+            for line in setup.introduction(plan, material, comm.size, flaws):
+                reporter.say(line)
+        Training(comm, plan, exchange, workers, evaluation, file, reporter).run()
+
+
+class Training:
+    """One run: timed segments of steps; between them recording, evaluation, when to stop.
+
+    file and reporter are None on all ranks but 0.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        plan: setup.Plan,
+        exchange: MPIExchange,
+        workers: TrainingWorkers,
+        evaluation: Evaluation,
+        file: RunFile | None,
+        reporter: Reporter | None,
+    ) -> None:
+        self._comm, self._config, self._algorithm = comm, plan.config, plan.parts.algorithm
+        self._metric = plan.parts.task.metric
+        self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
+        self._file, self._reporter = file, reporter
+        self._recorder = Recorder(exchange.meter)
+        self._state = self._algorithm.init(exchange, workers)
+        self._step = 0
+        self._elapsed_ns = 0
+
+    def run(self) -> None:
+        """Train until the last step, the target, or divergence; then close the file; collective."""
+        config = self._config
+        status, reached = COMPLETE, False
+        self._evaluate()
+        while self._step < config.steps and status == COMPLETE and not reached:
+            cadences = (config.eval_every, config.flush_every)
+            last = min(config.steps, *(self._step - self._step % n + n for n in cadences))
+            if not self._segment(last):
+                status = DIVERGED
+            if last == config.steps or status == DIVERGED:
+                self._algorithm.finish(self._exchange, self._workers, self._state)
+            if last % config.eval_every == 0 or last == config.steps or status == DIVERGED:
+                metric = self._evaluate()
+                reached = config.target is not None and self._metric.reached(metric, config.target)
+            if self._file:
+                self._file.flush()
+        if reached and self._step < config.steps:
+            self._algorithm.finish(self._exchange, self._workers, self._state)
+        self._close(status, reached)
+
+    def _segment(self, last: int) -> bool:
+        """Take the steps up to `last`, timed; return whether training is still finite."""
+        algorithm, exchange, workers = self._algorithm, self._exchange, self._workers
+        state, meter, recorder = self._state, exchange.meter, self._recorder
+        self._comm.Barrier()
+        began = time.perf_counter_ns()
+        for _ in range(self._step, last):
+            start = meter.start()
+            algorithm.step(exchange, workers, state)
+            meter.lap(OTHER)
+            recorder.step(start, workers.losses)
+        took = time.perf_counter_ns() - began
+        block = recorder.gather(self._comm)
+        finite = bool(np.isfinite(workers.losses).all() and np.isfinite(workers.x).all())
+        segments = self._comm.allgather((took, finite))
+        self._elapsed_ns += max(took for took, _ in segments)
+        if self._file and block:
+            self._file.append(block, self._step, self._config.warmup)
+        if self._reporter:
+            self._reporter.advanced(last)
+        self._step = last
+        return all(finite for _, finite in segments)
+
+    def _evaluate(self) -> float:
+        """Score the models, record and show it; return the mean model's metric."""
+        scores, self._losses, self._metrics = self._evaluation()
+        if self._file and self._reporter:
+            samples = self._step * self._config.batch * self._workers.total
+            at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
+            self._file.evaluate(at | scores)
+            self._reporter.evaluated(self._step, self._elapsed_ns / 1e9, scores)
+        return scores["metric"]
+
+    def _close(self, status: str, reached: bool) -> None:
+        digest = parameters_sha256(self._comm, self._workers.x)
+        if not (self._file and self._reporter):
+            return
+        worker = np.arange(self._workers.total)
+        self._file.table(
+            "workers",
+            {"worker": worker},
+            {
+                "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
+                "metric": (("worker",), self._metrics, "1", "metric at the end"),
+            },
+        )
+        reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
+        self._file.close(
+            status,
+            {"parameters_sha256": digest, "target_reached": reached, "reason": reason},
+        )
+        self._reporter.summarise(reader.read(self._file.path))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
