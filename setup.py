@@ -32,7 +32,6 @@ setup(
             "pytest",
             "pytest-mpi",
             "ruff",
-            "scipy-stubs",
             "xarray",
         ],
     },

@@ -43,24 +43,23 @@ class ElasticAveraging:
     """Pull every worker elastically to a centre, and the centre to the workers (EASGD)."""
 
     period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
-    alpha: float = field(
-        default=0.0,
-        metadata={"help": "moving rate of a worker; 0 takes the paper's 0.9 / workers"},
+    alpha: float | None = field(
+        default=None, metadata={"help": "moving rate of a worker; None is 0.9 / workers"}
     )
 
     def __post_init__(self) -> None:
         if self.period < 1:
             raise ValueError(f"period must be >= 1, got {self.period}")
-        if not 0 <= self.alpha <= 1:
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
 
     def moving_rate(self, total: int) -> float:
         """Alpha at W workers."""
-        return self.alpha or PAPER_BETA / total
+        return PAPER_BETA / total if self.alpha is None else self.alpha
 
     def check(self, total: int) -> None:
         """Refuse a centre that overshoots: its rate is W alpha."""
-        if total * self.alpha >= 2:
+        if self.alpha is not None and total * self.alpha >= 2:
             raise ValueError(
                 f"alpha must be below 2 / workers = {2 / total:g}, got {self.alpha}: "
                 f"the centre moves at workers * alpha = {total * self.alpha:g} and diverges from 2 "

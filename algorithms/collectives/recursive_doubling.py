@@ -87,7 +87,7 @@ def schedule(rank: int, bounds: list[int]) -> tuple[list[Span], list[Round], int
         after, kept, adds = merge(mine, theirs, total) if listen else (mine, [], [])
         if me == rank:
             sent, received = len(mine) * speak, len(theirs) * listen
-            in_order = kept == list(range(len(kept)))
+            in_order = len(kept) <= len(mine) and kept == list(range(len(kept)))
             rounds.append(
                 Round(partner, len(mine), sent, received, adds, None if in_order else kept)
             )
@@ -118,7 +118,7 @@ class RecursiveDoubling:
     ) -> None:
         self._comm, self._meter = comm, meter
         self.spans, self._rounds, self._pair = schedule(comm.rank, bounds)
-        most = max([len(self.spans)] + [len(x.kept) for x in self._rounds if x.kept])
+        most = max(len(self.spans), *(max(x.held, len(x.kept or ())) for x in self._rounds), 0)
         self._mine = np.zeros((most, d), dtype)
         self._inbox = np.empty((max((x.received for x in self._rounds), default=0), d), dtype)
         reorders = any(x.kept for x in self._rounds)

@@ -152,8 +152,7 @@ def read(argv: Sequence[str]) -> TrainConfig:
     file = given.pop("config")
     texts = _from_file(Path(file)) if file else {}
     texts |= {key: value for key, value in given.items() if value is not None}
-    hints = get_type_hints(TrainConfig)
-    kinds = {key: float if kind == float | None else kind for key, kind in hints.items()}
+    kinds = get_type_hints(TrainConfig)
     return TrainConfig(
         **{
             key: convert(value, kinds[key], "--" + key.replace("_", "-"))

@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T")
 
@@ -26,7 +27,8 @@ def options(cls: type) -> dict[str, Field[Any]]:
 
 
 def convert(text: str, kind: type, where: str) -> Any:
-    """Read text as bool, int, float or str; `where` names the option in the error."""
+    """Read text as bool, int, float, str, or one of them or None; `where` names the option."""
+    kind = next((part for part in get_args(kind) if part is not NoneType), kind)
     if kind is bool:
         if text.lower() in ("true", "false"):
             return text.lower() == "true"

@@ -1,0 +1,50 @@
+# The three commands of this checkout. Each makes the virtual environment when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/ready
+
+# A site's own MPI is used where there is an mpirun; else Open MPI's wheel brings one.
+EXTRAS := $(if $(shell command -v mpirun),test,test,mpi)
+RANKS ?= 4
+
+# Open MPI refuses root and more ranks than cores unless told; UCX windows are broken in its wheel.
+export PATH := $(BIN):$(PATH)
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export PRTE_MCA_rmaps_default_mapping_policy ?= :oversubscribe
+export OMPI_MCA_osc ?= ^ucx
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test check clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    train four algorithms on two partitions at 4 ranks, then report"
+	@echo "make test    the whole test suite, serial and under mpirun"
+	@echo "make check   ruff and mypy --strict"
+	@echo "make clean   remove the virtual environment, caches and the demo's results"
+
+demo: $(READY)
+	bash bench/demo.sh runs/demo
+
+test: $(READY)
+	timeout 900 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no
+	timeout 1500 python -m pytest -q -m "not mpi" --color=no
+
+check: $(READY)
+	ruff format --check .
+	ruff check .
+	mypy
+
+$(READY): constraints.txt setup.py pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--editable '.[$(EXTRAS)]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis runs/demo

@@ -1,0 +1,46 @@
+"""Fixtures of all tests, and how a suite that runs on several ranks reports."""
+
+import faulthandler
+import sys
+from collections.abc import Iterator
+
+import pytest
+from mpi4py import MPI
+
+SLOWEST_S = 20
+"""Seconds a test under mpirun may take: one that hangs ends then."""
+
+
+@pytest.fixture(params=[1, 2, 3, 4], ids=lambda size: f"{size}ranks")
+def comm(request: pytest.FixtureRequest) -> Iterator[MPI.Intracomm]:
+    """A communicator of 1, 2, 3 or 4 ranks; no rank sits out: the rest form one of their own."""
+    world = MPI.COMM_WORLD
+    made = world.Split(world.rank // request.param, world.rank)
+    assert isinstance(made, MPI.Intracomm)
+    yield made
+    made.Free()
+
+
+@pytest.fixture(autouse=True)
+def _no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End the whole job, with every rank's stack, where a test under mpirun takes minutes."""
+    if request.node.get_closest_marker("mpi"):
+        faulthandler.dump_traceback_later(SLOWEST_S, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Under mpirun only rank 0 reports; others speak up only when a test fails there."""
+    if config.getoption("--with-mpi", default=False) and MPI.COMM_WORLD.rank > 0:
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        config.pluginmanager.unregister(reporter)
+        config.pluginmanager.register(_OnlyFailures())
+
+
+class _OnlyFailures:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            where = f"rank {MPI.COMM_WORLD.rank}: {report.nodeid}"
+            print(f"\n{where}\n{report.longreprtext}", file=sys.stderr, flush=True)

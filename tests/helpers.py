@@ -1,0 +1,104 @@
+"""What several tests need: agreement across ranks, real workers, and a serial twin's matrices."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from algorithms.exchange import MPIExchange
+from bench.runtime.batches import Batches
+from bench.runtime.optimizers import SGD
+from bench.runtime.workers import TrainingWorkers
+from bench.tasks.quadratic import Quadratic, QuadraticProblem
+from partitions.shards import Shards
+
+Array = NDArray[np.floating]
+
+
+def everywhere(comm: MPI.Intracomm, ok: Any, *details: object) -> None:
+    """Fail on all ranks where it is not ok on one: a bare assert would strand the others."""
+    wrong = [rank for rank, fine in enumerate(comm.allgather(bool(ok))) if not fine]
+    assert not wrong, f"ranks {wrong} of {comm.size}: {details}"
+
+
+def sha(rows: Array) -> str:
+    """SHA-256 of an array's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+
+
+def all_rows(comm: MPI.Intracomm, rows: Array) -> Array:
+    """The (W, d) rows of all ranks, on every rank."""
+    return np.concatenate(comm.allgather(rows))
+
+
+class StillWorkers:
+    """Workers without data: gradient and update do nothing, so only the exchange moves x."""
+
+    def __init__(
+        self, exchange: MPIExchange, rows: Array, samples: NDArray[np.int64] | None = None
+    ) -> None:
+        self.ids, self.total = exchange.ids, exchange.total
+        self.x, self.g = exchange.rows(rows.shape[1]), exchange.rows(rows.shape[1])
+        self.x[:] = rows[list(self.ids)]
+        self.samples = np.ones(self.total, np.int64) if samples is None else samples
+
+    def gradient(self) -> Array:
+        return np.zeros(len(self.x))
+
+    def update(self) -> None:
+        pass
+
+
+class Training:
+    """Real workers on the quadratic task, label-sorted shards, in float64."""
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        total: int,
+        *,
+        optimizer: SGD | None = None,
+        allreduce: str = "recursive_doubling",
+        dtype: str = "float64",
+        batch: int = 4,
+        indices: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.problem: QuadraticProblem = Quadratic(dimension=7, samples=240).load(dtype)
+        self.shards = Shards(per_worker=1).split(
+            self.problem.samples, total, np.random.default_rng(5)
+        )
+        self.exchange = MPIExchange(comm, total, allreduce=allreduce, dtype=dtype, seed=3)
+        batches = Batches(self.shards, self.exchange.ids, batch, seed=3)
+        self.workers = TrainingWorkers(
+            self.problem,
+            optimizer or SGD(lr=0.2, momentum=0.5),
+            batches if indices is None else Given(indices, self.exchange.ids),
+            self.exchange.rows(self.problem.d),
+            self.exchange.rows(self.problem.d),
+            ids=self.exchange.ids,
+            samples=np.array([len(shard) for shard in self.shards]),
+            seed=3,
+            meter=self.exchange.meter,
+        )
+
+    def run(self, algorithm: Any, steps: int) -> Array:
+        """The (V, d) parameters of this rank after some steps of the algorithm."""
+        state = algorithm.init(self.exchange, self.workers)
+        for _ in range(steps):
+            algorithm.step(self.exchange, self.workers, state)
+        algorithm.finish(self.exchange, self.workers, state)
+        x = self.workers.x.copy()
+        self.exchange.close()
+        return x
+
+
+class Given(Batches):
+    """Minibatches as given: indices (steps, W, b)."""
+
+    def __init__(self, indices: NDArray[np.int64], ids: range) -> None:
+        self._given = iter(indices[:, list(ids)])
+
+    def next(self) -> NDArray[np.int64]:
+        return next(self._given)
