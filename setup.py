@@ -10,10 +10,17 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "."},
     packages=find_packages(".", include=["algorithms*", "bench*", "partitions*"]),
-    package_data={name: ["py.typed"] for name in ("algorithms", "bench", "partitions")},
+    package_data={
+        "algorithms": ["py.typed"],
+        "bench": ["py.typed"],
+        "bench.results": ["page.html.jinja"],
+        "partitions": ["py.typed"],
+    },
     install_requires=[
         "altair",
         "h5py",
+        "jinja2",
+        "markupsafe",
         "mpi4py",
         "numpy",
         "pandas",

@@ -62,7 +62,8 @@ def train(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None
             reporter = stack.enter_context(Reporter(plan.config.steps, plan.parts.task.metric.name))
             for line in setup.introduction(plan, material, comm.size, flaws):
                 reporter.say(line)
-        Training(comm, plan, exchange, workers, evaluation, file, reporter).run()
+        with np.errstate(all="ignore"):  # a run that overflows is told as diverged
+            Training(comm, plan, exchange, workers, evaluation, file, reporter).run()
 
 
 class Training:

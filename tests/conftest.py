@@ -1,6 +1,7 @@
 """Fixtures of all tests, and how a suite that runs on several ranks reports."""
 
 import faulthandler
+import os
 import sys
 from collections.abc import Iterator
 
@@ -37,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
         reporter = config.pluginmanager.getplugin("terminalreporter")
         config.pluginmanager.unregister(reporter)
         config.pluginmanager.register(_OnlyFailures())
+    if os.environ.get("MURMURATION_NO_SKIPS"):
+        config.pluginmanager.register(_NoSkips())
 
 
 class _OnlyFailures:
@@ -44,3 +47,19 @@ class _OnlyFailures:
         if report.failed:
             where = f"rank {MPI.COMM_WORLD.rank}: {report.nodeid}"
             print(f"\n{where}\n{report.longreprtext}", file=sys.stderr, flush=True)
+
+
+class _NoSkips:
+    """Counts what was skipped, and fails the session for it."""
+
+    def __init__(self) -> None:
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped:
+            self.skipped.append(report.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.skipped:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            print(f"\nskipped where nothing may be: {', '.join(self.skipped)}", file=sys.stderr)

@@ -51,7 +51,7 @@ class TrainConfig:
     out: str = _option("runs", "folder of the result file", "DIR", aside=True)
     name: str = _option("", "name of the result file, without .h5", "NAME", aside=True)
     overwrite: bool = _option(False, "replace a result file of the same name", aside=True)
-    flush_every: int = _option(100, "most steps that a crash can lose", "N", aside=True)
+    flush_every: int = _option(100, "steps between writes of the result", "N", aside=True)
 
     def __post_init__(self) -> None:
         for option, least in (
@@ -68,6 +68,8 @@ class TrainConfig:
             value = getattr(self, option)
             if value < least:
                 raise UserError(f"--{option.replace('_', '-')} must be >= {least}, got {value}")
+        if self.seed >= 2**63:
+            raise UserError(f"--seed must be below 2^63, got {self.seed}")
         for option, known in (("allreduce", ALLREDUCES), ("dtype", DTYPES)):
             if getattr(self, option) not in known:
                 raise unknown(option, getattr(self, option), known)
@@ -148,7 +150,12 @@ def parser() -> argparse.ArgumentParser:
 
 def read(argv: Sequence[str]) -> TrainConfig:
     """The configuration of a command line; an option there wins over the file's."""
-    given = vars(parser().parse_args(argv))
+    namespace, strangers = parser().parse_known_args(argv)
+    for stranger in strangers:
+        raise unknown(
+            "option", stranger, ["--" + f.name.replace("_", "-") for f in fields(TrainConfig)]
+        )
+    given = vars(namespace)
     file = given.pop("config")
     texts = _from_file(Path(file)) if file else {}
     texts |= {key: value for key, value in given.items() if value is not None}

@@ -53,8 +53,8 @@ def settle(comm: MPI.Intracomm, error: UserError | None) -> None:
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], None]) -> int:
     """Run a program on all ranks and return the exit code.
 
-    A UserError, raised on every rank alike, is one line and code 2. Any other exception on any
-    rank names the rank, is told to `on_failure`, and ends the whole job.
+    A UserError, raised on every rank alike, is one line and code 2 from rank 0. Any other exception
+    on any rank names the rank, is told to `on_failure`, and ends the whole job.
     """
     from mpi4py import MPI
 
@@ -63,9 +63,9 @@ def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], No
         program(comm)
         return 0
     except UserError as error:
-        if comm.rank == 0:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-        comm.Barrier()
+        if comm.rank > 0:
+            return 0  # where another rank ends with an error first, mpirun may drop rank 0's line
+        print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
     except BaseException as error:  # KeyboardInterrupt and SystemExit strand the others, too
         where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"

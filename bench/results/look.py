@@ -1,0 +1,118 @@
+"""The look of the charts: colours, scales, panels.
+
+Texts and lines are drawn in `currentColor`, so the page decides between light and dark.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import altair as alt
+import pandas as pd
+
+Chart: TypeAlias = alt.FacetChart
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+"""Okabe, Ito 2008, without the yellow and the black that light or dark paper swallows."""
+PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
+"""In the order of algorithms.meter.PHASES: the exchange, copy and wait, is warm."""
+WIDTH = 930
+"""px of a single panel; two beside each other take the same."""
+LOG_RATIO = 20
+"""A metric that is to become small is drawn on a log axis where it falls by more than this."""
+
+
+def configured(chart: Chart) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart, in the look of the page."""
+    ink = "currentColor"
+    font = "system-ui, sans-serif"
+    axis: dict[str, Any] = {
+        "labelColor": ink,
+        "titleColor": ink,
+        "domainColor": ink,
+        "tickColor": ink,
+    }
+    axis |= {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500, "labelLimit": 320}
+    axis |= {"gridColor": ink, "gridOpacity": 0.13, "domainOpacity": 0.4, "tickOpacity": 0.4}
+    head: dict[str, Any] = {
+        "labelColor": ink,
+        "labelFontSize": 13,
+        "labelFontWeight": 600,
+        "labelLimit": WIDTH,
+    }
+    legend: dict[str, Any] = {
+        "labelColor": ink,
+        "titleColor": ink,
+        "labelFontSize": 12,
+        "labelLimit": 320,
+    }
+    config = {
+        "background": "transparent",
+        "font": font,
+        "axis": axis | {"titlePadding": 8, "labelPadding": 5},
+        "header": head | {"titleColor": ink},
+        "legend": legend | {"orient": "top", "symbolStrokeWidth": 2, "columns": 4},
+        "view": {"stroke": None},
+    }
+    specification: dict[str, Any] = chart.to_dict()
+    return specification | {"config": config}
+
+
+def rows(panel: Any, frame: pd.DataFrame) -> Chart:
+    """A panel, a chart or layers, for each condition, below each other."""
+    conditions = list(dict.fromkeys(frame["condition"]))
+    made: Chart = panel.properties(width=WIDTH - 140, height=alt.Step(30)).facet(
+        data=frame, facet=facet(conditions), columns=1, spacing=14
+    )
+    return made
+
+
+def facet(conditions: list[str]) -> alt.Facet:
+    """Panels by condition, in this order, their names above them."""
+    header = alt.Header(title=None, labelAnchor="start", labelOrient="top")
+    return alt.Facet("condition:N", sort=conditions, header=header)
+
+
+def colour_of(frame: pd.DataFrame, legend: bool) -> alt.Color:
+    """A colour an algorithm, the same in every chart of a section."""
+    names = sorted(set(frame["algorithm"]))
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
+    shown = alt.Legend(title=None) if legend else None
+    return alt.Color("algorithm:N", scale=alt.Scale(domain=names, range=colours), legend=shown)
+
+
+def dash_of(frame: pd.DataFrame) -> alt.StrokeDash | None:
+    """Dashes that tell algorithms of one colour apart; none where the palette is enough."""
+    names = sorted(set(frame["algorithm"]))
+    if len(names) <= len(PALETTE):
+        return None
+    dashes = [[1, 0] if i < len(PALETTE) else [6, 3] for i in range(len(names))]
+    scale = alt.Scale(domain=names, range=dashes)
+    return alt.StrokeDash("algorithm:N", scale=scale, legend=alt.Legend(title=None))
+
+
+def algorithms() -> alt.Y:
+    """A line an algorithm."""
+    return alt.Y("algorithm:N", title=None, axis=alt.Axis(ticks=False, domain=False))
+
+
+def metric_scale(values: pd.Series[float], direction: str) -> alt.Scale:
+    """Linear, not from zero; logarithmic for what is to become small and falls far."""
+    falls = values.min() > 0 and values.max() > LOG_RATIO * values.min()
+    return logarithmic() if direction == "min" and falls else alt.Scale(zero=False)
+
+
+def logarithmic() -> alt.Scale:
+    """A log scale as wide as its data."""
+    return alt.Scale(type="log", nice=False)
+
+
+def few_ticks() -> alt.Axis:
+    """An axis whose numbers do not crowd."""
+    return alt.Axis(format="~g", tickCount=8)
+
+
+def about() -> list[alt.Tooltip]:
+    """What every tooltip begins with."""
+    names = ("algorithm", "condition", "seed", "status")
+    return [alt.Tooltip(f"{name}:N") for name in names]

@@ -1,0 +1,84 @@
+"""Threads and cores: what a rank takes, and what is wrong with where ranks stand."""
+
+import os
+import socket
+
+import pytest
+import torch
+from mpi4py import MPI
+
+from bench.runtime.binding import binding_flaws, threads_for, use_threads
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "sharing", "variable", "threads"),
+    [
+        (3, 8, 4, "2", 3),  # the option first
+        (0, 8, 4, "5", 5),  # then OMP_NUM_THREADS
+        (0, 8, 4, "4,2", 4),  # of the outer level
+        (0, 8, 2, "", 4),  # then a fair part of the cores
+        (0, 8, 3, "many", 2),
+        (0, 8, 3, "0", 2),
+        (0, 2, 4, "", 1),  # but never none
+    ],
+)
+def test_threads_of_a_rank(
+    asked: int, cores: int, sharing: int, variable: str, threads: int
+) -> None:
+    environment = {"OMP_NUM_THREADS": variable} if variable else {}
+    assert threads_for(asked, cores, sharing, environment) == threads
+
+
+@pytest.mark.parametrize(
+    ("masks", "threads"),
+    [
+        ([(0,), (1,), (2,), (3,)], 1),  # a core each
+        ([(0, 1), (2, 3)], 2),
+        ([(0, 1, 2, 3)] * 2, 2),  # unbound, but room for all
+        ([(5,)], 1),
+    ],
+)
+def test_a_good_binding_has_no_flaw(masks: list[tuple[int, ...]], threads: int) -> None:
+    assert binding_flaws(masks, threads) == []
+
+
+def test_more_threads_than_cores_of_a_rank() -> None:
+    (flaw,) = binding_flaws([(0,), (1,)], 2)
+    assert flaw == (
+        "a rank is bound to 1 core(s) but runs 2 threads: use --threads 1, or "
+        "`mpirun --map-by slot:PE=2 --bind-to core`"
+    )
+    (flaw,) = binding_flaws([(0, 1), (2,)], 2)  # the narrowest counts
+    assert "bound to 1 core(s)" in flaw
+
+
+def test_more_ranks_than_cores() -> None:
+    (flaw,) = binding_flaws([(0, 1)] * 4, 1)
+    assert flaw == (
+        "4 ranks x 1 thread(s) share 2 core(s): times are those of an oversubscribed machine"
+    )
+    (flaw,) = binding_flaws([(0, 1)] * 4, 2)
+    assert flaw.startswith("4 ranks x 2 thread(s) share 2 core(s)")
+    assert flaw.endswith("OMP_NUM_THREADS=1 is the least that can be done")
+    (flaw,) = binding_flaws([(3,)] * 2, 1)  # all bound to the same core
+    assert flaw.startswith("2 ranks x 1 thread(s) share 1 core(s)")
+
+
+def test_this_process_sets_its_threads_and_tells_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {8, 1, 0, 2, 10})
+    try:
+        (place,), flaws = use_threads(MPI.COMM_SELF, 3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "threads": 3, "cpu_mask": "0-2,8,10"}
+    assert (place, flaws) == (here, [])
+    (place,), flaws = use_threads(MPI.COMM_SELF, before)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4})
+    (place,), (flaw,) = use_threads(MPI.COMM_SELF, before + 1)
+    torch.set_num_threads(before)
+    assert place["cpu_mask"] == "4"
+    assert flaw.startswith("a rank is bound to 1 core(s)")

@@ -1,0 +1,226 @@
+"""The configuration: command line, TOML file, what they refuse, and what names a case."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.runtime.config import TrainConfig, case_hash, parser, read
+from bench.runtime.spec import UserError
+
+BASE = [
+    *("--task", "quadratic:dimension=3,samples=50"),
+    *("--algorithm", "elastic_averaging:period=2,alpha=0.1"),
+    *("--partition", "dirichlet:alpha=0.1"),
+    *("--optimizer", "sgd:lr=0.2,momentum=0.9"),
+]
+
+
+def hash_of(*more: str, workers: int = 8, ranks: int = 4) -> str:
+    return case_hash(read([*BASE, *more]).resolved(workers), ranks)
+
+
+def message(argv: list[str]) -> str:
+    with pytest.raises(UserError) as error:
+        read(argv)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+def test_no_argument_gives_the_defaults() -> None:
+    assert read([]) == TrainConfig()
+
+
+def test_every_option_reaches_its_field() -> None:
+    values = {
+        "task": "quadratic",
+        "algorithm": "local_sgd:period=3",
+        "partition": "shards",
+        "optimizer": "sgd:lr=1.0",
+        "allreduce": "ring",
+        "workers": 12,
+        "steps": 3,
+        "batch": 5,
+        "seed": 6,
+        "dtype": "float64",
+        "eval_every": 7,
+        "target": 0.5,
+        "warmup": 1,
+        "threads": 2,
+        "ranks": 4,
+        "out": "o",
+        "name": "n",
+        "overwrite": True,
+        "flush_every": 9,
+    }
+    argv = [
+        f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value is not True
+    ]
+    config = read([*argv, "--overwrite"])
+    assert dataclasses.asdict(config) == values
+    assert all(value != getattr(TrainConfig(), key) for key, value in values.items())
+
+
+def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'task = "quadratic:dimension=3"\nsteps = 30\ntarget = 1e-3\noverwrite = true\n'
+        'eval-every = 5\nflush_every = 6\nseed = 4\nname = "7"\n'
+    )
+    config = read(["--config", str(path)])
+    assert config == TrainConfig(
+        task="quadratic:dimension=3",
+        steps=30,
+        target=0.001,
+        overwrite=True,
+        eval_every=5,
+        flush_every=6,
+        seed=4,
+        name="7",
+    )
+    won = read(["--seed", "5", "--config", str(path), "--eval-every", "8"])
+    assert won == dataclasses.replace(config, seed=5, eval_every=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stesp = 3", "unknown option in {path} 'stesp' (did you mean steps?); known: algorithm, "),
+        ("steps = [3]", "{path}: steps must be one value, got [3]"),
+        ("[steps]\nof = 3", "{path}: steps must be one value, got {{'of': 3}}"),
+        ("steps = true", "--steps must be a whole number, got 'true'"),
+        ("steps = 3.0", "--steps must be a whole number, got '3.0'"),
+        ("overwrite = 1", "--overwrite must be true or false, got '1'"),
+        ("steps = ", "--config {path} is not TOML: "),
+        ("steps = 3\nsteps = 4", "--config {path} is not TOML: "),
+        ("eval-every = 3\neval_every = 4", "{path}: eval_every is given twice"),
+    ],
+)
+def test_a_file_with_a_mistake(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    assert message(["--config", str(path)]).startswith(told.format(path=path))
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    assert message(["--config", str(path)]).startswith(f"--config {path} cannot be read: ")
+    assert message(["--config", str(tmp_path)]).startswith(f"--config {tmp_path} cannot be read: ")
+    path.write_bytes(b"name = '\xff'")
+    assert message(["--config", str(path)]).startswith(f"--config {path} cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--workers", "-1"], "--workers must be >= 0, got -1"),
+        (["--steps", "0"], "--steps must be >= 1, got 0"),
+        (["--batch", "0"], "--batch must be >= 1, got 0"),
+        (["--seed", "-1"], "--seed must be >= 0, got -1"),
+        (["--eval-every", "0"], "--eval-every must be >= 1, got 0"),
+        (["--warmup", "-1"], "--warmup must be >= 0, got -1"),
+        (["--threads", "-2"], "--threads must be >= 0, got -2"),
+        (["--ranks", "-4"], "--ranks must be >= 0, got -4"),
+        (["--flush-every", "0"], "--flush-every must be >= 1, got 0"),
+        (["--steps", "1e3"], "--steps must be a whole number, got '1e3'"),
+        (["--target", "high"], "--target must be a number, got 'high'"),
+        (["--dtype", "float16"], "unknown dtype 'float16' (did you mean float64?); known: float32"),
+        (["--allreduce", "rin"], "unknown allreduce 'rin' (did you mean ring?); known: "),
+        (["--name", "a/b"], "--name must not hold a folder, got 'a/b': use --out for that"),
+        (["--task", "digit"], "unknown task 'digit' (did you mean digits?); known: digits, "),
+        (["--algorithm", "local_sgd:period=-1"], "algorithm local_sgd: period must be >= 0"),
+        (["--partition", "dirichlet:alfa=1"], "unknown option of partition dirichlet 'alfa' (did"),
+        (["--optimizer", "sgd:lr=0"], "optimizer sgd: lr must be > 0 and finite, got 0.0"),
+        (["--step", "3"], "unknown option '--step' (did you mean --steps?); known: --algorithm, "),
+        (["3"], "unknown option '3'; known: --"),
+        (["--stepz=3"], "unknown option '--stepz' (did you mean --steps?); known: --"),
+        (["--confg", "x"], "unknown option '--confg' (did you mean --config?); known: --"),
+        (["--steps"], "argument --steps: expected one argument; see --help"),
+    ],
+)
+def test_a_command_line_with_a_mistake(argv: list[str], told: str) -> None:
+    assert message(argv).startswith(told)
+
+
+def test_a_seed_that_no_generator_takes_is_refused() -> None:
+    assert read(["--seed", str(2**63 - 1)]).seed == 2**63 - 1
+    assert "--seed must be below 2^63" in message(["--seed", str(2**64)])
+
+
+@pytest.mark.parametrize("target", ["nan", "inf", "-inf"])
+def test_a_target_that_means_nothing_is_refused(target: str) -> None:
+    assert message([f"--target={target}"]).startswith("--target must be finite")
+
+
+@pytest.mark.parametrize("text", ["-1", "-0.5", "-.5"])
+def test_a_negative_number_is_a_value(text: str) -> None:
+    assert read(["--target", text]).target == float(text)
+
+
+def test_help_lists_every_field_with_default_and_choices() -> None:
+    text = re.sub(r"\s+", " ", parser().format_help())
+    for option in dataclasses.fields(TrainConfig):
+        assert f"--{option.name.replace('_', '-')} " in text
+        assert option.metadata["help"] in text
+        if option.default not in ("", None, False):
+            assert f"(default: {option.default})" in text
+    assert "--config FILE" in text
+    assert "float32, float64" in text
+
+
+CHANGES = [
+    ("--seed", "1"),
+    ("--partition", "dirichlet:alpha=0.2"),
+    ("--algorithm", "elastic_averaging:period=2,alpha=0.2"),
+    ("--algorithm", "local_sgd"),
+    ("--task", "quadratic:dimension=3,samples=51"),
+    ("--optimizer", "sgd:lr=0.2"),
+    ("--allreduce", "ring"),
+    ("--dtype", "float64"),
+    ("--batch", "17"),
+    ("--steps", "401"),
+    ("--target", "0.5"),
+    ("--threads", "2"),
+]
+
+
+def test_what_matters_changes_the_hash() -> None:
+    hashes = [hash_of(), *(hash_of(*change) for change in CHANGES)]
+    hashes += [hash_of(workers=9), hash_of(ranks=2)]
+    assert len(set(hashes)) == len(CHANGES) + 3
+    assert all(re.fullmatch("[0-9a-f]{12}", text) for text in hashes)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--out", "elsewhere"),
+        ("--name", "other"),
+        ("--overwrite",),
+        ("--flush-every", "7"),
+        ("--ranks", "4"),
+        ("--workers", "8"),
+        ("--partition", "dirichlet:min_size=1,alpha=0.10"),
+        ("--optimizer", "sgd:nesterov=false,momentum=0.9,weight_decay=0,lr=2e-1"),
+        ("--algorithm", "elastic_averaging:alpha=0.1,period=2"),
+        ("--task", "quadratic:samples=50,classes=10,dimension=3"),
+        ("--steps", "400"),
+    ],
+)
+def test_what_does_not_matter_keeps_hash_and_texts(more: tuple[str, ...]) -> None:
+    assert hash_of(*more) == hash_of()
+    assert read([*BASE, *more]).parts().texts() == read(BASE).parts().texts()
+
+
+def test_resolved_parameters_are_json_with_every_default() -> None:
+    params = read(BASE).resolved(8)
+    assert json.loads(json.dumps(params)) == params
+    assert params["options"]["optimizer"] == {
+        "lr": 0.2,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 0.0,
+    }
+    assert (params["workers"], params["optimizer"]) == (8, "sgd:lr=0.2,momentum=0.9")

@@ -1,0 +1,88 @@
+"""Launches: the world that was asked for, or one line that says how to get it."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from mpi4py import MPI
+
+from bench.runtime.launch import check_launch, launched_rank, run, settle
+from bench.runtime.spec import UserError
+
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
+
+
+@pytest.mark.parametrize("variable", SIZES)
+def test_singletons_of_a_foreign_launcher_are_refused(variable: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_launch({variable: "4"}, 1, 0)
+    assert str(error.value).startswith("the launcher started 4 ranks but MPI sees 1: ")
+    assert "srun --mpi=pmix" in str(error.value)
+
+
+@pytest.mark.parametrize("variable", SIZES)
+def test_a_world_as_launched_passes(variable: str) -> None:
+    check_launch({variable: "4"}, 4, 0)
+    check_launch({variable: "4"}, 4, 4)
+
+
+def test_a_plain_python_is_a_world_of_one() -> None:
+    check_launch({}, 1, 0)
+    check_launch({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, 1, 1)  # inside an allocation
+
+
+@pytest.mark.parametrize("here", [1, 2, 8])
+def test_other_ranks_than_asked_for_are_refused(here: int) -> None:
+    with pytest.raises(UserError) as error:
+        check_launch({"OMPI_COMM_WORLD_SIZE": str(here)}, here, 4)
+    assert str(error.value) == (
+        f"--ranks 4 was asked for, {here} are here: launch with `mpirun -n 4`"
+    )
+
+
+def test_mpirun_inside_a_slurm_step_counts_for_itself() -> None:
+    check_launch({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "4"}, 4, 4)
+    assert launched_rank({"SLURM_PROCID": "0", "OMPI_COMM_WORLD_RANK": "3"}) == 3
+
+
+@pytest.mark.parametrize("variable", RANKS)
+def test_the_rank_is_what_the_launcher_says(variable: str) -> None:
+    assert launched_rank({variable: "3", "PATH": "/"}) == 3
+
+
+def test_without_a_launcher_the_rank_is_0() -> None:
+    assert launched_rank({}) == 0
+
+
+def test_settle_raises_on_all_ranks_what_the_first_of_them_met() -> None:
+    settle(MPI.COMM_SELF, None)
+    with pytest.raises(UserError, match=r"^mend this$"):
+        settle(MPI.COMM_SELF, UserError("mend this"))
+    others = SimpleNamespace(allgather=lambda mine: [None, mine, "rank 2 met it", "rank 3 too"])
+    with pytest.raises(UserError, match=r"^rank 2 met it$"):
+        settle(cast(Any, others), None)
+
+
+def test_the_end_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+
+    def mistaken(comm: MPI.Intracomm) -> None:
+        raise UserError("--steps must be >= 1, got 0")
+
+    def broken(comm: MPI.Intracomm) -> None:
+        raise KeyError("x")
+
+    assert run(lambda comm: None, told.append) == 0
+    assert capfd.readouterr() == ("", "")
+    assert run(mistaken, told.append) == 2
+    assert capfd.readouterr() == ("", "error: --steps must be >= 1, got 0\n")
+    assert told == []
+    if MPI.COMM_WORLD.size == 1:  # else it ends the job
+        assert run(broken, told.append) == 1
+        assert len(told) == 1
+        assert told[0].startswith("rank 0 of 1 on ")
+        assert told[0].endswith(": KeyError: 'x'")
+        shown = capfd.readouterr().err
+        assert shown.startswith("Traceback")
+        assert shown.endswith(f"error: {told[0]}\n")

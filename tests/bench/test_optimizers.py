@@ -1,0 +1,104 @@
+"""SGD against torch.optim.SGD, row by row and block by block."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bench.runtime import optimizers
+from bench.runtime.optimizers import SGD
+
+D = 7
+STEPS = 20
+VARIANTS = [
+    (momentum, nesterov, decay)
+    for momentum, nesterov, decay in itertools.product((0.0, 0.5, 0.9), (False, True), (0.0, 0.01))
+    if momentum or not nesterov
+]
+
+
+def by_torch(
+    options: SGD, x: NDArray[np.float64], gradients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where torch.optim.SGD takes every row of x, along gradients (steps, V, d)."""
+    rows = [torch.nn.Parameter(torch.from_numpy(row.copy())) for row in x]
+    optimizer = torch.optim.SGD(
+        rows,
+        lr=options.lr,
+        momentum=options.momentum,
+        nesterov=options.nesterov,
+        weight_decay=options.weight_decay,
+    )
+    for step in gradients:
+        for row, g in zip(rows, step, strict=True):
+            row.grad = torch.from_numpy(g.copy())
+        optimizer.step()
+    return np.stack([row.detach().numpy() for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("workers", "rows_a_block"), [(1, 0), (1, 5), (7, 1), (7, 3), (7, 7), (7, 100)]
+)
+@pytest.mark.parametrize(("momentum", "nesterov", "decay"), VARIANTS)
+def test_takes_the_steps_of_torch(
+    monkeypatch: pytest.MonkeyPatch,
+    momentum: float,
+    nesterov: bool,
+    decay: float,
+    workers: int,
+    rows_a_block: int,
+) -> None:
+    monkeypatch.setattr(optimizers, "BLOCK_BYTES", rows_a_block * D * 8)
+    options = SGD(lr=0.07, momentum=momentum, nesterov=nesterov, weight_decay=decay)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((workers, D))
+    gradients = rng.standard_normal((STEPS, workers, D))
+    expected = by_torch(options, x, gradients)
+    state = options.init(x)
+    assert len(state.scratch) == max(1, min(workers, rows_a_block))
+    for given in gradients:
+        g = given + options.weight_decay * x  # as TrainingWorkers.gradient does
+        kept = g.copy()
+        options.update(x, g, state)
+        np.testing.assert_array_equal(g, kept)
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-12)  # float64, 20 steps
+
+
+def test_float32_stays_float32_and_one_step_is_the_formula() -> None:
+    x, g = np.full((2, 3), 2, np.float32), np.full((2, 3), 4, np.float32)
+    options = SGD(lr=0.25, momentum=0.5)
+    state = options.init(x)
+    for expected in (1.0, -0.5):  # v = 4, then 0.5 * 4 + 4
+        options.update(x, g, state)
+        np.testing.assert_array_equal(x, np.float32(expected))
+    assert x.dtype == state.velocity.dtype == state.scratch.dtype == np.float32
+    np.testing.assert_array_equal(state.velocity, np.float32(6))
+
+
+def test_without_momentum_no_velocity_is_kept() -> None:
+    assert SGD().init(np.zeros((5, 4))).velocity.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "lr must be > 0 and finite, got 0.0"),
+        ({"lr": -0.1}, "lr must be > 0 and finite, got -0.1"),
+        ({"lr": float("inf")}, "lr must be > 0 and finite, got inf"),
+        ({"lr": float("nan")}, "lr must be > 0 and finite, got nan"),
+        ({"momentum": 1.0}, "momentum must be in [0, 1), got 1.0"),
+        ({"momentum": -0.5}, "momentum must be in [0, 1), got -0.5"),
+        ({"momentum": float("nan")}, "momentum must be in [0, 1), got nan"),
+        ({"weight_decay": -1.0}, "weight_decay must be >= 0 and finite, got -1.0"),
+        ({"weight_decay": float("inf")}, "weight_decay must be >= 0 and finite, got inf"),
+        ({"weight_decay": float("nan")}, "weight_decay must be >= 0 and finite, got nan"),
+        ({"nesterov": True}, "nesterov needs momentum > 0, e.g. momentum=0.9"),
+    ],
+)
+def test_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        SGD(**options)
+    assert str(error.value) == message

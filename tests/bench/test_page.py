@@ -1,0 +1,181 @@
+import json
+import math
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from bench.report import main
+from bench.results import frames
+from bench.results.cases import sections
+from bench.results.digest import load
+from bench.results.page import page
+from bench.results.schema import DIVERGED, RUNNING
+from tests.bench.made_runs import make
+
+VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHARTS = ("step", "elapsed_s", "bytes", "final", "phases", "steps", "consensus")
+
+
+class Reader(HTMLParser):
+    """Fails where elements do not nest; keeps attributes, texts of script and of the rest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+        self.scripts: list[str] = []
+        self.styles = ""
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "script":
+            self.scripts.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif self.open and self.open[-1] == "style":
+            self.styles += data
+        else:
+            self.text += data
+
+    def report(self) -> dict[str, Any]:
+        made: dict[str, Any] = json.loads(self.scripts[0])
+        return made
+
+
+def page_of(*paths: Path, broken: tuple[str, ...] = ()) -> Reader:
+    return Reader(page([load(path) for path in paths], broken))
+
+
+def test_loads_nothing_from_outside(tmp_path: Path) -> None:
+    made = page_of(make(tmp_path / "a.h5"))
+    loads = [x for x in made.attributes if x[1] in ("src", "href", "srcset", "data", "action")]
+    assert loads == []
+    assert "link" not in made.tags
+    assert "@import" not in made.styles
+    assert "url(" not in made.styles
+
+
+def test_size_is_bounded(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5", steps=20_000)
+    text = page([load(tmp_path / "a.h5")], ())
+    assert len(text) < 1_300_000
+    assert text.count("window.vegaEmbed = ") + text.count("window.vegaEmbed=") == 1
+
+
+def test_nothing_of_a_file_is_taken_for_html(tmp_path: Path) -> None:
+    evil = "</script><b>'\"&x"
+    path = make(tmp_path / "<i>.h5")
+    with h5py.File(path, "r+") as file:
+        for name in ("algorithm", "partition", "task", "metric_name", "reason", "optimizer"):
+            file.attrs[name] = evil
+        file.attrs["argv_json"] = json.dumps([evil])
+        del file["provenance/text/mpi_library"]
+        file["provenance/text/mpi_library"] = evil
+    # beside one that differs, names stand in cells of the table and over panels, too
+    other = make(tmp_path / "b.h5", algorithm=evil, task=evil, metric_name=evil)
+    made = page_of(path, other, broken=(evil,))
+    assert not {"b", "i"} & set(made.tags)
+    assert len(made.scripts) == 3
+    assert made.text.count(evil) >= 8
+    values = [row for rows in made.report()["datasets"].values() for row in rows]
+    assert {row["algorithm"] for row in values} == {evil}
+
+
+def test_every_chart_of_complete_runs_is_there_with_data(tmp_path: Path) -> None:
+    made = page_of(*(make(tmp_path / f"{i}.h5", seed=i) for i in range(2)))
+    report = made.report()
+    assert set(report["specifications"]) == {f"chart-0-{name}" for name in CHARTS}
+    places = {value for tag, name, value in made.attributes if tag == "div" and name == "id"}
+    assert places == set(report["specifications"])
+    for specification in report["specifications"].values():
+        assert report["datasets"][specification["data"]["name"]]
+
+
+def test_tasks_have_sections_of_their_own(tmp_path: Path) -> None:
+    other = make(tmp_path / "b.h5", task="quadratic", metric_name="distance")
+    made = page_of(make(tmp_path / "a.h5"), other)
+    specifications = made.report()["specifications"]
+    assert {name.rpartition("-")[0] for name in specifications} == {"chart-0", "chart-1"}
+    axes = [
+        re.findall("(accuracy|distance) of the mean model", json.dumps(specifications[name]))
+        for name in ("chart-0-step", "chart-1-step")
+    ]
+    assert [set(found) for found in axes] == [{"accuracy"}, {"distance"}]
+
+
+@pytest.mark.parametrize("status", [RUNNING, DIVERGED])
+def test_run_without_steps_or_numbers_does_not_break_it(tmp_path: Path, status: str) -> None:
+    path = make(tmp_path / "a.h5", status=status, steps=0, metric=math.nan)
+    made = page_of(path)
+    assert made.report()["specifications"] == {}
+    assert "No run has a finite accuracy yet" in made.text
+    assert status in made.text
+
+
+def test_diverged_run_ends_with_a_cross_where_its_metric_was_finite(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.h5", status=DIVERGED)
+    with h5py.File(path, "r+") as file:
+        file["eval/metric"][3:] = [math.nan, math.inf]
+    (section,) = sections([load(path), load(make(tmp_path / "b.h5", seed=1))])
+    curves = frames.curves(section)
+    assert curves[curves["run"] == 0]["ended"].tolist() == ["complete", "complete", DIVERGED]
+    assert np.isfinite(curves["metric"]).all()
+    assert frames.finals(section)["seed"].tolist() == [1, 1]
+
+
+def test_provenance_tells_the_command_that_can_be_pasted(tmp_path: Path) -> None:
+    made = page_of(make(tmp_path / "a.h5", partition="a b"))
+    assert "mpirun -n 2 python -m bench.train --partition 'a b' --seed 0" in made.text
+    for told in ("node1 (2 ranks)", "Some MPI 1.2", "numpy 2.0", "10 to 13 samples"):
+        assert told in made.text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH: the page is not rendered")
+def test_browser_draws_every_chart_without_an_error(tmp_path: Path) -> None:
+    names = ("push_sum", "local_sgd:period=8", "x'\"\\</script>")
+    for i, name in enumerate(names):
+        for part in ("iid", 'it\'s "odd"'):
+            for seed in range(2):
+                file = tmp_path / f"{i}{len(part)}{seed}.h5"
+                make(file, algorithm=name, partition=part, seed=seed)
+    make(tmp_path / "d.h5", status=DIVERGED, seed=7)
+    target = tmp_path / "page.html"
+    assert main([str(tmp_path), "--html", str(target)]) == 0
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", target.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    places = re.findall(r'<div class="chart[^>]*id="(chart-[^"]+)"[^>]*>(.*?)</svg>', done.stdout)
+    drawn = {name for name, inside in places if "<svg" in inside and inside.count("<path") > 3}
+    assert drawn == {f"chart-0-{name}" for name in CHARTS}

@@ -1,0 +1,106 @@
+"""Where a run ran: what is kept, what never is, and who is alive."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from bench.results import provenance
+from bench.results.provenance import commit, environment, machine, packages, process_started
+
+KEPT = {
+    "FI_PROVIDER": "tcp",
+    "HDF5_USE_FILE_LOCKING": "FALSE",
+    "MKL_NUM_THREADS": "1",
+    "NCCL_DEBUG": "INFO",
+    "OMPI_MCA_osc": "^ucx",
+    "OMP_NUM_THREADS": "2",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "SLURM_ARRAY_TASK_ID": "3",
+    "SLURM_CPUS_PER_TASK": "4",
+    "SLURM_JOB_ID": "17",
+    "SLURM_JOB_NODELIST": "n[1-2]",
+    "SLURM_NTASKS": "8",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_RESTART_COUNT": "1",
+    "UCX_TLS": "sm",
+}
+DROPPED = {
+    "AWS_SECRET_ACCESS_KEY": "s",
+    "HDF5_PASSWORD": "s",
+    "HOME": "/root",
+    "NCCL_Cookie": "s",
+    "OMPI_MCA_mca_base_env_list": "AWS_SECRET_ACCESS_KEY=s;PATH",
+    "OMPI_MCA_x_token": "s",
+    "OMPI_MCA_y_AUTH_z": "s",
+    "PATH": "/bin",
+    "SLURM_JOB_ID_SECRET": "s",
+    "SLURM_JOB_USER": "someone",
+    "SLURM_JWT": "s",
+    "TORCH_API_KEY": "s",
+    "UCX_credentials": "s",
+    "XSLURM_JOB_ID": "1",
+    "X_OMP_NUM_THREADS": "1",
+}
+
+
+def test_the_environment_keeps_what_matters_and_no_secret() -> None:
+    assert environment(KEPT | DROPPED) == KEPT
+    assert list(environment(dict(reversed(KEPT.items())))) == sorted(KEPT)
+
+
+def test_the_environment_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("SLURM_JWT", "s")
+    assert environment()["OMP_NUM_THREADS"] == "3"
+    assert "SLURM_JWT" not in environment()
+
+
+def test_packages_are_those_that_run() -> None:
+    found = packages()
+    assert found["python"] == platform.python_version()
+    assert found["torch"] == torch.__version__
+    assert found["numpy"] == numpy.__version__
+    assert found["murmuration"]
+
+
+def test_a_package_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package-here", "numpy"))
+    assert set(packages()) == {"python", "numpy"}
+
+
+def test_the_machine_is_this_one() -> None:
+    found = machine()
+    assert (found["cores"], found["kernel"]) == (str(os.cpu_count()), platform.release())
+    assert re.fullmatch(r"\d+\.\d\d \d+\.\d\d \d+\.\d\d", found["load"])
+    assert found["processor"]
+
+
+def test_the_commit_is_empty_or_a_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert re.fullmatch(r"([0-9a-f]{40}(-dirty)?)?", commit())
+    monkeypatch.setenv("PATH", str(tmp_path))  # a node without git
+    assert commit() == ""
+
+
+def test_processes_are_told_apart() -> None:
+    mine = process_started(os.getpid())
+    assert mine.isdigit()
+    assert process_started(os.getpid()) == mine
+    assert int(process_started(os.getppid())) <= int(mine)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert int(process_started(other.pid)) >= int(mine)
+        other.communicate(b"\n")
+    assert process_started(other.pid) == ""
+
+
+def test_a_zombie_is_gone() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and not buried
+        assert Path(f"/proc/{child.pid}/stat").exists()
+        assert process_started(child.pid) == ""

@@ -1,0 +1,245 @@
+"""The reader: numbers worked out by hand, and files that are none of ours."""
+
+import math
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from bench.results.provenance import process_started
+from bench.results.reader import BrokenFileError, Run, read
+from bench.results.recorder import Block
+from bench.results.runfile import RunFile
+from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, RUNNING, TRAIN
+
+MS = 1_000_000
+# (step, rank, phase) in ms; the phases are data, gradient, update, copy, wait, other.
+PHASES_MS = [
+    [[90, 9, 9, 9, 9, 9], [80, 8, 8, 8, 8, 8]],  # the warm-up
+    [[1, 2, 1, 0, 0, 0], [1, 2, 1, 1, 1, 0]],  # 4 and 6 ms
+    [[1, 1, 0, 2, 4, 0], [1, 1, 0, 0, 1, 0]],  # 8 and 3 ms
+    [[0, 1, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]],  # 2 and 1 ms
+]
+SENT = [[10, 20], [10, 20], [30, 0], [0, 0]]  # 90 in all
+COPIED = [[1, 1], [2, 2], [0, 0], [100, 4]]  # 110 in all
+TARGETS = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
+
+
+def attributes(**more: Any) -> dict[str, Any]:
+    pid = os.getpid()
+    return {
+        "task": "digits",
+        "algorithm": "push_sum:topology=ring",
+        "partition": "iid",
+        "optimizer": "sgd",
+        "allreduce": "ring",
+        "workers": 4,
+        "ranks": 2,
+        "batch": 5,
+        "seed": 7,
+        "metric_name": "accuracy",
+        "params_json": '{"steps": 4}',
+        "label_js": 0.25,
+        "host": socket.gethostname(),
+        "pid": pid,
+        "pid_started": process_started(pid),
+    } | more
+
+
+def written(path: Path, *, steps: int = 4, warmup: int = 1, **more: Any) -> RunFile:
+    """A file of four workers on two ranks with the numbers above."""
+    file = RunFile(path, 2, attributes(**more))
+    phases, sent, copied = (np.array(x)[:steps] for x in (PHASES_MS, SENT, COPIED))
+    cells = np.zeros((steps, 2), np.int64)
+    if steps:
+        block = Block(cells, phases * MS, sent, copied, cells, cells.astype(float))
+        file.append(block, 0, warmup)
+    for step in (0, 2, 4):
+        file.evaluate(
+            {
+                "step": step,
+                "samples": step * 20,
+                "elapsed_ns": step * 625 * MS,
+                "loss": 2 - step / 8,
+            }
+            | {"metric": step / 5, "metric_mean": step / 6, "metric_worst": step / 8}
+            | {"consensus": step / 10}
+        )
+    file.flush(now=True)
+    return file
+
+
+def closed(path: Path, status: str = COMPLETE, **more: Any) -> Run:
+    names = ("target_reached", "parameters_sha256")
+    results: dict[str, Any] = {name: more.pop(name) for name in names if name in more}
+    written(path, **more).close(status, results)
+    return read(path)
+
+
+def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
+    run = closed(tmp_path / "a.h5", parameters_sha256="ab12")
+    row = run.row()
+    expected = {
+        "task": "digits",
+        "algorithm": "push_sum:topology=ring",
+        "partition": "iid",
+        "optimizer": "sgd",
+        "allreduce": "ring",
+        "workers": 4,
+        "ranks": 2,
+        "batch": 5,
+        "seed": 7,
+        "steps": 4,
+        "status": COMPLETE,
+        "metric_name": "accuracy",
+        "metric": 0.8,
+        "metric_mean": 4 / 6,
+        "metric_worst": 0.5,
+        "loss": 1.5,
+        "consensus": 0.4,
+        "step_ms_p50": 6.0,  # of 6, 8, 2
+        "step_ms_lo": 2.0,
+        "step_ms_hi": 8.0,
+        "exchange_share": 9 / 24,  # copy 3 ms, wait 6 ms of 24 ms on both ranks
+        "bytes_per_step": 200 / 16,
+        "wire_bytes_per_step": 90 / 16,
+        "elapsed_s": 2.5,
+        "label_js": 0.25,
+        "parameters_sha256": "ab12",
+        "file": str(tmp_path / "a.h5"),
+    }
+    assert {key: row[key] for key in expected} == pytest.approx(expected)
+    assert set(row) == {*expected, *TARGETS}
+    assert all(math.isnan(row[name]) for name in TARGETS)
+    np.testing.assert_array_equal(run.step_ns(), np.array([6, 8, 2]) * MS)
+    assert run.params == {"steps": 4}
+
+
+def test_the_phases_share_the_timed_steps_of_all_ranks(tmp_path: Path) -> None:
+    share = closed(tmp_path / "a.h5").phase_share()
+    of_24 = {"data": 4, "gradient": 8, "update": 2, "copy": 3, "wait": 6, "other": 1}
+    assert share == pytest.approx({name: ms / 24 for name, ms in of_24.items()})
+
+
+def test_when_all_is_warm_up_every_step_counts(tmp_path: Path) -> None:
+    run = closed(tmp_path / "a.h5", warmup=99)
+    np.testing.assert_array_equal(run.step_ns(), np.array([135, 6, 8, 2]) * MS)
+
+
+def test_the_target_hit_missed_and_not_asked_for(tmp_path: Path) -> None:
+    hit = closed(tmp_path / "hit.h5", target=0.8, target_reached=True).row()
+    assert [hit[name] for name in TARGETS] == pytest.approx([2.5, 4, 80, 200])
+    missed = closed(tmp_path / "missed.h5", target=0.9, target_reached=False).row()
+    assert [missed[name] for name in TARGETS] == [math.inf] * 4
+    assert all(math.isnan(closed(tmp_path / "none.h5").row()[name]) for name in TARGETS)
+
+
+def test_a_run_without_a_step_or_a_score_has_a_row(tmp_path: Path) -> None:
+    file = RunFile(tmp_path / "a.h5", 2, attributes())
+    row = read(file.part).row()
+    assert (row["steps"], row["status"]) == (0, RUNNING)
+    for name in ("step_ms_p50", "exchange_share", "bytes_per_step", "metric", "elapsed_s"):
+        assert math.isnan(row[name]), name
+
+
+def test_died_is_told_where_the_writer_is_gone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
+        told: dict[str, Any] = {"pid": writer.pid, "pid_started": process_started(writer.pid)}
+        here = written(tmp_path / "here.h5", **told).part
+        away = written(tmp_path / "away.h5", **told, host="elsewhere").part
+        assert [read(path).status for path in (here, away)] == [RUNNING, RUNNING]
+        writer.communicate(b"\n")
+    assert [read(path).status for path in (here, away)] == [DIED, RUNNING]
+    reused = written(tmp_path / "reused.h5", pid_started="1").part
+    assert read(reused).status == DIED
+    assert read(reused).row()["status"] == DIED
+    assert closed(tmp_path / "closed.h5", status=DIVERGED, pid_started="1").status == DIVERGED
+
+
+def change(how: Callable[[h5py.File], object]) -> Callable[[Path], object]:
+    """What damages a file from inside."""
+
+    def damage(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            how(file)
+
+    return damage
+
+
+def shorten(by: float) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(path.read_bytes()[: int(len(path.read_bytes()) * by)])
+
+
+def without(name: str) -> Callable[[Path], object]:
+    return change(lambda file: file.__delitem__(name))
+
+
+def unsaid(name: str) -> Callable[[Path], object]:
+    return change(lambda file: file.attrs.__delitem__(name))
+
+
+def with_version(version: str) -> Callable[[Path], object]:
+    return change(lambda file: file.attrs.__setitem__("schema_version", version))
+
+
+def replaced_by_a_number(file: h5py.File) -> None:
+    del file["train"]
+    file["train"] = 3
+
+
+def with_a_text_that_is_none(file: h5py.File) -> None:
+    file["provenance/text/machine"] = 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (shorten(0), ""),
+        (shorten(0.5), "truncated"),
+        (shorten(0.99), "truncated"),
+        (lambda path: path.write_text("time,loss\n1,2\n" * 99), ""),
+        (lambda path: path.unlink(), "No such file"),
+        (change(lambda file: file.attrs.clear()), "schema is None, not 'murmuration-timing'"),
+        (with_version("2.0"), "schema version 2.0, this suite reads 1.0"),
+        *((without(f"train/{name}"), f"train/{name} is missing") for name in TRAIN),
+        *((without(f"eval/{name}"), f"eval/{name} is missing") for name in EVAL),
+        (without("train"), "train/start_ns is missing"),
+        (change(replaced_by_a_number), ""),
+        (change(with_a_text_that_is_none), ""),
+        *((unsaid(name), f"{name} is missing") for name in attributes() if name != "label_js"),
+        (unsaid("status"), "status is missing"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_refused_in_one_line(
+    tmp_path: Path, damage: Callable[[Path], object], reason: str
+) -> None:
+    path = tmp_path / "a.h5"
+    closed(path)
+    damage(path)
+    with pytest.raises(BrokenFileError) as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert reason in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BrokenFileError):
+        read(tmp_path)
+
+
+def test_a_later_minor_version_and_groups_of_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    closed(path)
+    with_version("1.7")(path)
+    change(lambda file: file.create_group("train/more"))(path)
+    run = read(path)
+    assert (run.partition, run.workers, run.texts) == ({}, {}, {})
+    assert "more" not in run.train

@@ -1,0 +1,180 @@
+import csv
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+
+from bench.report import find, main
+from bench.results.reader import read
+from bench.results.schema import RUNNING
+from tests.bench.made_runs import make
+
+Capture = pytest.CaptureFixture[str]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_has_a_row_a_run_and_every_column_of_it(tmp_path: Path, capsys: Capture) -> None:
+    runs = tmp_path / "runs"
+    (runs / "deep").mkdir(parents=True)
+    make(runs / "deep" / "b.h5", seed=1, target=2.0, hit=False)
+    make(runs / "a.h5")
+    table = tmp_path / "table.csv"
+    assert main([str(runs), "--csv", str(table)]) == 0
+    written = rows_of(table)
+    expected = [read(runs / "a.h5").row(), read(runs / "deep" / "b.h5").row()]
+    assert {tuple(row) for row in written} == {tuple(expected[0])}
+    by_file = {row["file"]: row for row in written}
+    for row in expected:
+        for key, value in row.items():
+            text = by_file[row["file"]][key]
+            if isinstance(value, float):
+                assert text == "" if math.isnan(value) else float(text) == value
+            else:
+                assert text == str(value)
+    assert by_file[str(runs / "deep" / "b.h5")]["time_to_target_s"] == "inf"
+    assert by_file[str(runs / "a.h5")]["time_to_target_s"] == ""
+    assert capsys.readouterr().out.splitlines()[-1] == f"wrote {table}"
+
+
+def test_broken_and_foreign_files_are_listed_and_do_not_stop_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    good = make(tmp_path / "good.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    (tmp_path / "cut.h5").write_bytes(good.read_bytes()[:3000])
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file.attrs["schema"] = "other"
+    with h5py.File(make(tmp_path / "bare.h5"), "r+") as file:
+        del file.attrs["metric_direction"]
+    assert main([str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert [line.split(".h5")[0].rpartition("/")[2] for line in lines] == [
+        "bare",
+        "cut",
+        "foreign",
+        "text",
+    ]
+    assert all(line.startswith("left out: ") for line in lines)
+    assert lines[0].endswith("metric_direction is missing")
+    assert out.startswith("1 of 5 files read")
+
+
+def test_only_broken_files_is_an_error(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "text.h5").write_text("no HDF5")
+    assert main([str(tmp_path), "--csv", str(tmp_path / "t.csv")]) == 2
+    err = capsys.readouterr().err
+    assert "error: none of 1 files" in err
+    assert "left out: " in err
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_finds_parts_and_skips_hidden_files_and_repeats(tmp_path: Path) -> None:
+    part = make(tmp_path / "a.h5", status=RUNNING)
+    done = make(tmp_path / "sub.h5")
+    hidden = make(tmp_path / ".hidden.h5")
+    (tmp_path / "other.csv").touch()
+    assert find([str(tmp_path), str(done)]) == [part, done]
+    assert find([str(hidden)]) == [hidden]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{}/none"], "none does not exist"),
+        (["{}/empty"], "no result file (*.h5, *.h5.part) in"),
+        (["{}/a.h5", "--html", "{}/none/page.html"], "there is no folder"),
+        (["{}/a.h5", "--csv", "{}/empty"], "is no plain file"),
+        (["{}/a.h5", "--html", "/dev/null"], "is no plain file"),
+        (["{}/a.h5", "--csv", "/proc/table.csv"], "name another place"),
+        (["{}/a.h5", "--csv", "{}/a.h5"], "is the name of a result file"),
+        (["{}/a.h5", "--csv", "{}/x", "--html", "{}/x"], "are both"),
+        (["{}/a.h5", "--bogus"], "unrecognized arguments: --bogus; see --help"),
+        ([], "the following arguments are required: PATH; see --help"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: Capture, arguments: list[str], said: str
+) -> None:
+    make(tmp_path / "a.h5")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert main([x.format(tmp_path) for x in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_target_is_refused_before_a_file_is_read(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "text.h5").write_text("no HDF5")
+    assert main([str(tmp_path), "--html", str(tmp_path / "none" / "page.html")]) == 2
+    assert "text.h5" not in capsys.readouterr().err
+
+
+def test_targets_are_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5")
+    for name in ("page.html", "table.csv"):
+        (tmp_path / name).write_text("old")
+        (tmp_path / name).chmod(0o600)
+        os.link(tmp_path / name, tmp_path / f"second {name}")
+    targets = ["--html", str(tmp_path / "page.html"), "--csv", str(tmp_path / "table.csv")]
+    assert main([str(tmp_path), *targets]) == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    # the old file was not written into: it lives on under its second name
+    assert (tmp_path / "second page.html").read_text() == "old"
+    assert (tmp_path / "second table.csv").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make(tmp_path / "a.h5", algorithm="evil\x1b[2J[bold]")
+    make(tmp_path / "b.h5")
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "[bold]" in out
+
+
+def test_a_name_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.h5"))
+    table, page = tmp_path / "t.csv", tmp_path / "p.html"
+    assert main([str(tmp_path), "--csv", str(table), "--html", str(page)]) == 0
+    assert b"/\xff.h5" in table.read_bytes()
+
+
+def test_needs_no_mpi_and_no_torch(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5")
+    code = (
+        "import sys\nfrom bench.report import main\n"
+        f"assert main([{str(tmp_path)!r}, '--html', {str(tmp_path / 'p.html')!r}]) == 0\n"
+        "print([x for x in ('mpi4py', 'torch') if x in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stderr == ""
+
+
+def test_help_reads_without_heavy_imports() -> None:
+    code = (
+        "import sys\nfrom bench.report import main\n"
+        "try:\n    main(['--help'])\nfinally:\n"
+        "    print([x for x in ('pandas', 'altair', 'h5py', 'rich', 'numpy') if x in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "--html FILE" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

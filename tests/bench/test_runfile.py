@@ -1,0 +1,309 @@
+"""The result file: whole at every moment, and what any netCDF-4 reader understands."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from algorithms.meter import PHASES
+from bench.results.provenance import process_started
+from bench.results.reader import read
+from bench.results.recorder import Block
+from bench.results.runfile import RunFile, mark, part_of, replace_whole
+from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, TRAIN
+
+RANKS = 3
+
+
+def block(first: int, n: int, ranks: int = RANKS) -> Block:
+    """n steps from `first` on whose every number is a function of step, rank and phase."""
+    step, rank = np.arange(first, first + n)[:, None], np.arange(ranks)
+    phases = (step * 100 + rank * 10)[..., None] + np.arange(len(PHASES))
+    cell = step * 10 + rank
+    return Block(cell, phases, cell + 1, cell + 2, cell + 3, cell / 8)
+
+
+def evaluation(step: int) -> dict[str, float]:
+    """A row whose every number is a function of the step and the column."""
+    return {name: step * 10 + i for i, name in enumerate(EVAL)}
+
+
+def attributes() -> dict[str, Any]:
+    """What every run tells, of this very process."""
+    pid = os.getpid()
+    names = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
+    numbers = {"workers": 2, "ranks": RANKS, "batch": 1, "seed": 0, "pid": pid}
+    place = {"host": socket.gethostname(), "pid_started": process_started(pid)}
+    return dict.fromkeys(names, "x") | numbers | place | {"params_json": "{}"}
+
+
+def started(path: Path) -> RunFile:
+    """A file with every group that a training run has."""
+    file = RunFile(path, RANKS, attributes())
+    sizes, names = np.array([4, 6]), np.array(["node-ä", "b"])
+    counts = np.arange(10).reshape(2, 5)
+    file.table(
+        "partition",
+        {"worker": np.arange(2), "class": np.arange(5)},
+        {
+            "size": (("worker",), sizes, "1", "samples"),
+            "counts": (("worker", "class"), counts, "1", "samples by class"),
+        },
+    )
+    file.table(
+        "provenance/ranks",
+        {"rank": np.arange(2)},
+        {"host": (("rank",), names, "", "host name"), "pid": (("rank",), sizes, "1", "id")},
+    )
+    file.texts({"environment": "{}", "machine": "größer"})
+    return file
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.name.startswith("."))
+
+
+def assert_rows(run_train: dict[str, Any], n: int) -> None:
+    """The first n steps are those of `block`, in order."""
+    expected = block(0, n)
+    np.testing.assert_array_equal(run_train["step"], np.arange(n))
+    for name in ("start_ns", "phase_ns", "bytes_sent", "bytes_copied", "messages", "loss"):
+        np.testing.assert_array_equal(run_train[name], getattr(expected, name))
+
+
+def test_blocks_of_several_flushes_read_back_equal_and_in_order(tmp_path: Path) -> None:
+    file = started(tmp_path / "a.h5")
+    first = 0
+    for n in (3, 1, 700, 2):  # 700 steps span chunks
+        file.append(block(first, n), first, warmup=5)
+        file.evaluate(evaluation(first))
+        if n != 1:
+            file.flush(now=True)
+        first += n
+    run = read(file.part)
+    assert_rows(run.train, first)
+    flags = np.where(np.arange(first) < 5, 1, 0)
+    flags[[0, 3, 4, 704]] |= 2
+    np.testing.assert_array_equal(run.train["flags"], flags)
+    for i, name in enumerate(EVAL):
+        np.testing.assert_array_equal(run.evals[name], np.array([0, 3, 4, 704]) * 10 + i)
+    np.testing.assert_array_equal(run.evals["index"], np.arange(4))
+
+
+def test_dtypes_are_those_of_the_schema(tmp_path: Path) -> None:
+    file = started(tmp_path / "a.h5")
+    file.append(block(0, 2), 0, 0)
+    file.evaluate(evaluation(0))
+    file.close(COMPLETE, {})
+    run = read(tmp_path / "a.h5")
+    assert {name: run.train[name].dtype for name in TRAIN} == {
+        name: np.dtype(dtype) for name, (_, dtype, _, _) in TRAIN.items()
+    }
+    assert {name: run.evals[name].dtype for name in EVAL} == {
+        name: np.dtype(dtype) for name, (dtype, _, _) in EVAL.items()
+    }
+    with h5py.File(tmp_path / "a.h5") as opened:
+        assert {x: opened["train"][x].attrs["units"] for x in TRAIN} == {
+            x: units for x, (_, _, units, _) in TRAIN.items()
+        }
+
+
+def test_running_until_closed_under_the_final_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    file = started(path)
+    assert not path.exists()
+    assert (read(file.part).status, read(file.part).attributes["closed_utc"]) == (RUNNING, "")
+    file.append(block(0, 4), 0, 0)
+    file.close(COMPLETE, {"parameters_sha256": "ab", "target_reached": True})
+    assert sorted(os.listdir(tmp_path)) == ["a.h5"]
+    run = read(path)
+    assert run.status == COMPLETE
+    assert (run.attributes["parameters_sha256"], run.attributes["target_reached"]) == ("ab", True)
+    assert run.attributes["created_utc"] <= run.attributes["closed_utc"]
+    assert_rows(run.train, 4)
+    assert run.texts == {"environment": "{}", "machine": "größer"}
+    assert [host.decode() for host in run.ranks["host"]] == ["node-ä", "b"]
+
+
+def test_flushes_are_spaced_but_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 10, 10, 12, 40, 53, 53, 53.5])  # made, flush, 2 s, early, due, 0.5 s
+    frozen = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr("bench.results.runfile.time", frozen)
+    monkeypatch.setattr("bench.results.runfile.LEAST_PAUSE", 20)
+    file = RunFile(tmp_path / "a.h5", RANKS, attributes())
+    file.append(block(0, 2), 0, 0)
+    file.flush()  # the first, at 10 s, takes until 12 s
+    assert len(read(file.part).train["step"]) == 2
+    file.append(block(2, 2), 2, 0)
+    file.flush()  # at 40 s: 28 s later, within 20 x 2 s
+    assert len(read(file.part).train["step"]) == 2
+    file.append(block(4, 1), 4, 0)
+    file.flush()  # at 53 s
+    assert_rows(read(file.part).train, 5)
+
+
+def test_mark_sets_the_status_and_keeps_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    mark(path, FAILED, "nobody there")
+    assert list(tmp_path.iterdir()) == []
+    file = started(path)
+    file.append(block(0, 6), 0, 2)
+    file.flush(now=True)
+    mark(path, FAILED, "rank 1: KeyError: 'x'")
+    run = read(part_of(path))
+    assert (run.status, run.attributes["reason"]) == (FAILED, "rank 1: KeyError: 'x'")
+    assert_rows(run.train, 6)
+    assert not path.exists()
+    assert leftovers(tmp_path) == []
+
+
+def test_a_reader_that_is_at_it_keeps_its_file_while_others_replace_it(tmp_path: Path) -> None:
+    file = started(tmp_path / "a.h5")
+    file.append(block(0, 5), 0, 0)
+    file.flush(now=True)
+    with h5py.File(file.part, "r") as opened:
+        file.append(block(5, 5), 5, 0)
+        file.flush(now=True)
+        np.testing.assert_array_equal(opened["train/step"][()], np.arange(5))
+        assert_rows(read(file.part).train, 10)
+    file.close(COMPLETE, {})
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    file = started(tmp_path / "a.h5")
+    file.append(block(0, 3), 0, 0)
+    file.flush(now=True)
+    before = file.part.read_bytes()
+
+    def half(opened: h5py.File) -> None:
+        opened.attrs["status"] = "half"
+        del opened["train/loss"]
+        raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        replace_whole(file.part, half, file.part)
+    with pytest.raises(KeyError):
+        replace_whole(file.part, half)  # a new file has no loss to delete
+    assert file.part.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.h5.part"]
+
+
+def test_rows_that_a_failed_flush_left_out_come_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = started(tmp_path / "a.h5")
+    file.append(block(0, 3), 0, 0)
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.results.runfile.shutil", SimpleNamespace(copyfile=full))
+        with pytest.raises(OSError, match="No space"):
+            file.flush(now=True)
+    assert len(read(file.part).train["step"]) == 0
+    file.flush(now=True)
+    assert_rows(read(file.part).train, 3)
+    assert leftovers(tmp_path) == []
+
+
+GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
+    "train": {
+        "start_ns": ("step", "rank"),
+        "phase_ns": ("step", "rank", "phase"),
+        "flags": ("step",),
+        "loss": ("step", "rank"),
+    },
+    "eval": {"metric": ("index",), "elapsed_ns": ("index",)},
+    "partition": {"size": ("worker",), "counts": ("worker", "class")},
+    "provenance/ranks": {"host": ("rank",), "pid": ("rank",)},
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_xarray_finds_the_dimensions_of_every_group(tmp_path: Path, group: str) -> None:
+    import xarray  # here, so that the writers below start fast
+
+    file = started(tmp_path / "a.h5")
+    file.append(block(0, 5), 0, 0)
+    file.evaluate(evaluation(0))
+    file.close(COMPLETE, {})
+    with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as found:
+        for name, dims in GROUPS[group].items():
+            assert found[name].dims == dims
+        for key, variable in found.variables.items():
+            if variable.dtype.kind in "iuf":
+                assert variable.attrs["units"], key
+    with xarray.open_datatree(tmp_path / "a.h5", engine="h5netcdf") as tree:
+        assert set(GROUPS[group]) <= set(tree[group].data_vars)
+        assert tree.attrs["status"] == COMPLETE
+        phases = [phase.decode() for phase in tree["train/phase"].to_numpy()]
+        assert phases == list(PHASES)
+
+
+def test_every_numeric_dataset_has_units_and_every_axis_a_scale(tmp_path: Path) -> None:
+    file = started(tmp_path / "a.h5")
+    file.close(COMPLETE, {})
+    seen = []
+
+    def look(name: str, thing: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(thing, h5py.Dataset) and thing.dtype.kind in "iuf":
+            assert thing.attrs["units"], name
+        if isinstance(thing, h5py.Dataset) and thing.shape and not thing.is_scale:
+            assert all(len(axis) == 1 for axis in thing.dims), name
+            assert thing.attrs["long_name"], name
+            seen.append(name)
+
+    with h5py.File(tmp_path / "a.h5") as opened:
+        opened.visititems(look)
+    assert len(seen) == len(TRAIN) + len(EVAL) + 4
+
+
+VICTIM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import test_runfile as own
+file = own.started(Path({path!r}))
+print("ready", flush=True)
+step = 0
+while True:
+    file.append(own.block(step, 50), step, 0)
+    file.flush(now=True)
+    step += 50
+"""
+
+
+def test_killed_at_any_moment_a_prefix_of_the_rows_is_left(tmp_path: Path) -> None:
+    rng, grown = np.random.default_rng(1), 0
+    for i in range(20):
+        path = tmp_path / f"{i}.h5"
+        here = str(Path(__file__).parent)
+        script = VICTIM.format(here=here, path=str(path))
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as victim:
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == b"ready\n"
+            time.sleep(rng.uniform(0, 0.1))
+            os.kill(victim.pid, signal.SIGKILL)
+            assert victim.wait(60) == -signal.SIGKILL
+        run = read(part_of(path))
+        n = len(run.train["step"])
+        assert n % 50 == 0
+        assert_rows(run.train, n)
+        assert run.attributes["status"] == RUNNING
+        assert run.status == DIED
+        assert not path.exists()
+        grown += n > 0
+    assert grown >= 5  # the kills met a writer at work

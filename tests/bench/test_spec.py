@@ -1,0 +1,175 @@
+"""Specs: what is written is what is built, and every mistake is told with the way out."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algorithms import ALGORITHMS
+from bench.runtime.optimizers import OPTIMIZERS
+from bench.runtime.spec import UserError, convert, options, parse, text_of, unknown
+from bench.tasks import TASKS
+from partitions import PARTITIONS
+
+REGISTRIES: dict[str, Mapping[str, type[Any]]] = {
+    "algorithm": ALGORITHMS,
+    "partition": PARTITIONS,
+    "task": TASKS,
+    "optimizer": OPTIMIZERS,
+}
+EVERY = [(what, name) for what, registry in REGISTRIES.items() for name in registry]
+VALUES: dict[type, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: st.integers(-2, 2**40),
+    float: st.floats(-1, 1e30) | st.sampled_from([0.1, 1e-7, 0.9, 3.0]),
+}
+
+
+def kind_of(cls: type[Any], key: str) -> type:
+    """The type of an option, of `float | None` float."""
+    hint: type = typing.get_type_hints(cls)[key]
+    return next(iter(typing.get_args(hint)), hint)
+
+
+@st.composite
+def built(draw: st.DrawFn, cls: type[Any]) -> Any:
+    """An object of the class with some options drawn, or the default one where it refuses."""
+    given_ = {}
+    for key, option in options(cls).items():
+        if draw(st.booleans()):
+            choices = option.metadata.get("choices")
+            given_[key] = draw(st.sampled_from(choices) if choices else VALUES[kind_of(cls, key)])
+    try:
+        return cls(**given_)
+    except ValueError:
+        return cls()
+
+
+@pytest.mark.parametrize(("what", "name"), EVERY)
+@settings(deadline=None)  # a busy machine is no failure
+@given(data=st.data())
+def test_text_and_object_are_the_same_thing(what: str, name: str, data: st.DataObject) -> None:
+    registry = REGISTRIES[what]
+    thing = data.draw(built(registry[name]))
+    text = text_of(thing, registry)
+    assert parse(text, registry, what) == thing
+    assert text_of(parse(text, registry, what), registry) == text
+    values = {key: getattr(thing, key) for key in options(type(thing))}
+    spelled = [f"{key}={value}" for key, value in values.items() if value is not None]
+    for order in (spelled, spelled[::-1]):  # every default spelled out, in either order
+        assert text_of(parse(f"{name}:{','.join(order)}", registry, what), registry) == text
+
+
+@pytest.mark.parametrize(("what", "name"), EVERY)
+def test_a_bare_name_is_the_default_and_its_own_text(what: str, name: str) -> None:
+    registry = REGISTRIES[what]
+    thing = parse(name, registry, what)
+    assert thing == registry[name]()
+    assert text_of(thing, registry) == name == text_of(parse(f"{name}:", registry, what), registry)
+
+
+@pytest.mark.parametrize(("what", "name"), EVERY)
+def test_every_option_has_help_and_a_default_of_its_type(what: str, name: str) -> None:
+    cls = REGISTRIES[what][name]
+    for key, option in options(cls).items():
+        kind = kind_of(cls, key)
+        assert option.metadata["help"]
+        assert kind in (bool, int, float, str)
+        assert option.default is None or type(option.default) is kind
+        assert kind is not str or option.default in option.metadata["choices"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kite:
+    """A thing with an option of every type."""
+
+    tails: int = 2
+    length: float = 1.5
+    painted: bool = False
+    colour: str = dataclasses.field(default="red", metadata={"choices": ("red", "green")})
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.tails < 0:
+            raise ValueError(f"tails must be >= 0, got {self.tails}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Anchor:
+    """A thing whose option must be given."""
+
+    weight: int
+
+
+THINGS: dict[str, type[Any]] = {"kite": Kite, "anchor": Anchor}
+
+
+def test_options_of_every_type_are_read() -> None:
+    full = parse("kite:painted=True,tails=3,length=-2e-3,colour=green,note=a=b", THINGS, "toy")
+    assert full == Kite(3, -0.002, True, "green", "a=b")
+    text = "kite:tails=3,length=-0.002,painted=true,colour=green,note=a=b"
+    assert text_of(full, THINGS) == text
+    assert text_of(Anchor(0), THINGS) == "anchor:weight=0"
+    assert parse("anchor:weight=0", THINGS, "toy") == Anchor(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kit", "unknown toy 'kit' (did you mean kite?); known: anchor, kite"),
+        ("", "unknown toy ''; known: anchor, kite"),
+        ("zzz:tails=1", "unknown toy 'zzz'; known: anchor, kite"),
+        (
+            "kite:tail=1",
+            "unknown option of toy kite 'tail' (did you mean tails?); "
+            "known: colour, length, note, painted, tails",
+        ),
+        ("kite:tails", "toy kite: write key=value, got 'tails'"),
+        ("kite:tails=1.5", "toy kite: tails must be a whole number, got '1.5'"),
+        ("kite:tails=", "toy kite: tails must be a whole number, got ''"),
+        ("kite:length=long", "toy kite: length must be a number, got 'long'"),
+        ("kite:painted=1", "toy kite: painted must be true or false, got '1'"),
+        ("kite:tails=-1", "toy kite: tails must be >= 0, got -1"),
+        ("kite:tails=1,tails=1", "toy kite: tails is given twice"),
+        (
+            "kite:colour=gren",
+            "unknown colour of toy kite 'gren' (did you mean green?); known: green, red",
+        ),
+    ],
+)
+def test_every_mistake_is_one_line_with_the_way_out(text: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(text, THINGS, "toy")
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("what", "name"), EVERY)
+def test_a_typo_in_any_registered_name_is_told_with_the_name(what: str, name: str) -> None:
+    with pytest.raises(UserError, match=rf"^unknown {what} '{name}x' \(did you mean {name}\?\)"):
+        parse(f"{name}x", REGISTRIES[what], what)
+
+
+def test_nothing_known_is_said() -> None:
+    assert str(unknown("toy", "kite", [])) == "unknown toy 'kite'; known: none"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("-3", int, -3),
+        ("1e-3", float, 0.001),
+        ("7", float, 7.0),
+        ("TRUE", bool, True),
+        ("false", bool, False),
+        ("0.5", float | None, 0.5),
+        ("7", str, "7"),
+    ],
+)
+def test_convert(text: str, kind: Any, value: object) -> None:
+    found = convert(text, kind, "--x")
+    assert found == value
+    assert type(found) is type(value)

@@ -1,0 +1,245 @@
+"""bench.train as a user runs it."""
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.results.reader import Run, read
+from bench.results.schema import COMPLETE, DIVERGED, FAILED
+from tests.launching import launch, own_lines, train
+
+QUICK = ("--task", "quadratic", "--steps", "30", "--batch", "4", "--eval-every", "10")
+
+
+def only(folder: Path) -> Run:
+    """The one result of a folder, which holds nothing else."""
+    (path,) = folder.iterdir()
+    assert path.suffix == ".h5"
+    return read(path)
+
+
+def test_a_run_of_four_ranks_from_end_to_end(tmp_path: Path) -> None:
+    options = ["--algorithm", "push_sum:topology=exponential", "--partition", "dirichlet:alpha=0.1"]
+    options += ["--optimizer", "sgd:lr=0.1,momentum=0.9", "--steps", "120", "--workers", "6"]
+    done = train(4, tmp_path, "--task", "digits", *options)
+    assert done.returncode == 0, done.stderr
+    assert own_lines(done.stderr) == []
+    for text in ("status", "complete", "accuracy", "worst worker", "95 % interval", "consensus"):
+        assert text in done.stdout
+    run = only(tmp_path)
+    row = run.row()
+    assert row["status"] == COMPLETE
+    assert row["algorithm"] == "push_sum"  # its default topology is not spelled out
+    assert row["partition"] == "dirichlet:alpha=0.1"
+    assert (row["ranks"], row["workers"], row["steps"]) == (4, 6, 120)
+    assert row["metric"] > 0.85
+    assert row["metric_worst"] <= row["metric_mean"]
+    assert row["bytes_per_step"] == 9611 * 4  # one message (x, w) a worker and step
+    assert run.train["phase_ns"].shape == (120, 4, 6)
+    assert (run.train["phase_ns"] >= 0).all()
+    assert run.evals["step"].tolist() == [0, 50, 100, 120]
+    assert run.partition["size"].sum() == 1437
+    assert len(run.ranks["pid"]) == 4
+    assert len(run.workers["metric"]) == 6
+    assert len(row["parameters_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["allreduce_sgd", "local_sgd:period=5", "push_sum", "elastic_averaging"]
+)
+def test_the_same_workers_on_other_ranks_have_one_sha(tmp_path: Path, algorithm: str) -> None:
+    hashes = set()
+    for ranks in (1, 2, 3, 4):
+        out = tmp_path / str(ranks)
+        done = train(ranks, out, *QUICK, "--workers", "16", "--algorithm", algorithm)
+        assert done.returncode == 0, done.stderr
+        hashes.add(only(out).attributes["parameters_sha256"])
+    assert len(hashes) == 1
+    again = train(0, tmp_path / "again", *QUICK, "--workers", "16", "--algorithm", algorithm)
+    assert again.returncode == 0
+    assert {only(tmp_path / "again").attributes["parameters_sha256"]} == hashes
+
+
+def test_digits_have_one_sha_on_one_and_three_ranks(tmp_path: Path) -> None:
+    hashes = set()
+    for ranks in (1, 3):
+        out = tmp_path / str(ranks)
+        assert train(ranks, out, "--workers", "16", "--steps", "40").returncode == 0
+        hashes.add(only(out).attributes["parameters_sha256"])
+    assert len(hashes) == 1
+
+
+def test_thousands_of_virtual_workers_without_mpirun(tmp_path: Path) -> None:
+    options = ["--partition", "iid:size=64", "--workers", "4096", "--steps", "3", "--warmup", "1"]
+    done = train(0, tmp_path, "--task", "digits", *options)
+    assert done.returncode == 0, done.stderr
+    run = only(tmp_path)
+    assert run.row()["workers"] == 4096
+    assert run.partition["size"].tolist() == [64] * 4096
+    assert np.isfinite(run.workers["metric"]).all()
+
+
+def test_the_sha_is_that_of_the_parameters(tmp_path: Path) -> None:
+    """One worker that never moves: its parameters are the known start."""
+    from bench.tasks.quadratic import Quadratic
+
+    still = ["--optimizer", "sgd:lr=1e-300", "--dtype", "float64", "--workers", "3"]
+    assert train(2, tmp_path, *QUICK, *still).returncode == 0
+    start = Quadratic().load("float64").initial(0)
+    expected = hashlib.sha256(np.tile(start, 3).tobytes()).hexdigest()
+    assert only(tmp_path).attributes["parameters_sha256"] == expected
+
+
+MISTAKES = [
+    (["--task", "digit"], "unknown task 'digit' (did you mean digits?)"),
+    (["--algorithm", "pushsum"], "did you mean push_sum?"),
+    (["--algorithm", "push_sum:topology=rung"], "did you mean ring?"),
+    (["--algorithm", "push_sum:topolgy=ring"], "did you mean topology?"),
+    (["--partition", "irichlet"], "did you mean dirichlet?"),
+    (["--partition", "dirichlet:alpha=0"], "alpha must be a finite number > 0, got 0.0"),
+    (["--partition", "dirichlet:alpha=x"], "alpha must be a number, got 'x'"),
+    (["--workers", "4096"], "4096 workers but 1000 samples"),
+    (["--workers", "4096"], "iid:size=64"),
+    (["--algorithm", "local_sgd:period=-1"], "period must be >= 0 (0 never averages), got -1"),
+    (
+        ["--algorithm", "push_sum:topology=complete", "--workers", "8192"],
+        "take a sparse topology such as exponential",
+    ),
+    (["--algorithm", "elastic_averaging:alpha=0.9", "--workers", "4"], "alpha must be below 2"),
+    (["--optimizer", "sgd:lr=0"], "lr must be > 0 and finite, got 0.0"),
+    (["--allreduce", "rings"], "did you mean ring?"),
+    (["--steps", "0"], "--steps must be >= 1, got 0"),
+    (["--steps", "many"], "--steps must be a whole number, got 'many'"),
+    (["--stepz", "3"], "unknown option '--stepz' (did you mean --steps?)"),
+    (["--workers", "1"], "--workers must be at least the number of ranks, 2, got 1"),
+    (["--ranks", "3"], "launch with `mpirun -n 3`"),
+    (["--seed", "-1"], "--seed must be >= 0, got -1"),
+    (["--out", "/proc/nowhere"], "/proc/nowhere cannot be written"),
+    (["--partition", "dirichlet:alpha=0.01,min_size=0", "--workers", "64"], "without a sample"),
+    (["--config", "nowhere.toml"], "nowhere.toml cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"), MISTAKES, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path, options: list[str], line: str
+) -> None:
+    done = train(2, tmp_path / "runs", *QUICK, *options)
+    assert done.returncode == 2
+    said = own_lines(done.stderr)
+    assert len(said) == 1, said
+    assert said[0].startswith("error: ")
+    assert line in said[0]
+    assert not list(tmp_path.rglob("*.h5*")), "no result, not even half of one"
+
+
+def test_a_typo_in_a_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('task = "quadratic"\nstepps = 10\n')
+    done = train(2, tmp_path / "runs", "--config", str(file))
+    assert done.returncode == 2
+    (said,) = own_lines(done.stderr)
+    assert "unknown option in" in said
+    assert "did you mean steps?" in said
+
+
+def test_a_file_that_exists_is_kept_unless_told(tmp_path: Path) -> None:
+    assert train(0, tmp_path, *QUICK, "--name", "mine").returncode == 0
+    before = (tmp_path / "mine.h5").read_bytes()
+    done = train(0, tmp_path, *QUICK, "--name", "mine")
+    assert done.returncode == 2
+    assert "mine.h5 exists: give --overwrite" in done.stderr
+    assert (tmp_path / "mine.h5").read_bytes() == before
+    assert train(0, tmp_path, *QUICK, "--name", "mine", "--overwrite").returncode == 0
+
+
+def test_the_batch_larger_than_a_shard_is_told(tmp_path: Path) -> None:
+    options = ["--partition", "dirichlet:alpha=0.01", "--workers", "64", "--batch", "500"]
+    done = train(0, tmp_path, *QUICK, *options)
+    assert done.returncode == 0, done.stderr
+    assert "batch 500 is larger than the smallest shard, 1 sample(s) of worker" in done.stdout
+
+
+def test_the_target_ends_the_run(tmp_path: Path) -> None:
+    options = ["--target", "0.5", "--steps", "500", "--optimizer", "sgd:lr=0.5"]
+    done = train(2, tmp_path, *QUICK, *options)
+    assert done.returncode == 0, done.stderr
+    assert "0.5 reached after" in done.stdout
+    row = only(tmp_path).row()
+    assert row["steps"] < 500
+    assert row["metric"] <= 0.5
+    assert row["steps_to_target"] == row["steps"]
+    assert row["samples_to_target"] == row["steps"] * 4 * 2
+    assert 0 < row["time_to_target_s"] < 60
+
+
+def test_divergence_is_the_status_of_the_file(tmp_path: Path) -> None:
+    done = train(2, tmp_path, *QUICK, "--optimizer", "sgd:lr=1e30")
+    assert done.returncode == 0
+    assert own_lines(done.stderr) == []
+    run = only(tmp_path)
+    assert run.status == DIVERGED
+    assert "NaN or infinity" in str(run.attributes["reason"])
+    assert len(run.train["step"]) == 10
+
+
+BUG = """
+import sys
+from dataclasses import dataclass
+from algorithms import ALGORITHMS
+from algorithms.local_sgd import LocalSGD
+from bench.train import main
+
+@dataclass(frozen=True)
+class Buggy(LocalSGD):
+    def step(self, exchange, workers, state):
+        super().step(exchange, workers, state)
+        if state.k == 15 and 2 in workers.ids:
+            raise RuntimeError("a bug on one rank")
+
+ALGORITHMS["buggy"] = Buggy
+sys.exit(main())
+"""
+
+
+def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path) -> None:
+    script = tmp_path / "buggy.py"
+    script.write_text(BUG)
+    out = tmp_path / "runs"
+    began = time.monotonic()
+    done = launch(3, str(script), *QUICK, "--algorithm", "buggy:period=1", "--out", str(out))
+    assert done.returncode not in (0, 2)
+    assert time.monotonic() - began < 60
+    assert "rank 2 of 3" in done.stderr
+    assert "RuntimeError: a bug on one rank" in done.stderr
+    (part,) = out.glob("*.h5.part")
+    run = read(part)
+    assert run.status == FAILED
+    assert "rank 2 of 3" in str(run.attributes["reason"])
+    assert len(run.train["step"]) == 10
+
+
+def test_singletons_under_a_launcher_are_refused(tmp_path: Path) -> None:
+    done = launch(0, "-m", "bench.train", *QUICK, "--out", str(tmp_path), PMI_SIZE="4")
+    assert done.returncode == 2
+    assert "the launcher started 4 ranks but MPI sees 1" in done.stderr
+    assert "srun --mpi=pmix" in done.stderr
+
+
+def test_more_threads_than_cores_are_flagged(tmp_path: Path) -> None:
+    done = train(0, tmp_path, *QUICK, "--threads", "9999")
+    assert "9999 threads: use --threads" in done.stdout
+    assert "9999 threads" in str(only(tmp_path).attributes["binding_flaws"])
+
+
+def test_help_reads_well_without_mpi() -> None:
+    done = launch(0, "-m", "bench.train", "--help", OMPI_COMM_WORLD_RANK="0")
+    assert done.returncode == 0
+    for word in ("--algorithm", "--workers", "--target", "python -m bench list"):
+        assert word in done.stdout
+    assert launch(0, "-m", "bench.train", "--help", OMPI_COMM_WORLD_RANK="1").stdout == ""

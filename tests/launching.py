@@ -1,0 +1,54 @@
+"""Programs as a user launches them: mpirun, exit codes, the lines on stderr."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+LIMIT_S = 120
+NOISE = (
+    "prterun",
+    "-----",
+    "Process name",
+    "Exit code",
+    "thus causing",
+    "mpirun",
+    "PRTE",
+    "PMIX ERROR",
+)
+
+
+def command(ranks: int, *arguments: str) -> list[str]:
+    """`mpirun -n ranks python arguments...`, without mpirun for 0 ranks."""
+    python = [sys.executable, *arguments]
+    return python if ranks == 0 else [shutil.which("mpirun") or "mpirun", "-n", str(ranks), *python]
+
+
+def launch(ranks: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run to the end; a job that hangs is killed, with all its ranks, and fails the test."""
+    with subprocess.Popen(
+        command(ranks, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, error = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def own_lines(error: str) -> list[str]:
+    """What our program wrote to stderr, without what mpirun adds about exit codes."""
+    return [x for x in error.splitlines() if x.strip() and not any(n in x for n in NOISE)]
+
+
+def train(ranks: int, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """bench.train with results in `out`."""
+    return launch(ranks, "-m", "bench.train", "--out", str(out), *options)
