@@ -15,7 +15,7 @@ from algorithms.meter import OTHER, PHASES, Meter
 from bench.results.recorder import Recorder
 from bench.results.statistics import median_interval
 from bench.runtime import launch, setup
-from bench.runtime.binding import use_threads
+from bench.runtime.binding import keep_freed_memory, use_threads
 from bench.runtime.config import TrainConfig
 from bench.runtime.spec import UserError
 
@@ -52,6 +52,7 @@ def compare(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
     problem = Digits().load("float32")
     assert isinstance(problem, Classifier)
     (place,), _ = use_threads(comm, 0)
+    keep_freed_memory()
     plain = PlainLoop(problem, batch=options.batch, lr=0.1, momentum=0.9)
     one, many = (our_step(comm, workers, options.batch) for workers in (1, options.workers))
     rounds, steps = options.rounds, 20

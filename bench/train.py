@@ -18,7 +18,7 @@ from bench.results.recorder import Recorder
 from bench.results.runfile import RunFile, mark
 from bench.results.schema import COMPLETE, DIVERGED, FAILED
 from bench.runtime import launch, setup
-from bench.runtime.binding import use_threads
+from bench.runtime.binding import keep_freed_memory, use_threads
 from bench.runtime.config import parser, read
 from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation, parameters_sha256
@@ -47,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None:
     """Prepare, train and close one run; the path of its result goes into `results`; collective."""
-    plan = setup.plan(comm, read(argv))
+    plan = setup.plan(comm, launch.together(comm, lambda: read(argv)))
     material = setup.material(comm, plan)
     ranks, flaws = use_threads(comm, plan.config.threads)
+    keep_freed_memory()
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, plan, material)
         stack.enter_context(closing(exchange))
@@ -86,8 +87,8 @@ class Training:
         self._metric = plan.parts.task.metric
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
         self._file, self._reporter = file, reporter
-        self._recorder = Recorder(exchange.meter)
         self._state = self._algorithm.init(exchange, workers)
+        self._recorder = Recorder(exchange.meter)
         self._step = 0
         self._elapsed_ns = 0
 
@@ -116,6 +117,7 @@ class Training:
         """Take the steps up to `last`, timed; return whether training is still finite."""
         algorithm, exchange, workers = self._algorithm, self._exchange, self._workers
         state, meter, recorder = self._state, exchange.meter, self._recorder
+        recorder.begin()
         self._comm.Barrier()
         began = time.perf_counter_ns()
         for _ in range(self._step, last):

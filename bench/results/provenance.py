@@ -24,7 +24,9 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {
         key: value
         for key, value in sorted(variables.items())
-        if (SLURM.fullmatch(key) or key.startswith(PREFIXES)) and not SECRET.search(key)
+        if (SLURM.fullmatch(key) or key.startswith(PREFIXES))
+        and not SECRET.search(key)
+        and not key.endswith("_env_list")  # mpirun -x: names and values of other variables
     }
 
 
@@ -58,12 +60,13 @@ def machine() -> dict[str, str]:
 def commit() -> str:
     """The git commit of this checkout, with -dirty where files differ; empty outside git."""
     here = Path(__file__).resolve().parent
-    done = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(
+            [*describe, "--exclude=*"], capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git on this node
+        return ""
     return done.stdout.strip()
 
 
@@ -73,4 +76,5 @@ def process_started(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    state, *rest = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else rest[18]  # a zombie is gone, too

@@ -15,8 +15,23 @@ from numpy.typing import NDArray
 
 from algorithms.meter import COPY, PHASES, WAIT
 from bench.results.provenance import process_started
-from bench.results.schema import DIED, EVAL, RUNNING, SCHEMA, TRAIN, VERSION, WARMUP
+from bench.results.schema import (
+    COMPLETE,
+    DIED,
+    DIVERGED,
+    EVAL,
+    RUNNING,
+    SCHEMA,
+    TRAIN,
+    VERSION,
+    WARMUP,
+)
 from bench.results.statistics import median_interval
+
+NAMES = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
+NUMBERS = ("workers", "ranks", "batch", "seed")
+NEEDED = ("status", "host", "pid", "pid_started", "params_json", *NAMES, *NUMBERS)
+"""Attributes that every result has."""
 
 
 class BrokenFileError(Exception):
@@ -78,12 +93,13 @@ class Run:
         return (sent + copied) / steps, sent / steps
 
     def to_target(self) -> dict[str, float]:
-        """Seconds, steps, samples and bytes to the target; infinite where it was missed."""
+        """Seconds, steps, samples, bytes to the target: infinite where missed, NaN where open."""
         names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
         if "target" not in self.attributes:
             return dict.fromkeys(names, math.nan)
         if not self.attributes.get("target_reached", False):
-            return dict.fromkeys(names, math.inf)
+            missed = self.status in (COMPLETE, DIVERGED)
+            return dict.fromkeys(names, math.inf if missed else math.nan)
         at = {key: float(self.evals[key][-1]) for key in ("elapsed_ns", "step", "samples")}
         moved = (self.bytes_per_step()[0] * at["step"]) * int(self.attributes["workers"])
         return dict(
@@ -92,11 +108,9 @@ class Run:
 
     def row(self) -> dict[str, Any]:
         """The run as one row of a table: what it was, and every derived number."""
-        names = ("task", "algorithm", "partition", "optimizer", "allreduce")
-        row: dict[str, Any] = {name: self.attributes[name] for name in names}
-        row |= {name: int(self.attributes[name]) for name in ("workers", "ranks", "batch", "seed")}
+        row: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
+        row |= {name: int(self.attributes[name]) for name in NUMBERS}
         row |= {"steps": len(self.train["step"]), "status": self.status}
-        row["metric_name"] = self.attributes["metric_name"]
         for name in ("metric", "metric_mean", "metric_worst", "loss", "consensus"):
             row[name] = float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
@@ -140,9 +154,10 @@ def read(path: Path) -> Run:
                 ranks=_columns(file, "provenance/ranks"),
                 texts={name: text[name].asstr()[()] for name in text},
             )
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise BrokenFileError(f"{path}: {error}") from None
-    missing = [f"train/{x}" for x in TRAIN if x not in run.train]
+    missing = [f"attribute {x}" for x in NEEDED if x not in run.attributes]
+    missing += [f"train/{x}" for x in TRAIN if x not in run.train]
     missing += [f"eval/{x}" for x in EVAL if x not in run.evals]
     if missing:
         raise BrokenFileError(f"{path}: {missing[0]} is missing")

@@ -41,6 +41,10 @@ class Recorder:
         self._counts: list[tuple[int, ...]] = []
         self._losses: list[NDArray[np.floating]] = []
 
+    def begin(self) -> None:
+        """Book to no step what the meter counted since the last one."""
+        self._before = self._counters()
+
     def step(self, start_ns: int, losses: NDArray[np.floating]) -> None:
         """Note a step that began at start_ns and has just ended; losses, (V,), is kept."""
         self._counts.append((start_ns, *self._counters()))
@@ -52,7 +56,8 @@ class Recorder:
         before = np.array([self._before], np.int64)
         counts[:, 1:] = np.diff(np.concatenate([before, counts[:, 1:]]), axis=0)
         losses = np.array([row.mean(dtype=np.float64) for row in self._losses])
-        self._before, self._counts, self._losses = self._counters(), [], []
+        self._counts, self._losses = [], []
+        self.begin()
         all_counts = np.empty((comm.size, *counts.shape), np.int64) if comm.rank == 0 else None
         all_losses = np.empty((comm.size, *losses.shape)) if comm.rank == 0 else None
         comm.Gather(counts, all_counts)

@@ -10,7 +10,7 @@ while the image lies outside [0, n). Ours mixes by odd multiplication and xor-sh
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDS = 6
+ROUNDS = 12
 INDICES_AHEAD = 2**16
 """Indices made at once: enough steps ahead that the cost of a step disappears."""
 
@@ -30,7 +30,7 @@ def shuffled(position: NDArray[np.int64], n: NDArray[np.int64], key: Words) -> N
 
     position, n: int64 of one shape, 0 <= position < n < 2^62. key: uint64 of that shape.
     """
-    bits = np.maximum(1, np.ceil(np.log2(np.maximum(n, 2)))).astype(np.uint64)
+    bits = np.maximum(1, np.frexp((n - 1).astype(np.float64))[1]).astype(np.uint64)
     mask = (np.uint64(1) << bits) - np.uint64(1)
     fold = np.maximum(bits // np.uint64(2), np.uint64(1))
     x = position.astype(np.uint64)

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import math
 import os
 import tomllib
 from collections.abc import Sequence
@@ -68,6 +69,8 @@ class TrainConfig:
             value = getattr(self, option)
             if value < least:
                 raise UserError(f"--{option.replace('_', '-')} must be >= {least}, got {value}")
+        if self.target is not None and not math.isfinite(self.target):
+            raise UserError(f"--target must be finite, got {self.target}")
         if self.seed >= 2**63:
             raise UserError(f"--seed must be below 2^63, got {self.seed}")
         for option, known in (("allreduce", ALLREDUCES), ("dtype", DTYPES)):
@@ -151,10 +154,10 @@ def parser() -> argparse.ArgumentParser:
 def read(argv: Sequence[str]) -> TrainConfig:
     """The configuration of a command line; an option there wins over the file's."""
     namespace, strangers = parser().parse_known_args(argv)
-    for stranger in strangers:
-        raise unknown(
-            "option", stranger, ["--" + f.name.replace("_", "-") for f in fields(TrainConfig)]
-        )
+    if strangers:
+        known = ["config", *(f.name.replace("_", "-") for f in fields(TrainConfig))]
+        name = strangers[0].partition("=")[0]
+        raise unknown("option", name, ["--" + option for option in known])
     given = vars(namespace)
     file = given.pop("config")
     texts = _from_file(Path(file)) if file else {}
@@ -183,5 +186,7 @@ def _from_file(path: Path) -> dict[str, str]:
             raise unknown(f"option in {path}", key, known)
         if isinstance(value, list | dict):
             raise UserError(f"{path}: {key} must be one value, got {value!r}")
+        if name in texts:
+            raise UserError(f"{path}: {name} is given twice")
         texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return texts

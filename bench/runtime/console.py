@@ -9,7 +9,6 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from bench.results.reader import Run
 from bench.results.statistics import median_interval
@@ -33,7 +32,7 @@ class Reporter:
 
     def __init__(self, steps: int, metric: str) -> None:
         self._steps, self._metric = steps, metric
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False)
         self._bar: Progress | None = None
         if watched():
             self._bar = Progress(
@@ -82,16 +81,16 @@ class Reporter:
 
     def summarise(self, run: Run) -> None:
         """Print the summary of a closed file."""
-        table = Table(show_header=False, box=None, pad_edge=False)
-        for label, text in summary(run):
-            table.add_row(label, text)
-        self._console.print(table, markup=False, soft_wrap=False)
+        lines = summary(run)
+        width = max(len(label) for label, _ in lines)
+        for label, text in lines:
+            self.say(f"{label:<{width}}  {text}")
 
 
 def quantity(nbytes: float) -> str:
     """Bytes for a person: powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000:
+        if not nbytes >= 999.5:
             return f"{nbytes:.3g} {unit}"
         nbytes /= 1000
     return f"{nbytes:.3g} TB"

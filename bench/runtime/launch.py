@@ -7,12 +7,14 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+T = TypeVar("T")
 
 LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where launchers say how many ranks they started."""
@@ -43,11 +45,20 @@ def check_launch(environment: Mapping[str, str], world_size: int, expected: int)
         )
 
 
-def settle(comm: MPI.Intracomm, error: UserError | None) -> None:
-    """Raise on every rank where any rank met a user's mistake; collective."""
-    met = [text for text in comm.allgather(str(error) if error else None) if text]
+def together(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
+    """What `work` returns on this rank, once it has succeeded on all; collective.
+
+    Errors: UserError on every rank where any raised UserError or ValueError; `where` leads it.
+    """
+    result, mistake = None, ""
+    try:
+        result = work()
+    except (UserError, ValueError) as error:
+        mistake = f"{where}: {error}" if where else str(error)
+    met = [text for text in comm.allgather(mistake) if text]
     if met:
         raise UserError(met[0])
+    return cast(T, result)
 
 
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], None]) -> int:

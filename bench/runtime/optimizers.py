@@ -1,15 +1,13 @@
 """Base optimisers: one step of every row, in place."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-BLOCK_BYTES = 512 * 1024
+BLOCK_BYTES = 1024 * 1024
 """Of each array at a time: parameters, gradient and velocity of a block share the cache."""
 
-Rows = NDArray[np.floating]
+Rows: TypeAlias = Any
+"""(V, d) rows as a numpy array or a torch tensor: only in-place arithmetic and slices are used."""
 
 
 class Optimizer(Protocol):
@@ -31,10 +29,9 @@ class Optimizer(Protocol):
 
 @dataclass
 class SGDState:
-    """Velocity (V, d), or (0, d) without momentum, and scratch of one block."""
+    """Velocity (V, d); (0, d) without momentum."""
 
     velocity: Rows
-    scratch: Rows
 
 
 @dataclass(frozen=True)
@@ -60,28 +57,20 @@ class SGD:
 
     def init(self, x: Rows) -> SGDState:
         """Velocity at rest."""
-        rows = max(1, min(len(x), BLOCK_BYTES // x[0].nbytes))
-        velocity = np.zeros_like(x) if self.momentum else np.zeros_like(x[:0])
-        return SGDState(velocity, np.empty_like(x[:rows]))
+        return SGDState(0 * (x if self.momentum else x[:0]))
 
     def update(self, x: Rows, g: Rows, state: SGDState) -> None:
         """V <- m v + g; x <- x - lr v, or with Nesterov x - lr (g + m v)."""
-        step = len(state.scratch)
-        for a in range(0, len(x), step):
-            block = slice(a, a + step)
-            direction, scratch = g[block], state.scratch[: len(x) - a]
+        rows = max(1, BLOCK_BYTES // x[0].nbytes)
+        for a in range(0, len(x), rows):
+            block = slice(a, a + rows)
+            direction = g[block]
             if self.momentum:
                 v = state.velocity[block]
                 v *= self.momentum
                 v += direction
-                if self.nesterov:
-                    np.multiply(v, self.momentum, out=scratch)
-                    scratch += direction
-                    direction = scratch
-                else:
-                    direction = v
-            np.multiply(direction, self.lr, out=scratch)
-            x[block] -= scratch
+                direction = direction + self.momentum * v if self.nesterov else v
+            x[block] -= self.lr * direction
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD}

@@ -14,7 +14,7 @@ from algorithms.exchange import MPIExchange
 from bench.results.runfile import part_of
 from bench.runtime.batches import Batches
 from bench.runtime.config import Parts, TrainConfig, case_hash
-from bench.runtime.launch import check_launch, settle
+from bench.runtime.launch import check_launch, together
 from bench.runtime.spec import UserError
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.protocol import Problem
@@ -58,30 +58,28 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     plain = "-".join(text.partition(":")[0] for text in parts.texts().values())
     name = config.name or f"{plain}-w{workers}-r{comm.size}-s{config.seed}-{hash_[:6]}"
     path = Path(config.out) / f"{name}.h5"
-    settle(comm, _place_for(path, config.overwrite) if comm.rank == 0 else None)
+    together(comm, lambda: _claim(path, config.overwrite) if comm.rank == 0 else None)
     return Plan(config, parts, workers, params, hash_, path)
 
 
-def _place_for(path: Path, overwrite: bool) -> UserError | None:
-    """Make the folder; the error where the file cannot be written or is there already."""
+def _claim(path: Path, overwrite: bool) -> None:
+    """Make the folder and clear the place of the result; UserError where that cannot be."""
+    there = [place for place in (path, part_of(path)) if place.exists()]
+    if there and not overwrite:
+        raise UserError(
+            f"{there[0]} exists: give --overwrite to replace it, or another --name, --out or --seed"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for place in [*there, *path.parent.glob(f".{path.name}.*")]:  # what a kill left behind
+            place.unlink()
         probe = path.parent / f".{path.name}.probe"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        return UserError(
+        raise UserError(
             f"--out {path.parent} cannot be written: {error.strerror}; name another folder"
-        )
-    for there in (path, part_of(path)):
-        if there.exists() and not overwrite:
-            return UserError(
-                f"{there} exists: give --overwrite to replace it, or another --name, --out or "
-                "--seed"
-            )
-        if there.exists():
-            there.unlink()
-    return None
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -98,14 +96,8 @@ def material(comm: MPI.Intracomm, made: Plan) -> Material:
 
     Errors: UserError on all ranks where one of them meets it.
     """
-    found, mistake = None, None
-    try:
-        found = _material(made)
-    except (UserError, ValueError) as error:
-        mistake = UserError(f"{made.config.task}, {made.config.partition}: {error}")
-    settle(comm, mistake)
-    assert found is not None
-    return found
+    where = f"{made.config.task}, {made.config.partition}"
+    return together(comm, lambda: _material(made), where)
 
 
 def _material(made: Plan) -> Material:

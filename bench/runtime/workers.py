@@ -38,7 +38,7 @@ class TrainingWorkers:
         x[:] = problem.initial(seed)
         self._learner = problem.learner(x, g)
         self._optimizer, self._batches, self._meter = optimizer, batches, meter
-        self.optimizer_state: Any = optimizer.init(x)
+        self.optimizer_state: Any = optimizer.init(self._learner.x)
 
     def gradient(self) -> NDArray[np.floating]:
         """Fill g at x with the next minibatch of every worker; return the (V,) losses."""
@@ -47,12 +47,12 @@ class TrainingWorkers:
         self._meter.lap(DATA)
         self.losses = self._learner.gradient(batch)
         if self._optimizer.weight_decay:
-            self.g += self._optimizer.weight_decay * self.x
+            self._learner.g += self._optimizer.weight_decay * self._learner.x
         self._meter.lap(GRADIENT)
         return self.losses
 
     def update(self) -> None:
         """Take one step of the base optimiser along g."""
         self._meter.lap(OTHER)
-        self._optimizer.update(self.x, self.g, self.optimizer_state)
+        self._optimizer.update(self._learner.x, self._learner.g, self.optimizer_state)
         self._meter.lap(UPDATE)

@@ -28,6 +28,10 @@ class Metric:
 class Learner(Protocol):
     """The gradient of every row of x, bound once to the memory it reads and fills."""
 
+    x: Any
+    g: Any
+    """The bound (V, d) rows, as arrays of the library that does arithmetic on them fastest."""
+
     def fetch(self, indices: NDArray[np.int64]) -> Any:
         """The minibatches: indices is (V, b) int64 into the training samples."""
         ...

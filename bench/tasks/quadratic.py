@@ -38,10 +38,10 @@ class Quadratic:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         for name in ("spread", "noise"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
-        if self.condition < 1:
-            raise ValueError(f"condition must be >= 1, got {self.condition}")
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
+        if not 1 <= self.condition < np.inf:
+            raise ValueError(f"condition must be >= 1 and finite, got {self.condition}")
         if self.samples < self.classes:
             raise ValueError(
                 f"samples must be at least the number of classes, {self.classes}, "
@@ -101,7 +101,7 @@ class QuadraticLearner:
     def __init__(
         self, problem: QuadraticProblem, x: NDArray[np.floating], g: NDArray[np.floating]
     ) -> None:
-        self._problem, self._x, self._g = problem, x, g
+        self._problem, self.x, self.g = problem, x, g
 
     def fetch(
         self, indices: NDArray[np.int64]
@@ -114,7 +114,7 @@ class QuadraticLearner:
     ) -> NDArray[np.floating]:
         """Fill g; return the (V,) losses."""
         b, h = batch
-        away = self._x[:, None, :] - b
+        away = self.x[:, None, :] - b
         losses: NDArray[np.floating] = (h * (away**2).sum(2)).mean(1) / 2
-        np.einsum("vn,vnd->vd", h / h.shape[1], away, out=self._g)
+        np.einsum("vn,vnd->vd", h / h.shape[1], away, out=self.g)
         return losses

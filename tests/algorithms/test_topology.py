@@ -36,7 +36,8 @@ def test_contract(name: str, total: int) -> None:
 def test_everybody_reaches_everybody(name: str, total: int) -> None:
     count = TOPOLOGIES[name]().period(total) or 40 * total.bit_length()
     reach = np.eye(total)
-    for links in rounds(name, total, count) * {"ring": total, "star": 2}.get(name, 1):
+    sweeps = {"ring": total, "star": 2, "static_exponential": total.bit_length()}
+    for links in rounds(name, total, count) * sweeps.get(name, 1):
         reach = links.mixing_matrix() @ reach
     assert (reach > 0).all()
 

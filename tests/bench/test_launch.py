@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from mpi4py import MPI
 
-from bench.runtime.launch import check_launch, launched_rank, run, settle
+from bench.runtime.launch import check_launch, launched_rank, run, together
 from bench.runtime.spec import UserError
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -55,13 +55,16 @@ def test_without_a_launcher_the_rank_is_0() -> None:
     assert launched_rank({}) == 0
 
 
-def test_settle_raises_on_all_ranks_what_the_first_of_them_met() -> None:
-    settle(MPI.COMM_SELF, None)
-    with pytest.raises(UserError, match=r"^mend this$"):
-        settle(MPI.COMM_SELF, UserError("mend this"))
-    others = SimpleNamespace(allgather=lambda mine: [None, mine, "rank 2 met it", "rank 3 too"])
+def test_together_raises_on_all_ranks_what_the_first_of_them_met() -> None:
+    def mistaken() -> int:
+        raise ValueError("mend this")
+
+    assert together(MPI.COMM_SELF, lambda: 7) == 7
+    with pytest.raises(UserError, match=r"^data: mend this$"):
+        together(MPI.COMM_SELF, mistaken, "data")
+    others = SimpleNamespace(allgather=lambda mine: ["", mine, "rank 2 met it", "rank 3 too"])
     with pytest.raises(UserError, match=r"^rank 2 met it$"):
-        settle(cast(Any, others), None)
+        together(cast(Any, others), lambda: 7)
 
 
 def test_the_end_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
