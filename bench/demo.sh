@@ -11,7 +11,7 @@ for partition in iid dirichlet:alpha=0.1; do
         printf '\n%s, %s\n' "$algorithm" "$partition"
         mpirun -n "$ranks" python -m bench.train --task digits \
             --algorithm "$algorithm" --partition "$partition" \
-            --optimizer sgd:lr=0.1,momentum=0.9 --batch 16 --steps 400 --out "$out"
+            --optimizer sgd:lr=0.1,momentum=0.9 --batch 16 --steps 400 --eval-every 10 --out "$out"
     done
 done
 printf '\n'
