@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from algorithms.protocol import AllReduce, Rows
 
+TOPOLOGY_STREAM = 2
+"""Keeps the draws of random topologies apart from others of the same seed."""
 PLANS_KEPT = 64
 """Pull plans remembered: enough for every round of a periodic topology at 2^60 workers."""
 
@@ -85,11 +87,10 @@ class MPIExchange:
         """Who sends to whom at round k: a function of (topology, W, k, seed)."""
         period = topology.period(self.total)
         if period is None:
-            return topology.links(self.total, k, np.random.default_rng((self._seed, k)))
+            return topology.links(self.total, k, self._rng(k))
         key = (topology, k % period)
         if key not in self._schedule:
-            rng = np.random.default_rng((self._seed, k % period))
-            self._schedule[key] = topology.links(self.total, k % period, rng)
+            self._schedule[key] = topology.links(self.total, k % period, self._rng(k % period))
         return self._schedule[key]
 
     def pull(self, rows: Rows, links: Links, out: Rows) -> None:
@@ -109,6 +110,9 @@ class MPIExchange:
             average.plan.close()
         self._averages, self._homes = {}, {}
         self._comm.Free()
+
+    def _rng(self, k: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, TOPOLOGY_STREAM, k))
 
     def _average(self, d: int) -> Average:
         return Average(

@@ -16,6 +16,7 @@ from bench.results.recorder import Recorder
 from bench.results.statistics import median_interval
 from bench.runtime import launch, setup
 from bench.runtime.binding import keep_freed_memory, use_threads
+from bench.runtime.cli import Parser
 from bench.runtime.config import TrainConfig
 from bench.runtime.spec import UserError
 
@@ -27,18 +28,26 @@ LAPS_A_STEP = 10
 """More than any algorithm's step needs."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.overhead."""
+    made = Parser(
         prog="python -m bench.overhead",
         description="Alternate our training step with a plain torch loop (torch.optim.SGD, same "
-        "model, batch and threads) in one process and print medians with 95 %% intervals.",
+        "model, batch and threads) in one process and print medians with 95 % intervals.",
     )
-    parser.add_argument("--rounds", type=int, default=200, help="pairs (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=16, help="samples (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=256, help="virtual (default: %(default)s)")
-    options = parser.parse_args(argv)
-    return launch.run(lambda comm: compare(comm, options), lambda message: None)
+    made.add_argument("--rounds", type=int, default=200, help="pairs (default: %(default)s)")
+    made.add_argument("--batch", type=int, default=16, help="samples (default: %(default)s)")
+    made.add_argument("--workers", type=int, default=256, help="virtual (default: %(default)s)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        parser().print_help()
+        return 0
+    return launch.run(lambda comm: compare(comm, parser().parse_args(arguments)), print)
 
 
 def compare(comm: MPI.Intracomm, options: argparse.Namespace) -> None:

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bench.results.output import RESULTS, check_target, write_whole
+from bench.runtime.cli import Parser
 from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
@@ -18,15 +19,9 @@ WIDTH = 120
 """Columns of the table where no terminal says otherwise."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print."""
-        raise UserError(f"{message}; see --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line of bench.report."""
-    made = _Parser(
+    made = Parser(
         prog="python -m bench.report",
         description="Turn many result files into a table on the terminal, a CSV and one page.",
         epilog="Example: python -m bench.report runs/ --html report.html --csv table.csv",

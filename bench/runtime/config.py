@@ -9,11 +9,12 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, get_type_hints
 
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.protocol import Algorithm
+from bench.runtime.cli import Parser
 from bench.runtime.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.spec import UserError, convert, parse, text_of, unknown
 from bench.tasks import TASKS
@@ -122,15 +123,9 @@ def case_hash(params: dict[str, Any], ranks: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print."""
-        raise UserError(f"{message}; see --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line of bench.train: one option a field of TrainConfig."""
-    made = _Parser(
+    made = Parser(
         prog="python -m bench.train",
         description="Train a task with one algorithm on one partition, on the ranks of mpirun.",
         epilog="`python -m bench list` shows every name with its options. Example: mpirun -n 4 "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import sys
+import termios
+import time
 import traceback
+from array import array
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -61,6 +65,23 @@ def together(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
     return cast(T, result)
 
 
+def say(line: str) -> None:
+    """Write a line to stderr and wait until it has been read, a second at most.
+
+    mpirun drops what it has not yet read from a rank that ends with an error.
+    """
+    print(line, file=sys.stderr, flush=True)
+    unread = array("i", [0])
+    for _ in range(100):
+        try:
+            fcntl.ioctl(sys.stderr.fileno(), termios.FIONREAD, unread)
+        except (OSError, ValueError):  # no pipe: a file, or no file at all
+            return
+        time.sleep(0.01)
+        if not unread[0]:
+            return
+
+
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], None]) -> int:
     """Run a program on all ranks and return the exit code.
 
@@ -76,12 +97,12 @@ def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], No
     except UserError as error:
         if comm.rank > 0:
             return 0  # where another rank ends with an error first, mpirun may drop rank 0's line
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        say(f"error: {error}")
         return 2
     except BaseException as error:  # KeyboardInterrupt and SystemExit strand the others, too
         where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
         message = f"{where}: {type(error).__name__}: {error}"
-        print(f"{traceback.format_exc()}error: {message}", file=sys.stderr, flush=True)
+        say(f"{traceback.format_exc()}error: {message}")
         try:
             on_failure(message)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,10 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
 
 
 def _claim(path: Path, overwrite: bool) -> None:
-    """Make the folder and clear the place of the result; UserError where that cannot be."""
+    """Make the folder of the result; UserError where it cannot be written or is taken.
+
+    A result to be overwritten stays until the new one is complete and replaces it by rename.
+    """
     there = [place for place in (path, part_of(path)) if place.exists()]
     if there and not overwrite:
         raise UserError(
@@ -71,8 +75,8 @@ def _claim(path: Path, overwrite: bool) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for place in [*there, *path.parent.glob(f".{path.name}.*")]:  # what a kill left behind
-            place.unlink()
+        for leftover in path.parent.glob(glob.escape(f".{path.name}.") + "*"):  # of a kill
+            leftover.unlink()
         probe = path.parent / f".{path.name}.probe"
         probe.touch()
         probe.unlink()
