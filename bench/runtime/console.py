@@ -65,14 +65,15 @@ class Reporter:
 
     def evaluated(self, step: int, seconds: float, scores: dict[str, float]) -> None:
         """Tell how an evaluation went."""
-        text = (
-            f"{self._metric} {scores['metric']:.4f}  worst worker {scores['metric_worst']:.4f}  "
-            f"loss {scores['loss']:.4f}  consensus {scores['consensus']:.3g}"
-        )
+        text = f"{self._metric} {scores['metric']:.4f}"
         if self._bar:
             self._bar.update(self._task, completed=step, description=text)
-        else:
-            self.say(f"step {step:>6}/{self._steps}  {seconds:8.2f} s  {text}")
+            return
+        self.say(
+            f"step {step:>6}/{self._steps}  {seconds:8.2f} s  {text}  "
+            f"worst worker {scores['metric_worst']:.4f}  loss {scores['loss']:.4f}  "
+            f"consensus {scores['consensus']:.3g}"
+        )
 
     def advanced(self, step: int) -> None:
         """Move the bar."""
@@ -81,6 +82,8 @@ class Reporter:
 
     def summarise(self, run: Run) -> None:
         """Print the summary of a closed file."""
+        if self._bar:
+            self._bar.stop()
         lines = summary(run)
         width = max(len(label) for label, _ in lines)
         for label, text in lines:
