@@ -46,7 +46,8 @@ def launch(ranks: int, *arguments: str, **environment: str) -> subprocess.Comple
 
 def own_lines(error: str) -> list[str]:
     """What our program wrote to stderr, without what mpirun adds about exit codes."""
-    return [x for x in error.splitlines() if x.strip() and not any(n in x for n in NOISE)]
+    lines = [line for line in error.splitlines() if line.strip()]
+    return [x for x in lines if x.startswith("error: ") or not any(n in x for n in NOISE)]
 
 
 def train(ranks: int, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
