@@ -1,4 +1,4 @@
-"""All-reduce SGD of several workers is one worker with their minibatches put together, on digits."""
+"""All-reduce SGD of several workers is one worker with all their minibatches, on digits."""
 
 import numpy as np
 import pytest
