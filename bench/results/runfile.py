@@ -57,7 +57,6 @@ class RunFile:
     def __init__(self, path: Path, ranks: int, attributes: Mapping[str, Any]) -> None:
         self.path = path
         self.part = part_of(path)
-        self._ranks = ranks
         self._blocks: list[tuple[Block, NDArray[np.uint8]]] = []
         self._evals: list[dict[str, float]] = []
         self._flushed_at, self._flush_took = time.monotonic(), 0.0

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench.results.reader import Run
-from bench.results.statistics import median_interval
 
 
 def watched() -> bool:
@@ -103,7 +102,6 @@ def summary(run: Run) -> list[tuple[str, str]]:
     """Label and text of each line of the summary."""
     row = run.row()
     share = run.phase_share()
-    p50, lo, hi = (ns / 1e6 for ns in median_interval(run.step_ns()))
     lines = [
         ("status", f"{row['status']}  {run.attributes.get('reason', '')}".strip()),
         (
@@ -113,8 +111,8 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ),
         (
             "step",
-            f"{p50:.3f} ms median of {int(run.timed.sum())} (95 % interval {lo:.3f} to {hi:.3f}), "
-            "slowest rank",
+            f"{row['step_ms_p50']:.3f} ms median of {int(run.timed.sum())} (95 % interval "
+            f"{row['step_ms_lo']:.3f} to {row['step_ms_hi']:.3f}), slowest rank",
         ),
         ("phases", "  ".join(f"{name} {part:.0%}" for name, part in share.items())),
         ("exchange", f"{row['exchange_share']:.1%} of the step"),

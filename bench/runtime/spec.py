@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -78,6 +78,6 @@ def text_of(thing: object, registry: Mapping[str, type]) -> str:
     changed = [
         f"{key}={str(value).lower() if isinstance(value, bool) else value}"
         for key, option in options(type(thing)).items()
-        if (value := getattr(thing, key)) != option.default or option.default is MISSING
+        if (value := getattr(thing, key)) != option.default
     ]
     return f"{name}:{','.join(changed)}" if changed else name
