@@ -15,14 +15,15 @@ from algorithms.exchange import MPIExchange
 from algorithms.meter import OTHER
 from bench.results import reader
 from bench.results.recorder import Recorder
-from bench.results.runfile import RunFile, mark
+from bench.results.resultfile import add_table, mark
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIVERGED, FAILED
 from bench.runtime import launch, setup
 from bench.runtime.binding import keep_freed_memory, use_threads
 from bench.runtime.config import parser, read
 from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation, parameters_sha256
-from bench.runtime.opening import open_file
+from bench.runtime.training_file import open_file
 from bench.runtime.workers import TrainingWorkers
 
 if TYPE_CHECKING:
@@ -151,19 +152,16 @@ class Training:
         digest = parameters_sha256(self._comm, self._workers.x)
         if not (self._file and self._reporter):
             return
-        worker = np.arange(self._workers.total)
-        self._file.table(
-            "workers",
-            {"worker": worker},
-            {
-                "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
-                "metric": (("worker",), self._metrics, "1", "metric at the end"),
-            },
-        )
         reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
+        columns = {
+            "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
+            "metric": (("worker",), self._metrics, "1", "metric at the end"),
+        }
+        worker = np.arange(self._workers.total)
         self._file.close(
             status,
             {"parameters_sha256": digest, "target_reached": reached, "reason": reason},
+            lambda file: add_table(file, "workers", {"worker": worker}, columns),
         )
         self._reporter.summarise(reader.read(self._file.path))
 

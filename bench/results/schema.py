@@ -3,7 +3,7 @@
 One file a run. While it runs the file is NAME.h5.part, replaced whole at every flush by rename, so
 that whoever dies, and whenever, a complete HDF5 file is there; at the end it becomes NAME.h5.
 
-    /                  attributes: what ran (see bench.results.runfile), status, results
+    /                  attributes: what ran (see bench.runtime.opening), status, results
     /train             step, rank, phase: dimension scales; start_ns, phase_ns, bytes_sent,
                        bytes_copied, messages, loss, flags
     /eval              index: dimension scale; step, samples, elapsed_ns, loss, metric,

@@ -1,43 +1,59 @@
-"""The result file of a training run as it stands before the first step."""
+"""The place of a result, and what every result file says of where it comes from."""
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import socket
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import __version__
 from bench.results import provenance
-from bench.results.runfile import RunFile
-from bench.runtime.setup import Material, Plan
+from bench.results.resultfile import add_table, add_texts, part_of
+from bench.runtime.spec import UserError
 
 
-def open_file(
-    made: Plan, data: Material, ranks: list[dict[str, Any]], argv: Sequence[str], flaws: list[str]
-) -> RunFile:
-    """Create the result file with all that is known before the first step; on rank 0."""
-    from mpi4py import MPI
+def claim(path: Path, overwrite: bool) -> None:
+    """Make the folder of the result; UserError where it cannot be written or is taken.
 
-    config = made.config
+    A result to be overwritten stays until the new one is complete and replaces it by rename.
+    """
+    there = [place for place in (path, part_of(path)) if place.exists()]
+    if there and not overwrite:
+        raise UserError(
+            f"{there[0]} exists: give --overwrite to replace it, or another --name, --out or --seed"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(glob.escape(f".{path.name}.") + "*"):  # of a kill
+            leftover.unlink()
+        probe = path.parent / f".{path.name}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--out {path.parent} cannot be written: {error.strerror}; name another folder"
+        ) from None
+
+
+def origin(
+    program: str, argv: Sequence[str], ranks: Sequence[dict[str, Any]], flaws: Sequence[str]
+) -> dict[str, Any]:
+    """The attributes that every result has; ranks and flaws as use_threads returns them."""
     pid = os.getpid()
-    attributes: dict[str, Any] = {
+    return {
         "suite_version": __version__,
         "run_uuid": uuid.uuid4().hex,
-        "case_hash": made.hash,
         "attempt": 1,
-        "program": "bench.train",
+        "program": program,
         "argv_json": json.dumps(list(argv)),
-        "params_json": json.dumps(made.params),
-        "seed": config.seed,
         "ranks": len(ranks),
-        "workers": made.workers,
-        "batch": config.batch,
-        "allreduce": config.allreduce,
         "nodes": len({rank["host"] for rank in ranks}),
         "threads_per_rank": ranks[0]["threads"],
         "binding_flaws": "; ".join(flaws),
@@ -45,28 +61,16 @@ def open_file(
         "pid": pid,
         "pid_started": provenance.process_started(pid),
         "clock": "perf_counter_ns",
-        "time_definition": "a step is as long as on its slowest rank; evaluations are left out",
         "percentile_method": "order statistics; 95 % interval of the median by Hoefler, Belli 2015",
-        "metric_name": data.problem.metric.name,
-        "metric_direction": data.problem.metric.direction,
-        "parameters": data.problem.d,
-        **made.parts.texts(),
-        **data.skew.summary(),
     }
-    if config.target is not None:
-        attributes["target"] = config.target
-    file = RunFile(made.path, len(ranks), attributes)
-    workers = np.arange(made.workers)
-    file.table(
-        "partition",
-        {"worker": workers, "class": np.arange(data.skew.counts.shape[1])},
-        {
-            "size": (("worker",), data.skew.sizes, "1", "samples of the shard"),
-            "label_tv": (("worker",), data.skew.label_tv, "1", "total variation of the labels"),
-            "counts": (("worker", "class"), data.skew.counts, "1", "samples by class"),
-        },
-    )
-    file.table(
+
+
+def add_provenance(file: Any, ranks: Sequence[dict[str, Any]]) -> None:
+    """Add /provenance: the place of every rank, and what the machine and its software are."""
+    from mpi4py import MPI
+
+    add_table(
+        file,
         "provenance/ranks",
         {"rank": np.arange(len(ranks))},
         {
@@ -79,13 +83,13 @@ def open_file(
             )
         },
     )
-    file.texts(
+    add_texts(
+        file,
         {
             "environment": json.dumps(provenance.environment()),
             "packages": json.dumps(provenance.packages()),
             "machine": json.dumps(provenance.machine()),
             "git_commit": provenance.commit(),
             "mpi_library": MPI.Get_library_version().strip("\x00 \n"),
-        }
+        },
     )
-    return file

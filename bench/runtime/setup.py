@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange import MPIExchange
-from bench.results.runfile import part_of
 from bench.runtime.batches import Batches
 from bench.runtime.config import Parts, TrainConfig, case_hash
 from bench.runtime.launch import check_launch, together
+from bench.runtime.opening import claim
 from bench.runtime.spec import UserError
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.protocol import Problem
@@ -59,31 +58,8 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     plain = "-".join(text.partition(":")[0] for text in parts.texts().values())
     name = config.name or f"{plain}-w{workers}-r{comm.size}-s{config.seed}-{hash_[:6]}"
     path = Path(config.out) / f"{name}.h5"
-    together(comm, lambda: _claim(path, config.overwrite) if comm.rank == 0 else None)
+    together(comm, lambda: claim(path, config.overwrite) if comm.rank == 0 else None)
     return Plan(config, parts, workers, params, hash_, path)
-
-
-def _claim(path: Path, overwrite: bool) -> None:
-    """Make the folder of the result; UserError where it cannot be written or is taken.
-
-    A result to be overwritten stays until the new one is complete and replaces it by rename.
-    """
-    there = [place for place in (path, part_of(path)) if place.exists()]
-    if there and not overwrite:
-        raise UserError(
-            f"{there[0]} exists: give --overwrite to replace it, or another --name, --out or --seed"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in path.parent.glob(glob.escape(f".{path.name}.") + "*"):  # of a kill
-            leftover.unlink()
-        probe = path.parent / f".{path.name}.probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"--out {path.parent} cannot be written: {error.strerror}; name another folder"
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from algorithms.meter import PHASES
 from bench.results.provenance import process_started
 from bench.results.recorder import Block
+from bench.results.resultfile import add_table, add_texts
 from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, RUNNING
 
@@ -56,14 +57,18 @@ def make(
         "metric_direction": "max",
         "threads_per_rank": 1,
     }
-    file = RunFile(path, RANKS, given | attributes)
     sizes = np.arange(10, 10 + WORKERS)
     columns = {"size": (("worker",), sizes, "1", "samples of the shard")}
-    file.table("partition", {"worker": np.arange(WORKERS)}, columns)
     hosts = np.array(["node1"] * RANKS)
     column = {"host": (("rank",), hosts, "", "host name")}
-    file.table("provenance/ranks", {"rank": np.arange(RANKS)}, column)
-    file.texts({"packages": json.dumps({"numpy": "2.0"}), "mpi_library": "Some MPI 1.2"})
+    texts = {"packages": json.dumps({"numpy": "2.0"}), "mpi_library": "Some MPI 1.2"}
+
+    def material(made: Any) -> None:
+        add_table(made, "partition", {"worker": np.arange(WORKERS)}, columns)
+        add_table(made, "provenance/ranks", {"rank": np.arange(RANKS)}, column)
+        add_texts(made, texts)
+
+    file = RunFile(path, RANKS, given | attributes, material)
     for step in range(0, steps + 1, EVERY):
         value = metric * step / max(steps, 1)
         scores = {"loss": 1.0, "metric": value, "metric_mean": value, "metric_worst": value / 2}

@@ -18,7 +18,8 @@ from algorithms.meter import PHASES
 from bench.results.provenance import process_started
 from bench.results.reader import read
 from bench.results.recorder import Block
-from bench.results.runfile import RunFile, mark, part_of, replace_whole
+from bench.results.resultfile import add_table, add_texts, mark, part_of, replace_whole
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, TRAIN
 
 RANKS = 3
@@ -48,24 +49,28 @@ def attributes() -> dict[str, Any]:
 
 def started(path: Path) -> RunFile:
     """A file with every group that a training run has."""
-    file = RunFile(path, RANKS, attributes())
     sizes, names = np.array([4, 6]), np.array(["node-ä", "b"])
     counts = np.arange(10).reshape(2, 5)
-    file.table(
-        "partition",
-        {"worker": np.arange(2), "class": np.arange(5)},
-        {
-            "size": (("worker",), sizes, "1", "samples"),
-            "counts": (("worker", "class"), counts, "1", "samples by class"),
-        },
-    )
-    file.table(
-        "provenance/ranks",
-        {"rank": np.arange(2)},
-        {"host": (("rank",), names, "", "host name"), "pid": (("rank",), sizes, "1", "id")},
-    )
-    file.texts({"environment": "{}", "machine": "größer"})
-    return file
+
+    def material(made: Any) -> None:
+        add_table(
+            made,
+            "partition",
+            {"worker": np.arange(2), "class": np.arange(5)},
+            {
+                "size": (("worker",), sizes, "1", "samples"),
+                "counts": (("worker", "class"), counts, "1", "samples by class"),
+            },
+        )
+        add_table(
+            made,
+            "provenance/ranks",
+            {"rank": np.arange(2)},
+            {"host": (("rank",), names, "", "host name"), "pid": (("rank",), sizes, "1", "id")},
+        )
+        add_texts(made, {"environment": "{}", "machine": "größer"})
+
+    return RunFile(path, RANKS, attributes(), material)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -210,7 +215,7 @@ def test_rows_that_a_failed_flush_left_out_come_with_the_next(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.results.runfile.shutil", SimpleNamespace(copyfile=full))
+        patch.setattr("bench.results.resultfile.shutil", SimpleNamespace(copyfile=full))
         with pytest.raises(OSError, match="No space"):
             file.flush(now=True)
     assert len(read(file.part).train["step"]) == 0

@@ -1,0 +1,144 @@
+"""A result file while it is written: a complete HDF5 file on disk at every moment, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results.schema import RUNNING, SCHEMA, VERSION
+
+Change: TypeAlias = Callable[[h5py.File], object]
+"""What is done to an open file."""
+CHUNK = 256
+"""Rows of a chunk of a dimension that grows."""
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def part_of(path: Path) -> Path:
+    """Where a run lives until it is closed."""
+    return path.with_name(path.name + ".part")
+
+
+def replace_whole(path: Path, change: Change, source: Path | None = None) -> None:
+    """Put a changed copy of `source` (None: an empty file) in the place of `path`, or nothing.
+
+    change: called with the open h5py.File. The copy is complete and on disk before it is renamed.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if source:
+            shutil.copyfile(source, fresh)
+        with h5py.File(fresh, "r+" if source else "w") as file:
+            change(file)
+        with open(fresh, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+class ResultFile:
+    """The result of one program, written by rank 0. Errors: OSError where it cannot be.
+
+    It is NAME.h5.part, replaced whole at every change, and NAME.h5 once it is closed.
+    """
+
+    def __init__(self, path: Path, attributes: Mapping[str, Any], create: Change) -> None:
+        self.path = path
+        self.part = part_of(path)
+
+        def begin(file: h5py.File) -> None:
+            file.attrs.update(
+                {"schema": SCHEMA, "schema_version": VERSION, "status": RUNNING}
+                | {"created_utc": now(), "closed_utc": "", **attributes}
+            )
+            create(file)
+
+        replace_whole(self.part, begin)
+
+    def change(self, change: Change) -> None:
+        """Put a changed copy in the place of the file."""
+        replace_whole(self.part, change, self.part)
+
+    def close(
+        self, status: str, attributes: Mapping[str, Any], last: Change = lambda file: None
+    ) -> None:
+        """Write everything and what `last` adds, set the status, and give the file its name."""
+
+        def finish(file: h5py.File) -> None:
+            self._write(file)
+            last(file)
+            file.attrs.update({**attributes, "status": status, "closed_utc": now()})
+
+        self.change(finish)
+        os.replace(self.part, self.path)
+
+    def _write(self, file: h5py.File) -> None:
+        """Write what was added since the last change: for files that buffer."""
+
+
+def mark(path: Path, status: str, message: str) -> None:
+    """Set the status of an unfinished file from whichever rank saw the end; nothing if gone."""
+    part = part_of(path)
+    if part.exists():
+        replace_whole(
+            part,
+            lambda file: file.attrs.update({"status": status, "reason": message}),
+            part,
+        )
+
+
+def add_table(
+    file: h5py.File,
+    group: str,
+    dimensions: Mapping[str, NDArray[Any]],
+    columns: Mapping[str, tuple[tuple[str, ...], NDArray[Any], str, str]],
+) -> None:
+    """Add a group of datasets: name -> (dimensions, values, units, long_name)."""
+    made = file.require_group(group)
+    for name, values in dimensions.items():
+        add_scale(made, name, values)
+    for name, (dims, values, units, title) in columns.items():
+        describe(made.create_dataset(name, data=fixed(values)), dims, units, title)
+
+
+def add_texts(file: h5py.File, texts: Mapping[str, str]) -> None:
+    """Add scalar strings under /provenance/text."""
+    group = file.require_group("provenance/text")
+    for name, text in texts.items():
+        group.create_dataset(name, data=text)
+
+
+def add_scale(group: h5py.Group, name: str, values: NDArray[Any], *, grows: bool = False) -> None:
+    """Add a dimension scale to a group; one that grows is of unlimited length."""
+    more = {"maxshape": (None,), "chunks": (CHUNK,)} if grows else {}
+    dataset = group.create_dataset(name, data=fixed(values), **more)
+    dataset.make_scale(name)
+    if dataset.dtype.kind in "iuf":
+        dataset.attrs["units"] = "1"
+
+
+def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: str) -> None:
+    """Give a dataset the scales of its group, its unit and what it is."""
+    for axis, dim in enumerate(dims):
+        dataset.dims[axis].attach_scale(dataset.parent[dim])
+    dataset.attrs["long_name"] = title
+    if units:
+        dataset.attrs["units"] = units
+
+
+def fixed(values: NDArray[Any]) -> NDArray[Any]:
+    """Strings as fixed-length UTF-8 bytes, everything else as it is."""
+    return np.char.encode(values, "utf-8") if values.dtype.kind == "U" else values
