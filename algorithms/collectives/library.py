@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.meter import COPY, WAIT, Meter
+from algorithms.collectives import messages
+from algorithms.meter import COPY, OTHER, WAIT, Meter
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -16,12 +17,7 @@ class Library:
     """MPI_Allreduce, in place: whatever the MPI library picks."""
 
     def __init__(
-        self,
-        comm: MPI.Intracomm,
-        d: int,
-        dtype: np.dtype[np.floating],
-        bounds: list[int],
-        meter: Meter,
+        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
     ) -> None:
         from mpi4py import MPI
 
@@ -29,19 +25,49 @@ class Library:
         self.parts = [np.zeros(d, dtype)]
         self._comm, self._meter = comm, meter
         self._in_place, self._op = MPI.IN_PLACE, MPI.SUM
+        most = max(1, messages.MOST_BYTES // dtype.itemsize)
+        self._pieces = [self.parts[0][a : a + most] for a in range(0, d, most)]
+        self._requests: list[MPI.Request] = []
+        self._divisor = 1
 
     def __call__(self, divisor: int = 1) -> None:
         """Collective: parts[0] becomes the sum over the ranks, over divisor.
 
         What the library sends is its own secret: one message of the vector is counted.
         """
-        vector = self.parts[0]
         if self._comm.size > 1:
-            self._comm.Allreduce(self._in_place, vector, op=self._op)
-            self._meter.sent(vector.nbytes)
+            for piece in self._pieces:
+                self._comm.Allreduce(self._in_place, piece, op=self._op)
+                self._meter.sent(piece.nbytes)
             self._meter.lap(WAIT)
+        self._divide(divisor)
+
+    def start(self, divisor: int = 1) -> None:
+        """MPI_Iallreduce; leave the vector alone until `finish`; collective."""
+        self._meter.lap(OTHER)
+        self._divisor = divisor
+        if self._comm.size > 1:
+            for piece in self._pieces:
+                self._requests.append(self._comm.Iallreduce(self._in_place, piece, op=self._op))
+                self._meter.sent(piece.nbytes)
+
+    def test(self) -> bool:
+        """Let MPI go on; return whether all is done but the division."""
+        self._meter.lap(OTHER)
+        return all(request.Test() for request in self._requests)
+
+    def finish(self) -> None:
+        """Complete a call that was started."""
+        self._meter.lap(OTHER)
+        for request in self._requests:
+            request.Wait()
+        self._requests = []
+        self._meter.lap(WAIT)
+        self._divide(self._divisor)
+
+    def _divide(self, divisor: int) -> None:
         if divisor != 1:
-            vector /= divisor
+            np.divide(self.parts[0], divisor, out=self.parts[0])
             self._meter.lap(COPY)
 
     def close(self) -> None:

@@ -4,49 +4,39 @@ Thakur, Rabenseifner, Gropp: Optimization of Collective Communication Operations
 Int. J. High Perform. Comput. Appl. 2005, section 4.5, for the exchange between ranks.
 Symbols: p ranks, m = floor(log2 p), parts the sums of the tree nodes (tree.py) a rank holds.
 Departures: (1) what is added is fixed by the canonical tree over the W workers, not by the ranks:
-a rank whose workers are not one whole node of the tree sends the sums of several nodes, and two
-sums are added only where the tree adds them; (2) of the p - 2^m extra ranks the odd one of each
-of the first pairs hands its parts to its neighbour and gets the result back.
+a rank whose workers are not one whole node of the tree sends the sums of several nodes in one
+message, and two sums are added only where the tree adds them; (2) the ranks that fold are spread
+over all (fold.py), not the first ones, so that with one worker a rank one part is always enough.
 
-    p = 6:   1. fold     1 -> 0, 3 -> 2        0 | 2 | 4 | 5 go on
-             2. double   0 <-> 2, 4 <-> 5      then 0 <-> 4, 2 <-> 5
-             3. unfold   0 -> 1, 2 -> 3
+    p = 6:   1. fold     2 -> 1, 5 -> 4        0 | 1 | 3 | 4 go on
+             2. double   0 <-> 1, 3 <-> 4      then 0 <-> 3, 1 <-> 4
+             3. unfold   1 -> 2, 4 -> 5
 
-With W = p = 2^m: m messages of the whole vector a rank.
+With W = p, over all ranks: m 2^m + 2 (p - 2^m) messages of the whole vector.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from algorithms.collectives.fold import group_of, groups, unfold
+from algorithms.collectives.messages import Scheduled
+from algorithms.collectives.schedule import Op, Piece, Round, Schedule, divide
 from algorithms.collectives.tree import Span, cover
-from algorithms.meter import COPY, WAIT, Meter
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
 
 Adds: TypeAlias = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Round:
-    """One exchange with a partner, planned; parts are numbered through, mine first."""
+class Meeting:
+    """One exchange of parts with a partner, each way or only one."""
 
     partner: int
-    held: int
-    """How many parts are mine."""
-    sent: int
-    """How many of mine go out: all or, to a rank that folds into me, none."""
-    received: int
-    """How many come in: all of the partner's or, where I fold into it, none."""
-    adds: Adds
-    """(i, j): part i += part j."""
-    kept: list[int] | None
-    """The parts that go on, ascending in the workers they cover; None where they lie so already."""
+    mine: list[Span]
+    theirs: list[Span]
+    speaks: bool
+    listens: bool
 
 
 def merge(mine: list[Span], theirs: list[Span], total: int) -> tuple[list[Span], list[int], Adds]:
@@ -75,99 +65,60 @@ def merge(mine: list[Span], theirs: list[Span], total: int) -> tuple[list[Span],
     return after, [sum_of(lo, hi) for lo, hi in after], adds
 
 
-def schedule(rank: int, bounds: list[int]) -> tuple[list[Span], list[Round], int | None]:
-    """This rank's spans, its rounds, and the rank it hands the result to or gets it from."""
+def meetings(rank: int, bounds: list[int]) -> list[Meeting]:
+    """Whom this rank meets, with what: fold, then double."""
     p, total = len(bounds) - 1, bounds[-1]
-    spans = [list(cover(total, bounds[r], bounds[r + 1])) for r in range(p)]
-    own, rounds = spans[rank], []
+    held = [list(cover(total, bounds[r], bounds[r + 1])) for r in range(p)]
+    all_groups, found = groups(p), []
 
-    def meet(me: int, partner: int, listen: bool = True, speak: bool = True) -> list[Span]:
-        """What `me` holds after the exchange; planned if it is this rank."""
-        mine, theirs = spans[me], spans[partner]
-        after, kept, adds = merge(mine, theirs, total) if listen else (mine, [], [])
+    def meet(me: int, partner: int, speaks: bool = True, listens: bool = True) -> list[Span]:
+        """What `me` holds afterwards; noted if it is this rank."""
+        mine, theirs = held[me], held[partner]
         if me == rank:
-            sent, received = len(mine) * speak, len(theirs) * listen
-            in_order = len(kept) <= len(mine) and kept == list(range(len(kept)))
-            rounds.append(
-                Round(partner, len(mine), sent, received, adds, None if in_order else kept)
-            )
-        return after
+            found.append(Meeting(partner, mine, theirs, speaks, listens))
+        return merge(mine, theirs, total)[0] if listens else mine
 
-    extra = p - 2 ** (p.bit_length() - 1)
-    for r in range(0, 2 * extra, 2):
-        meet(r + 1, r, listen=False)
-        spans[r] = meet(r, r + 1, speak=False)
-    leaders = [2 * i if i < extra else i + extra for i in range(p - extra)]
+    for first, second in (group for group in all_groups if len(group) == 2):
+        meet(second, first, listens=False)
+        held[first] = meet(first, second, speaks=False)
+    leaders = [group[0] for group in all_groups]
     for stride in (2**j for j in range(len(leaders).bit_length() - 1)):
         after = [meet(me, leaders[v ^ stride]) for v, me in enumerate(leaders)]
         for leader, merged in zip(leaders, after, strict=True):
-            spans[leader] = merged
-    return own, rounds, rank ^ 1 if rank < 2 * extra else None
+            held[leader] = merged
+    return found
 
 
-class RecursiveDoubling:
+class RecursiveDoubling(Scheduled):
     """log2(p) exchanges of the whole vector; sums in worker order, independent of placement."""
 
-    def __init__(
-        self,
-        comm: MPI.Intracomm,
-        d: int,
-        dtype: np.dtype[np.floating],
-        bounds: list[int],
-        meter: Meter,
-    ) -> None:
-        self._comm, self._meter = comm, meter
-        self.spans, self._rounds, self._pair = schedule(comm.rank, bounds)
-        most = max(len(self.spans), *(max(x.held, len(x.kept or ())) for x in self._rounds), 0)
-        self._mine = np.zeros((most, d), dtype)
-        self._inbox = np.empty((max((x.received for x in self._rounds), default=0), d), dtype)
-        reorders = any(x.kept for x in self._rounds)
-        self._spare = np.empty((most, d), dtype) if reorders else self._mine
-        self.parts = list(self._mine[: len(self.spans)])
-
-    def __call__(self, divisor: int = 1) -> None:
-        """Collective: parts[0] becomes the sum over the ranks, over divisor."""
-        result, mine, spare = self.parts[0], self._mine, self._spare
-        for plan in self._rounds:
-            self._trade(plan, mine)
-            if self._merge(plan, mine, spare):
-                mine, spare = spare, mine
-        folded = self._pair is not None and self._comm.rank % 2 == 1
-        if not folded and (divisor != 1 or mine is not self._mine):
-            np.divide(mine[0], divisor, out=result)
-            self._meter.lap(COPY)
-        if self._pair is None:
-            return
-        if folded:
-            self._comm.Recv(result, self._pair)
-        else:
-            self._comm.Send(result, self._pair)
-            self._meter.sent(result.nbytes)
-        self._meter.lap(WAIT)
-
-    def _trade(self, plan: Round, mine: NDArray[np.floating]) -> None:
-        """Swap parts with the partner; between a folding pair they go one way."""
-        sent, inbox = mine[: plan.sent], self._inbox[: plan.received]
-        if plan.sent and plan.received:
-            self._comm.Sendrecv(sent, plan.partner, recvbuf=inbox, source=plan.partner)
-        elif plan.received:
-            self._comm.Recv(inbox, plan.partner)
-        else:
-            self._comm.Send(sent, plan.partner)
-        if plan.sent:
-            self._meter.sent(sent.nbytes)
-        self._meter.lap(WAIT)
-
-    def _merge(self, plan: Round, mine: NDArray[np.floating], spare: NDArray[np.floating]) -> bool:
-        """Do the planned adds; return whether the parts now lie in `spare`."""
-        inbox = self._inbox
-        for i, j in plan.adds:
-            left = mine[i] if i < plan.held else inbox[i - plan.held]
-            left += mine[j] if j < plan.held else inbox[j - plan.held]
-        for row, i in enumerate(plan.kept or ()):
-            spare[row] = mine[i] if i < plan.held else inbox[i - plan.held]
-        self._meter.lap(COPY)
-        return plan.kept is not None
-
-    def close(self) -> None:
-        """Nothing to release."""
+    @staticmethod
+    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+        """The home: two benches for the parts held, in turn, and an inbox for the partner's."""
+        p, total = len(bounds) - 1, bounds[-1]
+        own = list(cover(total, bounds[rank], bounds[rank + 1]))
+        planned = [(x, merge(x.mine, x.theirs, total)) for x in meetings(rank, bounds)]
+        most = max([len(own), *(max(len(x.mine), len(after)) for x, (after, _, _) in planned)])
+        bench, spare, inbox = 0, most * d, 2 * most * d
+        rounds = []
+        for x, (_, kept, adds) in planned:
+            rows = [bench + i * d for i in range(len(x.mine))]
+            rows += [inbox + i * d for i in range(len(x.theirs))]
+            sends = (Piece(x.partner, bench, bench + len(x.mine) * d),) if x.speaks else ()
+            if not x.listens:
+                rounds.append(Round(sends))
+                continue
+            ops = [Op("add", rows[i], d, rows[j]) for i, j in adds]
+            if kept != list(range(len(kept))) or len(kept) > len(x.mine):
+                ops += [Op("copy", spare + k * d, d, rows[i]) for k, i in enumerate(kept)]
+                bench, spare = spare, bench
+            receives = (Piece(x.partner, inbox, inbox + len(x.theirs) * d),)
+            rounds.append(Round(sends, receives, tuple(ops)))
+        group = groups(p)[group_of(rank, p)]
+        if rank == group[0]:
+            if bench:
+                rounds.append(Round(then=(Op("copy", 0, d, bench),)))
+            rounds.append(divide(0, d))
+        rounds.append(unfold(rank, group, 0, d))
+        received = max((len(x.theirs) for x, _ in planned if x.listens), default=0)
+        return Schedule(rounds, home=inbox + received * d, spans=tuple(own))

@@ -1,10 +1,15 @@
 """Every all-reduce: exact, equal on all ranks, and it sends what its formula says."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.collectives import ALLREDUCES
+from algorithms.collectives import ALLREDUCES, auto, messages, shared_memory, shared_vectors
+from algorithms.collectives.auto import Auto
+from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.tree import TreeSum
 from algorithms.meter import Meter
 from algorithms.protocol import AllReduce
@@ -13,6 +18,29 @@ from tests.helpers import Array, everywhere, sha
 pytestmark = pytest.mark.mpi
 
 NAMES = list(ALLREDUCES)
+BY_MESSAGES = [name for name, kind in ALLREDUCES.items() if issubclass(kind, Scheduled)]
+LAYOUTS = {
+    "one": (0, 0, 0, 0),
+    "pairs": (0, 0, 1, 1),
+    "ragged": (0, 0, 0, 1),
+    "apart": (0, 1, 2, 3),
+}
+LAYOUTS |= {"apart": (0, 1, 2, 3), "mixed": (0, 1, 0, 1)}
+"""Which node each rank is told to be on."""
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What auto remembers, it remembers for one test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def built(
+    comm: MPI.Intracomm, name: str, d: int, dtype: str = "float64", meter: Meter | None = None
+) -> AllReduce:
+    """A plan with one worker a rank."""
+    bounds = list(range(comm.size + 1))
+    return ALLREDUCES[name](comm, d, np.dtype(dtype), bounds, meter or Meter())
 
 
 def even(total: int, p: int) -> list[int]:
@@ -26,11 +54,11 @@ def fill(plan: AllReduce, rows: Array, first: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
 def test_sums_integers_exactly(comm: MPI.Intracomm, name: str, dtype: str) -> None:
     p, r = comm.size, comm.rank
-    for d in (1, max(1, p - 1), p, p + 1, 1000, 100_003):
-        for total in (p, p + 1, 3 * p + 2):
+    for d in (0, 1, 1000) if name == "auto" else (0, 1, p - 1, p, p + 1, 1000, 1_000_003):
+        for total in (p, 3 * p + 2):
             bounds = even(total, p)
             rows = np.random.default_rng(d).integers(-99, 99, (total, d)).astype(dtype)
             plan = ALLREDUCES[name](comm, d, np.dtype(dtype), bounds, Meter())
@@ -86,26 +114,153 @@ def test_recursive_doubling_adds_in_the_order_of_the_tree(comm: MPI.Intracomm) -
         everywhere(comm, np.array_equal(plan.parts[0], expected), total, r)
 
 
-def test_ring_sends_its_formula(comm: MPI.Intracomm) -> None:
-    p, d = comm.size, 1003
-    meter = Meter()
-    plan = ALLREDUCES["ring"](comm, d, np.dtype("float64"), even(p, p), meter)
+@pytest.mark.parametrize("name", BY_MESSAGES)
+def test_counts_what_the_schedule_says(comm: MPI.Intracomm, name: str) -> None:
+    d, meter = 1003, Meter()
+    kind = ALLREDUCES[name]
+    assert issubclass(kind, Scheduled)
+    plan = kind.schedule(comm.rank, list(range(comm.size + 1)), d, 8)
+    built(comm, name, d, meter=meter)()
+    counted = (meter.messages, meter.bytes_sent)
+    everywhere(comm, counted == (plan.messages(), plan.elements() * 8), counted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_started_calls_end_as_blocking_ones_whatever_lies_between(
+    comm: MPI.Intracomm, name: str
+) -> None:
+    p, r = comm.size, comm.rank
+    plans = [built(comm, name, 1000 + k) for k in range(3)]
+    ask = np.full(1, r)
+    for k, plan in enumerate(plans):
+        plan.parts[0][:] = r + 10 * k
+    for plan in plans:
+        plan.start(divisor=2)
+    comm.Allreduce(MPI.IN_PLACE, ask)  # other traffic
+    if r % 2:  # ranks come to the messages in different order
+        plans[2].test()
+    for plan in (plans[1], plans[0], plans[2]):
+        plan.finish()
+    for k, plan in enumerate(plans):
+        total = (p * (p - 1) / 2 + 10 * k * p) / 2
+        everywhere(comm, (plan.parts[0] == total).all(), name, k)
+        plan.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_testing_alone_brings_a_started_call_to_its_end(comm: MPI.Intracomm, name: str) -> None:
+    plan = built(comm, name, 5000)
+    for _ in range(2):
+        plan.parts[0][:] = 1
+        plan.start()
+        while not plan.test():
+            pass
+        plan.finish()
+        everywhere(comm, (plan.parts[0] == comm.size).all(), name)
+    plan.close()
+
+
+@pytest.mark.parametrize("name", [*BY_MESSAGES, "hierarchical", "library"])
+def test_long_messages_go_in_several(
+    comm: MPI.Intracomm, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    d, whole, cut = 1003, Meter(), Meter()
+    monkeypatch.setattr(shared_vectors, "on_node", told(LAYOUTS["pairs"]))
+    built(comm, name, d, meter=whole)()
+    monkeypatch.setattr(messages, "MOST_BYTES", 100)  # 12 numbers; the limit is 2^30 bytes
+    plan = built(comm, name, d, meter=cut)
+    plan.parts[0][:] = np.arange(d)
     plan()
-    assert meter.messages == 2 * (p - 1)
-    total = comm.allreduce(meter.bytes_sent)
-    everywhere(comm, total == 2 * (p - 1) * d * 8)
+    everywhere(comm, np.array_equal(plan.parts[0], comm.size * np.arange(d)), name)
+    everywhere(comm, cut.bytes_sent == whole.bytes_sent)
+    everywhere(comm, cut.messages > 2 * whole.messages or whole.bytes_sent <= 200, cut.messages)
+    plan.close()
 
 
-def test_recursive_doubling_sends_its_formula(comm: MPI.Intracomm) -> None:
-    p, d = comm.size, 1003
-    meter = Meter()
-    ALLREDUCES["recursive_doubling"](comm, d, np.dtype("float64"), even(p, p), meter)()
-    power = 2 ** (p.bit_length() - 1)
-    # log2 exchanges between 2^m ranks; each extra rank hands in one vector and gets one back;
-    # of p = 3 leaves the tree keeps (0, [1 2]) apart until the end, so rank 0 holds two sums
-    expected = {1: 0, 2: 2, 3: 1 + 2 + 1 + 1, 4: 8}[p]
-    total = comm.allreduce(meter.bytes_sent) // (d * 8)
-    everywhere(comm, total == expected, p, power, total)
+def told(layout: tuple[int, ...]) -> Callable[[MPI.Intracomm], MPI.Intracomm]:
+    """Nodes as a test wants them, on one machine."""
+
+    def on_node(comm: MPI.Intracomm) -> MPI.Intracomm:
+        node = comm.Split(layout[comm.rank], comm.rank)
+        assert isinstance(node, MPI.Intracomm)
+        return node
+
+    return on_node
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_hierarchical_sums_on_any_layout_and_sends_only_between_nodes(
+    comm: MPI.Intracomm, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_vectors, "on_node", told(LAYOUTS[layout]))
+    p, r = comm.size, comm.rank
+    nodes = len(set(LAYOUTS[layout][:p]))
+    for d in (0, 1, p, 1003, 100_003):
+        rows = np.random.default_rng(d).integers(-99, 99, (p, d)).astype(float)
+        meter = Meter()
+        plan = built(comm, "hierarchical", d, meter=meter)
+        for _ in range(2):
+            plan.parts[0][:] = rows[r]
+            plan(divisor=2)
+            everywhere(comm, np.array_equal(plan.parts[0], rows.sum(0) / 2), layout, d)
+        sent = comm.allreduce(meter.bytes_sent) // 2
+        # 2 and 4 nodes, the slices by recursive doubling or halving: N log2 N or 2 (N - 1) vectors
+        vectors = {sent // (8 * d)} if d else {0}
+        allowed = {1: {0}, 2: {2}, 3: {4}, 4: {6, 8}}[nodes]
+        everywhere(comm, not d or vectors <= allowed, layout, d, sent)
+        plan.close()
+
+
+def test_shared_memory_wants_one_node(comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "on_node", told(LAYOUTS["apart"]))
+    if comm.size == 1:
+        built(comm, "shared_memory", 5).close()
+        return
+    with pytest.raises(ValueError, match=f"needs all {comm.size} ranks on one node, here are 1"):
+        built(comm, "shared_memory", 5)
+
+
+def test_auto_measures_once_and_remembers(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = built(comm, "auto", 300)
+    assert isinstance(first, Auto)
+    everywhere(comm, first.chosen in ALLREDUCES and first.chosen != "auto", first.chosen)
+    everywhere(comm, len(set(comm.allgather(first.chosen))) == 1)
+    everywhere(comm, not first.remembered)
+
+    def never(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    first.close()
+    measure = auto.measure
+    monkeypatch.setattr(auto, "measure", never)
+    again = built(comm, "auto", 300)
+    assert isinstance(again, Auto)
+    everywhere(comm, again.remembered and again.chosen == first.chosen)
+    again.close()
+    monkeypatch.setattr(auto, "measure", measure)
+    other = built(comm, "auto", 301)  # another size
+    assert isinstance(other, Auto)
+    everywhere(comm, not other.remembered)
+    other.close()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null"])
+def test_auto_does_without_a_cache_that_is_damaged_or_unwritable(
+    comm: MPI.Intracomm, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(auto, "PASS_NS", 1000)
+    file = auto.cache_file()
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    plan = built(comm, "auto", 7)
+    assert isinstance(plan, Auto)
+    everywhere(comm, not plan.remembered)
+    plan.close()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # a folder below a file
+    built(comm, "auto", 7).close()
 
 
 def test_shared_memory_sends_nothing_and_touches_two_slices(comm: MPI.Intracomm) -> None:

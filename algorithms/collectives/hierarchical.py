@@ -1,0 +1,123 @@
+"""Hierarchical all-reduce: shared memory inside a node, several ranks of it on the network.
+
+Kurth et al.: Exascale deep learning for climate analytics, SC 2018, section V-A4: several local
+ranks each carry their slice of the node's sum to the other nodes.
+Symbols: N nodes, q ranks on this one, k = the least q of all nodes, so k carriers on every node.
+Departures: (1) inside the node the slices are added in an MPI-3 shared window, not by NCCL; (2) a
+node may have any number of ranks: where it has more than k, the others only add and copy.
+
+    1. inside the node: each of its q ranks adds its slice of the q vectors (shared_vectors.py)
+    2. carrier j of every node: all-reduce of slice j of k with the carriers j of the other nodes,
+       by recursive doubling while it is small, else by Rabenseifner's or, where N is no power of
+       two, the ring
+    3. inside the node: each rank copies its slice of the result into all q vectors
+
+Only step 2 sends messages: what one vector costs between N ranks, divided among the carriers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from algorithms.collectives import shared_vectors
+from algorithms.collectives.messages import Carrier
+from algorithms.collectives.rabenseifner import Rabenseifner
+from algorithms.collectives.recursive_doubling import RecursiveDoubling
+from algorithms.collectives.ring import Ring
+from algorithms.collectives.schedule import Schedule
+from algorithms.collectives.shared_vectors import SharedVectors, slices
+from algorithms.meter import COPY, OTHER, Meter
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+SMALL_BYTES = 16 * 1024
+"""Slices up to here go by recursive doubling."""
+
+
+def between(node: int, nodes: int, n: int, itemsize: int) -> Schedule:
+    """How the carriers of a slice of n elements exchange it."""
+    power = nodes & (nodes - 1) == 0
+    small = n * itemsize <= SMALL_BYTES
+    chosen = RecursiveDoubling if small else Rabenseifner if power else Ring
+    return chosen.schedule(node, list(range(nodes + 1)), n, itemsize)
+
+
+class Hierarchical:
+    """Shared memory inside a node; between nodes several local ranks each carry a slice."""
+
+    def __init__(
+        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+    ) -> None:
+        from mpi4py import MPI
+
+        self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
+        self._meter = meter
+        self._node = node = shared_vectors.on_node(comm)
+        self._vectors = SharedVectors(node, d, dtype, meter)
+        self.parts = [self._vectors.mine]
+        self._copied = shared_vectors.crossing(self._vectors.blocks)
+        firsts = sorted(set(comm.allgather(node.allreduce(comm.rank, op=MPI.MIN))))
+        number = firsts.index(node.bcast(comm.rank))
+        carriers = comm.allreduce(node.size, op=MPI.MIN)
+        self._own_slice = node.size == carriers
+        """Whether what a rank adds is what it carries: then nobody waits in between."""
+        carries = node.rank < carriers
+        self._across = comm.Split(node.rank if carries else MPI.UNDEFINED, number)
+        self._carrier: Carrier | None = None
+        if carries:
+            assert isinstance(self._across, MPI.Intracomm)
+            lo, hi = slices(d, carriers, dtype.itemsize)[node.rank]
+            plan = between(number, len(firsts), hi - lo, dtype.itemsize)
+            self._carrier = Carrier(self._across, plan, self._vectors.all[0][lo:hi], meter)
+
+    def __call__(self, divisor: int = 1) -> None:
+        """Collective: parts[0] becomes the sum over the ranks, over divisor."""
+        self._begin(divisor)
+        self._end()
+
+    def start(self, divisor: int = 1) -> None:
+        """Add up inside the node and send to the others; collective."""
+        self._meter.lap(OTHER)
+        self._begin(divisor)
+
+    def test(self) -> bool:
+        """Go on as far as messages have arrived; return whether only the node is left."""
+        self._meter.lap(OTHER)
+        return self._carrier is None or self._carrier.test()
+
+    def finish(self) -> None:
+        """Complete a call that was started."""
+        self._meter.lap(OTHER)
+        self._end()
+
+    def _begin(self, divisor: int) -> None:
+        self._vectors.fence()
+        shared_vectors.add_up(self._vectors.blocks)
+        self._meter.bytes_copied += self._copied
+        self._meter.lap(COPY)
+        if not self._own_slice:
+            self._vectors.fence()
+        if self._carrier:
+            self._carrier.start(divisor)
+
+    def _end(self) -> None:
+        if self._carrier:
+            self._carrier.finish()
+        if not self._own_slice:
+            self._vectors.fence()
+        shared_vectors.share(self._vectors.blocks)
+        self._meter.bytes_copied += self._copied
+        self._meter.lap(COPY)
+        self._vectors.fence()
+
+    def close(self) -> None:
+        """Free the window and the communicators; collective."""
+        if self._carrier:
+            self._carrier.close()
+            self._across.Free()
+        self.parts = []
+        self._vectors.close()
+        self._node.Free()

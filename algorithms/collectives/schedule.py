@@ -1,0 +1,97 @@
+"""The language of collectives by messages: what a rank sends, receives and adds, in rounds.
+
+A collective is a pure function of (rank, number of ranks, elements) that returns this rank's
+Schedule. messages.py carries a schedule out over MPI; a test carries out those of all ranks in
+one process and needs no MPI for it. Addresses are elements of the home, an array that begins with
+the vector.
+
+    Round(sends=(Piece(right, 0, 250),), receives=(Piece(left, 250, 500, add=True),))
+
+sends elements 0 to 250 to `right`, receives as many from `left`, and adds them to elements 250 to
+500. A round is over when its messages are through and its adds are done; the messages of the next
+one may start before the adds where they touch other memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise, zip_longest
+from typing import Literal, TypeAlias
+
+from algorithms.collectives.tree import Span
+
+Edges: TypeAlias = Sequence[int]
+"""Chunk c is [edges[c], edges[c + 1])."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Elements [lo, hi) on their way to or from a rank; added to what lies there, or copied."""
+
+    peer: int
+    lo: int
+    hi: int
+    add: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """Work on the home: n elements at `at` are added to or copied from `source`, or divided."""
+
+    do: Literal["add", "copy", "divide"]
+    at: int
+    n: int
+    source: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Messages that travel together, and what is done when all have arrived."""
+
+    sends: tuple[Piece, ...] = ()
+    receives: tuple[Piece, ...] = ()
+    then: tuple[Op, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All rounds of one rank."""
+
+    rounds: list[Round]
+    home: int
+    """Elements of the home: d, or more where several sums of d elements are held."""
+    spans: tuple[Span, ...] = field(default=())
+    """The workers whose sums the rank wants, d elements each from the start; () is all its own."""
+
+    def messages(self) -> int:
+        """How many messages of the rank are not empty."""
+        return sum(piece.hi > piece.lo for each in self.rounds for piece in each.sends)
+
+    def elements(self) -> int:
+        """How many elements the rank sends."""
+        return sum(piece.hi - piece.lo for each in self.rounds for piece in each.sends)
+
+
+def even(lo: int, hi: int, parts: int) -> list[int]:
+    """Edges of nearly equal chunks of [lo, hi)."""
+    return [lo + c * (hi - lo) // parts for c in range(parts + 1)]
+
+
+def cut(lo: int, hi: int, most: int) -> list[Span]:
+    """[lo, hi) in nearly equal pieces of at most `most` elements; one, empty, where lo = hi."""
+    return list(pairwise(even(lo, hi, max(1, -(-(hi - lo) // most)))))
+
+
+def divide(lo: int, hi: int) -> Round:
+    """The sum of [lo, hi) is complete here."""
+    return Round(then=(Op("divide", lo, hi - lo),))
+
+
+def swap(to: int, sent: Span, source: int, filled: Span, most: int, add: bool) -> Iterator[Round]:
+    """Send one span while another arrives, in pieces of at most `most` elements."""
+    for out, into in zip_longest(cut(*sent, most), cut(*filled, most)):
+        yield Round(
+            (Piece(to, out[0], out[1]),) if out else (),
+            (Piece(source, into[0], into[1], add),) if into else (),
+        )

@@ -1,0 +1,260 @@
+"""Every schedule at every number of ranks, carried out in one process: sums, counts, structure."""
+
+from itertools import pairwise
+from math import ceil, log2
+
+import numpy as np
+import pytest
+
+from algorithms.collectives import ALLREDUCES, double_binary_tree, rabenseifner, segmented_ring
+from algorithms.collectives.messages import Scheduled, apart
+from algorithms.collectives.schedule import Piece, Round, even
+from algorithms.collectives.shared_vectors import add_up, add_up_and_share, blocks, share
+from algorithms.collectives.torus import sides
+from tests.algorithms.collectives_by_hand import Vector, across_nodes, run, schedules
+
+KINDS = {name: kind for name, kind in ALLREDUCES.items() if issubclass(kind, Scheduled)}
+MANY = [*range(1, 34), 48, 64]
+LARGE = 10**6 + 3
+
+
+def integers(p: int, d: int, dtype: str) -> Vector:
+    return np.random.default_rng(d).integers(-99, 99, (p, d)).astype(dtype)
+
+
+def lengths(p: int) -> list[int]:
+    return sorted({0, 1, p - 1, p, p + 1, 1000})
+
+
+def in_shared_memory(rows: Vector) -> list[Vector]:
+    """What SharedMemory does between its fences, of all ranks."""
+    vectors = [row.copy() for row in rows]
+    for r in range(len(rows)):
+        add_up_and_share(blocks(vectors, r))
+    return vectors
+
+
+def in_two_steps(rows: Vector) -> list[Vector]:
+    """What Hierarchical does inside a node."""
+    vectors = [row.copy() for row in rows]
+    for r in range(len(rows)):
+        add_up(blocks(vectors, r))
+    for r in range(len(rows)):
+        share(blocks(vectors, r))
+    return vectors
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
+def test_sums_integers_exactly_at_every_number_of_ranks(name: str, dtype: str) -> None:
+    for p in MANY:
+        for d in lengths(p):
+            rows = integers(p, d, dtype)
+            total = rows.sum(0)
+            assert all(np.array_equal(x, total) for x in run(KINDS[name], rows)), (p, d)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("p", [2, 3, 4, 7, 12, 33])
+def test_sums_long_vectors_exactly(name: str, p: int) -> None:
+    for dtype in ("float32", "int64"):
+        rows = integers(p, LARGE, dtype)
+        total = rows.sum(0)
+        assert all(np.array_equal(x, total) for x in run(KINDS[name], rows)), dtype
+
+
+@pytest.mark.parametrize("work", [in_shared_memory, in_two_steps])
+@pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
+def test_shared_memory_sums_exactly_at_every_number_of_ranks(work: object, dtype: str) -> None:
+    assert callable(work)
+    for p in MANY:
+        for d in [*lengths(p), 70_001, *([LARGE] if p in (2, 3, 7) else [])]:
+            rows = integers(p, d, dtype)
+            total = rows.sum(0)
+            assert all(np.array_equal(x, total) for x in work(rows)), (p, d)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        [1],
+        [3],
+        [1, 1],
+        [2, 2],
+        [3, 1],
+        [1, 1, 1],
+        [2, 5, 3],
+        [4, 4, 4, 4],
+        [16, 16, 16, 16],
+        [9] * 7,
+    ],
+    ids=str,
+)
+def test_hierarchical_sums_exactly_on_any_layout(layout: list[int]) -> None:
+    for d in [*lengths(sum(layout)), 30_011]:
+        for dtype in ("int64", "float32", "float64"):
+            rows = integers(sum(layout), d, dtype)
+            total = rows.sum(0)
+            assert all(np.array_equal(x, total) for x in across_nodes(rows, layout)), (d, dtype)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_all_ranks_hold_the_same_bits_within_the_error_of_the_order(name: str) -> None:
+    shallow = ("binomial_tree", "recursive_doubling", "rabenseifner", "double_binary_tree")
+    for p in (2, 3, 5, 8, 13, 32, 33):
+        rows = np.random.default_rng(p).standard_normal((p, 501)).astype(np.float32)
+        first, *others = run(KINDS[name], rows)
+        assert all(np.array_equal(x, first) for x in others), p
+        # k additions in a row: |error| <= k u sum |x|; a tree of depth m has at most 2 m in a row
+        k = {True: 2 * ceil(log2(p)) + 1, False: p - 1}[name in shallow]
+        exact = rows.astype(np.float64).sum(0)
+        bound = k * np.finfo(np.float32).eps / 2 * np.abs(rows.astype(np.float64)).sum(0)
+        assert (np.abs(first - exact) <= bound).all(), p
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_divides_where_the_sum_is_complete(name: str) -> None:
+    for p in (1, 2, 3, 6, 7, 8, 12):
+        rows = np.random.default_rng(p).standard_normal((p, 37))
+        whole, divided = run(KINDS[name], rows), run(KINDS[name], rows, divisor=7)
+        assert all(np.array_equal(x / 7, y) for x, y in zip(whole, divided, strict=True)), p
+
+
+def log(p: int) -> int:
+    """floor(log2 p)."""
+    return p.bit_length() - 1
+
+
+def messages(name: str, p: int) -> int:
+    """Over all ranks, of vectors that are neither cut in pieces nor shorter than p."""
+    a, b = sides(p)
+    power = 1 << log(p)
+    return {
+        "star": 2 * (p - 1),
+        "binomial_tree": 2 * (p - 1),
+        "recursive_doubling": power * log(p) + 2 * (p - power),
+        "rabenseifner": 2 * power * log(p) + 2 * (p - power),
+        "ring": 2 * (p - 1) * p,
+        "segmented_ring": 2 * (p - 1) * p,
+        "double_binary_tree": 4 * (p - 1),
+        "torus": (2 * (a - 1) + 2 * (b - 1)) * p,
+    }[name]
+
+
+def vectors(name: str, p: int) -> int:
+    """Over all ranks, in vectors."""
+    power = 1 << log(p)
+    return {
+        "recursive_doubling": power * log(p) + 2 * (p - power),
+        "rabenseifner": 2 * (power - 1) + 2 * (p - power),
+    }.get(name, 2 * (p - 1))
+
+
+def rounds_of_the_slowest(name: str, p: int) -> int:
+    """Steps in which somebody sends."""
+    a, b = sides(p)
+    folds = 0 if p == 1 << log(p) else 2
+    return {
+        "star": p,
+        "binomial_tree": 2 * ceil(log2(p)),
+        "recursive_doubling": log(p) + folds,
+        "rabenseifner": 2 * log(p) + folds,
+        "ring": 2 * (p - 1),
+        "segmented_ring": 2 * (p - 1),
+        "double_binary_tree": 2 * log(p + (p % 2 == 0)),
+        "torus": 2 * (a - 1) + 2 * (b - 1),
+    }[name]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_messages_and_elements_follow_the_formula(name: str) -> None:
+    for p in MANY:
+        d = 1003
+        plans = schedules(KINDS[name], p, d)
+        assert sum(plan.messages() for plan in plans) == messages(name, p), p
+        assert sum(plan.elements() for plan in plans) == vectors(name, p) * d, p
+
+
+@pytest.mark.parametrize("p", [2, 3, 4, 7, 12])
+def test_long_vectors_go_in_pieces(p: int) -> None:
+    d, size = 500_000, 8
+
+    def counted(name: str) -> int:
+        return sum(plan.messages() for plan in schedules(KINDS[name], p, d, size))
+
+    def pieces(n: int, segment: int) -> int:
+        return -(-n * size // segment)
+
+    chunks = [b - a for a, b in pairwise(even(0, d, p))]
+    cut = sum(pieces(n, segmented_ring.SEGMENT_BYTES) for n in chunks)
+    assert counted("segmented_ring") == 2 * (p - 1) * cut
+    halves = [b - a for a, b in pairwise(even(0, d, 2))]
+    cut = sum(pieces(n, double_binary_tree.SEGMENT_BYTES) for n in halves)
+    assert counted("double_binary_tree") == 2 * (p - 1) * cut
+    if p == 4:  # halves, then quarters, and the same way back, a rank
+        each = [
+            pieces(d // 2, rabenseifner.SEGMENT_BYTES),
+            pieces(d // 4, rabenseifner.SEGMENT_BYTES),
+        ]
+        assert counted("rabenseifner") == 2 * p * sum(each)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_rank_has_more_rounds_than_the_algorithm(name: str) -> None:
+    for p in MANY[1:]:
+        plans = schedules(KINDS[name], p, 1003)
+        busy = [sum(bool(x.sends or x.receives) for x in plan.rounds) for plan in plans]
+        assert max(busy) <= rounds_of_the_slowest(name, p), p
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_arrives_where_something_is_read(name: str) -> None:
+    for p in (2, 3, 6, 8, 13, 16):
+        for plan in schedules(KINDS[name], p, 200_003):
+            for each in plan.rounds:
+                read = [(x.lo, x.hi) for x in each.sends]
+                arrivals = [(x.lo, x.hi) for x in each.receives if not x.add]
+                for k, (lo, hi) in enumerate(arrivals):
+                    for a, b in read + arrivals[:k]:
+                        assert hi <= a or b <= lo, (p, each)
+
+
+def test_a_round_waits_for_the_adds_that_it_needs() -> None:
+    added = Round(receives=(Piece(1, 10, 20, add=True),))
+    for piece, free in (
+        (Piece(2, 0, 10), True),
+        (Piece(2, 20, 30), True),
+        (Piece(2, 19, 30), False),
+    ):
+        assert apart(added, Round(sends=(piece,))) == free
+        assert apart(added, Round(receives=(piece,))) == free
+    assert apart(added, Round(receives=(Piece(2, 10, 20, add=True),)))  # it lands elsewhere first
+    assert apart(Round(receives=(Piece(1, 10, 20),)), Round(sends=(Piece(2, 10, 20),)))
+
+
+def test_two_trees_pass_on_at_different_ranks() -> None:
+    for p in range(2, 130):
+        first, second = double_binary_tree.two_trees(p)
+        assert set(first) == set(second) == set(range(p))
+        assert not any(first[r].children and second[r].children for r in range(p)), p
+        for tree in (first, second):
+            (root,) = (r for r in tree if tree[r].parent is None)
+            assert tree[root].height <= log(p)
+            for r, node in tree.items():
+                assert len(node.children) <= 2
+                assert all(tree[c].parent == r for c in node.children)
+                assert all(tree[c].height < node.height for c in node.children)
+                assert all(tree[c].depth == node.depth + 1 for c in node.children)
+            assert sum(len(node.children) for node in tree.values()) == p - 1
+
+
+def test_sides_multiply_and_are_near_a_square() -> None:
+    assert [sides(p) for p in (1, 2, 6, 7, 12, 16, 64)] == [
+        (1, 1),
+        (1, 2),
+        (2, 3),
+        (1, 7),
+        (3, 4),
+        (4, 4),
+        (8, 8),
+    ]

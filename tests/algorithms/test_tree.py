@@ -1,0 +1,73 @@
+"""The tree over the workers, and recursive doubling in its order, without MPI."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from algorithms.collectives.recursive_doubling import RecursiveDoubling
+from algorithms.collectives.tree import TreeSum, cover, span
+from tests.algorithms.collectives_by_hand import simulate
+from tests.helpers import Array
+
+
+def bounds_of(total: int, p: int) -> list[int]:
+    return [r * total // p for r in range(p + 1)]
+
+
+def recursive_sum(rows: Array, total: int, level: int, index: int) -> Array | None:
+    """The tree's sum by its definition: left child plus right child."""
+    lo, hi = span(total, level, index)
+    if hi - lo < 2:
+        return rows[lo] if hi > lo else None
+    left = recursive_sum(rows, total, level + 1, 2 * index)
+    right = recursive_sum(rows, total, level + 1, 2 * index + 1)
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+@pytest.mark.parametrize("total", [*range(1, 40), 64, 100, 257])
+def test_tree_sum_is_the_recursive_sum_to_the_bit(total: int) -> None:
+    rows = np.random.default_rng(total).standard_normal((total, 5)).astype(np.float32)
+    out = np.empty(5, np.float32)
+    TreeSum(total, (0, total), 5, rows.dtype)(rows, out)
+    expected = recursive_sum(rows, total, 0, 0)
+    assert expected is not None
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7, 12, 64, 65])
+def test_cover_tiles_any_interval(total: int) -> None:
+    for lo in range(total):
+        for hi in range(lo + 1, total + 1):
+            pieces = list(cover(total, lo, hi))
+            assert pieces[0][0] == lo
+            assert pieces[-1][1] == hi
+            assert all(a[1] == b[0] for a, b in pairwise(pieces))
+            assert len(pieces) <= 2 * total.bit_length()
+
+
+@pytest.mark.parametrize("total", [4, 5, 6, 7, 13, 16, 33, 100])
+def test_a_rank_of_a_power_of_two_hosts_one_node(total: int) -> None:
+    for p in (1, 2, 4):
+        bounds = bounds_of(total, p)
+        for r in range(p):
+            assert list(cover(total, bounds[r], bounds[r + 1])) == [(bounds[r], bounds[r + 1])]
+
+
+@pytest.mark.parametrize("p", [*range(1, 34), 48, 64])
+def test_every_rank_ends_with_the_tree_sum_wherever_the_workers_live(p: int) -> None:
+    d = 3
+    for total in {p, p + 1, 2 * p, 3 * p + 1}:
+        rows = np.random.default_rng(p).standard_normal((total, d)).astype(np.float32)
+        expected = np.empty(d, np.float32)
+        TreeSum(total, (0, total), d, rows.dtype)(rows, expected)
+        plans = [RecursiveDoubling.schedule(r, bounds_of(total, p), d, 4) for r in range(p)]
+        homes = [np.zeros(plan.home, rows.dtype) for plan in plans]
+        for plan, home in zip(plans, homes, strict=True):
+            for i, (lo, hi) in enumerate(plan.spans):
+                out = home[i * d : (i + 1) * d]
+                TreeSum(total, (lo, hi), d, rows.dtype)(rows[lo:hi], out)
+        simulate(plans, homes)
+        assert all(np.array_equal(home[:d], expected) for home in homes), total
