@@ -1,0 +1,65 @@
+"""All-reduces between nodes that are really apart: own networks, nothing shared but TCP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes import Nodes, nodes
+
+CALLS, COUNT = 20, 2**18
+"""Of one float32 vector of 1 MiB."""
+SUM = f"""
+import sys
+import numpy as np
+from mpi4py import MPI
+from algorithms.collectives import ALLREDUCES
+from algorithms.meter import Meter
+
+comm, meter = MPI.COMM_WORLD, Meter()
+p = comm.size
+plan = ALLREDUCES[sys.argv[1]](comm, {COUNT}, np.dtype("float32"), list(range(p + 1)), meter)
+for _ in range({CALLS}):
+    plan.parts[0][:] = comm.rank
+    plan()
+    assert (plan.parts[0] == p * (p - 1) / 2).all()
+sent = comm.allreduce(meter.bytes_sent)
+if comm.rank == 0:
+    print(sent)
+"""
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Nodes]:
+    with nodes(2) as made:
+        yield made
+
+
+@pytest.mark.parametrize("layout", [(2, 2), (3, 1)], ids=str)
+def test_the_suite_holds_across_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
+    chosen = "(same_bits or started_calls) and not shared_memory and not auto"
+    chosen += " or sums_integers and float32-hierarchical"
+    where = "tests/algorithms/test_collectives.py"
+    done = two.run(layout, "-m", "pytest", "-q", "-m", "mpi", "--with-mpi", where, "-k", chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+
+
+@pytest.mark.parametrize("layout", [(2, 2), (3, 1), (1, 1)], ids=str)
+def test_hierarchical_moves_the_least_between_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
+    before = [two.bytes_sent(node) for node in (1, 2)]
+    done = two.run(layout, "-c", SUM, "hierarchical")
+    assert done.returncode == 0, done.stdout + done.stderr
+    moved = [two.bytes_sent(node) - b for node, b in zip((1, 2), before, strict=True)]
+    least = CALLS * COUNT * 4  # of each of two nodes: 2 (N - 1)/N vectors a call
+    assert int(done.stdout) == 2 * least
+    for each in moved:
+        assert least <= each < 1.15 * least, (moved, least)  # headers, and the job's start
+
+
+def test_shared_memory_is_refused_with_the_way_out(two: Nodes, tmp_path: Path) -> None:
+    wanted = "needs all 2 ranks on one node, here are 1: take hierarchical"
+    options = ("--task", "quadratic", "--allreduce", "shared_memory", "--out", str(tmp_path))
+    done = two.run((1, 1), "-m", "bench.train", *options)
+    assert done.returncode == 2
+    assert wanted in done.stderr
