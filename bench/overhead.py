@@ -1,29 +1,36 @@
-"""Compare a training step with a plain torch loop, in pairs: `python -m bench.overhead`."""
+"""Compare a training step with plain torch or with DDP, in pairs: `python -m bench.overhead`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.meter import OTHER, PHASES, Meter
+from algorithms.collectives import ALLREDUCES
+from algorithms.meter import PHASES, Meter
 from bench.results.recorder import Recorder
-from bench.results.statistics import median_interval
 from bench.runtime import launch, setup
 from bench.runtime.binding import keep_freed_memory, use_threads
 from bench.runtime.cli import Parser
-from bench.runtime.config import TrainConfig
-from bench.runtime.spec import UserError
+from bench.runtime.pairs import LR, MOMENTUM, OPTIMIZER, Figures, OurLoop, pairs, planned
+from bench.runtime.spec import UserError, unknown
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-OPTIMIZER = "sgd:lr=0.1,momentum=0.9"
+ALONE = "local_sgd:period=0"
+"""A step without exchange."""
+WORKERS = 256
+ALLREDUCE = "shared_memory"
+MODELS = {"digits": 20, "digits:hidden=13333": 5}
+"""Task to steps a sample: 9,610 and 999,985 parameters."""
 LAPS_A_STEP = 10
 """More than any algorithm's step needs."""
 
@@ -32,12 +39,24 @@ def parser() -> argparse.ArgumentParser:
     """The command line of bench.overhead."""
     made = Parser(
         prog="python -m bench.overhead",
-        description="Alternate our training step with a plain torch loop (torch.optim.SGD, same "
-        "model, batch and threads) in one process and print medians with 95 % intervals.",
+        description="Alternate our training step with torch's, torch.optim.SGD on the same model, "
+        "batch and threads, in one program, and print medians with 95 % intervals. plain: the loop "
+        "without exchange, on one rank. ddp: all-reduce SGD of one worker a rank beside "
+        "DistributedDataParallel over gloo, under mpirun, by the slowest rank.",
+        epilog="Example: mpirun -n 2 python -m bench.overhead --against ddp --allreduce "
+        "shared_memory,recursive_doubling",
+    )
+    made.add_argument(
+        "--against", default="plain", metavar="NAME", help="plain or ddp (default: %(default)s)"
     )
     made.add_argument("--rounds", type=int, default=200, help="pairs (default: %(default)s)")
     made.add_argument("--batch", type=int, default=16, help="samples (default: %(default)s)")
-    made.add_argument("--workers", type=int, default=256, help="virtual (default: %(default)s)")
+    made.add_argument("--workers", type=int, help=f"plain: virtual ones (default: {WORKERS})")
+    made.add_argument(
+        "--allreduce",
+        metavar="NAME[,NAME...]",
+        help=f"ddp: ours, one or more of {', '.join(ALLREDUCES)} (default: {ALLREDUCE})",
+    )
     return made
 
 
@@ -45,93 +64,113 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
-        parser().print_help()
+        if launch.launched_rank() == 0:
+            parser().print_help()
         return 0
-    return launch.run(lambda comm: compare(comm, parser().parse_args(arguments)), print)
+    return launch.run(lambda comm: compare(comm, arguments), print)
 
 
-def compare(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
-    """Measure and print the table."""
+def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
+    """Measure and print the table that the command line asks for; collective."""
+    options = parser().parse_args(argv)
+    launch.check_launch(os.environ, comm.size, 0)
+    sides = {"plain": against_plain, "ddp": against_ddp}
+    if options.against not in sides:
+        raise unknown("--against", options.against, sides)
+    for name in ("rounds", "batch", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be >= 1, got {value}")
+    keep_freed_memory()
+    sides[options.against](comm, options)
+
+
+def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
+    """Print what a step costs beside a plain torch loop, of one worker and of many."""
+    if comm.size > 1:
+        raise UserError(
+            f"--against plain runs on one rank, here are {comm.size}: start it without mpirun, or "
+            "give --against ddp"
+        )
+    if options.allreduce is not None:
+        raise UserError(
+            f"--allreduce {options.allreduce} belongs to --against ddp: one rank has nothing to "
+            "reduce; leave it out"
+        )
+    workers = WORKERS if options.workers is None else options.workers
+    plans = [
+        planned(total, options.batch, algorithm=ALONE, partition=partition)
+        for total, partition in ((1, "iid"), (workers, "iid:size=64"))
+    ]
     from bench.runtime.plain import PlainLoop
     from bench.tasks.classifier import Classifier
-    from bench.tasks.digits import Digits
 
-    if comm.size > 1 or min(options.rounds, options.batch, options.workers) < 1:
-        raise UserError("bench.overhead runs on one rank, without mpirun, with numbers >= 1")
-    problem = Digits().load("float32")
-    assert isinstance(problem, Classifier)
-    (place,), _ = use_threads(comm, 0)
-    keep_freed_memory()
-    plain = PlainLoop(problem, batch=options.batch, lr=0.1, momentum=0.9)
-    one, many = (our_step(comm, workers, options.batch) for workers in (1, options.workers))
-    rounds, steps = options.rounds, 20
-    single = pairs(lambda: repeat(one, steps), lambda: repeat(plain.step, steps), rounds, steps)
-    flock = pairs(many, lambda: repeat(plain.step, options.workers), max(20, rounds // 10))
-    cost = recording_us(comm)
-    print(
-        f"digits, batch {options.batch}, {OPTIMIZER}, {place['threads']} thread(s), medians [95 %]"
+    rounds, steps, beside = options.rounds, MODELS["digits"], "plain torch"
+    with ExitStack() as stack:
+        data = [setup.material(comm, plan) for plan in plans]
+        (place,), _ = use_threads(comm, 0)
+        one, many = (
+            stack.enter_context(closing(OurLoop(comm, plan, held)))
+            for plan, held in zip(plans, data, strict=True)
+        )
+        problem = data[0].problem
+        assert isinstance(problem, Classifier)
+        samples = (problem.inputs, problem.targets)
+        module = problem.build(seed=0)
+        plain = PlainLoop(module, *samples, batch=options.batch, lr=LR, momentum=MOMENTUM)
+        print(
+            f"digits, batch {options.batch}, {OPTIMIZER}, {place['threads']} thread(s), "
+            "medians [95 %]"
+        )
+        single = pairs(comm, partial(one.run, steps), partial(plain.run, steps), rounds, steps)
+        print(single.row("a step of one worker", beside), flush=True)
+        flock = pairs(
+            comm, partial(many.run, 1), partial(plain.run, workers), max(20, rounds // 10)
+        )
+        print(flock.row(f"a step of {workers} workers, {workers} plain steps", beside), flush=True)
+        print(recording(comm).row("recording a step, a step of 1 ms", beside))
+
+
+def against_ddp(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
+    """Print what a step costs beside DistributedDataParallel, each row when done; collective."""
+    if comm.size == 1:
+        raise UserError("--against ddp needs 2 ranks or more, here is 1: launch with `mpirun -n 2`")
+    if options.workers is not None:
+        raise UserError(
+            f"--workers {options.workers} belongs to --against plain: beside ddp every rank is one "
+            "worker; leave it out"
+        )
+    names = (ALLREDUCE if options.allreduce is None else options.allreduce).split(",")
+    plans = {task: ddp_rows(task, comm.size, options.batch, names) for task in MODELS}
+    from bench.runtime.ddp import gloo_group, table
+
+    def say(line: str) -> None:
+        if comm.rank == 0:
+            print(line, flush=True)
+
+    places, flaws = use_threads(comm, 0)
+    say(
+        f"{comm.size} ranks of {places[0]['threads']} thread(s), batch {options.batch} a rank, "
+        f"{OPTIMIZER}, the slowest rank's time, medians [95 %]"
     )
-    for label, (ours, theirs, ratio) in (
-        ("a step of one worker", single),
-        (f"a step of {options.workers} workers, {options.workers} plain steps", flock),
-        ("recording a step, a step of 1 ms", (f"{cost:.2f} us", "1 ms", f"{cost / 1000:.4f}")),
-    ):
-        print(f"{label:<36} ours {ours:<27} plain torch {theirs:<30} ratio {ratio}")
+    for flaw in flaws:
+        say(f"note: {flaw}")
+    with gloo_group(comm):
+        for task, steps in MODELS.items():
+            for line in table(comm, plans[task], options.rounds, steps):
+                say(line)
 
 
-def our_step(comm: MPI.Intracomm, workers: int, batch: int) -> Callable[[], None]:
-    """One recorded step as bench.train takes it, of so many independent workers on this rank."""
-    config = TrainConfig(
-        algorithm="local_sgd:period=0",
-        partition="iid" if workers == 1 else "iid:size=64",
-        optimizer=OPTIMIZER,
-        workers=workers,
-        batch=batch,
-    )
-    made = setup.Plan(config, config.parts(), workers, {}, "", Path())
-    exchange, trained = setup.workers(comm, made, setup.material(comm, made))
-    algorithm = made.parts.algorithm
-    state = algorithm.init(exchange, trained)
-    meter, recorder = exchange.meter, Recorder(exchange.meter)
-
-    def step() -> None:
-        start = meter.start()
-        algorithm.step(exchange, trained, state)
-        meter.lap(OTHER)
-        recorder.step(start, trained.losses)
-
-    return step
+def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[str, setup.Plan]:
+    """What stands beside DDP: our step without exchange, then one row an all-reduce."""
+    rows = {"no exchange": planned(ranks, batch, task=task, algorithm=ALONE)}
+    return rows | {
+        f"allreduce_sgd, {name}": planned(ranks, batch, task=task, allreduce=name) for name in names
+    }
 
 
-def repeat(step: Callable[[], None], times: int) -> None:
-    """Call a step so many times."""
-    for _ in range(times):
-        step()
-
-
-def pairs(
-    ours: Callable[[], None], plain: Callable[[], None], rounds: int, steps: int = 1
-) -> tuple[str, str, str]:
-    """Median ms of a step on either side and the ratio of pairs with its interval, as text."""
-    spent = np.empty((rounds, 2))
-    ours()
-    plain()
-    for k in range(rounds):
-        for side, run in enumerate((ours, plain)):
-            began = time.perf_counter_ns()
-            run()
-            spent[k, side] = (time.perf_counter_ns() - began) / steps / 1e6
-    (a, a_lo, a_hi), (b, b_lo, b_hi) = (median_interval(column) for column in spent.T)
-    ratio, low, high = median_interval(spent[:, 0] / spent[:, 1])
-    return (
-        f"{a:.3f} ms [{a_lo:.3f}, {a_hi:.3f}]",
-        f"{b:.3f} ms [{b_lo:.3f}, {b_hi:.3f}]",
-        f"{ratio:.3f} [{low:.3f}, {high:.3f}]",
-    )
-
-
-def recording_us(comm: MPI.Intracomm, steps: int = 100, rounds: int = 200) -> float:
-    """Median cost of recording one step, us: its laps, the note, and its part of the gather."""
+def recording(comm: MPI.Intracomm, steps: int = 100, rounds: int = 200) -> Figures:
+    """Median cost of recording one step: its laps, the note, and its part of the gather."""
     meter = Meter()
     recorder = Recorder(meter)
     losses = np.zeros(1, np.float32)
@@ -145,7 +184,8 @@ def recording_us(comm: MPI.Intracomm, steps: int = 100, rounds: int = 200) -> fl
             recorder.step(start, losses)
         recorder.gather(comm)
         spent[k] = (time.perf_counter_ns() - began) / steps / 1e3
-    return float(np.median(spent))
+    cost = np.median(spent)
+    return Figures(f"{cost:.2f} us", "1 ms", f"{cost / 1000:.4f}", rounds)
 
 
 if __name__ == "__main__":

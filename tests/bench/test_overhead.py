@@ -1,0 +1,110 @@
+"""bench.overhead as a user runs it: what it prints, and what it refuses."""
+
+import re
+
+import pytest
+
+from bench.overhead import main
+from tests.launching import launch, own_lines
+
+TIME = r"\d+\.\d{3} ms \[\d+\.\d{3}, \d+\.\d{3}\]"
+RATIO = r"ratio \d+\.\d{3} \[\d+\.\d{3}, \d+\.\d{3}\]"
+
+
+def row(label: str, yardstick: str, n: int) -> str:
+    """The pattern of a row."""
+    return rf"{re.escape(label)} +ours {TIME} +{yardstick} {TIME} +{RATIO} +n={n}"
+
+
+def check(output: str, patterns: list[str]) -> None:
+    """Every line is as its pattern says."""
+    lines = output.splitlines()
+    assert len(lines) == len(patterns), output
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert re.fullmatch(pattern, line), f"{line!r} is not {pattern!r}"
+
+
+def test_beside_ddp() -> None:
+    done = launch(
+        2,
+        *("-m", "bench.overhead", "--against", "ddp", "--rounds", "2"),
+        *("--allreduce", "shared_memory,library"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert own_lines(done.stderr) == []
+    rows = [
+        row("no exchange", "DDP", 2),
+        row("allreduce_sgd, shared_memory", "DDP", 2),
+        row("allreduce_sgd, library", "DDP", 2),
+    ]
+    check(
+        "\n".join(line for line in done.stdout.splitlines() if not line.startswith("note: ")),
+        [
+            r"2 ranks of \d+ thread\(s\), batch 16 a rank, sgd:lr=0\.001,momentum=0\.9, "
+            r"the slowest rank's time, medians \[95 %\]",
+            r"digits, 9,610 parameters, samples of \d+ steps",
+            *rows,
+            r"digits:hidden=13333, 999,985 parameters, samples of \d+ steps",
+            *rows,
+        ],
+    )
+
+
+def test_beside_a_plain_loop() -> None:
+    done = launch(0, "-m", "bench.overhead", "--rounds", "2", "--workers", "3", "--batch", "5")
+    assert done.returncode == 0, done.stderr
+    assert own_lines(done.stderr) == []
+    check(
+        done.stdout,
+        [
+            r"digits, batch 5, sgd:lr=0\.001,momentum=0\.9, \d+ thread\(s\), medians \[95 %\]",
+            row("a step of one worker", "plain torch", 2),
+            row("a step of 3 workers, 3 plain steps", "plain torch", 20),
+            r"recording a step, a step of 1 ms +ours \d+\.\d\d us +plain torch 1 ms +"
+            r"ratio 0\.\d{4} +n=200",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("", "--against plain runs on one rank, here are 2: start it without mpirun, or give --"),
+        ("--against ddp --rounds 0", "--rounds must be >= 1, got 0"),
+        ("--against ddp --workers 4", "--workers 4 belongs to --against plain: beside ddp every "),
+        ("--against ddp --allreduce ring,rign", "unknown allreduce 'rign' (did you mean ring?); "),
+    ],
+)
+def test_a_mistake_under_mpirun_is_one_line(options: str, line: str) -> None:
+    done = launch(2, "-m", "bench.overhead", *options.split())
+    assert done.returncode == 2, done.stderr
+    (said,) = own_lines(done.stderr)
+    assert said.startswith(f"error: {line}")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--against ddp", "--against ddp needs 2 ranks or more, here is 1: launch with `mpirun -n"),
+        ("--against dpp", "unknown --against 'dpp' (did you mean ddp?); known: ddp, plain"),
+        ("--rounds x", "argument --rounds: invalid int value: 'x'; see --help"),
+        ("--batch 0", "--batch must be >= 1, got 0"),
+        ("--workers 0", "--workers must be >= 1, got 0"),
+        ("--allreduce ring", "--allreduce ring belongs to --against ddp: one rank has nothing to "),
+    ],
+)
+def test_a_mistake_on_one_rank_is_one_line(
+    capsys: pytest.CaptureFixture[str], options: str, line: str
+) -> None:
+    assert main(options.split()) == 2
+    output, error = capsys.readouterr()
+    (said,) = error.splitlines()
+    assert said.startswith(f"error: {line}")
+    assert output == ""
+
+
+def test_help_is_said_once() -> None:
+    done = launch(2, "-m", "bench.overhead", "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: python -m bench.overhead") == 1

@@ -1,0 +1,91 @@
+"""bench.overhead's two sides across ranks: the same training, and samples of the slowest rank."""
+
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+from mpi4py import MPI
+
+from bench.runtime import setup
+from bench.runtime.batches import Batches
+from bench.runtime.ddp import ddp_loop, gloo_group
+from bench.runtime.pairs import LR, MOMENTUM, OurLoop, pairs, planned
+from bench.tasks.classifier import Classifier
+from bench.tasks.digits import Digits
+from tests.helpers import everywhere
+
+pytestmark = pytest.mark.mpi
+
+BATCH = 16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports() -> None:
+    """The first DDP of a process imports for seconds: before the clock of the first test runs."""
+    problem = Digits(hidden=1).load("float32")
+    with gloo_group(MPI.COMM_SELF):
+        ddp_loop(problem, np.arange(2), batch=1, lr=LR, momentum=MOMENTUM)
+
+
+@pytest.mark.parametrize(("task", "steps"), [("digits", 40), ("digits:hidden=13333", 4)])
+def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) -> None:
+    """Both sides of the program, fed the same samples; the wide model fills several buckets."""
+    plan = planned(comm.size, BATCH, task=task, dtype="float64", allreduce="shared_memory")
+    data = setup.material(comm, plan)
+    problem, shard = data.problem, data.shards[comm.rank]
+    assert isinstance(problem, Classifier)
+    with gloo_group(comm), closing(OurLoop(comm, plan, data)) as ours:
+        theirs = ddp_loop(problem, shard, batch=BATCH, lr=LR, momentum=MOMENTUM)
+        ours.run(steps)
+        drawn = Batches(data.shards, range(comm.rank, comm.rank + 1), BATCH, plan.config.seed)
+        held = np.argsort(shard)
+        for samples in drawn.at(0, steps)[:, 0]:
+            theirs.learn(torch.from_numpy(held[np.searchsorted(shard, samples, sorter=held)]))
+        x = torch.nn.utils.parameters_to_vector(theirs.module.parameters()).detach().numpy()
+        moved = np.abs(x - problem.initial(0)).max()
+        apart = np.abs(x - ours.workers.x[0]).max()
+    everywhere(comm, moved > 1e-4, moved)
+    everywhere(comm, apart < 1e-12, apart)  # float64, sums in another order
+
+
+def test_ddp_s_own_minibatches_come_from_the_shard(comm: MPI.Intracomm) -> None:
+    """A shard of one sample: its parameters follow that sample, whatever is drawn."""
+    plan = planned(comm.size, BATCH, task="digits:hidden=3", dtype="float64")
+    problem = setup.material(comm, plan).problem
+    assert isinstance(problem, Classifier)
+    shard = np.array([7 + comm.rank])
+    with gloo_group(comm):
+        drawn, given = (
+            ddp_loop(problem, shard, batch=BATCH, lr=LR, momentum=MOMENTUM) for _ in range(2)
+        )
+        drawn.run(3)
+        for _ in range(3):
+            given.learn(torch.zeros(BATCH, dtype=torch.int64))
+        one, other = (
+            torch.nn.utils.parameters_to_vector(loop.module.parameters()) for loop in (drawn, given)
+        )
+    everywhere(comm, torch.equal(one, other))
+
+
+def test_pairs_take_turns_and_tell_the_slowest_rank(comm: MPI.Intracomm) -> None:
+    calls = ""
+
+    def ours() -> None:
+        nonlocal calls
+        calls += "o"
+        if comm.rank == comm.size - 1:
+            time.sleep(0.02)
+
+    def theirs() -> None:
+        nonlocal calls
+        calls += "t"
+        time.sleep(0.001)
+
+    figures = pairs(comm, ours, theirs, rounds=4, steps=2)
+    everywhere(comm, calls == "ot" + "ottootto", calls)
+    median = float(figures.ours.split()[0])
+    everywhere(comm, median >= 10, figures)  # ms a step; a sleep is never shorter
+    everywhere(comm, comm.allgather(figures) == [figures] * comm.size, figures)
+    everywhere(comm, figures.n == 4)
