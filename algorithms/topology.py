@@ -1,57 +1,18 @@
 """Who sends to whom at round k: pure functions of (W, k), and for random ones of a seeded rng."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from math import isqrt
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from algorithms.links import Links, links
+
+__all__ = ["Links", "links"]
+"""Passed on; everything else here is made here."""
 
 MOST_LINKS = 2**24
 """Links a round may have: beyond this the lists alone take a GiB and a round takes minutes."""
-
-
-@dataclass(frozen=True, eq=False)
-class Links:
-    """The directed links of one round, sorted by receiver, then sender.
-
-    source, target: (E,) int64, worker source[e] sends to worker target[e]; no self-links.
-    """
-
-    total: int
-    source: NDArray[np.int64]
-    target: NDArray[np.int64]
-
-    @cached_property
-    def out_degree(self) -> NDArray[np.int64]:
-        """(W,) int64, how many workers each one sends to."""
-        return np.bincount(self.source, minlength=self.total)
-
-    @cached_property
-    def in_degree(self) -> NDArray[np.int64]:
-        """(W,) int64, how many workers each one hears from."""
-        return np.bincount(self.target, minlength=self.total)
-
-    def out_neighbours(self, worker: int) -> NDArray[np.int64]:
-        """The workers that `worker` sends to, ascending, int64."""
-        return np.sort(self.target[self.source == worker])
-
-    def mixing_matrix(self) -> NDArray[np.float64]:
-        """(W, W) float64 column-stochastic P: P[i, j] is the share that i gets of what j holds.
-
-        Every worker splits evenly over itself and those it sends to (Assran et al. 2019, sec. 3).
-        """
-        P = np.zeros((self.total, self.total))
-        share = 1 / (1 + self.out_degree)
-        P[self.target, self.source] = share[self.source]
-        np.fill_diagonal(P, share)
-        return P
-
-
-def links(total: int, source: NDArray[np.int64], target: NDArray[np.int64]) -> Links:
-    """Links from sender and receiver arrays in any order; self-links and doubles are dropped."""
-    keys = np.unique((target * total + source)[source != target])
-    return Links(total, keys % total, keys // total)
 
 
 class Topology(Protocol):
@@ -62,7 +23,7 @@ class Topology(Protocol):
         ...
 
     def size(self, total: int) -> int:
-        """How many links a round has at most, in O(1)."""
+        """How many links a round has at most, without listing them."""
         ...
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
@@ -101,6 +62,32 @@ class Ring:
         """i sends to i - 1 and i + 1 mod W."""
         i = np.arange(total)
         return links(total, np.tile(i, 2), np.concatenate([(i - 1) % total, (i + 1) % total]))
+
+
+def sides(total: int) -> tuple[int, int]:
+    """a <= b with a b = W, as near to a square as W allows; (1, W) where W is prime."""
+    a = next(a for a in range(isqrt(total), 0, -1) if total % a == 0)
+    return a, total // a
+
+
+@dataclass(frozen=True)
+class Torus:
+    """Both neighbours along both sides of a wrap-around grid; a ring where W is prime."""
+
+    def period(self, total: int) -> int:
+        """1: static."""
+        return 1
+
+    def size(self, total: int) -> int:
+        """Four a worker; a side of two has one neighbour, a side of one has none."""
+        return total * sum(min(side - 1, 2) for side in sides(total))
+
+    def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
+        """(r, c), which is r b + c, sends to (r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)."""
+        a, b = sides(total)
+        grid = np.arange(total).reshape(a, b)
+        near = [np.roll(grid, step, axis) for axis in (0, 1) for step in (1, -1)]
+        return links(total, np.tile(grid.ravel(), len(near)), np.stack(near).ravel())
 
 
 @dataclass(frozen=True)
@@ -196,6 +183,7 @@ class RandomPair:
 
 TOPOLOGIES: dict[str, type[Topology]] = {
     "ring": Ring,
+    "torus": Torus,
     "exponential": Exponential,
     "static_exponential": StaticExponential,
     "complete": Complete,

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from algorithms.topology import MOST_LINKS, TOPOLOGIES, Complete, Exponential, Links, Ring, check
+from algorithms.topology import (
+    MOST_LINKS,
+    TOPOLOGIES,
+    Complete,
+    Exponential,
+    Links,
+    Ring,
+    Torus,
+    check,
+    sides,
+)
 from algorithms.topology import StaticExponential as Static
 from algorithms.topology import links as links_of
 from tests.helpers import Array
@@ -36,7 +46,7 @@ def test_contract(name: str, total: int) -> None:
 def test_everybody_reaches_everybody(name: str, total: int) -> None:
     count = TOPOLOGIES[name]().period(total) or 40 * total.bit_length()
     reach = np.eye(total)
-    sweeps = {"ring": total, "star": 2, "static_exponential": total.bit_length()}
+    sweeps = {"ring": total, "torus": total, "star": 2, "static_exponential": total.bit_length()}
     for links in rounds(name, total, count) * sweeps.get(name, 1):
         reach = links.mixing_matrix() @ reach
     assert (reach > 0).all()
@@ -82,6 +92,42 @@ def test_spectral_gap_of_the_static_exponential_graph(total: int) -> None:
 def test_second_eigenvalue_of_the_ring(total: int) -> None:
     P = Ring().links(total, 0, np.random.default_rng()).mixing_matrix()
     assert second(P) == pytest.approx((1 + 2 * np.cos(2 * np.pi / total)) / 3, abs=1e-12)
+
+
+SHAPES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 6: (2, 3), 7: (1, 7), 12: (3, 4), 14: (2, 7)}
+SHAPES |= {16: (4, 4), 30: (5, 6), 36: (6, 6), 64: (8, 8), 97: (1, 97), 98: (7, 14)}
+
+
+@pytest.mark.parametrize(("total", "shape"), SHAPES.items())
+def test_torus_is_a_grid_as_square_as_it_goes(total: int, shape: tuple[int, int]) -> None:
+    assert sides(total) == shape
+    links = Torus().links(total, 0, np.random.default_rng())
+    degree = sum(min(side - 1, 2) for side in shape)  # a side of two has one neighbour, of one none
+    assert links.out_degree.tolist() == links.in_degree.tolist() == [degree] * total
+    assert len(links.source) == Torus().size(total)
+    P = links.mixing_matrix()
+    np.testing.assert_array_equal(P, P.T)
+    assert (np.linalg.matrix_power(P, sum(shape)) > 0).all(), "connected, a + b hops at most"
+
+
+def test_torus_sends_to_the_four_beside() -> None:
+    links = Torus().links(12, 0, np.random.default_rng())  # 3 rows of 4
+    assert links.out_neighbours(0).tolist() == [1, 3, 4, 8]
+    assert links.out_neighbours(6).tolist() == [2, 5, 7, 10]
+
+
+@pytest.mark.parametrize("total", [9, 12, 16, 20, 36, 64])
+def test_second_eigenvalue_of_the_torus(total: int) -> None:
+    P = Torus().links(total, 0, np.random.default_rng()).mixing_matrix()
+    expected = (3 + 2 * np.cos(2 * np.pi / max(sides(total)))) / 5  # both sides >= 3
+    assert second(P) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("total", [2, 3, 5, 7, 31])
+def test_a_torus_of_a_prime_is_the_ring(total: int) -> None:
+    torus, ring = (x.links(total, 0, np.random.default_rng()) for x in (Torus(), Ring()))
+    np.testing.assert_array_equal(torus.source, ring.source)
+    np.testing.assert_array_equal(torus.target, ring.target)
 
 
 @pytest.mark.parametrize("total", [2, 5, 12])
