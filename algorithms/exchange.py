@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.collectives import ALLREDUCES
+from algorithms.collectives.auto import Auto
 from algorithms.collectives.tree import TreeSum
 from algorithms.meter import COPY, OTHER, Meter
 from algorithms.pull import PullPlan, StartedPull
@@ -58,10 +59,16 @@ class MPIExchange:
         self._homes: dict[int, tuple[Rows, Average]] = {}
         self._schedule: dict[tuple[Topology, int], Links] = {}
         self._pulls: dict[tuple[int, int], tuple[Links, PullPlan]] = {}
+        self.chosen: dict[int, Auto] = {}
+        """What the all-reduce `auto` took, by the bytes of a vector."""
 
     def rows(self, d: int) -> Rows:
-        """Zeroed (V, d); with one worker a rank, the very memory the all-reduce works in."""
+        """Zeroed (V, d); with one worker a rank, the very memory the all-reduce works in.
+
+        Plans what `mean` of such rows needs.
+        """
         if self.total > self._comm.size:
+            self._planned(d)
             return np.zeros((len(self.ids), d), self._dtype)
         average = self._average(d)
         rows = average.vector.reshape(1, d)
@@ -77,10 +84,7 @@ class MPIExchange:
         elif out is None and id(rows) in self._homes:
             self._homes[id(rows)][1].in_place()
         else:
-            d = rows.shape[1]
-            if d not in self._averages:
-                self._averages[d] = self._average(d)
-            self._averages[d](rows, rows if out is None else out)
+            self._planned(rows.shape[1])(rows, rows if out is None else out)
         self.meter.lap(COPY)
 
     def links(self, topology: Topology, k: int) -> Links:
@@ -114,12 +118,16 @@ class MPIExchange:
     def _rng(self, k: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, TOPOLOGY_STREAM, k))
 
+    def _planned(self, d: int) -> Average:
+        if d not in self._averages:
+            self._averages[d] = self._average(d)
+        return self._averages[d]
+
     def _average(self, d: int) -> Average:
-        return Average(
-            self._allreduce(self._comm, d, self._dtype, self.bounds, self.meter),
-            self.total,
-            self.meter,
-        )
+        plan = self._allreduce(self._comm, d, self._dtype, self.bounds, self.meter)
+        if isinstance(plan, Auto):
+            self.chosen.setdefault(d * self._dtype.itemsize, plan)
+        return Average(plan, self.total, self.meter)
 
     def _pull_plan(self, links: Links, rows: Rows) -> PullPlan:
         key = (id(links), rows.shape[1])

@@ -60,9 +60,9 @@ def train(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None
         file = reporter = None
         results.append(plan.path)
         if comm.rank == 0:
-            file = open_file(plan, material, ranks, argv, flaws)
+            file = open_file(plan, material, exchange, ranks, argv, flaws)
             reporter = stack.enter_context(Reporter(plan.config.steps, plan.parts.task.metric.name))
-            for line in setup.introduction(plan, material, comm.size, flaws):
+            for line in setup.introduction(plan, material, exchange, comm.size, flaws):
                 reporter.say(line)
         with np.errstate(all="ignore"):  # a run that overflows is told as diverged
             Training(comm, plan, exchange, workers, evaluation, file, reporter).run()

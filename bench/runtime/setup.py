@@ -117,7 +117,9 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
     return exchange, trained
 
 
-def introduction(made: Plan, data: Material, ranks: int, flaws: list[str]) -> list[str]:
+def introduction(
+    made: Plan, data: Material, exchange: MPIExchange, ranks: int, flaws: list[str]
+) -> list[str]:
     """What a user should know before the first step, a line each."""
     config, skew, texts = made.config, data.skew, made.parts.texts()
     sizes = skew.summary()
@@ -134,4 +136,7 @@ def introduction(made: Plan, data: Material, ranks: int, flaws: list[str]) -> li
             f"note: batch {config.batch} is larger than the smallest shard, {small} sample(s) of "
             f"worker {int(skew.sizes.argmin())}: its batches repeat samples"
         )
+    for nbytes, plan in exchange.chosen.items():
+        how = "remembered" if plan.remembered else "measured just now"
+        lines.append(f"auto takes {plan.chosen} for vectors of {nbytes:,} B ({how})")
     return lines + [f"note: {flaw}" for flaw in flaws]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.exchange import MPIExchange
 from bench.results.resultfile import add_table
 from bench.results.runfile import RunFile
 from bench.runtime.opening import add_provenance, origin
@@ -15,7 +16,12 @@ from bench.runtime.setup import Material, Plan
 
 
 def open_file(
-    made: Plan, data: Material, ranks: list[dict[str, Any]], argv: Sequence[str], flaws: list[str]
+    made: Plan,
+    data: Material,
+    exchange: MPIExchange,
+    ranks: list[dict[str, Any]],
+    argv: Sequence[str],
+    flaws: list[str],
 ) -> RunFile:
     """Create the result file with all that is known before the first step; on rank 0."""
     config = made.config
@@ -27,6 +33,7 @@ def open_file(
         "workers": made.workers,
         "batch": config.batch,
         "allreduce": config.allreduce,
+        "allreduce_chosen": ", ".join(plan.chosen for plan in exchange.chosen.values()),
         "time_definition": "a step is as long as on its slowest rank; evaluations are left out",
         "metric_name": data.problem.metric.name,
         "metric_direction": data.problem.metric.direction,
