@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-BLOCK_BYTES = 1024 * 1024
-"""Of each array at a time: parameters, gradient and velocity of a block share the cache."""
+BLOCK = 64 * 1024
+"""Elements at a time: parameters, gradient, velocity and step of a block share the cache."""
 
 Rows: TypeAlias = Any
 """(V, d) rows as a numpy array or a torch tensor: only in-place arithmetic and slices are used."""
@@ -29,9 +29,10 @@ class Optimizer(Protocol):
 
 @dataclass
 class SGDState:
-    """Velocity (V, d); (0, d) without momentum."""
+    """Velocity (V, d), or (0, d) without momentum, and scratch for the step of a block."""
 
     velocity: Rows
+    step: Rows
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,27 @@ class SGD:
 
     def init(self, x: Rows) -> SGDState:
         """Velocity at rest."""
-        return SGDState(0 * (x if self.momentum else x[:0]))
+        return SGDState(0 * (x if self.momentum else x[:0]), 0 * x.reshape(-1)[:BLOCK])
 
     def update(self, x: Rows, g: Rows, state: SGDState) -> None:
         """V <- m v + g; x <- x - lr v, or with Nesterov x - lr (g + m v)."""
-        rows = max(1, BLOCK_BYTES // x[0].nbytes)
-        for a in range(0, len(x), rows):
-            block = slice(a, a + rows)
+        x, g, velocity = x.reshape(-1), g.reshape(-1), state.velocity.reshape(-1)
+        for a in range(0, len(x), BLOCK):
+            block = slice(a, a + BLOCK)
             direction = g[block]
+            step = state.step[: len(direction)]
             if self.momentum:
-                v = state.velocity[block]
+                v = velocity[block]
                 v *= self.momentum
                 v += direction
-                direction = direction + self.momentum * v if self.nesterov else v
-            x[block] -= self.lr * direction
+            if self.nesterov:
+                step[:] = v
+                step *= self.momentum
+                step += direction
+            else:
+                step[:] = v if self.momentum else direction
+            step *= self.lr
+            x[block] -= step
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD}

@@ -39,9 +39,7 @@ def by_torch(
     return np.stack([row.detach().numpy() for row in rows])
 
 
-@pytest.mark.parametrize(
-    ("workers", "rows_a_block"), [(1, 0), (1, 5), (7, 1), (7, 3), (7, 7), (7, 100)]
-)
+@pytest.mark.parametrize(("workers", "block"), [(1, 1), (1, 5), (7, 1), (7, 3), (7, 7), (7, 100)])
 @pytest.mark.parametrize(("momentum", "nesterov", "decay"), VARIANTS)
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_takes_the_steps_of_torch(
@@ -50,10 +48,10 @@ def test_takes_the_steps_of_torch(
     nesterov: bool,
     decay: float,
     workers: int,
-    rows_a_block: int,
+    block: int,
     library: str,
 ) -> None:
-    monkeypatch.setattr(optimizers, "BLOCK_BYTES", rows_a_block * D * 8)
+    monkeypatch.setattr(optimizers, "BLOCK", block)
     options = SGD(lr=0.07, momentum=momentum, nesterov=nesterov, weight_decay=decay)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((workers, D))
