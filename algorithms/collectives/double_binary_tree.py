@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.schedule import Op, Piece, Round, Schedule, cut, even
 
-SEGMENT_BYTES = 128 * 1024
+SEGMENT_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)

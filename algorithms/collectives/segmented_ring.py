@@ -13,11 +13,11 @@ from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.ring import all_reduce
 from algorithms.collectives.schedule import Schedule
 
-SEGMENT_BYTES = 256 * 1024
+SEGMENT_BYTES = 512 * 1024
 
 
 class SegmentedRing(Scheduled):
-    """The ring in pieces of 256 KiB: adds overlap with messages and stay in the cache."""
+    """The ring in pieces of 512 KiB: adds overlap with messages and stay in the cache."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:

@@ -1,0 +1,1 @@
+"""What bench.collectives runs on: its options, links, candidates, timing, and rows."""

@@ -1,0 +1,134 @@
+"""What the machine gives before any all-reduce: latency, bandwidth, clocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+SMALL_BYTES, LARGE_BYTES = 8, 4 * 2**20
+LEAST_TRIPS, MOST_TRIPS, TRIPS_NS = 5, 200, 100_000_000
+CLOCK_TRIPS = 50
+CLOCK_TAG = 7
+SPANS = 1000
+POLL_S = 0.001
+
+
+@dataclass(frozen=True)
+class Links:
+    """What was measured first, the same on every rank."""
+
+    alpha_ns: float
+    """Half the median round trip of 8 bytes between rank 0 and the last."""
+    bandwidth: float
+    """B/s: bytes over half the median round trip of 4 MiB between them."""
+    timer_ns: float
+    """What two readings of the clock with nothing between them differ by, slowest rank."""
+    offset_ns: NDArray[np.int64]
+    """(ranks,) what each rank's clock is ahead of rank 0's."""
+    round_trip_ns: NDArray[np.int64]
+    """(ranks,) the round trip behind it, which bounds its error; 0 where the clock is shared."""
+
+
+def measure(comm: MPI.Intracomm, hosts: Sequence[str]) -> Links:
+    """Latency, bandwidth and clocks; hosts: of every rank; collective."""
+    alpha = round_trip_ns(comm, SMALL_BYTES) / 2
+    wire = round_trip_ns(comm, LARGE_BYTES) / 2
+    spans = np.diff([perf_counter_ns() for _ in range(SPANS)])
+    offset, trip = clock_offsets(comm, hosts)
+    return Links(
+        alpha_ns=alpha,
+        bandwidth=LARGE_BYTES / wire * 1e9,
+        timer_ns=max(comm.allgather(float(np.median(spans)))),
+        offset_ns=offset,
+        round_trip_ns=trip,
+    )
+
+
+def round_trip_ns(comm: MPI.Intracomm, nbytes: int) -> float:
+    """Median round trip of a message between rank 0 and the last one; collective.
+
+    The other ranks sleep meanwhile: where they outnumber the cores, waiting costs these two time.
+    """
+    last = comm.size - 1
+    buffer = np.ones(nbytes, np.uint8)
+    median = 0.0
+    if comm.rank in (0, last):
+        median = float(np.median(_repeated(comm, last, buffer)))
+    done = comm.Ibarrier()
+    while not done.Test():
+        time.sleep(POLL_S)
+    return float(comm.bcast(median))
+
+
+def _repeated(comm: MPI.Intracomm, last: int, buffer: NDArray[np.uint8]) -> list[int]:
+    """Round trips, ns, until they are many or their time is over; on both ends."""
+    _trips(comm, last, buffer)
+    spent: list[int] = []
+    more = np.ones(1, np.int64)
+    while more[0]:
+        spent += _trips(comm, last, buffer)
+        if comm.rank == 0:
+            more[0] = len(spent) < MOST_TRIPS and sum(spent) < TRIPS_NS
+            comm.Send(more, last)
+        else:
+            comm.Recv(more, 0)
+    return spent
+
+
+def _trips(comm: MPI.Intracomm, last: int, buffer: NDArray[np.uint8]) -> list[int]:
+    spent = []
+    for _ in range(LEAST_TRIPS):
+        began = perf_counter_ns()
+        if comm.rank == 0:
+            comm.Send(buffer, last)
+            comm.Recv(buffer, last)
+        else:
+            comm.Recv(buffer, 0)
+            comm.Send(buffer, 0)
+        spent.append(perf_counter_ns() - began)
+    return spent
+
+
+def clock_offsets(
+    comm: MPI.Intracomm, hosts: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(ranks,) each clock's lead over rank 0's, and the round trip it was read by; collective.
+
+    The ranks of a host share one clock, so the first rank of each other host reads for all of it:
+    half-way through the shortest of some round trips both clocks are taken to show the same time.
+    """
+    readings = {hosts[0]: (0, 0)}
+    for peer, host in enumerate(hosts):
+        if host not in readings:
+            readings[host] = _compare(comm, peer) if comm.rank in (0, peer) else (0, 0)
+    offsets = np.array([readings[host] for host in hosts], np.int64)
+    comm.Bcast(offsets)
+    return offsets[:, 0].copy(), offsets[:, 1].copy()
+
+
+def _compare(comm: MPI.Intracomm, peer: int) -> tuple[int, int]:
+    """Offset and round trip on rank 0; the peer answers with its clock."""
+    clock = np.zeros(1, np.int64)
+    readings = []
+    for _ in range(CLOCK_TRIPS):
+        if comm.rank == peer:
+            comm.Recv(clock, 0, CLOCK_TAG)
+            clock[0] = perf_counter_ns()
+            comm.Send(clock, 0, CLOCK_TAG)
+            continue
+        began = perf_counter_ns()
+        comm.Send(clock, peer, CLOCK_TAG)
+        comm.Recv(clock, peer, CLOCK_TAG)
+        ended = perf_counter_ns()
+        readings.append((ended - began, int(clock[0]) - (began + ended) // 2))
+    trip, offset = min(readings, default=(0, 0))
+    return offset, trip

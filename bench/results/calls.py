@@ -1,0 +1,162 @@
+"""The calls of bench.collectives, read from its file, and the rows derived from them.
+
+    /       attributes of every result, and alpha_ns, bandwidth_Bps, timer_ns, ci, time_s, sync
+    /rows   row: dimension scale; an algorithm at a size each, see ROWS
+    /calls  call, rank: dimension scales; start_ns, duration_ns (call, rank), row (call); the calls
+            of a row are first ... first + n, in the order in which they were made
+    /clock  rank: dimension scale; offset_ns, round_trip_ns
+
+A sample is the slowest rank's duration of one call. Nothing derived is stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results.reader import BrokenFileError
+from bench.results.schema import SCHEMA, VERSION
+from bench.results.statistics import median_interval
+
+PROGRAM = "bench.collectives"
+YARDSTICK = "library"
+ROWS = {
+    "algorithm": ("S32", "", "all-reduce, or what it is measured against"),
+    "op": ("S16", "", "collective operation"),
+    "dtype": ("S16", "", "of the elements"),
+    "chosen": ("S32", "", "the algorithm that a choosing one took"),
+    "count": ("i8", "1", "elements of the vector"),
+    "bytes": ("i8", "B", "size of the vector"),
+    "wrong": ("i8", "1", "elements that differ from the known sum, all ranks; -1: unchecked"),
+    "warmup": ("i8", "1", "calls before the first sample, not in the file"),
+    "converged": ("i1", "1", "1: the median's interval was reached, 0: the time was over"),
+    "messages": ("i8", "1", "sent in a call by the rank that sends most; -1: not known"),
+    "bytes_sent": ("i8", "B", "handed to MPI in a call by that rank; -1: not known"),
+    "first": ("i8", "1", "first call of the row"),
+    "n": ("i8", "1", "calls of the row"),
+}
+"""Dataset of /rows -> dtype, units, long_name."""
+NEEDED = ("status", "ranks", "alpha_ns", "bandwidth_Bps", "timer_ns", "binding_flaws")
+SKEWED, TIMER = 0.1, 0.01
+"""Of the median: start skew and clock that are told."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Rows and their calls: those of a file, or those of one size before they are written."""
+
+    path: Path
+    attributes: Mapping[str, Any]
+    table: dict[str, NDArray[Any]]
+    """(rows,) each, by the names of ROWS; texts as str."""
+    start_ns: NDArray[np.int64]
+    """(calls, ranks) on each rank's own clock."""
+    duration_ns: NDArray[np.int64]
+    """(calls, ranks)."""
+    offset_ns: NDArray[np.int64]
+    """(ranks,) lead of each clock over rank 0's."""
+
+    def span(self, row: int) -> slice:
+        """The calls of a row."""
+        first = int(self.table["first"][row])
+        return slice(first, first + int(self.table["n"][row]))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a row: what it was, and every derived number."""
+        rows = [self._row(i) for i in range(len(self.table["n"]))]
+        same = ("op", "dtype", "bytes")
+        base = {
+            tuple(row[x] for x in same): row["p50_us"]
+            for row in rows
+            if row["algorithm"] == YARDSTICK
+        }
+        for row in rows:
+            row["vs_library"] = row["p50_us"] / base.get(tuple(row[x] for x in same), math.nan)
+        return rows
+
+    def _row(self, i: int) -> dict[str, Any]:
+        row: dict[str, Any] = {name: column[i].item() for name, column in self.table.items()}
+        del row["first"], row["warmup"]
+        p = row["ranks"] = int(self.attributes["ranks"])
+        slowest = self.duration_ns[self.span(i)].max(1)
+        p50, low, high = median_interval(slowest)
+        p99 = float(np.percentile(slowest, 99, method="inverted_cdf"))
+        row |= {"p50_us": p50 / 1e3, "ci_lo_us": low / 1e3, "ci_hi_us": high / 1e3}
+        row |= {"p99_us": p99 / 1e3, "max_us": float(slowest.max()) / 1e3}
+        row["algbw_GBps"] = row["bytes"] / p50  # B/ns
+        row["busbw_GBps"] = row["algbw_GBps"] * 2 * (p - 1) / p
+        row["bound_percent"] = 100 * self.bound_ns(row["bytes"]) / p50
+        row["flags"] = self._flags(i, p50, row.pop("converged"))
+        return row
+
+    def bound_ns(self, nbytes: int) -> float:
+        """What an all-reduce of so many bytes takes at least by messages between the ranks."""
+        p = int(self.attributes["ranks"])
+        rounds = (p - 1).bit_length()  # ceil(log2 p)
+        wire = 2 * (p - 1) / p * nbytes / float(self.attributes["bandwidth_Bps"]) * 1e9
+        return max(rounds * float(self.attributes["alpha_ns"]), wire)
+
+    def _flags(self, i: int, p50: float, converged: int) -> str:
+        starts = self.start_ns[self.span(i)] - self.offset_ns
+        skew = float(np.median(starts.max(1) - starts.min(1)))
+        told = {
+            "!": not converged,
+            "s": skew > SKEWED * p50,
+            "t": float(self.attributes["timer_ns"]) > TIMER * p50,
+            "o": bool(self.attributes["binding_flaws"]),
+        }
+        return "".join(flag for flag, holds in told.items() if holds)
+
+
+def read_calls(path: Path) -> Calls:
+    """Read a file of bench.collectives, closed or still being written.
+
+    Errors: BrokenFileError for what is no HDF5, not of this program, or lacks a part of it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {
+                key: value.item() if isinstance(value, np.generic) else value
+                for key, value in file.attrs.items()
+            }
+            _check_origin(path, attributes)
+            rows = {name: file["rows"][name][()] for name in ROWS}
+            table = {
+                name: np.char.decode(column, "utf-8") if column.dtype.kind == "S" else column
+                for name, column in rows.items()
+            }
+            calls = file["calls"]
+            made = Calls(
+                path=path,
+                attributes=attributes,
+                table=table,
+                start_ns=calls["start_ns"][()],
+                duration_ns=calls["duration_ns"][()],
+                offset_ns=file["clock/offset_ns"][()],
+            )
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
+        raise BrokenFileError(f"{path}: {error}") from None
+    shape = (int(table["n"].sum()), int(attributes["ranks"]))
+    if made.start_ns.shape != shape or made.duration_ns.shape != shape:
+        raise BrokenFileError(f"{path}: calls are {made.start_ns.shape}, the rows say {shape}")
+    return made
+
+
+def _check_origin(path: Path, attributes: Mapping[str, Any]) -> None:
+    schema, version = attributes.get("schema"), str(attributes.get("schema_version"))
+    if schema != SCHEMA:
+        raise BrokenFileError(f"{path}: schema is {schema!r}, not {SCHEMA!r}")
+    if version.partition(".")[0] != VERSION.partition(".")[0]:
+        raise BrokenFileError(f"{path}: schema version {version}, this suite reads {VERSION}")
+    if attributes.get("program") != PROGRAM:
+        raise BrokenFileError(f"{path}: written by {attributes.get('program')!r}, not {PROGRAM}")
+    missing = [name for name in NEEDED if name not in attributes]
+    if missing:
+        raise BrokenFileError(f"{path}: attribute {missing[0]} is missing")

@@ -1,0 +1,227 @@
+"""bench.collectives on 2, 3 and 4 ranks of this job: counts, wrong sums, refusals, clocks."""
+
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from algorithms.collectives import ALLREDUCES
+from algorithms.collectives.ring import Ring
+from bench.collectives import measure
+from bench.measuring import links
+from bench.measuring.options import read
+from bench.results.calls import Calls, read_calls
+from bench.runtime.spec import UserError
+from tests.helpers import everywhere
+
+pytestmark = pytest.mark.mpi
+
+QUICK = ("--time", "0.2", "-n", "6", "-w", "1", "-d", "double")
+
+
+def measured(comm: MPI.Intracomm, out: Path, *options: str) -> tuple[int, Calls | None]:
+    """Wrong elements as rank 0 counts them, on every rank, and the file on rank 0."""
+    results: list[Path] = []
+    config = read([*QUICK, "--out", str(out), *options])
+    wrong = comm.bcast(measure(comm, config, options, results))
+    return wrong, read_calls(results[0]) if comm.rank == 0 else None
+
+
+def refused(comm: MPI.Intracomm, out: Path, *options: str) -> str:
+    """The line of a UserError, which every rank must get."""
+    line = ""
+    try:
+        measured(comm, out, *options)
+    except UserError as error:
+        line = str(error)
+    everywhere(comm, line == comm.bcast(line) != "", line)
+    return line
+
+
+def test_one_rank_is_refused_and_ring_counts_exactly(comm: MPI.Intracomm, tmp_path: Path) -> None:
+    p = comm.size
+    options = ("-b", "96", "-e", "960", "-f", "10", "--algorithms", "ring")
+    if p == 1:
+        assert "launch with `mpirun -n 2 python -m bench.collectives`" in refused(
+            comm, tmp_path, *options
+        )
+        return
+    wrong, calls = measured(comm, tmp_path, *options)
+    assert wrong == 0
+    fine = True
+    if calls:
+        rows = [row for row in calls.rows() if row["algorithm"] == "ring"]
+        fine = [row["bytes"] for row in rows] == [96, 960]
+        fine &= all(row["messages"] == 2 * (p - 1) for row in rows)
+        fine &= all(row["bytes_sent"] * p == 2 * (p - 1) * row["bytes"] for row in rows)
+        fine &= calls.start_ns.shape == (calls.table["n"].sum(), p)
+        fine &= bool((calls.duration_ns > 0).all() and (calls.table["wrong"] == 0).all())
+    everywhere(comm, fine, calls and calls.table)
+
+
+class Wrong(Ring):
+    """One element off on the last rank, from the second call on."""
+
+    def __init__(self, comm: MPI.Intracomm, *rest: Any) -> None:
+        super().__init__(comm, *rest)
+        self._last, self._calls = comm.rank == comm.size - 1, 0
+
+    def __call__(self, divisor: int = 1) -> None:
+        super().__call__(divisor)
+        self._calls += 1
+        if self._last and self._calls > 1:
+            self.parts[0][-1] += 1
+
+
+@pytest.mark.parametrize("check", ["1", "0"])
+def test_a_sum_that_goes_wrong_later_is_found(
+    comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    if comm.size == 1:
+        return
+    monkeypatch.setitem(cast(dict[str, Any], ALLREDUCES), "wrong", Wrong)
+    wrong, calls = measured(comm, tmp_path, "-e", "32", "--algorithms", "wrong", "-c", check)
+    found = {row["algorithm"]: row["wrong"] for row in calls.rows()} if calls else {}
+    expected = {"wrong": 1, "library": 0} if check == "1" else {"wrong": -1, "library": -1}
+    everywhere(comm, wrong == (2 if check == "1" else 0), wrong)  # one at 8, one at 32 bytes
+    everywhere(comm, comm.rank > 0 or found == expected, found)
+
+
+class Watching(Ring):
+    """Remembers what it is called with, and sends once more on the last rank."""
+
+    seen: ClassVar[list[tuple[float, float]]] = []
+
+    def __init__(self, comm: MPI.Intracomm, d: int, *rest: Any) -> None:
+        super().__init__(comm, d, *rest)
+        self._extra, self._counter = comm.rank == comm.size - 1, rest[-1]
+
+    def __call__(self, divisor: int = 1) -> None:
+        Watching.seen.append((float(self.parts[0].min()), float(self.parts[0].max())))
+        super().__call__(divisor)
+        if self._extra:
+            self._counter.sent(1000)
+
+
+def test_every_call_starts_from_a_fresh_vector_and_the_busiest_rank_counts(
+    comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if comm.size == 1:
+        return
+    monkeypatch.setitem(cast(dict[str, Any], ALLREDUCES), "watching", Watching)
+    Watching.seen.clear()
+    options = ("-b", "96", "-e", "96", "--algorithms", "watching", "-w", "3")
+    _, calls = measured(comm, tmp_path, *options)
+    own = comm.rank + 1
+    checked, *timed, again = Watching.seen
+    everywhere(comm, checked == again == (own, own + 11), checked, again)
+    everywhere(comm, set(timed) == {(own, own)}, timed)
+    n = comm.bcast(int(calls.table["n"][0]) if calls else 0)
+    everywhere(comm, len(timed) == 3 + n, len(timed), n)  # warm-up and samples
+    found = calls.rows()[0] if calls else {}
+    sent = 2 * (comm.size - 1)
+    fine = comm.rank > 0 or found["messages"] == sent + 1
+    fine &= comm.rank > 0 or found["bytes_sent"] == sent * 96 // comm.size + 1000
+    everywhere(comm, fine, found)
+
+
+class Refusing(Ring):
+    """Serves nobody."""
+
+    def __init__(self, *given: Any) -> None:
+        raise ValueError("refusing needs ranks it never gets: take ring")
+
+
+class Choosing(Ring):
+    """Says what it took."""
+
+    chosen = "ring"
+
+
+def test_what_refuses_is_left_out_unless_it_was_named(
+    comm: MPI.Intracomm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if comm.size == 1:
+        return
+    known = cast(dict[str, Any], ALLREDUCES)
+    for name in set(known) - {"ring", "library"}:
+        monkeypatch.delitem(known, name)
+    monkeypatch.setitem(known, "refusing", Refusing)
+    monkeypatch.setitem(known, "choosing", Choosing)
+    _, calls = measured(comm, tmp_path, "-e", "8")
+    out = capfd.readouterr().out
+    fine = True
+    if calls:
+        fine = set(calls.table["algorithm"]) == {"ring", "library", "choosing"}
+        fine &= "# note: refusing is left out: refusing needs ranks it never gets" in out
+        fine &= calls.table["chosen"].tolist().count("ring") == 1
+        fine &= "# choosing took ring at 8\n" in out
+    everywhere(comm, fine, out)
+    line = refused(comm, tmp_path, "--algorithms", "ring,refusing", "--name", "other")
+    everywhere(comm, line.startswith("refusing: refusing needs ranks it never gets"), line)
+    everywhere(comm, not list(tmp_path.glob("other*")))
+
+
+def test_candidates_alternate_and_no_order_repeats(comm: MPI.Intracomm, tmp_path: Path) -> None:
+    if comm.size == 1:
+        return
+    options = ("-e", "8", "--algorithms", "ring,recursive_doubling", "-n", "30", "--time", "5")
+    _, calls = measured(comm, tmp_path, *options)
+    fine = True
+    if calls:
+        starts = np.array([calls.start_ns[calls.span(i), 0] for i in range(3)])
+        n = starts.shape[1]
+        ends = starts + [calls.duration_ns[calls.span(i), 0] for i in range(3)]
+        fine = n >= 30 and len(set(calls.table["n"])) == 1
+        fine &= bool((starts.min(0)[1:] > ends.max(0)[:-1]).all())  # a round, then the next
+        orders = {tuple(starts[:, k].argsort().tolist()) for k in range(n)}
+        fine &= len(orders) > 3  # of 6
+    everywhere(comm, fine)
+
+
+def test_memory_is_checked_on_all_ranks_before_anything(
+    comm: MPI.Intracomm, tmp_path: Path
+) -> None:
+    if comm.size == 1:
+        return
+    line = refused(comm, tmp_path, "-e", "100000G", "--algorithms", "ring")
+    everywhere(comm, "with 2 algorithms at" in line and "; give -e " in line, line)
+    everywhere(comm, not list(tmp_path.iterdir()))
+
+
+def test_clocks_of_other_hosts_are_compared(comm: MPI.Intracomm) -> None:
+    same = links.clock_offsets(comm, ["here"] * comm.size)
+    everywhere(comm, not np.any(same))
+    hosts = ["here", "there", "yonder", "there"][: comm.size]
+    offset, trip = links.clock_offsets(comm, hosts)
+    # in truth it is one clock: the offset is off by half the round trip at most
+    everywhere(comm, (np.abs(offset) <= trip / 2 + 1).all(), offset, trip)
+    everywhere(comm, [x > 0 for x in trip] == [host != "here" for host in hosts], trip)
+    if comm.size == 4:
+        everywhere(comm, trip[1] == trip[3])
+    everywhere(comm, comm.allgather(offset.tolist()) == [offset.tolist()] * comm.size)
+
+
+def test_a_clock_that_is_ahead_is_told_so(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead = 10**12 * comm.rank
+    monkeypatch.setattr(links, "perf_counter_ns", lambda: perf_counter_ns() + lead)
+    offset, trip = links.clock_offsets(comm, [f"host{rank}" for rank in range(comm.size)])
+    truth = 10**12 * np.arange(comm.size)
+    everywhere(comm, (np.abs(offset - truth) <= trip / 2 + 1).all(), offset, trip)
+
+
+def test_links_are_the_same_on_every_rank(comm: MPI.Intracomm) -> None:
+    if comm.size == 1:
+        return
+    found = links.measure(comm, ["here"] * comm.size)
+    figures = (found.alpha_ns, found.bandwidth, found.timer_ns)
+    everywhere(comm, min(figures) > 0, figures)
+    everywhere(comm, comm.allgather(figures) == [figures] * comm.size)

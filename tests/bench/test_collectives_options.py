@@ -1,0 +1,199 @@
+"""The command line of bench.collectives: sizes, names, and every mistake in one line."""
+
+import shlex
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from algorithms.collectives import ALLREDUCES
+from bench.measuring.memory import available_bytes, most_bytes
+from bench.measuring.opening import case_hash
+from bench.measuring.options import read
+from bench.measuring.sizes import MOST_SIZES, UNITS, rounded_down, size, size_text, spaced
+from bench.runtime.spec import UserError
+
+sizes = st.integers(min_value=0, max_value=2**50)
+
+
+@given(sizes)
+def test_a_size_is_read_back_from_its_text(nbytes: int) -> None:
+    assert size(size_text(nbytes), "-b") == nbytes
+
+
+@given(st.integers(0, 10**6), st.sampled_from("KMG"), st.sampled_from(["", "B", "iB", "b"]))
+def test_units_are_binary_in_either_case(number: int, unit: str, tail: str) -> None:
+    expected = number * UNITS[unit]
+    for text in (f"{number}{unit}{tail}", f" {number}{unit.lower()}{tail} "):
+        assert size(text, "-b") == expected
+
+
+def test_fractions_of_a_unit() -> None:
+    assert size("1.5K", "-b") == 1536
+    assert size("0.1M", "-b") == 2**20 // 10
+    assert [size_text(n) for n in (0, 1000, 1024, 1536, 2**30)] == ["0", "1000", "1K", "1536", "1G"]
+
+
+@pytest.mark.parametrize("text", ["", "x", "-8", "8T", "K", "1e3", "8 K", "1.K", "9" * 5000, "٣K"])
+def test_what_is_no_size_is_told(text: str) -> None:
+    with pytest.raises(UserError, match=r"^-b must be a size such as 8, 64K, 4M or 1G"):
+        size(text, "-b")
+
+
+@given(st.integers(8, 10**6), st.integers(0, 10**6), st.sampled_from([2, 3, 4, 10]), st.booleans())
+def test_sizes_grow_by_the_factor_in_whole_elements(
+    low: int, more: int, factor: int, wide: bool
+) -> None:
+    item = 8 if wide else 4
+    made = spaced(low, low + more, factor, item, "x")
+    assert all(n % item == 0 for n in made)
+    assert all(a < b for a, b in pairwise(made))
+    exact = [low * factor**k for k in range(len(made))]
+    assert [n // item * item for n in exact] == list(made)
+    assert exact[-1] <= low + more < exact[-1] * factor
+
+
+@given(st.integers(8, 10**4), st.floats(1.01, 3))
+def test_small_factors_go_on_by_an_element_at_least(low: int, factor: float) -> None:
+    made = spaced(low, 4 * low, factor, 4, "x")
+    assert all(a < b for a, b in pairwise(made))
+    assert made[0] == low // 4 * 4
+    assert made[-1] <= 4 * low
+
+
+@given(sizes.filter(bool))
+def test_rounded_down_is_near_and_short(nbytes: int) -> None:
+    down = rounded_down(nbytes)
+    assert 0 < down <= nbytes
+    assert Fraction(down, nbytes) > Fraction(1, 2)
+    assert len(size_text(down)) <= len(str(nbytes))
+
+
+def test_defaults() -> None:
+    config = read([])
+    assert config.sizes[0] == 8
+    assert config.sizes[-1] == 32 * 2**20
+    assert config.shown == config.measured == tuple(ALLREDUCES)
+    assert (config.dtype, config.iterations, config.warmup) == ("float32", 20, 5)
+    assert (config.ci, config.time_s, config.check, config.compat) == (0.05, 10.0, True, "")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "--minbytes 64 --maxbytes 1K --stepfactor 2 -n 7 -w 3 -d double -c 0",
+        "--message-size 64:1K -f 2 --iterations 7 --warmup 3 --type float64 --validation 0",
+        "--message-size 64:1K:x2 --iters 7 --warmup_iters 3 --datatype MPI_DOUBLE --check 0",
+        "-b64 -e=1K -f 2 -n=7 -w3 -d DOUBLE -c0",
+    ],
+)
+def test_short_letters_and_long_names_are_the_same(same: str) -> None:
+    expected = read(shlex.split("-b 64 -e 1K -f 2 -n 7 -w 3 -d double -c 0"))
+    assert read([text.replace("=", "") for text in shlex.split(same)]) == expected
+    assert expected.sizes == (64, 128, 256, 512, 1024)
+    assert (expected.dtype, expected.check) == ("float64", False)
+
+
+@pytest.mark.parametrize("options", ["", "-c", "-c 1", "--check", "--validation", "--check 1"])
+def test_checking_is_on_unless_switched_off(options: str) -> None:
+    assert read(shlex.split(options)).check
+
+
+def test_one_number_as_message_size_is_the_largest() -> None:
+    assert read(["--message-size", "128"]).sizes == (8, 32, 128)
+    assert read(["--message-size", "8388608:"]).sizes == (2**23, 2**25)
+
+
+def test_the_yardstick_is_measured_even_if_not_named() -> None:
+    config = read(["--algorithms", "ring,star,ring"])
+    assert config.shown == ("ring", "star")
+    assert config.measured == ("ring", "star", "library")
+    assert read(["--algorithms", "library"]).measured == ("library",)
+    assert read(["--algorithms", "ring", "--against", "gloo"]).measured == (
+        *("ring", "gloo"),
+        "library",
+    )
+
+
+def test_classic_columns_are_those_of_mpi_unless_others_are_named() -> None:
+    assert read(["--compat", "osu"]).measured == ("library",)
+    assert read(["--compat", "osu", "--algorithms", "ring"]).shown == ("ring",)
+
+
+def test_the_hash_is_that_of_what_decides_the_numbers() -> None:
+    plain = case_hash(read([]), 2)
+    same = ["--compat", "osu", "--algorithms", ",".join(ALLREDUCES), "--out", "x", "--csv", "y"]
+    assert case_hash(read(same), 2) == plain
+    others = [(["-n", "21"], 2), (["-d", "double"], 2), (["--seed", "1"], 2), ([], 3)]
+    hashes = {case_hash(read(options), ranks) for options, ranks in others}
+    assert len(hashes | {plain}) == len(others) + 1
+
+
+MISTAKES = [
+    ("-b 2", "--minbytes 2 is below one element, 4 bytes of float32: give -b 4 or more"),
+    ("-b 0", "--minbytes 0 is below one element"),
+    ("-b 7 -d double", "--minbytes 7 is below one element, 8 bytes of float64: give -b 8"),
+    ("-b 1K -e 512", "--maxbytes 512 is below --minbytes 1K: give -e 1K or more, or a smaller -b"),
+    ("-b eight", "--minbytes must be a size such as 8, 64K, 4M or 1G"),
+    ("-e 4T", "--maxbytes must be a size such as 8, 64K, 4M or 1G"),
+    ("-b -8", "--minbytes must be a size"),
+    ("-f 1", "--stepfactor must be a finite number > 1, got 1"),
+    ("-f 0.5", "--stepfactor must be a finite number > 1, got 0.5"),
+    ("-f nan", "--stepfactor must be a finite number > 1, got nan"),
+    ("-f inf", "--stepfactor must be a finite number > 1, got inf"),
+    ("-f two", "--stepfactor must be a number, got 'two'"),
+    ("-f 1.0001", f"makes more than {MOST_SIZES} sizes from 8 to 32M: take a larger factor"),
+    ("--message-size 8:64 -b 8", "--message-size 8:64 and --minbytes both say the sizes"),
+    ("--message-size 8:64:x2 -f 2", "--message-size 8:64:x2 and --stepfactor both say the sizes"),
+    ("--message-size 8:64:2", "--message-size must be MAX, MIN:MAX or MIN:MAX:xFACTOR"),
+    ("--message-size 8:64:x2:1", "--message-size must be MAX, MIN:MAX or MIN:MAX:xFACTOR"),
+    ("--algorithms rings", "unknown name in --algorithms 'rings' (did you mean ring?); known: "),
+    ("--algorithms ,", "--algorithms must name one or more of star, "),
+    ("--against glo", "unknown name in --against 'glo' (did you mean gloo?); known: gloo"),
+    ("-d floot", "unknown --type 'floot' (did you mean float?); known: double, float, "),
+    ("-d int32", "unknown --type 'int32'"),
+    ("--compat nccll", "unknown --compat 'nccll' (did you mean nccl?); known: imb, nccl, osu"),
+    ("--full", "--full adds columns to --compat osu alone: give both or neither"),
+    ("--tail-lat --compat imb", "--tail-lat adds columns to --compat osu alone"),
+    ("-n 0", "--iterations must be >= 1 and below 2^63, got 0"),
+    ("-n many", "--iterations must be a whole number, got 'many'"),
+    ("-w -1", "--warmup must be >= 0 and below 2^63, got -1"),
+    ("--ci 0", "--ci must be between 0 and 1, got 0"),
+    ("--ci 1", "--ci must be between 0 and 1, got 1"),
+    ("--ci nan", "--ci must be between 0 and 1, got nan"),
+    ("--time 0", "--time must be a finite number > 0, got 0"),
+    ("--time inf", "--time must be a finite number > 0, got inf"),
+    ("-c 2", "--check must be 1 (the default) or 0, which switches it off, got '2'"),
+    ("--seed -1", "--seed must be >= 0"),
+    ("--ranks -2", "--ranks must be >= 0"),
+    ("--name a/b", "--name must not hold a folder, got 'a/b': use --out for that"),
+    ("--algoritms ring", "unknown option '--algoritms' (did you mean --algorithms?)"),
+    ("-b", "expected one argument; see --help"),
+]
+
+
+@pytest.mark.parametrize(("options", "line"), MISTAKES, ids=[x for x, _ in MISTAKES])
+def test_a_mistake_is_one_line(options: str, line: str) -> None:
+    with pytest.raises(UserError) as error:
+        read(shlex.split(options))
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_available_memory_is_read_from_the_kernel() -> None:
+    text = "MemTotal:       24683000 kB\nMemFree:  1 kB\nMemAvailable:   1000 kB\n"
+    assert available_bytes(text) == 1000 * 1024
+    assert available_bytes("MemTotal: 5 kB\n") is None
+
+
+def test_what_fits_is_set_by_the_fullest_host() -> None:
+    gigabyte = 10**9
+    places: list[tuple[str, int | None]] = [("a", gigabyte), ("a", gigabyte), ("b", gigabyte)]
+    found = most_bytes(places, candidates=10)
+    assert found is not None
+    fits, host = found
+    assert host == "a"
+    assert fits == pytest.approx(0.9 * gigabyte / (2 * 3 * 10), abs=1)  # a whole number of bytes
+    assert most_bytes([("a", None)], 3) is None

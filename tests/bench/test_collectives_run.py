@@ -1,0 +1,244 @@
+"""bench.collectives as a user runs it: under the real mpirun, with real files."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from bench.results.calls import read_calls
+from bench.results.schema import COMPLETE, FAILED, RUNNING
+from tests.launching import command, launch, own_lines
+
+QUICK = ("--time", "0.3", "-n", "8", "-w", "2", "-e", "512", "-f", "8")
+
+
+def collectives(ranks: int, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return launch(ranks, "-m", "bench.collectives", *QUICK, "--out", str(out), *options)
+
+
+def of_rows(out: str) -> list[list[str]]:
+    """The cells of every row."""
+    return [line.split() for line in out.splitlines() if re.match(r"\d", line)]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_a_run_from_end_to_end(tmp_path: Path, ranks: int) -> None:
+    table = tmp_path / "t.csv"
+    runs = tmp_path / "runs"
+    options = ("--algorithms", "ring,shared_memory", "-d", "int64", "--csv", str(table))
+    done = collectives(ranks, runs, *options)
+    assert done.returncode == 0, done.stderr
+    assert own_lines(done.stderr) == []
+    names = ["ring", "shared_memory", "library"]
+    rows = of_rows(done.stdout)
+    assert [(row[0], row[3]) for row in rows] == [(n, a) for n in ("8", "64", "512") for a in names]
+    assert {row[13] for row in rows} == {"0"}
+    lines = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
+    assert max(map(len, lines)) <= 120
+    (path,) = runs.iterdir()
+    assert re.fullmatch(rf"collectives-r{ranks}-[0-9a-f]{{6}}\.h5", path.name)
+    for text in (
+        f"# all-reduce, sum, in place, int64, 8 to 512 bytes: {ranks} ranks on ",
+        "# fastest: ",
+        "# #wrong: 0, every sum exact in 9 rows",
+        f"# file {path}",
+        f"# draw it: python -m bench.report {path} --html report.html",
+        f"# csv {table}",
+    ):
+        assert text in done.stdout
+    calls = read_calls(path)
+    assert calls.attributes["status"] == COMPLETE
+    assert (calls.attributes["sync"], calls.attributes["ranks"]) == ("MPI_Barrier", ranks)
+    given = list(csv.DictReader(table.read_text().splitlines()))
+    for row, derived in zip(given, calls.rows(), strict=True):
+        assert {name: str(derived[name]) for name in row} == row
+    check_by_hand(path, given)
+
+
+def check_by_hand(path: Path, rows: list[dict[str, str]]) -> None:
+    """The CSV against figures taken from the raw file without the reader."""
+    with h5py.File(path) as file:
+        p = len(file["calls/rank"])
+        for i, row in enumerate(rows):
+            of_row = file["calls/row"][()] == i
+            slowest = file["calls/duration_ns"][()][of_row].max(1)
+            assert int(row["n"]) == len(slowest) == file["rows/n"][i]
+            assert float(row["p50_us"]) == np.median(slowest) / 1e3
+            assert float(row["max_us"]) == slowest.max() / 1e3
+            rate = int(row["bytes"]) / np.median(slowest)
+            assert float(row["algbw_GBps"]) == pytest.approx(rate)
+            assert float(row["busbw_GBps"]) == pytest.approx(rate * 2 * (p - 1) / p)
+            if row["algorithm"] == "ring" and int(row["count"]) >= p:  # no chunk is empty
+                assert file["rows/messages"][i] == 2 * (p - 1)
+        assert set(file["provenance/ranks"]) >= {"host", "pid"}
+
+
+def test_classic_columns_for_scripts_that_know_osu(tmp_path: Path) -> None:
+    done = collectives(2, tmp_path, "--compat", "osu")
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^8\s+(\S+)", done.stdout, re.MULTILINE)
+    assert len(found) == 1
+    assert float(found[0]) > 0
+    assert len(re.findall(r"^\d+.*Pass", done.stdout, re.MULTILINE)) == 3
+    assert "Allreduce Latency Test" in done.stdout
+
+
+def test_against_gloo(tmp_path: Path) -> None:
+    done = collectives(2, tmp_path, "--against", "gloo", "--algorithms", "ring", "-e", "64")
+    assert done.returncode == 0, done.stderr
+    rows = of_rows(done.stdout)
+    assert [row[3] for row in rows] == ["ring", "gloo", "library"] * 2
+    (path,) = tmp_path.iterdir()
+    gloo = [row for row in read_calls(path).rows() if row["algorithm"] == "gloo"]
+    assert [(row["wrong"], row["messages"]) for row in gloo] == [(0, -1), (0, -1)]
+
+
+IMPORTS = """
+import sys
+from bench.collectives import main
+code = main()
+heavy = ("torch", "pandas", "altair", "sklearn", "scipy", "jinja2")
+print("heavy:", [name for name in heavy if name in sys.modules])
+sys.exit(code)
+"""
+
+
+def test_nothing_heavy_is_imported_unless_gloo_is_asked_for(tmp_path: Path) -> None:
+    script = tmp_path / "imports.py"
+    script.write_text(IMPORTS)
+    given = (*QUICK, "--algorithms", "ring", "--out", str(tmp_path / "runs"), "-e", "8")
+    done = launch(2, str(script), *given)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("heavy: []") == 2, done.stdout
+
+
+def test_help_needs_no_mpi_and_no_file_format() -> None:
+    code = (
+        "import sys; from bench.collectives import main; main(['--help']);"
+        "print([m for m in ('torch', 'mpi4py.MPI', 'h5py') if m in sys.modules])"
+    )
+    done = launch(0, "-c", code, OMPI_COMM_WORLD_RANK="0")
+    assert done.stdout.splitlines()[-1] == "[]"
+    for word in (
+        "--algorithms",
+        "--against",
+        "-b SIZE, --minbytes SIZE",
+        "example:",
+        "can be above",
+    ):
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    silent = launch(0, "-m", "bench.collectives", "-h", OMPI_COMM_WORLD_RANK="1")
+    assert (silent.returncode, silent.stdout) == (0, "")
+
+
+MISTAKES = [
+    (0, [], "an all-reduce needs 2 ranks or more, here is 1: launch with `mpirun -n 2 python -m"),
+    (2, ["--algorithms", "rign"], "unknown name in --algorithms 'rign' (did you mean ring?)"),
+    (2, ["-b", "3"], "--minbytes 3 is below one element, 4 bytes of float32: give -b 4 or more"),
+    (2, ["-e", "1000000G"], "does not fit into the memory of"),
+    (2, ["--csv", "/nowhere/t.csv"], "there is no folder /nowhere: make it first"),
+]
+
+
+@pytest.mark.parametrize(("ranks", "options", "line"), MISTAKES, ids=[x for _, _, x in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path, ranks: int, options: list[str], line: str
+) -> None:
+    done = collectives(ranks, tmp_path / "runs", *options)
+    assert done.returncode == 2
+    (said,) = own_lines(done.stderr)
+    assert said.startswith("error: ")
+    assert line in said
+    assert done.stdout == ""
+    assert not list(tmp_path.rglob("*.h5*"))
+
+
+def test_a_result_that_exists_is_kept_unless_told(tmp_path: Path) -> None:
+    given = ("--algorithms", "ring", "-e", "8", "--name", "mine")
+    assert collectives(2, tmp_path, *given).returncode == 0
+    before = (tmp_path / "mine.h5").read_bytes()
+    done = collectives(2, tmp_path, *given)
+    assert done.returncode == 2
+    assert "mine.h5 exists: give --overwrite" in done.stderr
+    assert (tmp_path / "mine.h5").read_bytes() == before
+    assert collectives(2, tmp_path, *given, "--overwrite").returncode == 0
+
+
+BROKEN = """
+import sys
+from mpi4py.MPI import COMM_WORLD
+from algorithms.collectives import ALLREDUCES
+from algorithms.collectives.ring import Ring
+from bench.collectives import main
+
+class Broken(Ring):
+    def __call__(self, divisor=1):
+        super().__call__(divisor)
+        if MISTAKE == "wrong":
+            self.parts[0][0] += 1
+        elif len(self.parts[0]) > 2 and COMM_WORLD.rank == 1:
+            raise RuntimeError("a bug on one rank")
+
+MISTAKE = sys.argv.pop()
+ALLREDUCES["broken"] = Broken
+sys.exit(main())
+"""
+
+
+def broken(tmp_path: Path, mistake: str) -> subprocess.CompletedProcess[str]:
+    script = tmp_path / "broken.py"
+    script.write_text(BROKEN)
+    given = (*QUICK, "--algorithms", "broken", "--out", str(tmp_path / "runs"), mistake)
+    return launch(2, str(script), *given)
+
+
+def test_wrong_sums_are_exit_code_1(tmp_path: Path) -> None:
+    done = broken(tmp_path, "wrong")
+    assert done.returncode == 1
+    assert own_lines(done.stderr) == ["error: 6 wrong elements: see the column #wrong"]
+    assert "# #wrong: 6 elements, broken at 8, broken at 64, broken at 512: exit code 1" in (
+        done.stdout
+    )
+    assert [row[13] for row in of_rows(done.stdout)] == ["2", "0"] * 3
+
+
+def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path) -> None:
+    done = broken(tmp_path, "raise")
+    assert done.returncode not in (0, 2)
+    assert "rank 1 of 2" in done.stderr
+    (part,) = (tmp_path / "runs").glob("*.h5.part")
+    calls = read_calls(part)
+    assert calls.attributes["status"] == FAILED
+    assert "rank 1 of 2" in str(calls.attributes["reason"])
+    assert set(calls.table["bytes"]) == {8}
+
+
+def test_a_killed_run_leaves_the_sizes_it_has_measured(tmp_path: Path) -> None:
+    options = ("--time", "0.2", "--ci", "1e-9", "-e", "1M", "-f", "1.2", "--algorithms", "ring")
+    given = command(2, "-m", "bench.collectives", *options, "--name", "x", "--out", str(tmp_path))
+    part = tmp_path / "x.h5.part"
+    with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        seen = 0
+        while seen < 4:  # two sizes of two rows
+            seen += bytes(process.stdout.readline())[:1].isdigit()
+        with h5py.File(part) as file:
+            pids = file["provenance/ranks/pid"][()].tolist()
+        time.sleep(0.1)
+        os.kill(pids[1], signal.SIGKILL)
+        process.stdout.read()
+        assert process.wait(timeout=60) != 0
+    calls = read_calls(part)
+    assert calls.attributes["status"] == RUNNING
+    rows = calls.rows()
+    assert len(rows) >= 4
+    assert all(row["p50_us"] > 0 for row in rows)
+    assert {row["flags"][0] for row in rows} == {"!"}
