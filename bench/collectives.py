@@ -61,7 +61,7 @@ def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: l
             "an all-reduce needs 2 ranks or more, here is 1: launch with `mpirun -n 2 python -m "
             "bench.collectives`"
         )
-    memory.check_memory(comm, config.sizes[-1], len(config.measured))
+    memory.check_memory(comm, config.sizes[-1], config.measured)
     path = opening.place(comm, config)
     keep_freed_memory()
     makers = candidates.makers(comm, config.measured)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.collectives.shared_vectors import add_up_and_share, blocks
+
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 SMALL_BYTES, LARGE_BYTES = 8, 4 * 2**20
+MEMORY_BYTES, MEMORY_TRIES = 16 * 2**20, 5
 LEAST_TRIPS, MOST_TRIPS, TRIPS_NS = 5, 200, 100_000_000
 CLOCK_TRIPS = 50
 CLOCK_TAG = 7
@@ -30,6 +33,8 @@ class Links:
     """Half the median round trip of 8 bytes between rank 0 and the last."""
     bandwidth: float
     """B/s: bytes over half the median round trip of 4 MiB between them."""
+    memory: float
+    """B/s that all ranks of a host read and write at once, adding and copying private vectors."""
     timer_ns: float
     """What two readings of the clock with nothing between them differ by, slowest rank."""
     offset_ns: NDArray[np.int64]
@@ -47,6 +52,7 @@ def measure(comm: MPI.Intracomm, hosts: Sequence[str]) -> Links:
     return Links(
         alpha_ns=alpha,
         bandwidth=LARGE_BYTES / wire * 1e9,
+        memory=memory_bandwidth(comm, hosts),
         timer_ns=max(comm.allgather(float(np.median(spans)))),
         offset_ns=offset,
         round_trip_ns=trip,
@@ -96,6 +102,25 @@ def _trips(comm: MPI.Intracomm, last: int, buffer: NDArray[np.uint8]) -> list[in
             comm.Send(buffer, 0)
         spent.append(perf_counter_ns() - began)
     return spent
+
+
+def memory_bandwidth(comm: MPI.Intracomm, hosts: Sequence[str]) -> float:
+    """Bytes read and written a second by the ranks of a host, the slowest host's; collective.
+
+    The work is that of the shared-memory all-reduce, two vectors a rank added and copied block by
+    block, on memory that no other rank touches.
+    """
+    own = [np.zeros(MEMORY_BYTES // 4, np.float32) for _ in range(2)]
+    owned = blocks(own, 0) + blocks(own, 1)
+    add_up_and_share(owned)
+    spent = []
+    for _ in range(MEMORY_TRIES):
+        comm.Barrier()
+        began = perf_counter_ns()
+        add_up_and_share(owned)
+        spent.append(max(comm.allgather(perf_counter_ns() - began)))
+    traffic = 4 * MEMORY_BYTES * min(hosts.count(host) for host in hosts)
+    return traffic / float(np.median(spent)) * 1e9
 
 
 def clock_offsets(

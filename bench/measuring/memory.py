@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,10 @@ VECTORS = 3
 """Of the message's size that a candidate may hold on a rank: vector, scratch, what MPI buffers."""
 SHARE = 0.9
 """Of the available memory that may be used."""
+SHARED = Path("/dev/shm")
+"""Where MPI keeps shared windows on Linux; in containers it is often small."""
+WINDOWED = ("shared_memory", "hierarchical", "auto")
+"""Algorithms whose vector may lie in a shared window."""
 
 
 def available_bytes(meminfo: str) -> int | None:
@@ -27,24 +32,30 @@ def available_bytes(meminfo: str) -> int | None:
     return None
 
 
-def most_bytes(places: Sequence[tuple[str, int | None]], candidates: int) -> tuple[int, str] | None:
-    """The largest size that fits and the host that sets it; None where no host says.
+def free_bytes(folder: Path) -> int | None:
+    """What can still be written below a folder; None where there is none."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
 
-    places: host name and available bytes of every rank.
+
+def most_bytes(places: Sequence[tuple[str, int | None]], vectors: int) -> tuple[int, str] | None:
+    """The largest size of which `vectors` a rank fit, and the host that sets it.
+
+    places: host name and available bytes of every rank; None where no host says.
     """
     hosts: dict[str, list[int]] = {}
     for host, free in places:
         if free is not None:
             hosts.setdefault(host, []).append(free)
-    fits = [
-        (int(SHARE * min(free) / (len(free) * VECTORS * candidates)), host)
-        for host, free in hosts.items()
-    ]
+    fits = [(int(SHARE * min(free) / (len(free) * vectors)), host) for host, free in hosts.items()]
     return min(fits, default=None)
 
 
-def check_memory(comm: MPI.Intracomm, largest: int, candidates: int) -> None:
-    """Refuse a largest size, bytes, that does not fit; collective.
+def check_memory(comm: MPI.Intracomm, largest: int, names: Sequence[str]) -> None:
+    """Refuse a largest size, bytes, with which these algorithms do not fit; collective.
 
     Errors: UserError on every rank.
     """
@@ -52,12 +63,17 @@ def check_memory(comm: MPI.Intracomm, largest: int, candidates: int) -> None:
         free = available_bytes(Path("/proc/meminfo").read_text())
     except OSError:
         free = None
-    found = most_bytes(comm.allgather((socket.gethostname(), free)), candidates)
-    if found and largest > found[0]:
-        fits, host = found
-        raise UserError(
-            f"--maxbytes {size_text(largest)} with {candidates} algorithms at {comm.size} ranks "
-            f"does not fit into the memory of {host}: the largest size that does is "
-            f"{size_text(rounded_down(fits))}; give -e {size_text(rounded_down(fits))}, or fewer "
-            "--algorithms"
-        )
+    host = socket.gethostname()
+    windows = sum(name in WINDOWED for name in names)
+    needs = [("the memory", free, VECTORS * len(names))]
+    if windows:
+        needs.append((f"the shared memory ({SHARED})", free_bytes(SHARED), windows))
+    for what, there, vectors in needs:
+        found = most_bytes(comm.allgather((host, there)), vectors)
+        if found and largest > found[0]:
+            fits = size_text(rounded_down(found[0]))
+            raise UserError(
+                f"--maxbytes {size_text(largest)} with {len(names)} algorithms at {comm.size} "
+                f"ranks does not fit into {what} of {found[1]}: the largest size that does is "
+                f"{fits}; give -e {fits}, or fewer --algorithms"
+            )

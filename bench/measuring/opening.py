@@ -64,6 +64,7 @@ def attributes(
         "time_s": config.time_s,
         "alpha_ns": links.alpha_ns,
         "bandwidth_Bps": links.bandwidth,
+        "memory_Bps": links.memory,
         "timer_ns": links.timer_ns,
         "sync": "MPI_Barrier",
         "time_definition": "a call is as long as on its slowest rank; before it, untimed, every "

@@ -114,6 +114,8 @@ def introduction(
         "algorithms: " + ", ".join(names),
         f"alpha {links.alpha_ns / 1e3:.3f} us, half the round trip of 8 B, ranks 0 and {last}; "
         f"bandwidth {links.bandwidth / 1e9:.3f} GB/s, 4 MiB one way{spread}",
+        f"memory {links.memory / 1e9:.1f} GB/s read and written by a host's ranks at once; "
+        "shared_memory moves 2 p S bytes through it",
         f"stop: every median's 95 % interval within {100 * config.ci:g} %, "
         f"{config.iterations} calls or more; or {config.time_s:g} s a size",
         f"a sample: slowest rank, one call after an untimed write of the vector and a barrier; "

@@ -11,7 +11,7 @@ from mpi4py import MPI
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.ring import Ring
 from bench.collectives import measure
-from bench.measuring import links
+from bench.measuring import links, memory
 from bench.measuring.options import read
 from bench.results.calls import Calls, read_calls
 from bench.runtime.spec import UserError
@@ -195,6 +195,18 @@ def test_memory_is_checked_on_all_ranks_before_anything(
     everywhere(comm, not list(tmp_path.iterdir()))
 
 
+def test_shared_memory_is_checked_for_those_that_use_it(
+    comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if comm.size == 1:
+        return
+    monkeypatch.setattr(memory, "free_bytes", lambda folder: 64 * 2**20)  # that of many containers
+    line = refused(comm, tmp_path, "-e", "64M", "--algorithms", "ring,shared_memory")
+    fits = {2: "28M", 3: "19M", 4: "14M"}[comm.size]
+    everywhere(comm, "into the shared memory (/dev/shm) of" in line and f"-e {fits}" in line, line)
+    memory.check_memory(comm, 64 * 2**20, ["ring", "library"])
+
+
 def test_clocks_of_other_hosts_are_compared(comm: MPI.Intracomm) -> None:
     same = links.clock_offsets(comm, ["here"] * comm.size)
     everywhere(comm, not np.any(same))
@@ -222,6 +234,6 @@ def test_links_are_the_same_on_every_rank(comm: MPI.Intracomm) -> None:
     if comm.size == 1:
         return
     found = links.measure(comm, ["here"] * comm.size)
-    figures = (found.alpha_ns, found.bandwidth, found.timer_ns)
+    figures = (found.alpha_ns, found.bandwidth, found.memory, found.timer_ns)
     everywhere(comm, min(figures) > 0, figures)
     everywhere(comm, comm.allgather(figures) == [figures] * comm.size)

@@ -191,7 +191,7 @@ def test_available_memory_is_read_from_the_kernel() -> None:
 def test_what_fits_is_set_by_the_fullest_host() -> None:
     gigabyte = 10**9
     places: list[tuple[str, int | None]] = [("a", gigabyte), ("a", gigabyte), ("b", gigabyte)]
-    found = most_bytes(places, candidates=10)
+    found = most_bytes(places, vectors=30)
     assert found is not None
     fits, host = found
     assert host == "a"

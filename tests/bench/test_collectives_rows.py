@@ -63,7 +63,7 @@ def test_no_line_is_wider_than_120(largest: int, dtype: str) -> None:
     lines = [*made.head(), *made.rows([widest])]
     assert max(map(len, lines)) <= WIDTH
     config = read(["--seed", str(2**62), "-n", "100000", "--time", "12345"])
-    links = Links(123456.0, 1e12, 50.0, np.zeros(999, np.int64), np.zeros(999, np.int64))
+    links = Links(123456.0, 1e12, 1e12, 50.0, np.zeros(999, np.int64), np.zeros(999, np.int64))
     ranks = [{"host": f"node{i:04}"} for i in range(999)]
     said = introduction(config, links, ranks, "Open MPI v5.0.11", list(ALLREDUCES), [])
     assert max(len(f"# {part}") for line in said for part in wrapped(line)) <= WIDTH
