@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.collectives.schedule import Piece, Round, Schedule
+from algorithms.collectives.schedule import Piece, Round, Schedule, added, start_times
 from algorithms.collectives.tree import Span
 from algorithms.meter import COPY, OTHER, WAIT, Meter
 
@@ -43,22 +42,29 @@ class Carrier:
 
     home: at most (schedule.home,) elements of any dtype, contiguous, read and written in place;
     the carrier adds the rest.
+
+    Up to WINDOW rounds travel at once, a round as soon as nothing on its way touches its memory.
+    Rounds start and end in order, so that messages between two ranks match.
     """
 
     def __init__(self, comm: MPI.Intracomm, schedule: Schedule, home: Vector, meter: Meter) -> None:
         self._comm, self._tag, self._meter = comm, next_tag(comm), meter
         self._most = max(1, MOST_BYTES // home.itemsize)
         self._home, self._rest = home, np.empty(schedule.home - len(home), home.dtype)
-        half = max((added(each) for each in schedule.rounds), default=0)
-        self._inbox = np.empty(2 * half, home.dtype)
-        self._starts: list[list[MPI.Prequest]] = []
-        self._ops: list[list[tuple[str, Vector, Vector]]] = []
-        for k, each in enumerate(schedule.rounds):
-            requests, ops = self._prepare(each, half * (k % 2))
-            self._starts.append(requests)
-            self._ops.append(ops)
         rounds = schedule.rounds
-        self._early = [apart(a, b) for a, b in pairwise(rounds)] + [False]
+        times = start_times(rounds)
+        slots = max((k - (t + 1) // 2 + 1 for k, t in enumerate(times)), default=1)
+        slot = max((added(each) for each in rounds), default=0)
+        self._inbox = np.empty(slots * slot, home.dtype)
+        self._requests: list[list[MPI.Prequest]] = []
+        self._ops: list[list[tuple[str, Vector, Vector]]] = []
+        self._starts: list[list[MPI.Prequest]] = [[] for _ in range(2 * len(rounds) + 1)]
+        """By time, as start_times says, the first of them at the start of a call."""
+        for k, each in enumerate(rounds):
+            requests, ops = self._prepare(each, slot * (k % slots))
+            self._requests.append(requests)
+            self._ops.append(ops)
+            self._starts[times[k] + 1] += requests
         sends = [x for each in rounds for x in each.sends]
         self._messages = sum(-(-(x.hi - x.lo) // self._most) for x in sends)
         self._bytes = sum(x.hi - x.lo for x in sends) * home.itemsize
@@ -70,18 +76,17 @@ class Carrier:
         self.finish()
 
     def start(self, divisor: int = 1) -> None:
-        """Send what the first round sends; leave the home alone until `finish`."""
+        """Send what can be sent at once; leave the home alone until `finish`."""
         self._at, self._divisor = 0, divisor
         self._meter.messages += self._messages
         self._meter.bytes_sent += self._bytes
-        if self._starts:
-            for request in self._starts[0]:
-                request.Start()
+        for request in self._starts[0]:
+            request.Start()
 
     def test(self) -> bool:
         """Go on as far as messages have arrived; return whether all is done. Never blocks."""
-        while self._at < len(self._starts):
-            if not all(request.Test() for request in self._starts[self._at]):
+        while self._at < len(self._requests):
+            if not all(request.Test() for request in self._requests[self._at]):
                 return False
             self._complete()
         return True
@@ -89,19 +94,17 @@ class Carrier:
     def finish(self) -> None:
         """Complete what was started."""
         meter = self._meter
-        while self._at < len(self._starts):
-            for request in self._starts[self._at]:
+        while self._at < len(self._requests):
+            for request in self._requests[self._at]:
                 request.Wait()
             meter.lap(WAIT)
             self._complete()
 
     def _complete(self) -> None:
-        """The messages of the round have arrived: start those of the next one, and add."""
+        """The messages of the round have arrived: add, and start what has waited for it."""
         at = self._at
-        early = self._early[at]
-        if early:
-            for request in self._starts[at + 1]:
-                request.Start()
+        for request in self._starts[2 * at + 1]:
+            request.Start()
         for do, into, other in self._ops[at]:
             if do == "add":
                 np.add(into, other, out=into)
@@ -109,17 +112,16 @@ class Carrier:
                 into[:] = other
             elif self._divisor != 1:
                 np.divide(into, self._divisor, out=into)
-        if not early and at + 1 < len(self._starts):
-            for request in self._starts[at + 1]:
-                request.Start()
+        for request in self._starts[2 * at + 2]:
+            request.Start()
         self._at = at + 1
         self._meter.lap(COPY)
 
     def close(self) -> None:
         """Free the requests."""
-        for request in (x for requests in self._starts for x in requests):
+        for request in (x for requests in self._requests for x in requests):
             request.Free()
-        self._starts, self._ops = [], []
+        self._requests, self._ops, self._starts = [], [], []
 
     def _prepare(
         self, each: Round, inbox: int
@@ -133,9 +135,9 @@ class Carrier:
                 inbox += len(target)
                 ops.append(("add", target, landed))
                 target = landed
-            requests += self._requests(self._comm.Recv_init, target, piece)
+            requests += self._made(self._comm.Recv_init, target, piece)
         for piece in each.sends:
-            requests += self._requests(self._comm.Send_init, at(piece.lo, piece.hi), piece)
+            requests += self._made(self._comm.Send_init, at(piece.lo, piece.hi), piece)
         ops += [(x.do, at(x.at, x.at + x.n), at(x.source, x.source + x.n)) for x in each.then]
         return requests, [op for op in ops if len(op[1])]
 
@@ -144,23 +146,9 @@ class Carrier:
         n = len(self._home)
         return self._home[lo:hi] if hi <= n else self._rest[lo - n : hi - n]
 
-    def _requests(self, make: Any, view: Vector, piece: Piece) -> list[MPI.Prequest]:
+    def _made(self, make: Any, view: Vector, piece: Piece) -> list[MPI.Prequest]:
         parts = range(0, len(view), self._most)
         return [make(view[a : a + self._most], piece.peer, self._tag) for a in parts]
-
-
-def added(each: Round) -> int:
-    """How many elements arrive to be added: the inbox that a round needs."""
-    return sum(piece.hi - piece.lo for piece in each.receives if piece.add)
-
-
-def apart(one: Round, after: Round) -> bool:
-    """Whether the messages of `after` touch nothing that the adds of `one` read or write."""
-    touched = [(x.lo, x.hi) for x in one.receives if x.add]
-    for op in one.then:
-        touched += [(op.at, op.at + op.n), (op.source, op.source + op.n)]
-    travels = [(x.lo, x.hi) for x in (*after.sends, *after.receives) if not x.add]
-    return all(b <= lo or hi <= a for a, b in touched for lo, hi in travels)
 
 
 class Scheduled:

@@ -8,8 +8,8 @@ the vector.
     Round(sends=(Piece(right, 0, 250),), receives=(Piece(left, 250, 500, add=True),))
 
 sends elements 0 to 250 to `right`, receives as many from `left`, and adds them to elements 250 to
-500. A round is over when its messages are through and its adds are done; the messages of the next
-one may start before the adds where they touch other memory.
+500. A round is over when its messages are through and its adds are done; those after it may be on
+their way already where they touch other memory (start_times).
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from algorithms.collectives.tree import Span
 
 Edges: TypeAlias = Sequence[int]
 """Chunk c is [edges[c], edges[c + 1])."""
+
+
+WINDOW = 4
+"""Rounds that may be on their way at once: a link is busy while a rank is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +99,37 @@ def swap(to: int, sent: Span, source: int, filled: Span, most: int, add: bool) -
             (Piece(to, out[0], out[1]),) if out else (),
             (Piece(source, into[0], into[1], add),) if into else (),
         )
+
+
+def added(each: Round) -> int:
+    """How many elements arrive to be added: the inbox that a round needs."""
+    return sum(piece.hi - piece.lo for piece in each.receives if piece.add)
+
+
+def start_times(rounds: Sequence[Round]) -> list[int]:
+    """When each round starts: -1 with the call, 2 j when round j arrives, 2 j + 1 after its adds.
+
+    Later than the round before it, than whatever it needs of the rounds before, and than the
+    arrival of the round WINDOW before it.
+    """
+    times: list[int] = []
+    for k, each in enumerate(rounds):
+        recent = range(max(0, k - WINDOW), k)
+        needed = max((2 * j + 1 for j in recent if not apart(rounds[j], each)), default=-1)
+        times.append(max(needed, 2 * (k - WINDOW) if k >= WINDOW else -1, *times[-1:]))
+    return times
+
+
+def apart(one: Round, after: Round) -> bool:
+    """Whether the messages of `after` may travel while those of `one` do and its adds are open."""
+    changed = [(x.lo, x.hi) for x in one.receives]
+    for op in one.then:
+        changed += [(at, at + op.n) for at in {op.at, op.source if op.do != "divide" else op.at}]
+    read = [(x.lo, x.hi) for x in one.sends]
+    filled = [x for x in after.receives if not x.add]
+    return all(
+        b <= x.lo or x.hi <= a
+        for pieces, touched in ((after.sends, changed), (filled, changed + read))
+        for x in pieces
+        for a, b in touched
+    )

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 from algorithms.collectives import ALLREDUCES, double_binary_tree, rabenseifner, segmented_ring
-from algorithms.collectives.messages import Scheduled, apart
-from algorithms.collectives.schedule import Piece, Round, even
+from algorithms.collectives.messages import Scheduled
+from algorithms.collectives.schedule import (
+    WINDOW,
+    Op,
+    Piece,
+    Round,
+    apart,
+    even,
+    start_times,
+)
 from algorithms.collectives.shared_vectors import add_up, add_up_and_share, blocks, share
 from algorithms.collectives.torus import sides
 from tests.algorithms.collectives_by_hand import Vector, across_nodes, run, schedules
@@ -219,17 +227,39 @@ def test_nothing_arrives_where_something_is_read(name: str) -> None:
                         assert hi <= a or b <= lo, (p, each)
 
 
-def test_a_round_waits_for_the_adds_that_it_needs() -> None:
+def test_rounds_travel_together_where_they_touch_other_memory() -> None:
     added = Round(receives=(Piece(1, 10, 20, add=True),))
-    for piece, free in (
-        (Piece(2, 0, 10), True),
-        (Piece(2, 20, 30), True),
-        (Piece(2, 19, 30), False),
-    ):
+    for lo, hi, free in ((0, 10, True), (20, 30, True), (19, 30, False), (12, 14, False)):
+        piece = Piece(2, lo, hi)
         assert apart(added, Round(sends=(piece,))) == free
         assert apart(added, Round(receives=(piece,))) == free
+        assert apart(Round(receives=(Piece(1, 10, 20),)), Round(sends=(piece,))) == free
+        assert apart(Round(sends=(Piece(1, 10, 20),)), Round(receives=(piece,))) == free
+        assert apart(Round(then=(Op("divide", 10, 10),)), Round(sends=(piece,))) == free
+        assert apart(Round(then=(Op("copy", 50, 10, 10),)), Round(receives=(piece,))) == free
     assert apart(added, Round(receives=(Piece(2, 10, 20, add=True),)))  # it lands elsewhere first
-    assert apart(Round(receives=(Piece(1, 10, 20),)), Round(sends=(Piece(2, 10, 20),)))
+    assert apart(Round(sends=(Piece(1, 10, 20),)), Round(sends=(Piece(2, 10, 20),)))
+
+
+def test_rounds_start_in_order_as_soon_as_they_may() -> None:
+    free = [Round(sends=(Piece(1, k, k + 1),)) for k in range(WINDOW + 3)]
+    assert start_times(free) == [-1] * WINDOW + [0, 2, 4]
+    chain = [Round(sends=(Piece(1, 0, 5),), receives=(Piece(1, 0, 5, add=True),))] * 3
+    assert start_times(chain) == [-1, 1, 3]  # each sends what the one before has added
+    late = [*free[:1], *chain[:2], Round(sends=(Piece(1, 7, 8),))]
+    assert start_times(late) == [-1, -1, 3, 3]  # the last may travel, but not before the third
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_travels_together_is_apart(name: str) -> None:
+    for p in (2, 3, 4, 7, 8, 12):
+        for plan in schedules(KINDS[name], p, 500_003):
+            times = start_times(plan.rounds)
+            assert times == sorted(times)
+            for k, t in enumerate(times):
+                unfinished = range((t + 1) // 2, k)
+                assert len(unfinished) <= WINDOW
+                assert all(apart(plan.rounds[j], plan.rounds[k]) for j in unfinished)
 
 
 def test_two_trees_pass_on_at_different_ranks() -> None:
