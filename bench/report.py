@@ -1,29 +1,24 @@
-"""Many result files as a table, a CSV and one page: `python -m bench.report runs/`."""
+"""Many result files as tables, a CSV and one page: `python -m bench.report runs/`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bench.results.output import RESULTS, check_target, write_whole
 from bench.runtime.cli import Parser
-from bench.runtime.spec import UserError
-
-if TYPE_CHECKING:
-    from bench.results.digest import Digest
-
-WIDTH = 120
-"""Columns of the table where no terminal says otherwise."""
+from bench.runtime.spec import UserError, unknown
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of bench.report."""
     made = Parser(
         prog="python -m bench.report",
-        description="Turn many result files into a table on the terminal, a CSV and one page.",
+        description="Turn many result files of train, collectives and consensus into tables on "
+        "the terminal, a CSV and one page.",
         epilog="Example: python -m bench.report runs/ --html report.html --csv table.csv",
         allow_abbrev=False,
     )
@@ -37,7 +32,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--html", metavar="FILE", help="write a page with tables and plots; opens without a network"
     )
-    made.add_argument("--csv", metavar="FILE", help="write a table with a row a run")
+    made.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write a table: a row a run of train, an algorithm and size of collectives, or a "
+        "topology of consensus",
+    )
+    made.add_argument(
+        "--only",
+        metavar="PROGRAM",
+        help="report only the files of train, collectives or consensus; --csv needs it where the "
+        "paths hold files of several",
+    )
     return made
 
 
@@ -58,7 +64,7 @@ def find(paths: Sequence[str]) -> list[Path]:
     if not found:
         raise UserError(
             f"no result file (*.h5, *.h5.part) in {', '.join(paths)}: "
-            "bench.train writes them into the folder of its --out"
+            "the programs write them into the folder of their --out"
         )
     return list(found.values())
 
@@ -68,46 +74,53 @@ def _ours(file: Path, folder: Path) -> bool:
     return file.name.endswith(RESULTS) and not hidden and file.is_file()
 
 
-def load_all(files: Sequence[Path]) -> tuple[list[Digest], list[str]]:
-    """The runs that can be read, and one line for each file that cannot."""
+def program_named(name: str) -> str:
+    """The program that --only means. Errors: UserError."""
+    from bench.results.kinds import KINDS
+
+    names = {program.removeprefix("bench."): program for program in KINDS}
+    if name.removeprefix("bench.") not in names:
+        raise unknown("program", name, list(names))
+    return names[name.removeprefix("bench.")]
+
+
+def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], list[str]]:
+    """What each kind keeps of its files, by program; and one line for each that cannot be read.
+
+    only: the program whose files are wanted, empty for all.
+    """
     from rich.console import Console
     from rich.progress import track
 
-    from bench.results.digest import load
+    from bench.results.kinds import KINDS, load
     from bench.results.reader import BrokenFileError
 
     console = Console(stderr=True)
-    runs, broken = [], []
+    loaded: dict[str, list[Any]] = {program: [] for program in KINDS}
+    broken = []
     for file in track(
         files, "reading", console=console, transient=True, disable=not console.is_terminal
     ):
         try:
-            runs.append(load(file))
+            program, kept = load(file)
+            loaded[program].append(kept)
         except BrokenFileError as error:
             broken.append(" ".join(str(error).split()))
-    return runs, broken
+    return {x: kept for x, kept in loaded.items() if kept and only in ("", x)}, broken
 
 
-def show(runs: Sequence[Digest], files: int) -> None:
-    """Print the tables."""
-    from rich.console import Console
+def only_one(loaded: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse to mix rows of several kinds.
 
-    from bench.results.cases import sections
-    from bench.results.tables import notes, plain, terminal, text_tables
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
-    console.print(f"{len(runs)} of {files} files read" if files > 1 else "1 file read")
-    for section in sections(runs):
-        console.print(f"\n{plain(section.summary())}", markup=False)
-        for table in text_tables(section):
-            if table.heading:
-                console.print(f"\n{plain(table.heading)}:", markup=False, style="bold")
-            console.print(terminal(table))
-        console.print()
-        for note in notes(section):
-            console.print(plain(note), markup=False)
+    Errors: UserError.
+    """
+    if len(loaded) > 1:
+        counts = ", ".join(f"{len(files)} of {program}" for program, files in loaded.items())
+        names = " or ".join(program.removeprefix("bench.") for program in loaded)
+        raise UserError(
+            f"--csv takes the rows of one program, here are files of several ({counts}): "
+            f"choose with --only {names}"
+        )
 
 
 def report(argv: Sequence[str]) -> None:
@@ -122,25 +135,45 @@ def report(argv: Sequence[str]) -> None:
         raise UserError(f"--html and --csv are both {given.csv}: name two files")
     for option, path in wanted.items():
         check_target(option, path)
+    only = program_named(given.only) if given.only else ""
     files = find(given.paths)
-    runs, broken = load_all(files)
+    loaded, broken = load_all(files, only)
     try:
-        if not runs:
-            raise UserError(f"none of {len(files)} files can be read as a result of this suite")
-        if "--csv" in wanted:
-            from bench.results.tables import frame
-
-            write_whole(wanted["--csv"], frame(runs).to_csv(index=False))
-        if "--html" in wanted:
-            from bench.results.page import page
-
-            write_whole(wanted["--html"], page(runs, broken))
-        show(runs, len(files))
-        for path in wanted.values():
-            print(f"wrote {path}", flush=True)
+        if not loaded:
+            raise UserError(
+                f"none of {len(files)} files can be read as a result of {only or 'this suite'}"
+            )
+        make(loaded, broken, wanted, len(files))
     finally:
         for line in broken:
             print(f"left out: {line}", file=sys.stderr)
+
+
+def make(
+    loaded: Mapping[str, Sequence[Any]],
+    broken: Sequence[str],
+    wanted: Mapping[str, Path],
+    files: int,
+) -> None:
+    """Write what is wanted, print the tables; files: how many were found.
+
+    Errors: UserError.
+    """
+    from bench.results.kinds import KINDS
+    from bench.results.terminal import show
+
+    if "--csv" in wanted:
+        only_one(loaded)
+        ((program, kept),) = loaded.items()
+        write_whole(wanted["--csv"], KINDS[program].frame(kept).to_csv(index=False))
+    if "--html" in wanted:
+        from bench.results.page import page
+
+        write_whole(wanted["--html"], page(loaded, broken))
+    chapters = [x for program, kept in loaded.items() for x in KINDS[program].chapters(kept)]
+    show(chapters, sum(map(len, loaded.values())), files)
+    for path in wanted.values():
+        print(f"wrote {path}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

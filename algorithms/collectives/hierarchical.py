@@ -17,15 +17,14 @@ Only step 2 sends messages: what one vector costs between N ranks, divided among
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.collectives import shared_vectors
+from algorithms.collectives import rabenseifner, ring, shared_vectors
 from algorithms.collectives.messages import Carrier
-from algorithms.collectives.rabenseifner import Rabenseifner
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
-from algorithms.collectives.ring import Ring
 from algorithms.collectives.schedule import Schedule
 from algorithms.collectives.shared_vectors import SharedVectors, slices
 from algorithms.meter import COPY, OTHER, Meter
@@ -35,14 +34,17 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 16 * 1024
 """Slices up to here go by recursive doubling."""
+SEGMENT_BYTES, WINDOW = 128 * 1024, 8
+"""Pieces between nodes, and how many are on their way: together more than a network holds."""
 
 
 def between(node: int, nodes: int, n: int, itemsize: int) -> Schedule:
     """How the carriers of a slice of n elements exchange it."""
     power = nodes & (nodes - 1) == 0
-    small = n * itemsize <= SMALL_BYTES
-    chosen = RecursiveDoubling if small else Rabenseifner if power else Ring
-    return chosen.schedule(node, list(range(nodes + 1)), n, itemsize)
+    if n * itemsize <= SMALL_BYTES:
+        return RecursiveDoubling.schedule(node, list(range(nodes + 1)), n, itemsize)
+    all_reduce = rabenseifner.all_reduce if power else ring.all_reduce
+    return replace(all_reduce(node, nodes, n, SEGMENT_BYTES // itemsize), window=WINDOW)
 
 
 class Hierarchical:

@@ -43,8 +43,8 @@ class Carrier:
     home: at most (schedule.home,) elements of any dtype, contiguous, read and written in place;
     the carrier adds the rest.
 
-    Up to WINDOW rounds travel at once, a round as soon as nothing on its way touches its memory.
-    Rounds start and end in order, so that messages between two ranks match.
+    Rounds travel together as far as the schedule's window and their memory allow. They start and
+    end in order, so that messages between two ranks match.
     """
 
     def __init__(self, comm: MPI.Intracomm, schedule: Schedule, home: Vector, meter: Meter) -> None:
@@ -52,7 +52,7 @@ class Carrier:
         self._most = max(1, MOST_BYTES // home.itemsize)
         self._home, self._rest = home, np.empty(schedule.home - len(home), home.dtype)
         rounds = schedule.rounds
-        times = start_times(rounds)
+        times = start_times(rounds, schedule.window)
         slots = max((k - (t + 1) // 2 + 1 for k, t in enumerate(times)), default=1)
         slot = max((added(each) for each in rounds), default=0)
         self._inbox = np.empty(slots * slot, home.dtype)

@@ -22,7 +22,7 @@ from algorithms.collectives.fold import fold, group_of, groups, unfold
 from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.schedule import Edges, Round, Schedule, divide, even, swap
 
-SEGMENT_BYTES = 2**20
+SEGMENT_BYTES = 512 * 1024
 
 
 def halve(ranks: Sequence[int], v: int, edges: Edges, most: int) -> Iterator[Round]:
@@ -52,21 +52,25 @@ def double(ranks: Sequence[int], v: int, edges: Edges, most: int) -> Iterator[Ro
         width *= 2
 
 
+def all_reduce(rank: int, p: int, d: int, most: int) -> Schedule:
+    """Fold, halve, double, unfold; exchanges in pieces of at most `most` elements."""
+    v, all_groups = group_of(rank, p), groups(p)
+    group, leaders = all_groups[v], [each[0] for each in all_groups]
+    edges = even(0, d, len(leaders))
+    rounds = [fold(rank, group, 0, d)]
+    if rank == group[0]:
+        rounds += [
+            *halve(leaders, v, edges, most),
+            divide(edges[v], edges[v + 1]),
+            *double(leaders, v, edges, most),
+        ]
+    return Schedule([*rounds, unfold(rank, group, 0, d)], home=d)
+
+
 class Rabenseifner(Scheduled):
     """Halving, then doubling: 2 log2(p) messages, bandwidth-optimal at powers of two."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
         """Exchanges in pieces of a segment."""
-        p, most = len(bounds) - 1, SEGMENT_BYTES // itemsize
-        v, all_groups = group_of(rank, p), groups(p)
-        group, leaders = all_groups[v], [each[0] for each in all_groups]
-        edges = even(0, d, len(leaders))
-        rounds = [fold(rank, group, 0, d)]
-        if rank == group[0]:
-            rounds += [
-                *halve(leaders, v, edges, most),
-                divide(edges[v], edges[v + 1]),
-                *double(leaders, v, edges, most),
-            ]
-        return Schedule([*rounds, unfold(rank, group, 0, d)], home=d)
+        return all_reduce(rank, len(bounds) - 1, d, SEGMENT_BYTES // itemsize)

@@ -25,10 +25,6 @@ Edges: TypeAlias = Sequence[int]
 """Chunk c is [edges[c], edges[c + 1])."""
 
 
-WINDOW = 4
-"""Rounds that may be on their way at once: a link is busy while a rank is not."""
-
-
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Elements [lo, hi) on their way to or from a rank; added to what lies there, or copied."""
@@ -67,6 +63,10 @@ class Schedule:
     """Elements of the home: d, or more where several sums of d elements are held."""
     spans: tuple[Span, ...] = field(default=())
     """The workers whose sums the rank wants, d elements each from the start; () is all its own."""
+    window: int = 1
+    """Rounds that may be on their way besides the one that is awaited: with 1 the next one's
+    messages travel while this one's are added, and the inbox stays in the cache; a network with
+    a latency wants more."""
 
     def messages(self) -> int:
         """How many messages of the rank are not empty."""
@@ -106,17 +106,17 @@ def added(each: Round) -> int:
     return sum(piece.hi - piece.lo for piece in each.receives if piece.add)
 
 
-def start_times(rounds: Sequence[Round]) -> list[int]:
+def start_times(rounds: Sequence[Round], window: int) -> list[int]:
     """When each round starts: -1 with the call, 2 j when round j arrives, 2 j + 1 after its adds.
 
     Later than the round before it, than whatever it needs of the rounds before, and than the
-    arrival of the round WINDOW before it.
+    arrival of the round `window` before it.
     """
     times: list[int] = []
     for k, each in enumerate(rounds):
-        recent = range(max(0, k - WINDOW), k)
+        recent = range(max(0, k - window), k)
         needed = max((2 * j + 1 for j in recent if not apart(rounds[j], each)), default=-1)
-        times.append(max(needed, 2 * (k - WINDOW) if k >= WINDOW else -1, *times[-1:]))
+        times.append(max(needed, 2 * (k - window) if k >= window else -1, *times[-1:]))
     return times
 
 

@@ -1,6 +1,7 @@
 """The calls of bench.collectives, read from its file, and the rows derived from them.
 
-    /       attributes of every result, and alpha_ns, bandwidth_Bps, memory_Bps, timer_ns, ci, time_s, sync
+    /       attributes of every result, and alpha_ns, bandwidth_Bps, memory_Bps, timer_ns, ci,
+            time_s, sync
     /rows   row: dimension scale; an algorithm at a size each, see ROWS
     /calls  call, rank: dimension scales; start_ns, duration_ns (call, rank), row (call); the calls
             of a row are first ... first + n, in the order in which they were made

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.results.digest import Digest, Setting
 from bench.results.schema import COMPLETE
+
+BARE = ("algorithm", "partition", "processor", "op", "hosts", "mpi library", "cores", "binding")
+"""Settings whose values say what they are."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Section:
         cases: dict[tuple[Any, ...], list[Digest]] = {}
         for i, run in enumerate(self.runs):
             alone = () if run.row["status"] == COMPLETE else (i,)
-            cases.setdefault((_order(run), alone), []).append(run)
+            cases.setdefault((order(run.settings), alone), []).append(run)
         return [cases[key] for key in sorted(cases)]
 
     def complete(self) -> list[list[Digest]]:
@@ -52,16 +55,26 @@ class Section:
 def sections(runs: Sequence[Digest]) -> list[Section]:
     """The runs by task and metric, sorted."""
     by_kind: dict[tuple[str, str, str], list[Digest]] = {}
-    for run in sorted(runs, key=lambda run: (_order(run), run.row["seed"], run.row["file"])):
+    for run in sorted(
+        runs, key=lambda run: (order(run.settings), run.row["seed"], run.row["file"])
+    ):
         kind = (run.row["task"], run.row["metric_name"], run.direction)
         by_kind.setdefault(kind, []).append(run)
     made = []
     for kind, members in sorted(by_kind.items()):
-        first = members[0].settings
-        same = {x for x in first if all(run.settings[x] == first[x] for run in members)}
-        common = {x: first[x] for x in first if x in same and first[x] not in (None, "")}
-        made.append(Section(*kind, members, common, [x for x in first if x not in same]))
+        common, varying = shared([run.settings for run in members])
+        made.append(Section(*kind, members, common, varying))
     return made
+
+
+def shared(
+    settings: Sequence[Mapping[str, Setting]],
+) -> tuple[dict[str, Setting], list[str]]:
+    """The settings that are the same in all, those that say nothing left out; the others' names."""
+    first = settings[0]
+    same = {x for x in first if all(other[x] == first[x] for other in settings)}
+    common = {x: first[x] for x in first if x in same and first[x] not in (None, "")}
+    return common, [x for x in first if x not in same]
 
 
 def median_run(case: Sequence[Digest]) -> Digest:
@@ -75,10 +88,11 @@ def said(name: str, value: Setting) -> str:
     if name in ("workers", "ranks", "threads", "steps"):
         unit = {"threads": "threads a rank"}.get(name, name)
         return f"{value} {unit.replace('s', '', 1) if value == 1 and name != 'steps' else unit}"
-    if isinstance(value, str) and name in ("algorithm", "partition", "processor"):
+    if isinstance(value, str) and name in BARE:
         return value
     return f"{name.replace('_', ' ')} {'none' if value is None else value}"
 
 
-def _order(run: Digest) -> tuple[tuple[bool, bool, Any], ...]:
-    return tuple((x is None, isinstance(x, str), x or 0) for x in run.settings.values())
+def order(settings: Mapping[str, Setting]) -> tuple[tuple[bool, bool, Any], ...]:
+    """A key to sort by: numbers before texts before nothing."""
+    return tuple((x is None, isinstance(x, str), 0 if x is None else x) for x in settings.values())

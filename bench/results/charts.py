@@ -104,7 +104,7 @@ def _curves(
     y: alt.Y,
     tips: Sequence[alt.Tooltip],
     shown: pd.Series[bool] | None = None,
-) -> alt.FacetChart:
+) -> look.Chart:
     """Lines of the rows that are shown, all by default; colours are those of the whole frame."""
     colour, dash = look.colour_of(frame, True), look.dash_of(frame)
     frame = frame if shown is None else frame[shown]
@@ -132,9 +132,4 @@ def _curves(
     if (frame["ended"] != COMPLETE).any():
         cross = base.mark_point(shape="cross", angle=45, size=90, strokeWidth=2.5)
         layers.append(cross.transform_filter(f"datum.ended != '{COMPLETE}'"))
-    conditions = list(dict.fromkeys(frame["condition"]))
-    columns = 1 if len(conditions) == 1 else 2
-    panel = alt.layer(*layers, data=frame).properties(
-        width=(look.WIDTH - 20 * (columns - 1)) // columns, height=260
-    )
-    return panel.facet(facet=look.facet(conditions), columns=columns)
+    return look.panels(alt.layer(*layers), frame, 260)

@@ -1,9 +1,7 @@
-"""What a report keeps of a run: its row, what was set, its curve; the raw steps are let go."""
+"""What a report keeps of a training run: its row, settings and curve; raw steps are let go."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,7 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.reader import BrokenFileError, Run, read
+from bench.results.origin import derived, machine, provenance
+from bench.results.reader import Run, read
 
 Setting: TypeAlias = str | int | float | None
 
@@ -49,16 +48,8 @@ def load(path: Path) -> Digest:
 
     Errors: BrokenFileError, also for a file whose parts do not fit together.
     """
-    if path.suffix == ".part" and not path.exists():
-        path = path.with_suffix("")  # the run ended since the folder was listed
     run = read(path)
-    try:
-        return digest(run)
-    except KeyError as error:
-        raise BrokenFileError(f"{path}: {error.args[0]} is missing") from None
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
-        text = " ".join(str(error).split())
-        raise BrokenFileError(f"{path}: the parts do not fit together: {text}") from None
+    return derived(path, lambda: digest(run))
 
 
 def digest(run: Run) -> Digest:
@@ -68,7 +59,7 @@ def digest(run: Run) -> Digest:
     settings |= {name: params.get(name) for name in PARAMS}
     settings["threads"] = run.attributes.get("threads_per_rank")
     settings["suite version"] = run.attributes.get("suite_version")
-    settings["processor"] = json.loads(run.texts.get("machine", "{}")).get("processor")
+    settings["processor"] = machine(run).get("processor")
     settings |= {name: run.attributes[name] for name in ("partition", "algorithm")}
     ms = run.step_ns() / 1e6
     low, high = np.quantile(ms, [0.05, 0.95]) if timed else (np.nan, np.nan)
@@ -80,7 +71,7 @@ def digest(run: Run) -> Digest:
         phase_ms={name: x * row["step_ms_p50"] for name, x in run.phase_share().items()},
         spread_ms=(float(low), float(high)),
         timed=timed,
-        provenance=_provenance(run),
+        provenance=provenance(run),
     )
 
 
@@ -98,38 +89,3 @@ def _curve(run: Run) -> dict[str, NDArray[np.float64]]:
         "metric": evals["metric"][chosen].astype(float),
         "consensus": evals["consensus"][chosen].astype(float),
     }
-
-
-def _provenance(run: Run) -> dict[str, str]:
-    attributes, texts = run.attributes, run.texts
-    argv = [str(x) for x in json.loads(attributes.get("argv_json", "[]"))]
-    program = str(attributes.get("program", "bench.train"))
-    command = ["mpirun", "-n", str(attributes["ranks"]), "python", "-m", program, *argv]
-    hosts = [x.decode(errors="replace") for x in run.ranks.get("host", np.array([], "S1")).tolist()]
-    packages = json.loads(texts.get("packages", "{}"))
-    label = {"label_js": "Jensen-Shannon divergence", "label_tv_max": "largest total variation"}
-    skew = [f"{text} {attributes[x]:.3g}" for x, text in label.items() if x in attributes]
-    sizes = run.partition.get("size")
-    if sizes is not None and len(sizes):
-        text = f"{sizes.min()} to {sizes.max()} samples, median {np.median(sizes):g}"
-        skew.insert(0, text)
-    said = {
-        "status": " - ".join(filter(None, (run.status, str(attributes.get("reason", ""))))),
-        "command": shlex.join(command),
-        "started": str(attributes.get("created_utc", "")),
-        "ended": str(attributes.get("closed_utc", "")),
-        "hosts": ", ".join(f"{x} ({hosts.count(x)} ranks)" for x in dict.fromkeys(hosts)),
-        "machine": _pairs(json.loads(texts.get("machine", "{}"))),
-        "MPI": texts.get("mpi_library", ""),
-        "packages": _pairs(packages),
-        "git commit": texts.get("git_commit", ""),
-        "binding": str(attributes.get("binding_flaws", "")),
-        "shards": "; ".join(skew),
-        "parameters": str(attributes.get("parameters_sha256", "")),
-        "file": str(run.path),
-    }
-    return {key: text for key, text in said.items() if text}
-
-
-def _pairs(table: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in table.items())

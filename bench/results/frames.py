@@ -21,7 +21,7 @@ def curves(section: Section) -> pd.DataFrame:
     for number, run in enumerate(section.runs):
         finite = [i for i, x in enumerate(run.curve["metric"]) if math.isfinite(x)]
         for i in finite:
-            values = {name: _brief(column[i]) for name, column in run.curve.items()}
+            values = {name: brief(column[i]) for name, column in run.curve.items()}
             ended = run.row["status"] if i == finite[-1] else COMPLETE
             rows.append(_about(section, run) | values | {"run": number, "ended": ended})
     names = ["step", "elapsed_s", "bytes", "metric", "consensus", "run", "ended"]
@@ -31,7 +31,7 @@ def curves(section: Section) -> pd.DataFrame:
 def finals(section: Section) -> pd.DataFrame:
     """Two rows a complete run: the final metric of the mean model and of the worst worker."""
     rows = [
-        _about(section, run) | {"model": model, "metric": _brief(run.row[name])}
+        _about(section, run) | {"model": model, "metric": brief(run.row[name])}
         for case in section.complete()
         for run in case
         for model, name in (("mean model", "metric"), ("worst worker", "metric_worst"))
@@ -58,8 +58,8 @@ def steps(section: Section) -> pd.DataFrame:
     """The median run of every complete case: step, its interval, its percentiles, in ms."""
     rows = []
     for run in map(median_run, section.complete()):
-        p50, lo, hi = (_brief(run.row[f"step_ms_{x}"]) for x in ("p50", "lo", "hi"))
-        p05, p95 = map(_brief, run.spread_ms)
+        p50, lo, hi = (brief(run.row[f"step_ms_{x}"]) for x in ("p50", "lo", "hi"))
+        p05, p95 = map(brief, run.spread_ms)
         values = {"p50": p50, "lo": lo, "hi": hi, "p05": p05, "p95": p95, "n": run.timed}
         if math.isfinite(p50):
             rows.append(_about(section, run) | values)
@@ -79,6 +79,6 @@ def _frame(rows: list[dict[str, Any]], values: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["algorithm", "condition", "seed", "status", *values])
 
 
-def _brief(value: float) -> float:
+def brief(value: float) -> float:
     """Six significant digits: more than a screen shows, half the bytes."""
     return float(f"{value:.6g}")

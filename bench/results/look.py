@@ -5,15 +5,25 @@ Texts and lines are drawn in `currentColor`, so the page decides between light a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import altair as alt
 import pandas as pd
 
-Chart: TypeAlias = alt.FacetChart
+Chart: TypeAlias = alt.FacetChart | alt.LayerChart | alt.Chart
+Encoding: TypeAlias = dict[str, Any]
+"""Channel -> its encoding."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe, Ito 2008, without the yellow and the black that light or dark paper swallows."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
+"""With six or seven colours each pair is another one up to thirty names."""
+DASHES = ([1, 0], [9, 2, 2, 2])
+"""Of the names with the first use of a colour, with the second."""
+GREY = PALETTE[-1]
+"""What others are measured against."""
 PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
 """In the order of algorithms.meter.PHASES: the exchange, copy and wait, is warm."""
 WIDTH = 930
@@ -67,6 +77,23 @@ def rows(panel: Any, frame: pd.DataFrame) -> Chart:
     return made
 
 
+def panels(panel: Any, frame: pd.DataFrame, height: int) -> Chart:
+    """A panel, a chart or layers, for each condition: one as wide as the page, or two a row."""
+    conditions = list(dict.fromkeys(frame["condition"]))
+    columns = 1 if len(conditions) == 1 else 2
+    own_axes = len(conditions) > columns  # else an empty place would have axes, and a row none
+    between = 80 if own_axes else 20
+    sized = panel.properties(width=(WIDTH - between * (columns - 1)) // columns, height=height)
+    if conditions == [""]:
+        alone: Chart = sized.properties(data=frame)
+        return alone
+    made = sized.facet(data=frame, facet=facet(conditions), columns=columns)
+    if own_axes:
+        made = made.resolve_axis(x="independent", y="independent")
+    several: Chart = made
+    return several
+
+
 def facet(conditions: list[str]) -> alt.Facet:
     """Panels by condition, in this order, their names above them."""
     header = alt.Header(title=None, labelAnchor="start", labelOrient="top")
@@ -91,6 +118,28 @@ def dash_of(frame: pd.DataFrame) -> alt.StrokeDash | None:
     return alt.StrokeDash("algorithm:N", scale=scale, legend=alt.Legend(title=None))
 
 
+def many(field: str, names: Sequence[str], against: str = "") -> Encoding:
+    """Colour, shape and dashes of up to thirty names, for eyes that tell few colours apart, too.
+
+    `against`, what the others are measured against, is grey and dashed.
+    """
+    others = [name for name in names if name != against]
+    palette = [x for x in PALETTE if x != GREY or others == list(names)]
+    rounds = {name: divmod(i, len(palette)) for i, name in enumerate(others)}
+    colours = [GREY if x == against else palette[rounds[x][1]] for x in names]
+    shapes = ["circle" if x == against else SHAPES[others.index(x) % len(SHAPES)] for x in names]
+    dashes = [[5, 4] if x == against else DASHES[rounds[x][0] % len(DASHES)] for x in names]
+    legend = alt.Legend(title=None, symbolSize=60, symbolOpacity=1, symbolStrokeWidth=0, columns=7)
+    domain = list(names)
+    return {
+        "color": alt.Color(field, scale=alt.Scale(domain=domain, range=colours), legend=legend),
+        "shape": alt.Shape(field, scale=alt.Scale(domain=domain, range=shapes), legend=legend),
+        "strokeDash": alt.StrokeDash(
+            field, scale=alt.Scale(domain=domain, range=dashes), legend=legend
+        ),
+    }
+
+
 def algorithms() -> alt.Y:
     """A line an algorithm."""
     return alt.Y("algorithm:N", title=None, axis=alt.Axis(ticks=False, domain=False))
@@ -105,6 +154,14 @@ def metric_scale(values: pd.Series[float], direction: str) -> alt.Scale:
 def logarithmic() -> alt.Scale:
     """A log scale as wide as its data."""
     return alt.Scale(type="log", nice=False)
+
+
+def decades(values: pd.Series[float]) -> list[float]:
+    """1, 2, 5, 10, 20, ...: those in the range of positive values, few enough for an axis."""
+    low, high = values.min(), values.max()
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) < 7 else (1,)
+    return [x for p in powers for m in steps if low <= (x := float(f"{m}e{p}")) <= high]
 
 
 def few_ticks() -> alt.Axis:

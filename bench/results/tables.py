@@ -1,42 +1,24 @@
-"""Tables of many runs: a frame with a row a run, a text table with a row a case."""
+"""Tables of training runs: a frame with a row a run, a text table with a row a case."""
 
 from __future__ import annotations
 
 import math
-import re
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bench.results.cases import Section, median_run, said, sections
 from bench.results.digest import Digest
 from bench.results.schema import COMPLETE
+from bench.results.texttable import NONE, TextTable, short, span
 from bench.runtime.console import quantity
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
 
 OWN_COLUMNS = 2
 """So many varying numbers get columns; more, and varying words, become headings."""
-NONE = "-"
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table as texts, for the terminal and the page."""
-
-    heading: str
-    """What sets it apart from the other tables of its section; empty for one alone."""
-    header: list[str]
-    rows: list[list[str]]
-    states: list[str]
-    """The status of each row."""
-    words: int
-    """So many first columns are words, the others are numbers."""
 
 
 def frame(runs: Sequence[Digest]) -> pd.DataFrame:
@@ -98,11 +80,11 @@ def _numbers(case: list[Digest], target: bool) -> list[str]:
     metrics, row = [run.row["metric"] for run in case], median_run(case).row
     step, share, moved = row["step_ms_p50"], mid("exchange_share"), mid("bytes_per_step")
     return [
-        short(mid("metric")) + (_span(min(metrics), max(metrics)) if len(case) > 1 else ""),
+        short(mid("metric")) + (span(min(metrics), max(metrics)) if len(case) > 1 else ""),
         short(mid("metric_worst")),
         short(mid("loss")),
         short(mid("consensus"), 3),
-        short(step, 3) + ("" if math.isnan(step) else _span(row["step_ms_lo"], row["step_ms_hi"])),
+        short(step, 3) + ("" if math.isnan(step) else span(row["step_ms_lo"], row["step_ms_hi"])),
         NONE if math.isnan(share) else f"{100 * share:.1f}",
         NONE if math.isnan(moved) else quantity(moved),
         *([_to_target([run.row["time_to_target_s"] for run in case])] if target else []),
@@ -120,17 +102,6 @@ def _to_target(seconds: list[float]) -> str:
     return f"{short(middle, 3)} s" + (f" [missed{some}]" if missed else "")
 
 
-def _span(low: float, high: float) -> str:
-    return f" [{short(low, 3)}, {short(high, 3)}]"
-
-
-def short(value: float, digits: int = 4) -> str:
-    """A number in so many significant digits; a dash for NaN."""
-    if math.isnan(value):
-        return NONE
-    return "0" if value == 0 else f"{value:#.{digits}g}".rstrip(".")
-
-
 def notes(section: Section) -> list[str]:
     """What a reader of the section's tables must know."""
     lines = ["step ms: median step on its slowest rank [95 % interval of the median]"]
@@ -144,41 +115,3 @@ def notes(section: Section) -> list[str]:
         count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))
         lines.append(f"in no median: {left.total()} of {len(section.runs)} runs ({count})")
     return lines
-
-
-def terminal(table: TextTable) -> Table:
-    """The table for a terminal of 120 columns: ranges and options on lines of their own."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for i, name in enumerate(table.header):
-        number = i >= table.words
-        brief = name.replace("exchange", "exch.").replace("per", "/") if number else name
-        head = Text("\n".join(textwrap.wrap(plain(brief), 9)))
-        side: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(head, justify=side, overflow="fold", no_wrap=number)
-    for cells, status in zip(table.rows, table.states, strict=True):
-        texts = [_folded(x) for x in cells[: table.words]]
-        texts += [x.replace(" [", "\n[").replace(", ", ",") for x in cells[table.words :]]
-        made.add_row(*map(Text, texts), style="" if status == COMPLETE else "bold red")
-    return made
-
-
-def _folded(text: str) -> str:
-    """A name with options, broken after its signs into lines of about 14 columns."""
-    name, bracket, rest = plain(text).partition(" [")
-    lines = [""]
-    for word in re.findall(r"[^:,_= ]*[:,_= ]|[^:,_= ]+", name):
-        if lines[-1] and len(lines[-1] + word) > 14:
-            lines.append("")
-        lines[-1] += word
-    if bracket:
-        lines.append(f"[{rest}")
-    return "\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """Without control characters, which a file may hold and a terminal would obey."""
-    return "".join(x if x.isprintable() else "\ufffd" for x in text)

@@ -9,7 +9,6 @@ import pytest
 from algorithms.collectives import ALLREDUCES, double_binary_tree, rabenseifner, segmented_ring
 from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.schedule import (
-    WINDOW,
     Op,
     Piece,
     Round,
@@ -242,23 +241,24 @@ def test_rounds_travel_together_where_they_touch_other_memory() -> None:
 
 
 def test_rounds_start_in_order_as_soon_as_they_may() -> None:
-    free = [Round(sends=(Piece(1, k, k + 1),)) for k in range(WINDOW + 3)]
-    assert start_times(free) == [-1] * WINDOW + [0, 2, 4]
+    free = [Round(sends=(Piece(1, k, k + 1),)) for k in range(7)]
+    assert start_times(free, 4) == [-1] * 4 + [0, 2, 4]
+    assert start_times(free, 1) == [-1, 0, 2, 4, 6, 8, 10]
     chain = [Round(sends=(Piece(1, 0, 5),), receives=(Piece(1, 0, 5, add=True),))] * 3
-    assert start_times(chain) == [-1, 1, 3]  # each sends what the one before has added
+    assert start_times(chain, 4) == [-1, 1, 3]  # each sends what the one before has added
     late = [*free[:1], *chain[:2], Round(sends=(Piece(1, 7, 8),))]
-    assert start_times(late) == [-1, -1, 3, 3]  # the last may travel, but not before the third
+    assert start_times(late, 4) == [-1, -1, 3, 3]  # the last may travel, but not before the third
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_what_travels_together_is_apart(name: str) -> None:
-    for p in (2, 3, 4, 7, 8, 12):
+    for p, window in ((2, 1), (3, 8), (4, 3), (7, 1), (8, 2), (12, 8)):
         for plan in schedules(KINDS[name], p, 500_003):
-            times = start_times(plan.rounds)
+            times = start_times(plan.rounds, window)
             assert times == sorted(times)
             for k, t in enumerate(times):
                 unfinished = range((t + 1) // 2, k)
-                assert len(unfinished) <= WINDOW
+                assert len(unfinished) <= window
                 assert all(apart(plan.rounds[j], plan.rounds[k]) for j in unfinished)
 
 

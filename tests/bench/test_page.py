@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.report import main
-from bench.results import frames
+from bench.results import frames, kinds
 from bench.results.cases import sections
 from bench.results.digest import load
 from bench.results.page import page
@@ -64,7 +64,31 @@ class Reader(HTMLParser):
 
 
 def page_of(*paths: Path, broken: tuple[str, ...] = ()) -> Reader:
-    return Reader(page([load(path) for path in paths], broken))
+    loaded: dict[str, list[Any]] = {}
+    for path in paths:
+        program, kept = kinds.load(path)
+        loaded.setdefault(program, []).append(kept)
+    return Reader(page(loaded, broken))
+
+
+def drawn_by_browser(target: Path, profile: Path) -> set[str]:
+    """The places of a page where a browser has drawn a chart; it must not complain of anything."""
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000"),
+            *(f"--user-data-dir={profile}", "--dump-dom", target.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    places = re.findall(r'<div class="chart[^>]*id="(chart-[^"]+)"[^>]*>(.*?)</svg>', done.stdout)
+    return {name for name, inside in places if "<svg" in inside and inside.count("<path") > 3}
 
 
 def test_loads_nothing_from_outside(tmp_path: Path) -> None:
@@ -78,7 +102,7 @@ def test_loads_nothing_from_outside(tmp_path: Path) -> None:
 
 def test_size_is_bounded(tmp_path: Path) -> None:
     make(tmp_path / "a.h5", steps=20_000)
-    text = page([load(tmp_path / "a.h5")], ())
+    text = page({"bench.train": [load(tmp_path / "a.h5")]}, ())
     assert len(text) < 1_300_000
     assert text.count("window.vegaEmbed = ") + text.count("window.vegaEmbed=") == 1
 
@@ -162,20 +186,5 @@ def test_browser_draws_every_chart_without_an_error(tmp_path: Path) -> None:
     make(tmp_path / "d.h5", status=DIVERGED, seed=7)
     target = tmp_path / "page.html"
     assert main([str(tmp_path), "--html", str(target)]) == 0
-    done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", target.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    places = re.findall(r'<div class="chart[^>]*id="(chart-[^"]+)"[^>]*>(.*?)</svg>', done.stdout)
-    drawn = {name for name, inside in places if "<svg" in inside and inside.count("<path") > 3}
+    drawn = drawn_by_browser(target, tmp_path / "profile")
     assert drawn == {f"chart-0-{name}" for name in CHARTS}

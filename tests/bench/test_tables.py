@@ -10,7 +10,9 @@ from bench.results.cases import median_run, said, sections
 from bench.results.digest import POINTS, Digest, load
 from bench.results.reader import BrokenFileError, read
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
-from bench.results.tables import TextTable, frame, notes, short, terminal, text_tables
+from bench.results.tables import frame, notes, text_tables
+from bench.results.terminal import terminal
+from bench.results.texttable import TextTable, short
 from tests.bench.made_runs import make
 
 
@@ -170,11 +172,6 @@ def test_run_without_a_step_has_dashes(tmp_path: Path) -> None:
         ["-"],
         ["-"],
     ]
-
-
-def test_run_that_ends_between_listing_and_reading_is_read(tmp_path: Path) -> None:
-    make(tmp_path / "a.h5")
-    assert load(tmp_path / "a.h5.part").row["file"] == str(tmp_path / "a.h5")
 
 
 def test_parts_that_do_not_fit_are_a_broken_file(tmp_path: Path) -> None:

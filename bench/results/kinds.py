@@ -1,0 +1,45 @@
+"""The kinds of results that a report reads, by the program that writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from bench.results import collectives_report, consensus_report, training_report
+from bench.results.chapter import Kind
+from bench.results.reader import BrokenFileError
+
+KINDS: dict[str, Kind] = {
+    "bench.train": training_report,
+    "bench.collectives": collectives_report,
+    "bench.consensus": consensus_report,
+}
+
+
+def load(path: Path) -> tuple[str, Any]:
+    """The program that wrote a file, and what its kind keeps of it.
+
+    Errors: BrokenFileError.
+    """
+    try:
+        program = program_of(path)
+        if program not in KINDS:
+            raise BrokenFileError(
+                f"{path}: written by {program!r}, this suite reads {', '.join(KINDS)}"
+            )
+        return program, KINDS[program].load(path)
+    except BrokenFileError:
+        if path.suffix != ".part" or path.exists():
+            raise
+    return load(path.with_suffix(""))  # it ended since the folder was listed
+
+
+def program_of(path: Path) -> str:
+    """What the file says that wrote it; bench.train, whose reader tells the flaw, where nothing."""
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("program", "bench.train"))
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+        return "bench.train"

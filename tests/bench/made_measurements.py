@@ -1,0 +1,119 @@
+"""Result files written as bench.collectives and bench.consensus write them, with chosen numbers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bench.gossip.schema import Case
+from bench.results.calls import PROGRAM, Calls
+from bench.results.callsfile import CallsFile
+from bench.results.resultfile import add_table, add_texts
+from bench.results.rounds import RoundsFile
+from bench.results.schema import COMPLETE, RUNNING
+from bench.runtime.opening import origin
+
+SPREAD = 0.01
+"""Calls take from 1 - SPREAD to 1 + SPREAD of their median."""
+
+
+def attributes(program: str, hosts: Sequence[str], more: dict[str, Any]) -> dict[str, Any]:
+    """What every file says of itself."""
+    ranks = [{"host": host, "threads": 1} for host in hosts]
+    return origin(program, ["--time", "2 s"], ranks, []) | {"seed": 0, "params_json": "{}"} | more
+
+
+def material(file: h5py.File, hosts: Sequence[str]) -> None:
+    """Add /provenance."""
+    column = {"host": (("rank",), np.array(hosts), "", "host name")}
+    add_table(file, "provenance/ranks", {"rank": np.arange(len(hosts))}, column)
+    add_texts(file, {"mpi_library": "Some MPI 1.2, built here", "machine": '{"cores": "4"}'})
+
+
+def make_calls(
+    path: Path,
+    times: Mapping[int, Mapping[str, float]],
+    *,
+    status: str = COMPLETE,
+    hosts: Sequence[str] = ("node1", "node1"),
+    n: int = 20,
+    chosen: Mapping[str, str] | None = None,
+    wrong: Mapping[str, int] | None = None,
+    dtype: str = "float32",
+    **more: Any,
+) -> Path:
+    """A file of bench.collectives; times: bytes -> algorithm -> median us; where it lies.
+
+    chosen: algorithm -> what it took; wrong: algorithm -> wrong elements. Rank 1 takes as long as
+    said, the others half of it.
+    """
+    said = {"alpha_ns": 1000.0, "bandwidth_Bps": 1e9, "timer_ns": 1.0}
+    clocks = np.zeros(len(hosts), np.int64)
+    file = CallsFile(
+        path,
+        attributes(PROGRAM, hosts, said | more),
+        clocks,
+        clocks,
+        lambda made: material(made, hosts),
+    )
+    for nbytes, by_name in times.items():
+        names = list(by_name)
+        same = {"op": "allreduce", "dtype": dtype, "count": nbytes // 4, "bytes": nbytes, "n": n}
+        same |= {"warmup": 5, "converged": 1, "messages": 2, "bytes_sent": 64}
+        table = {key: np.array([value] * len(names)) for key, value in same.items()}
+        table["algorithm"] = np.array(names)
+        table["chosen"] = np.array([(chosen or {}).get(name, "") for name in names])
+        table["wrong"] = np.array([(wrong or {}).get(name, 0) for name in names])
+        table["first"] = np.arange(len(names)) * n
+        parts = np.linspace(1 - SPREAD, 1 + SPREAD, n)
+        slowest = np.concatenate([1000 * us * parts for us in by_name.values()])
+        share = np.full(len(hosts), 0.5)
+        share[1] = 1
+        duration = np.outer(slowest, share).round().astype(np.int64)
+        file.append(Calls(path, {}, table, np.zeros_like(duration), duration, clocks))
+    if status == RUNNING:
+        return file.part
+    file.close(status, {})
+    return path
+
+
+def make_rounds(
+    path: Path,
+    factors: Mapping[str, float],
+    *,
+    status: str = COMPLETE,
+    hosts: Sequence[str] = ("node1", "node1"),
+    workers: int = 4,
+    rounds: int = 60,
+    theory: float | None = None,
+    round_us: float = 10.0,
+    sent: int = 100,
+    reached: bool = True,
+    **more: Any,
+) -> Path:
+    """A file of bench.consensus; factors: topology -> by which its error shrinks; where it lies.
+
+    theory: of all of them, by default what is measured. A round takes round_us on rank 1 and half
+    of it elsewhere; each rank hands `sent` bytes to MPI and copies three times as many.
+    """
+    said = {"workers": workers, "dimension": 16, "tolerance": 1e-10}
+    file = RoundsFile(
+        path,
+        len(hosts),
+        attributes("bench.consensus", hosts, said | more),
+        lambda made: material(made, hosts),
+    )
+    for name, factor in factors.items():
+        counts = np.ones((4, rounds, len(hosts)), np.int64)
+        counts[0] = round(500 * round_us)
+        counts[0, :, 1] = round(1000 * round_us)
+        counts[1], counts[2] = sent, 3 * sent
+        error = np.maximum(factor ** np.arange(1.0, rounds + 1), 1e-17)
+        promised = factor if theory is None else theory
+        file.add(Case(name, 1, 2, promised, reached, error, counts))
+    if status == RUNNING:
+        return file.part
+    file.close(status, {})
+    return path

@@ -1,0 +1,160 @@
+"""bench.report over files of several programs, real ones and broken ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from bench.report import main
+from bench.results.digest import Digest
+from bench.results.kinds import KINDS, load
+from bench.results.launches import Launch
+from bench.results.reader import BrokenFileError
+from tests.bench.made_measurements import make_calls, make_rounds
+from tests.bench.made_runs import make
+
+Capture = pytest.CaptureFixture[str]
+TIMES = {8: {"ring": 4.0, "library": 2.0}}
+
+
+def make_all(folder: Path) -> None:
+    make(folder / "a.h5")
+    make_calls(folder / "b.h5", TIMES)
+    make_rounds(folder / "c.h5", {"ring": 0.5})
+
+
+def test_the_file_says_which_program_wrote_it(tmp_path: Path) -> None:
+    make_all(tmp_path)
+    loaded = [load(tmp_path / f"{name}.h5") for name in "abc"]
+    assert [program for program, _ in loaded] == list(KINDS)
+    assert [type(kept) for _, kept in loaded] == [Digest, Launch, Launch]
+
+
+def test_run_that_ends_between_listing_and_reading_is_read(tmp_path: Path) -> None:
+    make_all(tmp_path)
+    for name in "abc":
+        _, kept = load(tmp_path / f"{name}.h5.part")
+        told = kept.provenance if isinstance(kept, Digest) else kept.source.provenance
+        assert told["file"] == str(tmp_path / f"{name}.h5")
+
+
+def test_training_runs_are_shown_as_without_the_others(tmp_path: Path, capsys: Capture) -> None:
+    make_all(tmp_path)
+    assert main([str(tmp_path / "a.h5")]) == 0
+    alone = capsys.readouterr().out.removeprefix("1 file read\n")
+    assert main([str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("3 of 3 files read\n" + alone)
+    assert "\nbench.collectives, allreduce, " in out
+    assert "\nbench.consensus, 4 workers, " in out
+    assert err == ""
+
+
+def test_csv_takes_one_program_which_can_be_named(tmp_path: Path, capsys: Capture) -> None:
+    make_all(tmp_path)
+    table, page = tmp_path / "t.csv", tmp_path / "p.html"
+    assert main([str(tmp_path), "--csv", str(table), "--html", str(page)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "error: --csv takes the rows of one program, here are files of several (1 of bench.train, "
+        "1 of bench.collectives, 1 of bench.consensus): choose with --only train or collectives "
+        "or consensus\n"
+    )
+    assert not table.exists()
+    assert not page.exists()
+    first = {"train": "task,", "bench.collectives": "op,algorithm,", "consensus": "topology,"}
+    for name, columns in first.items():
+        assert main([str(tmp_path), "--csv", str(table), "--only", name]) == 0
+        assert table.read_text().startswith(columns)
+        assert capsys.readouterr().out.startswith("1 of 3 files read")
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ("collectives", "none of 1 files can be read as a result of bench.collectives"),
+        ("tain", "unknown program 'tain' (did you mean train?); known: collectives, consensus,"),
+    ],
+)
+def test_mistakes_of_only_are_one_line(
+    tmp_path: Path, capsys: Capture, only: str, said: str
+) -> None:
+    make(tmp_path / "a.h5")
+    assert main([str(tmp_path), "--only", only]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def edit(path: Path, **attributes: Any) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs.update(attributes)
+
+
+def without(path: Path, name: str) -> None:
+    with h5py.File(path, "r+") as file:
+        del file[name]
+
+
+@pytest.mark.parametrize("name", ["b", "c"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (cut, "file"),
+        (lambda path: edit(path, program="bench.other"), "written by 'bench.other', this suite"),
+        (lambda path: edit(path, schema="other"), "'murmuration-timing'|not murmuration-timing"),
+        (lambda path: without(path, "rows" if path.stem == "b" else "rounds"), "rows|rounds"),
+        (lambda path: edit(path, argv_json="no json"), "the parts do not fit together"),
+        (lambda path: edit(path, ranks="many"), "many"),
+    ],
+    ids=["cut", "program", "schema", "group", "argv", "ranks"],
+)
+def test_broken_files_are_one_line_each(
+    tmp_path: Path, capsys: Capture, name: str, spoil: Any, said: str
+) -> None:
+    make_all(tmp_path)
+    path = tmp_path / f"{name}.h5"
+    spoil(path)
+    with pytest.raises(BrokenFileError, match=said):
+        load(path)
+    assert main([str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("2 of 3 files read")
+    assert err.startswith(f"left out: {path}: ")
+    assert err.count("\n") == 1
+
+
+def test_nothing_of_a_file_commands_the_terminal(tmp_path: Path, capsys: Capture) -> None:
+    evil = "evil\x1b[2J[bold]"
+    make_calls(tmp_path / "a.h5", {8: {evil: 4.0, "library": 2.0}}, chosen={evil: evil})
+    make_rounds(tmp_path / "b.h5", {evil: 0.5}, suite_version=evil)
+    make_calls(tmp_path / "c.h5", TIMES, suite_version=evil)
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert out.count("[bold]") >= 3
+
+
+def test_measurements_need_no_mpi_and_no_torch(tmp_path: Path) -> None:
+    make_calls(tmp_path / "b.h5", TIMES)
+    make_rounds(tmp_path / "c.h5", {"ring": 0.5})
+    code = (
+        "import sys\nfrom bench.report import main\n"
+        f"assert main([{str(tmp_path)!r}]) == 0\n"
+        "heavy = ('mpi4py.MPI', 'torch', 'pandas', 'altair', 'vl_convert')\n"
+        "print([x for x in heavy if x in sys.modules])\n"
+        f"assert main([{str(tmp_path)!r}, '--html', {str(tmp_path / 'p.html')!r}]) == 0\n"
+        "print([x for x in heavy[:2] if x in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith("[]")] == ["[]", "[]"]
+    assert done.stderr == ""
