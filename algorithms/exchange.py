@@ -124,9 +124,10 @@ class MPIExchange:
         return self._averages[d]
 
     def _average(self, d: int) -> Average:
-        plan = self._allreduce(self._comm, d, self._dtype, self.bounds, self.meter)
+        plan: AllReduce = self._allreduce(self._comm, d, self._dtype, self.bounds, self.meter)
         if isinstance(plan, Auto):
             self.chosen.setdefault(d * self._dtype.itemsize, plan)
+            plan = plan.plan
         return Average(plan, self.total, self.meter)
 
     def _pull_plan(self, links: Links, rows: Rows) -> PullPlan:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.collectives import ALLREDUCES
+from algorithms.collectives.auto import Auto
 from algorithms.meter import Meter
 from bench.measuring import payload
 from bench.measuring.options import YARDSTICK, Config
@@ -50,6 +51,8 @@ class Candidate:
     name: str
     plan: Plan
     meter: Meter
+    chosen: str = ""
+    """The algorithm that a choosing one took; empty for one that does not choose."""
     wrong: int = UNKNOWN
     """Wrong elements over all ranks, the most of all checks; -1: not checked."""
     messages: int = UNKNOWN
@@ -60,11 +63,6 @@ class Candidate:
     def vector(self) -> NDArray[Any]:
         """(d,) this rank's part, and the sum after a call."""
         return self.plan.parts[0]
-
-    @property
-    def chosen(self) -> str:
-        """The algorithm that a choosing plan took; empty for one that does not choose."""
-        return str(getattr(self.plan, "chosen", ""))
 
 
 def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
@@ -99,7 +97,10 @@ def build(
         except UserError as reason:
             refused[name] = str(reason)
             continue
-        candidates.append(Candidate(name, plan, meter))
+        if isinstance(plan, Auto):
+            candidates.append(Candidate(name, plan.plan, meter, plan.chosen))
+        else:
+            candidates.append(Candidate(name, plan, meter))
     return candidates, refused
 
 
