@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 BLOCK = 64 * 1024
 """Elements at a time: parameters, gradient, velocity and step of a block share the cache."""
 
 Rows: TypeAlias = Any
-"""(V, d) rows as a numpy array or a torch tensor: only in-place arithmetic and slices are used."""
+"""(V, d) rows as a numpy array or a torch tensor: their common arithmetic is used."""
 
 
 class Optimizer(Protocol):
@@ -63,22 +65,31 @@ class SGD:
     def update(self, x: Rows, g: Rows, state: SGDState) -> None:
         """V <- m v + g; x <- x - lr v, or with Nesterov x - lr (g + m v)."""
         x, g, velocity = x.reshape(-1), g.reshape(-1), state.velocity.reshape(-1)
+        multiply = _multiply(x)
         for a in range(0, len(x), BLOCK):
-            block = slice(a, a + BLOCK)
-            direction = g[block]
+            rows, direction = x[a : a + BLOCK], g[a : a + BLOCK]
             step = state.step[: len(direction)]
             if self.momentum:
-                v = velocity[block]
+                v = velocity[a : a + BLOCK]
                 v *= self.momentum
                 v += direction
-            if self.nesterov:
-                step[:] = v
-                step *= self.momentum
-                step += direction
-            else:
-                step[:] = v if self.momentum else direction
-            step *= self.lr
-            x[block] -= step
+                if self.nesterov:
+                    multiply(v, self.momentum, out=step)
+                    step += direction
+                    direction = step
+                else:
+                    direction = v
+            multiply(direction, self.lr, out=step)
+            rows -= step
+
+
+def _multiply(x: Rows) -> Any:
+    """The multiplication into memory that is there, of the library of x."""
+    if isinstance(x, np.ndarray):
+        return np.multiply
+    import torch
+
+    return torch.multiply
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD}
