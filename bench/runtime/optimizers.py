@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-BLOCK = 64 * 1024
+BLOCK = 128 * 1024
 """Elements at a time: parameters, gradient, velocity and step of a block share the cache."""
 
 Rows: TypeAlias = Any
