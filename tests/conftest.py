@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -33,7 +34,13 @@ def _no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Under mpirun only rank 0 reports; others speak up only when a test fails there."""
+    """Under mpirun only rank 0 reports; others speak up only when a test fails there.
+
+    What auto measures between tests is not for the user's cache.
+    """
+    cache = tempfile.TemporaryDirectory(prefix="murmuration-tests-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["XDG_CACHE_HOME"] = cache.name
     if config.getoption("--with-mpi", default=False) and MPI.COMM_WORLD.rank > 0:
         reporter = config.pluginmanager.getplugin("terminalreporter")
         config.pluginmanager.unregister(reporter)

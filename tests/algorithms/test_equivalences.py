@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from algorithms import ALGORITHMS
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.collectives import ALLREDUCES
+from algorithms.d_psgd import DPSGD
 from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.exchange import MPIExchange
 from algorithms.local_sgd import LocalSGD
+from algorithms.post_local_sgd import PostLocalSGD
 from algorithms.protocol import Algorithm
 from algorithms.push_sum import PushSum
+from algorithms.slowmo import SlowMo
 from algorithms.topology import TOPOLOGIES
 from bench.runtime.batches import Batches
 from bench.runtime.optimizers import SGD
@@ -23,14 +26,19 @@ from tests.helpers import Array, Training, all_rows, everywhere, sha
 pytestmark = pytest.mark.mpi
 
 STEPS = 25
+BALANCED = [name for name in TOPOLOGIES if name != "star"]
 VARIANTS: dict[str, Algorithm] = {
     "allreduce_sgd": AllReduceSGD(),
     "local_sgd": LocalSGD(period=3),
     "local_sgd, never": LocalSGD(period=0),
+    "post_local_sgd": PostLocalSGD(switch=6, period=4),
+    "slowmo": SlowMo(period=3, momentum=0.4, rate=0.7),
     "elastic_averaging": ElasticAveraging(),
     "elastic_averaging, seldom": ElasticAveraging(period=4, alpha=0.1),
     "push_sum by samples": PushSum(topology="star", weights="samples"),
     **{f"push_sum on {name}": PushSum(topology=name) for name in TOPOLOGIES},
+    **{f"d_psgd on {name}": DPSGD(topology=name) for name in BALANCED},
+    "d_psgd, adapt first": DPSGD(topology="torus", order="adapt_first"),
 }
 
 
@@ -93,11 +101,40 @@ def push_sum(twin: Twin, algorithm: PushSum) -> None:
     twin.x = numerator / w
 
 
+def d_psgd(twin: Twin, algorithm: DPSGD) -> None:
+    for k in range(STEPS):
+        P = twin.exchange.links(TOPOLOGIES[algorithm.topology](), k).mixing_matrix()
+        step = twin.direction(twin.gradient(twin.x))
+        twin.x = P @ (twin.x - step) if algorithm.order == "adapt_first" else P @ twin.x - step
+
+
+def post_local_sgd(twin: Twin, algorithm: PostLocalSGD) -> None:
+    averaged = {*range(1, algorithm.switch + 1)}
+    averaged |= {*range(algorithm.switch, STEPS + 1, algorithm.period)}
+    for k in range(1, STEPS + 1):
+        twin.x = twin.x - twin.direction(twin.gradient(twin.x))
+        if k in averaged:
+            twin.x = np.ones((len(twin.x), 1)) * twin.x.mean(0)
+
+
+def slowmo(twin: Twin, algorithm: SlowMo) -> None:
+    start, u = twin.x[0].copy(), 0.0 * twin.x[0]
+    for k in range(1, STEPS + 1):
+        twin.x = twin.x - twin.direction(twin.gradient(twin.x))
+        if k % algorithm.period == 0:
+            u = algorithm.momentum * u + (start - twin.x.mean(0))
+            start = start - algorithm.rate * u
+            twin.x = np.ones((len(twin.x), 1)) * start
+
+
 TWINS: dict[type, Callable[..., None]] = {
     AllReduceSGD: allreduce_sgd,
     LocalSGD: local_sgd,
     ElasticAveraging: elastic_averaging,
     PushSum: push_sum,
+    DPSGD: d_psgd,
+    PostLocalSGD: post_local_sgd,
+    SlowMo: slowmo,
 }
 
 
@@ -154,12 +191,46 @@ def test_elastic_rate_zero_and_period_zero_are_independent_runs(comm: MPI.Intrac
     everywhere(comm, np.array_equal(elastic, local))
 
 
+@pytest.mark.parametrize("topology", BALANCED)
+@pytest.mark.parametrize("total", [4, 7])
+def test_push_sum_on_a_doubly_stochastic_graph_is_d_psgd(
+    comm: MPI.Intracomm, topology: str, total: int
+) -> None:
+    pushed = Training(comm, total).run(PushSum(topology=topology), STEPS)
+    mixed = Training(comm, total).run(DPSGD(topology=topology, order="adapt_first"), STEPS)
+    everywhere(comm, np.allclose(pushed, mixed, rtol=0, atol=1e-13), np.abs(pushed - mixed).max())
+
+
+def test_d_psgd_refuses_a_graph_that_moves_the_mean() -> None:
+    with pytest.raises(ValueError, match="star is not doubly stochastic at 5 workers"):
+        DPSGD(topology="star").check(5)
+    DPSGD(topology="star").check(2)  # two workers are a pair
+    for name in BALANCED:
+        for total in (1, 2, 3, 7, 12, 64):
+            DPSGD(topology=name).check(total)
+
+
+def test_slowmo_without_momentum_is_local_sgd(comm: MPI.Intracomm) -> None:
+    slow = Training(comm, 6).run(SlowMo(period=4, momentum=0, rate=1), STEPS)
+    local = Training(comm, 6).run(LocalSGD(period=4), STEPS)
+    everywhere(comm, np.allclose(slow, local, rtol=0, atol=1e-13))
+
+
+def test_post_local_sgd_is_its_two_phases(comm: MPI.Intracomm) -> None:
+    local = Training(comm, 6).run(LocalSGD(period=4), STEPS)
+    always_local = Training(comm, 6).run(PostLocalSGD(switch=0, period=4), STEPS)
+    everywhere(comm, np.array_equal(always_local, local))
+    mean = Training(comm, 6).run(AllReduceSGD(), STEPS)
+    never_local = Training(comm, 6).run(PostLocalSGD(switch=STEPS), STEPS)
+    everywhere(comm, np.allclose(never_local, mean, rtol=0, atol=1e-12))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_one_worker_is_plain_sgd(variant: str) -> None:
     algorithm = VARIANTS[variant]
     expected = Training(MPI.COMM_SELF, 1).run(LocalSGD(period=0), STEPS)
     x = Training(MPI.COMM_SELF, 1).run(algorithm, STEPS)
-    if isinstance(algorithm, ElasticAveraging):  # one worker still has its centre
+    if isinstance(algorithm, ElasticAveraging | SlowMo):  # one worker still has its centre, or u
         assert np.abs(x - expected).max() > 1e-6
     else:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)

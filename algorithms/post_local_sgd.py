@@ -1,0 +1,59 @@
+"""Post-local SGD: average every step at first, later now and then.
+
+Lin, Stich, Patel, Jaggi: Don't Use Large Mini-Batches, Use Local SGD, ICLR 2020, section 4.
+Symbols: x_i parameters and g_i gradient of worker i of W, t' the switch, H the period after it.
+Departures: those of local_sgd.py; t' counts steps, where the paper switches at the first decay of
+the learning rate.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. x_i <- base optimiser step along g_i
+    3. every step up to t', every H steps after it: x_i <- (1/W) sum_j x_j
+"""
+
+from dataclasses import dataclass, field
+
+from algorithms.protocol import Exchange, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken."""
+
+    k: int = 0
+
+
+@dataclass(frozen=True)
+class PostLocalSGD:
+    """Average every step until `switch`, then every `period` steps."""
+
+    switch: int = field(
+        default=100, metadata={"help": "steps that end with an average before the local phase, t'"}
+    )
+    period: int = field(
+        default=16, metadata={"help": "local steps between averages after the switch, H"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.switch < 0:
+            raise ValueError(f"switch must be >= 0, got {self.switch}")
+        if self.period < 1:
+            raise ValueError(f"period must be >= 1, got {self.period}")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0."""
+        return State()
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        workers.gradient()  # 1.
+        workers.update()  # 2.
+        state.k += 1
+        local = state.k - self.switch
+        if local <= 0 or local % self.period == 0:
+            exchange.mean(workers.x)  # 3.
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

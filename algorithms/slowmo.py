@@ -1,0 +1,76 @@
+"""SlowMo: local SGD whose averages are themselves steps of an outer, slow momentum.
+
+Wang, Tantia, Ballas, Rabbat: SlowMo: Improving Communication-Efficient Distributed SGD with Slow
+Momentum, ICLR 2020, Algorithm 1.
+Symbols: x_i parameters and g_i gradient of worker i of W, tau the period, x_start the common
+parameters after the last outer step, u the slow momentum, alpha the slow rate, beta its momentum.
+Departures: (1) u holds gamma u, the fast learning rate gamma being constant; (2) the base
+optimiser's momentum goes on over an outer step (the paper's "maintain").
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. x_i <- base optimiser step along g_i
+    every tau steps:
+    3. x_i <- (1/W) sum_j x_j
+    4. u <- beta u + (x_start - x_i)
+    5. x_i, x_start <- x_start - alpha u
+
+With beta = 0 and alpha = 1 this is local SGD.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms.protocol import Exchange, Rows, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken; the last outer point; the slow momentum: the same for every worker."""
+
+    k: int
+    start: Rows
+    """(1, d)."""
+    u: Rows
+    """(1, d)."""
+
+
+@dataclass(frozen=True)
+class SlowMo:
+    """Local SGD with a slow momentum over the averages."""
+
+    period: int = field(default=8, metadata={"help": "local steps between averages, tau"})
+    rate: float = field(default=1.0, metadata={"help": "slow learning rate, alpha"})
+    momentum: float = field(default=0.5, metadata={"help": "slow momentum, beta"})
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be >= 1, got {self.period}")
+        if not 0 < self.rate < float("inf"):
+            raise ValueError(f"rate must be > 0 and finite, got {self.rate}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0; the workers start equal."""
+        return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        workers.gradient()  # 1.
+        workers.update()  # 2.
+        state.k += 1
+        if state.k % self.period == 0:
+            exchange.mean(workers.x)  # 3.
+            state.u *= self.momentum  # 4.
+            state.u += state.start
+            state.u -= workers.x[:1]
+            np.multiply(state.u, -self.rate, out=workers.x[:1])  # 5.
+            state.start += workers.x[:1]
+            workers.x[:] = state.start
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""
