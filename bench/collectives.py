@@ -77,7 +77,7 @@ def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: l
         measured = measure_size(comm, config, makers, index, record.tell if record else None)
         if record and measured:
             record.add(measured)
-    candidates.finish(makers)
+    candidates.finish(comm, makers)
     return record.close() if record else 0
 
 

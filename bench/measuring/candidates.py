@@ -76,12 +76,12 @@ def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
     return {name: made[name] for name in names}
 
 
-def finish(made: Mapping[str, Maker]) -> None:
+def finish(comm: MPI.Intracomm, made: Mapping[str, Maker]) -> None:
     """End what `makers` started; collective."""
     if "gloo" in made:
         from bench.runtime.gloo import close_group
 
-        close_group()
+        close_group(comm)
 
 
 def build(

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 def gloo_group(comm: MPI.Intracomm) -> Iterator[None]:
     """Make the ranks of comm torch's process group, with gloo, while the body runs; collective."""
     open_group(comm)
-    try:
-        yield
-    finally:
-        close_group()
+    yield
+    close_group(comm)  # not where a rank has failed: the others would wait for it
 
 
 def ddp_loop(

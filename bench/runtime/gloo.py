@@ -41,12 +41,17 @@ def open_group(comm: MPI.Intracomm) -> None:
     distributed.init_process_group("gloo", store=store, rank=comm.rank, world_size=comm.size)
 
 
-def close_group() -> None:
-    """End torch.distributed; collective; nothing where it was not started."""
+def close_group(comm: MPI.Intracomm) -> None:
+    """End torch.distributed; collective; nothing where it was not started.
+
+    The ranks meet first, since the store of all goes with rank 0.
+    """
     from torch import distributed
 
+    comm.Barrier()
     if distributed.is_initialized():
         distributed.destroy_process_group()
+    comm.Barrier()
 
 
 class Gloo:
