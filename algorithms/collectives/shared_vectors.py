@@ -90,7 +90,8 @@ class SharedVectors:
     def __init__(self, node: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
         from mpi4py import MPI
 
-        self._node, self._meter = node, meter
+        self._node, self._meter = node.Dup(), meter
+        """Of its own: started fences of several plans come in any order."""
         self._window = MPI.Win.Allocate_shared(
             max(d, 1) * dtype.itemsize, dtype.itemsize, comm=node
         )
@@ -125,3 +126,4 @@ class SharedVectors:
         self.mine = np.empty(0)
         self._window.Unlock_all()
         self._window.Free()
+        self._node.Free()
