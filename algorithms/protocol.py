@@ -47,8 +47,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.layers import Layer, Ready
+from algorithms.links import Links
 from algorithms.meter import Meter
-from algorithms.topology import Links, Topology
+from algorithms.mixing import Mixing
+from algorithms.topology import Topology
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -70,13 +73,32 @@ class Workers(Protocol):
     """(V, d) gradient of each worker's last minibatch at its x, weight decay included."""
     samples: NDArray[np.int64]
     """(W,) size of every worker's shard, also of those on other ranks."""
+    layers: Sequence[Layer]
+    """Where each parameter tensor lies in a row: together they are the row, in its order."""
 
-    def gradient(self) -> NDArray[np.floating]:
-        """Fill g at x with the next minibatch of every worker; return the (V,) losses."""
+    def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
+        """Fill g at x with the next minibatch of every worker; return the (V,) losses.
+
+        With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, while the rest of the
+        backward pass is still to come: from the end of the row to its beginning, without gaps.
+        It may change that part of g and must leave x alone.
+        """
         ...
 
     def update(self) -> None:
         """Take one step of the base optimiser along g: x -= lr * (momentum-transformed g)."""
+        ...
+
+
+class Mean(Protocol):
+    """A mean on its way."""
+
+    def test(self) -> None:
+        """Let its messages go on, without waiting."""
+        ...
+
+    def finish(self, out: NDArray[np.floating] | None = None) -> None:
+        """Set out, (d,) or (V, d), or else the rows, to the mean; to be called once."""
         ...
 
 
@@ -101,10 +123,18 @@ class Exchange(Protocol):
         """Zeroed (V, d) in the memory from which `mean` is fastest; collective."""
         ...
 
-    def mean(self, rows: Rows, out: NDArray[np.floating] | None = None) -> None:
+    def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:
         """Replace every row by the mean over all W workers; collective.
 
-        With `out`, (d,), the mean goes there and the rows stay as they are.
+        With `out`, (d,), the mean goes there and the rows stay as they are. With `group`, every
+        row becomes the mean over its `group` consecutive workers; the last group may be smaller.
+        """
+        ...
+
+    def start_mean(self, rows: Rows) -> Mean:
+        """Begin a mean over all workers that `finish` completes; leave rows alone until then.
+
+        Collective. Any number may be in flight; all ranks start and finish them in one order.
         """
         ...
 
@@ -124,9 +154,50 @@ class Exchange(Protocol):
         """Begin a pull that `finish` completes; leave rows and out alone until then."""
         ...
 
+    def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:
+        """The links of round k with the weights of a rule of algorithms.mixing.MIXINGS."""
+        ...
+
+    def mix(self, rows: Rows, mixing: Mixing, out: Rows) -> None:
+        """Set out to P rows: own[i] rows[i] + sum over links e into i of weight[e] rows[source].
+
+        Collective. Sums in ascending order of the sender, a worker's own last. `out` is (V, d)
+        and must not share memory with `rows`.
+        """
+        ...
+
+    def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> Pull:
+        """Begin a mix that `finish` completes; leave rows and out alone until then."""
+        ...
+
+    def deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
+        """Set out[e] to the row of the sender, for every link e into a worker of this rank.
+
+        Collective. rows: (V, n) of any dtype; out: (links into this rank's workers, n), sorted by
+        receiver, then sender: the n_i = links.in_degree[i] rows of worker i lie together. What a
+        lost message would have brought stays as it was.
+        """
+        ...
+
+    def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> Pull:
+        """Begin to deliver; leave rows and out alone until `finish`."""
+        ...
+
+    def carry(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
+        """Take another row along every link; collective.
+
+        rows: (links out of this rank's workers, n), sorted by sender, then receiver; out: (links
+        into them, n), sorted by receiver, then sender; any dtype. Lost ones as in `deliver`.
+        """
+        ...
+
 
 class Algorithm(Protocol):
-    """A frozen dataclass: its fields are its hyperparameters and its command-line options."""
+    """A frozen dataclass: its fields are its hyperparameters and its command-line options.
+
+    An algorithm that works on although messages are lost says `bears_loss: ClassVar[bool] = True`;
+    one whose workers do not wait for each other says `asynchronous: ClassVar[bool] = True`.
+    """
 
     def check(self, total: int) -> None:
         """Raise ValueError with the reason where W = total workers cannot be served."""

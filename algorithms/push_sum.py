@@ -15,15 +15,20 @@ the relative shard sizes, so that consensus is their weighted mean.
     5. z_i <- x_i / w_i
 
 Conserved by 3 and 4: sum_i x_i and sum_i w_i. x and w travel as one message of d + 1 elements.
+Lost messages (--drop) take their mass with them: the ratio z stays right, but w fades away;
+robust_push_sum keeps it.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from algorithms.peers import PEERS, at, check_phases, phases
 from algorithms.protocol import Exchange, Rows, Workers
-from algorithms.topology import TOPOLOGIES, check
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.exponential import Exponential
+from algorithms.topology import Topology
 
 Weights = Literal["ones", "samples"]
 
@@ -45,9 +50,10 @@ class State:
 class PushSum:
     """Push-sum gossip (SGP): send a share of the parameters to out-neighbours every step."""
 
-    topology: str = field(
-        default="exponential", metadata={"help": "who sends to whom", "choices": tuple(TOPOLOGIES)}
+    topology: Topology = field(
+        default=Exponential(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
     )
+    peers: str = field(default="", metadata=PEERS)
     weights: str = field(
         default="ones",
         metadata={
@@ -55,10 +61,14 @@ class PushSum:
             "choices": get_args(Weights),
         },
     )
+    bears_loss: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        phases(self.topology, self.peers)
 
     def check(self, total: int) -> None:
-        """Refuse a topology that is too dense for W."""
-        check(TOPOLOGIES[self.topology](), total)
+        """Refuse a topology that does not serve W."""
+        check_phases(self.topology, self.peers, total)
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; z = x, whatever the weights."""
@@ -76,7 +86,7 @@ class PushSum:
         if (w != 1).any():
             x *= w
         workers.update()  # 2.
-        links = exchange.links(TOPOLOGIES[self.topology](), state.k)
+        links = exchange.links(at(self.topology, self.peers, state.k), state.k)
         share = 1 / (1 + links.out_degree[workers.ids, None])
         np.multiply(x, share, out=message[:, :-1], casting="same_kind")
         np.multiply(w, share, out=message[:, -1:], casting="same_kind")

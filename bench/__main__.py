@@ -11,9 +11,11 @@ from typing import Any
 
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
-from algorithms.topology import TOPOLOGIES
+from algorithms.topology import TOPOLOGIES, ready
+from bench.gossip.options import MANY_LINKS
+from bench.gossip.theory import spectral_gap
 from bench.runtime.optimizers import OPTIMIZERS
-from bench.runtime.spec import options
+from bench.runtime.spec import choices, options, plain
 from bench.tasks import TASKS
 from partitions import PARTITIONS
 
@@ -25,6 +27,13 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     "tasks": TASKS,
     "optimizers": OPTIMIZERS,
 }
+
+WORKERS = 16
+"""At which the spectral gaps of topologies are told, unless asked otherwise."""
+HEADINGS = {
+    "topologies": ", with the part of the error that a round takes away among {workers:,} workers"
+}
+"""What stands behind the name of a kind."""
 
 
 def programs() -> dict[str, str]:
@@ -42,9 +51,21 @@ def first_line(docstring: str | None) -> str:
     return (docstring or "").strip().partition("\n")[0].rstrip(".")
 
 
-def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Every registered name with its description and options, by kind."""
+def gaps(workers: int) -> dict[str, float | None]:
+    """The spectral gap of every topology with its defaults, where all split evenly, by name.
+
+    None where it needs an option, or has too many links to look at them now.
+    """
+    thin = {name: x for name, x in ready().items() if x.size(workers) <= MANY_LINKS}
     return {
+        name: spectral_gap(thin[name], "uniform", workers) if name in thin else None
+        for name in TOPOLOGIES
+    }
+
+
+def catalogue(workers: int = WORKERS) -> dict[str, list[dict[str, Any]]]:
+    """Every registered name with its description and options, by kind; topologies' gaps at W."""
+    found = {
         kind: [
             {
                 "name": name,
@@ -52,14 +73,10 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
                 "options": [
                     {
                         "name": key,
-                        "default": option.default,
+                        "default": plain(option, option.default),
                         "help": option.metadata.get("help", ""),
                     }
-                    | (
-                        {"choices": list(option.metadata["choices"])}
-                        if "choices" in option.metadata
-                        else {}
-                    )
+                    | ({"choices": names} if (names := choices(option)) else {})
                     for key, option in (options(cls) if is_dataclass(cls) else {}).items()
                 ],
             }
@@ -67,14 +84,19 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
         ]
         for kind, registry in REGISTRIES.items()
     }
+    for entry, gap in zip(found["topologies"], gaps(workers).values(), strict=True):
+        entry |= {"workers": workers, "spectral_gap": gap}
+    return found
 
 
 def show(kinds: Mapping[str, list[dict[str, Any]]]) -> None:
     """Print the catalogue for a person."""
     for kind, entries in kinds.items():
-        print(kind)
+        print(kind + HEADINGS.get(kind, "").format(**entries[0]))
         for entry in entries:
-            print(f"  {entry['name']:<22} {entry['description']}")
+            gap = entry.get("spectral_gap")
+            told = f"{'-' if gap is None else f'{gap:.4g}':<10}" if "spectral_gap" in entry else ""
+            print(f"  {entry['name']:<22} {told}{entry['description']}")
             for option in entry["options"]:
                 choices = f": {', '.join(option['choices'])}" if "choices" in option else ""
                 given = f"{option['name']}={option['default']}"
@@ -90,9 +112,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", title="commands")
     listing = commands.add_parser("list", help="every name a user can give, with its options")
     listing.add_argument("--json", action="store_true", help="for programs")
+    listing.add_argument(
+        "--workers",
+        type=int,
+        default=WORKERS,
+        metavar="N",
+        help=f"at which topologies' spectral gaps are told (default: {WORKERS})",
+    )
     arguments = parser.parse_args(argv)
     if arguments.command == "list":
-        print(json.dumps(catalogue(), indent=2)) if arguments.json else show(catalogue())
+        if arguments.workers < 1:
+            listing.error(f"--workers must be >= 1, got {arguments.workers}")
+        found = catalogue(arguments.workers)
+        print(json.dumps(found, indent=2)) if arguments.json else show(found)
         return 0
     print("programs, each with --help:")
     for name, description in programs().items():

@@ -16,7 +16,7 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.protocol import Algorithm
 from bench.runtime.cli import Parser
 from bench.runtime.optimizers import OPTIMIZERS, Optimizer
-from bench.runtime.spec import UserError, convert, parse, text_of, unknown
+from bench.runtime.spec import UserError, convert, parse, resolved, text_of, unknown
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
 from partitions import PARTITIONS
@@ -94,8 +94,9 @@ class TrainConfig:
         """Everything that decides the numbers, with every default filled in, for W workers."""
         aside = {f.name for f in fields(self) if f.metadata.get("aside")}
         plain = {key: value for key, value in asdict(self).items() if key not in aside}
-        parts = asdict(self.parts())
-        return plain | {"workers": workers, "options": parts} | self.parts().texts()
+        made = self.parts()
+        parts = {part.name: resolved(getattr(made, part.name)) for part in fields(made)}
+        return plain | {"workers": workers, "options": parts} | made.texts()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""`name:key=value,key=value`: how a user names an algorithm, a partition, a task, an optimiser."""
+"""`name:key=value,key=value`: how a user names an algorithm, a partition, a task, an optimiser.
+
+An option may itself be a name with options, which colons separate: the field says so by
+`metadata={"registry": ...}`, as in `push_sum:topology=exponential:peers=2,weights=samples`.
+"""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -7,6 +11,9 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T")
+
+OUTER, INNER = ",", ":"
+"""What separates the options of a name, and of a name within an option."""
 
 
 class UserError(Exception):
@@ -42,7 +49,24 @@ def convert(text: str, kind: type, where: str) -> Any:
         raise UserError(f"{where} must be {rule}, got {text!r}") from None
 
 
-def parse(text: str, registry: Mapping[str, type[T]], what: str) -> T:
+def choices(option: Field[Any]) -> list[str] | None:
+    """The names that an option may have; None where it is free."""
+    known = option.metadata.get("registry", option.metadata.get("choices"))
+    return None if known is None else list(known)
+
+
+def plain(option: Field[Any], value: Any) -> Any:
+    """The value of an option as text, number or None: an object of a registry by its text."""
+    registry = option.metadata.get("registry")
+    return value if registry is None else text_of(value, registry, INNER)
+
+
+def resolved(thing: object) -> dict[str, Any]:
+    """Every option of an object by name, defaults filled in."""
+    return {key: plain(o, getattr(thing, key)) for key, o in options(type(thing)).items()}
+
+
+def parse(text: str, registry: Mapping[str, type[T]], what: str, separator: str = OUTER) -> T:
     """Build the object that `name:key=value,...` names.
 
     Errors: UserError for an unknown name or option, a value of the wrong type, or one that the
@@ -54,7 +78,7 @@ def parse(text: str, registry: Mapping[str, type[T]], what: str) -> T:
     cls = registry[name]
     known, kinds = options(cls), get_type_hints(cls)
     given: dict[str, Any] = {}
-    for item in filter(None, rest.split(",")):
+    for item in filter(None, rest.split(separator)):
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"{what} {name}: write key=value, got {item!r}")
@@ -62,22 +86,26 @@ def parse(text: str, registry: Mapping[str, type[T]], what: str) -> T:
             raise unknown(f"option of {what} {name}", key, known)
         if key in given:
             raise UserError(f"{what} {name}: {key} is given twice")
+        where, inner = f"{key} of {what} {name}", known[key].metadata.get("registry")
+        if inner is not None:
+            given[key] = parse(value, inner, where, INNER)
+            continue
         given[key] = convert(value, kinds[key], f"{what} {name}: {key}")
-        choices = known[key].metadata.get("choices")
-        if choices and given[key] not in choices:
-            raise unknown(f"{key} of {what} {name}", value, choices)
+        names = choices(known[key])
+        if names and given[key] not in names:
+            raise unknown(where, value, names)
     try:
         return cls(**given)
     except ValueError as error:
         raise UserError(f"{what} {name}: {error}") from None
 
 
-def text_of(thing: object, registry: Mapping[str, type]) -> str:
+def text_of(thing: object, registry: Mapping[str, type], separator: str = OUTER) -> str:
     """The canonical text of an object: its name and the options that differ from the defaults."""
     name = next(name for name, cls in registry.items() if cls is type(thing))
     changed = [
         f"{key}={str(value).lower() if isinstance(value, bool) else value}"
         for key, option in options(type(thing)).items()
-        if (value := getattr(thing, key)) != option.default
+        if (value := plain(option, getattr(thing, key))) != plain(option, option.default)
     ]
-    return f"{name}:{','.join(changed)}" if changed else name
+    return f"{name}:{separator.join(changed)}" if changed else name

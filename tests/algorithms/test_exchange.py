@@ -6,7 +6,10 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.exchange import MPIExchange
-from algorithms.topology import TOPOLOGIES, Exponential, Ring, links
+from algorithms.links import links
+from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.ring import Ring
+from algorithms.topology import ready
 from tests.helpers import Array, all_rows, everywhere, sha
 
 pytestmark = pytest.mark.mpi
@@ -20,23 +23,63 @@ def rows_of(total: int, d: int = 33, dtype: str = "float64") -> Array:
 
 
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
-@pytest.mark.parametrize("total", TOTALS)
-def test_mean(comm: MPI.Intracomm, allreduce: str, total: int) -> None:
-    exchange, full = MPIExchange(comm, total, allreduce=allreduce, dtype="float64"), rows_of(total)
-    x = exchange.rows(33)
-    everywhere(comm, (x == 0).all())
-    for _ in range(2):
-        x[:] = full[exchange.ids]
-        out = np.empty(33)
-        exchange.mean(x, out=out)
-        everywhere(comm, np.array_equal(x, full[exchange.ids]), "out leaves the rows alone")
-        everywhere(comm, np.allclose(out, full.mean(0), atol=1e-15))
-        exchange.mean(x)
-        everywhere(comm, all(np.array_equal(row, out) for row in x))
-    other = full[exchange.ids]  # memory that is not the exchange's
-    exchange.mean(other)
-    everywhere(comm, np.array_equal(other, x))
-    exchange.close()
+def test_mean(comm: MPI.Intracomm, allreduce: str) -> None:
+    for total in TOTALS:
+        exchange = MPIExchange(comm, total, allreduce=allreduce, dtype="float64")
+        full = rows_of(total)
+        x = exchange.rows(33)
+        everywhere(comm, (x == 0).all())
+        for _ in range(2):
+            x[:] = full[exchange.ids]
+            out = np.empty(33)
+            exchange.mean(x, out=out)
+            everywhere(comm, np.array_equal(x, full[exchange.ids]), "out leaves the rows alone")
+            everywhere(comm, np.allclose(out, full.mean(0), atol=1e-15))
+            exchange.mean(x)
+            everywhere(comm, all(np.array_equal(row, out) for row in x))
+        other = full[exchange.ids]  # memory that is not the exchange's
+        exchange.mean(other)
+        everywhere(comm, np.array_equal(other, x))
+        exchange.close()
+
+
+@pytest.mark.parametrize("allreduce", ALLREDUCES)
+def test_means_in_flight_together(comm: MPI.Intracomm, allreduce: str) -> None:
+    for total in (4, 7):
+        exchange = MPIExchange(comm, total, allreduce=allreduce, dtype="float64")
+        full = [rows_of(total) * (j + 1) for j in range(3)]
+        home = exchange.rows(33)
+        for _ in range(2):  # plans are used again
+            home[:] = full[0][exchange.ids]
+            rows = [home, full[1][exchange.ids], full[2][exchange.ids, :20]]
+            started = [exchange.start_mean(x) for x in rows]
+            for each in started:
+                each.test()
+            vector = np.empty(33)
+            started[0].finish()
+            started[1].finish(vector)
+            started[2].finish()
+            want = [x.mean(0) for x in full]
+            everywhere(comm, np.allclose(home, want[0], rtol=0, atol=1e-15))
+            everywhere(comm, np.allclose(vector, want[1], rtol=0, atol=1e-14))
+            everywhere(comm, np.allclose(rows[2], want[2][:20], rtol=0, atol=1e-14))
+        exchange.close()
+
+
+def test_means_of_groups(comm: MPI.Intracomm) -> None:
+    for total in (4, 5, 7, 12, 13):
+        full = rows_of(total, dtype="float32")
+        alone, spread = MPIExchange(MPI.COMM_SELF, total), MPIExchange(comm, total)
+        for size in (1, 2, 3, 5, total, total + 1):
+            a, b = full.copy(), full[spread.ids]
+            alone.mean(a, group=size)
+            spread.mean(b, group=size)
+            everywhere(comm, sha(a) == sha(all_rows(comm, b)), total, size)
+            groups = np.arange(total) // size
+            means = np.stack([full[groups == g].mean(0, dtype=np.float64) for g in groups])
+            everywhere(comm, np.allclose(a, means, rtol=0, atol=1e-6))  # float32
+        alone.close()
+        spread.close()
 
 
 def test_mean_does_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None:
@@ -51,34 +94,63 @@ def test_mean_does_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None
         spread.close()
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
-@pytest.mark.parametrize("total", TOTALS)
-def test_pull_is_the_adjacency_matrix(comm: MPI.Intracomm, name: str, total: int) -> None:
-    exchange, full = MPIExchange(comm, total, dtype="float64", seed=7), rows_of(total)
-    rows, out = full[exchange.ids], np.full((len(exchange.ids), 33), np.nan)
-    for k in [*range(6), 0]:
-        graph = exchange.links(TOPOLOGIES[name](), k)
-        adjacency = np.zeros((total, total))
-        adjacency[graph.target, graph.source] = 1
-        exchange.pull(rows, graph, out)
-        everywhere(comm, np.allclose(out, (adjacency @ full)[exchange.ids], atol=1e-14), k)
-        sources = [set(x.tolist()) for x in comm.allgather(graph.source)]
-        everywhere(comm, all(s == sources[0] for s in sources), "the same on every rank")
-    everywhere(comm, np.array_equal(rows, full[exchange.ids]))
-    exchange.close()
+def test_pull_and_mix_are_their_matrices(comm: MPI.Intracomm) -> None:
+    for total in (4, 7, 12):
+        exchange, full = MPIExchange(comm, total, dtype="float64", seed=7), rows_of(total)
+        rows, out = full[exchange.ids], np.full((len(exchange.ids), 33), np.nan)
+        for name, topology in ready().items():
+            for k in (0, 1, 5, 0):
+                graph = exchange.links(topology, k)
+                adjacency = np.zeros((total, total))
+                adjacency[graph.target, graph.source] = 1
+                exchange.pull(rows, graph, out)
+                fine = np.allclose(out, (adjacency @ full)[exchange.ids], atol=1e-14)
+                sources = [set(x.tolist()) for x in comm.allgather(graph.source)]
+                everywhere(comm, fine and all(s == sources[0] for s in sources), name, k)
+            for rule in ("uniform", "lazy", *(["metropolis"] if graph.symmetric else [])):
+                P = exchange.mixing(topology, rule, 3)
+                exchange.mix(rows, P, out)
+                wanted = (P.matrix() @ full)[exchange.ids]
+                everywhere(comm, np.allclose(out, wanted, rtol=0, atol=1e-14), name, rule)
+        everywhere(comm, np.array_equal(rows, full[exchange.ids]))
+        exchange.close()
 
 
-def test_pull_adds_in_the_order_of_the_senders(comm: MPI.Intracomm) -> None:
+def test_rounds_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None:
     total = 12
     full = rows_of(total, dtype="float32")
     alone, spread = MPIExchange(MPI.COMM_SELF, total), MPIExchange(comm, total)
-    for name in TOPOLOGIES:
-        a, b = np.empty_like(full), np.empty_like(full[spread.ids])
-        alone.pull(full, alone.links(TOPOLOGIES[name](), 3), a)
-        spread.pull(full[spread.ids], spread.links(TOPOLOGIES[name](), 3), b)
-        everywhere(comm, sha(a) == sha(all_rows(comm, b)), name)
+    a, b = np.empty_like(full), np.empty_like(full[spread.ids])
+    for name, topology in ready().items():
+        alone.pull(full, alone.links(topology, 3), a)
+        spread.pull(full[spread.ids], spread.links(topology, 3), b)
+        same = sha(a) == sha(all_rows(comm, b))
+        alone.mix(full, alone.mixing(topology, "lazy", 3), a)
+        spread.mix(full[spread.ids], spread.mixing(topology, "lazy", 3), b)
+        everywhere(comm, same and sha(a) == sha(all_rows(comm, b)), name)
     alone.close()
     spread.close()
+
+
+def test_rows_are_delivered_and_carried_along_every_link(comm: MPI.Intracomm) -> None:
+    """A row says whom it is from, and along a link also to whom."""
+    for total in (4, 7, 12):
+        exchange = MPIExchange(comm, total)
+        ids = exchange.ids
+        for name, topology in ready().items():
+            links = exchange.links(topology, 1)
+            mine = (links.target >= ids.start) & (links.target < ids.stop)
+            source, target = links.source[mine], links.target[mine]
+            out = np.zeros((mine.sum(), 2), np.uint8)
+            exchange.deliver(np.repeat(np.array(ids, np.uint8)[:, None], 2, axis=1), links, out)
+            fine = (out == source[:, None]).all()
+            leaving = sorted((s, t) for s, t in zip(links.source, links.target, strict=True))
+            rows = np.array([x for x in leaving if x[0] in ids], np.int16).reshape(-1, 2)
+            into = np.zeros((mine.sum(), 2), np.int16)
+            exchange.carry(rows, links, into)
+            fine = fine and (into == np.stack([source, target], axis=1)).all()
+            everywhere(comm, fine, name, total)
+        exchange.close()
 
 
 def test_scattered_links(comm: MPI.Intracomm) -> None:

@@ -1,0 +1,108 @@
+"""Overlap stochastic gradient push: gossip that travels while the next gradients are computed.
+
+Assran, Loizou, Ballas, Rabbat: Stochastic Gradient Push for Distributed Deep Learning, ICML 2019,
+Algorithm 2 (tau-OSGP).
+Symbols: those of push_sum.py; tau the delay.
+Departures: those of push_sum.py; (4) what was sent at step k is received at step k + tau, not as
+soon as it is there, so that the result does not depend on time.
+
+    1. g_i <- gradient of the next minibatch at z_i
+    2. x_i <- base optimiser step from x_i along g_i
+    3. start to send (P_ji x_i, P_ji w_i) to the out-neighbours j; keep (P_ii x_i, P_ii w_i)
+    4. x_i, w_i <- what was kept, plus all that was sent to i at step k - tau
+    5. z_i <- x_i / w_i
+
+Conserved: the sums of x and w over the workers and over what is in flight. With tau = 0 this is
+push_sum.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms.peers import PEERS, at, check_phases, phases
+from algorithms.protocol import Exchange, Pull, Rows, Workers
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.exponential import Exponential
+from algorithms.topology import Topology
+
+
+@dataclass
+class State:
+    """k, the steps taken; the push-sum weights; what is on its way, the oldest first."""
+
+    k: int
+    w: Rows
+    """(V, 1) push-sum weights."""
+    messages: list[Rows]
+    """tau + 1 times (V, d + 1): the share of (x, w) that goes to each out-neighbour; in turn."""
+    inboxes: list[Rows]
+    """As many: the sum of what comes in."""
+    flying: deque[tuple[Pull, Rows]] = field(default_factory=deque)
+    """Pulls in flight with their inboxes."""
+
+
+@dataclass(frozen=True)
+class OverlapPushSum:
+    """Push-sum gossip whose messages arrive some steps later, behind the gradients (OSGP)."""
+
+    topology: Topology = field(
+        default=Exponential(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
+    )
+    peers: str = field(default="", metadata=PEERS)
+    delay: int = field(default=1, metadata={"help": "steps that a message is in flight, tau"})
+
+    def __post_init__(self) -> None:
+        phases(self.topology, self.peers)
+        if self.delay < 0:
+            raise ValueError(f"delay must be >= 0, got {self.delay}")
+
+    def check(self, total: int) -> None:
+        """Refuse a topology that does not serve W."""
+        check_phases(self.topology, self.peers, total)
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0; nothing is in flight."""
+        V, d = workers.x.shape
+
+        def ring() -> list[Rows]:
+            return [np.zeros((V, d + 1), workers.x.dtype) for _ in range(self.delay + 1)]
+
+        return State(0, np.ones((V, 1), workers.x.dtype), ring(), ring())
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        x, w, turn = workers.x, state.w, state.k % (self.delay + 1)
+        message, inbox = state.messages[turn], state.inboxes[turn]
+        workers.gradient()  # 1.
+        if (w != 1).any():
+            x *= w
+        workers.update()  # 2.
+        links = exchange.links(at(self.topology, self.peers, state.k), state.k)
+        share = 1 / (1 + links.out_degree[workers.ids, None])
+        np.multiply(x, share, out=message[:, :-1], casting="same_kind")
+        np.multiply(w, share, out=message[:, -1:], casting="same_kind")
+        state.flying.append((exchange.start_pull(message, links, inbox), inbox))  # 3.
+        x[:] = message[:, :-1]
+        w[:] = message[:, -1:]
+        if len(state.flying) > self.delay:  # 4.
+            receive(state, x)
+        if (w != 1).any():
+            x /= w  # 5.
+        state.k += 1
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Receive all that is in flight."""
+        workers.x *= state.w
+        while state.flying:
+            receive(state, workers.x)
+        workers.x /= state.w
+
+
+def receive(state: State, x: Rows) -> None:
+    """Complete the oldest pull, and add what came to the numerators x, (V, d), and the weights."""
+    pull, inbox = state.flying.popleft()
+    pull.finish()
+    x += inbox[:, :-1]
+    state.w += inbox[:, -1:]

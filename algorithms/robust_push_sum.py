@@ -1,0 +1,115 @@
+"""Push-sum with running sums: exact although messages are lost.
+
+Hadjicostis, Vaidya, Dominguez-Garcia: Robust Distributed Average Consensus via Exchange of Running
+Sums, IEEE TAC 2016, Algorithm 1; with gradients Spiridonoff, Olshevsky, Paschalidis: Robust
+Asynchronous Stochastic Gradient-Push, JMLR 2020.
+Symbols: those of push_sum.py; s_i the sum of all shares that i has sent over its links of one round
+of the period, h_ij what j last heard of it, t_ij the part that j has taken.
+Departures: those of push_sum.py; workers take their steps together, where Spiridonoff et al. let
+each wake by itself.
+
+    1. g_i <- gradient of the next minibatch at z_i
+    2. x_i <- base optimiser step from x_i along g_i
+    3. s_i <- s_i + P_ji (x_i, w_i); send s_i to the out-neighbours j; keep P_ii (x_i, w_i)
+    4. where s_j has arrived: h_ji <- s_j
+       (x_i, w_i) <- what was kept + sum_j (h_ji - t_ji),  t_ji <- h_ji
+    5. z_i <- x_i / w_i
+
+Conserved: the sums of x and w over the workers and over what was sent and not yet taken. Without
+losses this is push_sum.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from algorithms.links import Links
+from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.exponential import Exponential
+from algorithms.topology import Topology, check
+
+
+@dataclass
+class Sums:
+    """What has gone out and come in, ever, over the links of one round of the period; float64."""
+
+    sent: Rows
+    """(V, d + 1): s."""
+    heard: Rows
+    """(links into this rank's workers, d + 1): h."""
+    taken: Rows
+    """As heard: t."""
+
+
+@dataclass
+class State:
+    """k, the steps taken; the push-sum weights; the running sums of each round of the period."""
+
+    k: int
+    w: Rows
+    """(V, 1) push-sum weights."""
+    sums: list[Sums]
+
+
+@dataclass(frozen=True)
+class RobustPushSum:
+    """Push-sum gossip that repeats what was lost: sends the sum of all it has ever sent."""
+
+    topology: Topology = field(
+        default=Exponential(),
+        metadata={"help": "who sends to whom; not a random one", "registry": TOPOLOGIES},
+    )
+    bears_loss: ClassVar[bool] = True
+
+    def check(self, total: int) -> None:
+        """Refuse a topology that does not serve W, or whose links never come again."""
+        check(self.topology, total)
+        if self.topology.period(total) is None:
+            raise ValueError(
+                "running sums need links that come again, and those of a random topology do not: "
+                "take exponential, ring or push_sum"
+            )
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0."""
+        V, d = workers.x.shape
+        sums = []
+        for k in range(self.topology.period(workers.total) or 1):
+            into = int(exchange.links(self.topology, k).in_degree[workers.ids].sum())
+            sums.append(Sums(*(np.zeros((n, d + 1)) for n in (V, into, into))))
+        return State(0, np.ones((V, 1), workers.x.dtype), sums)
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        x, w, sums = workers.x, state.w, state.sums[state.k % len(state.sums)]
+        workers.gradient()  # 1.
+        x *= w
+        workers.update()  # 2.
+        links = exchange.links(self.topology, state.k)
+        x *= (share := 1 / (1 + links.out_degree[workers.ids, None]).astype(x.dtype))
+        w *= share
+        sums.sent[:, :-1] += x  # 3.
+        sums.sent[:, -1:] += w
+        exchange.deliver(sums.sent, links, sums.heard)  # 4.
+        for worker, news in arrived(links, workers.ids, sums.heard - sums.taken):
+            x[worker] += news[:-1]
+            w[worker] += news[-1]
+        sums.taken[:] = sums.heard
+        x /= w  # 5.
+        state.k += 1
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight that another step would not bring."""
+
+
+def arrived(links: Links, ids: range, rows: Rows) -> list[tuple[int, Rows]]:
+    """(place of the worker, (d,) sum of its rows) of the workers `ids`; rows: one a link in."""
+    ends = np.cumsum(links.in_degree[ids]).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        (i, rows[a:b].sum(axis=0))
+        for i, (a, b) in enumerate(zip(starts, ends, strict=True))
+        if b > a
+    ]

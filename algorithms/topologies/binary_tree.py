@@ -1,0 +1,25 @@
+"""Binary tree in the order of a heap."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from algorithms.links import Links, both_ways
+
+
+@dataclass(frozen=True)
+class BinaryTree:
+    """Parent and children in a binary tree with worker 0 at the root, both ways."""
+
+    def period(self, total: int) -> int:
+        """1: static."""
+        return 1
+
+    def size(self, total: int) -> int:
+        """Two a worker but the root."""
+        return 2 * (total - 1)
+
+    def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
+        """i exchanges with (i - 1) // 2, its parent."""
+        child = np.arange(1, total)
+        return both_ways(total, child, (child - 1) // 2)

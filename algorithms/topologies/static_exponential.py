@@ -1,0 +1,27 @@
+"""Static exponential graph: all powers of two at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from algorithms.links import Links, links
+from algorithms.topologies.shapes import hops
+
+
+@dataclass(frozen=True)
+class StaticExponential:
+    """Directed, all peers 1, 2, 4, ... hops away, every round."""
+
+    def period(self, total: int) -> int:
+        """1: static."""
+        return 1
+
+    def size(self, total: int) -> int:
+        """ceil(log2 W) a worker."""
+        return total * hops(total)
+
+    def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
+        """i sends to i + 2^j mod W for every j < ceil(log2 W)."""
+        i = np.arange(total)
+        far = 2 ** np.arange(hops(total))
+        return links(total, np.repeat(i, len(far)), ((i[:, None] + far) % total).ravel())

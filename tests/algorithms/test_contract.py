@@ -1,0 +1,60 @@
+"""What holds for every algorithm: its serial twin, one result wherever workers live, one worker."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from algorithms import ALGORITHMS
+from algorithms.local_sgd import LocalSGD
+from algorithms.protocol import Algorithm
+from bench.runtime.optimizers import SGD
+from tests.algorithms import twins_averaging, twins_gossip
+from tests.algorithms.twin import STEPS, Twin, Twins
+from tests.helpers import Training, all_rows, everywhere, sha
+
+pytestmark = pytest.mark.mpi
+
+FAMILIES = (twins_averaging, twins_gossip)
+VARIANTS: dict[str, Algorithm] = {k: x for family in FAMILIES for k, x in family.VARIANTS.items()}
+TWINS: Twins = {k: x for family in FAMILIES for k, x in family.TWINS.items()}
+TOTALS = (4, 5, 7, 12)
+
+
+def test_every_registered_algorithm_has_a_twin() -> None:
+    synchronous = {x for x in ALGORITHMS.values() if not getattr(x, "asynchronous", False)}
+    assert synchronous == set(TWINS) == {type(v) for v in VARIANTS.values()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_its_serial_twin(comm: MPI.Intracomm, variant: str) -> None:
+    optimizer = SGD(lr=0.2, momentum=0.5)
+    algorithm = VARIANTS[variant]
+    for total in TOTALS:
+        algorithm.check(total)
+        twin = Twin(total, optimizer)
+        TWINS[type(algorithm)](twin, algorithm)
+        made = Training(comm, total, optimizer=optimizer)
+        x = made.run(algorithm, STEPS)
+        apart = np.abs(x - twin.x[made.workers.ids]).max()
+        everywhere(comm, apart < 1e-12, total, apart)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameters_do_not_depend_on_where_workers_live(comm: MPI.Intracomm, variant: str) -> None:
+    for total in (4, 7, 12):
+        alone = Training(MPI.COMM_SELF, total, dtype="float32").run(VARIANTS[variant], STEPS)
+        spread = Training(comm, total, dtype="float32").run(VARIANTS[variant], STEPS)
+        everywhere(comm, sha(all_rows(comm, spread)) == sha(alone), total)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_one_worker_is_plain_sgd(variant: str) -> None:
+    algorithm = VARIANTS[variant]
+    expected = Training(MPI.COMM_SELF, 1).run(LocalSGD(period=0), STEPS)
+    x = Training(MPI.COMM_SELF, 1).run(algorithm, STEPS)
+    if isinstance(
+        algorithm, twins_averaging.ElasticAveraging | twins_averaging.SlowMo
+    ):  # one worker still has its centre, or u
+        assert np.abs(x - expected).max() > 1e-6
+    else:
+        np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)

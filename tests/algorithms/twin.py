@@ -1,0 +1,46 @@
+"""The serial twin: all workers in one float64 matrix, against which every algorithm is held.
+
+A family of algorithms has a module twins_FAMILY.py with VARIANTS, a name for every algorithm with
+options that a test runs, and TWINS, a function for every class that takes STEPS steps of a Twin.
+test_contract.py runs them all.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from mpi4py import MPI
+
+from algorithms.exchange import MPIExchange
+from bench.runtime.batches import Batches
+from bench.runtime.optimizers import SGD
+from tests.helpers import Array, Training
+
+STEPS = 25
+Twins = dict[type, Callable[..., None]]
+
+
+class Twin:
+    """All workers in one float64 matrix; the exchange is a matrix product or a mean."""
+
+    def __init__(self, total: int, optimizer: SGD) -> None:
+        made = Training(MPI.COMM_SELF, total)
+        self.exchange: MPIExchange = made.exchange
+        self.problem, self.sizes = made.problem, made.workers.samples.astype(float)
+        self.optimizer = optimizer
+        self.batches = Batches(made.shards, range(total), 4, seed=3)
+        self.x = np.tile(made.problem.initial(3), (total, 1))
+        self.v = np.zeros_like(self.x)
+
+    def gradient(self, x: Array) -> Array:
+        chosen = self.batches.next()
+        h, b = self.problem.h[chosen][:, :, None], self.problem.b[chosen]
+        mean: Array = (h * (x[:, None] - b)).mean(1)
+        return mean
+
+    def direction(self, g: Array) -> Array:
+        self.v = self.optimizer.momentum * self.v + g
+        return self.optimizer.lr * self.v
+
+    def averaged(self) -> Array:
+        """The mean over the workers, in every row."""
+        return np.ones((len(self.x), 1)) * self.x.mean(0)
