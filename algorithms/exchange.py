@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from algorithms.pull import StartedPull
 from algorithms.rounds import Rounds
 from algorithms.routes import along_links, between_workers, to_links
 from algorithms.shaper import Shaper
+from algorithms.shared import SharedRows, SharedVector, Window
 from algorithms.topology import Topology
 from algorithms.trouble import Trouble
 
@@ -58,7 +60,7 @@ class MPIExchange:
         self.total = total
         self.meter = meter or Meter()
         self.trouble = trouble
-        self._comm, self._seed = comm.Dup(), seed
+        self._comm, self.seed = comm.Dup(), seed
         self._shaper = Shaper(comm, trouble.link, self.bounds) if trouble.link else None
         self._means = Means(
             self._comm,
@@ -71,6 +73,7 @@ class MPIExchange:
         self._rounds = Rounds(
             self._comm, self.bounds, meter=self.meter, trouble=trouble, shaper=self._shaper
         )
+        self._windows: list[Window] = []
         self._schedule: dict[tuple[Topology, int], Links] = {}
         self._mixings: dict[tuple[Topology, str, int], Mixing] = {}
 
@@ -151,12 +154,30 @@ class MPIExchange:
         """
         self._rounds.start(along_links, links, rows, out).finish()
 
+    def shared_vector(self, start: NDArray[np.floating]) -> SharedVector:
+        """A vector that all workers change without waiting, at start, (d,); collective."""
+        return SharedVector(self._window(start.dtype), start, self._comm.rank, self._comm.size)
+
+    def shared_rows(self, start: Rows) -> SharedRows:
+        """The workers' rows where others reach them, at start, (V, d); collective."""
+        return SharedRows(self._window(start.dtype), start, self.bounds, self._comm.rank)
+
     def close(self) -> None:
         """Release windows and communicators; collective. Rows must not be used afterwards."""
         self._means.close()
+        for window in self._windows:
+            window.close()
         if self._shaper:
             self._shaper.close()
         self._comm.Free()
 
+    def _window(self, dtype: np.dtype[Any]) -> Callable[[int], Window]:
+        def make(n: int) -> Window:
+            window = Window(self._comm, n, dtype, self.meter, self._shaper)
+            self._windows.append(window)
+            return window
+
+        return make
+
     def _rng(self, k: int) -> np.random.Generator:
-        return np.random.default_rng((self._seed, TOPOLOGY_STREAM, k))
+        return np.random.default_rng((self.seed, TOPOLOGY_STREAM, k))

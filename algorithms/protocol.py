@@ -41,7 +41,8 @@ One line in `algorithms.ALGORITHMS` makes it an option of every program.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -110,6 +111,38 @@ class Pull(Protocol):
         ...
 
 
+class SharedVector(Protocol):
+    """A (d,) vector that all workers read and change without waiting for each other."""
+
+    def change(self, by: Callable[[slice, Rows], None]) -> None:
+        """Let by(where, values) change the values of each slice in place, atomically."""
+        ...
+
+    def read(self, out: Rows) -> None:
+        """Set out, (d,), to the vector; slices may be of different ages."""
+        ...
+
+    def meet(self) -> None:
+        """Return when every rank has come here; collective."""
+        ...
+
+
+class SharedRows(Protocol):
+    """The rows of all workers, which any worker may average its own with."""
+
+    def mine(self) -> AbstractContextManager[Rows]:
+        """The (V, d) rows of this rank, held alone."""
+        ...
+
+    def average(self, worker: int, other: int) -> None:
+        """Set the rows of a worker of this rank and of another one to their mean, atomically."""
+        ...
+
+    def meet(self) -> None:
+        """Return when every rank has come here; collective."""
+        ...
+
+
 class Exchange(Protocol):
     """How rows travel between workers: over MPI where ranks differ, by copying where not."""
 
@@ -117,6 +150,8 @@ class Exchange(Protocol):
     """Global ids of the workers on this rank."""
     total: int
     """W, the number of workers on all ranks."""
+    seed: int
+    """Of what is drawn."""
     meter: Meter
 
     def rows(self, d: int) -> Rows:
@@ -188,6 +223,20 @@ class Exchange(Protocol):
 
         rows: (links out of this rank's workers, n), sorted by sender, then receiver; out: (links
         into them, n), sorted by receiver, then sender; any dtype. Lost ones as in `deliver`.
+        """
+        ...
+
+    def shared_vector(self, start: Rows) -> SharedVector:
+        """A vector in memory that all workers reach, at start, (d,), the same on all ranks.
+
+        Collective; closed with the exchange.
+        """
+        ...
+
+    def shared_rows(self, start: Rows) -> SharedRows:
+        """The workers' rows in memory that all workers reach, at start, (V, d).
+
+        Collective; closed with the exchange.
         """
         ...
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIVERGED, FAILED
 from bench.runtime import launch, setup
 from bench.runtime.binding import keep_freed_memory, use_threads
+from bench.runtime.budget import StepBudget
 from bench.runtime.config import parser, read
 from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation, parameters_sha256
@@ -46,26 +47,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return launch.run(lambda comm: train(comm, arguments, results), on_failure)
 
 
-def train(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None:
-    """Prepare, train and close one run; the path of its result goes into `results`; collective."""
+def train(
+    comm: MPI.Intracomm, argv: Sequence[str], results: list[Path], *, quiet: bool = False
+) -> None:
+    """Prepare, train and close one run; the path of its result goes into `results`; collective.
+
+    quiet: print nothing.
+    """
     plan = setup.plan(comm, launch.together(comm, lambda: read(argv)))
     material = setup.material(comm, plan)
     ranks, flaws = use_threads(comm, plan.config.threads)
     keep_freed_memory()
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, plan, material)
-        stack.enter_context(closing(exchange))
+        stack.enter_context(launch.held(exchange))
         evaluation = Evaluation(comm, material.problem, plan.workers, workers.x)
-        stack.enter_context(closing(evaluation))
+        stack.enter_context(launch.held(evaluation))
         file = reporter = None
         results.append(plan.path)
         if comm.rank == 0:
             file = open_file(plan, material, exchange, ranks, argv, flaws)
-            reporter = stack.enter_context(Reporter(plan.config.steps, plan.parts.task.metric.name))
+            reporter = Reporter(plan.config.steps, plan.parts.task.metric.name, quiet=quiet)
+            stack.enter_context(reporter)
             for line in setup.introduction(plan, material, exchange, comm.size, flaws):
                 reporter.say(line)
         with np.errstate(all="ignore"):  # a run that overflows is told as diverged
-            Training(comm, plan, exchange, workers, evaluation, file, reporter).run()
+            training = Training(comm, plan, exchange, workers, evaluation, file, reporter)
+            with launch.held(training):
+                training.run()
 
 
 class Training:
@@ -89,6 +98,8 @@ class Training:
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
         self._file, self._reporter = file, reporter
         self._state = self._algorithm.init(exchange, workers)
+        asynchronous = getattr(self._algorithm, "asynchronous", False)
+        self._budget = StepBudget(comm) if asynchronous else None
         self._recorder = Recorder(exchange.meter)
         self._step = 0
         self._elapsed_ns = 0
@@ -119,9 +130,10 @@ class Training:
         algorithm, exchange, workers = self._algorithm, self._exchange, self._workers
         state, meter, recorder = self._state, exchange.meter, self._recorder
         recorder.begin()
+        turns = self._turns(last - self._step)
         self._comm.Barrier()
         began = time.perf_counter_ns()
-        for _ in range(self._step, last):
+        for _ in turns:
             start = meter.start()
             algorithm.step(exchange, workers, state)
             meter.lap(OTHER)
@@ -138,6 +150,18 @@ class Training:
         self._step = last
         return all(finite for _, finite in segments)
 
+    def _turns(self, steps: int) -> Iterable[int]:
+        """One item a step of this rank in a segment of `steps` steps; collective.
+
+        Ranks of an asynchronous algorithm share the segment's steps: each takes the next one as
+        soon as it can, until all workers together have taken as many as others would have.
+        """
+        if not self._budget:
+            return range(steps)
+        budget, here, total = self._budget, len(self._workers.ids), self._workers.total
+        budget.reset()
+        return iter(lambda: budget.take(here) < steps * total, False)
+
     def _evaluate(self) -> float:
         """Score the models, record and show it; return the mean model's metric."""
         scores, self._losses, self._metrics = self._evaluation()
@@ -147,6 +171,11 @@ class Training:
             self._file.evaluate(at | scores)
             self._reporter.evaluated(self._step, self._elapsed_ns / 1e9, scores)
         return scores["metric"]
+
+    def close(self) -> None:
+        """Release the step budget; collective."""
+        if self._budget:
+            self._budget.close()
 
     def _close(self, status: str, reached: bool) -> None:
         digest = parameters_sha256(self._comm, self._workers.x)

@@ -1,6 +1,7 @@
 """What several tests need: agreement across ranks, real workers, and a serial twin's matrices."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from algorithms.exchange import MPIExchange
+from algorithms.layers import Layer, Ready, laid_out
 from bench.runtime.batches import Batches
 from bench.runtime.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
@@ -44,7 +46,11 @@ class StillWorkers:
         self.x[:] = rows[list(self.ids)]
         self.samples = np.ones(self.total, np.int64) if samples is None else samples
 
-    def gradient(self) -> Array:
+        self.layers: Sequence[Layer] = laid_out([rows.shape[1:]])
+
+    def gradient(self, ready: Ready | None = None) -> Array:
+        if ready:
+            ready(0, self.g.shape[1])
         return np.zeros(len(self.x))
 
     def update(self) -> None:

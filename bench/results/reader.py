@@ -20,6 +20,7 @@ from bench.results.schema import (
     DIED,
     DIVERGED,
     EVAL,
+    NOT_TAKEN,
     RUNNING,
     SCHEMA,
     TRAIN,
@@ -84,9 +85,27 @@ class Run:
         share = total / total.sum() if total.sum() else np.full(len(PHASES), math.nan)
         return dict(zip(PHASES, share.tolist(), strict=True))
 
+    def worker_steps(self) -> int:
+        """Steps that all workers took, added up."""
+        workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
+        hosted = np.diff([r * workers // ranks for r in range(ranks + 1)])
+        return int(self.taken().sum(0) @ hosted)
+
+    def taken(self) -> NDArray[np.bool_]:
+        """(steps, ranks) whether the rank took the step; always, unless it is asynchronous."""
+        taken: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
+        return taken
+
+    def pace(self) -> NDArray[np.float64]:
+        """(ranks,) steps a second of each rank in its timed steps, waiting included."""
+        took = self.train["phase_ns"][self.timed].sum(2)
+        counted = self.taken()[self.timed].sum(0)
+        seconds = took.sum(0) / 1e9
+        return np.divide(counted, seconds, out=np.zeros(len(seconds)), where=seconds > 0)
+
     def bytes_per_step(self) -> tuple[float, float]:
         """Bytes a worker and step that left for another worker: by any road, and through MPI."""
-        steps = len(self.train["step"]) * int(self.attributes["workers"])
+        steps = self.worker_steps()
         if not steps:
             return math.nan, math.nan
         sent, copied = (float(self.train[key].sum()) for key in ("bytes_sent", "bytes_copied"))
@@ -110,12 +129,15 @@ class Run:
         """The run as one row of a table: what it was, and every derived number."""
         row: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
         row |= {name: int(self.attributes[name]) for name in NUMBERS}
-        row |= {"steps": len(self.train["step"]), "status": self.status}
+        steps = self.worker_steps() // max(1, row["workers"])
+        row |= {"steps": steps, "status": self.status}
         for name in ("metric", "metric_mean", "metric_worst", "loss", "consensus"):
             row[name] = float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
         row |= {"step_ms_p50": p50, "step_ms_lo": lo, "step_ms_hi": hi}
         share = self.phase_share()
+        pace = self.pace()
+        row["pace_fastest"], row["pace_slowest"] = float(pace.max()), float(pace.min())
         row["exchange_share"] = share[PHASES[COPY]] + share[PHASES[WAIT]]
         row["bytes_per_step"], row["wire_bytes_per_step"] = self.bytes_per_step()
         row |= self.to_target()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.meter import PHASES, Meter
+from bench.results.schema import NOT_TAKEN
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Block:
-    """n consecutive steps of all R ranks."""
+    """n consecutive steps of all R ranks; where a rank took fewer, its last rows are empty.
+
+    Ranks take different numbers of steps only where the algorithm is asynchronous.
+    """
 
     start_ns: NDArray[np.int64]
-    """(n, R) on each rank's own clock."""
+    """(n, R) on each rank's own clock; NOT_TAKEN where the rank took no such step."""
     phase_ns: NDArray[np.int64]
     """(n, R, len(PHASES))."""
     bytes_sent: NDArray[np.int64]
@@ -52,10 +56,16 @@ class Recorder:
 
     def gather(self, comm: MPI.Intracomm) -> Block | None:
         """The steps since the last gather, of all ranks, on rank 0; collective."""
-        counts = np.array(self._counts, np.int64)
-        before = np.array([self._before], np.int64)
-        counts[:, 1:] = np.diff(np.concatenate([before, counts[:, 1:]]), axis=0)
-        losses = np.array([row.mean(dtype=np.float64) for row in self._losses])
+        taken = len(self._counts)
+        rows = max(comm.allgather(taken))
+        counts = np.zeros((rows, 1 + len(self._before)), np.int64)
+        losses = np.full(rows, np.nan)
+        if taken:
+            counts[:taken] = self._counts
+            before = np.array([self._before], np.int64)
+            counts[:taken, 1:] = np.diff(np.concatenate([before, counts[:taken, 1:]]), axis=0)
+            losses[:taken] = [row.mean(dtype=np.float64) for row in self._losses]
+        counts[taken:, 0] = NOT_TAKEN
         self._counts, self._losses = [], []
         self.begin()
         all_counts = np.empty((comm.size, *counts.shape), np.int64) if comm.rank == 0 else None

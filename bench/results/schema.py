@@ -1,4 +1,4 @@
-"""The HDF5 schema of a result file: murmuration-timing 1.0.
+"""The HDF5 schema of a result file: murmuration-timing 1.1.
 
 One file a run. While it runs the file is NAME.h5.part, replaced whole at every flush by rename, so
 that whoever dies, and whenever, a complete HDF5 file is there; at the end it becomes NAME.h5.
@@ -20,7 +20,7 @@ the group or above it, never beside it. Every numeric dataset has `units`.
 import numpy as np
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.0"
+VERSION = "1.1"
 
 RUNNING, COMPLETE, DIVERGED, FAILED = "running", "complete", "diverged", "failed"
 DIED = "died"
@@ -28,6 +28,10 @@ DIED = "died"
 
 WARMUP, EVALUATED = 1, 2
 """Bits of /train/flags: a step of the warm-up; an evaluation and a flush came before this step."""
+
+NOT_TAKEN = -1
+"""start_ns where a rank took no such step: ranks of an asynchronous algorithm go at their own pace,
+and a segment between two evaluations has as many rows as the fastest took steps."""
 
 TRAIN = {
     "start_ns": (("step", "rank"), np.int64, "ns", "start of the step, clock of the rank"),

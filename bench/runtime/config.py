@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.protocol import Algorithm
+from algorithms.trouble import Link, Straggler, Trouble
 from bench.runtime.cli import Parser
 from bench.runtime.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.spec import UserError, convert, parse, resolved, text_of, unknown
@@ -22,6 +23,7 @@ from bench.tasks.protocol import Task
 from partitions import PARTITIONS
 from partitions.protocol import Partition
 
+TROUBLES: dict[str, type[Any]] = {"straggler": Straggler, "link": Link}
 DTYPES = ("float32", "float64")
 
 
@@ -48,6 +50,11 @@ class TrainConfig:
     eval_every: int = _option(50, "steps between evaluations, which are not timed", "N")
     target: float | None = _option(None, "stop when the mean model's metric reaches this", "X")
     warmup: int = _option(10, "first steps, left out of the time statistics", "N")
+    straggler: str = _option(
+        "", "slow workers on purpose: worker=3,factor=5 or probability=0.05,delay=50ms", "KEY=VALUE"
+    )
+    drop: float = _option(0.0, "part of the messages between workers that is lost", "P")
+    link: str = _option("", "slow links: latency=2ms,bandwidth=10MB/s", "KEY=VALUE")
     threads: int = _option(0, "threads a rank; 0: OMP_NUM_THREADS, or the rank's cores", "N")
     ranks: int = _option(0, "refuse to run on another number of ranks; 0: any", "N", aside=True)
     out: str = _option("runs", "folder of the result file", "DIR", aside=True)
@@ -80,6 +87,19 @@ class TrainConfig:
         if os.sep in self.name:
             raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
         self.parts()
+        self.trouble()
+
+    def trouble(self) -> Trouble:
+        """What is to go wrong on purpose; UserError where a text or number does not do."""
+        parts = {
+            kind: parse(f"{kind}:{text}", TROUBLES, "--" + kind)
+            for kind, text in (("straggler", self.straggler), ("link", self.link))
+            if text
+        }
+        try:
+            return Trouble(drop=self.drop, seed=self.seed, **parts)
+        except ValueError as error:
+            raise UserError(f"--{error}") from None
 
     def parts(self) -> "Parts":
         """The objects that the specs name, built anew; UserError where one cannot be."""

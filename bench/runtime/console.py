@@ -27,13 +27,16 @@ def watched() -> bool:
 
 
 class Reporter:
-    """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere."""
+    """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere.
 
-    def __init__(self, steps: int, metric: str) -> None:
+    quiet: nothing at all, for a program that tells of many runs in its own way.
+    """
+
+    def __init__(self, steps: int, metric: str, *, quiet: bool = False) -> None:
         self._steps, self._metric = steps, metric
-        self._console = Console(highlight=False, soft_wrap=True, emoji=False)
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
         self._bar: Progress | None = None
-        if watched():
+        if watched() and not quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -116,6 +119,11 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ),
         ("phases", "  ".join(f"{name} {part:.0%}" for name, part in share.items())),
         ("exchange", f"{row['exchange_share']:.1%} of the step"),
+        (
+            "pace",
+            f"{row['pace_slowest']:.1f} steps/s of the slowest rank, {row['pace_fastest']:.1f} of "
+            "the fastest",
+        ),
         (
             "traffic",
             f"{quantity(row['bytes_per_step'])} a worker and step, "

@@ -10,8 +10,9 @@ import termios
 import time
 import traceback
 from array import array
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from bench.runtime.spec import UserError
 
@@ -63,6 +64,24 @@ def together(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
     if met:
         raise UserError(met[0])
     return cast(T, result)
+
+
+class Closes(Protocol):
+    """What is released by a collective call."""
+
+    def close(self) -> None:
+        """Release it; collective."""
+        ...
+
+
+Held = TypeVar("Held", bound=Closes)
+
+
+@contextmanager
+def held(thing: Held) -> Iterator[Held]:
+    """Close a thing at the end; not where this rank has failed: the others would not come."""
+    yield thing
+    thing.close()
 
 
 def say(line: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms import ALGORITHMS
 from algorithms.exchange import MPIExchange
 from bench.runtime.batches import Batches
 from bench.runtime.config import Parts, TrainConfig, case_hash
@@ -53,6 +54,7 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
         parts.algorithm.check(workers)
     except ValueError as error:
         raise UserError(f"algorithm {config.algorithm}: {error}") from None
+    check_trouble(config, parts, workers)
     params = config.resolved(workers)
     hash_ = case_hash(params, comm.size)
     plain = "-".join(text.partition(":")[0] for text in parts.texts().values())
@@ -60,6 +62,23 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     path = Path(config.out) / f"{name}.h5"
     together(comm, lambda: claim(path, config.overwrite) if comm.rank == 0 else None)
     return Plan(config, parts, workers, params, hash_, path)
+
+
+def check_trouble(config: TrainConfig, parts: Parts, total: int) -> None:
+    """Refuse trouble that the algorithm cannot bear. Errors: UserError."""
+    straggler = config.trouble().straggler
+    if straggler and straggler.worker is not None and straggler.worker >= total:
+        raise UserError(
+            f"--straggler worker must be below the number of workers, {total}, got "
+            f"{straggler.worker}"
+        )
+    if config.drop and not getattr(parts.algorithm, "bears_loss", False):
+        bear = [name for name, x in ALGORITHMS.items() if getattr(x, "bears_loss", False)]
+        name = config.algorithm.partition(":")[0]
+        raise UserError(
+            f"--drop {config.drop:g}: {name} cannot go on without a message; those that can are "
+            f"{', '.join(bear)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -98,11 +117,17 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
     config, sizes = made.config, data.skew.sizes
     try:
         exchange = MPIExchange(
-            comm, made.workers, allreduce=config.allreduce, dtype=config.dtype, seed=config.seed
+            comm,
+            made.workers,
+            allreduce=config.allreduce,
+            dtype=config.dtype,
+            seed=config.seed,
+            trouble=config.trouble(),
         )
         x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
     except ValueError as error:
-        raise UserError(f"--allreduce {config.allreduce}: {error}") from None
+        where = "" if str(error).startswith("--") else f"--allreduce {config.allreduce}: "
+        raise UserError(f"{where}{error}") from None
     trained = TrainingWorkers(
         data.problem,
         made.parts.optimizer,
@@ -113,6 +138,8 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
         samples=sizes,
         seed=config.seed,
         meter=exchange.meter,
+        exchange=exchange,
+        trouble=exchange.trouble,
     )
     return exchange, trained
 
@@ -139,4 +166,7 @@ def introduction(
     for nbytes, plan in exchange.chosen.items():
         how = "remembered" if plan.remembered else "measured just now"
         lines.append(f"auto takes {plan.chosen} for vectors of {nbytes:,} B ({how})")
+    troubles = ("straggler", "drop", "link")
+    said = [f"--{name} {x}" for name in troubles if (x := getattr(config, name))]
+    lines += [f"trouble on purpose: {', '.join(said)}"] if said else []
     return lines + [f"note: {flaw}" for flaw in flaws]

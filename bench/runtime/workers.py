@@ -1,12 +1,16 @@
 """The workers of one rank: rows of parameters, their shards and their base optimiser."""
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.layers import Layer, Ready
 from algorithms.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
-from algorithms.protocol import Rows
+from algorithms.protocol import Exchange, Rows
+from algorithms.trouble import Straggler, Trouble
 from bench.runtime.batches import Batches
 from bench.runtime.optimizers import Optimizer
 from bench.tasks.protocol import Problem
@@ -15,7 +19,9 @@ from bench.tasks.protocol import Problem
 class TrainingWorkers:
     """Workers that train a problem on their shards; see algorithms.protocol.Workers.
 
-    x, g: (V, d), from Exchange.rows. All start from problem.initial(seed).
+    x, g: (V, d), from Exchange.rows. All start from problem.initial(seed). exchange: for tasks
+    whose workers share statistics inside a gradient, which is collective then. trouble: who is
+    late on purpose.
     """
 
     def __init__(
@@ -30,24 +36,43 @@ class TrainingWorkers:
         samples: NDArray[np.int64],
         seed: int,
         meter: Meter,
+        exchange: Exchange | None = None,
+        trouble: Trouble = Trouble.NONE,
     ) -> None:
         self.ids, self.total, self.samples = ids, len(samples), samples
         self.x, self.g = x, g
         self.losses: NDArray[np.floating] = np.full(len(ids), np.nan)
         """(V,) losses of the last minibatches."""
         x[:] = problem.initial(seed)
-        self._learner = problem.learner(x, g)
+        self.layers: Sequence[Layer] = problem.layers
+        self._exchange = exchange
+        self._learner = problem.learner(x, g, self._share if exchange else None)
         self._optimizer, self._batches, self._meter = optimizer, batches, meter
-        self.optimizer_state: Any = optimizer.init(self._learner.x)
+        self._trouble, self._seed, self._step = trouble, seed, 0
+        self.optimizer_state: Any = optimizer.init(self._learner.x, problem.layers)
 
-    def gradient(self) -> NDArray[np.floating]:
-        """Fill g at x with the next minibatch of every worker; return the (V,) losses."""
+    def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
+        """Fill g at x with the next minibatch of every worker; return the (V,) losses.
+
+        With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, decay included.
+        """
         self._meter.lap(OTHER)
         batch = self._learner.fetch(self._batches.next())
         self._meter.lap(DATA)
-        self.losses = self._learner.gradient(batch)
-        if self._optimizer.weight_decay:
-            self._learner.g += self._optimizer.weight_decay * self._learner.x
+        began = time.perf_counter_ns()
+        if ready is None:
+            self.losses = self._learner.gradient(batch)
+            self._decay(0, self.x.shape[1])
+        else:
+
+            def finished(lo: int, hi: int) -> None:
+                self._decay(lo, hi)
+                self._meter.lap(GRADIENT)  # what `ready` does is not the gradient's time
+                ready(lo, hi)
+
+            self.losses = self._learner.gradient(batch, finished)
+        if self._trouble.straggler:
+            self._be_late(self._trouble.straggler, (time.perf_counter_ns() - began) / 1e9)
         self._meter.lap(GRADIENT)
         return self.losses
 
@@ -56,3 +81,19 @@ class TrainingWorkers:
         self._meter.lap(OTHER)
         self._optimizer.update(self._learner.x, self._learner.g, self.optimizer_state)
         self._meter.lap(UPDATE)
+
+    def _be_late(self, straggler: Straggler, took_s: float) -> None:
+        time.sleep(straggler.late_s(self.ids, self._step, took_s, self._seed))
+        self._step += 1
+
+    def _decay(self, lo: int, hi: int) -> None:
+        l2 = self._optimizer.l2
+        if l2:
+            g, x = self._learner.g, self._learner.x
+            g[:, lo:hi] += l2 * x[:, lo:hi]
+
+    def _share(self, rows: NDArray[np.floating], group: int) -> None:
+        """Average within groups of workers; collective."""
+        assert self._exchange is not None
+        self._meter.lap(GRADIENT)
+        self._exchange.mean(rows, group=group)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy, one_hot
 
-from bench.tasks.protocol import Learner, Metric
+from algorithms.layers import Layer, Ready, laid_out
+from bench.tasks.parts import FinishedParts
+from bench.tasks.protocol import Learner, Metric, Share
 from partitions.protocol import Samples
 
 CHUNK = 128
@@ -37,7 +39,8 @@ class Classifier:
         self._dtype = getattr(torch, dtype)
         self.module = self.build(seed=0)
         self.shapes = {name: p.shape for name, p in self.module.named_parameters()}
-        self.d = sum(shape.numel() for shape in self.shapes.values())
+        self.layers: Sequence[Layer] = laid_out(self.shapes.values())
+        self.d = self.layers[-1].stop
         self.inputs, self.targets = self._tensors(samples)
         self._held_out = self._tensors(held_out)
 
@@ -61,8 +64,10 @@ class Classifier:
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
 
-    def learner(self, x: NDArray[np.floating], g: NDArray[np.floating]) -> Learner:
-        """Plain autograd for one worker, vmap in chunks for many."""
+    def learner(
+        self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
+    ) -> Learner:
+        """Plain autograd for one worker, vmap in chunks for many; nothing is shared."""
         rows, gradients = torch.from_numpy(x), torch.from_numpy(g)
         return (OneModel if len(x) == 1 else ManyModels)(self, rows, gradients)
 
@@ -96,26 +101,44 @@ class OneModel:
     def __init__(self, problem: Classifier, rows: torch.Tensor, gradients: torch.Tensor) -> None:
         self._problem = problem
         self.x, self.g = rows.numpy(), gradients.numpy()  # one row: numpy calls are the quicker
-        self._module = problem.build(seed=0)
-        self._parameters = list(self._module.parameters())
-        for parameter, view in zip(self._parameters, problem.views(rows).values(), strict=True):
-            parameter.data = view[0]
+        self._views = [view[0] for view in problem.views(rows).values()]
         self._gradients = [view[0] for view in problem.views(gradients).values()]
+        self._module = self._bound()
+        self._parameters = list(self._module.parameters())
+        self._watched: tuple[torch.nn.Module, FinishedParts] | None = None
 
     def fetch(self, indices: NDArray[np.int64]) -> Batch:
         """Inputs (b, ...) and targets (b,)."""
         chosen = torch.from_numpy(indices[0])
         return self._problem.inputs[chosen], self._problem.targets[chosen]
 
-    def gradient(self, batch: Batch) -> NDArray[np.floating]:
+    def gradient(self, batch: Batch, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradient of the row; return the (1,) loss."""
         inputs, targets = batch
-        loss = cross_entropy(self._module(inputs), targets)
-        gradients = torch.autograd.grad(loss, self._parameters)
-        for view, gradient in zip(self._gradients, gradients, strict=True):
-            view.copy_(gradient)
+        if ready:
+            module, parts = self._watched or self._watch()
+            loss = cross_entropy(module(inputs), targets)
+            parts.fill(loss, ready)
+        else:
+            loss = cross_entropy(self._module(inputs), targets)
+            gradients = torch.autograd.grad(loss, self._parameters)
+            for view, gradient in zip(self._gradients, gradients, strict=True):
+                view.copy_(gradient)
         losses: NDArray[np.floating] = loss.detach().numpy().reshape(1)
         return losses
+
+    def _bound(self) -> torch.nn.Module:
+        module = self._problem.build(seed=0)
+        for parameter, view in zip(module.parameters(), self._views, strict=True):
+            parameter.data = view
+        return module
+
+    def _watch(self) -> tuple[torch.nn.Module, FinishedParts]:
+        """A module of its own for hooks: without `ready` nothing must wait for them."""
+        module = self._bound()
+        parts = FinishedParts(list(module.parameters()), self._gradients, self._problem.layers)
+        self._watched = module, parts
+        return self._watched
 
 
 class ManyModels:
@@ -147,8 +170,8 @@ class ManyModels:
         chosen = torch.split(torch.from_numpy(indices), CHUNK)
         return [(self._inputs[i], self._targets[i]) for i in chosen]
 
-    def gradient(self, batch: list[Batch]) -> NDArray[np.floating]:
-        """Fill the gradients of all rows; return the (V,) losses."""
+    def gradient(self, batch: list[Batch], ready: Ready | None = None) -> NDArray[np.floating]:
+        """Fill the gradients of all rows, which are one part; return the (V,) losses."""
         losses = []
         for (x, g), (inputs, targets) in zip(self._chunks, batch, strict=True):
             if inputs.shape not in self._traced:  # a trace saves what vmap costs at every call
@@ -158,5 +181,7 @@ class ManyModels:
             for name, view in g.items():
                 view.copy_(gradients[name])
             losses.append(loss)
+        if ready:
+            ready(0, self.g.shape[1])
         result: NDArray[np.floating] = torch.cat(losses).numpy()
         return result

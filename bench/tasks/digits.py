@@ -7,7 +7,8 @@ collection, as scikit-learn ships it). 1,437 images train, 360 are held out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 TRAINING = 1437
 BRIGHTEST = 16.0
+NORMS = ("none", "batch")
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,31 @@ class Digits:
     """Real 8x8 handwritten digits, perceptron 64-128-10, 9,610 parameters."""
 
     hidden: int = field(default=128, metadata={"help": "width of the hidden layer"})
+    norm: str = field(
+        default="none", metadata={"help": "what normalises the hidden layer", "choices": NORMS}
+    )
+    group: int = field(
+        default=0,
+        metadata={"help": "consecutive workers that share the batch norm's statistics; 0: none do"},
+    )
     metric: ClassVar[Metric] = Metric("accuracy", "max")
 
     def __post_init__(self) -> None:
         if self.hidden < 1:
             raise ValueError(f"hidden must be >= 1, got {self.hidden}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
+        if self.group < 0:
+            raise ValueError(f"group must be >= 0, got {self.group}")
+        if self.group and self.norm != "batch":
+            raise ValueError(f"group={self.group} needs a norm with statistics: norm=batch")
 
     def load(self, dtype: str) -> Classifier:
         """Read the images; the split into training and held-out ones never changes."""
         import torch
         from sklearn.datasets import load_digits
 
+        from bench.tasks import perceptron
         from bench.tasks.classifier import Classifier
 
         images, labels = load_digits(return_X_y=True)
@@ -44,16 +60,19 @@ class Digits:
         images = (images[order] / BRIGHTEST).astype(dtype)
         labels = labels[order].astype(np.int64)
         hidden = self.hidden
+        data: dict[str, Any] = {
+            "metric": self.metric,
+            "samples": Samples(labels[:TRAINING], features=images[:TRAINING]),
+            "held_out": Samples(labels[TRAINING:], features=images[TRAINING:]),
+            "dtype": dtype,
+        }
 
         def model() -> torch.nn.Module:
             return torch.nn.Sequential(
                 torch.nn.Linear(64, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 10)
             )
 
-        return Classifier(
-            model,
-            metric=self.metric,
-            samples=Samples(labels[:TRAINING], features=images[:TRAINING]),
-            held_out=Samples(labels[TRAINING:], features=images[TRAINING:]),
-            dtype=dtype,
-        )
+        if self.norm == "none":
+            return Classifier(model, **data)
+        normed = partial(perceptron.layers, 64, hidden, 10)
+        return perceptron.NormedPerceptron(normed, group=self.group, **data)

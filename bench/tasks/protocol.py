@@ -1,11 +1,13 @@
 """What a task must tell: its data, where training starts, its gradient and its score."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.layers import Layer, Ready
 from partitions.protocol import Samples
 
 
@@ -25,6 +27,11 @@ class Metric:
         return float(values.min() if self.direction == "max" else values.max())
 
 
+Share: TypeAlias = Callable[[NDArray[np.floating], int], None]
+"""share(rows, group) replaces every row of (V, n), one a worker, by the mean over its group of so
+many consecutive workers; collective."""
+
+
 class Learner(Protocol):
     """The gradient of every row of x, bound once to the memory it reads and fills."""
 
@@ -36,8 +43,12 @@ class Learner(Protocol):
         """The minibatches: indices is (V, b) int64 into the training samples."""
         ...
 
-    def gradient(self, batch: Any) -> NDArray[np.floating]:
-        """Fill g with the gradient at x of each row's minibatch; return the (V,) losses."""
+    def gradient(self, batch: Any, ready: Ready | None = None) -> NDArray[np.floating]:
+        """Fill g with the gradient at x of each row's minibatch; return the (V,) losses.
+
+        With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, from the end of the row
+        to its beginning; it may change that part. Collective where the task shares statistics.
+        """
         ...
 
 
@@ -49,13 +60,21 @@ class Problem(Protocol):
     """The training samples, as a partition sees them."""
     d: int
     """Number of parameters."""
+    layers: Sequence[Layer]
+    """Where each parameter tensor lies in a row."""
 
     def initial(self, seed: int) -> NDArray[np.floating]:
         """The (d,) parameters every worker starts from: a function of the seed."""
         ...
 
-    def learner(self, x: NDArray[np.floating], g: NDArray[np.floating]) -> Learner:
-        """Bind to the (V, d) parameters and gradients."""
+    def learner(
+        self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
+    ) -> Learner:
+        """Bind to the (V, d) parameters and gradients; `share` is for tasks that exchange
+        statistics inside a gradient.
+
+        Errors: ValueError where such a task is given none.
+        """
         ...
 
     def evaluate(

@@ -6,13 +6,15 @@ Over any set of samples the optimum is x* = sum h_s b_s / sum h_s and the curvat
 partition by label gives workers different optima and different curvatures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.tasks.protocol import Metric
+from algorithms.layers import Layer, Ready
+from bench.tasks.protocol import Metric, Share
 from partitions.protocol import Samples
 
 DATA_SEED = 0
@@ -72,6 +74,7 @@ class QuadraticProblem:
         self.samples = Samples(labels, features=b)
         self.b, self.h = b, h
         self.d = b.shape[1]
+        self.layers: Sequence[Layer] = [Layer(0, self.d, (self.d,))]
         weights = h.astype(np.float64)
         self.optimum = weights @ b.astype(np.float64) / weights.sum()
 
@@ -80,8 +83,10 @@ class QuadraticProblem:
         start: NDArray[np.floating] = np.random.default_rng(seed).standard_normal((1, self.d))[0]
         return start.astype(self.b.dtype)
 
-    def learner(self, x: NDArray[np.floating], g: NDArray[np.floating]) -> "QuadraticLearner":
-        """Bind to the rows."""
+    def learner(
+        self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
+    ) -> "QuadraticLearner":
+        """Bind to the rows; nothing is shared."""
         return QuadraticLearner(self, x, g)
 
     def evaluate(
@@ -110,11 +115,15 @@ class QuadraticLearner:
         return self._problem.b[indices], self._problem.h[indices]
 
     def gradient(
-        self, batch: tuple[NDArray[np.floating], NDArray[np.floating]]
+        self,
+        batch: tuple[NDArray[np.floating], NDArray[np.floating]],
+        ready: Ready | None = None,
     ) -> NDArray[np.floating]:
-        """Fill g; return the (V,) losses."""
+        """Fill g, which is one part; return the (V,) losses."""
         b, h = batch
         away = self.x[:, None, :] - b
         losses: NDArray[np.floating] = (h * (away**2).sum(2)).mean(1) / 2
         np.einsum("vn,vnd->vd", h / h.shape[1], away, out=self.g)
+        if ready:
+            ready(0, self._problem.d)
         return losses

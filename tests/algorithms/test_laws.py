@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.exchange import MPIExchange
+from algorithms.layers import Ready
 from algorithms.local_sgd import LocalSGD
 from algorithms.push_sum import PushSum
 from algorithms.topologies.star import Star
@@ -172,7 +173,7 @@ class Bowls(StillWorkers):
         super().__init__(exchange, np.zeros((len(h), 1)))
         self.h, self.b = h[exchange.ids, None], b[exchange.ids, None]
 
-    def gradient(self) -> Array:
+    def gradient(self, ready: Ready | None = None) -> Array:
         self.g[:] = self.h * (self.x - self.b)
         return np.zeros(len(self.x))
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bench.runtime import optimizers
-from bench.runtime.optimizers import SGD
+from algorithms.layers import laid_out
+from bench.runtime.optimizers import SGD, blocks
 
 D = 7
+LAYERS = laid_out([(2, 2), (3,)])
 STEPS = 20
 VARIANTS = [
     (momentum, nesterov, decay)
@@ -51,16 +52,16 @@ def test_takes_the_steps_of_torch(
     block: int,
     library: str,
 ) -> None:
-    monkeypatch.setattr(optimizers, "BLOCK", block)
+    monkeypatch.setattr(blocks, "BLOCK", block)
     options = SGD(lr=0.07, momentum=momentum, nesterov=nesterov, weight_decay=decay)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((workers, D))
     gradients = rng.standard_normal((STEPS, workers, D))
     expected = by_torch(options, x, gradients)
     arrays = (lambda a: a) if library == "numpy" else torch.from_numpy  # the same memory
-    state = options.init(arrays(x))
+    state = options.init(arrays(x), LAYERS)
     for given in gradients:
-        g = given + options.weight_decay * x  # as TrainingWorkers.gradient does
+        g = given + options.l2 * x  # as TrainingWorkers.gradient does
         kept = g.copy()
         options.update(arrays(x), arrays(g), state)
         np.testing.assert_array_equal(g, kept)
@@ -70,7 +71,7 @@ def test_takes_the_steps_of_torch(
 def test_float32_stays_float32_and_one_step_is_the_formula() -> None:
     x, g = np.full((2, 3), 2, np.float32), np.full((2, 3), 4, np.float32)
     options = SGD(lr=0.25, momentum=0.5)
-    state = options.init(x)
+    state = options.init(x, laid_out([(3,)]))
     for expected in (1.0, -0.5):  # v = 4, then 0.5 * 4 + 4
         options.update(x, g, state)
         np.testing.assert_array_equal(x, np.float32(expected))
@@ -79,7 +80,7 @@ def test_float32_stays_float32_and_one_step_is_the_formula() -> None:
 
 
 def test_without_momentum_no_velocity_is_kept() -> None:
-    assert SGD().init(np.zeros((5, 4))).velocity.shape == (0, 4)
+    assert SGD().init(np.zeros((5, 4)), laid_out([(4,)])).velocity.shape == (0, 4)
 
 
 @pytest.mark.parametrize(

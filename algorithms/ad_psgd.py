@@ -1,0 +1,81 @@
+"""Asynchronous decentralised parallel SGD: whoever is ready averages with a random neighbour.
+
+Lian, Zhang, Zhang, Liu: Asynchronous Decentralized Parallel Stochastic Gradient Descent, ICML 2018,
+Algorithm 1.
+Symbols: x_i parameters of worker i of W, s_i the snapshot of them that its gradient is taken at.
+Departures: (1) both rows are locked, lower rank first, and averaged by one-sided MPI, so the graph
+need not be bipartite to be free of deadlock; (2) the base optimiser may carry momentum, which
+stays local.
+
+    every step of its own, worker i:
+    1. s_i <- x_i;  g_i <- gradient of the next minibatch at s_i
+    2. j <- a random neighbour;  x_i, x_j <- (x_i + x_j) / 2      atomically
+    3. x_i <- base optimiser step from x_i along g_i
+
+Conserved by 2, however many workers are at it: sum_i x_i.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from algorithms.links import Links
+from algorithms.mixing import require
+from algorithms.protocol import Exchange, SharedRows, Workers
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.ring import Ring
+from algorithms.topology import Topology
+
+NEIGHBOUR_STREAM = 7
+"""Keeps these draws apart from others of the same seed."""
+
+
+@dataclass
+class State:
+    """k, the steps taken by this rank's workers; the parameters as others see them."""
+
+    k: int
+    rows: SharedRows
+    links: Links
+
+
+@dataclass(frozen=True)
+class ADPSGD:
+    """Average with one random neighbour a step, without waiting for anybody (AD-PSGD)."""
+
+    topology: Topology = field(
+        default=Ring(),
+        metadata={"help": "the graph of neighbours; static, both ways", "registry": TOPOLOGIES},
+    )
+    asynchronous: ClassVar[bool] = True
+
+    def check(self, total: int) -> None:
+        """Refuse a graph that changes, or whose links go one way only."""
+        require(self.topology, "metropolis", total, "static")
+        require(self.topology, "metropolis", total, "symmetric")
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0."""
+        return State(0, exchange.shared_rows(workers.x), exchange.links(self.topology, 0))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker of this rank."""
+        workers.gradient()  # 1.
+        for worker in workers.ids:
+            near = state.links.out_neighbours(worker)
+            if len(near):
+                rng = np.random.default_rng((exchange.seed, NEIGHBOUR_STREAM, worker, state.k))
+                state.rows.average(worker, int(rng.choice(near)))  # 2.
+        with state.rows.mine() as rows:
+            workers.x[:] = rows
+            workers.update()  # 3.
+            rows[:] = workers.x
+        state.k += 1
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Wait until every worker has ended, and take what they have left here."""
+        state.rows.meet()
+        with state.rows.mine() as rows:
+            workers.x[:] = rows
+        state.rows.meet()

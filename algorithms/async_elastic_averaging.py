@@ -1,0 +1,85 @@
+"""Elastic averaging SGD, asynchronous: no worker waits for another, and there is no server.
+
+Zhang, Choromanska, LeCun: Deep learning with Elastic Averaging SGD, NeurIPS 2015, Algorithm 1.
+Symbols: those of elastic_averaging.py.
+Departures: (1) the centre lies in slices with all ranks, each read and changed under its own lock
+by one-sided MPI, instead of with a master: a worker may see slices of different ages; (2) the
+base optimiser may carry momentum, which is not the paper's EAMSGD.
+
+    every H steps of its own, worker i:
+    1. d <- alpha (x_i - c);  x_i <- x_i - d;  c <- c + d      slice by slice, atomically
+    every step:
+    2. g_i <- gradient of the next minibatch at x_i
+    3. x_i <- base optimiser step along g_i
+
+Conserved by 1, however many workers are at it: sum_i x_i + c.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from algorithms.elastic_averaging import PAPER_BETA
+from algorithms.protocol import Exchange, Rows, SharedVector, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken by this rank's workers; the centre; scratch."""
+
+    k: int
+    centre: SharedVector
+    pull: Rows
+    """(d,)."""
+
+
+@dataclass(frozen=True)
+class AsyncElasticAveraging:
+    """Pull workers and a shared centre together, each worker in its own time (async EASGD)."""
+
+    period: int = field(default=4, metadata={"help": "own steps between exchanges, tau"})
+    alpha: float | None = field(
+        default=None, metadata={"help": "moving rate of a worker; None is 0.9 / workers"}
+    )
+    asynchronous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be >= 1, got {self.period}")
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served: the centre moves by one worker at a time."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0, the centre at the common start."""
+        return State(0, exchange.shared_vector(workers.x[0]), np.empty_like(workers.x[0]))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker of this rank."""
+        if state.k % self.period == 0:
+            alpha = PAPER_BETA / workers.total if self.alpha is None else self.alpha
+            for row in workers.x:
+                draw(row, state, alpha)  # 1.
+        workers.gradient()  # 2.
+        workers.update()  # 3.
+        state.k += 1
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Wait until every worker has ended."""
+        state.centre.meet()
+
+
+def draw(row: Rows, state: State, alpha: float) -> None:
+    """Move a worker's row, (d,), and the centre towards each other by alpha of their distance."""
+
+    def by(where: slice, centre: Rows) -> None:
+        d = state.pull[where]
+        np.subtract(row[where], centre, out=d)
+        d *= alpha
+        row[where] -= d
+        centre += d
+
+    state.centre.change(by)

@@ -1,0 +1,83 @@
+"""DOWNPOUR SGD: workers add their steps to shared parameters and start again from them.
+
+Dean, Corrado, Monga et al.: Large Scale Distributed Deep Networks, NIPS 2012, section 4.1; the
+baseline of Zhang, Choromanska, LeCun, NeurIPS 2015, Algorithm 3 there.
+Symbols: x_i parameters of worker i, c the shared ones, H the period, v_i what i has not yet pushed.
+Departures: (1) c lies in slices with all ranks and is changed by one-sided MPI instead of by
+parameter servers; (2) push and pull have one period; (3) no Adagrad: the base optimiser makes the
+steps.
+
+    every step of its own, worker i:
+    1. g_i <- gradient of the next minibatch at x_i
+    2. x_i <- base optimiser step along g_i;  v_i <- v_i + that step
+    every H steps of its own:
+    3. c <- c + v_i;  x_i <- c;  v_i <- 0      slice by slice, atomically
+
+No step is lost and none is counted twice: c is the start plus all that was ever pushed. W workers
+take W steps where one took one, so the learning rate must fall as W or H grows: with both large it
+diverges, as Zhang et al. saw.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from algorithms.protocol import Exchange, Rows, SharedVector, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken by this rank's workers; the shared parameters; where workers began."""
+
+    k: int
+    centre: SharedVector
+    start: Rows
+    """(V, d): x_i after the last pull, so that v_i = x_i - start_i."""
+
+
+@dataclass(frozen=True)
+class Downpour:
+    """Push steps to shared parameters and pull these, each worker in its own time (DOWNPOUR)."""
+
+    period: int = field(default=4, metadata={"help": "own steps between exchanges, tau"})
+    asynchronous: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be >= 1, got {self.period}")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0, the shared parameters at the common start."""
+        return State(0, exchange.shared_vector(workers.x[0]), workers.x.copy())
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker of this rank."""
+        workers.gradient()  # 1.
+        workers.update()  # 2.
+        state.k += 1
+        if state.k % self.period == 0:
+            push(workers.x, state)  # 3.
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Push what is left, wait for all, and leave every worker at the shared parameters."""
+        push(workers.x, state)
+        state.centre.meet()
+        state.centre.read(workers.x[0])
+        workers.x[1:] = workers.x[0]
+        state.start[:] = workers.x
+        state.centre.meet()
+
+
+def push(x: Rows, state: State) -> None:
+    """Add every worker's steps to the shared parameters, and begin anew from these."""
+    for row, start in zip(x, state.start, strict=True):
+
+        def by(where: slice, centre: Rows, row: Rows = row, start: Rows = start) -> None:
+            row[where] -= start[where]
+            centre += row[where]
+            row[where] = centre
+            start[where] = centre
+
+        state.centre.change(by)

@@ -1,0 +1,162 @@
+"""What is changed without waiting: conservation under all ranks at once, and where it ends."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from algorithms.ad_psgd import ADPSGD
+from algorithms.async_elastic_averaging import AsyncElasticAveraging
+from algorithms.downpour import Downpour
+from algorithms.exchange import MPIExchange
+from algorithms.local_sgd import LocalSGD
+from algorithms.topologies.complete import Complete
+from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.star import Star
+from bench.runtime.budget import StepBudget
+from bench.runtime.optimizers import SGD
+from tests.algorithms.twin import STEPS
+from tests.helpers import Array, StillWorkers, Training, all_rows, everywhere
+
+ASYNCHRONOUS: list[Any] = [AsyncElasticAveraging(), Downpour(), ADPSGD()]
+TOTALS = (4, 5, 7)
+
+
+def whole(total: int, d: int) -> Array:
+    """Whole numbers: halving them some forty times is exact, so sums can be compared to the bit."""
+    made: Array = np.random.default_rng(total).integers(-8, 8, (total, d)).astype(float)
+    return made
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("d", [1, 3, 50])
+def test_workers_and_centre_are_conserved_to_the_bit(comm: MPI.Intracomm, d: int) -> None:
+    """Every rank moves as often as it can; nothing is lost between what one takes and gives."""
+    for total in TOTALS:
+        exchange = MPIExchange(comm, total, dtype="float64")
+        workers = StillWorkers(exchange, whole(total, d))
+        algorithm = AsyncElasticAveraging(period=1, alpha=0.5)
+        centre = np.zeros(d)
+        start = workers.x.copy()
+        workers.x[:] = comm.bcast(start[0])  # init takes the common start
+        state = algorithm.init(exchange, workers)
+        centre[:] = workers.x[0]
+        workers.x[:] = start
+        before = comm.allreduce(workers.x.sum(0)) + centre
+        for _ in range(40 // total + comm.rank):  # 40 halvings or so in all
+            algorithm.step(exchange, workers, state)
+        algorithm.finish(exchange, workers, state)
+        state.centre.read(centre)
+        after = comm.allreduce(workers.x.sum(0)) + centre
+        everywhere(comm, np.array_equal(after, before), total, after - before)
+        everywhere(comm, np.array_equal(comm.bcast(centre), centre))
+        exchange.close()
+
+
+@pytest.mark.mpi
+def test_pairs_conserve_the_sum_to_the_bit_and_come_together(comm: MPI.Intracomm) -> None:
+    for total in TOTALS:
+        for topology in (Star(), Complete()):
+            exchange = MPIExchange(comm, total, dtype="float64", seed=total)
+            workers = StillWorkers(exchange, whole(total, 3))
+            spread = np.ptp(whole(total, 3), axis=0).max()
+            algorithm = ADPSGD(topology=topology)
+            state = algorithm.init(exchange, workers)
+            for _ in range(8):  # a value is halved at most 8 W times, and 56 + 4 bits are too many
+                algorithm.step(exchange, workers, state)
+            algorithm.finish(exchange, workers, state)
+            x = all_rows(comm, workers.x)
+            u = np.finfo(np.float64).eps
+            apart = np.abs(x.sum(0) - whole(total, 3).sum(0)).max()
+            everywhere(comm, apart <= 8 * u * 8 * total * 8, total, apart)
+            everywhere(comm, np.ptp(x, axis=0).max() < 0.7 * spread, "they have come nearer")
+            exchange.close()
+
+
+@pytest.mark.mpi
+def test_what_was_pushed_is_the_sum_of_all_steps(comm: MPI.Intracomm) -> None:
+    class Walkers(StillWorkers):
+        def update(self) -> None:
+            self.x += 1
+
+    for total in TOTALS:
+        exchange = MPIExchange(comm, total, dtype="float64")
+        workers = Walkers(exchange, np.zeros((total, 5)))
+        algorithm = Downpour(period=3)
+        state = algorithm.init(exchange, workers)
+        steps = 5 + comm.rank
+        for _ in range(steps):
+            algorithm.step(exchange, workers, state)
+        algorithm.finish(exchange, workers, state)
+        walked = comm.allreduce(steps * len(workers.ids))
+        everywhere(comm, (all_rows(comm, workers.x) == walked).all(), total)
+        exchange.close()
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("algorithm", ASYNCHRONOUS, ids=lambda x: type(x).__name__)
+def test_they_learn_at_any_number_of_workers(comm: MPI.Intracomm, algorithm: Any) -> None:
+    for total in TOTALS:
+        algorithm.check(total)
+        made = Training(comm, total)
+        start = made.problem.initial(3)
+        optimum = made.problem.optimum
+        x = made.run(algorithm, 60)
+        mean = all_rows(comm, x).mean(0)
+        left = np.linalg.norm(mean - optimum) / np.linalg.norm(start - optimum)
+        everywhere(comm, left < 0.5, total, left)
+
+
+@pytest.mark.mpi
+def test_nobody_waits_for_a_rank_that_sleeps(comm: MPI.Intracomm) -> None:
+    for algorithm in ASYNCHRONOUS:
+        exchange = MPIExchange(comm, comm.size, dtype="float64")
+        workers = StillWorkers(exchange, whole(comm.size, 4))
+        state = algorithm.init(exchange, workers)
+        comm.Barrier()
+        began = time.monotonic()
+        if comm.rank == 0 and comm.size > 1:
+            time.sleep(0.5)
+        for _ in range(10):
+            algorithm.step(exchange, workers, state)
+        took = time.monotonic() - began
+        everywhere(comm, comm.size == 1 or comm.rank == 0 or took < 0.45, type(algorithm), took)
+        algorithm.finish(exchange, workers, state)
+        exchange.close()
+
+
+@pytest.mark.parametrize("algorithm", ASYNCHRONOUS, ids=lambda x: type(x).__name__)
+def test_one_worker_alone_is_plain_sgd(algorithm: Any) -> None:
+    expected = Training(MPI.COMM_SELF, 1).run(LocalSGD(period=0), STEPS)
+    x = Training(MPI.COMM_SELF, 1).run(algorithm, STEPS)
+    if isinstance(algorithm, AsyncElasticAveraging):  # it still has its centre
+        assert np.abs(x - expected).max() > 1e-6
+    else:
+        np.testing.assert_allclose(x, expected, rtol=0, atol=1e-14)
+
+
+def test_elastic_rate_zero_is_independent_runs() -> None:
+    x = Training(MPI.COMM_SELF, 5).run(AsyncElasticAveraging(alpha=0.0), STEPS)
+    np.testing.assert_array_equal(x, Training(MPI.COMM_SELF, 5).run(LocalSGD(period=0), STEPS))
+
+
+def test_ad_psgd_needs_a_graph_that_stays_and_goes_both_ways() -> None:
+    with pytest.raises(ValueError, match="exponential changes its links every round"):
+        ADPSGD(topology=Exponential()).check(4)
+
+
+@pytest.mark.mpi
+def test_ranks_share_a_budget_of_steps(comm: MPI.Intracomm) -> None:
+    budget = StepBudget(comm)
+    for total in (10, 25):
+        budget.reset()
+        taken = 0
+        while budget.take(2) < total:
+            taken += 2
+            if comm.rank == 0:
+                time.sleep(0.002)
+        counts = comm.allgather(taken)
+        everywhere(comm, total <= sum(counts) <= total + 1, counts)  # two at a time
+    budget.close()

@@ -1,0 +1,200 @@
+"""Trouble on purpose: who is hit, what it costs, and what survives it."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from algorithms.collectives import ALLREDUCES
+from algorithms.collectives.duration import duration_ns
+from algorithms.collectives.messages import Scheduled
+from algorithms.d_psgd import DPSGD
+from algorithms.exchange import MPIExchange
+from algorithms.meter import WAIT
+from algorithms.push_sum import PushSum
+from algorithms.robust_push_sum import RobustPushSum
+from algorithms.topologies.ring import Ring
+from algorithms.topologies.star import Star
+from algorithms.trouble import Link, Straggler, Trouble, bytes_per_second, seconds
+from tests.helpers import Array, StillWorkers, all_rows, everywhere, sha
+
+LATENCY, BANDWIDTH = 2e-3, 1e6
+
+
+def gossip(comm: MPI.Intracomm, algorithm: Any, total: int, rounds: int, trouble: Trouble) -> Array:
+    """All workers' rows after some rounds without gradients."""
+    start = np.random.default_rng(total).standard_normal((total, 3))
+    exchange = MPIExchange(comm, total, dtype="float64", seed=1, trouble=trouble)
+    workers = StillWorkers(exchange, start)
+    state = algorithm.init(exchange, workers)
+    for _ in range(rounds):
+        algorithm.step(exchange, workers, state)
+    x = all_rows(comm, workers.x)
+    if hasattr(state, "w"):
+        x = np.hstack([x, all_rows(comm, state.w)])
+    exchange.close()
+    return x
+
+
+@pytest.mark.mpi
+def test_push_sum_fades_and_running_sums_stay_exact(comm: MPI.Intracomm) -> None:
+    total, rounds, drop = 6, 300, 0.05
+    mean = np.random.default_rng(total).standard_normal((total, 3)).mean(0)
+    for topology in (Ring(), Star()):
+        plain = gossip(comm, PushSum(topology=topology), total, rounds, Trouble(drop=drop))
+        robust = gossip(comm, RobustPushSum(topology=topology), total, rounds, Trouble(drop=drop))
+        everywhere(comm, plain[:, -1].sum() < 0.1, "mass is lost", plain[:, -1].sum())
+        everywhere(comm, np.ptp(plain[:, :3], axis=0).max() < 1e-9, "and still all agree")
+        everywhere(comm, np.abs(plain[:, :3] - mean).max() > 1e-3, "on another point")
+        everywhere(comm, np.abs(robust[:, :3] - mean).max() < 1e-9, robust[:, :3] - mean)
+
+
+@pytest.mark.mpi
+def test_the_same_messages_are_lost_wherever_workers_live(comm: MPI.Intracomm) -> None:
+    for algorithm in (PushSum(), RobustPushSum(), DPSGD()):
+        trouble = Trouble(drop=0.2, seed=4)
+        alone = gossip(MPI.COMM_SELF, algorithm, 12, 9, trouble)
+        everywhere(comm, sha(gossip(comm, algorithm, 12, 9, trouble)) == sha(alone))
+        everywhere(comm, sha(gossip(comm, algorithm, 12, 9, Trouble())) != sha(alone))
+
+
+@pytest.mark.mpi
+def test_d_psgd_keeps_its_own_share_of_what_is_lost(comm: MPI.Intracomm) -> None:
+    """Rows of the mixing matrix still add up to one: what all agree on stays."""
+    exchange = MPIExchange(comm, 6, dtype="float64", trouble=Trouble(drop=0.5))
+    same = np.full((len(exchange.ids), 3), 0.7)
+    out = np.empty_like(same)
+    for k in range(20):
+        exchange.mix(same, exchange.mixing(Ring(), "uniform", k), out)
+        everywhere(comm, np.abs(out - 0.7).max() < 1e-15)
+    exchange.close()
+
+
+def test_as_many_messages_are_lost_as_was_asked_for() -> None:
+    sender, receiver = np.repeat(np.arange(100), 100), np.tile(np.arange(100), 100)
+    for drop in (0.0, 0.05, 0.5):
+        trouble = Trouble(drop=drop, seed=3)
+        lost = [(~trouble.arrives(sender, receiver, turn)).mean() for turn in range(20)]
+        sigma = np.sqrt(drop * (1 - drop) / 200_000)
+        assert abs(np.mean(lost) - drop) <= 5 * sigma
+        assert drop == 0 or len(set(lost)) > 1, "other messages in another round"
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("what", ["pull", "mean"])
+def test_slow_links_take_as_long_as_the_model_says(comm: MPI.Intracomm, what: str) -> None:
+    """At least that long on every rank, and booked as waiting; virtual workers suffer alike."""
+    link = Link(latency="2ms", bandwidth="1MB/s")
+    total, d = 4, 1000
+    exchange = MPIExchange(comm, total, dtype="float64", trouble=Trouble(link=link))
+    rows = np.ones((len(exchange.ids), d))
+    out = np.empty_like(rows)
+    links = exchange.links(Ring(), 0)
+    waited = exchange.meter.ns[WAIT]
+    comm.Barrier()
+    began = time.perf_counter()
+    if what == "pull":
+        exchange.pull(rows, links, out)
+        needs = LATENCY + d * 8 / BANDWIDTH  # of two messages over one link out the first ...
+        last = LATENCY + 2 * d * 8 / BANDWIDTH  # ... and the second
+    else:
+        exchange.mean(rows)
+        needs = last = 2 * (LATENCY + d * 8 / BANDWIDTH)  # recursive doubling of four
+    took = time.perf_counter() - began
+    everywhere(comm, took >= needs and max(comm.allgather(took)) >= last, took, needs)
+    everywhere(comm, exchange.meter.ns[WAIT] - waited >= 0.9e9 * needs)
+    exchange.close()
+
+
+@pytest.mark.mpi
+def test_what_travels_meanwhile_is_not_waited_for_again(comm: MPI.Intracomm) -> None:
+    exchange = MPIExchange(comm, 4, trouble=Trouble(link=Link(latency="100ms")))
+    rows = np.ones((len(exchange.ids), 10), np.float32)
+    out = np.empty_like(rows)
+    for start in (
+        lambda: exchange.start_mean(rows),
+        lambda: exchange.start_pull(rows, exchange.links(Ring(), 0), out),
+    ):
+        started = start()
+        time.sleep(0.25)  # two latencies of recursive doubling have passed
+        comm.Barrier()
+        before = exchange.meter.ns[WAIT]
+        exchange.meter.start()
+        started.finish()
+        everywhere(comm, exchange.meter.ns[WAIT] - before < 0.09e9, "nothing is left to wait for")
+    exchange.close()
+
+
+SCHEDULED = [name for name, cls in ALLREDUCES.items() if issubclass(cls, Scheduled)]
+
+
+def played(name: str, ranks: int, d: int, latency: float, per_byte: float) -> float:
+    cls = ALLREDUCES[name]
+    assert issubclass(cls, Scheduled)
+    each = list(range(ranks + 1))
+    plans = [cls.schedule(rank, each, d, 8) for rank in range(ranks)]
+    return duration_ns(plans, 8, latency, lambda nbytes: per_byte * nbytes)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])
+def test_model_time_is_the_formula(ranks: int) -> None:
+    """Powers of two: recursive doubling lg p (a + N b), ring 2 (p - 1) (a + N/p b)."""
+    d, a, b = 16 * 60, 5000.0, 0.25
+    nbytes, lg = d * 8, ranks.bit_length() - 1
+    assert played("recursive_doubling", ranks, d, a, b) == pytest.approx(lg * (a + nbytes * b))
+    ring = 2 * (ranks - 1) * (a + nbytes / ranks * b)
+    assert played("ring", ranks, d, a, b) == pytest.approx(ring)
+    halving = 2 * lg * a + 2 * (ranks - 1) / ranks * nbytes * b
+    assert played("rabenseifner", ranks, d, a, b) == pytest.approx(halving)
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_no_schedule_is_faster_than_the_lower_bounds(name: str) -> None:
+    for ranks in (2, 3, 5, 7, 12, 16):
+        took = played(name, ranks, 960, 1000.0, 0.5)
+        assert took >= 1000 * np.ceil(np.log2(ranks))
+        assert took >= 0.5 * 960 * 8 * 2 * (ranks - 1) / ranks * 0.999
+
+
+def test_a_late_worker_is_late_wherever_it_lives() -> None:
+    straggler = Straggler(worker=3, factor=5)
+    assert straggler.late_s(range(3, 4), 0, 0.01, 0) == pytest.approx(0.04)
+    assert straggler.late_s(range(8), 0, 0.08, 0) == pytest.approx(0.04), "an eighth of it is its"
+    assert straggler.late_s(range(4, 8), 0, 0.01, 0) == 0
+    drawn = Straggler(probability=0.25, delay="40ms")
+    late = [[drawn.late_s(range(w, w + 1), k, 0.01, 7) for w in range(40)] for k in range(50)]
+    assert set(np.unique(late)) == {0.0, 0.04}
+    assert np.mean(late) / 0.04 == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / 2000))
+    for k in range(50):
+        assert drawn.late_s(range(40), k, 0.4, 7) == max(late[k]), "a rank waits for its latest"
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (Straggler, "give worker=3"),
+        (lambda: Straggler(worker=1, factor=0.5), "factor must be >= 1 and finite, got 0.5"),
+        (lambda: Straggler(probability=1.5), r"probability must be in \[0, 1\], got 1.5"),
+        (lambda: Straggler(probability=1, delay="5 m"), "delay must be a time such as 2ms"),
+        (lambda: Link(latency="fast"), "latency must be a time such as 2ms, 50us or 0.1s, got 'fa"),
+        (lambda: Link(bandwidth="10Mbit"), "bandwidth must be a rate such as 10MB/s"),
+        (lambda: Link(bandwidth="0MB/s"), "bandwidth must be a rate"),
+        (lambda: Trouble(drop=1), r"drop must be in \[0, 1\), got 1"),
+    ],
+)
+def test_what_cannot_be_is_told(build: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        build()
+
+
+def test_units() -> None:
+    texts = ("2ms", "50us", "0.1s", "3", "1e-3s")
+    assert [seconds(x, "") for x in texts] == pytest.approx([2e-3, 50e-6, 0.1, 3, 1e-3])
+    assert [bytes_per_second(x, "") for x in ("10MB/s", "1.25GB/s", "8kB/s")] == [1e7, 1.25e9, 8e3]
+
+
+def test_links_cannot_be_slowed_where_no_message_is_sent() -> None:
+    with pytest.raises(ValueError, match="--link slows messages, and shared_memory does not say"):
+        MPIExchange(MPI.COMM_SELF, 4, allreduce="shared_memory", trouble=Trouble(link=Link()))
