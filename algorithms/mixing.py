@@ -92,7 +92,8 @@ def metropolis(links: Links) -> Mixing:
         )
     degree = links.out_degree
     weight = 1 / (1 + np.maximum(degree[links.source], degree[links.target]))
-    return Mixing(links, 1 - np.bincount(links.target, weight, links.total), weight)
+    own = np.ones(links.total) - np.bincount(links.target, weight, links.total)
+    return Mixing(links, own, weight)
 
 
 def lazy(rule: Callable[[Links], Mixing], links: Links) -> Mixing:

@@ -8,17 +8,15 @@ from typing import Protocol
 import numpy as np
 
 from algorithms.links import Links, links
-from algorithms.topologies import (
-    TOPOLOGIES,
-    Complete,
-    Exponential,
-    RandomPair,
-    Ring,
-    Star,
-    StaticExponential,
-    Torus,
-)
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.complete import Complete
+from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.random_pair import RandomPair
+from algorithms.topologies.ring import Ring
 from algorithms.topologies.shapes import hops, sides
+from algorithms.topologies.star import Star
+from algorithms.topologies.static_exponential import StaticExponential
+from algorithms.topologies.torus import Torus
 
 __all__ = [
     "TOPOLOGIES",

@@ -65,7 +65,7 @@ def gaps(workers: int) -> dict[str, float | None]:
 
 def catalogue(workers: int = WORKERS) -> dict[str, list[dict[str, Any]]]:
     """Every registered name with its description and options, by kind; topologies' gaps at W."""
-    found = {
+    found: dict[str, list[dict[str, Any]]] = {
         kind: [
             {
                 "name": name,

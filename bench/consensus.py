@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from algorithms.topology import TOPOLOGIES
+from algorithms.topology import ready
 from bench.gossip import table
-from bench.gossip.flock import measure, start
+from bench.gossip.flock import start
+from bench.gossip.measure import measure
 from bench.gossip.options import parser, read
 from bench.gossip.plan import Plan, plan
 from bench.results.output import write_whole
@@ -57,8 +58,8 @@ def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> 
         introduce(made, comm.size, flaws)
     bounds = [r * made.workers // comm.size for r in (comm.rank, comm.rank + 1)]
     begin = start(options.seed, made.workers, range(*bounds), options.dimension)
-    for name in made.topologies:
-        case = measure(comm, name, begin, limits, total=made.workers, seed=options.seed)
+    for topology in made.topologies.values():
+        case = measure(comm, topology, begin, limits, total=made.workers, seed=options.seed)
         if file:
             file.add(case)
             row = read_rounds(file.part).rows()[-1]
@@ -104,7 +105,7 @@ def summarise(made: Plan, found: Rounds) -> None:
     """Print what came of it."""
     rows = found.rows()
     marks = [table.flags(row, found.curves(i)) for i, row in enumerate(rows)]
-    left_out = [] if made.options.topology else [x for x in TOPOLOGIES if x not in made.topologies]
+    left_out = [] if made.options.topology else [x for x in ready() if x not in made.topologies]
     for text in table.conclusion(rows, marks, left_out, made.limits):
         say(text)
     say(f"{'file':<21}  {found.path}")

@@ -74,11 +74,10 @@ def distinct(rng: np.random.Generator, below: int, count: int) -> NDArray[np.int
 
 def joined(graph: Links) -> Links:
     """The graph with a link more between the first workers of one component and the next."""
-    first, before = np.arange(graph.total), np.empty(0)
-    while not np.array_equal(first, before):  # the lowest worker heard of, and whom that has heard
+    first, before = np.arange(graph.total), np.empty(0, np.int64)
+    while not np.array_equal(first, before):  # the lowest worker that each has heard of
         before = first.copy()
         np.minimum.at(first, graph.target, before[graph.source])
-        first = first[first]
     parts = np.unique(first)
     one = np.concatenate([graph.source, parts[:-1]])
     return both_ways(graph.total, one, np.concatenate([graph.target, parts[1:]]))

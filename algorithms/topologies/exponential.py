@@ -1,7 +1,7 @@
 """One-peer exponential graph, and with more peers.
 
 Assran, Loizou, Ballas, Rabbat: Stochastic Gradient Push for Distributed Deep Learning, ICML 2019,
-section 3 and appendix A.
+section 3.
 With one peer and W a power of two, a period averages exactly; with more peers, or another W, not.
 """
 

@@ -79,7 +79,7 @@ def switch(
     for (e, f), turn in zip(tries, turned, strict=True):
         (a, b), (c, d) = edges[e], edges[f][::-1] if turn else edges[f]
         new = frozenset((a, d)), frozenset((c, b))
-        if a != d and c != b and new[0] != new[1] and not taken.intersection(new):
+        if a != d and c != b and not taken.intersection(new):
             taken -= {frozenset((a, b)), frozenset((c, d))}
             taken |= set(new)
             edges[e], edges[f] = (a, d), (c, b)

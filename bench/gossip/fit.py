@@ -5,7 +5,7 @@ is 1. What has sunk into the rounding floor is never fitted.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,10 +98,14 @@ class SquaredRatios:
         return spread / math.sqrt(self.n) / mean / -math.log(mean)
 
 
-def squared_ratios(curves: Iterable[Curve]) -> SquaredRatios:
-    """Those of all the curves together."""
+def squared_ratios(curves: Sequence[Curve]) -> SquaredRatios:
+    """Those of all redraws together, curves[1:]; of the first curve where there are none.
+
+    The redraws are of what workers hold, which is what the theory knows; where all weights stay
+    1, the first curve is, too.
+    """
     ratios = SquaredRatios()
-    for curve in curves:
+    for curve in curves[1:] or curves:
         ratios.add(curve)
     return ratios
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange import MPIExchange
+from algorithms.layers import Layer, Ready, laid_out
 from algorithms.push_sum import PushSum
-from algorithms.topology import TOPOLOGIES
-from bench.gossip.fit import Curve, squared_ratios
-from bench.gossip.schema import Case
-from bench.gossip.theory import contraction
+from algorithms.topology import Topology
+from bench.gossip.fit import Curve
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 START_STREAM = 3
 """Keeps the draws of the start apart from others of the same seed."""
-RATE_ERROR = 0.015
-"""A random topology is drawn again until the standard error of its rate is below this part."""
-LEAST_RATIOS = 200
-"""Rounds before that standard error means anything."""
-WARM_ROUNDS, WARM_LINKS = 10, 2**20
-"""Rounds before the timed ones; fewer, but a period at least, where they carry more links."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +63,12 @@ class StillWorkers:
         self.ids, self.total = exchange.ids, exchange.total
         self.x, self.g = rows.copy(), np.zeros_like(rows)
         self.samples = np.ones(self.total, np.int64)
+        self.layers: Sequence[Layer] = laid_out([rows.shape[1:]])
 
-    def gradient(self) -> NDArray[np.floating]:
-        """Leave g at zero; the losses are zero, too."""
+    def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
+        """Leave g at zero, final at once; the losses are zero, too."""
+        if ready:
+            ready(0, self.g.shape[1])
         return np.zeros(len(self.x))
 
     def update(self) -> None:
@@ -82,9 +78,11 @@ class StillWorkers:
 class Flock:
     """Still workers that gossip by push-sum over one topology. Collective to build and to run."""
 
-    def __init__(self, comm: MPI.Intracomm, exchange: MPIExchange, name: str, begin: Start) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, exchange: MPIExchange, topology: Topology, begin: Start
+    ) -> None:
         self._comm, self._exchange, self._start = comm, exchange, begin
-        self._algorithm = PushSum(topology=name)
+        self._algorithm = PushSum(topology=topology)
         self._workers = StillWorkers(exchange, begin.rows)
         self._state = self._algorithm.init(exchange, self._workers)
         shares = np.diff(exchange.bounds) + 1
@@ -103,12 +101,15 @@ class Flock:
         """Take a round."""
         self._algorithm.step(self._exchange, self._workers, self._state)
 
-    def run(self, limits: Limits, deadline: float) -> tuple[Curve, NDArray[np.int64], bool]:
+    def run(
+        self, limits: Limits, deadline: float, *, held: bool = False
+    ) -> tuple[Curve, NDArray[np.int64], bool]:
         """Gossip down to the tolerance, through the rounds, or until the deadline; collective.
 
         Returns the error after each round, equal on all ranks; (n, 4) int64, this rank's ns,
         bytes sent, bytes copied and messages of each round; and whether the deadline ended it.
-        The error is evaluated between the rounds, untimed, and there the ranks meet.
+        The error is evaluated between the rounds, untimed, and there the ranks meet. With `held`
+        it is that of what workers hold, x_i = w_i z_i, against w_i mean.
         """
         meter, clock = self._exchange.meter, time.perf_counter_ns
         errors: list[float] = []
@@ -121,76 +122,25 @@ class Flock:
             self.step()
             took = clock() - began
             counts.append((took, meter.bytes_sent, meter.bytes_copied, meter.messages))
-            distance, late = self._distance(time.monotonic() > deadline)
+            distance, late = self._distance(time.monotonic() > deadline, held=held)
             errors.append(distance / self._first)
         table = np.array(counts, np.int64)
         table[1:, 1:] = np.diff(table[:, 1:], axis=0)
         return np.array(errors), table[1:], late
 
-    def _distance(self, late: bool) -> tuple[float, bool]:
+    def _distance(self, late: bool, *, held: bool = False) -> tuple[float, bool]:
         """Root mean square over all workers of |z_i - mean|, and whether rank 0 is late.
+
+        With `held` of |w_i (z_i - mean)|.
 
         Every rank adds up all workers' squares in worker order, so all get the same bits,
         wherever workers live; collective.
         """
         apart = self._workers.x - self._start.mean
+        if held:
+            apart *= self._state.w
         self._mine[:-1] = (apart * apart).sum(1)
         self._mine[-1] = late
         self._comm.Allgatherv(self._mine, self._into)
         squares = np.delete(self._all, self._late)
         return float(np.sqrt(squares.mean())), bool(self._all[self._late[0]])
-
-
-def measure(
-    comm: MPI.Intracomm, name: str, begin: Start, limits: Limits, *, total: int, seed: int
-) -> Case:
-    """Gossip over one topology; the case is whole on rank 0 and has that rank's counts elsewhere.
-
-    Collective. A warm-up goes before, untimed: there the plans of a period's rounds are made, as
-    a training run makes them once.
-    """
-    topology = TOPOLOGIES[name]()
-    period = topology.period(total)
-    deadline = time.monotonic() + limits.seconds
-    with closing(MPIExchange(comm, total, dtype="float64", seed=seed)) as exchange:
-        flock = Flock(comm, exchange, name, begin)
-        links = [exchange.links(topology, k) for k in range(period or 1)]
-        for _ in range(max(len(links), min(WARM_ROUNDS, WARM_LINKS // topology.size(total)))):
-            flock.step()
-        flock.restart(0)
-        error, counts, late = flock.run(limits, deadline)
-        again = [] if period or late else redraw(flock, error, limits, deadline)
-    theory = contraction(topology, total) if comm.rank == 0 else 0.0
-    return Case(
-        topology=name,
-        period=period or 0,
-        degree_max=max(int(each.out_degree.max()) for each in links),
-        theory_factor=theory,
-        reached=bool(error[-1] <= limits.tolerance),
-        error=error,
-        counts=gather(comm, counts),
-        redraws=again,
-    )
-
-
-def redraw(flock: Flock, error: Curve, limits: Limits, deadline: float) -> list[Curve]:
-    """More curves of a random topology, each on new draws, until their mean is known; collective.
-
-    A single curve does not show the mean square: it is one draw of few rounds.
-    """
-    ratios, k, late = squared_ratios([error]), len(error), False
-    curves: list[Curve] = []
-    while not late and (ratios.n < LEAST_RATIOS or ratios.rate_error() > RATE_ERROR):
-        flock.restart(k)
-        curve, _, late = flock.run(limits, deadline)
-        ratios.add(curve)
-        curves.append(curve)
-        k += len(curve)
-    return curves
-
-
-def gather(comm: MPI.Intracomm, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(4, n, ranks) the counts of all ranks, on rank 0; collective."""
-    every = np.empty((comm.size, *counts.shape), np.int64) if comm.rank == 0 else None
-    comm.Gather(counts, every)
-    return (counts[None] if every is None else every).transpose(2, 1, 0)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from algorithms.topology import TOPOLOGIES, check
+from algorithms.topology import TOPOLOGIES, Topology, check, ready
 from bench.runtime.cli import Parser
-from bench.runtime.spec import UserError, convert, parse, text_of, unknown
+from bench.runtime.spec import INNER, UserError, convert, parse, text_of, unknown
 
 MANY_LINKS = 2**17
 """A topology with more links a round runs only when it is named: plans and rounds take seconds."""
+LONGEST_NAME = 128
+"""Bytes that the result file has for the name of a topology with its options."""
 TOLERANCES = (1e-12, 1e-6)
 """Below is rounding; above, the table's columns would stay empty."""
 
@@ -25,13 +27,15 @@ def _option(default: Any, help: str, metavar: str = "") -> Any:
 class Options:
     """The options of bench.consensus."""
 
-    topology: str = _option("", "names, with commas; default: all that are not too dense", "A,B,C")
+    topology: str = _option(
+        "", "names, with commas; default: all that need no option and are not too dense", "A,B:p=1"
+    )
     workers: int = _option(0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W")
     dimension: int = _option(16, "float64 numbers that a worker holds", "D")
     rounds: int = _option(10_000, "most rounds of a topology", "N")
     tolerance: float = _option(1e-10, "consensus error that ends a topology", "X")
     time: float = _option(10.0, "seconds that end a topology", "S")
-    seed: int = _option(0, "of the start and of random pairs", "S")
+    seed: int = _option(0, "of the start and of random rounds", "S")
     ranks: int = _option(0, "refuse to run on another number of ranks; 0: any", "N")
     out: str = _option("runs", "folder of the result file", "DIR")
     name: str = _option("", "name of the result file, without .h5", "NAME")
@@ -56,30 +60,37 @@ class Options:
             raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
         self.named()
 
-    def named(self) -> list[str]:
-        """The topologies that were asked for by name; empty for all."""
-        texts = self.topology.split(",") if self.topology else []
-        names = [text_of(parse(text, TOPOLOGIES, "topology"), TOPOLOGIES) for text in texts]
-        for i, name in enumerate(names):
-            if name in names[:i]:
+    def named(self) -> dict[str, Topology]:
+        """The topologies that were asked for, by name with options; empty for all."""
+        found: dict[str, Topology] = {}
+        for text in self.topology.split(",") if self.topology else []:
+            topology = parse(text, TOPOLOGIES, "topology", INNER)
+            name = text_of(topology, TOPOLOGIES, INNER)
+            if name in found:
                 raise UserError(f"--topology has {name} twice: name it once")
-        return names
+            if len(name.encode()) > LONGEST_NAME:
+                raise UserError(
+                    f"--topology {name}: a name may have {LONGEST_NAME} bytes, got "
+                    f"{len(name.encode())}: take a shorter path"
+                )
+            found[name] = topology
+        return found
 
-    def chosen(self, total: int) -> list[str]:
-        """The topologies to run at W workers.
+    def chosen(self, total: int) -> dict[str, Topology]:
+        """The topologies to run at W workers, by name with options.
 
-        Errors: UserError where one that was named is too dense, or none is left.
+        Errors: UserError where one that was named does not serve W, or none is left.
         """
         named = self.named()
-        thin = [x for x in TOPOLOGIES if TOPOLOGIES[x]().size(total) <= MANY_LINKS]
+        thin = {name: x for name, x in ready().items() if x.size(total) <= MANY_LINKS}
         if not named and not thin:
             raise UserError(
                 f"--workers {total}: every topology has more than {MANY_LINKS:,} messages a round; "
                 "name those that you want: --topology exponential"
             )
-        for name in named:
+        for name, topology in named.items():
             try:
-                check(TOPOLOGIES[name](), total)
+                check(topology, total)
             except ValueError as error:
                 raise UserError(f"--topology {name}: {error}") from None
         return named or thin
@@ -92,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
         description="Measure how fast gossip agrees over every topology: rounds, bytes and time, "
         "and the contraction factor beside the one that the mixing matrix promises.",
         epilog="Example: mpirun -n 2 python -m bench.consensus --workers 64 "
-        "--topology ring,torus,static_exponential,random_pair --csv consensus.csv. "
+        "--topology ring,torus,erdos_renyi:p=0.2:seed=1,random_pair --csv consensus.csv. "
         f"Topologies: {', '.join(TOPOLOGIES)}.",
         allow_abbrev=False,
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from algorithms.topology import Topology
 from bench.gossip.flock import Limits
 from bench.gossip.options import Options
 from bench.results.output import check_target
@@ -28,7 +29,8 @@ class Plan:
 
     options: Options
     workers: int
-    topologies: list[str]
+    topologies: dict[str, Topology]
+    """By name with options."""
     limits: Limits
     params: dict[str, Any]
     hash: str
@@ -52,7 +54,7 @@ def plan(comm: MPI.Intracomm, options: Options) -> Plan:
     topologies = options.chosen(workers)
     decides = ("dimension", "rounds", "tolerance", "time", "seed")
     params = {key: value for key, value in asdict(options).items() if key in decides}
-    params |= {"workers": workers, "topologies": topologies}
+    params |= {"workers": workers, "topologies": list(topologies)}
     hash_ = case_hash(params, comm.size)
     name = options.name or f"consensus-w{workers}-r{comm.size}-{hash_[:6]}"
     path = Path(options.out) / f"{name}.h5"

@@ -21,9 +21,10 @@ def row(found: Rounds, case: int) -> dict[str, Any]:
     """
     cells = {key: column[case] for key, column in found.cases.items()}
     span, workers = found.span(case), int(found.attributes["workers"])
-    error, *again = found.curves(case)
+    curves = found.curves(case)
+    error = curves[0]
     period, theory = int(cells["period"]), float(cells["theory_factor"])
-    measured = tail_factor(error, period) if period else squared_ratios([error, *again]).factor()
+    measured = tail_factor(error, period) if period else squared_ratios(curves).factor()
     slowest = found.rounds["duration_ns"][span].max(1)
     moved = (found.rounds["bytes_sent"] + found.rounds["bytes_copied"])[span].sum(1)
     there = first_below(error, 1e-6)

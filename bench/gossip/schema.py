@@ -5,7 +5,7 @@
 /rounds    round (flat over all cases), rank: dimension scales; case, k, error, duration_ns,
            bytes_sent, bytes_copied, messages
 /redraws   redraw: dimension scale; case, k, error of further curves of random topologies, each
-           on new draws from the same start: k begins again at 1
+           on new draws from the same start: k begins again at 1; the error of what workers hold
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ COUNTS = ("duration_ns", "bytes_sent", "bytes_copied", "messages")
 
 TABLES: dict[str, dict[str, tuple[tuple[str, ...], Any, str, str]]] = {
     "cases": {
-        "topology": (("case",), "S32", "", "name of the topology"),
+        "topology": (("case",), "S128", "", "name of the topology with its options"),
         "period": (("case",), np.int64, "1", "rounds until the links repeat; 0: random, never"),
         "degree_max": (("case",), np.int64, "1", "most workers that one sends to in a round"),
         "theory_factor": (("case",), np.float64, "1", "by which the error shrinks a round; theory"),
@@ -41,7 +41,7 @@ TABLES: dict[str, dict[str, tuple[tuple[str, ...], Any, str, str]]] = {
     "redraws": {
         "case": (("redraw",), np.int64, "1", "row of /cases"),
         "k": (("redraw",), np.int64, "1", "round of the curve, counted from 1"),
-        "error": (("redraw",), np.float64, "1", "consensus error after it, 1 at the start"),
+        "error": (("redraw",), np.float64, "1", "rms of |x_i - w_i mean| after it, 1 at the start"),
     },
 }
 """Group -> dataset -> dimensions, dtype, units, long_name. The first dimension grows."""

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from bench.gossip.fit import Curve, bend, exact_after, rate, squared_ratios
-from bench.gossip.flock import RATE_ERROR, Limits
+from bench.gossip.flock import Limits
+from bench.gossip.measure import RATE_ERROR
 from bench.runtime.console import quantity
 
 BENT = 0.05
@@ -47,7 +48,7 @@ def introduction(
 
 
 def line(row: dict[str, Any], curves: Sequence[Curve], *, picture: bool) -> str:
-    """One row of the table, at most 120 columns."""
+    """One row of the table, at most 120 columns where the name has no more than 18."""
     exact = exact_after(curves[0]) if row["measured_factor"] == 0 else 0
     factors = (
         f"exact after {exact} round{'s' if exact > 1 else ''}"
@@ -93,7 +94,10 @@ def conclusion(
     lines += [f"{x} {text}" for x, text in FLAGS.items() if any(x in mark for mark in marks)]
     random = [row["topology"] for row in rows if not row["period"]]
     if random:
-        lines.append(f"{', '.join(random)}: both factors are root mean squares over many draws")
+        lines.append(
+            f"{', '.join(random)}: both factors are root mean squares over many draws, "
+            "of what workers hold"
+        )
     if left_out:
         lines.append(f"left out, too many messages a round unless named: {', '.join(left_out)}")
     there = [row for row in rows if not math.isinf(row["ms_to_1e6"])]

@@ -1,11 +1,20 @@
 """Contraction factors: theory against dense eigenvalues and draws, fits against made curves."""
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
 
-from algorithms.topology import TOPOLOGIES, Links, RandomPair, Topology
+from algorithms.mixing import MIXINGS, Mixing
+from algorithms.topologies.epidemic import Epidemic
+from algorithms.topologies.erdos_renyi import ErdosRenyi
+from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.random_pair import RandomPair
+from algorithms.topologies.random_regular import RandomRegular
+from algorithms.topology import Topology, ready
+from bench.__main__ import gaps, main
 from bench.gossip import theory
 from bench.gossip.fit import (
     FLOOR,
@@ -19,21 +28,37 @@ from bench.gossip.fit import (
     tail,
     tail_factor,
 )
-from bench.gossip.theory import contraction, power_iteration, random_matching, spectral_radius
+from bench.gossip.spectra import power_iteration
+from bench.gossip.theory import (
+    contraction,
+    drawn_mean_square,
+    mean_square,
+    spectral_gap,
+    spectral_radius,
+)
 
-PERIODIC = [name for name in TOPOLOGIES if name != "random_pair"]
+READY = ready()
+PERIODIC = {name: x for name, x in READY.items() if x.period(8)} | {
+    "exponential:peers=2": Exponential(peers=2),
+    "erdos_renyi:p=0.9": ErdosRenyi(p=0.9),
+    "random_regular:k=7": RandomRegular(k=7, seed=2),
+}
+TOTALS = [1, 2, 3, 4, 5, 6, 7, 12, 16, 33, 36, 64]
 
 
-def rounds(topology: Topology, total: int, seed: int = 0) -> list[Links]:
-    period = topology.period(total) or 1
-    return [topology.links(total, k, np.random.default_rng((seed, k))) for k in range(period)]
+def rounds(topology: Topology, total: int, rule: str = "uniform", seed: int = 0) -> list[Mixing]:
+    links = (
+        topology.links(total, k, np.random.default_rng((seed, k)))
+        for k in range(topology.period(total) or 1)
+    )
+    return [MIXINGS[rule](each) for each in links]
 
 
-def dense_radius(period: list[Links]) -> float:
+def dense_radius(period: list[Mixing]) -> float:
     """By eigenvalues of the whole product, the 1 of agreement taken out by its projector."""
-    product = np.eye(period[0].total)
-    for links in period:
-        product = links.mixing_matrix() @ product
+    product = np.eye(period[0].links.total)
+    for mixing in period:
+        product = mixing.matrix() @ product
     values, vectors = np.linalg.eig(product)
     one = np.argmin(np.abs(values - 1))
     limit = np.outer(vectors[:, one], np.ones(len(values))) / vectors[:, one].sum()
@@ -41,64 +66,118 @@ def dense_radius(period: list[Links]) -> float:
 
 
 @pytest.mark.parametrize("name", PERIODIC)
-@pytest.mark.parametrize("total", [2, 3, 4, 5, 6, 7, 12, 16, 33, 36, 64])
-def test_factors_are_those_of_the_dense_matrices(name: str, total: int) -> None:
-    topology = TOPOLOGIES[name]()
-    period = topology.period(total)
-    assert period is not None
-    found = contraction(topology, total)
-    # rounding moves a defective zero of a product of T by eps^(1/T): compared before the root
-    assert found**period == pytest.approx(dense_radius(rounds(topology, total)), abs=1e-7)
+def test_factors_are_those_of_the_dense_matrices(name: str) -> None:
+    topology = PERIODIC[name]
+    for total in TOTALS:
+        period = topology.period(total)
+        assert period is not None
+        for rule in MIXINGS:
+            if "metropolis" in rule and not rounds(topology, total)[0].links.symmetric:
+                continue
+            found = contraction(topology, total, rule)
+            assert spectral_gap(topology, rule, total) == 1 - found
+            # rounding moves a defective zero of a product of T by eps^(1/T): before the root
+            dense = dense_radius(rounds(topology, total, rule))
+            assert found**period == pytest.approx(dense, abs=1e-7), (total, rule)
 
 
-@pytest.mark.parametrize(
-    ("name", "total", "expected"),
-    [
-        ("ring", 16, (1 + 2 * math.cos(math.pi / 8)) / 3),
-        ("torus", 36, (3 + 2 * math.cos(math.pi / 3)) / 5),
-        ("static_exponential", 64, 5 / 7),
-        ("star", 9, 1 / 2),
-        ("exponential", 16, 0),
-        ("complete", 7, 0),
-        ("random_pair", 16, math.sqrt(7 / 15)),
-        ("random_pair", 7, math.sqrt(1 / 2)),
-        ("random_pair", 2, 0),
-        ("torus", 4096, (3 + 2 * math.cos(math.pi / 32)) / 5),  # without a matrix of 4096^2
-    ],
-)
-def test_factors_in_closed_form(name: str, total: int, expected: float) -> None:
-    assert contraction(TOPOLOGIES[name](), total) == pytest.approx(expected, abs=1e-12)
+CLOSED = [
+    (READY["ring"], 16, (1 + 2 * math.cos(math.pi / 8)) / 3),
+    (READY["ring"], 10**5, (1 + 2 * math.cos(math.pi / 5e4)) / 3),
+    (READY["torus"], 36, (3 + 2 * math.cos(math.pi / 3)) / 5),
+    (READY["torus"], 4096, (3 + 2 * math.cos(math.pi / 32)) / 5),  # without a matrix of 4096^2
+    (READY["static_exponential"], 64, 5 / 7),
+    (READY["hypercube"], 16, 1 - 2 / 5),
+    (READY["hypercube"], 4096, 1 - 2 / 13),
+    (READY["star"], 9, 1 / 2),
+    (READY["star"], 4096, 1 / 2),
+    (READY["exponential"], 16, 0),
+    (READY["bipartite"], 16, 0),
+    (READY["bipartite"], 4096, 0),
+    (READY["complete"], 7, 0),
+    (READY["random_pair"], 16, math.sqrt(7 / 15)),
+    (READY["random_pair"], 7, math.sqrt(1 / 2)),
+    (READY["random_pair"], 2, 0),
+    (Epidemic(s=1), 3, math.sqrt(3 / 16)),  # 1/2 - (1 + 1/4) / 4
+    (Epidemic(s=9), 7, 0),  # all others: complete
+]
 
 
-@pytest.mark.parametrize("total", [2, 3, 4, 7, 12])
-def test_the_mean_square_of_random_matchings_by_drawing_them(total: int) -> None:
-    draws = 4000
-    topology, mean = RandomPair(), np.zeros((total, total))
-    for k in range(draws):
-        P = topology.links(total, k, np.random.default_rng((5, k))).mixing_matrix()
-        np.testing.assert_allclose(P.T @ P, P, atol=1e-15)
-        mean += P.T @ P / draws
-    second = np.sort(np.linalg.eigvalsh(mean))[-2]
-    # an entry is off by at most 0.5 / sqrt(draws) = 0.008, the extreme eigenvalue by a few of it
-    assert second == pytest.approx(random_matching(total), abs=0.03)
+def test_factors_in_closed_form() -> None:
+    for topology, total, expected in CLOSED:
+        found = contraction(topology, total)
+        assert found == pytest.approx(expected, abs=1e-12), (topology, total)
+
+
+def test_the_gap_of_a_long_chain_is_resolved() -> None:
+    """A gap of 8e-7: by power iteration through 2,000 rounds it would look like 1e-3."""
+    gap = spectral_gap(READY["chain"], "metropolis", 2048)
+    assert gap == pytest.approx(2 / 3 * (1 - math.cos(math.pi / 2048)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["random_pair", "epidemic", "epidemic:s=4"])
+def test_mean_squares_by_the_matrices_drawn(name: str) -> None:
+    """Formula, quick draws and the mean of 1,000 dense P^T P, all of different draws."""
+    topology = Epidemic(s=4) if name == "epidemic:s=4" else READY[name]
+    for total in (2, 3, 7, 12):
+        draws, mean = 1000, np.zeros((total, total))
+        for k in range(draws):
+            P = rounds(topology, total, seed=5 + k)[0].matrix()
+            mean += P.T @ P / draws
+        apart = mean - mean.mean(0) - mean.mean(1)[:, None] + mean.mean()
+        dense = np.linalg.eigvalsh(apart)[-1]
+        # an entry is off by at most 0.5 / sqrt(draws) = 0.016, the extreme eigenvalue by a few
+        assert mean_square(topology, total) == pytest.approx(dense, abs=0.05)
+        # the mean of all eigenvalues is off by much less
+        quick = drawn_mean_square(topology, total, "uniform")
+        assert quick == pytest.approx(mean_square(topology, total), abs=3e-3)
+
+
+def test_random_rounds_of_other_rules_are_drawn() -> None:
+    """lazy: P^T P becomes (I + P + P^T + P^T P) / 4, and for a matching P^T P = P = P^T."""
+    for total in (6, 7):
+        pairs = mean_square(READY["random_pair"], total)
+        lazy = mean_square(READY["random_pair"], total, "lazy")
+        assert lazy == pytest.approx((1 + 3 * pairs) / 4, abs=3e-3)
+    gap = spectral_gap(READY["random_pair"], "metropolis", 8)
+    assert gap == pytest.approx(spectral_gap(READY["random_pair"], "uniform", 8), abs=3e-3)
+
+    class Unknown(RandomPair):
+        pass
+
+    assert mean_square(Unknown(), 8) == pytest.approx(mean_square(RandomPair(), 8), abs=3e-3)
+    for name in ("random_pair", "ring"):
+        with pytest.raises(ValueError, match=r"mixing must be one of uniform, .* got 'even'"):
+            spectral_gap(READY[name], "even", 8)
 
 
 def test_power_iteration_is_what_dense_eigenvalues_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, total in (("star", 9), ("torus", 12), ("exponential", 6)):
-        period = rounds(TOPOLOGIES[name](), total)
+        period = rounds(READY[name], total)
         assert power_iteration(period) == pytest.approx(dense_radius(period), rel=1e-3)
-    assert power_iteration(rounds(TOPOLOGIES["complete"](), 8)) == 0
-    star = rounds(TOPOLOGIES["star"](), 20)
-    dense = spectral_radius(star)
+    assert power_iteration(rounds(READY["complete"], 8)) == 0
+    odd = rounds(READY["bipartite"], 21)
+    dense = spectral_radius(odd)
     monkeypatch.setattr(theory, "DENSE", 10)
-    assert spectral_radius(star) == pytest.approx(dense, rel=1e-3)
+    assert spectral_radius(odd) == pytest.approx(dense, rel=1e-3)
 
 
-def test_a_random_topology_without_a_formula_has_no_theory() -> None:
-    class Unknown(RandomPair):
-        pass
-
-    assert math.isnan(contraction(Unknown(), 8))
+def test_list_tells_the_gaps_at_any_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json", "--workers", "12"]) == 0
+    entries = {x["name"]: x for x in json.loads(capsys.readouterr().out)["topologies"]}
+    for name, topology in READY.items():
+        gap = spectral_gap(topology, "uniform", 12)
+        assert (entries[name]["workers"], entries[name]["spectral_gap"]) == (12, gap)
+    assert entries["file"]["spectral_gap"] is None
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "among 16 workers" in out
+    assert re.search(r"^  hypercube +0\.4 +All whose", out, re.MULTILINE)
+    assert re.search(r"^  file +- +The links", out, re.MULTILINE)
+    assert gaps(2000)["complete"] is None
+    with pytest.raises(SystemExit):
+        main(["list", "--workers", "0"])
+    assert "--workers must be >= 1, got 0" in capsys.readouterr().err
 
 
 def geometric(*factors: float, n: int) -> Curve:
@@ -148,13 +227,15 @@ def test_exact_agreement_is_told_from_a_curve_cut_short() -> None:
     assert exact_after(short) == 0
 
 
-def test_squared_ratios_are_averaged_over_all_rounds_of_all_curves() -> None:
-    curves = [np.array([0.5, 0.5, 0.1]), np.array([1e-17, 1e-17]), np.array([0.8])]
-    squares = [0.25, 1, 0.04, 0, 0.64]  # nothing of what happens on the floor
+def test_squared_ratios_are_averaged_over_all_rounds_of_the_redraws() -> None:
+    curves = [np.array([0.5, 0.5, 0.1]), np.array([1e-17, 1e-17]), np.array([0.8, 0.4])]
+    squares = [0, 0.64, 0.25]  # nothing of what happens on the floor, nothing of the first
     ratios = squared_ratios(curves)
     assert ratios.factor() == pytest.approx(math.sqrt(np.mean(squares)), rel=1e-12)
-    expected = np.std(squares) / math.sqrt(5) / np.mean(squares) / -math.log(np.mean(squares))
+    expected = np.std(squares) / math.sqrt(3) / np.mean(squares) / -math.log(np.mean(squares))
     assert ratios.rate_error() == pytest.approx(expected, rel=1e-12)
+    alone = squared_ratios(curves[:1]).factor()
+    assert alone == pytest.approx(math.sqrt((0.25 + 1 + 0.04) / 3), rel=1e-12)
     assert math.isnan(SquaredRatios().factor())
 
 
