@@ -17,17 +17,21 @@ export PRTE_MCA_rmaps_default_mapping_policy ?= :oversubscribe
 export OMPI_MCA_osc ?= ^ucx
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check clean
+.PHONY: help demo table test check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    train four algorithms on two partitions at 4 ranks, then report"
+	@echo "make table   every algorithm x three partitions x 4 to 256 workers x five seeds; goes on where it was"
 	@echo "make test    the whole test suite, serial and under mpirun"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make clean   remove the virtual environment, caches and the demo's results"
 
 demo: $(READY)
 	bash bench/demo.sh runs/demo
+
+table: $(READY)
+	python -m bench.sweep bench/sweeps/table.toml --out runs/table --markdown runs/table/table.md
 
 test: $(READY)
 	timeout 900 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no

@@ -14,7 +14,8 @@ from algorithms.meter import COPY, OTHER, WAIT, Meter
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.protocol import AllReduce, Rows
+    from algorithms.collectives.protocol import AllReduce
+    from algorithms.protocol import Rows
 
 Planner = Callable[["MPI.Intracomm", int, list[int]], "AllReduce"]
 """(comm, d, bounds) -> a plan; collective over comm."""

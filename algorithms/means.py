@@ -19,7 +19,8 @@ from algorithms.shaper import Shaper
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.protocol import AllReduce, Rows
+    from algorithms.collectives.protocol import AllReduce
+    from algorithms.protocol import Rows
 
 
 class Means:

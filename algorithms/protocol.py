@@ -41,21 +41,21 @@ One line in `algorithms.ALGORITHMS` makes it an option of every program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.handles import Mean, Pull, SharedRows, SharedVector
 from algorithms.layers import Layer, Ready
 from algorithms.links import Links
 from algorithms.meter import Meter
 from algorithms.mixing import Mixing
 from algorithms.topology import Topology
 
-if TYPE_CHECKING:
-    from mpi4py import MPI
+__all__ = ["Mean", "Pull", "SharedRows", "SharedVector"]
+"""Passed on; everything else here is made here."""
 
 Rows: TypeAlias = NDArray[np.floating]
 """(V, d), C-contiguous, float32 or float64: one row a worker of this rank."""
@@ -88,58 +88,6 @@ class Workers(Protocol):
 
     def update(self) -> None:
         """Take one step of the base optimiser along g: x -= lr * (momentum-transformed g)."""
-        ...
-
-
-class Mean(Protocol):
-    """A mean on its way."""
-
-    def test(self) -> None:
-        """Let its messages go on, without waiting."""
-        ...
-
-    def finish(self, out: NDArray[np.floating] | None = None) -> None:
-        """Set out, (d,) or (V, d), or else the rows, to the mean; to be called once."""
-        ...
-
-
-class Pull(Protocol):
-    """Rows on their way."""
-
-    def finish(self) -> None:
-        """Wait until every row has arrived and `out` is filled; to be called once."""
-        ...
-
-
-class SharedVector(Protocol):
-    """A (d,) vector that all workers read and change without waiting for each other."""
-
-    def change(self, by: Callable[[slice, Rows], None]) -> None:
-        """Let by(where, values) change the values of each slice in place, atomically."""
-        ...
-
-    def read(self, out: Rows) -> None:
-        """Set out, (d,), to the vector; slices may be of different ages."""
-        ...
-
-    def meet(self) -> None:
-        """Return when every rank has come here; collective."""
-        ...
-
-
-class SharedRows(Protocol):
-    """The rows of all workers, which any worker may average its own with."""
-
-    def mine(self) -> AbstractContextManager[Rows]:
-        """The (V, d) rows of this rank, held alone."""
-        ...
-
-    def average(self, worker: int, other: int) -> None:
-        """Set the rows of a worker of this rank and of another one to their mean, atomically."""
-        ...
-
-    def meet(self) -> None:
-        """Return when every rank has come here; collective."""
         ...
 
 
@@ -262,61 +210,4 @@ class Algorithm(Protocol):
 
     def finish(self, exchange: Exchange, workers: Workers, state: Any) -> None:
         """Complete what is in flight; afterwards x holds each worker's model."""
-        ...
-
-
-class AllReduce(Protocol):
-    """A plan that sums one vector over the ranks: built once, used every step.
-
-    It owns its scratch and, where that is what makes it fast, the memory of the vector. Fill
-    `parts`, call, and read `parts[0]` on every rank. `start` and `finish` are the two halves of a
-    call; in between MPI moves only what `test` lets it move.
-    """
-
-    def __init__(
-        self,
-        comm: MPI.Intracomm,
-        d: int,
-        dtype: np.dtype[Any],
-        bounds: list[int],
-        meter: Meter,
-    ) -> None:
-        """Plan for (d,) vectors; rank r hosts the workers [bounds[r], bounds[r + 1]); collective.
-
-        Any dtype that numpy can add. Raises ValueError where these ranks cannot be served.
-        """
-
-    @property
-    def spans(self) -> Sequence[tuple[int, int]]:
-        """The runs [lo, hi) of this rank's workers whose sums it wants, one a part."""
-        ...
-
-    @property
-    def parts(self) -> Sequence[NDArray[Any]]:
-        """(d,) each: where those sums go. parts[0] holds the result after a call."""
-        ...
-
-    def __call__(self, divisor: int = 1) -> None:
-        """Replace parts[0] by the sum of all parts of all ranks, over divisor; collective.
-
-        A divisor other than 1 is for floating types.
-        """
-        ...
-
-    def start(self, divisor: int = 1) -> None:
-        """Begin a call; leave the parts alone until `finish`; collective."""
-        ...
-
-    def test(self) -> bool:
-        """Let a call that was started go on, without waiting; return whether it has come to its
-        end as far as it can without `finish`.
-        """
-        ...
-
-    def finish(self) -> None:
-        """Complete a call that was started; collective."""
-        ...
-
-    def close(self) -> None:
-        """Release what the operating system lent; collective."""
         ...

@@ -5,12 +5,13 @@ import ast
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import Field, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
+from algorithms.compressors import COMPRESSORS
 from algorithms.topology import TOPOLOGIES, ready
 from bench.gossip.options import MANY_LINKS
 from bench.gossip.theory import spectral_gap
@@ -23,6 +24,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     "algorithms": ALGORITHMS,
     "allreduces": ALLREDUCES,
     "topologies": TOPOLOGIES,
+    "compressors": COMPRESSORS,
     "partitions": PARTITIONS,
     "tasks": TASKS,
     "optimizers": OPTIMIZERS,
@@ -77,6 +79,7 @@ def catalogue(workers: int = WORKERS) -> dict[str, list[dict[str, Any]]]:
                         "help": option.metadata.get("help", ""),
                     }
                     | ({"choices": names} if (names := choices(option)) else {})
+                    | ({"registry": known} if (known := kind_of(option)) else {})
                     for key, option in (options(cls) if is_dataclass(cls) else {}).items()
                 ],
             }
@@ -89,6 +92,12 @@ def catalogue(workers: int = WORKERS) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def kind_of(option: Field[Any]) -> str | None:
+    """The kind of name that an option takes, where it is one of the registries'."""
+    registry = option.metadata.get("registry")
+    return next((kind for kind, known in REGISTRIES.items() if known is registry), None)
+
+
 def show(kinds: Mapping[str, list[dict[str, Any]]]) -> None:
     """Print the catalogue for a person."""
     for kind, entries in kinds.items():
@@ -99,6 +108,8 @@ def show(kinds: Mapping[str, list[dict[str, Any]]]) -> None:
             print(f"  {entry['name']:<22} {told}{entry['description']}")
             for option in entry["options"]:
                 choices = f": {', '.join(option['choices'])}" if "choices" in option else ""
+                if option.get("registry"):
+                    choices = f": one of the {option['registry']}"
                 given = f"{option['name']}={option['default']}"
                 print(f"    {given:<22} {option['help']}{choices}")
         print()

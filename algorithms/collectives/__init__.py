@@ -5,6 +5,7 @@ from algorithms.collectives.binomial_tree import BinomialTree
 from algorithms.collectives.double_binary_tree import DoubleBinaryTree
 from algorithms.collectives.hierarchical import Hierarchical
 from algorithms.collectives.library import Library
+from algorithms.collectives.protocol import AllReduce
 from algorithms.collectives.rabenseifner import Rabenseifner
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.ring import Ring
@@ -12,7 +13,6 @@ from algorithms.collectives.segmented_ring import SegmentedRing
 from algorithms.collectives.shared_memory import SharedMemory
 from algorithms.collectives.star import Star
 from algorithms.collectives.torus import Torus
-from algorithms.protocol import AllReduce
 
 ALLREDUCES: dict[str, type[AllReduce]] = {
     "star": Star,

@@ -24,7 +24,7 @@ from algorithms.meter import Meter
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.protocol import AllReduce
+    from algorithms.collectives.protocol import AllReduce
 
 PASSES = 3
 HOPELESS = 3

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Plan(Protocol):
-    """What is needed of an all-reduce here: see algorithms.protocol.AllReduce."""
+    """What is needed of an all-reduce here: see algorithms.collectives.protocol.AllReduce."""
 
     @property
     def parts(self) -> Sequence[NDArray[Any]]:

@@ -18,6 +18,7 @@ POINTS = 200
 """Most points of a curve."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
+TROUBLE = ("straggler", "drop", "link")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def digest(run: Run) -> Digest:
     row, params, timed = run.row(), run.params, int(run.timed.sum())
     settings: dict[str, Setting] = {name: run.attributes[name] for name in ATTRIBUTES}
     settings |= {name: params.get(name) for name in PARAMS}
+    settings |= {name: params.get(name) or None for name in TROUBLE}
     settings["threads"] = run.attributes.get("threads_per_rank")
     settings["suite version"] = run.attributes.get("suite_version")
     settings["processor"] = machine(run).get("processor")

@@ -143,6 +143,7 @@ class Run:
         row |= self.to_target()
         elapsed = self.evals["elapsed_ns"]
         row["elapsed_s"] = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
+        row["spectral_gap"] = float(self.attributes.get("spectral_gap", math.nan))
         row["label_js"] = float(self.attributes.get("label_js", math.nan))
         row["parameters_sha256"] = self.attributes.get("parameters_sha256", "")
         row["file"] = str(self.path)

@@ -26,6 +26,15 @@ def watched() -> bool:
         return True
 
 
+class Told(Console):
+    """A console that falls silent where nobody reads on, as under `| head`: the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Reporter:
     """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere.
 
@@ -34,7 +43,7 @@ class Reporter:
 
     def __init__(self, steps: int, metric: str, *, quiet: bool = False) -> None:
         self._steps, self._metric = steps, metric
-        self._console = Console(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
+        self._console = Told(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
         self._bar: Progress | None = None
         if watched() and not quiet:
             self._bar = Progress(

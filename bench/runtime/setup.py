@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from algorithms import ALGORITHMS
 from algorithms.exchange import MPIExchange
+from bench.gossip import theory
+from bench.gossip.options import MANY_LINKS
 from bench.runtime.batches import Batches
 from bench.runtime.config import Parts, TrainConfig, case_hash
 from bench.runtime.launch import check_launch, together
@@ -28,6 +30,10 @@ PARTITION_STREAM = 1
 """Keeps the draws of the partition apart from others of the same seed."""
 
 
+class RefusedError(UserError):
+    """An algorithm that cannot serve so many workers."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to run: checked, and the same on every rank."""
@@ -40,21 +46,35 @@ class Plan:
     path: Path
 
 
-def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
-    """Check the launch, the names and the place of the result; collective."""
-    check_launch(os.environ, comm.size, config.ranks)
-    parts = config.parts()
-    workers = config.workers or comm.size
-    if workers < comm.size:
+def check(config: TrainConfig, ranks: int) -> int:
+    """The number of workers of a run on so many ranks.
+
+    Errors: UserError where the launch, the algorithm or the trouble does not go with it.
+    """
+    check_launch(os.environ, ranks, config.ranks)
+    workers = config.workers or ranks
+    if workers < ranks:
         raise UserError(
-            f"--workers must be at least the number of ranks, {comm.size}, got {workers}: every "
-            "rank hosts one or more"
+            f"--workers must be at least the number of ranks, {ranks}, got {workers}: every rank "
+            "hosts one or more"
+        )
+    check_trouble(config, workers)
+    parts = config.parts()
+    if getattr(parts.algorithm, "asynchronous", False) and getattr(parts.task, "group", 0) > 1:
+        raise UserError(
+            f"--task {config.task}: workers that share statistics wait for each other, and those "
+            f"of {config.algorithm} must not: take group=0, or an algorithm that is synchronous"
         )
     try:
         parts.algorithm.check(workers)
     except ValueError as error:
-        raise UserError(f"algorithm {config.algorithm}: {error}") from None
-    check_trouble(config, parts, workers)
+        raise RefusedError(f"algorithm {config.algorithm}: {error}") from None
+    return workers
+
+
+def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
+    """Check the launch, the names and the place of the result; collective."""
+    workers, parts = check(config, comm.size), config.parts()
     params = config.resolved(workers)
     hash_ = case_hash(params, comm.size)
     plain = "-".join(text.partition(":")[0] for text in parts.texts().values())
@@ -64,7 +84,7 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     return Plan(config, parts, workers, params, hash_, path)
 
 
-def check_trouble(config: TrainConfig, parts: Parts, total: int) -> None:
+def check_trouble(config: TrainConfig, total: int) -> None:
     """Refuse trouble that the algorithm cannot bear. Errors: UserError."""
     straggler = config.trouble().straggler
     if straggler and straggler.worker is not None and straggler.worker >= total:
@@ -72,7 +92,7 @@ def check_trouble(config: TrainConfig, parts: Parts, total: int) -> None:
             f"--straggler worker must be below the number of workers, {total}, got "
             f"{straggler.worker}"
         )
-    if config.drop and not getattr(parts.algorithm, "bears_loss", False):
+    if config.drop and not getattr(config.parts().algorithm, "bears_loss", False):
         bear = [name for name, x in ALGORITHMS.items() if getattr(x, "bears_loss", False)]
         name = config.algorithm.partition(":")[0]
         raise UserError(
@@ -144,6 +164,19 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
     return exchange, trained
 
 
+def spectral_gap(made: Plan) -> float | None:
+    """1 - the factor by which a round of the algorithm's gossip shrinks disagreement.
+
+    None where it does not gossip, or where the links are so many that this takes seconds.
+    """
+    algorithm = made.parts.algorithm
+    topology = getattr(algorithm, "topology", None)
+    if topology is None or topology.size(made.workers) > MANY_LINKS:
+        return None
+    rule = getattr(algorithm, "mixing", "uniform")
+    return theory.spectral_gap(topology, rule, made.workers)
+
+
 def introduction(
     made: Plan, data: Material, exchange: MPIExchange, ranks: int, flaws: list[str]
 ) -> list[str]:
@@ -167,6 +200,9 @@ def introduction(
         how = "remembered" if plan.remembered else "measured just now"
         lines.append(f"auto takes {plan.chosen} for vectors of {nbytes:,} B ({how})")
     troubles = ("straggler", "drop", "link")
+    gap = spectral_gap(made)
+    if gap is not None:
+        lines.append(f"spectral gap of the topology at {made.workers:,} workers: {gap:.4g}")
     said = [f"--{name} {x}" for name in troubles if (x := getattr(config, name))]
     lines += [f"trouble on purpose: {', '.join(said)}"] if said else []
     return lines + [f"note: {flaw}" for flaw in flaws]

@@ -12,7 +12,7 @@ from algorithms.exchange import MPIExchange
 from bench.results.resultfile import add_table
 from bench.results.runfile import RunFile
 from bench.runtime.opening import add_provenance, origin
-from bench.runtime.setup import Material, Plan
+from bench.runtime.setup import Material, Plan, spectral_gap
 
 
 def open_file(
@@ -41,6 +41,9 @@ def open_file(
         **made.parts.texts(),
         **data.skew.summary(),
     }
+    gap = spectral_gap(made)
+    if gap is not None:
+        attributes["spectral_gap"] = gap
     if config.target is not None:
         attributes["target"] = config.target
 

@@ -1,4 +1,4 @@
-"""Handwritten digits: scikit-learn's 1,797 real 8x8 images and a two-layer perceptron.
+"""Handwritten digits: scikit-learn's 1,797 real 8x8 images and a perceptron.
 
 Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI 1998 (the test set of that
 collection, as scikit-learn ships it). 1,437 images train, 360 are held out.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,7 +28,8 @@ NORMS = ("none", "batch")
 class Digits:
     """Real 8x8 handwritten digits, perceptron 64-128-10, 9,610 parameters."""
 
-    hidden: int = field(default=128, metadata={"help": "width of the hidden layer"})
+    hidden: int = field(default=128, metadata={"help": "width of a hidden layer"})
+    depth: int = field(default=1, metadata={"help": "hidden layers"})
     norm: str = field(
         default="none", metadata={"help": "what normalises the hidden layer", "choices": NORMS}
     )
@@ -38,8 +40,11 @@ class Digits:
     metric: ClassVar[Metric] = Metric("accuracy", "max")
 
     def __post_init__(self) -> None:
-        if self.hidden < 1:
-            raise ValueError(f"hidden must be >= 1, got {self.hidden}")
+        for name in ("hidden", "depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.depth > 1 and self.norm != "none":
+            raise ValueError(f"norm={self.norm} has one hidden layer, got depth={self.depth}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
         if self.group < 0:
@@ -59,7 +64,7 @@ class Digits:
         order = np.random.default_rng(0).permutation(len(labels))
         images = (images[order] / BRIGHTEST).astype(dtype)
         labels = labels[order].astype(np.int64)
-        hidden = self.hidden
+        hidden, widths = self.hidden, [64, *[self.hidden] * self.depth]
         data: dict[str, Any] = {
             "metric": self.metric,
             "samples": Samples(labels[:TRAINING], features=images[:TRAINING]),
@@ -68,9 +73,12 @@ class Digits:
         }
 
         def model() -> torch.nn.Module:
-            return torch.nn.Sequential(
-                torch.nn.Linear(64, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 10)
-            )
+            deep = [
+                part
+                for n, m in pairwise(widths)
+                for part in (torch.nn.Linear(n, m), torch.nn.ReLU())
+            ]
+            return torch.nn.Sequential(*deep, torch.nn.Linear(hidden, 10))
 
         if self.norm == "none":
             return Classifier(model, **data)

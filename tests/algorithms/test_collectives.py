@@ -12,7 +12,7 @@ from algorithms.collectives.auto import Auto
 from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.tree import TreeSum
 from algorithms.meter import Meter
-from algorithms.protocol import AllReduce
+from algorithms.collectives.protocol import AllReduce
 from tests.helpers import Array, everywhere, sha
 
 pytestmark = pytest.mark.mpi

@@ -17,7 +17,7 @@ from bench.results.provenance import process_started
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.recorder import Block
 from bench.results.runfile import RunFile
-from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, RUNNING, TRAIN
+from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, NOT_TAKEN, RUNNING, TRAIN
 
 MS = 1_000_000
 # (step, rank, phase) in ms; the phases are data, gradient, update, copy, wait, other.
@@ -84,7 +84,7 @@ def closed(path: Path, status: str = COMPLETE, **more: Any) -> Run:
 
 
 def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
-    run = closed(tmp_path / "a.h5", parameters_sha256="ab12")
+    run = closed(tmp_path / "a.h5", parameters_sha256="ab12", spectral_gap=0.125)
     row = run.row()
     expected = {
         "task": "digits",
@@ -107,6 +107,9 @@ def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
         "step_ms_p50": 6.0,  # of 6, 8, 2
         "step_ms_lo": 2.0,
         "step_ms_hi": 8.0,
+        "pace_fastest": 3 / 0.010,  # three timed steps in 14 and in 10 ms
+        "pace_slowest": 3 / 0.014,
+        "spectral_gap": 0.125,
         "exchange_share": 9 / 24,  # copy 3 ms, wait 6 ms of 24 ms on both ranks
         "bytes_per_step": 200 / 16,
         "wire_bytes_per_step": 90 / 16,
@@ -120,6 +123,24 @@ def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
     assert all(math.isnan(row[name]) for name in TARGETS)
     np.testing.assert_array_equal(run.step_ns(), np.array([6, 8, 2]) * MS)
     assert run.params == {"steps": 4}
+
+
+def test_ranks_that_go_at_their_own_pace(tmp_path: Path) -> None:
+    """Rank 0 took 4 steps, rank 1 two: of 2 workers each that are 12 worker-steps, 3 a worker."""
+    file = written(tmp_path / "a.h5", steps=0)
+    phases = np.array(PHASES_MS) * MS
+    start = np.array([[1, 1], [2, 2], [3, NOT_TAKEN], [4, NOT_TAKEN]])
+    phases[2:, 1] = 0
+    block = Block(start, phases, np.array(SENT), np.array(COPIED), start, start.astype(float))
+    file.append(block, 0, 1)
+    file.close(COMPLETE, {})
+    run = read(tmp_path / "a.h5")
+    assert run.taken().sum(0).tolist() == [4, 2]
+    assert run.worker_steps() == 12
+    assert run.row()["steps"] == 3
+    assert run.bytes_per_step() == (200 / 12, 90 / 12)
+    took = phases[1:].sum((0, 2)) / 1e9
+    assert run.pace().tolist() == pytest.approx([3 / took[0], 1 / took[1]])
 
 
 def test_the_phases_share_the_timed_steps_of_all_ranks(tmp_path: Path) -> None:
@@ -207,7 +228,7 @@ def with_a_text_that_is_none(file: h5py.File) -> None:
         (lambda path: path.write_text("time,loss\n1,2\n" * 99), ""),
         (lambda path: path.unlink(), "No such file"),
         (change(lambda file: file.attrs.clear()), "schema is None, not 'murmuration-timing'"),
-        (with_version("2.0"), "schema version 2.0, this suite reads 1.0"),
+        (with_version("2.0"), "schema version 2.0, this suite reads 1.1"),
         *((without(f"train/{name}"), f"train/{name} is missing") for name in TRAIN),
         *((without(f"eval/{name}"), f"eval/{name} is missing") for name in EVAL),
         (without("train"), "train/start_ns is missing"),

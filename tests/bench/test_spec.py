@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from algorithms import ALGORITHMS
 from bench.runtime.optimizers import OPTIMIZERS
-from bench.runtime.spec import UserError, convert, options, parse, text_of, unknown
+from bench.runtime.spec import UserError, convert, options, parse, plain, text_of, unknown
 from bench.tasks import TASKS
 from partitions import PARTITIONS
 
@@ -26,6 +26,7 @@ VALUES: dict[type, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     int: st.integers(-2, 2**40),
     float: st.floats(-1, 1e30) | st.sampled_from([0.1, 1e-7, 0.9, 3.0]),
+    str: st.sampled_from(["", "1@0", "2@0/1@300"]),
 }
 
 
@@ -35,6 +36,19 @@ def kind_of(cls: type[Any], key: str) -> type:
     return next(iter(typing.get_args(hint)), hint)
 
 
+def able(registry: Mapping[str, type[Any]]) -> list[type[Any]]:
+    """The classes that can be built without options."""
+    return [cls for cls in registry.values() if not needs_an_option(cls)]
+
+
+def needs_an_option(cls: type[Any]) -> bool:
+    try:
+        cls()
+    except ValueError:
+        return True
+    return False
+
+
 @st.composite
 def built(draw: st.DrawFn, cls: type[Any]) -> Any:
     """An object of the class with some options drawn, or the default one where it refuses."""
@@ -42,6 +56,10 @@ def built(draw: st.DrawFn, cls: type[Any]) -> Any:
     for key, option in options(cls).items():
         if draw(st.booleans()):
             choices = option.metadata.get("choices")
+            inner = option.metadata.get("registry")
+            if inner is not None:
+                given_[key] = draw(built(draw(st.sampled_from(able(inner)))))
+                continue
             given_[key] = draw(st.sampled_from(choices) if choices else VALUES[kind_of(cls, key)])
     try:
         return cls(**given_)
@@ -58,7 +76,7 @@ def test_text_and_object_are_the_same_thing(what: str, name: str, data: st.DataO
     text = text_of(thing, registry)
     assert parse(text, registry, what) == thing
     assert text_of(parse(text, registry, what), registry) == text
-    values = {key: getattr(thing, key) for key in options(type(thing))}
+    values = {key: plain(o, getattr(thing, key)) for key, o in options(type(thing)).items()}
     spelled = [f"{key}={value}" for key, value in values.items() if value is not None]
     for order in (spelled, spelled[::-1]):  # every default spelled out, in either order
         assert text_of(parse(f"{name}:{','.join(order)}", registry, what), registry) == text
@@ -78,9 +96,13 @@ def test_every_option_has_help_and_a_default_of_its_type(what: str, name: str) -
     for key, option in options(cls).items():
         kind = kind_of(cls, key)
         assert option.metadata["help"]
+        if "registry" in option.metadata:
+            assert type(option.default) in option.metadata["registry"].values()
+            continue
         assert kind in (bool, int, float, str)
         assert option.default is None or type(option.default) is kind
-        assert kind is not str or option.default in option.metadata["choices"]
+        known = option.metadata.get("choices")
+        assert known is None or option.default in known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,3 +195,30 @@ def test_convert(text: str, kind: Any, value: object) -> None:
     found = convert(text, kind, "--x")
     assert found == value
     assert type(found) is type(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flock:
+    """A thing that has a thing."""
+
+    lead: Kite = dataclasses.field(default=Kite(), metadata={"registry": THINGS})
+    size: int = 3
+
+
+def test_a_name_within_a_name_has_colons() -> None:
+    flocks: dict[str, type[Any]] = {"flock": Flock}
+    text = "flock:lead=kite:tails=4:colour=green,size=5"
+    made = parse(text, flocks, "flock")
+    assert made == Flock(Kite(tails=4, colour="green"), 5)
+    assert text_of(made, flocks) == text
+    assert parse("flock:lead=kite", flocks, "flock") == Flock()
+    assert text_of(Flock(), flocks) == "flock"
+    for wrong, says in (
+        ("flock:lead=kit", "unknown lead of flock flock 'kit' (did you mean kite?)"),
+        ("flock:lead=kite:tail=2", "unknown option of lead of flock flock kite 'tail' (did you"),
+        ("flock:lead=kite:tails=-1", "lead of flock flock kite: tails must be >= 0, got -1"),
+        ("flock:lead=kite:tails", "write key=value, got 'tails'"),
+    ):
+        with pytest.raises(UserError) as error:
+            parse(wrong, flocks, "flock")
+        assert says in str(error.value)

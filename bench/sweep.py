@@ -1,0 +1,135 @@
+"""Train every case of a sweep file in one process: `python -m bench.sweep FILE.toml`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.results.output import check_target
+from bench.runtime import launch
+from bench.runtime.cli import Parser
+from bench.runtime.spec import UserError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+INTERRUPTED = 130
+"""The exit code that shells give to Ctrl-C."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.sweep."""
+    made = Parser(
+        prog="python -m bench.sweep",
+        description="Train every case of a TOML file, one result file each, then print the table. "
+        "A case whose result lies in the folder is not trained again, so a sweep that was ended "
+        "goes on where it was. Top-level options are those of bench.train; [axes] holds lists that "
+        "are crossed, [zip] lists taken in step, [[override]] options that replace others `when` "
+        "a case has some values; skip_refused = true leaves out what an algorithm refuses.",
+        epilog="Example: python -m bench.sweep bench/sweeps/table.toml --out runs/table. Exit "
+        "code: 0, also where runs diverged; 1 where a case failed; 2 for a mistake, found before "
+        "the first case.",
+        allow_abbrev=False,
+    )
+    made.add_argument("file", metavar="FILE", help="the sweep, as TOML")
+    made.add_argument(
+        "--out", metavar="DIR", help="folder of the results (default: runs/ and the file's name)"
+    )
+    made.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    made.add_argument("--markdown", metavar="FILE", help="write the table as Markdown, too")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        if launch.launched_rank() == 0:
+            parser().print_help()
+        return 0
+    results: list[Path] = []
+    codes = [0]
+
+    def program(comm: MPI.Intracomm) -> None:
+        codes[0] = sweep(comm, arguments, results)
+
+    def on_failure(message: str) -> None:
+        give_up(results, message)
+
+    return launch.run(program, on_failure) or codes[0]
+
+
+def give_up(results: Sequence[Path], message: str) -> None:
+    """Mark the results that are half written."""
+    from bench.results.resultfile import mark
+    from bench.results.schema import FAILED
+
+    for path in results:
+        mark(path, FAILED, message)
+
+
+def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
+    """Check everything, train what is not there yet, print the table; return the exit code.
+
+    The path of the running case's result lies in `results`. Collective; the code is rank 0's.
+    Errors: UserError on every rank, before the first case.
+    """
+    from bench.sweeping import console, file, running
+    from bench.sweeping.plan import plan
+    from bench.sweeping.standing import standing
+
+    given = launch.together(comm, lambda: _read(argv))
+    path = Path(given.file)
+    out = Path(given.out or Path("runs") / path.stem)
+    cases = launch.together(comm, lambda: plan(file.read(path), comm.size))
+    runnable = [case for case in cases if not case.refused]
+    wanted = {case.hash for case in runnable}
+    there, broken = comm.bcast(
+        launch.together(comm, lambda: standing(out, wanted) if comm.rank == 0 else ({}, []))
+    )
+    if given.dry_run:
+        if comm.rank == 0:
+            console.show_plan(cases, there)
+        return 0
+    markdown = Path(given.markdown) if given.markdown else None
+    launch.together(comm, lambda: _places(out, markdown) if comm.rank == 0 else None)
+    teller = console.Teller(runnable, there) if comm.rank == 0 else None
+    if teller:
+        teller.say(f"{console.counted(cases, there)}, results in {out}")
+        for line in broken:
+            teller.say(f"note: no result to keep: {line}")
+    try:
+        ended = running.run(comm, runnable, there, out, results, teller)
+    except KeyboardInterrupt:
+        if comm.size > 1:  # the others wait for this rank in a collective call
+            raise
+        give_up(results, "interrupted")
+        launch.say("interrupted: what has ended is kept, the same command goes on from here")
+        return INTERRUPTED
+    return running.conclude(cases, ended, out, markdown) if comm.rank == 0 else 0
+
+
+def _read(argv: Sequence[str]) -> argparse.Namespace:
+    given = parser().parse_args(argv)
+    if given.dry_run and given.markdown:
+        raise UserError("--dry-run trains nothing, so there is no table for --markdown: drop one")
+    return given
+
+
+def _places(out: Path, markdown: Path | None) -> None:
+    """Make the folder of the results, which may be the place of the table as well."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out {out} cannot be made ({error.strerror}): name another folder"
+        ) from None
+    if markdown:
+        check_target("--markdown", markdown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

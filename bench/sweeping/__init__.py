@@ -1,0 +1,1 @@
+"""What bench.sweep is made of."""

@@ -1,0 +1,184 @@
+"""What a sweep file says: options that stay, axes that are crossed, exceptions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from bench.runtime.config import TrainConfig
+from bench.runtime.spec import UserError, unknown
+
+Options: TypeAlias = dict[str, str]
+"""Options of bench.train by name, as texts."""
+
+OURS = ("out", "name", "overwrite")
+"""What the sweep itself decides for every case."""
+OPTIONS = tuple(option.name for option in fields(TrainConfig) if option.name not in OURS)
+TABLES = ("axes", "zip", "override")
+SKIP = "skip_refused"
+MOST = 100_000
+"""Cases that a file may make: more is a slip of the pen."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """Options that replace others in the cases that fit."""
+
+    when: dict[str, list[str]]
+    """Option -> values, one of which the case has; a bare name fits whatever its options."""
+    options: Options
+
+    def fits(self, case: Mapping[str, str]) -> bool:
+        """Whether the case has one of the values of every option named."""
+        return all(
+            case.get(name, "") in values or case.get(name, "").partition(":")[0] in values
+            for name, values in self.when.items()
+        )
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """A sweep file, every name in it known."""
+
+    path: Path
+    fixed: Options
+    axes: dict[str, list[str]]
+    """Every value of one with every value of the others."""
+    zipped: dict[str, list[str]]
+    """Lists of one length, taken in step; together they are one more axis."""
+    overrides: list[Override]
+    skip_refused: bool
+
+    def cases(self) -> list[Options]:
+        """The options of every case, the last axis changing fastest.
+
+        Errors: UserError for too many, or an override that fits none.
+        """
+        steps = [
+            dict(zip(self.zipped, row, strict=True))
+            for row in zip(*self.zipped.values(), strict=True)
+        ] or [{}]
+        count = math.prod(map(len, self.axes.values())) * len(steps)
+        if count > MOST:
+            raise UserError(f"{self.path}: {count:,} cases, the most is {MOST:,}: shorten an axis")
+        crossed = itertools.product(steps, *self.axes.values())
+        plain = [
+            self.fixed | step | dict(zip(self.axes, values, strict=True))
+            for step, *values in crossed
+        ]
+        for i, override in enumerate(self.overrides, start=1):
+            if not any(map(override.fits, plain)):
+                raise UserError(
+                    f"{self.path}: override {i} fits no case: compare its `when` with the values "
+                    "of the file"
+                )
+        return [self._overridden(case) for case in plain]
+
+    def varying(self) -> list[str]:
+        """The options in which cases may differ, in the order of the file."""
+        names = [*self.zipped, *self.axes]
+        return list(dict.fromkeys(names + [x for o in self.overrides for x in o.options]))
+
+    def _overridden(self, case: Options) -> Options:
+        made = dict(case)
+        for override in self.overrides:
+            if override.fits(case):
+                made |= override.options
+        return made
+
+
+def read(path: Path) -> SweepFile:
+    """The sweep that a TOML file describes.
+
+    Errors: UserError for what cannot be read, unknown names, and values of the wrong shape.
+    """
+    table = _load(path)
+    where = str(path)
+    skip = table.pop(SKIP, False)
+    if not isinstance(skip, bool):
+        raise UserError(f"{where}: {SKIP} must be true or false, got {skip!r}")
+    axes, zipped = (
+        _lists(table.pop(name, {}), f"{where}, [{name}]", name) for name in ("axes", "zip")
+    )
+    overrides = table.pop("override", [])
+    fixed = _options(table, where, (SKIP, *TABLES))
+    given = [*fixed, *axes, *zipped]
+    if twice := [name for name in given if given.count(name) > 1]:
+        raise UserError(
+            f"{where}: {twice[0]} is given twice: leave it in one of the top level, [axes], [zip]"
+        )
+    if len(lengths := {len(values) for values in zipped.values()}) > 1:
+        raise UserError(f"{where}, [zip]: lists must be of one length, got {sorted(lengths)}")
+    if not isinstance(overrides, list):
+        raise UserError(f"{where}: write [[override]] with two brackets, there may be several")
+    made = [_override(x, f"{where}, override {i}") for i, x in enumerate(overrides, start=1)]
+    return SweepFile(path, fixed, axes, zipped, made, skip)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+
+
+def _named(table: Any, where: str, more: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A table by option, dashes as underscores; refuses names that no case can have."""
+    if not isinstance(table, dict):
+        raise UserError(f"{where} must be a table of options, got {table!r}")
+    made = {name.replace("-", "_"): value for name, value in table.items()}
+    for name in made:
+        if name in OURS:
+            raise UserError(
+                f"{where}: {name} is not for a sweep file: results go to --out, each under a name "
+                "of its own"
+            )
+        if name not in OPTIONS:
+            raise unknown(f"option in {where}", name, OPTIONS + more)
+    if len(made) < len(table):
+        raise UserError(f"{where}: an option is given twice, with dashes and with underscores")
+    return made
+
+
+def _options(table: Any, where: str, more: tuple[str, ...] = ()) -> Options:
+    return {name: _text(x, f"{where}: {name}") for name, x in _named(table, where, more).items()}
+
+
+def _lists(table: Any, where: str, kind: str) -> dict[str, list[str]]:
+    made = {}
+    for name, values in _named(table, where).items():
+        if not isinstance(values, list) or not values:
+            raise UserError(
+                f"{where}: {name} must be a list of one value or more, got {values!r}: a single "
+                f"value stands above [{kind}]"
+            )
+        made[name] = [_text(value, f"{where}: {name}") for value in values]
+    return made
+
+
+def _override(table: Any, where: str) -> Override:
+    if not isinstance(table, dict) or not table.get("when"):
+        raise UserError(f'{where}: say in which cases, as in when = {{algorithm = "push_sum"}}')
+    rest = {name: value for name, value in table.items() if name != "when"}
+    if not rest:
+        raise UserError(f"{where}: says when, but no option that is then another")
+    when = {
+        name: [_text(x, f"{where}, when: {name}") for x in (x if isinstance(x, list) else [x])]
+        for name, x in _named(table["when"], f"{where}, when").items()
+    }
+    return Override(when, _options(rest, where, ("when",)))
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float):
+        raise UserError(f"{where} must be one text or number, got {value!r}")
+    return str(value)

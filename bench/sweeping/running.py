@@ -1,0 +1,95 @@
+"""The cases one after the other in this process; then the table, and what did not end well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.results import pivot
+from bench.results.digest import load
+from bench.results.output import write_whole
+from bench.results.schema import COMPLETE, DIVERGED
+from bench.runtime.launch import say
+from bench.runtime.spec import UserError
+from bench.sweeping.console import Teller, console
+from bench.sweeping.plan import Case, by_seed, seeds_of
+from bench.sweeping.standing import Outcome, outcome
+from bench.train import train
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+def run(
+    comm: MPI.Intracomm,
+    cases: Sequence[Case],
+    there: Mapping[str, Outcome],
+    out: Path,
+    results: list[Path],
+    teller: Teller | None,
+) -> dict[str, Outcome | str]:
+    """How each case ended, by case hash: an outcome, or why there is none; on rank 0; collective.
+
+    Those that are `there` are not trained again. The path of the running case lies in `results`.
+    """
+    ended: dict[str, Outcome | str] = dict(there)
+    with ExitStack() as stack:
+        if teller:
+            stack.enter_context(teller)
+        for number, case in enumerate(cases, start=1):
+            if case.hash in there:
+                continue
+            results.clear()
+            if teller:
+                teller.begin(number, case)
+            mistake = ""
+            try:
+                train(comm, case.argv(out), results, quiet=True)
+            except UserError as error:  # raised on every rank alike
+                mistake = str(error)
+            if teller:
+                ended[case.hash] = mistake or outcome(results[0])
+                teller.end(case, ended[case.hash])
+    return ended
+
+
+def conclude(
+    cases: Sequence[Case], ended: Mapping[str, Outcome | str], out: Path, markdown: Path | None
+) -> int:
+    """Print and write the table, list what did not end well; return the exit code; on rank 0.
+
+    Errors: UserError where the Markdown file cannot be written.
+    """
+    shown = console()
+    paths = [x.path for x in ended.values() if isinstance(x, Outcome)]
+    tables = pivot.pivots([load(path) for path in paths])
+    pivot.show(tables, shown)
+    shown.print()
+
+    def tell(line: str) -> None:
+        shown.print(line, markup=False, soft_wrap=True)
+
+    for (group, refused), some in by_seed(cases).items():
+        if refused:
+            tell(f"refused: {group}, {seeds_of(some)}: {refused}")
+    failed = 0
+    for case in cases:
+        result = ended.get(case.hash)
+        if isinstance(result, str):
+            failed += 1
+            tell(f"failed: {case}: {result}")
+        elif result and result.status == DIVERGED:
+            tell(f"diverged: {case}: {result.reason}")
+    complete = sum(isinstance(x, Outcome) and x.status == COMPLETE for x in ended.values())
+    tell(
+        f"{complete} of {len(cases)} cases complete; more: "
+        f"python -m bench.report {out} --html {out / 'report.html'}"
+    )
+    if markdown:
+        write_whole(markdown, pivot.markdown(tables))
+        tell(f"wrote {markdown}")
+    if failed:
+        say(f"error: {failed} of {len(cases)} cases failed: each is listed above with its reason")
+    return 1 if failed else 0

@@ -1,0 +1,245 @@
+"""bench.sweep as a user runs it: cases, resuming, what ends badly, what a long sweep holds."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+
+from bench.results.reader import Run, read
+from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
+from bench.sweep import INTERRUPTED, main
+from bench.train import main as train_main
+from tests.launching import LIMIT_S, command, launch, own_lines
+
+Capture = pytest.CaptureFixture[str]
+
+QUICK = 'task = "quadratic"\nsteps = 20\nbatch = 4\neval_every = 10\n'
+TWO = '[axes]\nalgorithm = ["allreduce_sgd", "push_sum"]\nworkers = [2, 5]\nseed = [0, 1]\n'
+LINE = re.compile(r"^ *(\d+)/(\d+)  .*\d s", re.MULTILINE)
+
+
+def sweep_file(folder: Path, text: str) -> str:
+    path = folder / "sweep.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def runs(folder: Path) -> list[Run]:
+    return [read(path) for path in sorted(folder.glob("*.h5"))]
+
+
+def sha_of(folder: Path) -> dict[tuple[str, int, int], str]:
+    rows = [run.row() for run in runs(folder)]
+    return {(r["algorithm"], r["workers"], r["seed"]): r["parameters_sha256"] for r in rows}
+
+
+def told(out: str) -> list[str]:
+    """The numbers of the cases that were trained."""
+    return [f"{number}/{total}" for number, total in LINE.findall(out)]
+
+
+def waited_for(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + LIMIT_S
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_cases_are_those_of_bench_train_on_any_ranks(tmp_path: Path, capsys: Capture) -> None:
+    file, alone = sweep_file(tmp_path, QUICK + TWO), tmp_path / "alone"
+    assert main([file, "--out", str(alone)]) == 0
+    out = capsys.readouterr().out
+    assert told(out) == [f"{i}/8" for i in range(1, 9)]
+    assert "step " not in out.partition("first line")[0], "a run says nothing of its own"
+    assert "8 of 8 cases complete; more: python -m bench.report" in out
+    assert len(sha_of(alone)) == 8
+    assert all(run.status == COMPLETE for run in runs(alone))
+    assert sorted(path.suffix for path in alone.iterdir()) == [".h5"] * 8
+    one = ["--task=quadratic", "--steps=20", "--batch=4", "--eval-every=10", "--algorithm=push_sum"]
+    assert train_main([*one, "--workers=5", "--seed=1", f"--out={tmp_path / 'one'}"]) == 0
+    ((key, sha),) = sha_of(tmp_path / "one").items()
+    assert sha_of(alone)[key] == sha
+
+    table = tmp_path / "table.md"
+    two = launch(
+        2, "-m", "bench.sweep", file, "--out", str(tmp_path / "two"), "--markdown", str(table)
+    )
+    assert two.returncode == 0, two.stderr
+    assert own_lines(two.stderr) == []
+    assert told(two.stdout) == told(out), "rank 0 alone speaks"
+    assert sha_of(tmp_path / "two") == sha_of(alone)
+    assert "| `push_sum` |" in table.read_text()
+
+
+def test_what_lies_there_is_not_trained_again(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    assert main([sweep_file(tmp_path, QUICK + "seed = 7\n"), "--out", str(out)]) == 0
+    (other,) = out.glob("*.h5")
+    other.rename(out / "other.h5")
+    file = sweep_file(tmp_path, QUICK + TWO)
+    assert main([file, "--out", str(out)]) == 0
+    gone, cut, half, odd, *kept = sorted(out.glob("quadratic*.h5"))
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    shas = sha_of(out)
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:3000])
+    part = half.rename(f"{half}.part")
+    with h5py.File(part, "r+") as made:
+        made.attrs.update({"status": RUNNING, "pid_started": -1})
+    with h5py.File(odd, "r+") as made:
+        del made["eval/metric"]
+    (out / "notes.txt").touch()
+    assert read(part).status == DIED
+    capsys.readouterr()
+
+    assert main([file, "--out", str(out), "--dry-run"]) == 0
+    assert "8 cases: 4 to run, 4 there already" in capsys.readouterr().out
+    assert not gone.exists()
+    assert main([file, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert len(told(text)) == 4
+    assert f"no result to keep: {cut}" in text
+    assert f"no result to keep: {odd}: eval/metric is missing" in text
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert sha_of(out) == shas
+    assert not part.exists()
+    assert main([file, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert told(text) == []
+    assert "8 of 8 cases complete" in text
+
+
+def test_what_fails_or_diverges_stops_nothing(tmp_path: Path, capsys: Capture) -> None:
+    """On 1,000 samples, 2 workers of 600 shards are refused by the partition when it splits."""
+    axes = '[axes]\noptimizer = ["sgd:lr=1e30", "sgd:lr=0.1"]\n'
+    bad = 'partition = ["shards:per_worker=600", "iid"]\nworkers = [2]\n'
+    out = tmp_path / "out"
+    file = sweep_file(tmp_path, QUICK + axes + bad)
+    assert main([file, "--out", str(out)]) == 1
+    text, error = capsys.readouterr()
+    assert told(text) == ["1/4", "2/4", "3/4", "4/4"]
+    assert sorted(run.status for run in runs(out)) == [COMPLETE, DIVERGED]
+    failed = "failed: optimizer sgd:lr=0.1, shards:per_worker=600, 2 workers, seed 0: "
+    assert f"{failed}quadratic, shards:per_worker=600: 2 workers x per_worker 600 need 1200" in text
+    assert "diverged: optimizer sgd:lr=1e30, iid, 2 workers, seed 0: NaN or infinity at" in text
+    assert "1 of 4 cases complete" in text
+    assert error == "error: 2 of 4 cases failed: each is listed above with its reason\n"
+
+    launched = launch(2, "-m", "bench.sweep", file, "--out", str(tmp_path / "two"))
+    assert launched.returncode == 1, launched.stderr
+    assert own_lines(launched.stderr) == [error.strip()]
+
+    file = sweep_file(tmp_path, QUICK + "workers = 2\n" + axes)
+    assert main([file, "--out", str(out)]) == 0, "divergence is a result"
+    text = capsys.readouterr().out
+    assert told(text) == [], "and is not computed twice"
+    assert "diverged: " in text
+
+
+def test_what_an_algorithm_refuses_is_listed_where_the_file_says_so(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    axes = '[axes]\nalgorithm = ["push_sum", "elastic_averaging:alpha=0.5"]\nworkers = [2, 4]\n'
+    more = "seed = [0, 1]\n"
+    file, out = sweep_file(tmp_path, "skip_refused = true\n" + QUICK + axes + more), tmp_path / "x"
+    assert main([file, "--out", str(out), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert not out.exists()
+    rows = [line.split() for line in text.splitlines()]
+    assert ["push_sum", "4", "0,", "1", "2", "to", "run"] in rows
+    assert ["elastic_averaging:alpha=0.5", "4", "0,", "1", "2", "refused"] in rows
+    assert "8 cases: 6 to run, 2 refused by their algorithms" in text
+    reason = "alpha must be below 2 / workers = 0.5, got 0.5"
+    assert f"refused: elastic_averaging:alpha=0.5, 4 workers: {reason}" in text
+
+    assert main([file, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert told(text)[-1] == "6/6"
+    assert f"refused: elastic_averaging:alpha=0.5, 4 workers, seeds 0, 1: {reason}" in text
+    assert len(runs(out)) == 6
+
+
+LONG = 'task = "quadratic"\neval_every = 20000\n[zip]\nsteps = [20, 100000]\nseed = [0, 1]\n'
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_an_end_from_outside_loses_the_running_case_alone(
+    tmp_path: Path, capsys: Capture, sent: signal.Signals
+) -> None:
+    file, out = sweep_file(tmp_path, LONG), tmp_path / "out"
+    started = command(0, "-m", "bench.sweep", file, "--out", str(out))
+    with subprocess.Popen(
+        started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            waited_for(lambda: len(list(out.glob("*.h5"))) == 1 == len(list(out.glob("*.h5.part"))))
+            assert main([file, "--out", str(out)]) == 2, "two sweeps would write one file"
+            assert f"is being written by process {process.pid}" in capsys.readouterr().err
+        finally:
+            process.send_signal(sent)
+        error = process.communicate(timeout=LIMIT_S)[1]
+    if sent == signal.SIGINT:
+        assert process.returncode == INTERRUPTED
+        assert own_lines(error) == [
+            "interrupted: what has ended is kept, the same command goes on from here"
+        ]
+    (kept,), (part,) = runs(out), out.glob("*.h5.part")
+    assert kept.status == COMPLETE
+    assert read(part).status == (FAILED if sent == signal.SIGINT else DIED)
+    assert main([file, "--out", str(out), "--dry-run"]) == 0
+    assert "2 cases: 1 to run, 1 there already" in capsys.readouterr().out
+
+
+MANY = """
+import os, sys
+from mpi4py import MPI
+from bench.sweep import main
+
+def held():
+    with open("/proc/self/status") as status:
+        (line,) = (x for x in status if x.startswith("VmRSS"))
+    probe = MPI.COMM_WORLD.Dup()
+    index = probe.py2f()  # the least that is free: it rises with every communicator not freed
+    probe.Free()
+    return int(line.split()[1]), len(os.listdir("/proc/self/fd")), index
+
+counts = []
+for file in sys.argv[2:]:
+    assert main([file, "--out", sys.argv[1]]) == 0
+    counts.append(held())
+print("held", counts)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
+def test_many_cases_hold_no_more_than_few(tmp_path: Path) -> None:
+    """The parameters of all workers are 960 kB: were they kept, 30 cases would hold 29 MB."""
+    head = 'task = "quadratic:dimension=30000,samples=20"\nsteps = 2\nbatch = 2\nworkers = 8\n'
+    script = tmp_path / "many.py"
+    script.write_text(MANY)
+    files = []
+    for i, seeds in enumerate((range(3), range(3, 13))):
+        axes = f'[axes]\nalgorithm = ["allreduce_sgd", "d_psgd", "push_sum"]\nseed = {list(seeds)}'
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        files.append(sweep_file(folder, f"{head}{axes}\n"))
+    done = launch(0, str(script), str(tmp_path / "out"), *files)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 39
+    numbers = [int(x) for x in re.findall(r"\d+", done.stdout.rpartition("held")[2])]
+    (rss_few, *few), (rss_many, *many) = numbers[:3], numbers[3:]
+    assert many == few, "file descriptors and communicators"
+    assert rss_many - rss_few < 12 * 1024  # kB: what the allocator keeps back varies by some MB
+
+
+def test_help_needs_no_mpi(tmp_path: Path) -> None:
+    done = launch(0, "-m", "bench.sweep", "--help", OMPI_COMM_WORLD_RANK="0")
+    assert done.returncode == 0
+    assert "--dry-run" in done.stdout
+    assert launch(0, "-m", "bench.sweep", "--help", OMPI_COMM_WORLD_RANK="1").stdout == ""

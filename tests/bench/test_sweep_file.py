@@ -1,0 +1,159 @@
+"""Sweep files: what cases they make, and every mistake in them is found before the first case."""
+
+from pathlib import Path
+
+import pytest
+
+from algorithms import ALGORITHMS
+from bench.runtime.spec import UserError
+from bench.sweep import main
+from bench.sweeping.console import duration
+from bench.sweeping.file import read
+from bench.sweeping.plan import plan
+
+Capture = pytest.CaptureFixture[str]
+
+TABLE = Path(__file__).resolve().parents[2] / "bench/sweeps/table.toml"
+LEFT_OUT = {"ad_psgd", "async_elastic_averaging", "downpour"}
+"""Algorithms whose result depends on time, not on the seed alone: no row of the table."""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "sweep.toml"
+    path.write_text(text)
+    return path
+
+
+def test_axes_are_crossed_lists_go_in_step_and_the_last_override_wins(tmp_path: Path) -> None:
+    sweep = read(
+        written(
+            tmp_path,
+            """
+            task = "quadratic"
+            eval-every = 5
+            [zip]
+            workers = [2, 4]
+            batch = [8, 4]
+            [axes]
+            algorithm = ["push_sum", "push_sum:topology=ring", "local_sgd"]
+            seed = [0, 1]
+            [[override]]
+            when = {algorithm = "push_sum", workers = [4, 8]}
+            optimizer = "sgd:lr=0.2"
+            steps = 7
+            [[override]]
+            when = {algorithm = "push_sum:topology=ring"}
+            optimizer = "sgd:lr=0.3"
+            """,
+        )
+    )
+    cases = sweep.cases()
+    assert len(cases) == 2 * 3 * 2
+    assert all(case["task"] == "quadratic" and case["eval_every"] == "5" for case in cases)
+    assert [(case["workers"], case["batch"]) for case in cases] == [("2", "8")] * 6 + [
+        ("4", "4")
+    ] * 6
+    assert [case["seed"] for case in cases] == ["0", "1"] * 6
+    rates = [case.get("optimizer", "") for case in cases[::2]]
+    assert rates == ["", "sgd:lr=0.3", "", "sgd:lr=0.2", "sgd:lr=0.3", ""]
+    steps = [case.get("steps", "") for case in cases[::2]]
+    assert steps == ["", "", "", "7", "7", ""], "a bare name fits whatever its options"
+    planned = plan(sweep, ranks=2)
+    assert len({case.hash for case in planned}) == 12
+    assert str(planned[6]) == "4 workers, batch 4, push_sum, optimizer sgd:lr=0.2, 7 steps, seed 0"
+
+
+GOOD = '[axes]\nalgorithm = ["push_sum", "local_sgd"]\n'
+MISTAKES = [
+    ("stepz = 3\n" + GOOD, "unknown option in", "did you mean steps?"),
+    ('[axes]\nalgorithms = ["push_sum"]', "[axes] 'algorithms' (did you mean algorithm?)"),
+    ('[axes]\nalgorithm = ["push_some"]', "push_some: unknown algorithm", "did you mean push_sum?"),
+    ('[axes]\nalgorithm = "push_sum"', "[axes]: algorithm must be a list", "stands above [axes]"),
+    ("[axes]\nseed = []", "seed must be a list of one value or more, got []"),
+    ("[axes]\nseed = [[0]]", "seed must be one text or number, got [0]"),
+    ("axes = 3", "[axes] must be a table of options, got 3"),
+    ("steps = 0\n" + GOOD, "toml: push_sum: --steps must be >= 1, got 0"),
+    ('task = "digitz"\n' + GOOD, "unknown task 'digitz'"),
+    ("seed = 1\n[axes]\nseed = [0, 1]", "seed is given twice"),
+    ("eval-every = 1\neval_every = 1\n" + GOOD, "with dashes and with underscores"),
+    ("[zip]\nseed = [0, 1]\nbatch = [1]", "[zip]: lists must be of one length, got [1, 2]"),
+    ('out = "runs"\n' + GOOD, "out is not for a sweep file: results go to --out"),
+    ("skip_refused = 1\n" + GOOD, "skip_refused must be true or false, got 1"),
+    ("[override]\nsteps = 1", "write [[override]] with two brackets"),
+    (GOOD + "[[override]]\nsteps = 1", "override 1: say in which cases"),
+    (GOOD + "[[override]]\nwhen = {seed = 1}", "says when, but no option that is then another"),
+    (GOOD + "[[override]]\nwhen = {seeds = 1}\nsteps = 1", "when 'seeds' (did you mean seed?)"),
+    (
+        GOOD + '[[override]]\nwhen = {algorithm = "slowmo"}\nsteps = 1',
+        "override 1 fits no case",
+    ),
+    ("[axes]\nseed = [1, 2, 1]", "two cases are the same experiment: allreduce_sgd, iid, seed 1;"),
+    ('[axes]\nalgorithm = ["push_sum", "push_sum:topology=exponential"]', "same experiment"),
+    (
+        '[axes]\nalgorithm = ["push_sum", "elastic_averaging:alpha=0.5"]\nworkers = [4]',
+        "elastic_averaging:alpha=0.5, 4 workers: alpha must be below 2 / workers",
+        "`skip_refused = true`",
+    ),
+    (
+        'skip_refused = true\nalgorithm = "elastic_averaging:alpha=0.5"\nworkers = 4',
+        "nothing is left to run",
+    ),
+    ("ranks = 3\n" + GOOD, "launch with `mpirun -n 3`"),
+    (f"[axes]\nseed = {list(range(400))}\nbatch = {list(range(1, 400))}", "159,600 cases"),
+    ("seed = ", "sweep.toml is not TOML"),
+]
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: Capture) -> None:
+    for text, *said in MISTAKES:
+        out = tmp_path / "out"
+        assert main([str(written(tmp_path, text)), "--out", str(out)]) == 2, text
+        printed, error = capsys.readouterr()
+        assert printed == "", text
+        assert error.startswith("error: "), text
+        assert error.count("\n") == 1, error
+        assert all(part in error for part in said), error
+        assert not out.exists(), "nothing has been touched"
+
+
+def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: Capture) -> None:
+    file, out = str(written(tmp_path, GOOD)), str(tmp_path / "out")
+    for arguments, said in (
+        ([str(tmp_path / "none.toml")], "none.toml cannot be read"),
+        ([file, "--out", "/proc/nowhere"], "/proc/nowhere cannot be made"),
+        ([file, "--out", out, "--markdown", f"{out}/a.h5"], "is the name of a result file"),
+        ([file, "--dry-run", "--markdown", "table.md"], "drop one"),
+        ([file, "--bogus"], "--bogus; see --help"),
+    ):
+        assert main(arguments) == 2
+        printed, error = capsys.readouterr()
+        assert printed == ""
+        assert said in error
+        assert error.count("\n") == 1
+
+
+def test_fewer_workers_than_ranks_are_refused(tmp_path: Path) -> None:
+    sweep = read(written(tmp_path, "[axes]\nworkers = [4, 2]"))
+    assert len(plan(sweep, ranks=2)) == 2
+    with pytest.raises(UserError, match="2 workers: workers must be at least the number of ranks"):
+        plan(sweep, ranks=3)
+
+
+def test_the_table_has_every_algorithm(tmp_path: Path) -> None:
+    sweep = read(TABLE)
+    named = {text.partition(":")[0] for text in sweep.axes["algorithm"]}
+    assert named == set(ALGORITHMS) - LEFT_OUT
+    assert sweep.axes["workers"] == ["4", "16", "64", "256"]
+    assert sweep.axes["seed"] == ["0", "1", "2", "3", "4"]
+    runnable = [case for case in plan(sweep, ranks=1) if not case.refused]
+    assert {case.workers for case in runnable} == {4, 16, 64, 256}
+
+
+def test_times_for_a_person() -> None:
+    assert [duration(x) for x in (0.04, 99.9, 119, 5940, 7260)] == [
+        "0.0 s",
+        "99.9 s",
+        "2 min",
+        "99 min",
+        "2 h 1 min",
+    ]

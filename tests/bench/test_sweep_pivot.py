@@ -1,0 +1,124 @@
+"""The compact table: what gets a row, a column, a block, and what a cell says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.results.digest import load
+from bench.results.pivot import Pivot, markdown, pivots, show
+from bench.results.schema import DIVERGED
+from tests.bench.made_runs import make
+
+
+def pivot(folder: Path, *made: dict[str, Any]) -> Pivot:
+    (found,) = pivots([load(make(folder / f"{i}.h5", **x)) for i, x in enumerate(made)])
+    return found
+
+
+def test_a_cell_has_the_median_its_interval_and_what_is_missing(tmp_path: Path) -> None:
+    metrics = (0.5, 0.9, 0.7, 0.6, 0.8)
+    found = pivot(
+        tmp_path,
+        *({"metric": x, "seed": i, "workers": 2} for i, x in enumerate(metrics)),
+        *({"metric": 0.5 + i / 10, "seed": i} for i in (0, 1, 2)),
+        {"seed": 3, "status": DIVERGED},
+        {"algorithm": "local_sgd", "status": DIVERGED},
+    )
+    (block,) = found.blocks
+    assert block.columns == ["2 workers", "4 workers"]
+    assert block.rows == {
+        "local_sgd": [["-"], ["1 diverged"]],
+        "push_sum": [
+            ["0.7000 [0.500, 0.900]", "0.350, 2.00 ms, 400 B"],
+            ["0.6000 [0.500, 0.700]", "0.300, 2.00 ms, 200 B", "3 of 5 runs, 1 diverged"],
+        ],
+    }
+    first, second = found.notes
+    assert "accuracy of the mean model, higher is better" in first
+    assert "of 5 seeds [smallest, largest], which is its 93.75 % confidence interval" in first
+    assert "worst worker" in second
+
+
+def test_one_seed_has_no_interval(tmp_path: Path) -> None:
+    found = pivot(tmp_path, {"seed": 3, "metric_direction": "min"})
+    (block,) = found.blocks
+    assert block.rows == {"push_sum": [["0.9000", "0.450, 2.00 ms, 200 B"]]}
+    assert found.notes[0] == "first line: accuracy of the mean model, lower is better"
+
+
+def test_what_follows_from_row_or_column_stands_there_the_rest_makes_blocks(tmp_path: Path) -> None:
+    rates = {"push_sum": "sgd", "local_sgd": "sgd:lr=0.01"}
+    found = pivot(
+        tmp_path,
+        *(
+            {
+                "algorithm": algorithm,
+                "optimizer": rate,
+                "workers": workers,
+                "batch": 64 // workers,
+                "partition": partition,
+            }
+            for algorithm, rate in rates.items()
+            for workers in (16, 4)
+            for partition in ("shards", "iid")
+        ),
+    )
+    assert [block.heading for block in found.blocks] == ["iid", "shards"]
+    for block in found.blocks:
+        assert block.columns == ["4 workers, batch 16", "16 workers, batch 4"]
+        assert list(block.rows) == ["local_sgd, optimizer sgd:lr=0.01", "push_sum, optimizer sgd"]
+
+
+def test_partitions_get_the_columns_where_workers_do_not_vary(tmp_path: Path) -> None:
+    found = pivot(
+        tmp_path,
+        *(
+            {"optimizer": rate, "partition": partition}
+            for rate in ("sgd", "sgd:lr=1")
+            for partition in ("shards", "iid")
+        ),
+    )
+    (block,) = found.blocks
+    assert block.columns == ["iid", "shards"]
+    assert list(block.rows) == ["optimizer sgd", "optimizer sgd:lr=1"]
+
+
+def test_tasks_are_apart(tmp_path: Path) -> None:
+    made = [make(tmp_path / f"{x}.h5", task=x) for x in ("digits", "quadratic")]
+    assert len(pivots([load(path) for path in made])) == 2
+
+
+def test_terminal_and_markdown_say_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "push_sum:topology=static_exponential,weights=samples"
+    found = pivot(
+        tmp_path,
+        {"algorithm": long, "seed": 0},
+        {"algorithm": long, "seed": 1, "metric": 0.5},
+        {"algorithm": "a|b\x1b[2J", "workers": 16},
+    )
+    show([found], Console(width=40, highlight=False))
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index(next(x for x in lines if x.endswith("16 workers")))
+    assert lines[start + 1] == "-" * len(lines[start])
+    table = [line.split("  ") for line in lines[start + 2 : start + 8]]
+    assert [row[0].strip() for row in table] == [
+        "a|b\ufffd[2J",
+        "",
+        "",
+        "push_sum:",
+        "topology=static_exponential,",
+        "weights=samples",
+    ]
+    assert lines[start + 5].split()[1:] == ["0.7000", "[0.500,", "0.900]", "-"]
+    assert lines[start + 5].rstrip() == lines[start + 5]
+
+    text = markdown([found])
+    assert "|  | 4 workers | 16 workers |\n|---|---|---|\n" in text
+    assert f"| `{long}` | 0.7000 [0.500, 0.900]<br>0.350, 2.00 ms, 200 B | - |" in text
+    assert "| `a\\|b\ufffd[2J` |" in text
+    assert "\x1b" not in text
+    assert "- first line: accuracy" in text
