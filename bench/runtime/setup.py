@@ -171,7 +171,7 @@ def spectral_gap(made: Plan) -> float | None:
     """
     algorithm = made.parts.algorithm
     topology = getattr(algorithm, "topology", None)
-    if topology is None or topology.size(made.workers) > MANY_LINKS:
+    if topology is None or made.workers == 1 or topology.size(made.workers) > MANY_LINKS:
         return None
     rule = getattr(algorithm, "mixing", "uniform")
     return theory.spectral_gap(topology, rule, made.workers)

@@ -1,6 +1,8 @@
 """bench.train as a user runs it."""
 
 import hashlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.results.reader import Run, read
-from bench.results.schema import COMPLETE, DIVERGED, FAILED
+from bench.results.schema import COMPLETE, DIVERGED, FAILED, NOT_TAKEN
+from bench.train import main
 from tests.launching import launch, own_lines, train
 
 QUICK = ("--task", "quadratic", "--steps", "30", "--batch", "4", "--eval-every", "10")
@@ -47,12 +50,10 @@ def test_a_run_of_four_ranks_from_end_to_end(tmp_path: Path) -> None:
     assert len(row["parameters_sha256"]) == 64
 
 
-@pytest.mark.parametrize(
-    "algorithm", ["allreduce_sgd", "local_sgd:period=5", "push_sum", "elastic_averaging"]
-)
-def test_the_same_workers_on_other_ranks_have_one_sha(tmp_path: Path, algorithm: str) -> None:
-    hashes = set()
-    for ranks in (1, 2, 3, 4):
+def test_the_same_workers_on_other_ranks_have_one_sha(tmp_path: Path) -> None:
+    """As users launch them; test_contract.py has every algorithm."""
+    algorithm, hashes = "push_sum", set()
+    for ranks in (3, 4):
         out = tmp_path / str(ranks)
         done = train(ranks, out, *QUICK, "--workers", "16", "--algorithm", algorithm)
         assert done.returncode == 0, done.stderr
@@ -111,11 +112,32 @@ MISTAKES = [
     (["--algorithm", "elastic_averaging:alpha=0.9", "--workers", "4"], "alpha must be below 2"),
     (["--optimizer", "sgd:lr=0"], "lr must be > 0 and finite, got 0.0"),
     (["--allreduce", "rings"], "did you mean ring?"),
+    (["--algorithm", "d_psgd:topology=star", "--workers", "5"], "take mixing metropolis"),
+    (["--algorithm", "d_psgd:topology=ring:p=1"], "unknown option of topology of algorithm d_psgd"),
+    (["--algorithm", "push_sum:peers=2"], "peers must say how many from which step on"),
+    (["--algorithm", "push_sum:topology=ring,peers=1@0"], "needs a topology that has peers"),
+    (["--algorithm", "robust_push_sum:topology=epidemic"], "need links that come again"),
+    (
+        ["--algorithm", "ad_psgd:topology=exponential", "--workers", "3"],
+        "take a static topology such as ring",
+    ),
+    (["--algorithm", "downpour:rate=0"], "rate must be in (0, 1], got 0.0"),
+    (["--drop", "0.1"], "those that can are push_sum"),
+    (["--drop", "1.5", "--algorithm", "push_sum"], "drop must be in [0, 1), got 1.5"),
+    (["--straggler", "worker=9"], "--straggler worker must be below the number of workers"),
+    (["--straggler", "factor=3"], "give worker=3 (always slow) or probability=0.05"),
+    (["--straggler", "wroker=3"], "did you mean worker?"),
+    (["--link", "latency=soon"], "latency must be a time such as 2ms"),
+    (["--link", "bandwidth=10"], "bandwidth must be a rate such as 10MB/s"),
+    (["--link", "latency=1ms", "--allreduce", "library"], "does not say which it sends"),
+    (
+        ["--task", "digits:norm=batch,group=2", "--algorithm", "ad_psgd", "--workers", "4"],
+        "workers that share statistics wait for each other",
+    ),
+    (["--task", "digits:depth=0"], "depth must be >= 1, got 0"),
     (["--steps", "0"], "--steps must be >= 1, got 0"),
     (["--steps", "many"], "--steps must be a whole number, got 'many'"),
     (["--stepz", "3"], "unknown option '--stepz' (did you mean --steps?)"),
-    (["--workers", "1"], "--workers must be at least the number of ranks, 2, got 1"),
-    (["--ranks", "3"], "launch with `mpirun -n 3`"),
     (["--seed", "-1"], "--seed must be >= 0, got -1"),
     (["--out", "/proc/nowhere"], "/proc/nowhere cannot be written"),
     (["--partition", "dirichlet:alpha=0.01,min_size=0", "--workers", "64"], "without a sample"),
@@ -127,15 +149,34 @@ MISTAKES = [
     ("options", "line"), MISTAKES, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    tmp_path: Path, options: list[str], line: str
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], line: str
 ) -> None:
+    assert main([*QUICK, "--out", str(tmp_path / "runs"), *options]) == 2
+    out, said = capfd.readouterr()
+    assert out == ""
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1, said
+    assert line in said
+    assert not list(tmp_path.rglob("*.h5*")), "no result, not even half of one"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--task", "digit"], "unknown task 'digit' (did you mean digits?)"),
+        (["--workers", "1"], "--workers must be at least the number of ranks, 2, got 1"),
+        (["--ranks", "3"], "launch with `mpirun -n 3`"),
+        (["--workers", "4096"], "4096 workers but 1000 samples"),
+    ],
+    ids=" ".join,
+)
+def test_of_two_ranks_one_tells_the_mistake(tmp_path: Path, options: list[str], line: str) -> None:
     done = train(2, tmp_path / "runs", *QUICK, *options)
     assert done.returncode == 2
-    said = own_lines(done.stderr)
-    assert len(said) == 1, said
-    assert said[0].startswith("error: ")
-    assert line in said[0]
-    assert not list(tmp_path.rglob("*.h5*")), "no result, not even half of one"
+    (said,) = own_lines(done.stderr)
+    assert said.startswith("error: ")
+    assert line in said
+    assert not list(tmp_path.rglob("*.h5*"))
 
 
 def test_a_typo_in_a_config_file(tmp_path: Path) -> None:
@@ -222,6 +263,50 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     assert run.status == FAILED
     assert "rank 2 of 3" in str(run.attributes["reason"])
     assert len(run.train["step"]) == 10
+
+
+def test_an_exception_ends_the_job_where_ranks_share_windows(tmp_path: Path) -> None:
+    """Freeing a window waits for all ranks, and one will not come."""
+    script = tmp_path / "buggy.py"
+    script.write_text(BUG.replace("LocalSGD", "ADPSGD").replace("local_sgd", "ad_psgd"))
+    out = tmp_path / "runs"
+    options = ["--algorithm", "buggy", "--allreduce", "shared_memory", "--out", str(out)]
+    done = launch(3, str(script), *QUICK, *options)
+    assert done.returncode not in (0, 2)
+    assert "RuntimeError: a bug on one rank" in done.stderr
+    (part,) = out.glob("*.h5.part")
+    assert read(part).status == FAILED
+
+
+def test_asynchronous_ranks_go_at_their_own_pace(tmp_path: Path) -> None:
+    """The slow one takes few steps, and all together take as many as they would in step."""
+    options = ["--algorithm", "downpour", "--straggler", "worker=2,factor=1000", "--workers", "3"]
+    options += ["--optimizer", "sgd:lr=0.01", "--eval-every", "30", "--steps", "60"]
+    done = train(3, tmp_path, *QUICK, *options)
+    assert done.returncode == 0, done.stderr
+    assert "trouble on purpose: --straggler worker=2,factor=1000" in done.stdout
+    run = only(tmp_path)
+    taken = run.taken().sum(0)
+    assert run.status == COMPLETE
+    assert run.worker_steps() == taken.sum() == 60 * 3
+    assert taken[2] < taken[:2].min() / 2
+    assert run.pace()[2] < run.pace()[:2].min() / 2
+    assert ((run.train["start_ns"] == NOT_TAKEN) == np.isnan(run.train["loss"])).all()
+    assert run.evals["step"].tolist() == [0, 30, 60]
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.train", *QUICK, "--eval-every", "1"]
+    with subprocess.Popen(
+        [*command, "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+    assert only(tmp_path).status == COMPLETE
 
 
 def test_singletons_under_a_launcher_are_refused(tmp_path: Path) -> None:
