@@ -117,9 +117,12 @@ def _cell(runs: Sequence[Digest], most: int) -> list[str]:
     metrics = [float(row["metric"]) for row in done]
     lines = [
         short(median(metrics)) + (span(min(metrics), max(metrics)) if most > 1 else ""),
-        f"{short(mid('metric_worst'), 3)}, {short(mid('step_ms_p50'), 3)} ms, "
-        f"{quantity(mid('bytes_per_step'))}",
+        f"{short(mid('metric_worst'), 3)}, {short(mid('step_ms_p50'), 3)} ms "
+        f"({short(mid('exchange_ms'), 3)}), {quantity(mid('bytes_per_step'))}",
     ]
+    if done[0]["asynchronous"]:
+        slow, fast = (short(mid(f"pace_{x}"), 3) for x in ("slowest", "fastest"))
+        lines.append(f"{slow} to {fast} steps/s by rank")
     if len(done) < most:
         lines.append(", ".join([f"{len(done)} of {most} runs", *counts]))
     return lines
@@ -136,8 +139,9 @@ def _notes(section: Section, most: int) -> list[str]:
         )
     return [
         first,
-        f"second line: {section.metric} of the worst worker; median step on its slowest rank; "
-        "bytes per worker and step" + ("; medians over seeds" if most > 1 else ""),
+        f"second line: {section.metric} of the worst worker; median step on its slowest rank "
+        "(exposed exchange of a step, mean); bytes per worker and step"
+        + ("; medians over seeds" if most > 1 else ""),
     ]
 
 

@@ -96,6 +96,12 @@ class Run:
         taken: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
         return taken
 
+    def exchange_ms(self) -> float:
+        """Milliseconds a step and rank that the exchange is exposed: waiting and copying, mean."""
+        spent = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
+        taken = int(self.taken()[self.timed].sum())
+        return float(spent) / 1e6 / taken if taken else math.nan
+
     def pace(self) -> NDArray[np.float64]:
         """(ranks,) steps a second of each rank in its timed steps, waiting included."""
         took = self.train["phase_ns"][self.timed].sum(2)
@@ -136,9 +142,11 @@ class Run:
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
         row |= {"step_ms_p50": p50, "step_ms_lo": lo, "step_ms_hi": hi}
         share = self.phase_share()
+        row["asynchronous"] = not self.taken().all()
         pace = self.pace()
         row["pace_fastest"], row["pace_slowest"] = float(pace.max()), float(pace.min())
         row["exchange_share"] = share[PHASES[COPY]] + share[PHASES[WAIT]]
+        row["exchange_ms"] = self.exchange_ms()
         row["bytes_per_step"], row["wire_bytes_per_step"] = self.bytes_per_step()
         row |= self.to_target()
         elapsed = self.evals["elapsed_ns"]

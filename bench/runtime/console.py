@@ -26,6 +26,10 @@ def watched() -> bool:
         return True
 
 
+FEW_RANKS = 8
+"""So many ranks have their paces told one by one."""
+
+
 class Told(Console):
     """A console that falls silent where nobody reads on, as under `| head`: the run goes on."""
 
@@ -110,6 +114,14 @@ def quantity(nbytes: float) -> str:
     return f"{nbytes:.3g} TB"
 
 
+def paces(run: Run) -> str:
+    """How fast the ranks went: each of them where they are few."""
+    pace = run.pace()
+    if len(pace) <= FEW_RANKS:
+        return f"{', '.join(f'{x:.1f}' for x in pace)} steps/s by rank"
+    return f"{pace.min():.1f} steps/s of the slowest rank, {pace.max():.1f} of the fastest"
+
+
 def summary(run: Run) -> list[tuple[str, str]]:
     """Label and text of each line of the summary."""
     row = run.row()
@@ -128,11 +140,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ),
         ("phases", "  ".join(f"{name} {part:.0%}" for name, part in share.items())),
         ("exchange", f"{row['exchange_share']:.1%} of the step"),
-        (
-            "pace",
-            f"{row['pace_slowest']:.1f} steps/s of the slowest rank, {row['pace_fastest']:.1f} of "
-            "the fastest",
-        ),
+        ("pace", paces(run)),
         (
             "traffic",
             f"{quantity(row['bytes_per_step'])} a worker and step, "

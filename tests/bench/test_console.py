@@ -76,7 +76,7 @@ def test_the_summary_says_the_numbers_of_the_file(tmp_path: Path) -> None:
         "step": "6.500 ms median of 2 (95 % interval 4.000 to 9.000), slowest rank",
         "phases": "data 0%  gradient 77%  update 0%  copy 0%  wait 23%  other 0%",
         "exchange": "23.1% of the step",
-        "pace": "153.8 steps/s of the slowest rank, 153.8 of the fastest",
+        "pace": "153.8 steps/s by rank",
         "traffic": "2.25 kB a worker and step, 1.5 kB of it through MPI",
         "accuracy": "0.9000 mean model, 0.8500 workers' mean, 0.7000 worst worker",
         "consensus": "0.03 root mean square distance to the mean model",

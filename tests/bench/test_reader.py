@@ -107,9 +107,11 @@ def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
         "step_ms_p50": 6.0,  # of 6, 8, 2
         "step_ms_lo": 2.0,
         "step_ms_hi": 8.0,
+        "asynchronous": False,
         "pace_fastest": 3 / 0.010,  # three timed steps in 14 and in 10 ms
         "pace_slowest": 3 / 0.014,
         "spectral_gap": 0.125,
+        "exchange_ms": 9 / 6,  # of three steps on two ranks
         "exchange_share": 9 / 24,  # copy 3 ms, wait 6 ms of 24 ms on both ranks
         "bytes_per_step": 200 / 16,
         "wire_bytes_per_step": 90 / 16,
@@ -137,7 +139,7 @@ def test_ranks_that_go_at_their_own_pace(tmp_path: Path) -> None:
     run = read(tmp_path / "a.h5")
     assert run.taken().sum(0).tolist() == [4, 2]
     assert run.worker_steps() == 12
-    assert run.row()["steps"] == 3
+    assert (run.row()["steps"], run.row()["asynchronous"]) == (3, True)
     assert run.bytes_per_step() == (200 / 12, 90 / 12)
     took = phases[1:].sum((0, 2)) / 1e9
     assert run.pace().tolist() == pytest.approx([3 / took[0], 1 / took[1]])

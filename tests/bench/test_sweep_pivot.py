@@ -31,8 +31,8 @@ def test_a_cell_has_the_median_its_interval_and_what_is_missing(tmp_path: Path) 
     assert block.rows == {
         "local_sgd": [["-"], ["1 diverged"]],
         "push_sum": [
-            ["0.7000 [0.500, 0.900]", "0.350, 2.00 ms, 400 B"],
-            ["0.6000 [0.500, 0.700]", "0.300, 2.00 ms, 200 B", "3 of 5 runs, 1 diverged"],
+            ["0.7000 [0.500, 0.900]", "0.350, 2.00 ms (0.500), 400 B"],
+            ["0.6000 [0.500, 0.700]", "0.300, 2.00 ms (0.500), 200 B", "3 of 5 runs, 1 diverged"],
         ],
     }
     first, second = found.notes
@@ -44,7 +44,7 @@ def test_a_cell_has_the_median_its_interval_and_what_is_missing(tmp_path: Path) 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     found = pivot(tmp_path, {"seed": 3, "metric_direction": "min"})
     (block,) = found.blocks
-    assert block.rows == {"push_sum": [["0.9000", "0.450, 2.00 ms, 200 B"]]}
+    assert block.rows == {"push_sum": [["0.9000", "0.450, 2.00 ms (0.500), 200 B"]]}
     assert found.notes[0] == "first line: accuracy of the mean model, lower is better"
 
 
@@ -118,7 +118,7 @@ def test_terminal_and_markdown_say_the_same(
 
     text = markdown([found])
     assert "|  | 4 workers | 16 workers |\n|---|---|---|\n" in text
-    assert f"| `{long}` | 0.7000 [0.500, 0.900]<br>0.350, 2.00 ms, 200 B | - |" in text
+    assert f"| `{long}` | 0.7000 [0.500, 0.900]<br>0.350, 2.00 ms (0.500), 200 B | - |" in text
     assert "| `a\\|b\ufffd[2J` |" in text
     assert "\x1b" not in text
     assert "- first line: accuracy" in text
