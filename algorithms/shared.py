@@ -40,7 +40,7 @@ class Window:
 
         self._comm, self._meter, self._shaper = comm, meter, shaper
         self._win = MPI.Win.Allocate(n * dtype.itemsize, dtype.itemsize, comm=comm)
-        memory = self._win.tomemory() if n else bytearray()
+        memory: Any = self._win.tomemory() if n else bytearray()
         self.mine: Vector = np.ndarray(n, dtype, memory)
         """(n,) the elements; to be touched inside `locked(own rank)`."""
         with self.locked(comm.rank):

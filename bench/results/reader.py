@@ -107,7 +107,8 @@ class Run:
         took = self.train["phase_ns"][self.timed].sum(2)
         counted = self.taken()[self.timed].sum(0)
         seconds = took.sum(0) / 1e9
-        return np.divide(counted, seconds, out=np.zeros(len(seconds)), where=seconds > 0)
+        pace: NDArray[np.float64] = counted / np.where(seconds > 0, seconds, np.inf)
+        return pace
 
     def bytes_per_step(self) -> tuple[float, float]:
         """Bytes a worker and step that left for another worker: by any road, and through MPI."""

@@ -63,6 +63,9 @@ def slowmo(twin: Twin, algorithm: SlowMo) -> None:
             twin.x = np.ones((len(twin.x), 1)) * start
 
 
+MORE_THAN_SGD = (ElasticAveraging, SlowMo)
+"""What is more than plain SGD with one worker, too."""
+
 TWINS: Twins = {
     AllReduceSGD: allreduce_sgd,
     LocalSGD: local_sgd,
