@@ -12,10 +12,12 @@ Departures: (1) every rank keeps its own copy of c, equal on all, instead of a m
          c   <- c + beta ((1/W) sum_j x_j - c)
     3. x_i <- base optimiser step along g_i
 
-Conserved by 2: sum_i x_i + c. Stable on quadratics while beta stays well below 2.
+Conserved by 2: sum_i x_i + c. The mean of the workers and the centre come together by
+1 - alpha (W + 1) an exchange, so alpha (W + 1) must stay below 2.
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +61,10 @@ class ElasticAveraging:
 
     def check(self, total: int) -> None:
         """Refuse a centre that overshoots: its rate is W alpha."""
-        if self.alpha is not None and total * self.alpha >= 2:
+        if self.alpha is not None and (total + 1) * self.alpha >= 2:
             raise ValueError(
-                f"alpha must be below 2 / workers = {2 / total:g}, got {self.alpha}: "
-                f"the centre moves at workers * alpha = {total * self.alpha:g} and diverges from 2 "
-                "on; leave alpha out for 0.9 / workers"
+                f"alpha must be below 2 / (workers + 1) = {2 / (total + 1):g}, got {self.alpha}: "
+                "workers and centre diverge from there on; leave alpha out for 0.9 / workers"
             )
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
@@ -73,19 +74,32 @@ class ElasticAveraging:
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        alpha = self.moving_rate(workers.total)
-        x, centre, mean = workers.x, state.centre, state.mean
+        x = workers.x
         workers.gradient()  # 1.
         state.k += 1
         if state.k % self.period == 0:  # 2.
-            exchange.mean(x, out=mean)
-            np.subtract(x, centre, out=state.pull)
-            state.pull *= alpha
+            draw_centre(exchange, x, state, self.moving_rate(workers.total))
             x -= state.pull
-            mean -= centre
-            mean *= alpha * workers.total
-            centre += mean
         workers.update()  # 3.
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Nothing is in flight."""
+
+
+class Drawn(Protocol):
+    """The part of a State that an exchange with the centre changes."""
+
+    centre: NDArray[np.floating]
+    mean: NDArray[np.floating]
+    pull: Rows
+
+
+def draw_centre(exchange: Exchange, x: Rows, state: Drawn, alpha: float) -> None:
+    """Move the centre towards x, (V, d); leave in pull what x has to move by; collective."""
+    centre, mean = state.centre, state.mean
+    exchange.mean(x, out=mean)
+    np.subtract(x, centre, out=state.pull)
+    state.pull *= alpha
+    mean -= centre
+    mean *= alpha * exchange.total
+    centre += mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,7 +108,8 @@ class MPIExchange:
             return topology.links(self.total, k, self._rng(k))
         key = (topology, k % period)
         if key not in self._schedule:
-            self._schedule[key] = topology.links(self.total, k % period, self._rng(k % period))
+            drawn = topology.links(self.total, k % period, self._rng(k % period))
+            self._schedule[key] = replace(drawn, again=True)
         return self._schedule[key]
 
     def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:

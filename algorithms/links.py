@@ -17,6 +17,8 @@ class Links:
     total: int
     source: NDArray[np.int64]
     target: NDArray[np.int64]
+    again: bool = False
+    """Whether this very object is asked for again in later rounds: then plans for it are kept."""
 
     @cached_property
     def out_degree(self) -> NDArray[np.int64]:

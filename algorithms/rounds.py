@@ -50,14 +50,15 @@ class Rounds:
         """Begin a round; plans of links that come again are kept, one for each in flight."""
         self._meter.lap(OTHER)
         key = (routes, id(what), rows.shape[1], rows.dtype)
+        links = what.links if isinstance(what, Mixing) else what
         idle: list[RowPlan] = []
-        if not self._trouble.drop:
+        if links.again and not self._trouble.drop:
             if key not in self._plans:
                 if len(self._plans) >= PLANS_KEPT:
                     del self._plans[next(iter(self._plans))]
                 self._plans[key] = (what, idle)  # holds the links: their id stays theirs
             idle = self._plans[key][1]
-        plan = idle.pop() if idle else self._row_plan(routes, what, rows)
+        plan = idle.pop() if idle else self._row_plan(routes, links, what, rows)
         self._turn += 1
         return StartedPull(
             plan,
@@ -73,10 +74,10 @@ class Rounds:
     def _row_plan(
         self,
         routes: Callable[[Links, list[int]], Routes],
+        links: Links,
         what: Links | Mixing,
         rows: NDArray[Any],
     ) -> RowPlan:
-        links = what.links if isinstance(what, Mixing) else what
         ways, weights = routes(links, self._bounds), None
         own, weight = (what.own, what.weight) if isinstance(what, Mixing) else (None, None)
         if self._trouble.drop:

@@ -152,7 +152,7 @@ class Carrier:
 
 
 class Scheduled:
-    """An all-reduce by messages: the plan of algorithms.collectives.protocol.AllReduce for a schedule.
+    """An all-reduce by messages: the plan, as collectives.protocol has it, for a schedule.
 
     A subclass says in `schedule` what rank r of len(bounds) - 1 does with (d,) elements of
     `itemsize` bytes, rank r hosting the workers [bounds[r], bounds[r + 1]).

@@ -31,7 +31,11 @@ PARTITION_STREAM = 1
 
 
 class RefusedError(UserError):
-    """An algorithm that cannot serve so many workers."""
+    """An algorithm that cannot serve so many workers, for a reason."""
+
+    def __init__(self, algorithm: str, reason: str) -> None:
+        super().__init__(f"algorithm {algorithm}: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def check(config: TrainConfig, ranks: int) -> int:
     try:
         parts.algorithm.check(workers)
     except ValueError as error:
-        raise RefusedError(f"algorithm {config.algorithm}: {error}") from None
+        raise RefusedError(config.algorithm, str(error)) from None
     return workers
 
 

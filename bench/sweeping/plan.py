@@ -75,7 +75,7 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) 
         workers = made.workers or ranks
         check(made, ranks)
     except RefusedError as error:
-        refused = str(error)
+        refused = error.reason
         if not sweep.skip_refused:
             raise UserError(
                 f"{where}: {refused}; `{SKIP} = true` in the file leaves such cases out"

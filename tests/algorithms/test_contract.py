@@ -8,13 +8,11 @@ from algorithms import ALGORITHMS
 from algorithms.local_sgd import LocalSGD
 from algorithms.protocol import Algorithm
 from bench.runtime.optimizers import SGD
-from tests.algorithms import twins_averaging, twins_gossip
+from tests.algorithms import twins_averaging, twins_corrected, twins_gossip, twins_periodic
 from tests.algorithms.twin import STEPS, Twin, Twins
 from tests.helpers import Training, all_rows, everywhere, sha
 
-pytestmark = pytest.mark.mpi
-
-FAMILIES = (twins_averaging, twins_gossip)
+FAMILIES = (twins_averaging, twins_gossip, twins_periodic, twins_corrected)
 VARIANTS: dict[str, Algorithm] = {k: x for family in FAMILIES for k, x in family.VARIANTS.items()}
 TWINS: Twins = {k: x for family in FAMILIES for k, x in family.TWINS.items()}
 TOTALS = (4, 5, 7, 12)
@@ -25,6 +23,7 @@ def test_every_registered_algorithm_has_a_twin() -> None:
     assert synchronous == set(TWINS) == {type(v) for v in VARIANTS.values()}
 
 
+@pytest.mark.mpi
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_equals_its_serial_twin(comm: MPI.Intracomm, variant: str) -> None:
     optimizer = SGD(lr=0.2, momentum=0.5)
@@ -39,6 +38,7 @@ def test_equals_its_serial_twin(comm: MPI.Intracomm, variant: str) -> None:
         everywhere(comm, apart < 1e-12, total, apart)
 
 
+@pytest.mark.mpi
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_parameters_do_not_depend_on_where_workers_live(comm: MPI.Intracomm, variant: str) -> None:
     for total in (4, 7, 12):
@@ -52,9 +52,8 @@ def test_one_worker_is_plain_sgd(variant: str) -> None:
     algorithm = VARIANTS[variant]
     expected = Training(MPI.COMM_SELF, 1).run(LocalSGD(period=0), STEPS)
     x = Training(MPI.COMM_SELF, 1).run(algorithm, STEPS)
-    if isinstance(
-        algorithm, twins_averaging.ElasticAveraging | twins_averaging.SlowMo
-    ):  # one worker still has its centre, or u
+    more = [x for family in FAMILIES for x in getattr(family, "MORE_THAN_SGD", ())]
+    if isinstance(algorithm, tuple(more)):  # its centre, u, lag or momentum
         assert np.abs(x - expected).max() > 1e-6
     else:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)

@@ -235,9 +235,9 @@ def test_push_sum_mean_moves_by_the_gradients_alone(comm: MPI.Intracomm) -> None
 
 
 def test_elastic_averaging_refuses_a_centre_that_overshoots() -> None:
-    ElasticAveraging(alpha=0.1).check(19)
-    with pytest.raises(ValueError, match=r"alpha must be below 2 / workers = 0.1, got 0.1"):
-        ElasticAveraging(alpha=0.1).check(20)
+    ElasticAveraging(alpha=0.1).check(18)
+    with pytest.raises(ValueError, match=r"below 2 / \(workers \+ 1\) = 0.1, got 0.1"):
+        ElasticAveraging(alpha=0.1).check(19)
     with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got 1.5"):
         ElasticAveraging(alpha=1.5)
     with pytest.raises(ValueError, match="period must be >= 1, got 0"):

@@ -155,7 +155,7 @@ def test_what_an_algorithm_refuses_is_listed_where_the_file_says_so(
     assert ["push_sum", "4", "0,", "1", "2", "to", "run"] in rows
     assert ["elastic_averaging:alpha=0.5", "4", "0,", "1", "2", "refused"] in rows
     assert "8 cases: 6 to run, 2 refused by their algorithms" in text
-    reason = "alpha must be below 2 / workers = 0.5, got 0.5"
+    reason = "alpha must be below 2 / (workers + 1) = 0.4, got 0.5"
     assert f"refused: elastic_averaging:alpha=0.5, 4 workers: {reason}" in text
 
     assert main([file, "--out", str(out)]) == 0

@@ -91,7 +91,7 @@ MISTAKES = [
     ('[axes]\nalgorithm = ["push_sum", "push_sum:topology=exponential"]', "same experiment"),
     (
         '[axes]\nalgorithm = ["push_sum", "elastic_averaging:alpha=0.5"]\nworkers = [4]',
-        "elastic_averaging:alpha=0.5, 4 workers: alpha must be below 2 / workers",
+        "elastic_averaging:alpha=0.5, 4 workers: alpha must be below 2 / (workers + 1)",
         "`skip_refused = true`",
     ),
     (
@@ -135,7 +135,7 @@ def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: C
 def test_fewer_workers_than_ranks_are_refused(tmp_path: Path) -> None:
     sweep = read(written(tmp_path, "[axes]\nworkers = [4, 2]"))
     assert len(plan(sweep, ranks=2)) == 2
-    with pytest.raises(UserError, match="2 workers: workers must be at least the number of ranks"):
+    with pytest.raises(UserError, match="2 workers: --workers must be at least the number of ranks"):
         plan(sweep, ranks=3)
 
 

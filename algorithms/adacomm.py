@@ -1,0 +1,95 @@
+"""AdaComm: local SGD that averages seldom while the loss is high, and more often as it falls.
+
+Wang, Joshi: Adaptive Communication Strategies to Achieve the Best Error-Runtime Trade-off in
+Local-Update SGD, MLSys 2019.
+Symbols: x_i parameters and g_i gradient of worker i of W, tau_l the period of interval l, F_l its
+loss, F_0 that at the start, gamma the decay of a period that would not shrink.
+Departures: (1) an interval is counted in steps, not in seconds, so that the result is a function
+of the seed; (2) F_l is the mean minibatch loss of all workers over the interval, each at its own
+x_i, and F_0 that of their first step; (3) the learning rate is constant, and so the paper's factor
+of rates is one; (4) a period is rounded up, so that it ends at 1.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. x_i <- base optimiser step along g_i
+    3. tau_l steps after the last time: x_i <- (1/W) sum_j x_j
+    4. after every interval: tau <- ceil(sqrt(F_l / F_0) tau_0) where that is less than tau,
+                             else ceil(gamma tau)
+
+The losses travel through the exchange, so every rank finds the same period, to the bit.
+"""
+
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.protocol import Exchange, Rows, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken; those since the last average; the period; the losses it follows."""
+
+    k: int
+    since: int
+    period: int
+    losses: Rows
+    """(V, 1) sums over the interval."""
+    first: NDArray[np.floating]
+    """(1,) mean loss of the first step."""
+    mean: NDArray[np.floating]
+    """(1,) scratch."""
+
+
+@dataclass(frozen=True)
+class AdaComm:
+    """Local SGD whose period shrinks with the loss (AdaComm)."""
+
+    period: int = field(default=16, metadata={"help": "local steps between averages at first"})
+    interval: int = field(default=50, metadata={"help": "steps after which the period may change"})
+    decay: float = field(
+        default=0.5, metadata={"help": "factor of a period when the loss has not fallen, gamma"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("period", "interval"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay must be in (0, 1], got {self.decay}: 1 never forces a decay")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0."""
+        losses = np.zeros_like(workers.x[:, :1])
+        return State(0, 0, self.period, losses, np.zeros_like(losses[0]), np.zeros_like(losses[0]))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        state.losses[:, 0] += workers.gradient()  # 1.
+        workers.update()  # 2.
+        state.k += 1
+        state.since += 1
+        if state.since >= state.period:  # 3.
+            exchange.mean(workers.x)
+            state.since = 0
+        if state.k == 1:
+            exchange.mean(state.losses, out=state.first)
+        if state.k % self.interval == 0:  # 4.
+            exchange.mean(state.losses, out=state.mean)
+            state.period = self.next(state.period, state.mean[0] / self.interval, state.first[0])
+            state.losses[:] = 0
+
+    def next(self, period: int, loss: np.floating, first: np.floating) -> int:
+        """The period after one with this mean loss; first is the loss at the start.
+
+        Where a loss is no positive number nothing can be learned from it: the period decays.
+        """
+        wanted = float(np.sqrt(loss / first)) * self.period if loss > 0 and first > 0 else np.inf
+        return max(1, ceil(wanted if wanted <= period - 1 else self.decay * period))
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

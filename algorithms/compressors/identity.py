@@ -1,0 +1,29 @@
+"""No compression: every byte of a row; delta = 1."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from algorithms.compressors.protocol import Bytes, Draw, Row
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The row as it is."""
+
+    def gamma(self, d: int) -> float:
+        """1: plain gossip."""
+        return 1.0
+
+    def size(self, d: int, dtype: np.dtype[Any]) -> int:
+        """All its bytes."""
+        return d * dtype.itemsize
+
+    def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
+        """Copy the bytes."""
+        out[:] = row.view(np.uint8)
+
+    def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
+        """Copy them back."""
+        out.view(np.uint8)[:] = packed

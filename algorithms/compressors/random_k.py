@@ -1,0 +1,48 @@
+"""k elements at random, as values alone: both ends draw the same places.
+
+Stich, Cordonnier, Jaggi: Sparsified SGD with Memory, NeurIPS 2018, Definition 2.2.
+Departures: none; the values are not scaled by d/k, so Q shrinks and is biased.
+
+    Q(x) = x in k places drawn without replacement, else 0;  delta = k/d in expectation
+
+On the wire: k values. Of a NaN outside these places Q knows nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.compressors.protocol import Bytes, Draw, Row
+from algorithms.compressors.sparse import RATIO, check_ratio, kept
+
+
+@dataclass(frozen=True)
+class RandomK:
+    """Elements at random, whose places need not travel."""
+
+    ratio: float = field(default=0.1, metadata=RATIO)
+
+    def __post_init__(self) -> None:
+        check_ratio(self.ratio)
+
+    def gamma(self, d: int) -> float:
+        """Half of delta."""
+        return kept(self.ratio, d) / d / 2
+
+    def size(self, d: int, dtype: np.dtype[Any]) -> int:
+        """A value for each that is kept."""
+        return kept(self.ratio, d) * dtype.itemsize
+
+    def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
+        """The values."""
+        out.view(row.dtype)[:] = row[self._places(len(row), draw)]
+
+    def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
+        """The values in their places, zero elsewhere."""
+        out[:] = 0
+        out[self._places(len(out), draw)] = packed.view(out.dtype)
+
+    def _places(self, d: int, draw: Draw) -> NDArray[np.int64]:
+        return draw().choice(d, kept(self.ratio, d), replace=False, shuffle=False)

@@ -1,0 +1,81 @@
+"""DiLoCo: local training whose averages are steps of an outer optimiser with Nesterov's momentum.
+
+Douillard, Feng, Rusu, Chhaparia, Donchev, Kuncoro, Ranzato, Szlam, Shen: DiLoCo: Distributed
+Low-Communication Training of Language Models, 2023, Algorithm 1.
+Symbols: x_i parameters and g_i gradient of worker i of W, H the period, x_start the common
+parameters after the last outer step, D the outer gradient, u the outer velocity times m,
+r the outer rate, m the outer momentum.
+Departures: (1) the inner optimiser is the base optimiser of the run, the paper's being AdamW; its
+state stays local and goes on over an outer step, as in the paper; (2) H is 16, not 500, for runs
+of some hundred steps: with momentum 0.9 the outer optimiser needs tens of outer steps.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. x_i <- base optimiser step along g_i
+    every H steps:
+    3. D <- x_start - (1/W) sum_j x_j
+    4. u <- m (u + D)
+    5. x_i, x_start <- x_start - r (D + u)
+
+With m = 0 this is slowmo without momentum, of slow rate r, and with r = 1 then local_sgd. With
+momentum the two part: slowmo's is a heavy ball. The first outer step is slowmo's of rate r (1 + m).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms.protocol import Exchange, Rows, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken; the last outer point; the outer velocity: the same for every worker."""
+
+    k: int
+    start: Rows
+    """(1, d)."""
+    u: Rows
+    """(1, d), the velocity times the momentum."""
+
+
+@dataclass(frozen=True)
+class DiLoCo:
+    """Local training with an outer Nesterov momentum over the averages (DiLoCo)."""
+
+    period: int = field(default=16, metadata={"help": "local steps between outer steps, H"})
+    rate: float = field(default=0.7, metadata={"help": "outer learning rate"})
+    momentum: float = field(default=0.9, metadata={"help": "outer Nesterov momentum"})
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be >= 1, got {self.period}")
+        if not 0 < self.rate < float("inf"):
+            raise ValueError(f"rate must be > 0 and finite, got {self.rate}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0; the workers start equal."""
+        return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        workers.gradient()  # 1.
+        workers.update()  # 2.
+        state.k += 1
+        if state.k % self.period == 0:
+            exchange.mean(workers.x)
+            D = workers.x[:1]  # its row is scratch until all start anew
+            np.subtract(state.start, D, out=D)  # 3.
+            state.u += D  # 4.
+            state.u *= self.momentum
+            D += state.u  # 5.
+            D *= self.rate
+            state.start -= D
+            workers.x[:] = state.start
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

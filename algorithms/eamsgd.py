@@ -1,0 +1,90 @@
+"""Elastic averaging SGD with Nesterov's momentum, synchronous (EAMSGD).
+
+Zhang, Choromanska, LeCun: Deep learning with Elastic Averaging SGD, NeurIPS 2015, Algorithm 2.
+Symbols: those of elastic_averaging.py; v_i velocity of worker i, delta its momentum, eta the
+learning rate, which is the base optimiser's: eta g_i is the step it makes.
+Departures: (1) synchronous, every rank with its own copy of c, as in elastic_averaging.py;
+(2) delta is 0.9 for runs of some hundred steps, the paper's 0.99 being a memory of as many;
+(3) a base optimiser with momentum puts its own step in the place of eta g_i, so that two momenta
+multiply: take it without.
+
+    1. every H steps: e_i <- alpha (x_i - c),  c <- c + beta ((1/W) sum_j x_j - c);  else e_i <- 0
+    2. g_i <- gradient of the next minibatch at x_i + delta v_i
+    3. v_i <- delta v_i - eta g_i
+    4. x_i <- x_i + v_i - e_i
+
+Conserved by 1 and 4 but for v: sum_i x_i + c moves by sum_i v_i alone. With delta = 0 this is
+elastic_averaging. With alpha = 0 every worker follows Nesterov's momentum by itself, and
+x_i + delta v_i is what an optimiser in the lookahead form (sgd:nesterov=true) holds.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.elastic_averaging import ElasticAveraging, draw_centre
+from algorithms.protocol import Exchange, Rows, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken; the centre; the velocities; scratch for the mean and for the pull."""
+
+    k: int
+    centre: NDArray[np.floating]
+    """(d,), equal on all ranks."""
+    v: Rows
+    """(V, d)."""
+    mean: NDArray[np.floating]
+    """(d,)."""
+    pull: Rows
+    """(V, d)."""
+
+
+@dataclass(frozen=True)
+class EAMSGD:
+    """Elastic averaging whose workers have Nesterov's momentum of their own (EAMSGD)."""
+
+    period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
+    alpha: float | None = field(
+        default=None, metadata={"help": "moving rate of a worker; None is 0.9 / workers"}
+    )
+    momentum: float = field(default=0.9, metadata={"help": "momentum of a worker, delta"})
+
+    def __post_init__(self) -> None:
+        self.elastic()
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+
+    def elastic(self) -> ElasticAveraging:
+        """What is left without momentum. Errors: ValueError for a period or rate it refuses."""
+        return ElasticAveraging(self.period, self.alpha)
+
+    def check(self, total: int) -> None:
+        """Refuse a centre that overshoots."""
+        self.elastic().check(total)
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0: the centre at the common start, velocities at rest."""
+        x = workers.x
+        return State(0, x[0].copy(), np.zeros_like(x), np.empty_like(x[0]), np.empty_like(x))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        x, v = workers.x, state.v
+        state.k += 1
+        exchanges = state.k % self.period == 0
+        if exchanges:  # 1.
+            draw_centre(exchange, x, state, self.elastic().moving_rate(workers.total))
+        v *= self.momentum
+        x += v
+        workers.gradient()  # 2.
+        if exchanges:
+            x -= state.pull
+        v -= x
+        workers.update()  # 4.
+        v += x  # 3. delta v - eta g: the base optimiser has moved x by -eta g
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

@@ -1,0 +1,126 @@
+"""Elastic averaging on a tree: workers are the leaves, every inner node is a centre (EASGD Tree).
+
+Zhang: Distributed stochastic optimization for deep learning, PhD thesis, New York University 2016,
+the chapter on EASGD Tree.
+Symbols: x_i parameters and g_i gradient of worker i of W, d the branching, c_a an inner node: the
+centre of n_a <= d children; level 1 are the parents of workers, each further level the parents of
+up to d nodes of the one below, up to one root; alpha the moving rate, tau the period, r the ratio.
+Departures: (1) synchronous, and both ends of an edge move by the same amount, where the thesis
+lets nodes send when they like; (2) an edge has one period, by its level, for both ways; (3) levels
+exchange one after the other, from the workers up; (4) inner nodes are on no server: the rank of a
+worker holds a row for each of its ancestors, and all copies of a node are equal, to the bit;
+(5) alpha None is 0.9 / d, as EASGD has it with d workers.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. level by level l = 1, 2, ..., every tau r^(l - 1) steps, from the old values of that level:
+         child y of a:  y <- y - alpha (y - c_a)
+         c_a <- c_a + alpha n_a (mean of the children - c_a)
+    3. x_i <- base optimiser step along g_i
+
+Conserved by 2: the plain sum over all workers and inner nodes, what a child loses its parent
+having gained: over the children of a, alpha sum (y - c_a) = alpha n_a (mean - c_a). A node with n
+children contracts by the eigenvalues 1 - alpha and 1 - alpha (n + 1), so alpha (n + 1) must stay
+below 2. With d >= W this is elastic_averaging. As there, workers stay apart: where their data
+differ much, the mean model is behind that of methods that average.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms.elastic_averaging import PAPER_BETA
+from algorithms.protocol import Exchange, Rows, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken; the tree as the workers of this rank see it, by level; scratch."""
+
+    k: int
+    nodes: list[Rows]
+    """(V, d) each: the ancestor of every worker."""
+    shares: list[Rows]
+    """(V, 1) each: weights by which the mean over a node's workers is that over its children."""
+    rates: list[Rows]
+    """(V, 1) each: alpha times the ancestor's number of children."""
+    mean: Rows
+    """(V, d)."""
+    pull: Rows
+    """(V, d)."""
+
+
+@dataclass(frozen=True)
+class ElasticTree:
+    """Elastic averaging along a tree of centres, the upper ones more seldom (EASGD Tree)."""
+
+    branching: int = field(default=4, metadata={"help": "children of an inner node, d"})
+    period: int = field(default=1, metadata={"help": "steps between exchanges of workers, tau"})
+    ratio: int = field(default=2, metadata={"help": "each level up exchanges so much more seldom"})
+    alpha: float | None = field(
+        default=None, metadata={"help": "moving rate along an edge; None is 0.9 / children"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.branching < 2:
+            raise ValueError(f"branching must be >= 2, got {self.branching}")
+        for name in ("period", "ratio"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+
+    def moving_rate(self, total: int) -> float:
+        """Alpha at W workers."""
+        children = min(self.branching, total)
+        return PAPER_BETA / children if self.alpha is None else self.alpha
+
+    def check(self, total: int) -> None:
+        """Refuse inner nodes that overshoot."""
+        children = min(self.branching, total)
+        if self.moving_rate(total) * (children + 1) >= 2:
+            raise ValueError(
+                f"alpha must be below 2 / (children + 1) = {2 / (children + 1):g}, got "
+                f"{self.alpha}: a node with {children} children diverges from there on; leave "
+                "alpha out for 0.9 / children"
+            )
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0, every inner node at the common start."""
+        x, total, alpha = workers.x, workers.total, self.moving_rate(workers.total)
+        ids = np.array(workers.ids)[:, None]
+        state = State(0, [], [], [], np.empty_like(x), np.empty_like(x))
+        below = 1  # workers under a child
+        while below < total or not state.nodes:
+            under = self.branching * below
+            own, all_under = (
+                np.minimum(size, total - ids // size * size) for size in (below, under)
+            )
+            children = -(-all_under // below)
+            state.nodes.append(x.copy())
+            state.shares.append((all_under / (children * own)).astype(x.dtype))
+            state.rates.append((alpha * children).astype(x.dtype))
+            below = under
+        return state
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        alpha, child = self.moving_rate(workers.total), workers.x
+        workers.gradient()  # 1.
+        state.k += 1
+        for level, (share, rate) in enumerate(zip(state.shares, state.rates, strict=True)):  # 2.
+            if state.k % (self.period * self.ratio**level):
+                break  # nor is it the turn of those above
+            centre = state.nodes[level]
+            np.multiply(child, share, out=state.mean)
+            exchange.mean(state.mean, group=self.branching ** (level + 1))
+            np.subtract(child, centre, out=state.pull)
+            state.pull *= alpha
+            child -= state.pull
+            state.mean -= centre
+            state.mean *= rate
+            centre += state.mean
+            child = centre
+        workers.update()  # 3.
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

@@ -1,0 +1,87 @@
+"""Quasi-global momentum: gossip whose momentum follows what became of x, not the local gradient.
+
+Lin, Karimireddy, Stich, Jaggi: Quasi-Global Momentum: Accelerating Decentralized Deep Learning on
+Heterogeneous Data, ICML 2021, Algorithm 1 (QG-DSGDm).
+Symbols: x_i parameters and g_i gradient of worker i of W, eta the learning rate, M_i = eta m_i the
+momentum buffer, mu its decay, P the mixing matrix of round k.
+Departures: (1) M holds eta m, eta being constant, so no rate is needed here; (2) the buffer and the
+local step share one mu, as in the authors' experiments; (3) a base optimiser with momentum of its
+own adds a second, local one: take sgd without.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. z_i <- base optimiser step from x_i along g_i, then z_i <- z_i - mu M_i
+    3. x_i' <- sum_j P_ij z_j
+    4. M_i <- mu M_i + (1 - mu) (x_i - x_i')
+    5. x_i <- x_i'
+
+Conserved by 3: sum_i z_i. Where P is the exact mean, M is the same in all workers. One worker has
+its momentum, too, that of 4: M <- (1 - (1 - mu)^2) M + (1 - mu) eta g; with mu = 0 it is plain SGD
+and W workers are D-PSGD that adapts first.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms.mixing import MIXINGS, require
+from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.ring import Ring
+from algorithms.topology import Topology
+
+
+@dataclass
+class State:
+    """k, the steps taken; momentum; x before the step; what comes of an exchange."""
+
+    k: int
+    M: Rows
+    """(V, d)."""
+    start: Rows
+    """(V, d)."""
+    mixed: Rows
+    """(V, d)."""
+
+
+@dataclass(frozen=True)
+class QGMomentum:
+    """Gossip with a momentum of the mixed steps, nearly that of all workers (QG-DSGDm)."""
+
+    topology: Topology = field(
+        default=Ring(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
+    )
+    mixing: str = field(
+        default="metropolis",
+        metadata={"help": "weights; they must keep the mean", "choices": tuple(MIXINGS)},
+    )
+    momentum: float = field(default=0.9, metadata={"help": "decay of the momentum, mu"})
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+
+    def check(self, total: int) -> None:
+        """Refuse a mixing matrix that moves the mean."""
+        require(self.topology, self.mixing, total, "doubly_stochastic")
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0: at rest."""
+        return State(0, *(np.zeros_like(workers.x) for _ in range(3)))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        x, M, start, mixed = workers.x, state.M, state.start, state.mixed
+        workers.gradient()  # 1.
+        start[:] = x
+        workers.update()  # 2.
+        M *= self.momentum
+        x -= M
+        exchange.mix(x, exchange.mixing(self.topology, self.mixing, state.k), mixed)  # 3.
+        start -= mixed  # 4.
+        start *= 1 - self.momentum
+        M += start
+        x[:] = mixed  # 5.
+        state.k += 1
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

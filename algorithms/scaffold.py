@@ -1,0 +1,78 @@
+"""SCAFFOLD: local SGD whose steps are corrected for what is particular to a worker's data.
+
+Karimireddy, Kale, Mohri, Reddi, Stich, Suresh: SCAFFOLD: Stochastic Controlled Averaging for
+Federated Learning, ICML 2020, Algorithm 1 with option II, all workers taking part.
+Symbols: x_i parameters and g_i gradient of worker i of W, c_i the control variate of worker i, c
+their mean, K the period, eta the learning rate.
+Departures: (1) c_i <- mean of the last K g_i. It is what option II, c_i - c + (x_start - x_i) /
+(K eta), comes to for plain SGD: x_start - x_i is eta times the sum of g_i - c_i + c. Written so, no
+rate is needed and c_i stays a gradient whatever the base optimiser; (2) the global rate is 1;
+(3) kept are c - c_i and the sum of g_i instead of c_i; (4) momentum stays local.
+
+    1. g_i <- gradient of the next minibatch at x_i
+    2. x_i <- base optimiser step along g_i - c_i + c
+    every K steps:
+    3. x_i <- (1/W) sum_j x_j
+    4. c_i <- (1/K) sum of the g_i since the last time
+    5. c   <- (1/W) sum_j c_j
+
+Invariant: sum_i (c - c_i) = 0, so the corrections leave the mean of a step as it is. Until the
+first average this is local_sgd, and with K = 1 it is allreduce_sgd. With full gradients it rests at
+the optimum of all data, for any K, where local_sgd is biased. Two vectors travel.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.protocol import Exchange, Rows, Workers
+
+
+@dataclass
+class State:
+    """k, the steps taken; the corrections and what the next ones are made of."""
+
+    k: int
+    correction: Rows
+    """(V, d), c - c_i."""
+    gradients: Rows
+    """(V, d), the sum of g_i since the last average."""
+    c: NDArray[np.floating]
+    """(d,), equal on all ranks."""
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """Local SGD with control variates against the drift of workers with data of their own."""
+
+    period: int = field(default=8, metadata={"help": "local steps between averages, K"})
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period must be >= 1, got {self.period}")
+
+    def check(self, total: int) -> None:
+        """Every number of workers is served."""
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0: no corrections."""
+        x = workers.x
+        return State(0, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x[0]))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        workers.gradient()  # 1.
+        state.gradients += workers.g
+        workers.g += state.correction
+        workers.update()  # 2.
+        state.k += 1
+        if state.k % self.period == 0:
+            exchange.mean(workers.x)  # 3.
+            state.gradients /= self.period  # 4.
+            exchange.mean(state.gradients, out=state.c)  # 5.
+            np.subtract(state.c, state.gradients, out=state.correction)
+            state.gradients[:] = 0
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Nothing is in flight."""

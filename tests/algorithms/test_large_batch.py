@@ -1,0 +1,196 @@
+"""Large-batch SGD whose all-reduce travels behind other work: equivalences, bounds and refusals."""
+
+from math import pi, sin
+from typing import Any
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from algorithms.allreduce_sgd import AllReduceSGD
+from algorithms.average import StartedMean
+from algorithms.exchange import MPIExchange
+from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
+from algorithms.layers import Ready, laid_out
+from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD, in_buckets
+from bench.runtime.batches import Batches
+from bench.runtime.optimizers import SGD
+from bench.runtime.workers import TrainingWorkers
+from bench.tasks.digits import Digits
+from bench.tasks.protocol import Problem
+from tests.algorithms.test_laws import Bowls
+from tests.algorithms.twin import STEPS
+from tests.algorithms.twins_periodic import alone
+from tests.helpers import Array, StillWorkers, Training, everywhere
+
+TOTALS = (5, 6, 7, 12)
+SGD_WITH_MOMENTUM = SGD(lr=0.2, momentum=0.5)
+
+
+def delayed(total: int, lag: int, dtype: str) -> Array:
+    """Mean gradients kept in a list, and applied `lag` steps later."""
+    made = Training(MPI.COMM_SELF, total, optimizer=SGD_WITH_MOMENTUM, dtype=dtype)
+    kept: list[Array] = []
+    for k in range(STEPS + lag):
+        if k < STEPS:
+            made.workers.gradient()
+            made.exchange.mean(made.workers.g)
+            kept.append(made.workers.g.copy())
+        if k >= lag:
+            made.workers.g[:] = kept[k - lag]
+            made.workers.update()
+    made.exchange.close()
+    return made.workers.x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lag_is_a_delay_to_the_bit(dtype: str) -> None:
+    for total in TOTALS:
+        for lag in (0, 1, 3, STEPS + 2):
+            lagged = alone(LaggedAllReduceSGD(lag), total, dtype=dtype)
+            assert np.array_equal(lagged, delayed(total, lag, dtype)), (total, lag)
+        allreduce = alone(AllReduceSGD(), total, dtype=dtype)
+        assert np.array_equal(alone(LaggedAllReduceSGD(0), total, dtype=dtype), allreduce)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2, 3])
+def test_lag_is_stable_below_its_bound_and_not_above(lag: int) -> None:
+    bound = 2 * sin(pi / (4 * lag + 2))
+    assert lag != 1 or abs(bound - 1) < 1e-15, "eta h < 1 for lag 1"
+    for nearness, stable in ((0.97, True), (1.03, False)):
+        h = np.full(1, nearness * bound / Bowls.eta)
+        exchange = MPIExchange(MPI.COMM_SELF, 1, dtype="float64")
+        workers = Bowls(exchange, h, np.ones(1))
+        algorithm = LaggedAllReduceSGD(lag)
+        state = algorithm.init(exchange, workers)
+        for k in range(1500):
+            algorithm.step(exchange, workers, state)
+            assert k >= lag or workers.x[0, 0] == 0, "the first steps apply nothing"
+        away = abs(workers.x[0, 0] - 1)
+        assert away < 1e-2 if stable else away > 1e2
+        exchange.close()
+
+
+@pytest.fixture(scope="module")
+def digits() -> Problem:
+    return Digits(hidden=11).load("float32")
+
+
+def trained(problem: Problem, comm: MPI.Intracomm, total: int, algorithm: Any) -> Array:
+    """The (V, d) parameters of this rank after some steps, a few samples each."""
+    exchange = MPIExchange(comm, total, seed=3)
+    x, g = exchange.rows(problem.d), exchange.rows(problem.d)
+    shards = np.array_split(np.arange(200), total)
+    workers = TrainingWorkers(
+        problem,
+        SGD_WITH_MOMENTUM,
+        Batches(shards, exchange.ids, 4, seed=3),
+        x,
+        g,
+        ids=exchange.ids,
+        samples=np.array([len(shard) for shard in shards]),
+        seed=3,
+        meter=exchange.meter,
+    )
+    state = algorithm.init(exchange, workers)
+    for _ in range(4):
+        algorithm.step(exchange, workers, state)
+    algorithm.finish(exchange, workers, state)
+    made = workers.x.copy()
+    exchange.close()
+    return made
+
+
+@pytest.mark.mpi
+def test_buckets_behind_the_backward_pass_are_allreduce_to_the_bit(
+    comm: MPI.Intracomm, digits: Problem
+) -> None:
+    """With one worker more than ranks, one rank's gradients come all at once, others' in parts."""
+    for total in (comm.size, comm.size + 1):
+        expected = trained(digits, comm, total, AllReduceSGD())
+        for bucket in (1, 500, 2**18):
+            found = trained(digits, comm, total, OverlappedAllReduceSGD(bucket))
+            everywhere(comm, np.array_equal(found, expected), total, bucket)
+        lagged = trained(digits, comm, total, LaggedAllReduceSGD(0))
+        everywhere(comm, np.array_equal(lagged, expected), total, "lag 0")
+
+
+class Watched(StillWorkers):
+    """Two layers; notes how many messages have left when the first of them is to come."""
+
+    def __init__(self, exchange: MPIExchange, rows: Array) -> None:
+        super().__init__(exchange, rows)
+        self.layers = laid_out([(6,), (3,)])
+        self.meter, self.sent = exchange.meter, 0
+
+    def gradient(self, ready: Ready | None = None) -> Array:
+        tell = ready or (lambda lo, hi: None)
+        before = self.meter.messages
+        self.g[:, 6:] = np.arange(3)
+        tell(6, 9)
+        self.sent = self.meter.messages - before
+        self.g[:, :6] = np.array(self.ids)[:, None]
+        tell(0, 6)
+        return np.zeros(len(self.x))
+
+
+@pytest.mark.mpi
+def test_a_bucket_leaves_while_the_backward_pass_goes_on(comm: MPI.Intracomm) -> None:
+    for bucket, early in ((4 * 8, False), (3 * 8, True)):
+        exchange = MPIExchange(comm, 5, dtype="float64")
+        workers = Watched(exchange, np.zeros((5, 9)))
+        algorithm = OverlappedAllReduceSGD(bucket)
+        state = algorithm.init(exchange, workers)
+        for _ in range(2):  # the memory of a bucket is used again
+            algorithm.step(exchange, workers, state)
+            everywhere(comm, np.array_equal(workers.g, [[2] * 6 + [0, 1, 2]] * len(workers.ids)))
+            everywhere(comm, (comm.allreduce(workers.sent) > 0) is (early and comm.size > 1))
+        exchange.close()
+
+
+class Asked(MPIExchange):
+    """Counts how often its means are told to go on."""
+
+    times = 0
+
+    def start_mean(self, rows: Array) -> StartedMean:
+        mean = super().start_mean(rows)
+        go_on = mean.test
+
+        def counted() -> None:
+            self.times += 1
+            go_on()
+
+        mean.test = counted  # type: ignore[method-assign]
+        return mean
+
+
+def test_what_travels_is_told_to_go_on_as_parts_are_finished() -> None:
+    for algorithm, expected in (
+        (OverlappedAllReduceSGD(bucket=8), [1, 2, 3]),  # the first of two buckets, every step
+        (LaggedAllReduceSGD(lag=2), [0, 2, 6]),  # at both parts, what earlier steps have sent
+    ):
+        exchange = Asked(MPI.COMM_SELF, 2, dtype="float64")
+        workers = Watched(exchange, np.zeros((2, 9)))
+        state: Any = algorithm.init(exchange, workers)
+        times = []
+        for _ in range(3):
+            algorithm.step(exchange, workers, state)
+            times.append(exchange.times)
+        assert times == expected, algorithm
+        exchange.close()
+
+
+def test_buckets_are_whole_layers_from_the_end() -> None:
+    layers = laid_out([(2, 3), (1,), (4,), (10,)])
+    assert in_buckets(layers, 1) == [(11, 21), (7, 11), (6, 7), (0, 6)]
+    assert in_buckets(layers, 5) == [(11, 21), (6, 11), (0, 6)]
+    assert in_buckets(layers, 12) == [(7, 21), (0, 7)], "what is left may be smaller"
+    assert in_buckets(layers, 22) == [(0, 21)]
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match=r"lag must be >= 0 \(0 is allreduce_sgd\), got -1"):
+        LaggedAllReduceSGD(lag=-1)
+    with pytest.raises(ValueError, match=r"bucket must be >= 1 byte .*, got 0"):
+        OverlappedAllReduceSGD(bucket=0)

@@ -1,0 +1,178 @@
+"""Twins of periodic, elastic and large-batch averaging, and what the tests of these share."""
+
+from math import ceil, isqrt, sqrt
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from algorithms.adacomm import AdaComm
+from algorithms.diloco import DiLoCo
+from algorithms.eamsgd import EAMSGD
+from algorithms.elastic_tree import ElasticTree
+from algorithms.hierarchical_local_sgd import HierarchicalLocalSGD
+from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
+from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD
+from algorithms.protocol import Algorithm
+from algorithms.scaffold import Scaffold
+from tests.algorithms.twin import STEPS, Twin, Twins
+from tests.helpers import Array, Training
+
+VARIANTS: dict[str, Algorithm] = {
+    "hierarchical_local_sgd": HierarchicalLocalSGD(period=2, block_period=3, block=3),
+    "adacomm": AdaComm(period=7, interval=4),
+    "diloco": DiLoCo(period=3),
+    "eamsgd": EAMSGD(period=2, momentum=0.6),
+    "elastic_tree": ElasticTree(branching=2, period=2, alpha=0.2),
+    "lagged_allreduce_sgd": LaggedAllReduceSGD(lag=2),
+    "overlapped_allreduce_sgd": OverlappedAllReduceSGD(),
+    "scaffold": Scaffold(period=3),
+}
+
+MORE_THAN_SGD = (DiLoCo, EAMSGD, ElasticTree, LaggedAllReduceSGD)
+"""Those that are not plain SGD at one worker, which still has an outer step, a centre or a lag."""
+
+
+def alone(algorithm: Any, total: int, **options: Any) -> Array:
+    """The (W, d) parameters after STEPS steps, all workers in this process."""
+    return Training(MPI.COMM_SELF, total, **options).run(algorithm, STEPS)
+
+
+def near(one: Array, other: Array, atol: float = 1e-12) -> bool:
+    """Whether two ways of computing agree: float64, values near 1, some ten roundings a step."""
+    return np.allclose(one, other, rtol=0, atol=atol)
+
+
+def hierarchical_local_sgd(twin: Twin, algorithm: HierarchicalLocalSGD) -> None:
+    W = len(twin.x)
+    size = algorithm.block or isqrt(W)
+    block = np.arange(W) // size
+    within = (block[:, None] == block).astype(float)
+    within /= within.sum(1, keepdims=True)
+    for k in range(1, STEPS + 1):
+        twin.x = twin.x - twin.direction(twin.gradient(twin.x))
+        if k % (algorithm.period * algorithm.block_period) == 0:
+            twin.x = twin.averaged()
+        elif k % algorithm.period == 0:
+            twin.x = within @ twin.x
+
+
+def adacomm(twin: Twin, algorithm: AdaComm) -> None:
+    adacomm_periods(twin, algorithm)
+
+
+def adacomm_periods(twin: Twin, algorithm: AdaComm) -> list[int]:
+    """The periods after every interval."""
+    tau, since = algorithm.period, 0
+    losses: list[float] = []
+    periods: list[int] = []
+    for k in range(1, STEPS + 1):
+        chosen = twin.batches.next()
+        h, away = twin.problem.h[chosen], twin.x[:, None] - twin.problem.b[chosen]
+        losses.append((h * (away**2).sum(2) / 2).mean())
+        twin.x = twin.x - twin.direction((h[:, :, None] * away).mean(1))
+        since += 1
+        if since >= tau:
+            twin.x, since = twin.averaged(), 0
+        if k % algorithm.interval == 0:
+            F = np.mean(losses[-algorithm.interval :])
+            wanted = ceil(sqrt(F / losses[0]) * algorithm.period)
+            tau = wanted if wanted < tau else ceil(algorithm.decay * tau)
+            periods.append(tau)
+    return periods
+
+
+def diloco(twin: Twin, algorithm: DiLoCo) -> None:
+    """The outer optimiser as torch defines Nesterov's momentum."""
+    start, v = twin.x[0].copy(), 0.0 * twin.x[0]
+    for k in range(1, STEPS + 1):
+        twin.x = twin.x - twin.direction(twin.gradient(twin.x))
+        if k % algorithm.period == 0:
+            outer = start - twin.x.mean(0)
+            v = algorithm.momentum * v + outer
+            start = start - algorithm.rate * (outer + algorithm.momentum * v)
+            twin.x = np.ones((len(twin.x), 1)) * start
+
+
+def eamsgd(twin: Twin, algorithm: EAMSGD) -> None:
+    W = len(twin.x)
+    alpha = 0.9 / W if algorithm.alpha is None else algorithm.alpha
+    centre, v = twin.x[0].copy(), 0.0 * twin.x
+    for k in range(1, STEPS + 1):
+        x, ahead = twin.x, twin.x + algorithm.momentum * v
+        v = algorithm.momentum * v - twin.direction(twin.gradient(ahead))
+        pulled = alpha if k % algorithm.period == 0 else 0
+        twin.x = x + v - pulled * (x - centre)
+        centre = (1 - W * pulled) * centre + W * pulled * x.mean(0)
+
+
+def tree_levels(W: int, branching: int) -> list[Array]:
+    """L = D - A of every level's edges; the nodes are the workers, then level by level."""
+    edges: list[list[tuple[int, int]]] = []
+    children, fresh = list(range(W)), W
+    while not edges or len(children) > 1:
+        parents = list(range(fresh, fresh + ceil(len(children) / branching)))
+        edges.append([(y, parents[j // branching]) for j, y in enumerate(children)])
+        children, fresh = parents, fresh + len(parents)
+    levels: list[Array] = []
+    for of_level in edges:
+        L = np.zeros((fresh, fresh))
+        for y, a in of_level:
+            L[[y, a], [y, a]] += 1
+            L[[y, a], [a, y]] -= 1
+        levels.append(L)
+    return levels
+
+
+def elastic_tree(twin: Twin, algorithm: ElasticTree) -> None:
+    """All nodes in one matrix: a level's exchange is x <- (I - alpha L) x."""
+    W = len(twin.x)
+    levels = tree_levels(W, algorithm.branching)
+    children = min(algorithm.branching, W)
+    alpha = 0.9 / children if algorithm.alpha is None else algorithm.alpha
+    nodes = np.tile(twin.x[0], (len(levels[0]), 1))
+    for k in range(1, STEPS + 1):
+        step = twin.direction(twin.gradient(nodes[:W]))
+        for level, L in enumerate(levels):
+            if k % (algorithm.period * algorithm.ratio**level) == 0:
+                nodes = nodes - alpha * L @ nodes
+        nodes[:W] -= step
+    twin.x = nodes[:W]
+
+
+def lagged_allreduce_sgd(twin: Twin, algorithm: LaggedAllReduceSGD) -> None:
+    gradients: list[Array] = []
+    for k in range(STEPS + algorithm.lag):
+        if k < STEPS:
+            gradients.append(np.ones((len(twin.x), 1)) * twin.gradient(twin.x).mean(0))
+        if k >= algorithm.lag:
+            twin.x = twin.x - twin.direction(gradients[k - algorithm.lag])
+
+
+def overlapped_allreduce_sgd(twin: Twin, algorithm: OverlappedAllReduceSGD) -> None:
+    for _ in range(STEPS):
+        twin.x = twin.x - twin.direction(np.ones((len(twin.x), 1)) * twin.gradient(twin.x).mean(0))
+
+
+def scaffold(twin: Twin, algorithm: Scaffold) -> None:
+    """Control variates as such, and the mean of gradients that option II comes to."""
+    c_i, c, seen = 0.0 * twin.x, 0.0 * twin.x[0], []
+    for k in range(1, STEPS + 1):
+        seen.append(twin.gradient(twin.x))
+        twin.x = twin.x - twin.direction(seen[-1] - c_i + c)
+        if k % algorithm.period == 0:
+            twin.x = twin.averaged()
+            c_i = np.mean(seen[-algorithm.period :], axis=0)
+            c = c_i.mean(0)
+
+
+TWINS: Twins = {
+    HierarchicalLocalSGD: hierarchical_local_sgd,
+    AdaComm: adacomm,
+    DiLoCo: diloco,
+    EAMSGD: eamsgd,
+    ElasticTree: elastic_tree,
+    LaggedAllReduceSGD: lagged_allreduce_sgd,
+    OverlappedAllReduceSGD: overlapped_allreduce_sgd,
+    Scaffold: scaffold,
+}
