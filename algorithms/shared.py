@@ -71,6 +71,7 @@ class Window:
         """Read from a rank that is locked; out is filled on return."""
         if rank == self._comm.rank:
             out[:] = self.mine[at : at + len(out)]
+            self._meter.bytes_copied += out.nbytes
             return
         self._win.Get(out, rank, at)
         self._win.Flush(rank)
@@ -80,6 +81,7 @@ class Window:
         """Write to a rank that is locked; values must stay until it is unlocked."""
         if rank == self._comm.rank:
             self.mine[at : at + len(values)] = values
+            self._meter.bytes_copied += values.nbytes
             return
         self._win.Put(values, rank, at)
         self._win.Flush(rank)

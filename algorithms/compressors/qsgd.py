@@ -12,12 +12,12 @@ small ones: a message has the same length every step.
     tau = 1 + min(d / s^2, sqrt(d) / s);  delta = 1 / tau in expectation
 
 Without tau Q would be unbiased; with it, it is the contraction that error feedback needs. On the
-wire: the norm, then s + sign(x) xi, the lowest bits of all elements first. A norm that is not
-finite leaves nothing finite.
+wire: the norm, then s + sign(x) xi, the lowest bits of all elements first. With a norm
+that is not finite every element becomes NaN.
 """
 
 from dataclasses import dataclass, field
-from math import isfinite, sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class QSGD:
         s, norm = self.levels, sqrt(np.square(row, dtype=np.float64).sum())
         out[: row.itemsize].view(row.dtype)[0] = norm
         symbols = np.full(len(row), s, np.uint8)
-        if norm > 0 and isfinite(norm):
+        if 0 < norm < inf:
             xi = np.abs(row) / norm
             xi *= s
             xi = np.minimum(np.floor(xi + draw().random(len(row))), s)

@@ -64,11 +64,8 @@ def check(config: TrainConfig, ranks: int) -> int:
         )
     check_trouble(config, workers)
     parts = config.parts()
-    if getattr(parts.algorithm, "asynchronous", False) and getattr(parts.task, "group", 0) > 1:
-        raise UserError(
-            f"--task {config.task}: workers that share statistics wait for each other, and those "
-            f"of {config.algorithm} must not: take group=0, or an algorithm that is synchronous"
-        )
+    if getattr(parts.algorithm, "asynchronous", False):
+        check_asynchronous(config, parts, workers, ranks)
     try:
         parts.algorithm.check(workers)
     except ValueError as error:
@@ -86,6 +83,20 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     path = Path(config.out) / f"{name}.h5"
     together(comm, lambda: claim(path, config.overwrite) if comm.rank == 0 else None)
     return Plan(config, parts, workers, params, hash_, path)
+
+
+def check_asynchronous(config: TrainConfig, parts: Parts, workers: int, ranks: int) -> None:
+    """Refuse what workers that do not wait for each other cannot have. Errors: UserError."""
+    if getattr(parts.task, "group", 0) > 1:
+        raise UserError(
+            f"--task {config.task}: workers that share statistics wait for each other, and those "
+            f"of {config.algorithm} must not: take group=0, or an algorithm that is synchronous"
+        )
+    if config.link and workers > ranks:
+        raise UserError(
+            f"--link: workers of {config.algorithm} that share a rank would wait for each other's "
+            f"links: launch with `mpirun -n {workers}`, or leave --link out"
+        )
 
 
 def check_trouble(config: TrainConfig, total: int) -> None:

@@ -9,6 +9,7 @@ from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.exchange import MPIExchange
 from algorithms.layers import Ready
 from algorithms.local_sgd import LocalSGD
+from algorithms.overlap_push_sum import OverlapPushSum
 from algorithms.push_sum import PushSum
 from algorithms.topologies.star import Star
 from algorithms.topology import ready
@@ -65,6 +66,28 @@ def test_push_sum_agrees_on_the_mean(comm: MPI.Intracomm) -> None:
         everywhere(comm, apart < 1e-12, name, apart)
         if name == "star":
             everywhere(comm, np.ptp(w) > 0.5, "irregular: the weights must have moved")
+
+
+def test_overlap_push_sum_conserves_mass_with_what_is_in_flight(comm: MPI.Intracomm) -> None:
+    for total in TOTALS:
+        for delay in (1, 3):
+            exchange = MPIExchange(comm, total, dtype="float64")
+            workers = StillWorkers(exchange, rows_of(total))
+            algorithm = OverlapPushSum(topology=Star(), delay=delay)
+            state = algorithm.init(exchange, workers)
+            sends = exchange.links(Star(), 0).out_degree[exchange.ids, None]
+            start = comm.allreduce(np.append(workers.x.sum(0), len(workers.x)))
+            for k in range(8):
+                algorithm.step(exchange, workers, state)
+                held = np.concatenate([workers.x * state.w, state.w], axis=1)
+                steps = range(max(0, k - delay + 1), k + 1)
+                flying = [sends * state.messages[j % (delay + 1)] for j in steps]
+                mass = comm.allreduce(held.sum(0) + sum(x.sum(0) for x in flying))
+                everywhere(comm, np.abs(mass - start).max() < 1e-13 * total, total, delay, k)
+            algorithm.finish(exchange, workers, state)
+            mass = comm.allreduce(np.append((workers.x * state.w).sum(0), state.w.sum()))
+            everywhere(comm, np.abs(mass - start).max() < 1e-13 * total, total, delay)
+            exchange.close()
 
 
 def test_push_sum_with_w_reset_every_round_would_be_biased(comm: MPI.Intracomm) -> None:

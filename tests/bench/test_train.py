@@ -134,6 +134,10 @@ MISTAKES = [
         ["--task", "digits:norm=batch,group=2", "--algorithm", "ad_psgd", "--workers", "4"],
         "workers that share statistics wait for each other",
     ),
+    (
+        ["--link", "latency=1ms", "--algorithm", "downpour", "--workers", "4"],
+        "launch with `mpirun -n 4`, or leave --link out",
+    ),
     (["--task", "digits:depth=0"], "depth must be >= 1, got 0"),
     (["--steps", "0"], "--steps must be >= 1, got 0"),
     (["--steps", "many"], "--steps must be a whole number, got 'many'"),
