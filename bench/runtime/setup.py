@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms import ALGORITHMS
 from algorithms.exchange import MPIExchange
 from bench.gossip import theory
 from bench.gossip.options import MANY_LINKS
 from bench.runtime.batches import Batches
+from bench.runtime.checks import check
 from bench.runtime.config import Parts, TrainConfig, case_hash
-from bench.runtime.launch import check_launch, together
+from bench.runtime.launch import together
 from bench.runtime.opening import claim
 from bench.runtime.spec import UserError
 from bench.runtime.workers import TrainingWorkers
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 
 PARTITION_STREAM = 1
 """Keeps the draws of the partition apart from others of the same seed."""
-
-
-class RefusedError(UserError):
-    """An algorithm that cannot serve so many workers, for a reason."""
-
-    def __init__(self, algorithm: str, reason: str) -> None:
-        super().__init__(f"algorithm {algorithm}: {reason}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -50,29 +41,6 @@ class Plan:
     path: Path
 
 
-def check(config: TrainConfig, ranks: int) -> int:
-    """The number of workers of a run on so many ranks.
-
-    Errors: UserError where the launch, the algorithm or the trouble does not go with it.
-    """
-    check_launch(os.environ, ranks, config.ranks)
-    workers = config.workers or ranks
-    if workers < ranks:
-        raise UserError(
-            f"--workers must be at least the number of ranks, {ranks}, got {workers}: every rank "
-            "hosts one or more"
-        )
-    check_trouble(config, workers)
-    parts = config.parts()
-    if getattr(parts.algorithm, "asynchronous", False):
-        check_asynchronous(config, parts, workers, ranks)
-    try:
-        parts.algorithm.check(workers)
-    except ValueError as error:
-        raise RefusedError(config.algorithm, str(error)) from None
-    return workers
-
-
 def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     """Check the launch, the names and the place of the result; collective."""
     workers, parts = check(config, comm.size), config.parts()
@@ -83,37 +51,6 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     path = Path(config.out) / f"{name}.h5"
     together(comm, lambda: claim(path, config.overwrite) if comm.rank == 0 else None)
     return Plan(config, parts, workers, params, hash_, path)
-
-
-def check_asynchronous(config: TrainConfig, parts: Parts, workers: int, ranks: int) -> None:
-    """Refuse what workers that do not wait for each other cannot have. Errors: UserError."""
-    if getattr(parts.task, "group", 0) > 1:
-        raise UserError(
-            f"--task {config.task}: workers that share statistics wait for each other, and those "
-            f"of {config.algorithm} must not: take group=0, or an algorithm that is synchronous"
-        )
-    if config.link and workers > ranks:
-        raise UserError(
-            f"--link: workers of {config.algorithm} that share a rank would wait for each other's "
-            f"links: launch with `mpirun -n {workers}`, or leave --link out"
-        )
-
-
-def check_trouble(config: TrainConfig, total: int) -> None:
-    """Refuse trouble that the algorithm cannot bear. Errors: UserError."""
-    straggler = config.trouble().straggler
-    if straggler and straggler.worker is not None and straggler.worker >= total:
-        raise UserError(
-            f"--straggler worker must be below the number of workers, {total}, got "
-            f"{straggler.worker}"
-        )
-    if config.drop and not getattr(config.parts().algorithm, "bears_loss", False):
-        bear = [name for name, x in ALGORITHMS.items() if getattr(x, "bears_loss", False)]
-        name = config.algorithm.partition(":")[0]
-        raise UserError(
-            f"--drop {config.drop:g}: {name} cannot go on without a message; those that can are "
-            f"{', '.join(bear)}"
-        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.results.cases import said
 from bench.results.digest import Setting
 from bench.runtime import config
-from bench.runtime.setup import RefusedError, check
+from bench.runtime.checks import RefusedError, check
 from bench.runtime.spec import UserError
 from bench.sweeping.file import SKIP, Options, SweepFile
 
