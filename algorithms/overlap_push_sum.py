@@ -23,6 +23,7 @@ import numpy as np
 
 from algorithms.peers import PEERS, at, check_phases, phases
 from algorithms.protocol import Exchange, Pull, Rows, Workers
+from algorithms.push_sum import divide
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
 from algorithms.topology import Topology
@@ -80,9 +81,7 @@ class OverlapPushSum:
             x *= w
         workers.update()  # 2.
         links = exchange.links(at(self.topology, self.peers, state.k), state.k)
-        share = 1 / (1 + links.out_degree[workers.ids, None])
-        np.multiply(x, share, out=message[:, :-1], casting="same_kind")
-        np.multiply(w, share, out=message[:, -1:], casting="same_kind")
+        divide(x, w, links, workers.ids, message)
         state.flying.append((exchange.start_pull(message, links, inbox), inbox))  # 3.
         x[:] = message[:, :-1]
         w[:] = message[:, -1:]

@@ -24,6 +24,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from algorithms.links import Links
 from algorithms.peers import PEERS, at, check_phases, phases
 from algorithms.protocol import Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
@@ -87,9 +88,7 @@ class PushSum:
             x *= w
         workers.update()  # 2.
         links = exchange.links(at(self.topology, self.peers, state.k), state.k)
-        share = 1 / (1 + links.out_degree[workers.ids, None])
-        np.multiply(x, share, out=message[:, :-1], casting="same_kind")
-        np.multiply(w, share, out=message[:, -1:], casting="same_kind")
+        divide(x, w, links, workers.ids, message)
         exchange.pull(message, links, inbox)  # 3.
         np.add(message[:, :-1], inbox[:, :-1], out=x)  # 4.
         np.add(message[:, -1:], inbox[:, -1:], out=w)
@@ -99,3 +98,10 @@ class PushSum:
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Nothing is in flight."""
+
+
+def divide(x: Rows, w: Rows, links: Links, ids: range, message: Rows) -> None:
+    """Set message, (V, d + 1), to the share of (x, w) that each out-neighbour gets."""
+    share = 1 / (1 + links.out_degree[ids, None])
+    np.multiply(x, share, out=message[:, :-1], casting="same_kind")
+    np.multiply(w, share, out=message[:, -1:], casting="same_kind")

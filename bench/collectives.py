@@ -19,31 +19,17 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code: 1 where a sum was wrong."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(arguments):
-        if launch.launched_rank() == 0:
-            parser().print_help()
-        return 0
-    results: list[Path] = []
-    wrong = [0]
+    return launch.main(argv, parser, collectives)
 
-    def program(comm: MPI.Intracomm) -> None:
-        config = launch.together(comm, lambda: read(arguments))
-        launch.check_launch(os.environ, comm.size, config.ranks)
-        wrong[0] = measure(comm, config, arguments, results)
 
-    def on_failure(message: str) -> None:
-        from bench.results.resultfile import mark
-        from bench.results.schema import FAILED
-
-        for path in results:
-            mark(path, FAILED, message)
-
-    code = launch.run(program, on_failure)
-    if not code and wrong[0]:
-        launch.say(f"error: {wrong[0]} wrong elements: see the column #wrong")
-        return 1
-    return code
+def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
+    """Measure as the command line says; return the exit code; collective."""
+    config = launch.together(comm, lambda: read(argv))
+    launch.check_launch(os.environ, comm.size, config.ranks)
+    wrong = measure(comm, config, argv, results)
+    if wrong:
+        launch.say(f"error: {wrong} wrong elements: see the column #wrong")
+    return int(wrong > 0)
 
 
 def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: list[Path]) -> int:

@@ -17,12 +17,12 @@ from bench.gossip.measure import measure
 from bench.gossip.options import parser, read
 from bench.gossip.plan import Plan, plan
 from bench.results.output import write_whole
-from bench.results.resultfile import mark
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
-from bench.results.schema import COMPLETE, FAILED
+from bench.results.schema import COMPLETE
+from bench.runtime import launch
 from bench.runtime.binding import keep_freed_memory, use_threads
 from bench.runtime.console import watched
-from bench.runtime.launch import launched_rank, run, together
+from bench.runtime.launch import together
 from bench.runtime.opening import add_provenance, origin
 
 if TYPE_CHECKING:
@@ -31,18 +31,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(arguments):
-        if launched_rank() == 0:
-            parser().print_help()
-        return 0
-    results: list[Path] = []
-
-    def on_failure(message: str) -> None:
-        for path in results:
-            mark(path, FAILED, message)
-
-    return run(lambda comm: consensus(comm, arguments, results), on_failure)
+    return launch.main(argv, parser, consensus)
 
 
 def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None:

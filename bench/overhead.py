@@ -62,12 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(arguments):
-        if launch.launched_rank() == 0:
-            parser().print_help()
-        return 0
-    return launch.run(lambda comm: compare(comm, arguments), print)
+    return launch.main(argv, parser, lambda comm, arguments, _: compare(comm, arguments))
 
 
 def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:

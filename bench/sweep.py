@@ -45,30 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(arguments):
-        if launch.launched_rank() == 0:
-            parser().print_help()
-        return 0
-    results: list[Path] = []
-    codes = [0]
-
-    def program(comm: MPI.Intracomm) -> None:
-        codes[0] = sweep(comm, arguments, results)
-
-    def on_failure(message: str) -> None:
-        give_up(results, message)
-
-    return launch.run(program, on_failure) or codes[0]
-
-
-def give_up(results: Sequence[Path], message: str) -> None:
-    """Mark the results that are half written."""
-    from bench.results.resultfile import mark
-    from bench.results.schema import FAILED
-
-    for path in results:
-        mark(path, FAILED, message)
+    return launch.main(argv, parser, sweep)
 
 
 def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
@@ -106,7 +83,7 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     except KeyboardInterrupt:
         if comm.size > 1:  # the others wait for this rank in a collective call
             raise
-        give_up(results, "interrupted")
+        launch.mark_failed(results, "interrupted")
         launch.say("interrupted: what has ended is kept, the same command goes on from here")
         return INTERRUPTED
     return running.conclude(cases, ended, out, markdown) if comm.rank == 0 else 0

@@ -15,9 +15,9 @@ from algorithms.exchange import MPIExchange
 from algorithms.meter import OTHER
 from bench.results import reader
 from bench.results.recorder import Recorder
-from bench.results.resultfile import add_table, mark
+from bench.results.resultfile import add_table
 from bench.results.runfile import RunFile
-from bench.results.schema import COMPLETE, DIVERGED, FAILED
+from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime import launch, setup
 from bench.runtime.binding import keep_freed_memory, use_threads
 from bench.runtime.budget import StepBudget
@@ -33,18 +33,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(arguments):
-        if launch.launched_rank() == 0:
-            parser().print_help()
-        return 0
-    results: list[Path] = []
-
-    def on_failure(message: str) -> None:
-        for path in results:
-            mark(path, FAILED, message)
-
-    return launch.run(lambda comm: train(comm, arguments, results), on_failure)
+    return launch.main(argv, parser, train)
 
 
 def train(

@@ -9,9 +9,12 @@ import sys
 import termios
 import time
 import traceback
+from argparse import ArgumentParser
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from bench.runtime.spec import UserError
@@ -99,6 +102,39 @@ def say(line: str) -> None:
         time.sleep(0.01)
         if not unread[0]:
             return
+
+
+def main(
+    argv: Sequence[str] | None,
+    parser: Callable[[], ArgumentParser],
+    program: Callable[[MPI.Intracomm, list[str], list[Path]], int | None],
+) -> int:
+    """Run a program by its command line, or show its help on one rank; return the exit code.
+
+    program(comm, arguments, results) adds the files that it writes to results; where it fails,
+    they are marked.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        if launched_rank() == 0:
+            parser().print_help()
+        return 0
+    results: list[Path] = []
+    codes: list[int | None] = [0]
+
+    def whole(comm: MPI.Intracomm) -> None:
+        codes[0] = program(comm, arguments, results)
+
+    return run(whole, partial(mark_failed, results)) or codes[0] or 0
+
+
+def mark_failed(results: list[Path], message: str) -> None:
+    """Write into every file why it will not be completed."""
+    from bench.results.resultfile import mark
+    from bench.results.schema import FAILED
+
+    for path in results:
+        mark(path, FAILED, message)
 
 
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], None]) -> int:
