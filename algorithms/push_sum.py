@@ -15,8 +15,9 @@ the relative shard sizes, so that consensus is their weighted mean.
     5. z_i <- x_i / w_i
 
 Conserved by 3 and 4: sum_i x_i and sum_i w_i. x and w travel as one message of d + 1 elements.
-Lost messages (--drop) take their mass with them: the ratio z stays right, but w fades away;
-robust_push_sum keeps it.
+Lost messages (--drop) take their mass with them: the ratio z stays right, but w fades away, and
+since 2 moves x_i by eta g_i, it moves z_i by eta / w_i times g_i: training goes wild once w is
+small. robust_push_sum keeps the mass.
 """
 
 from dataclasses import dataclass, field

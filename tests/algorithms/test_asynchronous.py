@@ -109,19 +109,19 @@ def test_they_learn_at_any_number_of_workers(comm: MPI.Intracomm, algorithm: Any
 
 
 @pytest.mark.mpi
-def test_nobody_waits_for_a_rank_that_sleeps(comm: MPI.Intracomm) -> None:
+def test_nobody_waits_for_a_rank_that_does_nothing(comm: MPI.Intracomm) -> None:
+    """Rank 0 takes its steps after all others have: whoever needed it before would hang."""
     for algorithm in ASYNCHRONOUS:
         exchange = MPIExchange(comm, comm.size, dtype="float64")
         workers = StillWorkers(exchange, whole(comm.size, 4))
         state = algorithm.init(exchange, workers)
-        comm.Barrier()
-        began = time.monotonic()
-        if comm.rank == 0 and comm.size > 1:
-            time.sleep(0.5)
+        if comm.rank == 0:
+            for other in range(1, comm.size):
+                comm.recv(source=other)
         for _ in range(10):
             algorithm.step(exchange, workers, state)
-        took = time.monotonic() - began
-        everywhere(comm, comm.size == 1 or comm.rank == 0 or took < 0.45, type(algorithm), took)
+        if comm.rank > 0:
+            comm.send("done", 0)
         algorithm.finish(exchange, workers, state)
         exchange.close()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from algorithms import shaper
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.duration import duration_ns
 from algorithms.collectives.messages import Scheduled
@@ -17,7 +18,7 @@ from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
-from algorithms.trouble import Link, Straggler, Trouble, bytes_per_second, seconds
+from algorithms.trouble import Link, Straggler, Trouble, bytes_per_second, seconds, sleep_until
 from tests.helpers import Array, StillWorkers, all_rows, everywhere, sha
 
 LATENCY, BANDWIDTH = 2e-3, 1e6
@@ -109,7 +110,16 @@ def test_slow_links_take_as_long_as_the_model_says(comm: MPI.Intracomm, what: st
 
 
 @pytest.mark.mpi
-def test_what_travels_meanwhile_is_not_waited_for_again(comm: MPI.Intracomm) -> None:
+def test_what_travels_meanwhile_is_not_waited_for_again(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+
+    def spy(clock_ns: int) -> None:
+        left.append(clock_ns - time.perf_counter_ns())
+        sleep_until(clock_ns)
+
+    monkeypatch.setattr(shaper, "sleep_until", spy)
     exchange = MPIExchange(comm, 4, trouble=Trouble(link=Link(latency="100ms")))
     rows = np.ones((len(exchange.ids), 10), np.float32)
     out = np.empty_like(rows)
@@ -117,13 +127,13 @@ def test_what_travels_meanwhile_is_not_waited_for_again(comm: MPI.Intracomm) -> 
         lambda: exchange.start_mean(rows),
         lambda: exchange.start_pull(rows, exchange.links(Ring(), 0), out),
     ):
+        start().finish()
+        everywhere(comm, left.pop() > 0, "at once it has to be waited for")
         started = start()
         time.sleep(0.25)  # two latencies of recursive doubling have passed
         comm.Barrier()
-        before = exchange.meter.ns[WAIT]
-        exchange.meter.start()
         started.finish()
-        everywhere(comm, exchange.meter.ns[WAIT] - before < 0.09e9, "nothing is left to wait for")
+        everywhere(comm, left.pop() <= 0, "nothing is left to wait for")
     exchange.close()
 
 
