@@ -53,7 +53,7 @@ class Means:
         self._groups: dict[tuple[int, int], GroupAverage] = {}
         self._homes: dict[int, tuple[Rows, Average]] = {}
         self._idle: dict[int, list[Average]] = {}
-        self._durations: dict[tuple[int, int], float] = {}
+        self._durations: dict[tuple[int, int], tuple[float, float]] = {}
         self.chosen: dict[int, Auto] = {}
         """What the all-reduce `auto` took, by the bytes of a vector."""
 
@@ -160,10 +160,12 @@ class Means:
             link, itemsize = self._shaper.link, self._dtype.itemsize
             each = list(range(members + 1))
             schedules = [self._allreduce.schedule(r, each, d, itemsize) for r in range(members)]
-            self._durations[d, members] = duration_ns(
-                schedules, itemsize, link.latency_ns, link.sending_ns
+            needs, sends = (
+                duration_ns(schedules, itemsize, latency, link.sending_ns)
+                for latency in (link.latency_ns, 0.0)
             )
-        return self._shaper.collective(self._durations[d, members])
+            self._durations[d, members] = needs, sends
+        return self._shaper.collective(*self._durations[d, members])
 
 
 def _nothing() -> None:

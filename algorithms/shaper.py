@@ -39,6 +39,8 @@ class Shaper:
             )
         self._comm, self.link, self._bounds = comm.Dup(), link, bounds
         self._busy_until = np.zeros(bounds[comm.rank + 1] - bounds[comm.rank])
+        self._free = 0.0
+        """When the last collective leaves the links to the next."""
 
     def send(self, routes: Routes, nbytes: int) -> Callable[[], None]:
         """Note that all rows of the routes leave now, nbytes each; return what waits for them."""
@@ -74,8 +76,12 @@ class Shaper:
 
         return due
 
-    def collective(self, needs_ns: float) -> Callable[[], None]:
-        """Note that a collective starts here, which needs so long once all have started."""
+    def collective(self, needs_ns: float, sending_ns: float) -> Callable[[], None]:
+        """Note that a collective starts here; return what waits for its end.
+
+        It needs so long once all have started, and keeps the links busy for a part of it; until
+        then the next one waits. They are waited for in the order in which they start.
+        """
         from mpi4py import MPI
 
         latest = np.array([time.perf_counter_ns()], np.int64)
@@ -83,7 +89,9 @@ class Shaper:
 
         def due() -> None:
             request.Wait()
-            sleep_until(int(latest[0] + needs_ns))
+            begins = max(float(latest[0]), self._free)
+            self._free = begins + sending_ns
+            sleep_until(int(begins + needs_ns))
 
         return due
 

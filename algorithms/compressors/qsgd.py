@@ -12,8 +12,8 @@ small ones: a message has the same length every step.
     tau = 1 + min(d / s^2, sqrt(d) / s);  delta = 1 / tau in expectation
 
 Without tau Q would be unbiased; with it, it is the contraction that error feedback needs. On the
-wire: the norm, then s + sign(x) xi, the lowest bits of all elements first. With a norm
-that is not finite every element becomes NaN.
+wire: the norm, then s + sign(x) xi, the lowest bits of all elements first. With a norm that is not
+finite every element becomes NaN.
 """
 
 from dataclasses import dataclass, field

@@ -10,9 +10,9 @@ from mpi4py import MPI
 from algorithms.collectives import ALLREDUCES, auto, messages, shared_memory, shared_vectors
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.messages import Scheduled
+from algorithms.collectives.protocol import AllReduce
 from algorithms.collectives.tree import TreeSum
 from algorithms.meter import Meter
-from algorithms.collectives.protocol import AllReduce
 from tests.helpers import Array, everywhere, sha
 
 pytestmark = pytest.mark.mpi

@@ -137,6 +137,21 @@ def test_what_travels_meanwhile_is_not_waited_for_again(
     exchange.close()
 
 
+@pytest.mark.mpi
+def test_means_in_flight_share_the_links(comm: MPI.Intracomm) -> None:
+    link, d = Link(latency="20ms", bandwidth="1MB/s"), 1000
+    exchange = MPIExchange(comm, 4, dtype="float64", trouble=Trouble(link=link))
+    rows = [np.ones((len(exchange.ids), d)) for _ in range(3)]
+    comm.Barrier()
+    began = time.perf_counter()
+    for mean in [exchange.start_mean(x) for x in rows]:
+        mean.finish()
+    took = time.perf_counter() - began
+    each = 2 * d * 8 / BANDWIDTH  # recursive doubling of four
+    everywhere(comm, took >= 3 * each + 2 * 20e-3, took)
+    exchange.close()
+
+
 SCHEDULED = [name for name, cls in ALLREDUCES.items() if issubclass(cls, Scheduled)]
 
 

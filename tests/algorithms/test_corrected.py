@@ -1,0 +1,268 @@
+"""What corrects itself on heterogeneous shards: fixed points, what is kept, rates, refusals.
+
+Where workers live makes no difference to the bit (test_contract.py), so all live on one rank here.
+"""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from algorithms.d_psgd import DPSGD
+from algorithms.exact_diffusion import ExactDiffusion
+from algorithms.exchange import MPIExchange
+from algorithms.gradient_tracking import GradientTracking
+from algorithms.protocol import Algorithm
+from algorithms.qg_momentum import QGMomentum
+from algorithms.relay_sgd import RelaySGD
+from algorithms.topologies.binary_tree import BinaryTree
+from algorithms.topologies.chain import Chain
+from algorithms.topologies.complete import Complete
+from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.hypercube import Hypercube
+from algorithms.topologies.random_pair import RandomPair
+from algorithms.topologies.ring import Ring
+from algorithms.topologies.star import Star
+from algorithms.topology import Topology
+from algorithms.trouble import Trouble
+from bench.runtime.optimizers import SGD
+from tests.algorithms.test_laws import Bowls
+from tests.algorithms.twin import STEPS, Twin
+from tests.algorithms.twins_corrected import TWINS
+from tests.helpers import Array, StillWorkers, Training
+
+TOTALS = (2, 5, 6, 7, 12)
+
+
+def bowls(total: int) -> tuple[MPIExchange, Bowls, float]:
+    """Workers with curvatures and optima of their own, and the optimum of their mean loss."""
+    rng = np.random.default_rng(total)
+    h, b = rng.uniform(0.2, 2, total), rng.standard_normal(total)
+    exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64", seed=1)
+    return exchange, Bowls(exchange, h, b), h @ b / h.sum()
+
+
+def still(
+    total: int, rows: Array, trouble: Trouble = Trouble.NONE
+) -> tuple[MPIExchange, StillWorkers]:
+    exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64", seed=1, trouble=trouble)
+    return exchange, StillWorkers(exchange, rows)
+
+
+UNBIASED = [
+    GradientTracking(),
+    GradientTracking(topology=RandomPair()),
+    GradientTracking(topology=Exponential(), mixing="uniform"),
+    ExactDiffusion(),
+    ExactDiffusion(topology=Star(), mixing="metropolis"),
+    RelaySGD(),
+    RelaySGD(topology=Chain()),
+    RelaySGD(topology=Star()),
+]
+
+
+@pytest.mark.parametrize("algorithm", [*UNBIASED, QGMomentum()], ids=repr)
+def test_each_graph_has_its_twin(algorithm: Algorithm) -> None:
+    """More of them than the contract runs at every number of ranks."""
+    optimizer = SGD(lr=0.2, momentum=0.5)
+    for total in TOTALS:
+        twin = Twin(total, optimizer)
+        TWINS[type(algorithm)](twin, algorithm)
+        x = Training(MPI.COMM_SELF, total, optimizer=optimizer).run(algorithm, STEPS)
+        np.testing.assert_allclose(x, twin.x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", UNBIASED, ids=repr)
+def test_all_rest_at_the_optimum_of_the_mean_loss(algorithm: Algorithm) -> None:
+    for total in TOTALS:
+        exchange, workers, optimum = bowls(total)
+        state = algorithm.init(exchange, workers)
+        for _ in range(1500):
+            algorithm.step(exchange, workers, state)
+        assert np.abs(workers.x - optimum).max() < 1e-12, total  # u times the steps
+
+
+def test_d_psgd_would_rest_elsewhere() -> None:
+    for total in TOTALS[1:]:  # two workers average exactly
+        exchange, workers, optimum = bowls(total)
+        algorithm = DPSGD(mixing="metropolis")
+        state = algorithm.init(exchange, workers)
+        for _ in range(1500):
+            algorithm.step(exchange, workers, state)
+        assert np.abs(workers.x - optimum).max() > 1e-2
+
+
+@pytest.mark.parametrize("topology", [Ring(), RandomPair(), Star(), Complete()], ids=repr)
+def test_tracked_gradients_have_the_mean_of_the_gradients(topology: Topology) -> None:
+    for total in TOTALS:
+        exchange, workers, _ = bowls(total)
+        algorithm = GradientTracking(topology=topology)
+        state = algorithm.init(exchange, workers)
+        for _ in range(40):
+            before = workers.x.mean()
+            algorithm.step(exchange, workers, state)
+            mean = state.before.mean()  # of g at x before the step; workers.g holds y
+            assert abs(state.y.mean() - mean) < 1e-14
+            assert abs(workers.x.mean() - (before - Bowls.eta * mean)) < 1e-14
+        assert np.ptp(state.before) > 0.1, "the gradients must differ"
+
+
+def test_exact_diffusion_mean_obeys_plain_sgd() -> None:
+    for total in TOTALS:
+        exchange, workers, _ = bowls(total)
+        algorithm = ExactDiffusion(topology=Star())
+        state = algorithm.init(exchange, workers)
+        for _ in range(40):
+            before = workers.x.mean()
+            algorithm.step(exchange, workers, state)
+            assert abs(workers.x.mean() - (before - Bowls.eta * workers.g.mean())) < 1e-13
+
+
+def apart(algorithm: ExactDiffusion, total: int, rounds: int) -> list[float]:
+    """How far rows are from their mean before each round of exchange without gradients."""
+    exchange, workers = still(total, np.random.default_rng(0).standard_normal((total, 5)))
+    state, found = algorithm.init(exchange, workers), []
+    for _ in range(rounds):
+        found.append(float(np.linalg.norm(workers.x - workers.x.mean(0))))
+        algorithm.step(exchange, workers, state)
+    return found
+
+
+def test_exact_diffusion_contracts_by_the_root_of_the_second_eigenvalue() -> None:
+    """In an eigenvector s(k+1) = lambda (2 s(k) - s(k-1)), whose roots have |z|^2 = lambda < 1: s
+    swings, and the area that two steps span shrinks by lambda a round.
+    """
+    algorithm = ExactDiffusion()
+    for total in (5, 8, 12):
+        exchange, workers = still(total, np.zeros((total, 1)))
+        P = exchange.mixing(algorithm.topology, algorithm.mixing, 0).matrix()
+        values, vectors = np.linalg.eigh(P)
+        workers.x[:, 0] = vectors[:, -2]
+        state, s = algorithm.init(exchange, workers), [1.0]
+        for _ in range(40):
+            algorithm.step(exchange, workers, state)
+            s.append(float(vectors[:, -2] @ workers.x[:, 0]))
+        areas = [s[k + 1] * s[k - 1] - s[k] ** 2 for k in range(1, 40)]
+        np.testing.assert_allclose(np.divide(areas[1:], areas[:-1]), values[-2], rtol=1e-9)
+
+
+def test_exact_diffusion_beyond_a_third_grows_and_is_refused() -> None:
+    """A hypercube of 8 has the eigenvalue -1/2: z = -(1 + sqrt 3) / 2 a round."""
+    algorithm = ExactDiffusion(topology=Hypercube(), mixing="metropolis")
+    with pytest.raises(ValueError, match=r"eigenvalue -0.5000, .* take mixing lazy_metropolis"):
+        algorithm.check(8)
+    found = apart(algorithm, 8, 60)
+    assert found[-1] / found[-2] == pytest.approx((1 + 3**0.5) / 2, rel=1e-6)
+    ExactDiffusion(topology=Hypercube()).check(8)
+    assert apart(ExactDiffusion(topology=Hypercube()), 8, 200)[-1] < 1e-9  # 0.75^(k / 2)
+    for total in (4, 8, 16):
+        with pytest.raises(ValueError, match=r"eigenvalue -0.3333"):
+            ExactDiffusion(mixing="metropolis").check(total)
+
+
+WIDTH = [
+    (Chain(), 9, 8),
+    (BinaryTree(), 9, 5),
+    (Star(), 9, 2),
+    (Chain(), 2, 1),
+    (BinaryTree(), 6, 4),
+    (BinaryTree(), 12, 6),
+]
+"""Tree, workers, edges between its farthest ends."""
+
+
+@pytest.mark.parametrize(("tree", "total", "width"), WIDTH)
+def test_relayed_constants_are_averaged_exactly_after_the_width(
+    tree: Topology, total: int, width: int
+) -> None:
+    algorithm, constants = RelaySGD(topology=tree), np.arange(3.0 * total).reshape(total, 3)
+    for trouble, rounds in ((Trouble.NONE, width), (Trouble(drop=0.3), 40 + 10 * width)):
+        exchange, workers = still(total, np.full((total, 3), -1.0), trouble)
+        state, errors = algorithm.init(exchange, workers), []
+        for _ in range(rounds):
+            workers.x[:] = constants
+            algorithm.step(exchange, workers, state)
+            errors.append(np.abs(workers.x - constants.mean(0)).max())
+        assert errors[-1] < 1e-14  # sums of up to 36
+        if trouble is Trouble.NONE and width > 1:
+            assert errors[-2] > 0.03, "not before"
+
+
+def test_relays_start_from_what_all_have_in_common() -> None:
+    """x_0 stands in for whom nothing came from: workers that are equal stay so from the start."""
+    for total in TOTALS:
+        exchange, workers = still(total, np.full((total, 2), 0.7))
+        algorithm = RelaySGD(topology=Chain())
+        state = algorithm.init(exchange, workers)
+        for k in range(total):
+            algorithm.step(exchange, workers, state)
+            np.testing.assert_allclose(workers.x, 0.7, rtol=1e-15 * total)
+            heard = 1 + np.bincount(
+                exchange.links(Chain(), 0).target, state.came[:, -1], minlength=total
+            )
+            near = np.abs(np.subtract.outer(np.arange(total), np.arange(total))) <= k + 1
+            np.testing.assert_array_equal(heard, near.sum(1))
+
+
+def test_an_infinity_is_relayed_but_not_back() -> None:
+    exchange, workers = still(4, np.zeros((4, 1)))
+    algorithm = RelaySGD(topology=Chain())
+    state = algorithm.init(exchange, workers)
+    workers.x[1] = np.inf
+    algorithm.step(exchange, workers, state)
+    np.testing.assert_array_equal(workers.x[:, 0], [np.inf, np.inf, np.inf, 0])
+    workers.x[:] = 0
+    algorithm.step(exchange, workers, state)
+    np.testing.assert_array_equal(workers.x[:, 0], [0, 0, 0, np.inf])
+
+
+def test_relay_refuses_what_is_no_tree() -> None:
+    for topology in (Ring(), Complete()):
+        with pytest.raises(ValueError, match=r"is no tree: .* take chain, binary_tree or star"):
+            RelaySGD(topology=topology).check(5)
+    RelaySGD(topology=Ring()).check(2)
+    for total in (1, 2, 3, 1000):
+        RelaySGD().check(total)
+
+
+def test_quasi_global_momentum_is_global_where_the_mean_is_exact() -> None:
+    for total in TOTALS:
+        exchange, workers, _ = bowls(total)
+        algorithm = QGMomentum(topology=Complete())
+        state = algorithm.init(exchange, workers)
+        for _ in range(40):
+            algorithm.step(exchange, workers, state)
+            assert np.ptp(state.M) < 1e-14
+        assert np.ptp(workers.g) > 0.1, "the gradients must differ"
+        ring = QGMomentum()
+        state = ring.init(exchange, workers)
+        ring.step(exchange, workers, state)
+        assert np.ptp(state.M) > 1e-3 or total == 2
+
+
+def test_quasi_global_momentum_of_zero_is_d_psgd_to_the_bit() -> None:
+    for total in (1, 5, 12):
+        still_none = Training(MPI.COMM_SELF, total).run(QGMomentum(momentum=0), STEPS)
+        algorithm = DPSGD(mixing="metropolis", order="adapt_first")
+        np.testing.assert_array_equal(
+            still_none, Training(MPI.COMM_SELF, total).run(algorithm, STEPS)
+        )
+
+
+def test_quasi_global_momentum_of_one_worker() -> None:
+    exchange, workers, optimum = bowls(1)
+    algorithm, mu, M, x = QGMomentum(), 0.9, 0.0, 0.0
+    state = algorithm.init(exchange, workers)
+    for _ in range(30):
+        algorithm.step(exchange, workers, state)
+        g = workers.h[0, 0] * (x - optimum)
+        x, M = x - Bowls.eta * g - mu * M, (1 - (1 - mu) ** 2) * M + (1 - mu) * Bowls.eta * g
+        assert abs(workers.x[0, 0] - x) < 1e-13
+
+
+def test_what_moves_the_mean_is_refused() -> None:
+    for algorithm in (GradientTracking, QGMomentum):
+        with pytest.raises(ValueError, match=r"not doubly stochastic.* take mixing metropolis"):
+            algorithm(topology=Star(), mixing="uniform").check(5)
+    for momentum in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got"):
+            QGMomentum(momentum=momentum)
