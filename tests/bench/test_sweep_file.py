@@ -135,7 +135,9 @@ def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: C
 def test_fewer_workers_than_ranks_are_refused(tmp_path: Path) -> None:
     sweep = read(written(tmp_path, "[axes]\nworkers = [4, 2]"))
     assert len(plan(sweep, ranks=2)) == 2
-    with pytest.raises(UserError, match="2 workers: --workers must be at least the number of ranks"):
+    with pytest.raises(
+        UserError, match="2 workers: --workers must be at least the number of ranks"
+    ):
         plan(sweep, ranks=3)
 
 
