@@ -103,15 +103,13 @@ class Training:
             last = min(config.steps, *(self._step - self._step % n + n for n in cadences))
             if not self._segment(last):
                 status = DIVERGED
-            if last == config.steps or status == DIVERGED:
-                self._algorithm.finish(self._exchange, self._workers, self._state)
-            if last % config.eval_every == 0 or last == config.steps or status == DIVERGED:
-                metric = self._evaluate()
-                reached = config.target is not None and self._metric.reached(metric, config.target)
+            if last % config.eval_every == 0 and last < config.steps and status == COMPLETE:
+                reached = self._evaluate()
             if self._file:
                 self._file.flush()
-        if reached and self._step < config.steps:
-            self._algorithm.finish(self._exchange, self._workers, self._state)
+        self._algorithm.finish(self._exchange, self._workers, self._state)
+        if not reached:  # else what was in flight when the target was met comes too late
+            reached = self._evaluate()
         self._close(status, reached)
 
     def _segment(self, last: int) -> bool:
@@ -151,15 +149,16 @@ class Training:
         budget.reset()
         return iter(lambda: budget.take(here) < steps * total, False)
 
-    def _evaluate(self) -> float:
-        """Score the models, record and show it; return the mean model's metric."""
+    def _evaluate(self) -> bool:
+        """Score the models, record and show it; return whether the target is reached."""
         scores, self._losses, self._metrics = self._evaluation()
         if self._file and self._reporter:
             samples = self._step * self._config.batch * self._workers.total
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
             self._file.evaluate(at | scores)
             self._reporter.evaluated(self._step, self._elapsed_ns / 1e9, scores)
-        return scores["metric"]
+        target = self._config.target
+        return target is not None and self._metric.reached(scores["metric"], target)
 
     def close(self) -> None:
         """Release the step budget; collective."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from mpi4py import MPI
 
+_STDERR = pytest.StashKey[int]()
+"""The real stderr, where a stack can be read although pytest captures what tests write."""
 SLOWEST_S = 20
 """Seconds a test under mpirun may take: one that hangs ends then."""
 
@@ -27,7 +29,8 @@ def comm(request: pytest.FixtureRequest) -> Iterator[MPI.Intracomm]:
 def _no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
     """End the whole job, with every rank's stack, where a test under mpirun takes minutes."""
     if request.node.get_closest_marker("mpi"):
-        faulthandler.dump_traceback_later(SLOWEST_S, exit=True)
+        stderr = request.config.stash[_STDERR]
+        faulthandler.dump_traceback_later(SLOWEST_S, exit=True, file=stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -38,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     What auto measures between tests is not for the user's cache.
     """
+    capturing = config.pluginmanager.getplugin("capturemanager")
+    with capturing.global_and_fixture_disabled():
+        config.stash[_STDERR] = os.dup(sys.stderr.fileno())
     cache = tempfile.TemporaryDirectory(prefix="murmuration-tests-")
     config.add_cleanup(cache.cleanup)
     os.environ["XDG_CACHE_HOME"] = cache.name

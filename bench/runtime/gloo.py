@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,12 @@ def open_group(comm: MPI.Intracomm) -> None:
 def close_group(comm: MPI.Intracomm) -> None:
     """End torch.distributed; collective; nothing where it was not started.
 
-    The ranks meet first, since the store of all goes with rank 0.
+    The ranks meet first, since the store of all goes with rank 0. What has used the group goes
+    before it: a DistributedDataParallel that is freed after its group can hang.
     """
     from torch import distributed
 
+    gc.collect()
     comm.Barrier()
     if distributed.is_initialized():
         distributed.destroy_process_group()

@@ -12,9 +12,10 @@ from bench.runtime import setup
 from bench.runtime.batches import Batches
 from bench.runtime.ddp import ddp_loop, gloo_group
 from bench.runtime.pairs import LR, MOMENTUM, OurLoop, pairs, planned
+from bench.runtime.plain import PlainLoop
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
-from tests.helpers import everywhere
+from tests.helpers import Array, everywhere
 
 pytestmark = pytest.mark.mpi
 
@@ -27,6 +28,13 @@ def _imports() -> None:
     problem = Digits(hidden=1).load("float32")
     with gloo_group(MPI.COMM_SELF):
         ddp_loop(problem, np.arange(2), batch=1, lr=LR, momentum=MOMENTUM)
+
+
+def parameters(loop: PlainLoop) -> Array:
+    """A copy of a loop's parameters, (d,)."""
+    flat = torch.nn.utils.parameters_to_vector(loop.module.parameters())
+    copied: Array = flat.detach().numpy().copy()
+    return copied
 
 
 @pytest.mark.parametrize(("task", "steps"), [("digits", 40), ("digits:hidden=13333", 4)])
@@ -43,7 +51,8 @@ def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) 
         held = np.argsort(shard)
         for samples in drawn.at(0, steps)[:, 0]:
             theirs.learn(torch.from_numpy(held[np.searchsorted(shard, samples, sorter=held)]))
-        x = torch.nn.utils.parameters_to_vector(theirs.module.parameters()).detach().numpy()
+        x = parameters(theirs)
+        del theirs  # before its group
         moved = np.abs(x - problem.initial(0)).max()
         apart = np.abs(x - ours.workers.x[0]).max()
     everywhere(comm, moved > 1e-4, moved)
@@ -63,10 +72,9 @@ def test_ddp_s_own_minibatches_come_from_the_shard(comm: MPI.Intracomm) -> None:
         drawn.run(3)
         for _ in range(3):
             given.learn(torch.zeros(BATCH, dtype=torch.int64))
-        one, other = (
-            torch.nn.utils.parameters_to_vector(loop.module.parameters()) for loop in (drawn, given)
-        )
-    everywhere(comm, torch.equal(one, other))
+        one, other = parameters(drawn), parameters(given)
+        del drawn, given  # before their group
+    everywhere(comm, np.array_equal(one, other))
 
 
 def test_pairs_take_turns_and_tell_the_slowest_rank(comm: MPI.Intracomm) -> None:
