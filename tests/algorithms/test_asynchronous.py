@@ -11,6 +11,7 @@ from algorithms.ad_psgd import ADPSGD
 from algorithms.async_elastic_averaging import AsyncElasticAveraging
 from algorithms.downpour import Downpour
 from algorithms.exchange import MPIExchange
+from algorithms.layers import Ready
 from algorithms.local_sgd import LocalSGD
 from algorithms.topologies.complete import Complete
 from algorithms.topologies.exponential import Exponential
@@ -134,6 +135,35 @@ def test_one_worker_alone_is_plain_sgd(algorithm: Any) -> None:
         assert np.abs(x - expected).max() > 1e-6
     else:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-14)
+
+
+class Bowls(StillWorkers):
+    """Worker i minimises (x - b_i)^2 / 2 by plain steps of eta."""
+
+    eta = 0.0
+
+    def gradient(self, ready: Ready | None = None) -> Array:
+        self.g[:] = self.x - np.array(self.ids)[:, None]
+        return np.zeros(len(self.x))
+
+    def update(self) -> None:
+        self.x -= self.eta * self.g
+
+
+@pytest.mark.parametrize("total", [1, 4, 7])
+def test_taking_turns_it_is_stable_up_to_a_rate_of_two_whatever_the_elasticity(total: int) -> None:
+    """Zhang et al. 2015, Algorithm 1's order: elastic first, then the gradient at the new point."""
+    for eta, bounded in ((0.1, True), (1.0, True), (1.9, True), (2.3, False)):
+        for alpha in (0.05, 0.5, 1.0) if bounded else (0.05,):
+            exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64")
+            workers = Bowls(exchange, np.ones((total, 1)))
+            workers.eta = eta
+            algorithm = AsyncElasticAveraging(period=1, alpha=alpha)
+            state = algorithm.init(exchange, workers)
+            for _ in range(600):
+                algorithm.step(exchange, workers, state)
+            assert (np.abs(workers.x).max() < 100) == bounded, (eta, alpha)
+            exchange.close()
 
 
 def test_elastic_rate_zero_is_independent_runs() -> None:
