@@ -280,8 +280,8 @@ def test_asynchronous_ranks_go_at_their_own_pace(tmp_path: Path) -> None:
     taken = run.taken().sum(0)
     assert run.status == COMPLETE
     assert run.worker_steps() == taken.sum() == 60 * 3
-    assert taken[2] < taken[:2].min() / 2
-    assert run.pace()[2] < run.pace()[:2].min() / 2
+    assert taken[2] < taken[:2].sum() / 4
+    assert run.pace()[2] < run.pace()[:2].max() / 2
     assert ((run.train["start_ns"] == NOT_TAKEN) == np.isnan(run.train["loss"])).all()
     assert run.evals["step"].tolist() == [0, 30, 60]
 
