@@ -1,7 +1,10 @@
 """What corrects itself on heterogeneous shards: fixed points, what is kept, rates, refusals.
 
-Where workers live makes no difference to the bit (test_contract.py), so all live on one rank here.
+Where workers live makes no difference to the bit (test_contract.py), so all live on one rank here,
+but for the laws of one test.
 """
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,16 +31,16 @@ from bench.runtime.optimizers import SGD
 from tests.algorithms.test_laws import Bowls
 from tests.algorithms.twin import STEPS, Twin
 from tests.algorithms.twins_corrected import TWINS
-from tests.helpers import Array, StillWorkers, Training
+from tests.helpers import Array, StillWorkers, Training, everywhere
 
 TOTALS = (2, 5, 6, 7, 12)
 
 
-def bowls(total: int) -> tuple[MPIExchange, Bowls, float]:
+def bowls(total: int, comm: MPI.Intracomm = MPI.COMM_SELF) -> tuple[MPIExchange, Bowls, float]:
     """Workers with curvatures and optima of their own, and the optimum of their mean loss."""
     rng = np.random.default_rng(total)
     h, b = rng.uniform(0.2, 2, total), rng.standard_normal(total)
-    exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64", seed=1)
+    exchange = MPIExchange(comm, total, dtype="float64", seed=1)
     return exchange, Bowls(exchange, h, b), h @ b / h.sum()
 
 
@@ -79,6 +82,27 @@ def test_all_rest_at_the_optimum_of_the_mean_loss(algorithm: Algorithm) -> None:
         for _ in range(1500):
             algorithm.step(exchange, workers, state)
         assert np.abs(workers.x - optimum).max() < 1e-12, total  # u times the steps
+
+
+@pytest.mark.mpi
+def test_means_and_fixed_points_hold_between_ranks(comm: MPI.Intracomm) -> None:
+    algorithms: list[Any] = [GradientTracking(), ExactDiffusion(), RelaySGD()]
+    for total in (5, 6, 7, 12):
+        for algorithm in algorithms:
+            exchange, workers, optimum = bowls(total, comm)
+            state = algorithm.init(exchange, workers)
+            steps = 1200 if total == 6 else 8
+            for k in range(steps):
+                before = comm.allreduce(workers.x.sum()) if k < 8 else 0
+                algorithm.step(exchange, workers, state)
+                if k < 8 and not isinstance(algorithm, RelaySGD):
+                    g = state.before if isinstance(algorithm, GradientTracking) else workers.g
+                    moved = comm.allreduce(workers.x.sum()) - before
+                    fine = abs(moved + Bowls.eta * comm.allreduce(g.sum())) < 1e-12
+                    everywhere(comm, fine, algorithm, "the mean obeys plain SGD")
+            off = np.abs(workers.x - optimum).max()
+            everywhere(comm, steps == 8 or off < 1e-11, algorithm, off)  # u times the steps
+            exchange.close()
 
 
 def test_d_psgd_would_rest_elsewhere() -> None:
