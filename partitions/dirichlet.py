@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 
 from partitions.placing import overlap_hint, require_parts, shards_of
 from partitions.protocol import Samples
-
-# Below this, one worker takes all of q in double precision; and E / alpha stays finite.
-ALPHA_FLOOR = 1e-300
+from partitions.sizes import cut, shares, top_up
 
 
 @dataclass(frozen=True)
@@ -84,71 +82,3 @@ class Dirichlet:
             q = shares(self.alpha, parts, rng)  # 2
             owners[shuffled] = np.repeat(np.arange(parts), cut(q, members.size, rng))  # 3
         return owners, top_up(owners, parts, self.min_size, rng)  # 4
-
-
-def shares(alpha: float, parts: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """One draw q ~ Dir_parts(alpha): (parts,) float64, >= 0, summing to 1, for any alpha > 0.
-
-    q is a normalised vector of Gamma(alpha) draws, each taken as Gamma(alpha + 1) * U^(1 / alpha)
-    in logarithms: below alpha of about 1e-2 the draws themselves underflow, all W at once.
-    """
-    gamma = rng.standard_gamma(alpha + 1.0, parts) + np.finfo(np.float64).tiny  # log(0) is no share
-    exponential = rng.standard_exponential(parts)  # -log U
-    log_q = np.log(gamma) - exponential / max(alpha, ALPHA_FLOOR)
-    q: NDArray[np.float64] = np.exp(log_q - log_q.max())
-    q /= q.sum()
-    return q
-
-
-def cut(q: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How many of n samples each share of q takes: (W,) int64, summing to n, mean q * n.
-
-    q: (W,) float64, shares.  One offset in [0, 1) rounds every cut, so each count is q * n
-    rounded up or down (systematic sampling).
-    """
-    ends = np.cumsum(q)
-    cuts = np.floor(ends / ends[-1] * n + rng.random()).astype(np.int64)
-    # n + offset can round up to n + 1 in floating point.
-    counts: NDArray[np.int64] = np.diff(np.minimum(cuts, n), prepend=0)
-    return counts
-
-
-def top_up(owners: NDArray[np.int64], parts: int, min_size: int, rng: np.random.Generator) -> int:
-    """The number of samples moved so that every worker holds min_size.
-
-    owners: (n,) int64, the worker of each sample, updated in place; n >= parts * min_size.
-    Takes from the largest one by one, but counts the takings first (taken_from_largest), then
-    draws that many samples of each giver and deals them to the short workers at random.
-    Draws nothing where nothing is short.
-    """
-    sizes = np.bincount(owners, minlength=parts)
-    short = np.maximum(min_size - sizes, 0)
-    moves = int(short.sum())
-    if moves == 0:
-        return 0
-    gives = taken_from_largest(sizes, moves)
-    shuffled = rng.permutation(owners.size)
-    grouped = shuffled[np.argsort(owners[shuffled], kind="stable")]  # by owner, in random order
-    rank = np.arange(owners.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    moved = grouped[rank < np.repeat(gives, sizes)]
-    owners[rng.permutation(moved)] = np.repeat(np.arange(parts), short)
-    return moves
-
-
-def taken_from_largest(sizes: NDArray[np.int64], moves: int) -> NDArray[np.int64]:
-    """What each worker gives when the largest gives one sample, `moves` times over.
-
-    sizes: (W,) int64, with moves <= sizes.sum().  Returns (W,) int64, summing to moves.
-    The order does not change the totals: the tops are cut to one level, found by bisection, and
-    the moves left over take one more from the lowest ids at that level.
-    """
-    low, high = 0, int(sizes.max())
-    while low < high:
-        level = (low + high) // 2
-        if np.maximum(sizes - level, 0).sum() <= moves:
-            high = level
-        else:
-            low = level + 1
-    gives = np.maximum(sizes - low, 0)
-    gives[np.flatnonzero(sizes >= low)[: moves - int(gives.sum())]] += 1
-    return gives

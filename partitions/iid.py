@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.placing import overlap_hint, require_parts
+from partitions.placing import require_enough, require_parts
 from partitions.protocol import Samples
 
 
@@ -48,9 +48,5 @@ class IID:
             # choice() costs O(size), or O(n) where size is a fair part of n: never (W, n) keys.
             draws = (rng.choice(n, self.size, replace=False, shuffle=False) for _ in range(parts))
             return [np.sort(draw) for draw in draws]
-        if parts > n:
-            raise ValueError(
-                f"{parts} workers but {n} samples: a disjoint split leaves workers empty; "
-                f"{overlap_hint(samples)}"
-            )
+        require_enough(samples, parts)
         return [np.sort(run) for run in np.array_split(rng.permutation(n), parts)]

@@ -1,5 +1,7 @@
 """What schemes share: the checks on (samples, parts), and shards from the owner of each sample."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,36 @@ def require_parts(samples: Samples, parts: int) -> None:
             f"0 samples cannot be separated between {parts} workers: "
             "choose a task or a data file that holds samples"
         )
+
+
+def require_enough(samples: Samples, parts: int) -> None:
+    """Nothing, or ValueError where a disjoint split would leave a worker without a sample."""
+    require_parts(samples, parts)
+    if parts > samples.size:
+        raise ValueError(
+            f"{parts} workers but {samples.size} samples: a disjoint split leaves workers empty; "
+            f"{overlap_hint(samples)}"
+        )
+
+
+def features_of(samples: Samples, scheme: str) -> NDArray[Any]:
+    """The features as a matrix, (n, f). Raises ValueError where there are none to look at."""
+    if samples.features is None:
+        raise ValueError(
+            f"{scheme} looks at features, and the samples of this task show none: take another "
+            "task, or a partition by label"
+        )
+    return samples.features.reshape(samples.size, -1)
+
+
+def groups_of(samples: Samples, scheme: str) -> NDArray[np.int64]:
+    """The group of each sample, (n,). Raises ValueError where that is not known."""
+    if samples.groups is None:
+        raise ValueError(
+            f"{scheme} looks at groups, and the data of this task name none: give a text with "
+            "speakers or an HDF5 file with `group`, or take another partition"
+        )
+    return samples.groups
 
 
 def overlap_hint(samples: Samples) -> str:

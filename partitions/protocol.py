@@ -15,28 +15,33 @@ class Samples:
     """What a scheme may look at: n samples, known by their index.
 
     labels: (n,) int64, the class of each sample, 0 <= label; any integer dtype is converted.
-    features: (n, ...) floating, or None where a task has none to show.
-    Raises ValueError for labels that are not 1-D, not integers or negative, and for features of
-    another length.
+    features: (n, ...) of numbers, or None where a task has none to show.
+    groups: (n,) int64, >= 0, whom or what each sample comes from (a speaker, a writer, a site);
+    None where that is not known.
+    The order of the samples is that of the data, which is time where the data are a series.
+    Raises ValueError for labels or groups that are not 1-D, not integers or negative, and for
+    features or groups of another length.
     """
 
     labels: NDArray[np.int64]
-    features: NDArray[np.floating] | None = None
+    features: NDArray[Any] | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        labels = np.asarray(self.labels)
-        if labels.ndim != 1:
-            raise ValueError(f"labels must be 1-D, got shape {labels.shape}")
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"labels must be integers, got dtype {labels.dtype}")
-        if labels.size and labels.min() < 0:
-            raise ValueError(f"labels must be >= 0, got {labels.min()}")
+        labels = _numbers("labels", self.labels)
         if self.features is not None and self.features.shape[:1] != labels.shape:
             raise ValueError(
                 f"features must have one row per label, got shape {self.features.shape} "
                 f"for {labels.size} labels"
             )
-        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
+        object.__setattr__(self, "labels", labels)
+        if self.groups is not None:
+            groups = _numbers("groups", self.groups)
+            if groups.shape != labels.shape:
+                raise ValueError(
+                    f"groups must be one per label, got {groups.size} for {labels.size} labels"
+                )
+            object.__setattr__(self, "groups", groups)
 
     @property
     def size(self) -> int:
@@ -49,12 +54,30 @@ class Samples:
         return int(self.labels.max()) + 1 if self.size else 0
 
 
+def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+    """One whole number >= 0 for each sample, (n,) int64. Raises ValueError for anything else."""
+    given = np.asarray(values)
+    if given.ndim != 1:
+        raise ValueError(f"{name} must be 1-D, got shape {given.shape}")
+    if not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, got dtype {given.dtype}")
+    if given.size and given.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {given.min()}")
+    return given.astype(np.int64, copy=False)
+
+
 class Partition(Protocol):
     """A frozen dataclass whose fields are its options.
 
     The first line of the class's docstring describes the scheme in `list`; every field is an
-    int, float, str or bool with a default and a help text, checked in __post_init__.  A complete
-    scheme:
+    int, float, str or bool with a default and a help text, checked in __post_init__.
+
+    A scheme that looks at more than labels says so by a class variable, `needs = "features"` or
+    "groups", and uses `placing.features_of` or `placing.groups_of`, which refuse samples without
+    them.  One that also changes what a worker sees is an `Altering`, one that draws its split anew
+    during the training a `Renewing`; both take another scheme as `base`, one of BASES.
+
+    A complete scheme:
 
         from partitions.placing import require_parts, shards_of
 
@@ -102,3 +125,32 @@ class Partition(Protocol):
         can do wrong.
         """
         ...
+
+
+class Altering(Partition, Protocol):
+    """A scheme that changes the samples of each worker: noise, rotation, wrong labels."""
+
+    def alter(
+        self,
+        worker: int,
+        parts: int,
+        inputs: NDArray[np.floating],
+        labels: NDArray[np.int64],
+        classes: int,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """What the worker sees of its shard: inputs (m, ...) and labels (m,), new where changed.
+
+        worker: 0 .. parts - 1.  inputs: (m, ...), scaled as the model gets them.  labels: (m,)
+        int64, below classes.  rng: the worker's own, a function of (seed, worker).  What is given
+        is left as it was; shapes and dtypes stay.
+        Raises ValueError for inputs that cannot be changed so.
+        """
+        ...
+
+
+class Renewing(Partition, Protocol):
+    """A scheme whose split is drawn anew during the training, with an rng of its own each time."""
+
+    epochs: float
+    """Passes over all samples between two splits, > 0."""

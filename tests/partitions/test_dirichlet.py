@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from partitions.dirichlet import Dirichlet, cut, shares
+from partitions.dirichlet import Dirichlet
 from partitions.protocol import Samples
+from partitions.sizes import cut, shares
 
 EXTREME = (5e-324, 1e-300, 1e-3, 1.0, 1e9, 1e300, 1.7e308)
 

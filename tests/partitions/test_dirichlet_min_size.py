@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitions.dirichlet import Dirichlet, taken_from_largest
+from partitions.dirichlet import Dirichlet
 from partitions.protocol import Samples
+from partitions.sizes import taken_from_largest
 
 
 @settings(deadline=None)  # a busy machine is no failure

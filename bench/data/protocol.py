@@ -1,0 +1,70 @@
+"""What a reader of data files gives: tables of samples, their inputs read when they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows: TypeAlias = Callable[[NDArray[np.int64]], NDArray[Any]]
+"""rows(indices): the inputs of these samples, (m, *shape) uint8 or floating, in this order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """n samples: what is small in memory, and inputs that are read when they are wanted.
+
+    labels: (n,) int64, >= 0. shape: of one input, (f,) or (height, width) or (channels, height,
+    width). rows: see Rows; bytes stand for 0 to 1 in 255 steps. features: all inputs, (n, *shape),
+    where they are in memory anyway, else None. groups: (n,) int64, >= 0, or None.
+    """
+
+    labels: NDArray[np.int64]
+    shape: tuple[int, ...]
+    rows: Rows
+    features: NDArray[Any] | None = None
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def size(self) -> int:
+        """The number n of samples."""
+        return len(self.labels)
+
+
+def in_memory(
+    features: NDArray[Any], labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None
+) -> Table:
+    """The table of samples that are all in memory: features (n, *shape), labels and groups (n,)."""
+    return Table(labels, features.shape[1:], features.__getitem__, features, groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a model trains on and what it is judged by.
+
+    train, held_out: inputs of one shape. classes: above every label of both. names: of the classes
+    where they have any, for people; groups: of the groups.
+    """
+
+    train: Table
+    held_out: Table
+    classes: int
+    names: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text by its speakers, in the order of the file.
+
+    codes: (N,) uint8 or int32, the place of each character in the alphabet. alphabet: its
+    characters, sorted. speaker: (N,) int32, who speaks the character, a place in names.
+    """
+
+    codes: NDArray[Any]
+    alphabet: str
+    speaker: NDArray[np.int32]
+    names: Sequence[str]
