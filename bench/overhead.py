@@ -110,7 +110,7 @@ def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
         )
         problem = data[0].problem
         assert isinstance(problem, Classifier)
-        samples = (problem.inputs, problem.targets)
+        samples = problem.training(data[0].shards[0])
         module = problem.build(seed=0)
         plain = PlainLoop(module, *samples, batch=options.batch, lr=LR, momentum=MOMENTUM)
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -39,6 +40,19 @@ def in_memory(
 ) -> Table:
     """The table of samples that are all in memory: features (n, *shape), labels and groups (n,)."""
     return Table(labels, features.shape[1:], features.__getitem__, features, groups)
+
+
+def flat(table: Table) -> Table:
+    """The table with inputs of one dimension, (f,)."""
+    if table.features is not None:
+        rows = table.features.reshape(table.size, -1)
+        return in_memory(rows, table.labels, table.groups)
+    length = math.prod(table.shape)
+
+    def rows_of(indices: NDArray[np.int64]) -> NDArray[Any]:
+        return table.rows(indices).reshape(len(indices), length)
+
+    return Table(table.labels, (length,), rows_of, groups=table.groups)
 
 
 @dataclass(frozen=True, eq=False)

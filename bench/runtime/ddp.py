@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
@@ -45,15 +44,7 @@ def ddp_loop(
     module = DistributedDataParallel(
         problem.build(seed=0), gradient_as_bucket_view=True, static_graph=True
     )
-    held = torch.from_numpy(shard)
-    return PlainLoop(
-        module,
-        problem.inputs[held],
-        problem.targets[held],
-        batch=batch,
-        lr=lr,
-        momentum=momentum,
-    )
+    return PlainLoop(module, *problem.training(shard), batch=batch, lr=lr, momentum=momentum)
 
 
 def table(

@@ -1,8 +1,4 @@
-"""Handwritten digits: scikit-learn's 1,797 real 8x8 images and a perceptron.
-
-Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI 1998 (the test set of that
-collection, as scikit-learn ships it). 1,437 images train, 360 are held out.
-"""
+"""Handwritten digits: scikit-learn's 1,797 real 8x8 images (bench.data.builtin), a perceptron."""
 
 from __future__ import annotations
 
@@ -11,16 +7,12 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
+from bench.data.protocol import flat
 from bench.tasks.protocol import Metric
-from partitions.protocol import Samples
 
 if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
 
-TRAINING = 1437
-BRIGHTEST = 16.0
 NORMS = ("none", "batch")
 
 
@@ -52,23 +44,22 @@ class Digits:
         if self.group and self.norm != "batch":
             raise ValueError(f"group={self.group} needs a norm with statistics: norm=batch")
 
-    def load(self, dtype: str) -> Classifier:
+    def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the images; the split into training and held-out ones never changes."""
         import torch
-        from sklearn.datasets import load_digits
 
+        from bench.data.builtin import digits
         from bench.tasks import perceptron
         from bench.tasks.classifier import Classifier
 
-        images, labels = load_digits(return_X_y=True)
-        order = np.random.default_rng(0).permutation(len(labels))
-        images = (images[order] / BRIGHTEST).astype(dtype)
-        labels = labels[order].astype(np.int64)
+        data_set = digits()
+        classes = data_set.classes
         hidden, widths = self.hidden, [64, *[self.hidden] * self.depth]
-        data: dict[str, Any] = {
+        given: dict[str, Any] = {
             "metric": self.metric,
-            "samples": Samples(labels[:TRAINING], features=images[:TRAINING]),
-            "held_out": Samples(labels[TRAINING:], features=images[TRAINING:]),
+            "train": flat(data_set.train),
+            "held_out": flat(data_set.held_out),
+            "classes": classes,
             "dtype": dtype,
         }
 
@@ -78,9 +69,9 @@ class Digits:
                 for n, m in pairwise(widths)
                 for part in (torch.nn.Linear(n, m), torch.nn.ReLU())
             ]
-            return torch.nn.Sequential(*deep, torch.nn.Linear(hidden, 10))
+            return torch.nn.Sequential(*deep, torch.nn.Linear(hidden, classes))
 
         if self.norm == "none":
-            return Classifier(model, **data)
-        normed = partial(perceptron.layers, 64, hidden, 10)
-        return perceptron.NormedPerceptron(normed, group=self.group, **data)
+            return Classifier(model, **given)
+        normed = partial(perceptron.layers, 64, hidden, classes)
+        return perceptron.NormedPerceptron(normed, group=self.group, **given)

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.layers import Ready
 from bench.tasks.batchnorm import EPS, GroupMean, alone, normalise, normalised_by
-from bench.tasks.classifier import Batch, Classifier
+from bench.tasks.classifier import Classifier
+from bench.tasks.learners import Batch
 from bench.tasks.parts import FinishedParts
 from bench.tasks.protocol import Learner, Share
 
@@ -40,6 +41,7 @@ class NormedPerceptron(Classifier):
     def __init__(self, model: Callable[[], torch.nn.Module], *, group: int, **data: Any) -> None:
         super().__init__(model, **data)
         self._group = group
+        self._everything = self.training(np.arange(self.samples.size))[0]
 
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
@@ -72,7 +74,7 @@ class NormedPerceptron(Classifier):
         with torch.no_grad():
             for chunk in torch.split(torch.from_numpy(rows), EVALUATED):
                 parameters = list(self.views(chunk).values())
-                samples = hidden(parameters, self.inputs)
+                samples = hidden(parameters, self._everything)
                 outcome = logits(parameters, normalised_by(hidden(parameters, inputs), samples))
                 losses.append(loss_of(outcome, targets.expand(len(chunk), -1)).double())
                 accuracies.append((outcome.argmax(2) == targets).double().mean(1))

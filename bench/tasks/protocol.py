@@ -32,6 +32,13 @@ Share: TypeAlias = Callable[[NDArray[np.floating], int], None]
 many consecutive workers; collective."""
 
 
+Alter: TypeAlias = Callable[
+    [int, NDArray[np.floating], NDArray[np.int64]],
+    tuple[NDArray[np.floating], NDArray[np.int64]],
+]
+"""alter(worker, inputs, labels): what this worker sees of its samples; see partitions.Altering."""
+
+
 class Learner(Protocol):
     """The gradient of every row of x, bound once to the memory it reads and fills."""
 
@@ -40,7 +47,7 @@ class Learner(Protocol):
     """The bound (V, d) rows, as arrays of the library that does arithmetic on them fastest."""
 
     def fetch(self, indices: NDArray[np.int64]) -> Any:
-        """The minibatches: indices is (V, b) int64 into the training samples."""
+        """The minibatches: indices is (V, b) int64 into the samples that are held."""
         ...
 
     def gradient(self, batch: Any, ready: Ready | None = None) -> NDArray[np.floating]:
@@ -62,6 +69,29 @@ class Problem(Protocol):
     """Number of parameters."""
     layers: Sequence[Layer]
     """Where each parameter tensor lies in a row."""
+
+    def features(self) -> NDArray[Any]:
+        """The inputs of all training samples, (n, ...), for a partition that asks for them.
+
+        Errors: ValueError where they are no numbers that could be compared.
+        """
+        ...
+
+    def hold(
+        self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
+    ) -> list[NDArray[np.int64]]:
+        """Keep what these workers train on, changed by `alter`, and drop the rest.
+
+        shards: the samples of each of `ids`. Returns where each worker's samples lie in what is
+        held: what a Learner fetches by. Before the first call all samples are held as they are;
+        to be called before `learner`. Errors: ValueError where the samples cannot be altered or
+        read.
+        """
+        ...
+
+    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
+        """The inputs at these places of what is held, (m, f); None where they are no numbers."""
+        ...
 
     def initial(self, seed: int) -> NDArray[np.floating]:
         """The (d,) parameters every worker starts from: a function of the seed."""
@@ -85,10 +115,18 @@ class Problem(Protocol):
 
 
 class Task(Protocol):
-    """A frozen dataclass: its fields are its options. Needs no torch before `load`."""
+    """A frozen dataclass: its fields are its options. Needs no torch before `load`.
+
+    `reads: ClassVar[str]` names what `--data` gives it, "samples" or "text", where it reads any;
+    `needs_data: ClassVar[bool] = True` says that it brings none of its own.
+    """
 
     metric: ClassVar[Metric]
 
-    def load(self, dtype: str) -> Problem:
-        """Read the data and build the model; dtype is float32 or float64."""
+    def load(self, dtype: str, data: str = "") -> Problem:
+        """Read the data and build the model; dtype is float32 or float64.
+
+        data: the path that `--data` names, "" for the task's own. Errors: UserError for a file
+        that is not what it should be.
+        """
         ...

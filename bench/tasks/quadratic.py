@@ -8,13 +8,13 @@ partition by label gives workers different optima and different curvatures.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.layers import Layer, Ready
-from bench.tasks.protocol import Metric, Share
+from bench.tasks.protocol import Alter, Metric, Share
 from partitions.protocol import Samples
 
 DATA_SEED = 0
@@ -50,7 +50,7 @@ class Quadratic:
                 f"got {self.samples}"
             )
 
-    def load(self, dtype: str) -> "QuadraticProblem":
+    def load(self, dtype: str, data: str = "") -> "QuadraticProblem":
         """Draw the samples."""
         rng = np.random.default_rng(DATA_SEED)
         labels = np.arange(self.samples) % self.classes
@@ -77,6 +77,22 @@ class QuadraticProblem:
         self.layers: Sequence[Layer] = [Layer(0, self.d, (self.d,))]
         weights = h.astype(np.float64)
         self.optimum = weights @ b.astype(np.float64) / weights.sum()
+
+    def features(self) -> NDArray[Any]:
+        """b of all samples, (n, d)."""
+        return self.b
+
+    def hold(
+        self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
+    ) -> list[NDArray[np.int64]]:
+        """Everything stays, and every sample in its place. Errors: ValueError for `alter`."""
+        if alter:
+            raise ValueError("quadratic has no inputs that could be altered: take another task")
+        return list(shards)
+
+    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
+        """b of these samples, (m, d)."""
+        return self.b[places]
 
     def initial(self, seed: int) -> NDArray[np.floating]:
         """A standard normal start, (d,)."""

@@ -12,11 +12,12 @@ from torch.nn.functional import batch_norm, cross_entropy
 
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.exchange import MPIExchange
+from bench.data.builtin import DIGITS_TRAINING as TRAINING
 from bench.runtime.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.batchnorm import EPS, normalise
 from bench.tasks.classifier import Classifier
-from bench.tasks.digits import TRAINING, Digits
+from bench.tasks.digits import Digits
 from tests.helpers import Array, Given, all_rows, everywhere
 
 HIDDEN = 9

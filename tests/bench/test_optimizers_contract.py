@@ -11,10 +11,11 @@ from mpi4py import MPI
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.exchange import MPIExchange
 from algorithms.layers import laid_out
+from bench.data.builtin import DIGITS_TRAINING as TRAINING
 from bench.runtime.batches import Batches
 from bench.runtime.optimizers import OPTIMIZERS
 from bench.runtime.workers import TrainingWorkers
-from bench.tasks.digits import TRAINING, Digits
+from bench.tasks.digits import Digits
 
 LAYERS = laid_out([(3, 4), (3,)])
 

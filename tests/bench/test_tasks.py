@@ -12,12 +12,13 @@ from sklearn.datasets import load_digits
 from torch.nn.functional import cross_entropy
 
 from algorithms.meter import DATA, GRADIENT, UPDATE, Meter
+from bench.data.builtin import DIGITS_TRAINING as TRAINING
 from bench.runtime.batches import Batches
 from bench.runtime.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
-from bench.tasks import TASKS, classifier
+from bench.tasks import TASKS, learners
 from bench.tasks.classifier import Classifier
-from bench.tasks.digits import TRAINING, Digits
+from bench.tasks.digits import Digits
 from bench.tasks.protocol import Metric
 from bench.tasks.quadratic import Quadratic
 
@@ -94,7 +95,7 @@ def test_the_start_is_a_function_of_the_seed_and_leaves_torch_alone(dtype: str) 
 def test_gradients_are_those_of_a_plain_module(
     monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(classifier, "CHUNK", 2)  # 5 workers: chunks of 2, 2 and 1
+    monkeypatch.setattr(learners, "CHUNK", 2)  # 5 workers: chunks of 2, 2 and 1
     problem = Digits(HIDDEN).load("float64")
     indices = np.random.default_rng(workers).integers(0, TRAINING, (workers, 6))
     x, g = random_rows(problem, workers), np.full((workers, D), np.nan)
@@ -110,7 +111,7 @@ def test_gradients_are_those_of_a_plain_module(
 
 
 def test_one_worker_and_many_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "CHUNK", 2)
+    monkeypatch.setattr(learners, "CHUNK", 2)
     problem = Digits(HIDDEN).load("float64")
     x, indices = random_rows(problem, 5), np.random.default_rng(3).integers(0, TRAINING, (5, 4))
     g = np.zeros_like(x)
@@ -144,7 +145,7 @@ def test_rows_are_views_and_losses_are_not(workers: int) -> None:
 
 @pytest.mark.parametrize("rows", [1, 5])
 def test_scores_are_those_of_a_plain_forward(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(classifier, "CHUNK", 2)
+    monkeypatch.setattr(learners, "CHUNK", 2)
     problem = Digits(HIDDEN).load("float64")
     x = random_rows(problem, rows) * 3
     losses, accuracies = problem.evaluate(x)

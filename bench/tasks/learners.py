@@ -1,0 +1,125 @@
+"""The gradients of the workers of a rank: plain autograd for one, vmap for many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.func import functional_call, grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.functional import cross_entropy
+
+from algorithms.layers import Ready
+from bench.tasks.parts import FinishedParts
+
+if TYPE_CHECKING:
+    from bench.tasks.classifier import Classifier
+
+CHUNK = 128
+"""Models that vmap trains at once: beyond this their activations leave the cache."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy, (), of logits (b, ..., classes) and the classes (b, ...) wanted.
+
+    targets may be one-hot, (b, ..., classes).
+    """
+    last = logits.dim() - 2
+    return cross_entropy(logits.flatten(0, last), targets.flatten(0, last))
+
+
+class OneModel:
+    """One worker: a module whose parameters are views of the row."""
+
+    def __init__(self, problem: Classifier, rows: torch.Tensor, gradients: torch.Tensor) -> None:
+        self._problem = problem
+        self.x, self.g = rows.numpy(), gradients.numpy()  # one row: numpy calls are the quicker
+        self._views = [view[0] for view in problem.views(rows).values()]
+        self._gradients = [view[0] for view in problem.views(gradients).values()]
+        self._module = self._bound()
+        self._parameters = list(self._module.parameters())
+        self._watched: tuple[torch.nn.Module, FinishedParts] | None = None
+
+    def fetch(self, indices: NDArray[np.int64]) -> Batch:
+        """Inputs (b, ...) and targets (b,)."""
+        chosen = torch.from_numpy(indices[0])
+        return self._problem.inputs[chosen], self._problem.targets[chosen]
+
+    def gradient(self, batch: Batch, ready: Ready | None = None) -> NDArray[np.floating]:
+        """Fill the gradient of the row; return the (1,) loss."""
+        inputs, targets = batch
+        if ready:
+            module, parts = self._watched or self._watch()
+            loss = mean_loss(module(inputs), targets)
+            parts.fill(loss, ready)
+        else:
+            loss = mean_loss(self._module(inputs), targets)
+            gradients = torch.autograd.grad(loss, self._parameters)
+            for view, gradient in zip(self._gradients, gradients, strict=True):
+                view.copy_(gradient)
+        losses: NDArray[np.floating] = loss.detach().numpy().reshape(1)
+        return losses
+
+    def _bound(self) -> torch.nn.Module:
+        module = self._problem.build(seed=0)
+        for parameter, view in zip(module.parameters(), self._views, strict=True):
+            parameter.data = view
+        return module
+
+    def _watch(self) -> tuple[torch.nn.Module, FinishedParts]:
+        """A module of its own for hooks: without `ready` nothing must wait for them."""
+        module = self._bound()
+        parts = FinishedParts(list(module.parameters()), self._gradients, self._problem.layers)
+        self._watched = module, parts
+        return self._watched
+
+
+class ManyModels:
+    """Many workers: per-row gradients by vmap, a chunk of rows at a time.
+
+    Targets are one-hot here: under vmap cross-entropy of class indices scatters, which costs 12 %.
+    """
+
+    def __init__(self, problem: Classifier, rows: torch.Tensor, gradients: torch.Tensor) -> None:
+        self.x, self.g = rows, gradients  # many: torch uses every thread
+        self._inputs, self._targets = problem.inputs, problem.targets
+        self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)
+        self._chunks = [
+            (problem.views(x), problem.views(g))
+            for x, g in zip(torch.split(rows, CHUNK), torch.split(gradients, CHUNK), strict=True)
+        ]
+
+        def loss_of(
+            params: dict[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
+        ) -> torch.Tensor:
+            return mean_loss(functional_call(problem.module, params, (inputs,)), targets)
+
+        self._gradient_of = vmap(grad_and_value(loss_of))
+        self._traced: dict[torch.Size, Callable[..., tuple[dict[str, torch.Tensor], torch.Tensor]]]
+        self._traced = {}
+
+    def fetch(self, indices: NDArray[np.int64]) -> list[Batch]:
+        """Inputs (c, b, ...) and one-hot targets (c, b, ..., C) of each chunk of c workers."""
+        chosen = torch.split(torch.from_numpy(indices), CHUNK)
+        return [(self._inputs[i], self._one_hot[self._targets[i]]) for i in chosen]
+
+    def gradient(self, batch: list[Batch], ready: Ready | None = None) -> NDArray[np.floating]:
+        """Fill the gradients of all rows, which are one part; return the (V,) losses."""
+        losses = []
+        for (x, g), (inputs, targets) in zip(self._chunks, batch, strict=True):
+            if inputs.shape not in self._traced:  # a trace saves what vmap costs at every call
+                traced = make_fx(self._gradient_of)(x, inputs, targets)
+                self._traced[inputs.shape] = traced
+            gradients, loss = self._traced[inputs.shape](x, inputs, targets)
+            for name, view in g.items():
+                view.copy_(gradients[name])
+            losses.append(loss)
+        if ready:
+            ready(0, self.g.shape[1])
+        result: NDArray[np.floating] = torch.cat(losses).numpy()
+        return result
