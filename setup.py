@@ -26,6 +26,7 @@ setup(
         "pandas",
         "rich",
         "scikit-learn",
+        "scipy",
         "torch",
         "vl-convert-python",
     ],

@@ -32,6 +32,11 @@ TOPOLOGY_STREAM = 2
 """Keeps the draws of random topologies apart from others of the same seed."""
 
 
+def dealt(total: int, ranks: int) -> list[int]:
+    """The first worker of each rank, and the number of workers behind: (ranks + 1,) ascending."""
+    return [r * total // ranks for r in range(ranks + 1)]
+
+
 class MPIExchange:
     """The Exchange between the W workers of all ranks of `comm`; see algorithms.protocol.
 
@@ -56,7 +61,7 @@ class MPIExchange:
                 f"workers must be at least the number of ranks, {comm.size}, got {total}: "
                 "every rank hosts one or more"
             )
-        self.bounds = [r * total // comm.size for r in range(comm.size + 1)]
+        self.bounds = dealt(total, comm.size)
         self.ids = range(self.bounds[comm.rank], self.bounds[comm.rank + 1])
         self.total = total
         self.meter = meter or Meter()

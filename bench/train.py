@@ -24,6 +24,8 @@ from bench.runtime.budget import StepBudget
 from bench.runtime.config import parser, read
 from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation, parameters_sha256
+from bench.runtime.introduction import introduction
+from bench.runtime.separation import separation
 from bench.runtime.training_file import open_file
 from bench.runtime.workers import TrainingWorkers
 
@@ -52,13 +54,14 @@ def train(
         stack.enter_context(launch.held(exchange))
         evaluation = Evaluation(comm, material.problem, plan.workers, workers.x)
         stack.enter_context(launch.held(evaluation))
+        measured = separation(comm, plan, material, workers, evaluation)
         file = reporter = None
         results.append(plan.path)
         if comm.rank == 0:
-            file = open_file(plan, material, exchange, ranks, argv, flaws)
+            file = open_file(plan, material, measured, exchange, ranks, argv, flaws)
             reporter = Reporter(plan.config.steps, plan.parts.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
-            for line in setup.introduction(plan, material, exchange, comm.size, flaws):
+            for line in introduction(plan, material, measured, exchange, comm.size, flaws):
                 reporter.say(line)
         with np.errstate(all="ignore"):  # a run that overflows is told as diverged
             training = Training(comm, plan, exchange, workers, evaluation, file, reporter)

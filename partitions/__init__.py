@@ -1,6 +1,18 @@
 """The registry of partition schemes: the name on the command line -> the class.  The only list."""
 
 from partitions.bases import BASES
+from partitions.feature_noise import FeatureNoise
+from partitions.gain import Gain
+from partitions.label_noise import LabelNoise
 from partitions.protocol import Partition
+from partitions.reshuffle import Reshuffle
+from partitions.rotation import Rotation
 
-PARTITIONS: dict[str, type[Partition]] = {**BASES}
+PARTITIONS: dict[str, type[Partition]] = {
+    **BASES,
+    "feature_noise": FeatureNoise,
+    "rotation": Rotation,
+    "gain": Gain,
+    "label_noise": LabelNoise,
+    "reshuffle": Reshuffle,
+}

@@ -1,5 +1,6 @@
 """What schemes share: the checks on (samples, parts), and shards from the owner of each sample."""
 
+import heapq
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,49 @@ def shards_of(owners: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
     order = np.argsort(owners, kind="stable").astype(np.int64, copy=False)
     sizes = np.bincount(owners, minlength=parts)
     return np.split(order, np.cumsum(sizes)[:-1])
+
+
+def dealt_groups(
+    groups: NDArray[np.int64], parts: int, assign: str, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The owner of every sample, (n,) int64, where groups stay together.
+
+    groups: (n,) int64, n >= parts.  balanced: the largest group first, to the worker that holds
+    least (Graham, "Bounds on Multiprocessing Timing Anomalies", SIAM J. Applied Mathematics 17,
+    1969).  random: one group to each worker, the others to workers drawn at random.  Where there
+    are fewer groups than workers, the group with most samples a worker gets one more worker until
+    all have samples, and divides its samples between them in order.
+    """
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if parts > len(sizes):
+        return _divided(group, sizes, parts)
+    if assign == "random":
+        order = rng.permutation(len(sizes))
+        owner = np.empty(len(sizes), np.int64)
+        owner[order[:parts]] = np.arange(parts)
+        owner[order[parts:]] = rng.integers(0, parts, len(sizes) - parts)
+        return owner[group]
+    owner = np.empty(len(sizes), np.int64)
+    held = [(0, worker) for worker in range(parts)]
+    for g in np.argsort(-sizes, kind="stable"):
+        least, worker = heapq.heappop(held)
+        owner[g] = worker
+        heapq.heappush(held, (least + int(sizes[g]), worker))
+    return owner[group]
+
+
+def _divided(group: NDArray[np.int64], sizes: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
+    """The owners where every group has one worker or more: group (n,) in 0 .. G - 1, G < parts."""
+    workers = np.ones(len(sizes), np.int64)
+    load = [(-float(size), g) for g, size in enumerate(sizes.tolist())]
+    heapq.heapify(load)
+    for _ in range(parts - len(sizes)):
+        _, g = heapq.heappop(load)
+        workers[g] += 1
+        heapq.heappush(load, (-float(sizes[g] / workers[g]), g))
+    order = np.argsort(group, kind="stable")
+    rank = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    first = np.repeat(np.cumsum(workers) - workers, sizes)
+    owners = np.empty(len(group), np.int64)
+    owners[order] = first + rank * np.repeat(workers, sizes) // np.repeat(sizes, sizes)
+    return owners

@@ -1,24 +1,59 @@
 """How much goes to whom: shares drawn and cut into whole samples, and small shards topped up."""
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
+Shares: TypeAlias = NDArray[np.float64]
 ALPHA_FLOOR = 1e-300
 """Below this, one worker takes all of q in double precision; and E / alpha stays finite."""
 
 
-def shares(alpha: float, parts: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """One draw q ~ Dir_parts(alpha): (parts,) float64, >= 0, summing to 1, for any alpha > 0.
+def dirichlet(alpha: float, shape: tuple[int, ...], rng: np.random.Generator) -> Shares:
+    """Draws q ~ Dir(alpha) along the last axis: float64 of this shape, >= 0, summing to 1.
 
-    q is a normalised vector of Gamma(alpha) draws, each taken as Gamma(alpha + 1) * U^(1 / alpha)
-    in logarithms: below alpha of about 1e-2 the draws themselves underflow, all W at once.
+    For any alpha > 0: q is a normalised vector of Gamma(alpha) draws, each taken as
+    Gamma(alpha + 1) * U^(1 / alpha) in logarithms: below alpha of about 1e-2 the draws themselves
+    underflow, all of them at once.
     """
-    gamma = rng.standard_gamma(alpha + 1.0, parts) + np.finfo(np.float64).tiny  # log(0) is no share
-    exponential = rng.standard_exponential(parts)  # -log U
-    log_q = np.log(gamma) - exponential / max(alpha, ALPHA_FLOOR)
-    q: NDArray[np.float64] = np.exp(log_q - log_q.max())
-    q /= q.sum()
+    gamma = rng.standard_gamma(alpha + 1.0, shape) + np.finfo(np.float64).tiny  # log(0) is none
+    exponential = rng.standard_exponential(shape)  # -log U
+    return softmax(np.log(gamma) - exponential / max(alpha, ALPHA_FLOOR))
+
+
+def softmax(logarithms: Shares) -> Shares:
+    """exp(logarithms), normalised along the last axis; -inf is a share of 0."""
+    q: Shares = np.exp(logarithms - logarithms.max(-1, keepdims=True))
+    q /= q.sum(-1, keepdims=True)
     return q
+
+
+def shares(alpha: float, parts: int, rng: np.random.Generator) -> Shares:
+    """One draw q ~ Dir_parts(alpha): (parts,) float64."""
+    return dirichlet(alpha, (parts,), rng)
+
+
+def even(n: int, parts: int) -> NDArray[np.int64]:
+    """(W,) int64 sizes that differ by at most one, the larger ones first, summing to n."""
+    sizes = np.full(parts, n // parts, np.int64)
+    sizes[: n % parts] += 1
+    return sizes
+
+
+def apportioned(weights: NDArray[np.float64], n: int, min_size: int = 1) -> NDArray[np.int64]:
+    """(W,) int64 sizes in proportion to the weights, each at least min_size, summing to n.
+
+    weights: (W,) float64, >= 0, not all 0; W * min_size <= n.  Largest remainders (Hamilton), ties
+    to the lowest ids; what small ones lack is taken from the largest.
+    """
+    wanted = weights / weights.sum() * n
+    sizes = np.floor(wanted).astype(np.int64)
+    left = n - int(sizes.sum())
+    sizes[np.argsort(sizes - wanted, kind="stable")[:left]] += 1
+    lacking = np.maximum(min_size - sizes, 0)
+    gives = taken_from_largest(sizes, int(lacking.sum()))
+    return sizes + lacking - gives
 
 
 def cut(q: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -1,12 +1,20 @@
-"""How different the shards are: sizes, label distances, and one number in [0, 1].
+"""How different the shards are: sizes, labels, and one number in [0, 1].
 
 Symbols: n_k samples in shard k, n their sum, pi_k the label shares of shard k, pi those of all
 shards together (a sample counts once for each shard that holds it), H the entropy in nats.
 
-  label_tv[k]  total variation, sum_c |pi_k,c - pi_c| / 2
-  label_js     generalised Jensen-Shannon divergence: Lin, "Divergence Measures Based on the
-               Shannon Entropy", IEEE Transactions on Information Theory 37(1), 1991, with
-               weights n_k / n; it equals the mutual information I(worker; label)
+  label_tv[k]           total variation, sum_c |pi_k,c - pi_c| / 2; twice that is the earth mover's
+                        distance of Zhao et al., 2018 (arXiv:1806.00582)
+  hellinger[k]          |sqrt pi_k - sqrt pi| / sqrt 2
+  effective_classes[k]  exp H(pi_k): how many classes a shard has, rare ones counting less
+  missing_classes[k]    part of the classes present that the shard has no sample of
+  label_js              generalised Jensen-Shannon divergence: Lin, "Divergence Measures Based on
+                        the Shannon Entropy", IEEE Transactions on Information Theory 37(1), 1991,
+                        with weights n_k / n; it equals the mutual information I(worker; label)
+  size_gini             Gini coefficient of the sizes: 0 where all are alike, towards 1 where one
+  has
+                        all
+  effective_workers     n^2 / sum n_k^2: as many workers of one size weigh as these do
 
 Departs from the source: (1) label_js is divided by min(log W, log C'), C' the classes present,
 which bounds it by 1: each worker a class of its own, or each class a worker of its own.
@@ -22,40 +30,52 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Skew:
-    """The skew of W shards over C classes.
+    """The skew of W shards over C classes; every array but counts is (W,), see the module.
 
     counts: (W, C) int64, samples of each class in each shard.
-    sizes: (W,) int64, samples in each shard.
-    label_tv: (W,) float64 in [0, 1].  An empty shard counts as 1: total variation is one minus
-    the overlap sum_c min(pi_k,c, pi_c), and an empty shard overlaps nothing.
+    sizes: int64, samples in each shard.
+    label_tv, hellinger, missing_classes: float64 in [0, 1].  An empty shard counts as 1: it shares
+    nothing with the others.
+    effective_classes: float64, 1 or more; 0 of an empty shard.
     label_js: in [0, 1]; 0 where there is one worker or one class.  An empty shard weighs 0.
     """
 
     counts: NDArray[np.int64]
     sizes: NDArray[np.int64]
     label_tv: NDArray[np.float64]
+    hellinger: NDArray[np.float64]
+    effective_classes: NDArray[np.float64]
+    missing_classes: NDArray[np.float64]
     label_js: float
 
-    def __post_init__(self) -> None:
-        if self.counts.ndim != 2 or len(self.counts) == 0:
-            raise ValueError(f"counts must be (W, C) with W >= 1, got shape {self.counts.shape}")
-        for name in ("sizes", "label_tv"):
-            shape = getattr(self, name).shape
-            if shape != (len(self.counts),):
-                raise ValueError(f"{name} must be ({len(self.counts)},), got shape {shape}")
-        if not 0.0 <= self.label_js <= 1.0:
-            raise ValueError(f"label_js must be in [0, 1], got {self.label_js}")
-
     def summary(self) -> dict[str, float]:
-        """The scalars worth a column in a table; every worker weighs the same in label_tv_mean."""
+        """The scalars worth a column in a table; every worker weighs the same in a mean."""
+        sizes = self.sizes.astype(np.float64)
+        smallest = int(self.sizes.min())
         return {
+            "label_js": self.label_js,
             "label_tv_mean": float(self.label_tv.mean()),
             "label_tv_max": float(self.label_tv.max()),
-            "label_js": self.label_js,
-            "size_min": int(self.sizes.min()),
+            "label_emd_mean": float(2 * self.label_tv.mean()),
+            "hellinger_mean": float(self.hellinger.mean()),
+            "effective_classes_mean": float(self.effective_classes.mean()),
+            "missing_classes_mean": float(self.missing_classes.mean()),
+            "size_min": smallest,
             "size_median": float(np.median(self.sizes)),
             "size_max": int(self.sizes.max()),
+            "size_ratio": int(self.sizes.max()) / smallest if smallest else math.inf,
+            "size_gini": gini(sizes),
+            "effective_workers": float(sizes.sum() ** 2 / max(1.0, float(sizes @ sizes))),
         }
+
+
+COLUMNS = {
+    "label_tv": "total variation between the labels of the shard and of all",
+    "hellinger": "Hellinger distance between the labels of the shard and of all",
+    "effective_classes": "exponential of the entropy of the labels",
+    "missing_classes": "part of the classes that the shard lacks",
+}
+"""Arrays of a Skew, one number a worker, and what they are."""
 
 
 def measure(labels: NDArray[np.int64], shards: Sequence[NDArray[np.int64]]) -> Skew:
@@ -68,29 +88,61 @@ def measure(labels: NDArray[np.int64], shards: Sequence[NDArray[np.int64]]) -> S
     if len(shards) == 0:
         raise ValueError("skew needs at least one shard, got 0")
     classes = int(labels.max()) + 1 if labels.size else 0
-    counts = np.stack([np.bincount(labels[shard], minlength=classes) for shard in shards])
-    counts = counts.astype(np.int64, copy=False)
+    sizes = np.array([len(shard) for shard in shards], np.int64)
+    place = np.repeat(np.arange(len(shards)) * classes, sizes) + labels[np.concatenate(shards)]
+    counts = np.bincount(place, minlength=len(shards) * classes).reshape(len(shards), classes)
+    return of_counts(counts.astype(np.int64, copy=False))
+
+
+def of_counts(counts: NDArray[np.int64]) -> Skew:
+    """The skew of shards that hold so many samples of each class: counts is (W, C) int64."""
+    sizes = counts.sum(axis=1)
+    share, whole = label_shares(counts)
+    there = sizes > 0
+    apart = np.sqrt(((np.sqrt(share) - np.sqrt(whole)) ** 2).sum(axis=1) / 2)
+    missing = (counts[:, whole > 0] == 0).mean(axis=1) if whole.any() else np.ones(len(counts))
+    return Skew(
+        counts,
+        sizes,
+        label_tv=np.where(there, np.abs(share - whole).sum(axis=1) / 2, 1.0),
+        hellinger=np.where(there, np.minimum(apart, 1.0), 1.0),
+        effective_classes=np.where(there, np.exp(_entropy(share)), 0.0),
+        missing_classes=missing,
+        label_js=normalised_js(counts),
+    )
+
+
+def label_shares(
+    counts: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """pi_k, (W, C) float64, 0 for an empty shard, and pi, (C,) float64, of counts (W, C)."""
     sizes = counts.sum(axis=1)
     # max(n_k, 1) leaves the shares of an empty shard at zero instead of 0 / 0.
     share = counts / np.maximum(sizes, 1)[:, np.newaxis]
-    whole = counts.sum(axis=0) / max(int(sizes.sum()), 1)
-    label_tv = np.where(sizes > 0, np.abs(share - whole).sum(axis=1) / 2, 1.0)
-    return Skew(counts, sizes, label_tv, _normalised_js(share, whole, sizes))
+    return share, counts.sum(axis=0) / max(int(sizes.sum()), 1)
 
 
-def _normalised_js(
-    share: NDArray[np.float64], whole: NDArray[np.float64], sizes: NDArray[np.int64]
-) -> float:
+def normalised_js(counts: NDArray[np.int64]) -> float:
     """(H(pi) - sum_k (n_k / n) H(pi_k)) / min(log W, log C'), or 0 where that is 0 / 0.
 
-    share: (W, C) float64, pi_k; whole: (C,) float64, pi; sizes: (W,) int64, n_k.
+    counts: (W, C) int64.
     """
-    states = min(len(sizes), int(np.count_nonzero(whole)))
+    share, whole = label_shares(counts)
+    states = min(len(counts), int(np.count_nonzero(whole)))
     if states < 2:
         return 0.0
-    weights = sizes / sizes.sum()
+    weights = counts.sum(axis=1) / counts.sum()
     js = float(_entropy(whole) - weights @ _entropy(share)) / math.log(states)
     return min(max(js, 0.0), 1.0)  # rounding can step over either end by an ulp
+
+
+def gini(sizes: NDArray[np.float64]) -> float:
+    """The Gini coefficient, sum_ij |n_i - n_j| / (2 W n), of sizes (W,); 0 where all are 0."""
+    total = float(sizes.sum())
+    if not total:
+        return 0.0
+    rank = np.arange(1, len(sizes) + 1)
+    return float((2 * rank - len(sizes) - 1) @ np.sort(sizes) / (len(sizes) * total))
 
 
 def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,8 @@ GPUs, ACM Trans. Parallel Comput. 2022, give the idea: a bijection of [0, 2^b), 
 while the image lies outside [0, n). Ours mixes by odd multiplication and xor-shift.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ INDICES_AHEAD = 2**16
 """Indices made at once: enough steps ahead that the cost of a step disappears."""
 
 Words = NDArray[np.uint64]
+Shards = Sequence[NDArray[np.int64]] | Mapping[int, NDArray[np.int64]]
 
 
 def _hash(words: Words) -> Words:
@@ -50,12 +53,20 @@ def shuffled(position: NDArray[np.int64], n: NDArray[np.int64], key: Words) -> N
 class Batches:
     """The minibatches of the workers `ids` on their shards, one (V, b) index array a step.
 
+    shards: by worker; those of other workers are not looked at. ahead: most steps drawn at once.
+
     A batch longer than what is left of an epoch goes on into the next one, so a batch larger than
     the shard repeats samples. Errors: ValueError for an empty shard.
     """
 
     def __init__(
-        self, shards: list[NDArray[np.int64]], ids: range, batch: int, seed: int, step: int = 0
+        self,
+        shards: Shards,
+        ids: range,
+        batch: int,
+        seed: int,
+        step: int = 0,
+        ahead: int = INDICES_AHEAD,
     ) -> None:
         self._sizes = np.array([len(shards[i]) for i in ids])
         if not self._sizes.all():
@@ -67,7 +78,7 @@ class Batches:
         self._batch = batch
         self._step = step
         self._ahead: list[NDArray[np.int64]] = []
-        self._block = max(1, INDICES_AHEAD // (len(ids) * batch))
+        self._block = max(1, min(ahead, INDICES_AHEAD // (len(ids) * batch)))
 
     def at(self, first: int, steps: int) -> NDArray[np.int64]:
         """Sample indices of `steps` steps from `first` on: (steps, V, b) int64."""

@@ -36,6 +36,7 @@ class TrainConfig:
     """The options of bench.train; what is not about the experiment itself is marked `aside`."""
 
     task: str = _option("digits", "what is learned", "NAME[:KEY=VALUE,...]")
+    data: str = _option("", "file or folder that the task reads", "PATH")
     algorithm: str = _option("allreduce_sgd", "how workers exchange", "NAME[:KEY=VALUE,...]")
     partition: str = _option("iid", "how the data is separated", "NAME[:KEY=VALUE,...]")
     optimizer: str = _option("sgd:lr=0.1", "every worker's own steps", "NAME[:KEY=VALUE,...]")
@@ -86,8 +87,24 @@ class TrainConfig:
                 raise unknown(option, getattr(self, option), known)
         if os.sep in self.name:
             raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
-        self.parts()
+        self._check_data(self.parts().task)
         self.trouble()
+
+    def _check_data(self, task: Task) -> None:
+        """Refuse data that the task would not read, and a task without the data it needs."""
+        name = self.task.partition(":")[0]
+        reads = getattr(task, "reads", "")
+        if self.data and not reads:
+            those = [x for x, cls in TASKS.items() if getattr(cls, "reads", "")]
+            raise UserError(
+                f"--data {self.data}: {name} brings data of its own; tasks that read some are "
+                f"{', '.join(those)}"
+            )
+        if not self.data and getattr(task, "needs_data", False):
+            raise UserError(
+                f"{name} needs --data PATH, a {reads} file: `python -m bench.fetch --list` shows "
+                "open ones to download"
+            )
 
     def trouble(self) -> Trouble:
         """What is to go wrong on purpose; UserError where a text or number does not do."""

@@ -53,6 +53,12 @@ class Evaluation:
         }
         return scores, losses, metrics
 
+    def average(self, rows: Rows) -> NDArray[np.floating]:
+        """The mean over all workers of rows (V, d), added in worker order: (d,); collective."""
+        mean: NDArray[np.floating] = np.empty_like(rows[0])
+        self._exchange.mean(rows, out=mean)
+        return mean
+
     def close(self) -> None:
         """Release the exchange; collective."""
         self._exchange.close()

@@ -1,32 +1,34 @@
-"""Everything before the first step: checks, data, shards, workers, the result file."""
+"""Everything before the first step: checks, data, shards, workers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange import MPIExchange
-from bench.gossip import theory
-from bench.gossip.options import MANY_LINKS
+from algorithms.exchange import MPIExchange, dealt
 from bench.runtime.batches import Batches
 from bench.runtime.checks import check
 from bench.runtime.config import Parts, TrainConfig, case_hash
 from bench.runtime.launch import together
 from bench.runtime.opening import claim
+from bench.runtime.renewed import RenewedBatches, steps_between
 from bench.runtime.spec import UserError
 from bench.runtime.workers import TrainingWorkers
-from bench.tasks.protocol import Problem
+from bench.tasks.protocol import Alter, Problem
+from partitions.protocol import Altering, Samples
 from partitions.skew import Skew, measure
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-PARTITION_STREAM = 1
-"""Keeps the draws of the partition apart from others of the same seed."""
+PARTITION_STREAM, ALTERING_STREAM = 1, 2
+"""Keep the draws of the partition apart from others of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -55,33 +57,77 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
 
 @dataclass(frozen=True)
 class Material:
-    """The data of a run and who holds what."""
+    """The data of a run and who holds what.
+
+    places: for each worker of this rank, where its samples lie in what `problem` holds.
+    """
 
     problem: Problem
     shards: list[NDArray[np.int64]]
     skew: Skew
+    places: list[NDArray[np.int64]]
+    batches: Callable[[], Batches | RenewedBatches]
+    """The minibatches of the rank's workers, from the first one on."""
 
 
 def material(comm: MPI.Intracomm, made: Plan) -> Material:
     """Read the data and separate them, the same on every rank; collective.
 
-    Errors: UserError on all ranks where one of them meets it.
+    Every rank keeps what its own workers train on. Errors: UserError on all ranks where one of
+    them meets it.
     """
+    bounds = dealt(made.workers, comm.size)
+    ids = range(bounds[comm.rank], bounds[comm.rank + 1])
     where = f"{made.config.task}, {made.config.partition}"
-    return together(comm, lambda: _material(made), where)
+    return together(comm, lambda: _material(made, ids), where)
 
 
-def _material(made: Plan) -> Material:
-    problem = made.parts.task.load(made.config.dtype)
-    rng = np.random.default_rng((made.config.seed, PARTITION_STREAM))
-    shards = made.parts.partition.split(problem.samples, made.workers, rng)
-    skew = measure(problem.samples.labels, shards)
+def _material(made: Plan, ids: range) -> Material:
+    config, partition = made.config, made.parts.partition
+    problem = made.parts.task.load(config.dtype, config.data)
+    samples = problem.samples
+    if getattr(partition, "needs", "") == "features" and samples.features is None:
+        samples = replace(samples, features=problem.features())
+    split = partial(separate, made, samples)
+    shards = split(0)
+    skew = measure(samples.labels, shards)
     if not skew.sizes.all():
         raise UserError(
             f"worker {int(skew.sizes.argmin())} is left without a sample, so it has no gradient; "
             "dirichlet:min_size=1 or iid:size=64 give every worker some"
         )
-    return Material(problem, shards, skew)
+    mine = [shards[i] for i in ids]
+    batches: Callable[[], Batches | RenewedBatches]
+    if hasattr(partition, "epochs"):
+        places = mine
+        problem.hold(range(1), [np.arange(samples.size)])
+        every = steps_between(partition.epochs, samples.size, made.workers, config.batch)
+        batches = partial(RenewedBatches, split, ids, config.batch, config.seed, every)
+    else:
+        alter = altered(made, problem) if hasattr(partition, "alter") else None
+        places = problem.hold(ids, mine, alter)
+        held = dict(zip(ids, places, strict=True))
+        batches = partial(Batches, held, ids, config.batch, config.seed)
+    return Material(problem, shards, skew, places, batches)
+
+
+def separate(made: Plan, samples: Samples, turn: int) -> list[NDArray[np.int64]]:
+    """The shard of every worker; a scheme that renews its split gives another one each turn."""
+    stream = (made.config.seed, PARTITION_STREAM, *([turn] if turn else []))
+    return made.parts.partition.split(samples, made.workers, np.random.default_rng(stream))
+
+
+def altered(made: Plan, problem: Problem) -> Alter:
+    """What a worker sees of its samples, by its own random numbers."""
+    partition = cast(Altering, made.parts.partition)
+
+    def alter(
+        worker: int, inputs: NDArray[np.floating], labels: NDArray[np.int64]
+    ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        rng = np.random.default_rng((made.config.seed, ALTERING_STREAM, worker))
+        return partition.alter(worker, made.workers, inputs, labels, problem.samples.classes, rng)
+
+    return alter
 
 
 def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchange, TrainingWorkers]:
@@ -103,7 +149,7 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
     trained = TrainingWorkers(
         data.problem,
         made.parts.optimizer,
-        Batches(data.shards, exchange.ids, config.batch, config.seed),
+        data.batches(),
         x,
         g,
         ids=exchange.ids,
@@ -114,47 +160,3 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
         trouble=exchange.trouble,
     )
     return exchange, trained
-
-
-def spectral_gap(made: Plan) -> float | None:
-    """1 - the factor by which a round of the algorithm's gossip shrinks disagreement.
-
-    None where it does not gossip, or where the links are so many that this takes seconds.
-    """
-    algorithm = made.parts.algorithm
-    topology = getattr(algorithm, "topology", None)
-    if topology is None or made.workers == 1 or topology.size(made.workers) > MANY_LINKS:
-        return None
-    rule = getattr(algorithm, "mixing", "uniform")
-    return theory.spectral_gap(topology, rule, made.workers)
-
-
-def introduction(
-    made: Plan, data: Material, exchange: MPIExchange, ranks: int, flaws: list[str]
-) -> list[str]:
-    """What a user should know before the first step, a line each."""
-    config, skew, texts = made.config, data.skew, made.parts.texts()
-    sizes = skew.summary()
-    small = int(skew.sizes.min())
-    lines = [
-        f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
-        f"{texts['optimizer']}, batch {config.batch}: {made.workers} workers on {ranks} ranks",
-        f"{texts['partition']}: shards of {sizes['size_min']:g} to {sizes['size_max']:g} samples, "
-        f"median {sizes['size_median']:g}; label skew {sizes['label_js']:.3f} (normalised "
-        f"Jensen-Shannon), {sizes['label_tv_mean']:.3f} mean total variation",
-    ]
-    if config.batch > small:
-        lines.append(
-            f"note: batch {config.batch} is larger than the smallest shard, {small} sample(s) of "
-            f"worker {int(skew.sizes.argmin())}: its batches repeat samples"
-        )
-    for nbytes, plan in exchange.chosen.items():
-        how = "remembered" if plan.remembered else "measured just now"
-        lines.append(f"auto takes {plan.chosen} for vectors of {nbytes:,} B ({how})")
-    troubles = ("straggler", "drop", "link")
-    gap = spectral_gap(made)
-    if gap is not None:
-        lines.append(f"spectral gap of the topology at {made.workers:,} workers: {gap:.4g}")
-    said = [f"--{name} {x}" for name in troubles if (x := getattr(config, name))]
-    lines += [f"trouble on purpose: {', '.join(said)}"] if said else []
-    return lines + [f"note: {flaw}" for flaw in flaws]

@@ -12,12 +12,14 @@ from algorithms.exchange import MPIExchange
 from bench.results.resultfile import add_table
 from bench.results.runfile import RunFile
 from bench.runtime.opening import add_provenance, origin
-from bench.runtime.setup import Material, Plan, spectral_gap
+from bench.runtime.separation import Separation
+from bench.runtime.setup import Material, Plan
 
 
 def open_file(
     made: Plan,
     data: Material,
+    separation: Separation,
     exchange: MPIExchange,
     ranks: list[dict[str, Any]],
     argv: Sequence[str],
@@ -39,11 +41,8 @@ def open_file(
         "metric_direction": data.problem.metric.direction,
         "parameters": data.problem.d,
         **made.parts.texts(),
-        **data.skew.summary(),
+        **separation.summary(),
     }
-    gap = spectral_gap(made)
-    if gap is not None:
-        attributes["spectral_gap"] = gap
     if config.target is not None:
         attributes["target"] = config.target
 
@@ -54,8 +53,10 @@ def open_file(
             "partition",
             {"worker": np.arange(made.workers), "class": np.arange(skew.counts.shape[1])},
             {
-                "size": (("worker",), skew.sizes, "1", "samples of the shard"),
-                "label_tv": (("worker",), skew.label_tv, "1", "total variation of the labels"),
+                **{
+                    name: (("worker",), values, "1", title)
+                    for name, (values, title) in separation.columns().items()
+                },
                 "counts": (("worker", "class"), skew.counts, "1", "samples by class"),
             },
         )

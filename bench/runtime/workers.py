@@ -13,6 +13,7 @@ from algorithms.protocol import Exchange, Rows
 from algorithms.trouble import Straggler, Trouble
 from bench.runtime.batches import Batches
 from bench.runtime.optimizers import Optimizer
+from bench.runtime.renewed import RenewedBatches
 from bench.tasks.protocol import Problem
 
 
@@ -28,7 +29,7 @@ class TrainingWorkers:
         self,
         problem: Problem,
         optimizer: Optimizer,
-        batches: Batches,
+        batches: Batches | RenewedBatches,
         x: Rows,
         g: Rows,
         *,
@@ -75,6 +76,10 @@ class TrainingWorkers:
             self._be_late(self._trouble.straggler, (time.perf_counter_ns() - began) / 1e9)
         self._meter.lap(GRADIENT)
         return self.losses
+
+    def probe(self, indices: NDArray[np.int64]) -> None:
+        """Fill g with the gradient at x of these minibatches, (V, b), outside any step."""
+        self._learner.gradient(self._learner.fetch(indices))
 
     def update(self) -> None:
         """Take one step of the base optimiser along g."""

@@ -14,9 +14,15 @@ from partitions.bases import BASES
 from partitions.protocol import Samples
 
 WORKERS = (1, 2, 3, 5, 7, 16, 64, 257, 1024)
-EACH_SCHEME = pytest.mark.parametrize("name", PARTITIONS)
-DETERMINISTIC: set[str] = set()
-"""Schemes that draw nothing: another seed gives the same split."""
+EACH_SCHEME = pytest.mark.parametrize(
+    "name", [x for x in PARTITIONS if x not in {"histogram", "file"}]
+)
+DRAWN_BY_NOTHING = {"sorted", "strided", "natural", "time_blocks", "spatial"}
+"""Schemes for which another seed gives the same split."""
+NEEDS_A_FILE = {"histogram", "file"}
+OVERLAPS = {"overlap"}
+CHOOSY = {"target"}
+"""Schemes that refuse samples with which they could not do what they are for."""
 
 
 def uneven(n: int) -> NDArray[np.int64]:
@@ -35,32 +41,40 @@ def split(name: str, labels: NDArray[np.int64], parts: int, seed: int) -> list[N
     return PARTITIONS[name]().split(samples_of(labels), parts, np.random.default_rng(seed))
 
 
-def assert_separates(shards: list[NDArray[np.int64]], n: int, parts: int) -> None:
+def assert_separates(name: str, labels: NDArray[np.int64], parts: int, seed: int) -> None:
+    try:
+        shards = split(name, labels, parts, seed)
+    except ValueError as error:
+        if name in CHOOSY and "cannot be had" in str(error):
+            return
+        raise
+    n = labels.size
     assert len(shards) == parts
     for shard in shards:
         assert shard.dtype == np.int64
         assert shard.ndim == 1
         assert (np.diff(shard) > 0).all()
         assert shard.size > 0
-    np.testing.assert_array_equal(np.sort(np.concatenate(shards)), np.arange(n))
+    held = np.sort(np.concatenate(shards))
+    np.testing.assert_array_equal(np.unique(held) if name in OVERLAPS else held, np.arange(n))
 
 
 @EACH_SCHEME
 def test_every_sample_exactly_once(name: str) -> None:
     n = 3001  # a prime: no multiple of any number of workers
     for parts in WORKERS:
-        assert_separates(split(name, uneven(n), parts, seed=0), n, parts)
+        assert_separates(name, uneven(n), parts, seed=0)
 
 
 @EACH_SCHEME
 def test_every_sample_exactly_once_at_two_a_worker(name: str) -> None:
     for parts in range(1, 65):
-        assert_separates(split(name, uneven(2 * parts), parts, seed=1), 2 * parts, parts)
+        assert_separates(name, uneven(2 * parts), parts, seed=1)
 
 
 @EACH_SCHEME
 def test_a_single_class(name: str) -> None:
-    assert_separates(split(name, np.full(50, 3), 7, seed=0), 50, 7)
+    assert_separates(name, np.full(50, 3), 7, seed=0)
 
 
 @EACH_SCHEME
@@ -70,7 +84,7 @@ def test_every_sample_exactly_once_for_any_labels(name: str, data: st.DataObject
     parts = data.draw(st.integers(1, 40))
     labels = data.draw(st.lists(st.integers(0, 12), min_size=2 * parts, max_size=2 * parts + 60))
     seed = data.draw(st.integers(0, 2**32))
-    assert_separates(split(name, np.array(labels), parts, seed), len(labels), parts)
+    assert_separates(name, np.array(labels), parts, seed)
 
 
 @EACH_SCHEME
@@ -83,7 +97,7 @@ def test_a_function_of_its_arguments_alone(name: str) -> None:
     other = split(name, labels, 7, seed=8)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     same = all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-    assert same == (name in DETERMINISTIC)
+    assert same == (name in DRAWN_BY_NOTHING)
 
 
 @EACH_SCHEME

@@ -13,7 +13,7 @@ from partitions import PARTITIONS
 from partitions.dirichlet import Dirichlet
 from partitions.placing import shards_of
 from partitions.protocol import Samples
-from partitions.skew import Skew, measure
+from partitions.skew import measure
 
 EMPTY = np.array([], dtype=np.int64)
 
@@ -25,14 +25,22 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(skew.label_tv, [1 / 6, 1 / 2])
     # H(1/2) = 1 bit, H(1/3) = 0.918296 bit: (1 - 3/4 * 0.918296) / min(1, 1).
     assert skew.label_js == pytest.approx(0.311278, abs=1e-6)
-    assert skew.summary() == {
-        "label_tv_mean": pytest.approx(1 / 3),
-        "label_tv_max": pytest.approx(1 / 2),
-        "label_js": skew.label_js,
-        "size_min": 1,
-        "size_median": 2.0,
-        "size_max": 3,
-    }
+    summary = skew.summary()
+    assert summary["label_tv_mean"] == pytest.approx(1 / 3)
+    assert summary["label_tv_max"] == pytest.approx(1 / 2)
+    assert summary["label_emd_mean"] == pytest.approx(2 / 3)
+    assert summary["label_js"] == skew.label_js
+    assert (summary["size_min"], summary["size_median"], summary["size_max"]) == (1, 2.0, 3)
+    assert summary["size_ratio"] == 3
+    assert summary["size_gini"] == pytest.approx(1 / 4)  # |3 - 1| twice, over 2 * 2 * 4
+    assert summary["effective_workers"] == pytest.approx(16 / 10)
+    np.testing.assert_allclose(skew.missing_classes, [0, 1 / 2])
+    entropy = -(2 / 3) * math.log(2 / 3) - math.log(1 / 3) / 3
+    np.testing.assert_allclose(skew.effective_classes, [math.exp(entropy), 1])
+    overlap = math.sqrt(2 / 3 / 2) + math.sqrt(1 / 3 / 2)  # Hellinger is sqrt(1 - overlap)
+    np.testing.assert_allclose(
+        skew.hellinger, [math.sqrt(1 - overlap), math.sqrt(1 - math.sqrt(1 / 2))]
+    )
     assert skew.counts.dtype == skew.sizes.dtype == np.int64
     assert skew.label_tv.dtype == np.float64
 
@@ -163,10 +171,3 @@ def test_overlapping_shards_count_a_sample_for_each_holder() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="at least one shard, got 0"):
         measure(np.array([0]), [])
-    counts, sizes, tv = np.ones((2, 1), dtype=np.int64), np.ones(2, dtype=np.int64), np.zeros(2)
-    with pytest.raises(ValueError, match=r"counts must be \(W, C\) .* got shape \(2,\)"):
-        Skew(sizes, sizes, tv, 0.0)
-    with pytest.raises(ValueError, match=r"label_tv must be \(2,\), got shape \(1,\)"):
-        Skew(counts, sizes, tv[:1], 0.0)
-    with pytest.raises(ValueError, match=r"label_js must be in \[0, 1\], got nan"):
-        Skew(counts, sizes, tv, float("nan"))

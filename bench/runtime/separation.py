@@ -1,0 +1,139 @@
+"""How the data of a run are separated: every measure, taken before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.topology import Topology
+from bench.gossip import theory
+from bench.gossip.options import MANY_LINKS
+from bench.runtime.evaluation import Evaluation
+from bench.runtime.heterogeneity import Heterogeneity, heterogeneity
+from bench.runtime.setup import Material, Plan
+from bench.runtime.workers import TrainingWorkers
+from partitions import distances, skew
+from partitions.neighbourhoods import neighbourhood_tv
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+ROUNDS = 64
+"""Rounds of a topology that make a neighbourhood, where its period is longer or it has none."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """The measures of a run; None where there is nothing to measure.
+
+    feature_distance: (W,) float64, see partitions.distances. neighbourhood_tv: (W,) float64, of the
+    topology that the algorithm gossips over, see partitions.neighbourhoods.
+    """
+
+    skew: skew.Skew
+    feature_distance: NDArray[np.float64] | None
+    neighbourhood_tv: NDArray[np.float64] | None
+    gradients: Heterogeneity | None
+    spectral_gap: float | None
+
+    def summary(self) -> dict[str, float]:
+        """Every scalar by name, as attributes of the result file."""
+        found = self.skew.summary()
+        for name in ("feature_distance", "neighbourhood_tv"):
+            values = getattr(self, name)
+            if values is not None:
+                found |= {f"{name}_mean": float(values.mean()), f"{name}_max": float(values.max())}
+        if self.gradients:
+            found |= self.gradients.summary()
+        return found if self.spectral_gap is None else found | {"spectral_gap": self.spectral_gap}
+
+    def columns(self) -> dict[str, tuple[NDArray[Any], str]]:
+        """What there is for every worker: name -> (W,) values and what they are."""
+        found = {name: (getattr(self.skew, name), title) for name, title in skew.COLUMNS.items()}
+        more = {
+            "feature_distance": "sliced Wasserstein distance of the features from those of all",
+            "neighbourhood_tv": "total variation of the labels of the worker and those it hears of",
+        }
+        for name, title in more.items():
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name), title
+        if self.gradients:
+            title = "squared distance of the gradient at the start from the mean"
+            found["gradient_zeta2"] = self.gradients.zeta2, title
+        return {"size": (self.skew.sizes, "samples of the shard")} | found
+
+    def told(self, partition: str) -> Iterator[str]:
+        """The lines that a user reads before the first step."""
+        x = self.summary()
+        yield (
+            f"{partition}: shards of {x['size_min']:g} to {x['size_max']:g} samples, median "
+            f"{x['size_median']:g}, {x['effective_workers']:.4g} effective workers"
+        )
+        features = (
+            f", features {x['feature_distance_mean']:.3f} standard deviations apart (sliced "
+            "Wasserstein)"
+            if self.feature_distance is not None
+            else ""
+        )
+        yield (
+            f"label skew {x['label_js']:.3f} (normalised Jensen-Shannon), {x['label_tv_mean']:.3f} "
+            f"mean total variation, {x['effective_classes_mean']:.3g} effective classes a worker"
+            f"{features}"
+        )
+        if self.neighbourhood_tv is not None:
+            yield (
+                f"label skew of the neighbourhoods: {x['neighbourhood_tv_mean']:.3f} mean total "
+                f"variation, {x['neighbourhood_tv_max']:.3f} at most"
+            )
+        if self.gradients:
+            yield (
+                f"gradients at the start: heterogeneity {x['gradient_zeta2']:.3g}, noise "
+                f"{x['gradient_sigma2']:.3g}, squared norm of their mean {x['gradient_norm2']:.3g}"
+            )
+
+
+def separation(
+    comm: MPI.Intracomm,
+    made: Plan,
+    data: Material,
+    workers: TrainingWorkers,
+    evaluation: Evaluation,
+) -> Separation:
+    """Measure everything, the same on every rank; collective."""
+    topology = getattr(made.parts.algorithm, "topology", None)
+    if topology is not None and (made.workers == 1 or topology.size(made.workers) > MANY_LINKS):
+        topology = None
+    rule = getattr(made.parts.algorithm, "mixing", "uniform")
+    return Separation(
+        data.skew,
+        feature_distance(comm, data),
+        hears_of(topology, data.skew.counts, made.config.seed) if topology else None,
+        heterogeneity(comm, workers, data.batches().next, evaluation.average),
+        theory.spectral_gap(topology, rule, made.workers) if topology else None,
+    )
+
+
+def feature_distance(comm: MPI.Intracomm, data: Material) -> NDArray[np.float64] | None:
+    """How far the features that each worker sees are from those of all, (W,); collective."""
+    mine = []
+    for places in data.places:
+        features = data.problem.held(places)
+        if features is not None:
+            mine.append(distances.quantiles(features, distances.directions(features.shape[1])))
+    found = [x for part in comm.allgather(mine) for x in part]
+    return distances.distances(np.array(found), data.skew.sizes) if found else None
+
+
+def hears_of(topology: Topology, counts: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """Label skew of the neighbourhoods of one period of the topology, (W,) float64."""
+    total = len(counts)
+    period = min(topology.period(total) or ROUNDS, ROUNDS)
+    rounds = [topology.links(total, k, np.random.default_rng((seed, k))) for k in range(period)]
+    source, target = (
+        np.concatenate([getattr(links, end) for links in rounds]) for end in ("source", "target")
+    )
+    return neighbourhood_tv(counts, source, target)

@@ -1,0 +1,77 @@
+"""Laws by which shards differ in size.
+
+Symbols: n samples, W workers, k = 0 .. W - 1.
+  dirichlet    Dir_W(parameter): NIID-Bench (Li et al., ICDE 2022), beta = 0.5
+  log_normal   exp(parameter N(0, 1)): the sizes of FedProx (Li et al., MLSys 2020)
+  linear       k + 1        square   (k + 1)^2
+  exponential  e^(parameter k / (W - 1)): the largest e^parameter times the smallest, whatever W
+  zipf         (k + 1)^-parameter
+  giant        the part `parameter` of all samples for worker 0, the rest evenly
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.sizes import apportioned, shares
+
+Weights: TypeAlias = Callable[[float, int, np.random.Generator], NDArray[np.float64]]
+"""weights(parameter, parts, rng): (W,) float64, >= 0."""
+
+
+def _giant(part: float, parts: int) -> NDArray[np.float64]:
+    weights = np.full(parts, (1 - part) / max(1, parts - 1))
+    weights[0] = part
+    return weights
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law, the parameter it has by default, and the largest it can have."""
+
+    weights: Weights
+    default: float = 1.0
+    most: float = np.inf
+
+
+LAWS: dict[str, Law] = {
+    "dirichlet": Law(shares, 0.5),
+    "log_normal": Law(lambda s, W, rng: np.exp(s * rng.standard_normal(W))),
+    "linear": Law(lambda s, W, rng: np.arange(1.0, W + 1)),
+    "square": Law(lambda s, W, rng: np.arange(1.0, W + 1) ** 2),
+    "exponential": Law(lambda s, W, rng: np.exp(s * np.linspace(-1, 0, W)), 3.0),
+    "zipf": Law(lambda s, W, rng: np.arange(1.0, W + 1) ** -s),
+    "giant": Law(lambda part, W, rng: _giant(part, W), 0.5, 1.0),
+}
+
+
+def check(law: str, parameter: float) -> None:
+    """Nothing, or ValueError for a law or a parameter that there is not."""
+    if law not in LAWS:
+        raise ValueError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
+    if not 0 <= parameter <= LAWS[law].most or parameter == np.inf:
+        upper = "" if LAWS[law].most == np.inf else f" and at most {LAWS[law].most:g}"
+        raise ValueError(
+            f"parameter must be a finite number >= 0{upper}, 0 for the default of the law, "
+            f"{LAWS[law].default:g}; got {parameter}"
+        )
+
+
+def amounts(
+    law: str, parameter: float, n: int, parts: int, min_size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """(W,) int64 sizes by a law, each at least min_size, summing to n.
+
+    parameter: 0 takes the law's default.  Raises ValueError where W * min_size exceeds n.
+    """
+    check(law, parameter)
+    if parts * min_size > n:
+        raise ValueError(
+            f"{parts} workers x min_size {min_size} need {parts * min_size}, but there are {n} "
+            "samples: take a smaller min_size or fewer workers"
+        )
+    made = LAWS[law]
+    return apportioned(made.weights(parameter or made.default, parts, rng), n, min_size)

@@ -1,0 +1,96 @@
+"""One knob from IID to sorted, along any number that a sample has.
+
+Symbols: z a sample's rank by that number, in (0, 1); eps uniform noise; s the strength.  Samples
+are sorted by s z + (1 - s) eps and cut into runs. The idea is that of the ContinuousPartitioner of
+Flower; ranks in place of the numbers themselves make s mean the same for every distribution.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.placing import features_of, require_enough
+from partitions.protocol import Samples
+
+BY = ("label", "index", "mean", "norm", "component", "column")
+FITTED = 10_000
+"""Samples behind the principal component."""
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """any skew: from IID (strength=0) to sorted (1) along some number
+
+    label; index: the place in the data, which is time in a series; mean, norm: of the features;
+    component: their first principal component; column: one of them.  Sizes differ by at most one;
+    disjoint and covering.
+    """
+
+    strength: float = field(default=0.8, metadata={"help": "from 0, IID, to 1, sorted"})
+    by: str = field(default="label", metadata={"help": "the number", "choices": BY})
+    column: int = field(default=0, metadata={"help": "which feature, with by=column"})
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength must be in [0, 1], got {self.strength}")
+        if self.by not in BY:
+            raise ValueError(f"by must be one of {', '.join(BY)}, got {self.by!r}")
+        if self.column < 0:
+            raise ValueError(f"column must be >= 0, got {self.column}")
+        if self.column and self.by != "column":
+            raise ValueError(f"column={self.column} goes with by=column, got by={self.by}")
+
+    @property
+    def needs(self) -> str:
+        """Features, unless labels or the order are enough."""
+        return "" if self.by in ("label", "index") else "features"
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shard of every worker.
+
+        Raises ValueError where the samples have no such number, and for fewer of them than workers.
+        """
+        require_enough(samples, parts)
+        n = samples.size
+        order = np.lexsort((rng.random(n), self._numbers(samples)))  # equal numbers in random order
+        z = np.empty(n)
+        z[order] = (np.arange(n) + 0.5) / n
+        b = self.strength * z + (1 - self.strength) * rng.random(n)
+        runs = np.array_split(np.argsort(b, kind="stable"), parts)
+        return [np.sort(run).astype(np.int64, copy=False) for run in runs]
+
+    def _numbers(self, samples: Samples) -> NDArray[Any]:
+        if self.by == "label":
+            return samples.labels
+        if self.by == "index":
+            return np.arange(samples.size)
+        features = features_of(samples, f"continuous:by={self.by}")
+        if self.by == "column":
+            if self.column >= features.shape[1]:
+                raise ValueError(
+                    f"column must be below the number of features, {features.shape[1]}, got "
+                    f"{self.column}"
+                )
+            column: NDArray[Any] = features[:, self.column]
+            return column
+        if self.by == "component":
+            projected: NDArray[np.float64] = features @ first_component(features)
+            return projected
+        return features.mean(1) if self.by == "mean" else np.linalg.norm(features, axis=1)
+
+
+def first_component(features: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The direction of largest variance, (f,), of features (n, f), by FITTED rows at most.
+
+    Its largest entry is positive, so that it is one of two.
+    """
+    some = features[:: -(-len(features) // FITTED)].astype(np.float64)
+    covariance = np.atleast_2d(np.cov(some, rowvar=False, bias=True))
+    _, vectors = np.linalg.eigh(covariance)
+    first: NDArray[np.float64] = vectors[:, -1]
+    first *= np.sign(first[np.abs(first).argmax()])
+    return first

@@ -1,0 +1,50 @@
+"""Label skew by a Dirichlet draw for each worker, all shards of one size.
+
+Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
+Classification", 2019 (arXiv:1909.06335).  Symbols: p_k the wanted label shares of worker k, alpha
+the concentration, of every class alike.
+
+Departs from the paper: (1) p_k is symmetric, where the paper draws around the shares of the data
+with alpha their sum: the second margin brings those in; (2) both margins, the sizes of shards and
+of classes, are met by the nearest table in Kullback-Leibler divergence (partitions.transport),
+instead of drawing sample by sample and drawing again when a class is used up, which leaves the last
+workers with what is left over.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.counts import class_sizes, dealt
+from partitions.placing import require_enough
+from partitions.protocol import Samples
+from partitions.sizes import dirichlet, even
+from partitions.transport import fit, rounded
+
+
+@dataclass(frozen=True)
+class DirichletWorker:
+    """label skew: Dirichlet(alpha) label shares a worker, equal sizes
+
+      1. p_k ~ Dir_C(alpha) over the classes present, for every worker;
+      2. the table nearest to p whose rows are the sizes and whose columns are the classes;
+      3. rounded to whole samples with both margins exact, drawn at random within a class.
+    Disjoint and covering; sizes differ by at most one.
+    """
+
+    alpha: float = field(default=0.5, metadata={"help": "concentration; small is more skewed"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < np.inf:
+            raise ValueError(f"alpha must be a finite number > 0, got {self.alpha}")
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shard of every worker. Raises ValueError for fewer samples than workers."""
+        require_enough(samples, parts)
+        rows, columns = even(samples.size, parts), class_sizes(samples)
+        wanted = dirichlet(self.alpha, (parts, len(columns)), rng)  # 1
+        plan = fit(wanted, rows, columns)  # 2
+        return dealt(samples, rounded(plan, rows, columns, rng), rng)  # 3

@@ -1,0 +1,56 @@
+"""Label skew and quantity skew at once.
+
+Li, Diao, Chen, He, ICDE 2022, mix both kinds.  Departs from the paper: (1) sizes follow any law of
+partitions.amounts, labels a Dirichlet draw for each worker, and the transport problem of
+partitions.transport meets both margins.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.amounts import LAWS, amounts, check
+from partitions.counts import class_sizes, dealt
+from partitions.placing import require_enough
+from partitions.protocol import Samples
+from partitions.sizes import dirichlet
+from partitions.transport import fit, rounded
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """label x quantity skew: Dirichlet(alpha) labels in shards sized by a law
+
+      1. sizes by the law, see partitions.amounts;
+      2. p_k ~ Dir_C(alpha) over the classes present, for every worker;
+      3. the table nearest to p with these sizes, in whole samples, as in dirichlet_worker.
+    Disjoint and covering.
+    """
+
+    alpha: float = field(default=0.5, metadata={"help": "concentration; small is more skewed"})
+    law: str = field(
+        default="zipf", metadata={"help": "how sizes are spread", "choices": tuple(LAWS)}
+    )
+    parameter: float = field(
+        default=0.0,
+        metadata={"help": "alpha, sigma, rate, exponent or part of the law; 0: its default"},
+    )
+    min_size: int = field(default=1, metadata={"help": "least samples a worker holds"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < np.inf:
+            raise ValueError(f"alpha must be a finite number > 0, got {self.alpha}")
+        check(self.law, self.parameter)
+        if self.min_size < 1:
+            raise ValueError(f"min_size must be >= 1, got {self.min_size}")
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shard of every worker. Raises ValueError for fewer samples than workers."""
+        require_enough(samples, parts)
+        rows = amounts(self.law, self.parameter, samples.size, parts, self.min_size, rng)  # 1
+        columns = class_sizes(samples)
+        plan = fit(dirichlet(self.alpha, (parts, len(columns)), rng), rows, columns)  # 2
+        return dealt(samples, rounded(plan, rows, columns, rng), rng)  # 3

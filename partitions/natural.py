@@ -1,0 +1,45 @@
+"""Shards by whom the data come from: writers, speakers, sites.
+
+Caldas et al., "LEAF: A Benchmark for Federated Settings", 2018 (arXiv:1812.01097).  Departs from
+the paper: (1) every group is placed, and any number of workers is served.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.placing import dealt_groups, groups_of, require_enough, shards_of
+from partitions.protocol import Samples
+
+ASSIGNS = ("balanced", "random")
+
+
+@dataclass(frozen=True)
+class Natural:
+    """natural skew: whole groups (speakers, writers, sites) to each worker
+
+    balanced: the largest group first, to the worker that holds least; random: groups drawn by lot.
+    With more workers than groups the largest are divided.  Disjoint and covering.
+    """
+
+    assign: str = field(
+        default="balanced", metadata={"help": "how groups are dealt", "choices": ASSIGNS}
+    )
+    needs: ClassVar[str] = "groups"
+
+    def __post_init__(self) -> None:
+        if self.assign not in ASSIGNS:
+            raise ValueError(f"assign must be one of {', '.join(ASSIGNS)}, got {self.assign!r}")
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shard of every worker.
+
+        Raises ValueError for samples without groups and for fewer samples than workers.
+        """
+        require_enough(samples, parts)
+        groups = groups_of(samples, "natural")
+        return shards_of(dealt_groups(groups, parts, self.assign, rng), parts)

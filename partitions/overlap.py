@@ -1,0 +1,68 @@
+"""Shards that share samples: each sample on several workers, or some samples on all.
+
+Zhao, Li, Lai, Suda, Civin, Chandra, "Federated Learning with Non-IID Data", 2018
+(arXiv:1806.00582), share a small part of the data with all workers: 5 % of it regain much accuracy.
+Departs from the paper: (1) what is shared is taken from the data, not kept beside them.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.placing import require_enough
+from partitions.protocol import Samples
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """shared samples: each on several random workers, or a common part on all
+
+    copies = r: every sample is on min(r, W) different workers, and of every W samples in a random
+    order each worker holds exactly that many.  common = c > 0: a random part c of the samples is on
+    every worker, the others are divided evenly.  Covering, NOT disjoint.
+    """
+
+    copies: int = field(default=2, metadata={"help": "workers that hold a sample"})
+    common: float = field(
+        default=0.0, metadata={"help": "part of the samples that all hold, instead of copies"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ValueError(f"copies must be >= 1, got {self.copies}")
+        if not 0 <= self.common <= 1:
+            raise ValueError(f"common must be in [0, 1], got {self.common}")
+        if self.common and self.copies != Overlap.copies:
+            raise ValueError(f"common={self.common} stands instead of copies: leave copies out")
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shard of every worker. Raises ValueError for fewer samples than workers."""
+        require_enough(samples, parts)
+        shuffled = rng.permutation(samples.size)
+        if self.common:
+            cut = round(self.common * samples.size)
+            runs = np.array_split(shuffled[cut:], parts)
+            return [np.sort(np.concatenate([shuffled[:cut], run])) for run in runs]
+        owners = several(samples.size, parts, min(self.copies, parts), rng)
+        copies = owners.shape[1]
+        order = np.argsort(owners.ravel(), kind="stable")
+        held = np.repeat(shuffled, copies)[order]
+        ends = np.cumsum(np.bincount(owners.ravel(), minlength=parts))[:-1]
+        return [np.sort(shard) for shard in np.split(held, ends)]
+
+
+def several(n: int, parts: int, copies: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(n, copies) different workers for each of n samples.
+
+    Of a block of W samples the j-th goes to worker j and, by shifts that the block draws, to
+    others: so in a block every worker comes exactly `copies` times.
+    """
+    block, place = np.divmod(np.arange(n), parts)
+    keys = rng.random((int(block[-1]) + 1, parts - 1))
+    shifts = 1 + np.argsort(keys, axis=1)[:, : copies - 1]
+    shifts = np.concatenate([np.zeros((len(shifts), 1), np.int64), shifts], axis=1)
+    owners: NDArray[np.int64] = (place[:, np.newaxis] + shifts[block]) % parts
+    return owners
