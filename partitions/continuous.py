@@ -78,9 +78,10 @@ class Continuous:
             column: NDArray[Any] = features[:, self.column]
             return column
         if self.by == "component":
-            projected: NDArray[np.float64] = features @ first_component(features)
-            return projected
-        return features.mean(1) if self.by == "mean" else np.linalg.norm(features, axis=1)
+            return np.asarray(features @ first_component(features))
+        return np.asarray(
+            features.mean(1) if self.by == "mean" else np.linalg.norm(features, axis=1)
+        )
 
 
 def first_component(features: NDArray[np.floating]) -> NDArray[np.float64]:

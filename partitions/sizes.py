@@ -36,7 +36,7 @@ def shares(alpha: float, parts: int, rng: np.random.Generator) -> Shares:
 
 def even(n: int, parts: int) -> NDArray[np.int64]:
     """(W,) int64 sizes that differ by at most one, the larger ones first, summing to n."""
-    sizes = np.full(parts, n // parts, np.int64)
+    sizes: NDArray[np.int64] = np.full(parts, n // parts, np.int64)
     sizes[: n % parts] += 1
     return sizes
 
@@ -48,12 +48,13 @@ def apportioned(weights: NDArray[np.float64], n: int, min_size: int = 1) -> NDAr
     to the lowest ids; what small ones lack is taken from the largest.
     """
     wanted = weights / weights.sum() * n
-    sizes = np.floor(wanted).astype(np.int64)
+    sizes: NDArray[np.int64] = np.floor(wanted).astype(np.int64)
     left = n - int(sizes.sum())
     sizes[np.argsort(sizes - wanted, kind="stable")[:left]] += 1
     lacking = np.maximum(min_size - sizes, 0)
     gives = taken_from_largest(sizes, int(lacking.sum()))
-    return sizes + lacking - gives
+    sizes += lacking - gives
+    return sizes
 
 
 def cut(q: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str] | None] = {
 }
 HOMES = {
     "torch": ("bench/runtime/", "bench/tasks/"),
-    "h5py": ("bench/results/", "bench/runtime/checkpoint"),
+    "h5py": ("bench/results/", "bench/runtime/checkpoint", "bench/data/hdf5.py"),
 }
 """Only modules below these may import them."""
 
