@@ -42,17 +42,26 @@ def in_memory(
     return Table(labels, features.shape[1:], features.__getitem__, features, groups)
 
 
+def reshaped(table: Table, shape: tuple[int, ...]) -> Table:
+    """The table with inputs of another shape, of as many numbers."""
+    if table.features is not None:
+        features = table.features.reshape(table.size, *shape)
+        return in_memory(features, table.labels, table.groups)
+
+    def rows(indices: NDArray[np.int64]) -> NDArray[Any]:
+        return table.rows(indices).reshape(len(indices), *shape)
+
+    return Table(table.labels, shape, rows, groups=table.groups)
+
+
 def flat(table: Table) -> Table:
     """The table with inputs of one dimension, (f,)."""
-    if table.features is not None:
-        rows = table.features.reshape(table.size, -1)
-        return in_memory(rows, table.labels, table.groups)
-    length = math.prod(table.shape)
+    return reshaped(table, (math.prod(table.shape),))
 
-    def rows_of(indices: NDArray[np.int64]) -> NDArray[Any]:
-        return table.rows(indices).reshape(len(indices), length)
 
-    return Table(table.labels, (length,), rows_of, groups=table.groups)
+def pictures(table: Table) -> Table:
+    """The table with inputs (channels, height, width), one channel where there were none."""
+    return reshaped(table, (1, *table.shape)[-3:])
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,6 @@ from bench.tasks.protocol import Alter, Learner, Metric, Share
 from bench.tasks.scores import Scores
 from partitions.protocol import Samples
 
-Changed: TypeAlias = Callable[
-    [NDArray[np.floating], NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.int64]]
-]
 BYTE = 255
 """Bytes stand for 0 to 1."""
 
@@ -69,12 +65,10 @@ class Classifier:
             self._kept = self.read(self._train, np.arange(self._train.size))
         return self._kept
 
-    def read(self, table: Table, indices: NDArray[np.int64], alter: Changed | None = None) -> Batch:
-        """Inputs and targets of these samples of a table, scaled, and changed by `alter`."""
-        inputs, labels = self._scaled(table.rows(indices)), table.labels[indices]
-        if alter:
-            inputs, labels = alter(inputs, labels)
-        return torch.from_numpy(inputs), torch.from_numpy(labels)
+    def read(self, table: Table, indices: NDArray[np.int64]) -> Batch:
+        """Inputs and targets of these samples of a table, scaled."""
+        inputs = self._scaled(table.rows(indices))
+        return torch.from_numpy(inputs), torch.from_numpy(table.labels[indices])
 
     def _scaled(self, rows: NDArray[Any]) -> NDArray[np.floating]:
         """Bytes as parts of 255, and the run's dtype."""
@@ -94,17 +88,16 @@ class Classifier:
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
     ) -> list[NDArray[np.int64]]:
         """Keep the samples of these workers: each once, or once a worker where they are altered."""
+        own = np.unique(np.concatenate(shards))
+        places = [np.searchsorted(own, shard) for shard in shards]
+        self._kept = self.read(self._train, own)
         if alter is None:
-            own = np.unique(np.concatenate(shards))
-            self._kept = self.read(self._train, own)
-            return [np.searchsorted(own, shard) for shard in shards]
-        seen = [
-            self.read(self._train, shard, partial(alter, worker))
-            for worker, shard in zip(ids, shards, strict=True)
-        ]
-        inputs, targets = zip(*seen, strict=True)
-        self._kept = torch.cat(inputs), torch.cat(targets)
-        return np.split(np.arange(len(self.targets)), np.cumsum([len(x) for x in targets])[:-1])
+            return places
+        inputs, targets = (x.numpy() for x in self._kept)
+        seen = [alter(i, inputs[at], targets[at]) for i, at in zip(ids, places, strict=True)]
+        altered, labels = (np.concatenate(part) for part in zip(*seen, strict=True))
+        self._kept = torch.from_numpy(altered), torch.from_numpy(labels)
+        return np.split(np.arange(len(labels)), np.cumsum([len(shard) for shard in shards])[:-1])
 
     def held(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
         """The inputs at these places of what is held, (m, f)."""

@@ -1,0 +1,101 @@
+"""The transformer of bench.tasks.transformer in torch, and its problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import gelu
+
+from bench.data.protocol import Table
+from bench.tasks.classifier import Classifier
+from bench.tasks.learners import Batch
+from bench.tasks.protocol import Alter
+
+
+class Block(torch.nn.Module):
+    """Causal attention of several heads and a perceptron, each added to what comes in."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self._heads = heads
+        self.norm1 = torch.nn.LayerNorm(width)
+        self.into = torch.nn.Linear(width, 3 * width)
+        self.out = torch.nn.Linear(width, width)
+        self.norm2 = torch.nn.LayerNorm(width)
+        self.wide = torch.nn.Linear(width, 4 * width)
+        self.narrow = torch.nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor, ahead: torch.Tensor) -> torch.Tensor:
+        """x: (m, T, width); ahead: (T, T), -inf where a character would look ahead, else 0."""
+        m, length, width = x.shape
+        heads = self.into(self.norm1(x)).view(m, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = heads[0], heads[1], heads[2]  # (m, heads, T, width / heads)
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + ahead
+        seen = torch.softmax(scores, -1) @ v
+        x = x + self.out(seen.transpose(1, 2).reshape(m, length, width))
+        made: torch.Tensor = x + self.narrow(gelu(self.wide(self.norm2(x))))
+        return made
+
+
+class Decoder(torch.nn.Module):
+    """Codes (m, T) of characters to logits (m, T, alphabet) of the next ones, T <= context."""
+
+    def __init__(self, alphabet: int, context: int, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.character = torch.nn.Embedding(alphabet, width)
+        self.place = torch.nn.Embedding(context, width)
+        self.blocks = torch.nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = torch.nn.LayerNorm(width)
+        self.logits = torch.nn.Linear(width, alphabet)
+        for embedding in (self.character, self.place):
+            torch.nn.init.normal_(embedding.weight, std=0.02)
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        """The logits."""
+        length = codes.shape[-1]
+        x = self.character(codes) + self.place.weight[:length]
+        ahead = torch.full((length, length), -math.inf, dtype=x.dtype).triu(1)
+        for block in self.blocks:
+            x = block(x, ahead)
+        answer: torch.Tensor = self.logits(self.norm(x))
+        return answer
+
+
+class CharacterProblem(Classifier):
+    """A Classifier of every character of a window by those before it."""
+
+    def read(self, table: Table, indices: NDArray[np.int64]) -> Batch:
+        """Codes (m, T) and the codes that come next, (m, T)."""
+        codes = torch.from_numpy(table.rows(indices).astype(np.int64))
+        return codes[:, :-1].contiguous(), codes[:, 1:].contiguous()
+
+    def features(self) -> NDArray[Any]:
+        """Errors: ValueError, always."""
+        raise ValueError(
+            "characters are no features that could be compared: partition by labels or groups, "
+            "which are the speakers"
+        )
+
+    def hold(
+        self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
+    ) -> list[NDArray[np.int64]]:
+        """Keep the windows of these workers. Errors: ValueError for `alter`."""
+        if alter:
+            raise ValueError("characters cannot be altered: take a task whose inputs are numbers")
+        return super().hold(ids, shards)
+
+    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
+        """None: codes are no numbers."""
+        return None
+
+    def evaluate(
+        self, rows: NDArray[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Held-out loss (n,) in nats a character, and in bits (n,), float64."""
+        loss, _ = super().evaluate(rows)
+        return loss, loss / math.log(2)

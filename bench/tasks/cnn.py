@@ -1,0 +1,107 @@
+"""A small convolutional network on pictures: those of `--data`, or scikit-learn's digits.
+
+LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition",
+Proceedings of the IEEE 86(11), 1998, for the idea: two convolutions that halve the picture, then a
+linear layer. Here they are strided, without pooling, so that hundreds of virtual workers train on
+one rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.data.protocol import Dataset, Table, pictures
+from bench.tasks.mlp import check_part
+from bench.tasks.protocol import Metric
+from bench.tasks.sizing import width_for
+
+if TYPE_CHECKING:
+    from bench.tasks.classifier import Classifier
+
+KERNEL, STRIDE = 5, 2
+LEAST = 8
+"""Height and width of the smallest picture: what two convolutions leave something of."""
+NORMS = ("none", "batch")
+
+
+def side(pixels: int) -> int:
+    """Height or width after one convolution; a border of zeros keeps half of it."""
+    return (pixels + 2 * (KERNEL // 2) - KERNEL) // STRIDE + 1
+
+
+def count(channels: int, shape: tuple[int, ...], classes: int, norm: str) -> int:
+    """Parameters of the network with so many channels in its first layer."""
+    planes, height, width = shape
+    wide = 2 * channels
+    left = wide * side(side(height)) * side(side(width))
+    convolutions = (planes * KERNEL**2 + 1) * channels + (channels * KERNEL**2 + 1) * wide
+    # A norm has scale and shift instead of the convolution's bias.
+    return convolutions + (channels + wide if norm == "batch" else 0) + (left + 1) * classes
+
+
+@dataclass(frozen=True)
+class CNN:
+    """Small convolutional network on the pictures of --data, or the digits."""
+
+    channels: int = field(
+        default=8, metadata={"help": "of the first convolution; the second has twice as many"}
+    )
+    parameters: int = field(
+        default=0,
+        metadata={"help": "choose the channels that have at least so many; 0: by channels"},
+    )
+    norm: str = field(
+        default="none", metadata={"help": "what normalises convolutions", "choices": NORMS}
+    )
+    held_out: float = field(
+        default=0.2, metadata={"help": "part held out where the data bring no test set"}
+    )
+    metric: ClassVar[Metric] = Metric("accuracy", "max")
+    reads: ClassVar[str] = "samples"
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise ValueError(f"channels must be >= 1, got {self.channels}")
+        if self.parameters < 0:
+            raise ValueError(f"parameters must be >= 0, got {self.parameters}")
+        if self.parameters and self.channels != CNN.channels:
+            raise ValueError(
+                f"parameters={self.parameters} chooses the channels itself: leave "
+                f"channels={self.channels} out"
+            )
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
+        check_part(self.held_out)
+
+    def load(self, dtype: str, data: str = "") -> Classifier:
+        """Read the pictures. Errors: ValueError for inputs that are none, or too small."""
+        from bench.data.opening import data_or_digits
+        from bench.tasks.classifier import Classifier
+        from bench.tasks.convolution import NormedNetwork, network
+
+        found = data_or_digits(data, self.held_out)
+        given = Dataset(_planes(found.train), _planes(found.held_out), found.classes)
+        shape, classes = given.train.shape, given.classes
+        channels = self.channels
+        if self.parameters:
+            channels = width_for(self.parameters, lambda n: count(n, shape, classes, self.norm))
+        kind = Classifier if self.norm == "none" else NormedNetwork
+        return kind(
+            lambda: network(shape, channels, classes, self.norm),
+            metric=self.metric,
+            train=given.train,
+            held_out=given.held_out,
+            classes=classes,
+            dtype=dtype,
+        )
+
+
+def _planes(table: Table) -> Table:
+    """Pictures as (channels, height, width). Errors: ValueError."""
+    if len(table.shape) not in (2, 3) or min(table.shape[-2:]) < LEAST:
+        raise ValueError(
+            f"cnn needs pictures, (height, width) or (channels, height, width) of {LEAST} pixels "
+            f"or more a side, got inputs of shape {table.shape}: mlp takes any"
+        )
+    return pictures(table)

@@ -1,0 +1,192 @@
+"""Multinomial logistic regression with weight decay: convex, and its optimum is known.
+
+    f(W) = mean over the samples of -log softmax(W x)_y + l2 / 2 |W|^2,  W (classes, features + 1),
+the last column for a constant feature 1, decayed with the others, so that f is l2-strongly convex.
+No torch is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.layers import Layer, Ready
+from bench.data.protocol import flat
+from bench.tasks.mlp import check_part
+from bench.tasks.protocol import Alter, Metric, Share
+from partitions.protocol import Samples
+
+BYTE = 255
+EVALUATED = 2**24
+"""Numbers of logits at once."""
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Logistic regression on --data or the digits; metric: the loss above its optimum."""
+
+    l2: float = field(default=0.01, metadata={"help": "weight decay, which makes it convex"})
+    standardise: bool = field(
+        default=True, metadata={"help": "bring every feature to mean 0 and deviation 1"}
+    )
+    held_out: float = field(
+        default=0.2, metadata={"help": "part left out where the data bring no test set"}
+    )
+    metric: ClassVar[Metric] = Metric("gap", "min")
+    reads: ClassVar[str] = "samples"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.l2 < np.inf:
+            raise ValueError(f"l2 must be a finite number > 0, got {self.l2}")
+        check_part(self.held_out)
+
+    def load(self, dtype: str, data: str = "") -> LogisticProblem:
+        """Read the samples and find the optimum, in float64."""
+        from bench.data.opening import data_or_digits
+        from bench.data.standard import standardised
+
+        found = data_or_digits(data, self.held_out)
+        table = flat(found.train)
+        if self.standardise:
+            (table,) = standardised(table)
+        inputs = table.rows(np.arange(table.size))
+        if inputs.dtype == np.uint8:
+            inputs = inputs / BYTE
+        samples = Samples(table.labels, inputs, table.groups)
+        return LogisticProblem(self.metric, samples, found.classes, self.l2, dtype)
+
+
+class LogisticProblem:
+    """See bench.tasks.protocol.Problem; inputs with the constant are (n, f + 1)."""
+
+    def __init__(
+        self, metric: Metric, samples: Samples, classes: int, l2: float, dtype: str
+    ) -> None:
+        assert samples.features is not None
+        self.metric, self.samples, self.classes, self.l2 = metric, samples, classes, l2
+        self._all = _with_constant(samples.features.astype(np.float64))
+        self._labels = samples.labels
+        self.inputs, self.targets = self._all.astype(dtype), samples.labels
+        self.d = classes * self._all.shape[1]
+        self.layers: Sequence[Layer] = [Layer(0, self.d, (classes, self._all.shape[1]))]
+        self.optimum, self.least = self._solved()
+
+    def _solved(self) -> tuple[NDArray[np.float64], float]:
+        """The optimum, (d,), and the loss there: Newton's method with conjugate gradients."""
+        from scipy.optimize import minimize
+
+        n, shape = len(self._labels), (self.classes, self._all.shape[1])
+
+        def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            logits = self._all @ w.reshape(shape).T
+            shares, each = _softmax(logits, self._labels)
+            shares[np.arange(n), self._labels] -= 1
+            gradient = (shares.T @ self._all / n).ravel() + self.l2 * w
+            return float(each.mean() + self.l2 / 2 * (w @ w)), gradient
+
+        found = minimize(
+            loss,
+            np.zeros(self.d),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 0.0, "gtol": 1e-9, "maxcor": 30},
+        )
+        return found.x, float(found.fun)
+
+    def features(self) -> NDArray[Any]:
+        """The inputs of all samples, (n, f)."""
+        assert self.samples.features is not None
+        return self.samples.features
+
+    def hold(
+        self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
+    ) -> list[NDArray[np.int64]]:
+        """Everything stays in its place, or each worker's altered samples one after the other."""
+        if alter is None:
+            return list(shards)
+        plain = self.inputs[:, :-1]
+        seen = [alter(i, plain[at], self.targets[at]) for i, at in zip(ids, shards, strict=True)]
+        inputs, targets = (np.concatenate(part) for part in zip(*seen, strict=True))
+        self.inputs, self.targets = _with_constant(inputs), targets
+        return np.split(np.arange(len(targets)), np.cumsum([len(at) for at in shards])[:-1])
+
+    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
+        """The inputs at these places, (m, f)."""
+        rows: NDArray[np.floating] = self.inputs[places, :-1]
+        return rows
+
+    def initial(self, seed: int) -> NDArray[np.floating]:
+        """Small random numbers, (d,)."""
+        start = 0.01 * np.random.default_rng(seed).standard_normal(self.d)
+        made: NDArray[np.floating] = start.astype(self.inputs.dtype)
+        return made
+
+    def learner(
+        self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
+    ) -> LogisticLearner:
+        """Bind to the rows; nothing is shared."""
+        return LogisticLearner(self, x, g)
+
+    def evaluate(
+        self, rows: NDArray[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Loss over all training samples as they are, (n,), and how far above its least, (n,)."""
+        models = max(1, EVALUATED // (len(self._labels) * self.classes))
+        losses = []
+        for part in np.array_split(rows.astype(np.float64), -(-len(rows) // models)):
+            logits = np.matmul(self._all, part.reshape(len(part), self.classes, -1).swapaxes(1, 2))
+            _, each = _softmax(logits, np.broadcast_to(self._labels, logits.shape[:2]))
+            losses.append(each.mean(1) + self.l2 / 2 * (part**2).sum(1))
+        loss = np.concatenate(losses)
+        return loss, loss - self.least
+
+
+class LogisticLearner:
+    """Gradients of minibatches by products over all workers."""
+
+    def __init__(
+        self, problem: LogisticProblem, x: NDArray[np.floating], g: NDArray[np.floating]
+    ) -> None:
+        self._problem, self.x, self.g = problem, x, g
+        shape = (len(x), problem.classes, problem.d // problem.classes)
+        self._x, self._g = x.reshape(shape), g.reshape(shape)
+
+    def fetch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """Inputs (V, b, f + 1) and targets (V, b)."""
+        return self._problem.inputs[indices], self._problem.targets[indices]
+
+    def gradient(
+        self,
+        batch: tuple[NDArray[np.floating], NDArray[np.int64]],
+        ready: Ready | None = None,
+    ) -> NDArray[np.floating]:
+        """Fill g, which is one part; return the (V,) losses, decay included."""
+        inputs, targets = batch
+        l2 = self._problem.l2
+        shares, each = _softmax(np.matmul(inputs, self._x.swapaxes(1, 2)), targets)
+        hit = np.take_along_axis(shares, targets[..., None], -1)
+        np.put_along_axis(shares, targets[..., None], hit - 1, -1)
+        np.matmul(shares.swapaxes(1, 2), inputs, out=self._g)
+        self._g /= inputs.shape[1]
+        self.g += l2 * self.x
+        if ready:
+            ready(0, self._problem.d)
+        losses: NDArray[np.floating] = each.mean(1) + l2 / 2 * (self.x**2).sum(1)
+        return losses
+
+
+def _with_constant(inputs: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([inputs, np.ones((len(inputs), 1), inputs.dtype)], axis=1)
+
+
+def _softmax(logits: NDArray[Any], targets: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Shares of the classes, (..., C), and the loss of each sample, (...)."""
+    logits = logits - logits.max(-1, keepdims=True)
+    exponentials = np.exp(logits)
+    total = exponentials.sum(-1)
+    wanted = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    return exponentials / total[..., None], np.log(total) - wanted

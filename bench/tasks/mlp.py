@@ -1,0 +1,119 @@
+"""A perceptron on any samples: those of `--data`, or scikit-learn's digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.data.protocol import Dataset, flat
+from bench.tasks.protocol import Metric
+from bench.tasks.sizing import width_for
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.tasks.classifier import Classifier
+
+
+def widths_of(inputs: int, classes: int, width: int, depth: int, parameters: int) -> list[int]:
+    """The widths of all layers, the inputs first: with `parameters`, as wide as those need."""
+
+    def widths(hidden: int) -> list[int]:
+        return [inputs, *[hidden] * depth, classes]
+
+    if parameters:
+        width = width_for(parameters, lambda hidden: count(widths(hidden)))
+    return widths(width)
+
+
+def count(widths: Sequence[int]) -> int:
+    """Parameters of a perceptron of these widths."""
+    return sum((n + 1) * m for n, m in pairwise(widths))
+
+
+def perceptron(widths: Sequence[int]) -> torch.nn.Module:
+    """Linear layers of these widths with ReLU between them."""
+    import torch
+
+    layers: list[torch.nn.Module] = []
+    for n, m in pairwise(widths):
+        layers += [torch.nn.Linear(n, m), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def check_size(width: int, depth: int, parameters: int, default: int) -> None:
+    """Refuse sizes that no perceptron has. Errors: ValueError."""
+    for name, value, least in (
+        ("width", width, 1),
+        ("depth", depth, 0),
+        ("parameters", parameters, 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be >= {least}, got {value}")
+    if parameters and width != default:
+        raise ValueError(
+            f"parameters={parameters} chooses the width itself: leave width={width} out"
+        )
+    if parameters and not depth:
+        raise ValueError("parameters needs a hidden layer to make wider: depth >= 1, got 0")
+
+
+def check_part(held_out: float) -> None:
+    """Refuse a part that is none. Errors: ValueError."""
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out must be in (0, 1), got {held_out}")
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Perceptron on the samples of --data, or the digits; from 10^3 to 10^8 parameters."""
+
+    width: int = field(default=128, metadata={"help": "units of a hidden layer"})
+    depth: int = field(default=1, metadata={"help": "hidden layers; 0 is logistic regression"})
+    parameters: int = field(
+        default=0, metadata={"help": "choose the width that has at least so many; 0: by width"}
+    )
+    standardise: bool = field(
+        default=False, metadata={"help": "bring every feature to mean 0 and deviation 1"}
+    )
+    held_out: float = field(
+        default=0.2, metadata={"help": "part held out where the data bring no test set"}
+    )
+    metric: ClassVar[Metric] = Metric("accuracy", "max")
+    reads: ClassVar[str] = "samples"
+
+    def __post_init__(self) -> None:
+        check_size(self.width, self.depth, self.parameters, MLP.width)
+        check_part(self.held_out)
+
+    def load(self, dtype: str, data: str = "") -> Classifier:
+        """Read the samples; inputs of several dimensions become one."""
+        from bench.data.opening import data_or_digits
+
+        found = data_or_digits(data, self.held_out)
+        tables = [flat(found.train), flat(found.held_out)]
+        if self.standardise:
+            from bench.data.standard import standardised
+
+            tables = standardised(*tables)
+        made = Dataset(tables[0], tables[1], found.classes)
+        widths = widths_of(
+            tables[0].shape[0], found.classes, self.width, self.depth, self.parameters
+        )
+        return classifier(made, widths, self.metric, dtype)
+
+
+def classifier(data: Dataset, widths: Sequence[int], metric: Metric, dtype: str) -> Classifier:
+    """The problem of a perceptron on flat samples."""
+    from bench.tasks.classifier import Classifier
+
+    return Classifier(
+        lambda: perceptron(widths),
+        metric=metric,
+        train=data.train,
+        held_out=data.held_out,
+        classes=data.classes,
+        dtype=dtype,
+    )

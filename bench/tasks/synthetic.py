@@ -1,0 +1,106 @@
+"""Classification of any size, for runs at scale: a sample is a function of its number.
+
+Classes are normal distributions around centres on a sphere. A rank makes the samples of its own
+workers when it needs them, and nobody ever has them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.protocol import Dataset, Table
+from bench.tasks.mlp import check_size, classifier, widths_of
+from bench.tasks.protocol import Metric
+
+if TYPE_CHECKING:
+    from bench.tasks.classifier import Classifier
+
+DATA_SEED = 0
+"""The data are the same in every run: the seed of a run chooses start and minibatches only."""
+HELD_OUT = 10_000
+"""Samples held out at most; as many as train where those are fewer."""
+BLOCK = 256
+"""Samples that are drawn together, by the number of their block."""
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Classes around centres on a sphere, of any number of samples, and a perceptron."""
+
+    samples: int = field(default=100_000, metadata={"help": "training samples"})
+    features: int = field(default=64, metadata={"help": "numbers of a sample"})
+    classes: int = field(default=10, metadata={"help": "classes, of equal size"})
+    separation: float = field(
+        default=3.0, metadata={"help": "distance of a class's centre from 0, in deviations"}
+    )
+    width: int = field(default=128, metadata={"help": "units of a hidden layer"})
+    depth: int = field(default=1, metadata={"help": "hidden layers; 0 is logistic regression"})
+    parameters: int = field(
+        default=0, metadata={"help": "choose the width that has at least so many; 0: by width"}
+    )
+    metric: ClassVar[Metric] = Metric("accuracy", "max")
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "features", "classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.samples < self.classes:
+            raise ValueError(
+                f"samples must be at least the number of classes, {self.classes}, got "
+                f"{self.samples}"
+            )
+        if not 0 <= self.separation < np.inf:
+            raise ValueError(f"separation must be finite and >= 0, got {self.separation}")
+        check_size(self.width, self.depth, self.parameters, Synthetic.width)
+
+    def load(self, dtype: str, data: str = "") -> Classifier:
+        """Lay the samples out; none is made yet but those held out."""
+        held_out = min(HELD_OUT, self.samples)
+        widths = widths_of(self.features, self.classes, self.width, self.depth, self.parameters)
+        made = Dataset(
+            self.table(0, self.samples, dtype),
+            self.table(self.samples, held_out, dtype),
+            self.classes,
+        )
+        return classifier(made, widths, self.metric, dtype)
+
+    def centres(self) -> NDArray[np.float64]:
+        """The centres of the classes, (classes, features), at distance `separation` from 0."""
+        rng = np.random.default_rng(DATA_SEED)
+        vectors = rng.standard_normal((self.classes, self.features))
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(self.separation * vectors / length)
+
+    def table(self, first: int, count: int, dtype: str) -> Table:
+        """The samples first ... first + count - 1, whose features are made when they are read."""
+        labels = np.arange(first, first + count) % self.classes
+        centres = self.centres().astype(dtype)
+
+        def rows(indices: NDArray[np.int64]) -> NDArray[Any]:
+            return np.asarray(
+                centres[labels[indices]] + noise(first + indices, self.features, dtype)
+            )
+
+        return Table(labels, (self.features,), rows)
+
+
+def noise(numbers: NDArray[np.int64], features: int, dtype: str) -> NDArray[Any]:
+    """Standard normal numbers of these samples, (m, f): a function of (sample, feature) alone.
+
+    Blocks of samples are drawn by the Philox generator (Salmon et al., "Parallel Random Numbers: As
+    Easy as 1, 2, 3", SC 2011) whose counter is the block's number.
+    """
+    made = np.empty((len(numbers), features), dtype)
+    order = np.argsort(numbers, kind="stable")
+    blocks = numbers[order] // BLOCK
+    for part in np.split(order, np.flatnonzero(np.diff(blocks)) + 1):
+        if len(part):
+            block = int(numbers[part[0]]) // BLOCK
+            rng = np.random.Generator(np.random.Philox(key=DATA_SEED, counter=[0, 0, 0, block]))
+            drawn = rng.standard_normal((BLOCK, features), np.dtype(dtype).type)
+            made[part] = drawn[numbers[part] % BLOCK]
+    return made
