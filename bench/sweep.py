@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.results.figures import check_kind
 from bench.results.output import check_target
 from bench.runtime import launch
 from bench.runtime.cli import Parser
@@ -40,6 +41,18 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     made.add_argument("--markdown", metavar="FILE", help="write the table as Markdown, too")
+    made.add_argument(
+        "--figure",
+        metavar="FILE",
+        help="draw the metric against label skew, as .svg, .png, .pdf or .html",
+    )
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of bench.train that replaces or joins those of the file's top level",
+    )
     return made
 
 
@@ -61,7 +74,7 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     given = launch.together(comm, lambda: _read(argv))
     path = Path(given.file)
     out = Path(given.out or Path("runs") / path.stem)
-    cases = launch.together(comm, lambda: plan(file.read(path), comm.size))
+    cases = launch.together(comm, lambda: plan(file.read(path, given.set), comm.size))
     runnable = [case for case in cases if not case.refused]
     wanted = {case.hash for case in runnable}
     there, broken = comm.bcast(
@@ -71,8 +84,9 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         if comm.rank == 0:
             console.show_plan(cases, there)
         return 0
-    markdown = Path(given.markdown) if given.markdown else None
-    launch.together(comm, lambda: _places(out, markdown) if comm.rank == 0 else None)
+    wanted_files = {"--markdown": given.markdown, "--figure": given.figure}
+    files = {option: Path(name) for option, name in wanted_files.items() if name}
+    launch.together(comm, lambda: _places(out, files) if comm.rank == 0 else None)
     teller = console.Teller(runnable, there) if comm.rank == 0 else None
     if teller:
         teller.say(f"{console.counted(cases, there)}, results in {out}")
@@ -86,26 +100,31 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         launch.mark_failed(results, "interrupted")
         launch.say("interrupted: what has ended is kept, the same command goes on from here")
         return INTERRUPTED
-    return running.conclude(cases, ended, out, markdown) if comm.rank == 0 else 0
+    return running.conclude(cases, ended, out, files) if comm.rank == 0 else 0
 
 
 def _read(argv: Sequence[str]) -> argparse.Namespace:
     given = parser().parse_args(argv)
-    if given.dry_run and given.markdown:
-        raise UserError("--dry-run trains nothing, so there is no table for --markdown: drop one")
+    for option in ("markdown", "figure"):
+        if given.dry_run and getattr(given, option):
+            raise UserError(
+                f"--dry-run trains nothing, so there is nothing for --{option}: drop one"
+            )
     return given
 
 
-def _places(out: Path, markdown: Path | None) -> None:
-    """Make the folder of the results, which may be the place of the table as well."""
+def _places(out: Path, files: dict[str, Path]) -> None:
+    """Make the folder of the results, which may be the place of table and figure as well."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"--out {out} cannot be made ({error.strerror}): name another folder"
         ) from None
-    if markdown:
-        check_target("--markdown", markdown)
+    for option, path in files.items():
+        check_target(option, path)
+        if option == "--figure":
+            check_kind(option, path)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ POINTS = 200
 """Most points of a curve."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
-TROUBLE = ("straggler", "drop", "link")
+TROUBLE = ("data", "straggler", "drop", "link")
 
 
 @dataclass(frozen=True)

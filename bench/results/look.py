@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import altair as alt
 import pandas as pd
 
-Chart: TypeAlias = alt.FacetChart | alt.LayerChart | alt.Chart
+Chart: TypeAlias = alt.FacetChart | alt.LayerChart | alt.VConcatChart | alt.Chart
 Encoding: TypeAlias = dict[str, Any]
 """Channel -> its encoding."""
 

@@ -21,6 +21,10 @@ __all__ = ["QUESTION", "chapters", "frame", "load", "summary"]
 
 QUESTION = "Which exchange trains best"
 CURVES = "A thin line a run, so one for every seed. A cross ends a run that is not complete."
+SKEWED = (
+    "A point a complete run, a line through the medians over seeds. Skew is 0 where all workers "
+    "have the same labels, 1 where they have none in common."
+)
 FIGURES = {
     "final": (
         "Final {metric}: the mean model and the worst worker",
@@ -88,7 +92,7 @@ def _source(run: Digest) -> Source:
 
 def _draw(section: Section) -> list[Figure]:
     """The figures that the runs of a section allow."""
-    from bench.results import charts, frames
+    from bench.results import charts, frames, skew_charts
 
     metric, direction = section.metric, section.direction
     curves = frames.curves(section)
@@ -113,6 +117,10 @@ def _draw(section: Section) -> list[Figure]:
     }
     always = f" Always 0, so not on the log axis: {agreeing}." if agreeing else ""
     figures = [learning]
+    separated = skew_charts.frame(section)
+    if len(separated) and skew_charts.curved(separated):
+        chart = skew_charts.against_skew(separated, metric, direction)
+        figures.append(Figure(f"{metric.capitalize()} against label skew", SKEWED, {"skew": chart}))
     for name, (title, caption) in FIGURES.items():
         if len(frame_of[name]):
             said = caption + (always if name == "consensus" else "")

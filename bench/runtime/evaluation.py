@@ -38,7 +38,7 @@ class Evaluation:
         x, mean, metric = self._x, self._mean, self._problem.metric
         self._exchange.mean(x, out=mean)
         squares = [float(np.sum((row.astype(np.float64) - mean) ** 2)) for row in x]
-        own_loss, own_metric = self._problem.evaluate(x)
+        own_loss, own_metric = self._scores(x)
         gathered = self._comm.allgather((squares, own_loss, own_metric))
         losses = np.concatenate([loss for _, loss, _ in gathered])
         metrics = np.concatenate([values for _, _, values in gathered])
@@ -52,6 +52,18 @@ class Evaluation:
             "consensus": float(np.sqrt(apart / self._total)),
         }
         return scores, losses, metrics
+
+    def _scores(self, x: Rows) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Loss (V,) and metric (V,) of the rows; workers that agree are scored once."""
+        digests = [hashlib.sha256(row.data).digest() for row in x]
+        first: dict[bytes, int] = {}
+        for i, digest in enumerate(digests):
+            first.setdefault(digest, i)
+        distinct = x if len(first) == len(x) else x[list(first.values())]
+        loss, metric = self._problem.evaluate(distinct)
+        number = {digest: n for n, digest in enumerate(first)}
+        places = [number[digest] for digest in digests]
+        return loss[places], metric[places]
 
     def average(self, rows: Rows) -> NDArray[np.floating]:
         """The mean over all workers of rows (V, d), added in worker order: (d,); collective."""

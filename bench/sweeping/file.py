@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -92,13 +92,20 @@ class SweepFile:
         return made
 
 
-def read(path: Path) -> SweepFile:
+def read(path: Path, settings: Sequence[str] = ()) -> SweepFile:
     """The sweep that a TOML file describes.
 
-    Errors: UserError for what cannot be read, unknown names, and values of the wrong shape.
+    settings: NAME=VALUE, each instead of the option at the file's top level. Errors: UserError for
+    what cannot be read, unknown names, and values of the wrong shape.
     """
     table = _load(path)
     where = str(path)
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: write NAME=VALUE")
+        table.pop(name.replace("_", "-"), None)
+        table |= _options({name: value}, f"--set {text}")
     skip = table.pop(SKIP, False)
     if not isinstance(skip, bool):
         raise UserError(f"{where}: {SKIP} must be true or false, got {skip!r}")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results import pivot
-from bench.results.digest import load
+from bench.results.cases import sections
+from bench.results.digest import Digest, load
 from bench.results.output import write_whole
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.launch import say
@@ -56,15 +57,18 @@ def run(
 
 
 def conclude(
-    cases: Sequence[Case], ended: Mapping[str, Outcome | str], out: Path, markdown: Path | None
+    cases: Sequence[Case],
+    ended: Mapping[str, Outcome | str],
+    out: Path,
+    files: Mapping[str, Path],
 ) -> int:
     """Print and write the table, list what did not end well; return the exit code; on rank 0.
 
-    Errors: UserError where the Markdown file cannot be written.
+    files: --markdown and --figure, where to write them. Errors: UserError where they cannot be.
     """
     shown = console()
-    paths = [x.path for x in ended.values() if isinstance(x, Outcome)]
-    tables = pivot.pivots([load(path) for path in paths])
+    loaded = [load(x.path) for x in ended.values() if isinstance(x, Outcome)]
+    tables = pivot.pivots(loaded)
     pivot.show(tables, shown)
     shown.print()
 
@@ -87,9 +91,26 @@ def conclude(
         f"{complete} of {len(cases)} cases complete; more: "
         f"python -m bench.report {out} --html {out / 'report.html'}"
     )
-    if markdown:
-        write_whole(markdown, pivot.markdown(tables))
-        tell(f"wrote {markdown}")
+    if "--markdown" in files:
+        write_whole(files["--markdown"], pivot.markdown(tables))
+        tell(f"wrote {files['--markdown']}")
+    if "--figure" in files:
+        tell(draw(loaded, files["--figure"]))
     if failed:
         say(f"error: {failed} of {len(cases)} cases failed: each is listed above with its reason")
     return 1 if failed else 0
+
+
+def draw(runs: Sequence[Digest], path: Path) -> str:
+    """Write the metric against label skew; return what became of it, as a line.
+
+    Errors: UserError where the file cannot be written.
+    """
+    from bench.results.figures import save
+    from bench.results.skew_charts import LEAST, chart_of
+
+    chart = chart_of(sections(runs))
+    if chart is None:
+        return f"no figure {path}: it takes complete runs of {LEAST} different label skews"
+    save(chart, path)
+    return f"wrote {path}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from bench.tasks.protocol import Alter, Learner, Metric, Share
 from bench.tasks.scores import Scores
 from partitions.protocol import Samples
 
+Answer: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+"""Logits (m, ..., classes) of inputs (m, ...)."""
 BYTE = 255
 """Bytes stand for 0 to 1."""
 
@@ -24,7 +26,8 @@ BYTE = 255
 class Classifier:
     """Cross-entropy and accuracy of a torch model; see bench.tasks.protocol.Problem.
 
-    classes: above every label, the width of the model's last layer.
+    classes: above every target, the width of the model's last layer. names: of the labels, for
+    people.
     """
 
     def __init__(
@@ -36,8 +39,9 @@ class Classifier:
         held_out: Table,
         classes: int,
         dtype: str,
+        names: Sequence[str] = (),
     ) -> None:
-        self.metric = metric
+        self.metric, self.names = metric, names
         self.samples = Samples(train.labels, train.features, train.groups)
         self.classes = classes
         self._model = model
@@ -131,10 +135,9 @@ class Classifier:
         rows, gradients = torch.from_numpy(x), torch.from_numpy(g)
         return (OneModel if len(x) == 1 else ManyModels)(self, rows, gradients)
 
-    def logits(self, parameters: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-        """What one model answers to held-out inputs (m, ...): (m, ..., classes)."""
-        answer: torch.Tensor = functional_call(self.module, parameters, (inputs,))
-        return answer
+    def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
+        """The model with these parameters, ready to be judged: inputs (m, ...) to logits."""
+        return lambda inputs: functional_call(self.module, parameters, (inputs,))
 
     def evaluate(
         self, rows: NDArray[np.floating]

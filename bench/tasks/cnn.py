@@ -94,6 +94,7 @@ class CNN:
             held_out=given.held_out,
             classes=classes,
             dtype=dtype,
+            names=found.names,
         )
 
 

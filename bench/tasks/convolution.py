@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from bench.tasks.classifier import Classifier
+from bench.tasks.classifier import Answer, Classifier
 from bench.tasks.cnn import KERNEL, STRIDE, side
 
+Statistics: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 EPS = 1e-5
 CALIBRATION = 1000
 """Training pictures, the first ones, by which a model's statistics are estimated to evaluate it."""
 
 
 class BatchNorm(torch.nn.Module):
-    """Batch norm over (m, channels, h, w) with the statistics of the first samples it is given.
+    """Batch norm over (m, channels, h, w) with the statistics of the minibatch at hand.
 
     Ioffe, Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
     Covariate Shift", ICML 2015. Departs from the paper: (1) nothing remembers statistics from
-    training; when a model is evaluated, pictures that it trains on stand before those it is judged
-    by, and `calibrated` says how many: they alone make the statistics. In training all do.
+    training; `frozen` are those that a model is evaluated with, estimated anew for every model.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(channels))
         self.bias = torch.nn.Parameter(torch.zeros(channels))
-        self.calibrated: int | None = None
+        self.frozen: Statistics | None = None
+        self.freezes = False
+        """Whether the next minibatch gives the frozen statistics."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x, (m, channels, h, w), at mean 0 and variance 1 by channel, scaled and shifted."""
-        seen = x[: self.calibrated]
-        mean = seen.mean((0, 2, 3), keepdim=True)
-        variance = seen.var((0, 2, 3), unbiased=False, keepdim=True)
+        mean, variance = self.frozen or statistics(x)
+        if self.freezes:
+            self.frozen = mean, variance
         scale = self.weight[:, None, None] / torch.sqrt(variance + EPS)
         return (x - mean) * scale + self.bias[:, None, None]
+
+
+def statistics(x: torch.Tensor) -> Statistics:
+    """Mean and variance of every channel of (m, channels, h, w): (1, channels, 1, 1) each."""
+    axes = (0, 2, 3)
+    return x.mean(axes, keepdim=True), x.var(axes, unbiased=False, keepdim=True)
 
 
 def network(shape: tuple[int, ...], channels: int, classes: int, norm: str) -> torch.nn.Module:
@@ -58,19 +67,31 @@ def network(shape: tuple[int, ...], channels: int, classes: int, norm: str) -> t
 
 
 class NormedNetwork(Classifier):
-    """A Classifier whose batch norms estimate their statistics anew for every model evaluated."""
+    """A Classifier whose batch norms estimate their statistics anew for every model evaluated.
+
+    They come from training pictures as they are in the data: from what the mean model would see.
+    """
 
     def __init__(self, *model: Any, **data: Any) -> None:
         super().__init__(*model, **data)
         self._calibration = self.training(np.arange(min(CALIBRATION, self.samples.size)))[0]
+        self._norms = [part for part in self.module.modules() if isinstance(part, BatchNorm)]
 
-    def logits(self, parameters: dict[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-        """What one model answers to held-out pictures, its statistics from training ones."""
-        count = len(self._calibration)
-        norms = [part for part in self.module.modules() if isinstance(part, BatchNorm)]
-        for norm in norms:
-            norm.calibrated = count
-        answer = super().logits(parameters, torch.cat([self._calibration, inputs]))
-        for norm in norms:
-            norm.calibrated = None
-        return answer[count:]
+    def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
+        """The model with these parameters and the statistics of the calibration pictures."""
+        for norm in self._norms:
+            norm.frozen, norm.freezes = None, True
+        answer = super().ready(parameters)
+        answer(self._calibration)
+        for norm in self._norms:
+            norm.freezes = False
+        return answer
+
+    def evaluate(
+        self, rows: NDArray[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Loss (n,) and accuracy (n,) of n models on the held-out pictures, float64."""
+        scores = super().evaluate(rows)
+        for norm in self._norms:  # the same module trains
+            norm.frozen = None
+        return scores

@@ -98,7 +98,7 @@ class MLP:
             from bench.data.standard import standardised
 
             tables = standardised(*tables)
-        made = Dataset(tables[0], tables[1], found.classes)
+        made = Dataset(tables[0], tables[1], found.classes, found.names)
         widths = widths_of(
             tables[0].shape[0], found.classes, self.width, self.depth, self.parameters
         )
@@ -116,4 +116,5 @@ def classifier(data: Dataset, widths: Sequence[int], metric: Metric, dtype: str)
         held_out=data.held_out,
         classes=data.classes,
         dtype=dtype,
+        names=data.names,
     )

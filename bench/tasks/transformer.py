@@ -87,4 +87,5 @@ class Transformer:
             held_out=cut.held_out,
             classes=alphabet,
             dtype=dtype,
+            names=cut.names,
         )

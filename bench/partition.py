@@ -1,0 +1,131 @@
+"""Show how a partition separates the data, before training: `python -m bench.partition`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.results.figures import check_kind
+from bench.results.output import check_target, write_whole
+from bench.runtime import launch, setup
+from bench.runtime.cli import Parser
+from bench.runtime.config import TrainConfig
+from bench.runtime.spec import UserError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+WORKERS = 16
+OPTIONS = ("task", "data", "partition", "algorithm", "batch", "seed", "dtype")
+"""Options of bench.train that say how the data are separated, and who hears of whom."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.partition."""
+    made = Parser(
+        prog="python -m bench.partition",
+        description="Separate the data of a task as bench.train would, and show how different the "
+        "shards are: sizes, labels, features, gradients at the start, and the neighbourhoods of "
+        "the topology of --algorithm. Nothing is trained.",
+        epilog="Example: python -m bench.partition --task digits --partition dirichlet:alpha=0.1 "
+        "--workers 16 --picture skew.png",
+        allow_abbrev=False,
+    )
+    known = TrainConfig.__dataclass_fields__
+    for name in OPTIONS:
+        option = known[name]
+        default = f" (default: {option.default})" if option.default not in ("", None) else ""
+        made.add_argument(
+            f"--{name}",
+            metavar=option.metadata["metavar"],
+            type=type(option.default),
+            default=option.default,
+            help=option.metadata["help"] + default,
+        )
+    made.add_argument(
+        "--workers", type=int, default=WORKERS, metavar="W", help=f"(default: {WORKERS})"
+    )
+    made.add_argument(
+        "--picture", metavar="FILE", help="draw classes x workers, as .png, .svg, .pdf or .html"
+    )
+    made.add_argument("--csv", metavar="FILE", help="write the measures, a row a worker")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    return launch.main(argv, parser, lambda comm, arguments, _: show(comm, arguments))
+
+
+def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
+    """Separate, measure, print on rank 0; collective. Errors: UserError on every rank."""
+    given = launch.together(comm, lambda: parser().parse_args(argv))
+    config = launch.together(comm, lambda: _config(given, comm.size))
+    files = {"--picture": given.picture, "--csv": given.csv}
+    wanted = {option: Path(name) for option, name in files.items() if name}
+    launch.together(comm, lambda: _check(wanted) if comm.rank == 0 else None)
+
+    from bench.runtime.evaluation import Evaluation
+    from bench.runtime.separation import separation
+
+    plan = setup.Plan(config, config.parts(), config.workers, {}, "", Path())
+    data = setup.material(comm, plan)
+    with ExitStack() as stack:
+        exchange, workers = setup.workers(comm, plan, data)
+        stack.enter_context(launch.held(exchange))
+        evaluation = Evaluation(comm, data.problem, plan.workers, workers.x)
+        stack.enter_context(launch.held(evaluation))
+        measured = separation(comm, plan, data, workers, evaluation)
+    if comm.rank:
+        return
+
+    from bench.results import partition_view
+    from bench.runtime.console import Told
+
+    console = Told(highlight=False, emoji=False)
+    names = list(getattr(data.problem, "names", ()))
+    text = plan.parts.texts()["partition"]
+    console.print(
+        f"{plan.parts.texts()['task']}: {data.problem.samples.size:,} training samples, "
+        f"{plan.workers:,} workers",
+        markup=False,
+        soft_wrap=True,
+    )
+    for line in measured.told(text):
+        console.print(line, markup=False, soft_wrap=True)
+    partition_view.show(console, measured.skew.counts, names)
+    columns = {name: values for name, (values, _) in measured.columns().items()}
+    if "--csv" in wanted:
+        write_whole(wanted["--csv"], partition_view.csv(columns, measured.skew.counts))
+        console.print(f"wrote {wanted['--csv']}", markup=False)
+    if "--picture" in wanted:
+        from bench.results.figures import save
+
+        title = f"{plan.parts.texts()['task']}, {text}, {plan.workers} workers"
+        save(partition_view.picture(measured.skew.counts, names, title), wanted["--picture"])
+        console.print(f"wrote {wanted['--picture']}", markup=False)
+
+
+def _config(given: argparse.Namespace, ranks: int) -> TrainConfig:
+    options = {name: getattr(given, name) for name in OPTIONS}
+    config = TrainConfig(workers=given.workers, **options)
+    if given.workers < ranks:
+        raise UserError(
+            f"--workers must be at least the number of ranks, {ranks}: got {given.workers}"
+        )
+    return config
+
+
+def _check(wanted: dict[str, Path]) -> None:
+    for option, path in wanted.items():
+        check_target(option, path)
+        if option == "--picture":
+            check_kind(option, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
