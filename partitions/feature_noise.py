@@ -3,9 +3,11 @@
 Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022
 (noise-based feature imbalance).  Symbols: W workers, sigma the noise of the last worker.
 
-Departs from the paper: (1) sigma (k + 1) / W is the standard deviation of worker k's noise; the
-paper writes Gau(sigma k / W) and its code takes the value as a standard deviation; (2) any split
-can stand below the noise, not the even one alone.
+Departs from the paper: (1) the standard deviation of worker k = 0 .. W - 1 is sigma (k + 1) / W; the
+paper calls the parameter of Gau(sigma i / N), i = 1 .. N, the variance, while its code takes
+sigma k / (W - 1) as the standard deviation, which its sigma = 0.1 is meant for; (2) a sample gets
+its noise once, not anew at every visit; (3) what is held out gets none; (4) any split can stand
+below the noise, not the even one alone.
 """
 
 from dataclasses import dataclass, field
@@ -39,5 +41,8 @@ class FeatureNoise(Based):
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """Noisy inputs, the labels as they are."""
-        noise = self.sigma * (worker + 1) / parts * rng.standard_normal(inputs.shape)
-        return (inputs + noise).astype(inputs.dtype), labels
+        # Drawn in float64 for every dtype, so that runs in float32 and float64 see the same noise.
+        seen = rng.standard_normal(inputs.shape)
+        seen *= self.sigma * (worker + 1) / parts
+        seen += inputs
+        return seen.astype(inputs.dtype, copy=False), labels

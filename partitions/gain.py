@@ -1,7 +1,11 @@
 """Inputs as sensors of different gain and offset would give them: a covariate shift.
 
-Departs from its source: none; a plain model of sensors that were not calibrated together.
-Symbols: x an input, s_k and o_k the gain and offset errors of worker k.
+Balzano, Nowak, "Blind Calibration of Sensor Networks", IPSN 2007, have the model: every sensor
+reads the truth through a gain and an offset of its own.  Symbols: x an input, s_k and o_k the
+errors of gain and offset of worker k.
+
+Departs from the paper: (1) one gain and one offset for all inputs of a worker; (2) both are drawn
+from normal distributions.
 """
 
 from dataclasses import dataclass, field
@@ -37,5 +41,7 @@ class Gain(Based):
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """Inputs through the worker's sensor, the labels as they are."""
-        s, o = rng.standard_normal(2) * (self.spread, self.offset)
-        return (inputs * (1 + s) + o).astype(inputs.dtype), labels
+        # Both are always drawn, so that one option does not change what the other draws; as
+        # Python's numbers they leave the dtype of the inputs as it is.
+        s, o = (rng.standard_normal(2) * (self.spread, self.offset)).tolist()
+        return inputs * (1 + s) + o, labels

@@ -1,10 +1,10 @@
 """Wrong labels, and more of them on some workers.
 
 Symmetric label noise: Patrini, Rozza, Menon, Nock, Qu, "Making Deep Neural Networks Robust to Label
-Noise", CVPR 2017.  Symbols: W workers, rate the part of labels that is wrong.
+Noise: A Loss Correction Approach", CVPR 2017: a label becomes each of the C - 1 others with
+probability rate / (C - 1).  Symbols: W workers, C classes.
 
-Departs from the source: (1) the rate may grow from worker to worker; (2) a label is replaced by
-another one always, never by itself.
+Departs from the paper: the rate may grow from worker to worker.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class LabelNoise(Based):
     """label noise: a part of each worker's labels is replaced by other classes
 
     linear: worker k has rate k / (W - 1), from none to `rate`; all: every worker has `rate`.  The
-    split is that of `base`.  What is held out keeps its labels.
+    split is that of `base`, by the labels as they are.  What is held out keeps its labels.
     """
 
     rate: float = field(default=0.4, metadata={"help": "largest part of wrong labels"})
@@ -38,9 +38,8 @@ class LabelNoise(Based):
 
     def rate_of(self, worker: int, parts: int) -> float:
         """The part of the worker's labels that is wrong; of one worker alone, `rate`."""
-        return (
-            self.rate * worker / (parts - 1) if self.spread == "linear" and parts > 1 else self.rate
-        )
+        grows = self.spread == "linear" and parts > 1
+        return self.rate * worker / (parts - 1) if grows else self.rate
 
     def alter(
         self,
@@ -56,7 +55,10 @@ class LabelNoise(Based):
         Raises ValueError where there is no other class.
         """
         if classes < 2:
-            raise ValueError(f"label_noise needs two classes to mix up, here is {classes}")
+            raise ValueError(
+                f"label_noise replaces a class by another one, and here is {classes}: take data of "
+                "two classes or more, or feature_noise"
+            )
         wrong = rng.random(labels.size) < self.rate_of(worker, parts)
         shift = rng.integers(1, classes, labels.size)
         return inputs, np.where(wrong, (labels + shift) % classes, labels)

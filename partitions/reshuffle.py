@@ -10,8 +10,11 @@ staying; (2) the period need not be an epoch.
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from partitions.based import Based
+from partitions.bases import BASES
+from partitions.protocol import Samples
 
 
 @dataclass(frozen=True)
@@ -27,3 +30,26 @@ class Reshuffle(Based):
     def __post_init__(self) -> None:
         if not 0 < self.epochs < np.inf:
             raise ValueError(f"epochs must be a finite number > 0, got {self.epochs}")
+        # A worker without samples would stop the run in the middle, at whichever split it meets.
+        least = getattr(self.base, "min_size", 1)
+        if least < 1:
+            raise ValueError(
+                f"base must have min_size >= 1, got {least}: a later split may leave a worker empty"
+            )
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shards of the base, by this rng.
+
+        Raises ValueError where the base draws nothing, so that every split would be the same.
+        """
+        before = rng.bit_generator.state
+        shards = super().split(samples, parts, rng)
+        if rng.bit_generator.state == before:
+            name = next(name for name, scheme in BASES.items() if scheme is type(self.base))
+            raise ValueError(
+                f"reshuffle draws a split anew, and {name} draws nothing: take {name} without "
+                "reshuffle, or a base that is random, as iid or dirichlet"
+            )
+        return shards

@@ -1,10 +1,12 @@
 """Pictures turned by an angle of each worker's own.
 
-Ghosh, Chung, Yin, Ramchandran, "An Efficient Framework for Clustered Federated Learning", NeurIPS
-2020, turn MNIST by 0, 90, 180, 270 degrees between groups of workers.
+Ghifary, Kleijn, Zhang, Balduzzi, "Domain Generalization for Object Recognition with Multi-Task
+Autoencoders", ICCV 2015, make domains of MNIST by turning it; Ghosh, Chung, Yin, Ramchandran, "An
+Efficient Framework for Clustered Federated Learning", NeurIPS 2020, turn it by 0, 90, 180 and 270
+degrees between groups of workers.
 
-Departs from the paper: (1) the angles go evenly from -degrees to +degrees over the workers, so
-that one knob leads from no shift to a large one; (2) corners that turn in are black.
+Departs from the papers: (1) the angles go evenly from -degrees to +degrees over the workers, so
+that one knob leads from no shift to a large one; (2) what is held out is not turned.
 """
 
 import math
@@ -21,8 +23,9 @@ class Rotation(Based):
     """covariate shift: worker k turns its pictures, from -degrees to +degrees
 
     Inputs are (m, height, width), (m, channels, height, width), or (m, f) with f a square number,
-    rows of a square picture.  One worker, and the middle one of an odd number, turns nothing.  The
-    split is that of `base`.
+    rows of a square picture.  Pixels are interpolated linearly, and what turns in from outside is
+    0.  One worker, and the middle one of an odd number, turns nothing.  The split is that of
+    `base`.
     """
 
     degrees: float = field(default=45.0, metadata={"help": "turn of the first and last worker"})
@@ -52,18 +55,21 @@ class Rotation(Based):
 
         pictures = _pictures(inputs)
         turn = self.angle(worker, parts)
-        turned = rotate(pictures, turn, axes=(-1, -2), reshape=False, order=1) if turn else pictures
-        return turned.reshape(inputs.shape).astype(inputs.dtype), labels
+        if not turn:
+            return inputs, labels
+        turned = rotate(pictures, turn, axes=(-2, -1), reshape=False, order=1)
+        return turned.reshape(inputs.shape), labels
 
 
 def _pictures(inputs: NDArray[np.floating]) -> NDArray[np.floating]:
     """Inputs with height and width as their last two dimensions."""
     if inputs.ndim > 2:
         return inputs
-    side = math.isqrt(inputs.shape[1])
-    if side * side != inputs.shape[1]:
+    numbers = math.prod(inputs.shape[1:])
+    side = math.isqrt(numbers)
+    if side * side != numbers or side == 1:
         raise ValueError(
-            f"rotation turns pictures, and {inputs.shape[1]} numbers are no square one: take a "
+            f"rotation turns pictures, and {numbers} numbers a sample make no square one: take a "
             "task on pictures, or gain"
         )
     return inputs.reshape(-1, side, side)

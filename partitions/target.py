@@ -25,14 +25,14 @@ from partitions.transport import fit, rounded
 
 ALPHAS = (0.01, 1e6)
 """Between the skew of one class a worker, as far as sizes allow, and none."""
-HALVINGS = 40
+HALVINGS, DRAWS = 40, 16
 
 
 @dataclass(frozen=True)
 class Target:
     """label skew as asked for: normalised Jensen-Shannon of js, equal sizes
 
-      1. uniform numbers are drawn once;
+      1. uniform numbers are drawn, others if the most skewed partition they give has less than js;
       2. log alpha is bisected until the partition they give has js within tolerance / 4;
       3. samples are drawn at random within a class.
     Disjoint and covering; sizes differ by at most one.
@@ -63,7 +63,6 @@ class Target:
         """The concentration alpha and the counts (W, C') of the partition."""
         require_enough(samples, parts)
         rows, columns = even(samples.size, parts), class_sizes(samples)
-        draws = rng.random((2, parts, len(columns)))  # 1
         seed = int(rng.integers(2**62))
 
         def made(alpha: float) -> tuple[float, NDArray[np.int64]]:
@@ -71,7 +70,12 @@ class Target:
             counts = rounded(plan, rows, columns, np.random.default_rng(seed))
             return normalised_js(counts), counts
 
-        ends = [made(alpha)[0] for alpha in ALPHAS]
+        ends: list[float] = []
+        for _ in range(DRAWS):  # 1
+            draws = rng.random((2, parts, len(columns)))
+            ends += [made(alpha)[0] for alpha in ALPHAS]
+            if ends[-2] >= self.js:
+                break
         low, high = np.log(ALPHAS)
         tried = []
         for _ in range(HALVINGS):  # 2
