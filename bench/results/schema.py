@@ -1,4 +1,4 @@
-"""The HDF5 schema of a result file: murmuration-timing 1.1.
+"""The HDF5 schema of a result file: murmuration-timing 1.2.
 
 One file a run. While it runs the file is NAME.h5.part, replaced whole at every flush by rename, so
 that whoever dies, and whenever, a complete HDF5 file is there; at the end it becomes NAME.h5.
@@ -8,7 +8,9 @@ that whoever dies, and whenever, a complete HDF5 file is there; at the end it be
                        bytes_copied, messages, loss, flags
     /eval              index: dimension scale; step, samples, elapsed_ns, loss, metric,
                        metric_mean, metric_worst, consensus
-    /partition         worker, class: dimension scales; size, label_tv, counts
+    /partition         worker, class: dimension scales; counts, and by worker size, label_tv,
+                       hellinger, effective_classes, missing_classes, and where they can be
+                       measured feature_distance, neighbourhood_tv, gradient_zeta2
     /workers           worker: dimension scale; loss, metric of every worker at the end
     /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask
     /provenance/text   scalar strings: environment (an allow-list), packages, machine, MPI
@@ -20,7 +22,7 @@ the group or above it, never beside it. Every numeric dataset has `units`.
 import numpy as np
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.1"
+VERSION = "1.2"
 
 RUNNING, COMPLETE, DIVERGED, FAILED = "running", "complete", "diverged", "failed"
 DIED = "died"

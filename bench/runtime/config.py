@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.protocol import Algorithm
 from algorithms.trouble import Link, Straggler, Trouble
+from bench.runtime import toml
 from bench.runtime.cli import Parser
 from bench.runtime.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.spec import UserError, convert, parse, resolved, text_of, unknown
@@ -205,12 +205,7 @@ def read(argv: Sequence[str]) -> TrainConfig:
 
 
 def _from_file(path: Path) -> dict[str, str]:
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"--config {path} is not TOML: {error}") from None
+    table = toml.load(path, "--config ")
     known = [f.name for f in fields(TrainConfig)]
     texts = {}
     for key, value in table.items():

@@ -31,8 +31,9 @@ class RenewedBatches:
     """The minibatches of the workers `ids`, on the shards of a new split every so many steps.
 
     split(turn): the shards of all workers in turn 0, 1, ...; `every`: the steps of a turn. Turn 0
-    has the minibatches of Batches(split(0), ids, batch, seed). A later split is drawn at the
-    first step of its turn, which pays for it. Errors: ValueError for an empty shard, and what `split` raises.
+    has the minibatches of Batches(split(0), ids, batch, seed). A later split is drawn at the first
+    step of its turn, which pays for it. Errors: ValueError for an empty shard, and what `split`
+    raises.
     """
 
     def __init__(

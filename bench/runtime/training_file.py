@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.exchange import MPIExchange
+from bench.data.opening import digest
 from bench.results.resultfile import add_table
 from bench.results.runfile import RunFile
 from bench.runtime.opening import add_provenance, origin
@@ -43,6 +44,8 @@ def open_file(
         **made.parts.texts(),
         **separation.summary(),
     }
+    if config.data:
+        attributes["data_sha256"] = digest(config.data)
     if config.target is not None:
         attributes["target"] = config.target
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bench.runtime import toml
 from bench.runtime.config import TrainConfig
 from bench.runtime.spec import UserError, unknown
 
@@ -98,7 +98,7 @@ def read(path: Path, settings: Sequence[str] = ()) -> SweepFile:
     settings: NAME=VALUE, each instead of the option at the file's top level. Errors: UserError for
     what cannot be read, unknown names, and values of the wrong shape.
     """
-    table = _load(path)
+    table = toml.load(path)
     where = str(path)
     for text in settings:
         name, equals, value = text.partition("=")
@@ -125,15 +125,6 @@ def read(path: Path, settings: Sequence[str] = ()) -> SweepFile:
         raise UserError(f"{where}: write [[override]] with two brackets, there may be several")
     made = [_override(x, f"{where}, override {i}") for i, x in enumerate(overrides, start=1)]
     return SweepFile(path, fixed, axes, zipped, made, skip)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not TOML: {error}") from None
 
 
 def _named(table: Any, where: str, more: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def test_no_argument_gives_the_defaults() -> None:
 
 def test_every_option_reaches_its_field() -> None:
     values = {
-        "task": "quadratic",
+        "task": "logistic",
+        "data": "d.csv",
         "algorithm": "local_sgd:period=3",
         "partition": "shards",
         "optimizer": "sgd:lr=1.0",
@@ -132,7 +133,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (["--dtype", "float16"], "unknown dtype 'float16' (did you mean float64?); known: float32"),
         (["--allreduce", "rin"], "unknown allreduce 'rin' (did you mean ring?); known: "),
         (["--name", "a/b"], "--name must not hold a folder, got 'a/b': use --out for that"),
-        (["--task", "digit"], "unknown task 'digit' (did you mean digits?); known: digits, "),
+        (["--task", "digit"], "unknown task 'digit' (did you mean digits?); known: cnn, digits, "),
         (["--algorithm", "local_sgd:period=-1"], "algorithm local_sgd: period must be >= 0"),
         (["--partition", "dirichlet:alfa=1"], "unknown option of partition dirichlet 'alfa' (did"),
         (["--optimizer", "sgd:lr=0"], "optimizer sgd: lr must be > 0 and finite, got 0.0"),
@@ -227,3 +228,12 @@ def test_resolved_parameters_are_json_with_every_default() -> None:
         "weight_decay": 0.0,
     }
     assert (params["workers"], params["optimizer"]) == (8, "sgd:lr=0.2,momentum=0.9")
+
+
+def test_data_go_with_tasks_that_read_them() -> None:
+    told = message(["--task", "digits", "--data", "d.csv"])
+    assert told.startswith("--data d.csv: digits brings data of its own; tasks that read some are ")
+    assert "mlp, cnn, transformer" in told
+    told = message(["--task", "transformer:depth=1"])
+    assert told.startswith("transformer needs --data PATH, a text file: `python -m bench.fetch")
+    assert read(["--task", "mlp", "--data", "d.csv"]).data == "d.csv"

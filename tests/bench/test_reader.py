@@ -230,7 +230,7 @@ def with_a_text_that_is_none(file: h5py.File) -> None:
         (lambda path: path.write_text("time,loss\n1,2\n" * 99), ""),
         (lambda path: path.unlink(), "No such file"),
         (change(lambda file: file.attrs.clear()), "schema is None, not 'murmuration-timing'"),
-        (with_version("2.0"), "schema version 2.0, this suite reads 1.1"),
+        (with_version("2.0"), "schema version 2.0, this suite reads 1.2"),
         *((without(f"train/{name}"), f"train/{name} is missing") for name in TRAIN),
         *((without(f"eval/{name}"), f"eval/{name} is missing") for name in EVAL),
         (without("train"), "train/start_ns is missing"),

@@ -1,0 +1,82 @@
+"""Measures that need workers: gradients at the start, features and neighbourhoods, on any ranks."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from bench.runtime import launch, setup
+from bench.runtime.evaluation import Evaluation
+from bench.runtime.heterogeneity import MOST
+from bench.runtime.pairs import planned
+from bench.runtime.separation import Separation, separation
+from tests.helpers import everywhere
+
+pytestmark = pytest.mark.mpi
+
+
+def measured(comm: MPI.Intracomm, total: int, **options: Any) -> Separation:
+    plan = planned(total, 16, dtype="float64", **options)
+    data = setup.material(comm, plan)
+    with ExitStack() as stack:
+        exchange, workers = setup.workers(comm, plan, data)
+        stack.enter_context(launch.held(exchange))
+        evaluation = Evaluation(comm, data.problem, total, workers.x)
+        stack.enter_context(launch.held(evaluation))
+        before = workers.x.copy()
+        found = separation(comm, plan, data, workers, evaluation)
+        kept = np.array_equal(before, workers.x) and not workers.g.any()
+        everywhere(comm, kept, "x stays, g is zero")
+    return found
+
+
+def test_the_measures_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None:
+    options = {"task": "logistic", "algorithm": "d_psgd"}
+    options |= {"partition": "rotation:degrees=60,base=classes"}
+    here = measured(comm, 7, **options)
+    alone = measured(MPI.COMM_SELF, 7, **options)
+    for name, value in alone.summary().items():
+        everywhere(comm, np.isclose(here.summary()[name], value, rtol=1e-9), name)
+    for name, (values, _) in alone.columns().items():
+        same = np.allclose(here.columns()[name][0], values, rtol=1e-9, atol=1e-12)
+        everywhere(comm, same and values.shape == (7,), name)
+
+
+def test_quadratics_are_as_far_apart_as_their_formula_says(comm: MPI.Intracomm) -> None:
+    """Whole shards in every minibatch: the estimates are exact gradients h (x - b)."""
+    options = {"task": "quadratic:samples=80,noise=0.5", "partition": "sorted"}
+    found = measured(comm, 5, **options)  # 16 samples a worker, batches of 16
+    plan = planned(5, 16, dtype="float64", **options)
+    problem: Any = plan.parts.task.load("float64")
+    shards = setup.material(MPI.COMM_SELF, plan).shards
+    x = problem.initial(0)
+    gradients = np.array([(problem.h[s, None] * (x - problem.b[s])).mean(0) for s in shards])
+    mean = gradients.mean(0)
+    assert found.gradients is not None
+    zeta2 = ((gradients - mean) ** 2).sum(1)
+    everywhere(comm, np.allclose(found.gradients.zeta2, zeta2, rtol=1e-9), found.gradients.zeta2)
+    everywhere(comm, np.isclose(found.gradients.norm2, mean @ mean), found.gradients.norm2)
+    everywhere(comm, found.gradients.sigma2 < 1e-20, found.gradients.sigma2)
+
+
+def test_noise_of_minibatches_is_not_taken_for_heterogeneity(comm: MPI.Intracomm) -> None:
+    """IID shards: what minibatches add to the distances of gradients cancels."""
+    found = measured(comm, 8, task="quadratic:samples=8000,noise=1.0,classes=1", partition="iid")
+    assert found.gradients is not None
+    summary = found.gradients.summary()
+    # Two estimates by 64 samples of noise sigma^2 each: their product has mean 0 and, over
+    # 10 dimensions and 8 workers, a standard deviation of sigma^2 / sqrt(80).
+    sigma2 = summary["gradient_sigma2"]
+    everywhere(comm, abs(summary["gradient_zeta2"]) < 5 * sigma2 / 80**0.5, summary)
+    everywhere(comm, sigma2 > 0, summary)
+
+
+def test_too_many_gradients_are_not_kept(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.runtime.heterogeneity.MOST", 5)
+    found = measured(comm, 4, task="quadratic")
+    everywhere(comm, found.gradients is None and "gradient_zeta2" not in found.summary(), "none")
+    assert MOST > 5
