@@ -17,12 +17,13 @@ export PRTE_MCA_rmaps_default_mapping_policy ?= :oversubscribe
 export OMPI_MCA_osc ?= ^ucx
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo table test check clean
+.PHONY: help demo table skew test check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    train four algorithms on two partitions at 4 ranks, then report"
 	@echo "make table   every algorithm x three partitions x 4 to 256 workers x five seeds; goes on where it was"
+	@echo "make skew    accuracy against label skew: four algorithms x five skews x five seeds on DATA=data/mnist"
 	@echo "make test    the whole test suite, serial and under mpirun"
 	@echo "make check   ruff and mypy --strict"
 	@echo "make clean   remove the virtual environment, caches and the demo's results"
@@ -32,6 +33,13 @@ demo: $(READY)
 
 table: $(READY)
 	python -m bench.sweep bench/sweeps/table.toml --out runs/table --markdown runs/table/table.md
+
+# Where bench.fetch puts MNIST; any pictures will do.
+DATA ?= data/mnist
+
+skew: $(READY)
+	mkdir -p runs/skew
+	python -m bench.sweep bench/sweeps/skew.toml --set data=$(DATA) --out runs/skew --figure runs/skew/skew.svg
 
 test: $(READY)
 	timeout 900 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no
