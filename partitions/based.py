@@ -15,7 +15,9 @@ class Based:
     """A scheme that separates the samples as `base` does."""
 
     base: Partition = field(
-        default=IID(), metadata={"help": "how the samples are separated", "registry": BASES}
+        default=IID(),
+        kw_only=True,
+        metadata={"help": "how the samples are separated", "registry": BASES},
     )
 
     @property

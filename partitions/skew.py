@@ -6,15 +6,18 @@ shards together (a sample counts once for each shard that holds it), H the entro
   label_tv[k]           total variation, sum_c |pi_k,c - pi_c| / 2; twice that is the earth mover's
                         distance of Zhao et al., 2018 (arXiv:1806.00582)
   hellinger[k]          |sqrt pi_k - sqrt pi| / sqrt 2
-  effective_classes[k]  exp H(pi_k): how many classes a shard has, rare ones counting less
+  effective_classes[k]  exp H(pi_k): how many classes a shard has, rare ones counting less; the
+                        diversity of order 1 of Hill, "Diversity and Evenness: A Unifying Notation
+                        and Its Consequences", Ecology 54(2), 1973
   missing_classes[k]    part of the classes present that the shard has no sample of
   label_js              generalised Jensen-Shannon divergence: Lin, "Divergence Measures Based on
                         the Shannon Entropy", IEEE Transactions on Information Theory 37(1), 1991,
                         with weights n_k / n; it equals the mutual information I(worker; label)
-  size_gini             Gini coefficient of the sizes: 0 where all are alike, towards 1 where one
-  has
-                        all
-  effective_workers     n^2 / sum n_k^2: as many workers of one size weigh as these do
+  size_gini             Gini coefficient of the sizes: 0 where all are alike, 1 - 1/W where one
+                        worker has all
+  size_cv               coefficient of variation: standard deviation of the sizes over their mean
+  effective_workers     n^2 / sum n_k^2: as many workers of one size weigh as these do; the
+                        effective sample size of Kish, "Survey Sampling", 1965
 
 Departs from the source: (1) label_js is divided by min(log W, log C'), C' the classes present,
 which bounds it by 1: each worker a class of its own, or each class a worker of its own.
@@ -36,7 +39,7 @@ class Skew:
     sizes: int64, samples in each shard.
     label_tv, hellinger, missing_classes: float64 in [0, 1].  An empty shard counts as 1: it shares
     nothing with the others.
-    effective_classes: float64, 1 or more; 0 of an empty shard.
+    effective_classes: float64, 1 to C; 0 of an empty shard.
     label_js: in [0, 1]; 0 where there is one worker or one class.  An empty shard weighs 0.
     """
 
@@ -49,7 +52,12 @@ class Skew:
     label_js: float
 
     def summary(self) -> dict[str, float]:
-        """The scalars worth a column in a table; every worker weighs the same in a mean."""
+        """The scalars worth a column in a table; every worker weighs the same in a mean.
+
+        missing_classes_mean is in [0, 1], label_emd_mean in [0, 2], size_ratio >= 1 and infinite
+        where a shard is empty, size_cv in [0, sqrt(W - 1)], effective_workers in [1, W].  Without
+        any sample size_cv and effective_workers are 0.
+        """
         sizes = self.sizes.astype(np.float64)
         smallest = int(self.sizes.min())
         return {
@@ -65,6 +73,7 @@ class Skew:
             "size_max": int(self.sizes.max()),
             "size_ratio": int(self.sizes.max()) / smallest if smallest else math.inf,
             "size_gini": gini(sizes),
+            "size_cv": float(sizes.std() / max(sizes.mean(), 1 / len(sizes))),
             "effective_workers": float(sizes.sum() ** 2 / max(1.0, float(sizes @ sizes))),
         }
 

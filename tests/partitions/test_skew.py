@@ -33,6 +33,7 @@ def test_by_hand() -> None:
     assert (summary["size_min"], summary["size_median"], summary["size_max"]) == (1, 2.0, 3)
     assert summary["size_ratio"] == 3
     assert summary["size_gini"] == pytest.approx(1 / 4)  # |3 - 1| twice, over 2 * 2 * 4
+    assert summary["size_cv"] == pytest.approx(1 / 2)  # 2 +- 1
     assert summary["effective_workers"] == pytest.approx(16 / 10)
     np.testing.assert_allclose(skew.missing_classes, [0, 1 / 2])
     entropy = -(2 / 3) * math.log(2 / 3) - math.log(1 / 3) / 3
@@ -45,7 +46,7 @@ def test_by_hand() -> None:
     assert skew.label_tv.dtype == np.float64
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(max_examples=40, deadline=None)
 @given(
     pairs=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 9)), min_size=1, max_size=120),
     parts=st.integers(8, 12),
@@ -66,7 +67,7 @@ def test_js_is_the_mutual_information_of_worker_and_label(
     assert (skew.label_tv <= 1).all()
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=60))
 def test_js_of_two_equal_shards_is_the_jensen_shannon_divergence(half: list[int]) -> None:
     distance = pytest.importorskip("scipy.spatial.distance")
@@ -78,7 +79,7 @@ def test_js_of_two_equal_shards_is_the_jensen_shannon_divergence(half: list[int]
     assert skew.label_js == pytest.approx(expected, abs=1e-9)  # a square root taken back
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(max_examples=40, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=6, max_size=60),
     parts=st.integers(2, 6),
