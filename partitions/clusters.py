@@ -1,22 +1,24 @@
 """Shards by likeness of features: clusters of k-means.
 
-MacQueen 1967 and Lloyd 1982, with the seeding of Arthur, Vassilvitskii, "k-means++", SODA 2007, as
-scikit-learn has them; Douillard et al., "DiLoCo", 2023, separate a text so, by k-means of features.
+Lloyd, "Least Squares Quantization in PCM", IEEE Transactions on Information Theory 28(2), 1982,
+seeded as in Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007;
+Douillard et al., "DiLoCo: Distributed Low-Communication Training of Language Models", 2023
+(arXiv:2311.08105), separate a text by k-means of its features.
 
-Departs from the papers: (1) centres are fitted on at most FITTED samples, all samples go to the
-nearest; (2) clusters are dealt to workers as natural groups are.
+Departs from the papers: (1) centres are fitted on at most FITTED samples in at most ROUNDS rounds,
+all samples go to the nearest; (2) clusters are dealt to workers as natural groups are.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.placing import dealt_groups, features_of, require_enough, shards_of
+from partitions.placing import dealt_groups, features_of, pieces, require_enough, shards_of
 from partitions.protocol import Samples
 
-FITTED = 10_000
+FITTED, ROUNDS = 10_000, 20
 MOST = 64
 
 
@@ -25,8 +27,9 @@ class Clusters:
     """feature skew: clusters of k-means on the features, dealt to workers
 
     The largest cluster goes first, to the worker that holds least; with fewer clusters than workers
-    the largest are divided.  Disjoint and covering.  The same on ranks of one kind of machine:
-    another instruction set may round a distance to another centre.
+    the largest are divided.  There are no more of them than different samples.  Disjoint and
+    covering.  The same on every rank, whatever its number of threads, if all run one build of numpy
+    and scikit-learn on one kind of processor: another may round a sample to another centre.
     """
 
     clusters: int = field(
@@ -52,20 +55,37 @@ class Clusters:
 
 
 def nearest_centres(
-    features: NDArray[np.floating], clusters: int, rng: np.random.Generator
+    features: NDArray[Any], clusters: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """The cluster of every row, (n,) int64; features: (n, f)."""
-    from sklearn.cluster import KMeans
+    """The cluster of every row, (n,) int64; features: (n, f), finite."""
+    from sklearn.metrics import pairwise_distances_argmin
 
-    chosen = np.sort(rng.permutation(len(features))[:FITTED])
-    fitted = features[chosen].astype(np.float64)
-    centres = min(clusters, len(np.unique(fitted, axis=0)))
-    seed = int(rng.integers(2**31))
-    # Elkan's bounds save most distances; 20 rounds are far beyond what a split can show.
-    model = KMeans(centres, n_init=1, max_iter=20, random_state=seed).fit(fitted)
-    found = [model.predict(part.astype(np.float64)) for part in _pieces(features)]
+    cuts = pieces(len(features), features.shape[1], FITTED)
+    chosen = np.sort(rng.permutation(len(features))[: cuts[0].stop])
+    centres = fitted(features[chosen].astype(np.float64), clusters, int(rng.integers(2**31)))
+    found = [pairwise_distances_argmin(features[rows].astype(np.float64), centres) for rows in cuts]
     return np.concatenate(found).astype(np.int64)
 
 
-def _pieces(features: NDArray[np.floating]) -> list[NDArray[np.floating]]:
-    return np.array_split(features, max(1, len(features) // FITTED))
+def fitted(points: NDArray[np.float64], clusters: int, seed: int) -> NDArray[np.float64]:
+    """The centres that k-means finds in points (m, f): (k, f), k at most m.
+
+    Lloyd's rounds are spelled out because KMeans of scikit-learn adds up the centres of several
+    threads in the order in which these end: ranks would not agree on the last bits.
+    """
+    from scipy.sparse import csr_array
+    from sklearn.cluster import kmeans_plusplus
+    from sklearn.metrics import pairwise_distances_argmin
+
+    clusters = min(clusters, len(points))
+    centres: NDArray[np.float64] = kmeans_plusplus(points, clusters, random_state=seed)[0]
+    rows, nearest = np.arange(len(points) + 1), np.full(len(points), -1)
+    for _ in range(ROUNDS):
+        before, nearest = nearest, pairwise_distances_argmin(points, centres)
+        if np.array_equal(before, nearest):
+            break
+        held = np.bincount(nearest, minlength=clusters)
+        members = csr_array((np.ones(len(points)), nearest, rows), shape=(len(points), clusters))
+        some = held > 0  # a centre without points, as a second one in a place, stays there
+        centres[some] = (members.T @ points)[some] / held[some, np.newaxis]
+    return centres

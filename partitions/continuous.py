@@ -1,22 +1,26 @@
 """One knob from IID to sorted, along any number that a sample has.
 
-Symbols: z a sample's rank by that number, in (0, 1); eps uniform noise; s the strength.  Samples
-are sorted by s z + (1 - s) eps and cut into runs. The idea is that of the ContinuousPartitioner of
-Flower; ranks in place of the numbers themselves make s mean the same for every distribution.
+Symbols: z a sample's rank by that number, in (0, 1); eps uniform noise in (0, 1); s the strength.
+Samples are sorted by b = s z + (1 - s) eps and cut into runs.
+
+The ContinuousPartitioner of Flower (Beutel et al., 2020, arXiv:2007.14390) has the idea.  Departs
+from it: (1) ranks instead of the standardised number, and uniform noise instead of normal, so that
+s means the same for every distribution, one with outliers, too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.placing import features_of, require_enough
+from partitions.placing import features_of, pieces, require_enough
 from partitions.protocol import Samples
 
 BY = ("label", "index", "mean", "norm", "component", "column")
-FITTED = 10_000
-"""Samples behind the principal component."""
+FITTED = 2000
+"""Samples behind the principal component, so that no eigenproblem is larger."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,35 @@ class Continuous:
             if self.column >= features.shape[1]:
                 raise ValueError(
                     f"column must be below the number of features, {features.shape[1]}, got "
-                    f"{self.column}"
+                    f"{self.column}: columns count from 0"
                 )
             column: NDArray[Any] = features[:, self.column]
             return column
-        if self.by == "component":
-            return np.asarray(features @ first_component(features))
-        return np.asarray(
-            features.mean(1) if self.by == "mean" else np.linalg.norm(features, axis=1)
-        )
+        direction = first_component(features) if self.by == "component" else np.empty(0)
+        number: Callable[[NDArray[np.float64]], NDArray[np.float64]] = {
+            "mean": lambda rows: rows.mean(axis=1),
+            "norm": lambda rows: np.linalg.norm(rows, axis=1),
+            "component": lambda rows: rows @ direction,
+        }[self.by]
+        cuts = pieces(samples.size, features.shape[1])
+        return np.concatenate([number(features[rows].astype(np.float64)) for rows in cuts])
 
 
-def first_component(features: NDArray[np.floating]) -> NDArray[np.float64]:
+def first_component(features: NDArray[Any]) -> NDArray[np.float64]:
     """The direction of largest variance, (f,), of features (n, f), by FITTED rows at most.
 
-    Its largest entry is positive, so that it is one of two.
+    Its largest entry is positive, so that it is one of two; zeros where nothing varies.
     """
-    some = features[:: -(-len(features) // FITTED)].astype(np.float64)
-    covariance = np.atleast_2d(np.cov(some, rowvar=False, bias=True))
-    _, vectors = np.linalg.eigh(covariance)
-    first: NDArray[np.float64] = vectors[:, -1]
+    from scipy.linalg import eigh
+
+    rows = pieces(len(features), features.shape[1], FITTED)[0].stop
+    some = features[:: -(-len(features) // rows)].astype(np.float64)
+    some -= some.mean(axis=0)
+    # The products of columns and those of rows share their eigenvalues: the fewer are solved.
+    wide = some.shape[1] > len(some)
+    products = some @ some.T if wide else some.T @ some
+    last = len(products) - 1
+    vector = eigh(products, subset_by_index=[last, last])[1][:, 0]
+    first: NDArray[np.float64] = some.T @ vector if wide else vector
     first *= np.sign(first[np.abs(first).argmax()])
     return first

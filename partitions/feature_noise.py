@@ -3,7 +3,7 @@
 Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022
 (noise-based feature imbalance).  Symbols: W workers, sigma the noise of the last worker.
 
-Departs from the paper: (1) the standard deviation of worker k = 0 .. W - 1 is sigma (k + 1) / W; the
+Departs from the paper: (1) worker k = 0 .. W - 1 has the standard deviation sigma (k + 1) / W; the
 paper calls the parameter of Gau(sigma i / N), i = 1 .. N, the variance, while its code takes
 sigma k / (W - 1) as the standard deviation, which its sigma = 0.1 is meant for; (2) a sample gets
 its noise once, not anew at every visit; (3) what is held out gets none; (4) any split can stand

@@ -1,5 +1,6 @@
 """Shards that somebody else has made: the worker of each sample, from a file."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 from partitions.placing import require_parts, shards_of
 from partitions.protocol import Samples
+
+NUMBER = re.compile(r"-?[0-9]{1,18}")
+"""Of up to 18 digits, which fit int64."""
 
 
 @dataclass(frozen=True)
@@ -32,40 +36,59 @@ class FromFile:
         if len(owners) != samples.size:
             raise ValueError(
                 f"{self.path} names the workers of {len(owners)} samples, the data have "
-                f"{samples.size}"
+                f"{samples.size}: give one worker for each"
             )
         wrong = np.flatnonzero((owners < 0) | (owners >= parts))
         if wrong.size:
             raise ValueError(
                 f"{self.path}, sample {wrong[0]}: worker must be 0 to {parts - 1}, got "
-                f"{owners[wrong[0]]}: give --workers {int(owners.max()) + 1}, or another file"
+                f"{owners[wrong[0]]}: give --workers {max(int(owners.max()) + 1, 1)}, or another "
+                "file"
             )
         sizes = np.bincount(owners, minlength=parts)
         if not sizes.all():
             raise ValueError(
-                f"{self.path} gives worker {int(sizes.argmin())} of {parts} no sample: it could "
-                "not train"
+                f"{self.path} gives worker {int(sizes.argmin())} of {parts} no sample, so it could "
+                f"not train: number the {np.count_nonzero(sizes)} workers of the file from 0 on, "
+                f"and give --workers {np.count_nonzero(sizes)}"
             )
         return shards_of(owners, parts)
 
 
 def read(name: str) -> NDArray[np.int64]:
-    """The whole numbers of a file, (n,) int64. Raises ValueError, naming the line."""
+    """The whole numbers of a file, (n,) int64. Raises ValueError, naming file, line and value."""
     if not name:
         raise ValueError("file needs path=NAME, a text with the worker of each sample or an .npy")
     try:
-        if name.endswith(".npy"):
-            array = np.load(name, allow_pickle=False)
-            if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-                raise ValueError(
-                    f"{name} must hold whole numbers (n,), got {array.dtype} {array.shape}"
-                )
-            owners: NDArray[np.int64] = array.astype(np.int64)
-            return owners
-        lines = Path(name).read_text().split()
+        return _array(name) if name.endswith(".npy") else _text(name)
     except (OSError, UnicodeDecodeError, EOFError) as error:
         raise ValueError(f"partition file {name} cannot be read: {error}") from None
-    for i, text in enumerate(lines, start=1):
-        if not text.lstrip("-").isdigit():
-            raise ValueError(f"{name}, number {i}: must be a whole number, got {text!r}")
-    return np.array(lines, dtype=np.int64)
+
+
+def _array(name: str) -> NDArray[np.int64]:
+    try:
+        array = np.load(name, allow_pickle=False)
+    except ValueError:  # its own words name neither the file nor what is expected of it
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} is no .npy of numbers: write it by numpy.save(path, workers)")
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"{name} must hold whole numbers (n,), the worker of each sample; got {array.dtype} "
+            f"{array.shape}"
+        )
+    owners: NDArray[np.int64] = array.astype(np.int64)
+    return owners
+
+
+def _text(name: str) -> NDArray[np.int64]:
+    owners: list[int] = []
+    for i, line in enumerate(Path(name).read_text().splitlines(), start=1):
+        for text in line.split():
+            if not NUMBER.fullmatch(text):
+                raise ValueError(
+                    f"{name}, line {i}, number {len(owners) + 1}: must be a whole number, got "
+                    f"{text!r}: a worker, 0 on, for each sample"
+                )
+            owners.append(int(text))
+    return np.array(owners, dtype=np.int64)

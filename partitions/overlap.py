@@ -18,9 +18,9 @@ from partitions.protocol import Samples
 class Overlap:
     """shared samples: each on several random workers, or a common part on all
 
-    copies = r: every sample is on min(r, W) different workers, and of every W samples in a random
-    order each worker holds exactly that many.  common = c > 0: a random part c of the samples is on
-    every worker, the others are divided evenly.  Covering, NOT disjoint.
+    copies = r: every sample is on min(r, W) different workers.  common = c > 0: a random part c of
+    the samples is on every worker, the others are divided evenly.  Sizes differ by at most one.
+    Covering, NOT disjoint.
     """
 
     copies: int = field(default=2, metadata={"help": "workers that hold a sample"})
@@ -55,14 +55,16 @@ class Overlap:
 
 
 def several(n: int, parts: int, copies: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(n, copies) different workers for each of n samples.
+    """(n, copies) different workers for each of n samples, every worker as often up to one.
 
-    Of a block of W samples the j-th goes to worker j and, by shifts that the block draws, to
-    others: so in a block every worker comes exactly `copies` times.
+    Every block of W samples draws a ring of the workers, and the j-th of them goes to `copies`
+    neighbours on it from place j on: each worker comes exactly `copies` times.  In a last, shorter
+    block each sample goes on where the one before it ended, so that no worker is ahead by two.
     """
     block, place = np.divmod(np.arange(n), parts)
-    keys = rng.random((int(block[-1]) + 1, parts - 1))
-    shifts = 1 + np.argsort(keys, axis=1)[:, : copies - 1]
-    shifts = np.concatenate([np.zeros((len(shifts), 1), np.int64), shifts], axis=1)
-    owners: NDArray[np.int64] = (place[:, np.newaxis] + shifts[block]) % parts
+    rings = rng.permuted(np.tile(np.arange(parts), (int(block[-1]) + 1, 1)), axis=1)
+    start = np.where(block < n // parts, place, place * copies)
+    owners: NDArray[np.int64] = rings[
+        block[:, np.newaxis], (start[:, np.newaxis] + np.arange(copies)) % parts
+    ]
     return owners

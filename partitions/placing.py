@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from partitions.protocol import Samples
 
+PIECE, NUMBERS = 10_000, 2**25
+"""Rows of features that are copied at once, and numbers in them: 256 MiB in double precision."""
+
 
 def require_parts(samples: Samples, parts: int) -> None:
     """Nothing, or ValueError where no scheme has an answer: no workers, or no samples."""
@@ -31,13 +34,34 @@ def require_enough(samples: Samples, parts: int) -> None:
 
 
 def features_of(samples: Samples, scheme: str) -> NDArray[Any]:
-    """The features as a matrix, (n, f). Raises ValueError where there are none to look at."""
+    """The features as a matrix, (n, f), all finite.
+
+    Raises ValueError where there are none to look at, and for a number that is not finite: it has
+    no distance and no place in an order.
+    """
     if samples.features is None:
         raise ValueError(
             f"{scheme} looks at features, and the samples of this task show none: take another "
             "task, or a partition by label"
         )
-    return samples.features.reshape(samples.size, -1)
+    features = samples.features.reshape(samples.size, -1)
+    for rows in pieces(samples.size, features.shape[1]):
+        finite = np.isfinite(features[rows]).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"{scheme} needs finite features, and sample {rows.start + int(finite.argmin())} "
+                "has one that is not: mend the data, or take a partition by label"
+            )
+    return features
+
+
+def pieces(n: int, features: int, most: int = PIECE) -> list[slice]:
+    """Slices of the rows of an (n, features) matrix, `most` rows each at most, that fit in memory.
+
+    What works on a copy of the features, or in double precision, takes one after the other.
+    """
+    rows = max(1, min(most, NUMBERS // max(1, features)))
+    return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
 
 
 def groups_of(samples: Samples, scheme: str) -> NDArray[np.int64]:

@@ -152,5 +152,7 @@ class Altering(Partition, Protocol):
 class Renewing(Partition, Protocol):
     """A scheme whose split is drawn anew during the training, with an rng of its own each time."""
 
-    epochs: float
-    """Passes over all samples between two splits, > 0."""
+    @property
+    def epochs(self) -> float:
+        """Passes over all samples between two splits, > 0."""
+        ...

@@ -1,5 +1,6 @@
 """Shards that differ in size alone."""
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +9,10 @@ from numpy.typing import NDArray
 from partitions.amounts import LAWS, amounts, check
 from partitions.placing import require_enough
 from partitions.protocol import Samples
+from partitions.sizes import apportioned
+
+FORM = re.compile(r"[0-9]{1,15}(/[0-9]{1,15})*")
+"""Of explicit sizes; whole numbers of up to 15 digits are exact as float64."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,8 @@ class Quantity:
     """quantity skew: random samples in numbers that follow a law
 
     The laws and their parameters are those of partitions.amounts.  With `sizes` the shards are as
-    large as it says, or in these proportions where their sum is not n.  Disjoint and covering.
+    large as it says, or in these proportions where their sum is not n; a worker whose size is 0
+    holds nothing.  Disjoint and covering.
     """
 
     law: str = field(
@@ -34,13 +40,15 @@ class Quantity:
         check(self.law, self.parameter)
         if self.min_size < 0:
             raise ValueError(f"min_size must be >= 0, got {self.min_size}")
-        try:
-            given = [int(size) for size in self.sizes.split("/") if self.sizes]
-        except ValueError:
-            given = [-1]
-        if any(size < 0 for size in given) or (given and not any(given)):
+        if not self.sizes:
+            return
+        if not FORM.fullmatch(self.sizes) or not self._given().any():
             raise ValueError(
                 f"sizes must be whole numbers >= 0 as in 500/200/100, not all 0, got {self.sizes!r}"
+            )
+        if (self.law, self.parameter, self.min_size) != ("dirichlet", 0, 1):
+            raise ValueError(
+                f"sizes={self.sizes} stands instead of a law: leave law, parameter and min_size out"
             )
 
     def split(
@@ -52,17 +60,17 @@ class Quantity:
         """
         require_enough(samples, parts)
         if self.sizes:
-            ends = np.cumsum(self._given(samples.size, parts))
+            given = self._given()
+            if len(given) != parts:
+                raise ValueError(
+                    f"sizes has {len(given)} entries, there are {parts} workers: give a size for "
+                    f"every worker, or {len(given)} workers"
+                )
+            laid = apportioned(given, samples.size, 0)
         else:
             laid = amounts(self.law, self.parameter, samples.size, parts, self.min_size, rng)
-            ends = np.cumsum(laid)
-        runs = np.split(rng.permutation(samples.size), ends[:-1])
+        runs = np.split(rng.permutation(samples.size), np.cumsum(laid)[:-1])
         return [np.sort(run).astype(np.int64, copy=False) for run in runs]
 
-    def _given(self, n: int, parts: int) -> NDArray[np.int64]:
-        from partitions.sizes import apportioned
-
-        given = np.array(self.sizes.split("/"), np.float64)
-        if len(given) != parts:
-            raise ValueError(f"sizes has {len(given)} entries, there are {parts} workers")
-        return apportioned(given, n, 0)
+    def _given(self) -> NDArray[np.float64]:
+        return np.array([float(size) for size in self.sizes.split("/")])

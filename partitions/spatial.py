@@ -2,9 +2,11 @@
 
 Recursive coordinate bisection: Berger, Bokhari, "A Partitioning Strategy for Nonuniform Problems on
 Multiprocessors", IEEE Transactions on Computers C-36(5), 1987.  Departs from the paper: (1) any
-number of workers: a region of w workers is cut in proportion to floor(w / 2) and the rest.
+number of workers, by unequal halves; (2) every cut is across the wider side of its region, as later
+codes have it; (3) samples weigh alike.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,15 +15,19 @@ from numpy.typing import NDArray
 
 from partitions.placing import features_of, require_enough
 from partitions.protocol import Samples
+from partitions.sizes import even
+
+FORM = re.compile(r"[0-9]{1,9}(/[0-9]{1,9})*")
 
 
 @dataclass(frozen=True)
 class Spatial:
     """spatial skew: regions of equal size by bisection of coordinates
 
-      1. a region of w workers is cut across its wider side, in proportion to w // 2 and the rest;
+      1. a region of w workers is cut across its wider side: w // 2 workers on the lower one;
       2. until every region has one worker.
-    Sizes differ by at most one from what halving allows; draws nothing.  Disjoint and covering.
+    Sides are compared in the units of the features; neighbours in number are near in space.  Sizes
+    differ by at most one; draws nothing.  Disjoint and covering.
     """
 
     columns: str = field(
@@ -30,8 +36,11 @@ class Spatial:
     needs: ClassVar[str] = "features"
 
     def __post_init__(self) -> None:
-        if not all(column.isdigit() for column in self.columns.split("/")):
-            raise ValueError(f"columns must be whole numbers as in 0/1, got {self.columns!r}")
+        if not FORM.fullmatch(self.columns) or len(set(self._chosen())) < len(self._chosen()):
+            raise ValueError(
+                f"columns must be whole numbers as in 0/1, got {self.columns!r}: features, "
+                "none of them twice"
+            )
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
@@ -42,24 +51,27 @@ class Spatial:
         """
         require_enough(samples, parts)
         features = features_of(samples, "spatial")
-        chosen = [int(column) for column in self.columns.split("/")]
-        if max(chosen) >= features.shape[1]:
+        if max(self._chosen()) >= features.shape[1]:
             raise ValueError(
                 f"columns must be below the number of features, {features.shape[1]}, got "
-                f"{self.columns}"
+                f"{self.columns}: name those of the coordinates, as in columns=0"
             )
-        points = features[:, chosen].astype(np.float64)
+        points = features[:, self._chosen()].astype(np.float64)
+        ends = np.concatenate([[0], np.cumsum(even(samples.size, parts))])
         shards: list[NDArray[np.int64]] = []
-        regions = [(np.arange(samples.size, dtype=np.int64), parts)]
-        while regions:  # depth first, so that neighbours in number are neighbours in space
-            held, workers = regions.pop()
-            if workers == 1:
+        regions = [(np.arange(samples.size, dtype=np.int64), 0, parts)]
+        while regions:  # depth first, the lower side next: shards come in the order of workers
+            held, first, last = regions.pop()
+            if last - first == 1:
                 shards.append(np.sort(held))
                 continue
             inside = points[held]
             wider = int(np.ptp(inside, axis=0).argmax())
             order = held[np.argsort(inside[:, wider], kind="stable")]
-            few = workers // 2
-            cut = min(max(few, round(len(held) * few / workers)), len(held) - (workers - few))
-            regions += [(order[cut:], workers - few), (order[:cut], few)]
+            middle = first + (last - first) // 2
+            cut = int(ends[middle] - ends[first])
+            regions += [(order[cut:], middle, last), (order[:cut], first, middle)]
         return shards
+
+    def _chosen(self) -> list[int]:
+        return [int(column) for column in self.columns.split("/")]

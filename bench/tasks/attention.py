@@ -25,6 +25,7 @@ class Block(torch.nn.Module):
         self._heads = heads
         self.norm1 = torch.nn.LayerNorm(width)
         self.into = torch.nn.Linear(width, 3 * width)
+        self.softmax = torch.nn.Softmax(-1)  # a layer, so that what it puts out is counted
         self.out = torch.nn.Linear(width, width)
         self.norm2 = torch.nn.LayerNorm(width)
         self.wide = torch.nn.Linear(width, 4 * width)
@@ -36,7 +37,7 @@ class Block(torch.nn.Module):
         heads = self.into(self.norm1(x)).view(m, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = heads[0], heads[1], heads[2]  # (m, heads, T, width / heads)
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + ahead
-        seen = torch.softmax(scores, -1) @ v
+        seen = self.softmax(scores) @ v
         x = x + self.out(seen.transpose(1, 2).reshape(m, length, width))
         made: torch.Tensor = x + self.narrow(gelu(self.wide(self.norm2(x))))
         return made

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from algorithms.layers import Layer, laid_out
 from bench.data.protocol import Table
+from bench.tasks.holding import keep
 from bench.tasks.learners import Batch, ManyModels, OneModel
 from bench.tasks.protocol import Alter, Learner, Metric, Share
 from bench.tasks.scores import Scores
@@ -92,16 +93,14 @@ class Classifier:
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
     ) -> list[NDArray[np.int64]]:
         """Keep the samples of these workers: each once, or once a worker where they are altered."""
-        own = np.unique(np.concatenate(shards))
-        places = [np.searchsorted(own, shard) for shard in shards]
-        self._kept = self.read(self._train, own)
-        if alter is None:
-            return places
-        inputs, targets = (x.numpy() for x in self._kept)
-        seen = [alter(i, inputs[at], targets[at]) for i, at in zip(ids, places, strict=True)]
-        altered, labels = (np.concatenate(part) for part in zip(*seen, strict=True))
-        self._kept = torch.from_numpy(altered), torch.from_numpy(labels)
-        return np.split(np.arange(len(labels)), np.cumsum([len(shard) for shard in shards])[:-1])
+
+        def read(own: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+            inputs, targets = self.training(own)
+            return inputs.numpy(), targets.numpy()
+
+        kept = keep(ids, shards, alter, read)
+        self._kept = torch.from_numpy(kept.inputs), torch.from_numpy(kept.targets)
+        return kept.places
 
     def held(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
         """The inputs at these places of what is held, (m, f)."""

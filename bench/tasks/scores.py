@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
 
 ELEMENTS = 2**22
-"""Numbers that all layers together may put out for a piece."""
+"""Numbers that all layers together may put out for a piece; as many as a larger model has."""
 
 
 class Scores:
@@ -25,7 +25,7 @@ class Scores:
 
     def __init__(self, problem: Classifier, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         self._problem = problem
-        piece = max(1, ELEMENTS // outputs(problem.module, inputs[:1]))
+        piece = max(1, max(ELEMENTS, problem.d) // outputs(problem.module, inputs[:1]))
         self._pieces = list(
             zip(torch.split(inputs, piece), torch.split(targets, piece), strict=True)
         )

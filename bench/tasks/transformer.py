@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from bench.runtime.spec import UserError
 from bench.tasks.mlp import check_part
 from bench.tasks.protocol import Metric
 from bench.tasks.sizing import width_for
@@ -57,8 +58,12 @@ class Transformer:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads={self.heads}, got {self.width}")
+        if not self.parameters and self.width % self.heads:
+            below, heads = self.width - self.width % self.heads, self.heads
+            near = " or ".join(str(x) for x in (below, below + heads) if x)
+            raise ValueError(
+                f"width must be a multiple of heads={heads}, got {self.width}: take {near}"
+            )
         if self.parameters and self.width != Transformer.width:
             raise ValueError(
                 f"parameters={self.parameters} chooses the width itself: leave width={self.width} "
@@ -67,11 +72,19 @@ class Transformer:
         check_part(self.held_out)
 
     def load(self, dtype: str, data: str = "") -> CharacterProblem:
-        """Read the text and cut it into windows of context + 1 characters of one speaker."""
+        """Read the text and cut it into windows of context + 1 characters of one speaker.
+
+        Errors: UserError without a text; ValueError where it is too short, or has fewer speakers.
+        """
         from bench.data.opening import open_text
         from bench.tasks.attention import CharacterProblem, Decoder
         from bench.tasks.windows import windows
 
+        if not data:
+            raise UserError(
+                "transformer needs --data FILE: a text, such as the one that "
+                "`python -m bench.fetch tinyshakespeare` downloads"
+            )
         text = open_text(data)
         cut = windows(text, self.context + 1, self.held_out, self.speakers)
         alphabet, width = len(text.alphabet), self.width

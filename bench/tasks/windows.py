@@ -24,28 +24,36 @@ class Windows:
 
 
 def windows(text: Text, length: int, held_out: float, speakers: int) -> Windows:
-    """Windows of so many characters of what each speaker says, his speeches one after the other.
+    """Windows of so many characters of what each speaker says, one speech after the other.
 
     They do not overlap; what is left at the end of a speaker is left out, and so are speakers with
     less than one window. speakers: only so many who say most; 0: all. Of each speaker the last
-    part `held_out` of his windows is held out, rounded. Errors: ValueError where nothing is left
-    to train on or to hold out.
+    part `held_out` of the windows is held out, rounded, but for one at least: who is judged has
+    trained. Errors: ValueError where nothing is left to judge by, or where fewer speakers than
+    wanted have a window.
     """
     order = np.argsort(text.speaker, kind="stable")
     codes = text.codes[order]
     said = np.bincount(text.speaker, minlength=len(text.names))
     count = said // length
+    able = np.count_nonzero(count)
+    if speakers > able:
+        raise ValueError(
+            f"speakers={speakers}: the text has {able} who say {length} characters or more, one "
+            "window: take at most so many, or 0 for all"
+        )
     if speakers:
         count[np.argsort(-said, kind="stable")[speakers:]] = 0
     chosen = np.flatnonzero(count)
     begins = (np.cumsum(said) - said)[chosen]
     tested = np.round(held_out * count[chosen]).astype(np.int64)
+    tested = np.minimum(tested, count[chosen] - 1)
     trained = count[chosen] - tested
-    if not trained.sum() or not tested.sum():
+    if not tested.sum():
         raise ValueError(
-            f"the text has {int(count.sum())} windows of {length} characters of one speaker, of "
-            f"which held_out={held_out:g} leaves {int(trained.sum())} to train on and "
-            f"{int(tested.sum())} to judge by: take a shorter context or a longer text"
+            f"the text has {trained.sum()} windows of {length} characters of one speaker, of which "
+            f"held_out={held_out:g} of each speaker's leaves none to judge by: take a shorter "
+            "context, a larger part or a longer text"
         )
 
     def table(first: NDArray[np.int64], many: NDArray[np.int64]) -> Table:

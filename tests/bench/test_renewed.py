@@ -1,5 +1,6 @@
 """Minibatches over splits that change: whose they are, when they change, and that ranks agree."""
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -48,8 +49,8 @@ def test_every_turn_visits_all_samples_and_each_by_the_worker_that_holds_it() ->
     for turn, rows in enumerate(turns):
         for worker, shard in enumerate(split(turn)):
             np.testing.assert_array_equal(np.unique(rows[:, worker]), shard)
-    # Every worker starts each turn at the beginning of an order, so none visits a sample more
-    # often than its last, unfinished walk makes it.
+    # Every worker starts a turn at the beginning of an order, and 4 steps of 5 pass its 15 or 16
+    # samples once and begin to repeat them.
     counts = np.bincount(turns[1].ravel(), minlength=N)
     assert counts.min() == 1
     assert counts.max() <= 2
@@ -80,7 +81,7 @@ def test_ranks_that_share_the_workers_draw_the_same_rows(
 ) -> None:
     whole = walked(renewed(every=every), steps)
     bounds = sorted({0, WORKERS, *cuts})
-    for lo, hi in zip(bounds, bounds[1:], strict=False):
+    for lo, hi in itertools.pairwise(bounds):
         mine = walked(renewed(range(lo, hi), every), steps)
         np.testing.assert_array_equal(mine, whole[:, lo:hi])
 
@@ -130,6 +131,11 @@ def test_steps_are_the_first_after_which_all_have_passed(
     assert steps >= 1
     assert steps * seen >= wanted
     assert steps == 1 or (steps - 1) * seen < wanted
+
+
+@pytest.mark.parametrize("hundredths", [7, 14, 28, 55, 57, 58])
+def test_decimal_parts_of_an_epoch_are_meant_as_they_are_written(hundredths: int) -> None:
+    assert steps_between(hundredths / 100, 100, 1, 1) == hundredths
 
 
 def test_no_number_of_epochs_is_too_large_or_too_small() -> None:

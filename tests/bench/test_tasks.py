@@ -324,4 +324,3 @@ def test_torch_waits_for_the_task_that_needs_it() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert set(TASKS) == {"digits", "quadratic"}

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from bench.runtime.spec import UserError, parse, text_of
 from partitions.dirichlet import Dirichlet
-from partitions.protocol import Renewing, Samples
+from partitions.protocol import Samples
 from partitions.reshuffle import Reshuffle
 
-SCHEMES: Mapping[str, type[Renewing]] = {"reshuffle": Reshuffle}
+SCHEMES: Mapping[str, type[Reshuffle]] = {"reshuffle": Reshuffle}
 TURNS = 20
 
 
@@ -32,7 +32,7 @@ def turn(text: str, k: int, parts: int = 6) -> list[NDArray[np.int64]]:
     ["iid", "iid:size=30", "dirichlet:alpha=0.1", "shards", "quantity", "natural:assign=random"],
 )
 def test_every_turn_is_a_split_of_the_base_and_no_two_are_alike(base: str) -> None:
-    inner = parse(f"reshuffle:base={base}", SCHEMES, "partition").base  # type: ignore[attr-defined]
+    inner = parse(f"reshuffle:base={base}", SCHEMES, "partition").base
     found = set()
     for k in range(TURNS):
         shards = turn(base, k)
