@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--figure",
         metavar="FILE",
-        help="draw the metric against label skew, as .svg, .png, .pdf or .html",
+        help="draw the metric against label skew, or learning curves where there are fewer than "
+        "three skews, as .svg, .png, .pdf or .html",
     )
     made.add_argument(
         "--set",

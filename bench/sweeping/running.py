@@ -102,15 +102,21 @@ def conclude(
 
 
 def draw(runs: Sequence[Digest], path: Path) -> str:
-    """Write the metric against label skew; return what became of it, as a line.
+    """Write the metric against label skew, else learning curves; return what became of it.
 
     Errors: UserError where the file cannot be written.
     """
+    from bench.results import charts, frames
     from bench.results.figures import save
     from bench.results.skew_charts import LEAST, chart_of
 
-    chart = chart_of(sections(runs))
-    if chart is None:
-        return f"no figure {path}: it takes complete runs of {LEAST} different label skews"
-    save(chart, path)
-    return f"wrote {path}"
+    found = sections(runs)
+    chart = chart_of(found)
+    if chart:
+        save(chart, path)
+        return f"wrote {path}: the metric against label skew"
+    curves = frames.curves(found[0]) if found else None
+    if curves is None or not len(curves):
+        return f"no figure {path}: no run has a curve"
+    save(charts.learning(curves, "step", found[0].metric, found[0].direction), path)
+    return f"wrote {path}: learning curves, for want of complete runs of {LEAST} label skews"

@@ -26,7 +26,7 @@ def test_the_metric_against_skew_is_drawn(tmp_path: Path, capsys: Capture) -> No
     file.write_text(SWEEP)
     options = [str(file), "--out", str(out), "--figure", str(figure)]
     assert main([*options, "--set", "steps=3", "--set", "seed=7"]) == 0
-    assert f"wrote {figure}" in capsys.readouterr().out
+    assert f"wrote {figure}: the metric against label skew" in capsys.readouterr().out
     assert "label skew" in figure.read_text()
     runs = [load(path) for path in out.glob("*.h5")]
     assert {(run.row["steps"], run.row["seed"]) for run in runs} == {(3, 7)}
@@ -39,7 +39,8 @@ def test_the_metric_against_skew_is_drawn(tmp_path: Path, capsys: Capture) -> No
 
     file.write_text(SWEEP.replace('"target:js=0.3", ', ""))
     assert main(options) == 0
-    assert "it takes complete runs of 3 different label skews" in capsys.readouterr().out
+    assert f"wrote {figure}: learning curves" in capsys.readouterr().out
+    assert "steps taken" in figure.read_text()
 
 
 @pytest.mark.parametrize(
