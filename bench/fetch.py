@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from bench.data.catalogue import CATALOGUE
+from bench.data.catalogue import CATALOGUE, File
 from bench.data.downloads import FetchError, Progress, fetch
 from bench.runtime.cli import Parser
-from bench.runtime.launch import LAUNCHED
+from bench.runtime.launch import LAUNCHED, launched_rank
 from bench.runtime.spec import UserError, unknown
+
+SCHEMES = ("http", "https", "file")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +32,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CATALOGUE))
     made.add_argument("--to", default="data", metavar="DIR", help="(default: %(default)s)")
     made.add_argument(
-        "--mirror", default="", metavar="URL", help="folder of the files in another place"
+        "--mirror",
+        default="",
+        metavar="URL",
+        help="another place, whose folders are named like the data sets: it has URL/NAME/FILE",
     )
     made.add_argument("--list", action="store_true", help="what there is, its size and licence")
     return made
@@ -40,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(sys.argv[1:] if argv is None else argv)
     except UserError as error:
+        if launched_rank() > 0:
+            return 0  # rank 0 says it
         print(f"error: {error}", file=sys.stderr)
         return 2
     except FetchError as error:
@@ -52,18 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: Sequence[str]) -> int:
     """Fetch what the command line names. Errors: UserError, FetchError."""
+    if any(int(os.environ.get(name, "1")) > 1 for name in LAUNCHED):
+        raise UserError("bench.fetch is one process: start it without mpirun or srun")
     given = parser().parse_args(argv)
     if given.list:
         for name, entry in CATALOGUE.items():
-            print(f"{name:<16} {entry.size:>7}  {entry.licence:<26} {entry.title}")
+            print(f"{name:<16} {entry.size / 1e6:>5,.0f} MB  {entry.licence:<26} {entry.title}")
+            print(f"{'':<26} {entry.source}")
         return 0
-    if any(int(os.environ.get(name, "1")) > 1 for name in LAUNCHED):
-        raise UserError("bench.fetch is one process: start it without mpirun or srun")
     if not given.names:
         raise UserError(f"name what to fetch: {', '.join(CATALOGUE)}")
     for name in given.names:
         if name not in CATALOGUE:
             raise unknown("data set", name, CATALOGUE)
+    mirror = given.mirror and given.mirror.rstrip("/") + "/"
+    if mirror and urlsplit(mirror).scheme not in SCHEMES:
+        raise UserError(f"--mirror must begin with {':// or '.join(SCHEMES)}://, got {mirror}")
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
@@ -79,21 +91,23 @@ def run(argv: Sequence[str]) -> int:
         disable=not console.is_terminal,
     )
 
-    def tell(file: str) -> Progress:
-        task = bars.add_task(file, total=None)
-        return lambda done, total: bars.update(task, completed=done, total=total)
+    def tell(file: File) -> Progress:
+        task = bars.add_task(file.name, total=file.size)
+        return lambda done: bars.update(task, completed=done)
 
     with bars:
         for name in given.names:
-            folder = Path(given.to) / name
+            entry, folder = CATALOGUE[name], Path(given.to) / name
+            places = (f"{mirror}{name}/",) if mirror else entry.places
             try:
-                fresh = fetch(CATALOGUE[name], folder, given.mirror, tell)
+                fresh = fetch(entry, folder, places, tell)
             except OSError as error:
+                where, why = error.filename or folder, error.strerror or error
                 raise UserError(
-                    f"--to {given.to} cannot be written: {error.strerror}; name another folder"
+                    f"--to {given.to}: {where} cannot be written: {why}; name another folder"
                 ) from None
-            what = f"fetched {', '.join(fresh)}" if fresh else "already there"
-            console.print(f"{name}: {what}; --data {folder / CATALOGUE[name].use}", markup=False)
+            what = f"fetched {', '.join(fresh)}" if fresh else "already there, and right"
+            console.print(f"{name}: {what}; --data {folder / entry.use}", markup=False)
     return 0
 
 

@@ -1,7 +1,8 @@
 """Open data sets that bench.fetch can download: where they are, and what they must be.
 
-Checksums of MNIST, Fashion-MNIST and KMNIST are those that torchvision checks, of CIFAR those of
-the authors' page; of the text, the one of the file that its page links to.
+Sizes and SHA-256 are those that TensorFlow Datasets checks (its url_checksums/*.txt), each found
+the same in projects of others; MD5 sums that torchvision and the authors' pages give are of the
+same files. Those of MNIST's test set and of the text are also computed from the files themselves.
 """
 
 from __future__ import annotations
@@ -10,124 +11,171 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class File:
-    """A file to download.
+class Member:
+    """A file in an archive: its path there, and its size in bytes where that is known."""
 
-    checksum: algorithm and hexadecimal digest. unpacks: members of a tar archive that are taken out
-    of it, by the path of each; the archive is then let go.
+    path: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to download, its size in bytes and SHA-256.
+
+    unpacks: what is taken out of an archive, .tar.gz or .zip, which is then let go.
     """
 
     name: str
-    checksum: tuple[str, str]
-    unpacks: tuple[str, ...] = ()
+    size: int
+    sha256: str
+    unpacks: tuple[Member, ...] = ()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set. places: where its files lie, without their names, the first one first."""
+    """A data set.
+
+    places: where its files lie, without their names, the first one first. use: what --data takes,
+    below the data set's folder; empty for the folder.
+    """
 
     title: str
+    source: str
     licence: str
-    size: str
     places: tuple[str, ...]
     files: tuple[File, ...]
-    use: str
-    """The path below the data set's folder that --data takes; empty for the folder."""
+    use: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes to download."""
+        return sum(file.size for file in self.files)
 
 
-def _idx(*digests: str) -> tuple[File, ...]:
+def _idx(*files: tuple[int, str]) -> tuple[File, ...]:
+    """The four files of MNIST and its kind: training images, their labels, test images, theirs."""
     names = (
         "train-images-idx3-ubyte.gz",
         "train-labels-idx1-ubyte.gz",
         "t10k-images-idx3-ubyte.gz",
         "t10k-labels-idx1-ubyte.gz",
     )
-    return tuple(File(x, ("md5", digest)) for x, digest in zip(names, digests, strict=True))
+    return tuple(File(name, *file) for name, file in zip(names, files, strict=True))
 
+
+CIFAR = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
+EMNIST = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
 
 CATALOGUE: dict[str, Entry] = {
     "mnist": Entry(
-        "handwritten digits, 60,000 + 10,000 of 28 x 28 (LeCun, Cortes, Burges)",
+        "handwritten digits, 60,000 + 10,000 of 28 x 28",
+        "LeCun, Bottou, Bengio, Haffner, Proceedings of the IEEE 86(11), 1998",
         "CC BY-SA 3.0",
-        "12 MB",
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
         ),
         _idx(
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "d53e105ee54ea40749a09fcbcd1e9432",
-            "9fb629c4189551a2d022fa330f9573f3",
-            "ec29112dd5afa0611ce80d1b7f02629c",
+            (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+            (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+            (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+            (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
         ),
-        "",
     ),
     "fashion_mnist": Entry(
-        "clothes, 60,000 + 10,000 of 28 x 28 (Xiao, Rasul, Vollgraf 2017)",
+        "clothes, 60,000 + 10,000 of 28 x 28",
+        "Xiao, Rasul, Vollgraf, arXiv:1708.07747, 2017",
         "MIT",
-        "31 MB",
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        _idx(
-            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "25c81989df183df01b3e8a0aad5dffbe",
-            "bef4ecab320f06d8554ea6380940ec79",
-            "bb300cfdad3c16e7a12a480ee83cd310",
+        (
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         ),
-        "",
+        _idx(
+            (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+            (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+            (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+            (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+        ),
     ),
     "kmnist": Entry(
-        "cursive Japanese, 60,000 + 10,000 of 28 x 28 (Clanuwat et al. 2018)",
+        "cursive Japanese, 60,000 + 10,000 of 28 x 28",
+        "Clanuwat, Bober-Irizar, Kitamoto, Lamb, Yamamoto, Ha, arXiv:1812.01718, 2018",
         "CC BY-SA 4.0",
-        "21 MB",
         ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
         _idx(
-            "bdb82020997e1d708af4cf47b453dcf7",
-            "e144d726b3acfaa3e44228e80efcd344",
-            "5c965bf0a639b31b8f53240b1b52f4d7",
-            "7320c461ea6c1c855c0b718fb2a4b134",
+            (18165135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
+            (29497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
+            (3041136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+            (5120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
         ),
-        "",
+    ),
+    "emnist": Entry(
+        "handwritten letters and digits of 28 x 28, six sets of 70,000 to 814,255",
+        "Cohen, Afshar, Tapson, van Schaik, IJCNN 2017",
+        "not stated by the authors",
+        (
+            "https://biometrics.nist.gov/cs_links/EMNIST/",
+            "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
+        ),
+        (
+            File(
+                "gzip.zip",
+                561753746,
+                "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e",
+                tuple(
+                    Member(f"gzip/emnist-{split}-{part}-{kind}-ubyte.gz")
+                    for split in EMNIST
+                    for part in ("train", "test")
+                    for kind in ("images-idx3", "labels-idx1")
+                ),
+            ),
+        ),
+        "emnist-balanced-train-images-idx3-ubyte.gz",
     ),
     "cifar10": Entry(
-        "photographs of 10 classes, 50,000 + 10,000 of 32 x 32 in colour (Krizhevsky 2009)",
-        "not stated by the authors",
-        "170 MB",
-        ("https://www.cs.toronto.edu/~kriz/",),
+        "photographs of 10 classes, 50,000 + 10,000 of 32 x 32 in colour",
+        "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        "not stated by the author",
+        CIFAR,
         (
             File(
                 "cifar-10-binary.tar.gz",
-                ("md5", "c32a1d4ab5d03f1284b67883e8d87530"),
+                170052171,
+                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
                 tuple(
-                    f"cifar-10-batches-bin/{name}.bin"
+                    Member(f"cifar-10-batches-bin/{name}.bin", 10_000 * 3073)
                     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
                 ),
             ),
         ),
-        "",
     ),
     "cifar100": Entry(
-        "photographs of 100 classes, 50,000 + 10,000 of 32 x 32 in colour (Krizhevsky 2009)",
-        "not stated by the authors",
-        "169 MB",
-        ("https://www.cs.toronto.edu/~kriz/",),
+        "photographs of 100 classes, 50,000 + 10,000 of 32 x 32 in colour",
+        "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        "not stated by the author",
+        CIFAR,
         (
             File(
                 "cifar-100-binary.tar.gz",
-                ("md5", "03b5dce01913d631647c71ecec9e9cb8"),
-                ("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
+                168513733,
+                "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+                (
+                    Member("cifar-100-binary/train.bin", 50_000 * 3074),
+                    Member("cifar-100-binary/test.bin", 10_000 * 3074),
+                ),
             ),
         ),
-        "",
     ),
     "tinyshakespeare": Entry(
-        "plays of Shakespeare, 1,115,394 characters by speaker (Karpathy 2015)",
+        "plays of Shakespeare by speaker, 1,115,394 characters",
+        "Karpathy, The Unreasonable Effectiveness of Recurrent Neural Networks, 2015",
         "public domain",
-        "1 MB",
         ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",),
         (
             File(
                 "input.txt",
-                ("sha256", "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"),
+                1115394,
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
             ),
         ),
         "input.txt",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,38 +18,61 @@ from bench.runtime.spec import UserError
 
 SHAPE = (3, 32, 32)
 PIXELS = 3072
-LAYOUTS = {
-    "data_batch_*.bin": ("test_batch.bin", 1),
-    "train.bin": ("test.bin", 2),
-}
-"""Files that train -> the one that is held out, and bytes of label in a record."""
 
 
-def found(folder: Path) -> tuple[list[Path], list[Path], int] | None:
-    """Files that train, files held out, and bytes of label; None where there are none."""
-    for pattern, (held_out, labels) in LAYOUTS.items():
-        train = sorted(folder.glob(pattern))
-        if train:
-            return train, [path for path in [folder / held_out] if path.exists()], labels
+class Layout(NamedTuple):
+    """Names of the files that train and of the one held out; classes of each byte of label."""
+
+    train: str
+    held_out: str
+    classes: tuple[int, ...]
+
+
+LAYOUTS = (
+    Layout("data_batch_*.bin", "test_batch.bin", (10,)),
+    Layout("train.bin", "test.bin", (20, 100)),
+)
+NAMES = "data_batch_*.bin and test_batch.bin, or train.bin and test.bin"
+
+
+def found(path: Path) -> tuple[dict[str, list[Path]], Layout] | None:
+    """The files of each set, "train" and "held_out", of a folder; None where there are none."""
+    for layout in LAYOUTS if path.is_dir() else ():
+        sets = {
+            "train": sorted(path.glob(layout.train)),
+            "held_out": sorted(path.glob(layout.held_out)),
+        }
+        if any(sets.values()):
+            return {kind: files for kind, files in sets.items() if files}, layout
     return None
 
 
-def read_set(paths: Sequence[Path], label_bytes: int) -> Table:
-    """The pictures of some files: bytes (n, 3, 32, 32), and their (fine) labels.
+def read_set(paths: Sequence[Path], layout: Layout) -> Table:
+    """The pictures of some files: bytes (n, 3, 32, 32), and their labels, the fine ones of two.
 
-    Errors: UserError for a file of another length than whole records.
+    Errors: UserError for a file of another length than whole records, a label out of range.
     """
-    require_memory(paths[0].parent, sum(path.stat().st_size for path in paths))
-    records = []
-    for path in paths:
-        data = np.fromfile(path, np.uint8)
-        length = label_bytes + PIXELS
-        if not len(data) or len(data) % length:
-            raise UserError(
-                f"{path} holds {len(data):,} bytes, not whole records of {length:,}: it is "
-                "truncated or damaged; fetch it again"
-            )
-        records.append(data.reshape(-1, length))
-    every = np.concatenate(records)
-    labels = whole_labels(paths[0], every[:, label_bytes - 1])
-    return in_memory(every[:, label_bytes:].reshape(-1, *SHAPE), labels)
+    length = len(layout.classes) + PIXELS
+    counts = [_records(path, length) for path in paths]
+    require_memory(paths[0].parent, sum(counts) * length)
+    every = np.empty((sum(counts), length), np.uint8)
+    start = 0
+    for path, count in zip(paths, counts, strict=True):
+        part = every[start : start + count]
+        part[:] = np.fromfile(path, np.uint8).reshape(-1, length)
+        for i, most in enumerate(layout.classes):
+            whole_labels(path, part[:, i], most=most)
+        start += count
+    labels = every[:, len(layout.classes) - 1].astype(np.int64)
+    return in_memory(every[:, len(layout.classes) :].reshape(-1, *SHAPE), labels)
+
+
+def _records(path: Path, length: int) -> int:
+    """How many records of so many bytes a file holds. Errors: UserError where one is not whole."""
+    size = path.stat().st_size
+    if not size or size % length:
+        raise UserError(
+            f"{path} holds {size:,} bytes, not whole records of {length:,}: it is truncated or "
+            "damaged; fetch it again"
+        )
+    return size // length

@@ -4,117 +4,164 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from typing import IO
+from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from bench.data.archives import DamagedError, unfinished, unpack
 from bench.data.catalogue import Entry, File
 
 BLOCK = 2**18
-TIMEOUT_S = 30
+TIMEOUT_S = 30.0
+"""Without a byte."""
 
-Progress = Callable[[int, int | None], None]
-"""Told bytes so far and in all, where the server says."""
+Progress = Callable[[int], None]
+"""Told how many bytes there are so far."""
 
 
 class FetchError(Exception):
     """A file that could not be had: one line with the reason and the way out."""
 
 
-def fetch(entry: Entry, folder: Path, mirror: str, tell: Callable[[str], Progress]) -> list[str]:
-    """Put the files of a data set into the folder; return the names of those that were not there.
+class _PlaceError(Exception):
+    """Why a place did not give a file; answered: whether it was there at all."""
 
-    mirror: the place of the files instead of the entry's own, "" for those. Errors: FetchError.
+    def __init__(self, reason: str, answered: bool = True) -> None:
+        super().__init__(reason)
+        self.answered = answered
+
+
+def fetch(
+    entry: Entry, folder: Path, places: tuple[str, ...], tell: Callable[[File], Progress]
+) -> list[str]:
+    """Put the files of a data set into the folder; return the names of those that were fetched.
+
+    What is there and right is kept, and so is an archive that was put there by hand. Errors:
+    FetchError, and OSError where the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = []
-    for file in entry.files:
-        if all(path.exists() for path in results(file, folder)):
+    missing = [file for file in entry.files if not _there(file, folder)]
+    for file in missing:
+        by_hand = folder / file.name
+        if file.unpacks and by_hand.exists():
+            _require(file, by_hand)
+            _settle(file, by_hand, folder)
             continue
-        places = (mirror.rstrip("/") + "/",) if mirror else entry.places
-        _one(file, folder, places, tell(file.name))
-        fresh.append(file.name)
-    return fresh
+        with unfinished(by_hand) as part:
+            _from_any(file, part, places, folder, missing, tell(file))
+            _settle(file, part, folder)
+    return [file.name for file in missing]
 
 
 def results(file: File, folder: Path) -> list[Path]:
     """What lies in the folder once the file is there."""
-    return [folder / Path(name).name for name in file.unpacks or (file.name,)]
+    return [folder / Path(member.path).name for member in file.unpacks] or [folder / file.name]
 
 
-def _one(file: File, folder: Path, places: tuple[str, ...], progress: Progress) -> None:
-    part = folder / f".{file.name}.{os.getpid()}.part"
-    reasons, answered = [], False
-    try:
-        for place in places:
-            url = place + quote(file.name)
-            try:
-                _download(url, part, progress)
-            except HTTPError as error:
-                reasons.append(f"{url}: the server answers {error.code} {error.reason}")
-                answered = True
-                continue
-            except (URLError, OSError, HTTPException) as error:
-                reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")
-                continue
-            kind, wanted = file.checksum
-            found = _digest(part, kind)
-            answered = True
-            if found != wanted:
-                reasons.append(f"{url}: {kind} is {found}, must be {wanted}")
-                continue
-            _settle(file, part, folder)
+def _there(file: File, folder: Path) -> bool:
+    """Whether a file, or all that it unpacks to, is there. Errors: FetchError for another one."""
+    if not file.unpacks:
+        (path,) = results(file, folder)
+        if path.exists():
+            _require(file, path)
+        return path.exists()
+    there = True
+    for member, path in zip(file.unpacks, results(file, folder), strict=True):
+        size = path.stat().st_size if path.exists() else None
+        if size is not None and member.size not in (None, size):
+            raise FetchError(
+                f"{path} is there, but holds {size:,} bytes, must hold {member.size:,}: move it "
+                "away to fetch it again"
+            )
+        there = there and size is not None
+    return there
+
+
+def _require(file: File, path: Path) -> None:
+    wrong = _wrong(file, path)
+    if wrong:
+        raise FetchError(f"{path} is there, but {wrong}: move it away to fetch it again")
+
+
+def _wrong(file: File, path: Path) -> str:
+    """What is wrong with what should be a file; empty where nothing is."""
+    size = path.stat().st_size
+    if size != file.size:
+        return f"it holds {size:,} bytes, must hold {file.size:,}"
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    return "" if found == file.sha256 else f"its SHA-256 is {found}, must be {file.sha256}"
+
+
+def _from_any(
+    file: File,
+    part: Path,
+    places: tuple[str, ...],
+    folder: Path,
+    missing: list[File],
+    progress: Progress,
+) -> None:
+    """Download from the first place that gives the right file."""
+    failed = []
+    for place in places:
+        url = place + quote(file.name)
+        try:
+            _download(url, part, file.size, progress)
+        except _PlaceError as error:
+            failed.append((url, error))
+            continue
+        wrong = _wrong(file, part)
+        if not wrong:
             return
-    finally:
-        part.unlink(missing_ok=True)
+        failed.append((url, _PlaceError(wrong)))
+    network = "" if any(error.answered for _, error in failed) else "there seems to be no network: "
+    reasons = "; ".join(f"{url}: {error}" for url, error in failed)
     raise FetchError(
-        f"{file.name} could not be had{'' if answered else ', is there a network?'} "
-        f"{'; '.join(reasons)}: give --mirror URL, or copy the file into {folder} by hand"
+        f"{file.name} could not be had, {network}{reasons}. Fetch it where there is a network, "
+        f"give --mirror URL, or copy {', '.join(x.name for x in missing)} into {folder} by hand"
     )
 
 
-def _download(url: str, part: Path, progress: Progress) -> None:
-    with urlopen(url, timeout=TIMEOUT_S) as answer, part.open("wb") as out:
-        length = answer.headers.get("Content-Length")
-        total, done = int(length) if length else None, 0
-        while block := answer.read(BLOCK):
+def _download(url: str, part: Path, size: int, progress: Progress) -> None:
+    """Write what a URL gives, but not more than should come. Errors: _PlaceError."""
+    with _answer(url) as answer, part.open("wb") as out:
+        done = 0
+        while done <= size and (block := _read(answer)):
             out.write(block)
             done += len(block)
-            progress(done, total)
-    if total is not None and done < total:
-        raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
+            progress(done)
+    if done < size:
+        raise _PlaceError(f"the transfer ended after {done:,} of {size:,} bytes")
 
 
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
-
-
-def _settle(file: File, part: Path, folder: Path) -> None:
-    """Give the download its name, or its members theirs."""
-    if not file.unpacks:
-        os.replace(part, folder / file.name)
-        return
-    with tarfile.open(part) as archive:
-        for name in file.unpacks:
-            member = archive.extractfile(name)
-            if member is None:
-                raise FetchError(f"{file.name} has no file {name}: it is not the archive it was")
-            with _fresh(folder / Path(name).name) as fresh, fresh.open("wb") as out:
-                shutil.copyfileobj(member, out)
-
-
-@contextmanager
-def _fresh(path: Path) -> Iterator[Path]:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _answer(url: str) -> IO[bytes]:
     try:
-        yield fresh
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+        opened: IO[bytes] = urlopen(url, timeout=TIMEOUT_S)
+    except HTTPError as error:
+        raise _PlaceError(f"the server answers {error.code} {error.reason}") from None
+    except (OSError, HTTPException) as error:
+        raise _PlaceError(str(getattr(error, "reason", error)), answered=False) from None
+    return opened
+
+
+def _read(answer: IO[bytes]) -> bytes:
+    """The next block. A write that fails is no matter of the network, and stays an OSError."""
+    try:
+        return answer.read(BLOCK)
+    except (OSError, HTTPException) as error:
+        raise _PlaceError(f"the transfer broke off: {error}") from None
+
+
+def _settle(file: File, whole: Path, folder: Path) -> None:
+    """Give a download its name, or what it unpacks to theirs."""
+    if not file.unpacks:
+        os.replace(whole, folder / file.name)
+        return
+    try:
+        unpack(whole, file, folder)
+    except DamagedError as error:
+        raise FetchError(f"{file.name} is not the archive that it was: {error}") from None

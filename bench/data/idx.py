@@ -8,6 +8,8 @@ data.
 from __future__ import annotations
 
 import gzip
+import math
+import re
 import zlib
 from pathlib import Path
 
@@ -20,27 +22,49 @@ from bench.runtime.spec import UserError
 
 BYTES = 0x08
 """The type of IDX that pictures and their labels have: unsigned bytes."""
-SETS = {"train": ("train",), "held_out": ("t10k", "test")}
-"""How the files of a set begin, or go on after the name of a split (as in EMNIST)."""
-IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+EXPANDS = 1032
+"""The most bytes that deflate makes of one: no header may promise more."""
+IMAGES = re.compile(r"(?P<split>|.*[-_])(?P<set>train|t10k|test)-images[-.]idx3-ubyte(\.gz)?")
+"""Names of files of images; EMNIST puts the name of a split in front."""
+NAMES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., plain or .gz"
 
 
-def found(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Images and labels of each set that lies in the folder: set -> two files."""
-    names = {path.name: path for path in sorted(folder.iterdir())}
+def found(path: Path) -> dict[str, tuple[Path, Path]]:
+    """Images and labels of each set, "train" and "held_out", that a path names; empty for others.
+
+    A folder has the sets that lie there. A file of images has itself; of images to train on, the
+    test set beside it, too. Errors: UserError for images without labels and for several splits.
+    """
+    folder = path if path.is_dir() else path.parent
+    named = IMAGES.fullmatch(path.name) if path.is_file() else None
+    if named is None and not path.is_dir():
+        return {}
+    here = {x.name for x in folder.iterdir()}
+    those = [match for name in sorted(here) if (match := IMAGES.fullmatch(name))]
+    those.sort(key=lambda match: match["set"] != "train")
+    if named:
+        tested = [x for x in those if x["split"] == named["split"] and x["set"] != "train"]
+        those = [named, *tested]
+    splits = sorted({x["split"] for x in those})
+    if len(splits) > 1:
+        raise UserError(
+            f"{path} holds several sets, {', '.join(x.strip('-_') or 'train' for x in splits)}: "
+            f"name the images of one, such as {folder / those[0][0]}"
+        )
     sets: dict[str, tuple[Path, Path]] = {}
-    for kind, starts in SETS.items():
-        for name, path in names.items():
-            plain = name.removesuffix(".gz")
-            stem = plain.removesuffix(IMAGES)
-            if stem == plain or not stem.rstrip("-").endswith(starts):
-                continue
-            beside = (stem + LABELS, f"{stem}{LABELS}.gz")
-            labels = next((names[x] for x in beside if x in names), None)
-            if labels is None:
-                raise UserError(f"{path} has no {stem}{LABELS} beside it: images need labels")
-            sets.setdefault(kind, (path, labels))
+    for match in those:
+        kind = "train" if match["set"] == "train" else "held_out"
+        sets.setdefault(kind, (folder / match[0], _labels(folder, match[0], here)))
     return sets
+
+
+def _labels(folder: Path, images: str, here: set[str]) -> Path:
+    """The labels that go with a file of images."""
+    name = images.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    for candidate in (name, f"{name}.gz"):
+        if candidate in here:
+            return folder / candidate
+    raise UserError(f"{folder / images} has no {name}[.gz] beside it: images need labels")
 
 
 def read_set(images: Path, labels: Path) -> Table:
@@ -54,36 +78,36 @@ def read_set(images: Path, labels: Path) -> Table:
 
 
 def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The array of an IDX file of bytes. Errors: UserError, see the module."""
-    data = _bytes(path)
-    magic = bytes([0, 0, BYTES, dimensions])
-    if data[:4] != magic:
-        raise UserError(
-            f"{path}: magic number is {data[:4].hex() or 'missing'}, must be {magic.hex()} "
-            f"(bytes in {dimensions} dimension(s)): this is not the IDX file it should be"
-        )
-    shape = np.frombuffer(data[4 : 4 + 4 * dimensions], ">u4")
-    start, wanted = 4 + 4 * dimensions, int(np.prod(shape, dtype=np.int64))
-    if len(shape) < dimensions or len(data) - start != wanted:
-        raise UserError(
-            f"{path} should hold {start + wanted:,} bytes, holds {len(data):,}: it is truncated or "
-            "damaged; fetch it again"
-        )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-def _bytes(path: Path) -> bytes:
+    """The array of an IDX file of bytes, which nobody can write to. Errors: UserError."""
     try:
-        if path.suffix != ".gz":
-            require_memory(path, path.stat().st_size)
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            head = file.read(16)
-            if head[:3] == bytes([0, 0, BYTES]):
-                shape = np.frombuffer(head[4 : 4 + 4 * (head[3] & 3)], ">u4")
-                require_memory(path, int(np.prod(shape, dtype=np.int64)))
-            return head + file.read()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            shape = _shape(path, file.read(4 + 4 * dimensions), dimensions)
+            wanted = math.prod(shape)
+            most = min(wanted, EXPANDS * path.stat().st_size)
+            require_memory(path, most)
+            data = file.read(most + 1)  # one more: gzip checks its sum at the end
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is not whole gzip: {error}; fetch it again") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    if len(data) != wanted:
+        there = "more" if len(data) > wanted else f"{len(data):,}"
+        raise UserError(
+            f"{path} should hold {wanted:,} bytes after its head, holds {there}: it is truncated "
+            "or damaged; fetch it again"
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _shape(path: Path, head: bytes, dimensions: int) -> tuple[int, ...]:
+    """The shape that the head of a file tells."""
+    if not head:
+        raise UserError(f"{path} is empty")
+    magic = bytes([0, 0, BYTES, dimensions])
+    if head[:4] != magic:
+        raise UserError(
+            f"{path}: magic number is {head[:4].hex()}, must be {magic.hex()} (bytes in "
+            f"{dimensions} dimension{'s' * (dimensions > 1)}): this is not the IDX file it should "
+            "be"
+        )
+    if len(head) < 4 + 4 * dimensions:
+        raise UserError(f"{path} ends within its head, after {len(head)} bytes; fetch it again")
+    return tuple(np.frombuffer(head, ">u4", offset=4).tolist())

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import cifar, idx
+from bench.data.checking import readable
 from bench.data.protocol import Dataset, Table, Text, in_memory
 from bench.runtime.spec import UserError
 
 HDF5 = (".h5", ".hdf5")
 SVMLIGHT = (".svm", ".svmlight", ".libsvm")
 KINDS = (
-    "a folder of IDX files (train-images-idx3-ubyte.gz, ...) or of CIFAR's *.bin, .h5 or .hdf5, "
-    ".csv, .svm or .svmlight or .libsvm"
+    f"a folder of IDX files ({idx.NAMES}) or the images of one, a folder of CIFAR's binary files "
+    f"({cifar.NAMES}), or a file that ends in {', '.join((*HDF5, '.csv', *SVMLIGHT))}"
 )
 HELD_OUT_SEED = 0
 """What is held out of a single set is the same in every run."""
@@ -30,12 +31,16 @@ def open_data(name: str, held_out: float) -> Dataset:
     of their own. Errors: UserError, one line with file and place, for what is not such a file.
     """
     path = Path(name)
-    sets, classes, groups = _sets(path)
+    with readable(path):
+        sets, classes, groups = _sets(path)
     train, test = sets.get("train"), sets.get("held_out")
     if train is None or test is None:
         train, test = _separated(path, train or sets["held_out"], held_out)
     if train.shape != test.shape:
-        raise UserError(f"{path}: inputs are {train.shape}, those held out {test.shape}")
+        raise UserError(
+            f"{path}: inputs to train on are {train.shape}, those held out {test.shape}: they must "
+            "have one shape"
+        )
     most = 1 + max(int(train.labels.max()), int(test.labels.max()))
     return Dataset(train, test, most, classes, groups)
 
@@ -44,39 +49,42 @@ def _sets(path: Path) -> tuple[dict[str, Table], list[str], list[str]]:
     """The tables by name, "train" and "held_out" or one of them; names of classes and groups."""
     if not path.exists():
         raise UserError(f"--data {path} does not exist: name {KINDS}")
-    if path.is_dir():
-        pictures = cifar.found(path)
-        if pictures:
-            train, held_out, label_bytes = pictures
-            files = {"train": train, "held_out": held_out}
-            made = {kind: cifar.read_set(x, label_bytes) for kind, x in files.items() if x}
-            return made, [], []
-        pairs = idx.found(path)
-        if not pairs:
-            raise UserError(f"--data {path} holds no data that are known here: name {KINDS}")
+    pictures = cifar.found(path)
+    if pictures:
+        files, layout = pictures
+        return {kind: cifar.read_set(x, layout) for kind, x in files.items()}, [], []
+    pairs = idx.found(path)
+    if pairs:
         return {kind: idx.read_set(*pair) for kind, pair in pairs.items()}, [], []
+    if path.is_dir():
+        raise UserError(f"--data {path} holds no data that are known here: name {KINDS}")
     kind = path.suffix.lower()
     if kind in HDF5:
-        from bench.data import hdf5
+        from bench.data.hdf5 import read_sets
 
-        return hdf5.read_sets(path), [], []
+        tables, groups = read_sets(path)
+        return tables, [], groups
     if kind == ".csv":
-        from bench.data import lines
+        from bench.data.delimited import read_csv
 
-        table, classes, groups = lines.read_csv(path)
+        table, classes, groups = read_csv(path)
         return {"train": table}, classes, groups
     if kind in SVMLIGHT:
-        from bench.data import lines
+        from bench.data.svmlight import read_svmlight
 
-        table, classes = lines.read_svmlight(path)
+        table, classes = read_svmlight(path)
         return {"train": table}, classes, []
-    raise UserError(
-        f"--data {path}: files that end in {kind or 'nothing'} are not known: name {KINDS}"
-    )
+    if kind == ".txt":
+        raise UserError(f"--data {path} is a text, which the task transformer reads: name {KINDS}")
+    raise UserError(f"--data {path} is of no kind that is known here: name {KINDS}")
 
 
 def _separated(path: Path, table: Table, part: float) -> tuple[Table, Table]:
-    """What trains and what is held out of a single set: always the same samples."""
+    """What trains and what is held out of a single set: always the same samples, in their order.
+
+    Partitions by order or time see the samples as they lie in the file, and a reader of rows finds
+    neighbours beside each other.
+    """
     n = table.size
     held_out = round(part * n)
     if not 0 < held_out < n:
@@ -85,7 +93,7 @@ def _separated(path: Path, table: Table, part: float) -> tuple[Table, Table]:
             f"{held_out} to judge by: both need one at least"
         )
     order = np.random.default_rng(HELD_OUT_SEED).permutation(n)
-    return _chosen(table, order[held_out:]), _chosen(table, order[:held_out])
+    return _chosen(table, np.sort(order[held_out:])), _chosen(table, np.sort(order[:held_out]))
 
 
 def _chosen(table: Table, which: NDArray[np.int64]) -> Table:
@@ -105,20 +113,38 @@ def open_text(name: str) -> Text:
     from bench.data.text import read_text
 
     path = Path(name)
-    if not path.is_file():
-        raise UserError(f"--data {path} is no text file: name one")
-    return read_text(path)
+    with readable(path):
+        if not path.exists():
+            raise UserError(f"--data {path} does not exist: name a text file")
+        if path.is_dir():
+            here = ", ".join(sorted(str(x) for x in path.glob("*.txt"))) or "there is none here"
+            raise UserError(f"--data {path} is a folder: name a text file ({here})")
+        return read_text(path)
 
 
 def digest(name: str) -> str:
-    """SHA-256 of the file, or of the names and contents of all files of a folder."""
-    path, found = Path(name), hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(x for x in path.iterdir() if x.is_file()):
-        found.update(file.name.encode())
+    """SHA-256 of the file that a path names.
+
+    Of several files: of the lines that `sha256sum` prints of them, in the order of their names.
+    Only files that are read count, whatever lies beside them.
+    """
+    files = files_of(Path(name))
+    sums = {}
+    for file in files:
         with file.open("rb") as opened:
-            while block := opened.read(2**20):
-                found.update(block)
-    return found.hexdigest()
+            sums[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    if len(files) == 1:
+        return sums[files[0].name]
+    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that are read where a path is named."""
+    pictures = cifar.found(path)
+    if pictures:
+        return [file for files in pictures[0].values() for file in files]
+    return [file for pair in idx.found(path).values() for file in pair] or [path]
 
 
 def data_or_digits(name: str, held_out: float) -> Dataset:

@@ -13,6 +13,8 @@ from bench.runtime.spec import UserError
 
 SPEECH = re.compile(r"(?:\A|(?<=\n\n))([^\n:]{1,60}):\n")
 """The head of a speech; it belongs to the speaker's text, so that a model learns it, too."""
+DECODED = 32
+"""Bytes of memory for one of the file, while places in the alphabet are looked up."""
 
 
 def read_text(path: Path) -> Text:
@@ -21,14 +23,12 @@ def read_text(path: Path) -> Text:
     Errors: UserError for a file that is no text in UTF-8 or is empty.
     """
     try:
-        require_memory(path, 8 * path.stat().st_size)
-        text = path.read_text(encoding="utf-8")
+        require_memory(path, DECODED * path.stat().st_size)
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not text in UTF-8: byte {error.start} is no character"
         ) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     if not text:
         raise UserError(f"{path} is empty")
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)

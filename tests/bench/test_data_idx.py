@@ -1,0 +1,143 @@
+"""IDX files: what is read is what was written, and what is wrong is told."""
+
+import gzip
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.data.idx import read
+from bench.data.opening import open_data
+from tests.bench.made_data import (
+    idx_bytes,
+    numbered_pictures,
+    refusal,
+    write_idx,
+    write_pictures,
+)
+
+PICTURES, LABELS = numbered_pictures(10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=3), st.booleans(), st.data())
+def test_any_array_of_bytes_is_read_as_it_was_written(
+    shape: list[int], zipped: bool, data: st.DataObject
+) -> None:
+    size = math.prod(shape)
+    content = data.draw(st.binary(min_size=size, max_size=size))
+    written = np.frombuffer(content, np.uint8).reshape(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_idx(Path(folder) / ("x.gz" if zipped else "x"), written)
+        found = read(path, len(shape))
+    np.testing.assert_array_equal(found, written, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train-{}-ubyte.gz", "t10k-{}-ubyte.gz"),
+        ("train-{}-ubyte", "t10k-{}-ubyte.gz"),
+        ("emnist-letters-train-{}-ubyte.gz", "emnist-letters-test-{}-ubyte.gz"),
+    ],
+)
+def test_a_test_set_that_is_there_is_held_out(tmp_path: Path, train: str, test: str) -> None:
+    tested, wanted = numbered_pictures(4, first=100)
+    wanted[0] = 9
+    write_pictures(tmp_path, train, PICTURES, LABELS)
+    write_pictures(tmp_path, test, tested, wanted)
+    found = open_data(str(tmp_path), 0.5)
+    assert found.classes == 10  # above the labels of both
+    for table, images, labels in (
+        (found.train, PICTURES, LABELS),
+        (found.held_out, tested, wanted),
+    ):
+        assert table.features is not None
+        np.testing.assert_array_equal(table.features, images, strict=True)
+        np.testing.assert_array_equal(table.labels, labels.astype(np.int64), strict=True)
+        some = np.array([2, 0, 2])
+        np.testing.assert_array_equal(table.rows(some), images[some], strict=True)
+
+
+def test_a_file_names_its_set_and_the_test_set_beside_it(tmp_path: Path) -> None:
+    for first, split in enumerate(("digits", "letters")):
+        for part, count in (("train", 6), ("test", 4)):
+            images, labels = numbered_pictures(count, first=100 * first)
+            write_pictures(tmp_path, f"emnist-{split}-{part}-{{}}-ubyte.gz", images, labels)
+    told = refusal(tmp_path)
+    assert "holds several sets, emnist-digits, emnist-letters: name the images of one" in told
+    both = open_data(told.rpartition(" ")[2], 0.5)
+    assert (both.train.size, both.held_out.size) == (6, 4)
+    letters = open_data(str(tmp_path / "emnist-letters-train-images-idx3-ubyte.gz"), 0.5)
+    assert letters.held_out.rows(np.array([0])).flat[0] == 100
+    tested = open_data(str(tmp_path / "emnist-letters-test-images-idx3-ubyte.gz"), 0.5)
+    assert (tested.train.size, tested.held_out.size) == (2, 2)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def _longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def _flipped(path: Path) -> None:
+    data = bytearray(gzip.compress(idx_bytes(PICTURES), 0))  # stored: only the sum knows
+    data[60] ^= 1
+    path.write_bytes(data)
+
+
+def _writes(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "told"),
+    [
+        ("images-idx3-ubyte", _cut, "should hold 60 bytes after its head, holds 55: it is trunc"),
+        ("images-idx3-ubyte", _longer, "should hold 60 bytes after its head, holds more"),
+        ("images-idx3-ubyte", _writes(b""), " is empty"),
+        ("images-idx3-ubyte", _writes(bytes([0, 0, 8, 3, 0])), "ends within its head, after 5 b"),
+        (
+            "images-idx3-ubyte",
+            _writes(idx_bytes(LABELS)),
+            "magic number is 00000801, must be 00000803 (bytes in 3 dimensions)",
+        ),
+        (
+            "labels-idx1-ubyte",
+            _writes(idx_bytes(PICTURES)),
+            "magic number is 00000803, must be 00000801 (bytes in 1 dimension)",
+        ),
+        (
+            "images-idx3-ubyte",  # a head that promises what no memory holds
+            _writes(bytes([0, 0, 8, 3]) + b"\xff" * 12),
+            "holds 0: it is truncated or damaged",
+        ),
+        ("images-idx3-ubyte.gz", _cut, "is not whole gzip: Compressed file ended before"),
+        ("images-idx3-ubyte.gz", _flipped, "is not whole gzip: CRC check failed"),
+        ("images-idx3-ubyte.gz", _writes(b"<html>"), "is not whole gzip: Not a gzipped file"),
+        ("labels-idx1-ubyte", _writes(idx_bytes(LABELS[1:])), "10 samples but 9 labels"),
+        ("labels-idx1-ubyte", Path.unlink, "has no train-labels-idx1-ubyte[.gz] beside it"),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_the_file(
+    tmp_path: Path, name: str, damage: Callable[[Path], object], told: str
+) -> None:
+    end = ".gz" if name.endswith(".gz") else ""
+    write_pictures(tmp_path, f"train-{{}}-ubyte{end}", PICTURES, LABELS)
+    path = tmp_path / f"train-{name}"
+    damage(path)
+    found = refusal(tmp_path)
+    assert told in found
+    assert found.startswith(str(tmp_path / "train-"))
+
+
+def test_no_picture_is_told(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "train-{}-ubyte", PICTURES[:0], LABELS[:0])
+    assert refusal(tmp_path).endswith("train-images-idx3-ubyte holds no sample")

@@ -1,0 +1,103 @@
+"""What --data names: which reader, what is held out, the digest, and memory that would not do."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.data.checking import amount, ranks_here, require_memory
+from bench.data.opening import digest, open_data
+from bench.runtime.spec import UserError
+from tests.bench.made_data import numbered_pictures, refusal, text_file, write_pictures
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.floats(0.01, 0.99))
+def test_a_single_set_is_separated_in_its_order(
+    tmp_path_factory: pytest.TempPathFactory, count: int, part: float
+) -> None:
+    folder = tmp_path_factory.mktemp("pictures")
+    images, labels = numbered_pictures(count)
+    write_pictures(folder, "t10k-{}-ubyte", images, labels)
+    if not 0 < round(part * count) < count:
+        told = refusal(folder, part)
+        assert "to judge by: both need one at least" in told
+        return
+    one, other = open_data(str(folder), part), open_data(str(folder), part)
+    kept, judged = (
+        table.rows(np.arange(table.size))[:, 0, 0] for table in (one.train, one.held_out)
+    )
+    assert len(judged) == round(part * count)
+    assert sorted([*kept, *judged]) == list(range(count))
+    for numbers, table in ((kept, one.train), (judged, one.held_out)):
+        assert (np.diff(numbers.astype(int)) > 0).all()
+        np.testing.assert_array_equal(table.labels, numbers % 5)
+    np.testing.assert_array_equal(other.held_out.labels, one.held_out.labels)
+    shutil.rmtree(folder)
+
+
+def test_the_part_of_ten_thousand_is_what_was_asked_for(tmp_path: Path) -> None:
+    labels = (np.arange(10_000) % 10).astype(np.uint8)
+    write_pictures(tmp_path, "t10k-{}-ubyte", np.zeros((10_000, 1, 1), np.uint8), labels)
+    found = open_data(str(tmp_path), 0.2)
+    assert (found.train.size, found.held_out.size, found.classes) == (8000, 2000, 10)
+    # drawn from all over the file: each class to within 4 standard deviations of its mean
+    assert abs(np.bincount(found.held_out.labels) - 200).max() < 4 * np.sqrt(2000 * 0.09)
+
+
+@pytest.mark.parametrize("name", ["", "missing", "a.parquet", "folder"])
+def test_what_no_reader_knows_is_told_with_what_they_know(tmp_path: Path, name: str) -> None:
+    text_file(tmp_path, "a.parquet", "PAR1")
+    (tmp_path / "folder").mkdir()
+    told = refusal(tmp_path / name)
+    assert told.startswith(f"--data {tmp_path / name} ")
+    for known in ("train-images-idx3-ubyte", "data_batch_*.bin", ".h5", ".csv", ".svmlight"):
+        assert known in told
+
+
+def test_what_the_system_refuses_is_told(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 300)
+    assert refusal(path) == f"{path} cannot be read: File name too long"
+
+
+def test_the_digest_is_what_sha256sum_prints(tmp_path: Path) -> None:
+    images, labels = numbered_pictures(3)
+    write_pictures(tmp_path, "train-{}-ubyte.gz", images, labels)
+    write_pictures(tmp_path, "t10k-{}-ubyte", images, labels)
+    names = sorted(path.name for path in tmp_path.iterdir())
+
+    def summed(*arguments: str, given: str | None = None) -> str:
+        command = ["sha256sum", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, input=given, capture_output=True, text=True, check=True
+        ).stdout
+
+    whole = digest(str(tmp_path))
+    assert whole == summed(given=summed(*names)).split()[0]
+    text_file(tmp_path, "README.md", "is not read")
+    assert digest(str(tmp_path)) == whole
+    text = text_file(tmp_path, "input.txt", "a text")
+    assert digest(text) == summed("input.txt").split()[0]
+
+
+def test_memory_that_would_not_do_is_told_with_both_numbers(tmp_path: Path) -> None:
+    meminfo = Path(text_file(tmp_path, "meminfo", "MemAvailable: 2048 kB\n"))
+    fits, data = int(0.9 * 2**21), tmp_path / "x"
+    require_memory(data, fits, meminfo, {})
+    require_memory(data, 2**60, tmp_path / "no meminfo", {})
+    with pytest.raises(UserError, match=r"x needs 1\.8 MiB of memory, 2\.0 MiB are available: put"):
+        require_memory(data, fits + 1, meminfo, {})
+    four = {"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
+    require_memory(data, fits // 4, meminfo, four)
+    with pytest.raises(UserError, match="on each of 4 ranks of this host"):
+        require_memory(data, fits // 4 + 1, meminfo, four)
+
+
+def test_how_many_ranks_a_host_has_and_how_bytes_are_told() -> None:
+    assert ranks_here({}) == 1
+    assert ranks_here({"SLURM_STEP_TASKS_PER_NODE": "16(x2),3"}) == 16
+    assert [amount(x) for x in (7, 1536, 2**40)] == ["7 bytes", "1.5 KiB", "1,024.0 GiB"]

@@ -1,0 +1,153 @@
+"""CSV and svmlight: features, labels and groups by name, and the line that is wrong."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import dump_svmlight_file
+
+from bench.data.delimited import read_csv
+from bench.data.opening import open_data
+from bench.data.svmlight import read_svmlight
+from tests.bench.made_data import refusal, text_file
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6)
+TEXTS = st.text("aB\u00e9 ,\"'-:", min_size=1, max_size=6).map(str.strip).filter(bool)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.lists(st.tuples(NUMBERS, NUMBERS, TEXTS, TEXTS), min_size=1, max_size=8),
+    order=st.permutations(["p", "q", "Label", "group"]),
+)
+def test_what_the_csv_module_writes_is_read(
+    tmp_path: Path, rows: list[tuple[float, float, str, str]], order: list[str]
+) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        out.writerow(order)
+        for row in rows:
+            fields = dict(zip(("p", "q", "Label", "group"), row, strict=True))
+            out.writerow([fields[name] for name in order])
+    table, names, groups = read_csv(path)
+    assert table.groups is not None
+    features = sorted((0, 1), key=lambda i: order.index("pq"[i]))
+    expected = [[float(row[i]) for i in features] for row in rows]
+    # pandas rounds the last place of a decimal number, not the one that is nearest
+    np.testing.assert_allclose(table.rows(np.arange(len(rows))), expected, rtol=1e-14)
+    assert [names[i] for i in table.labels] == [row[2] for row in rows]
+    assert [groups[i] for i in table.groups] == [row[3] for row in rows]
+    assert (names, groups) == tuple(sorted({row[i] for row in rows}) for i in (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "names"),
+    [
+        ("5.1,3.5,setosa\n4,3,iris\n7,3,setosa\n", [1, 0, 1], ["iris", "setosa"]),
+        ("1,0,-1\n2,0,+1\n3,0,-1\n", [0, 1, 0], ["-1", "1"]),
+        ("a,b,kind\n1,0,10\n2,0,9\n3,0,10\n", [1, 0, 1], ["9", "10"]),  # by size, not as texts
+        ("1,0,2.0\n2,0,2\n3,0,7\n", [0, 0, 1], ["2", "7"]),
+        ("\ufeffclass,a,b\r\n\r\nx , 1,0\r\n y,2,0\r\nx,3,0\r\n", [0, 1, 0], ["x", "y"]),
+        ("0,1,label\n1,0,NA\n2,0,NA\n3,0,b\n", [0, 0, 1], ["NA", "b"]),
+        ("y,a,b\n0,1,0\n1,2,0\n0,3,0\n", [0, 1, 0], ["0", "1"]),
+    ],
+)
+def test_labels_are_numbered_in_sorted_order(
+    tmp_path: Path, text: str, labels: list[int], names: list[str]
+) -> None:
+    table, found, _ = read_csv(Path(text_file(tmp_path, "a.csv", text)))
+    assert (table.labels.tolist(), found) == (labels, names)
+    assert table.features is not None
+    assert table.features.shape == (3, 2)
+    assert table.features.flags.c_contiguous
+
+
+def test_a_table_is_separated_with_its_names_and_groups(tmp_path: Path) -> None:
+    lines = "".join(f"{i},{'ab'[i % 2]},{'xyz'[i % 3]}\n" for i in range(12))
+    found = open_data(text_file(tmp_path, "a.csv", "t,label,group\n" + lines), 0.25)
+    assert (found.classes, list(found.names), list(found.groups)) == (2, ["a", "b"], [*"xyz"])
+    assert (found.train.size, found.held_out.size) == (9, 3)
+    for table in (found.train, found.held_out):
+        when = table.rows(np.arange(table.size))[:, 0].astype(int)
+        assert table.groups is not None
+        np.testing.assert_array_equal(table.labels, when % 2)
+        np.testing.assert_array_equal(table.groups, when % 3)
+        assert (np.diff(when) > 0).all()  # the order of the file
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", " is empty"),
+        ("\n\n", " is empty"),
+        ("p,q,label\n", " holds no sample"),
+        ("1,2,a\n\n3,b\n", ", line 3: 2 fields, the first line has 3"),
+        ("1,2,a\n3\n", ", line 2: 1 field, the first line has 3"),
+        ("1,2,a\n3,4,b,5\n", ", line 2: 4 fields, the first line has 3"),
+        ("p,q,label\n1,2,a,7\n3,4,b,8\n", ", line 2: 4 fields, the names have 3"),
+        ("p,q,label\n1,2,0,7\n3,4,1,8\n", ", line 2: 4 fields, the names have 3"),
+        ("label,p\na,1\nb\n", ", line 3: 1 field, the names have 2"),
+        ("p,label,group\n1,a,x\n2,b\n", ", line 3: 2 fields, the names have 3"),
+        ("p,q,label\n1,2,a\n3,x,b\n", ", line 3: column q must be a finite number, got 'x'"),
+        ('p,label\n1,"a\nb"\nx,b\n', ", line 4: column p must be a finite number, got 'x'"),
+        ("1,,a\n", ", line 1: column 2 must be a finite number, got ''"),
+        ("1,nan,a\n", ", line 1: column 2 must be a finite number, got 'nan'"),
+        ("1,2,a\n1,-inf,a\n", ", line 2: column 2 must be a finite number, got '-inf'"),
+        ("1,2,a\n3,4,\n", ", line 2: the label (column 3) must be a whole number or a text, got "),
+        ("p,y\n1,2\n3,2.5\n", ", line 3: the label (column y) must be a whole number or a text"),
+        ("p,label,group\n1,a,\n", ", line 2: the group (column group) is missing"),
+        (",p,label\n0,1,a\n", ", line 1: column 1 has no name: leave row numbers out"),
+        ("1;2;a\n3;4;b\n", " has no column of features beside 1;2;a: fields must be separa"),
+        ("label,group\n1,2\n", " has no column of features beside label and group"),
+        ('1,2,"a\n', " is not CSV: "),
+    ],
+)
+def test_what_is_wrong_with_a_csv_is_one_line_with_its_line(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    path = text_file(tmp_path, "a.csv", text)
+    assert refusal(path).startswith(path + told)
+
+
+def test_a_csv_in_another_encoding_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"p,label\n1,caf\xe9\n")
+    assert refusal(path).startswith(f"{path} is not text in UTF-8: ")
+
+
+def test_svmlight_is_made_dense(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((9, 6)) * (rng.random((9, 6)) < 0.4)
+    rows[0] = 1.0  # the first feature and the last, so that the width is known
+    marks = rng.permutation([-1, 1, 12] * 3)
+    path = tmp_path / "a.svmlight"
+    dump_svmlight_file(rows, marks, str(path), zero_based=False)
+    table, names = read_svmlight(path)
+    np.testing.assert_allclose(table.rows(np.arange(9)), rows, rtol=1e-15)
+    assert names == ["-1", "1", "12"]
+    assert [int(names[i]) for i in table.labels] == marks.tolist()
+    assert open_data(str(path), 0.3).classes == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", " is empty"),
+        ("# nothing\n", " holds no sample"),
+        ("1 1:2\n-1 1:3 2:x\n1 1:2\n1 1:1\n", ", line 2, is not LABEL INDEX:VALUE ...: "),
+        ("1 1:2\n1 1:1\n1 1:5\n1 3:1 2:2\n", ", line 4, is not LABEL INDEX:VALUE ...: "),
+        ("1 1:2\n2.5 1:1\n", ": label of sample 1 must be a whole number, got 2.5"),
+        ("1 1:2\n1 1:nan\n", ": feature 0 of sample 1 is nan"),
+    ],
+)
+def test_what_is_wrong_with_svmlight_is_one_line_with_its_place(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    path = text_file(tmp_path, "a.svm", text)
+    assert refusal(path).startswith(path + told)

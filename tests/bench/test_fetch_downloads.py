@@ -1,0 +1,264 @@
+"""Downloads from a real server: whole and right under their name, or not there at all."""
+
+import hashlib
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from bench.data.catalogue import Entry, File, Member
+from bench.data.downloads import BLOCK, FetchError, Progress, fetch
+
+CONTENT = bytes(range(256)) * 4000
+
+
+class Server(ThreadingHTTPServer):
+    """Gives files by their path. cut: those whose last bytes it keeps back."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.cut: dict[str, int] = {}
+        self.asked: list[str] = []
+
+    @property
+    def place(self) -> str:
+        """The URL that the paths follow."""
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        """Send the file, or 404."""
+        path = self.path.removeprefix("/")
+        self.server.asked.append(path)
+        if path not in self.server.files:
+            self.send_error(404)
+            return
+        data = self.server.files[path]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) - self.server.cut.get(path, 0)])
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server on this machine, which no proxy stands before."""
+    monkeypatch.setenv("no_proxy", "*")
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def file_of(content: bytes, name: str = "a.bin", unpacks: tuple[Member, ...] = ()) -> File:
+    return File(name, len(content), hashlib.sha256(content).hexdigest(), unpacks)
+
+
+def entry(*files: File) -> Entry:
+    return Entry("toy", "nobody", "none", (), files)
+
+
+def silent(file: File) -> Progress:
+    return lambda done: None
+
+
+def names(folder: Path) -> list[str]:
+    """All that lies in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(toy: Entry, folder: Path, *places: str) -> str:
+    """The one line by which nothing is fetched."""
+    with pytest.raises(FetchError) as error:
+        fetch(toy, folder, places, silent)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_file_is_fetched_once(tmp_path: Path, server: Server) -> None:
+    server.files = {"a.bin": CONTENT, "b%20c.bin": b"b"}
+    told: dict[str, list[int]] = {}
+
+    def tell(file: File) -> Progress:
+        return told.setdefault(file.name, []).append
+
+    toy, folder = entry(file_of(CONTENT), file_of(b"b", "b c.bin")), tmp_path / "deep" / "toy"
+    assert fetch(toy, folder, (server.place,), tell) == ["a.bin", "b c.bin"]
+    assert (folder / "a.bin").read_bytes() == CONTENT
+    assert names(folder) == ["a.bin", "b c.bin"]
+    assert {name: done[-1] for name, done in told.items()} == {"a.bin": len(CONTENT), "b c.bin": 1}
+    assert told["a.bin"] == sorted(told["a.bin"])
+    assert fetch(toy, folder, (server.place,), tell) == []
+    (folder / "a.bin").unlink()
+    assert fetch(toy, folder, (server.place,), tell) == ["a.bin"]
+    assert server.asked == ["a.bin", "b%20c.bin", "a.bin"]
+
+
+def test_the_next_place_is_asked_where_one_does_not_do(tmp_path: Path, server: Server) -> None:
+    wrong = bytes([1]) + CONTENT[1:]
+    server.files = {"wrong/a.bin": wrong, "right/a.bin": CONTENT}
+    places = tuple(f"{server.place}{x}/" for x in ("none", "wrong", "right", "more"))
+    assert fetch(entry(file_of(CONTENT)), tmp_path, places, silent) == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert server.asked == ["none/a.bin", "wrong/a.bin", "right/a.bin"]
+
+
+@pytest.mark.parametrize(
+    ("given", "cut", "told"),
+    [
+        (None, 0, "the server answers 404 Not Found"),
+        (bytes([1]) + CONTENT[1:], 0, "its SHA-256 is "),
+        (CONTENT + b"x", 0, "it holds 1,024,001 bytes, must hold 1,024,000"),
+        (CONTENT[:-1], 0, "the transfer ended after 1,023,999 of 1,024,000 bytes"),
+        (CONTENT, 300_000, "the transfer "),
+    ],
+    ids=["404", "other", "longer", "shorter", "broken off"],
+)
+def test_what_is_not_right_leaves_nothing(
+    tmp_path: Path, server: Server, given: bytes | None, cut: int, told: str
+) -> None:
+    server.files = {} if given is None else {"a.bin": given}
+    server.cut = {"a.bin": cut}
+    found = refused(entry(file_of(CONTENT)), tmp_path, server.place)
+    assert found.startswith(f"a.bin could not be had, {server.place}a.bin: {told}")
+    assert "no network" not in found
+    assert names(tmp_path) == []
+
+
+def test_a_server_that_does_not_end_is_left(tmp_path: Path, server: Server) -> None:
+    server.files = {"a.bin": CONTENT * 4}
+    told: list[int] = []
+    toy = entry(file_of(CONTENT))
+    with pytest.raises(FetchError, match=r"must hold 1,024,000"):
+        fetch(toy, tmp_path, (server.place,), lambda file: told.append)
+    assert len(CONTENT) < told[-1] <= len(CONTENT) + BLOCK
+
+
+def test_no_network_is_told_with_what_to_copy(tmp_path: Path, server: Server) -> None:
+    server.files = {"a.bin": CONTENT}
+    toy = entry(file_of(CONTENT), file_of(b"b", "b.bin"), file_of(b"c", "c.bin"))
+    assert "b.bin could not be had" in refused(toy, tmp_path, server.place)
+    gone = "http://127.0.0.1:9/"
+    found = refused(toy, tmp_path, gone, "http://no-such-host.invalid/")
+    assert "there seems to be no network: http://127.0.0.1:9/b.bin: " in found
+    assert "Connection refused; http://no-such-host.invalid/b.bin: " in found
+    assert found.endswith(f"or copy b.bin, c.bin into {tmp_path} by hand")
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_an_interrupted_transfer_leaves_nothing(tmp_path: Path, server: Server) -> None:
+    server.files = {"a.bin": CONTENT}
+
+    def stopping(file: File) -> Progress:
+        def progress(done: int) -> None:
+            assert any(name.endswith(".part") for name in names(tmp_path))
+            raise KeyboardInterrupt
+
+        return progress
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(entry(file_of(CONTENT)), tmp_path, (server.place,), stopping)
+    assert names(tmp_path) == []
+
+
+def test_another_file_of_that_name_is_left_alone(tmp_path: Path, server: Server) -> None:
+    path = tmp_path / "a.bin"
+    for content, told in (
+        (b"mine", "it holds 4 bytes, must hold 1,024,000"),
+        (bytes([1]) + CONTENT[1:], "its SHA-256 is "),
+    ):
+        path.write_bytes(content)
+        found = refused(entry(file_of(CONTENT)), tmp_path, server.place)
+        assert found.startswith(f"{path} is there, but {told}")
+        assert found.endswith(": move it away to fetch it again")
+        assert path.read_bytes() == content
+    assert server.asked == []
+
+
+def tarred(members: dict[str, bytes], link: str = "") -> bytes:
+    """A .tar.gz of these files and, if any, a link of this name to the password file."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz", compresslevel=1) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        if link:
+            info = tarfile.TarInfo(link)
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(info)
+    return made.getvalue()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    """A .zip of these files."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.tar.gz", tarred), ("a.zip", zipped)])
+def test_only_what_is_asked_for_comes_out_of_an_archive(
+    tmp_path: Path, server: Server, name: str, pack: Callable[[dict[str, bytes]], bytes]
+) -> None:
+    inside = {"d/one.bin": b"1", "../evil": b"e", "/abs": b"e", "d/two.bin": b"22", "d/x": b"x"}
+    content = pack(inside)
+    toy = entry(file_of(content, name, (Member("d/two.bin", 2), Member("d/one.bin"))))
+    server.files = {name: content}
+    folder = tmp_path / "toy"
+    assert fetch(toy, folder, (server.place,), silent) == [name]
+    assert names(folder) == ["one.bin", "two.bin"]
+    assert names(tmp_path) == ["toy"]
+    assert (folder / "two.bin").read_bytes() == b"22"
+    assert fetch(toy, folder, (), silent) == []
+    (folder / "one.bin").unlink()
+    (folder / name).write_bytes(content)  # copied by hand
+    assert fetch(toy, folder, (), silent) == [name]
+    assert names(folder) == [name, "one.bin", "two.bin"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (tarred({"d/one.bin": b"1"}), "d/two.bin is not in it"),
+        (tarred({"d/one.bin": b"1"}, link="d/two.bin"), "d/two.bin is not in it"),
+        (tarred({"d/two.bin": b"333"}), "d/two.bin holds 3 bytes, must hold 2"),
+        (tarred({"d/two.bin": b"22"})[:60], "Compressed file ended before"),
+        (b"no archive", "not a gzip file"),
+    ],
+)
+def test_an_archive_that_is_not_what_it_should_be_is_told(
+    tmp_path: Path, server: Server, content: bytes, told: str
+) -> None:
+    toy = entry(file_of(content, "a.tar.gz", (Member("d/two.bin", 2),)))
+    server.files = {"a.tar.gz": content}
+    found = refused(toy, tmp_path, server.place)
+    assert found.startswith("a.tar.gz is not the archive that it was: ")
+    assert told in found
+    assert "two.bin" not in names(tmp_path)
+
+
+def test_another_member_of_that_name_is_left_alone(tmp_path: Path) -> None:
+    toy = entry(file_of(b"", "a.tar.gz", (Member("d/two.bin", 2),)))
+    path = tmp_path / "two.bin"
+    path.write_bytes(b"333")
+    found = refused(toy, tmp_path)
+    assert found.startswith(f"{path} is there, but holds 3 bytes, must hold 2: move it away")
