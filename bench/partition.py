@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from bench.results.figures import check_kind
 from bench.results.output import check_target, write_whole
 from bench.runtime import launch, setup
+from bench.runtime.checks import check
 from bench.runtime.cli import Parser
 from bench.runtime.config import TrainConfig
-from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from bench.runtime.separation import Separation
 
 WORKERS = 16
 OPTIONS = ("task", "data", "partition", "algorithm", "batch", "seed", "dtype")
@@ -62,17 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
-    """Separate, measure, print on rank 0; collective. Errors: UserError on every rank."""
+    """Separate and measure; rank 0 tells; collective. Errors: UserError on every rank."""
     given = launch.together(comm, lambda: parser().parse_args(argv))
-    config = launch.together(comm, lambda: _config(given, comm.size))
+    plan = launch.together(comm, lambda: _planned(given, comm.size))
     files = {"--picture": given.picture, "--csv": given.csv}
     wanted = {option: Path(name) for option, name in files.items() if name}
-    launch.together(comm, lambda: _check(wanted) if comm.rank == 0 else None)
+    launch.together(comm, lambda: _places(wanted) if comm.rank == 0 else None)
 
     from bench.runtime.evaluation import Evaluation
     from bench.runtime.separation import separation
 
-    plan = setup.Plan(config, config.parts(), config.workers, {}, "", Path())
     data = setup.material(comm, plan)
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, plan, data)
@@ -80,18 +81,22 @@ def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
         evaluation = Evaluation(comm, data.problem, plan.workers, workers.x)
         stack.enter_context(launch.held(evaluation))
         measured = separation(comm, plan, data, workers, evaluation)
-    if comm.rank:
-        return
+    if comm.rank == 0:
+        tell(plan, data, measured, wanted)
 
+
+def tell(
+    plan: setup.Plan, data: setup.Material, measured: Separation, wanted: dict[str, Path]
+) -> None:
+    """Print the measures and the map, write the files that are wanted. Errors: UserError."""
     from bench.results import partition_view
     from bench.runtime.console import Told
 
     console = Told(highlight=False, emoji=False)
     names = list(getattr(data.problem, "names", ()))
-    text = plan.parts.texts()["partition"]
+    task, text = (plan.parts.texts()[name] for name in ("task", "partition"))
     console.print(
-        f"{plan.parts.texts()['task']}: {data.problem.samples.size:,} training samples, "
-        f"{plan.workers:,} workers",
+        f"{task}: {data.problem.samples.size:,} training samples, {plan.workers:,} workers",
         markup=False,
         soft_wrap=True,
     )
@@ -105,22 +110,18 @@ def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     if "--picture" in wanted:
         from bench.results.figures import save
 
-        title = f"{plan.parts.texts()['task']}, {text}, {plan.workers} workers"
+        title = f"{task}, {text}, {plan.workers} workers"
         save(partition_view.picture(measured.skew.counts, names, title), wanted["--picture"])
         console.print(f"wrote {wanted['--picture']}", markup=False)
 
 
-def _config(given: argparse.Namespace, ranks: int) -> TrainConfig:
-    options = {name: getattr(given, name) for name in OPTIONS}
-    config = TrainConfig(workers=given.workers, **options)
-    if given.workers < ranks:
-        raise UserError(
-            f"--workers must be at least the number of ranks, {ranks}: got {given.workers}"
-        )
-    return config
+def _planned(given: argparse.Namespace, ranks: int) -> setup.Plan:
+    """A run of bench.train that leaves no result. Errors: UserError."""
+    config = TrainConfig(workers=given.workers, **{name: getattr(given, name) for name in OPTIONS})
+    return setup.Plan(config, config.parts(), check(config, ranks), {}, "", Path())
 
 
-def _check(wanted: dict[str, Path]) -> None:
+def _places(wanted: dict[str, Path]) -> None:
     for option, path in wanted.items():
         check_target(option, path)
         if option == "--picture":

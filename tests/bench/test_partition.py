@@ -69,7 +69,7 @@ def test_pictures(tmp_path: Path, name: str, begins: bytes) -> None:
         (["--partition", "natural"], "natural looks at groups, and the data of this task name"),
         (["--partition", "target:js=2"], "partition target: js must be in [0, 1], got 2.0"),
         (["--data", "/no/file.csv"], "--data /no/file.csv does not exist: name a folder of IDX"),
-        (["--workers", "0"], "--workers must be at least the number of ranks, 1: got 0"),
+        (["--workers", "-1"], "--workers must be >= 0, got -1"),
         (["--workers", "2000"], "2000 workers but 1437 samples"),
     ],
 )
