@@ -14,14 +14,19 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.layers import Ready
 from bench.tasks.parts import FinishedParts
+from bench.tasks.scores import outputs
 
 if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
 
 CHUNK = 128
 """Models that vmap trains at once: beyond this their activations leave the cache."""
+ELEMENTS = 2**24
+"""Numbers that all layers of these models together may put out; autograd keeps some times more."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Views = dict[str, torch.Tensor]
+"""Parameters or gradients of several models by name."""
 
 
 def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -89,29 +94,27 @@ class ManyModels:
         self.x, self.g = rows, gradients  # many: torch uses every thread
         self._inputs, self._targets = problem.inputs, problem.targets
         self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)
-        self._chunks = [
-            (problem.views(x), problem.views(g))
-            for x, g in zip(torch.split(rows, CHUNK), torch.split(gradients, CHUNK), strict=True)
-        ]
+        self._views, self._outputs = problem.views, outputs(problem.module, problem.inputs[:1])
+        self._chunks: dict[int, list[tuple[Views, Views]]] = {}
 
-        def loss_of(
-            params: dict[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
-        ) -> torch.Tensor:
+        def loss_of(params: Views, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             return mean_loss(functional_call(problem.module, params, (inputs,)), targets)
 
         self._gradient_of = vmap(grad_and_value(loss_of))
-        self._traced: dict[torch.Size, Callable[..., tuple[dict[str, torch.Tensor], torch.Tensor]]]
+        self._traced: dict[torch.Size, Callable[..., tuple[Views, torch.Tensor]]]
         self._traced = {}
 
     def fetch(self, indices: NDArray[np.int64]) -> list[Batch]:
         """Inputs (c, b, ...) and one-hot targets (c, b, ..., C) of each chunk of c workers."""
-        chosen = torch.split(torch.from_numpy(indices), CHUNK)
+        each = self._outputs * indices.shape[1]
+        chosen = torch.split(torch.from_numpy(indices), max(1, min(CHUNK, ELEMENTS // each)))
         return [(self._inputs[i], self._one_hot[self._targets[i]]) for i in chosen]
 
     def gradient(self, batch: list[Batch], ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradients of all rows, which are one part; return the (V,) losses."""
-        losses = []
-        for (x, g), (inputs, targets) in zip(self._chunks, batch, strict=True):
+        losses, size = [], len(batch[0][0])
+        chunks = self._chunks.get(size) or self._split(size)
+        for (x, g), (inputs, targets) in zip(chunks, batch, strict=True):
             if inputs.shape not in self._traced:  # a trace saves what vmap costs at every call
                 traced = make_fx(self._gradient_of)(x, inputs, targets)
                 self._traced[inputs.shape] = traced
@@ -123,3 +126,9 @@ class ManyModels:
             ready(0, self.g.shape[1])
         result: NDArray[np.floating] = torch.cat(losses).numpy()
         return result
+
+    def _split(self, size: int) -> list[tuple[Views, Views]]:
+        """Views of x and g, so many models a chunk, kept for the next batch."""
+        pairs = zip(torch.split(self.x, size), torch.split(self.g, size), strict=True)
+        self._chunks[size] = [(self._views(x), self._views(g)) for x, g in pairs]
+        return self._chunks[size]

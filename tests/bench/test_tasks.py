@@ -110,6 +110,23 @@ def test_gradients_are_those_of_a_plain_module(
         np.testing.assert_allclose(g[i], gradient, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("elements", "models"), [(1, 1), (2 * 6 * (HIDDEN * 2 + 10), 2)])
+def test_only_so_many_models_train_at_once_as_memory_can_take(
+    monkeypatch: pytest.MonkeyPatch, elements: int, models: int
+) -> None:
+    problem = Digits(HIDDEN).load("float64")
+    x, indices = random_rows(problem, 5), np.random.default_rng(5).integers(0, TRAINING, (5, 6))
+    whole, parts = np.zeros_like(x), np.zeros_like(x)
+    learner = problem.learner(x, whole)
+    losses = learner.gradient(learner.fetch(indices))
+    monkeypatch.setattr(learners, "ELEMENTS", elements)
+    batch = learner.fetch(indices)
+    assert [len(inputs) for inputs, _ in batch] == [models] * (5 // models) + [1] * (5 % models)
+    other = problem.learner(x, parts)
+    np.testing.assert_allclose(other.gradient(batch), losses, rtol=0, atol=1e-12)  # float64
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-12)
+
+
 def test_one_worker_and_many_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learners, "CHUNK", 2)
     problem = Digits(HIDDEN).load("float64")
