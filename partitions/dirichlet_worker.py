@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from partitions.counts import class_sizes, dealt
 from partitions.placing import require_enough
 from partitions.protocol import Samples
-from partitions.sizes import dirichlet, even
-from partitions.transport import fit, rounded
+from partitions.sizes import even, log_gamma
+from partitions.transport import fit_logarithms, rounded
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class DirichletWorker:
       1. p_k ~ Dir_C(alpha) over the classes present, for every worker;
       2. the table nearest to p whose rows are the sizes and whose columns are the classes;
       3. rounded to whole samples with both margins exact, drawn at random within a class.
-    Disjoint and covering; sizes differ by at most one.
+    Disjoint and covering; sizes differ by at most one.  From alpha of about 0.001 down nothing
+    changes: the table is as skewed as the margins allow.
     """
 
     alpha: float = field(default=0.5, metadata={"help": "concentration; small is more skewed"})
@@ -44,7 +45,14 @@ class DirichletWorker:
     ) -> list[NDArray[np.int64]]:
         """The shard of every worker. Raises ValueError for fewer samples than workers."""
         require_enough(samples, parts)
-        rows, columns = even(samples.size, parts), class_sizes(samples)
-        wanted = dirichlet(self.alpha, (parts, len(columns)), rng)  # 1
-        plan = fit(wanted, rows, columns)  # 2
-        return dealt(samples, rounded(plan, rows, columns, rng), rng)  # 3
+        return skewed(samples, even(samples.size, parts), self.alpha, rng)
+
+
+def skewed(
+    samples: Samples, sizes: NDArray[np.int64], alpha: float, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Shards of these sizes, (W,) int64, > 0, summing to n, by the three steps."""
+    columns = class_sizes(samples)
+    logs = log_gamma(alpha, (len(sizes), len(columns)), rng)  # 1, up to a factor for each worker
+    plan = fit_logarithms(logs, sizes, columns)  # 2
+    return dealt(samples, rounded(plan, sizes, columns, rng), rng)  # 3

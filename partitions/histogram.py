@@ -1,12 +1,16 @@
 """The label histogram of another federation, laid over these data.
 
-A CSV file: a row a worker, a column a class, samples or shares.  A first line of names is skipped.
+A CSV file has a line for each worker and a column for each class, in samples or shares; lines are
+skipped where they are empty, and the first where it begins with a name.  A file that ends in .json
+has a list of such rows, each a list of numbers.
 """
 
 import csv
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +24,18 @@ from partitions.transport import fit, rounded
 
 @dataclass(frozen=True)
 class Histogram:
-    """label and quantity skew of a CSV file: samples by worker and class
+    """label and quantity skew of a CSV or JSON file: samples by worker and class
 
-      1. worker k takes row k of the file, from the first again where there are fewer rows;
+      1. worker k takes row k of the file, from the first again where there are fewer rows; further
+         rows are left out;
       2. sizes in proportion to the sums of rows, each at least 1;
       3. the table nearest to the rows with these sizes and the classes of the data, in whole
-         samples (partitions.transport).
+         samples (partitions.transport); a class that no row has goes where the sizes leave room.
     Disjoint and covering.  Columns are the classes of the data from 0 on; columns of classes that
     are absent are left out.
     """
 
-    file: str = field(default="", metadata={"help": "the CSV file"})
+    file: str = field(default="", metadata={"help": "the CSV or JSON file"})
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
@@ -49,46 +54,66 @@ class Histogram:
             )
         present = np.bincount(samples.labels, minlength=table.shape[1]) > 0
         weights = table[np.arange(parts) % len(table)][:, present]  # 1
-        if not weights.any(1).all():
-            row = int(weights.any(1).argmin()) % len(table)
+        if not weights.any(axis=1).all():
+            row = int(weights.any(axis=1).argmin())
             raise ValueError(
                 f"{self.file}, row {row + 1} has no sample of a class that the data have: give "
                 "every worker some, or take the row out"
             )
-        rows, columns = apportioned(weights.sum(1), samples.size), class_sizes(samples)  # 2
+        rows, columns = apportioned(weights.sum(axis=1), samples.size), class_sizes(samples)  # 2
         plan = fit(weights, rows, columns)
         return dealt(samples, rounded(plan, rows, columns, rng), rng)  # 3
 
 
 def read(name: str) -> NDArray[np.float64]:
-    """The table of a CSV file, (rows, columns) float64 >= 0. Raises ValueError, naming the line."""
+    """The table of a file, (rows, columns) float64 in [0, 1], in parts of the largest entry.
+
+    Raises ValueError, naming the file and the place, for what is no table of numbers >= 0.
+    """
     if not name:
         raise ValueError("histogram needs file=NAME.csv, samples by worker and class")
     try:
-        with Path(name).open(newline="") as file:
-            lines = [(i, line) for i, line in enumerate(csv.reader(file), start=1) if line]
-    except (OSError, UnicodeDecodeError) as error:
+        rows = (_json_rows if name.endswith(".json") else _csv_rows)(Path(name))
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"histogram file {name} cannot be read: {error}") from None
-    if lines and not _number(lines[0][1][0]):
-        lines = lines[1:]
-    if not lines:
+    if not rows:
         raise ValueError(f"histogram file {name} holds no row of numbers")
-    table = []
-    for i, line in lines:
-        if len(line) != len(lines[0][1]):
-            raise ValueError(
-                f"{name}, line {i} has {len(line)} columns, the first row {len(lines[0][1])}"
-            )
-        for text in line:
-            if not _number(text) or not 0 <= float(text) < math.inf:
-                raise ValueError(f"{name}, line {i}: must be numbers >= 0, got {text!r}")
-        table.append([float(text) for text in line])
-    return np.array(table)
+    width = len(next(iter(rows.values())))
+    for place, row in rows.items():
+        if len(row) != width:
+            raise ValueError(f"{name}, {place} has {len(row)} columns, the first row {width}")
+        for j, entry in enumerate(row, start=1):
+            if not 0 <= _number(entry) < math.inf:
+                raise ValueError(
+                    f"{name}, {place}: must be numbers >= 0, got {entry!r} in column {j}"
+                )
+    table = np.array([[_number(entry) for entry in row] for row in rows.values()])
+    return table / (table.max(initial=0) or 1.0)
 
 
-def _number(text: str) -> bool:
+def _csv_rows(path: Path) -> dict[str, list[Any]]:
+    """The cells of every line by its place; utf-8-sig, for a byte order mark is no name."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = {f"line {i}": cells for i, cells in enumerate(csv.reader(file), start=1) if cells}
+    first = next(iter(lines), None)
+    if first and math.isnan(_number(lines[first][0])) and lines[first][0].strip().lower() != "nan":
+        del lines[first]
+    return lines
+
+
+def _json_rows(path: Path) -> dict[str, list[Any]]:
+    """The entries of every row by its place."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise ValueError("it must hold a list of rows, each a list of numbers")
+    return {f"row {i}": row for i, row in enumerate(rows, start=1)}
+
+
+def _number(entry: Any) -> float:
+    """The number that an entry says, NaN where it says none; JSON's true is none."""
+    if isinstance(entry, bool) or not isinstance(entry, str | int | float):
+        return math.nan
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        return float(entry)
+    except (ValueError, OverflowError):
+        return math.nan

@@ -1,8 +1,10 @@
 """Label skew and quantity skew at once.
 
-Li, Diao, Chen, He, ICDE 2022, mix both kinds.  Departs from the paper: (1) sizes follow any law of
-partitions.amounts, labels a Dirichlet draw for each worker, and the transport problem of
-partitions.transport meets both margins.
+Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022,
+mix both kinds.
+
+Departs from the paper: (1) sizes follow any law of partitions.amounts and are kept exactly, labels
+a Dirichlet draw for each worker, as in partitions.dirichlet_worker with its departures.
 """
 
 from dataclasses import dataclass, field
@@ -11,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.amounts import LAWS, amounts, check
-from partitions.counts import class_sizes, dealt
+from partitions.dirichlet_worker import skewed
 from partitions.placing import require_enough
 from partitions.protocol import Samples
-from partitions.sizes import dirichlet
-from partitions.transport import fit, rounded
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,4 @@ class Mixed:
         """The shard of every worker. Raises ValueError for fewer samples than workers."""
         require_enough(samples, parts)
         rows = amounts(self.law, self.parameter, samples.size, parts, self.min_size, rng)  # 1
-        columns = class_sizes(samples)
-        plan = fit(dirichlet(self.alpha, (parts, len(columns)), rng), rows, columns)  # 2
-        return dealt(samples, rounded(plan, rows, columns, rng), rng)  # 3
+        return skewed(samples, rows, self.alpha, rng)  # 2, 3

@@ -1,12 +1,12 @@
-"""Few classes and log-normal sizes for each worker.
+"""Few classes and log-normal shares of them for each worker.
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, "Federated Optimization in Heterogeneous Networks",
-MLSys 2020 (FedProx): two digits a device, sizes that follow a power law, drawn log-normal in its
-code.
+MLSys 2020 (FedProx): two digits a device, and sizes that follow a power law, which its program
+draws log-normal with mu = 0 and sigma = 2.  Symbols: s_ic the draw of worker i for class c.
 
-Departs from the paper: (1) every sample is placed: a class is divided between its owners in
-proportion to their log-normal draws, so sizes follow the draws only as far as the classes allow;
-(2) a class without an owner gets one; (3) workers below min_size are topped up.
+Departs from the program: (1) every sample is placed; (2) what a worker has less than min_size is
+taken from the largest, where each worker starts with five samples of each of its classes; (3) any
+number of workers: a class without an owner (W + k <= C) gets one.
 """
 
 from dataclasses import dataclass, field
@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 from partitions.counts import class_sizes, dealt, owned
 from partitions.placing import require_enough
 from partitions.protocol import Samples
+from partitions.sizes import softmax
 from partitions.transport import columnwise
+
+LARGEST = 1e300
+"""Of sigma: the largest draw takes all long before, and no logarithm overflows."""
 
 
 @dataclass(frozen=True)
 class PowerLaw:
     """label and quantity skew: k classes and a log-normal size to each worker
 
-      1. worker i holds class i mod C and k - 1 random others, and draws s_i ~ exp(N(0, sigma^2));
+      1. worker i holds the classes (i + j) mod C, j < k, and draws s_ic ~ exp(N(0, sigma^2));
       2. each class is divided between its owners in proportion to s;
       3. a worker below min_size, or n / W where that is less, takes samples from the largest.
     Disjoint and covering.
@@ -32,7 +36,9 @@ class PowerLaw:
 
     k: int = field(default=2, metadata={"help": "classes of a worker"})
     sigma: float = field(default=2.0, metadata={"help": "spread of the logarithm of the sizes"})
-    min_size: int = field(default=5, metadata={"help": "least samples a worker holds"})
+    min_size: int = field(
+        default=5, metadata={"help": "least samples a worker holds; 0 allows empty shards"}
+    )
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -48,7 +54,7 @@ class PowerLaw:
         """The shard of every worker. Raises ValueError for fewer samples than workers."""
         require_enough(samples, parts)
         sizes = class_sizes(samples)
-        held = owned(parts, len(sizes), self.k, "random", rng)
-        drawn = np.exp(self.sigma * rng.standard_normal(parts))  # 1
-        counts = columnwise(np.where(held, drawn[:, np.newaxis], 0.0), sizes, rng)  # 2
+        held = owned(parts, len(sizes), self.k, "deterministic", rng)
+        logs = min(self.sigma, LARGEST) * rng.standard_normal(held.shape)  # 1
+        counts = columnwise(softmax(np.where(held, logs, -np.inf).T).T, sizes, rng)  # 2
         return dealt(samples, counts, rng, min(self.min_size, samples.size // parts))  # 3

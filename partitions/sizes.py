@@ -13,13 +13,20 @@ ALPHA_FLOOR = 1e-300
 def dirichlet(alpha: float, shape: tuple[int, ...], rng: np.random.Generator) -> Shares:
     """Draws q ~ Dir(alpha) along the last axis: float64 of this shape, >= 0, summing to 1.
 
-    For any alpha > 0: q is a normalised vector of Gamma(alpha) draws, each taken as
-    Gamma(alpha + 1) * U^(1 / alpha) in logarithms: below alpha of about 1e-2 the draws themselves
+    For any alpha > 0: q is a normalised vector of Gamma(alpha) draws.
+    """
+    return softmax(log_gamma(alpha, shape, rng))
+
+
+def log_gamma(alpha: float, shape: tuple[int, ...], rng: np.random.Generator) -> Shares:
+    """Logarithms of Gamma(alpha) draws, whose softmax is Dir(alpha): float64 of this shape, finite.
+
+    Each is Gamma(alpha + 1) * U^(1 / alpha): below alpha of about 1e-2 the draws themselves
     underflow, all of them at once.
     """
     gamma = rng.standard_gamma(alpha + 1.0, shape) + np.finfo(np.float64).tiny  # log(0) is none
     exponential = rng.standard_exponential(shape)  # -log U
-    return softmax(np.log(gamma) - exponential / max(alpha, ALPHA_FLOOR))
+    return np.log(gamma) - exponential / max(alpha, ALPHA_FLOOR)
 
 
 def softmax(logarithms: Shares) -> Shares:

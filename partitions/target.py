@@ -1,13 +1,13 @@
 """A partition that has the skew one asks for.
 
 Symbols: JS the normalised generalised Jensen-Shannon divergence of partitions.skew, W workers,
-p_k(alpha) the wanted label shares of worker k.
+C' classes present, alpha the concentration of the label shares of a worker.
 
-The label shares are Dirichlet draws from one set of random numbers, of which alpha makes more or
-less skewed ones: p_k(alpha) is a vector of Gamma(alpha) quantiles, normalised, so JS falls smoothly
-as alpha grows, and bisection on log alpha finds the one whose partition, in whole samples and with
-both margins met, has the JS that is wanted. Departs from its source: there is none that we know of;
-schemes are named by alpha elsewhere, whose skew depends on the number of workers, of classes and of
+Label shares are Dirichlet(alpha) draws as in partitions.dirichlet_worker, made of one set of
+uniform numbers by the quantiles of Gamma(alpha).  So JS falls steadily as alpha grows, and
+bisection on log alpha finds the one whose partition, in whole samples and with both margins met,
+has the JS that is wanted.  Departs from its source: there is none that we know of; elsewhere
+partitions are named by alpha, whose skew depends on the number of workers, of classes and of
 samples.
 """
 
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from partitions.counts import class_sizes, dealt
 from partitions.placing import require_enough
 from partitions.protocol import Samples
-from partitions.sizes import even, softmax
+from partitions.sizes import even
 from partitions.skew import normalised_js
-from partitions.transport import fit, rounded
+from partitions.transport import fit_logarithms, rounded
 
-ALPHAS = (0.01, 1e6)
-"""Between the skew of one class a worker, as far as sizes allow, and none."""
+ALPHAS = (0.001, 1e6)
+"""From the most skewed table that margins allow to none."""
 HALVINGS, DRAWS = 40, 16
 
 
@@ -32,10 +32,11 @@ HALVINGS, DRAWS = 40, 16
 class Target:
     """label skew as asked for: normalised Jensen-Shannon of js, equal sizes
 
-      1. uniform numbers are drawn, others if the most skewed partition they give has less than js;
+      1. uniform numbers are drawn, others where their most skewed partition has less than js;
       2. log alpha is bisected until the partition they give has js within tolerance / 4;
       3. samples are drawn at random within a class.
-    Disjoint and covering; sizes differ by at most one.
+    Disjoint and covering; sizes differ by at most one.  With one worker or one class no partition
+    has a skew, and the one there is is given.
     """
 
     js: float = field(default=0.4, metadata={"help": "normalised Jensen-Shannon divergence wanted"})
@@ -60,48 +61,56 @@ class Target:
     def find(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> tuple[float, NDArray[np.int64]]:
-        """The concentration alpha and the counts (W, C') of the partition."""
+        """The concentration alpha, in ALPHAS, and the counts (W, C') of the partition."""
         require_enough(samples, parts)
         rows, columns = even(samples.size, parts), class_sizes(samples)
         seed = int(rng.integers(2**62))
+        shape = (2, parts, len(columns))
 
-        def made(alpha: float) -> tuple[float, NDArray[np.int64]]:
-            plan = fit(label_shares(alpha, draws), rows, columns)
+        def made(alpha: float, uniform: NDArray[np.float64]) -> tuple[float, NDArray[np.int64]]:
+            plan = fit_logarithms(log_gamma_of(alpha, uniform), rows, columns)
             counts = rounded(plan, rows, columns, np.random.default_rng(seed))
             return normalised_js(counts), counts
 
-        ends: list[float] = []
+        if min(parts, len(columns)) == 1:
+            return ALPHAS[1], made(ALPHAS[1], rng.random(shape))[1]
+        most = -1.0
         for _ in range(DRAWS):  # 1
-            draws = rng.random((2, parts, len(columns)))
-            ends += [made(alpha)[0] for alpha in ALPHAS]
-            if ends[-2] >= self.js:
+            drawn = rng.random(shape)
+            js, counts = made(ALPHAS[0], drawn)
+            if js > most:
+                uniform, most, tried = drawn, js, [(js, ALPHAS[0], counts)]
+            if most >= self.js:
                 break
+        least, counts = made(ALPHAS[1], uniform)
+        tried.append((least, ALPHAS[1], counts))
         low, high = np.log(ALPHAS)
-        tried = []
         for _ in range(HALVINGS):  # 2
-            middle = (low + high) / 2
-            js, counts = made(float(np.exp(middle)))
-            tried.append((abs(js - self.js), float(np.exp(middle)), counts))
-            if tried[-1][0] <= self.tolerance / 4:
+            if abs(tried[-1][0] - self.js) <= self.tolerance / 4:
                 break
+            middle = (low + high) / 2
+            alpha = float(np.exp(middle))
+            js, counts = made(alpha, uniform)
+            tried.append((js, alpha, counts))
             low, high = (middle, high) if js > self.js else (low, middle)
-        off, alpha, counts = min(tried, key=lambda found: found[0])
-        if off > self.tolerance:
+        js, alpha, counts = min(tried, key=lambda found: abs(found[0] - self.js))
+        if abs(js - self.js) > self.tolerance:
             raise ValueError(
                 f"js={self.js} cannot be had by {parts} workers of {samples.size // parts} or more "
-                f"samples of {len(columns)} classes: between {min(ends):.3f} and {max(ends):.3f} "
-                "can; ask for one of those, or for another number of workers"
+                f"samples of {len(columns)} classes: between {least:.3f} and {most:.3f} can; ask "
+                "for one of those, or for another number of workers"
             )
         return alpha, counts
 
 
-def label_shares(alpha: float, draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p(alpha), (W, C'), from uniform draws (2, W, C'): monotone quantiles of Gamma(alpha).
+def log_gamma_of(alpha: float, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithms of Gamma(alpha), (W, C'), from uniform numbers (2, W, C'), smooth in alpha.
 
-    Gamma(alpha) is Gamma(alpha + 1) * U^(1 / alpha), in logarithms, as in sizes.dirichlet.
+    Gamma(alpha + 1) * U^(1 / alpha), the first by its quantile, as in sizes.log_gamma.
     """
     from scipy.special import gammaincinv
 
     tiny = np.finfo(np.float64).tiny
-    logs = np.log(gammaincinv(alpha + 1, draws[0]) + tiny) + np.log(draws[1] + tiny) / alpha
-    return softmax(logs)
+    logs: NDArray[np.float64] = np.log(gammaincinv(alpha + 1, uniform[0]) + tiny)
+    logs += np.log(uniform[1] + tiny) / alpha
+    return logs

@@ -16,7 +16,7 @@ from bench.data.builtin import DIGITS_TRAINING as TRAINING
 from bench.runtime.batches import Batches
 from bench.runtime.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
-from bench.tasks import TASKS, learners
+from bench.tasks import learners
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
 from bench.tasks.protocol import Metric
