@@ -80,7 +80,7 @@ def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
         stack.enter_context(launch.held(exchange))
         evaluation = Evaluation(comm, data.problem, plan.workers, workers.x)
         stack.enter_context(launch.held(evaluation))
-        measured = separation(comm, plan, data, workers, evaluation)
+        measured = separation(comm, plan, data, exchange, workers, evaluation)
     if comm.rank == 0:
         tell(plan, data, measured, wanted)
 

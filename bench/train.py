@@ -54,7 +54,7 @@ def train(
         stack.enter_context(launch.held(exchange))
         evaluation = Evaluation(comm, material.problem, plan.workers, workers.x)
         stack.enter_context(launch.held(evaluation))
-        measured = separation(comm, plan, material, workers, evaluation)
+        measured = separation(comm, plan, material, exchange, workers, evaluation)
         file = reporter = None
         results.append(plan.path)
         if comm.rank == 0:

@@ -64,16 +64,18 @@ def apportioned(weights: NDArray[np.float64], n: int, min_size: int = 1) -> NDAr
     return sizes
 
 
-def cut(q: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def cut(
+    q: NDArray[np.float64], n: int | NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
     """How many of n samples each share of q takes: (W,) int64, summing to n, mean q * n.
 
-    q: (W,) float64, shares.  One offset in [0, 1) rounds every cut, so each count is q * n
-    rounded up or down (systematic sampling).
+    q: (W,) float64, shares; or (W, C) with n (C,), each column by itself.  One offset in [0, 1)
+    rounds every cut of a column, so each count is q * n rounded up or down (systematic sampling).
     """
-    ends = np.cumsum(q)
-    cuts = np.floor(ends / ends[-1] * n + rng.random()).astype(np.int64)
+    ends = np.cumsum(q, axis=0)
+    cuts = np.floor(ends / ends[-1] * n + rng.random(np.shape(n))).astype(np.int64)
     # n + offset can round up to n + 1 in floating point.
-    counts: NDArray[np.int64] = np.diff(np.minimum(cuts, n), prepend=0)
+    counts: NDArray[np.int64] = np.diff(np.minimum(cuts, n), axis=0, prepend=0)
     return counts
 
 

@@ -24,6 +24,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from partitions.sizes import cut
+
 Table = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -123,11 +125,8 @@ def columnwise(weights: Table, columns: Counts, rng: np.random.Generator) -> Cou
     column rounded up or down, in expectation exact (systematic sampling along a random order).
     """
     order = rng.permutation(len(weights))
-    ends = np.cumsum(weights[order], axis=0)
-    cuts = np.floor(ends / ends[-1] * columns + rng.random(len(columns))).astype(np.int64)
-    cuts = np.minimum(cuts, columns)  # n + offset can round up to n + 1
     counts = np.empty(weights.shape, np.int64)
-    counts[order] = np.diff(cuts, axis=0, prepend=0)
+    counts[order] = cut(weights[order], columns, rng)
     return counts
 
 

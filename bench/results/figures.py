@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.results.output import write_whole
 from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
@@ -38,15 +38,7 @@ def save(chart: Chart, path: Path) -> None:
         ".pdf": vl_convert.vegalite_to_pdf,
         ".html": lambda spec: vl_convert.vegalite_to_html(spec, bundle=True),
     }
-    made = drawn[path.suffix](_inked(configured(chart)))
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_bytes(made if isinstance(made, bytes) else made.encode())
-        os.replace(fresh, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make room") from None
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_whole(path, drawn[path.suffix](_inked(configured(chart))))
 
 
 def _inked(part: Any) -> Any:

@@ -30,14 +30,16 @@ def check_target(option: str, path: Path) -> None:
         ) from None
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, made: str | bytes) -> None:
     """Write a file whole or not at all.
 
     Errors: UserError where the disk refuses.
     """
     fresh = _fresh(path)
     try:
-        fresh.write_bytes(text.encode("utf-8", "surrogateescape"))
+        fresh.write_bytes(
+            made if isinstance(made, bytes) else made.encode("utf-8", "surrogateescape")
+        )
         os.replace(fresh, path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): make room") from None

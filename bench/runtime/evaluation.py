@@ -28,15 +28,14 @@ class Evaluation:
     def __init__(self, comm: MPI.Intracomm, problem: Problem, total: int, x: Rows) -> None:
         self._comm, self._problem, self._total, self._x = comm, problem, total, x
         self._exchange = MPIExchange(comm, total, dtype=x.dtype.name)
-        self._mean = np.empty_like(x[0])
 
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
         """The scores by name (see schema.EVAL), and loss and metric of every worker, (W,) each.
 
         The same on all ranks.
         """
-        x, mean, metric = self._x, self._mean, self._problem.metric
-        self._exchange.mean(x, out=mean)
+        x, metric = self._x, self._problem.metric
+        mean = self.average(x)
         squares = [float(np.sum((row.astype(np.float64) - mean) ** 2)) for row in x]
         own_loss, own_metric = self._scores(x)
         gathered = self._comm.allgather((squares, own_loss, own_metric))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange import MPIExchange
 from algorithms.topology import Topology
 from bench.gossip import theory
 from bench.gossip.options import MANY_LINKS
@@ -100,6 +101,7 @@ def separation(
     comm: MPI.Intracomm,
     made: Plan,
     data: Material,
+    exchange: MPIExchange,
     workers: TrainingWorkers,
     evaluation: Evaluation,
 ) -> Separation:
@@ -111,7 +113,7 @@ def separation(
     return Separation(
         data.skew,
         feature_distance(comm, data),
-        hears_of(topology, data.skew.counts, made.config.seed) if topology else None,
+        hears_of(topology, data.skew.counts, exchange) if topology else None,
         heterogeneity(comm, workers, data.batches().next, evaluation.average),
         theory.spectral_gap(topology, rule, made.workers) if topology else None,
     )
@@ -119,20 +121,22 @@ def separation(
 
 def feature_distance(comm: MPI.Intracomm, data: Material) -> NDArray[np.float64] | None:
     """How far the features that each worker sees are from those of all, (W,); collective."""
-    mine = []
-    for places in data.places:
+    mine, along = [], None
+    for places in data.places:  # one worker's features at a time: together they are all samples
         features = data.problem.held(places)
         if features is not None:
-            mine.append(distances.quantiles(features, distances.directions(features.shape[1])))
+            along = distances.directions(features.shape[1]) if along is None else along
+            mine.append(distances.quantiles(features, along))
     found = [x for part in comm.allgather(mine) for x in part]
     return distances.distances(np.array(found), data.skew.sizes) if found else None
 
 
-def hears_of(topology: Topology, counts: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Label skew of the neighbourhoods of one period of the topology, (W,) float64."""
-    total = len(counts)
-    period = min(topology.period(total) or ROUNDS, ROUNDS)
-    rounds = [topology.links(total, k, np.random.default_rng((seed, k))) for k in range(period)]
+def hears_of(
+    topology: Topology, counts: NDArray[np.int64], exchange: MPIExchange
+) -> NDArray[np.float64]:
+    """Label skew of the neighbourhoods of one period of the run's own links, (W,) float64."""
+    period = min(topology.period(len(counts)) or ROUNDS, ROUNDS)
+    rounds = [exchange.links(topology, k) for k in range(period)]
     source, target = (
         np.concatenate([getattr(links, end) for links in rounds]) for end in ("source", "target")
     )

@@ -26,7 +26,7 @@ def measured(comm: MPI.Intracomm, total: int, **options: Any) -> Separation:
         evaluation = Evaluation(comm, data.problem, total, workers.x)
         stack.enter_context(launch.held(evaluation))
         before = workers.x.copy()
-        found = separation(comm, plan, data, workers, evaluation)
+        found = separation(comm, plan, data, exchange, workers, evaluation)
         kept = np.array_equal(before, workers.x) and not workers.g.any()
         everywhere(comm, kept, "x stays, g is zero")
     return found

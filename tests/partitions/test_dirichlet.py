@@ -110,7 +110,7 @@ def test_a_cut_is_its_share_rounded_up_or_down(weights: list[float], n: int, see
 
 def test_an_offset_that_rounds_up_takes_no_sample_too_many() -> None:
     class AlmostOne:
-        def random(self) -> float:
+        def random(self, size: tuple[int, ...]) -> float:
             return 1.0 - 2.0**-53
 
     counts = cut(np.array([0.25, 0.75]), 10**6, cast(np.random.Generator, AlmostOne()))
