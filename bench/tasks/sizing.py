@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-WIDEST = 2**24
+WIDEST = 2**27
+"""A unit has one parameter at least: any model can have 10^8 of them."""
 
 
 def width_for(parameters: int, count: Callable[[int], int]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
@@ -110,6 +110,7 @@ def test_standardised_features_have_mean_0_and_deviation_1(tmp_path: Path) -> No
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 10**8), st.integers(1, 5000), st.integers(1, 1000), st.integers(1, 4))
+@example(10**8, 1, 1, 1)  # the widest there can be
 def test_parameters_give_the_smallest_width_that_has_them(
     wanted: int, inputs: int, classes: int, depth: int
 ) -> None:
