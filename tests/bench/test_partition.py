@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from bench.partition import main
-from bench.results.partition_view import SHADES
+from bench.results.partition_view import SHADES, show
 from bench.results.reader import read
 from bench.train import main as train_main
 from tests.launching import launch, own_lines
@@ -43,6 +44,14 @@ def test_measures_and_the_map_of_classes_and_workers(tmp_path: Path, capsys: Cap
         order = np.argsort(share)
         places = [SHADES.index(shades[k]) for k in order]
         assert places == sorted(places), "a larger share has a darker shade"
+
+
+def test_a_shade_is_the_share_of_the_worker_not_of_the_class(capsys: Capture) -> None:
+    show(Console(width=80), np.array([[8, 0], [2, 6]]), ["cat", "dog"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line[15:19] for line in lines if line.strip()[:3] in ("cat", "dog")}
+    of_all, quarter, most = SHADES[9], SHADES[1 + int(0.25 * 9)], SHADES[1 + int(0.75 * 9)]
+    assert rows == {"cat": 2 * of_all + 2 * quarter, "dog": "  " + 2 * most}
 
 
 def test_on_ranks_the_measures_are_the_same(tmp_path: Path) -> None:
