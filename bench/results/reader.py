@@ -132,6 +132,16 @@ class Run:
             zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], moved), strict=True)
         )
 
+    def binding(self) -> str:
+        """Cores that a rank may use, and whether ranks share theirs; empty where not known."""
+        masks = [x.decode(errors="replace") for x in self.ranks.get("cpu_mask", ())]
+        widths = sorted({cores_in(mask) for mask in masks if mask})
+        if not widths:
+            return ""
+        wide = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+        shared = ", oversubscribed" if self.attributes.get("binding_flaws") else ""
+        return f"{wide} cores a rank{shared}"
+
     def row(self) -> dict[str, Any]:
         """The run as one row of a table: what it was, and every derived number."""
         row: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
@@ -152,6 +162,12 @@ class Run:
         row |= self.to_target()
         elapsed = self.evals["elapsed_ns"]
         row["elapsed_s"] = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
+        samples = self.evals["samples"]
+        seen = float(samples[-1]) if len(samples) else 0.0
+        row["s_per_sample"] = row["elapsed_s"] / seen if seen else math.nan
+        row["threads"] = int(self.attributes.get("threads_per_rank", 1))
+        row["nodes"] = int(self.attributes.get("nodes", 1))
+        row["binding"] = self.binding()
         row["spectral_gap"] = float(self.attributes.get("spectral_gap", math.nan))
         row["label_js"] = float(self.attributes.get("label_js", math.nan))
         row["parameters_sha256"] = self.attributes.get("parameters_sha256", "")
@@ -194,6 +210,12 @@ def read(path: Path) -> Run:
     if missing:
         raise BrokenFileError(f"{path}: {missing[0]} is missing")
     return run
+
+
+def cores_in(mask: str) -> int:
+    """How many cores a set has that is written as the kernel does: 0-3,8."""
+    ends = [part.split("-") for part in mask.split(",")]
+    return sum(int(x[-1]) - int(x[0]) + 1 for x in ends)
 
 
 def _columns(file: h5py.File, group: str) -> dict[str, NDArray[Any]]:

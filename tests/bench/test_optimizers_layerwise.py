@@ -79,7 +79,9 @@ def walked(options: Any, x: Array, gradients: Array, layers: list[Layer]) -> Any
     return x
 
 
-@pytest.mark.parametrize(("options", "reference"), REFERENCES, ids=str)
+@pytest.mark.parametrize(
+    ("options", "reference"), REFERENCES, ids=[str(options) for options, _ in REFERENCES]
+)
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_takes_the_steps_of_the_formula(
     monkeypatch: pytest.MonkeyPatch, options: Any, reference: Callable[..., Array], library: str
