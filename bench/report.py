@@ -1,87 +1,28 @@
-"""Many result files as tables, a CSV and one page: `python -m bench.report runs/`."""
+"""Many result files as tables, files for other programs, figures and one page.
+
+`python -m bench.report runs/`; with --validate it checks the files and writes nothing.
+"""
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.results.output import RESULTS, check_target, write_whole
-from bench.runtime.cli import Parser
-from bench.runtime.spec import UserError, unknown
+from bench.results.finding import find
+from bench.results.options import FILES, formats, parser, program_named, targets
+from bench.results.output import write_whole
+from bench.runtime.spec import UserError
 
+__all__ = ["find", "load_all", "main"]
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of bench.report."""
-    made = Parser(
-        prog="python -m bench.report",
-        description="Turn many result files of train, collectives and consensus into tables on "
-        "the terminal, a CSV and one page.",
-        epilog="Example: python -m bench.report runs/ --html report.html --csv table.csv",
-        allow_abbrev=False,
-    )
-    made.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="a result file, or a folder searched to its depths for *.h5 and *.h5.part "
-        "(a run that has not ended); names that begin with a dot are skipped",
-    )
-    made.add_argument(
-        "--html", metavar="FILE", help="write a page with tables and plots; opens without a network"
-    )
-    made.add_argument(
-        "--csv",
-        metavar="FILE",
-        help="write a table: a row a run of train, an algorithm and size of collectives, or a "
-        "topology of consensus",
-    )
-    made.add_argument(
-        "--only",
-        metavar="PROGRAM",
-        help="report only the files of train, collectives or consensus; --csv needs it where the "
-        "paths hold files of several",
-    )
-    return made
-
-
-def find(paths: Sequence[str]) -> list[Path]:
-    """The result files that the paths name or hold, each once.
-
-    Errors: UserError for a path that is not there, or where nothing is found.
-    """
-    found: dict[Path, Path] = {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise UserError(f"{path} does not exist: name a result file or a folder of them")
-        files = (
-            [path] if not path.is_dir() else sorted(x for x in path.rglob("*") if _ours(x, path))
-        )
-        for file in files:
-            found.setdefault(file.resolve(), file)
-    if not found:
-        raise UserError(
-            f"no result file (*.h5, *.h5.part) in {', '.join(paths)}: "
-            "the programs write them into the folder of their --out"
-        )
-    return list(found.values())
-
-
-def _ours(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.name.endswith(RESULTS) and not hidden and file.is_file()
-
-
-def program_named(name: str) -> str:
-    """The program that --only means. Errors: UserError."""
-    from bench.results.kinds import KINDS
-
-    names = {program.removeprefix("bench."): program for program in KINDS}
-    if name.removeprefix("bench.") not in names:
-        raise unknown("program", name, list(names))
-    return names[name.removeprefix("bench.")]
+ROWS = ("--csv", "--parquet")
+"""Options whose rows are those of one program."""
+INTERRUPTED, UNREAD = 130, 141
+"""Exit codes as a shell tells of SIGINT and SIGPIPE."""
 
 
 def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], list[str]]:
@@ -89,28 +30,43 @@ def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], li
 
     only: the program whose files are wanted, empty for all.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from bench.results.kinds import KINDS, load
+    from bench.results.loading import readings
+    from bench.results.progress import told
     from bench.results.reader import BrokenFileError
 
-    console = Console(stderr=True)
     loaded: dict[str, list[Any]] = {program: [] for program in KINDS}
     broken = []
-    for file in track(
-        files, "reading", console=console, transient=True, disable=not console.is_terminal
-    ):
-        try:
-            program, kept = load(file)
-            loaded[program].append(kept)
-        except BrokenFileError as error:
-            broken.append(" ".join(str(error).split()))
+    with closing(readings(files, load)) as answers:
+        for answer in told(answers, len(files), "files read"):
+            if isinstance(answer, BrokenFileError):
+                broken.append(" ".join(str(answer).split()))
+            else:
+                loaded[answer[0]].append(answer[1])
     return {x: kept for x, kept in loaded.items() if kept and only in ("", x)}, broken
 
 
-def only_one(loaded: Mapping[str, Sequence[Any]]) -> None:
-    """Refuse to mix rows of several kinds.
+def validate(files: Sequence[Path]) -> int:
+    """Tell of each file whether it is what the format says; return the exit code."""
+    from bench.results.loading import readings
+    from bench.results.terminal import plain
+    from bench.results.validation import flaws
+
+    flawed = 0
+    with closing(readings(files, flaws)) as answers:
+        for file, answer in zip(files, answers, strict=True):
+            found = [str(answer)] if isinstance(answer, Exception) else answer
+            flawed += bool(found)
+            for flaw in found:
+                print(plain(f"{file}: {flaw.removeprefix(f'{file}: ')}"))
+            if not found:
+                print(plain(f"valid: {file}"))
+    print(f"{len(files) - flawed} of {len(files)} files are valid")
+    return 1 if flawed else 0
+
+
+def only_one(loaded: Mapping[str, Sequence[Any]], option: str) -> tuple[str, Sequence[Any]]:
+    """The program whose files are there, and they: rows of several are not mixed.
 
     Errors: UserError.
     """
@@ -118,24 +74,29 @@ def only_one(loaded: Mapping[str, Sequence[Any]]) -> None:
         counts = ", ".join(f"{len(files)} of {program}" for program, files in loaded.items())
         names = " or ".join(program.removeprefix("bench.") for program in loaded)
         raise UserError(
-            f"--csv takes the rows of one program, here are files of several ({counts}): "
+            f"{option} takes the rows of one program, here are files of several ({counts}): "
             f"choose with --only {names}"
         )
+    return next(iter(loaded.items()))
 
 
-def report(argv: Sequence[str]) -> None:
-    """Read, write and print.
+def report(argv: Sequence[str]) -> int:
+    """Read, write and print; return the exit code.
 
     Errors: UserError.
     """
     given = parser().parse_args(argv)
-    targets = {"--html": given.html, "--csv": given.csv}
-    wanted = {option: Path(name) for option, name in targets.items() if name is not None}
-    if len({path.resolve() for path in wanted.values()}) < len(wanted):
-        raise UserError(f"--html and --csv are both {given.csv}: name two files")
-    for option, path in wanted.items():
-        check_target(option, path)
+    if given.validate:
+        for option in (*FILES, "figures", "format", "only"):
+            if getattr(given, option) is not None:
+                raise UserError(f"--validate only checks: leave out --{option}, or --validate")
+        return validate(find(given.paths))
+    wanted, kinds = targets(given), formats(given)
     only = program_named(given.only) if given.only else ""
+    if wanted or kinds:
+        from bench.results.export import allow_any_name
+
+        allow_any_name()
     files = find(given.paths)
     loaded, broken = load_all(files, only)
     try:
@@ -144,9 +105,14 @@ def report(argv: Sequence[str]) -> None:
                 f"none of {len(files)} files can be read as a result of {only or 'this suite'}"
             )
         make(loaded, broken, wanted, len(files))
+        if kinds:
+            draw(loaded, Path(given.figures), kinds)
     finally:
+        from bench.results.terminal import plain
+
         for line in broken:
-            print(f"left out: {line}", file=sys.stderr)
+            print(plain(f"left out: {line}"), file=sys.stderr)
+    return 0
 
 
 def make(
@@ -160,30 +126,58 @@ def make(
     Errors: UserError.
     """
     from bench.results.kinds import KINDS
-    from bench.results.terminal import show
+    from bench.results.terminal import read_of, show
 
-    if "--csv" in wanted:
-        only_one(loaded)
-        ((program, kept),) = loaded.items()
-        write_whole(wanted["--csv"], KINDS[program].frame(kept).to_csv(index=False))
+    read = sum(map(len, loaded.values()))
+    written: dict[str, str | bytes] = {}
+    for option in ROWS:
+        if option in wanted:
+            from bench.results.export import csv, parquet
+
+            program, kept = only_one(loaded, option)
+            frame = KINDS[program].frame(kept)
+            written[option] = csv(frame) if option == "--csv" else parquet(frame)
     if "--html" in wanted:
         from bench.results.page import page
 
-        write_whole(wanted["--html"], page(loaded, broken))
+        written["--html"] = page(loaded, broken)
     chapters = [x for program, kept in loaded.items() for x in KINDS[program].chapters(kept)]
-    show(chapters, sum(map(len, loaded.values())), files)
+    if "--markdown" in wanted:
+        from bench.results.markdown import document
+
+        written["--markdown"] = document(chapters, read_of(read, files), broken)
+    for option, text in written.items():
+        write_whole(wanted[option], text)
+    show(chapters, read, files)
     for path in wanted.values():
         print(f"wrote {path}", flush=True)
+
+
+def draw(loaded: Mapping[str, Sequence[Any]], folder: Path, kinds: Sequence[str]) -> None:
+    """Write the charts into a folder. Errors: UserError."""
+    from bench.results.gallery import CAPTIONS, hang, plates
+    from bench.results.progress import told
+
+    made = plates(loaded)
+    number = len(made) * len(kinds)
+    for _ in told(hang(made, folder, kinds), number, "figures drawn"):
+        pass
+    print(f"wrote {number} figures and {folder / CAPTIONS}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     try:
-        report(sys.argv[1:] if argv is None else argv)
+        return report(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # nobody reads on, as under `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
 
 
 if __name__ == "__main__":

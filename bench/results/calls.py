@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.reader import BrokenFileError
-from bench.results.schema import SCHEMA, VERSION
+from bench.results import contents
+from bench.results.reader import BrokenFileError, check_schema
 from bench.results.statistics import median_interval
 
 PROGRAM = "bench.collectives"
@@ -121,29 +120,22 @@ def read_calls(path: Path) -> Calls:
 
     Errors: BrokenFileError for what is no HDF5, not of this program, or lacks a part of it.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = {
-                key: value.item() if isinstance(value, np.generic) else value
-                for key, value in file.attrs.items()
-            }
-            _check_origin(path, attributes)
-            rows = {name: file["rows"][name][()] for name in ROWS}
-            table = {
-                name: np.char.decode(column, "utf-8") if column.dtype.kind == "S" else column
-                for name, column in rows.items()
-            }
-            calls = file["calls"]
-            made = Calls(
-                path=path,
-                attributes=attributes,
-                table=table,
-                start_ns=calls["start_ns"][()],
-                duration_ns=calls["duration_ns"][()],
-                offset_ns=file["clock/offset_ns"][()],
-            )
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        raise BrokenFileError(f"{path}: {error}") from None
+    with contents.opened(path) as file:
+        attributes = contents.attributes(file)
+        _check_origin(path, attributes)
+        rows = {name: contents.column(file, f"rows/{name}") for name in ROWS}
+        table = {
+            name: np.char.decode(column, "utf-8") if column.dtype.kind == "S" else column
+            for name, column in rows.items()
+        }
+        made = Calls(
+            path=path,
+            attributes=attributes,
+            table=table,
+            start_ns=contents.column(file, "calls/start_ns"),
+            duration_ns=contents.column(file, "calls/duration_ns"),
+            offset_ns=contents.column(file, "clock/offset_ns"),
+        )
     shape = (int(table["n"].sum()), int(attributes["ranks"]))
     if made.start_ns.shape != shape or made.duration_ns.shape != shape:
         raise BrokenFileError(f"{path}: calls are {made.start_ns.shape}, the rows say {shape}")
@@ -151,11 +143,7 @@ def read_calls(path: Path) -> Calls:
 
 
 def _check_origin(path: Path, attributes: Mapping[str, Any]) -> None:
-    schema, version = attributes.get("schema"), str(attributes.get("schema_version"))
-    if schema != SCHEMA:
-        raise BrokenFileError(f"{path}: schema is {schema!r}, not {SCHEMA!r}")
-    if version.partition(".")[0] != VERSION.partition(".")[0]:
-        raise BrokenFileError(f"{path}: schema version {version}, this suite reads {VERSION}")
+    check_schema(path, attributes)
     if attributes.get("program") != PROGRAM:
         raise BrokenFileError(f"{path}: written by {attributes.get('program')!r}, not {PROGRAM}")
     missing = [name for name in NEEDED if name not in attributes]

@@ -24,7 +24,9 @@ CHUNK = 1024
 
 
 class CallsFile(ResultFile):
-    """The result file of bench.collectives, written by rank 0. Errors: OSError."""
+    """The result file of bench.collectives, written by rank 0. Errors: DiskError."""
+
+    holds = ("rows/row", "rows")
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bench.results.digest import Digest, Setting
@@ -41,10 +42,15 @@ class Section:
 
     def cases(self) -> list[list[Digest]]:
         """The complete runs of equal settings together; each other run alone, after them."""
-        cases: dict[tuple[Any, ...], list[Digest]] = {}
+        return [[self.runs[i] for i in case] for case in self.places]
+
+    @cached_property
+    def places(self) -> list[list[int]]:
+        """The cases as the places of their runs in `runs`."""
+        cases: dict[tuple[Any, ...], list[int]] = {}
         for i, run in enumerate(self.runs):
             alone = () if run.row["status"] == COMPLETE else (i,)
-            cases.setdefault((order(run.settings), alone), []).append(run)
+            cases.setdefault((order(run.settings), alone), []).append(i)
         return [cases[key] for key in sorted(cases)]
 
     def complete(self) -> list[list[Digest]]:
@@ -91,6 +97,17 @@ def said(name: str, value: Setting) -> str:
     if isinstance(value, str) and name in BARE:
         return value
     return f"{name.replace('_', ' ')} {'none' if value is None else value}"
+
+
+def told(run: Digest, names: Sequence[str]) -> str:
+    """Some settings of a run as a person says them, with commas between."""
+    return ", ".join(said(x, run.settings[x]) for x in names)
+
+
+def follows(runs: Sequence[Digest], name: str, leader: str) -> bool:
+    """Whether runs that share the leader's value share this setting's, too."""
+    pairs = {(run.settings[leader], run.settings[name]) for run in runs}
+    return len(pairs) == len({lead for lead, _ in pairs})
 
 
 def order(settings: Mapping[str, Setting]) -> tuple[tuple[bool, bool, Any], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +35,18 @@ class Source:
     status: str
     provenance: dict[str, str]
     """Label -> text: how the program was started, where, with what."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What the page can be filtered by: a name -> its value; empty: filters leave it alone."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A number worth seeing first."""
+
+    label: str
+    value: str
+    note: str = ""
+    bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,14 @@ class Chapter:
     sources: list[Source]
     draw: Callable[[], list[Figure]]
     """The figures; what draws takes long to import, and a terminal needs none."""
+    cards: list[Card] = field(default_factory=list)
+    """The first things to see, on the page only."""
+    first: list[TextTable] = field(default_factory=list)
+    """Tables that answer before the others, on the page only."""
+    cases: list[list[int]] = field(default_factory=list)
+    """Sources that share a mark: of a datum with `case`; one with `run` is of that source."""
+    behind: Callable[[TextTable], list[list[int]]] | None = None
+    """The sources behind each row of a table of this chapter."""
 
 
 class Kind(Protocol):

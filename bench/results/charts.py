@@ -13,18 +13,23 @@ from bench.results.schema import COMPLETE
 FEW = 12
 """Up to so many points of a curve are marked."""
 X = {
-    "step": ("steps", "steps taken", ",d"),
-    "elapsed_s": ("seconds", "training time (s), evaluations left out", "~g"),
-    "bytes": ("bytes", "bytes moved per worker (B)", "~s"),
+    "step": ("steps", "steps taken", "format(datum.value, ',d')"),
+    "elapsed_s": ("seconds", "training time (s), evaluations left out", look.PLAIN),
+    "bytes": ("bytes", "bytes moved per worker (B)", "format(datum.value, '~s')"),
 }
-"""What a learning curve can be drawn against: its name, axis title and number format."""
+"""What a learning curve can be drawn against: its name, axis title and how numbers are written."""
 
 
 def learning(frame: pd.DataFrame, x: str, metric: str, direction: str) -> look.Chart:
-    """Metric of the mean model against x, one of X: a line a run, a panel a condition."""
+    """Metric of the mean model against x, one of X: a line a run, a panel a condition.
+
+    Of a frame of cases a line through medians, in a band from the smallest to the largest.
+    """
     scale = look.metric_scale(frame["metric"], direction)
     y = alt.Y("metric:Q", title=f"{metric} of the mean model", scale=scale)
-    return _curves(frame, x, y, [alt.Tooltip("metric:Q", title=metric, format=".4g")])
+    low = alt.Y("low:Q", title=f"{metric} of the mean model", scale=scale)
+    band = low if "low" in frame else None
+    return _curves(frame, x, y, [alt.Tooltip("metric:Q", title=metric, format=".4g")], band=band)
 
 
 def consensus(frame: pd.DataFrame) -> look.Chart:
@@ -104,22 +109,27 @@ def _curves(
     y: alt.Y,
     tips: Sequence[alt.Tooltip],
     shown: pd.Series[bool] | None = None,
+    band: alt.Y | None = None,
 ) -> look.Chart:
-    """Lines of the rows that are shown, all by default; colours are those of the whole frame."""
+    """Lines of the rows that are shown, all by default; colours are those of the whole frame.
+
+    band: where the band around a line begins, which ends at `high`.
+    """
     colour, dash = look.colour_of(frame, True), look.dash_of(frame)
     frame = frame if shown is None else frame[shown]
-    few = frame.groupby("run").size().max() <= FEW
-    _, title, form = X[x]
+    line = "case" if "case" in frame else "run"
+    few = frame.groupby(line).size().max() <= FEW
+    _, title, number = X[x]
     base = alt.Chart().encode(
         x=alt.X(
             f"{x}:Q",
             title=title,
             scale=alt.Scale(zero=True),
-            axis=alt.Axis(format=form, tickCount=6),
+            axis=alt.Axis(labelExpr=number, tickCount=6),
         ),
         y=y,
         color=colour,
-        detail="run:N",
+        detail=f"{line}:N",
         tooltip=[
             *look.about(),
             *(alt.Tooltip(f"{name}:Q", title=X[name][0], format=",.4~s") for name in X),
@@ -129,6 +139,8 @@ def _curves(
     dot = alt.OverlayMarkDef(size=14, filled=True) if few else False
     lines = base.mark_line(strokeWidth=1.5, opacity=0.8, point=dot)
     layers = [lines if dash is None else lines.encode(strokeDash=dash)]
+    if band is not None:
+        layers.insert(0, base.mark_area(opacity=0.14, strokeWidth=0).encode(y=band, y2="high:Q"))
     if (frame["ended"] != COMPLETE).any():
         cross = base.mark_point(shape="cross", angle=45, size=90, strokeWidth=2.5)
         layers.append(cross.transform_filter(f"datum.ended != '{COMPLETE}'"))

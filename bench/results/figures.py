@@ -28,17 +28,28 @@ def save(chart: Chart, path: Path) -> None:
 
     Errors: UserError where the disk refuses.
     """
-    import vl_convert
+    write_whole(path, drawn(specification(chart), path.suffix))
 
+
+def specification(chart: Chart) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart with ink and paper of its own."""
     from bench.results.look import configured
 
-    drawn: dict[str, Callable[[dict[str, Any]], bytes | str]] = {
+    made: dict[str, Any] = _inked(configured(chart))
+    return made
+
+
+def drawn(made: dict[str, Any], kind: str) -> bytes | str:
+    """A specification drawn as one of KINDS."""
+    import vl_convert
+
+    how: dict[str, Callable[[dict[str, Any]], bytes | str]] = {
         ".svg": vl_convert.vegalite_to_svg,
         ".png": lambda spec: vl_convert.vegalite_to_png(spec, scale=2),
         ".pdf": vl_convert.vegalite_to_pdf,
         ".html": lambda spec: vl_convert.vegalite_to_html(spec, bundle=True),
     }
-    write_whole(path, drawn[path.suffix](_inked(configured(chart))))
+    return how[kind](made)
 
 
 def _inked(part: Any) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
-
-from bench.results import collectives_report, consensus_report, training_report
+from bench.results import collectives_report, consensus_report, contents, training_report
 from bench.results.chapter import Kind
 from bench.results.reader import BrokenFileError
+from bench.results.schema import PART
 
 KINDS: dict[str, Kind] = {
     "bench.train": training_report,
@@ -25,6 +24,10 @@ def load(path: Path) -> tuple[str, Any]:
     """
     try:
         program = program_of(path)
+        if program == PART:
+            raise BrokenFileError(
+                f"{path}: steps of some ranks only: put the run together by bench.merge"
+            )
         if program not in KINDS:
             raise BrokenFileError(
                 f"{path}: written by {program!r}, this suite reads {', '.join(KINDS)}"
@@ -39,7 +42,7 @@ def load(path: Path) -> tuple[str, Any]:
 def program_of(path: Path) -> str:
     """What the file says that wrote it; bench.train, whose reader tells the flaw, where nothing."""
     try:
-        with h5py.File(path, "r") as file:
-            return str(file.attrs.get("program", "bench.train"))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+        with contents.opened(path) as file:
+            return str(contents.attributes(file, ["program"]).get("program", "bench.train"))
+    except BrokenFileError:
         return "bench.train"

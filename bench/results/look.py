@@ -28,6 +28,8 @@ PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
 """In the order of algorithms.meter.PHASES: the exchange, copy and wait, is warm."""
 WIDTH = 930
 """px of a single panel; two beside each other take the same."""
+PLAIN = "format(datum.value, '.6~g')"
+"""A number of an axis; a format would be cut to the digits of a tick, and 10 become 1e+1."""
 LOG_RATIO = 20
 """A metric that is to become small is drawn on a log axis where it falls by more than this."""
 
@@ -64,15 +66,15 @@ def configured(chart: Chart) -> dict[str, Any]:
         "legend": legend | {"orient": "top", "symbolStrokeWidth": 2, "columns": 4},
         "view": {"stroke": None},
     }
-    specification: dict[str, Any] = chart.to_dict()
+    with alt.data_transformers.disable_max_rows():
+        specification: dict[str, Any] = chart.to_dict()
     return specification | {"config": config}
 
 
 def rows(panel: Any, frame: pd.DataFrame) -> Chart:
     """A panel, a chart or layers, for each condition, below each other."""
-    conditions = list(dict.fromkeys(frame["condition"]))
     made: Chart = panel.properties(width=WIDTH - 140, height=alt.Step(30)).facet(
-        data=frame, facet=facet(conditions), columns=1, spacing=14
+        data=frame, facet=facet(), columns=1, spacing=14
     )
     return made
 
@@ -87,17 +89,17 @@ def panels(panel: Any, frame: pd.DataFrame, height: int) -> Chart:
     if conditions == [""]:
         alone: Chart = sized.properties(data=frame)
         return alone
-    made = sized.facet(data=frame, facet=facet(conditions), columns=columns)
+    made = sized.facet(data=frame, facet=facet(), columns=columns)
     if own_axes:
         made = made.resolve_axis(x="independent", y="independent")
     several: Chart = made
     return several
 
 
-def facet(conditions: list[str]) -> alt.Facet:
-    """Panels by condition, in this order, their names above them."""
+def facet() -> alt.Facet:
+    """Panels by condition, in the order of the data, their names above them."""
     header = alt.Header(title=None, labelAnchor="start", labelOrient="top")
-    return alt.Facet("condition:N", sort=conditions, header=header)
+    return alt.Facet("condition:N", sort=None, header=header)
 
 
 def colour_of(frame: pd.DataFrame, legend: bool) -> alt.Color:
@@ -166,7 +168,7 @@ def decades(values: pd.Series[float]) -> list[float]:
 
 def few_ticks() -> alt.Axis:
     """An axis whose numbers do not crowd."""
-    return alt.Axis(format="~g", tickCount=8)
+    return alt.Axis(labelExpr=PLAIN, tickCount=8)
 
 
 def about() -> list[alt.Tooltip]:

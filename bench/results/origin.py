@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import h5py
 import numpy as np
 
+from bench.results import contents
 from bench.results.reader import BrokenFileError, Run
 
 T = TypeVar("T")
@@ -22,22 +22,18 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
 
     Errors: BrokenFileError.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            hosts = file.get("provenance/ranks/host")
-            texts = file.get("provenance/text", {})
-            return Run(
-                path=path,
-                attributes=dict(attributes),
-                train={},
-                evals={},
-                partition={},
-                workers={},
-                ranks={} if hosts is None else {"host": hosts[()]},
-                texts={name: texts[name].asstr()[()] for name in texts},
-            )
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenFileError(f"{path}: {error}") from None
+    with contents.opened(path) as file:
+        hosts = "provenance/ranks/host"
+        return Run(
+            path=path,
+            attributes=dict(attributes),
+            train={},
+            evals={},
+            partition={},
+            workers={},
+            ranks={"host": contents.column(file, hosts)} if contents.has(file, hosts) else {},
+            texts=contents.texts(file, "provenance/text"),
+        )
 
 
 def derived(path: Path, derive: Callable[[], T]) -> T:

@@ -16,7 +16,7 @@ from statistics import median
 
 from rich.console import Console
 
-from bench.results.cases import Section, order, said, sections
+from bench.results.cases import Section, follows, order, sections, told
 from bench.results.digest import Digest
 from bench.results.schema import COMPLETE
 from bench.results.terminal import plain
@@ -58,13 +58,13 @@ def _pivot(section: Section) -> Pivot:
     runs = section.runs
     row, column = _axes(section.varying)
     others = [x for x in section.varying if x not in (row, column)]
-    beside = [row, *(x for x in others if _follows(runs, x, row))]
-    above = [column, *(x for x in others if x not in beside and _follows(runs, x, column))]
+    beside = [row, *(x for x in others if follows(runs, x, row))]
+    above = [column, *(x for x in others if x not in beside and follows(runs, x, column))]
     apart = [x for x in others if x not in (*beside, *above)]
     cells: dict[str, dict[tuple[str, str], list[Digest]]] = {}
     for run in runs:
-        place = _said(run, beside), _said(run, above)
-        cells.setdefault(_said(run, apart), {}).setdefault(place, []).append(run)
+        place = told(run, beside), told(run, above)
+        cells.setdefault(told(run, apart), {}).setdefault(place, []).append(run)
     most = max(len(cell) for block in cells.values() for cell in block.values())
     names, titles = _in_order(runs, beside), _in_order(runs, above)
     blocks = []
@@ -86,20 +86,10 @@ def _axes(varying: Sequence[str]) -> tuple[str, str]:
     return row, column
 
 
-def _follows(runs: Sequence[Digest], name: str, leader: str) -> bool:
-    """Whether runs that share the leader's value share this setting's, too."""
-    pairs = {(run.settings[leader], run.settings[name]) for run in runs}
-    return len(pairs) == len({lead for lead, _ in pairs})
-
-
-def _said(run: Digest, names: Sequence[str]) -> str:
-    return ", ".join(said(x, run.settings[x]) for x in names)
-
-
 def _in_order(runs: Sequence[Digest], names: Sequence[str]) -> list[str]:
     """What the runs have of these settings, each once: by number or by name."""
     ordered = sorted(runs, key=lambda run: order({x: run.settings[x] for x in names}))
-    return list(dict.fromkeys(_said(run, names) for run in ordered))
+    return list(dict.fromkeys(told(run, names) for run in ordered))
 
 
 def _cell(runs: Sequence[Digest], most: int) -> list[str]:

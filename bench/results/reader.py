@@ -1,227 +1,73 @@
-"""The reader of result files, and the numbers derived from one run; nothing derived is stored."""
+"""The reader of result files of training runs."""
 
 from __future__ import annotations
 
-import json
-import math
-import socket
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-from numpy.typing import NDArray
+from bench.results import contents
+from bench.results.contents import BrokenFileError
+from bench.results.run import NAMES, NUMBERS, Run
+from bench.results.schema import EVAL, SCHEMA, TRAIN, VERSION
 
-from algorithms.meter import COPY, PHASES, WAIT
-from bench.results.provenance import process_started
-from bench.results.schema import (
-    COMPLETE,
-    DIED,
-    DIVERGED,
-    EVAL,
-    NOT_TAKEN,
-    RUNNING,
-    SCHEMA,
-    TRAIN,
-    VERSION,
-    WARMUP,
-)
-from bench.results.statistics import median_interval
+__all__ = ["DIGESTED", "BrokenFileError", "Run", "check_schema", "read"]
 
-NAMES = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
-NUMBERS = ("workers", "ranks", "batch", "seed")
 NEEDED = ("status", "host", "pid", "pid_started", "params_json", *NAMES, *NUMBERS)
 """Attributes that every result has."""
+DIGESTED = {
+    "train": ("start_ns", "phase_ns", "bytes_sent", "bytes_copied", "flags"),
+    "eval": tuple(EVAL),
+    "partition": ("size",),
+    "workers": (),
+    "provenance/ranks": ("host", "cpu_mask"),
+}
+"""Group -> the columns that Run and a report derive numbers from."""
 
 
-class BrokenFileError(Exception):
-    """A file that is not a result of ours: one line that names it and says why."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One result file, read whole."""
-
-    path: Path
-    attributes: dict[str, Any]
-    train: dict[str, NDArray[Any]]
-    """step, start_ns, phase_ns, ...: see bench.results.schema."""
-    evals: dict[str, NDArray[Any]]
-    partition: dict[str, NDArray[Any]]
-    workers: dict[str, NDArray[Any]]
-    ranks: dict[str, NDArray[Any]]
-    texts: dict[str, str]
-
-    @property
-    def status(self) -> str:
-        """The status of the file; `died` for a running one whose writer on this host is gone."""
-        status = str(self.attributes["status"])
-        if status == RUNNING and self.attributes["host"] == socket.gethostname():
-            started = process_started(int(self.attributes["pid"]))
-            return status if started == self.attributes["pid_started"] else DIED
-        return status
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The resolved parameters."""
-        params: dict[str, Any] = json.loads(self.attributes["params_json"])
-        return params
-
-    @property
-    def timed(self) -> NDArray[np.bool_]:
-        """(steps,) which steps count for time statistics: all but the warm-up, if any is left."""
-        warm: NDArray[np.bool_] = (self.train["flags"] & WARMUP) == 0
-        return warm if warm.any() else ~warm
-
-    def step_ns(self) -> NDArray[np.int64]:
-        """(timed steps,) duration of each step on its slowest rank, ns."""
-        slowest: NDArray[np.int64] = self.train["phase_ns"][self.timed].sum(2).max(1, initial=0)
-        return slowest
-
-    def phase_share(self) -> dict[str, float]:
-        """Share of each phase in the timed steps of all ranks; NaN without steps."""
-        total = self.train["phase_ns"][self.timed].sum((0, 1)).astype(float)
-        share = total / total.sum() if total.sum() else np.full(len(PHASES), math.nan)
-        return dict(zip(PHASES, share.tolist(), strict=True))
-
-    def worker_steps(self) -> int:
-        """Steps that all workers took, added up."""
-        workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
-        hosted = np.diff([r * workers // ranks for r in range(ranks + 1)])
-        return int(self.taken().sum(0) @ hosted)
-
-    def taken(self) -> NDArray[np.bool_]:
-        """(steps, ranks) whether the rank took the step; always, unless it is asynchronous."""
-        taken: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
-        return taken
-
-    def exchange_ms(self) -> float:
-        """Milliseconds a step and rank that the exchange is exposed: waiting and copying, mean."""
-        spent = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
-        taken = int(self.taken()[self.timed].sum())
-        return float(spent) / 1e6 / taken if taken else math.nan
-
-    def pace(self) -> NDArray[np.float64]:
-        """(ranks,) steps a second of each rank in its timed steps, waiting included."""
-        took = self.train["phase_ns"][self.timed].sum(2)
-        counted = self.taken()[self.timed].sum(0)
-        seconds = took.sum(0) / 1e9
-        pace: NDArray[np.float64] = counted / np.where(seconds > 0, seconds, np.inf)
-        return pace
-
-    def bytes_per_step(self) -> tuple[float, float]:
-        """Bytes a worker and step that left for another worker: by any road, and through MPI."""
-        steps = self.worker_steps()
-        if not steps:
-            return math.nan, math.nan
-        sent, copied = (float(self.train[key].sum()) for key in ("bytes_sent", "bytes_copied"))
-        return (sent + copied) / steps, sent / steps
-
-    def to_target(self) -> dict[str, float]:
-        """Seconds, steps, samples, bytes to the target: infinite where missed, NaN where open."""
-        names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
-        if "target" not in self.attributes:
-            return dict.fromkeys(names, math.nan)
-        if not self.attributes.get("target_reached", False):
-            missed = self.status in (COMPLETE, DIVERGED)
-            return dict.fromkeys(names, math.inf if missed else math.nan)
-        at = {key: float(self.evals[key][-1]) for key in ("elapsed_ns", "step", "samples")}
-        moved = (self.bytes_per_step()[0] * at["step"]) * int(self.attributes["workers"])
-        return dict(
-            zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], moved), strict=True)
-        )
-
-    def binding(self) -> str:
-        """Cores that a rank may use, and whether ranks share theirs; empty where not known."""
-        masks = [x.decode(errors="replace") for x in self.ranks.get("cpu_mask", ())]
-        widths = sorted({cores_in(mask) for mask in masks if mask})
-        if not widths:
-            return ""
-        wide = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
-        shared = ", oversubscribed" if self.attributes.get("binding_flaws") else ""
-        return f"{wide} cores a rank{shared}"
-
-    def row(self) -> dict[str, Any]:
-        """The run as one row of a table: what it was, and every derived number."""
-        row: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
-        row |= {name: int(self.attributes[name]) for name in NUMBERS}
-        steps = self.worker_steps() // max(1, row["workers"])
-        row |= {"steps": steps, "status": self.status}
-        for name in ("metric", "metric_mean", "metric_worst", "loss", "consensus"):
-            row[name] = float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
-        p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
-        row |= {"step_ms_p50": p50, "step_ms_lo": lo, "step_ms_hi": hi}
-        share = self.phase_share()
-        row["asynchronous"] = not self.taken().all()
-        pace = self.pace()
-        row["pace_fastest"], row["pace_slowest"] = float(pace.max()), float(pace.min())
-        row["exchange_share"] = share[PHASES[COPY]] + share[PHASES[WAIT]]
-        row["exchange_ms"] = self.exchange_ms()
-        row["bytes_per_step"], row["wire_bytes_per_step"] = self.bytes_per_step()
-        row |= self.to_target()
-        elapsed = self.evals["elapsed_ns"]
-        row["elapsed_s"] = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
-        samples = self.evals["samples"]
-        seen = float(samples[-1]) if len(samples) else 0.0
-        row["s_per_sample"] = row["elapsed_s"] / seen if seen else math.nan
-        row["threads"] = int(self.attributes.get("threads_per_rank", 1))
-        row["nodes"] = int(self.attributes.get("nodes", 1))
-        row["binding"] = self.binding()
-        row["spectral_gap"] = float(self.attributes.get("spectral_gap", math.nan))
-        row["label_js"] = float(self.attributes.get("label_js", math.nan))
-        row["parameters_sha256"] = self.attributes.get("parameters_sha256", "")
-        row["file"] = str(self.path)
-        return row
-
-
-def read(path: Path) -> Run:
+def read(path: Path, wanted: Mapping[str, Collection[str]] | None = None) -> Run:
     """Read a result file, closed or still being written.
 
+    wanted: group -> the columns to read, of those that the file has; by default all of them.
     Errors: BrokenFileError for what is no HDF5, not of this schema, or lacks a part of it.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
-            schema = attributes.get("schema")
-            if schema != SCHEMA:
-                raise BrokenFileError(f"{path}: schema is {schema!r}, not {SCHEMA!r}")
-            version = str(attributes.get("schema_version"))
-            if version.partition(".")[0] != VERSION.partition(".")[0]:
-                raise BrokenFileError(
-                    f"{path}: schema version {version}, this suite reads {VERSION}"
-                )
-            text = file.get("provenance/text", {})
-            run = Run(
-                path=path,
-                attributes=attributes,
-                train=_columns(file, "train"),
-                evals=_columns(file, "eval"),
-                partition=_columns(file, "partition"),
-                workers=_columns(file, "workers"),
-                ranks=_columns(file, "provenance/ranks"),
-                texts={name: text[name].asstr()[()] for name in text},
+    with contents.opened(path) as file:
+        attributes = contents.attributes(file)
+        check_schema(path, attributes)
+        parts = int(attributes.get("parts", 1))
+        if parts > 1:
+            raise BrokenFileError(
+                f"{path}: its steps lie in {parts} files: put them together by "
+                f"`python -m bench.merge {path}`"
             )
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        raise BrokenFileError(f"{path}: {error}") from None
-    missing = [f"attribute {x}" for x in NEEDED if x not in run.attributes]
-    missing += [f"train/{x}" for x in TRAIN if x not in run.train]
-    missing += [f"eval/{x}" for x in EVAL if x not in run.evals]
-    if missing:
-        raise BrokenFileError(f"{path}: {missing[0]} is missing")
-    return run
+        missing = [f"attribute {x}" for x in NEEDED if x not in attributes]
+        for group, table in (("train", TRAIN), ("eval", EVAL)):
+            there = contents.names(file, group)
+            missing += [f"{group}/{x}" for x in table if x not in there]
+        if missing:
+            raise BrokenFileError(f"{path}: {missing[0]} is missing")
+        train, evals, partition, workers, ranks = (
+            contents.columns(file, group, None if wanted is None else wanted[group])
+            for group in DIGESTED
+        )
+        texts = contents.texts(file, "provenance/text")
+    return Run(path, attributes, train, evals, partition, workers, ranks, texts)
 
 
-def cores_in(mask: str) -> int:
-    """How many cores a set has that is written as the kernel does: 0-3,8."""
-    ends = [part.split("-") for part in mask.split(",")]
-    return sum(int(x[-1]) - int(x[0]) + 1 for x in ends)
+def check_schema(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Refuse a file of another schema, or of a version of it that this suite cannot read.
 
-
-def _columns(file: h5py.File, group: str) -> dict[str, NDArray[Any]]:
-    members = file.get(group, {})
-    return {name: members[name][()] for name in members if isinstance(members[name], h5py.Dataset)}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    Minor versions only add. Errors: BrokenFileError.
+    """
+    schema, version = attributes.get("schema"), str(attributes.get("schema_version"))
+    if schema != SCHEMA:
+        raise BrokenFileError(f"{path}: schema is {contents.brief(repr(schema))}, not {SCHEMA!r}")
+    major, ours = version.partition(".")[0], VERSION.partition(".")[0]
+    if major == ours:
+        return
+    newer = major.isdecimal() and int(major) > int(ours)
+    wrote = contents.brief(attributes.get("suite_version", "that wrote it"))
+    way = "update this suite" if newer else f"read it with the suite {wrote}"
+    raise BrokenFileError(
+        f"{path}: schema version {contents.brief(version)}, this suite reads {VERSION}: {way}"
+    )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.results.schema import RUNNING, SCHEMA, VERSION
+from bench.runtime.faults import DiskError
 
 Change: TypeAlias = Callable[[h5py.File], object]
 """What is done to an open file."""
@@ -34,26 +35,43 @@ def part_of(path: Path) -> Path:
 def replace_whole(path: Path, change: Change, source: Path | None = None) -> None:
     """Put a changed copy of `source` (None: an empty file) in the place of `path`, or nothing.
 
-    change: called with the open h5py.File. The copy is complete and on disk before it is renamed.
+    change: called with the open h5py.File. It is made in memory, twice the file's size at most:
+    HDF5 never meets a disk that refuses, which it does not survive. The copy is complete and on
+    disk before it is renamed, and so is its name afterwards. Errors: OSError.
     """
+    with h5py.File.in_memory(source.read_bytes() if source else None) as file:
+        change(file)
+        file.flush()
+        image = file.id.get_file_image()
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if source:
-            shutil.copyfile(source, fresh)
-        with h5py.File(fresh, "r+" if source else "w") as file:
-            change(file)
-        with open(fresh, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
+        with open(fresh, "wb") as written:
+            written.write(image)
+            written.flush()
+            os.fsync(written.fileno())
+        rename(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
 
 
+def rename(old: Path, new: Path) -> None:
+    """Give a file another name in its folder that holds after a power cut, too. Errors: OSError."""
+    os.replace(old, new)
+    folder = os.open(new.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class ResultFile:
-    """The result of one program, written by rank 0. Errors: OSError where it cannot be.
+    """The result of one program, written by rank 0. Errors: DiskError where it cannot be.
 
     It is NAME.h5.part, replaced whole at every change, and NAME.h5 once it is closed.
     """
+
+    holds: ClassVar[tuple[str, str]]
+    """The dataset that grows, and what its elements are: to say how much is kept."""
 
     def __init__(self, path: Path, attributes: Mapping[str, Any], create: Change) -> None:
         self.path = path
@@ -66,11 +84,13 @@ class ResultFile:
             )
             create(file)
 
-        replace_whole(self.part, begin)
+        with self._told():
+            replace_whole(self.part, begin)
 
     def change(self, change: Change) -> None:
         """Put a changed copy in the place of the file."""
-        replace_whole(self.part, change, self.part)
+        with self._told():
+            replace_whole(self.part, change, self.part)
 
     def close(
         self, status: str, attributes: Mapping[str, Any], last: Change = lambda file: None
@@ -83,21 +103,55 @@ class ResultFile:
             file.attrs.update({**attributes, "status": status, "closed_utc": now()})
 
         self.change(finish)
-        os.replace(self.part, self.path)
+        with self._told():
+            rename(self.part, self.path)
 
     def _write(self, file: h5py.File) -> None:
         """Write what was added since the last change: for files that buffer."""
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DiskError(error.errno, self._loss(error.strerror or str(error))) from None
 
-def mark(path: Path, status: str, message: str) -> None:
-    """Set the status of an unfinished file from whichever rank saw the end; nothing if gone."""
-    part = part_of(path)
-    if part.exists():
-        replace_whole(
-            part,
-            lambda file: file.attrs.update({"status": status, "reason": message}),
-            part,
+    def _loss(self, why: str) -> str:
+        """What a user is told of a disk that refuses: what is kept, and the way out."""
+        folder = self.path.parent
+        if not folder.is_dir():
+            return (
+                f"the folder {folder} is gone, and what was written there of {self.path.name}: "
+                "start again, with a folder that stays as --out"
+            )
+        way = "make room or give another --out, and start again"
+        try:
+            with h5py.File(self.part, "r") as file:
+                count = len(file[self.holds[0]])
+        except (OSError, KeyError):
+            return f"{self.part} cannot be written ({why}), and nothing is kept: {way}"
+        return (
+            f"{self.part} cannot be written ({why}); it keeps the {count} {self.holds[1]} written "
+            f"before: {way}"
         )
+
+
+def mark(path: Path, status: str, message: str) -> bool:
+    """Set the status of a running file from whichever rank saw the end; return whether it was.
+
+    What has been said of the end already stays: it came first. Errors: OSError.
+    """
+    part = part_of(path)
+    if not part.exists() or _status(part) != RUNNING:
+        return False
+    ended = {"status": status, "reason": message}
+    replace_whole(part, lambda file: file.attrs.update(ended), part)
+    return True
+
+
+def _status(part: Path) -> str:
+    with h5py.File(part, "r") as file:
+        return str(file.attrs["status"])
 
 
 def add_table(

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from bench.gossip.fit import Curve
 from bench.gossip.rows import row
 from bench.gossip.schema import COUNTS, NEEDED, TABLES, Case, scales
-from bench.results.reader import BrokenFileError
+from bench.results import contents
+from bench.results.reader import BrokenFileError, check_schema
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
-from bench.results.schema import SCHEMA, VERSION
 
 
 class RoundsFile(ResultFile):
-    """The result of bench.consensus, written by rank 0. Errors: OSError where it cannot be.
+    """The result of bench.consensus, written by rank 0. Errors: DiskError.
 
     material: adds what is known before the first round.
     """
+
+    holds = ("cases/case", "topologies")
 
     def __init__(
         self, path: Path, ranks: int, attributes: Mapping[str, Any], material: Change
@@ -117,32 +119,21 @@ def read_rounds(path: Path) -> Rounds:
 
     Errors: BrokenFileError for what is no HDF5, not of this schema, or lacks a part of it.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = {
-                key: x.item() if isinstance(x, np.generic) else x for key, x in file.attrs.items()
+    with contents.opened(path) as file:
+        attributes = contents.attributes(file)
+        check_schema(path, attributes)
+        tables = {
+            group: {
+                name: contents.column(file, f"{group}/{name}")
+                for name in (*scales(group)[:1], *table)
             }
-            schema = f"{attributes.get('schema')} {attributes.get('schema_version')}"
-            if schema.partition(".")[0] != f"{SCHEMA} {VERSION}".partition(".")[0]:
-                raise BrokenFileError(f"{path}: this is {schema}, not {SCHEMA} {VERSION}")
-            tables = {
-                group: {name: _column(file, group, name) for name in (*scales(group)[:1], *table)}
-                for group, table in TABLES.items()
-            }
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        raise BrokenFileError(f"{path}: {error}") from None
+            for group, table in TABLES.items()
+        }
     found = Rounds(path, attributes, tables["cases"], tables["rounds"], tables["redraws"])
     flaw = _flaw(found, tables)
     if flaw:
         raise BrokenFileError(f"{path}: {flaw}")
     return found
-
-
-def _column(file: h5py.File, group: str, name: str) -> NDArray[Any]:
-    if f"{group}/{name}" not in file:
-        raise ValueError(f"{group}/{name} is missing")
-    column: NDArray[Any] = file[f"{group}/{name}"][()]
-    return column
 
 
 def _flaw(found: Rounds, tables: Mapping[str, Mapping[str, NDArray[Any]]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +12,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.meter import PHASES
+from bench.results import events
 from bench.results.recorder import Block
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
-from bench.results.schema import EVAL, EVALUATED, TRAIN, WARMUP
+from bench.results.schema import EVAL, EVALUATED, SEGMENTS, TRAIN, WARMUP, Table
 
 LEAST_PAUSE = 20
 """A flush waits until this many times the last one's duration has passed: at most 5 % of a run."""
 
 
 class RunFile(ResultFile):
-    """The result file of one training run, written by rank 0. Errors: OSError where it cannot be.
+    """The result file of one training run, written by one rank. Errors: DiskError.
 
-    material: adds what is known before the first step.
+    ranks: those whose steps it holds; material: adds what is known before the first step.
     """
+
+    holds = ("train/step", "steps")
 
     def __init__(
         self,
         path: Path,
-        ranks: int,
+        ranks: Sequence[int],
         attributes: Mapping[str, Any],
         material: Change = lambda file: None,
     ) -> None:
         self._blocks: list[tuple[Block, NDArray[np.uint8]]] = []
+        self._segments: list[tuple[int, int]] = []
+        self._events: list[events.Columns] = []
+        self._rows = 0
         self._evals: list[dict[str, float]] = []
         self._flushed_at, self._flush_took = time.monotonic(), 0.0
 
         def create(file: h5py.File) -> None:
-            _create_train(file, ranks)
-            _create_eval(file)
+            create_train(file, ranks)
+            _create_table(file, "segments", SEGMENTS)
+            _create_table(file, "eval", EVAL)
             material(file)
 
         super().__init__(path, attributes, create)
@@ -48,8 +55,15 @@ class RunFile(ResultFile):
         """Add the steps of a block; the first of them has number `first`, counted from 0."""
         steps = np.arange(first, first + len(block.loss))
         flags = np.where(steps < warmup, WARMUP, 0).astype(np.uint8)
-        flags[0] |= EVALUATED
+        flags[:1] |= EVALUATED
         self._blocks.append((block, flags))
+        self._segments.append((first, len(steps)))
+        self._rows += len(steps)
+
+    def trace(self, traced: Sequence[events.Columns]) -> None:
+        """Add the events of the ranks in the block that was added last, steps counted from it."""
+        at = self._rows - self._segments[-1][1]
+        self._events += [columns | {"step": columns["step"] + at} for columns in traced]
 
     def evaluate(self, row: Mapping[str, float]) -> None:
         """Add an evaluation: a value for every name of schema.EVAL."""
@@ -61,7 +75,7 @@ class RunFile(ResultFile):
             return
         began = time.monotonic()
         self.change(self._write)
-        self._blocks, self._evals = [], []
+        self._blocks, self._segments, self._events, self._evals = [], [], [], []
         self._flushed_at = time.monotonic()
         self._flush_took = self._flushed_at - began
 
@@ -74,22 +88,32 @@ class RunFile(ResultFile):
             for name, rows in values.items():
                 train[name].resize(n + len(flags), axis=0)
                 train[name][n:] = rows
+        if self._segments:
+            first, steps = zip(*self._segments, strict=True)
+            append_rows(file["segments"], {"first": first, "steps": steps})
+        for columns in self._events:
+            events.append(file, columns)
         if self._evals:
-            n = len(evals["index"])
-            columns = {name: [row[name] for row in self._evals] for name in EVAL}
-            columns["index"] = list(range(n, n + len(self._evals)))
-            for name, column in columns.items():
-                evals[name].resize(n + len(column), axis=0)
-                evals[name][n:] = column
+            append_rows(evals, {name: [row[name] for row in self._evals] for name in EVAL})
 
 
-def _create_train(file: h5py.File, ranks: int) -> None:
+def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:
+    """Add rows to a table along `index`."""
+    n = len(group["index"])
+    rows = len(next(iter(columns.values())))
+    for name, column in {**columns, "index": range(n, n + rows)}.items():
+        group[name].resize(n + rows, axis=0)
+        group[name][n:] = column
+
+
+def create_train(file: h5py.File, ranks: Sequence[int]) -> None:
+    """Add /train without a step, for the steps of some ranks."""
     group = file.create_group("train")
     add_scale(group, "step", np.empty(0, np.int64), grows=True)
-    add_scale(group, "rank", np.arange(ranks, dtype=np.int32))
+    add_scale(group, "rank", np.array(ranks, dtype=np.int32))
     add_scale(group, "phase", np.array(PHASES, "S"))
-    lengths = {"step": 0, "rank": ranks, "phase": len(PHASES)}
-    chunk = {"step": CHUNK, "rank": min(64, ranks), "phase": len(PHASES)}
+    lengths = {"step": 0, "rank": len(ranks), "phase": len(PHASES)}
+    chunk = {"step": CHUNK, "rank": min(64, len(ranks)), "phase": len(PHASES)}
     for name, (dims, dtype, units, title) in TRAIN.items():
         dataset = group.create_dataset(
             name,
@@ -104,11 +128,11 @@ def _create_train(file: h5py.File, ranks: int) -> None:
         describe(dataset, dims, units, title)
 
 
-def _create_eval(file: h5py.File) -> None:
-    group = file.create_group("eval")
+def _create_table(file: h5py.File, name: str, columns: Table) -> None:
+    group = file.create_group(name)
     add_scale(group, "index", np.empty(0, np.int64), grows=True)
-    for name, (dtype, units, title) in EVAL.items():
+    for column, (dtype, units, title) in columns.items():
         dataset = group.create_dataset(
-            name, shape=(0,), maxshape=(None,), chunks=(64,), dtype=dtype
+            column, shape=(0,), maxshape=(None,), chunks=(64,), dtype=dtype
         )
         describe(dataset, ("index",), units, title)

@@ -1,4 +1,4 @@
-"""The HDF5 schema of a result file: murmuration-timing 1.2.
+"""The HDF5 schema of a result file: murmuration-timing 1.3.
 
 One file a run. While it runs the file is NAME.h5.part, replaced whole at every flush by rename, so
 that whoever dies, and whenever, a complete HDF5 file is there; at the end it becomes NAME.h5.
@@ -6,12 +6,16 @@ that whoever dies, and whenever, a complete HDF5 file is there; at the end it be
     /                  attributes: what ran (see bench.runtime.opening), status, results
     /train             step, rank, phase: dimension scales; start_ns, phase_ns, bytes_sent,
                        bytes_copied, messages, loss, flags
+    /segments          index: dimension scale; first, steps: what was trained at a stretch
     /eval              index: dimension scale; step, samples, elapsed_ns, loss, metric,
                        metric_mean, metric_worst, consensus
     /partition         worker, class: dimension scales; counts, and by worker size, label_tv,
                        hellinger, effective_classes, missing_classes, and where they can be
                        measured feature_distance, neighbourhood_tv, gradient_zeta2
     /workers           worker: dimension scale; loss, metric of every worker at the end
+    /clock             sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns
+    /events            event: dimension scale; phases and messages one by one, where --trace asks
+    /summary           scalars: the derived numbers, for whoever reads without this suite
     /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask
     /provenance/text   scalar strings: environment (an allow-list), packages, machine, MPI
 
@@ -19,10 +23,19 @@ Scales live in the group that uses them: what reads netCDF-4, xarray for one, fi
 the group or above it, never beside it. Every numeric dataset has `units`.
 """
 
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
 import numpy as np
 
+Table: TypeAlias = Mapping[str, tuple[type[Any], str, str]]
+"""Dataset -> dtype, units, long_name; all along one dimension."""
+
 SCHEMA = "murmuration-timing"
-VERSION = "1.2"
+VERSION = "1.3"
+
+PART = "bench.train.part"
+"""The program of a file that holds nothing but steps of some ranks, see bench.merge."""
 
 RUNNING, COMPLETE, DIVERGED, FAILED = "running", "complete", "diverged", "failed"
 DIED = "died"
@@ -46,7 +59,12 @@ TRAIN = {
 }
 """Dataset -> dimensions, dtype, units, long_name."""
 
-EVAL = {
+SEGMENTS: Table = {
+    "first": (np.int64, "1", "number of its first step"),
+    "steps": (np.int64, "1", "rows of /train that it has: steps of the fastest rank"),
+}
+
+EVAL: Table = {
     "step": (np.int64, "1", "steps taken"),
     "samples": (np.int64, "1", "samples seen by all workers"),
     "elapsed_ns": (np.int64, "ns", "training time, evaluations left out, of the slowest rank"),

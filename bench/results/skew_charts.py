@@ -11,6 +11,7 @@ import pandas as pd
 from bench.results import look
 from bench.results.cases import Section
 from bench.results.frames import brief
+from bench.results.schema import COMPLETE
 
 MODELS = {"metric": "mean model", "metric_worst": "worst worker"}
 LEAST = 3
@@ -26,16 +27,17 @@ def frame(section: Section) -> pd.DataFrame:
             "algorithm": str(run.settings["algorithm"]),
             "partition": str(run.settings["partition"]),
             "seed": run.row["seed"],
+            "run": number,
             "model": model,
             "js": brief(run.row["label_js"]),
             "metric": brief(run.row[name]),
         }
-        for case in section.complete()
-        for run in case
+        for number, run in enumerate(section.runs)
+        if run.row["status"] == COMPLETE
         for name, model in MODELS.items()
         if math.isfinite(run.row[name]) and math.isfinite(run.row["label_js"])
     ]
-    columns = ["algorithm", "partition", "seed", "model", "js", "metric"]
+    columns = ["algorithm", "partition", "seed", "run", "model", "js", "metric"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -22,12 +22,17 @@ HEAD = 9
 STYLES = {"best": "bold green", "bad": "bold red"}
 
 
+def read_of(read: int, files: int) -> str:
+    """How many of the files that were found could be read."""
+    return f"{read} of {files} files read" if files > 1 else "1 file read"
+
+
 def show(chapters: Sequence[Chapter], read: int, files: int) -> None:
     """Print the tables."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
-    console.print(f"{read} of {files} files read" if files > 1 else "1 file read")
+    console.print(read_of(read, files))
     for chapter in chapters:
         console.print(f"\n{plain(chapter.summary)}", markup=False)
         for table in chapter.tables:

@@ -13,11 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
+from bench.results.digest import digest
 from bench.results.provenance import process_started
-from bench.results.reader import BrokenFileError, Run, read
+from bench.results.reader import DIGESTED, BrokenFileError, Run, read
 from bench.results.recorder import Block
 from bench.results.runfile import RunFile
-from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, NOT_TAKEN, RUNNING, TRAIN
+from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, NOT_TAKEN, RUNNING, TRAIN, VERSION
 
 MS = 1_000_000
 # (step, rank, phase) in ms; the phases are data, gradient, update, copy, wait, other.
@@ -29,6 +30,7 @@ PHASES_MS = [
 ]
 SENT = [[10, 20], [10, 20], [30, 0], [0, 0]]  # 90 in all
 COPIED = [[1, 1], [2, 2], [0, 0], [100, 4]]  # 110 in all
+UNNEEDED = ("label_js", "metric_direction")
 TARGETS = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
 
 
@@ -45,6 +47,7 @@ def attributes(**more: Any) -> dict[str, Any]:
         "batch": 5,
         "seed": 7,
         "metric_name": "accuracy",
+        "metric_direction": "max",
         "params_json": '{"steps": 4}',
         "label_js": 0.25,
         "host": socket.gethostname(),
@@ -55,7 +58,7 @@ def attributes(**more: Any) -> dict[str, Any]:
 
 def written(path: Path, *, steps: int = 4, warmup: int = 1, **more: Any) -> RunFile:
     """A file of four workers on two ranks with the numbers above."""
-    file = RunFile(path, 2, attributes(**more))
+    file = RunFile(path, range(2), attributes(**more))
     phases, sent, copied = (np.array(x)[:steps] for x in (PHASES_MS, SENT, COPIED))
     cells = np.zeros((steps, 2), np.int64)
     if steps:
@@ -116,6 +119,10 @@ def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
         "bytes_per_step": 200 / 16,
         "wire_bytes_per_step": 90 / 16,
         "elapsed_s": 2.5,
+        "s_per_sample": 2.5 / 80,
+        "threads": 1,
+        "nodes": 1,
+        "binding": "",
         "label_js": 0.25,
         "parameters_sha256": "ab12",
         "file": str(tmp_path / "a.h5"),
@@ -165,7 +172,7 @@ def test_the_target_hit_missed_and_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_step_or_a_score_has_a_row(tmp_path: Path) -> None:
-    file = RunFile(tmp_path / "a.h5", 2, attributes())
+    file = RunFile(tmp_path / "a.h5", range(2), attributes())
     row = read(file.part).row()
     assert (row["steps"], row["status"]) == (0, RUNNING)
     for name in ("step_ms_p50", "exchange_share", "bytes_per_step", "metric", "elapsed_s"):
@@ -230,13 +237,15 @@ def with_a_text_that_is_none(file: h5py.File) -> None:
         (lambda path: path.write_text("time,loss\n1,2\n" * 99), ""),
         (lambda path: path.unlink(), "No such file"),
         (change(lambda file: file.attrs.clear()), "schema is None, not 'murmuration-timing'"),
-        (with_version("2.0"), "schema version 2.0, this suite reads 1.2"),
+        (with_version("2.0"), f"schema version 2.0, this suite reads {VERSION}: update this suite"),
+        (with_version("0.9"), f"schema version 0.9, this suite reads {VERSION}: read it with the"),
+        (with_version("one"), f"schema version one, this suite reads {VERSION}: read it with the"),
         *((without(f"train/{name}"), f"train/{name} is missing") for name in TRAIN),
         *((without(f"eval/{name}"), f"eval/{name} is missing") for name in EVAL),
         (without("train"), "train/start_ns is missing"),
         (change(replaced_by_a_number), ""),
         (change(with_a_text_that_is_none), ""),
-        *((unsaid(name), f"{name} is missing") for name in attributes() if name != "label_js"),
+        *((unsaid(name), f"{name} is missing") for name in attributes() if name not in UNNEEDED),
         (unsaid("status"), "status is missing"),
     ],
 )
@@ -253,9 +262,85 @@ def test_a_file_that_is_none_of_ours_is_refused_in_one_line(
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BrokenFileError):
+def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BrokenFileError, match="is a folder"):
         read(tmp_path)
+    os.mkfifo(tmp_path / "a.h5")
+    with pytest.raises(BrokenFileError, match="is no plain file"):
+        read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+def test_earlier_versions_are_read(tmp_path: Path, version: str) -> None:
+    """They have no summary, no segments, no clock, and fewer measures of the partition."""
+    path = tmp_path / "a.h5"
+    row = closed(path).row()
+    with h5py.File(path, "r+") as file:
+        for name in {"segments", "clock", "summary"} & set(file):
+            del file[name]
+        file.attrs["schema_version"] = version
+    assert read(path).row() == pytest.approx(row, nan_ok=True)
+
+
+def grown(file: h5py.File) -> None:
+    """A column that says it has a terabyte, of which the file holds nothing."""
+    file["train/loss"].resize(10**11 // 2, axis=0)
+
+
+def led_away(file: h5py.File) -> None:
+    del file["train"]
+    file["train"] = h5py.ExternalLink("other.h5", "/train")
+
+
+def held_elsewhere(file: h5py.File) -> None:
+    del file["eval/loss"]
+    file["eval"].create_dataset("loss", (3,), "f8", external=[("/dev/zero", 0, 24)])
+
+
+def assembled(file: h5py.File) -> None:
+    del file["eval/loss"]
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[:] = h5py.VirtualSource("other.h5", "eval/loss", (3,))
+    file["eval"].create_virtual_dataset("loss", layout)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (grown, "train/loss is larger than the file can hold"),
+        (led_away, "train is a link to elsewhere"),
+        (held_elsewhere, "eval/loss lies in another file"),
+        (assembled, "eval/loss lies in another file"),
+    ],
+)
+def test_sizes_are_not_believed_and_other_files_not_read(
+    tmp_path: Path, damage: Callable[[h5py.File], object], reason: str
+) -> None:
+    path = tmp_path / "a.h5"
+    closed(tmp_path / "other.h5")
+    closed(path)
+    change(damage)(path)
+    with pytest.raises(BrokenFileError, match=f"{path}: {reason}"):
+        read(path)
+
+
+def test_what_compresses_best_is_read(tmp_path: Path) -> None:
+    """Zeros: as many bytes in one as deflate can put there."""
+    path = tmp_path / "a.h5"
+    closed(path)
+    with h5py.File(path, "r+") as file:
+        del file["train/loss"]
+        zeros = {"compression": "gzip", "compression_opts": 9, "chunks": (2**20, 2)}
+        file["train"].create_dataset("loss", data=np.zeros((2**20, 2)), **zeros)
+    assert read(path).train["loss"].shape == (2**20, 2)
+
+
+def test_what_a_report_reads_is_enough_for_its_numbers(tmp_path: Path) -> None:
+    whole = closed(tmp_path / "a.h5", target=0.8, target_reached=True)
+    lean = read(tmp_path / "a.h5", DIGESTED)
+    assert set(lean.train) == set(TRAIN) - {"loss", "messages"}
+    assert digest(lean).row == digest(whole).row
+    assert digest(lean).provenance == digest(whole).provenance
 
 
 def test_a_later_minor_version_and_groups_of_others_are_read(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 import csv
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import h5py
+import pandas as pd
 import pytest
 
 from bench.report import find, main
@@ -17,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
+    with open(path, newline="", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
 
 
@@ -86,6 +88,26 @@ def test_finds_parts_and_skips_hidden_files_and_repeats(tmp_path: Path) -> None:
     assert find([str(hidden)]) == [hidden]
 
 
+def test_whatever_has_the_name_of_a_result_is_found_and_told_of(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make(tmp_path / "good.h5")
+    (tmp_path / "same.h5").symlink_to(tmp_path / "good.h5")
+    (tmp_path / "gone.h5").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.h5").symlink_to(tmp_path / "loop.h5")
+    (tmp_path / "folder.h5").mkdir()
+    make(tmp_path / "folder.h5" / "inner.h5", seed=1)
+    os.mkfifo(tmp_path / "pipe.h5")
+    assert main([str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("2 of 6 files read")
+    said = {line.split(".h5: ")[0].rpartition("/")[2]: line for line in err.splitlines()}
+    assert sorted(said) == ["folder", "gone", "loop", "pipe"]
+    assert said["folder"].endswith("is a folder")
+    assert said["gone"].endswith("No such file or directory")
+    assert said["pipe"].endswith("is no plain file")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -97,6 +119,13 @@ def test_finds_parts_and_skips_hidden_files_and_repeats(tmp_path: Path) -> None:
         (["{}/a.h5", "--csv", "/proc/table.csv"], "name another place"),
         (["{}/a.h5", "--csv", "{}/a.h5"], "is the name of a result file"),
         (["{}/a.h5", "--csv", "{}/x", "--html", "{}/x"], "are both"),
+        (["{}/a.h5", "--parquet", "{}/x", "--markdown", "{}/./x"], "are both"),
+        (["{}/a.h5", "--figures", "{}/note.txt"], "is no folder"),
+        (["{}/a.h5", "--figures", "{}/none/figures"], "there is no folder"),
+        (["{}/a.h5", "--figures", "{}/empty", "--format", "pdf,gif"], "unknown format 'gif'"),
+        (["{}/a.h5", "--format", "pdf"], "give --figures DIR, too"),
+        (["{}/a.h5", "--validate", "--csv", "{}/x"], "leave out --csv"),
+        (["{}/a.h5", "--validate", "--figures", "{}/x"], "leave out --figures"),
         (["{}/a.h5", "--bogus"], "unrecognized arguments: --bogus; see --help"),
         ([], "the following arguments are required: PATH; see --help"),
     ],
@@ -107,6 +136,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 ) -> None:
     make(tmp_path / "a.h5")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").touch()
     before = sorted(tmp_path.rglob("*"))
     assert main([x.format(tmp_path) for x in arguments]) == 2
     out, err = capsys.readouterr()
@@ -154,6 +184,53 @@ def test_a_name_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
     table, page = tmp_path / "t.csv", tmp_path / "p.html"
     assert main([str(tmp_path), "--csv", str(table), "--html", str(page)]) == 0
     assert b"/\xff.h5" in table.read_bytes()
+
+
+def test_validate_tells_of_every_file_and_counts(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "text.h5").write_text("no HDF5")
+    assert main([str(tmp_path), "--validate"]) == 1
+    out, err = capsys.readouterr()
+    first, last = out.splitlines()
+    assert first.startswith(f"{tmp_path}/text.h5: ")
+    assert (last, err) == ("0 of 1 files are valid", "")
+
+
+def test_parquet_has_the_rows_of_the_csv(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5", target=2.0, hit=False)
+    make(tmp_path / "b.h5").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.h5"))
+    table, columns = tmp_path / "t.csv", tmp_path / "t.parquet"
+    assert main([str(tmp_path), "--csv", str(table), "--parquet", str(columns)]) == 0
+    written, read_back = rows_of(table), pd.read_parquet(columns).to_dict("records")
+    assert [list(row) for row in read_back] == [list(row) for row in written]
+    for text, row in zip(written, read_back, strict=True):
+        for name, value in row.items():
+            key = str(name)
+            if pd.isna(value):
+                assert text[key] == ""
+            elif isinstance(value, float):
+                assert float(text[key]) == value
+            elif key != "file":
+                assert text[key] == str(value)
+    assert {row["file"].rpartition("/")[2] for row in read_back} == {"a.h5", "\ufffd.h5"}
+
+
+def test_markdown_is_what_the_terminal_says_and_no_name_means_anything(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5", algorithm="evil|<b>*x*[y](z)`\x1b")
+    make(tmp_path / "b.h5", partition="other", metric=0.5)
+    (tmp_path / "text|.h5").write_text("no HDF5")
+    page = tmp_path / "t.md"
+    assert main([str(tmp_path), "--markdown", str(page)]) == 0
+    lines = page.read_text().splitlines()
+    assert lines[0] == "2 of 3 files read"
+    assert "## digits: accuracy, higher is better" in lines
+    table = [line for line in lines if line.startswith("| ")]
+    assert len({re.sub(r"\\\|", "", line).count("|") for line in table}) == 1
+    assert len(table) == 4
+    (evil,) = (line for line in table if "evil" in line)
+    assert evil.startswith(
+        "| iid | evil\\|&lt;b&gt;\\*x\\*[y]\\(z)\\`\ufffd | complete [seed 0] | 0.9000 |"
+    )
+    assert lines[-1].startswith(f"- {tmp_path}/text\\|.h5: ")
 
 
 def test_needs_no_mpi_and_no_torch(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Times of all ranks on rank 0's clock, by the group /clock of a result file.
+
+/clock  sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns (sync, rank): readings
+        of a training run, at its start and its end; of bench.collectives offset_ns and
+        round_trip_ns (rank,), one reading
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results import contents
+from bench.results.clockfile import CLOCK
+from bench.results.contents import BrokenFileError
+
+SOME = 3
+"""Hosts that are named."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The clocks of R ranks beside rank 0's."""
+
+    hosts: list[str]
+    """Of every rank."""
+    read_ns: NDArray[np.int64]
+    """(S, R) when the clock of each rank was read, on that clock, ascending."""
+    offset_ns: NDArray[np.int64]
+    """(S, R) by how much it led rank 0's then."""
+    round_trip_ns: NDArray[np.int64]
+    """(S, R) of the messages by which it was read: the error is at most half of it."""
+    aligned: NDArray[np.bool_]
+    """(R,) whether the clock of the rank is known beside rank 0's."""
+
+    def times(self, rank: int, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What rank 0's clock showed when this rank's showed local_ns, of any shape, to the ns.
+
+        The offset runs evenly from one reading to the next, and stays before the first and after
+        the last one.
+        """
+        zero = self.read_ns[0, rank]
+        since = (local_ns - zero).astype(float)  # exact for 100 days
+        offsets = self.offset_ns[:, rank]
+        more = np.interp(since, self.read_ns[:, rank] - zero, (offsets - offsets[0]).astype(float))
+        times: NDArray[np.int64] = local_ns - offsets[0] - np.rint(more).astype(np.int64)
+        return times
+
+    def title(self, rank: int) -> str:
+        """A rank as it is told: where it is, and whether its clock is known."""
+        known = "" if self.aligned[rank] else " (clock not aligned)"
+        return f"rank {rank} on {self.hosts[rank]}{known}"
+
+    def assumed(self, starts_ns: Sequence[int]) -> Alignment:
+        """The same, with hosts whose clocks are not known put to begin with rank 0's host.
+
+        starts_ns: of every rank, when it began, on its clock.
+        """
+        shift = self.offset_ns.copy()
+        begins = {
+            host: min(x for x, at in zip(starts_ns, self.hosts, strict=True) if at == host)
+            for host in self.hosts
+        }
+        for rank, host in enumerate(self.hosts):
+            if not self.aligned[rank]:
+                shift[:, rank] = begins[host] - begins[self.hosts[0]]
+        return replace(self, offset_ns=shift)
+
+    def notes(self) -> list[str]:
+        """What a reader must know of them: a line each."""
+        said = []
+        unknown = sorted({h for h, fine in zip(self.hosts, self.aligned, strict=True) if not fine})
+        if unknown:
+            more = f" and {len(unknown) - SOME} more hosts" if len(unknown) > SOME else ""
+            said.append(
+                f"the clock of {', '.join(unknown[:SOME])}{more} was not measured: the ranks there "
+                f"are drawn as if they had begun with those of {self.hosts[0]}, and nothing finer "
+                "can be said"
+            )
+        error = int(self.round_trip_ns[:, self.aligned].max(initial=0)) // 2
+        if error:
+            said.append(
+                f"clocks of {len(set(self.hosts))} hosts are aligned by measured offsets, within "
+                f"{error / 1e3:.1f} us at the worst reading"
+            )
+        return said
+
+
+def read(path: Path, hosts: Sequence[str]) -> Alignment:
+    """The clocks of the ranks of a result file, which are on these hosts.
+
+    Where nothing was measured the ranks of a host share its clock. Errors: BrokenFileError.
+    """
+    ranks = len(hosts)
+    with contents.opened(path) as file:
+        clock = contents.columns(file, "clock").items()
+        found = {name: np.atleast_2d(x).astype(np.int64) for name, x in clock if name in CLOCK}
+    shapes = {name: column.shape for name, column in found.items()}
+    if any(shape[1:] != (ranks,) for shape in shapes.values()) or len(set(shapes.values())) > 1:
+        raise BrokenFileError(f"{path}: /clock is of {shapes}, the run of {ranks} ranks")
+    if "offset_ns" not in found or not len(found["offset_ns"]):
+        nothing = np.zeros((1, ranks), np.int64)
+        here = np.array([host == hosts[0] for host in hosts])
+        return Alignment(list(hosts), nothing, nothing, nothing, here)
+    zero = np.zeros_like(found["offset_ns"])
+    read_ns, offset, trip = (found.get(name, zero) for name in CLOCK)
+    return Alignment(list(hosts), read_ns, offset, trip, np.ones(ranks, bool))

@@ -1,0 +1,175 @@
+"""What an HDF5 file holds, in few calls, and never more of it than the file can hold.
+
+h5py's own objects cost ten times as much, which ten thousand files feel. And a damaged file may say
+that it has terabytes, or lead to other files: no size is believed that the file cannot have, and
+no link but a plain one is followed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s
+from numpy.typing import NDArray
+
+RATIO = 1032
+"""Bytes that one byte of deflate can become, at most."""
+BRIEF = 200
+"""Most characters of a reason."""
+PLAIN = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
+"""Layouts that keep the data in the file itself."""
+
+
+class BrokenFileError(Exception):
+    """A file that is not a result of ours: one line that names it and says why."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5f.FileID]:
+    """The open file, to be read.
+
+    Errors: BrokenFileError for what is no HDF5, and for whatever of it cannot be read inside.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):  # a pipe would be waited for
+            raise ValueError("is a folder" if stat.S_ISDIR(mode) else "is no plain file")
+        access = h5p.create(h5p.FILE_ACCESS)
+        access.set_fclose_degree(h5f.CLOSE_STRONG)
+        file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY, access)
+        try:
+            yield file
+        finally:
+            file.close()
+    except OSError as error:
+        raise BrokenFileError(f"{path}: {brief(error.strerror or error)}") from None
+    except KeyError as error:
+        raise BrokenFileError(f"{path}: {brief(error.args[0])}") from None
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        raise BrokenFileError(f"{path}: {brief(error)}") from None
+
+
+def brief(reason: object) -> str:
+    """A reason in one line that is not too long."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return text if len(text) <= BRIEF else f"{text[:BRIEF]} ..."
+
+
+def attributes(file: h5f.FileID, wanted: Collection[str] = ()) -> dict[str, Any]:
+    """The attributes of the root, or of them only those wanted: texts, numbers, arrays."""
+    root, names = h5g.open(file, b"/"), list[bytes]()
+    h5a.iterate(root, names.append)
+    size = file.get_filesize()
+    return {
+        name.decode(): _attribute(root, name, size)
+        for name in names
+        if not wanted or name.decode() in wanted
+    }
+
+
+def _attribute(root: h5g.GroupID, name: bytes, size: int) -> Any:
+    attribute = h5a.open(root, name)
+    shape, dtype = attribute.shape, attribute.dtype
+    if shape is None:
+        return h5py.Empty(dtype)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"attribute {name.decode()} is larger than the file")
+    values = np.empty(shape, dtype)
+    attribute.read(values)
+    if dtype.hasobject and h5py.check_string_dtype(dtype):
+        texts = [x.decode("utf-8", "surrogateescape") for x in values.flat]
+        return np.array(texts, object).reshape(shape) if shape else texts[0]
+    value = values[()]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def has(file: h5f.FileID, path: str) -> bool:
+    """Whether there is such an object."""
+    return _found(file, path) is not None
+
+
+def names(file: h5f.FileID, path: str) -> list[str]:
+    """What a group has; nothing where there is no such group."""
+    group, found = _found(file, path), list[bytes]()
+    if isinstance(group, h5g.GroupID):
+        group.links.iterate(found.append)
+    return [name.decode() for name in found]
+
+
+def columns(
+    file: h5f.FileID, path: str, wanted: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The datasets of a group by name, or those of them that are wanted."""
+    group, size = _found(file, path), file.get_filesize()
+    chosen = [x for x in names(file, path) if wanted is None or x in wanted]
+    members = {name: _member(group, name.encode()) for name in chosen}
+    return {
+        name: _values(member, f"{path}/{name}", size)
+        for name, member in members.items()
+        if isinstance(member, h5d.DatasetID)
+    }
+
+
+def column(file: h5f.FileID, path: str) -> NDArray[Any]:
+    """One dataset. Errors: KeyError where there is none."""
+    data = _found(file, path)
+    if not isinstance(data, h5d.DatasetID):
+        raise KeyError(f"{path} is missing")
+    return _values(data, path, file.get_filesize())
+
+
+def texts(file: h5f.FileID, path: str) -> dict[str, str]:
+    """The texts of a group by name; none where there is no such group."""
+    found: dict[str, str] = {}
+    for name, value in columns(file, path).items():
+        text = value[()]
+        if not isinstance(text, bytes):
+            raise ValueError(f"{path}/{name} is no text")
+        found[name] = text.decode()
+    return found
+
+
+def _found(file: h5f.FileID, path: str) -> h5o.ObjectID | None:
+    """The object at the end of plain links; None where there is none."""
+    here: Any = h5g.open(file, b"/")
+    for name in path.split("/"):
+        if not isinstance(here, h5g.GroupID) or not here.links.exists(name.encode()):
+            return None
+        here = _member(here, name.encode())
+    return here
+
+
+def _member(group: h5g.GroupID, name: bytes) -> h5o.ObjectID:
+    if group.links.get_info(name).type != h5l.TYPE_HARD:
+        raise ValueError(f"{name.decode()} is a link to elsewhere")
+    return h5o.open(group, name)
+
+
+def _values(data: h5d.DatasetID, path: str, size: int) -> NDArray[Any]:
+    shape, dtype, made = data.shape, data.dtype, data.get_create_plist()
+    layout, held = made.get_layout(), data.get_storage_size()
+    if layout not in PLAIN or made.get_external_count():
+        raise ValueError(f"{path} lies in another file")
+    chunk = math.prod(made.get_chunk()) if layout == h5d.CHUNKED else 0
+    largest = max(math.prod(shape), chunk) * dtype.itemsize
+    if held > size or largest > RATIO * size or (shape and math.prod(shape) and not held):
+        raise ValueError(f"{path} is larger than the file can hold")
+    values = np.empty(shape, dtype)
+    if values.size:
+        data.read(h5s.ALL, h5s.ALL, values)
+    return values

@@ -1,0 +1,151 @@
+"""The group /events of a traced run: its phases and messages one by one, for bench.trace.
+
+    /events  event: dimension scale; the columns of EVENTS. All of a rank stand in the order in
+             which they ended.
+
+A phase begins where the one before it ended, so the phases of a step fill it; `start_ns` of a
+message sent is when it began to be handed to MPI, of one received when it was known to be here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results import contents
+from bench.results.contents import BrokenFileError
+from bench.results.resultfile import add_scale, describe
+
+if TYPE_CHECKING:
+    from algorithms.tracing import Event
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
+"""(n,) each, by the names of EVENTS."""
+
+EVENTS = {
+    "rank": (np.int32, "1", "rank whose event it is"),
+    "step": (np.int64, "1", "row of /train"),
+    "kind": (np.uint8, "1", "0 to 5: phase, by its place in /train/phase; 6: sent; 7: received"),
+    "start_ns": (np.int64, "ns", "start, clock of the rank"),
+    "duration_ns": (np.int64, "ns", "duration; 0 of a message received"),
+    "bytes": (np.int64, "B", "size of the message, 0 of a phase"),
+    "peer": (np.int32, "1", "rank at the other end of the message; -1: none or not known"),
+    "number": (
+        *(np.int64, "1"),
+        "of the message, the same at both ends for a sender and a receiver; -1: no other end",
+    ),
+}
+"""Dataset of /events -> dtype, units, long_name."""
+CHUNK = 4096
+"""Events of a chunk."""
+
+
+def packed(events: Sequence[Event], rank: int) -> Columns:
+    """What TracingMeter.take gave, as columns; steps are counted from the meter's first one.
+
+    What came outside of a step is left out.
+    """
+    table = np.array(events, np.int64).reshape(-1, len(EVENTS) - 1)
+    table = table[table[:, 0] >= 0]
+    names = [name for name in EVENTS if name != "rank"]
+    columns = {"rank": np.full(len(table), rank)} | dict(zip(names, table.T, strict=True))
+    return {name: columns[name].astype(EVENTS[name][0]) for name in EVENTS}
+
+
+def append(file: h5py.File, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Add events to an open file, which has the group afterwards."""
+    if "events" not in file:
+        _create(file)
+    group = file["events"]
+    n, added = len(group["event"]), len(columns["rank"])
+    for name, values in {**columns, "event": np.arange(n, n + added)}.items():
+        group[name].resize(n + added, axis=0)
+        group[name][n:] = values
+
+
+def _create(file: h5py.File) -> None:
+    group = file.create_group("events")
+    add_scale(group, "event", np.empty(0, np.int64), grows=True)
+    for name, (dtype, units, title) in EVENTS.items():
+        made = group.create_dataset(
+            name,
+            shape=(0,),
+            maxshape=(None,),
+            chunks=(CHUNK,),
+            dtype=dtype,
+            shuffle=True,
+            compression="gzip",
+            compression_opts=1,
+        )
+        describe(made, ("event",), units, title)
+
+
+def read(
+    path: Path, ranks: NDArray[np.int64] | None = None, steps: NDArray[np.int64] | None = None
+) -> Columns:
+    """The events of some ranks and steps, of all where None; none where nothing was traced.
+
+    Errors: BrokenFileError.
+    """
+    with contents.opened(path) as file:
+        if not contents.has(file, "events"):
+            return {name: np.empty(0, dtype) for name, (dtype, *_) in EVENTS.items()}
+        kept: NDArray[np.bool_] | None = None
+        for name, wanted in (("rank", ranks), ("step", steps)):
+            if wanted is not None:
+                these = np.isin(contents.column(file, f"events/{name}"), wanted)
+                kept = these if kept is None else kept & these
+        columns = {
+            name: _column(file, name, kept).astype(dtype) for name, (dtype, *_) in EVENTS.items()
+        }
+        if len({len(column) for column in columns.values()}) > 1:
+            raise BrokenFileError(f"{path}: the columns of /events differ in length")
+    return columns
+
+
+def _column(file: Any, name: str, kept: NDArray[np.bool_] | None) -> NDArray[Any]:
+    values = contents.column(file, f"events/{name}")
+    if kept is None:
+        return values
+    if values.shape != kept.shape:
+        raise ValueError(f"events/{name} has {values.shape} elements, events/rank {kept.shape}")
+    kept_values: NDArray[Any] = values[kept]
+    return kept_values
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What was trained at a stretch: (n,) each."""
+
+    first: NDArray[np.int64]
+    """Number of its first step."""
+    rows: NDArray[np.int64]
+    """So many rows of /train."""
+
+    def behind(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of /train that are filled when so many steps have been taken.
+
+        They differ where ranks take steps at their own pace; each step is one where no segment
+        is in the file.
+        """
+        if not len(self.first):
+            return steps
+        ends: NDArray[np.int64] = np.concatenate([[0], self.rows.cumsum()])
+        return ends[np.searchsorted(self.first, steps)]
+
+
+def read_segments(path: Path) -> Segments:
+    """The segments of a training file; none of a version before 1.3. Errors: BrokenFileError."""
+    with contents.opened(path) as file:
+        if not contents.has(file, "segments"):
+            return Segments(np.empty(0, np.int64), np.empty(0, np.int64))
+        first, rows = (contents.column(file, f"segments/{x}") for x in ("first", "steps"))
+    if first.shape != rows.shape:
+        raise BrokenFileError(f"{path}: the columns of /segments differ in length")
+    return Segments(first, rows)

@@ -1,0 +1,169 @@
+"""One result file of the files in which groups of ranks wrote their own steps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results import events
+from bench.results.reader import BrokenFileError, read
+from bench.results.resultfile import CHUNK, rename
+from bench.results.runfile import append_rows, create_train
+from bench.results.schema import COMPLETE, NOT_TAKEN, PART, TRAIN
+from bench.results.summary import add, of
+
+EMPTY = {"start_ns": NOT_TAKEN, "loss": np.nan}
+"""What stands where a rank took no step, if not 0."""
+ROOM = 1.5
+"""So many times the size of all parts must be free on the disk."""
+
+
+class MergeError(Exception):
+    """Files that do not make one result: one line with the way out."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An open file of one group of ranks."""
+
+    file: h5py.File
+    columns: NDArray[np.int64]
+    """Where its ranks stand among all."""
+    first: NDArray[np.int64]
+    """Number of the first step of every segment."""
+    steps: NDArray[np.int64]
+    """Rows that it has of every segment."""
+
+
+def merge(result: Path, parts: Sequence[Path], tell: Callable[[int, int], None]) -> int:
+    """Put the steps of all parts into the result, whole or not at all; return how many.
+
+    A part that a dead run left unfinished may have fewer segments than others: its ranks then
+    count as having taken no step in those. tell: called with rows done and rows in all.
+    Errors: MergeError where files do not belong together or a rank is missing; BrokenFileError.
+    """
+    needed = ROOM * sum(path.stat().st_size for path in (result, *parts))
+    if needed > shutil.disk_usage(result.parent).free:
+        raise MergeError(f"{result.parent} has no {needed:,.0f} B left: make room, or copy it away")
+    fresh = result.with_name(f".{result.name}.{os.getpid()}")
+    try:
+        shutil.copyfile(result, fresh)
+        with ExitStack() as stack:
+            main = stack.enter_context(h5py.File(fresh, "r+"))
+            opened = [stack.enter_context(h5py.File(path, "r")) for path in (result, *parts)]
+            pieces = _fitting(opened)
+            steps = _fill(main, pieces, tell)
+            main.attrs["parts"] = 1
+        if main_status(fresh) == COMPLETE:
+            summary = of(read(fresh))
+            with h5py.File(fresh, "r+") as file:
+                add(file, summary)
+        with fresh.open("rb") as written:
+            os.fsync(written.fileno())
+        rename(fresh, result)
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise BrokenFileError(f"{result}: {' '.join(str(error).split())}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    return steps
+
+
+def main_status(path: Path) -> str:
+    """The status that a file says of itself."""
+    with h5py.File(path, "r") as file:
+        return str(file.attrs["status"])
+
+
+def _fitting(opened: Sequence[h5py.File]) -> list[Piece]:
+    """The pieces of one result, rank 0's first. Errors: MergeError where they are not."""
+    main, *others = opened
+    uuid, ranks = main.attrs["run_uuid"], int(main.attrs["ranks"])
+    pieces = []
+    holders = np.zeros(ranks, int)
+    for file in opened:
+        if file.attrs["run_uuid"] != uuid or (file in others and file.attrs["program"] != PART):
+            raise MergeError(f"{file.filename} is no part of {main.filename}: move it away")
+        columns = file["train/rank"][()].astype(np.int64)
+        holders[columns] += 1
+        pieces.append(Piece(file, columns, file["segments/first"][()], file["segments/steps"][()]))
+    if (holders != 1).any():
+        rank = int(np.flatnonzero(holders != 1)[0])
+        how = "in none" if holders[rank] == 0 else f"in {holders[rank]}"
+        raise MergeError(
+            f"{main.filename}: the steps of rank {rank} are {how} of its {len(opened)} files: "
+            "put all parts of the run beside it, and no others"
+        )
+    longest = max(pieces, key=lambda piece: len(piece.first)).first
+    if any((piece.first != longest[: len(piece.first)]).any() for piece in pieces):
+        raise MergeError(f"{main.filename}: its parts were not written by the same run")
+    return pieces
+
+
+def _fill(main: h5py.File, pieces: Sequence[Piece], tell: Callable[[int, int], None]) -> int:
+    """Write /train and /segments anew, of all ranks, in an open copy of rank 0's file."""
+    longest = max(pieces, key=lambda piece: len(piece.first)).first
+    rows = np.zeros(len(longest), np.int64)
+    for piece in pieces:
+        held = rows[: len(piece.steps)]
+        np.maximum(held, piece.steps, out=held)
+    starts = np.concatenate([[0], np.cumsum(rows)])
+    total = int(starts[-1])
+    del main["train"]
+    create_train(main, range(sum(len(piece.columns) for piece in pieces)))
+    main["segments/index"].resize(0, axis=0)
+    append_rows(main["segments"], {"first": longest, "steps": rows})
+    train = main["train"]
+    for name in ("step", *TRAIN):
+        train[name].resize(total, axis=0)
+    train["step"][:] = np.arange(total)
+    where = [_rows(piece, starts) for piece in pieces]
+    for low in range(0, total, CHUNK):
+        high = min(total, low + CHUNK)
+        for name in TRAIN:
+            train[name][low:high] = _block(name, train[name], pieces, where, low, high)
+        tell(high, total)
+    if "events" in main:
+        del main["events"]
+    for piece, rows in zip(pieces, where, strict=True):
+        if "events" in piece.file:
+            columns = {name: piece.file[f"events/{name}"][()] for name in events.EVENTS}
+            events.append(main, columns | {"step": rows[columns["step"]]})
+    return total
+
+
+def _rows(piece: Piece, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each row of a piece belongs."""
+    offset = starts[: len(piece.steps)] - np.concatenate([[0], np.cumsum(piece.steps)[:-1]])
+    made: NDArray[np.int64] = np.arange(piece.steps.sum()) + np.repeat(offset, piece.steps)
+    return made
+
+
+def _block(
+    name: str,
+    merged: h5py.Dataset,
+    pieces: Sequence[Piece],
+    where: Sequence[NDArray[np.int64]],
+    low: int,
+    high: int,
+) -> NDArray[Any]:
+    """Rows low to high of a dataset, of all ranks."""
+    block = np.full((high - low, *merged.shape[1:]), EMPTY.get(name, 0), merged.dtype)
+    for piece, rows in zip(pieces, where, strict=True):
+        begin, end = np.searchsorted(rows, [low, high])
+        if begin == end:
+            continue
+        values, into = piece.file[f"train/{name}"][begin:end], rows[begin:end] - low
+        if block.ndim == 1:
+            block[into] |= values
+        else:
+            block[into[:, None], piece.columns] = values
+    return block

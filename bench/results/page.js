@@ -1,0 +1,231 @@
+// What is shown follows from two things: which runs the filters keep, and how much a page can bear.
+const report = JSON.parse(document.getElementById("report").textContent);
+const {specifications, chapters, facets, provenance} = report;
+const ROWS = 30, PANELS = 12;  // of a table, of a chart, before more must be asked for
+const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+const options = {renderer: "svg", tooltip: {theme},
+  actions: {export: true, source: false, compiled: false, editor: false}};
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const element = (name, text = "", className = "") =>
+  Object.assign(document.createElement(name), {textContent: text, className});
+const many = n => n.toLocaleString("en");
+
+// ---- data
+
+const column = x => Array.isArray(x) ? x : x.at ? x.at.map(i => x.of[i]) : Array(x.n).fill(x.of[0]);
+const unpack = columns => {
+  const names = Object.keys(columns), values = names.map(name => column(columns[name]));
+  return (values[0] ?? []).map((_, i) => Object.fromEntries(names.map((name, j) => [name, values[j][i]])));
+};
+const unpacked = {};
+const rowsOf = name => unpacked[name] ??= unpack(report.datasets[name]);
+const dataIn = part => part === null || typeof part !== "object" ? []
+  : [...(part.data?.name in report.datasets ? [part.data.name] : []), ...Object.values(part).flatMap(dataIn)];
+const textsOf = run => provenance.of[run].map(i => provenance.texts[i]);
+
+// ---- which runs are kept
+
+const form = document.getElementById("filters");
+const summaries = all(".runs details").map(x => x.firstElementChild.textContent);
+const haystack = summaries.map(() => null);
+const chosen = facets.map(() => new Set());
+let search = "", kept = summaries.map(() => true);
+
+const found = (run, words) => {
+  haystack[run] ??= [summaries[run], ...textsOf(run)].join(" ").toLowerCase();
+  return words.every(word => haystack[run].includes(word));
+};
+const choose = () => {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const active = facets.map((facet, i) => [facet.of, chosen[i]]).filter(([, some]) => some.size);
+  kept = summaries.map((_, run) => found(run, words)
+    && active.every(([of, some]) => of[run] < 0 || some.has(of[run])));
+};
+const isKept = (row, chapter) => {
+  const {first, cases, filtered} = chapters[chapter];
+  if (!filtered) return true;
+  if (row.run !== undefined) return kept[first + row.run];
+  return row.case === undefined || cases[row.case].some(run => kept[first + run]);
+};
+
+// ---- tables and lists: hide rows, bound their number
+
+const lists = [...all("tbody").map(body => ({place: body.closest(".table"), rows: [...body.rows], what: "rows"})),
+  {place: document.querySelector(".runs"), rows: all(".runs details"), what: "runs"}]
+  .map(list => ({...list, whole: false, runs: list.rows.map(row =>
+    (row.dataset.runs ?? row.dataset.run ?? "").split(" ").filter(Boolean).map(Number))}));
+for (const list of lists) {
+  list.more = Object.assign(element("button", "", "more"), {type: "button", hidden: true});
+  list.more.onclick = () => { list.whole = true; showRows(list); };
+  list.place.append(list.more);
+}
+const showRows = list => {
+  let n = 0;
+  list.rows.forEach((row, i) => {
+    const some = list.runs[i].length === 0 || list.runs[i].some(run => kept[run]);
+    row.hidden = !some || (n += 1) > ROWS && !list.whole;
+  });
+  list.more.hidden = n <= ROWS || list.whole;
+  list.more.textContent = `Show all ${many(n)} ${list.what}`;
+  if (list.what === "rows") list.place.hidden = n === 0 && list.rows.length > 0;
+};
+
+// ---- charts: draw the rows that are kept
+
+const charts = Object.entries(specifications).map(([id, specification]) => ({
+  place: document.getElementById(id), specification, names: [...new Set(dataIn(specification))],
+  chapter: Number(id.split("-")[1]), view: null}));
+const dataFor = chart => {
+  let left = 0;
+  const data = chart.names.map(name => {
+    const rows = rowsOf(name).filter(row => isKept(row, chart.chapter));
+    const panels = [...new Set(rows.map(row => row.condition))], drawn = new Set(panels.slice(0, PANELS));
+    if (!chapters[chart.chapter].filtered || panels.length <= PANELS) return [name, rows];
+    left = panels.length;
+    return [name, rows.filter(row => drawn.has(row.condition))];
+  });
+  const own = data.filter(([name]) => ["run", "case"].some(x => x in report.datasets[name]));
+  return {data, left, empty: own.length > 0 && own.every(([, rows]) => rows.length === 0)};
+};
+const say = (chart, left, empty) => {
+  const figure = chart.place.closest("figure"), note = figure.querySelector(".note");
+  chart.place.hidden = empty;
+  chart.note = empty ? "The filters leave nothing to draw here."
+    : left ? `${PANELS} of ${many(left)} panels are drawn: choose others with the filters.` : "";
+  const own = charts.filter(x => figure.contains(x.place));
+  note.textContent = own.map(x => x.note).find(Boolean) ?? "";
+  note.hidden = note.textContent === "";
+};
+const draw = async chart => {
+  const {data, left, empty} = dataFor(chart);
+  say(chart, left, empty);
+  if (empty) return;
+  // Drawn anew, because panels that lose all their rows confuse a view that goes on.
+  const whole = {...chart.specification, datasets: Object.fromEntries(data)};
+  const inner = element("div");  // vega-embed makes its place as wide as the chart
+  const {view} = await window.vegaEmbed(inner, whole, options);
+  chart.view?.finalize();
+  chart.view = view;
+  chart.place.replaceChildren(inner);
+};
+let turn = 0;
+const drawAll = async () => {
+  const mine = turn += 1;
+  const seen = charts.filter(x => x.place.offsetParent !== null);
+  for (const chart of new Set([...seen, ...charts])) {
+    if (mine !== turn) return;  // the filters have changed since
+    try { await draw(chart); } catch (error) {
+      chart.place.textContent = `This chart cannot be drawn: ${error.message}`;
+      throw error;
+    }
+    await new Promise(resolve => setTimeout(resolve));
+  }
+  document.body.dataset.drawn = "";
+};
+
+// ---- the filters, and the address that remembers them
+
+const apply = () => {
+  choose();
+  lists.forEach(showRows);
+  chapters.forEach(({first, filtered}, i) => {
+    const end = chapters[i + 1]?.first ?? kept.length;
+    const empty = filtered && !kept.slice(first, end).some(Boolean);
+    all(`[data-chapter="${i}"]`).forEach(x => { x.hidden = empty; });
+  });
+  if (form) tell();
+  delete document.body.dataset.drawn;
+  return drawAll();
+};
+const tell = () => {
+  const own = chapters.flatMap(({first, filtered}, i) =>
+    filtered ? kept.slice(first, chapters[i + 1]?.first ?? kept.length) : []);
+  const n = own.filter(Boolean).length, active = search !== "" || chosen.some(x => x.size);
+  document.getElementById("count").value = n < own.length
+    ? `${many(n)} of ${many(own.length)} runs` : `${many(own.length)} runs`;
+  document.getElementById("reset").hidden = !active;
+  all(".facet").forEach((place, i) => {
+    place.classList.toggle("on", chosen[i].size > 0);
+    place.querySelector(".chosen").textContent =
+      chosen[i].size ? `${chosen[i].size} of ${facets[i].values.length}` : "";
+    all("input", place).forEach(box => { box.checked = chosen[i].has(Number(box.value)); });
+  });
+};
+const remember = () => {
+  const words = new URLSearchParams();
+  facets.forEach((facet, i) => chosen[i].forEach(x => words.append(facet.name, facet.values[x])));
+  if (search) words.set("search", search);
+  history.replaceState(null, "", words.size ? `#${words}` : location.pathname + location.search);
+};
+const recall = () => {
+  const words = new URLSearchParams(location.hash.slice(1));
+  facets.forEach((facet, i) => {
+    const places = words.getAll(facet.name).map(x => facet.values.indexOf(x)).filter(x => x >= 0);
+    chosen[i] = new Set(places);
+  });
+  search = words.get("search") ?? "";
+  if (form) document.getElementById("search").value = search;
+};
+if (form) {
+  form.hidden = false;
+  let waiting;
+  form.addEventListener("input", event => {
+    const facet = event.target.closest(".facet");
+    if (facet) {
+      const some = chosen[facet.dataset.facet], value = Number(event.target.value);
+      event.target.checked ? some.add(value) : some.delete(value);
+    } else search = event.target.value.trim();
+    delete document.body.dataset.drawn;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { remember(); apply(); }, facet ? 0 : 200);
+  });
+  form.addEventListener("reset", event => {
+    event.preventDefault();
+    search = document.getElementById("search").value = "";
+    chosen.forEach(x => x.clear());
+    remember();
+    apply();
+  });
+  form.addEventListener("submit", event => event.preventDefault());
+  const close = but => all(".facet[open]").forEach(x => { if (x !== but) x.open = false; });
+  document.addEventListener("click", event => close(event.target.closest(".facet")));
+  document.addEventListener("keydown", event => {
+    if (event.key !== "Escape") return;
+    all(".facet[open] > summary").forEach(x => x.focus());
+    close();
+  });
+}
+all('nav a').forEach(link => link.addEventListener("click", event => {
+  event.preventDefault();  // the address holds the filters
+  document.querySelector(link.getAttribute("href")).scrollIntoView();
+}));
+addEventListener("hashchange", () => { recall(); apply(); });
+
+// ---- provenance, written when it is opened
+
+const copied = async (text, button) => {
+  try { await navigator.clipboard.writeText(text); } catch {
+    getSelection().selectAllChildren(button.previousElementSibling);
+    document.execCommand("copy");
+  }
+  button.textContent = "copied";
+  setTimeout(() => { button.textContent = "copy"; }, 1500);
+};
+const write = place => {
+  if (place.childElementCount > 1) return;
+  const list = element("dl"), texts = textsOf(Number(place.dataset.run));
+  for (let i = 0; i < texts.length; i += 2) {
+    const [label, text] = texts.slice(i, i + 2), value = element("dd");
+    if (label === "command") {
+      const button = Object.assign(element("button", "copy", "copy"), {type: "button"});
+      button.onclick = () => copied(text, button);
+      value.append(element("code", text), button);
+    } else value.textContent = text;
+    list.append(element("dt", label), value);
+  }
+  place.append(list);
+};
+all(".runs details").forEach(place => place.addEventListener("toggle", () => { if (place.open) write(place); }));
+
+recall();
+apply();

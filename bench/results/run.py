@@ -1,0 +1,163 @@
+"""One training run and the numbers derived from it; nothing derived is stored."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.meter import COPY, PHASES, WAIT
+from bench.results.provenance import process_started
+from bench.results.schema import COMPLETE, DIED, DIVERGED, NOT_TAKEN, RUNNING, WARMUP
+from bench.results.statistics import median_interval
+
+NAMES = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
+NUMBERS = ("workers", "ranks", "batch", "seed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result file, read whole."""
+
+    path: Path
+    attributes: dict[str, Any]
+    train: dict[str, NDArray[Any]]
+    """step, start_ns, phase_ns, ...: see bench.results.schema."""
+    evals: dict[str, NDArray[Any]]
+    partition: dict[str, NDArray[Any]]
+    workers: dict[str, NDArray[Any]]
+    ranks: dict[str, NDArray[Any]]
+    texts: dict[str, str]
+
+    @property
+    def status(self) -> str:
+        """The status of the file; `died` for a running one whose writer on this host is gone."""
+        status = str(self.attributes["status"])
+        if status == RUNNING and self.attributes["host"] == socket.gethostname():
+            started = process_started(int(self.attributes["pid"]))
+            return status if started == self.attributes["pid_started"] else DIED
+        return status
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The resolved parameters."""
+        params: dict[str, Any] = json.loads(self.attributes["params_json"])
+        return params
+
+    @property
+    def timed(self) -> NDArray[np.bool_]:
+        """(steps,) which steps count for time statistics: all but the warm-up, if any is left."""
+        warm: NDArray[np.bool_] = (self.train["flags"] & WARMUP) == 0
+        return warm if warm.any() else ~warm
+
+    def step_ns(self) -> NDArray[np.int64]:
+        """(timed steps,) duration of each step on its slowest rank, ns."""
+        slowest: NDArray[np.int64] = self.train["phase_ns"][self.timed].sum(2).max(1, initial=0)
+        return slowest
+
+    def phase_share(self) -> dict[str, float]:
+        """Share of each phase in the timed steps of all ranks; NaN without steps."""
+        total = self.train["phase_ns"][self.timed].sum((0, 1)).astype(float)
+        share = total / total.sum() if total.sum() else np.full(len(PHASES), math.nan)
+        return dict(zip(PHASES, share.tolist(), strict=True))
+
+    def worker_steps(self) -> int:
+        """Steps that all workers took, added up."""
+        workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
+        hosted = np.diff([r * workers // ranks for r in range(ranks + 1)])
+        return int(self.taken().sum(0) @ hosted)
+
+    def taken(self) -> NDArray[np.bool_]:
+        """(steps, ranks) whether the rank took the step; always, unless it is asynchronous."""
+        taken: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
+        return taken
+
+    def exchange_ms(self) -> float:
+        """Milliseconds a step and rank that the exchange is exposed: waiting and copying, mean."""
+        spent = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
+        taken = int(self.taken()[self.timed].sum())
+        return float(spent) / 1e6 / taken if taken else math.nan
+
+    def pace(self) -> NDArray[np.float64]:
+        """(ranks,) steps a second of each rank in its timed steps, waiting included."""
+        took = self.train["phase_ns"][self.timed].sum(2)
+        counted = self.taken()[self.timed].sum(0)
+        seconds = took.sum(0) / 1e9
+        pace: NDArray[np.float64] = counted / np.where(seconds > 0, seconds, np.inf)
+        return pace
+
+    def bytes_per_step(self) -> tuple[float, float]:
+        """Bytes a worker and step that left for another worker: by any road, and through MPI."""
+        steps = self.worker_steps()
+        if not steps:
+            return math.nan, math.nan
+        sent, copied = (float(self.train[key].sum()) for key in ("bytes_sent", "bytes_copied"))
+        return (sent + copied) / steps, sent / steps
+
+    def to_target(self) -> dict[str, float]:
+        """Seconds, steps, samples, bytes to the target: infinite where missed, NaN where open."""
+        names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
+        if "target" not in self.attributes:
+            return dict.fromkeys(names, math.nan)
+        if not self.attributes.get("target_reached", False):
+            missed = self.status in (COMPLETE, DIVERGED)
+            return dict.fromkeys(names, math.inf if missed else math.nan)
+        at = {key: float(self.evals[key][-1]) for key in ("elapsed_ns", "step", "samples")}
+        moved = (self.bytes_per_step()[0] * at["step"]) * int(self.attributes["workers"])
+        return dict(
+            zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], moved), strict=True)
+        )
+
+    def binding(self) -> str:
+        """Cores that a rank may use, and whether ranks share theirs; empty where not known."""
+        masks = [x.decode(errors="replace") for x in self.ranks.get("cpu_mask", ())]
+        widths = sorted({cores_in(mask) for mask in masks if mask})
+        if not widths:
+            return ""
+        wide = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+        shared = ", oversubscribed" if self.attributes.get("binding_flaws") else ""
+        return f"{wide} cores a rank{shared}"
+
+    def row(self) -> dict[str, Any]:
+        """The run as one row of a table: what it was, and every derived number."""
+        row: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
+        row |= {name: int(self.attributes[name]) for name in NUMBERS}
+        steps = self.worker_steps() // max(1, row["workers"])
+        row |= {"steps": steps, "status": self.status}
+        for name in ("metric", "metric_mean", "metric_worst", "loss", "consensus"):
+            row[name] = float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
+        p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
+        row |= {"step_ms_p50": p50, "step_ms_lo": lo, "step_ms_hi": hi}
+        share = self.phase_share()
+        row["asynchronous"] = not self.taken().all()
+        pace = self.pace()
+        row["pace_fastest"], row["pace_slowest"] = float(pace.max()), float(pace.min())
+        row["exchange_share"] = share[PHASES[COPY]] + share[PHASES[WAIT]]
+        row["exchange_ms"] = self.exchange_ms()
+        row["bytes_per_step"], row["wire_bytes_per_step"] = self.bytes_per_step()
+        row |= self.to_target()
+        elapsed = self.evals["elapsed_ns"]
+        row["elapsed_s"] = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
+        samples = self.evals["samples"]
+        seen = float(samples[-1]) if len(samples) else 0.0
+        row["s_per_sample"] = row["elapsed_s"] / seen if seen else math.nan
+        row["threads"] = int(self.attributes.get("threads_per_rank", 1))
+        row["nodes"] = int(self.attributes.get("nodes", 1))
+        row["binding"] = self.binding()
+        row["spectral_gap"] = float(self.attributes.get("spectral_gap", math.nan))
+        row["label_js"] = float(self.attributes.get("label_js", math.nan))
+        row["parameters_sha256"] = self.attributes.get("parameters_sha256", "")
+        row["file"] = str(self.path)
+        return row
+
+
+def cores_in(mask: str) -> int:
+    """How many cores a set has that is written as the kernel does: 0-3,8."""
+    ends = [part.split("-") for part in mask.split(",")]
+    return sum(int(x[-1]) - int(x[0]) + 1 for x in ends)
