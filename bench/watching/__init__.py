@@ -1,0 +1,1 @@
+"""What bench.watch is made of."""

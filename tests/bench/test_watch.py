@@ -1,0 +1,166 @@
+"""bench.watch as users run it: beside a real run, through a terminal and through a pipe."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.results.schema import FAILED, RUNNING
+from bench.watch import INTERRUPTED, main
+from bench.watching.folder import Watched
+from bench.watching.showing import Wish, show
+from tests.bench.made_runs import make
+from tests.launching import LIMIT_S, command
+
+LEAVE_SCREEN = "\x1b[?1049l"
+GONE: dict[str, Any] = {"pid": 1, "pid_started": "never"}
+
+
+class Terminal:
+    """bench.watch on a terminal of its own, 80 columns wide and 24 lines high."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.fd, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        free = {k: x for k, x in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.watch", *arguments],
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            env=free | {"TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+        os.close(inner)
+        self.text = ""
+
+    def read(self, until: str = "") -> None:
+        """Read until a text has come, else to the end."""
+        while not until or until not in self.text:
+            try:
+                some = os.read(self.fd, 65536)
+            except OSError:  # nobody writes any more
+                break
+            self.text += some.decode(errors="replace")
+
+    def end(self) -> int:
+        """Read to the end; return the exit code."""
+        self.read()
+        os.close(self.fd)
+        return self.process.wait(LIMIT_S)
+
+
+def test_a_real_run_is_watched_to_its_end(tmp_path: Path) -> None:
+    cadence = ["--steps", "500", "--eval-every", "20", "--flush-every", "20"]
+    slow = ["--straggler", "probability=1,delay=5ms"]  # so the run takes seconds on any machine
+    arguments = ["-m", "bench.train", "--task", "quadratic", *cadence, *slow]
+    arguments += ["--out", str(tmp_path), "--name", "seen"]
+    with subprocess.Popen(command(2, *arguments), stdout=subprocess.DEVNULL) as run:
+        terminal = Terminal(str(tmp_path), "--until-done", "--every", "0.1")
+        code = terminal.end()
+        assert run.wait(LIMIT_S) == 0
+    assert code == 0
+    steps = [int(x.replace(",", "")) for x in re.findall(r"([\d,]+)/500", terminal.text)]
+    assert len(set(steps)) >= 2, "it was seen to advance; a busy machine lets it write seldom"
+    assert steps == sorted(steps)
+    drawn, _, left = terminal.text.partition(LEAVE_SCREEN)
+    assert "distance of the mean model" in drawn
+    last = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", left).splitlines()
+    assert "1 complete" in last[0]
+    assert any(re.match("✓  allreduce_sgd, iid, .*  distance 0", line) for line in last)
+    assert max(map(len, last)) <= 80
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5", status=RUNNING)
+    terminal = Terminal(str(tmp_path))
+    terminal.read(until="written")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == INTERRUPTED
+    assert LEAVE_SCREEN in terminal.text
+    assert "Traceback" not in terminal.text
+
+
+def test_once_in_a_pipe_is_lines(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5", status=RUNNING, steps=10)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.watch", str(tmp_path), "--once", "--focus", "a"],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"FORCE_COLOR": "1"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    first, second, *panel = done.stdout.decode().splitlines()
+    assert first.endswith("  1 running")
+    assert second.startswith("running   push_sum, iid, digits, 4 workers on 2 ranks, seed 0  10/20")
+    assert panel[-1].split("  ")[-3:] == [
+        "step 0 to 10",
+        "accuracy of the mean model",
+        "worst worker",
+    ]
+    assert b"\x1b" not in done.stdout
+
+
+def test_until_done_fails_where_a_run_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "a.h5", status=FAILED, reason="rank 1: no room", **GONE)
+    wish = Wish(0.1, once=False, until_done=True, focus="", patience_s=0.2)
+    assert show(Watched([tmp_path]), wish) == 1
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first.endswith("1 failed")
+    assert more[0].endswith("rank 1: no room")
+    assert len(more) >= 2, "a start was waited for"
+    make(tmp_path / "a.h5", **GONE)
+    assert show(Watched([tmp_path]), wish) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere does not exist: name the folder that is the --out of the runs"),
+        ([".", "--every", "0"], "--every must be at least 0.1 s, got 0"),
+        ([".", "--every", "nan"], "--every must be at least 0.1 s, got nan"),
+        ([".", "--once", "--until-done"], "drop one"),
+        (["README.md"], "README.md is no result file (*.h5, *.h5.part)"),
+        ([], "the following arguments are required: PATH; see --help"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main([str(tmp_path), "--once"]) == 2
+    said = "error: the output cannot be written (No space left on device): make room\n"
+    assert capfd.readouterr().err == said
+
+
+def test_neither_mpi_nor_torch_is_needed(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5")
+    code = (
+        "import sys; from bench.watch import main; main([sys.argv[1], '--once'])\n"
+        "print([m for m in ('torch', 'mpi4py.MPI', 'pandas', 'altair') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,247 @@
+"""What there is to see of files: the pace, the slowest rank, how a run stands and who has died."""
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from algorithms.meter import GRADIENT, PHASES, WAIT
+from bench.results.provenance import process_started
+from bench.results.schema import COMPLETE, DIED, DIVERGED, RUNNING
+from bench.watching.folder import KEPT, Watched
+from bench.watching.recent import SHOWN, Recent, hosted, recent
+from bench.watching.views import BROKEN, View, view
+from tests.bench.made_measurements import make_calls, make_rounds
+from tests.bench.made_runs import make
+
+MS = 10**6
+GONE: dict[str, Any] = {"pid": 1, "pid_started": "never"}
+"""Attributes of a writer that is no more."""
+
+
+def steps(
+    n: int, busy_ms: list[float], wait_ms: float = 0, every_ms: float = 10
+) -> dict[str, NDArray[np.int64]]:
+    """n steps, one every_ms, that keep the ranks busy for so long each; clocks differ."""
+    phase = np.zeros((n, len(busy_ms), len(PHASES)), np.int64)
+    phase[:, :, GRADIENT] = np.array(busy_ms) * MS
+    phase[:, :, WAIT] = int(wait_ms * MS)
+    lead = np.arange(len(busy_ms)) * 10**12
+    start = (np.arange(n)[:, None] * every_ms * MS).astype(np.int64) + lead
+    return {"start_ns": start, "phase_ns": phase}
+
+
+def seen(train: dict[str, NDArray[np.int64]], workers: int = 0) -> Recent:
+    ranks = train["start_ns"].shape[1]
+    hosts = [f"node{r // 2}" for r in range(ranks)]
+    return recent(train, hosted(workers or ranks, ranks), range(ranks), hosts)
+
+
+def test_the_pace_counts_what_lies_between_steps() -> None:
+    assert seen(steps(101, [4, 4], wait_ms=6)).rate == pytest.approx(100)
+    gaps = steps(101, [4, 4], wait_ms=6, every_ms=20)
+    assert seen(gaps).rate == pytest.approx(50, rel=0.01)  # the last step has no gap behind it
+
+
+def test_the_pace_is_that_of_the_last_seconds() -> None:
+    train = steps(2000, [10], every_ms=10)
+    train["start_ns"][:1000] -= 1000 * 90 * MS  # a hundred seconds earlier there were others
+    assert seen(train).rate == pytest.approx(100, rel=0.01)
+
+
+def test_long_steps_are_not_too_few() -> None:
+    assert seen(steps(30, [60_000], every_ms=60_000)).rate == pytest.approx(1 / 60)
+
+
+def test_the_slowest_rank_is_the_busiest() -> None:
+    rank = seen(steps(50, [2, 2, 5, 2])).slowest
+    assert rank is not None
+    assert (rank.number, rank.host, rank.slowdown) == (2, "node1", 2.5)
+    assert rank.straggles
+
+
+def test_of_two_ranks_the_other_is_the_median() -> None:
+    rank = seen(steps(50, [2, 6], wait_ms=1)).slowest
+    assert rank is not None
+    assert (rank.slowdown, rank.busy_ms, rank.wait_ms) == (3, 6, 1)
+
+
+def test_of_a_thousand_ranks_the_slowest_are_kept() -> None:
+    found = seen(steps(25, [1 + r % 97 for r in range(1000)]))
+    assert found.of == 1000
+    assert len(found.ranks) == SHOWN
+    assert {rank.busy_ms for rank in found.ranks} == {97}
+
+
+def test_ranks_that_take_turns_count_by_their_steps() -> None:
+    train = steps(100, [5, 5], wait_ms=5)
+    train["start_ns"][::2, 1] = -1  # rank 1 takes every other step
+    train["phase_ns"][::2, 1] = 0
+    found = seen(train, workers=4)
+    assert found.rate == pytest.approx(75, rel=0.02)
+    assert found.ranks[1].busy_ms == 5
+
+
+def test_no_step_and_one_step_have_no_pace() -> None:
+    assert math.isnan(seen(steps(0, [1, 1])).rate)
+    assert seen(steps(0, [1, 1])).slowest is None
+    assert math.isnan(seen(steps(1, [1, 1])).rate)
+
+
+def test_a_running_run_says_how_far_it_is(tmp_path: Path) -> None:
+    part = make(tmp_path / "a.h5", status=RUNNING, steps=10, params={"steps": 40}, target=0.95)
+    made = view(part, 7.0).training
+    assert made is not None
+    assert (made.step, made.steps, made.part, made.target) == (10, 40, 0.25, 0.95)
+    assert (made.now, made.best, made.consensus) == (0.9, 0.9, 0.5)
+    assert made.left_s == pytest.approx(30 / made.recent.rate)
+
+
+def test_the_best_is_the_least_where_less_is_better(tmp_path: Path) -> None:
+    made = view(make(tmp_path / "a.h5", metric_direction="min"), 0.0).training
+    assert made is not None
+    assert (made.now, made.best) == (0.9, 0.0)
+
+
+def test_a_run_is_silent_after_several_pauses(tmp_path: Path) -> None:
+    made = view(make(tmp_path / "a.h5", params={"eval_every": 10}), 0.0).training
+    assert made is not None
+    assert not made.silent(29)
+    assert made.silent(31)
+    slow = type(made)(**(vars(made) | {"pause_s": 60.0}))
+    assert not slow.silent(299)
+    assert slow.silent(301)
+
+
+def test_measurements_say_what_they_have(tmp_path: Path) -> None:
+    calls = make_calls(
+        tmp_path / "c.h5", {64: {"library": 5, "ring": 4}}, status=RUNNING, wrong={"ring": 3}
+    )
+    told = view(calls, 0.0).told
+    assert told == "2 rows, at 64B ring is fastest: 4.00 us, WRONG SUMS: ring"
+    rounds = make_rounds(
+        tmp_path / "r.h5",
+        {"ring": 0.5},
+        status=RUNNING,
+        params_json='{"topologies": ["ring", "x"]}',
+    )
+    assert view(rounds, 0.0).told.startswith(
+        "1 of 2 topologies done, ring: the error shrinks by 0.5"
+    )
+
+
+def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.h5"
+    path.write_bytes(b"no\nHDF5")
+    found = view(path, 0.0)
+    assert found.status == BROKEN
+    assert found.reason
+    assert "\n" not in found.reason
+    with pytest.raises(FileNotFoundError):
+        view(tmp_path / "gone.h5.part", 0.0)
+
+
+def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5", **GONE)
+    (tmp_path / "b").mkdir()
+    make(tmp_path / "b" / "b.h5", **GONE)
+    (tmp_path / ".c.h5").write_bytes(b"")
+    watched = Watched([tmp_path])
+    before = {x.name: x for x in watched.look().views}
+    make(tmp_path / "a.h5", metric=0.1, **GONE)
+    after = {x.name: x for x in watched.look().views}
+    assert set(before) == set(after) == {"a", "b"}
+    assert after["b"] is before["b"]
+    assert after["a"].training
+    assert after["a"].training.now == 0.1
+
+
+def test_many_finished_files_are_read_little_by_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.watching.folder.BUDGET_S", 0.0)
+    first = make(tmp_path / "0.h5", **GONE)
+    for i in range(1, KEPT + 2):
+        os.link(first, tmp_path / f"{i}.h5")
+    make(tmp_path / "running.h5", status=RUNNING)
+    scene = Watched([tmp_path]).look()
+    assert (len(scene.views), scene.unread) == (KEPT + 1, 2)
+    assert scene.views[0].status == RUNNING
+
+
+def test_a_named_file_is_followed_to_its_end(tmp_path: Path) -> None:
+    part = make(tmp_path / "a.h5", status=RUNNING)
+    by_name = [Watched([part]), Watched([tmp_path / "a.h5"])]
+    assert [x.status for watched in by_name for x in watched.look().views] == [RUNNING] * 2
+    part.unlink()
+    make(tmp_path / "a.h5")
+    assert [x.status for watched in by_name for x in watched.look().views] == [COMPLETE] * 2
+
+
+def test_a_file_that_ends_before_it_is_read_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = make(tmp_path / "a.h5", status=RUNNING)
+
+    def too_late(path: Path, written: float) -> View:
+        other = tmp_path / "a.h5" if path == part else part
+        if again or path == part:
+            path.rename(other)
+        return view(path, written)
+
+    monkeypatch.setattr("bench.watching.folder.view", too_late)
+    again = False
+    assert [x.path.name for x in Watched([tmp_path]).look().views] == ["a.h5"]
+    again = True
+    assert Watched([tmp_path]).look().views == []
+
+
+@pytest.fixture
+def writer() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives until it is killed."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        yield process
+        process.kill()
+
+
+def test_a_killed_writer_is_seen_although_the_file_stays(
+    tmp_path: Path, writer: subprocess.Popen[bytes]
+) -> None:
+    by: dict[str, Any] = {"pid": writer.pid, "pid_started": process_started(writer.pid)}
+    make(tmp_path / "a.h5", status=RUNNING, **by)
+    make(tmp_path / "b.h5", **by)
+    watched = Watched([tmp_path])
+    scene = watched.look()
+    assert (scene.over, scene.failed) == (False, False)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    scene = watched.look()
+    assert (scene.over, scene.failed) == (True, True)
+    (died,) = (x for x in scene.views if x.status == DIED)
+    assert died.reason == f"its process {writer.pid} on {socket.gethostname()} is gone"
+
+
+def test_a_sweep_between_two_cases_goes_on(tmp_path: Path) -> None:
+    make(tmp_path / "a.h5")  # by this process, which lives
+    assert not Watched([tmp_path]).look().over
+    make(tmp_path / "a.h5", **GONE, status=DIVERGED)
+    scene = Watched([tmp_path]).look()
+    assert (scene.over, scene.failed) == (True, False)
+
+
+def test_another_host_may_go_on_for_a_while(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.h5", host="elsewhere")
+    assert not Watched([tmp_path]).look().over
+    os.utime(path, (time.time() - 60,) * 2)
+    assert Watched([tmp_path]).look().over
+    assert not Watched([tmp_path / "empty"]).look().over
