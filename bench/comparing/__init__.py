@@ -1,0 +1,1 @@
+"""What bench.compare is made of: numbers of launches, their cases, the test, the verdict."""

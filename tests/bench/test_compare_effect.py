@@ -1,0 +1,183 @@
+"""The statistics of bench.compare: against enumeration and scipy, and in simulated launches."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu, rankdata
+
+from bench.compare import ALPHA
+from bench.comparing.effect import (
+    EXACT,
+    depth,
+    effect,
+    launches_for,
+    launches_to_find,
+    least_p,
+    p_value,
+)
+from bench.comparing.matching import Pair
+from bench.comparing.metrics import METRICS
+from bench.comparing.verdict import UNSHOWN, Verdict, holm, judge
+
+SCATTER = 0.02
+"""Standard deviation of the logarithms of launches' median steps where nothing else is running:
+repeated runs of one case scattered by 0.008 to 0.03. On a busy machine one in ten was longer by
+tens of percent, too."""
+Values = NDArray[np.float64]
+
+
+def pair(a: Values, b: Values, metric: str = "step_ms", larger: bool = False) -> Pair:
+    return Pair(METRICS[metric], "case", {}, larger, a, b)
+
+
+def verdict(
+    a: Values, b: Values, metric: str = "step_ms", larger: bool = False, least: float | None = None
+) -> Verdict:
+    return judge([pair(a, b, metric, larger)], [effect(a, b, ALPHA)], ALPHA, least)[0]
+
+
+def launches(
+    rng: np.random.Generator, middle: float, n: int, scatter: float = SCATTER, disturbed: float = 0
+) -> Values:
+    longer = np.where(rng.random(n) < disturbed, 1 + rng.exponential(0.4, n), 1)
+    return middle * np.exp(rng.normal(0, scatter, n)) * longer
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 5), (5, 5), (10, 7), (30, 30)])
+def test_without_ties_p_is_scipys_exact_one(n: int, m: int) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        a, b = rng.random(n), rng.random(m) + 0.3
+        expected = mannwhitneyu(a, b, method="exact").pvalue
+        assert p_value(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_with_ties_and_misses_p_counts_all_ways_to_choose() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        both = rng.integers(1, 4, 9).astype(float)
+        both[both == 3] = math.inf
+        ranks = rankdata(both)
+        sums = np.array([ranks[list(x)].sum() for x in combinations(range(9), 4)])
+        w = ranks[:4].sum()
+        expected = min(1.0, 2 * min((sums <= w).mean(), (sums >= w).mean()))
+        assert p_value(both[:4], both[4:]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_smallest_p_is_that_of_sides_that_do_not_meet() -> None:
+    for n, m in ((3, 3), (5, 5), (4, 9)):
+        a, b = np.arange(1.0, n + 1), np.arange(100.0, 100 + m)
+        assert p_value(a, b) == pytest.approx(least_p(n, m), rel=1e-9)
+    assert launches_for(0.01) == 5  # 2 of C(10, 5) = 252 ways; with 4 and 4 it is 2 of 70
+
+
+def test_the_interval_holds_1_exactly_where_no_difference_is_shown() -> None:
+    rng = np.random.default_rng(2)
+    shown = 0
+    for _ in range(200):
+        n, m = rng.integers(5, 12, 2)
+        a, b = launches(rng, 1, n), launches(rng, 1.03, m)
+        found = effect(a, b, ALPHA)
+        assert (found.p <= ALPHA) == (not found.low <= 1 <= found.high)
+        assert found.low <= found.ratio <= found.high
+        shown += found.p <= ALPHA
+    assert 20 < shown < 180
+
+
+def test_the_interval_is_as_sure_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    found = [effect(launches(rng, 1, 8), launches(rng, 1.5, 8), 0.1) for _ in range(1000)]
+    held = sum(x.low <= 1.5 <= x.high for x in found) / len(found)
+    # 90 % or more by construction, the next k would have less; three standard deviations are 3 %
+    assert 0.87 < held < 0.96
+
+
+def test_beyond_what_is_counted_out_the_normal_law_goes_on_from_there() -> None:
+    rng = np.random.default_rng(4)
+    n = EXACT // 2
+    a, b = launches(rng, 1, n + 1), launches(rng, 1.01, n + 1)
+    less, more = effect(a[:n], b[:n], ALPHA), effect(a, b, ALPHA)
+    for x, y in ((less.low, more.low), (less.high, more.high), (less.ratio, more.ratio)):
+        assert x == pytest.approx(y, abs=0.003)
+    assert less.p == pytest.approx(more.p, rel=0.5)
+    parts = [depth(x, x, ALPHA) / x**2 for x in (n, n + 1)]
+    assert parts[0] == pytest.approx(parts[1], rel=0.02)
+    same = np.ones(n + 1)
+    assert effect(same, same, ALPHA).p == 1
+
+
+def test_ratio_is_the_median_of_all_ratios_and_misses_are_larger_than_all() -> None:
+    a, b = np.array([1.0, 2.0, 4.0]), np.array([3.0, 8.0])
+    assert effect(a, b, ALPHA).ratio == pytest.approx(math.sqrt(2 * 3))  # .75 1.5 2 3 4 8
+    inf = math.inf
+    some, all_ = np.array([5.0, 6.0, 7.0, inf, inf]), np.full(5, inf)
+    assert effect(a, all_, ALPHA).ratio == inf
+    assert effect(all_, a, ALPHA).ratio == 0
+    assert effect(all_, all_, ALPHA).ratio == 1
+    assert effect(some, some, ALPHA).ratio == 1
+    none = effect(some, all_, 0.5)
+    assert (none.ratio, none.finds) == (inf, inf)
+    assert effect(np.zeros(3), np.zeros(3), ALPHA).ratio == 1
+    assert effect(np.array([0, inf]), np.array([5.0]), ALPHA).ratio == 1  # infinity and 0
+    with pytest.raises(ValueError, match="below 0"):
+        effect(-a, b, ALPHA)
+
+
+@pytest.mark.parametrize(("disturbed", "n"), [(0.0, 10), (0.1, 20)])
+def test_equal_launches_are_rarely_told_apart_and_five_percent_nearly_always_found(
+    disturbed: float, n: int
+) -> None:
+    rng = np.random.default_rng(5)
+    rounds = 400
+    alarms = found = 0
+    for _ in range(rounds):
+        base, again, slow = (
+            launches(rng, 3 * part, n, disturbed=disturbed) for part in (1, 1, 1.05)
+        )
+        same = verdict(base, again)
+        alarms += same.worse or same.better
+        found += verdict(base, slow).worse
+    assert alarms <= 0.01 * rounds
+    assert found >= 0.95 * rounds
+
+
+@pytest.mark.parametrize(("scatter", "n"), [(0.015, 6), (0.02, 9), (0.03, 16), (0.04, 27)])
+def test_help_says_how_many_launches_find_five_percent(scatter: float, n: int) -> None:
+    rng = np.random.default_rng(6)
+    rounds = 300
+    pairs = [(launches(rng, 1, n, scatter), launches(rng, 1.05, n, scatter)) for _ in range(rounds)]
+    found = sum(verdict(a, b).worse for a, b in pairs)
+    assert 0.93 * rounds <= found < 0.995 * rounds  # 95 %, with the chance of 300 rounds
+    told = [launches_to_find(effect(a, b, ALPHA), 0.05, ALPHA) for a, b in pairs]
+    assert np.median(told) == pytest.approx(n, rel=0.2)
+
+
+def test_what_is_below_the_least_part_is_no_difference() -> None:
+    rng = np.random.default_rng(7)
+    a, b = launches(rng, 1, 10, 0.0005), launches(rng, 1.005, 10, 0.0005)
+    assert verdict(a, b).text == "differs by less than 2 %"
+    assert verdict(b, a).text == "differs by less than 2 %"
+    assert verdict(a, b, least=0.001).text == "slower"
+    assert verdict(b, a, least=0.001).text == "faster"
+    assert verdict(a, b, "metric", larger=True).text == "better"
+    assert verdict(a, b, "metric", larger=False).worse
+
+
+def test_too_few_launches_are_not_called_no_difference() -> None:
+    a, b = np.array([1.0, 1.1, 1.2]), np.array([2.0, 2.1, 2.2])
+    few = verdict(a, b)
+    assert (few.text, few.worse) == ("too few launches", False)
+    assert few.few.endswith("3 and 3 can never show p < 0.01; 5 and 5 can")
+    five = pair(np.arange(1.0, 6), np.arange(11.0, 16))
+    again = judge([five, five], [effect(x.a, x.b, ALPHA) for x in (five, five)], ALPHA)
+    assert all("5 and 5 can never show p < 0.01 in 2 cases; 6 and 6" in x.few for x in again)
+    same = pair(np.ones(5), np.ones(5))
+    assert judge([same], [effect(same.a, same.b, ALPHA)], ALPHA)[0].text == UNSHOWN
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]

@@ -1,0 +1,94 @@
+"""The 5 % drill: `python -m tests.drill_compare 2 10` looks for 5 % among real launches.
+
+Each of the 2 rounds launches bench.train on 2 ranks 10 times for each of three sides, in turns:
+`base`, `again`, which is the same, and `slow`, whose workers sleep for 5 % of a step more. All
+of them sleep a little, so that what a sleep costs beside its length is on every side. Then
+bench.compare is asked about base and again, and about base and slow.
+"""
+
+import csv
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from math import log
+from pathlib import Path
+from statistics import stdev
+
+from bench.compare import main as compare
+from bench.results.digest import load
+from tests.launching import train
+
+RANKS, PART, FLOOR_US = 2, 0.05, 100.0
+JOB = ("--task", "digits", "--batch", "512", "--steps", "60", "--eval-every", "60")
+"""A step of some milliseconds, of which 5 % is far more than a sleep is wrong by."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What bench.compare said of one side against the base."""
+
+    side: str
+    verdict: str
+    ratio: float
+    low: float
+    high: float
+    p: float
+    code: int
+
+
+def launch(folder: Path, name: str, sleep_us: float) -> float:
+    """Train once; the median step in ms."""
+    late = f"probability=1,delay={sleep_us:.1f}us"
+    done = train(RANKS, folder, *JOB, "--straggler", late, "--name", name)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return float(load(folder / f"{name}.h5").row["step_ms_p50"])
+
+
+def round_of(folder: Path, launches: int) -> Iterator[Outcome]:
+    """Launch all sides in turns and compare them; prints how much launches scatter."""
+    step_us = 1000 * launch(folder / "first", "first", FLOOR_US)
+    sleeps = {"base": FLOOR_US, "again": FLOOR_US, "slow": FLOOR_US + PART * step_us}
+    names = list(sleeps)
+    steps: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(launches):
+        for name in names[i % 3 :] + names[: i % 3]:
+            steps[name].append(launch(folder / name, str(i), sleeps[name]))
+    scatter = stdev(log(x) for x in steps["base"])
+    print(f"step {step_us / 1000:.3f} ms, launches scatter by {scatter:.1%}", flush=True)
+    for name in ("again", "slow"):
+        yield asked(folder, name)
+
+
+def asked(folder: Path, name: str) -> Outcome:
+    """What bench.compare says of a side."""
+    table = folder / f"{name}.csv"
+    sides = [str(folder / "base"), str(folder / name)]
+    with redirect_stdout(StringIO()):
+        code = compare([*sides, "--ignore", "straggler", "--csv", str(table)])
+    with open(table, newline="") as file:
+        (row,) = csv.DictReader(file)
+    ratio, low, high, p = (float(row[x]) for x in ("ratio", "ratio_low", "ratio_high", "p"))
+    return Outcome(name, row["verdict"], ratio, low, high, p, code)
+
+
+def main() -> int:
+    """Run the drill, print a line a comparison and the counts."""
+    rounds, launches = (int(x) for x in (sys.argv[1:] + ["2", "10"][len(sys.argv) - 1 :])[:2])
+    outcomes = []
+    with tempfile.TemporaryDirectory() as place:
+        for k in range(rounds):
+            for outcome in round_of(Path(place) / str(k), launches):
+                print(outcome, flush=True)
+                outcomes.append(outcome)
+    alarms = sum(x.side == "again" and x.verdict in ("slower", "faster") for x in outcomes)
+    found = sum(x.side == "slow" and x.verdict == "slower" for x in outcomes)
+    print(f"{rounds} rounds: {alarms} false alarms, a slowdown of {PART:.0%} found {found} times")
+    return 0 if found == rounds and not alarms else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
