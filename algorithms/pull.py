@@ -145,7 +145,7 @@ class RowPlan:
                 message = np.take(rows, index, axis=0, out=packed, mode="clip")
                 meter.lap(COPY)
             requests.append(comm.Isend(message, dest=q))
-            meter.sent(message.nbytes)
+            meter.sent(message.nbytes, q)
             meter.lap(WAIT)
         return requests
 
@@ -208,7 +208,7 @@ class StartedPull:
             self._requests[0].Waitall(self._requests)
         if self._due:
             self._due()
-        self._meter.lap(WAIT)
+        self._meter.lap(WAIT, self._plan.receives)
         self._plan.add_up(self._rows, self._out, self._keep)
         self._meter.bytes_copied += self._plan.bytes_copied
         self._done()

@@ -75,7 +75,7 @@ class Window:
             return
         self._win.Get(out, rank, at)
         self._win.Flush(rank)
-        self._count(out)
+        self._count(rank, out)
 
     def put(self, rank: int, at: int, values: Vector) -> None:
         """Write to a rank that is locked; values must stay until it is unlocked."""
@@ -85,10 +85,10 @@ class Window:
             return
         self._win.Put(values, rank, at)
         self._win.Flush(rank)
-        self._count(values)
+        self._count(rank, values)
 
-    def _count(self, moved: Vector) -> None:
-        self._meter.sent(moved.nbytes)
+    def _count(self, rank: int, moved: Vector) -> None:
+        self._meter.sent(moved.nbytes, rank, awaited=False)
         if self._shaper:
             self._shaper.alone(moved.nbytes)
         self._meter.lap(WAIT)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from algorithms.collectives.schedule import Piece, Round, Schedule, added, start_times
 from algorithms.collectives.tree import Span
-from algorithms.meter import COPY, OTHER, WAIT, Meter
+from algorithms.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -49,6 +49,7 @@ class Carrier:
 
     def __init__(self, comm: MPI.Intracomm, schedule: Schedule, home: Vector, meter: Meter) -> None:
         self._comm, self._tag, self._meter = comm, next_tag(comm), meter
+        self._watch = meter.watch(comm)
         self._most = max(1, MOST_BYTES // home.itemsize)
         self._home, self._rest = home, np.empty(schedule.home - len(home), home.dtype)
         rounds = schedule.rounds
@@ -135,9 +136,9 @@ class Carrier:
                 inbox += len(target)
                 ops.append(("add", target, landed))
                 target = landed
-            requests += self._made(self._comm.Recv_init, target, piece)
+            requests += self._made(self._comm.Recv_init, target, piece, RECEIVED)
         for piece in each.sends:
-            requests += self._made(self._comm.Send_init, at(piece.lo, piece.hi), piece)
+            requests += self._made(self._comm.Send_init, at(piece.lo, piece.hi), piece, SENT)
         ops += [(x.do, at(x.at, x.at + x.n), at(x.source, x.source + x.n)) for x in each.then]
         return requests, [op for op in ops if len(op[1])]
 
@@ -146,9 +147,10 @@ class Carrier:
         n = len(self._home)
         return self._home[lo:hi] if hi <= n else self._rest[lo - n : hi - n]
 
-    def _made(self, make: Any, view: Vector, piece: Piece) -> list[MPI.Prequest]:
-        parts = range(0, len(view), self._most)
-        return [make(view[a : a + self._most], piece.peer, self._tag) for a in parts]
+    def _made(self, make: Any, view: Vector, piece: Piece, kind: int) -> list[MPI.Prequest]:
+        parts = [view[a : a + self._most] for a in range(0, len(view), self._most)]
+        peer, tag = piece.peer, self._tag
+        return [self._watch(make(x, peer, tag), kind, peer, x.nbytes) for x in parts]
 
 
 class Scheduled:

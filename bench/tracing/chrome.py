@@ -1,0 +1,121 @@
+"""The Trace Event Format, which Perfetto and chrome://tracing read: an event a line of JSON.
+
+Google, Trace Event Format (2016): https://chromium.googlesource.com/catapult, docs. Times are
+microseconds, written to the nanosecond. A process is a rank, a thread what runs in it side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+STEPS, MESSAGES = 1, 2
+"""Threads of a rank: steps with their phases, or calls; messages. 0 would be the idle thread."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn of a result file."""
+
+    lines: Iterable[str]
+    """Events, made while they are written."""
+    nbytes: int
+    """About so long are they all together."""
+    what: str
+    """How much of the file it is: `4 ranks, 200 steps`."""
+    seconds: float
+    """From its first event to its last one."""
+    notes: list[str]
+    """What a reader must know of it."""
+    about: dict[str, str]
+    """Where the numbers come from."""
+
+
+@lru_cache(maxsize=4096)
+def quoted(text: str) -> str:
+    """The text as JSON has it."""
+    return json.dumps(text)
+
+
+def process(rank: int) -> int:
+    """The process that a rank is; never one of its threads, which would be called the main one."""
+    return 100 + rank
+
+
+def named(rank: int, name: str, threads: Mapping[int, str], order: int) -> Iterator[str]:
+    """The name of a process, where it stands, and the names of its threads."""
+    head = f'{{"ph":"M","pid":{process(rank)},'
+    yield f'{head}"name":"process_name","args":{{"name":{quoted(name)}}}}}'
+    yield f'{head}"name":"process_sort_index","args":{{"sort_index":{order}}}}}'
+    for thread, title in threads.items():
+        yield f'{head}"tid":{thread},"name":"thread_name","args":{{"name":{quoted(title)}}}}}'
+        yield (
+            f'{head}"tid":{thread},"name":"thread_sort_index","args":{{"sort_index":{thread}}}}}'
+        )
+
+
+def span(
+    rank: int,
+    thread: int,
+    name: str,
+    category: str,
+    begin_ns: int,
+    end_ns: int,
+    **details: Any,
+) -> str:
+    """A slice from begin to end."""
+    return (
+        f'{{"ph":"X","name":{quoted(name)},"cat":{quoted(category)},"pid":{process(rank)},'
+        f'"tid":{thread},"ts":{begin_ns / 1e3:.3f},"dur":{(end_ns - begin_ns) / 1e3:.3f}'
+        f"{_details(details)}}}"
+    )
+
+
+def instant(rank: int, thread: int, name: str, category: str, at_ns: int, **details: Any) -> str:
+    """A mark at a moment."""
+    return (
+        f'{{"ph":"i","s":"t","name":{quoted(name)},"cat":{quoted(category)},'
+        f'"pid":{process(rank)},"tid":{thread},"ts":{at_ns / 1e3:.3f}{_details(details)}}}'
+    )
+
+
+def counter(rank: int, name: str, unit: str, at_ns: int, value: float) -> str:
+    """The value of a counter from a moment on; it must be finite."""
+    return (
+        f'{{"ph":"C","name":{quoted(name)},"pid":{process(rank)},"ts":{at_ns / 1e3:.3f},'
+        f'"args":{{{quoted(unit)}:{value!r}}}}}'
+    )
+
+
+def counters(
+    rank: int, name: str, unit: str, at_ns: NDArray[np.int64], values: NDArray[Any]
+) -> Iterator[str]:
+    """A counter wherever it changes to a finite value."""
+    before = None
+    for at, value in zip(at_ns.tolist(), values.tolist(), strict=True):
+        if value != before and math.isfinite(value):
+            yield counter(rank, name, unit, at, value)
+            before = value
+
+
+def arrow(rank: int, end: Literal["s", "f"], number: int, at_ns: int) -> str:
+    """One end of an arrow, its start or its finish, on the slice of messages just before it.
+
+    Perfetto turns an arrow around whose finish is on a slice that begins before that of its start.
+    """
+    bound = ',"bp":"e"' if end == "f" else ""
+    return (
+        f'{{"ph":"{end}"{bound},"name":"message","cat":"message","id":{number},'
+        f'"pid":{process(rank)},"tid":{MESSAGES},"ts":{at_ns / 1e3:.3f}}}'
+    )
+
+
+def _details(details: Mapping[str, Any]) -> str:
+    return f',"args":{json.dumps(details)}' if details else ""

@@ -1,0 +1,359 @@
+"""bench.trace: what is drawn of files whose every number is known."""
+
+import gzip
+import json
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from algorithms.meter import COPY, PHASES, RECEIVED, SENT, WAIT
+from bench import trace
+from bench.results import clockfile, events
+from bench.tracing.selection import chosen
+from tests.bench.made_measurements import make_calls, make_rounds
+from tests.bench.made_runs import make
+
+Capture = pytest.CaptureFixture[str]
+Event = dict[str, Any]
+RANK_0 = 100
+"""The process that rank 0 is."""
+STEP_NS, SETTLE_NS = 2_000_000, 50_000
+"""A step of rank 1 in tests.bench.made_runs, and what is left until the next one begins."""
+LEAD_NS, DRIFT, BEGUN_NS = 7_000_000_000_123, 2e-4, 10**12
+"""Rank 1's clock ahead of rank 0's where rank 0's shows BEGUN_NS, and how it gains."""
+
+
+def shown(true_ns: Any) -> Any:
+    """Rank 1's clock at a time of rank 0's."""
+    return true_ns + LEAD_NS + np.rint(DRIFT * (true_ns - BEGUN_NS)).astype(np.int64)
+
+
+def timed(path: Path, *, far: bool = False, clock: bool = True, **options: Any) -> Path:
+    """A made run whose ranks begin every step together; far: rank 1 is on another host."""
+    make(path, **options)
+    with h5py.File(path, "r+") as file:
+        start = file["train/start_ns"]
+        true = BEGUN_NS + np.arange(len(start), dtype=np.int64) * (STEP_NS + SETTLE_NS)
+        start[:] = np.stack([true, shown(true) if far else true], axis=1)
+        if far:
+            file["provenance/ranks/host"][1] = b"node2"
+        if far and clock:
+            for at in (BEGUN_NS - 10**9, BEGUN_NS + 10**9):
+                local = np.array([at, shown(np.int64(at))])
+                lead = local - at
+                reading = {"read_ns": local, "offset_ns": lead, "round_trip_ns": [0, 3000]}
+                clockfile.append(file, {x: np.array(y, np.int64) for x, y in reading.items()})
+    return path
+
+
+def drawn(path: Path, *options: str) -> list[Event]:
+    """The events of the trace of a file."""
+    target = path.with_name(path.name + ".json")
+    assert trace.main([str(path), "-o", str(target), *options]) == 0
+    made = json.loads(target.read_text(), parse_constant=pytest.fail)
+    assert set(made) == {"displayTimeUnit", "otherData", "traceEvents"}
+    assert all(isinstance(x, str) for x in made["otherData"].values())
+    found: list[Event] = made["traceEvents"]
+    assert all({"ph", "pid", "name"} <= set(x) for x in found)
+    return found
+
+
+def slices(found: list[Event], category: str) -> list[tuple[int, str, int, int]]:
+    """(rank, name, begin, end) of a category, ns."""
+    return [
+        (x["pid"] - RANK_0, x["name"], round(x["ts"] * 1e3), round((x["ts"] + x["dur"]) * 1e3))
+        for x in found
+        if x["ph"] == "X" and x["cat"] == category
+    ]
+
+
+def assert_nested(found: list[Event]) -> None:
+    """Slices of a thread are inside of each other or apart."""
+    threads = defaultdict(list)
+    for x in found:
+        if x["ph"] == "X":
+            begin = round(x["ts"] * 1e3)
+            threads[x["pid"], x["tid"]].append((begin, -round(x["dur"] * 1e3)))
+    for spans in threads.values():
+        open_until: list[int] = []
+        for begin, minus in sorted(spans):
+            while open_until and open_until[-1] <= begin:
+                open_until.pop()
+            assert not open_until or begin - minus <= open_until[-1]
+            open_until.append(begin - minus)
+
+
+def test_the_phases_of_a_step_fill_it(tmp_path: Path, capsys: Capture) -> None:
+    found = drawn(timed(tmp_path / "a.h5"))
+    steps, phases = slices(found, "step"), slices(found, "sum")
+    assert len(steps) == 40
+    assert_nested(found)
+    for rank, _, begin, end in steps:
+        inside = [x for x in phases if x[0] == rank and begin <= x[2] < end]
+        assert [x[1] for x in inside] == list(PHASES)
+        assert sum(x[3] - x[2] for x in inside) == end - begin
+        assert abs(end - begin - STEP_NS // (2 - rank)) <= len(PHASES)
+    names = {x["args"]["name"] for x in found if x["name"] == "process_name"}
+    assert names == {"rank 0 on node1", "rank 1 on node1", "all ranks"}
+    out = capsys.readouterr().out.splitlines()
+    assert "are sums" in out[0]
+    assert "2 of 2 ranks, 20 of 20 steps" in out[-2]
+    assert "0.0409 s" in out[-2]
+    assert "ui.perfetto.dev" in out[-1]
+    first = next(x for x in found if x["name"] == "step 0")
+    assert first["args"] == {"warm-up": True, "first after an evaluation or a flush": True}
+    sent = [x for x in found if x["ph"] == "C" and x["name"] == "sent"]
+    assert [x["args"] for x in sent] == [{"B": 100}] * 2, "a counter is told when it changes"
+
+
+def test_evaluations_stand_where_the_steps_before_them_end(tmp_path: Path) -> None:
+    path = timed(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:  # one segment of 12 rows for 5 steps, then one of 8
+        for name in file["segments"]:
+            file["segments"][name].resize(2, axis=0)
+        file["segments/first"][:], file["segments/steps"][:] = [0, 5], [12, 8]
+        file["train/start_ns"][7:12, 1] = -1
+        file["eval/loss"][2] = np.nan
+    found = drawn(path)
+    marks = [x for x in found if x["ph"] == "i"]
+    ends = [0, 12, 20, 20, 20]
+    begun = [row * (STEP_NS + SETTLE_NS) for row in ends]
+    ranks = [0, 0, 1, 1, 1]  # of row 11 only rank 0 took its step
+    want = [
+        at and at - SETTLE_NS - (1 - r) * STEP_NS // 2 for at, r in zip(begun, ranks, strict=True)
+    ]
+    assert np.abs(np.array([x["ts"] * 1e3 for x in marks]) - want).max() <= len(PHASES)
+    assert [x["args"]["step"] for x in marks] == [0, 5, 10, 15, 20]
+    assert ["loss" in x["args"] for x in marks] == [True, True, False, True, True]
+    steps = Counter(rank for rank, *_ in slices(found, "step"))
+    assert steps == {0: 20, 1: 15}, "what a rank did not take is not drawn"
+    assert len([x for x in drawn(path, "--steps", "0:12") if x["ph"] == "i"]) == 2
+
+
+def test_clocks_of_other_hosts_are_aligned_to_the_ns(tmp_path: Path, capsys: Capture) -> None:
+    steps = slices(drawn(timed(tmp_path / "a.h5", far=True)), "step")
+    begins = np.array([[x[2] for x in steps if x[0] == rank] for rank in (0, 1)])
+    true = np.arange(20) * (STEP_NS + SETTLE_NS)
+    assert (begins[0] == true).all()
+    assert np.abs(begins[1] - true).max() <= 1
+    lasted = {end - begin for rank, _, begin, end in steps if rank == 1}
+    fine = {round(STEP_NS // 6 * 6 / (1 + DRIFT)) + slip for slip in (-1, 0, 1)}
+    assert lasted <= fine
+    assert "within 1.5 us" in capsys.readouterr().out
+
+
+def test_clocks_that_were_not_measured_are_told(tmp_path: Path, capsys: Capture) -> None:
+    found = drawn(timed(tmp_path / "a.h5", far=True, clock=False))
+    assert "clock of node2 was not measured" in capsys.readouterr().out
+    names = [x["args"]["name"] for x in found if x["name"] == "process_name"]
+    assert "rank 1 on node2 (clock not aligned)" in names
+    assert {x[2] for x in slices(found, "step") if x[1] == "step 0"} == {0}
+
+
+def traced(path: Path) -> Path:
+    """Step 3 of both ranks as it was: rank 1 sends to 0, which waits; one more comes too early."""
+    with h5py.File(timed(path), "r+") as file:
+        begun, spent = file["train/start_ns"][3, 0], file["train/phase_ns"][3].sum(1)
+        third = spent // 4
+        for rank in (0, 1):
+            laps = [(COPY, 0, third[rank]), (WAIT, third[rank], spent[rank])]
+            rows = [(0, kind, begun + a, b - a, 0, -1, -1) for kind, a, b in laps]
+            if rank == 1:
+                rows += [(0, SENT, begun + third[0], 100, 64, 0, number) for number in (5, 6)]
+                rows.append((0, SENT, begun + third[0] + 200, 100, 8, -1, -1))
+            else:
+                arrived = (begun + spent[0], begun + third[0] - 1, begun + spent[0])
+                rows += [
+                    (0, RECEIVED, at, 0, 64, 1, number)
+                    for at, number in zip(arrived, (5, 6, 9), strict=True)
+                ]
+            rows.append((-1, WAIT, begun, 5, 0, -1, -1))
+            packed = events.packed(np.array(rows).tolist(), rank)
+            events.append(file, packed | {"step": packed["step"] + 3})
+    return path
+
+
+def test_traced_steps_are_drawn_as_they_were(tmp_path: Path, capsys: Capture) -> None:
+    path = traced(tmp_path / "a.h5")
+    found = drawn(path)
+    assert_nested(found)
+    out = capsys.readouterr().out
+    assert "phases and messages of step 3 are" in out
+    spans = slices(found, "span")
+    assert [(x[0], x[1]) for x in spans] == [(0, "copy"), (0, "wait"), (1, "copy"), (1, "wait")]
+    for rank, _, begin, end in (x for x in slices(found, "step") if x[1] == "step 3"):
+        assert sum(x[3] - x[2] for x in spans if x[0] == rank) == end - begin
+        assert not [x for x in slices(found, "sum") if x[0] == rank and begin <= x[2] < end]
+    names = [x["name"] for x in found if x.get("cat") == "message" and x["ph"] == "X"]
+    assert Counter(names) == {"message from 1": 3, "message to 0": 2, "message sent": 1}
+
+
+def test_arrows_lead_from_where_a_message_left_to_where_it_came(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = traced(tmp_path / "a.h5")
+    found = drawn(path)
+    assert "1 of 2 messages have no arrow" in capsys.readouterr().out
+    ends = [i for i, x in enumerate(found) if x["ph"] in "sf"]
+    assert len(ends) == 2, "number 9 has no other end"
+    where = {}
+    for i in ends:
+        on = found[i - 1]  # a viewer binds it to the slice before it
+        thread = {key: found[i][key] for key in ("pid", "tid", "ts")}
+        assert thread.items() <= on.items()
+        where[found[i]["ph"]] = on["pid"] - RANK_0, on["name"], on["args"]
+    assert where == {
+        "s": (1, "message to 0", {"bytes": 64}),
+        "f": (0, "message from 1", {"bytes": 64}),
+    }
+    head = next(x for x in found if x["ph"] == "f")
+    assert head["bp"] == "e"
+    assert [x[3] for x in slices(found, "span") if x[:2] == (0, "wait")] == [head["ts"] * 1e3]
+    assert not [x for x in drawn(path, "--ranks", "0") if x["ph"] in "sf"]
+
+
+def test_events_are_read_as_they_were_added(tmp_path: Path) -> None:
+    path = traced(tmp_path / "a.h5")
+    whole = events.read(path)
+    assert len(whole["rank"]) == 10
+    assert set(whole["step"].tolist()) == {3}
+    some = events.read(path, ranks=np.array([1]))
+    assert all((some[x] == whole[x][whole["rank"] == 1]).all() for x in events.EVENTS)
+    assert not len(events.read(path, steps=np.array([2]))["rank"])
+    assert not len(events.read(make(tmp_path / "b.h5"))["rank"])
+    with h5py.File(path) as file:
+        for name, (dtype, units, title) in events.EVENTS.items():
+            data = file["events"][name]
+            assert (data.dtype, data.attrs["units"], data.attrs["long_name"]) == (
+                dtype,
+                units,
+                title,
+            )
+            assert data.dims[0]["event"] == file["events/event"]
+        assert file["events/event"][:].tolist() == list(range(10))
+
+
+def test_a_part_is_drawn_where_the_whole_has_it(tmp_path: Path) -> None:
+    path = timed(tmp_path / "a.h5")
+    whole = slices(drawn(path), "step")
+    part = slices(drawn(path, "--steps", "5:8", "--ranks", "1"), "step")
+    assert part == [x for x in whole if x[0] == 1 and x[1] in ("step 5", "step 6", "step 7")]
+
+
+def test_the_calls_of_collectives(tmp_path: Path) -> None:
+    path = make_calls(
+        tmp_path / "c.h5", {4096: {"ring": 10.0, "auto": 20.0}}, chosen={"auto": "star"}
+    )
+    with h5py.File(path, "r+") as file:
+        begun = BEGUN_NS + np.arange(40) * 100_000
+        file["calls/start_ns"][:] = np.stack([begun, begun + LEAD_NS], axis=1)
+        file["clock/offset_ns"][1] = LEAD_NS
+        took = file["calls/duration_ns"][:]
+    found = drawn(path)
+    assert_nested(found)
+    calls = slices(found, "allreduce")
+    for rank in (0, 1):
+        mine = [x for x in calls if x[0] == rank]
+        assert [x[1] for x in mine] == ["ring 4KB"] * 20 + ["auto 4KB"] * 20
+        assert [x[2] for x in mine] == (np.arange(40) * 100_000).tolist()
+        assert [x[3] - x[2] for x in mine] == took[:, rank].tolist()
+    assert found[-1]["args"] == {"call": 39, "chosen": "star"}
+    assert len(slices(drawn(path, "--steps", "7,9"), "allreduce")) == 4
+
+
+def test_gzip_holds_the_same(tmp_path: Path) -> None:
+    path = timed(tmp_path / "a.h5")
+    for name in ("t.json", "t.json.gz"):
+        assert trace.main([str(path), "-o", str(tmp_path / name)]) == 0
+    small = (tmp_path / "t.json.gz").read_bytes()
+    assert gzip.decompress(small) == (tmp_path / "t.json").read_bytes()
+    assert len(small) < (tmp_path / "t.json").stat().st_size / 3
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["a.h5", "t.json", "t.json.gz"]
+
+
+def test_a_trace_that_no_browser_opens_is_refused_with_its_size(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, target = timed(tmp_path / "a.h5", steps=500), tmp_path / "t.json"
+    about = trace.drawn(path, None, None).nbytes
+    assert trace.main([str(path), "-o", str(target)]) == 0
+    assert 0.5 < about / target.stat().st_size < 2
+    target.unlink()
+    monkeypatch.setattr(trace, "MOST_BYTES", about - 1)
+    assert trace.main([str(path), "-o", str(target)]) == 2
+    error = capsys.readouterr().err
+    assert "2 of 2 ranks, 500 of 500 steps" in error
+    assert "--steps A:B" in error
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "t.txt"], "must end in .json or .json.gz"),
+        (["-o", "no/t.json"], "there is no folder"),
+        ([], "required: -o/--out"),
+        (["-o", "t.json", "--steps", "20:"], "'20:' names none, there are steps 0 to 19"),
+        (["-o", "t.json", "--steps", "a:b"], "neither a number nor a range"),
+        (["-o", "t.json", "--ranks", "0,2"], "'2' names none, there are ranks 0 to 1"),
+        (["-o", "t.json", "--ranks", ""], "neither a number nor a range"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert trace.main([str(timed(tmp_path / "a.h5")), *options]) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n"), error[:7]) == ("", 1, "error: ")
+    assert said in error
+    assert [x.name for x in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_files_that_cannot_be_drawn_are_one_line(tmp_path: Path, capsys: Capture) -> None:
+    broken = {
+        "train/loss": "differ in shape",
+        "provenance/ranks/host": "host",
+        "clock": "/clock is",
+    }
+    files = [tmp_path / "none.h5", tmp_path, make_rounds(tmp_path / "r.h5", {"ring": 0.5})]
+    for i, part in enumerate(broken):
+        files.append(timed(tmp_path / f"{i}.h5", far=True))
+        with h5py.File(files[-1], "r+") as file:
+            del file[part]
+            if part == "clock":
+                file["clock/offset_ns"] = np.zeros((2, 3), np.int64)
+            elif part == "train/loss":
+                file[part] = np.zeros((3, 2))
+    files.append(make(tmp_path / "empty.h5", steps=0))
+    (tmp_path / "text.h5").write_text("no HDF5")
+    files.append(tmp_path / "text.h5")
+    for path in files:
+        assert trace.main([str(path), "-o", str(tmp_path / "t.json")]) == 2, path
+        error = capsys.readouterr().err
+        assert (error.count("\n"), error[:7]) == (1, "error: "), error
+        assert str(path) in error
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_numbers_and_ranges() -> None:
+    assert chosen("--ranks", None, 3, "ranks").tolist() == [0, 1, 2]
+    assert chosen("--ranks", "5, 0:2,1", 8, "ranks").tolist() == [0, 1, 5]
+    assert chosen("--ranks", "6:99", 8, "ranks").tolist() == [6, 7]
+    assert chosen("--ranks", ":2", 8, "ranks").tolist() == [0, 1]
+    assert chosen("--ranks", ":", 2, "ranks").tolist() == [0, 1]
+
+
+def test_help_needs_no_heavy_module() -> None:
+    code = (
+        "import sys; from bench.trace import parser; parser().format_help();"
+        "print([m for m in ('torch', 'mpi4py.MPI', 'h5py', 'pandas', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
