@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.collectives.shared_vectors import add_up_and_share, blocks
+from bench.runtime.clocks import clock_offsets
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 SMALL_BYTES, LARGE_BYTES = 8, 4 * 2**20
 MEMORY_BYTES, MEMORY_TRIES = 16 * 2**20, 5
 LEAST_TRIPS, MOST_TRIPS, TRIPS_NS = 5, 200, 100_000_000
-CLOCK_TRIPS = 50
-CLOCK_TAG = 7
 SPANS = 1000
 POLL_S = 0.001
 
@@ -121,39 +120,3 @@ def memory_bandwidth(comm: MPI.Intracomm, hosts: Sequence[str]) -> float:
         spent.append(max(comm.allgather(perf_counter_ns() - began)))
     traffic = 4 * MEMORY_BYTES * min(hosts.count(host) for host in hosts)
     return traffic / float(np.median(spent)) * 1e9
-
-
-def clock_offsets(
-    comm: MPI.Intracomm, hosts: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(ranks,) each clock's lead over rank 0's, and the round trip it was read by; collective.
-
-    The ranks of a host share one clock, so the first rank of each other host reads for all of it:
-    half-way through the shortest of some round trips both clocks are taken to show the same time.
-    """
-    readings = {hosts[0]: (0, 0)}
-    for peer, host in enumerate(hosts):
-        if host not in readings:
-            readings[host] = _compare(comm, peer) if comm.rank in (0, peer) else (0, 0)
-    offsets = np.array([readings[host] for host in hosts], np.int64)
-    comm.Bcast(offsets)
-    return offsets[:, 0].copy(), offsets[:, 1].copy()
-
-
-def _compare(comm: MPI.Intracomm, peer: int) -> tuple[int, int]:
-    """Offset and round trip on rank 0; the peer answers with its clock."""
-    clock = np.zeros(1, np.int64)
-    readings = []
-    for _ in range(CLOCK_TRIPS):
-        if comm.rank == peer:
-            comm.Recv(clock, 0, CLOCK_TAG)
-            clock[0] = perf_counter_ns()
-            comm.Send(clock, 0, CLOCK_TAG)
-            continue
-        began = perf_counter_ns()
-        comm.Send(clock, peer, CLOCK_TAG)
-        comm.Recv(clock, peer, CLOCK_TAG)
-        ended = perf_counter_ns()
-        readings.append((ended - began, int(clock[0]) - (began + ended) // 2))
-    trip, offset = min(readings, default=(0, 0))
-    return offset, trip

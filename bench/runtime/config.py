@@ -1,23 +1,18 @@
-"""What a training run is: one frozen dataclass, from the command line or a TOML file."""
+"""What a training run is: one frozen dataclass, its parts, and the hash of what decides it."""
 
-import argparse
 import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.protocol import Algorithm
 from algorithms.trouble import Link, Straggler, Trouble
-from bench.runtime import toml
-from bench.runtime.cli import Parser
 from bench.runtime.optimizers import OPTIMIZERS, Optimizer
-from bench.runtime.spec import UserError, convert, parse, resolved, text_of, unknown
+from bench.runtime.spec import UserError, parse, resolved, text_of, unknown
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
 from partitions import PARTITIONS
@@ -25,6 +20,7 @@ from partitions.protocol import Partition
 
 TROUBLES: dict[str, type[Any]] = {"straggler": Straggler, "link": Link}
 DTYPES = ("float32", "float64")
+WRITERS = ("one", "node", "rank")
 
 
 def _option(default: Any, help: str, metavar: str = "", **more: Any) -> Any:
@@ -62,6 +58,17 @@ class TrainConfig:
     name: str = _option("", "name of the result file, without .h5", "NAME", aside=True)
     overwrite: bool = _option(False, "replace a result file of the same name", aside=True)
     flush_every: int = _option(100, "steps between writes of the result", "N", aside=True)
+    writers: str = _option(
+        "one",
+        "who writes the steps: rank 0 alone, or each node or rank a file to be merged",
+        "WHO",
+        choices=WRITERS,
+        aside=True,
+    )
+    trace: int = _option(
+        0, "steps after the warm-up of which every phase and message is kept", "N", aside=True
+    )
+    repeat: str = _option("", "run again exactly what a result file says", "FILE.h5", aside=True)
 
     def __post_init__(self) -> None:
         for option, least in (
@@ -74,6 +81,7 @@ class TrainConfig:
             ("threads", 0),
             ("ranks", 0),
             ("flush_every", 1),
+            ("trace", 0),
         ):
             value = getattr(self, option)
             if value < least:
@@ -82,7 +90,8 @@ class TrainConfig:
             raise UserError(f"--target must be finite, got {self.target}")
         if self.seed >= 2**63:
             raise UserError(f"--seed must be below 2^63, got {self.seed}")
-        for option, known in (("allreduce", ALLREDUCES), ("dtype", DTYPES)):
+        choices = (("allreduce", ALLREDUCES), ("dtype", DTYPES), ("writers", WRITERS))
+        for option, known in choices:
             if getattr(self, option) not in known:
                 raise unknown(option, getattr(self, option), known)
         if os.sep in self.name:
@@ -159,62 +168,3 @@ def case_hash(params: dict[str, Any], ranks: int) -> str:
     """12 hex digits of the resolved parameters and the number of ranks."""
     text = json.dumps(params | {"ranks": ranks}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of bench.train: one option a field of TrainConfig."""
-    made = Parser(
-        prog="python -m bench.train",
-        description="Train a task with one algorithm on one partition, on the ranks of mpirun.",
-        epilog="`python -m bench list` shows every name with its options. Example: mpirun -n 4 "
-        "python -m bench.train --task digits --algorithm push_sum:topology=ring "
-        "--partition dirichlet:alpha=0.1 --workers 64",
-        allow_abbrev=False,
-    )
-    made.add_argument("--config", metavar="FILE", help="TOML file with these options by name")
-    for option in fields(TrainConfig):
-        flag = "--" + option.name.replace("_", "-")
-        choices = option.metadata.get("choices")
-        default = "" if option.default in (None, "", False) else f" (default: {option.default})"
-        help_ = option.metadata["help"] + (f": {', '.join(choices)}" if choices else "") + default
-        if isinstance(option.default, bool):
-            made.add_argument(flag, action="store_const", const="true", help=help_)
-        else:
-            made.add_argument(flag, metavar=option.metadata["metavar"], help=help_)
-    return made
-
-
-def read(argv: Sequence[str]) -> TrainConfig:
-    """The configuration of a command line; an option there wins over the file's."""
-    namespace, strangers = parser().parse_known_args(argv)
-    if strangers:
-        known = ["config", *(f.name.replace("_", "-") for f in fields(TrainConfig))]
-        name = strangers[0].partition("=")[0]
-        raise unknown("option", name, ["--" + option for option in known])
-    given = vars(namespace)
-    file = given.pop("config")
-    texts = _from_file(Path(file)) if file else {}
-    texts |= {key: value for key, value in given.items() if value is not None}
-    kinds = get_type_hints(TrainConfig)
-    return TrainConfig(
-        **{
-            key: convert(value, kinds[key], "--" + key.replace("_", "-"))
-            for key, value in texts.items()
-        }
-    )
-
-
-def _from_file(path: Path) -> dict[str, str]:
-    table = toml.load(path, "--config ")
-    known = [f.name for f in fields(TrainConfig)]
-    texts = {}
-    for key, value in table.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise unknown(f"option in {path}", key, known)
-        if isinstance(value, list | dict):
-            raise UserError(f"{path}: {key} must be one value, got {value!r}")
-        if name in texts:
-            raise UserError(f"{path}: {name} is given twice")
-        texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
-    return texts

@@ -12,11 +12,13 @@ import traceback
 from argparse import ArgumentParser
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from bench.runtime.faults import DiskError
+from bench.runtime.signals import Stopped, stopping
 from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
@@ -128,39 +130,67 @@ def main(
     return run(whole, partial(mark_failed, results)) or codes[0] or 0
 
 
-def mark_failed(results: list[Path], message: str) -> None:
-    """Write into every file why it will not be completed."""
-    from bench.results.resultfile import mark
+def mark_failed(results: list[Path], message: str) -> str:
+    """Write into every file why it will not be completed; return which were marked.
+
+    A disk that refuses is not told again: the message says what ended the run.
+    """
+    from bench.results.resultfile import mark, part_of
     from bench.results.schema import FAILED
 
+    marked = []
     for path in results:
-        mark(path, FAILED, message)
+        with suppress(OSError):
+            if mark(path, FAILED, message):
+                marked.append(str(part_of(path)))
+    return ", ".join(marked)
 
 
-def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], None]) -> int:
+def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], str | None]) -> int:
     """Run a program on all ranks and return the exit code.
 
-    A UserError, raised on every rank alike, is one line and code 2 from rank 0. Any other exception
-    on any rank names the rank, is told to `on_failure`, and ends the whole job.
+    What ends a rank otherwise is told by `told`; the signals that ask to end do so in here.
     """
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    try:
-        program(comm)
-        return 0
-    except UserError as error:
-        if comm.rank > 0:
-            return 0  # where another rank ends with an error first, mpirun may drop rank 0's line
-        say(f"error: {error}")
-        return 2
-    except BaseException as error:  # KeyboardInterrupt and SystemExit strand the others, too
-        where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
-        message = f"{where}: {type(error).__name__}: {error}"
-        say(f"{traceback.format_exc()}error: {message}")
+    with stopping(comm.rank) as deaf:
         try:
+            program(comm)
+            return 0
+        except BaseException as error:  # SystemExit strands the others, too
+            deaf()
+            return told(comm, error, on_failure)
+
+
+def told(comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], str | None]) -> int:
+    """Tell what ended this rank; return the exit code, or end the whole job.
+
+    A UserError, raised on every rank alike, is one line and code 2 from rank 0. Anything else is
+    told to `on_failure`, which returns what it marked, and ends the job: a disk that refuses and a
+    signal with one line, an exception with its traceback and the rank.
+    """
+    match error:
+        case UserError():
+            if comm.rank > 0:
+                return 0  # where another rank ends with an error first, mpirun may drop rank 0's
+            say(f"error: {error}")
+            return 2
+        case DiskError():
+            on_failure(error.reason)
+            say(f"error: {error}")
+            code = 1
+        case Stopped():  # the mark first: who sent the signal may send SIGKILL in a second
+            kept = on_failure(str(error))
+            if kept or comm.rank == 0:
+                say(f"error: {error}" + (f"; {kept} keeps what was written" if kept else ""))
+            code = error.code
+        case _:
+            where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
+            message = f"{where}: {type(error).__name__}: {error}"
+            say(f"{''.join(traceback.format_exception(error))}error: {message}")
             on_failure(message)
-        finally:
-            if comm.size > 1:
-                comm.Abort(1)
-        return 1
+            code = 1
+    if comm.size > 1:
+        comm.Abort(code)
+    return code

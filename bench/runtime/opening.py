@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 
 from bench import __version__
-from bench.results import provenance
+from bench.results import contents, provenance
+from bench.results.contents import BrokenFileError
+from bench.results.origin import read_origin
 from bench.results.resultfile import add_table, add_texts, part_of
+from bench.results.schema import RUNNING
 from bench.runtime.spec import UserError
+from bench.runtime.writers import parts_of
 
 
 def claim(path: Path, overwrite: bool) -> None:
@@ -24,15 +28,19 @@ def claim(path: Path, overwrite: bool) -> None:
 
     A result to be overwritten stays until the new one is complete and replaces it by rename.
     """
-    there = [place for place in (path, part_of(path)) if place.exists()]
+    parts = parts_of(path)
+    there = [place for place in (path, part_of(path), *parts) if place.exists()]
+    left = _left(part_of(path)) if part_of(path) in there else ""
     if there and not overwrite:
+        whose = left if there[0] == part_of(path) else ""
         raise UserError(
-            f"{there[0]} exists: give --overwrite to replace it, or another --name, --out or --seed"
+            f"{there[0]} exists{whose}: give --overwrite to replace it, or another --name, --out "
+            "or --seed"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in path.parent.glob(glob.escape(f".{path.name}.") + "*"):  # of a kill
-            leftover.unlink()
+        for leftover in (*path.parent.glob(glob.escape(f".{path.name}.") + "*"), *parts):
+            leftover.unlink()  # of a kill, and parts of what is replaced
         probe = path.parent / f".{path.name}.probe"
         probe.touch()
         probe.unlink()
@@ -40,6 +48,26 @@ def claim(path: Path, overwrite: bool) -> None:
         raise UserError(
             f"--out {path.parent} cannot be written: {error.strerror}; name another folder"
         ) from None
+
+
+def _left(part: Path) -> str:
+    """Words for how the run ended that left an unfinished file; none where it does not say.
+
+    Errors: UserError where another process of this host still writes it.
+    """
+    try:
+        with contents.opened(part) as file:
+            said = contents.attributes(file)
+        status = read_origin(part, said).status
+    except (BrokenFileError, KeyError):
+        return ""
+    if status == RUNNING and said["host"] == socket.gethostname() and said["pid"] != os.getpid():
+        raise UserError(
+            f"{part} is being written by process {said['pid']}: wait until it has ended, or give "
+            "another --name, --out or --seed"
+        )
+    reason = f" ({said['reason']})" if said.get("reason") else ""
+    return "" if status == RUNNING else f", left by a run that {status}{reason}"
 
 
 def origin(

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange import MPIExchange, dealt
+from algorithms.tracing import TracingMeter
 from bench.runtime.batches import Batches
 from bench.runtime.checks import check
 from bench.runtime.config import Parts, TrainConfig, case_hash
 from bench.runtime.launch import together
 from bench.runtime.opening import claim
 from bench.runtime.renewed import RenewedBatches, steps_between
+from bench.runtime.repeat import free_name
 from bench.runtime.spec import UserError
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.protocol import Alter, Problem
@@ -50,6 +52,8 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     hash_ = case_hash(params, comm.size)
     plain = "-".join(text.partition(":")[0] for text in parts.texts().values())
     name = config.name or f"{plain}-w{workers}-r{comm.size}-s{config.seed}-{hash_[:6]}"
+    if config.repeat and not config.name:
+        name = comm.bcast(free_name(Path(config.repeat), Path(config.out)))
     path = Path(config.out) / f"{name}.h5"
     together(comm, lambda: claim(path, config.overwrite) if comm.rank == 0 else None)
     return Plan(config, parts, workers, params, hash_, path)
@@ -141,6 +145,7 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
             dtype=config.dtype,
             seed=config.seed,
             trouble=config.trouble(),
+            meter=TracingMeter(comm) if config.trace else None,
         )
         x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
     except ValueError as error:

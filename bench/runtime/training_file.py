@@ -1,4 +1,4 @@
-"""The result file of a training run as it stands before the first step."""
+"""The files of a training run as they stand before the first step."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import numpy as np
 
 from algorithms.exchange import MPIExchange
 from bench.data.opening import digest
+from bench.results import clockfile
 from bench.results.resultfile import add_table
 from bench.results.runfile import RunFile
+from bench.results.schema import PART
+from bench.runtime.clocks import Reading
 from bench.runtime.opening import add_provenance, origin
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
+from bench.runtime.writers import Group
 
 
 def open_file(
@@ -25,11 +29,16 @@ def open_file(
     ranks: list[dict[str, Any]],
     argv: Sequence[str],
     flaws: list[str],
+    group: Group,
+    clocks: Reading,
+    uuid: str,
 ) -> RunFile:
     """Create the result file with all that is known before the first step; on rank 0."""
     config = made.config
     attributes: dict[str, Any] = {
         **origin("bench.train", argv, ranks, flaws),
+        "run_uuid": uuid,
+        "parts": group.groups,
         "case_hash": made.hash,
         "params_json": json.dumps(made.params),
         "seed": config.seed,
@@ -64,5 +73,11 @@ def open_file(
             },
         )
         add_provenance(file, ranks)
+        clockfile.append(file, vars(clocks))
 
-    return RunFile(made.path, len(ranks), attributes, material)
+    return RunFile(made.path, group.ranks, attributes, material)
+
+
+def open_part(made: Plan, group: Group, uuid: str) -> RunFile:
+    """Create the file beside the result that has the steps of a group without rank 0."""
+    return RunFile(group.path(made.path), group.ranks, {"program": PART, "run_uuid": uuid})

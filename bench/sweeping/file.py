@@ -16,7 +16,7 @@ from bench.runtime.spec import UserError, unknown
 Options: TypeAlias = dict[str, str]
 """Options of bench.train by name, as texts."""
 
-OURS = ("out", "name", "overwrite")
+OURS = ("out", "name", "overwrite", "repeat")
 """What the sweep itself decides for every case."""
 OPTIONS = tuple(option.name for option in fields(TrainConfig) if option.name not in OURS)
 TABLES = ("axes", "zip", "override")
@@ -135,8 +135,8 @@ def _named(table: Any, where: str, more: tuple[str, ...] = ()) -> dict[str, Any]
     for name in made:
         if name in OURS:
             raise UserError(
-                f"{where}: {name} is not for a sweep file: results go to --out, each under a name "
-                "of its own"
+                f"{where}: {name} is not for a sweep file: its cases are new runs, each a "
+                "file of its own in --out, on the ranks of the launch"
             )
         if name not in OPTIONS:
             raise unknown(f"option in {where}", name, OPTIONS + more)

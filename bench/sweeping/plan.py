@@ -8,8 +8,9 @@ from pathlib import Path
 
 from bench.results.cases import said
 from bench.results.digest import Setting
-from bench.runtime import config
+from bench.runtime.arguments import read
 from bench.runtime.checks import RefusedError, check
+from bench.runtime.config import case_hash
 from bench.runtime.spec import UserError
 from bench.sweeping.file import SKIP, Options, SweepFile
 
@@ -71,7 +72,7 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) 
     where = f"{sweep.path}: {called}" if called else str(sweep.path)
     refused = ""
     try:
-        made = config.read(_flags(options))
+        made = read(_flags(options))
         workers = made.workers or ranks
         check(made, ranks)
     except RefusedError as error:
@@ -84,7 +85,7 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) 
         raise UserError(f"{where}: {error}") from None
     return Case(
         options=options,
-        hash=config.case_hash(made.resolved(workers), ranks),
+        hash=case_hash(made.resolved(workers), ranks),
         workers=workers,
         seed=made.seed,
         settings={name: getattr(made, name) for name in names},

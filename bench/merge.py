@@ -1,0 +1,83 @@
+"""Put the files of a run that many ranks wrote together: `python -m bench.merge RUN.h5`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.runtime.cli import Parser
+from bench.runtime.spec import UserError
+from bench.runtime.writers import parts_of
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.merge."""
+    made = Parser(
+        prog="python -m bench.merge",
+        description="Put the steps that `bench.train --writers node` or `--writers rank` left in a "
+        "file for every node or rank into the result file, which reports then read.",
+        epilog="Example: python -m bench.merge runs/wide.h5",
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "results",
+        nargs="+",
+        metavar="RUN.h5",
+        help="the result file of rank 0, or its .part where the run died; its parts lie beside it",
+    )
+    made.add_argument("--keep", action="store_true", help="leave the parts where they are")
+    return made
+
+
+def put_together(result: Path, keep: bool) -> str:
+    """Merge one result; return what to tell of it.
+
+    Errors: UserError.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench.results.merging import MergeError, merge
+    from bench.results.reader import BrokenFileError
+
+    if not result.is_file():
+        raise UserError(f"{result} does not exist: name the result file of a run")
+    parts = parts_of(result.with_name(result.name.removesuffix(".part")))
+    if not parts:
+        raise UserError(
+            f"{result} has no parts beside it ({result.name}.rank...): nothing to merge"
+        )
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(result.name, total=None)
+
+        def tell(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        try:
+            steps = merge(result, parts, tell)
+        except (MergeError, BrokenFileError) as error:
+            raise UserError(str(error)) from None
+    if not keep:
+        for part in parts:
+            part.unlink()
+    kept = "kept" if keep else "removed"
+    return f"{result}: {steps:,} steps of {len(parts) + 1} files put together, parts {kept}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    try:
+        given = parser().parse_args(argv)
+        for name in given.results:
+            print(put_together(Path(name), given.keep))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The training loop: timed segments of steps, and what happens between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from algorithms.exchange import MPIExchange
+from algorithms.meter import OTHER
+from bench.results.resultfile import add_table
+from bench.results.schema import COMPLETE, DIVERGED
+from bench.runtime.budget import StepBudget
+from bench.runtime.console import Reporter
+from bench.runtime.evaluation import Evaluation, parameters_sha256
+from bench.runtime.recording import Recording
+from bench.runtime.setup import Plan
+from bench.runtime.workers import TrainingWorkers
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+class Training:
+    """One run: timed segments of steps; between them recording, evaluation, when to stop.
+
+    Collective to build, to run and to close. The reporter is None on all ranks but 0.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        plan: Plan,
+        exchange: MPIExchange,
+        workers: TrainingWorkers,
+        evaluation: Evaluation,
+        recording: Recording,
+        reporter: Reporter | None,
+    ) -> None:
+        self._comm, self._config, self._algorithm = comm, plan.config, plan.parts.algorithm
+        self._metric = plan.parts.task.metric
+        self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
+        self._recording, self._reporter = recording, reporter
+        self._state = self._algorithm.init(exchange, workers)
+        asynchronous = getattr(self._algorithm, "asynchronous", False)
+        self._budget = StepBudget(comm) if asynchronous else None
+        self._step = 0
+        self._elapsed_ns = 0
+
+    def run(self) -> None:
+        """Train until the last step, the target, or divergence; then close the file; collective."""
+        config = self._config
+        status, reached = COMPLETE, False
+        self._evaluate()
+        while self._step < config.steps and status == COMPLETE and not reached:
+            last = self._next_stop()
+            if not self._segment(last):
+                status = DIVERGED
+            if last % config.eval_every == 0 and last < config.steps and status == COMPLETE:
+                reached = self._evaluate()
+            self._recording.flush()
+        self._algorithm.finish(self._exchange, self._workers, self._state)
+        if not reached:  # else what was in flight when the target was met comes too late
+            reached = self._evaluate()
+        self._close(status, reached)
+
+    def _next_stop(self) -> int:
+        """The step up to which the next segment goes.
+
+        Asynchronous ranks meet for an evaluation, never for the sake of a file.
+        """
+        config, step = self._config, self._step
+        cadences = [config.eval_every] if self._budget else [config.eval_every, config.flush_every]
+        stops = [config.steps, *(step - step % n + n for n in cadences)]
+        if config.trace:
+            stops += [config.warmup, config.warmup + config.trace]
+        return min(stop for stop in stops if stop > step)
+
+    def _segment(self, last: int) -> bool:
+        """Take the steps up to `last`, timed; return whether training is still finite."""
+        algorithm, exchange, workers = self._algorithm, self._exchange, self._workers
+        state, meter, note = self._state, exchange.meter, self._recording.step
+        self._recording.begin(self._step)
+        turns = self._turns(last - self._step)
+        self._comm.Barrier()
+        began = time.perf_counter_ns()
+        for _ in turns:
+            start = meter.start()
+            algorithm.step(exchange, workers, state)
+            meter.lap(OTHER)
+            note(start, workers.losses)
+        took = time.perf_counter_ns() - began
+        self._recording.gather(self._step)
+        finite = bool(np.isfinite(workers.losses).all() and np.isfinite(workers.x).all())
+        segments = self._comm.allgather((took, finite))
+        self._elapsed_ns += max(took for took, _ in segments)
+        if self._reporter:
+            self._reporter.advanced(last)
+        self._step = last
+        return all(finite for _, finite in segments)
+
+    def _turns(self, steps: int) -> Iterable[int]:
+        """One item a step of this rank in a segment of `steps` steps; collective.
+
+        Ranks of an asynchronous algorithm share the segment's steps: each takes the next one as
+        soon as it can, until all workers together have taken as many as others would have.
+        """
+        if not self._budget:
+            return range(steps)
+        budget, here, total = self._budget, len(self._workers.ids), self._workers.total
+        budget.reset()
+        return iter(lambda: budget.take(here) < steps * total, False)
+
+    def _evaluate(self) -> bool:
+        """Score the models, record and show it; return whether the target is reached."""
+        scores, self._losses, self._metrics = self._evaluation()
+        if self._reporter:
+            samples = self._step * self._config.batch * self._workers.total
+            at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
+            self._recording.evaluated(at | scores)
+            self._reporter.evaluated(self._step, self._elapsed_ns / 1e9, scores)
+        target = self._config.target
+        return target is not None and self._metric.reached(scores["metric"], target)
+
+    def close(self) -> None:
+        """Release the step budget; collective."""
+        if self._budget:
+            self._budget.close()
+
+    def _close(self, status: str, reached: bool) -> None:
+        digest = parameters_sha256(self._comm, self._workers.x)
+        reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
+        columns = {
+            "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
+            "metric": (("worker",), self._metrics, "1", "metric at the end"),
+        }
+        worker = np.arange(self._workers.total)
+        self._recording.close(
+            status,
+            {"parameters_sha256": digest, "target_reached": reached, "reason": reason},
+            lambda file: add_table(file, "workers", {"worker": worker}, columns),
+        )

@@ -1,0 +1,144 @@
+"""Files that groups of ranks wrote of a run become the one file that one writer would have."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from algorithms.meter import PHASES
+from bench.merge import main
+from bench.results.reader import BrokenFileError, read
+from bench.results.recorder import Block
+from bench.results.runfile import RunFile
+from bench.results.schema import COMPLETE, NOT_TAKEN, PART, RUNNING
+from bench.results.validation import flaws
+from tests.launching import train
+
+Capture = pytest.CaptureFixture[str]
+GROUPS = {"w.h5": [0, 3], "w.h5.rank00001": [1], "w.h5.rank00002": [2]}
+SEGMENTS = {0: (3, 2, 4), 1: (3, 0, 5), 2: (1, 2, 4), 3: (2, 2, 4)}
+"""Steps that each rank took in three segments."""
+NEEDED = ("host", "task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
+
+
+def block(ranks: list[int], segment: int) -> Block:
+    """Steps of some ranks whose every number tells rank, segment and step."""
+    rows = max(SEGMENTS[rank][segment] for rank in ranks)
+    start = np.full((rows, len(ranks)), NOT_TAKEN, np.int64)
+    for column, rank in enumerate(ranks):
+        took = SEGMENTS[rank][segment]
+        start[:took, column] = 10_000 * segment + 1000 * rank + 10 * np.arange(took)
+    taken = start != NOT_TAKEN
+    counts = np.where(taken, start, 0)
+    phases = np.repeat(taken[:, :, None], len(PHASES), 2).astype(np.int64)
+    loss = np.where(taken, start / 7, np.nan)
+    return Block(start, phases, counts, 2 * counts, 3 * counts, loss)
+
+
+def write(folder: Path, status: str = COMPLETE, uuid: str = "u", last: int = 3) -> None:
+    """The files of one run; the part of rank 2 ends before segment `last`."""
+    for name, ranks in GROUPS.items():
+        attributes: dict[str, Any] = {"program": PART, "run_uuid": uuid}
+        if name == "w.h5":
+            attributes |= {"program": "bench.train", "ranks": 4, "parts": 3, "workers": 4}
+            attributes |= {"batch": 1, "seed": 0, "params_json": "{}", "pid": 1, "pid_started": ""}
+            attributes |= dict.fromkeys(NEEDED, "x") | {"metric_direction": "max"}
+        file = RunFile(folder / name, ranks, attributes)
+        for segment, first in enumerate((0, 3, 5)):
+            if ranks != [2] or segment < last:
+                file.append(block(ranks, segment), first, 2)
+        file.flush(now=True)
+        if status != RUNNING:
+            file.close(status, {"parameters_sha256": "0" * 64})
+
+
+def test_every_number_stands_where_its_rank_and_step_are(tmp_path: Path, capsys: Capture) -> None:
+    write(tmp_path)
+    with pytest.raises(BrokenFileError, match=r"its steps lie in 3 files: .*bench\.merge"):
+        read(tmp_path / "w.h5")
+    assert main([str(tmp_path / "w.h5")]) == 0
+    assert "10 steps of 3 files put together, parts removed" in capsys.readouterr().out
+    assert [x.name for x in tmp_path.iterdir()] == ["w.h5"]
+    train_ = read(tmp_path / "w.h5").train
+    expected = np.concatenate([padded(segment) for segment in range(3)])
+    np.testing.assert_array_equal(train_["start_ns"], expected)
+    np.testing.assert_array_equal(train_["rank"], range(4))
+    taken = expected != NOT_TAKEN
+    for name, factor in (("bytes_sent", 1), ("bytes_copied", 2), ("messages", 3)):
+        np.testing.assert_array_equal(train_[name], np.where(taken, factor * expected, 0))
+    np.testing.assert_array_equal(train_["loss"], np.where(taken, expected / 7, np.nan))
+    first, warm = [3, 2, 5], [2, 0, 0]  # rows of each segment, and how many are of the warm-up
+    flags = [[1] * w + [0] * (rows - w) for rows, w in zip(first, warm, strict=True)]
+    for segment in flags:
+        segment[0] |= 2
+    assert train_["flags"].tolist() == [x for segment in flags for x in segment]
+
+
+def padded(segment: int) -> Any:
+    """Starts of all ranks in a segment, as long as that of the fastest rank."""
+    rows = max(took[segment] for took in SEGMENTS.values())
+    made = np.full((rows, 4), NOT_TAKEN, np.int64)
+    for ranks in GROUPS.values():
+        start = block(ranks, segment).start_ns
+        made[: len(start), ranks] = start
+    return made
+
+
+def test_a_part_that_ended_early_took_no_more_steps(tmp_path: Path, capsys: Capture) -> None:
+    write(tmp_path, RUNNING, last=2)
+    assert main([str(tmp_path / "w.h5.part"), "--keep"]) == 0
+    assert "parts kept" in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 3
+    run = read(tmp_path / "w.h5.part")
+    assert run.taken().sum(0).tolist() == [9, 8, 3, 8]
+
+
+def test_what_does_not_belong_together_is_refused_and_kept(tmp_path: Path, capsys: Capture) -> None:
+    write(tmp_path)
+    before = (tmp_path / "w.h5").read_bytes()
+
+    def refused() -> str:
+        assert main([str(tmp_path / "w.h5")]) == 2
+        assert (tmp_path / "w.h5").read_bytes() == before
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    part = tmp_path / "w.h5.rank00002"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:3000])
+    assert "w.h5" in refused()
+    part.unlink()
+    assert "the steps of rank 2 are in none of its 2 files" in refused()
+    part.write_bytes(whole)
+    with h5py.File(part, "r+") as file:
+        file.attrs["run_uuid"] = "v"
+    assert "is no part of" in refused()
+    for name in list(GROUPS)[1:]:
+        (tmp_path / name).unlink()
+    assert "has no parts beside it" in refused()
+    assert main([str(tmp_path / "no.h5")]) == 2
+    assert flaws(tmp_path / "w.h5") == [
+        "its steps lie in 3 files: put them together by "
+        f"`python -m bench.merge {tmp_path / 'w.h5'}`"
+    ]
+
+
+def test_a_real_run_of_three_writers(tmp_path: Path) -> None:
+    """Asynchronous: each rank's file has as many rows as it took steps."""
+    options = ["--task", "quadratic", "--algorithm", "ad_psgd", "--steps", "60", "--workers", "5"]
+    options += ["--writers", "rank", "--eval-every", "20", "--flush-every", "7", "--name", "w"]
+    done = train(3, tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    assert f"steps in 3 files, to be put together: python -m bench.merge {tmp_path / 'w.h5'}" in (
+        done.stdout
+    )
+    assert main([str(tmp_path / "w.h5")]) == 0
+    assert flaws(tmp_path / "w.h5") == []
+    run = read(tmp_path / "w.h5")
+    assert run.status == COMPLETE
+    assert 300 <= run.worker_steps() < 300 + 3 * 2 * 3  # each rank may overshoot a segment by one
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert file["segments/first"][()].tolist() == [0, 20, 40]  # they met for evaluations only
+        assert file["summary/step_ms_p50"][()] == run.row()["step_ms_p50"]

@@ -1,0 +1,100 @@
+"""--repeat runs again exactly what a result file says, and nothing else."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from bench.results.reader import read
+from bench.runtime import repeat
+from bench.runtime.arguments import read as config_of
+from bench.runtime.config import TrainConfig, case_hash
+from bench.runtime.spec import UserError
+from tests.bench.made_runs import make
+from tests.launching import own_lines, train
+
+OPTIONS = (
+    *("--task", "quadratic", "--algorithm", "push_sum:topology=ring", "--workers", "5"),
+    *("--partition", "dirichlet:alpha=0.5", "--steps", "30", "--batch", "3", "--seed", "7"),
+    *("--eval-every", "10", "--optimizer", "sgd:lr=0.02,momentum=0.9", "--dtype", "float64"),
+)
+
+
+def made(path: Path, config: TrainConfig, ranks: int = 2) -> Path:
+    """A made-up result of a real configuration."""
+    params = config.resolved(config.workers)
+    return make(path, params=params, case_hash=case_hash(params, ranks))
+
+
+def test_every_option_that_decides_the_numbers_is_taken_from_the_file(tmp_path: Path) -> None:
+    first = config_of([*OPTIONS, "--drop", "0.1", "--algorithm", "robust_push_sum"])
+    path = made(tmp_path / "a.h5", first)
+    again = config_of(["--repeat", str(path), "--out", "elsewhere", "--flush-every", "3"])
+    assert again.resolved(5) == first.resolved(5)
+    assert (again.ranks, again.out, again.flush_every) == (2, "elsewhere", 3)
+
+
+def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(tmp_path: Path) -> None:
+    assert train(2, tmp_path, *OPTIONS, "--name", "a").returncode == 0
+    done = train(2, tmp_path, "--repeat", str(tmp_path / "a.h5"))
+    assert done.returncode == 0, done.stderr
+    assert f"the same parameters as {tmp_path / 'a.h5'}, to the bit" in done.stdout
+    first, second = read(tmp_path / "a.h5"), read(tmp_path / "a-2.h5")
+    for name in ("case_hash", "params_json", "parameters_sha256"):
+        assert first.attributes[name] == second.attributes[name]
+    np.testing.assert_array_equal(first.train["loss"], second.train["loss"])
+    refused = train(3, tmp_path, "--repeat", str(tmp_path / "a.h5"))
+    assert refused.returncode == 2
+    assert own_lines(refused.stderr) == [
+        "error: --ranks 2 was asked for, 3 are here: launch with `mpirun -n 2`"
+    ]
+    assert repeat.free_name(tmp_path / "a.h5.part", tmp_path) == "a-3"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (["--steps", "9"], "runs exactly what the file says: leave --steps out"),
+        (["--ranks", "9"], "runs exactly what the file says: leave --ranks out"),
+        (["--batch", "x"], "--batch must be a whole number, got 'x'"),
+    ],
+)
+def test_other_options_are_refused(tmp_path: Path, given: list[str], line: str) -> None:
+    path = made(tmp_path / "a.h5", config_of(OPTIONS))
+    with pytest.raises(UserError, match=line):
+        config_of(["--repeat", str(path), *given])
+
+
+def test_what_cannot_be_repeated_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--repeat .*gone\.h5: No such file"):
+        config_of(["--repeat", str(tmp_path / "gone.h5")])
+    path = made(tmp_path / "a.h5", config_of(OPTIONS))
+    config = config_of(["--repeat", str(path)])
+    with pytest.raises(UserError, match=r"it ran 1 thread.* here are 2: set OMP_NUM_THREADS=1"):
+        repeat.before(config, 2)
+    with h5py.File(path, "r+") as file:
+        file.attrs["data_sha256"] = "ab"
+    with pytest.raises(UserError, match="its SHA-256 was ab, it is "):
+        repeat.before(config, 1)
+    with h5py.File(path, "r+") as file:
+        file.attrs["params_json"] = json.dumps(config.resolved(5) | {"momentum_of_time": 1})
+    with pytest.raises(UserError, match="an option 'momentum_of_time' that this suite does not"):
+        config_of(["--repeat", str(path)])
+
+
+def test_what_is_not_as_it_was_is_told(tmp_path: Path) -> None:
+    run = read(made(tmp_path / "a.h5", config_of(OPTIONS)))  # of numpy 2.0
+    assert repeat.changes(run) == [f"numpy is {np.__version__}, in {run.path} it was 2.0"]
+
+
+def test_the_verdict_names_what_differs(tmp_path: Path) -> None:
+    run, other = (read(make(tmp_path / f"{x}.h5")) for x in "ab")
+    assert "the same parameters" in repeat.verdict(run, other)
+    other.attributes["parameters_sha256"] = "cd34"
+    assert repeat.verdict(run, other).startswith("OTHER parameters than ")
+    other.train["start_ns"][3, 1] = -1
+    assert "an asynchronous run depends on its timing" in repeat.verdict(run, other)
+    del run.attributes["parameters_sha256"]
+    assert repeat.verdict(run, other).endswith("no final parameters to compare: it is complete")
