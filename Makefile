@@ -8,6 +8,8 @@ READY := $(VENV)/ready
 # A site's own MPI is used where there is an mpirun; else Open MPI's wheel brings one.
 EXTRAS := $(if $(shell command -v mpirun),test,test,mpi)
 RANKS ?= 4
+# Serial tests run in so many processes, each a file of them at a time.
+JOBS ?= 2
 
 # Open MPI refuses root and more ranks than cores unless told; UCX windows are broken in its wheel.
 export PATH := $(BIN):$(PATH)
@@ -43,7 +45,7 @@ skew: $(READY)
 
 test: $(READY)
 	timeout 900 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no
-	timeout 1500 python -m pytest -q -m "not mpi" --color=no
+	timeout 1500 python -m pytest -q -m "not mpi" --color=no -n $(JOBS) --dist loadfile
 
 check: $(READY)
 	ruff format --check .

@@ -1,81 +1,125 @@
-"""The kill -9 drill: `python -m tests.drill_kill 20` kills ranks at random and reads what is left.
+"""The kill -9 drill: `python -m tests.drill_kill 200` kills at random and reads what is left.
 
-Each round starts bench.train on 2 ranks, waits a random time after its result file has appeared,
-kills one random rank with SIGKILL, and then reads the file.
+Each round starts one of the writers, waits a random time after its first result has appeared, and
+kills one rank, mpirun, or everything at once with SIGKILL. Then the job must end by itself, every
+file must be readable, none may say `complete` that is not, and what the program had told of before
+its last write must be in the file. `python -m tests.drill_kill 20 sweep` drills one writer.
 """
 
+import math
 import os
 import random
+import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.results.reader import BrokenFileError, read
-from tests.launching import command
+from tests.writers import LIMIT_S, WRITERS, Left, alive, left, promised, ranks_of, started
 
-RANKS = 2
-LIMIT_S = 60
-LONGEST_WAIT_S = 1.5
+LONGEST_WAIT_S = 2.0
+TARGETS = ("rank", "mpirun", "all")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one kill left behind."""
 
-    victim: int
-    status: str
-    steps: int
-    """Steps that the file holds; -1 where it is unreadable."""
-    code: int
+    writer: str
+    target: str
+    left: Left
+    told: int
+    """What the program had told of before its last write: steps, rows, topologies or cases."""
+    behind_s: float
+    """Seconds from the last write to the kill."""
+    ended_s: float
+    """Seconds from the kill until the last process was gone; infinite where one stayed."""
+    segments: int
+    """Open MPI's segments that lie in /dev/shm."""
+
+    @property
+    def good(self) -> bool:
+        """Nothing is lost but what came after the last write, and nothing runs on."""
+        kept = bool(self.left.statuses) and self.left.kept >= self.told
+        return kept and not self.left.wrong and math.isfinite(self.ended_s)
 
 
-def kill_once(folder: Path, rng: random.Random) -> Outcome:
-    """Start a run, kill one rank at a random moment, read its file."""
-    cadence = ["--steps", "1000000", "--flush-every", "20", "--eval-every", "40"]
-    arguments = ["-m", "bench.train", "--task", "quadratic", *cadence, "--name", "run"]
-    arguments += ["--out", str(folder)]
-    process = subprocess.Popen(
-        command(RANKS, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    part = folder / "run.h5.part"
-    deadline = time.monotonic() + LIMIT_S
-    pids: list[int] = []
-    while len(pids) < RANKS and time.monotonic() < deadline:
-        time.sleep(0.02)
-        if part.exists():
-            pids = [int(pid) for pid in read(part).ranks.get("pid", [])]
-    time.sleep(rng.uniform(0, LONGEST_WAIT_S))
-    victim = rng.randrange(RANKS)
-    os.kill(pids[victim], signal.SIGKILL)
-    code = process.wait(timeout=LIMIT_S)
-    try:
-        run = read(part)
-    except BrokenFileError as error:
-        print(error, file=sys.stderr)
-        return Outcome(victim, "unreadable", -1, code)
-    return Outcome(victim, run.status, len(run.train["step"]), code)
+def segments_of(pids: list[int]) -> set[Path]:
+    """Open MPI's shared memory of these processes."""
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in pids)
+    return {Path(name) for name in re.findall(r"/dev/shm/sm_segment\S+", maps)}
 
 
-def drill(kills: int, seed: int = 0) -> list[Outcome]:
-    """The outcomes of some kills."""
+def last_write(out: Path) -> float:
+    """When the newest result was written, seconds since the epoch."""
+    times = []
+    for path in out.glob("[!.]*.h5*"):
+        with suppress(FileNotFoundError):  # it has just got its final name
+            times.append(path.stat().st_mtime)
+    return max(times, default=0.0)
+
+
+def kill_once(name: str, target: str, folder: Path, rng: random.Random) -> Outcome:
+    """Start a writer, kill at a random moment, read what it left."""
+    folder.mkdir()
+    out = folder / "out"
+    lines: list[tuple[float, str]] = []
+    with started(name, folder, out, lines) as process:
+        time.sleep(rng.uniform(0, LONGEST_WAIT_S))
+        ranks = ranks_of(process.pid)
+        segments = segments_of(ranks)
+        written = last_write(out)
+        everything = [process.pid, *ranks]
+        victims = {"rank": [rng.choice(ranks)], "mpirun": [process.pid], "all": everything}
+        killed = time.time()
+        for pid in victims[target]:
+            os.kill(pid, signal.SIGKILL)
+        process.wait(timeout=LIMIT_S)
+        while any(map(alive, ranks)) and time.time() < killed + LIMIT_S / 4:
+            time.sleep(0.01)
+        ended = math.inf if any(map(alive, ranks)) else time.time() - killed
+    stale = [path for path in segments if path.exists()]
+    for path in stale:
+        path.unlink()
+    told = promised(name, [line for at, line in list(lines) if at < written])
+    return Outcome(name, target, left(name, out), told, killed - written, ended, len(stale))
+
+
+def drill(kills: int, names: list[str], seed: int = 0) -> list[Outcome]:
+    """The outcomes of some kills, of these writers and all targets in turn."""
     rng = random.Random(seed)
+    outcomes = []
     with tempfile.TemporaryDirectory() as folder:
-        return [kill_once(Path(folder) / str(k), rng) for k in range(kills)]
+        for k in range(kills):
+            name, target = names[k % len(names)], TARGETS[(k + k // len(names)) % len(TARGETS)]
+            outcomes.append(kill_once(name, target, Path(folder) / str(k), rng))
+            print("." if outcomes[-1].good else "B", end="", flush=True)
+    print()
+    return outcomes
 
 
 def main() -> int:
-    """Run the drill, print a line a kill and the count."""
-    outcomes = drill(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
-    for outcome in outcomes:
-        print(outcome)
-    readable = sum(outcome.steps >= 0 for outcome in outcomes)
-    finished = sum(outcome.status == "complete" for outcome in outcomes)
-    print(f"{len(outcomes)} kills, {readable} readable files, {finished} of them 'complete'")
-    return 0 if readable == len(outcomes) and not finished else 1
+    """Run the drill, print what came out and every kill that did harm."""
+    outcomes = drill(int([*sys.argv, "20"][1]), sys.argv[2:] or list(WRITERS))
+    bad = [outcome for outcome in outcomes if not outcome.good]
+    statuses = Counter(status for outcome in outcomes for status in outcome.left.statuses)
+    print(f"{len(outcomes)} kills over {', '.join(Counter(x.writer for x in outcomes))}")
+    print(", ".join(f"{n} of {x}" for x, n in Counter(x.target for x in outcomes).items()))
+    print(f"{statuses['unreadable']} unreadable of {statuses.total()} files: {dict(statuses)}")
+    print(f"last write {max(x.behind_s for x in outcomes):.2f} s before the kill at most")
+    print(f"last process gone {max(x.ended_s for x in outcomes):.2f} s after it at most")
+    print(
+        f"{sum(len(x.left.hidden) for x in outcomes)} temporary files were left, and "
+        f"{sum(x.segments for x in outcomes)} segments of Open MPI in /dev/shm (removed now)"
+    )
+    for outcome in bad:
+        print(f"bad: {outcome}")
+    print(f"{len(outcomes) - len(bad)} good, {len(bad)} bad")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

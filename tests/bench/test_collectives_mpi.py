@@ -11,9 +11,12 @@ from mpi4py import MPI
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.ring import Ring
 from bench.collectives import measure
-from bench.measuring import links, memory
+from bench.measuring import memory
+from bench.measuring.links import measure as measure_links
 from bench.measuring.options import read
 from bench.results.calls import Calls, read_calls
+from bench.runtime import clocks
+from bench.runtime.clocks import clock_offsets
 from bench.runtime.spec import UserError
 from tests.helpers import everywhere
 
@@ -202,10 +205,10 @@ def test_shared_memory_is_checked_for_those_that_use_it(
 
 
 def test_clocks_of_other_hosts_are_compared(comm: MPI.Intracomm) -> None:
-    same = links.clock_offsets(comm, ["here"] * comm.size)
+    same = clock_offsets(comm, ["here"] * comm.size)
     everywhere(comm, not np.any(same))
     hosts = ["here", "there", "yonder", "there"][: comm.size]
-    offset, trip = links.clock_offsets(comm, hosts)
+    offset, trip = clock_offsets(comm, hosts)
     # in truth it is one clock: the offset is off by half the round trip at most
     everywhere(comm, (np.abs(offset) <= trip / 2 + 1).all(), offset, trip)
     everywhere(comm, [x > 0 for x in trip] == [host != "here" for host in hosts], trip)
@@ -218,8 +221,8 @@ def test_a_clock_that_is_ahead_is_told_so(
     comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead = 10**12 * comm.rank
-    monkeypatch.setattr(links, "perf_counter_ns", lambda: perf_counter_ns() + lead)
-    offset, trip = links.clock_offsets(comm, [f"host{rank}" for rank in range(comm.size)])
+    monkeypatch.setattr(clocks, "perf_counter_ns", lambda: perf_counter_ns() + lead)
+    offset, trip = clock_offsets(comm, [f"host{rank}" for rank in range(comm.size)])
     truth = 10**12 * np.arange(comm.size)
     everywhere(comm, (np.abs(offset - truth) <= trip / 2 + 1).all(), offset, trip)
 
@@ -227,7 +230,7 @@ def test_a_clock_that_is_ahead_is_told_so(
 def test_links_are_the_same_on_every_rank(comm: MPI.Intracomm) -> None:
     if comm.size == 1:
         return
-    found = links.measure(comm, ["here"] * comm.size)
+    found = measure_links(comm, ["here"] * comm.size)
     figures = (found.alpha_ns, found.bandwidth, found.memory, found.timer_ns)
     everywhere(comm, min(figures) > 0, figures)
     everywhere(comm, comm.allgather(figures) == [figures] * comm.size)

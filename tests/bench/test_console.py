@@ -34,7 +34,7 @@ def closed(path: Path, status: str = COMPLETE, reason: str = "", **more: Any) ->
     }
     numbers = {"workers": 2, "ranks": 1, "batch": 8, "seed": 3}
     reached = {key: more.pop(key) for key in ("target_reached",) if key in more}
-    file = RunFile(path, 1, specs | numbers | place | more)
+    file = RunFile(path, range(1), specs | numbers | place | more)
     phases = np.zeros((3, 1, 6), np.int64)
     phases[:, 0, 1] = np.array([1, 1, 9]) * 1_000_000
     phases[:, 0, 4] = np.array([1, 3, 0]) * 1_000_000

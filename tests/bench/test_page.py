@@ -1,8 +1,6 @@
 import json
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,13 @@ from bench.results.cases import sections
 from bench.results.digest import load
 from bench.results.page import page
 from bench.results.schema import DIVERGED, RUNNING
+from tests.bench.browser import CHROMIUM, Browser
 from tests.bench.made_runs import make
 
 VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CHARTS = ("step", "elapsed_s", "bytes", "final", "phases", "steps", "consensus")
+CHARTS = ("step", "elapsed_s", "bytes", "final", "phases", "ranks", "steps", "drift", "consensus")
+MAPS = ("map-mean", "map-worst", "map-step", "map-bytes")
+"""Where there are two algorithms and two partitions."""
 
 
 class Reader(HTMLParser):
@@ -59,8 +59,21 @@ class Reader(HTMLParser):
             self.text += data
 
     def report(self) -> dict[str, Any]:
+        """What the page carries, its data as rows."""
         made: dict[str, Any] = json.loads(self.scripts[0])
-        return made
+        return made | {"datasets": {name: rows(x) for name, x in made["datasets"].items()}}
+
+
+def rows(packed: dict[str, Any]) -> list[dict[str, Any]]:
+    columns = {
+        name: x
+        if isinstance(x, list)
+        else [x["of"][i] for i in x["at"]]
+        if "at" in x
+        else x["of"] * x["n"]
+        for name, x in packed.items()
+    }
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def page_of(*paths: Path, broken: tuple[str, ...] = ()) -> Reader:
@@ -73,28 +86,23 @@ def page_of(*paths: Path, broken: tuple[str, ...] = ()) -> Reader:
 
 def drawn_by_browser(target: Path, profile: Path) -> set[str]:
     """The places of a page where a browser has drawn a chart; it must not complain of anything."""
-    done = subprocess.run(
-        [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=10000"),
-            *(f"--user-data-dir={profile}", "--dump-dom", target.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    places = re.findall(r'<div class="chart[^>]*id="(chart-[^"]+)"[^>]*>(.*?)</svg>', done.stdout)
-    return {name for name, inside in places if "<svg" in inside and inside.count("<path") > 3}
+    with Browser(profile) as browser:
+        browser.open(target.as_uri())
+        found = browser.run(
+            "[...document.querySelectorAll('.chart')].filter(x => "
+            "x.querySelectorAll('svg path').length > 3).map(x => x.id)"
+        )
+        assert browser.complaints == []
+    return set(found)
 
 
 def test_loads_nothing_from_outside(tmp_path: Path) -> None:
     made = page_of(make(tmp_path / "a.h5"))
     loads = [x for x in made.attributes if x[1] in ("src", "href", "srcset", "data", "action")]
-    assert loads == []
+    assert [x for x in loads if not x[2].startswith("#")] == []
+    policy = next(value for _, _, value in made.attributes if "default-src" in value)
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
     assert "link" not in made.tags
     assert "@import" not in made.styles
     assert "url(" not in made.styles
@@ -122,8 +130,9 @@ def test_nothing_of_a_file_is_taken_for_html(tmp_path: Path) -> None:
     assert not {"b", "i"} & set(made.tags)
     assert len(made.scripts) == 3
     assert made.text.count(evil) >= 8
-    values = [row for rows in made.report()["datasets"].values() for row in rows]
-    assert {row["algorithm"] for row in values} == {evil}
+    report = made.report()
+    assert {row["algorithm"] for data in report["datasets"].values() for row in data} == {evil}
+    assert evil in report["provenance"]["texts"]
 
 
 def test_every_chart_of_complete_runs_is_there_with_data(tmp_path: Path) -> None:
@@ -168,11 +177,27 @@ def test_diverged_run_ends_with_a_cross_where_its_metric_was_finite(tmp_path: Pa
     assert frames.finals(section)["seed"].tolist() == [1, 1]
 
 
-def test_provenance_tells_the_command_that_can_be_pasted(tmp_path: Path) -> None:
-    made = page_of(make(tmp_path / "a.h5", partition="a b"))
-    assert "mpirun -n 2 python -m bench.train --partition 'a b' --seed 0" in made.text
-    for told in ("node1 (2 ranks)", "Some MPI 1.2", "numpy 2.0", "10 to 13 samples"):
-        assert told in made.text
+def test_provenance_tells_the_command_and_everything_each_once(tmp_path: Path) -> None:
+    paths = [
+        make(tmp_path / f"{i}.h5", partition="a b", seed=i, case_hash="c0ffee") for i in (0, 1)
+    ]
+    found = page_of(*paths).report()["provenance"]
+    assert len(set(found["texts"])) == len(found["texts"])
+    for i, of in enumerate(found["of"]):
+        texts = [found["texts"][x] for x in of]
+        told = dict(zip(texts[::2], texts[1::2], strict=True))
+        assert told["command"].startswith("mpirun -n 2 python -m bench.train --partition 'a b'")
+        assert told["command"].endswith(f"--seed {i}")
+        assert told["file"] == str(paths[i])
+        assert told["case hash"] == "c0ffee"
+        for text in (
+            "node1 (2 ranks)",
+            "Some MPI 1.2",
+            "numpy 2.0",
+            "10 to 13 samples",
+            "steps 20",
+        ):
+            assert text in ", ".join(told.values())
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH: the page is not rendered")
@@ -187,4 +212,4 @@ def test_browser_draws_every_chart_without_an_error(tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     assert main([str(tmp_path), "--html", str(target)]) == 0
     drawn = drawn_by_browser(target, tmp_path / "profile")
-    assert drawn == {f"chart-0-{name}" for name in CHARTS}
+    assert drawn == {f"chart-0-{name}" for name in (*CHARTS, *MAPS)}

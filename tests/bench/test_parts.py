@@ -1,6 +1,6 @@
 """Parts of the gradient as they are finished, and where the layers lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,8 +34,8 @@ class Loud(Meter):
         super().__init__()
         self.laps: list[int] = []
 
-    def lap(self, phase: int) -> None:
-        super().lap(phase)
+    def lap(self, phase: int, arrived: Sequence[tuple[int, Any]] = ()) -> None:
+        super().lap(phase, arrived)
         self.laps.append(phase)
 
 

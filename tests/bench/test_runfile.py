@@ -1,6 +1,7 @@
 """The result file: whole at every moment, and what any netCDF-4 reader understands."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,7 +21,8 @@ from bench.results.reader import read
 from bench.results.recorder import Block
 from bench.results.resultfile import add_table, add_texts, mark, part_of, replace_whole
 from bench.results.runfile import RunFile
-from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, TRAIN
+from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, SEGMENTS, TRAIN
+from bench.runtime.faults import DiskError
 
 RANKS = 3
 
@@ -70,7 +72,7 @@ def started(path: Path) -> RunFile:
         )
         add_texts(made, {"environment": "{}", "machine": "größer"})
 
-    return RunFile(path, RANKS, attributes(), material)
+    return RunFile(path, range(RANKS), attributes(), material)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -146,7 +148,7 @@ def test_flushes_are_spaced_but_nothing_is_lost(
     frozen = SimpleNamespace(monotonic=lambda: next(clock))
     monkeypatch.setattr("bench.results.runfile.time", frozen)
     monkeypatch.setattr("bench.results.runfile.LEAST_PAUSE", 20)
-    file = RunFile(tmp_path / "a.h5", RANKS, attributes())
+    file = RunFile(tmp_path / "a.h5", range(RANKS), attributes())
     file.append(block(0, 2), 0, 0)
     file.flush()  # the first, at 10 s, takes until 12 s
     assert len(read(file.part).train["step"]) == 2
@@ -204,20 +206,16 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["a.h5.part"]
 
 
-def test_rows_that_a_failed_flush_left_out_come_with_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_a_failed_flush_left_out_come_with_the_next(tmp_path: Path) -> None:
     file = started(tmp_path / "a.h5")
     file.append(block(0, 3), 0, 0)
-
-    def full(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:100])
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("bench.results.resultfile.shutil", SimpleNamespace(copyfile=full))
-        with pytest.raises(OSError, match="No space"):
+    room = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.part.stat().st_size // 2, room[1]))
+    try:
+        with pytest.raises(DiskError, match=r"File too large.*keeps the 0 steps"):
             file.flush(now=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, room)
     assert len(read(file.part).train["step"]) == 0
     file.flush(now=True)
     assert_rows(read(file.part).train, 3)
@@ -232,6 +230,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "loss": ("step", "rank"),
     },
     "eval": {"metric": ("index",), "elapsed_ns": ("index",)},
+    "segments": {"first": ("index",), "steps": ("index",)},
     "partition": {"size": ("worker",), "counts": ("worker", "class")},
     "provenance/ranks": {"host": ("rank",), "pid": ("rank",)},
 }
@@ -273,7 +272,7 @@ def test_every_numeric_dataset_has_units_and_every_axis_a_scale(tmp_path: Path) 
 
     with h5py.File(tmp_path / "a.h5") as opened:
         opened.visititems(look)
-    assert len(seen) == len(TRAIN) + len(EVAL) + 4
+    assert len(seen) == len(TRAIN) + len(EVAL) + len(SEGMENTS) + 4
 
 
 VICTIM = """

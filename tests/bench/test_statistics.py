@@ -1,4 +1,4 @@
-"""The interval of the median: whether it holds what it promises."""
+"""Intervals of medians and of their ratios: whether they hold what they promise."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.results.statistics import median_interval
+from bench.results.statistics import Interval, median_interval, olympic_mean, ratio_interval
 
 LAWS: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
     "normal": lambda rng, n: rng.normal(0, 1, n),
@@ -56,14 +56,26 @@ def test_holds_the_true_median_as_often_as_promised(law: str, n: int) -> None:
         ([4] * 30, (4, 4, 4)),
         ([1] * 29 + [100], (1, 1, 1)),
         ([1] * 9 + [100], (1, 1, 100)),
+        ([5, 3, math.inf], (5, 3, math.inf)),
+        ([math.inf, 3], (math.inf, 3, math.inf)),
+        ([math.inf, 3, math.inf], (math.inf, 3, math.inf)),
+        ([*range(1, 9), math.inf], (5, 1, math.inf)),
+        ([*range(1, 12), math.inf], (6.5, 2, 11)),
+        ([math.inf] * 20, (math.inf,) * 3),
     ],
 )
-def test_few_values_and_ties(values: list[int], expected: tuple[float, float, float]) -> None:
+def test_few_values_and_ties(values: list[float], expected: Interval) -> None:
     assert median_interval(np.array(values)) == expected
 
 
 def test_nothing_gives_nan() -> None:
     assert all(math.isnan(x) for x in median_interval(np.array([], np.int64)))
+
+
+@pytest.mark.parametrize("n", [3, 9])
+def test_what_is_no_number_makes_none(n: int) -> None:
+    values = np.append(np.arange(1.0, n), math.nan)
+    assert all(math.isnan(x) for x in (*median_interval(values), olympic_mean(values)))
 
 
 def test_the_values_are_left_in_their_order() -> None:
@@ -78,3 +90,58 @@ def test_lies_among_the_values_around_the_median(values: list[int]) -> None:
     assert median == np.median(values)
     assert {lo, hi} <= {float(value) for value in values}
     assert lo <= median <= hi
+
+
+def test_ratio_by_hand() -> None:
+    exact = (1.0, 1.0, 1.0)
+    assert ratio_interval((2, 1, 4), exact) == pytest.approx((2, 1, 4))
+    assert ratio_interval(exact, (2, 1, 4)) == pytest.approx((1 / 2, 1 / 4, 1))
+    # both arms are log 2: added as squares log 2 times sqrt 2
+    arm = 2 ** math.sqrt(2)
+    assert ratio_interval((2, 1, 4), (2, 1, 4)) == pytest.approx((1, 1 / arm, arm))
+
+
+@given(*(st.tuples(*[st.floats(0.01, 100)] * 3) for _ in range(2)), st.floats(0.1, 10))
+def test_ratio_turned_round_is_one_over_and_units_do_not_matter(
+    first: Interval, second: Interval, unit: float
+) -> None:
+    a, b = ((y, x, z) for x, y, z in map(sorted, (first, second)))
+    ratio, low, high = ratio_interval(a, b)
+    assert low <= ratio <= high
+    assert ratio_interval(b, a) == pytest.approx((1 / ratio, 1 / high, 1 / low))
+    scaled = ratio_interval((unit * a[0], unit * a[1], unit * a[2]), b)
+    assert scaled == pytest.approx((unit * ratio, unit * low, unit * high))
+
+
+def test_ratio_with_infinite_ends() -> None:
+    inf = math.inf
+    assert ratio_interval((5, 4, inf), (2, 1, 4)) == (2.5, 1, inf)
+    assert ratio_interval((inf, 4, inf), (2, 1, 4)) == (inf, 1, inf)
+    assert ratio_interval((5, 4, 8), (2, 1, inf)) == (2.5, 0, 8)
+    assert ratio_interval((5, 4, 8), (inf, 2, inf)) == (0, 0, 4)
+    assert math.isnan(ratio_interval((inf, 4, inf), (inf, 2, inf))[0])
+    assert all(math.isnan(x) for x in ratio_interval((math.nan,) * 3, (1, 1, 1)))
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (8, 30), (40, 25)])
+def test_ratio_holds_the_true_one_in_95_of_100(n: int, m: int) -> None:
+    rng, samples, held = np.random.default_rng(n), 1000, 0
+    for _ in range(samples):
+        above, below = rng.lognormal(math.log(3), 0.3, n), rng.exponential(2, m)
+        _, low, high = ratio_interval(median_interval(above), median_interval(below))
+        held += low <= 3 / (2 * math.log(2)) <= high
+    assert 0.94 < held / samples < 0.995
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2], math.nan),
+        ([9, 1, 4], 4),
+        ([2, 4, 6, 100, 0], 4),
+        ([2, 4, 6, math.inf, 0], 4),
+        ([2, 4, 6, math.inf, math.inf], math.inf),
+    ],
+)
+def test_olympic_mean_forgives_one(values: list[float], expected: float) -> None:
+    assert olympic_mean(np.array(values)) == pytest.approx(expected, nan_ok=True)

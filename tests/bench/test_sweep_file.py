@@ -77,7 +77,7 @@ MISTAKES = [
     ("seed = 1\n[axes]\nseed = [0, 1]", "seed is given twice"),
     ("eval-every = 1\neval_every = 1\n" + GOOD, "with dashes and with underscores"),
     ("[zip]\nseed = [0, 1]\nbatch = [1]", "[zip]: lists must be of one length, got [1, 2]"),
-    ('out = "runs"\n' + GOOD, "out is not for a sweep file: results go to --out"),
+    ('out = "runs"\n' + GOOD, "out is not for a sweep file: its cases are new runs"),
     ("skip_refused = 1\n" + GOOD, "skip_refused must be true or false, got 1"),
     ("[override]\nsteps = 1", "write [[override]] with two brackets"),
     (GOOD + "[[override]]\nsteps = 1", "override 1: say in which cases"),

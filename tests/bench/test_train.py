@@ -263,7 +263,8 @@ def test_an_exception_ends_the_job_where_ranks_share_windows(tmp_path: Path) -> 
     script.write_text(BUG.replace("LocalSGD", "ADPSGD").replace("local_sgd", "ad_psgd"))
     out = tmp_path / "runs"
     options = ["--algorithm", "buggy", "--allreduce", "shared_memory", "--out", str(out)]
-    done = launch(3, str(script), *QUICK, *options)
+    steps = ("--steps", "100000", "--eval-every", "1000")  # so many that this rank takes its 15
+    done = launch(3, str(script), *QUICK, *steps, *options)
     assert done.returncode not in (0, 2)
     assert "RuntimeError: a bug on one rank" in done.stderr
     (part,) = out.glob("*.h5.part")

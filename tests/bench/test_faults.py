@@ -1,0 +1,134 @@
+"""Disks that refuse and signals that ask: one line, a file that says so, nothing is lost."""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench.results.reader import read
+from bench.results.resultfile import mark, part_of, rename, replace_whole
+from bench.results.schema import FAILED
+from bench.runtime.opening import claim
+from bench.runtime.signals import ASKED, Stopped, stopping
+from bench.runtime.spec import UserError
+from tests.drill_disk import fail_once
+from tests.launching import LIMIT_S, command, own_lines
+from tests.writers import ranks_of, started
+
+ENDLESS = ("--task", "quadratic", "--steps", "100000000", "--eval-every", "20", "--name", "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("synchronous", "limited"), ("collectives", "read_only"), ("sweep", "gone")]
+)
+def test_a_disk_that_refuses_ends_a_run_with_one_line(
+    tmp_path: Path, name: str, fault: str
+) -> None:
+    outcome = fail_once(name, fault, tmp_path)
+    assert outcome.good, outcome
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own needs root")
+def test_a_full_file_system_keeps_what_was_written(tmp_path: Path) -> None:
+    outcome = fail_once("consensus", "full", tmp_path)
+    assert outcome.good, outcome
+    assert f"it keeps the {outcome.left.kept} topologies" in outcome.lines[0]
+    assert "No space left on device" in outcome.lines[0]
+
+
+def test_a_file_is_marked_once(tmp_path: Path) -> None:
+    """The first to say why a run ended is right: the others end because of it."""
+    from tests.bench.test_runfile import started as begun
+
+    path = tmp_path / "a.h5"
+    begun(path)
+    assert mark(path, FAILED, "rank 1: KeyError")
+    assert not mark(path, FAILED, "stopped by SIGTERM")
+    assert read(part_of(path)).attributes["reason"] == "rank 1: KeyError"
+    rename(part_of(path), path)
+    assert not mark(path, FAILED, "too late")
+
+
+def test_a_signal_to_one_process_is_told_in_one_line(tmp_path: Path) -> None:
+    given = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
+    with subprocess.Popen(
+        given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("step     20/") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=LIMIT_S)[1]
+    part = tmp_path / "x.h5.part"
+    said = "stopped by SIGINT"
+    assert process.returncode == 128 + signal.SIGINT
+    assert own_lines(error) == [f"error: {said}; {part} keeps what was written"]
+    found = read(part)
+    assert (found.status, found.attributes["reason"]) == (FAILED, said)
+    with pytest.raises(UserError, match=rf"exists, left by a run that failed \({said}\): give"):
+        claim(tmp_path / "x.h5", overwrite=False)
+    claim(tmp_path / "x.h5", overwrite=True)
+
+
+def test_a_signal_to_a_rank_ends_the_job_and_marks_the_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with started("synchronous", tmp_path, out, []) as process:
+        with pytest.raises(UserError, match=r"x.h5.part is being written by process \d+: wait"):
+            claim(out / "x.h5", overwrite=True)
+        os.kill(ranks_of(process.pid)[1], signal.SIGTERM)
+        assert process.wait(timeout=LIMIT_S) not in (0, 2)
+    run = read(out / "x.h5.part")
+    assert (run.status, run.attributes["reason"]) == (FAILED, "stopped by SIGTERM")
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(x) for x in (*ASKED, signal.SIGALRM)]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_signals_are_as_before_after_a_run(rank: int) -> None:
+    before, ended = handlers(), list[str]()
+    with pytest.raises(Stopped, match=r"^stopped by SIGTERM$") as caught, stopping(rank):
+        asked_twice(ended)
+    assert caught.value.code == 143
+    assert ended == ["in peace"]
+    assert handlers() == before
+    with stopping(rank) as deaf:
+        deaf()
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert handlers() == before
+
+
+def asked_twice(ended: list[str]) -> None:
+    """Rank 1 waits for rank 0 to end the job; a second signal does not disturb the end."""
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(LIMIT_S)
+    except Stopped:
+        os.kill(os.getpid(), signal.SIGTERM)
+        ended.append("in peace")
+        raise
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        with stopping(rank=0):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_a_kill_leaves_beside_a_result_is_removed_by_the_next_run(tmp_path: Path) -> None:
+    for name in (".x.h5.part.123", ".x.h5.probe", ".y.h5.part.123"):
+        (tmp_path / name).touch()
+    claim(tmp_path / "x.h5", overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".y.h5.part.123"]
+
+
+def test_no_file_is_half_where_its_folder_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
+        replace_whole(tmp_path / "gone" / "a.h5", lambda file: None)

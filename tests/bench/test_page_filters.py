@@ -1,0 +1,156 @@
+"""The filters of the page: what stands behind its rows and marks, and a browser that uses them."""
+
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from bench.report import main
+from bench.results import frames, rank_charts
+from bench.results.cases import Section, sections
+from bench.results.digest import load
+from bench.results.filters import behind, facets, facts
+from bench.results.overview import best, cards
+from bench.results.schema import DIVERGED
+from bench.results.tables import text_tables
+from bench.results.training_report import chapters
+from tests.bench.browser import CHROMIUM, Browser
+from tests.bench.made_runs import make
+
+ODD = "x'\"\\</script>, y"
+NAMES = ("push_sum", ODD)
+PARTS = ("iid", "dirichlet:alpha=0.1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2 algorithms x 2 partitions x 2 seeds, and a run of push_sum on iid that diverged."""
+    folder = tmp_path_factory.mktemp("runs")
+    for i, name in enumerate(NAMES):
+        for j, part in enumerate(PARTS):
+            for seed in range(2):
+                value = 0.9 - 0.1 * i - 0.01 * seed
+                file = folder / f"{i}{j}{seed}.h5"
+                make(file, algorithm=name, partition=part, seed=seed, metric=value)
+    make(folder / "d.h5", status=DIVERGED, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path) -> Section:
+    (made,) = sections([load(path) for path in sorted(folder.glob("*.h5"))])
+    return made
+
+
+def test_runs_behind_every_row_are_those_it_was_made_of(made: Section) -> None:
+    (table,) = text_tables(made)
+    assert behind(made, table) == [sorted(places) for places in made.places]
+    (overview,) = best(made)
+    for row, runs in zip(overview.rows, behind(made, overview), strict=True):
+        assert {made.runs[i].settings["partition"] for i in runs} == {row[0]}
+        assert len(runs) == (5 if row[0] == "iid" else 4)
+
+
+def test_rows_below_a_heading_of_settings_are_told_apart(made: Section) -> None:
+    runs = [
+        replace(run, settings=run.settings | {"optimizer": x, "steps": n, "ranks": n, "batch": n})
+        for run in made.runs
+        for x in ("sgd", "adam")
+        for n in (20, 40)
+    ]
+    (mixed,) = sections(runs)
+    tables = text_tables(mixed)
+    assert len(tables) > 1  # too much varies for columns
+    found = [runs for table in tables for runs in behind(mixed, table)]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, mixed.places))
+
+
+def test_facets_are_what_varies_and_can_be_listed(made: Section) -> None:
+    (chapter,) = chapters(made.runs)
+    found = {x.name: x for x in facets(chapter.sources)}
+    assert list(found) == ["algorithm", "partition", "seed", "status"]
+    assert found["seed"].values == ["0", "1", "7"]
+    for name, facet in found.items():
+        said = [facet.values[i] for i in facet.of]
+        assert said == [facts(run)[name] for run in made.runs]
+
+
+def test_overview_counts_and_names_the_best(made: Section) -> None:
+    said = {card.label: (card.value, card.note, card.bad) for card in cards(made)}
+    assert said["runs"] == ("9", "1 diverged", True)
+    assert said["algorithms"] == ("2", "", False)
+    assert said["workers"] == ("4", "on 2 ranks", False)
+    assert said["fastest step"][0] == "2.00 ms"
+    (table,) = best(made)
+    assert [row[1:3] for row in table.rows] == [["push_sum [2 runs]", f"{ODD} [2 runs]"]] * 2
+    assert table.rows[0][3:] == ["0.8950 [0.890, 0.900]", "0.7950 [0.790, 0.800]", "apart"]
+    # one run each has no range to be apart in
+    (few,) = best(replace(made, runs=[x for x in made.runs if x.row["seed"] == 0]))
+    assert {row[-1] for row in few.rows} == {"-"}
+
+
+def test_a_crowd_is_drawn_as_medians_in_bands(made: Section) -> None:
+    bands = frames.bands(made)
+    curves = frames.curves(made)
+    for number, case in frames.complete(made):
+        own = bands[bands["case"] == number]
+        theirs = curves[curves["run"].isin(made.places[number])].groupby("step")["metric"]
+        assert own["metric"].tolist() == pytest.approx(theirs.median().tolist())
+        assert own["low"].tolist() == theirs.min().tolist()
+        assert own["high"].tolist() == theirs.max().tolist()
+        assert len(case) == 2
+
+
+def test_a_straggler_is_marked_and_neighbours_share_a_bar(made: Section) -> None:
+    drawn = rank_charts.frame(made)
+    assert drawn["late"].unique().tolist() == ["", "+33%"]  # rank 1 takes twice as long as rank 0
+    assert drawn[drawn["late"] != ""]["rank"].unique().tolist() == ["1"]
+    phase = 2.0 / 6  # ms of each of six phases on rank 1
+    bars = drawn[drawn["rank"] == "1"].groupby("kind")["ms"].first()
+    assert bars.to_dict() == pytest.approx({"compute": 4 * phase, "exchange": 2 * phase})
+    wide = [
+        replace(run, rank_ms=run.rank_ms.repeat(100, 0), rank_hosts=["a"] * 100 + ["b"] * 100)
+        for run in made.runs
+    ]
+    many = rank_charts.frame(replace(made, runs=wide))
+    assert many.groupby("case")["rank"].nunique().tolist() == [rank_charts.BARS] * 4
+    assert [x for x in many["rank"].unique() if "\n" in x] == ["0-2\na", "100-102\nb"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH: the page is not rendered")
+def test_filters_change_what_is_shown(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    assert main([str(folder), "--html", str(target)]) == 0
+    shown = (
+        "[document.getElementById('count').value,"
+        " ...['tr[data-runs]', '.runs details', '#chart-0-final path[aria-label]'].map(x => "
+        "[...document.querySelectorAll(x)].filter(y => y.checkVisibility()).length)].join(', ')"
+    )
+    everything = "9 runs, 7, 9, 16"  # 2 best and 5 cases; a mark for mean model and worst worker
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(target.as_uri())
+        assert browser.run(shown) == everything
+        # by mouse, and by keyboard
+        browser.click(".facet[data-facet='1'] > summary")
+        browser.click(".facet[data-facet='1'] label:last-of-type")
+        browser.settle()
+        assert browser.run("location.hash") == "#partition=iid"
+        assert browser.run(shown) == "5 of 9 runs, 4, 5, 8"
+        browser.press("Escape")
+        assert browser.run("document.querySelectorAll('.facet[open]').length") == 0
+        browser.press("Enter", "\r")
+        assert browser.run("document.querySelectorAll('.facet[open]').length") == 1
+        browser.press("Escape")
+        browser.click("#reset")
+        browser.settle()
+        assert browser.run(shown) == everything
+        # a view that was shared
+        browser.open(f"{target.as_uri()}#algorithm={quote(ODD)}&seed=1&partition=iid")
+        assert browser.run(shown) == "1 of 9 runs, 2, 1, 2"
+        browser.open(f"{target.as_uri()}#search=diverged")
+        assert browser.run(shown).startswith("1 of 9 runs, 1, 1, ")
+        assert not browser.run("document.getElementById('chart-0-final').checkVisibility()")
+        browser.run("document.querySelector('.runs details:not([hidden]) summary').click()")
+        assert "--seed 7" in browser.run("document.querySelector('.runs details[open]').innerText")
+        assert browser.complaints == []

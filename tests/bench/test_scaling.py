@@ -1,0 +1,224 @@
+"""Scaling: laws whose efficiency is known, numbers by hand, and what must not be divided."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.results.cases import Section, sections
+from bench.results.digest import Digest, load
+from bench.results.figures import save
+from bench.results.scaling import notes, tables
+from bench.results.scaling_charts import figures, frame
+from bench.results.scaling_series import Series, series
+from bench.results.schema import FAILED
+from bench.results.texttable import TextTable
+from tests.bench.made_runs import make
+
+CORES = ["0-1"]
+
+
+def made(
+    folder: Path, ms: float, *, ranks: int, workers: int = 12, seed: int = 0, **more: Any
+) -> Digest:
+    """A run; ms must be a multiple of 6 ns, which its six phases share."""
+    masks = more.pop("masks", CORES * ranks)
+    name = f"{len(list(folder.iterdir()))}.h5"
+    more |= {"ranks": ranks, "workers": workers, "seed": seed, "masks": masks, "step_ms": ms}
+    return load(make(folder / name, **more))
+
+
+def section(runs: Sequence[Digest]) -> Section:
+    (only,) = sections(runs)
+    return only
+
+
+def only(runs: Sequence[Digest]) -> Series:
+    (one,) = series(section(runs))
+    return one
+
+
+def cells(table: TextTable, name: str) -> list[str]:
+    return [row[table.header.index(name)] for row in table.rows]
+
+
+def test_perfect_strong_scaling_is_efficiency_one_and_no_serial_part(tmp_path: Path) -> None:
+    one = only([made(tmp_path, 36 / p, ranks=p) for p in (1, 2, 3, 4)])
+    assert (one.kind, one.work, one.base.ranks) == ("strong", "12 workers of batch 16", 1)
+    for row in one.rows:
+        p = row.point.ranks
+        assert row.efficiency == pytest.approx((1, 1, 1))
+        assert row.speedup == pytest.approx(p)
+        assert row.samples_per_s == pytest.approx(12 * 16 / (0.036 / p))
+        if p > 1:
+            assert row.serial == pytest.approx((0, 0, 0), abs=1e-9)
+
+
+@pytest.mark.parametrize("base", [1, 2])
+def test_karp_flatt_of_amdahls_law_is_its_serial_part(tmp_path: Path, base: int) -> None:
+    serial, whole = 0.25, 24
+    times = {p: whole * (serial + (1 - serial) / p) for p in (1, 2, 3, 4) if p >= base}
+    one = only([made(tmp_path, ms, ranks=p) for p, ms in times.items()])
+    for row in one.rows[1:]:
+        p = row.point.ranks
+        assert row.speedup == pytest.approx(times[base] / times[p])
+        assert row.efficiency[0] == pytest.approx(base * times[base] / (p * times[p]))
+        # of the base's time: all of it where the base is one rank
+        assert row.serial[0] == pytest.approx(serial * whole / times[base])
+
+
+def test_weak_scaling_divides_times_as_they_are(tmp_path: Path) -> None:
+    one = only([made(tmp_path, ms, ranks=p, workers=p) for p, ms in ((1, 6), (2, 9), (4, 12))])
+    assert (one.kind, one.work) == ("weak", "1 worker a rank of batch 16")
+    assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 6 / 9, 6 / 12])
+    assert [row.speedup for row in one.rows] == pytest.approx([1, 2 * 6 / 9, 4 * 6 / 12])
+    rates = [row.samples_per_s for row in one.rows]
+    assert [rate / rates[0] for rate in rates] == pytest.approx([row.speedup for row in one.rows])
+    assert all(math.isnan(x) for row in one.rows for x in row.serial)
+    (table,) = tables(section([run for row in one.rows for run in row.point.runs]))
+    assert "Karp Flatt" not in table.header
+
+
+def test_a_run_may_stand_in_a_strong_and_a_weak_series(tmp_path: Path) -> None:
+    points = [(1, 1), (2, 1), (2, 2)]  # workers, ranks
+    found = series(section([made(tmp_path, 6, ranks=r, workers=w) for w, r in points]))
+    assert [(x.kind, [(y.point.workers, y.point.ranks) for y in x.rows]) for x in found] == [
+        ("strong", [(2, 1), (2, 2)]),
+        ("weak", [(1, 1), (2, 2)]),
+    ]
+
+
+def test_halved_batches_scale_strongly_too(tmp_path: Path) -> None:
+    runs = [made(tmp_path, 6, ranks=p, workers=p, batch=32 // p) for p in (1, 2, 4)]
+    one = only(runs)
+    assert (one.kind, one.work) == ("strong", "1 worker a rank, 32 samples a step")
+    assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 1 / 2, 1 / 4])
+
+
+def test_nothing_is_divided_by_runs_bound_in_another_way(tmp_path: Path) -> None:
+    runs = [made(tmp_path, 24, ranks=1), made(tmp_path, 12, ranks=2)]
+    runs += [made(tmp_path, 6, ranks=4, binding_flaws="4 ranks share 2 cores")]
+    runs += [made(tmp_path, 8, ranks=3, threads_per_rank=2)]
+    (table,) = tables(section(runs))
+    assert cells(table, "eff. %") == ["base", "100 [100, 100]", "-", "-"]
+    assert cells(table, "speedup")[2:] == cells(table, "Karp Flatt")[2:] == ["-", "-"]
+    assert cells(table, "step ms")[2:] == ["8.00 [8.00, 8.00]", "6.00 [6.00, 6.00]"]
+    assert table.foot == [
+        "no efficiency of 3 ranks: 2 threads a rank, base 1",
+        "no efficiency of 4 ranks: 2 cores a rank, oversubscribed; base 2 cores a rank",
+    ]
+    assert any("threads or binding" in note for note in notes(section(runs)))
+
+
+def test_ranks_that_share_cores_more_and_more_have_no_efficiency(tmp_path: Path) -> None:
+    flaws = "share 2 cores"
+    runs = [made(tmp_path, 6, ranks=p, binding_flaws=flaws) for p in (3, 4)]
+    runs.append(made(tmp_path, 3, ranks=6, binding_flaws=flaws, nodes=2))
+    assert [row.refused for row in only(runs).rows] == [
+        "",
+        "4 ranks share the cores of a node, base 3",
+        "",  # 3 on each of two nodes
+    ]
+    runs.append(made(tmp_path, 3, ranks=8, binding_flaws=flaws, nodes=2))
+    found = series(section(runs))
+    assert [[row.point.ranks for row in one.rows] for one in found] == [[3, 6], [4, 8]]
+
+
+def test_every_binding_scales_by_itself(tmp_path: Path) -> None:
+    narrow = [made(tmp_path, 24 / p, ranks=p, masks=["0"] * p) for p in (1, 2)]
+    wide = [made(tmp_path, 48 / p, ranks=p) for p in (2, 4, 6)]
+    odd = made(tmp_path, 1.2, ranks=1, threads_per_rank=7)
+    found = series(section([*narrow, *wide, odd]))
+    assert [[(x.point.ranks, bool(x.refused)) for x in one.rows] for one in found] == [
+        [(1, False), (2, False)],
+        [(1, True), (2, False), (4, False), (6, False)],
+    ]
+    assert [one.base.binding for one in found] == ["1 cores a rank", "2 cores a rank"]
+
+
+def test_launches_are_the_sample_where_there_are_several(tmp_path: Path) -> None:
+    ones, twos = (24, 36, 30), (18, 15, 21)
+    runs = [made(tmp_path, x, ranks=1, seed=i) for i, x in enumerate(ones)]
+    runs += [made(tmp_path, x, ranks=2, seed=i) for i, x in enumerate(twos)]
+    base, row = only(runs).rows
+    assert base.step_ms == pytest.approx((30, 24, 36))
+    assert row.step_ms == pytest.approx((18, 15, 21))
+    down = math.hypot(math.log(18 / 15), math.log(36 / 30))  # the arms of the ratio 18 / 30
+    up = math.hypot(math.log(21 / 18), math.log(30 / 24))
+    middle = 30 / (2 * 18)
+    expected = (middle, middle / math.exp(up), middle * math.exp(down))
+    assert row.efficiency == pytest.approx(expected)
+    (table,) = tables(section(runs))
+    assert cells(table, "launches") == ["3", "3"]
+    assert any("over launches" in note for note in notes(section(runs)))
+
+
+def test_one_launch_has_the_interval_of_its_steps(tmp_path: Path) -> None:
+    runs = [made(tmp_path, 24, ranks=1), made(tmp_path, 12, ranks=2)]
+    for row, run in zip(only(runs).rows, runs, strict=True):
+        assert row.step_ms == tuple(run.row[f"step_ms_{x}"] for x in ("p50", "lo", "hi"))
+    (table,) = tables(section(runs))
+    assert cells(table, "launches") == ["1 [18 steps]"] * 2
+    assert any("launch to launch" in note for note in notes(section(runs)))
+
+
+def test_asynchronous_runs_are_measured_by_their_samples(tmp_path: Path) -> None:
+    """One rank takes every step, so the flag is not set there: the series decides."""
+    rates = {1: (10, 12, 14), 2: (6, 8, 7)}  # us a sample
+    runs = []
+    for ranks, each in rates.items():
+        for seed, us in enumerate(each):
+            run = made(tmp_path, 6, ranks=ranks, seed=seed, sample_us=us)
+            runs.append(replace(run, row=run.row | {"asynchronous": ranks > 1}))
+    one = only(runs)
+    assert one.asynchronous
+    for row in one.rows:
+        step = [us * 12 * 16 / 1e3 for us in rates[row.point.ranks]]
+        assert row.step_ms == pytest.approx((sorted(step)[1], min(step), max(step)))
+        assert row.samples_per_s == pytest.approx(1e6 / sorted(rates[row.point.ranks])[1])
+    assert one.rows[1].efficiency[0] == pytest.approx(12 / 7 / 2)
+    assert any("asynchronous" in note for note in notes(section(runs)))
+    (table,) = tables(section([run for run in runs if run.row["seed"] == 0]))
+    assert "[" not in "".join(cells(table, "step ms"))  # one launch: no interval
+
+
+def test_length_of_a_run_does_not_set_it_apart_but_the_rest_does(tmp_path: Path) -> None:
+    runs = [made(tmp_path, 24 / p, ranks=p, params={"steps": 20 * p}) for p in (1, 2)]
+    runs += [made(tmp_path, 12, ranks=p, partition="shards", algorithm="easgd") for p in (1, 2)]
+    found = series(section(runs))
+    assert [(one.algorithm, one.condition, len(one.rows)) for one in found] == [
+        ("push_sum", "iid", 2),
+        ("easgd", "shards", 2),
+    ]
+    headings = [table.heading for table in tables(section(runs))]
+    assert headings == [f"strong scaling, 12 workers of batch 16, {x}" for x in ("iid", "shards")]
+
+
+def test_nothing_is_said_where_nothing_scales(tmp_path: Path) -> None:
+    one = made(tmp_path, 6, ranks=1)
+    others = [made(tmp_path, 6, ranks=2, status=FAILED), made(tmp_path, 6, ranks=2, workers=6)]
+    alone = section([one, *others, made(tmp_path, 6, ranks=2, steps=0)])
+    assert (tables(alone), notes(alone), figures(alone)) == ([], [], [])
+    assert frame(alone).empty
+
+
+def test_charts_show_every_point_and_can_be_drawn(tmp_path: Path) -> None:
+    algorithms = ("allreduce_sgd", "push_sum")
+    runs = [made(tmp_path, 24 / p, ranks=p, algorithm=a) for p in (1, 2) for a in algorithms]
+    runs += [made(tmp_path, 24, ranks=4, algorithm=a, threads_per_rank=2) for a in algorithms]
+    whole = section(runs)
+    rows = frame(whole)
+    assert rows["ideal"].tolist() == pytest.approx([24, 12, 6] * 2)
+    assert rows["line"].tolist() == [name for a in algorithms for name in (a, a, f"{a} on 4 of 1")]
+    points = [(a, p) for a in algorithms for p in (1, 2, 4)]
+    for number, run_of in zip(rows["case"], points, strict=True):
+        (run,) = (whole.runs[i] for i in whole.places[number])
+        assert (run.row["algorithm"], run.row["ranks"]) == run_of
+    drawn = [chart for figure in figures(whole) for chart in figure.charts.items()]
+    assert [name for name, _ in drawn] == ["scaling-time", "scaling-efficiency", "scaling-exchange"]
+    for name, chart in drawn:
+        save(chart, tmp_path / f"{name}.svg")
+        assert "12 workers of batch 16" in (tmp_path / f"{name}.svg").read_text()
