@@ -28,7 +28,7 @@ TRAIN = (
     "-m bench.train --task quadratic --steps 100000000 --flush-every 10 --eval-every 20 --name x"
 )
 COLLECTIVES = "-m bench.collectives --algorithms ring --time 0.01 -e 1M -f 1.02 --name x"
-CONSENSUS = "-m bench.consensus --workers 8 --rounds 200 --time 0.2 --name x"
+CONSENSUS = "-m bench.consensus --workers 128 --rounds 100000 --time 3 --name x"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ WRITERS = {
     "asynchronous": Writer(TRAIN + " --algorithm ad_psgd", r"step +(\d+)/", evaluated),
     "virtual": Writer(TRAIN + " --workers 16 --algorithm push_sum", r"step +(\d+)/", evaluated),
     "collectives": Writer(COLLECTIVES, r"\d", lambda file: len(file["rows/row"])),
-    "consensus": Writer(CONSENSUS, r"[a-z_]+ +8  ", lambda file: len(file["cases/case"])),
+    "consensus": Writer(CONSENSUS, r"[a-z_]+ +128  ", lambda file: len(file["cases/case"])),
     "sweep": Writer("-m bench.sweep FILE", r" *(\d+)/", lambda file: 0),  # its files count
 }
 

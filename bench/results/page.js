@@ -3,7 +3,8 @@ const report = JSON.parse(document.getElementById("report").textContent);
 const {specifications, chapters, facets, provenance} = report;
 const ROWS = 30, PANELS = 12;  // of a table, of a chart, before more must be asked for
 const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-const options = {renderer: "svg", tooltip: {theme},
+// logLevel 1: errors; a layer of crosses that the filters leave empty is none.
+const options = {renderer: "svg", tooltip: {theme}, logLevel: 1,
   actions: {export: true, source: false, compiled: false, editor: false}};
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const element = (name, text = "", className = "") =>

@@ -91,7 +91,10 @@ def by_rank(frame: pd.DataFrame) -> look.Chart:
     )
     bars = base.mark_bar().encode(
         y=alt.Y(
-            "ms:Q", title="ms a step", stack=True, axis=alt.Axis(labelExpr=look.PLAIN, tickCount=4)
+            "ms:Q",
+            title="ms a step",
+            stack=True,
+            axis=alt.Axis(labelExpr=look.PLAIN, tickCount=4, minExtent=30),
         ),
         color=colour,
         order=alt.Order("layer:Q"),

@@ -69,7 +69,7 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
     return Drawing(
         lines=chain(made.lines(), list(made.evaluations())),
         nbytes=made.nbytes(),
-        what=f"{len(wanted)} of {total} ranks, {len(rows)} of {n} steps",
+        what=f"{len(wanted)} of {total} ranks, {len(rows):,} of {n:,} steps",
         seconds=made.seconds(),
         notes=[made.what_phases_are(), *made.traced.notes(), *clocks.notes()],
         about=provenance(run),
@@ -82,9 +82,7 @@ def check(run: Run, steps: int, ranks: int) -> None:
     for name, (dims, *_) in TRAIN.items():
         found = run.train[name]
         if found.shape != tuple(lengths[x] for x in dims) or found.dtype.kind not in "iuf":
-            raise ValueError(
-                f"train/{name} is {found.shape} {found.dtype}, start_ns {steps, ranks}"
-            )
+            raise ValueError(f"train/{name} is {found.shape}, start_ns {(steps, ranks)}")
     if len(run.ranks["host"]) != ranks or len({len(run.evals[name]) for name in EVAL}) > 1:
         raise ValueError("the hosts are not as many as the ranks, or an evaluation is incomplete")
 

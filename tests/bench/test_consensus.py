@@ -18,7 +18,7 @@ from algorithms.topology import TOPOLOGIES, ready
 from bench.consensus import main
 from bench.results.reader import BrokenFileError
 from bench.results.rounds import Rounds, read_rounds
-from bench.results.schema import COMPLETE, FAILED, VERSION
+from bench.results.schema import COMPLETE, FAILED
 from tests.launching import command, launch, own_lines
 
 ROW_BYTES = 8 * (16 + 1)
@@ -364,7 +364,7 @@ def test_broken_files_are_told_in_one_line(tmp_path: Path) -> None:
         "cases/case is missing": drop("cases"),
         "attribute workers is missing": lambda file: file.attrs.__delitem__("workers"),
         "schema is None, not": lambda file: file.attrs.__delitem__("schema"),
-        "timing 2.0, not": lambda file: file.attrs.__setitem__("schema_version", "2.0"),
+        "schema version 2.0, this": lambda file: file.attrs.__setitem__("schema_version", "2.0"),
         "/cases and /rounds do not fit": shift,
         "the columns of /rounds": flatten,
     }

@@ -108,7 +108,10 @@ def test_a_straggler_is_marked_and_neighbours_share_a_bar(made: Section) -> None
     assert drawn[drawn["late"] != ""]["rank"].unique().tolist() == ["1"]
     phase = 2.0 / 6  # ms of each of six phases on rank 1
     bars = drawn[drawn["rank"] == "1"].groupby("kind")["ms"].first()
-    assert bars.to_dict() == pytest.approx({"compute": 4 * phase, "exchange": 2 * phase})
+    assert bars.to_dict() == pytest.approx(
+        {"compute": 4 * phase, "exchange": 2 * phase},
+        rel=1e-5,  # six digits are drawn
+    )
     wide = [
         replace(run, rank_ms=run.rank_ms.repeat(100, 0), rank_hosts=["a"] * 100 + ["b"] * 100)
         for run in made.runs
@@ -149,8 +152,8 @@ def test_filters_change_what_is_shown(folder: Path, tmp_path: Path) -> None:
         browser.open(f"{target.as_uri()}#algorithm={quote(ODD)}&seed=1&partition=iid")
         assert browser.run(shown) == "1 of 9 runs, 2, 1, 2"
         browser.open(f"{target.as_uri()}#search=diverged")
-        assert browser.run(shown).startswith("1 of 9 runs, 1, 1, ")
+        assert browser.run(shown).startswith("1 of 9 runs, 2, 1, ")  # and the best
         assert not browser.run("document.getElementById('chart-0-final').checkVisibility()")
         browser.run("document.querySelector('.runs details:not([hidden]) summary').click()")
         assert "--seed 7" in browser.run("document.querySelector('.runs details[open]').innerText")
-        assert browser.complaints == []
+        assert [str(x)[:400] for x in browser.complaints] == []
