@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-CLOCK_TRIPS = 50
-CLOCK_TAG = 7
+CLOCK_TRIPS, QUICK_NS, PATIENCE_NS = 50, 200_000, 500_000_000
+"""Trips are many, and go on until one was quick or patience is over: on a busy machine the first
+ones may take milliseconds."""
+CLOCK_TAG, ENOUGH = 7, -1
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,24 @@ def clock_offsets(
 
 
 def _compare(comm: MPI.Intracomm, peer: int) -> tuple[int, int]:
-    """Offset and round trip on rank 0; the peer answers with its clock."""
+    """Offset and round trip on rank 0; the peer answers with its clock until it is told enough."""
     clock = np.zeros(1, np.int64)
-    readings = []
-    for _ in range(CLOCK_TRIPS):
-        if comm.rank == peer:
+    if comm.rank == peer:
+        while True:
             comm.Recv(clock, 0, CLOCK_TAG)
+            if clock[0] == ENOUGH:
+                return 0, 0
             clock[0] = perf_counter_ns()
             comm.Send(clock, 0, CLOCK_TAG)
-            continue
+    trip, offset, trips, first = PATIENCE_NS, 0, 0, perf_counter_ns()
+    while trips < CLOCK_TRIPS or (trip > QUICK_NS and perf_counter_ns() - first < PATIENCE_NS):
+        clock[0] = trips
         began = perf_counter_ns()
         comm.Send(clock, peer, CLOCK_TAG)
         comm.Recv(clock, peer, CLOCK_TAG)
         ended = perf_counter_ns()
-        readings.append((ended - began, int(clock[0]) - (began + ended) // 2))
-    trip, offset = min(readings, default=(0, 0))
+        trip, offset = min((trip, offset), (ended - began, int(clock[0]) - (began + ended) // 2))
+        trips += 1
+    clock[0] = ENOUGH
+    comm.Send(clock, peer, CLOCK_TAG)
     return offset, trip
