@@ -13,7 +13,7 @@ setup(
     package_data={
         "algorithms": ["py.typed"],
         "bench": ["py.typed"],
-        "bench.results": ["page.css", "page.html.jinja", "page.js"],
+        "bench.reporting": ["page.css", "page.html.jinja", "page.js"],
         "partitions": ["py.typed"],
     },
     install_requires=[

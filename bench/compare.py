@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.comparing.metrics import told, wanted
 from bench.report import find, load_all
-from bench.results.figures import check_kind
+from bench.reporting.figures import check_kind
 from bench.results.output import check_target, write_whole
 from bench.runtime.cli import Parser
 from bench.runtime.spec import UserError
@@ -154,8 +154,8 @@ def write(compared: Compared, read: int, files: int, targets: dict[str, Path]) -
     Errors: UserError where the disk refuses.
     """
     from bench.comparing.table import document, explanation, records, text_table
-    from bench.results.chapter import Chapter
-    from bench.results.terminal import show
+    from bench.reporting.chapter import Chapter
+    from bench.reporting.terminal import show
 
     table, notes = text_table(compared), explanation(compared)
     show([Chapter("", compared.summary, [table], notes, [], list)], read, files)
@@ -167,7 +167,7 @@ def write(compared: Compared, read: int, files: int, targets: dict[str, Path]) -
         write_whole(targets["--markdown"], document(compared))
     if "--figure" in targets:
         from bench.comparing.forest import forest, frame
-        from bench.results.figures import save
+        from bench.reporting.figures import save
 
         rows = frame(compared)
         if rows.empty:

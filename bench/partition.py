@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.results.figures import check_kind
+from bench.reporting.figures import check_kind
 from bench.results.output import check_target, write_whole
 from bench.runtime import launch, setup
 from bench.runtime.checks import check
@@ -89,7 +89,7 @@ def tell(
     plan: setup.Plan, data: setup.Material, measured: Separation, wanted: dict[str, Path]
 ) -> None:
     """Print the measures and the map, write the files that are wanted. Errors: UserError."""
-    from bench.results import partition_view
+    from bench.reporting import partition_view
     from bench.runtime.console import Told
 
     console = Told(highlight=False, emoji=False)
@@ -108,7 +108,7 @@ def tell(
         write_whole(wanted["--csv"], partition_view.csv(columns, measured.skew.counts))
         console.print(f"wrote {wanted['--csv']}", markup=False)
     if "--picture" in wanted:
-        from bench.results.figures import save
+        from bench.reporting.figures import save
 
         title = f"{task}, {text}, {plan.workers} workers"
         save(partition_view.picture(measured.skew.counts, names, title), wanted["--picture"])

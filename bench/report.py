@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.results.finding import find
-from bench.results.options import FILES, formats, parser, program_named, targets
+from bench.reporting.finding import find
+from bench.reporting.options import FILES, formats, parser, program_named, targets
 from bench.results.output import write_whole
 from bench.runtime.spec import UserError
 
@@ -30,9 +30,9 @@ def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], li
 
     only: the program whose files are wanted, empty for all.
     """
-    from bench.results.kinds import KINDS, load
-    from bench.results.loading import readings
-    from bench.results.progress import told
+    from bench.reporting.kinds import KINDS, load
+    from bench.reporting.loading import readings
+    from bench.reporting.progress import told
     from bench.results.reader import BrokenFileError
 
     loaded: dict[str, list[Any]] = {program: [] for program in KINDS}
@@ -48,8 +48,8 @@ def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], li
 
 def validate(files: Sequence[Path]) -> int:
     """Tell of each file whether it is what the format says; return the exit code."""
-    from bench.results.loading import readings
-    from bench.results.terminal import plain
+    from bench.reporting.loading import readings
+    from bench.reporting.terminal import plain
     from bench.results.validation import flaws
 
     flawed = 0
@@ -94,7 +94,7 @@ def report(argv: Sequence[str]) -> int:
     wanted, kinds = targets(given), formats(given)
     only = program_named(given.only) if given.only else ""
     if wanted or kinds:
-        from bench.results.export import allow_any_name
+        from bench.reporting.export import allow_any_name
 
         allow_any_name()
     files = find(given.paths)
@@ -108,7 +108,7 @@ def report(argv: Sequence[str]) -> int:
         if kinds:
             draw(loaded, Path(given.figures), kinds)
     finally:
-        from bench.results.terminal import plain
+        from bench.reporting.terminal import plain
 
         for line in broken:
             print(plain(f"left out: {line}"), file=sys.stderr)
@@ -125,25 +125,25 @@ def make(
 
     Errors: UserError.
     """
-    from bench.results.kinds import KINDS
-    from bench.results.terminal import read_of, show
+    from bench.reporting.kinds import KINDS
+    from bench.reporting.terminal import read_of, show
 
     read = sum(map(len, loaded.values()))
     written: dict[str, str | bytes] = {}
     for option in ROWS:
         if option in wanted:
-            from bench.results.export import csv, parquet
+            from bench.reporting.export import csv, parquet
 
             program, kept = only_one(loaded, option)
             frame = KINDS[program].frame(kept)
             written[option] = csv(frame) if option == "--csv" else parquet(frame)
     if "--html" in wanted:
-        from bench.results.page import page
+        from bench.reporting.page import page
 
         written["--html"] = page(loaded, broken)
     chapters = [x for program, kept in loaded.items() for x in KINDS[program].chapters(kept)]
     if "--markdown" in wanted:
-        from bench.results.markdown import document
+        from bench.reporting.markdown import document
 
         written["--markdown"] = document(chapters, read_of(read, files), broken)
     for option, text in written.items():
@@ -155,8 +155,8 @@ def make(
 
 def draw(loaded: Mapping[str, Sequence[Any]], folder: Path, kinds: Sequence[str]) -> None:
     """Write the charts into a folder. Errors: UserError."""
-    from bench.results.gallery import CAPTIONS, hang, plates
-    from bench.results.progress import told
+    from bench.reporting.gallery import CAPTIONS, hang, plates
+    from bench.reporting.progress import told
 
     made = plates(loaded)
     number = len(made) * len(kinds)

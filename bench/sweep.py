@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.results.figures import check_kind
+from bench.reporting.figures import check_kind
 from bench.results.output import check_target
 from bench.runtime import launch
 from bench.runtime.cli import Parser

@@ -54,7 +54,7 @@ def drawn(path: Path, ranks: str | None, steps: str | None) -> Drawing:
 
     Errors: UserError, BrokenFileError.
     """
-    from bench.results.kinds import program_of
+    from bench.results.origin import program_of
     from bench.tracing import calls, training
 
     if not path.is_file():
@@ -74,8 +74,8 @@ def trace(argv: Sequence[str]) -> None:
 
     Errors: UserError.
     """
+    from bench.reporting.terminal import plain
     from bench.results.reader import BrokenFileError
-    from bench.results.terminal import plain
 
     given = parser().parse_args(argv)
     target = Path(given.out)

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import stdev
 
 from bench.compare import main as compare
-from bench.results.digest import load
+from bench.reporting.digest import load
 from tests.launching import train
 
 RANKS, PART, FLOOR_US = 2, 0.05, 100.0

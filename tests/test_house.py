@@ -73,6 +73,8 @@ def test_layers(path: Path) -> None:
         if top in HOMES:
             assert where.startswith(HOMES[top]), f"{where} imports {name}"
         assert top != "tests", f"{where} imports {name}"
+        if where.startswith("bench/results/"):
+            assert not name.startswith("bench.reporting"), f"{where} imports {name}"
 
 
 def test_comm_world_is_named_once() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.comparing.sides import Number
-from bench.results.cases import order
-from bench.results.digest import Setting
+from bench.reporting.cases import order
+from bench.reporting.digest import Setting
 
 FEW = 4
 """So many cases or values are named, of more the others are counted."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.comparing.compared import Compared
 from bench.comparing.table import text_table
-from bench.results import look
+from bench.reporting import look
 
 COLOURS = {"worse": "#D55E00", "better": "#009E73", "neither": look.GREY}
 

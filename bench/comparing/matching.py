@@ -20,7 +20,7 @@ from bench.comparing.differences import (
 from bench.comparing.effect import Values
 from bench.comparing.metrics import Metric
 from bench.comparing.sides import Number, Settings
-from bench.results.cases import order, said, shared
+from bench.reporting.cases import order, said, shared
 from bench.runtime.spec import UserError, unknown
 
 Label: TypeAlias = Callable[[Number], str]

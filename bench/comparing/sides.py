@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from bench.comparing.metrics import Metric
-from bench.results.digest import Digest, Setting
-from bench.results.launches import Launch
+from bench.reporting.digest import Digest, Setting
+from bench.reporting.launches import Launch
 from bench.results.schema import COMPLETE, DIVERGED
 
 Settings: TypeAlias = dict[str, Setting]
@@ -57,7 +57,7 @@ class Side:
 def side(
     name: str, path: str, loaded: Mapping[str, Sequence[Any]], metrics: Mapping[str, Metric]
 ) -> Side:
-    """The numbers of loaded files, by program, each as its metric says; see bench.results.kinds.
+    """The numbers of loaded files, by program, each as its metric says; see bench.reporting.kinds.
 
     What did not end well is counted and not compared, nor is what has no such number.
     """

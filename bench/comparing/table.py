@@ -10,10 +10,10 @@ from bench.comparing.effect import Effect, Values, launches_to_find
 from bench.comparing.matching import Pair
 from bench.comparing.metrics import Metric
 from bench.comparing.verdict import UNSHOWN, Verdict
-from bench.results.pivot import Block, Pivot, markdown
+from bench.reporting.pivot import Block, Pivot, markdown
+from bench.reporting.texttable import NONE, TextTable, short
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
-from bench.results.texttable import NONE, TextTable, short
 from bench.runtime.console import quantity
 
 HEADER = ("case", "verdict", "n", "A", "B", "B/A", "p", "finds")

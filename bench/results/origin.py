@@ -98,3 +98,12 @@ def _shards(run: Run) -> str:
 
 def _pairs(table: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in table.items())
+
+
+def program_of(path: Path) -> str:
+    """What the file says that wrote it; bench.train, whose reader tells the flaw, where nothing."""
+    try:
+        with contents.opened(path) as file:
+            return str(contents.attributes(file, ["program"]).get("program", "bench.train"))
+    except BrokenFileError:
+        return "bench.train"

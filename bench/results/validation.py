@@ -15,7 +15,7 @@ import numpy as np
 from algorithms.meter import PHASES
 from bench.results import contents, layout, summary
 from bench.results.calls import Calls, read_calls
-from bench.results.kinds import program_of
+from bench.results.origin import program_of
 from bench.results.reader import BrokenFileError, read
 from bench.results.rounds import Rounds, read_rounds
 from bench.results.run import Run

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from bench.reporting.terminal import WIDTH, plain
 from bench.results.schema import COMPLETE
-from bench.results.terminal import WIDTH, plain
 from bench.runtime.console import watched
 from bench.sweeping.plan import Case, by_seed, seeds_of
 from bench.sweeping.standing import Outcome

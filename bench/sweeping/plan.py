@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.results.cases import said
-from bench.results.digest import Setting
+from bench.reporting.cases import said
+from bench.reporting.digest import Setting
 from bench.runtime.arguments import read
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import case_hash

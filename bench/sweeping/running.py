@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.results import pivot
-from bench.results.cases import sections
-from bench.results.digest import Digest, load
+from bench.reporting import pivot
+from bench.reporting.cases import sections
+from bench.reporting.digest import Digest, load
 from bench.results.output import write_whole
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.launch import say
@@ -106,9 +106,9 @@ def draw(runs: Sequence[Digest], path: Path) -> str:
 
     Errors: UserError where the file cannot be written.
     """
-    from bench.results import charts, frames
-    from bench.results.figures import save
-    from bench.results.skew_charts import LEAST, chart_of
+    from bench.reporting import charts, frames
+    from bench.reporting.figures import save
+    from bench.reporting.skew_charts import LEAST, chart_of
 
     found = sections(runs)
     chart = chart_of(found)

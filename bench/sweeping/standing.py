@@ -7,9 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.results.digest import digest
-from bench.results.kinds import program_of
-from bench.results.origin import derived
+from bench.reporting.digest import digest
+from bench.results.origin import derived, program_of
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.schema import COMPLETE, DIVERGED, RUNNING
 from bench.runtime.spec import UserError

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from bench.reporting.terminal import plain
+from bench.reporting.texttable import short
 from bench.results.schema import COMPLETE, RUNNING
-from bench.results.terminal import plain
-from bench.results.texttable import short
 from bench.watching import words
 from bench.watching.folder import Scene
 from bench.watching.lines import GAP, Part, cut, fitting, line, pair

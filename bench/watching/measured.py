@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from bench.measuring.sizes import size_text
+from bench.reporting.texttable import short
 from bench.results.calls import Calls
 from bench.results.rounds import Rounds
-from bench.results.texttable import short
 
 
 def told_of_calls(calls: Calls) -> str:

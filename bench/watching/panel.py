@@ -7,8 +7,8 @@ from itertools import zip_longest
 import numpy as np
 from rich.text import Text
 
-from bench.results.terminal import plain
-from bench.results.texttable import short
+from bench.reporting.terminal import plain
+from bench.reporting.texttable import short
 from bench.watching.lines import GAP, Part, cut, line, pair
 from bench.watching.plots import Axis, axis, bar, curve
 from bench.watching.recent import Rank, Recent

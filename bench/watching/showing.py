@@ -12,8 +12,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.live import Live
 
+from bench.reporting.terminal import WIDTH, plain
 from bench.results.schema import RUNNING
-from bench.results.terminal import WIDTH, plain
 from bench.watching import words
 from bench.watching.drawing import PANEL, Picture, enlarged
 from bench.watching.folder import Scene, Watched

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.reporting.digest import Setting
+from bench.reporting.kinds import KINDS, program_of
 from bench.results.calls import PROGRAM, read_calls
-from bench.results.digest import Setting
-from bench.results.kinds import KINDS, program_of
 from bench.results.origin import derived, read_origin
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.rounds import read_rounds

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.results.cases import said, shared
-from bench.results.digest import Setting
+from bench.reporting.cases import said, shared
+from bench.reporting.digest import Setting
+from bench.reporting.terminal import plain
+from bench.reporting.texttable import NONE, short
 from bench.results.schema import COMPLETE, RUNNING
-from bench.results.terminal import plain
-from bench.results.texttable import NONE, short
 from bench.sweeping.console import duration
 from bench.watching.folder import Scene
 from bench.watching.training import Training

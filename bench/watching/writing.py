@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from bench.reporting.terminal import plain
 from bench.results.schema import RUNNING
-from bench.results.terminal import plain
 from bench.watching import words
 from bench.watching.folder import Scene
 from bench.watching.lines import GAP

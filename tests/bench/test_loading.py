@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.results import loading
+from bench.reporting import loading
+from bench.reporting.loading import readings
 from bench.results.contents import BrokenFileError
-from bench.results.loading import readings
 from tests.bench.damaged import DAMAGES, damage, sound
 from tests.bench.made_runs import make
 
@@ -123,7 +123,7 @@ def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) ->
 
 def test_damaged_files_are_read_or_named_in_one_line(tmp_path: Path) -> None:
     """Two of each damage; `python -m tests.drill_damage` takes more."""
-    from bench.results.kinds import load
+    from bench.reporting.kinds import load
 
     good = sound(tmp_path)
     (tmp_path / "damaged").mkdir()

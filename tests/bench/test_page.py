@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from bench.report import main
-from bench.results import frames, kinds
-from bench.results.cases import sections
-from bench.results.digest import load
-from bench.results.page import page
+from bench.reporting import frames, kinds
+from bench.reporting.cases import sections
+from bench.reporting.digest import load
+from bench.reporting.page import page
 from bench.results.schema import DIVERGED, RUNNING
 from tests.bench.browser import CHROMIUM, Browser
 from tests.bench.made_runs import make

@@ -7,14 +7,14 @@ from urllib.parse import quote
 import pytest
 
 from bench.report import main
-from bench.results import frames, rank_charts
-from bench.results.cases import Section, sections
-from bench.results.digest import load
-from bench.results.filters import behind, facets, facts
-from bench.results.overview import best, cards
+from bench.reporting import frames, rank_charts
+from bench.reporting.cases import Section, sections
+from bench.reporting.digest import load
+from bench.reporting.filters import behind, facets, facts
+from bench.reporting.overview import best, cards
+from bench.reporting.tables import text_tables
+from bench.reporting.training_report import chapters
 from bench.results.schema import DIVERGED
-from bench.results.tables import text_tables
-from bench.results.training_report import chapters
 from tests.bench.browser import CHROMIUM, Browser
 from tests.bench.made_runs import make
 

@@ -8,8 +8,8 @@ import pytest
 import vl_convert
 
 from bench.report import main
-from bench.results.kinds import load
-from bench.results.page import page
+from bench.reporting.kinds import load
+from bench.reporting.page import page
 from bench.results.schema import RUNNING
 from tests.bench.browser import CHROMIUM
 from tests.bench.made_measurements import make_calls, make_rounds

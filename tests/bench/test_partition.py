@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from bench.partition import main
-from bench.results.partition_view import SHADES, show
+from bench.reporting.partition_view import SHADES, show
 from bench.results.reader import read
 from bench.train import main as train_main
 from tests.launching import launch, own_lines

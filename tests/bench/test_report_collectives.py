@@ -11,17 +11,17 @@ import pytest
 from rich.console import Console
 
 from bench.report import main
+from bench.reporting.chapter import Chapter
+from bench.reporting.collectives_frames import times, winners
+from bench.reporting.collectives_report import chapters, load
+from bench.reporting.collectives_table import cells, contested
+from bench.reporting.launches import Group, Row
+from bench.reporting.terminal import terminal
+from bench.reporting.texttable import TextTable
 from bench.results.calls import read_calls
-from bench.results.chapter import Chapter
-from bench.results.collectives_frames import times, winners
-from bench.results.collectives_report import chapters, load
-from bench.results.collectives_table import cells, contested
-from bench.results.launches import Group, Row
 from bench.results.reader import BrokenFileError
 from bench.results.schema import RUNNING
 from bench.results.statistics import median_interval
-from bench.results.terminal import terminal
-from bench.results.texttable import TextTable
 from tests.bench.made_measurements import SPREAD, make_calls
 
 Capture = pytest.CaptureFixture[str]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from bench.report import main
-from bench.results.chapter import Chapter
-from bench.results.consensus_charts import curves
-from bench.results.consensus_report import chapters, load
-from bench.results.digest import POINTS
-from bench.results.launches import Group
+from bench.reporting.chapter import Chapter
+from bench.reporting.consensus_charts import curves
+from bench.reporting.consensus_report import chapters, load
+from bench.reporting.digest import POINTS
+from bench.reporting.launches import Group
+from bench.reporting.texttable import TextTable
 from bench.results.rounds import read_rounds
 from bench.results.schema import FAILED, RUNNING
-from bench.results.texttable import TextTable
 from tests.bench.made_measurements import make_rounds
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from bench.results.cases import Section, sections
-from bench.results.digest import Digest, load
-from bench.results.figures import save
-from bench.results.scaling import notes, tables
-from bench.results.scaling_charts import figures, frame
-from bench.results.scaling_series import Series, series
+from bench.reporting.cases import Section, sections
+from bench.reporting.digest import Digest, load
+from bench.reporting.figures import save
+from bench.reporting.scaling import notes, tables
+from bench.reporting.scaling_charts import figures, frame
+from bench.reporting.scaling_series import Series, series
+from bench.reporting.texttable import TextTable
 from bench.results.schema import FAILED
-from bench.results.texttable import TextTable
 from tests.bench.made_runs import make
 
 CORES = ["0-1"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.cases import sections
-from bench.results.digest import load
-from bench.results.skew_charts import curved, frame
+from bench.reporting.cases import sections
+from bench.reporting.digest import load
+from bench.reporting.skew_charts import curved, frame
 from bench.sweep import main
 
 Capture = pytest.CaptureFixture[str]

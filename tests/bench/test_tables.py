@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.results.cases import median_run, said, sections
-from bench.results.digest import POINTS, Digest, load
+from bench.reporting.cases import median_run, said, sections
+from bench.reporting.digest import POINTS, Digest, load
+from bench.reporting.tables import frame, notes, text_tables
+from bench.reporting.terminal import terminal
+from bench.reporting.texttable import TextTable, short
 from bench.results.reader import BrokenFileError, read
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
-from bench.results.tables import frame, notes, text_tables
-from bench.results.terminal import terminal
-from bench.results.texttable import TextTable, short
 from tests.bench.made_runs import make
 
 

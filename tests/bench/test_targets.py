@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.results.cases import Section, sections
-from bench.results.digest import Digest, load
-from bench.results.figures import save
+from bench.reporting.cases import Section, sections
+from bench.reporting.digest import Digest, load
+from bench.reporting.figures import save
+from bench.reporting.target_cases import groups
+from bench.reporting.targets import notes, tables
+from bench.reporting.targets_charts import cost, figures, frame
+from bench.reporting.texttable import TextTable
 from bench.results.schema import DIVERGED, FAILED
-from bench.results.target_cases import groups
-from bench.results.targets import notes, tables
-from bench.results.targets_charts import cost, figures, frame
-from bench.results.texttable import TextTable
 from tests.bench.made_runs import make
 
 SAMPLES = 4 * 16

@@ -1,0 +1,1 @@
+"""What is said of result files: tables, charts, the page."""

@@ -1,0 +1,190 @@
+"""Many training runs as compact tables: a row an algorithm, a column a number of workers.
+
+A block is what differs in anything else, a partition for one. What follows from the row, as a
+learning rate that an algorithm has of its own, stands beside its name, and what follows from the
+column in its title.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from statistics import median
+
+from rich.console import Console
+
+from bench.reporting.cases import Section, follows, order, sections, told
+from bench.reporting.digest import Digest
+from bench.reporting.terminal import plain
+from bench.reporting.texttable import NONE, short, span
+from bench.results.schema import COMPLETE
+from bench.runtime.console import quantity
+
+LABEL = 20
+"""Columns of a row's name: longer ones are broken."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The cells of runs that differ in the row, the column and the seed alone."""
+
+    heading: str
+    """What sets it apart from the other blocks; empty for one alone."""
+    columns: list[str]
+    rows: dict[str, list[list[str]]]
+    """Name -> a cell a column; a cell is lines of text."""
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """The blocks of one task and metric, for the terminal and for Markdown."""
+
+    summary: str
+    """What is the same in all runs."""
+    blocks: list[Block]
+    notes: list[str]
+    """What a reader must know of the cells."""
+
+
+def pivots(runs: Sequence[Digest]) -> list[Pivot]:
+    """The tables of all runs."""
+    return [_pivot(section) for section in sections(runs)]
+
+
+def _pivot(section: Section) -> Pivot:
+    runs = section.runs
+    row, column = _axes(section.varying)
+    others = [x for x in section.varying if x not in (row, column)]
+    beside = [row, *(x for x in others if follows(runs, x, row))]
+    above = [column, *(x for x in others if x not in beside and follows(runs, x, column))]
+    apart = [x for x in others if x not in (*beside, *above)]
+    cells: dict[str, dict[tuple[str, str], list[Digest]]] = {}
+    for run in runs:
+        place = told(run, beside), told(run, above)
+        cells.setdefault(told(run, apart), {}).setdefault(place, []).append(run)
+    most = max(len(cell) for block in cells.values() for cell in block.values())
+    names, titles = _in_order(runs, beside), _in_order(runs, above)
+    blocks = []
+    for heading, block in cells.items():
+        rows = {
+            name: [_cell(block.get((name, title), []), most) for title in titles]
+            for name in names
+            if any((name, title) in block for title in titles)
+        }
+        blocks.append(Block(heading, titles, rows))
+    return Pivot(section.summary(), blocks, _notes(section, most))
+
+
+def _axes(varying: Sequence[str]) -> tuple[str, str]:
+    """What has a row and what a column each."""
+    free = [x for x in varying if x not in ("workers", "partition")]
+    row = "algorithm" if "algorithm" in free or not free else free[0]
+    column = "partition" if "partition" in varying and "workers" not in varying else "workers"
+    return row, column
+
+
+def _in_order(runs: Sequence[Digest], names: Sequence[str]) -> list[str]:
+    """What the runs have of these settings, each once: by number or by name."""
+    ordered = sorted(runs, key=lambda run: order({x: run.settings[x] for x in names}))
+    return list(dict.fromkeys(told(run, names) for run in ordered))
+
+
+def _cell(runs: Sequence[Digest], most: int) -> list[str]:
+    """The metric; worst worker, step and bytes; what is missing or in no median."""
+    done = [run.row for run in runs if run.row["status"] == COMPLETE]
+    states = Counter(str(run.row["status"]) for run in runs)
+    del states[COMPLETE]
+    counts = [f"{n} {status}" for status, n in sorted(states.items())]
+    if not done:
+        return [", ".join(counts) or NONE]
+
+    def mid(name: str) -> float:
+        return median(float(row[name]) for row in done)
+
+    metrics = [float(row["metric"]) for row in done]
+    lines = [
+        short(median(metrics)) + (span(min(metrics), max(metrics)) if most > 1 else ""),
+        f"{short(mid('metric_worst'), 3)}, {short(mid('step_ms_p50'), 3)} ms "
+        f"({short(mid('exchange_ms'), 3)}), {quantity(mid('bytes_per_step'))}",
+    ]
+    if done[0]["asynchronous"]:
+        slow, fast = (short(mid(f"pace_{x}"), 3) for x in ("slowest", "fastest"))
+        lines.append(f"{slow} to {fast} steps/s by rank")
+    if len(done) < most:
+        lines.append(", ".join([f"{len(done)} of {most} runs", *counts]))
+    return lines
+
+
+def _notes(section: Section, most: int) -> list[str]:
+    better = "higher" if section.direction == "max" else "lower"
+    first = f"first line: {section.metric} of the mean model, {better} is better"
+    if most > 1:
+        sure = 100 * (1 - 2 ** (1 - most))  # all on one side of the median: 2 times 2^-n
+        first += (
+            f"; median of {most} seeds [smallest, largest], which is its {sure:g} % confidence "
+            "interval"
+        )
+    return [
+        first,
+        f"second line: {section.metric} of the worst worker; median step on its slowest rank "
+        "(exposed exchange of a step, mean); bytes per worker and step"
+        + ("; medians over seeds" if most > 1 else ""),
+    ]
+
+
+def show(made: Sequence[Pivot], console: Console) -> None:
+    """Print the tables, each as wide as it is."""
+    for pivot in made:
+        lines = ["", pivot.summary]
+        for block in pivot.blocks:
+            lines += ["", *([f"{block.heading}:"] if block.heading else []), *_terminal(block)]
+        for line in [*lines, "", *pivot.notes]:
+            console.print(plain(line), markup=False, soft_wrap=True)
+
+
+def _terminal(block: Block) -> list[str]:
+    """The block as lines, names to the left and numbers to the right."""
+    rows = [[_folded(name), *cells] for name, cells in block.rows.items()]
+    grid = [[[""], *([title] for title in block.columns)], *rows]
+    width = [max(len(line) for row in grid for line in row[i]) for i in range(len(grid[0]))]
+    lines = []
+    for row in grid:
+        for texts in zip_longest(*row, fillvalue=""):
+            first = texts[0].ljust(width[0])
+            cells = [x.rjust(n) for x, n in zip(texts[1:], width[1:], strict=True)]
+            lines.append("  ".join([first, *cells]).rstrip())
+    return [lines[0], "-" * (sum(width) + 2 * len(block.columns)), *lines[1:]]
+
+
+def _folded(name: str) -> list[str]:
+    """A name with what stands beside it, in lines broken after its signs."""
+    lines = [""]
+    for word in re.findall(r"[^:, ]+[:,]? ?", name):
+        if lines[-1].endswith(", ") or len((lines[-1] + word).rstrip()) > LABEL:
+            lines.append("")
+        lines[-1] += word
+    return [line.removesuffix(", ") for line in lines if line]
+
+
+def markdown(made: Sequence[Pivot]) -> str:
+    """The tables as a document."""
+    parts = []
+    for pivot in made:
+        parts += [plain(pivot.summary), *(_markdown(block) for block in pivot.blocks)]
+        parts.append("\n".join(f"- {plain(note)}" for note in pivot.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(block: Block) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(plain(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [line([block.heading, *block.columns]), "|" + "---|" * (1 + len(block.columns))]
+    lines += [
+        line([f"`{name}`", *("<br>".join(cell) for cell in cells)])
+        for name, cells in block.rows.items()
+    ]
+    return "\n".join(lines)

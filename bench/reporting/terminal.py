@@ -1,0 +1,94 @@
+"""Chapters on a terminal, or as plain text of 120 columns where there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.reporting.chapter import Chapter
+from bench.reporting.texttable import TextTable
+from bench.results.schema import COMPLETE
+
+WIDTH = 120
+"""Columns where no terminal says otherwise."""
+HEAD = 9
+"""Columns of a title: longer ones are broken."""
+STYLES = {"best": "bold green", "bad": "bold red"}
+
+
+def read_of(read: int, files: int) -> str:
+    """How many of the files that were found could be read."""
+    return f"{read} of {files} files read" if files > 1 else "1 file read"
+
+
+def show(chapters: Sequence[Chapter], read: int, files: int) -> None:
+    """Print the tables."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH)
+    console.print(read_of(read, files))
+    for chapter in chapters:
+        console.print(f"\n{plain(chapter.summary)}", markup=False)
+        for table in chapter.tables:
+            if table.heading:
+                console.print(f"\n{plain(table.heading)}:", markup=False, style="bold")
+            console.print(terminal(table))
+            for line in table.foot:
+                console.print(plain(line), markup=False)
+        console.print()
+        for note in chapter.notes:
+            console.print(plain(note), markup=False)
+
+
+def terminal(table: TextTable) -> Table:
+    """The table for a terminal of 120 columns: ranges and options on lines of their own."""
+    made = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for i, name in enumerate(table.header):
+        number = i >= table.words
+        brief = name.replace("exchange", "exch.").replace("per", "/") if number else name
+        side: Literal["left", "right"] = "right" if number else "left"
+        made.add_column(Text(_title(brief)), justify=side, overflow="fold", no_wrap=number)
+    for i, (cells, status) in enumerate(zip(table.rows, table.states, strict=True)):
+        texts = [_folded(x) for x in cells[: table.words]]
+        texts += [plain(x).replace(" [", "\n[").replace(", ", ",") for x in cells[table.words :]]
+        styled = [
+            Text(text, style=STYLES.get(table.tones.get((i, j), ""), ""))
+            for j, text in enumerate(texts)
+        ]
+        made.add_row(*styled, style="" if status == COMPLETE else STYLES["bad"])
+    return made
+
+
+def _title(text: str) -> str:
+    """A title in lines of some HEAD columns, broken after spaces and signs, or where it must be."""
+    lines = [""]
+    for word in re.split(r"(?<=[ _])|(?<=-)(?=[a-z])", plain(text)):
+        for part in (word[i : i + HEAD] for i in range(0, len(word.rstrip(" _")), HEAD)):
+            if lines[-1] and len(lines[-1] + part.rstrip()) > HEAD:
+                lines.append("")
+            lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _folded(text: str) -> str:
+    """A name with options, broken after its signs into lines of about 14 columns."""
+    name, bracket, rest = plain(text).partition(" [")
+    lines = [""]
+    for word in re.findall(r"[^:,_= ]*[:,_= ]|[^:,_= ]+", name):
+        if lines[-1] and len(lines[-1] + word) > 14:
+            lines.append("")
+        lines[-1] += word
+    if bracket:
+        lines.append(f"[{rest}")
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Without control characters, which a file may hold and a terminal would obey."""
+    return "".join(x if x.isprintable() else "\ufffd" for x in text)
