@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.reporting.digest import Setting
-from bench.reporting.kinds import KINDS, program_of
+from bench.reporting.kinds import KINDS
 from bench.results.calls import PROGRAM, read_calls
-from bench.results.origin import derived, read_origin
+from bench.results.origin import derived, program_of, read_origin
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.rounds import read_rounds
 from bench.results.schema import COMPLETE, DIED, RUNNING

@@ -92,7 +92,7 @@ def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) ->
     """Ctrl-C reaches the whole group; a kill only the program, whose readers then read no more."""
     code = (
         "import os, sys, time\nfrom pathlib import Path\n"
-        "from bench import report\nfrom bench.results import kinds\n"
+        "from bench import report\nfrom bench.reporting import kinds\n"
         "def slow(path):\n    time.sleep(0.05)\n    return 'bench.train', path\n"
         "kinds.load = slow\nprint('begun', flush=True)\n"
         f"sys.exit(report.main([{str(tmp_path)!r}]))"
