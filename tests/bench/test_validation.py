@@ -6,6 +6,7 @@ from typing import Any
 
 import h5py
 import pytest
+import xarray
 
 from bench.results.reader import read
 from bench.results.resultfile import replace_whole
@@ -143,3 +144,13 @@ def test_a_summary_has_units_and_replaces_an_earlier_one(tmp_path: Path) -> None
             add(file, of(run))
         assert file["summary/step_ms_p50"].attrs["units"] == "ms"
         assert file["summary/metric"][()] == run.row()["metric"]
+
+
+def test_xarray_opens_a_real_file_as_it_is(real: Path) -> None:
+    with xarray.open_datatree(real, engine="h5netcdf") as tree:
+        assert dict(tree["clock"].sizes) == {"sync": 2, "rank": 2}
+        assert (tree["clock/read_ns"].diff("sync") > 0).all()
+        assert (tree["clock/offset_ns"] == 0).all()  # one host has one clock
+        phases = tree["train"].to_dataset()["phase_ns"]
+        steps = phases.sum("phase").max("rank")[10:]
+        assert float(tree["summary/step_ms_p50"]) == pytest.approx(float(steps.median()) / 1e6)
