@@ -71,6 +71,7 @@ def kill_once(name: str, target: str, folder: Path, rng: random.Random) -> Outco
     with started(name, folder, out, lines) as process:
         time.sleep(rng.uniform(0, LONGEST_WAIT_S))
         ranks = ranks_of(process.pid)
+        assert ranks, f"{name} ended before it could be killed"
         segments = segments_of(ranks)
         written = last_write(out)
         everything = [process.pid, *ranks]
@@ -97,15 +98,15 @@ def drill(kills: int, names: list[str], seed: int = 0) -> list[Outcome]:
         for k in range(kills):
             name, target = names[k % len(names)], TARGETS[(k + k // len(names)) % len(TARGETS)]
             outcomes.append(kill_once(name, target, Path(folder) / str(k), rng))
-            print("." if outcomes[-1].good else "B", end="", flush=True)
+            print("." if outcomes[-1].good else f"\nbad: {outcomes[-1]}\n", end="", flush=True)
     print()
     return outcomes
 
 
 def main() -> int:
-    """Run the drill, print what came out and every kill that did harm."""
+    """Run the drill, print every kill that did harm and what came out."""
     outcomes = drill(int([*sys.argv, "20"][1]), sys.argv[2:] or list(WRITERS))
-    bad = [outcome for outcome in outcomes if not outcome.good]
+    bad = sum(not outcome.good for outcome in outcomes)
     statuses = Counter(status for outcome in outcomes for status in outcome.left.statuses)
     print(f"{len(outcomes)} kills over {', '.join(Counter(x.writer for x in outcomes))}")
     print(", ".join(f"{n} of {x}" for x, n in Counter(x.target for x in outcomes).items()))
@@ -116,9 +117,7 @@ def main() -> int:
         f"{sum(len(x.left.hidden) for x in outcomes)} temporary files were left, and "
         f"{sum(x.segments for x in outcomes)} segments of Open MPI in /dev/shm (removed now)"
     )
-    for outcome in bad:
-        print(f"bad: {outcome}")
-    print(f"{len(outcomes) - len(bad)} good, {len(bad)} bad")
+    print(f"{len(outcomes) - bad} good, {bad} bad")
     return 1 if bad else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -131,19 +132,19 @@ def main(
 
 
 def mark_failed(results: list[Path], message: str) -> str:
-    """Write into every file why it will not be completed; return which were marked.
+    """Write into every file why it will not be completed; return words for what is kept.
 
-    A disk that refuses is not told again: the message says what ended the run.
+    Whatever is wrong with a file now, the message says what ended the run, and the job must end.
     """
     from bench.results.resultfile import mark, part_of
     from bench.results.schema import FAILED
 
     marked = []
     for path in results:
-        with suppress(OSError):
+        with suppress(Exception):
             if mark(path, FAILED, message):
                 marked.append(str(part_of(path)))
-    return ", ".join(marked)
+    return f"; {', '.join(marked)} keeps what was written" if marked else ""
 
 
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], str | None]) -> int:
@@ -167,9 +168,10 @@ def told(comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], 
     """Tell what ended this rank; return the exit code, or end the whole job.
 
     A UserError, raised on every rank alike, is one line and code 2 from rank 0. Anything else is
-    told to `on_failure`, which returns what it marked, and ends the job: a disk that refuses and a
+    told to `on_failure`, which returns what is kept, and ends the job: a disk that refuses and a
     signal with one line, an exception with its traceback and the rank.
     """
+    code = 1
     match error:
         case UserError():
             if comm.rank > 0:
@@ -179,18 +181,19 @@ def told(comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], 
         case DiskError():
             on_failure(error.reason)
             say(f"error: {error}")
-            code = 1
         case Stopped():  # the mark first: who sent the signal may send SIGKILL in a second
-            kept = on_failure(str(error))
+            kept = on_failure(str(error)) or ""
             if kept or comm.rank == 0:
-                say(f"error: {error}" + (f"; {kept} keeps what was written" if kept else ""))
+                say(f"error: {error}{kept}")
             code = error.code
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):  # of the disk that stdout goes to, mostly
+            kept = on_failure(str(error.strerror)) or ""
+            say(f"error: {error}{kept}: make room and start again")
         case _:
             where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
             message = f"{where}: {type(error).__name__}: {error}"
             say(f"{''.join(traceback.format_exception(error))}error: {message}")
             on_failure(message)
-            code = 1
     if comm.size > 1:
         comm.Abort(code)
     return code

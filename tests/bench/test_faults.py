@@ -7,11 +7,13 @@ import subprocess
 import threading
 from pathlib import Path
 
+import h5py
 import pytest
 
 from bench.results.reader import read
 from bench.results.resultfile import mark, part_of, rename, replace_whole
 from bench.results.schema import FAILED
+from bench.runtime.launch import mark_failed
 from bench.runtime.opening import claim
 from bench.runtime.signals import ASKED, Stopped, stopping
 from bench.runtime.spec import UserError
@@ -53,6 +55,13 @@ def test_a_file_is_marked_once(tmp_path: Path) -> None:
     assert not mark(path, FAILED, "too late")
 
 
+def test_a_file_that_cannot_be_marked_does_not_keep_the_job_from_its_end(tmp_path: Path) -> None:
+    with h5py.File(part_of(tmp_path / "a.h5"), "w"):
+        pass  # without a status
+    part_of(tmp_path / "b.h5").write_text("no HDF5")
+    assert mark_failed([tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "c.h5"], "why") == ""
+
+
 def test_a_signal_to_one_process_is_told_in_one_line(tmp_path: Path) -> None:
     given = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
     with subprocess.Popen(
@@ -71,6 +80,19 @@ def test_a_signal_to_one_process_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"exists, left by a run that failed \({said}\): give"):
         claim(tmp_path / "x.h5", overwrite=False)
     claim(tmp_path / "x.h5", overwrite=True)
+
+
+def test_a_full_disk_under_stdout_is_told_in_one_line(tmp_path: Path) -> None:
+    given = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            given, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=LIMIT_S
+        )
+    assert done.returncode == 1
+    assert own_lines(done.stderr) == [
+        f"error: [Errno 28] No space left on device; {tmp_path / 'x.h5.part'} keeps what was "
+        "written: make room and start again"
+    ]
 
 
 def test_a_signal_to_a_rank_ends_the_job_and_marks_the_file(tmp_path: Path) -> None:
