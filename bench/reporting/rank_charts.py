@@ -19,6 +19,10 @@ BARS = 64
 LATE = 1.1
 """A rank that computes longer than the median of the ranks by this factor is a straggler."""
 KINDS = ("compute", "exchange")
+HOSTS = 8
+"""Names of more hosts do not fit below an axis."""
+HEIGHT = 150
+"""px of a panel."""
 COLOURS = (look.PHASES[1], look.PHASES[4])
 
 
@@ -37,7 +41,7 @@ def frame(section: Section) -> pd.DataFrame:
             rows += [said | x for x in _ranks(run)]
         if len(rows) >= MARKS:
             break
-    made = framed(rows, ["case", "rank", "order", "host", "kind", "layer", "ms", "late", "top"])
+    made = framed(rows, ["case", "rank", "order", "host", "kind", "layer", "ms", "late", "top", "begins"])
     made["panel"] = made["algorithm"].str.cat(made["condition"].astype(str), sep=", ")
     return made
 
@@ -48,13 +52,12 @@ def _ranks(run: Digest) -> list[Row]:
     middle = float(np.median(compute))
     edges = np.linspace(0, len(compute), min(len(compute), BARS) + 1).round().astype(int)
     rows: list[Row] = []
-    host_before = ""
+    hosts, host_before = len(set(run.rank_hosts)), ""
     for first, end in pairwise(edges.tolist()):
         rank = first + int(compute[first:end].argmax())
         host = run.rank_hosts[rank] if rank < len(run.rank_hosts) else ""
         name = f"{first}" if end == first + 1 else f"{first}-{end - 1}"
-        if len(set(run.rank_hosts)) > 1 and host != host_before:
-            name += f"\n{host}"
+        begins = host if 1 < hosts <= HOSTS and host != host_before else ""
         host_before = host
         excess = float(compute[rank]) / middle - 1 if middle > 0 else 0.0
         said = {"rank": name, "order": first, "host": host}
@@ -63,7 +66,7 @@ def _ranks(run: Digest) -> list[Row]:
             mark = f"+{excess:.0%}" if excess >= LATE - 1 and i == 0 else ""
             top = brief(sum(spent)) if mark else 0.0
             values = {"kind": kind, "layer": i, "ms": brief(ms), "late": mark, "top": top}
-            rows.append(said | values)
+            rows.append(said | values | {"begins": begins if i == 0 else ""})
     return rows
 
 
@@ -80,7 +83,10 @@ def by_rank(frame: pd.DataFrame) -> look.Chart:
             title="rank",
             sort=alt.EncodingSortField("order", op="min"),
             axis=alt.Axis(
-                labelAngle=0, labelExpr="split(datum.label, '\\n')", labelOverlap=True, ticks=False
+                labelAngle=0,
+                labelOverlap=True,
+                ticks=False,
+                titlePadding=22 if (frame["begins"] != "").any() else 4,
             ),
         ),
         tooltip=[
@@ -100,9 +106,13 @@ def by_rank(frame: pd.DataFrame) -> look.Chart:
         order=alt.Order("layer:Q"),
     )
     late = base.mark_text(dy=-8, fontSize=11, color="currentColor").encode(y="top:Q", text="late:N")
+    host = base.mark_text(align="left", dx=-6, fontSize=11, color="currentColor", opacity=0.7)
+    host = host.encode(y=alt.value(HEIGHT + 27), text="begins:N")
     panels = frame.assign(condition=frame["panel"])
-    made = look.panels(alt.layer(bars, late), panels, 150)
-    return made if isinstance(made, alt.LayerChart) else made.resolve_scale(y="independent")
+    made = look.panels(alt.layer(bars, late, host), panels, HEIGHT)
+    if isinstance(made, alt.LayerChart):
+        return made
+    return made.resolve_scale(x="independent", y="independent")
 
 
 def drift_frame(section: Section) -> pd.DataFrame:

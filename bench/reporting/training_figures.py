@@ -65,7 +65,7 @@ def figures(section: Section) -> list[Figure]:
     if len(section.runs) > frames.CROWD:
         banded = frames.bands(section)
         curves = banded if len(banded) else curves
-    made = [
+    return [
         _learning(section, curves),
         *_maps(section),
         *_final(section),
@@ -83,16 +83,9 @@ def figures(section: Section) -> list[Figure]:
             frames.steps(section),
             charts.steps,
         ),
-        *_one(
-            "drift",
-            "How the step time drifts",
-            DRIFT,
-            rank_charts.drift_frame(section),
-            rank_charts.drift,
-        ),
+        *_drift(section),
         *_consensus(curves),
     ]
-    return made
 
 
 def _one(
@@ -146,6 +139,12 @@ def _ranks(section: Section) -> list[Figure]:
     frame = rank_charts.frame(section)
     said = RANKS + rank_charts.left_out(section, frame)
     return _one("ranks", "Time by rank: who computes, who waits", said, frame, rank_charts.by_rank)
+
+
+def _drift(section: Section) -> list[Figure]:
+    frame = rank_charts.drift_frame(section)
+    said = DRIFT + rank_charts.left_out(section, frame)
+    return _one("drift", "How the step time drifts", said, frame, rank_charts.drift)
 
 
 def _consensus(curves: pd.DataFrame) -> list[Figure]:
