@@ -17,6 +17,8 @@ FIRST = ("task", "algorithm", "partition", "workers", "ranks")
 LAST = ("seed", "status")
 MOST = 40
 """More values than these are for the search, not for a list."""
+MOST_FACETS = 8
+"""More settings that vary are for the search, too."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,19 @@ def facts(run: Digest) -> dict[str, str]:
 
 
 def facets(sources: Sequence[Source]) -> list[Facet]:
-    """The facts that vary, those that are asked for most first; none with too many values."""
+    """The facts that vary, in the order in which they are asked for; few, of few values each."""
     names = dict.fromkeys(name for source in sources for name in source.facts)
-    made = []
-    for name in sorted(names, key=_place):
+    varying = {}
+    for name in names:
         values = sorted({x.facts[name] for x in sources if name in x.facts}, key=_order)
         if 1 < len(values) <= MOST:
-            places = {value: i for i, value in enumerate(values)}
-            of = [places[x.facts[name]] if name in x.facts else -1 for x in sources]
-            made.append(Facet(name.replace("_", " "), values, of))
+            varying[name] = values
+    kept = sorted(varying, key=lambda name: name not in FIRST + LAST)[:MOST_FACETS]
+    made = []
+    for name in sorted(kept, key=_place):
+        places = {value: i for i, value in enumerate(varying[name])}
+        of = [places[x.facts[name]] if name in x.facts else -1 for x in sources]
+        made.append(Facet(name.replace("_", " "), varying[name], of))
     return made
 
 

@@ -145,6 +145,7 @@ const tell = () => {
   document.getElementById("count").value = n < own.length
     ? `${many(n)} of ${many(own.length)} runs` : `${many(own.length)} runs`;
   document.getElementById("reset").hidden = !active;
+  all(".filtered").forEach(x => { x.hidden = !active; });
   all(".facet").forEach((place, i) => {
     place.classList.toggle("on", chosen[i].size > 0);
     place.querySelector(".chosen").textContent =

@@ -28,8 +28,6 @@ SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """All that the page takes from the bundle."""
 SEVERAL = "Exchanging parameters, measured"
 """The title above more than one question."""
-MOST_FACTS = 8
-"""More settings that vary than these are for the search."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
             first = parts[-1].first + len(parts[-1].chapter.sources) if parts else 0
             parts.append(Part(chapter, drawn, first))
     sources = [source for part in parts for source in part.chapter.sources]
-    varying = facets(sources)[:MOST_FACTS]
+    varying = facets(sources)
     return environment.get_template(TEMPLATE).render(
         title=KINDS[next(iter(loaded))].QUESTION if len(loaded) == 1 else SEVERAL,
         parts=parts,

@@ -19,8 +19,10 @@ BARS = 64
 LATE = 1.1
 """A rank that computes longer than the median of the ranks by this factor is a straggler."""
 KINDS = ("compute", "exchange")
+COLUMNS = ("case", "rank", "order", "host", "kind", "layer", "ms", "late", "top", "begins")
+"""Of the time by rank."""
 HOSTS = 8
-"""Names of more hosts do not fit below an axis."""
+"""More names of hosts do not fit below an axis."""
 HEIGHT = 150
 """px of a panel."""
 COLOURS = (look.PHASES[1], look.PHASES[4])
@@ -31,7 +33,7 @@ def frame(section: Section) -> pd.DataFrame:
 
     Cases beyond MARKS rows are left out. Above BARS ranks a row stands for neighbours: for the one
     of them that computes longest. `late` says by how much a straggler is above the ranks' median
-    compute, and is empty of others.
+    compute, `begins` names the host that begins at a rank; both are empty of others.
     """
     rows: list[Row] = []
     for number, case in complete(section):
@@ -41,7 +43,7 @@ def frame(section: Section) -> pd.DataFrame:
             rows += [said | x for x in _ranks(run)]
         if len(rows) >= MARKS:
             break
-    made = framed(rows, ["case", "rank", "order", "host", "kind", "layer", "ms", "late", "top", "begins"])
+    made = framed(rows, COLUMNS)
     made["panel"] = made["algorithm"].str.cat(made["condition"].astype(str), sep=", ")
     return made
 
@@ -52,12 +54,13 @@ def _ranks(run: Digest) -> list[Row]:
     middle = float(np.median(compute))
     edges = np.linspace(0, len(compute), min(len(compute), BARS) + 1).round().astype(int)
     rows: list[Row] = []
-    hosts, host_before = len(set(run.rank_hosts)), ""
+    moves = sum(a != b for a, b in pairwise(run.rank_hosts))
+    host_before = ""
     for first, end in pairwise(edges.tolist()):
         rank = first + int(compute[first:end].argmax())
         host = run.rank_hosts[rank] if rank < len(run.rank_hosts) else ""
         name = f"{first}" if end == first + 1 else f"{first}-{end - 1}"
-        begins = host if 1 < hosts <= HOSTS and host != host_before else ""
+        begins = host if 0 < moves < HOSTS and host != host_before else ""
         host_before = host
         excess = float(compute[rank]) / middle - 1 if middle > 0 else 0.0
         said = {"rank": name, "order": first, "host": host}
@@ -112,7 +115,8 @@ def by_rank(frame: pd.DataFrame) -> look.Chart:
     made = look.panels(alt.layer(bars, late, host), panels, HEIGHT)
     if isinstance(made, alt.LayerChart):
         return made
-    return made.resolve_scale(x="independent", y="independent")
+    several: look.Chart = made.resolve_scale(x="independent", y="independent")
+    return several
 
 
 def drift_frame(section: Section) -> pd.DataFrame:
