@@ -24,7 +24,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 
 
 @dataclass
@@ -38,7 +38,7 @@ class State:
     """(V, 1) sums over the interval."""
     first: NDArray[np.floating]
     """(1,) mean loss of the first step."""
-    mean: NDArray[np.floating]
+    mean: NDArray[np.floating] = field(metadata=SCRATCH)
     """(1,) scratch."""
 
 

@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import Exchange, Rows, SharedVector, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, SharedVector, Workers
 
 
 @dataclass
@@ -30,7 +30,7 @@ class State:
 
     k: int
     centre: SharedVector
-    pull: Rows
+    pull: Rows = field(metadata=SCRATCH)
     """(d,)."""
 
 

@@ -154,7 +154,7 @@ class StartedMean:
         due: Callable[[], None] | None,
         done: Callable[[], None],
     ) -> None:
-        self._average, self._rows, self._meter = average, rows, meter
+        self._average, self.result, self._meter = average, rows, meter
         self._due, self._done = due, done
         if average:
             average.start(None if home else rows)
@@ -167,11 +167,11 @@ class StartedMean:
     def finish(self, out: NDArray[np.floating] | None = None) -> None:
         """Set out, (V, d) or (d,), or else the rows, to the mean; to be called once."""
         self._meter.lap(OTHER)
-        target = self._rows if out is None else out
+        target = self.result if out is None else out
         if self._average:
-            self._average.finish(self._rows, target)
-        elif target is not self._rows:
-            target[...] = self._rows if target.ndim == 2 else self._rows[0]
+            self._average.finish(self.result, target)
+        elif target is not self.result:
+            target[...] = self.result if target.ndim == 2 else self.result[0]
         if self._due:
             self._due()
             self._meter.lap(WAIT)

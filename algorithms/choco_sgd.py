@@ -32,7 +32,7 @@ from algorithms.compressors import COMPRESSORS
 from algorithms.compressors.protocol import Bytes, Compressor, Draw
 from algorithms.compressors.sign import Sign
 from algorithms.mixing import MIXINGS, require
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.ring import Ring
 from algorithms.topology import Topology
@@ -50,9 +50,9 @@ class State:
     """(V, d)."""
     s: Rows
     """(V, d)."""
-    q: Rows
+    q: Rows = field(metadata=SCRATCH)
     """(d,) scratch: a row unpacked."""
-    packed: Bytes
+    packed: Bytes = field(metadata=SCRATCH)
     """(V, bytes of a message)."""
     came: Bytes
     """(links into this rank's workers, bytes of a message)."""

@@ -23,7 +23,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from algorithms.mixing import MIXINGS, require
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.ring import Ring
 from algorithms.topology import Topology
@@ -36,7 +36,7 @@ class State:
     """k, the steps taken; what comes of an exchange."""
 
     k: int
-    mixed: Rows
+    mixed: Rows = field(metadata=SCRATCH)
     """(V, d)."""
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.elastic_averaging import ElasticAveraging, draw_centre
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 
 
 @dataclass
@@ -36,9 +36,9 @@ class State:
     """(d,), equal on all ranks."""
     v: Rows
     """(V, d)."""
-    mean: NDArray[np.floating]
+    mean: NDArray[np.floating] = field(metadata=SCRATCH)
     """(d,)."""
-    pull: Rows
+    pull: Rows = field(metadata=SCRATCH)
     """(V, d)."""
 
 

@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 
 PAPER_BETA = 0.9
 
@@ -34,9 +34,9 @@ class State:
     k: int
     centre: NDArray[np.floating]
     """(d,), equal on all ranks."""
-    mean: NDArray[np.floating]
+    mean: NDArray[np.floating] = field(metadata=SCRATCH)
     """(d,)."""
-    pull: Rows
+    pull: Rows = field(metadata=SCRATCH)
     """(V, d)."""
 
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 
 
 @dataclass
@@ -43,9 +43,9 @@ class State:
     """(V, 1) each: weights by which the mean over a node's workers is that over its children."""
     rates: list[Rows]
     """(V, 1) each: alpha times the ancestor's number of children."""
-    mean: Rows
+    mean: Rows = field(metadata=SCRATCH)
     """(V, d)."""
-    pull: Rows
+    pull: Rows = field(metadata=SCRATCH)
     """(V, d)."""
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.mixing import MIXINGS, require
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.ring import Ring
 from algorithms.topology import Topology
@@ -35,7 +35,7 @@ class State:
 
     psi: Rows
     """(V, d)."""
-    message: Rows
+    message: Rows = field(metadata=SCRATCH)
     """(V, d)."""
 
 

@@ -88,6 +88,15 @@ class MPIExchange:
         """What the all-reduce `auto` took, by the bytes of a vector."""
         return self._means.chosen
 
+    @property
+    def turn(self) -> int:
+        """Rounds so far: what is lost of the next one is drawn by it."""
+        return self._rounds.turn
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        self._rounds.turn = turn
+
     def rows(self, d: int) -> Rows:
         """Zeroed (V, d); with one worker a rank, the very memory the all-reduce works in."""
         return self._means.rows(d)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.mixing import MIXINGS, require
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.ring import Ring
 from algorithms.topology import Topology
@@ -39,9 +39,9 @@ class State:
     """(V, d)."""
     before: Rows
     """(V, d)."""
-    mixed_x: Rows
+    mixed_x: Rows = field(metadata=SCRATCH)
     """(V, d), what comes of an exchange of x."""
-    mixed_y: Rows
+    mixed_y: Rows = field(metadata=SCRATCH)
     """(V, d), and of y."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ Vector = NDArray[np.floating]
 
 class Mean(Protocol):
     """A mean on its way."""
+
+    result: Vector
+    """(V, d) rows in which it arrives, where `finish` is told of no others."""
 
     def test(self) -> None:
         """Let its messages go on, without waiting."""
@@ -25,9 +28,27 @@ class Mean(Protocol):
 class Pull(Protocol):
     """Rows on their way."""
 
+    result: NDArray[Any]
+    """Where they arrive: `out`."""
+
     def finish(self) -> None:
         """Wait until every row has arrived and `out` is filled; to be called once."""
         ...
+
+
+class Landed:
+    """A mean or a pull that has been on its way and is there: in `result`, since before."""
+
+    def __init__(self, result: NDArray[Any]) -> None:
+        self.result = result
+
+    def test(self) -> None:
+        """Nothing is on its way any more."""
+
+    def finish(self, out: Vector | None = None) -> None:
+        """Set out, (d,) or (V, d), to the result; to be called once."""
+        if out is not None:
+            out[...] = self.result if out.ndim == 2 else self.result[0]
 
 
 class SharedVector(Protocol):
@@ -39,6 +60,10 @@ class SharedVector(Protocol):
 
     def read(self, out: Vector) -> None:
         """Set out, (d,), to the vector; slices may be of different ages."""
+        ...
+
+    def mine(self) -> AbstractContextManager[Vector]:
+        """The slice that lies with this rank, held alone."""
         ...
 
     def meet(self) -> None:

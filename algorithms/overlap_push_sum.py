@@ -40,8 +40,8 @@ class State:
     """tau + 1 times (V, d + 1): the share of (x, w) that goes to each out-neighbour; in turn."""
     inboxes: list[Rows]
     """As many: the sum of what comes in."""
-    flying: deque[tuple[Pull, Rows]] = field(default_factory=deque)
-    """Pulls in flight with their inboxes."""
+    flying: deque[Pull] = field(default_factory=deque)
+    """Pulls in flight."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class OverlapPushSum:
         workers.update()  # 2.
         links = exchange.links(at(self.topology, self.peers, state.k), state.k)
         divide(x, w, links, workers.ids, message)
-        state.flying.append((exchange.start_pull(message, links, inbox), inbox))  # 3.
+        state.flying.append(exchange.start_pull(message, links, inbox))  # 3.
         x[:] = message[:, :-1]
         w[:] = message[:, -1:]
         if len(state.flying) > self.delay:  # 4.
@@ -101,7 +101,7 @@ class OverlapPushSum:
 
 def receive(state: State, x: Rows) -> None:
     """Complete the oldest pull, and add what came to the numerators x, (V, d), and the weights."""
-    pull, inbox = state.flying.popleft()
+    pull = state.flying.popleft()
     pull.finish()
-    x += inbox[:, :-1]
-    state.w += inbox[:, -1:]
+    x += pull.result[:, :-1]
+    state.w += pull.result[:, -1:]

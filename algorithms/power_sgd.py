@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.low_rank import Factors, factors, orthonormalise, others
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 
 START_STREAM = 9
 """Keeps the first Q apart from other draws of the same seed."""
@@ -50,7 +50,7 @@ class State:
     """The mean of the second."""
     warm: Rows
     """All Q to start from."""
-    product: Rows
+    product: Rows = field(metadata=SCRATCH)
     """(elements of the largest compressed layer,) scratch."""
 
 

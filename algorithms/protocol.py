@@ -57,6 +57,9 @@ from algorithms.topology import Topology
 __all__ = ["Mean", "Pull", "SharedRows", "SharedVector"]
 """Passed on; everything else here is made here."""
 
+SCRATCH = {"scratch": True}
+"""Metadata of a field of a State that every step writes before it reads it: not to be kept."""
+
 Rows: TypeAlias = NDArray[np.floating]
 """(V, d), C-contiguous, float32 or float64: one row a worker of this rank."""
 
@@ -201,7 +204,12 @@ class Algorithm(Protocol):
         ...
 
     def init(self, exchange: Exchange, workers: Workers) -> Any:
-        """Return the State; workers' x are equal; allocates every buffer; collective."""
+        """Return the State; workers' x are equal; allocates every buffer; collective.
+
+        A plain dataclass: arrays of rows by worker or by link, or equal on all ranks; numbers;
+        memory that is shared; lists of these, and of what is in flight. So whoever knows none of
+        the algorithms can keep it and put it back, on another number of ranks, too.
+        """
         ...
 
     def step(self, exchange: Exchange, workers: Workers, state: Any) -> None:

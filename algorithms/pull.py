@@ -197,7 +197,7 @@ class StartedPull:
         done: Callable[[], None],
     ) -> None:
         self._plan, self._meter, self._done = plan, meter, done
-        self._rows, self._out, self._keep = rows, out, keep
+        self._rows, self.result, self._keep = rows, out, keep
         self._requests = plan.start(comm, rows, out, meter)
         self._due = shaper.send(plan.routes, rows[:1].nbytes) if shaper else None
 
@@ -209,7 +209,7 @@ class StartedPull:
         if self._due:
             self._due()
         self._meter.lap(WAIT, self._plan.receives)
-        self._plan.add_up(self._rows, self._out, self._keep)
+        self._plan.add_up(self._rows, self.result, self._keep)
         self._meter.bytes_copied += self._plan.bytes_copied
         self._done()
         self._meter.lap(COPY)

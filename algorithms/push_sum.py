@@ -27,7 +27,7 @@ import numpy as np
 
 from algorithms.links import Links
 from algorithms.peers import PEERS, at, check_phases, phases
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
 from algorithms.topology import Topology
@@ -42,9 +42,9 @@ class State:
     k: int
     w: Rows
     """(V, 1) push-sum weights."""
-    message: Rows
+    message: Rows = field(metadata=SCRATCH)
     """(V, d + 1): the share of (x, w) that goes to each out-neighbour."""
-    inbox: Rows
+    inbox: Rows = field(metadata=SCRATCH)
     """(V, d + 1): the sum of what came in."""
 
 

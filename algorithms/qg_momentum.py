@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.mixing import MIXINGS, require
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.ring import Ring
 from algorithms.topology import Topology
@@ -37,9 +37,9 @@ class State:
     k: int
     M: Rows
     """(V, d)."""
-    start: Rows
+    start: Rows = field(metadata=SCRATCH)
     """(V, d)."""
-    mixed: Rows
+    mixed: Rows = field(metadata=SCRATCH)
     """(V, d)."""
 
 

@@ -32,7 +32,7 @@ import numpy as np
 
 from algorithms.links import Links
 from algorithms.mixing import require
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.binary_tree import BinaryTree
 from algorithms.topology import Topology
@@ -46,9 +46,9 @@ class State:
     """(1, d)."""
     came: Rows
     """(links into this rank's workers, d + 1), sorted by worker, then neighbour."""
-    leaves: Rows
+    leaves: Rows = field(metadata=SCRATCH)
     """As many, in the same order of worker, then neighbour: every edge goes both ways."""
-    total: Rows
+    total: Rows = field(metadata=SCRATCH)
     """(d + 1,) scratch."""
 
 

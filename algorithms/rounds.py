@@ -38,7 +38,8 @@ class Rounds:
         self._comm, self._bounds = comm, bounds
         self._meter, self._trouble, self._shaper = meter, trouble, shaper
         self._plans: dict[tuple[Any, ...], tuple[Links | Mixing, list[RowPlan]]] = {}
-        self._turn = 0
+        self.turn = 0
+        """Rounds that were begun."""
 
     def start(
         self,
@@ -59,7 +60,7 @@ class Rounds:
                 self._plans[key] = (what, idle)  # holds the links: their id stays theirs
             idle = self._plans[key][1]
         plan = idle.pop() if idle else self._row_plan(routes, links, what, rows)
-        self._turn += 1
+        self.turn += 1
         return StartedPull(
             plan,
             rows,
@@ -81,7 +82,7 @@ class Rounds:
         ways, weights = routes(links, self._bounds), None
         own, weight = (what.own, what.weight) if isinstance(what, Mixing) else (None, None)
         if self._trouble.drop:
-            kept = self._trouble.arrives(ways.sender, ways.receiver, self._turn)
+            kept = self._trouble.arrives(ways.sender, ways.receiver, self.turn)
             ways = ways.only(kept)
             if own is not None and weight is not None:  # what is lost, a worker keeps of its own
                 lost = np.bincount(links.target[~kept], weight[~kept], links.total)

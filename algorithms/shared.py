@@ -110,7 +110,7 @@ class SharedVector:
     """
 
     def __init__(self, make: Callable[[int], Window], start: Vector, rank: int, ranks: int) -> None:
-        d = len(start)
+        d, self._rank = len(start), rank
         self._edges = [r * d // ranks for r in range(ranks + 1)]
         self._order = [(rank + 1 + i) % ranks for i in range(ranks)]
         """In which order this rank goes through the slices: each rank begins with another."""
@@ -138,6 +138,12 @@ class SharedVector:
         for rank in self._order:
             with self._window.locked(rank):
                 self._window.get(rank, 0, out[self._edges[rank] : self._edges[rank + 1]])
+
+    @contextmanager
+    def mine(self) -> Iterator[Vector]:
+        """The slice that lies with this rank, held alone."""
+        with self._window.locked(self._rank):
+            yield self._window.mine
 
     def meet(self) -> None:
         """Return when every rank has come here; collective."""

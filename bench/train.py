@@ -22,6 +22,7 @@ from bench.runtime.evaluation import Evaluation
 from bench.runtime.introduction import introduction
 from bench.runtime.recording import Recording
 from bench.runtime.separation import separation
+from bench.runtime.signals import AGAIN
 from bench.runtime.training import Training
 from bench.runtime.training_file import open_file, open_part
 from bench.runtime.writers import group
@@ -37,12 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(
     comm: MPI.Intracomm, argv: Sequence[str], results: list[Path], *, quiet: bool = False
-) -> None:
+) -> int:
     """Prepare, train and close one run; the paths of its files go into `results`; collective.
 
-    quiet: print nothing.
+    quiet: print nothing. Returns 0, or AGAIN where the run was asked to end and waits to go on.
     """
     plan = setup.plan(comm, launch.together(comm, lambda: read(argv)))
+    if plan.finished:
+        results.append(plan.path)
+        if comm.rank == 0 and not quiet:
+            print(f"{plan.path} is there already: nothing to do")
+        return 0
     material = setup.material(comm, plan)
     ranks, flaws = use_threads(comm, plan.config.threads)
     before = launch.together(comm, lambda: repeat.before(plan.config, ranks[0]["threads"]))
@@ -57,6 +63,9 @@ def train(
         results += dict.fromkeys([plan.path, writers.path(plan.path)])
         hosts = [str(rank["host"]) for rank in ranks]
         clocks, uuid = read_clocks(comm, hosts), comm.bcast(uuid4().hex)
+        if plan.resumed:
+            plan.resumed.check_writers(comm, writers.writes)
+            uuid = plan.resumed.about.run_uuid
         file = reporter = None
         if comm.rank == 0:
             about = (plan, material, measured, exchange)
@@ -67,14 +76,17 @@ def train(
             for line in introduction(*about, comm.size, [*notes, *flaws]):
                 reporter.say(line)
         elif writers.writes:
-            file = open_part(plan, writers, uuid)
+            file = open_part(plan, writers, uuid, comm.size)
         recording = Recording(comm, plan.config, exchange.meter, writers, file, hosts)
         with np.errstate(all="ignore"):  # a run that overflows is told as diverged
-            training = Training(comm, plan, exchange, workers, evaluation, recording, reporter)
+            about_it = (exchange, workers, evaluation, recording, reporter, uuid)
+            training = Training(comm, plan, *about_it)
             with launch.held(training):
-                training.run()
+                if not training.run():
+                    return AGAIN
         if reporter:
             tell(reporter, plan, writers.groups, before)
+    return 0
 
 
 def tell(reporter: Reporter, plan: setup.Plan, parts: int, before: Run | None) -> None:

@@ -80,7 +80,7 @@ class Training:
         self.workers = TrainingWorkers(
             self.problem,
             optimizer or SGD(lr=0.2, momentum=0.5),
-            batches if indices is None else Given(indices, self.exchange.ids),
+            lambda _: batches if indices is None else Given(indices, self.exchange.ids),
             self.exchange.rows(self.problem.d),
             self.exchange.rows(self.problem.d),
             ids=self.exchange.ids,

@@ -90,15 +90,17 @@ class Alignment:
         return said
 
 
-def read(path: Path, hosts: Sequence[str]) -> Alignment:
+def read(path: Path, hosts: Sequence[str], since: int = 0) -> Alignment:
     """The clocks of the ranks of a result file, which are on these hosts.
 
-    Where nothing was measured the ranks of a host share its clock. Errors: BrokenFileError.
+    since: the first reading that is looked at. Where nothing was measured the ranks of a host
+    share its clock. Errors: BrokenFileError.
     """
     ranks = len(hosts)
     with contents.opened(path) as file:
         clock = contents.columns(file, "clock").items()
-        found = {name: np.atleast_2d(x).astype(np.int64) for name, x in clock if name in CLOCK}
+        table = {name: np.atleast_2d(x).astype(np.int64) for name, x in clock if name in CLOCK}
+    found = {name: column[since:] for name, column in table.items()}
     shapes = {name: column.shape for name, column in found.items()}
     if any(shape[1:] != (ranks,) for shape in shapes.values()) or len(set(shapes.values())) > 1:
         raise BrokenFileError(f"{path}: /clock is of {shapes}, the run of {ranks} ranks")

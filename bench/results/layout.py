@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from bench.gossip.schema import TABLES
+from bench.results.attempts import ATTEMPTS
 from bench.results.calls import ROWS
 from bench.results.callsfile import CALLS
 from bench.results.clockfile import CLOCK
@@ -32,6 +33,8 @@ SINCE_1_3: Layout = {
     "clock": dict.fromkeys(CLOCK, (("sync", "rank"), np.int64, "ns")),
 }
 """What training files have from this version on."""
+SINCE_1_4: Layout = {"attempts": _along("attempt", ATTEMPTS)}
+"""And from this one on."""
 TRACED: Layout = {"events": _along("event", EVENTS)}
 """What those of --trace have."""
 COLLECTIVES: Layout = {

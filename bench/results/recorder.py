@@ -54,6 +54,11 @@ class Recorder:
         self._counts.append((start_ns, *self._counters()))
         self._losses.append(losses)
 
+    @property
+    def taken(self) -> int:
+        """Steps noted since the last gather."""
+        return len(self._counts)
+
     def gather(self, comm: MPI.Intracomm) -> Block | None:
         """The steps since the last gather, of all ranks, on rank 0; collective."""
         taken = len(self._counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from bench.runtime.faults import DiskError
 
 Change: TypeAlias = Callable[[h5py.File], object]
 """What is done to an open file."""
+NUMBERS = itertools.count()
 CHUNK = 256
 """Rows of a chunk of a dimension that grows."""
 
@@ -43,7 +45,8 @@ def replace_whole(path: Path, change: Change, source: Path | None = None) -> Non
         change(file)
         file.flush()
         image = file.id.get_file_image()
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name of its own each time: a signal may come in here, and mark the file on its way.
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{next(NUMBERS)}")
     try:
         with open(fresh, "wb") as written:
             written.write(image)
@@ -73,19 +76,26 @@ class ResultFile:
     holds: ClassVar[tuple[str, str]]
     """The dataset that grows, and what its elements are: to say how much is kept."""
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any], create: Change) -> None:
+    def __init__(
+        self,
+        path: Path,
+        attributes: Mapping[str, Any],
+        create: Change,
+        *,
+        again: bool = False,
+    ) -> None:
+        """again: go on with the file that an earlier attempt left, instead of an empty one."""
         self.path = path
         self.part = part_of(path)
 
         def begin(file: h5py.File) -> None:
-            file.attrs.update(
-                {"schema": SCHEMA, "schema_version": VERSION, "status": RUNNING}
-                | {"created_utc": now(), "closed_utc": "", **attributes}
-            )
+            about = {"schema": SCHEMA, "schema_version": VERSION, "status": RUNNING}
+            began = {} if again else {"created_utc": now()}
+            file.attrs.update(about | began | {"closed_utc": "", "reason": "", **attributes})
             create(file)
 
         with self._told():
-            replace_whole(self.part, begin)
+            replace_whole(self.part, begin, self.part if again else None)
 
     def change(self, change: Change) -> None:
         """Put a changed copy in the place of the file."""

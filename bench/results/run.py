@@ -129,6 +129,7 @@ class Run:
         row: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
         row |= {name: int(self.attributes[name]) for name in NUMBERS}
         steps = self.worker_steps() // max(1, row["workers"])
+        steps += int(self.attributes.get("steps_before", 0))  # on other ranks, in another file
         row |= {"steps": steps, "status": self.status}
         for name in ("metric", "metric_mean", "metric_worst", "loss", "consensus"):
             row[name] = float(self.evals[name][-1]) if len(self.evals[name]) else math.nan

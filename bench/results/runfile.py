@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.meter import PHASES
-from bench.results import events
+from bench.results import attempts, events
 from bench.results.recorder import Block
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
+from bench.results.resultfile import now as now_utc
 from bench.results.schema import EVAL, EVALUATED, SEGMENTS, TRAIN, WARMUP, Table
 
 LEAST_PAUSE = 20
@@ -24,7 +25,8 @@ LEAST_PAUSE = 20
 class RunFile(ResultFile):
     """The result file of one training run, written by one rank. Errors: DiskError.
 
-    ranks: those whose steps it holds; material: adds what is known before the first step.
+    ranks: those whose steps it holds; material: adds what is known before the first step. kept:
+    how long the tables were when the checkpoint was written from which the run goes on.
     """
 
     holds = ("train/step", "steps")
@@ -35,21 +37,25 @@ class RunFile(ResultFile):
         ranks: Sequence[int],
         attributes: Mapping[str, Any],
         material: Change = lambda file: None,
+        kept: Mapping[str, int] | None = None,
     ) -> None:
         self._blocks: list[tuple[Block, NDArray[np.uint8]]] = []
         self._segments: list[tuple[int, int]] = []
         self._events: list[events.Columns] = []
-        self._rows = 0
+        self._rows = kept.get("train", 0) if kept else 0
         self._evals: list[dict[str, float]] = []
         self._flushed_at, self._flush_took = time.monotonic(), 0.0
 
         def create(file: h5py.File) -> None:
-            create_train(file, ranks)
-            _create_table(file, "segments", SEGMENTS)
-            _create_table(file, "eval", EVAL)
+            if kept:
+                attempts.cut(file, kept)
+            else:
+                create_train(file, ranks)
+                _create_table(file, "segments", SEGMENTS)
+                _create_table(file, "eval", EVAL)
             material(file)
 
-        super().__init__(path, attributes, create)
+        super().__init__(path, attributes, create, again=bool(kept))
 
     def append(self, block: Block, first: int, warmup: int) -> None:
         """Add the steps of a block; the first of them has number `first`, counted from 0."""
@@ -78,6 +84,18 @@ class RunFile(ResultFile):
         self._blocks, self._segments, self._events, self._evals = [], [], [], []
         self._flushed_at = time.monotonic()
         self._flush_took = self._flushed_at - began
+
+    def lengths(self) -> dict[str, int]:
+        """Write what was added; return how long the tables are now that grow."""
+        self.flush(now=True)
+        with h5py.File(self.part, "r") as file:
+            return attempts.lengths(file)
+
+    def suspend(self, status: str, reason: str) -> None:
+        """Write what was added, and why the run does not go on by itself; the file stays a part."""
+        self.flush(now=True)
+        ended = {"status": status, "reason": reason, "closed_utc": now_utc()}
+        self.change(lambda file: file.attrs.update(ended))
 
     def _write(self, file: h5py.File) -> None:
         train, evals = file["train"], file["eval"]

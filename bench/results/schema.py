@@ -1,4 +1,4 @@
-"""The HDF5 schema of a result file: murmuration-timing 1.3.
+"""The HDF5 schema of a result file: murmuration-timing 1.4.
 
 One file a run. While it runs the file is NAME.h5.part, replaced whole at every flush by rename, so
 that whoever dies, and whenever, a complete HDF5 file is there; at the end it becomes NAME.h5.
@@ -14,6 +14,7 @@ that whoever dies, and whenever, a complete HDF5 file is there; at the end it be
                        measured feature_distance, neighbourhood_tv, gradient_zeta2
     /workers           worker: dimension scale; loss, metric of every worker at the end
     /clock             sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns
+    /attempts          attempt: dimension scale; when and where the run was begun and went on
     /events            event: dimension scale; phases and messages one by one, where --trace asks
     /summary           scalars: the derived numbers, for whoever reads without this suite
     /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask
@@ -32,12 +33,14 @@ Table: TypeAlias = Mapping[str, tuple[type[Any], str, str]]
 """Dataset -> dtype, units, long_name; all along one dimension."""
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.3"
+VERSION = "1.4"
 
 PART = "bench.train.part"
 """The program of a file that holds nothing but steps of some ranks, see bench.merge."""
 
 RUNNING, COMPLETE, DIVERGED, FAILED = "running", "complete", "diverged", "failed"
+PREEMPTED = "preempted"
+"""Of a run that was asked to end, kept a checkpoint, and waits to go on."""
 DIED = "died"
 """What a reader says of a running file whose writer is gone; never written."""
 

@@ -19,10 +19,10 @@ from bench.results.origin import program_of
 from bench.results.reader import BrokenFileError, read
 from bench.results.rounds import Rounds, read_rounds
 from bench.results.run import Run
-from bench.results.schema import COMPLETE, DIVERGED, FAILED, PART, RUNNING, WARMUP
+from bench.results.schema import COMPLETE, DIVERGED, FAILED, PART, PREEMPTED, RUNNING, WARMUP
 from bench.results.statistics import median_interval
 
-STATES = (RUNNING, COMPLETE, DIVERGED, FAILED)
+STATES = (RUNNING, COMPLETE, DIVERGED, FAILED, PREEMPTED)
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -50,10 +50,14 @@ def _training(path: Path) -> Iterator[str]:
             yield from layout.flaws(file, layout.SINCE_1_3)
         if "events" in file:
             yield from layout.flaws(file, layout.TRACED)
+        begins = [0]
+        if _version(run.attributes) >= (1, 4):
+            yield from layout.flaws(file, layout.SINCE_1_4)
+            begins = file["attempts/row"][()].tolist()
         segments = {x: file[f"segments/{x}"][()] for x in ("first", "steps")} if new else {}
         stored = {x: file["summary"][x][()] for x in file.get("summary", {})}
     yield from _attributes(run.attributes)
-    yield from _steps(run)
+    yield from _steps(run, begins)
     yield from _evaluations(run)
     if segments:
         yield from _segments(run, segments)
@@ -79,8 +83,11 @@ def _attributes(attributes: Any) -> Iterator[str]:
         yield f"case_hash is {attributes['case_hash']}, params_json gives {made}"
 
 
-def _steps(run: Run) -> Iterator[str]:
-    """Raw rows that no clock and no counter could have given."""
+def _steps(run: Run, begins: list[int]) -> Iterator[str]:
+    """Raw rows that no clock and no counter could have given.
+
+    begins: the first row of every attempt, which has clocks of its own.
+    """
     train, taken = run.train, run.taken()
     if [x.decode() for x in train["phase"]] != list(PHASES):
         yield f"train/phase is not {', '.join(PHASES)}"
@@ -92,9 +99,11 @@ def _steps(run: Run) -> Iterator[str]:
     if (train["step"] != np.arange(len(train["step"]))).any():
         yield "train/step does not count from 0"
     duration = train["phase_ns"].sum(2)
+    attempt = np.searchsorted(begins, np.arange(len(taken)), side="right")
     for rank in range(taken.shape[1]):
-        start = train["start_ns"][taken[:, rank], rank]
-        if (start[1:] < start[:-1] + duration[taken[:, rank], rank][:-1]).any():
+        mine = taken[:, rank]
+        start, same = train["start_ns"][mine, rank], np.diff(attempt[mine]) == 0
+        if (same & (start[1:] < (start + duration[mine, rank])[:-1])).any():
             yield f"rank {rank} began a step before it had ended the one before"
 
 

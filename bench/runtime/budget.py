@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
+FAR = 2**40
+"""More worker-steps than a segment has; so often added by every rank, still an int64."""
+
+
 class StepBudget:
     """How many worker-steps have been begun since `reset`. Collective to build and to close."""
 
@@ -38,6 +42,10 @@ class StepBudget:
         self._win.Fetch_and_op(np.array([steps], np.int64), self._before, 0, op=MPI.SUM)
         self._win.Unlock(0)
         return int(self._before[0])
+
+    def end(self) -> None:
+        """Let no rank begin another step."""
+        self.take(FAR)
 
     def close(self) -> None:
         """Free the window; collective."""

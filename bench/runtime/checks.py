@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from algorithms import ALGORITHMS
 from bench.runtime.config import Parts, TrainConfig
@@ -18,12 +19,13 @@ class RefusedError(UserError):
         self.reason = reason
 
 
-def check(config: TrainConfig, ranks: int) -> int:
+def check(config: TrainConfig, ranks: int, environment: Mapping[str, str] = os.environ) -> int:
     """The number of workers of a run on so many ranks.
 
-    Errors: UserError where the launch, the algorithm or the trouble does not go with it.
+    environment: of the launch; empty for a run that is to be launched elsewhere. Errors: UserError
+    where the launch, the algorithm or the trouble does not go with it.
     """
-    check_launch(os.environ, ranks, config.ranks)
+    check_launch(environment, ranks, config.ranks)
     workers = config.workers or ranks
     if workers < ranks:
         raise UserError(

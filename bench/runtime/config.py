@@ -65,6 +65,21 @@ class TrainConfig:
         choices=WRITERS,
         aside=True,
     )
+    checkpoint_every: int = _option(
+        0,
+        "steps between checkpoints; 0: only when asked to end by SIGTERM or SIGUSR1",
+        "N",
+        aside=True,
+    )
+    resume: bool = _option(
+        False, "go on from the last checkpoint where there is one, else begin", aside=True
+    )
+    watchdog: int = _option(
+        300,
+        "seconds without a step after which the job ends, naming the rank; 0: never",
+        "S",
+        aside=True,
+    )
     trace: int = _option(
         0, "steps after the warm-up of which every phase and message is kept", "N", aside=True
     )
@@ -81,11 +96,17 @@ class TrainConfig:
             ("threads", 0),
             ("ranks", 0),
             ("flush_every", 1),
+            ("checkpoint_every", 0),
+            ("watchdog", 0),
             ("trace", 0),
         ):
             value = getattr(self, option)
             if value < least:
                 raise UserError(f"--{option.replace('_', '-')} must be >= {least}, got {value}")
+        if self.resume and self.overwrite:
+            raise UserError(
+                "--resume goes on with a result, --overwrite replaces it: give one of them"
+            )
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
         if self.seed >= 2**63:

@@ -17,7 +17,14 @@ def introduction(
 ) -> list[str]:
     """The lines: what runs, how the data are separated, what is unusual."""
     config, sizes, texts = made.config, data.skew.sizes, made.parts.texts()
-    lines = [
+    lines = []
+    if made.resumed:
+        lines.append(
+            f"going on at step {made.resumed.about.step} of {config.steps}, attempt "
+            f"{made.resumed.attempt}, from {made.resumed.checkpoint}"
+        )
+    lines += [f"note: {note}" for note in made.notes]
+    lines += [
         f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
         f"{texts['optimizer']}, batch {config.batch}: {made.workers} workers on {ranks} ranks",
         *separation.told(texts["partition"]),

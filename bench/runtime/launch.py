@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from bench.runtime.faults import DiskError
-from bench.runtime.signals import Stopped, stopping
+from bench.runtime.signals import AGAIN, Stopped, stopping
 from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ T = TypeVar("T")
 LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where launchers say how many ranks they started."""
 RANKED = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
+
+
+LEAVING_S = 0.5
+"""What a process needs to end after MPI has."""
 
 
 def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
@@ -128,7 +132,24 @@ def main(
     def whole(comm: MPI.Intracomm) -> None:
         codes[0] = program(comm, arguments, results)
 
-    return run(whole, partial(mark_failed, results)) or codes[0] or 0
+    code = run(whole, partial(mark_failed, results)) or codes[0] or 0
+    return last_to_leave() if code == AGAIN else code
+
+
+def last_to_leave() -> int:
+    """AGAIN on rank 0, once the others have left with 0; collective.
+
+    A launcher that sees a rank end with another code kills those that are left, and gives their
+    code as its own.
+    """
+    from mpi4py import MPI
+
+    rank = launched_rank()
+    MPI.Finalize()
+    if rank:
+        return 0
+    time.sleep(LEAVING_S)
+    return AGAIN
 
 
 def mark_failed(results: list[Path], message: str) -> str:

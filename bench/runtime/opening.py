@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Sequence
@@ -23,24 +24,28 @@ from bench.runtime.spec import UserError
 from bench.runtime.writers import parts_of
 
 
-def claim(path: Path, overwrite: bool) -> None:
+def claim(path: Path, overwrite: bool, goes_on: bool = False) -> None:
     """Make the folder of the result; UserError where it cannot be written or is taken.
 
     A result to be overwritten stays until the new one is complete and replaces it by rename.
+    goes_on: what is there is gone on with.
     """
-    parts = parts_of(path)
+    parts, kept = [] if goes_on else parts_of(path), path.with_name(f"{path.name}.checkpoint")
     there = [place for place in (path, part_of(path), *parts) if place.exists()]
     left = _left(part_of(path)) if part_of(path) in there else ""
-    if there and not overwrite:
+    if there and not overwrite and not goes_on:
         whose = left if there[0] == part_of(path) else ""
+        again = "--resume to go on with it, " if whose and kept.exists() else ""
         raise UserError(
-            f"{there[0]} exists{whose}: give --overwrite to replace it, or another --name, --out "
-            "or --seed"
+            f"{there[0]} exists{whose}: give {again}--overwrite to replace it, or another --name, "
+            "--out or --seed"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in (*path.parent.glob(glob.escape(f".{path.name}.") + "*"), *parts):
             leftover.unlink()  # of a kill, and parts of what is replaced
+        if not goes_on:
+            shutil.rmtree(kept, ignore_errors=True)
         probe = path.parent / f".{path.name}.probe"
         probe.touch()
         probe.unlink()
@@ -78,7 +83,6 @@ def origin(
     return {
         "suite_version": __version__,
         "run_uuid": uuid.uuid4().hex,
-        "attempt": 1,
         "program": program,
         "argv_json": json.dumps(list(argv)),
         "ranks": len(ranks),

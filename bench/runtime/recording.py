@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from algorithms.meter import Meter
 from algorithms.tracing import TracingMeter
 from bench.results import clockfile, events
 from bench.results.recorder import Recorder
-from bench.results.resultfile import Change
+from bench.results.resultfile import Change, mark
 from bench.results.runfile import RunFile
+from bench.results.schema import FAILED, PREEMPTED
 from bench.results.summary import add, summarised
 from bench.runtime.clocks import read_clocks
 from bench.runtime.config import TrainConfig
@@ -69,6 +71,26 @@ class Recording:
         """Have the files written, unless they just were."""
         if self._file:
             self._file.flush()
+
+    @property
+    def taken(self) -> int:
+        """Steps of this rank since `begin`."""
+        return self._recorder.taken
+
+    def kept(self) -> dict[str, int]:
+        """Have the files written now; how long the tables are of the one of this rank, if any."""
+        return self._file.lengths() if self._file else {}
+
+    def mark(self) -> None:
+        """Say in the file that the run was stopped, should it not come to say more."""
+        if self._main:
+            with suppress(Exception):
+                mark(self._main.path, FAILED, "stopped by SIGTERM")
+
+    def suspend(self, reason: str) -> None:
+        """Say in the files that the run waits to go on, and why."""
+        if self._file:
+            self._file.suspend(PREEMPTED, reason)
 
     def close(self, status: str, attributes: Mapping[str, Any], last: Change) -> None:
         """Close all files, rank 0's after the others; `last` adds to it what only the end knows."""

@@ -31,7 +31,8 @@ class RenewedBatches:
     """The minibatches of the workers `ids`, on the shards of a new split every so many steps.
 
     split(turn): the shards of all workers in turn 0, 1, ...; `every`: the steps of a turn. Turn 0
-    has the minibatches of Batches(split(0), ids, batch, seed). A later split is drawn at the first
+    has the minibatches of Batches(split(0), ids, batch, seed). `step`: the first one that is asked
+    for. A later split is drawn at the first
     step of its turn, which pays for it. Errors: ValueError for an empty shard, and what `split`
     raises.
     """
@@ -43,16 +44,20 @@ class RenewedBatches:
         batch: int,
         seed: int,
         every: int,
+        step: int = 0,
     ) -> None:
         self._split, self._ids, self._batch = split, ids, batch
         self._seed, self._every = seed, every
-        self._turn, self._left = 0, every
-        self._batches = self._drawn(0)
+        self._turn, into = divmod(step, every)
+        self._left = every - into
+        self._batches = self._drawn(self._turn, into)
 
-    def _drawn(self, turn: int) -> Batches:
+    def _drawn(self, turn: int, step: int = 0) -> Batches:
         # Workers walk each turn in an order of its own, also where their shard stays.
         seed = _seed(self._seed, turn) if turn else self._seed
-        return Batches(self._split(turn), self._ids, self._batch, seed, ahead=self._every)
+        return Batches(
+            self._split(turn), self._ids, self._batch, seed, step=step, ahead=self._every
+        )
 
     def next(self) -> NDArray[np.int64]:
         """Sample indices of the next step: (V, b) int64."""

@@ -114,7 +114,7 @@ def separation(
         data.skew,
         feature_distance(comm, data),
         hears_of(topology, data.skew.counts, exchange) if topology else None,
-        heterogeneity(comm, workers, data.batches().next, evaluation.average),
+        heterogeneity(comm, workers, data.batches(0).next, evaluation.average),
         theory.spectral_gap(topology, rule, made.workers) if topology else None,
     )
 

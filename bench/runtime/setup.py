@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from algorithms.exchange import MPIExchange, dealt
 from algorithms.tracing import TracingMeter
 from bench.runtime.batches import Batches
+from bench.runtime.checkpoint import resuming
+from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.checks import check
 from bench.runtime.config import Parts, TrainConfig, case_hash
 from bench.runtime.launch import together
@@ -43,6 +45,12 @@ class Plan:
     params: dict[str, Any]
     hash: str
     path: Path
+    resumed: Resumed | None = None
+    """What the run goes on from; None where it begins."""
+    finished: bool = False
+    """Whether its result is there already, for --resume."""
+    notes: tuple[str, ...] = ()
+    """Checkpoints that could not be gone on from, a line each."""
 
 
 def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
@@ -50,13 +58,24 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
     workers, parts = check(config, comm.size), config.parts()
     params = config.resolved(workers)
     hash_ = case_hash(params, comm.size)
-    plain = "-".join(text.partition(":")[0] for text in parts.texts().values())
-    name = config.name or f"{plain}-w{workers}-r{comm.size}-s{config.seed}-{hash_[:6]}"
+    name = config.name or default_name(config, workers, comm.size)
     if config.repeat and not config.name:
         name = comm.bcast(free_name(Path(config.repeat), Path(config.out)))
-    path = Path(config.out) / f"{name}.h5"
-    together(comm, lambda: claim(path, config.overwrite) if comm.rank == 0 else None)
-    return Plan(config, parts, workers, params, hash_, path)
+    made = Plan(config, parts, workers, params, hash_, Path(config.out) / f"{name}.h5")
+    if config.resume:
+        found = resuming.find(comm, made.path, params, hash_, named=bool(config.name))
+        made = replace(made, **vars(found))
+    if not made.finished:
+        keep, anew = bool(made.resumed), config.overwrite or config.resume
+        together(comm, lambda: claim(made.path, anew, keep) if comm.rank == 0 else None)
+    return made
+
+
+def default_name(config: TrainConfig, workers: int, ranks: int) -> str:
+    """The name of a result, without .h5, where the user gives none."""
+    plain = "-".join(text.partition(":")[0] for text in config.parts().texts().values())
+    hash_ = case_hash(config.resolved(workers), ranks)
+    return f"{plain}-w{workers}-r{ranks}-s{config.seed}-{hash_[:6]}"
 
 
 @dataclass(frozen=True)
@@ -70,8 +89,8 @@ class Material:
     shards: list[NDArray[np.int64]]
     skew: Skew
     places: list[NDArray[np.int64]]
-    batches: Callable[[], Batches | RenewedBatches]
-    """The minibatches of the rank's workers, from the first one on."""
+    batches: Callable[[int], Batches | RenewedBatches]
+    """The minibatches of the rank's workers from a step on."""
 
 
 def material(comm: MPI.Intracomm, made: Plan) -> Material:
@@ -101,17 +120,21 @@ def _material(made: Plan, ids: range) -> Material:
             "dirichlet:min_size=1 or iid:size=64 give every worker some"
         )
     mine = [shards[i] for i in ids]
-    batches: Callable[[], Batches | RenewedBatches]
     if hasattr(partition, "epochs"):
         places = mine
         problem.hold(range(1), [np.arange(samples.size)])
         every = steps_between(partition.epochs, samples.size, made.workers, config.batch)
-        batches = partial(RenewedBatches, split, ids, config.batch, config.seed, every)
+
+        def batches(step: int) -> Batches | RenewedBatches:
+            return RenewedBatches(split, ids, config.batch, config.seed, every, step)
     else:
         alter = altered(made, problem) if hasattr(partition, "alter") else None
         places = problem.hold(ids, mine, alter)
         held = dict(zip(ids, places, strict=True))
-        batches = partial(Batches, held, ids, config.batch, config.seed)
+
+        def batches(step: int) -> Batches | RenewedBatches:
+            return Batches(held, ids, config.batch, config.seed, step)
+
     return Material(problem, shards, skew, places, batches)
 
 
@@ -154,7 +177,7 @@ def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchang
     trained = TrainingWorkers(
         data.problem,
         made.parts.optimizer,
-        data.batches(),
+        data.batches,
         x,
         g,
         ids=exchange.ids,

@@ -6,10 +6,16 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
-ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What Ctrl-C, a launcher or scheduler, and a closed terminal send."""
+ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""What Ctrl-C, a launcher or scheduler, a closed terminal, and a scheduler whose time limit is near
+send."""
+DEFERRED = (signal.SIGTERM, signal.SIGUSR1)
+"""Those that a run which can go on later waits with until its ranks have agreed on a step."""
+AGAIN = 85
+"""The exit code of a program that is to be started again to go on."""
 GRACE_S = 0.4
 """Rank 0 writes the files, so the others go on for so long, lest it wait for them in a message. A
 launcher that ends a job kills after a second."""
@@ -20,8 +26,8 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.code = 128 + number
-        """The exit code that shells give to such an end."""
+        self.code = AGAIN if number == signal.SIGUSR1 else 128 + number
+        """The exit code that shells give to such an end; near a time limit, that for again."""
 
 
 @contextmanager
@@ -59,5 +65,44 @@ def stopping(rank: int) -> Iterator[Callable[[], None]]:
     finally:
         if waking:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class Asked:
+    """Which signal has asked the run to end; 0 where none has."""
+
+    number: int = 0
+
+    def __str__(self) -> str:
+        return signal.Signals(self.number).name
+
+
+@contextmanager
+def deferred(late: Callable[[], None]) -> Iterator[Asked]:
+    """Note the signals of DEFERRED in here instead of ending at once.
+
+    After SIGTERM `late` is called in GRACE_S: who sent it may send SIGKILL in a second.
+    """
+    asked = Asked()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.number = asked.number or number
+        if number == signal.SIGTERM:
+            signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+
+    def alarm(number: int, frame: FrameType | None) -> None:
+        late()
+
+    before = {x: signal.signal(x, note) for x in DEFERRED}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, alarm)
+    try:
+        yield asked
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

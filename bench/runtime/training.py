@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +15,20 @@ from algorithms.meter import OTHER
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.budget import StepBudget
+from bench.runtime.checkpoint.keeping import Keeper
 from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation, parameters_sha256
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
+from bench.runtime.signals import Asked, deferred
 from bench.runtime.workers import TrainingWorkers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+
+MEET_NS = 250_000_000
+"""How long ranks that exchange go on without meeting, about: to agree that they are to end."""
 
 
 class Training:
@@ -38,6 +46,7 @@ class Training:
         evaluation: Evaluation,
         recording: Recording,
         reporter: Reporter | None,
+        uuid: str,
     ) -> None:
         self._comm, self._config, self._algorithm = comm, plan.config, plan.parts.algorithm
         self._metric = plan.parts.task.metric
@@ -46,25 +55,46 @@ class Training:
         self._state = self._algorithm.init(exchange, workers)
         asynchronous = getattr(self._algorithm, "asynchronous", False)
         self._budget = StepBudget(comm) if asynchronous else None
-        self._step = 0
-        self._elapsed_ns = 0
+        self._keeper = Keeper(comm, plan, exchange, workers, self._state, uuid)
+        self._step, self._elapsed_ns = self._keeper.step, self._keeper.elapsed_ns
+        self._step_ns = 0.0
+        """What a step took in the last segment."""
+        self._asked, self._ends = Asked(), 0
 
-    def run(self) -> None:
-        """Train until the last step, the target, or divergence; then close the file; collective."""
+    def run(self) -> bool:
+        """Train until the last step, the target, or divergence; then close the file; collective.
+
+        False where the run was asked to end before: then a checkpoint of it lies there.
+        """
         config = self._config
         status, reached = COMPLETE, False
-        self._evaluate()
-        while self._step < config.steps and status == COMPLETE and not reached:
-            last = self._next_stop()
-            if not self._segment(last):
-                status = DIVERGED
-            if last % config.eval_every == 0 and last < config.steps and status == COMPLETE:
-                reached = self._evaluate()
-            self._recording.flush()
+        if not self._step:
+            self._evaluate()
+        with deferred(self._recording.mark) as self._asked:
+            while self._step < config.steps and status == COMPLETE and not reached:
+                if not self._segment(self._next_stop()):
+                    status = DIVERGED
+                last = self._step
+                if last % config.eval_every == 0 and last < config.steps and status == COMPLETE:
+                    reached = self._evaluate()
+                if last % config.flush_every == 0 or last % config.eval_every == 0:
+                    self._recording.flush()
+                if status == COMPLETE and not reached and last < config.steps:
+                    if self._ends or self._keeper.due(last):
+                        kept = self._keeper.keep(last, self._elapsed_ns, self._recording)
+                    if self._ends:
+                        self._suspend(kept)
+                        return False
         self._algorithm.finish(self._exchange, self._workers, self._state)
         if not reached:  # else what was in flight when the target was met comes too late
             reached = self._evaluate()
         self._close(status, reached)
+        return True
+
+    @property
+    def now(self) -> int:
+        """The step that this rank takes, counted from 0."""
+        return self._step + self._recording.taken
 
     def _next_stop(self) -> int:
         """The step up to which the next segment goes.
@@ -72,8 +102,12 @@ class Training:
         Asynchronous ranks meet for an evaluation, never for the sake of a file.
         """
         config, step = self._config, self._step
-        cadences = [config.eval_every] if self._budget else [config.eval_every, config.flush_every]
+        cadences = [config.eval_every]
+        if not self._budget:
+            cadences += [config.flush_every, config.checkpoint_every or config.steps]
         stops = [config.steps, *(step - step % n + n for n in cadences)]
+        if not self._budget:  # also to hear of signals that other ranks got
+            stops.append(step + max(1, int(MEET_NS / self._step_ns) if self._step_ns else 1))
         if config.trace:
             stops += [config.warmup, config.warmup + config.trace]
         return min(stop for stop in stops if stop > step)
@@ -91,15 +125,21 @@ class Training:
             algorithm.step(exchange, workers, state)
             meter.lap(OTHER)
             note(start, workers.losses)
-        took = time.perf_counter_ns() - began
+        took, taken = time.perf_counter_ns() - began, self._recording.taken
         self._recording.gather(self._step)
         finite = bool(np.isfinite(workers.losses).all() and np.isfinite(workers.x).all())
-        segments = self._comm.allgather((took, finite))
-        self._elapsed_ns += max(took for took, _ in segments)
+        asked = self._asked.number
+        heard = self._comm.allgather((took, finite, asked, taken * len(workers.ids)))
+        slowest = max(took for took, *_ in heard)
+        self._elapsed_ns += slowest
+        self._ends = max(asked for _, _, asked, _ in heard)
+        if self._budget and self._ends:  # the ranks have not gone as far as they were to
+            last = self._step + sum(steps for *_, steps in heard) // workers.total
+        self._step_ns = slowest / max(1, last - self._step)
         if self._reporter:
             self._reporter.advanced(last)
         self._step = last
-        return all(finite for _, finite in segments)
+        return all(finite for _, finite, *_ in heard)
 
     def _turns(self, steps: int) -> Iterable[int]:
         """One item a step of this rank in a segment of `steps` steps; collective.
@@ -111,7 +151,13 @@ class Training:
             return range(steps)
         budget, here, total = self._budget, len(self._workers.ids), self._workers.total
         budget.reset()
-        return iter(lambda: budget.take(here) < steps * total, False)
+
+        def more() -> bool:
+            if self._asked.number:
+                budget.end()
+            return budget.take(here) < steps * total
+
+        return iter(more, False)
 
     def _evaluate(self) -> bool:
         """Score the models, record and show it; return whether the target is reached."""
@@ -123,6 +169,17 @@ class Training:
             self._reporter.evaluated(self._step, self._elapsed_ns / 1e9, scores)
         target = self._config.target
         return target is not None and self._metric.reached(scores["metric"], target)
+
+    def _suspend(self, kept: Path) -> None:
+        """Say in the files and to the user that the run waits to go on."""
+        name = signal.Signals(self._ends).name
+        self._recording.suspend(f"{name} at step {self._step}; goes on with --resume")
+        self._comm.Barrier()
+        if self._reporter:
+            self._reporter.say(
+                f"stopped by {name} at step {self._step}: the same command with --resume goes on "
+                f"from {kept}"
+            )
 
     def close(self) -> None:
         """Release the step budget; collective."""
@@ -142,3 +199,4 @@ class Training:
             {"parameters_sha256": digest, "target_reached": reached, "reason": reason},
             lambda file: add_table(file, "workers", {"worker": worker}, columns),
         )
+        self._keeper.forget()

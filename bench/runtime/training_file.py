@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from algorithms.exchange import MPIExchange
 from bench.data.opening import digest
-from bench.results import clockfile
-from bench.results.resultfile import add_table
+from bench.results import attempts, clockfile
+from bench.results.reader import read
+from bench.results.resultfile import add_table, now, part_of
 from bench.results.runfile import RunFile
-from bench.results.schema import PART
+from bench.results.schema import EVAL, PART
+from bench.runtime.checkpoint.resuming import put_aside
 from bench.runtime.clocks import Reading
 from bench.runtime.opening import add_provenance, origin
 from bench.runtime.separation import Separation
@@ -33,12 +36,25 @@ def open_file(
     clocks: Reading,
     uuid: str,
 ) -> RunFile:
-    """Create the result file with all that is known before the first step; on rank 0."""
-    config = made.config
+    """Create the result file with all that is known before the first step; on rank 0.
+
+    A run that goes on does so in the file that is there. Where the ranks are others, that one is
+    put aside, and the new one takes over its evaluations.
+    """
+    config, resumed = made.config, made.resumed
+    kept = resumed.kept(0, len(ranks)) if resumed else None
+    evals = []
+    if resumed and not kept:
+        put_aside(made.path, resumed.attempt - 1)
+        evals = evaluations(part_of(made.path), resumed.about.step)
     attributes: dict[str, Any] = {
         **origin("bench.train", argv, ranks, flaws),
         "run_uuid": uuid,
         "parts": group.groups,
+        "attempt": resumed.attempt if resumed else 1,
+        "attempt_row": kept["train"] if kept else 0,
+        "attempt_sync": kept["clock"] if kept else 0,
+        "steps_before": resumed.about.step if resumed and not kept else 0,
         "case_hash": made.hash,
         "params_json": json.dumps(made.params),
         "seed": config.seed,
@@ -59,6 +75,23 @@ def open_file(
         attributes["target"] = config.target
 
     def material(file: Any) -> None:
+        if "provenance" in file:
+            del file["provenance"]
+        add_provenance(file, ranks)
+        clockfile.append(file, vars(clocks))
+        attempts.append(
+            file,
+            {
+                "row": attributes["attempt_row"],
+                "step": resumed.about.step if resumed else 0,
+                "sync": attributes["attempt_sync"],
+                "ranks": len(ranks),
+                "host": attributes["host"],
+                "began_utc": now(),
+            },
+        )
+        if "partition" in file:
+            return
         skew = data.skew
         add_table(
             file,
@@ -72,12 +105,22 @@ def open_file(
                 "counts": (("worker", "class"), skew.counts, "1", "samples by class"),
             },
         )
-        add_provenance(file, ranks)
-        clockfile.append(file, vars(clocks))
 
-    return RunFile(made.path, group.ranks, attributes, material)
+    file = RunFile(made.path, group.ranks, attributes, material, kept)
+    for row in evals:
+        file.evaluate(row)
+    return file
 
 
-def open_part(made: Plan, group: Group, uuid: str) -> RunFile:
-    """Create the file beside the result that has the steps of a group without rank 0."""
-    return RunFile(group.path(made.path), group.ranks, {"program": PART, "run_uuid": uuid})
+def open_part(made: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
+    """Create, or go on with, the file that has the steps of a group without rank 0."""
+    kept = made.resumed.kept(group.ranks[0], ranks) if made.resumed else None
+    about = {"program": PART, "run_uuid": uuid}
+    return RunFile(group.path(made.path), group.ranks, about, kept=kept)
+
+
+def evaluations(path: Path, step: int) -> list[dict[str, float]]:
+    """The evaluations of a result up to a step."""
+    columns = read(path).evals
+    rows = range(int((columns["step"] <= step).sum()))
+    return [{name: columns[name][i] for name in EVAL} for i in rows]

@@ -1,7 +1,7 @@
 """The workers of one rank: rows of parameters, their shards and their base optimiser."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,14 @@ class TrainingWorkers:
 
     x, g: (V, d), from Exchange.rows. All start from problem.initial(seed). exchange: for tasks
     whose workers share statistics inside a gradient, which is collective then. trouble: who is
-    late on purpose.
+    late on purpose. batches: the minibatches from any one on.
     """
 
     def __init__(
         self,
         problem: Problem,
         optimizer: Optimizer,
-        batches: Batches | RenewedBatches,
+        batches: Callable[[int], Batches | RenewedBatches],
         x: Rows,
         g: Rows,
         *,
@@ -48,9 +48,19 @@ class TrainingWorkers:
         self.layers: Sequence[Layer] = problem.layers
         self._exchange = exchange
         self._learner = problem.learner(x, g, self._share if exchange else None)
-        self._optimizer, self._batches, self._meter = optimizer, batches, meter
-        self._trouble, self._seed, self._step = trouble, seed, 0
+        self._optimizer, self._meter, self._make = optimizer, meter, batches
+        self._trouble, self._seed = trouble, seed
+        self.drawn = 0
         self.optimizer_state: Any = optimizer.init(self._learner.x, problem.layers)
+
+    @property
+    def drawn(self) -> int:
+        """How many minibatches each worker has had; may be set, to go on from there."""
+        return self._drawn
+
+    @drawn.setter
+    def drawn(self, drawn: int) -> None:
+        self._drawn, self._batches = drawn, self._make(drawn)
 
     def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill g at x with the next minibatch of every worker; return the (V,) losses.
@@ -74,6 +84,7 @@ class TrainingWorkers:
             self.losses = self._learner.gradient(batch, finished)
         if self._trouble.straggler:
             self._be_late(self._trouble.straggler, (time.perf_counter_ns() - began) / 1e9)
+        self._drawn += 1
         self._meter.lap(GRADIENT)
         return self.losses
 
@@ -88,8 +99,7 @@ class TrainingWorkers:
         self._meter.lap(UPDATE)
 
     def _be_late(self, straggler: Straggler, took_s: float) -> None:
-        time.sleep(straggler.late_s(self.ids, self._step, took_s, self._seed))
-        self._step += 1
+        time.sleep(straggler.late_s(self.ids, self._drawn, took_s, self._seed))
 
     def _decay(self, lo: int, hi: int) -> None:
         l2 = self._optimizer.l2

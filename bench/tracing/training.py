@@ -61,11 +61,18 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
     if not n:
         raise UserError(f"{run.path} has no step yet: there is nothing to draw")
     wanted = chosen("--ranks", ranks, total, "ranks")
-    rows = chosen("--steps", steps, n, "steps")
+    rows, first = chosen("--steps", steps, n, "steps"), int(run.attributes.get("attempt_row", 0))
+    rows = rows[rows >= first]
+    if not len(rows):
+        raise UserError(
+            f"{run.path}: the steps before row {first} are of an earlier attempt, whose clocks are "
+            "others: draw later ones"
+        )
     hosts = [x.decode(errors="replace") for x in run.ranks["host"].tolist()]
-    clocks = alignment.read(run.path, hosts).assumed(begins(run))
+    sync = int(run.attributes.get("attempt_sync", 0))
+    clocks = alignment.read(run.path, hosts, sync).assumed(begins(run, first))
     traced = Traced.read(run.path, clocks, wanted, rows)
-    made = Timeline(run, clocks, traced, events.read_segments(run.path), wanted, rows)
+    made = Timeline(run, clocks, traced, events.read_segments(run.path), first, wanted, rows)
     return Drawing(
         lines=chain(made.lines(), list(made.evaluations())),
         nbytes=made.nbytes(),
@@ -87,10 +94,13 @@ def check(run: Run, steps: int, ranks: int) -> None:
         raise ValueError("the hosts are not as many as the ranks, or an evaluation is incomplete")
 
 
-def begins(run: Run) -> list[int]:
-    """Of every rank, when its first step began, on its clock; very late where it took none."""
-    taken = run.taken()
-    starts = run.train["start_ns"][taken.argmax(0), np.arange(taken.shape[1])]
+def begins(run: Run, first: int) -> list[int]:
+    """Of every rank, when its first step from row `first` on began, on its clock.
+
+    Very late where it took none.
+    """
+    taken = run.taken()[first:]
+    starts = run.train["start_ns"][first + taken.argmax(0), np.arange(taken.shape[1])]
     begun: list[int] = np.where(taken.any(0), starts, NEVER).tolist()
     return begun
 
@@ -103,13 +113,15 @@ class Timeline:
     clocks: Alignment
     traced: Traced
     segments: events.Segments
+    first: int
+    """Row at which the attempt begins that is drawn."""
     ranks: NDArray[np.int64]
     rows: NDArray[np.int64]
 
     @cached_property
     def zero(self) -> int:
         """When the first step of all began, on rank 0's clock."""
-        starts = ((r, x) for r, x in enumerate(begins(self.run)) if x != NEVER)
+        starts = ((r, x) for r, x in enumerate(begins(self.run, self.first)) if x != NEVER)
         return min(int(self.clocks.times(r, np.array(x))) for r, x in starts)
 
     def times(self, rank: int, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -84,7 +84,7 @@ def trained(problem: Problem, comm: MPI.Intracomm, total: int, algorithm: Any) -
     workers = TrainingWorkers(
         problem,
         SGD_WITH_MOMENTUM,
-        Batches(shards, exchange.ids, 4, seed=3),
+        lambda _: Batches(shards, exchange.ids, 4, seed=3),
         x,
         g,
         ids=exchange.ids,

@@ -163,7 +163,7 @@ def trained(comm: MPI.Intracomm, indices: NDArray[np.int64], group: int) -> Arra
     workers = TrainingWorkers(
         problem,
         SGD(lr=0.1, momentum=0.9),
-        Given(indices, exchange.ids),
+        lambda _: Given(indices, exchange.ids),
         exchange.rows(problem.d),
         exchange.rows(problem.d),
         ids=exchange.ids,

@@ -23,7 +23,7 @@ def trained(dtype: str, indices: NDArray[np.int64]) -> Array:
     workers = TrainingWorkers(
         problem,
         SGD(lr=0.1, momentum=0.9),
-        Given(indices, exchange.ids),
+        lambda _: Given(indices, exchange.ids),
         exchange.rows(problem.d),
         exchange.rows(problem.d),
         ids=exchange.ids,

@@ -49,7 +49,7 @@ def test_defaults_train_digits(name: str) -> None:
     workers = TrainingWorkers(
         problem,
         OPTIMIZERS[name](),
-        Batches(shards, exchange.ids, 16, seed=0),
+        lambda _: Batches(shards, exchange.ids, 16, seed=0),
         exchange.rows(problem.d),
         exchange.rows(problem.d),
         ids=exchange.ids,

@@ -179,7 +179,7 @@ def test_the_decay_is_in_a_part_before_it_is_told(optimizer: Optimizer, total: i
         made = TrainingWorkers(
             problem,
             optimizer,
-            Batches(shards, range(total), 8, seed=0),
+            lambda _: Batches(shards, range(total), 8, seed=0),
             x,
             g,
             ids=range(total),

@@ -195,7 +195,7 @@ def test_twenty_steps_are_those_of_a_plain_torch_loop(
     workers = TrainingWorkers(
         problem,
         SGD(lr=0.05, momentum=0.9, weight_decay=decay),
-        Batches(shards, range(1, 2), 16, seed=4),
+        lambda _: Batches(shards, range(1, 2), 16, seed=4),
         x,
         g,
         ids=range(1, 2),

@@ -7,10 +7,11 @@ Symbols: m, v first and second moment, b1, b2 how slowly they forget, k the step
     2. r = (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + eps)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import sqrt
 from typing import Protocol
 
+from algorithms.protocol import SCRATCH
 from bench.runtime.optimizers import blocks
 from bench.runtime.optimizers.blocks import Rows, library
 from bench.runtime.optimizers.checks import fraction, not_negative, positive
@@ -51,7 +52,7 @@ class Moments:
 
     first: Rows
     second: Rows
-    step: Rows
+    step: Rows = field(metadata=SCRATCH)
     k: int
 
 

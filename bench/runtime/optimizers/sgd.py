@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
+from algorithms.protocol import SCRATCH
 from bench.runtime.optimizers import blocks
 from bench.runtime.optimizers.blocks import Rows, library
 from bench.runtime.optimizers.checks import fraction, not_negative, positive
@@ -20,7 +21,7 @@ class SGDState:
     """Velocity (V, d), or (0, d) without momentum, and scratch for the step of a block."""
 
     velocity: Rows
-    step: Rows
+    step: Rows = field(metadata=SCRATCH)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a training keeps of itself to go on from: written whole or not at all, read or refused."""
