@@ -9,12 +9,13 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     package_dir={"": "."},
-    packages=find_packages(".", include=["algorithms*", "bench*", "partitions*"]),
+    packages=find_packages(".", include=["algorithms*", "bench*", "partitions*", "slurm*"]),
     package_data={
         "algorithms": ["py.typed"],
         "bench": ["py.typed"],
         "bench.reporting": ["page.css", "page.html.jinja", "page.js"],
         "partitions": ["py.typed"],
+        "slurm": ["py.typed", "*.sbatch", "*.sh", "devcluster", "sites/*.toml", "sweeps/*.toml"],
     },
     install_requires=[
         "altair",
@@ -41,6 +42,7 @@ setup(
             "pytest",
             "pytest-mpi",
             "pytest-xdist",
+            "reframe-hpc",
             "ruff",
             "xarray",
         ],

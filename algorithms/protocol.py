@@ -206,9 +206,8 @@ class Algorithm(Protocol):
     def init(self, exchange: Exchange, workers: Workers) -> Any:
         """Return the State; workers' x are equal; allocates every buffer; collective.
 
-        A plain dataclass: arrays of rows by worker or by link, or equal on all ranks; numbers;
-        memory that is shared; lists of these, and of what is in flight. So whoever knows none of
-        the algorithms can keep it and put it back, on another number of ranks, too.
+        A plain dataclass, so that whoever knows no algorithm can keep it: arrays by worker or link,
+        or equal on all ranks; numbers; shared memory; lists of these, and of what is in flight.
         """
         ...
 

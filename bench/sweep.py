@@ -12,6 +12,7 @@ from bench.reporting.figures import check_kind
 from bench.results.output import check_target
 from bench.runtime import launch
 from bench.runtime.cli import Parser
+from bench.runtime.signals import AGAIN
 from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m bench.sweep",
         description="Train every case of a TOML file, one result file each, then print the table. "
         "A case whose result lies in the folder is not trained again, so a sweep that was ended "
-        "goes on where it was. Top-level options are those of bench.train; [axes] holds lists that "
-        "are crossed, [zip] lists taken in step, [[override]] options that replace others `when` "
-        "a case has some values; skip_refused = true leaves out what an algorithm refuses.",
+        "goes on where it was. Top-level options are those of bench.train, seeds = N stands for "
+        "seeds 0 ... N-1; lists at the top level and in [axes] are crossed, those of [zip] taken "
+        "in step, [[override]] has options that replace others `when` a case has some values; "
+        "skip_refused = true leaves out what an algorithm refuses.",
         epilog="Example: python -m bench.sweep bench/sweeps/table.toml --out runs/table. Exit "
         "code: 0, also where runs diverged; 1 where a case failed; 2 for a mistake, found before "
-        "the first case.",
+        "the first case; 85 where SIGTERM or SIGUSR1 ended it: the same command goes on.",
         allow_abbrev=False,
     )
     made.add_argument("file", metavar="FILE", help="the sweep, as TOML")
@@ -94,13 +96,17 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         for line in broken:
             teller.say(f"note: no result to keep: {line}")
     try:
-        ended = running.run(comm, runnable, there, out, results, teller)
+        ended, again = running.run(comm, runnable, there, out, results, teller)
     except KeyboardInterrupt:
         if comm.size > 1:  # the others wait for this rank in a collective call
             raise
         launch.mark_failed(results, "interrupted")
         launch.say("interrupted: what has ended is kept, the same command goes on from here")
         return INTERRUPTED
+    if again:
+        if comm.rank == 0:
+            launch.say("asked to end: what has ended is kept, the same command goes on from here")
+        return AGAIN
     return running.conclude(cases, ended, out, files) if comm.rank == 0 else 0
 
 

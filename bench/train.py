@@ -25,6 +25,7 @@ from bench.runtime.separation import separation
 from bench.runtime.signals import AGAIN
 from bench.runtime.training import Training
 from bench.runtime.training_file import open_file, open_part
+from bench.runtime.watchdog import watchdog
 from bench.runtime.writers import group
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def train(
         with np.errstate(all="ignore"):  # a run that overflows is told as diverged
             about_it = (exchange, workers, evaluation, recording, reporter, uuid)
             training = Training(comm, plan, *about_it)
-            with launch.held(training):
+            watched = watchdog(comm, plan.config.watchdog, lambda: training.now, results)
+            with launch.held(training), watched:
                 if not training.run():
                     return AGAIN
         if reporter:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from algorithms.exchange import MPIExchange
 from algorithms.layers import Layer, Ready, laid_out
+from algorithms.trouble import Trouble
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import SGD
+from bench.runtime.optimizers import SGD, Optimizer
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.quadratic import Quadratic, QuadraticProblem
 from partitions.shards import Shards
@@ -65,22 +66,30 @@ class Training:
         comm: MPI.Intracomm,
         total: int,
         *,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         allreduce: str = "recursive_doubling",
         dtype: str = "float64",
         batch: int = 4,
         indices: NDArray[np.int64] | None = None,
+        trouble: Trouble = Trouble.NONE,
     ) -> None:
         self.problem: QuadraticProblem = Quadratic(dimension=7, samples=240).load(dtype)
         self.shards = Shards(per_worker=1).split(
             self.problem.samples, total, np.random.default_rng(5)
         )
-        self.exchange = MPIExchange(comm, total, allreduce=allreduce, dtype=dtype, seed=3)
-        batches = Batches(self.shards, self.exchange.ids, batch, seed=3)
+        self.exchange = MPIExchange(
+            comm, total, allreduce=allreduce, dtype=dtype, seed=3, trouble=trouble
+        )
+
+        def batches(step: int) -> Batches:
+            if indices is None:
+                return Batches(self.shards, self.exchange.ids, batch, seed=3, step=step)
+            return Given(indices, self.exchange.ids)
+
         self.workers = TrainingWorkers(
             self.problem,
             optimizer or SGD(lr=0.2, momentum=0.5),
-            lambda _: batches if indices is None else Given(indices, self.exchange.ids),
+            batches,
             self.exchange.rows(self.problem.d),
             self.exchange.rows(self.problem.d),
             ids=self.exchange.ids,

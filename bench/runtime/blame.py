@@ -1,7 +1,8 @@
-"""Which rank has stopped, judged by the last beat of every rank."""
+"""Which rank has stopped, judged by the last beat of every rank, and who is to say so."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ class Beat:
     @property
     def name(self) -> str:
         """Rank and host."""
-        return f"rank {self.rank} on {self.host}"
+        return _name(self.rank, self.host)
 
     @property
     def place(self) -> str:
@@ -56,10 +57,11 @@ def silent(heard: Sequence[Heard], patience_s: float) -> str:
     )
 
 
-def stuck(heard: Sequence[Heard], patience_s: float) -> str:
+def stuck(heard: Sequence[Heard], patience_s: float, size: int) -> str:
     """Who has not moved for so long and keeps the others waiting, in a sentence; "" where none has.
 
-    A rank that waits for others is not to blame, unless all of them do.
+    heard: of those of the `size` ranks that have ever been heard. A rank that waits for others is
+    not to blame, unless all of them do.
     """
     still = [x.beat for x in heard if x.beat.still_s >= patience_s]
     busy = [x for x in still if not x.waits]
@@ -73,22 +75,42 @@ def stuck(heard: Sequence[Heard], patience_s: float) -> str:
             f"{last.name} has been {last.place} for {last.still_s:.0f} s: where that may take so "
             "long, give a longer --watchdog"
         )
+    who = "all ranks" if len(heard) == size else f"all {len(heard)} of {size} ranks that are heard"
     return (
-        f"all ranks have waited for each other for {min(x.still_s for x in still):.0f} s; the "
-        f"furthest behind is {last.name}, {last.place}"
+        f"{who} have waited for others for {min(x.still_s for x in still):.0f} s; the furthest "
+        f"behind is {last.name}, {last.place}"
     )
 
 
 def unheard(heard: Sequence[Heard], hosts: Sequence[str]) -> str:
     """Who has never been heard, in a sentence; "" where all have. hosts: of all ranks."""
     known = {x.beat.rank for x in heard}
-    names = [f"rank {r} on {host}" for r, host in enumerate(hosts) if r not in known]
+    names = [_name(r, host) for r, host in enumerate(hosts) if r not in known]
     if not names:
         return ""
     return (
-        f"rank 0 on {hosts[0]} never hears {_some(names)}, as UDP does not arrive: where one of "
+        f"{_name(0, hosts[0])} never hears {_some(names)}, as UDP does not arrive: where one of "
         "them stops, the watchdog cannot say which"
     )
+
+
+def turns(hosts: Sequence[str]) -> list[int]:
+    """When each rank speaks of a silent rank 0, one after the other; hosts: of all ranks.
+
+    Its whole host may be gone, so the first of the others on every host, its own to begin with,
+    come before all second ones, and so on.
+    """
+    earlier: Counter[str] = Counter()
+    places = [(0, 0)]
+    for rank, host in enumerate(hosts[1:], start=1):
+        places.append((earlier[host], rank))
+        earlier[host] += 1
+    order = {place: turn for turn, place in enumerate(sorted(places))}
+    return [order[place] for place in places]
+
+
+def _name(rank: int, host: str) -> str:
+    return f"rank {rank} on {host}"
 
 
 def _some(names: Sequence[str]) -> str:

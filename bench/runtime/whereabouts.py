@@ -22,7 +22,8 @@ PHASES = (
     (EXCHANGE, "algorithms/shared.py", ""),
     (EXCHANGE, "bench/runtime/budget.py", ""),
     ("update", "bench/runtime/workers.py", "update"),
-    ("data", "bench/data/", ""),
+    ("data", "bench/runtime/batches.py", ""),
+    ("data", "bench/tasks/", "fetch"),
     ("gradient", "bench/runtime/workers.py", "gradient"),
     ("gathering steps", "bench/runtime/recording.py", "gather"),
     (RESULTS, "bench/runtime/recording.py", "flush"),
@@ -33,7 +34,7 @@ PHASES = (
 
 The exchange stands before the gradient, which may exchange."""
 
-MPI_CALL = re.compile(r"(comm|_win)\.\w+\(")
+MPI_CALL = re.compile(r"(comm|made|_win)\.\w+\(")
 """In a line outside the exchange: its frame is the last there is, as mpi4py has none."""
 
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from bench.runtime import toml
-from bench.runtime.config import TrainConfig
-from bench.runtime.spec import UserError, unknown
+from bench.runtime.spec import UserError
+from bench.sweeping.known import SEEDS, TRAINING, Known, Options, text
 
-Options: TypeAlias = dict[str, str]
-"""Options of bench.train by name, as texts."""
-
-OURS = ("out", "name", "overwrite", "repeat")
-"""What the sweep itself decides for every case."""
-OPTIONS = tuple(option.name for option in fields(TrainConfig) if option.name not in OURS)
 TABLES = ("axes", "zip", "override")
 SKIP = "skip_refused"
 MOST = 100_000
@@ -48,7 +42,7 @@ class SweepFile:
     path: Path
     fixed: Options
     axes: dict[str, list[str]]
-    """Every value of one with every value of the others."""
+    """Every value of one with every value of the others; lists of the top level come first."""
     zipped: dict[str, list[str]]
     """Lists of one length, taken in step; together they are one more axis."""
     overrides: list[Override]
@@ -92,7 +86,7 @@ class SweepFile:
         return made
 
 
-def read(path: Path, settings: Sequence[str] = ()) -> SweepFile:
+def read(path: Path, settings: Sequence[str] = (), known: Known = TRAINING) -> SweepFile:
     """The sweep that a TOML file describes.
 
     settings: NAME=VALUE, each instead of the option at the file's top level. Errors: UserError for
@@ -100,21 +94,22 @@ def read(path: Path, settings: Sequence[str] = ()) -> SweepFile:
     """
     table = toml.load(path)
     where = str(path)
-    for text in settings:
-        name, equals, value = text.partition("=")
+    for setting in settings:
+        name, equals, value = setting.partition("=")
         if not equals:
-            raise UserError(f"--set {text}: write NAME=VALUE")
-        table.pop(name.replace("_", "-"), None)
-        table |= _options({name: value}, f"--set {text}")
+            raise UserError(f"--set {setting}: write NAME=VALUE")
+        for same in (SEEDS, "seed") if name in (SEEDS, "seed") else (name.replace("_", "-"),):
+            table.pop(same, None)
+        table |= known.named({name: value}, f"--set {setting}", (SEEDS,))
     skip = table.pop(SKIP, False)
     if not isinstance(skip, bool):
         raise UserError(f"{where}: {SKIP} must be true or false, got {skip!r}")
-    axes, zipped = (
-        _lists(table.pop(name, {}), f"{where}, [{name}]", name) for name in ("axes", "zip")
+    crossed, zipped = (
+        known.lists(table.pop(name, {}), f"{where}, [{name}]", name) for name in ("axes", "zip")
     )
     overrides = table.pop("override", [])
-    fixed = _options(table, where, (SKIP, *TABLES))
-    given = [*fixed, *axes, *zipped]
+    fixed, listed = known.top(table, where, (SKIP, *TABLES), MOST)
+    given = [*fixed, *listed, *crossed, *zipped]
     if twice := [name for name in given if given.count(name) > 1]:
         raise UserError(
             f"{where}: {twice[0]} is given twice: leave it in one of the top level, [axes], [zip]"
@@ -123,60 +118,18 @@ def read(path: Path, settings: Sequence[str] = ()) -> SweepFile:
         raise UserError(f"{where}, [zip]: lists must be of one length, got {sorted(lengths)}")
     if not isinstance(overrides, list):
         raise UserError(f"{where}: write [[override]] with two brackets, there may be several")
-    made = [_override(x, f"{where}, override {i}") for i, x in enumerate(overrides, start=1)]
-    return SweepFile(path, fixed, axes, zipped, made, skip)
+    made = [_override(x, f"{where}, override {i}", known) for i, x in enumerate(overrides, start=1)]
+    return SweepFile(path, fixed, listed | crossed, zipped, made, skip)
 
 
-def _named(table: Any, where: str, more: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A table by option, dashes as underscores; refuses names that no case can have."""
-    if not isinstance(table, dict):
-        raise UserError(f"{where} must be a table of options, got {table!r}")
-    made = {name.replace("-", "_"): value for name, value in table.items()}
-    for name in made:
-        if name in OURS:
-            raise UserError(
-                f"{where}: {name} is not for a sweep file: its cases are new runs, each a "
-                "file of its own in --out, on the ranks of the launch"
-            )
-        if name not in OPTIONS:
-            raise unknown(f"option in {where}", name, OPTIONS + more)
-    if len(made) < len(table):
-        raise UserError(f"{where}: an option is given twice, with dashes and with underscores")
-    return made
-
-
-def _options(table: Any, where: str, more: tuple[str, ...] = ()) -> Options:
-    return {name: _text(x, f"{where}: {name}") for name, x in _named(table, where, more).items()}
-
-
-def _lists(table: Any, where: str, kind: str) -> dict[str, list[str]]:
-    made = {}
-    for name, values in _named(table, where).items():
-        if not isinstance(values, list) or not values:
-            raise UserError(
-                f"{where}: {name} must be a list of one value or more, got {values!r}: a single "
-                f"value stands above [{kind}]"
-            )
-        made[name] = [_text(value, f"{where}: {name}") for value in values]
-    return made
-
-
-def _override(table: Any, where: str) -> Override:
+def _override(table: Any, where: str, known: Known) -> Override:
     if not isinstance(table, dict) or not table.get("when"):
         raise UserError(f'{where}: say in which cases, as in when = {{algorithm = "push_sum"}}')
     rest = {name: value for name, value in table.items() if name != "when"}
     if not rest:
         raise UserError(f"{where}: says when, but no option that is then another")
     when = {
-        name: [_text(x, f"{where}, when: {name}") for x in (x if isinstance(x, list) else [x])]
-        for name, x in _named(table["when"], f"{where}, when").items()
+        name: [text(x, f"{where}, when: {name}") for x in (x if isinstance(x, list) else [x])]
+        for name, x in known.named(table["when"], f"{where}, when").items()
     }
-    return Override(when, _options(rest, where, ("when",)))
-
-
-def _text(value: Any, where: str) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, str | int | float):
-        raise UserError(f"{where} must be one text or number, got {value!r}")
-    return str(value)
+    return Override(when, known.one(rest, where, ("when",)))

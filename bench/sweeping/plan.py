@@ -12,7 +12,8 @@ from bench.runtime.arguments import read
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import case_hash
 from bench.runtime.spec import UserError
-from bench.sweeping.file import SKIP, Options, SweepFile
+from bench.sweeping.file import SKIP, SweepFile
+from bench.sweeping.known import Options, flags
 
 ALWAYS = ("algorithm", "partition")
 """What a case is called by where nothing varies but seeds."""
@@ -41,8 +42,8 @@ class Case:
         return f"{self.group}, seed {self.seed}"
 
     def argv(self, out: Path) -> list[str]:
-        """The command line of bench.train: what is left of an earlier attempt is replaced."""
-        return [*_flags(self.options), f"--out={out}", "--overwrite"]
+        """The command line of bench.train: an earlier attempt is gone on with, or replaced."""
+        return [*flags(self.options), f"--out={out}", "--resume"]
 
 
 def plan(sweep: SweepFile, ranks: int) -> list[Case]:
@@ -72,7 +73,7 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) 
     where = f"{sweep.path}: {called}" if called else str(sweep.path)
     refused = ""
     try:
-        made = read(_flags(options))
+        made = read(flags(options))
         workers = made.workers or ranks
         check(made, ranks)
     except RefusedError as error:
@@ -91,11 +92,6 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) 
         settings={name: getattr(made, name) for name in names},
         refused=refused,
     )
-
-
-def _flags(options: Options) -> list[str]:
-    """As `--name=value`, which a value that begins with a dash does not break."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
 
 
 def by_seed(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:

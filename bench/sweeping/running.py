@@ -13,6 +13,7 @@ from bench.reporting.digest import Digest, load
 from bench.results.output import write_whole
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.launch import say
+from bench.runtime.signals import AGAIN
 from bench.runtime.spec import UserError
 from bench.sweeping.console import Teller, console
 from bench.sweeping.plan import Case, by_seed, seeds_of
@@ -30,9 +31,10 @@ def run(
     out: Path,
     results: list[Path],
     teller: Teller | None,
-) -> dict[str, Outcome | str]:
+) -> tuple[dict[str, Outcome | str], bool]:
     """How each case ended, by case hash: an outcome, or why there is none; on rank 0; collective.
 
+    And whether the sweep was asked to end before all had: the running case has kept itself then.
     Those that are `there` are not trained again. The path of the running case lies in `results`.
     """
     ended: dict[str, Outcome | str] = dict(there)
@@ -47,13 +49,14 @@ def run(
                 teller.begin(number, case)
             mistake = ""
             try:
-                train(comm, case.argv(out), results, quiet=True)
+                if train(comm, case.argv(out), results, quiet=True) == AGAIN:
+                    return ended, True
             except UserError as error:  # raised on every rank alike
                 mistake = str(error)
             if teller:
                 ended[case.hash] = mistake or outcome(results[0])
                 teller.end(case, ended[case.hash])
-    return ended
+    return ended, False
 
 
 def conclude(

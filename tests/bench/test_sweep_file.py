@@ -63,6 +63,17 @@ def test_axes_are_crossed_lists_go_in_step_and_the_last_override_wins(tmp_path: 
     assert str(planned[6]) == "4 workers, batch 4, push_sum, optimizer sgd:lr=0.2, 7 steps, seed 0"
 
 
+def test_lists_of_the_top_level_are_axes_and_seeds_a_number_of_them(tmp_path: Path) -> None:
+    path = written(tmp_path, "workers = [2, 4]\nseeds = 3\n[axes]\nbatch = [8]")
+    assert read(path).axes == {"workers": ["2", "4"], "seed": ["0", "1", "2"], "batch": ["8"]}
+    assert read(path, ["seeds=1", "workers=8"]).cases() == [
+        {"workers": "8", "seed": "0", "batch": "8"}
+    ]
+    assert read(path, ["seed=5", "workers=8"]).cases() == [
+        {"workers": "8", "seed": "5", "batch": "8"}
+    ]
+
+
 GOOD = '[axes]\nalgorithm = ["push_sum", "local_sgd"]\n'
 MISTAKES = [
     ("stepz = 3\n" + GOOD, "unknown option in", "did you mean steps?"),
@@ -78,6 +89,9 @@ MISTAKES = [
     ("eval-every = 1\neval_every = 1\n" + GOOD, "with dashes and with underscores"),
     ("[zip]\nseed = [0, 1]\nbatch = [1]", "[zip]: lists must be of one length, got [1, 2]"),
     ('out = "runs"\n' + GOOD, "out is not for a sweep file: its cases are new runs"),
+    ("seeds = 0\n" + GOOD, "seeds must be a number of seeds from 1 to 100,000, or a list"),
+    ("minutes = 5\n" + GOOD, "unknown option in"),
+    ("resume = true\n" + GOOD, "resume is not for a sweep file"),
     ("skip_refused = 1\n" + GOOD, "skip_refused must be true or false, got 1"),
     ("[override]\nsteps = 1", "write [[override]] with two brackets"),
     (GOOD + "[[override]]\nsteps = 1", "override 1: say in which cases"),

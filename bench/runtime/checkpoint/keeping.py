@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from algorithms.exchange import MPIExchange
 from bench.runtime.checkpoint.saving import forget, restore, save
+from bench.runtime.checkpoint.store import About
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
 from bench.runtime.workers import TrainingWorkers
@@ -24,6 +25,31 @@ class Counters:
     """Rounds of the exchange."""
     drawn: int
     """Minibatches that every worker of this rank has had."""
+
+
+def roots(exchange: MPIExchange, workers: TrainingWorkers, state: Any) -> dict[str, Any]:
+    """What of a training is kept; state: of its algorithm."""
+    return {
+        "x": workers.x,
+        "losses": workers.losses,
+        "optimizer": workers.optimizer_state,
+        "algorithm": state,
+        "counters": Counters(exchange.turn, workers.drawn),
+    }
+
+
+def put_back(
+    comm: MPI.Intracomm,
+    checkpoint: Path,
+    about: About,
+    exchange: MPIExchange,
+    workers: TrainingWorkers,
+    state: Any,
+) -> None:
+    """Bring a training at its start to where a checkpoint is; collective."""
+    kept = roots(exchange, workers, state)
+    restore(comm, checkpoint, about, kept, workers.total)
+    exchange.turn, workers.drawn = kept["counters"].turn, kept["counters"].drawn
 
 
 class Keeper:
@@ -46,7 +72,9 @@ class Keeper:
         self.step = self.elapsed_ns = 0
         """Of the last checkpoint; where the run begins, 0."""
         if plan.resumed:
-            self._restore()
+            about = plan.resumed.about
+            put_back(comm, plan.resumed.checkpoint, about, exchange, workers, state)
+            self.step, self.elapsed_ns = about.step, about.elapsed_ns
 
     def due(self, step: int) -> bool:
         """Whether --checkpoint-every wants one after so many steps."""
@@ -63,30 +91,13 @@ class Keeper:
             "params": self._plan.params,
             "run_uuid": self._uuid,
         }
+        kept = roots(self._exchange, self._workers, self._state)
         rows = recording.kept()
         self._comm.Barrier()  # what a checkpoint counts on is on disk, whoever writes it
         self.step, self.elapsed_ns = step, elapsed_ns
-        return save(self._comm, self._plan.path, self._roots(), rows, said)
+        return save(self._comm, self._plan.path, kept, rows, said)
 
     def forget(self) -> None:
         """Remove them: the run has ended."""
         if self._comm.rank == 0:
             forget(self._plan.path)
-
-    def _roots(self) -> dict[str, Any]:
-        workers = self._workers
-        return {
-            "x": workers.x,
-            "losses": workers.losses,
-            "optimizer": workers.optimizer_state,
-            "algorithm": self._state,
-            "counters": Counters(self._exchange.turn, workers.drawn),
-        }
-
-    def _restore(self) -> None:
-        assert self._plan.resumed
-        about, roots = self._plan.resumed.about, self._roots()
-        restore(self._comm, self._plan.resumed.checkpoint, about, roots, self._workers.total)
-        counters = roots["counters"]
-        self._exchange.turn, self._workers.drawn = counters.turn, counters.drawn
-        self.step, self.elapsed_ns = about.step, about.elapsed_ns

@@ -66,7 +66,8 @@ class State:
     def arrive(self, landed: Mapping[str, Sequence[str]]) -> None:
         """Have in flight, and there, what `land` told of."""
         for path, names in landed.items():
-            self.flying[path][:] = [Landed(self.arrays[name]) for name in names]
+            self.flying[path].clear()
+            self.flying[path].extend(Landed(self.arrays[name]) for name in names)
 
 
 def state(roots: Mapping[str, Any]) -> State:

@@ -1,0 +1,177 @@
+"""What holds for every algorithm: it goes on from a checkpoint as if it had never stopped."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from algorithms import ALGORITHMS
+from algorithms.choco_sgd import ChocoSGD
+from algorithms.local_sgd import LocalSGD
+from algorithms.protocol import Algorithm
+from algorithms.push_sum import PushSum
+from algorithms.relay_sgd import RelaySGD
+from algorithms.robust_push_sum import RobustPushSum
+from algorithms.trouble import Trouble
+from bench.runtime.checkpoint import store
+from bench.runtime.checkpoint.keeping import put_back, roots
+from bench.runtime.checkpoint.saving import save, usable
+from bench.runtime.optimizers import OPTIMIZERS
+from tests.algorithms.test_contract import VARIANTS
+from tests.helpers import Training, all_rows, everywhere, sha
+
+BEFORE, AFTER = 5, 6
+ASYNCHRONOUS = [n for n, x in ALGORITHMS.items() if getattr(x, "asynchronous", False)]
+
+
+@pytest.fixture
+def result(comm: MPI.Intracomm) -> Iterator[Path]:
+    """Where a result would be; the same on the ranks of the communicator."""
+    folder = comm.bcast(tempfile.mkdtemp(prefix="checkpoint-") if comm.rank == 0 else None)
+    yield Path(folder) / "run.h5"
+    comm.Barrier()
+    if comm.rank == 0:
+        shutil.rmtree(folder)
+
+
+def walked(made: Training, algorithm: Algorithm, state: Any, steps: int) -> None:
+    for _ in range(steps):
+        algorithm.step(made.exchange, made.workers, state)
+
+
+def ended(made: Training, algorithm: Algorithm, state: Any) -> Any:
+    """The (V, d) parameters after the steps that are left."""
+    walked(made, algorithm, state, AFTER)
+    algorithm.finish(made.exchange, made.workers, state)
+    x = made.workers.x.copy()
+    made.exchange.close()
+    return x
+
+
+def kept(comm: MPI.Intracomm, result: Path, made: Training, state: Any) -> Path:
+    said = {"step": BEFORE, "elapsed_ns": 1, "workers": made.workers.total, "hash": "0"}
+    said |= {"params": {}, "run_uuid": "1"}
+    return save(comm, result, roots(made.exchange, made.workers, state), {}, said)
+
+
+def stopped(
+    comm: MPI.Intracomm, result: Path, made: Training, algorithm: Algorithm
+) -> tuple[Path, Any]:
+    """The checkpoint of a training after BEFORE steps, and where it goes itself from there."""
+    state = algorithm.init(made.exchange, made.workers)
+    walked(made, algorithm, state, BEFORE)
+    checkpoint = kept(comm, result, made, state)
+    return checkpoint, ended(made, algorithm, state)
+
+
+def resumed(comm: MPI.Intracomm, checkpoint: Path, made: Training, algorithm: Algorithm) -> Any:
+    """The (V, d) parameters of a training that goes on from a checkpoint."""
+    state = algorithm.init(made.exchange, made.workers)
+    about = usable(comm, checkpoint)
+    put_back(comm, checkpoint, about, made.exchange, made.workers, state)
+    return ended(made, algorithm, state)
+
+
+def on(*sizes: int) -> pytest.MarkDecorator:
+    """Communicators of these sizes: all of them for every algorithm would take minutes."""
+    return pytest.mark.parametrize("comm", sizes, indirect=True, ids=lambda n: f"{n}ranks")
+
+
+@pytest.mark.mpi
+@on(3)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_goes_on_as_if_nothing_had_happened(
+    comm: MPI.Intracomm, result: Path, variant: str
+) -> None:
+    algorithm, total, alone = VARIANTS[variant], 7, MPI.COMM_SELF
+    x = Training(comm, total).run(algorithm, BEFORE + AFTER)
+    whole = sha(all_rows(comm, x))
+    checkpoint, there = stopped(comm, result, Training(comm, total), algorithm)
+    everywhere(comm, sha(there) == sha(x), "a checkpoint changes what it keeps")
+    again = resumed(comm, checkpoint, Training(comm, total), algorithm)
+    everywhere(comm, sha(again) == sha(x), "on the same ranks")
+    again = resumed(alone, checkpoint, Training(alone, total), algorithm)
+    everywhere(comm, sha(again) == whole, "on one rank")
+    mine = result.with_name(f"alone{comm.rank}.h5")
+    checkpoint, _ = stopped(alone, mine, Training(alone, total), algorithm)
+    again = resumed(comm, comm.bcast(checkpoint), Training(comm, total), algorithm)
+    everywhere(comm, sha(all_rows(comm, again)) == whole, "from one rank")
+
+
+@pytest.mark.mpi
+@on(2)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_optimizer_goes_on_as_well(comm: MPI.Intracomm, result: Path, name: str) -> None:
+    algorithm, total = LocalSGD(period=4), 7
+    checkpoint, x = stopped(
+        comm, result, Training(comm, total, optimizer=OPTIMIZERS[name]()), algorithm
+    )
+    again = resumed(
+        comm, checkpoint, Training(comm, total, optimizer=OPTIMIZERS[name]()), algorithm
+    )
+    everywhere(comm, sha(again) == sha(x))
+    alone = resumed(
+        MPI.COMM_SELF,
+        checkpoint,
+        Training(MPI.COMM_SELF, total, optimizer=OPTIMIZERS[name]()),
+        algorithm,
+    )
+    everywhere(comm, sha(alone) == sha(all_rows(comm, x)))
+
+
+@pytest.mark.mpi
+@on(4)
+@pytest.mark.parametrize(
+    "algorithm", [RobustPushSum(), RelaySGD(), PushSum()], ids=["robust", "relay", "plain"]
+)
+def test_the_same_messages_are_lost(
+    comm: MPI.Intracomm, result: Path, algorithm: Algorithm
+) -> None:
+    def made() -> Training:
+        return Training(comm, 7, trouble=Trouble(drop=0.4, seed=2))
+
+    checkpoint, x = stopped(comm, result, made(), algorithm)
+    everywhere(comm, sha(resumed(comm, checkpoint, made(), algorithm)) == sha(x))
+
+
+@pytest.mark.mpi
+@on(2, 4)
+@pytest.mark.parametrize("name", ASYNCHRONOUS)
+def test_what_all_change_is_kept(comm: MPI.Intracomm, result: Path, name: str) -> None:
+    algorithm: Algorithm = ALGORITHMS[name]()
+    made = Training(comm, 7)
+    state = algorithm.init(made.exchange, made.workers)
+    walked(made, algorithm, state, BEFORE)
+    comm.Barrier()  # as at the end of a segment: nobody changes another's rows any more
+    checkpoint = kept(comm, result, made, state)
+    before = all_rows(comm, made.workers.x)
+    algorithm.finish(made.exchange, made.workers, state)
+    whole = all_rows(comm, made.workers.x)
+    made.exchange.close()
+    for there in (comm, MPI.COMM_SELF):
+        fresh = Training(there, 7)
+        state = algorithm.init(fresh.exchange, fresh.workers)
+        put_back(there, checkpoint, usable(there, checkpoint), fresh.exchange, fresh.workers, state)
+        x = all_rows(there, fresh.workers.x)
+        everywhere(comm, (x == before).all() and fresh.workers.drawn == BEFORE)
+        algorithm.finish(fresh.exchange, fresh.workers, state)
+        # Whoever comes first is added first, so the sums differ in rounding.
+        apart = np.abs(all_rows(there, fresh.workers.x) - whole).max()
+        everywhere(comm, apart < 1e-12, apart)
+        fresh.exchange.close()
+
+
+@pytest.mark.mpi
+@on(1, 4)
+def test_what_is_written_anew_is_not_kept(comm: MPI.Intracomm, result: Path) -> None:
+    made, algorithm = Training(comm, 7), ChocoSGD()
+    state = algorithm.init(made.exchange, made.workers)
+    about = store.about(kept(comm, result, made, state))
+    made.exchange.close()
+    names = {x.partition("/")[2] for x in about.lengths if x.startswith("algorithm")}
+    everywhere(comm, names == {"h", "s", "came"} and np.sum(about.lengths["x"]) == 7, names)

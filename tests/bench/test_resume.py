@@ -1,0 +1,313 @@
+"""A run that is asked to end keeps itself and goes on as if nothing had happened."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mpi4py import MPI
+
+from bench.results.reader import Run, read
+from bench.results.validation import flaws
+from bench.runtime.checkpoint import store
+from bench.runtime.launch import LAUNCHED
+from bench.runtime.signals import AGAIN
+from bench.runtime.spec import UserError
+from bench.train import train
+from tests.bench.test_checkpoint_contract import on
+from tests.helpers import everywhere
+from tests.launching import launch, own_lines
+
+STEPS = 60
+QUICK = ["--task=quadratic", "--workers=6", "--algorithm=push_sum", "--partition=dirichlet:alpha=1"]
+QUICK += [f"--steps={STEPS}", "--eval-every=20", "--seed=4", "--optimizer=sgd:lr=0.1,momentum=0.9"]
+
+SLOW = ("--straggler=probability=1,delay=8ms",)
+"""Each step sleeps, so that the run is still there when the signal comes."""
+
+
+def run(folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF) -> int:
+    return train(comm, [*QUICK, f"--out={folder}", *options], [])
+
+
+def asked_to_end(
+    folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF, rank: int = 0
+) -> None:
+    """Train until one rank gets a signal, after 20 steps or more, and all have agreed to stop."""
+
+    def ask() -> None:
+        while not [
+            x for x in store.newest_first(folder / "one.h5.checkpoint") if int(x.name) >= 20
+        ]:
+            time.sleep(0.005)
+        time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    if comm.rank == rank:
+        asking.start()
+    code = run(folder, "--name=one", *SLOW, "--checkpoint-every=10", *options, comm=comm)
+    if comm.rank == rank:
+        asking.join()
+    everywhere(comm, code == AGAIN)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run(folder, "--name=one", *SLOW) == 0
+    return read(folder / "one.h5")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A folder with a run that was stopped, with two checkpoints."""
+    asked_to_end(tmp_path)
+    return tmp_path
+
+
+def sha(run: Run) -> str:
+    return str(run.attributes["parameters_sha256"])
+
+
+def test_it_ends_as_if_nothing_had_happened(stopped: Path, whole: Run) -> None:
+    part = read(stopped / "one.h5.part")
+    taken = len(part.train["step"])
+    assert (part.status, taken) == (
+        "preempted",
+        int(store.newest_first(stopped / "one.h5.checkpoint")[0].name),
+    )
+    assert part.attributes["reason"] == f"SIGUSR1 at step {taken}; goes on with --resume"
+    assert flaws(stopped / "one.h5.part") == []
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    made = read(stopped / "one.h5")
+    assert sha(made) == sha(whole)
+    assert made.evals["metric"].tolist() == whole.evals["metric"].tolist()
+    assert made.train["loss"].tolist() == whole.train["loss"].tolist()
+    assert (made.status, made.attributes["attempt"]) == ("complete", 2)
+    assert made.attributes["created_utc"] == part.attributes["created_utc"]
+    assert flaws(stopped / "one.h5") == []
+    assert sorted(x.name for x in stopped.iterdir()) == ["one.h5"]
+
+
+def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    before = (stopped / "one.h5").stat().st_mtime_ns
+    capsys.readouterr()
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert capsys.readouterr().out == f"{stopped / 'one.h5'} is there already: nothing to do\n"
+    assert (stopped / "one.h5").stat().st_mtime_ns == before
+
+
+def damage(path: Path, at: float) -> None:
+    """Flip a byte, at a part of the file's length."""
+    data = bytearray(path.read_bytes())
+    data[int(at * (len(data) - 1))] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["rank00000.h5", "checkpoint.json"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    stopped: Path, whole: Run, capsys: pytest.CaptureFixture[str], name: str, how: str
+) -> None:
+    newest, before = store.newest_first(stopped / "one.h5.checkpoint")
+    if how == "flipped":
+        damage(newest / name, 0.4)
+    elif how == "cut":
+        (newest / name).write_bytes((newest / name).read_bytes()[:-9])
+    else:
+        (newest / name).unlink()
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    told = capsys.readouterr().out
+    assert f"note: {newest / name} " in told
+    assert "going back to the checkpoint before it" in told
+    assert f"going on at step {int(before.name)} of {STEPS}, attempt 2" in told
+    assert sha(read(stopped / "one.h5")) == sha(whole)
+    assert flaws(stopped / "one.h5") == []
+
+
+def test_without_a_whole_checkpoint_it_begins_anew(
+    stopped: Path, whole: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for checkpoint in store.newest_first(stopped / "one.h5.checkpoint"):
+        damage(checkpoint / "rank00000.h5", 0.9)
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    told = capsys.readouterr().out
+    assert told.count("its SHA-256 is another") == 2
+    assert "beginning anew" in told
+    made = read(stopped / "one.h5")
+    assert (made.attributes["attempt"], sha(made)) == (1, sha(whole))
+
+
+def test_a_result_that_lacks_steps_is_told(
+    stopped: Path, whole: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stopped / "one.h5.part").unlink()
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert "one.h5.part cannot be read (No such file or directory)" in capsys.readouterr().out
+    assert sha(read(stopped / "one.h5")) == sha(whole)
+
+
+def test_other_settings_are_refused(stopped: Path) -> None:
+    with pytest.raises(UserError, match=r"is of other settings: seed was 4, is 5: give these"):
+        run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
+    with pytest.raises(UserError, match="give one of them"):
+        run(stopped, "--name=one", "--resume", "--overwrite", *SLOW)
+    with pytest.raises(UserError, match=r"left by a run that preempted .*give --resume to go on"):
+        run(stopped, "--name=one", *SLOW)
+    assert run(stopped, "--name=one", "--overwrite", *SLOW) == 0
+    with pytest.raises(UserError, match="is the result of other settings"):
+        run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, whole: Run) -> None:
+    pid = os.fork()
+    if not pid:
+        try:
+            run(tmp_path, "--name=one", "--checkpoint-every=10", "--flush-every=1", *SLOW)
+        finally:
+            os._exit(0)
+    while not store.newest_first(tmp_path / "one.h5.checkpoint")[1:]:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    kept = int(store.newest_first(tmp_path / "one.h5.checkpoint")[0].name)
+    assert len(read(tmp_path / "one.h5.part").train["step"]) >= kept
+    assert run(tmp_path, "--name=one", "--resume", *SLOW) == 0
+    assert sha(read(tmp_path / "one.h5")) == sha(whole)
+    assert flaws(tmp_path / "one.h5") == []
+
+
+# On several ranks
+
+
+@pytest.fixture
+def folder(comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that all ranks see, for runs on some of those that the launcher started."""
+    for name in LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    there = Path(comm.bcast(str(tmp_path)))
+    yield there
+    comm.Barrier()
+    if comm.rank == 0:
+        shutil.rmtree(there, ignore_errors=True)
+
+
+@pytest.mark.mpi
+@on(2, 3)
+@pytest.mark.parametrize("writers", ["one", "rank"])
+def test_all_agree_where_one_rank_was_asked(
+    comm: MPI.Intracomm, folder: Path, writers: str
+) -> None:
+    options = (f"--writers={writers}", "--name=one", *SLOW)
+    asked_to_end(folder, f"--writers={writers}", comm=comm, rank=comm.size - 1)
+    code = run(folder, *options, "--resume", comm=comm)
+    everywhere(comm, code == 0)
+    whole = folder / "whole"
+    run(whole, *options, comm=comm)
+    if comm.rank == 0:
+        if writers == "rank" and comm.size > 1:
+            from bench.merge import main as merge
+
+            assert merge([str(folder / "one.h5")]) == merge([str(whole / "one.h5")]) == 0
+        made, other = read(folder / "one.h5"), read(whole / "one.h5")
+        assert sha(made) == sha(other)
+        assert made.train["loss"].tolist() == other.train["loss"].tolist()
+        assert flaws(folder / "one.h5") == []
+    comm.Barrier()
+
+
+@pytest.mark.mpi
+@on(1, 4)
+def test_ranks_may_be_others_then(comm: MPI.Intracomm, folder: Path) -> None:
+    if comm.rank == 0:  # without a name: it is found by its settings
+        asked_to_end(folder)
+        (folder / "one.h5.part").rename(folder / "abc.h5.part")
+        (folder / "one.h5.checkpoint").rename(folder / "abc.h5.checkpoint")
+    comm.Barrier()
+    everywhere(comm, run(folder, "--resume", *SLOW, comm=comm) == 0)
+    run(folder, "--name=whole", *SLOW, comm=comm)
+    if comm.rank == 0:
+        made, other = read(folder / "abc.h5"), read(folder / "whole.h5")
+        assert sha(made) == sha(other)
+        assert made.evals["metric"].tolist() == other.evals["metric"].tolist()
+        assert made.row()["steps"] == STEPS
+        assert flaws(folder / "abc.h5") == []
+        if comm.size > 1:
+            before = read(folder / "abc.attempt1.h5")
+            assert (before.attributes["ranks"], before.status) == (1, "preempted")
+            assert made.attributes["steps_before"] == len(before.train["step"])
+    comm.Barrier()
+
+
+@pytest.mark.mpi
+@on(3)
+@pytest.mark.parametrize("name", ["ad_psgd", "downpour"])
+def test_ranks_that_do_not_wait_agree_too(comm: MPI.Intracomm, folder: Path, name: str) -> None:
+    slow = "--straggler=probability=1,delay=5ms"
+    options = ("--name=one", f"--algorithm={name}", slow, "--steps=240", "--eval-every=240")
+
+    def ask() -> None:
+        while not (folder / "one.h5.part").exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if comm.rank == 0:
+        threading.Thread(target=ask, daemon=True).start()
+    code = run(folder, *options, comm=comm)
+    everywhere(comm, code == AGAIN)
+    kept = store.about(store.newest_first(folder / "one.h5.checkpoint")[0]).step
+    everywhere(comm, 0 < kept < 240, kept)
+    everywhere(comm, run(folder, *options, "--resume", comm=comm) == 0)
+    if comm.rank == 0:
+        made = read(folder / "one.h5")
+        assert (made.status, made.attributes["attempt"]) == ("complete", 2)
+        assert 240 <= made.row()["steps"] <= 240 + comm.size
+        assert flaws(folder / "one.h5") == []
+    comm.Barrier()
+
+
+# As a user launches it
+
+
+def test_mpirun_ends_with_85_and_goes_on(tmp_path: Path) -> None:
+    slow = "--straggler=probability=1,delay=40ms"
+    options = ["-m", "bench.train", *QUICK, slow, f"--out={tmp_path}", "--name=one", "--resume"]
+    asking = threading.Thread(target=_ask_mpirun, args=(tmp_path / "one.h5.part",), daemon=True)
+    asking.start()
+    done = launch(2, *options, "--flush-every=1")
+    asking.join()
+    assert done.returncode == AGAIN, done.stderr
+    assert own_lines(done.stderr) == []
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("stopped by SIGUSR1 at step ")
+    assert "the same command with --resume goes on from" in last
+    done = launch(2, *options)
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    assert "attempt 2, from" in done.stdout
+    made = read(tmp_path / "one.h5")
+    assert made.status == "complete"
+    assert json.loads(made.attributes["argv_json"])[-1] == "--resume"
+
+
+def _ask_mpirun(part: Path) -> None:
+    while True:
+        try:
+            run = read(part)
+        except Exception:
+            time.sleep(0.05)
+            continue
+        if len(run.train["step"]) > 10:
+            launcher = int(Path(f"/proc/{run.attributes['pid']}/stat").read_text().split()[3])
+            os.kill(launcher, signal.SIGUSR1)
+            return
+        time.sleep(0.05)

@@ -1,0 +1,98 @@
+"""Batch scripts without a Slurm: srun, mpirun and scontrol only write down how they are called."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.slurm.jobs import CHECKOUT, environment, executable
+
+SLURM = CHECKOUT / "slurm"
+SCRIPTS = [SLURM / f"{name}.sbatch" for name in ("train", "collectives", "scaling")]
+TRAIN, COLLECTIVES, SCALING = SCRIPTS
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a program was called; its name leads its arguments."""
+
+    words: list[str]
+    environment: dict[str, str]
+
+    @property
+    def program(self) -> list[str]:
+        """What the launcher was to run, behind `python -m`."""
+        return self.words[self.words.index("-m") + 1 :]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of a script came to."""
+
+    code: int
+    stderr: str
+    calls: list[Call]
+
+
+RECORDER = """\
+import json, os, signal, sys, time
+name = os.path.basename(sys.argv[0])
+with open({called!r}, "a") as file:
+    print(json.dumps([[name, *sys.argv[1:]], dict(os.environ)]), file=file)
+here = json.loads(os.environ[name.upper()])
+if here["sends"]:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    for sent in here["sends"]:
+        os.kill(os.getppid(), getattr(signal, sent))
+    signal.sigwait([signal.SIGUSR1])
+    time.sleep(0.1)  # bash loses the code of a child that ends in the instant of a signal
+sys.exit(here["code"])
+"""
+"""What each program is: it exits with its code, after SIGUSR1 where it has sent a signal."""
+
+JOB = {"SLURM_JOB_ID": "42", "SLURM_NNODES": "1", "SLURM_NTASKS": "3", "SLURM_CPUS_PER_TASK": "2"}
+HERE = {"MURMURATION_PYTHON": sys.executable}
+
+
+def run(
+    folder: Path,
+    script: Path,
+    *options: str,
+    variables: Mapping[str, str] = JOB | HERE,
+    launched: int = 0,
+    signals: Sequence[str] = (),
+    requeued: int = 0,
+    checkout: bool = True,
+) -> Ran:
+    """Run a copy of the script, as Slurm does, in a checkout of its own.
+
+    The launcher exits with `launched`, where it sends `signals` to the script only once it has
+    got SIGUSR1 itself; scontrol exits with `requeued`.
+    """
+    spooled, called, where = (folder / name for name in ("job42/slurm_script", "called", "where"))
+    executable(spooled, script.read_text())
+    where.mkdir(exist_ok=True)
+    if checkout:
+        (where / "slurm").symlink_to(SLURM)
+    recorder = f"#!{sys.executable} -IS\n{RECORDER.format(called=str(called))}"
+    for name in ("srun", "mpirun", "scontrol"):
+        executable(folder / "bin" / name, recorder)
+    launcher = json.dumps({"code": launched, "sends": signals})
+    answers = {"SRUN": launcher, "MPIRUN": launcher}
+    answers["SCONTROL"] = json.dumps({"code": requeued, "sends": []})
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", spooled, *options],
+        cwd=where,
+        env=environment({**variables, **answers, "PATH": path}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == ""
+    lines = called.read_text().splitlines() if called.exists() else []
+    return Ran(done.returncode, done.stderr, [Call(*json.loads(line)) for line in lines])

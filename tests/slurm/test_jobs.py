@@ -1,0 +1,156 @@
+"""slurm/*.sbatch as jobs of a real Slurm: `eval "$(sudo slurm/devcluster up)"`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.results.reader import Run, read
+from tests.slurm.jobs import CHECKOUT, Job, executable, submit
+
+TRAIN, COLLECTIVES = (CHECKOUT / "slurm" / f"{name}.sbatch" for name in ("train", "collectives"))
+ACROSS = ("--nodes=2", "--ntasks-per-node=1")
+QUICK = ("--steps", "12", "--eval-every", "6")
+ODD_NAME = 'a  b; touch "$MARKER" $(touch $MARKER) `touch $MARKER` * \' \\ > x'
+
+LONG = """\
+#!/bin/sh
+[ -n "$SLURM_RESTART_COUNT" ] && exit 0
+trap 'sleep $SLURM_PROCID; exit 85' USR1 TERM
+echo rank $SLURM_PROCID waits
+while :; do sleep 0.1; done
+"""
+"""Stands for a Python whose ranks write checkpoints when told to end, one later than the other."""
+
+DYING = "#!/bin/sh\n[ $SLURM_PROCID = 1 ] && exit 3\nexec sleep 600\n"
+"""Stands for a Python that dies on one rank."""
+
+
+def submitted(folder: Path) -> dict[str, Job]:
+    """All jobs of this file, each with a folder of its name.
+
+    They are queued at once: one that is queued again must wait until its credential has expired.
+    """
+
+    def job(
+        name: str, *options: str, script: Path = TRAIN, python: str = "", **variables: str
+    ) -> Job:
+        where = folder / name
+        where.mkdir()
+        if python:
+            variables["MURMURATION_PYTHON"] = str(executable(where / "python", python))
+        else:
+            options = (*options, "--out", str(where))
+        return submit(where, script, *options, sbatch=ACROSS, variables=variables)
+
+    few = ("-b", "1K", "-e", "1K", "--algorithms", "ring", "-n", "3", "--ci", "0.9")
+    table = ("--name", "few", "--csv", str(folder / "collectives" / "few.csv"))
+    return {
+        "requeued": job("requeued", python=LONG),
+        "cancelled": job("cancelled", python=LONG),
+        "dead": job("dead", python=DYING, SLURM_WAIT="1"),
+        "srun": job("srun", *QUICK, "--name", ODD_NAME, MARKER=str(folder / "marker")),
+        "mpirun": job("mpirun", *QUICK, MURMURATION_LAUNCHER="mpirun"),
+        "mistake": job("mistake", "--algorithm", "gossip_girl"),
+        "alone": job("alone", MURMURATION_SRUN_MPI="none"),
+        "collectives": job("collectives", *few, *table, script=COLLECTIVES),
+    }
+
+
+@pytest.fixture(scope="module")
+def jobs(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Job]]:
+    """The jobs; those that have not ended when the tests have are cancelled."""
+    made = submitted(tmp_path_factory.mktemp("jobs"))
+    try:
+        yield made
+    finally:
+        for job in made.values():
+            job.signal()
+
+
+def only_result(job: Job) -> Run:
+    (path,) = job.output.parent.glob("*.h5")
+    return read(path)
+
+
+def test_what_is_cancelled_writes_a_checkpoint_and_is_gone(jobs: dict[str, Job]) -> None:
+    job = jobs["cancelled"]
+    job.until("RUNNING", says="rank 1 waits")
+    job.signal()
+    assert job.until("CANCELLED", says="is not queued again") == "CANCELLED"
+    assert job.field("Restarts") == "0"
+    assert "task 1: Exited with exit code 85" in job.said()
+
+
+def test_what_is_interrupted_is_queued_again(jobs: dict[str, Job]) -> None:
+    job = jobs["requeued"]
+    job.until("RUNNING", says="rank 1 waits")
+    job.signal("--batch", "--signal=USR1")  # what --signal=B:USR1 has Slurm do
+    job.until("PENDING", says=f"job {job.id} goes on from its checkpoint: queued again, 1 of 20 ")
+    assert "task 1: Exited with exit code 85" in job.said()
+
+
+def test_a_dead_rank_ends_the_job(jobs: dict[str, Job]) -> None:
+    assert jobs["dead"].ended() not in (0, 85)
+    assert "task 1: Exited with exit code 3" in jobs["dead"].said()
+
+
+def test_a_mistake_is_one_line_and_code_2(jobs: dict[str, Job]) -> None:
+    job = jobs["mistake"]
+    assert job.ended() == 2, job.said()
+    (line,) = job.errors()
+    assert line.startswith("error: unknown algorithm 'gossip_girl'; known: ")
+    assert "Traceback" not in job.said()
+    assert not list(job.output.parent.glob("*.h5"))
+
+
+def test_ranks_that_do_not_find_each_other_are_refused(jobs: dict[str, Job]) -> None:
+    job = jobs["alone"]
+    assert job.ended() == 2, job.said()
+    assert "use `srun --mpi=pmix`" in job.errors()[0]
+    assert not list(job.output.parent.glob("*.h5"))
+
+
+def test_two_nodes_train(jobs: dict[str, Job]) -> None:
+    job = jobs["srun"]
+    assert (job.ended(), job.errors()) == (0, []), job.said()
+    run = only_result(job)
+    assert (run.status, run.attributes["ranks"], len(run.train["step"])) == ("complete", 2, 12)
+    variables = json.loads(run.texts["environment"])
+    assert (variables["SLURM_JOB_ID"], variables["OMP_NUM_THREADS"]) == (job.id, "1")
+
+
+def test_options_arrive_as_they_are(jobs: dict[str, Job]) -> None:
+    job = jobs["srun"]
+    assert job.ended() == 0, job.said()
+    run = only_result(job)
+    out = ["--out", str(job.output.parent)]
+    given = ["--ranks", "2", "--resume", *QUICK, "--name", ODD_NAME, *out]
+    assert json.loads(run.attributes["argv_json"]) == given
+    assert run.path.name == f"{ODD_NAME}.h5"
+    assert not (job.output.parent.parent / "marker").exists()
+
+
+def test_both_launchers_compute_the_same(jobs: dict[str, Job]) -> None:
+    assert [jobs[name].ended() for name in ("srun", "mpirun")] == [0, 0], jobs["mpirun"].said()
+    srun, mpirun = (only_result(jobs[name]).attributes for name in ("srun", "mpirun"))
+    assert (srun["ranks"], mpirun["ranks"], len(srun["parameters_sha256"])) == (2, 2, 64)
+    assert srun["parameters_sha256"] == mpirun["parameters_sha256"]
+    assert srun["case_hash"] == mpirun["case_hash"]
+
+
+def test_collectives_are_measured(jobs: dict[str, Job]) -> None:
+    job = jobs["collectives"]
+    assert (job.ended(), job.errors()) == (0, []), job.said()
+    assert "2 ranks on 2 hosts" in job.said()
+    rows = (job.output.parent / "few.csv").read_text().splitlines()
+    assert [row.split(",")[1:3] for row in rows[1:]] == [["ring", "2"], ["library", "2"]]
+    assert (job.output.parent / "few.h5").exists()
+
+
+def test_what_was_queued_again_ends(jobs: dict[str, Job]) -> None:
+    job = jobs["requeued"]
+    assert job.until("COMPLETED") == "COMPLETED"
+    assert job.field("Restarts") == "1"
+    assert "rank 1 waits" in job.said()  # of its first time: the output was not begun anew
