@@ -3,7 +3,8 @@
 #   prepare                               check the job, find Python, tell OpenMP its cores
 #   launch MODULE [ARGUMENT...]           python -m MODULE on every task; returns its exit code
 #   launch_on NODES MODULE [ARGUMENT...]  the same on as many nodes of the job, the first ones
-#   finish CODE                           end the job, or queue it again where CODE is 85
+#   finish CODE                           end the job, or queue it again: where CODE is 85, or a
+#                                         node of it is lost
 #   refuse LINE                           a mistake of the user: one line, exit code 2
 #
 # What can be set in the environment where a job is submitted:
@@ -95,11 +96,25 @@ find_launcher() {
     esac
 }
 
+# A rank that died may have died with its node, which Slurm notices only after minutes.
+all_nodes_answer() {
+    timeout 30 srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
+        --mpi=none true >/dev/null 2>&1
+}
+
 finish() {
-    local code=$1 count=${SLURM_RESTART_COUNT:-0} job=$SLURM_JOB_ID
-    ((code != 128 + 10)) || # SIGUSR1 that nothing handled
-        say "error: the signal before the time limit came before Python was ready: raise --time"
-    ((code == INTERRUPTED)) || exit "$code"
+    local code=$1 count=${SLURM_RESTART_COUNT:-0} job=$SLURM_JOB_ID why='goes on from its checkpoint'
+    ((code != 128 + 10)) || # SIGUSR1
+        say "error: the signal before the time limit came before there was anything to keep:" \
+            "raise --time"
+    case $code in
+        0 | 2) exit "$code" ;;
+        "$INTERRUPTED") ;;
+        *)
+            ! all_nodes_answer || exit "$code"
+            why="has lost a node, and $why"
+            ;;
+    esac
     [[ -z ${SLURM_ARRAY_JOB_ID:-} ]] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     if [[ $cancelled == yes ]]; then
         say "job $job was told to end, so it is not queued again: submit it again to go on"
@@ -107,7 +122,7 @@ finish() {
         say "job $job has been queued again $count times, MURMURATION_RESTARTS allows $restarts:" \
             "submit it again to go on"
     else
-        say "job $job goes on from its checkpoint: queued again, $((count + 1)) of $restarts times"
+        say "job $job $why: queued again, $((count + 1)) of $restarts times"
         trap '' TERM # what requeueing a job sends to this script
         scontrol requeue "$job" && exit 0
         say "error: scontrol could not requeue job $job: submit it again to go on"

@@ -26,8 +26,8 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.code = AGAIN if number == signal.SIGUSR1 else 128 + number
-        """The exit code that shells give to such an end; near a time limit, that for again."""
+        self.code = 128 + number
+        """The exit code that shells give to such an end."""
 
 
 @contextmanager

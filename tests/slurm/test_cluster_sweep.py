@@ -1,0 +1,141 @@
+"""A sweep on a cluster of its own, with all that happens there: a signal, a lost node, a report."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from mpi4py import MPI
+
+from bench.results.reader import Run, read
+from bench.results.validation import flaws
+from bench.train import train
+from slurm import collect, status, submit
+from tests.slurm.clusters import Cluster, devcluster, down, up
+from tests.slurm.session import Session
+
+LIMIT_S = 150
+STEPS = 100
+SWEEP = f"""\
+task = "quadratic"
+workers = 6
+ranks = 4
+ranks_per_node = 1
+steps = {STEPS}
+eval_every = 25
+checkpoint_every = 10
+flush_every = 5
+optimizer = "sgd:lr=0.1,momentum=0.9"
+minutes = 5
+seeds = 4
+
+[axes]
+algorithm = ["allreduce_sgd", "push_sum"]
+"""
+SLOWLY = 'straggler = "probability=1,delay=60ms"\n'
+"""So that signals come while it trains; it changes no parameter."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Four nodes; nobody else's jobs are there when one is lost."""
+    name = f"s{os.getpid()}"
+    made = up(name, "4")
+    yield made
+    down(name)
+
+
+@pytest.fixture
+def session(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Session:
+    monkeypatch.setenv("SLURM_CONF", cluster.configuration)
+    monkeypatch.setenv("OMPI_MCA_mpi_yield_when_idle", "1")  # more ranks than cores
+    made = Session(tmp_path, capfd)
+    site = ('partition = "all"', "cores = 4", "at_once = 4", f"python = {sys.executable!r}")
+    (tmp_path / "here.toml").write_text("\n".join(site))
+    made.sweep.write_text(SLOWLY + SWEEP)
+    return made
+
+
+def until(true: Callable[[], bool], folder: Path) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not true():
+        outputs = {x.name: x.read_text()[-400:] for x in folder.glob("jobs/*/*.out")}
+        assert time.monotonic() < end, outputs
+        time.sleep(0.1)
+
+
+def by_index(folder: Path) -> dict[int, Path]:
+    """The result of every element of the only array."""
+    made = {}
+    for words in folder.glob("jobs/*/*.args"):
+        (name,) = [x for x in words.read_text().splitlines() if x.startswith("--name=")]
+        made[int(words.stem)] = folder / f"{name.removeprefix('--name=')}.h5"
+    return made
+
+
+def script(cluster: Cluster, index: int) -> int:
+    """The process that runs the script of an element of the array."""
+    spool, element = bytes(cluster.folder / "spool"), b"SLURM_ARRAY_TASK_ID=%d\0" % index
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes()
+            ours = spool in words and b"slurm_script" in words
+            if ours and element in (process / "environ").read_bytes():
+                return int(process.name)
+    raise AssertionError(f"element {index} does not run")
+
+
+def steps(result: Path) -> int:
+    part = result.with_name(f"{result.name}.part")
+    return len(read(part).train["step"]) if part.exists() else 0
+
+
+def alone(run: Run, folder: Path) -> str:
+    """The parameters of the same case on one rank, that nothing disturbed."""
+    options = [f"--{x}={run.params[x]}" for x in ("task", "algorithm", "optimizer", "seed")]
+    options += [f"--steps={STEPS}", "--eval-every=25", "--workers=6", f"--out={folder}"]
+    train(MPI.COMM_SELF, [*options, f"--name={run.path.stem}"], [], quiet=True)
+    return str(read(folder / run.path.name).attributes["parameters_sha256"])
+
+
+def test_whatever_happens_every_case_ends_as_if_alone(session: Session, cluster: Cluster) -> None:
+    site = f"--site={session.sweep.with_name('here.toml')}"
+    done = session.run(submit.main, str(session.sweep), site, f"--out={session.out}")
+    assert done.code == 0, done.error
+    results = by_index(session.out)
+    assert sorted(results) == list(range(8))
+    until(lambda: steps(results[0]) > 15, session.out)
+
+    # Near its time limit a job's script gets USR1 (scancel would send it again and again).
+    os.kill(script(cluster, 0), signal.SIGUSR1)
+    output = next(session.out.glob("jobs/*/0.out"))
+    until(lambda: "queued again, 1 of 20 times" in output.read_text(), session.out)
+    assert "stopped by SIGUSR1 at step " in output.read_text()
+
+    # A node goes in the middle, and with it every job that has a rank there.
+    until(lambda: sum(steps(x) > 10 for x in results.values()) >= 2, session.out)
+    assert devcluster(f"node n4 down --name {cluster.name}").returncode == 0
+    cluster.slurm("scontrol", "update", "nodename=n4", "state=down", "reason=test")
+    assert devcluster(f"node n4 up --name {cluster.name}").returncode == 0
+
+    until((session.out / "report.html").exists, session.out)
+    looked = session.run(status.main, str(session.out))
+    assert (looked.code, "8 cases: 8 complete" in looked.out) == (0, True), looked.out
+    runs = [read(x) for x in results.values()]
+    assert [flaws(x.path) for x in runs] == [[]] * 8
+    assert {x.attributes["nodes"] for x in runs} == {4}
+    attempts = [int(read(results[i]).attributes["attempt"]) for i in sorted(results)]
+    assert attempts[0] >= 2
+    assert sum(x > 1 for x in attempts) >= 2, attempts  # those of the lost node went on, too
+    for run in runs:
+        assert run.attributes["parameters_sha256"] == alone(run, session.out.with_name("alone"))
+    assert session.run(collect.main, str(session.out)).code == 0
