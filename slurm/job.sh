@@ -98,18 +98,21 @@ find_launcher() {
 
 # A rank that died may have died with its node, which Slurm notices only after minutes.
 all_nodes_answer() {
-    timeout 30 srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
-        --mpi=none true >/dev/null 2>&1
+    ((SLURM_NNODES == 1)) || # this one does
+        timeout 30 srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
+            --mpi=none true >/dev/null 2>&1
 }
 
 finish() {
     local code=$1 count=${SLURM_RESTART_COUNT:-0} job=$SLURM_JOB_ID why='goes on from its checkpoint'
-    ((code != 128 + 10)) || # SIGUSR1
-        say "error: the signal before the time limit came before there was anything to keep:" \
-            "raise --time"
     case $code in
         0 | 2) exit "$code" ;;
         "$INTERRUPTED") ;;
+        138) # 128 + SIGUSR1
+            say "error: the signal before the time limit came before there was anything to keep:" \
+                "raise --time"
+            exit "$code"
+            ;;
         *)
             ! all_nodes_answer || exit "$code"
             why="has lost a node, and $why"

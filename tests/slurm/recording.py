@@ -43,6 +43,8 @@ name = os.path.basename(sys.argv[0])
 with open({called!r}, "a") as file:
     print(json.dumps([[name, *sys.argv[1:]], dict(os.environ)]), file=file)
 here = json.loads(os.environ[name.upper()])
+if sys.argv[-1] == "true":  # whether all nodes answer
+    sys.exit(here["lost"])
 if here["sends"]:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     for sent in here["sends"]:
@@ -64,13 +66,14 @@ def run(
     variables: Mapping[str, str] = JOB | HERE,
     launched: int = 0,
     signals: Sequence[str] = (),
+    lost: bool = False,
     requeued: int = 0,
     checkout: bool = True,
 ) -> Ran:
     """Run a copy of the script, as Slurm does, in a checkout of its own.
 
     The launcher exits with `launched`, where it sends `signals` to the script only once it has
-    got SIGUSR1 itself; scontrol exits with `requeued`.
+    got SIGUSR1 itself; scontrol exits with `requeued`. lost: a node of the job answers no more.
     """
     spooled, called, where = (folder / name for name in ("job42/slurm_script", "called", "where"))
     executable(spooled, script.read_text())
@@ -80,7 +83,7 @@ def run(
     recorder = f"#!{sys.executable} -IS\n{RECORDER.format(called=str(called))}"
     for name in ("srun", "mpirun", "scontrol"):
         executable(folder / "bin" / name, recorder)
-    launcher = json.dumps({"code": launched, "sends": signals})
+    launcher = json.dumps({"code": launched, "sends": signals, "lost": lost})
     answers = {"SRUN": launcher, "MPIRUN": launcher}
     answers["SCONTROL"] = json.dumps({"code": requeued, "sends": []})
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"

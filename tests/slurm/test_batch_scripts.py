@@ -193,7 +193,8 @@ def test_scaling_ends_at_all_nodes(tmp_path: Path, nodes: int, rungs: list[int])
 def test_scaling_stops_at_what_fails(tmp_path: Path) -> None:
     job = JOB | HERE | {"SLURM_NNODES": "3"}
     ran = run(tmp_path, SCALING, variables=job, launched=7)
-    assert (ran.code, len(ran.calls)) == (7, 1)
+    assert [x.words[0] for x in ran.calls] == ["srun", "srun"]  # the second asks for the nodes
+    assert (ran.code, ran.calls[1].words[-1]) == (7, "true")
 
 
 @pytest.mark.parametrize("word", ["--out", "--name=x"])

@@ -71,4 +71,18 @@ def test_a_requeue_that_is_refused_is_told(tmp_path: Path) -> None:
 def test_a_signal_that_came_too_early_is_told(tmp_path: Path) -> None:
     ran = run(tmp_path, TRAIN, launched=128 + 10)
     assert (ran.code, len(ran.calls)) == (138, 1)
-    assert ran.stderr.endswith("came before Python was ready: raise --time\n")
+    assert ran.stderr.endswith("came before there was anything to keep: raise --time\n")
+
+
+@pytest.mark.parametrize("code", [1, 137], ids=["failed", "killed"])
+def test_a_job_that_has_lost_a_node_goes_on(tmp_path: Path, code: int) -> None:
+    job = JOB | HERE | {"SLURM_NNODES": "3"}
+    ran = run(tmp_path, TRAIN, variables=job, launched=code, lost=True)
+    assert [x.words[0] for x in ran.calls] == ["srun", "srun", "scontrol"]
+    assert (ran.code, ran.stderr) == (
+        0,
+        "job 42 has lost a node, and goes on from its checkpoint: queued again, 1 of 20 times\n",
+    )
+    (other := tmp_path / "other").mkdir()
+    ran = run(other, TRAIN, variables=job, launched=code)
+    assert (ran.code, ran.stderr) == (code, "")
