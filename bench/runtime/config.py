@@ -72,7 +72,9 @@ class TrainConfig:
         aside=True,
     )
     resume: bool = _option(
-        False, "go on from the last checkpoint where there is one, else begin", aside=True
+        False,
+        "go on from the last checkpoint where there is one, else begin; leave a finished result",
+        aside=True,
     )
     watchdog: int = _option(
         300,
@@ -103,10 +105,6 @@ class TrainConfig:
             value = getattr(self, option)
             if value < least:
                 raise UserError(f"--{option.replace('_', '-')} must be >= {least}, got {value}")
-        if self.resume and self.overwrite:
-            raise UserError(
-                "--resume goes on with a result, --overwrite replaces it: give one of them"
-            )
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
         if self.seed >= 2**63:

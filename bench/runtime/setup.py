@@ -63,7 +63,8 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
         name = comm.bcast(free_name(Path(config.repeat), Path(config.out)))
     made = Plan(config, parts, workers, params, hash_, Path(config.out) / f"{name}.h5")
     if config.resume:
-        found = resuming.find(comm, made.path, params, hash_, named=bool(config.name))
+        goes_on = (config.overwrite, bool(config.name))
+        found = resuming.find(comm, made.path, params, hash_, *goes_on)
         made = replace(made, **vars(found))
     if not made.finished:
         keep, anew = bool(made.resumed), config.overwrite or config.resume

@@ -80,10 +80,10 @@ class Asked:
 
 
 @contextmanager
-def deferred(late: Callable[[], None]) -> Iterator[Asked]:
+def deferred(hurried: Callable[[], None]) -> Iterator[Asked]:
     """Note the signals of DEFERRED in here instead of ending at once.
 
-    After SIGTERM `late` is called in GRACE_S: who sent it may send SIGKILL in a second.
+    At SIGTERM `hurried` is called: who sent it may send SIGKILL in a second.
     """
     asked = Asked()
     if threading.current_thread() is not threading.main_thread():
@@ -91,18 +91,13 @@ def deferred(late: Callable[[], None]) -> Iterator[Asked]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.number = asked.number or number
-        if number == signal.SIGTERM:
-            signal.setitimer(signal.ITIMER_REAL, GRACE_S)
-
-    def alarm(number: int, frame: FrameType | None) -> None:
-        late()
+        first, asked.number = not asked.number, asked.number or number
+        if first and number == signal.SIGTERM:
+            hurried()
 
     before = {x: signal.signal(x, note) for x in DEFERRED}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, alarm)
     try:
         yield asked
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
-MEET_NS = 250_000_000
-"""How long ranks that exchange go on without meeting, about: to agree that they are to end."""
+MEET_NS, MEETINGS = 100_000_000, 50
+"""How long ranks that exchange go on without meeting, to hear that one of them is to end: so long,
+or so many times what a meeting takes, 2 % of a run at most."""
 
 
 class Training:
@@ -59,6 +60,7 @@ class Training:
         self._step, self._elapsed_ns = self._keeper.step, self._keeper.elapsed_ns
         self._step_ns = 0.0
         """What a step took in the last segment."""
+        self._met_ns, self._pause_ns = 0, MEET_NS
         self._asked, self._ends = Asked(), 0
 
     def run(self) -> bool:
@@ -107,7 +109,7 @@ class Training:
             cadences += [config.flush_every, config.checkpoint_every or config.steps]
         stops = [config.steps, *(step - step % n + n for n in cadences)]
         if not self._budget:  # also to hear of signals that other ranks got
-            stops.append(step + max(1, int(MEET_NS / self._step_ns) if self._step_ns else 1))
+            stops.append(step + max(1, int(self._pause_ns / self._step_ns) if self._step_ns else 1))
         if config.trace:
             stops += [config.warmup, config.warmup + config.trace]
         return min(stop for stop in stops if stop > step)
@@ -128,13 +130,15 @@ class Training:
         took, taken = time.perf_counter_ns() - began, self._recording.taken
         self._recording.gather(self._step)
         finite = bool(np.isfinite(workers.losses).all() and np.isfinite(workers.x).all())
-        asked = self._asked.number
-        heard = self._comm.allgather((took, finite, asked, taken * len(workers.ids)))
+        asked, met = self._asked.number, self._met_ns
+        heard = self._comm.allgather((took, finite, asked, taken * len(workers.ids), met))
+        self._met_ns = time.perf_counter_ns() - began - took
+        self._pause_ns = max(MEET_NS, MEETINGS * max(met for *_, met in heard))
         slowest = max(took for took, *_ in heard)
         self._elapsed_ns += slowest
-        self._ends = max(asked for _, _, asked, _ in heard)
+        self._ends = max(asked for _, _, asked, *_ in heard)
         if self._budget and self._ends:  # the ranks have not gone as far as they were to
-            last = self._step + sum(steps for *_, steps in heard) // workers.total
+            last = self._step + sum(steps for *_, steps, _ in heard) // workers.total
         self._step_ns = slowest / max(1, last - self._step)
         if self._reporter:
             self._reporter.advanced(last)

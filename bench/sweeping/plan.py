@@ -43,7 +43,7 @@ class Case:
 
     def argv(self, out: Path) -> list[str]:
         """The command line of bench.train: an earlier attempt is gone on with, or replaced."""
-        return [*flags(self.options), f"--out={out}", "--resume"]
+        return [*flags(self.options), f"--out={out}", "--resume", "--overwrite"]
 
 
 def plan(sweep: SweepFile, ranks: int) -> list[Case]:

@@ -60,13 +60,18 @@ def test_every_option_reaches_its_field() -> None:
         "overwrite": True,
         "flush_every": 9,
         "writers": "node",
+        "checkpoint_every": 11,
+        "watchdog": 13,
         "trace": 8,
     }
     argv = [
         f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value is not True
     ]
     config = read([*argv, "--overwrite"])
-    assert dataclasses.asdict(config) == values | {"repeat": ""}  # it has a file of its own
+    assert dataclasses.asdict(config) == values | {
+        "repeat": "",
+        "resume": False,
+    }  # tested elsewhere
     assert all(value != getattr(TrainConfig(), key) for key, value in values.items())
 
 

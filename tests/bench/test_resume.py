@@ -105,6 +105,19 @@ def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixtu
     assert (stopped / "one.h5").stat().st_mtime_ns == before
 
 
+def test_with_overwrite_a_finished_run_begins_anew_and_no_other(stopped: Path, whole: Run) -> None:
+    both = ("--name=one", "--resume", "--overwrite", *SLOW)
+    assert run(stopped, *both) == 0
+    assert read(stopped / "one.h5").attributes["attempt"] == 2
+    assert run(stopped, *both) == 0
+    made = read(stopped / "one.h5")
+    assert (made.attributes["attempt"], sha(made)) == (1, sha(whole))
+    (stopped / "one.h5").write_bytes(b"no HDF5")
+    with pytest.raises(UserError, match="give --overwrite, too, to replace it"):
+        run(stopped, "--name=one", "--resume", *SLOW)
+    assert run(stopped, *both) == 0
+
+
 def damage(path: Path, at: float) -> None:
     """Flip a byte, at a part of the file's length."""
     data = bytearray(path.read_bytes())
@@ -158,8 +171,6 @@ def test_a_result_that_lacks_steps_is_told(
 def test_other_settings_are_refused(stopped: Path) -> None:
     with pytest.raises(UserError, match=r"is of other settings: seed was 4, is 5: give these"):
         run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
-    with pytest.raises(UserError, match="give one of them"):
-        run(stopped, "--name=one", "--resume", "--overwrite", *SLOW)
     with pytest.raises(UserError, match=r"left by a run that preempted .*give --resume to go on"):
         run(stopped, "--name=one", *SLOW)
     assert run(stopped, "--name=one", "--overwrite", *SLOW) == 0

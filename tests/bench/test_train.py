@@ -218,7 +218,7 @@ def test_divergence_is_the_status_of_the_file(tmp_path: Path) -> None:
     run = only(tmp_path)
     assert run.status == DIVERGED
     assert "NaN or infinity" in str(run.attributes["reason"])
-    assert len(run.train["step"]) == 10
+    assert 1 <= len(run.train["step"]) <= 10
 
 
 BUG = """

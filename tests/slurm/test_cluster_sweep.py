@@ -1,4 +1,4 @@
-"""A sweep on a cluster of its own, with all that happens there: a signal, a lost node, a report."""
+"""A sweep on a cluster of its own, with all that happens there: a lost node, a signal, a report."""
 
 import os
 import signal
@@ -14,19 +14,19 @@ from mpi4py import MPI
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
 from bench.train import train
-from slurm import collect, status, submit
+from slurm import collect, retry, status, submit
 from tests.slurm.clusters import Cluster, devcluster, down, up
 from tests.slurm.session import Session
 
 LIMIT_S = 150
-STEPS = 100
+STEPS = 120
 SWEEP = f"""\
 task = "quadratic"
 workers = 6
 ranks = 4
 ranks_per_node = 1
 steps = {STEPS}
-eval_every = 25
+eval_every = 40
 checkpoint_every = 10
 flush_every = 5
 optimizer = "sgd:lr=0.1,momentum=0.9"
@@ -94,15 +94,25 @@ def script(cluster: Cluster, index: int) -> int:
     raise AssertionError(f"element {index} does not run")
 
 
-def steps(result: Path) -> int:
+def unfinished(result: Path) -> Run | None:
     part = result.with_name(f"{result.name}.part")
-    return len(read(part).train["step"]) if part.exists() else 0
+    return read(part) if part.exists() else None
+
+
+def steps(result: Path) -> int:
+    run = unfinished(result)
+    return len(run.train["step"]) if run else 0
+
+
+def attempt(result: Path) -> int:
+    run = unfinished(result)
+    return int(run.attributes["attempt"]) if run else 0
 
 
 def alone(run: Run, folder: Path) -> str:
     """The parameters of the same case on one rank, that nothing disturbed."""
     options = [f"--{x}={run.params[x]}" for x in ("task", "algorithm", "optimizer", "seed")]
-    options += [f"--steps={STEPS}", "--eval-every=25", "--workers=6", f"--out={folder}"]
+    options += [f"--steps={STEPS}", "--eval-every=40", "--workers=6", f"--out={folder}"]
     train(MPI.COMM_SELF, [*options, f"--name={run.path.stem}"], [], quiet=True)
     return str(read(folder / run.path.name).attributes["parameters_sha256"])
 
@@ -113,29 +123,33 @@ def test_whatever_happens_every_case_ends_as_if_alone(session: Session, cluster:
     assert done.code == 0, done.error
     results = by_index(session.out)
     assert sorted(results) == list(range(8))
-    until(lambda: steps(results[0]) > 15, session.out)
+
+    # A node goes in the middle, and with it every job that has a rank there.
+    until(lambda: sum(steps(x) > 15 for x in results.values()) >= 2, session.out)
+    assert devcluster(f"node n4 down --name {cluster.name}").returncode == 0
+    cluster.slurm("scontrol", "update", "nodename=n4", "state=down", "reason=test")
+    assert devcluster(f"node n4 up --name {cluster.name}").returncode == 0
+    until(lambda: attempt(results[0]) > 1 and steps(results[0]) > 15, session.out)
 
     # Near its time limit a job's script gets USR1 (scancel would send it again and again).
     os.kill(script(cluster, 0), signal.SIGUSR1)
     output = next(session.out.glob("jobs/*/0.out"))
-    until(lambda: "queued again, 1 of 20 times" in output.read_text(), session.out)
-    assert "stopped by SIGUSR1 at step " in output.read_text()
-
-    # A node goes in the middle, and with it every job that has a rank there.
-    until(lambda: sum(steps(x) > 10 for x in results.values()) >= 2, session.out)
-    assert devcluster(f"node n4 down --name {cluster.name}").returncode == 0
-    cluster.slurm("scontrol", "update", "nodename=n4", "state=down", "reason=test")
-    assert devcluster(f"node n4 up --name {cluster.name}").returncode == 0
+    until(lambda: "stopped by SIGUSR1 at step " in output.read_text(), session.out)
+    until(lambda: "queued again, " in output.read_text(), session.out)
 
     until((session.out / "report.html").exists, session.out)
+    # Now and then Open MPI does not survive that its job is started anew, and a case has failed.
+    if session.run(status.main, str(session.out)).code:
+        assert session.run(retry.main, str(session.out)).code == 0
+        until(lambda: session.run(status.main, str(session.out)).code != 3, session.out)
     looked = session.run(status.main, str(session.out))
     assert (looked.code, "8 cases: 8 complete" in looked.out) == (0, True), looked.out
     runs = [read(x) for x in results.values()]
     assert [flaws(x.path) for x in runs] == [[]] * 8
     assert {x.attributes["nodes"] for x in runs} == {4}
     attempts = [int(read(results[i]).attributes["attempt"]) for i in sorted(results)]
-    assert attempts[0] >= 2
-    assert sum(x > 1 for x in attempts) >= 2, attempts  # those of the lost node went on, too
+    assert attempts[0] >= 3
+    assert sum(x > 1 for x in attempts) >= 2, attempts
     for run in runs:
         assert run.attributes["parameters_sha256"] == alone(run, session.out.with_name("alone"))
     assert session.run(collect.main, str(session.out)).code == 0

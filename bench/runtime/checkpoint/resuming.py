@@ -62,17 +62,31 @@ class Found:
 
 
 def find(
-    comm: MPI.Intracomm, path: Path, params: Mapping[str, Any], hash_: str, *, named: bool
+    comm: MPI.Intracomm,
+    path: Path,
+    params: Mapping[str, Any],
+    hash_: str,
+    overwrite: bool,
+    named: bool,
 ) -> Found:
     """What a run of these parameters goes on from; collective.
 
-    named: by the user, so the result of no other name is looked for: its ranks may be others.
+    overwrite: a finished result is not looked at. named: by the user, so the result of no other
+    name is looked for: its ranks may be others.
     Errors: UserError on every rank where the result is of other parameters.
     """
-    look = launch_on_root(comm, lambda: _look(path, params, hash_, named))
-    if isinstance(look, bool):
-        return Found(path, None, look, ())
-    there, checkpoints = look
+
+    def look() -> tuple[Path, list[Path]] | None:
+        return (
+            None
+            if not overwrite and _finished(path, params, hash_)
+            else _there(path, params, named)
+        )
+
+    found = on_root(comm, look)
+    if found is None:
+        return Found(path, None, True, ())
+    there, checkpoints = found
     notes = []
     for checkpoint in checkpoints:
         try:
@@ -81,35 +95,38 @@ def find(
         except DamagedError as error:
             notes.append(f"{error}; going back to the checkpoint before it")
             continue
-        launch_on_root(comm, lambda about=about: _same(there, about, params))
-        attempt = launch_on_root(comm, lambda: _attempts(part_of(there))) + 1
+        on_root(comm, lambda about=about: _same(there, about, params))
+        attempt = on_root(comm, lambda: _attempts(part_of(there))) + 1
         return Found(there, Resumed(checkpoint, about, attempt), False, tuple(notes))
     if notes:
         notes[-1] = notes[-1].replace("going back to the checkpoint before it", "beginning anew")
     return Found(there, None, False, tuple(notes))
 
 
-def launch_on_root(comm: MPI.Intracomm, work: Any) -> Any:
+def on_root(comm: MPI.Intracomm, work: Any) -> Any:
     """What `work` returns on rank 0, on every rank. Errors: UserError on every rank."""
     return comm.bcast(together(comm, lambda: work() if comm.rank == 0 else None))
 
 
-def _look(
-    path: Path, params: Mapping[str, Any], hash_: str, named: bool
-) -> bool | tuple[Path, list[Path]]:
-    """Whether the result is there; if it is not, where it is being made, and the checkpoints."""
-    if path.exists():
-        try:
-            with contents.opened(path) as file:
-                said = contents.attributes(file, ["case_hash", "params_json"])
-        except BrokenFileError as error:
-            raise UserError(f"{error}: give --overwrite to replace it") from None
-        if said.get("case_hash") != hash_ and json.loads(said.get("params_json", "{}")) != params:
-            raise UserError(
-                f"{path} is the result of other settings: give another --name, or --overwrite in "
-                "the place of --resume"
-            )
-        return True
+def _finished(path: Path, params: Mapping[str, Any], hash_: str) -> bool:
+    """Whether the result is there. Errors: UserError for one of other settings, or broken."""
+    if not path.exists():
+        return False
+    try:
+        with contents.opened(path) as file:
+            said = contents.attributes(file, ["case_hash", "params_json"])
+    except BrokenFileError as error:
+        raise UserError(f"{error}: give --overwrite, too, to replace it") from None
+    if said.get("case_hash") != hash_ and json.loads(said.get("params_json", "{}")) != params:
+        raise UserError(
+            f"{path} is the result of other settings: give another --name, or --overwrite in the "
+            "place of --resume"
+        )
+    return True
+
+
+def _there(path: Path, params: Mapping[str, Any], named: bool) -> tuple[Path, list[Path]]:
+    """The result that an unfinished run has, and its checkpoints."""
     checkpoints = store.newest_first(store.place(path))
     if not checkpoints and not named and not part_of(path).exists():
         for folder in sorted(path.parent.glob("*.h5.checkpoint")):
