@@ -48,6 +48,7 @@ def watchdog(
         yield
         return
     watch = Watch(comm, patience_s, where, results)
+    watch.greet(comm)
     thread = threading.Thread(target=watch.run, daemon=True)
     thread.start()
     try:
@@ -91,12 +92,26 @@ class Watch:
         turn_s = LEAST_S if self._rank == 0 else self._every_s
         self._rest(turn_s * self._rank / len(self._hosts))  # not all ranks at once
         while not self.over.is_set():
-            beat = self._look()
-            for other in [beat, *self._post.exchange(beat)]:
-                self._heard[other.rank] = (self._now_s, other)
+            self._turn()
             self._judge()
             self._rest(turn_s)
         self._post.close()
+
+    def greet(self, comm: MPI.Intracomm) -> None:
+        """Have rank 0 hear of all, and all of rank 0, before one of them can stop; collective."""
+        self._turn()
+        comm.Barrier()
+        if self._rank == 0:
+            self._turn()
+        comm.Barrier()
+        if self._rank > 0:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Beat, and listen to who has."""
+        beat = self._look()
+        for other in [beat, *self._post.exchange(beat)]:
+            self._heard[other.rank] = (self._now_s, other)
 
     def _rest(self, seconds: float) -> None:
         """Wait, and let this watch's own clock go on.
