@@ -140,7 +140,8 @@ def percent(value: float) -> str:
     """A signed percentage in six columns; a dash where there is none."""
     if not math.isfinite(value):
         return "-"
-    return f"{value:+.{2 if abs(value) < 99 else 0}f}"
+    places = 2 if abs(value) < 99 else 0
+    return f"{round(value, places) + 0.0:+.{places}f}"  # + 0.0: a zero has no minus
 
 
 def short(value: float) -> str:
