@@ -22,6 +22,8 @@ from tests.algorithms.collectives_by_hand import Vector, across_nodes, run, sche
 
 KINDS = {name: kind for name, kind in ALLREDUCES.items() if issubclass(kind, Scheduled)}
 MANY = [*range(1, 34), 48, 64]
+SOME = [1, 2, 3, 5, 8, 13, 33]
+"""Enough for further dtypes: schedules know of elements, not of what they are."""
 LARGE = 10**6 + 3
 
 
@@ -54,7 +56,7 @@ def in_two_steps(rows: Vector) -> list[Vector]:
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
 def test_sums_integers_exactly_at_every_number_of_ranks(name: str, dtype: str) -> None:
-    for p in MANY:
+    for p in MANY if dtype == "float32" else SOME:
         for d in lengths(p):
             rows = integers(p, d, dtype)
             total = rows.sum(0)
@@ -62,9 +64,9 @@ def test_sums_integers_exactly_at_every_number_of_ranks(name: str, dtype: str) -
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("p", [2, 3, 4, 7, 12, 33])
+@pytest.mark.parametrize("p", [2, 3, 4, 7, 33])
 def test_sums_long_vectors_exactly(name: str, p: int) -> None:
-    for dtype in ("float32", "int64"):
+    for dtype in ("float32", "int64") if p < 33 else ("float32",):
         rows = integers(p, LARGE, dtype)
         total = rows.sum(0)
         assert all(np.array_equal(x, total) for x in run(KINDS[name], rows)), dtype
