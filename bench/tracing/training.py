@@ -78,9 +78,16 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
         nbytes=made.nbytes(),
         what=f"{len(wanted)} of {total} ranks, {len(rows):,} of {n:,} steps",
         seconds=made.seconds(),
-        notes=[made.what_phases_are(), *made.traced.notes(), *clocks.notes()],
+        notes=[made.what_phases_are(), *attempts(first), *made.traced.notes(), *clocks.notes()],
         about=provenance(run),
     )
+
+
+def attempts(first: int) -> list[str]:
+    """What a reader must know of a run that went on: the last attempt begins at row `first`."""
+    if not first:
+        return []
+    return [f"steps before row {first} are of earlier attempts, whose clocks are others: left out"]
 
 
 def check(run: Run, steps: int, ranks: int) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bench.reporting.terminal import plain
 from bench.reporting.texttable import short
-from bench.results.schema import COMPLETE, RUNNING
+from bench.results.schema import COMPLETE, PREEMPTED, RUNNING
 from bench.watching import words
 from bench.watching.folder import Scene
 from bench.watching.lines import GAP, Part, cut, fitting, line, pair
@@ -31,6 +31,7 @@ MARKS: dict[str, Part] = {
     RUNNING: ("●", "green"),
     words.STARTING: ("○", "green"),
     words.SILENT: ("●", "yellow"),
+    PREEMPTED: ("◌", "yellow"),
     COMPLETE: ("✓", "green"),
 }
 BAD: Part = ("✗", "bold red")

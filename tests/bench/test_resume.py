@@ -18,6 +18,7 @@ from bench.runtime.checkpoint import store
 from bench.runtime.launch import LAUNCHED
 from bench.runtime.signals import AGAIN
 from bench.runtime.spec import UserError
+from bench.trace import main as trace
 from bench.train import train
 from tests.bench.test_checkpoint_contract import on
 from tests.helpers import everywhere
@@ -94,6 +95,21 @@ def test_it_ends_as_if_nothing_had_happened(stopped: Path, whole: Run) -> None:
     assert made.attributes["created_utc"] == part.attributes["created_utc"]
     assert flaws(stopped / "one.h5") == []
     assert sorted(x.name for x in stopped.iterdir()) == ["one.h5"]
+
+
+def test_the_timeline_is_that_of_the_last_attempt(
+    stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = len(read(stopped / "one.h5.part").train["step"])
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    capsys.readouterr()
+    assert trace([str(stopped / "one.h5"), "-o", str(tmp_path / "one.json")]) == 0
+    assert f"steps before row {first} are of earlier attempts" in capsys.readouterr().out
+    drawn = json.loads((tmp_path / "one.json").read_text())["traceEvents"]
+    steps = {x["name"] for x in drawn if x.get("cat") == "step"}
+    assert steps == {f"step {row}" for row in range(first, STEPS)}
+    assert trace([str(stopped / "one.h5"), "-o", "x.json", "--steps=0:5"]) == 2
+    assert "whose clocks are others: draw later ones" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
