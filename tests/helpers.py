@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from mpi4py import MPI
 from numpy.typing import NDArray
 
@@ -24,6 +25,11 @@ def everywhere(comm: MPI.Intracomm, ok: Any, *details: object) -> None:
     """Fail on all ranks where it is not ok on one: a bare assert would strand the others."""
     wrong = [rank for rank, fine in enumerate(comm.allgather(bool(ok))) if not fine]
     assert not wrong, f"ranks {wrong} of {comm.size}: {details}"
+
+
+def on(*sizes: int) -> pytest.MarkDecorator:
+    """Communicators of these sizes alone, where all of them would take minutes."""
+    return pytest.mark.parametrize("comm", sizes, indirect=True, ids=lambda n: f"{n}ranks")
 
 
 def sha(rows: Array) -> str:

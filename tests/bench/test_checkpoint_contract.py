@@ -23,7 +23,7 @@ from bench.runtime.checkpoint.keeping import put_back, roots
 from bench.runtime.checkpoint.saving import save, usable
 from bench.runtime.optimizers import OPTIMIZERS
 from tests.algorithms.test_contract import VARIANTS
-from tests.helpers import Training, all_rows, everywhere, sha
+from tests.helpers import Training, all_rows, everywhere, on, sha
 
 BEFORE, AFTER = 5, 6
 ASYNCHRONOUS = [n for n, x in ALGORITHMS.items() if getattr(x, "asynchronous", False)]
@@ -75,11 +75,6 @@ def resumed(comm: MPI.Intracomm, checkpoint: Path, made: Training, algorithm: Al
     about = usable(comm, checkpoint)
     put_back(comm, checkpoint, about, made.exchange, made.workers, state)
     return ended(made, algorithm, state)
-
-
-def on(*sizes: int) -> pytest.MarkDecorator:
-    """Communicators of these sizes: all of them for every algorithm would take minutes."""
-    return pytest.mark.parametrize("comm", sizes, indirect=True, ids=lambda n: f"{n}ranks")
 
 
 @pytest.mark.mpi

@@ -10,7 +10,7 @@ from bench.gossip.fit import exact_after, squared_ratios, tail_factor
 from bench.gossip.flock import Flock, Limits, Start, start
 from bench.gossip.measure import measure
 from bench.gossip.schema import COUNTS, Case
-from tests.helpers import all_rows, everywhere
+from tests.helpers import all_rows, everywhere, on
 
 pytestmark = pytest.mark.mpi
 
@@ -51,6 +51,7 @@ def test_one_curve_wherever_workers_live(comm: MPI.Intracomm, name: str) -> None
 
 
 @pytest.mark.usefixtures("few_draws")
+@on(3)
 @pytest.mark.parametrize("name", READY)
 def test_curves_are_those_of_the_mixing_matrices(comm: MPI.Intracomm, name: str) -> None:
     """The serial twin: all workers in one matrix, from round 0 on, redraws from where it was.

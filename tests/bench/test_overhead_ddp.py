@@ -15,7 +15,7 @@ from bench.runtime.pairs import LR, MOMENTUM, OurLoop, pairs, planned
 from bench.runtime.plain import PlainLoop
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
-from tests.helpers import Array, everywhere
+from tests.helpers import Array, everywhere, on
 
 pytestmark = pytest.mark.mpi
 
@@ -37,7 +37,8 @@ def parameters(loop: PlainLoop) -> Array:
     return copied
 
 
-@pytest.mark.parametrize(("task", "steps"), [("digits", 40), ("digits:hidden=13333", 4)])
+@on(1, 3)
+@pytest.mark.parametrize(("task", "steps"), [("digits", 20), ("digits:hidden=13333", 3)])
 def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) -> None:
     """Both sides of the program, fed the same samples; the wide model fills several buckets."""
     plan = planned(comm.size, BATCH, task=task, dtype="float64", allreduce="shared_memory")

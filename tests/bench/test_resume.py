@@ -20,8 +20,7 @@ from bench.runtime.signals import AGAIN
 from bench.runtime.spec import UserError
 from bench.trace import main as trace
 from bench.train import train
-from tests.bench.test_checkpoint_contract import on
-from tests.helpers import everywhere
+from tests.helpers import everywhere, on
 from tests.launching import launch, own_lines
 
 STEPS = 60
@@ -229,7 +228,7 @@ def folder(comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.mpi
-@on(2, 3)
+@on(3)
 @pytest.mark.parametrize("writers", ["one", "rank"])
 def test_all_agree_where_one_rank_was_asked(
     comm: MPI.Intracomm, folder: Path, writers: str
