@@ -76,12 +76,12 @@ def find(
     Errors: UserError on every rank where the result is of other parameters.
     """
 
+    params = json.loads(json.dumps(params))  # as files have them
+
     def look() -> tuple[Path, list[Path]] | None:
-        return (
-            None
-            if not overwrite and _finished(path, params, hash_)
-            else _there(path, params, named)
-        )
+        if not overwrite and _finished(path, params, hash_):
+            return None
+        return _there(path, params, named)
 
     found = on_root(comm, look)
     if found is None:
@@ -169,13 +169,12 @@ def _whole(comm: MPI.Intracomm, path: Path, about: About) -> None:
 
 def _same(path: Path, about: About, params: Mapping[str, Any]) -> None:
     """Refuse a checkpoint of other settings. Errors: UserError."""
-    now = json.loads(json.dumps(params))
-    other = [x for x in {**now, **about.params} if now.get(x) != about.params.get(x)]
+    other = [x for x in {**params, **about.params} if params.get(x) != about.params.get(x)]
     if other:
         name = other[0]
         raise UserError(
             f"{store.place(path)} is of other settings: {name} was {about.params.get(name)}, is "
-            f"{now.get(name)}: give these, another --name, or --overwrite in the place of --resume"
+            f"{params.get(name)}: give these, another --name, or --overwrite in the place of --resume"
         )
 
 
