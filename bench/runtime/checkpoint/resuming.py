@@ -174,7 +174,8 @@ def _same(path: Path, about: About, params: Mapping[str, Any]) -> None:
         name = other[0]
         raise UserError(
             f"{store.place(path)} is of other settings: {name} was {about.params.get(name)}, is "
-            f"{params.get(name)}: give these, another --name, or --overwrite in the place of --resume"
+            f"{params.get(name)}: give these, another --name, or --overwrite in the place of "
+            "--resume"
         )
 
 
