@@ -45,7 +45,7 @@ skew: $(READY)
 
 test: $(READY)
 	timeout 900 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no
-	timeout 1500 python -m pytest -q -m "not mpi" --color=no -n $(JOBS) --dist loadfile tests/slurm tests
+	timeout 1500 python -m pytest -q -m "not mpi" --color=no -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/slurm tests/bench tests
 
 check: $(READY)
 	ruff format --check .

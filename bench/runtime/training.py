@@ -70,9 +70,9 @@ class Training:
         """
         config = self._config
         status, reached = COMPLETE, False
-        if not self._step:
-            self._evaluate()
         with deferred(self._recording.mark) as self._asked:
+            if not self._step:
+                self._evaluate()
             while self._step < config.steps and status == COMPLETE and not reached:
                 if not self._segment(self._next_stop()):
                     status = DIVERGED

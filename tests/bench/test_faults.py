@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import h5py
@@ -100,6 +101,8 @@ def test_a_signal_to_one_rank_ends_them_all_and_is_in_the_file(tmp_path: Path) -
     with started("synchronous", tmp_path, out, []) as process:
         with pytest.raises(UserError, match=r"x.h5.part is being written by process \d+: wait"):
             claim(out / "x.h5", overwrite=True)
+        while not len(read(out / "x.h5.part").train["step"]):  # before it trains, it just ends
+            time.sleep(0.05)
         os.kill(ranks_of(process.pid)[1], signal.SIGTERM)
         assert process.wait(timeout=LIMIT_S) == AGAIN
     run = read(out / "x.h5.part")
