@@ -133,7 +133,8 @@ class Training:
         asked, met = self._asked.number, self._met_ns
         heard = self._comm.allgather((took, finite, asked, taken * len(workers.ids), met))
         self._met_ns = time.perf_counter_ns() - began - took
-        self._pause_ns = max(MEET_NS, MEETINGS * max(met for *_, met in heard))
+        # Who came last did not wait for others: that is what meeting itself takes.
+        self._pause_ns = max(MEET_NS, MEETINGS * min(met for *_, met in heard))
         slowest = max(took for took, *_ in heard)
         self._elapsed_ns += slowest
         self._ends = max(asked for _, _, asked, *_ in heard)
