@@ -151,14 +151,18 @@ def folder_parser(program: str, description: str, epilog: str) -> Parser:
     return made
 
 
+USUAL = Path("runs") / "sweeps"
+"""Where results lie that nobody has another place for."""
+
+
 def chosen_folder(sweep: Path, site: Site, out: str | None) -> Path:
-    """Where results of a sweep file lie: --out, else the site's scratch or runs/, and its name.
+    """Where results of a sweep file lie: --out, else in the site's scratch or USUAL by its name.
 
     Errors: UserError for a variable in the site's scratch that the environment lacks.
     """
     if out:
         return Path(out)
-    base = os.path.expanduser(os.path.expandvars(site.scratch)) if site.scratch else "runs"
+    base = os.path.expanduser(os.path.expandvars(site.scratch)) if site.scratch else str(USUAL)
     if "$" in base:
         raise UserError(
             f"site {site.name}: scratch is {site.scratch}, and not all of its variables are set: "
@@ -169,7 +173,7 @@ def chosen_folder(sweep: Path, site: Site, out: str | None) -> Path:
 
 def _usual(sweep: Path) -> list[Path]:
     """Where submit would have put a sweep: on this site, or by --site local."""
-    usual = Path("runs") / sweep.stem
+    usual = USUAL / sweep.stem
     try:
         return [chosen_folder(sweep, find(os.environ), None), usual]
     except UserError:  # it need not be known where jobs run to look at what has

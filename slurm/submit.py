@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out",
         metavar="DIR",
-        help="folder of results, scripts and ledger (default: runs/, or the site's scratch, and "
-        "the file's name)",
+        help="folder of results, scripts and ledger (default: runs/sweeps, or the "
+        "site's scratch, and the file's name)",
     )
     made.add_argument(
         "--set",

@@ -84,17 +84,17 @@ def test_a_sweep_file_means_the_folder_that_submit_chose(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")  # no scontrol: the site is this machine
-    (tmp_path / "runs" / "s").mkdir(parents=True)
-    made = in_folder(tmp_path / "runs" / "s")
+    (tmp_path / "runs" / "sweeps" / "s").mkdir(parents=True)
+    made = in_folder(tmp_path / "runs" / "sweeps" / "s")
     made.save()
     sweep = tmp_path / "s.toml"
     sweep.touch()
     assert submitted_at(str(sweep), None).entries == made.entries
-    assert submitted_at("runs/s", None).entries == made.entries
-    assert submitted_at(str(sweep), "runs/s").entries == made.entries
+    assert submitted_at("runs/sweeps/s", None).entries == made.entries
+    assert submitted_at(str(sweep), "runs/sweeps/s").entries == made.entries
     for path, out, words in (
         ("nowhere", None, "there is no nowhere"),
-        ("runs/s", "runs", "drop --out"),
+        ("runs/sweeps/s", "runs", "drop --out"),
         ("runs", None, "no sweep was submitted to runs: begin by"),
     ):
         with pytest.raises(UserError, match=words):

@@ -155,7 +155,7 @@ def test_a_run_is_seen_from_elsewhere_stopped_and_gone_on_with(
         (submit.main, ["s.toml", "--site=devcluster"], "no sbatch here"),
         (status.main, ["nowhere"], "there is no nowhere"),
         (cancel.main, ["."], "no sweep was submitted to ."),
-        (retry.main, ["s.toml"], "no sweep was submitted to runs/s"),
+        (retry.main, ["s.toml"], "no sweep was submitted to runs/sweeps/s"),
         (collect.main, [".", "--out=x"], "drop --out"),
     ],
     ids=lambda x: "-".join(x) if isinstance(x, list) else "",
