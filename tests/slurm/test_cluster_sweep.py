@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from mpi4py import MPI
 
 from bench.results.reader import Run, read
+from bench.results.schema import RUNNING
 from bench.results.validation import flaws
 from bench.train import train
 from slurm import collect, retry, status, submit
@@ -19,7 +20,7 @@ from tests.slurm.clusters import Cluster, devcluster, down, up
 from tests.slurm.session import Session
 
 LIMIT_S = 150
-STEPS = 120
+STEPS = 160
 SWEEP = f"""\
 task = "quadratic"
 workers = 6
@@ -104,9 +105,17 @@ def steps(result: Path) -> int:
     return len(run.train["step"]) if run else 0
 
 
-def attempt(result: Path) -> int:
-    run = unfinished(result)
-    return int(run.attributes["attempt"]) if run else 0
+def going_on(results: Mapping[int, Path]) -> list[int]:
+    """The elements that train again, from a checkpoint, with most of it still to come."""
+    runs = {i: unfinished(path) for i, path in results.items()}
+    return [
+        i
+        for i, run in runs.items()
+        if run
+        and run.status == RUNNING
+        and run.attributes["attempt"] > 1
+        and run.attributes["attempt_row"] < len(run.train["step"]) < STEPS - 30
+    ]
 
 
 def alone(run: Run, folder: Path) -> str:
@@ -129,16 +138,17 @@ def test_whatever_happens_every_case_ends_as_if_alone(session: Session, cluster:
     assert devcluster(f"node n4 down --name {cluster.name}").returncode == 0
     cluster.slurm("scontrol", "update", "nodename=n4", "state=down", "reason=test")
     assert devcluster(f"node n4 up --name {cluster.name}").returncode == 0
-    until(lambda: attempt(results[0]) > 1 and steps(results[0]) > 15, session.out)
+    until(lambda: bool(going_on(results)), session.out)
+    chosen = going_on(results)[0]
 
     # Near its time limit a job's script gets USR1 (scancel would send it again and again).
-    os.kill(script(cluster, 0), signal.SIGUSR1)
-    output = next(session.out.glob("jobs/*/0.out"))
+    os.kill(script(cluster, chosen), signal.SIGUSR1)
+    output = next(session.out.glob(f"jobs/*/{chosen}.out"))
     until(lambda: "stopped by SIGUSR1 at step " in output.read_text(), session.out)
     until(lambda: "queued again, " in output.read_text(), session.out)
 
     until((session.out / "report.html").exists, session.out)
-    # Now and then Open MPI does not survive that its job is started anew, and a case has failed.
+    # Now and then Open MPI crashes in MPI_Init where jobs start at once, and a case has failed.
     if session.run(status.main, str(session.out)).code:
         assert session.run(retry.main, str(session.out)).code == 0
         until(lambda: session.run(status.main, str(session.out)).code != 3, session.out)
@@ -148,7 +158,7 @@ def test_whatever_happens_every_case_ends_as_if_alone(session: Session, cluster:
     assert [flaws(x.path) for x in runs] == [[]] * 8
     assert {x.attributes["nodes"] for x in runs} == {4}
     attempts = [int(read(results[i]).attributes["attempt"]) for i in sorted(results)]
-    assert attempts[0] >= 3
+    assert attempts[chosen] >= 3
     assert sum(x > 1 for x in attempts) >= 2, attempts
     for run in runs:
         assert run.attributes["parameters_sha256"] == alone(run, session.out.with_name("alone"))
