@@ -11,12 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bench.reporting.terminal import plain
 from bench.runtime.console import Told, watched
+from bench.runtime.signals import AGAIN
 from bench.sweeping.console import duration
 from slurm.campaign import Entry
 from slurm.marks import last_words, marks
-
-CHECKPOINTED = 85
-"""Exit code of a program that was asked to end and can go on."""
 
 
 class Teller:
@@ -68,7 +66,7 @@ class Teller:
         """Tell how it ended, by its result or else its exit code."""
         took = time.monotonic() - self._began
         self._left.remove(entry)
-        if code == CHECKPOINTED:
+        if code == AGAIN:
             how = "stopped, to go on from there"
         elif code:
             how = f"failed: {last_words(entry.output(self._folder)) or f'exit code {code}'}"

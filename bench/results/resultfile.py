@@ -48,13 +48,18 @@ def replace_whole(path: Path, change: Change, source: Path | None = None) -> Non
     # A name of its own each time: a signal may come in here, and mark the file on its way.
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{next(NUMBERS)}")
     try:
-        with open(fresh, "wb") as written:
-            written.write(image)
-            written.flush()
-            os.fsync(written.fileno())
+        write_through(fresh, image)
         rename(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file, and return once it is on disk. Errors: OSError."""
+    with open(path, "wb") as written:
+        written.write(content)
+        written.flush()
+        os.fsync(written.fileno())
 
 
 def rename(old: Path, new: Path) -> None:

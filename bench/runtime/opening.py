@@ -20,6 +20,7 @@ from bench.results.contents import BrokenFileError
 from bench.results.origin import read_origin
 from bench.results.resultfile import add_table, add_texts, part_of
 from bench.results.schema import RUNNING
+from bench.runtime.checkpoint import store
 from bench.runtime.spec import UserError
 from bench.runtime.writers import parts_of
 
@@ -30,7 +31,7 @@ def claim(path: Path, overwrite: bool, goes_on: bool = False) -> None:
     A result to be overwritten stays until the new one is complete and replaces it by rename.
     goes_on: what is there is gone on with.
     """
-    parts, kept = [] if goes_on else parts_of(path), path.with_name(f"{path.name}.checkpoint")
+    parts, kept = [] if goes_on else parts_of(path), store.place(path)
     there = [place for place in (path, part_of(path), *parts) if place.exists()]
     left = _left(part_of(path)) if part_of(path) in there else ""
     if there and not overwrite and not goes_on:

@@ -7,6 +7,7 @@ whole, then it is as long everywhere. So lengths say which it is, and no algorit
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange import dealt
 from algorithms.handles import Landed
 
 
@@ -151,5 +153,5 @@ def spans(
 
 def first_worker_rank(ranks_before: int, ranks: int, total: int, rank: int) -> int:
     """The rank that then hosted the first worker of this rank."""
-    first = rank * total // ranks
-    return max(r for r in range(ranks_before) if r * total // ranks_before <= first)
+    first = dealt(total, ranks)[rank]
+    return bisect_right(dealt(total, ranks_before), first) - 1

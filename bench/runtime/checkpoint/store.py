@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from bench.results.resultfile import rename
+from bench.results.resultfile import rename, write_through
 
 VERSION = 1
 KEPT = 2
@@ -86,20 +85,15 @@ def write_rank(fresh: Path, rank: int, arrays: Mapping[str, NDArray[Any]]) -> di
             file.create_dataset(path, data=values)
         file.flush()
         image = file.id.get_file_image()
-    with open(fresh / rank_file(rank), "wb") as written:
-        written.write(image)
-        written.flush()
-        os.fsync(written.fileno())
+    write_through(fresh / rank_file(rank), image)
     return {"bytes": len(image), "sha256": hashlib.sha256(image).hexdigest()}
 
 
 def complete(fresh: Path, about: About) -> Path:
     """Write what it says of itself and give it its name; return that. Errors: OSError."""
     text = json.dumps(asdict(about))
-    with open(fresh / ABOUT, "w") as written:
-        written.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
-        written.flush()
-        os.fsync(written.fileno())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_through(fresh / ABOUT, f"{digest}\n{text}\n".encode())
     made = fresh.with_name(fresh.name.removeprefix("."))
     shutil.rmtree(made, ignore_errors=True)  # of an attempt that had come so far before
     rename(fresh, made)
