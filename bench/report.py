@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -15,14 +14,13 @@ from typing import Any
 from bench.reporting.finding import find
 from bench.reporting.options import FILES, formats, parser, program_named, targets
 from bench.results.output import write_whole
+from bench.runtime.cli import run
 from bench.runtime.spec import UserError
 
 __all__ = ["find", "load_all", "main"]
 
 ROWS = ("--csv", "--parquet")
 """Options whose rows are those of one program."""
-INTERRUPTED, UNREAD = 130, 141
-"""Exit codes as a shell tells of SIGINT and SIGPIPE."""
 
 
 def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], list[str]]:
@@ -167,17 +165,7 @@ def draw(loaded: Mapping[str, Sequence[Any]], folder: Path, kinds: Sequence[str]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    try:
-        return report(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # nobody reads on, as under `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREAD
+    return run(report, argv)
 
 
 if __name__ == "__main__":
