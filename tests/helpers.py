@@ -89,7 +89,7 @@ class Training:
 
         def batches(step: int) -> Batches:
             if indices is None:
-                return Batches(self.shards, self.exchange.ids, batch, seed=3, step=step)
+                return Batches(self.shards, self.exchange.ids, batch, seed=3, step=step, ahead=32)
             return Given(indices, self.exchange.ids)
 
         self.workers = TrainingWorkers(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUNDS = 12
-INDICES_AHEAD = 2**16
+INDICES_AHEAD = 2**14
 """Indices made at once: enough steps ahead that the cost of a step disappears."""
 
 Words = NDArray[np.uint64]

@@ -27,7 +27,7 @@ class Twin:
         self.exchange: MPIExchange = made.exchange
         self.problem, self.sizes = made.problem, made.workers.samples.astype(float)
         self.optimizer = optimizer
-        self.batches = Batches(made.shards, range(total), 4, seed=3)
+        self.batches = Batches(made.shards, range(total), 4, seed=3, ahead=32)
         self.x = np.tile(made.problem.initial(3), (total, 1))
         self.v = np.zeros_like(self.x)
 
