@@ -80,10 +80,6 @@ find_launcher() {
     case ${MURMURATION_LAUNCHER:-srun} in
         srun)
             # Since Slurm 22.05 srun does not take over sbatch's --cpus-per-task.
-            # Of the two fences of MPI_Init, Slurm's PMIx holds nobody back in the second: a rank
-            # that sends then reaches others before they can receive, and Open MPI 5 crashes
-            # (open-mpi/ompi#12495). So the first, which gathers addresses, takes its place.
-            export OMPI_MCA_pmix_base_async_modex=${OMPI_MCA_pmix_base_async_modex:-1}
             launcher=(srun --mpi="${MURMURATION_SRUN_MPI:-pmix}" --nodes="$1" --ntasks="$2"
                 --cpus-per-task="$cores" --cpu-bind=cores)
             ;;

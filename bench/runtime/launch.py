@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from bench.runtime.faults import DiskError
+from bench.runtime.fence import fence
 from bench.runtime.signals import AGAIN, Stopped, stopping
 from bench.runtime.spec import UserError
 
@@ -175,6 +176,7 @@ def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], st
     """
     from mpi4py import MPI
 
+    fence()
     comm = MPI.COMM_WORLD
     with stopping(comm.rank) as deaf:
         try:

@@ -24,8 +24,8 @@ LAYOUTS = {
     "pairs": (0, 0, 1, 1),
     "ragged": (0, 0, 0, 1),
     "apart": (0, 1, 2, 3),
+    "mixed": (0, 1, 0, 1),
 }
-LAYOUTS |= {"apart": (0, 1, 2, 3), "mixed": (0, 1, 0, 1)}
 """Which node each rank is told to be on."""
 
 
@@ -58,7 +58,7 @@ def fill(plan: AllReduce, rows: Array, first: int) -> None:
 def test_sums_integers_exactly(comm: MPI.Intracomm, name: str, dtype: str) -> None:
     p, r = comm.size, comm.rank
     for d in (0, 1, 1000) if name == "auto" else (0, 1, p - 1, p, p + 1, 1000, 1_000_003):
-        for total in (p, 3 * p + 2):
+        for total in (p, 3 * p + 2) if d < 1_000_000 else (p,):
             bounds = even(total, p)
             rows = np.random.default_rng(d).integers(-99, 99, (total, d)).astype(dtype)
             plan = ALLREDUCES[name](comm, d, np.dtype(dtype), bounds, Meter())

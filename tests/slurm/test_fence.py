@@ -1,0 +1,38 @@
+"""Ranks on nodes of their own wait for one another, where Slurm starts them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.jobs import CHECKOUT, environment
+
+LATE = """\
+import sys, time
+from pathlib import Path
+from mpi4py import MPI
+from bench.runtime.fence import fence
+
+here = Path(sys.argv[1])
+if MPI.COMM_WORLD.rank == 1:
+    time.sleep(1)
+    here.touch()
+fence()
+print(here.exists())
+"""
+
+
+@pytest.mark.usefixtures("slurm")
+def test_no_rank_leaves_the_fence_before_all_have_come(tmp_path: Path) -> None:
+    srun = ("srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", sys.executable, "-c", LATE)
+    told = subprocess.run(
+        (*srun, str(tmp_path / "here")),
+        cwd=CHECKOUT,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (told.returncode, told.stdout.split()) == (0, ["True", "True"]), told.stderr
