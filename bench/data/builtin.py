@@ -25,10 +25,9 @@ def digits() -> Dataset:
     assert sklearn.origin is not None
     table = Path(sklearn.origin).parent / "datasets" / "data" / "digits.csv.gz"
     rows = np.loadtxt(table, delimiter=",")
-    images, labels = rows[:, :-1], rows[:, -1]
-    order = np.random.default_rng(0).permutation(len(labels))
-    images = (images[order] / BRIGHTEST).reshape(-1, 8, 8)
-    labels = labels[order].astype(np.int64)
+    rows = rows[np.random.default_rng(0).permutation(len(rows))]
+    images = (rows[:, :-1] / BRIGHTEST).reshape(-1, 8, 8)
+    labels = rows[:, -1].astype(np.int64)
     cut = DIGITS_TRAINING
     return Dataset(
         in_memory(images[:cut], labels[:cut]), in_memory(images[cut:], labels[cut:]), classes=10

@@ -62,12 +62,12 @@ def test_the_same_workers_on_other_ranks_have_one_sha(tmp_path: Path) -> None:
 
 
 def test_thousands_of_virtual_workers_without_mpirun(tmp_path: Path) -> None:
-    options = ["--partition", "iid:size=64", "--workers", "2048", "--steps", "3", "--warmup", "1"]
+    options = ["--partition", "iid:size=64", "--workers", "4096", "--steps", "3", "--warmup", "1"]
     done = train(0, tmp_path, "--task", "digits", *options)
     assert done.returncode == 0, done.stderr
     run = only(tmp_path)
-    assert run.row()["workers"] == 2048
-    assert run.partition["size"].tolist() == [64] * 2048
+    assert run.row()["workers"] == 4096
+    assert run.partition["size"].tolist() == [64] * 4096
     assert np.isfinite(run.workers["metric"]).all()
 
 
