@@ -31,8 +31,6 @@ T = TypeVar("T")
 LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where launchers say how many ranks they started."""
 RANKED = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
-
-
 LEAVING_S = 0.5
 """What a process needs to end after MPI has."""
 
