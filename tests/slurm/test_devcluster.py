@@ -28,6 +28,7 @@ from tests.slurm.clusters import (
     until,
     up,
 )
+from tests.slurm.jobs import CHECKOUT
 from tests.slurm.real import skip_or_fail
 
 BRIEF = f"b{os.getpid()}"
@@ -35,10 +36,13 @@ BRIEF = f"b{os.getpid()}"
 MESSAGE = 1 << 20
 
 VIEW = f"""
-import json, socket
+import json, socket, sys
 import numpy as np
 from mpi4py import MPI
+sys.path.insert(0, {str(CHECKOUT)!r})
+from bench.runtime.fence import fence
 
+fence()
 world = MPI.COMM_WORLD
 mates = world.Split_type(MPI.COMM_TYPE_SHARED)
 total = np.zeros({MESSAGE}, np.uint8)
