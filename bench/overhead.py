@@ -29,7 +29,7 @@ ALONE = "local_sgd:period=0"
 """A step without exchange."""
 WORKERS = 256
 ALLREDUCE = "shared_memory"
-MODELS = {"digits": 20, "digits:hidden=13333": 5}
+MODELS = {"digits": 20, "digits:hidden=13333": 20}
 """Task to steps a sample: 9,610 and 999,985 parameters."""
 LAPS_A_STEP = 10
 """More than any algorithm's step needs."""

@@ -14,6 +14,7 @@ from algorithms.collectives.auto import Auto
 from algorithms.meter import Meter
 from bench.measuring import payload
 from bench.measuring.options import YARDSTICK, Config
+from bench.measuring.out_of_place import OutOfPlace
 from bench.measuring.parser import AGAINST
 from bench.runtime.launch import together
 from bench.runtime.spec import UserError
@@ -61,13 +62,20 @@ class Candidate:
 
     @property
     def vector(self) -> NDArray[Any]:
-        """(d,) this rank's part, and the sum after a call."""
+        """(d,) this rank's part."""
         return self.plan.parts[0]
+
+    @property
+    def sum(self) -> NDArray[Any]:
+        """(d,) the sum after a call: mostly in the place of this rank's part."""
+        return self.plan.sum if isinstance(self.plan, OutOfPlace) else self.vector
 
 
 def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
     """What builds each candidate, by name; collective."""
     made: dict[str, Maker] = {name: ALLREDUCES[name] for name in names if name not in AGAINST}
+    if "out_of_place" in names:
+        made["out_of_place"] = OutOfPlace
     if "gloo" in names:
         from bench.runtime.gloo import Gloo, open_group
 
@@ -132,7 +140,7 @@ def examine(comm: MPI.Intracomm, candidates: Sequence[Candidate], check: bool) -
         before = meter.messages, meter.bytes_sent
         candidate.plan()
         sent = (meter.messages - before[0], meter.bytes_sent - before[1])
-        wrong = payload.wrong(candidate.vector, comm.size) if check else 0
+        wrong = payload.wrong(candidate.sum, comm.size) if check else 0
         found = np.array(comm.allgather((*sent, wrong)))
         if candidate.name not in AGAINST:
             candidate.messages, candidate.bytes_sent = (int(x) for x in found[:, :2].max(0))

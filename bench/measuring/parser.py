@@ -13,7 +13,10 @@ DTYPES = {
     "float64": "float64",
     "int64": "int64",
 }
-AGAINST = {"gloo": "torch.distributed's all-reduce over TCP"}
+AGAINST = {
+    "gloo": "torch.distributed's all-reduce over TCP",
+    "out_of_place": "MPI's own from one buffer into another, as OSU's and IMB's benchmarks call it",
+}
 
 DEFAULTS = {
     "minbytes": "8",
@@ -89,7 +92,8 @@ def _what(made: argparse.ArgumentParser) -> None:
     names = ", ".join(ALLREDUCES)
     _add(what, "-d", "--type", "--datatype", metavar="TYPE", help="float, double or int64")
     _add(what, "--algorithms", metavar="A,B,...", help=f"of {names} (default: all)")
-    _add(what, "--against", metavar="NAME", help="gloo: torch.distributed's, alternating with ours")
+    others = "; ".join(f"{name}: {text}" for name, text in AGAINST.items())
+    _add(what, "--against", metavar="A,B,...", help=f"others that alternate with ours: {others}")
 
 
 def _how(made: argparse.ArgumentParser) -> None:

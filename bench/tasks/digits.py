@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.data.protocol import flat
@@ -46,15 +45,12 @@ class Digits:
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the images; the split into training and held-out ones never changes."""
-        import torch
-
         from bench.data.builtin import digits
-        from bench.tasks import perceptron
+        from bench.tasks import mlp, perceptron
         from bench.tasks.classifier import Classifier
 
         data_set = digits()
         classes = data_set.classes
-        hidden, widths = self.hidden, [64, *[self.hidden] * self.depth]
         given: dict[str, Any] = {
             "metric": self.metric,
             "train": flat(data_set.train),
@@ -63,15 +59,8 @@ class Digits:
             "dtype": dtype,
         }
 
-        def model() -> torch.nn.Module:
-            deep = [
-                part
-                for n, m in pairwise(widths)
-                for part in (torch.nn.Linear(n, m), torch.nn.ReLU())
-            ]
-            return torch.nn.Sequential(*deep, torch.nn.Linear(hidden, classes))
-
         if self.norm == "none":
-            return Classifier(model, **given)
-        normed = partial(perceptron.layers, 64, hidden, classes)
+            widths = [64, *[self.hidden] * self.depth, classes]
+            return Classifier(lambda: mlp.perceptron(widths), **given)
+        normed = partial(perceptron.layers, 64, self.hidden, classes)
         return perceptron.NormedPerceptron(normed, group=self.group, **given)

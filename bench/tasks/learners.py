@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 
 from algorithms.layers import Ready
+from bench.tasks import uncopied
 from bench.tasks.parts import FinishedParts
 from bench.tasks.scores import outputs
 
@@ -47,7 +48,7 @@ class OneModel:
         self._views = [view[0] for view in problem.views(rows).values()]
         self._gradients = [view[0] for view in problem.views(gradients).values()]
         self._module = self._bound()
-        self._parameters = list(self._module.parameters())
+        self._parameters, self._copied = self._leaves()
         self._watched: tuple[torch.nn.Module, FinishedParts] | None = None
 
     def fetch(self, indices: NDArray[np.int64]) -> Batch:
@@ -65,7 +66,7 @@ class OneModel:
         else:
             loss = mean_loss(self._module(inputs), targets)
             gradients = torch.autograd.grad(loss, self._parameters)
-            for view, gradient in zip(self._gradients, gradients, strict=True):
+            for view, gradient in zip(self._copied, gradients, strict=True):
                 view.copy_(gradient)
         losses: NDArray[np.floating] = loss.detach().numpy().reshape(1)
         return losses
@@ -75,6 +76,13 @@ class OneModel:
         for parameter, view in zip(module.parameters(), self._views, strict=True):
             parameter.data = view
         return module
+
+    def _leaves(self) -> tuple[list[torch.nn.Parameter], list[torch.Tensor]]:
+        """What autograd differentiates for, and where the gradients must be copied to."""
+        views = dict(zip(self._module.parameters(), self._gradients, strict=True))
+        for layer in uncopied.large(self._module):
+            uncopied.write(layer, views.pop(layer.weight))
+        return list(views), list(views.values())
 
     def _watch(self) -> tuple[torch.nn.Module, FinishedParts]:
         """A module of its own for hooks: without `ready` nothing must wait for them."""

@@ -90,14 +90,16 @@ def test_classic_columns_for_scripts_that_know_osu(tmp_path: Path) -> None:
     assert "Allreduce Latency Test" in done.stdout
 
 
-def test_against_gloo(tmp_path: Path) -> None:
-    done = collectives(2, tmp_path, "--against", "gloo", "--algorithms", "ring", "-e", "64")
+def test_against_others(tmp_path: Path) -> None:
+    others = ("--against", "gloo,out_of_place")
+    done = collectives(2, tmp_path, *others, "--algorithms", "ring", "-e", "64")
     assert done.returncode == 0, done.stderr
     rows = of_rows(done.stdout)
-    assert [row[3] for row in rows] == ["ring", "gloo", "library"] * 2
+    assert [row[3] for row in rows] == ["ring", "gloo", "out_of_place", "library"] * 2
     (path,) = tmp_path.iterdir()
-    gloo = [row for row in read_calls(path).rows() if row["algorithm"] == "gloo"]
-    assert [(row["wrong"], row["messages"]) for row in gloo] == [(0, -1), (0, -1)]
+    for name in ("gloo", "out_of_place"):
+        found = [row for row in read_calls(path).rows() if row["algorithm"] == name]
+        assert [(row["wrong"], row["messages"]) for row in found] == [(0, -1), (0, -1)]
 
 
 IMPORTS = """

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-BLOCK = 128 * 1024
+BLOCK = 64 * 1024
 """Elements at a time: parameters, gradient, state and step of a block share the cache."""
 
 Rows: TypeAlias = Any
