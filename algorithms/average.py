@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.collectives.quotient import over
 from algorithms.collectives.tree import TreeSum
 from algorithms.meter import COPY, OTHER, WAIT, Meter
 
@@ -125,7 +126,7 @@ class GroupAverage:
         for members, add_up in self._here:
             n = members.stop - members.start
             add_up(rows[members], self._sum)
-            self._sum /= n
+            over(self._sum, n)
             rows[members] = self._sum
             self._meter.bytes_copied += 2 * (n - 1) * self._sum.nbytes
         self._meter.lap(COPY)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.collectives import messages
+from algorithms.collectives.quotient import over
 from algorithms.meter import COPY, OTHER, WAIT, Meter
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Library:
 
     def _divide(self, divisor: int) -> None:
         if divisor != 1:
-            np.divide(self.parts[0], divisor, out=self.parts[0])
+            over(self.parts[0], divisor)
             self._meter.lap(COPY)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.collectives.quotient import over
 from algorithms.collectives.schedule import Piece, Round, Schedule, added, start_times
 from algorithms.collectives.tree import Span
 from algorithms.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
@@ -111,8 +112,8 @@ class Carrier:
                 np.add(into, other, out=into)
             elif do == "copy":
                 into[:] = other
-            elif self._divisor != 1:
-                np.divide(into, self._divisor, out=into)
+            else:
+                over(into, self._divisor)
         for request in self._starts[2 * at + 2]:
             request.Start()
         self._at = at + 1

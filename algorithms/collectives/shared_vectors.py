@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.collectives.quotient import over
 from algorithms.meter import WAIT, Meter
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def add_up_and_share(owned: list[list[Vector]], divisor: int = 1) -> None:
 def _add(first: Vector, others: list[Vector], divisor: int) -> None:
     for other in others:
         np.add(first, other, out=first)
-    if divisor != 1:
-        np.divide(first, divisor, out=first)
+    over(first, divisor)
 
 
 def _copy(first: Vector, others: list[Vector]) -> None:

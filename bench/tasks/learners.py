@@ -44,7 +44,7 @@ class OneModel:
 
     def __init__(self, problem: Classifier, rows: torch.Tensor, gradients: torch.Tensor) -> None:
         self._problem = problem
-        self.x, self.g = rows.numpy(), gradients.numpy()  # one row: numpy calls are the quicker
+        self.x, self.g = rows, gradients
         self._views = [view[0] for view in problem.views(rows).values()]
         self._gradients = [view[0] for view in problem.views(gradients).values()]
         self._module = self._bound()
@@ -77,8 +77,9 @@ class OneModel:
             parameter.data = view
         return module
 
-    def _leaves(self) -> tuple[list[torch.nn.Parameter], list[torch.Tensor]]:
+    def _leaves(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """What autograd differentiates for, and where the gradients must be copied to."""
+        views: dict[torch.Tensor, torch.Tensor]
         views = dict(zip(self._module.parameters(), self._gradients, strict=True))
         for layer in uncopied.large(self._module):
             uncopied.write(layer, views.pop(layer.weight))
@@ -99,7 +100,7 @@ class ManyModels:
     """
 
     def __init__(self, problem: Classifier, rows: torch.Tensor, gradients: torch.Tensor) -> None:
-        self.x, self.g = rows, gradients  # many: torch uses every thread
+        self.x, self.g = rows, gradients
         self._inputs, self._targets = problem.inputs, problem.targets
         self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)
         self._views, self._outputs = problem.views, outputs(problem.module, problem.inputs[:1])

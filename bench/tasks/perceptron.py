@@ -114,9 +114,7 @@ class NormedRows:
         mean: GroupMean,
     ) -> None:
         self._problem, self._rows, self._mean = problem, rows, mean
-        one = len(rows) == 1  # as OneModel and ManyModels do
-        self.x: Any = rows.numpy() if one else rows
-        self.g: Any = gradients.numpy() if one else gradients
+        self.x, self.g = rows, gradients
         self._gradients = list(problem.views(gradients).values())
         self._parameters = self._leaves()
         self._watched: tuple[list[torch.Tensor], FinishedParts] | None = None

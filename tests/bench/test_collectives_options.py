@@ -151,7 +151,10 @@ MISTAKES = [
     ("--message-size 8:64:x2:1", "--message-size must be MAX, MIN:MAX or MIN:MAX:xFACTOR"),
     ("--algorithms rings", "unknown name in --algorithms 'rings' (did you mean ring?); known: "),
     ("--algorithms ,", "--algorithms must name one or more of star, "),
-    ("--against glo", "unknown name in --against 'glo' (did you mean gloo?); known: gloo, out_of_place"),
+    (
+        "--against glo",
+        "unknown name in --against 'glo' (did you mean gloo?); known: gloo, out_of_place",
+    ),
     ("-d floot", "unknown --type 'floot' (did you mean float?); known: double, float, "),
     ("-d int32", "unknown --type 'int32'"),
     ("--compat nccll", "unknown --compat 'nccll' (did you mean nccl?); known: imb, nccl, osu"),

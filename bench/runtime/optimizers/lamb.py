@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
 from bench.runtime.optimizers import moments
-from bench.runtime.optimizers.blocks import Rows
+from bench.runtime.optimizers.blocks import Rows, lean
 from bench.runtime.optimizers.layerwise import Spans, groups, norms, ratio, spans
 
 
@@ -54,6 +54,7 @@ class LAMB:
 
     def update(self, x: Rows, g: Rows, state: LAMBState) -> None:
         """One step of every row, in place."""
+        x, g = lean(x), lean(g)
         state.k += 1
         for rows, start, stop, adapted in groups(state.spans, len(x)):
             here = (rows, slice(start, stop))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
-from bench.runtime.optimizers.blocks import Rows
+from bench.runtime.optimizers.blocks import Rows, lean
 from bench.runtime.optimizers.checks import fraction, not_negative, positive
 from bench.runtime.optimizers.layerwise import (
     Velocity,
@@ -68,6 +68,7 @@ class LARS:
 
     def update(self, x: Rows, g: Rows, state: Velocity) -> None:
         """One step of every row, in place."""
+        x, g = lean(x), lean(g)
         for rows, start, stop, adapted in groups(state.spans, len(x)):
             w, gradient = x[rows, start:stop], g[rows, start:stop]
             decay = self.weight_decay if adapted else 0.0

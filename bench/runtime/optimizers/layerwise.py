@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from algorithms.layers import Layer
 from bench.runtime.optimizers import blocks
-from bench.runtime.optimizers.blocks import Rows, library
+from bench.runtime.optimizers.blocks import Rows, lean, library
 
 Spans = NDArray[np.int64]
 """(L, 3): where each layer starts and stops in a row, and 1 where its rate is its own."""
@@ -60,6 +60,7 @@ class Velocity:
 
 def at_rest(x: Rows, layers: Sequence[Layer]) -> Velocity:
     """The velocity of parameters x, (V, d), before the first step."""
+    x = lean(x)
     return Velocity(0 * x, 0 * x.reshape(-1)[: blocks.BLOCK], spans(layers))
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from algorithms.protocol import SCRATCH
 from bench.runtime.optimizers import blocks
-from bench.runtime.optimizers.blocks import Rows, library
+from bench.runtime.optimizers.blocks import Rows, lean, library
 from bench.runtime.optimizers.checks import fraction, not_negative, positive
 
 
@@ -67,6 +67,7 @@ def check(options: Options) -> None:
 
 def at_rest(x: Rows, block: int = 0) -> Moments:
     """Moments of parameters x, (V, d), before the first step; scratch of a block or more."""
+    x = lean(x)
     return Moments(0 * x, 0 * x, 0 * x.reshape(-1)[: max(block, blocks.BLOCK)], 0)
 
 
@@ -90,7 +91,7 @@ def direction(options: Options, k: int, g: Rows, m: Rows, v: Rows, out: Rows) ->
 def descend(options: Options, x: Rows, g: Rows, state: Moments, kept: float = 1.0) -> None:
     """X <- kept x - lr r for every row of x, (V, d), in place."""
     state.k += 1
-    x, g, m, v = (rows.reshape(-1) for rows in (x, g, state.first, state.second))
+    x, g, m, v = (rows.reshape(-1) for rows in (lean(x), lean(g), state.first, state.second))
     for a in range(0, len(x), blocks.BLOCK):
         block = slice(a, a + blocks.BLOCK)
         step = state.step[: len(x[block])]

@@ -10,18 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
-from algorithms.protocol import SCRATCH
-from bench.runtime.optimizers import blocks
-from bench.runtime.optimizers.blocks import Rows, library
+from bench.runtime.optimizers.blocks import Rows, add
 from bench.runtime.optimizers.checks import fraction, not_negative, positive
 
 
 @dataclass
 class SGDState:
-    """Velocity (V, d), or (0, d) without momentum, and scratch for the step of a block."""
+    """Velocity (V, d), or (0, d) without momentum."""
 
     velocity: Rows
-    step: Rows = field(metadata=SCRATCH)
 
 
 @dataclass(frozen=True)
@@ -49,24 +46,17 @@ class SGD:
 
     def init(self, x: Rows, layers: Sequence[Layer]) -> SGDState:
         """Velocity at rest; every parameter is treated alike."""
-        return SGDState(0 * (x if self.momentum else x[:0]), 0 * x.reshape(-1)[: blocks.BLOCK])
+        return SGDState(0 * (x if self.momentum else x[:0]))
 
     def update(self, x: Rows, g: Rows, state: SGDState) -> None:
         """One step of every row, in place."""
-        x, g, velocity = x.reshape(-1), g.reshape(-1), state.velocity.reshape(-1)
-        multiply = library(x).multiply
-        for a in range(0, len(x), blocks.BLOCK):
-            rows, direction = x[a : a + blocks.BLOCK], g[a : a + blocks.BLOCK]
-            step = state.step[: len(direction)]
-            if self.momentum:
-                v = velocity[a : a + blocks.BLOCK]
-                v *= self.momentum  # 1.
-                v += direction
-                if self.nesterov:
-                    multiply(v, self.momentum, out=step)
-                    step += direction
-                    direction = step
-                else:
-                    direction = v
-            multiply(direction, self.lr, out=step)  # 2.
-            rows -= step
+        if not self.momentum:
+            add(x, -self.lr, g, out=x)  # 2.
+            return
+        v = state.velocity
+        add(g, self.momentum, v, out=v)  # 1.
+        if self.nesterov:
+            add(x, -self.lr, g, out=x)  # 2.
+            add(x, -self.lr * self.momentum, v, out=x)
+        else:
+            add(x, -self.lr, v, out=x)  # 2.
