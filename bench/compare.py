@@ -12,7 +12,7 @@ from bench.comparing.metrics import told, wanted
 from bench.report import find, load_all
 from bench.reporting.figures import check_kind
 from bench.results.output import check_target, write_whole
-from bench.runtime.cli import Parser
+from bench.runtime.cli import Parser, run
 from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
@@ -181,11 +181,7 @@ def write(compared: Compared, read: int, files: int, targets: dict[str, Path]) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    try:
-        return compare(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(compare, argv)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.runtime.cli import Parser
+from bench.runtime.cli import Parser, run
 from bench.runtime.spec import UserError
 from bench.runtime.writers import parts_of
 
@@ -67,16 +67,17 @@ def put_together(result: Path, keep: bool) -> str:
     return f"{result}: {steps:,} steps of {len(parts) + 1} files put together, parts {kept}"
 
 
+def merge_each(argv: Sequence[str]) -> int:
+    """Merge every result that is named; return the exit code. Errors: UserError."""
+    given = parser().parse_args(argv)
+    for name in given.results:
+        print(put_together(Path(name), given.keep))
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    try:
-        given = parser().parse_args(argv)
-        for name in given.results:
-            print(put_together(Path(name), given.keep))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(merge_each, argv)
 
 
 if __name__ == "__main__":

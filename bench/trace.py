@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results.output import check_target
-from bench.runtime.cli import Parser
+from bench.runtime.cli import Parser, run
 from bench.runtime.spec import UserError
 from bench.tracing.writing import ENDINGS, check_ending, write
 
@@ -69,8 +69,8 @@ def drawn(path: Path, ranks: str | None, steps: str | None) -> Drawing:
     return kinds[program](path, ranks, steps)
 
 
-def trace(argv: Sequence[str]) -> None:
-    """Read, write and print.
+def trace(argv: Sequence[str]) -> int:
+    """Read, write and print; return the exit code.
 
     Errors: UserError.
     """
@@ -99,16 +99,12 @@ def trace(argv: Sequence[str]) -> None:
         f"wrote {target}: {drawing.what}, {drawing.seconds:.3g} s, {events:,} events, {size:.3g} MB"
     )
     print(f"open it at {VIEWER}: the page reads it where it is, nothing is sent away", flush=True)
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    try:
-        trace(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(trace, argv)
 
 
 if __name__ == "__main__":

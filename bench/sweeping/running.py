@@ -41,12 +41,12 @@ def run(
     with ExitStack() as stack:
         if teller:
             stack.enter_context(teller)
-        for number, case in enumerate(cases, start=1):
+        for case in cases:
             if case.hash in there:
                 continue
             results.clear()
             if teller:
-                teller.begin(number, case)
+                teller.begin(case)
             mistake = ""
             try:
                 if train(comm, case.argv(out), results, quiet=True) == AGAIN:

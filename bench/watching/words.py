@@ -11,7 +11,7 @@ from bench.reporting.digest import Setting
 from bench.reporting.terminal import plain
 from bench.reporting.texttable import NONE, short
 from bench.results.schema import COMPLETE, RUNNING
-from bench.sweeping.console import duration
+from bench.sweeping.lines import duration
 from bench.watching.folder import Scene
 from bench.watching.training import Training
 from bench.watching.views import View

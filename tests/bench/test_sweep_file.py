@@ -7,8 +7,8 @@ import pytest
 from algorithms import ALGORITHMS
 from bench.runtime.spec import UserError
 from bench.sweep import main
-from bench.sweeping.console import duration
 from bench.sweeping.file import read
+from bench.sweeping.lines import duration
 from bench.sweeping.plan import plan
 
 Capture = pytest.CaptureFixture[str]
