@@ -1,17 +1,22 @@
 """slurm/*.sbatch as jobs of a real Slurm: `eval "$(sudo slurm/devcluster up)"`."""
 
 import json
+import os
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.results.reader import Run, read
+from bench.results.schema import FAILED
 from tests.slurm.jobs import CHECKOUT, Job, executable, submit
 
 TRAIN, COLLECTIVES = (CHECKOUT / "slurm" / f"{name}.sbatch" for name in ("train", "collectives"))
 ACROSS = ("--nodes=2", "--ntasks-per-node=1")
 QUICK = ("--steps", "12", "--eval-every", "6")
+ENDLESS = ("--task", "quadratic", "--steps", "1000000000", "--eval-every", "1000")
 ODD_NAME = 'a  b; touch "$MARKER" $(touch $MARKER) `touch $MARKER` * \' \\ > x'
 
 LONG = """\
@@ -54,6 +59,7 @@ def submitted(folder: Path) -> dict[str, Job]:
         "mpirun": job("mpirun", *QUICK, MURMURATION_LAUNCHER="mpirun"),
         "mistake": job("mistake", "--algorithm", "gossip_girl"),
         "alone": job("alone", MURMURATION_SRUN_MPI="none"),
+        "stuck": job("stuck", *ENDLESS, "--watchdog", "3", "--name", "stuck"),
         "collectives": job("collectives", *few, *table, script=COLLECTIVES),
     }
 
@@ -94,6 +100,18 @@ def test_what_is_interrupted_is_queued_again(jobs: dict[str, Job]) -> None:
 def test_a_dead_rank_ends_the_job(jobs: dict[str, Job]) -> None:
     assert jobs["dead"].ended() not in (0, 85)
     assert "task 1: Exited with exit code 3" in jobs["dead"].said()
+
+
+def test_a_rank_that_stops_answering_is_named_and_the_job_ends(jobs: dict[str, Job]) -> None:
+    job = jobs["stuck"]
+    job.until("RUNNING", says="step   2000/")
+    part = job.output.parent / "stuck.h5.part"
+    os.kill(int(read(part).ranks["pid"][1]), signal.SIGSTOP)
+    assert job.ended() not in (0, 2, 85), job.said()
+    (line,) = [x for x in job.errors() if "rank" in x]
+    place = r"last at step \d+, in [\w ]+ \([\w/]+\.py:\d+\)"
+    assert re.match(rf"error: rank 1 on \w+ has not been heard of for \d s; {place}; ", line), line
+    assert read(part).status == FAILED
 
 
 def test_a_mistake_is_one_line_and_code_2(jobs: dict[str, Job]) -> None:
