@@ -37,6 +37,12 @@ LIMITS = {"low": "smallest", "high": "largest"}
 """Columns of a frame, and what tooltips call them."""
 SHADES = ("#edf4f9", "#0072B2")
 """Of the worst and of the best cell, on any paper."""
+PAIRED = 3
+"""Partitions up to which two panels have room beside each other."""
+CHARACTER = 5.9
+"""px of a label, about."""
+SPACING = 14
+"""px between panels."""
 DARK = 0.55
 """A shade from here on is written on in white."""
 
@@ -79,8 +85,12 @@ def mapped(frame: pd.DataFrame) -> bool:
 def heat_map(frame: pd.DataFrame, measure: Measure) -> look.Chart:
     """A cell an algorithm and partition, darker where better; the best of a column is bold."""
     partitions = list(dict.fromkeys(frame["partition"]))
-    width = max(62, min(150, (look.WIDTH - 230) // len(partitions)))
-    axis = alt.Axis(ticks=False, domain=False, labelAngle=0 if width > 100 else -30)
+    conditions = list(dict.fromkeys(frame["panel"]))
+    columns = 1 if len(conditions) % 2 or len(partitions) > PAIRED else 2
+    room = (look.WIDTH - 230) // columns - SPACING * (columns - 1)
+    width = max(62, min(150, room // len(partitions)))
+    fits = width >= CHARACTER * max(map(len, partitions))
+    axis = alt.Axis(ticks=False, domain=False, labelAngle=0 if fits else -30)
     tips = [alt.Tooltip(f"{name}:N") for name in ("algorithm", "condition")]
     tips += [
         alt.Tooltip("value:Q", title=f"{measure.title}, median", format=".4g"),
@@ -100,12 +110,13 @@ def heat_map(frame: pd.DataFrame, measure: Measure) -> look.Chart:
     texts = base.mark_text(fontSize=12).encode(text="text:N", color=light)
     bold = base.mark_text(fontSize=12, fontWeight="bold").encode(text="bold:N", color=light)
     sized = alt.layer(cells, texts, bold).properties(width=alt.Step(width), height=alt.Step(34))
-    conditions = list(dict.fromkeys(frame["panel"]))
     if conditions == [""]:
         alone: look.Chart = sized.properties(data=frame)
         return alone
     data = frame.assign(condition=frame["panel"])
-    made: look.Chart = sized.facet(data=data, facet=look.facet(), columns=1, spacing=14)
+    made: look.Chart = sized.facet(
+        data=data, facet=look.facet(data), columns=columns, spacing=SPACING
+    )
     return made
 
 

@@ -74,7 +74,7 @@ def configured(chart: Chart) -> dict[str, Any]:
 def rows(panel: Any, frame: pd.DataFrame) -> Chart:
     """A panel, a chart or layers, for each condition, below each other."""
     made: Chart = panel.properties(width=WIDTH - 140, height=alt.Step(30)).facet(
-        data=frame, facet=facet(), columns=1, spacing=14
+        data=frame, facet=facet(frame), columns=1, spacing=14
     )
     return made
 
@@ -89,17 +89,18 @@ def panels(panel: Any, frame: pd.DataFrame, height: int) -> Chart:
     if conditions == [""]:
         alone: Chart = sized.properties(data=frame)
         return alone
-    made = sized.facet(data=frame, facet=facet(), columns=columns)
+    made = sized.facet(data=frame, facet=facet(frame), columns=columns)
     if own_axes:
         made = made.resolve_axis(x="independent", y="independent")
     several: Chart = made
     return several
 
 
-def facet() -> alt.Facet:
+def facet(frame: pd.DataFrame) -> alt.Facet:
     """Panels by condition, in the order of the data, their names above them."""
+    conditions = list(dict.fromkeys(frame["condition"]))
     header = alt.Header(title=None, labelAnchor="start", labelOrient="top")
-    return alt.Facet("condition:N", sort=None, header=header)
+    return alt.Facet("condition:N", sort=conditions, header=header)
 
 
 def colour_of(frame: pd.DataFrame, legend: bool) -> alt.Color:

@@ -19,23 +19,29 @@ def cards(section: Section) -> list[Card]:
     runs = section.runs
     states = Counter(str(run.row["status"]) for run in runs)
     others = ", ".join(f"{n} {x}" for x, n in sorted(states.items()) if x != COMPLETE)
-    ranks = f"on {_range(run.row['ranks'] for run in runs)} ranks"
-    hosts = sorted({host for run in runs for host in run.rank_hosts})
+    ranks = _range(run.row["ranks"] for run in runs)
+    ranks = "1 rank" if ranks == "1" else f"{ranks} ranks"
+    hosts = {host for run in runs for host in run.rank_hosts}
     made = [
-        Card("runs", f"{len(runs):,}", others or "all complete", bool(others)),
-        _named("algorithms", "algorithm", runs),
-        _named("partitions", "partition", runs),
-        Card("seeds", str(len({run.row["seed"] for run in runs}))),
-        Card("workers", _range(run.row["workers"] for run in runs), ranks),
-        Card("hosts", str(len(hosts)), hosts[0] if len(hosts) == 1 else "") if hosts else None,
+        Card(_one_or("runs", len(runs)), f"{len(runs):,}", others or "all complete", bool(others)),
+        _counted("algorithms", {str(run.settings["algorithm"]) for run in runs}),
+        _counted("partitions", {str(run.settings["partition"]) for run in runs}),
+        _counted("seeds", {str(run.row["seed"]) for run in runs}, named=False),
+        Card("workers", _range(run.row["workers"] for run in runs), f"on {ranks}"),
+        _counted("hosts", hosts) if hosts else None,
         _fastest(section),
     ]
     return [card for card in made if card is not None]
 
 
-def _named(label: str, name: str, runs: Sequence[Digest]) -> Card:
-    values = {str(run.settings[name]) for run in runs}
-    return Card(label, str(len(values)), next(iter(values)) if len(values) == 1 else "")
+def _counted(label: str, values: set[str], *, named: bool = True) -> Card:
+    """How many there are, and the name of one alone."""
+    alone = next(iter(values)) if named and len(values) == 1 else ""
+    return Card(_one_or(label, len(values)), str(len(values)), alone)
+
+
+def _one_or(label: str, number: int) -> str:
+    return label.removesuffix("s") if number == 1 else label
 
 
 def _range(values: Iterable[int]) -> str:

@@ -1,0 +1,37 @@
+"""The look of the charts: panels."""
+
+import altair as alt
+import pandas as pd
+import pytest
+
+from bench.reporting import look
+from bench.reporting.heat_map import MEASURES, heat_map
+
+CONDITIONS = ["iid, 4 workers", "iid, 16 workers", "iid, 128 workers"]
+
+
+def test_panels_stand_in_the_order_of_the_data() -> None:
+    frame = pd.DataFrame({"condition": [*CONDITIONS, CONDITIONS[0]], "x": range(4)})
+    dots = alt.Chart().mark_point().encode(x="x:Q")
+    for made in (look.panels(dots, frame, 100), look.rows(dots, frame)):
+        assert made.to_dict()["facet"]["sort"] == CONDITIONS
+
+
+@pytest.mark.parametrize(
+    ("panels", "partitions", "columns"), [(4, 3, 2), (3, 3, 1), (4, 4, 1), (2, 1, 2)]
+)
+def test_panels_of_a_heat_map_stand_beside_each_other_where_there_is_room(
+    panels: int, partitions: int, columns: int
+) -> None:
+    frame = pd.DataFrame(
+        [
+            {"panel": f"{i} workers", "partition": f"p{j}", "algorithm": "ring", "value": 1.0}
+            | {"shade": 1.0, "text": "1", "bold": "", "low": 1.0, "high": 1.0, "runs": 1}
+            for i in range(panels)
+            for j in range(partitions)
+        ]
+    )
+    made = heat_map(frame, MEASURES["mean"]).to_dict()
+    assert made["columns"] == columns
+    width = made["spec"]["width"]["step"] * partitions * columns
+    assert width <= look.WIDTH - 200
