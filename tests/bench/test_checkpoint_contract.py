@@ -1,5 +1,7 @@
 """What holds for every algorithm: it goes on from a checkpoint as if it had never stopped."""
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -159,6 +161,60 @@ def test_what_all_change_is_kept(comm: MPI.Intracomm, result: Path, name: str) -
         apart = np.abs(all_rows(there, fresh.workers.x) - whole).max()
         everywhere(comm, apart < 1e-12, apart)
         fresh.exchange.close()
+
+
+@pytest.mark.mpi
+@on(1, 3)
+def test_losses_and_what_each_rank_has_drawn_are_kept(comm: MPI.Intracomm, result: Path) -> None:
+    made, algorithm = Training(comm, 7), LocalSGD()
+    state = algorithm.init(made.exchange, made.workers)
+    made.workers.drawn = 10 + comm.rank
+    made.workers.losses[:] = made.workers.ids
+    checkpoint = kept(comm, result, made, state)
+    made.exchange.close()
+    for there in (comm, MPI.COMM_SELF):
+        fresh = Training(there, 7)
+        state = algorithm.init(fresh.exchange, fresh.workers)
+        put_back(there, checkpoint, usable(there, checkpoint), fresh.exchange, fresh.workers, state)
+        drawn, losses = fresh.workers.drawn, fresh.workers.losses.tolist()
+        everywhere(comm, (drawn, losses) == (10 + there.rank, list(fresh.workers.ids)), drawn)
+        fresh.exchange.close()
+
+
+@pytest.mark.mpi
+@on(1, 3)
+def test_damage_of_any_file_is_told_on_every_rank(comm: MPI.Intracomm, result: Path) -> None:
+    made, algorithm = Training(comm, 7), LocalSGD()
+    checkpoint = kept(comm, result, made, algorithm.init(made.exchange, made.workers))
+    made.exchange.close()
+    everywhere(comm, [x.name for x in checkpoint.parent.iterdir()] == [f"{BEFORE:09d}"])
+    for name in [*map(store.rank_file, range(comm.size)), store.ABOUT]:
+        path = checkpoint / name
+        intact = path.read_bytes()
+        comm.Barrier()
+        if comm.rank == 0:
+            path.write_bytes(intact[:-5] + b"other")
+        comm.Barrier()
+        with pytest.raises(store.DamagedError, match=name):
+            usable(comm, checkpoint)
+        if comm.rank == 0:
+            path.write_bytes(intact)
+        comm.Barrier()
+    everywhere(comm, usable(comm, checkpoint).step == BEFORE)
+
+
+@pytest.mark.mpi
+@on(1)
+def test_another_version_is_refused(comm: MPI.Intracomm, result: Path) -> None:
+    made, algorithm = Training(comm, 7), LocalSGD()
+    checkpoint = kept(comm, result, made, algorithm.init(made.exchange, made.workers))
+    made.exchange.close()
+    said = json.loads((checkpoint / store.ABOUT).read_text().partition("\n")[2])
+    text = json.dumps(said | {"version": 99})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (checkpoint / store.ABOUT).write_text(f"{digest}\n{text}\n")
+    with pytest.raises(store.DamagedError, match="is of version 99, this suite reads 1"):
+        usable(comm, checkpoint)
 
 
 @pytest.mark.mpi
