@@ -36,13 +36,13 @@ def run(folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF) -> int
 
 
 def asked_to_end(
-    folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF, rank: int = 0
+    folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF, rank: int = 0, past: int = 20
 ) -> None:
-    """Train until one rank gets a signal, after 20 steps or more, and all have agreed to stop."""
+    """Train until one rank gets a signal, after some steps, and all have agreed to stop."""
 
     def ask() -> None:
         while not [
-            x for x in store.newest_first(folder / "one.h5.checkpoint") if int(x.name) >= 20
+            x for x in store.newest_first(folder / "one.h5.checkpoint") if int(x.name) >= past
         ]:
             time.sleep(0.005)
         time.sleep(0.05)
@@ -109,6 +109,14 @@ def test_the_timeline_is_that_of_the_last_attempt(
     assert steps == {f"step {row}" for row in range(first, STEPS)}
     assert trace([str(stopped / "one.h5"), "-o", "x.json", "--steps=0:5"]) == 2
     assert "whose clocks are others: draw later ones" in capsys.readouterr().err
+
+
+def test_every_attempt_is_counted(stopped: Path, whole: Run) -> None:
+    asked_to_end(stopped, "--resume", past=40)
+    assert read(stopped / "one.h5.part").attributes["attempt"] == 2
+    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    made = read(stopped / "one.h5")
+    assert (made.attributes["attempt"], sha(made)) == (3, sha(whole))
 
 
 def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,10 +262,11 @@ def test_all_agree_where_one_rank_was_asked(
 @pytest.mark.mpi
 @on(1, 4)
 def test_ranks_may_be_others_then(comm: MPI.Intracomm, folder: Path) -> None:
-    if comm.rank == 0:  # without a name: it is found by its settings
-        asked_to_end(folder)
-        (folder / "one.h5.part").rename(folder / "abc.h5.part")
-        (folder / "one.h5.checkpoint").rename(folder / "abc.h5.checkpoint")
+    if comm.rank == 0:  # without a name: it is found by its settings, beside one of others
+        for name, other in (("aaa", ("--seed=5",)), ("abc", ())):
+            asked_to_end(folder, *other)
+            (folder / "one.h5.part").rename(folder / f"{name}.h5.part")
+            (folder / "one.h5.checkpoint").rename(folder / f"{name}.h5.checkpoint")
     comm.Barrier()
     everywhere(comm, run(folder, "--resume", *SLOW, comm=comm) == 0)
     run(folder, "--name=whole", *SLOW, comm=comm)
