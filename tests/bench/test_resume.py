@@ -263,8 +263,8 @@ def test_all_agree_where_one_rank_was_asked(
 @on(1, 4)
 def test_ranks_may_be_others_then(comm: MPI.Intracomm, folder: Path) -> None:
     if comm.rank == 0:  # without a name: it is found by its settings, beside one of others
-        for name, other in (("aaa", ("--seed=5",)), ("abc", ())):
-            asked_to_end(folder, *other)
+        for name, seed in (("aaa", 5), ("abc", 4)):
+            asked_to_end(folder, f"--seed={seed}")
             (folder / "one.h5.part").rename(folder / f"{name}.h5.part")
             (folder / "one.h5.checkpoint").rename(folder / f"{name}.h5.checkpoint")
     comm.Barrier()
