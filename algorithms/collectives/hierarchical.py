@@ -109,7 +109,7 @@ class Hierarchical:
         if self._carrier:
             self._carrier.finish()
         if not self._own_slice:
-            self._vectors.fence()
+            self._vectors.patient_fence()
         shared_vectors.share(self._vectors.blocks)
         self._meter.bytes_copied += self._copied
         self._meter.lap(COPY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from time import perf_counter_ns, sleep
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,8 @@ Vector: TypeAlias = NDArray[Any]
 BLOCK_BYTES = 256 * 1024
 """Of each vector at a time: what was added is still in the second-level cache when it is copied."""
 CACHE_LINE_BYTES = 64
+SPIN_NS, NAP_S = 200_000, 50e-6
+"""How long a wait for the network keeps its core, and for how long it then leaves it, each time."""
 
 
 def slices(d: int, parts: int, itemsize: int) -> list[tuple[int, int]]:
@@ -109,6 +112,15 @@ class SharedVectors:
         self._node.Barrier()
         self._window.Sync()
         self._meter.lap(WAIT)
+
+    def patient_fence(self) -> None:
+        """A fence that others reach when the network lets them: they may need this core for it."""
+        request = self.start_fence()
+        end = perf_counter_ns() + SPIN_NS
+        while not request.Test():
+            if perf_counter_ns() > end:
+                sleep(NAP_S)
+        self.end_fence()
 
     def start_fence(self) -> MPI.Request:
         """Begin a fence, which is over when the request and `end_fence` are."""
