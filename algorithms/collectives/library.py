@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
+def cuts(d: int, dtype: np.dtype[Any]) -> list[slice]:
+    """[0, d) in pieces that MPI can count."""
+    most = max(1, messages.MOST_BYTES // dtype.itemsize)
+    return [slice(a, a + most) for a in range(0, d, most)]
+
+
 class Library:
     """MPI_Allreduce, in place: whatever the MPI library picks."""
 
@@ -26,8 +32,7 @@ class Library:
         self.parts = [np.zeros(d, dtype)]
         self._comm, self._meter = comm, meter
         self._in_place, self._op = MPI.IN_PLACE, MPI.SUM
-        most = max(1, messages.MOST_BYTES // dtype.itemsize)
-        self._pieces = [self.parts[0][a : a + most] for a in range(0, d, most)]
+        self._pieces = [self.parts[0][cut] for cut in cuts(d, dtype)]
         self._requests: list[MPI.Request] = []
         self._divisor = 1
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.collectives import messages
+from algorithms.collectives.library import cuts
 from algorithms.meter import Meter
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ class OutOfPlace:
         """parts[0], (d,): what this rank contributes; a call leaves it as it is."""
         self.sum: NDArray[Any] = np.zeros(d, dtype)
         """(d,) the sum after a call."""
-        most = max(1, messages.MOST_BYTES // dtype.itemsize)
-        cuts = [slice(a, a + most) for a in range(0, d, most)]
-        self._pieces = [(self.parts[0][cut], self.sum[cut]) for cut in cuts]
+        self._pieces = [(self.parts[0][cut], self.sum[cut]) for cut in cuts(d, dtype)]
         self._reduce = comm.Allreduce
 
     def __call__(self) -> None:

@@ -41,8 +41,6 @@ PAIRED = 3
 """Partitions up to which two panels have room beside each other."""
 CHARACTER = 5.9
 """px of a label, about."""
-SPACING = 14
-"""px between panels."""
 DARK = 0.55
 """A shade from here on is written on in white."""
 
@@ -87,7 +85,7 @@ def heat_map(frame: pd.DataFrame, measure: Measure) -> look.Chart:
     partitions = list(dict.fromkeys(frame["partition"]))
     conditions = list(dict.fromkeys(frame["panel"]))
     columns = 1 if len(conditions) % 2 or len(partitions) > PAIRED else 2
-    room = (look.WIDTH - 230) // columns - SPACING * (columns - 1)
+    room = (look.WIDTH - 230) // columns - look.SPACING * (columns - 1)
     width = max(62, min(150, room // len(partitions)))
     fits = width >= CHARACTER * max(map(len, partitions))
     axis = alt.Axis(ticks=False, domain=False, labelAngle=0 if fits else -30)
@@ -115,7 +113,7 @@ def heat_map(frame: pd.DataFrame, measure: Measure) -> look.Chart:
         return alone
     data = frame.assign(condition=frame["panel"])
     made: look.Chart = sized.facet(
-        data=data, facet=look.facet(data), columns=columns, spacing=SPACING
+        data=data, facet=look.facet(data), columns=columns, spacing=look.SPACING
     )
     return made
 

@@ -26,6 +26,8 @@ GREY = PALETTE[-1]
 """What others are measured against."""
 PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
 """In the order of algorithms.meter.PHASES: the exchange, copy and wait, is warm."""
+SPACING = 14
+"""px between panels below or beside each other."""
 WIDTH = 930
 """px of a single panel; two beside each other take the same."""
 PLAIN = "format(datum.value, '.6~g')"
@@ -74,7 +76,7 @@ def configured(chart: Chart) -> dict[str, Any]:
 def rows(panel: Any, frame: pd.DataFrame) -> Chart:
     """A panel, a chart or layers, for each condition, below each other."""
     made: Chart = panel.properties(width=WIDTH - 140, height=alt.Step(30)).facet(
-        data=frame, facet=facet(frame), columns=1, spacing=14
+        data=frame, facet=facet(frame), columns=1, spacing=SPACING
     )
     return made
 

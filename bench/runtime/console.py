@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,28 +40,12 @@ class Told(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class Reporter:
-    """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere.
+class Barred:
+    """A context in which a bar is shown, if there is one."""
 
-    quiet: nothing at all, for a program that tells of many runs in its own way.
-    """
+    _bar: Progress | None = None
 
-    def __init__(self, steps: int, metric: str, *, quiet: bool = False) -> None:
-        self._steps, self._metric = steps, metric
-        self._console = Told(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
-        self._bar: Progress | None = None
-        if watched() and not quiet:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task("step", total=steps)
-
-    def __enter__(self) -> Reporter:
+    def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
         return self
@@ -73,6 +58,27 @@ class Reporter:
     ) -> None:
         if self._bar:
             self._bar.stop()
+
+
+class Reporter(Barred):
+    """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere.
+
+    quiet: nothing at all, for a program that tells of many runs in its own way.
+    """
+
+    def __init__(self, steps: int, metric: str, *, quiet: bool = False) -> None:
+        self._steps, self._metric = steps, metric
+        self._console = Told(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
+        if watched() and not quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("step", total=steps)
 
     def say(self, line: str) -> None:
         """Print a line of text as it is."""

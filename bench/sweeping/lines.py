@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from statistics import median
-from types import TracebackType
-from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bench.reporting.terminal import plain
-from bench.runtime.console import Told, watched
+from bench.runtime.console import Barred, Told, watched
 
 
-class Lines:
+class Lines(Barred):
     """Lines of cases one by one; under them a bar where a person watches.
 
     total: cases in all. left: how large each is that has yet to run, its workers or its ranks:
@@ -26,7 +24,6 @@ class Lines:
         self._spent: dict[int, list[float]] = {}
         self._console = Told(highlight=False, soft_wrap=True, emoji=False)
         self._began = 0.0
-        self._bar: Progress | None = None
         if watched():
             self._bar = Progress(
                 MofNCompleteColumn(),
@@ -38,20 +35,6 @@ class Lines:
             )
             self._task = self._bar.add_task("", total=total)
             self._bar.update(self._task, completed=total - len(self._left))
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
 
     def say(self, line: str) -> None:
         """Print a line of text as it is."""
