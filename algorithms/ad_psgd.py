@@ -20,12 +20,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.links import Links
-from algorithms.mixing import require
 from algorithms.protocol import Exchange, SharedRows, Workers
 from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.links import Links
+from algorithms.topologies.mixing import require
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from algorithms.topology import Topology
 
 NEIGHBOUR_STREAM = 7
 """Keeps these draws apart from others of the same seed."""

@@ -22,11 +22,11 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.mixing import MIXINGS, require
 from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.mixing import MIXINGS, require
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from algorithms.topology import Topology
 
 Order = Literal["combine_first", "adapt_first"]
 

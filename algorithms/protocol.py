@@ -47,12 +47,12 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.handles import Mean, Pull, SharedRows, SharedVector
 from algorithms.layers import Layer, Ready
-from algorithms.links import Links
-from algorithms.meter import Meter
-from algorithms.mixing import Mixing
-from algorithms.topology import Topology
+from algorithms.topologies.links import Links
+from algorithms.topologies.mixing import Mixing
+from algorithms.topologies.protocol import Topology
+from algorithms.wire.handles import Mean, Pull, SharedRows, SharedVector
+from algorithms.wire.meter import Meter
 
 __all__ = ["Mean", "Pull", "SharedRows", "SharedVector"]
 """Passed on; everything else here is made here."""
@@ -141,7 +141,7 @@ class Exchange(Protocol):
         ...
 
     def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:
-        """The links of round k with the weights of a rule of algorithms.mixing.MIXINGS."""
+        """The links of round k with the weights of a rule of `topologies.mixing.MIXINGS`."""
         ...
 
     def mix(self, rows: Rows, mixing: Mixing, out: Rows) -> None:

@@ -25,12 +25,12 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.links import Links
-from algorithms.peers import PEERS, at, check_phases, phases
 from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
-from algorithms.topology import Topology
+from algorithms.topologies.links import Links
+from algorithms.topologies.peers import PEERS, at, check_phases, phases
+from algorithms.topologies.protocol import Topology
 
 Weights = Literal["ones", "samples"]
 

@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.mixing import MIXINGS, require
 from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.mixing import MIXINGS, require
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from algorithms.topology import Topology
 
 
 @dataclass

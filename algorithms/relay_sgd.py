@@ -30,12 +30,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.links import Links
-from algorithms.mixing import require
 from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.binary_tree import BinaryTree
-from algorithms.topology import Topology
+from algorithms.topologies.links import Links
+from algorithms.topologies.mixing import require
+from algorithms.topologies.protocol import Topology
 
 
 @dataclass

@@ -24,11 +24,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.links import Links
 from algorithms.protocol import Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
-from algorithms.topology import Topology, check
+from algorithms.topologies.links import Links
+from algorithms.topologies.protocol import Topology, check
 
 
 @dataclass

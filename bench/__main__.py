@@ -12,11 +12,11 @@ from typing import Any
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.compressors import COMPRESSORS
-from algorithms.topology import TOPOLOGIES, ready
-from bench.gossip.options import MANY_LINKS
-from bench.gossip.theory import spectral_gap
-from bench.runtime.optimizers import OPTIMIZERS
-from bench.runtime.spec import choices, options, plain
+from algorithms.topologies.protocol import TOPOLOGIES, ready
+from algorithms.topologies.theory import spectral_gap
+from bench.common.spec import choices, options, plain
+from bench.consensus.options import MANY_LINKS
+from bench.optimizers import OPTIMIZERS
 from bench.tasks import TASKS
 from partitions import PARTITIONS
 
@@ -39,13 +39,14 @@ HEADINGS = {
 
 
 def programs() -> dict[str, str]:
-    """Name and first line of each program: the modules of bench that can be run."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        text = path.read_text()
-        if not path.name.startswith("_") and 'if __name__ == "__main__":' in text:
-            found[f"bench.{path.stem}"] = first_line(ast.get_docstring(ast.parse(text)))
-    return found
+    """Name and first line of each program: modules of bench that run, rooms with `__main__.py`."""
+    bench = Path(__file__).parent
+    files = {path.stem: path for path in bench.glob("[!_]*.py")}
+    files |= {path.parent.name: path for path in bench.glob("*/__main__.py")}
+    return {
+        f"bench.{name}": first_line(ast.get_docstring(ast.parse(path.read_text())))
+        for name, path in sorted(files.items())
+    }
 
 
 def first_line(docstring: str | None) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.common.cli import Parser
+from bench.common.spec import UserError, unknown
 from bench.data.catalogue import CATALOGUE, File
 from bench.data.downloads import FetchError, Progress, fetch
-from bench.runtime.cli import Parser
-from bench.runtime.launch import LAUNCHED, launched_rank
-from bench.runtime.spec import UserError, unknown
+from bench.session.launch import LAUNCHED, launched_rank
 
 SCHEMES = ("http", "https", "file")
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.runtime.cli import Parser, run
-from bench.runtime.spec import UserError
+from bench.common.cli import Parser, run
+from bench.common.spec import UserError
 from bench.runtime.writers import parts_of
 
 

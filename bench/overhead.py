@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from algorithms.collectives import ALLREDUCES
-from algorithms.meter import PHASES, Meter
+from algorithms.wire.meter import PHASES, Meter
+from bench.common.cli import Parser
+from bench.common.spec import UserError, unknown
 from bench.results.recorder import Recorder
-from bench.runtime import launch, setup
-from bench.runtime.binding import keep_freed_memory, use_threads
-from bench.runtime.cli import Parser
-from bench.runtime.pairs import LR, MOMENTUM, OPTIMIZER, Figures, OurLoop, pairs, planned
-from bench.runtime.spec import UserError, unknown
+from bench.runtime import setup
+from bench.session import launch
+from bench.session.binding import keep_freed_memory, use_threads
+from bench.yardsticks.pairs import LR, MOMENTUM, OPTIMIZER, Figures, OurLoop, pairs, planned
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -99,8 +100,8 @@ def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
         planned(total, options.batch, algorithm=ALONE, partition=partition)
         for total, partition in ((1, "iid"), (workers, "iid:size=64"))
     ]
-    from bench.runtime.plain import PlainLoop
     from bench.tasks.classifier import Classifier
+    from bench.yardsticks.plain import PlainLoop
 
     rounds, steps, beside = options.rounds, STEPS, "plain torch"
     with ExitStack() as stack:
@@ -139,7 +140,7 @@ def against_ddp(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
         )
     names = (ALLREDUCE if options.allreduce is None else options.allreduce).split(",")
     plans = {task: ddp_rows(task, comm.size, options.batch, names) for task in MODELS}
-    from bench.runtime.ddp import gloo_group, table
+    from bench.yardsticks.ddp import gloo_group, table
 
     def say(line: str) -> None:
         if comm.rank == 0:

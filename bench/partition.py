@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.common.cli import Parser
+from bench.common.output import check_target, write_whole
 from bench.reporting.figures import check_kind
-from bench.results.output import check_target, write_whole
-from bench.runtime import launch, setup
+from bench.runtime import setup
 from bench.runtime.checks import check
-from bench.runtime.cli import Parser
 from bench.runtime.config import TrainConfig
+from bench.session import launch
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -11,11 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from bench.common.cli import run
+from bench.common.output import write_whole
+from bench.common.spec import UserError
 from bench.reporting.finding import find
 from bench.reporting.options import FILES, formats, parser, program_named, targets
-from bench.results.output import write_whole
-from bench.runtime.cli import run
-from bench.runtime.spec import UserError
 
 __all__ = ["find", "load_all", "main"]
 

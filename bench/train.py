@@ -13,20 +13,21 @@ import numpy as np
 
 from bench.results.reader import Run
 from bench.results.reader import read as read_result
-from bench.runtime import launch, repeat, setup
+from bench.runtime import repeat, setup
 from bench.runtime.arguments import parser, read
-from bench.runtime.binding import keep_freed_memory, use_threads
-from bench.runtime.clocks import read_clocks
 from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.introduction import introduction
 from bench.runtime.recording import Recording
 from bench.runtime.separation import separation
-from bench.runtime.signals import AGAIN
 from bench.runtime.training import Training
 from bench.runtime.training_file import open_file, open_part
-from bench.runtime.watchdog import watchdog
 from bench.runtime.writers import group
+from bench.session import launch
+from bench.session.binding import keep_freed_memory, use_threads
+from bench.session.clocks import read_clocks
+from bench.session.signals import AGAIN
+from bench.session.watchdog import watchdog
 
 if TYPE_CHECKING:
     from mpi4py import MPI

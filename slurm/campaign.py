@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.results.output import write_whole
-from bench.runtime.cli import Parser
-from bench.runtime.spec import UserError
+from bench.common.cli import Parser
+from bench.common.output import write_whole
+from bench.common.spec import UserError
 from slurm.case import Case, Geometry
 from slurm.ledger import History
 from slurm.site import Site, find

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 from slurm import ledger, program, queue
 from slurm.campaign import Campaign, folder_parser, submitted_at
 from slurm.lock import Holder, holder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.sweeping.known import Options, flags
+from bench.sweep.known import Options, flags
 
 TRAIN, COLLECTIVES = "bench.train", "bench.collectives"
 PROGRAMS = (TRAIN, COLLECTIVES)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from bench.measuring import opening
-from bench.measuring import options as measuring
-from bench.measuring.parser import DEFAULTS, parser
+from bench.collectives import opening
+from bench.collectives import options as measuring
+from bench.collectives.parser import DEFAULTS, parser
+from bench.common.spec import UserError
 from bench.runtime import arguments
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import TrainConfig, case_hash
 from bench.runtime.setup import default_name
-from bench.runtime.spec import UserError
-from bench.sweeping.known import DECIDED, TRAINING, Known, flags
+from bench.sweep.known import DECIDED, TRAINING, Known, flags
 from slurm.case import COLLECTIVES, TRAIN, Case
 from slurm.place import PLACE
 

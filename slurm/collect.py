@@ -27,7 +27,7 @@ def collect(argv: Sequence[str]) -> int:
     )
     given = made.parse_args(argv)
     from bench.report import report
-    from bench.sweeping.console import console
+    from bench.sweep.console import console
     from slurm.overview import counted, say, unfinished
     from slurm.states import look
 

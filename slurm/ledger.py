@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 
 LEDGER = "ledger.jsonl"
 REPORT = "report"

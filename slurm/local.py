@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 from slurm import ledger
 from slurm.campaign import Entry
 from slurm.case import TRAIN

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 from slurm.ledger import now
 
 LOCK = "lock"

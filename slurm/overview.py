@@ -13,8 +13,8 @@ from rich.text import Text
 
 from bench.reporting.terminal import plain
 from bench.results.schema import DIED, DIVERGED, FAILED
-from bench.sweeping.console import console
-from bench.sweeping.lines import duration
+from bench.sweep.console import console
+from bench.sweep.lines import duration
 from slurm import queue
 from slurm.states import CANCELLED, MISSING, STATES, Look, State
 from slurm.table import rows, seeds, value, varying

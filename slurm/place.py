@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.runtime.spec import UserError, convert
-from bench.sweeping.known import Options
+from bench.common.spec import UserError, convert
+from bench.sweep.known import Options
 from slurm.case import Geometry
 from slurm.site import NONE, Site
 

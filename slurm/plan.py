@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.common.spec import UserError, unknown
 from bench.reporting.cases import said
-from bench.runtime.spec import UserError, unknown
-from bench.sweeping.file import SKIP, SweepFile, read
-from bench.sweeping.known import Options
-from bench.sweeping.plan import ALWAYS
+from bench.sweep.file import SKIP, SweepFile, read
+from bench.sweep.known import Options
+from bench.sweep.plan import ALWAYS
 from slurm.case import COLLECTIVES, PROGRAMS, TRAIN, Case, Geometry
 from slurm.checking import CHECKED, KNOWN, USUAL
 from slurm.place import geometry

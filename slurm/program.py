@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.runtime.cli import run
+from bench.common.cli import run
 
 __all__ = ["CHECKOUT", "run"]
 

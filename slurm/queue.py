@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 
 PATIENCE_S = 60
 """A controller under load may take long to answer."""

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.common.spec import UserError
 from bench.reporting.cases import said
-from bench.runtime.spec import UserError
 from slurm.case import Case, Geometry
 from slurm.site import Site
 

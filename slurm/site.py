@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench.runtime import toml
-from bench.runtime.spec import UserError, unknown
+from bench.common import toml
+from bench.common.spec import UserError, unknown
 
 SLURM, NONE = "slurm", "none"
 SRUN, MPIRUN = "srun", "mpirun"

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.common.cli import Parser
+from bench.common.spec import UserError
 from bench.reporting.terminal import plain
 from bench.results.schema import DIED, FAILED
-from bench.runtime.cli import Parser
-from bench.runtime.spec import UserError
 from slurm import program
 from slurm.campaign import JOBS, Campaign, chosen_folder, merged, opened, sha256
 from slurm.case import Case

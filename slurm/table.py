@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.reporting.terminal import plain
-from bench.sweeping.console import console
+from bench.sweep.console import console
 from slurm.case import TRAIN, Case
 from slurm.checking import USUAL
 from slurm.spent import seconds

@@ -17,7 +17,7 @@ from math import log
 from pathlib import Path
 from statistics import stdev
 
-from bench.compare import main as compare
+from bench.compare.__main__ import main as compare
 from bench.reporting.digest import load
 from tests.launching import train
 

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.meter import PHASES
+from algorithms.wire.meter import PHASES
 from bench.results.reader import read
 from bench.results.recorder import Block
 from bench.results.runfile import RunFile

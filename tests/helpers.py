@@ -9,11 +9,11 @@ import pytest
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from algorithms.exchange import MPIExchange
 from algorithms.layers import Layer, Ready, laid_out
-from algorithms.trouble import Trouble
+from algorithms.wire.exchange import MPIExchange
+from algorithms.wire.trouble import Trouble
+from bench.optimizers import SGD, Optimizer
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import SGD, Optimizer
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.quadratic import Quadratic, QuadraticProblem
 from partitions.shards import Shards

@@ -85,7 +85,7 @@ def test_layers(path: Path) -> None:
 
 def test_comm_world_is_named_once() -> None:
     named = [path for path in modules() if "COMM_WORLD" in _code(path)]
-    assert named == [ROOT / "bench/runtime/launch.py"]
+    assert named == [ROOT / "bench/session/launch.py"]
 
 
 def _code(path: Path) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.meter import Meter
+from algorithms.wire.meter import Meter
 
 if TYPE_CHECKING:
     from mpi4py import MPI

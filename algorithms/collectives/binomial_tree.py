@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from algorithms.collectives.messages import Scheduled
-from algorithms.collectives.schedule import Piece, Round, Schedule, divide
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Piece, Round, Schedule, divide
 
 
 def children(rank: int, p: int) -> list[int]:

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from algorithms.collectives.messages import Scheduled
-from algorithms.collectives.schedule import Op, Piece, Round, Schedule, cut, even
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Op, Piece, Round, Schedule, cut, even
 
 SEGMENT_BYTES = 256 * 1024
 

@@ -8,7 +8,7 @@ leader, and gets the result back.
 
 from __future__ import annotations
 
-from algorithms.collectives.schedule import Piece, Round
+from algorithms.wire.schedule import Piece, Round
 
 
 def groups(p: int) -> list[range]:

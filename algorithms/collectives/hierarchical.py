@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.collectives import rabenseifner, ring, shared_vectors
-from algorithms.collectives.messages import Carrier
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
-from algorithms.collectives.schedule import Schedule
 from algorithms.collectives.shared_vectors import SharedVectors, slices
-from algorithms.meter import COPY, OTHER, Meter
+from algorithms.wire.carrier import Carrier
+from algorithms.wire.meter import COPY, OTHER, Meter
+from algorithms.wire.schedule import Schedule
 
 if TYPE_CHECKING:
     from mpi4py import MPI

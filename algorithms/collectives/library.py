@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.collectives import messages
-from algorithms.collectives.quotient import over
-from algorithms.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire import carrier as messages
+from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.quotient import over
 
 if TYPE_CHECKING:
     from mpi4py import MPI

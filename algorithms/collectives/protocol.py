@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.meter import Meter
+from algorithms.wire.meter import Meter
 
 if TYPE_CHECKING:
     from mpi4py import MPI

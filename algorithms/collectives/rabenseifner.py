@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from algorithms.collectives.fold import fold, group_of, groups, unfold
-from algorithms.collectives.messages import Scheduled
-from algorithms.collectives.schedule import Edges, Round, Schedule, divide, even, swap
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Edges, Round, Schedule, divide, even, swap
 
 SEGMENT_BYTES = 512 * 1024
 

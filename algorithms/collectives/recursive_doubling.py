@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from algorithms.collectives.fold import group_of, groups, unfold
-from algorithms.collectives.messages import Scheduled
-from algorithms.collectives.schedule import Op, Piece, Round, Schedule, divide
-from algorithms.collectives.tree import Span, cover
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Op, Piece, Round, Schedule, divide
+from algorithms.wire.tree import Span, cover
 
 Adds: TypeAlias = list[tuple[int, int]]
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from algorithms.collectives.messages import Scheduled
-from algorithms.collectives.schedule import Edges, Round, Schedule, divide, even, swap
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Edges, Round, Schedule, divide, even, swap
 
 WHOLE = 2**62
 """A chunk travels in one piece."""

@@ -9,9 +9,9 @@ Sends 2 (p - 1) ceil(chunk / segment) messages a rank, as many bytes as the ring
 
 from __future__ import annotations
 
-from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.ring import all_reduce
-from algorithms.collectives.schedule import Schedule
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Schedule
 
 SEGMENT_BYTES = 512 * 1024
 

@@ -25,7 +25,7 @@ from algorithms.collectives.shared_vectors import (
     crossing,
     on_node,
 )
-from algorithms.meter import COPY, OTHER, Meter
+from algorithms.wire.meter import COPY, OTHER, Meter
 
 if TYPE_CHECKING:
     from mpi4py import MPI

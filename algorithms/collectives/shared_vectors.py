@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.collectives.quotient import over
-from algorithms.meter import WAIT, Meter
+from algorithms.wire.meter import WAIT, Meter
+from algorithms.wire.quotient import over
 
 if TYPE_CHECKING:
     from mpi4py import MPI

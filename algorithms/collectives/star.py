@@ -9,8 +9,8 @@ is to beat, and hard to beat at p = 2 with tiny vectors.
 
 from __future__ import annotations
 
-from algorithms.collectives.messages import Scheduled
-from algorithms.collectives.schedule import Piece, Round, Schedule, divide
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Piece, Round, Schedule, divide
 
 
 class Star(Scheduled):

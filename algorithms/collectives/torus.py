@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from math import isqrt
 
-from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.ring import all_gather, reduce_scatter
-from algorithms.collectives.schedule import Schedule, divide, even
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import Schedule, divide, even
 
 
 def sides(p: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from algorithms.topologies.static_exponential import StaticExponential
 from algorithms.topologies.torus import Torus
 
 if TYPE_CHECKING:
-    from algorithms.topology import Topology
+    from algorithms.topologies.protocol import Topology
 
 TOPOLOGIES: dict[str, type[Topology]] = {
     "ring": Ring,

@@ -10,7 +10,7 @@ from math import gcd
 
 import numpy as np
 
-from algorithms.links import Links, links
+from algorithms.topologies.links import Links, links
 from algorithms.topologies.shapes import hops
 
 

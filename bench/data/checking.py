@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.measuring.memory import available_bytes
-from bench.runtime.spec import UserError
+from bench.collectives.memory import available_bytes
+from bench.common.spec import UserError
 
 SHARE = 0.9
 """Of the available memory that a file may fill."""

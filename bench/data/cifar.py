@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.common.spec import UserError
 from bench.data.checking import require_memory, whole_labels
 from bench.data.protocol import Table, in_memory
-from bench.runtime.spec import UserError
 
 SHAPE = (3, 32, 32)
 PIXELS = 3072

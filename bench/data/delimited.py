@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.common.spec import UserError
 from bench.data.checking import require_memory
 from bench.data.protocol import Table, in_memory
-from bench.runtime.spec import UserError
 
 LABELS, GROUP = ("label", "y", "class", "target"), "group"
 """Names of columns; without one of LABELS the last column is the label."""

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.spec import UserError
 from bench.data.checking import (
     kind_of,
     require_finite,
@@ -19,7 +20,6 @@ from bench.data.checking import (
     whole_labels,
 )
 from bench.data.protocol import Table
-from bench.runtime.spec import UserError
 
 DENSE = 8
 """A range of rows is read whole where at least one in so many is wanted."""

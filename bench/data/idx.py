@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.spec import UserError
 from bench.data.checking import require_memory, require_samples, whole_labels
 from bench.data.protocol import Table, in_memory
-from bench.runtime.spec import UserError
 
 BYTES = 0x08
 """The type of IDX that pictures and their labels have: unsigned bytes."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.spec import UserError
 from bench.data import cifar, idx
 from bench.data.checking import readable
 from bench.data.protocol import Dataset, Table, Text, in_memory
-from bench.runtime.spec import UserError
 
 HDF5 = (".h5", ".hdf5")
 SVMLIGHT = (".svm", ".svmlight", ".libsvm")

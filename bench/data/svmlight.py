@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.common.spec import UserError
 from bench.data.checking import require_finite, require_memory
 from bench.data.protocol import Table, in_memory
-from bench.runtime.spec import UserError
 
 PARSED = 4
 """Bytes of memory for one of the file: `1:0.5` becomes 12, and is copied once."""

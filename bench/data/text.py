@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.common.spec import UserError
 from bench.data.checking import require_memory
 from bench.data.protocol import Text
-from bench.runtime.spec import UserError
 
 SPEECH = re.compile(r"(?:\A|(?<=\n\n))([^\n:]{1,60}):\n")
 """The head of a speech; it belongs to the speaker's text, so that a model learns it, too."""

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.meter import PHASES
+from algorithms.wire.meter import PHASES
 from bench.results.origin import derived, machine, provenance
 from bench.results.reader import DIGESTED, Run, read
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.results.output import write_whole
-from bench.runtime.spec import UserError
+from bench.common.output import write_whole
+from bench.common.spec import UserError
 
 if TYPE_CHECKING:
     from bench.reporting.look import Chart

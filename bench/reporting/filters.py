@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.common.texttable import NONE, TextTable
 from bench.reporting.cases import Section, said
 from bench.reporting.chapter import Source
 from bench.reporting.digest import Digest, Setting
-from bench.reporting.texttable import NONE, TextTable
 from bench.results.schema import COMPLETE
 
 NOTHING = "none"

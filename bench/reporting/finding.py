@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.results.output import RESULTS
-from bench.runtime.spec import UserError
+from bench.common.output import RESULTS
+from bench.common.spec import UserError
 
 
 def find(paths: Sequence[str]) -> list[Path]:

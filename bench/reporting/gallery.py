@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.common.output import check_target, write_whole
+from bench.common.spec import UserError
 from bench.reporting.chapter import Chapter
 from bench.reporting.figures import drawn, specification
 from bench.reporting.kinds import KINDS
 from bench.reporting.markdown import escaped
-from bench.results.output import check_target, write_whole
-from bench.runtime.spec import UserError
 
 if TYPE_CHECKING:
     from bench.reporting.look import Chart

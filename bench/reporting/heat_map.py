@@ -9,10 +9,10 @@ from statistics import median
 import altair as alt
 import pandas as pd
 
+from bench.common.texttable import short
 from bench.reporting import look
 from bench.reporting.cases import Section, said
 from bench.reporting.frames import Row, about, brief, complete, framed
-from bench.reporting.texttable import short
 from bench.runtime.console import quantity
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.reporting import collectives_report, consensus_report, training_report
+from bench.reporting import training_report
 from bench.reporting.chapter import Kind
+from bench.reporting.collectives import report as collectives_report
+from bench.reporting.consensus import report as consensus_report
 from bench.results.origin import program_of
 from bench.results.reader import BrokenFileError
 from bench.results.schema import PART

@@ -25,7 +25,7 @@ DASHES = ([1, 0], [9, 2, 2, 2])
 GREY = PALETTE[-1]
 """What others are measured against."""
 PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
-"""In the order of algorithms.meter.PHASES: the exchange, copy and wait, is warm."""
+"""In the order of algorithms.wire.meter.PHASES: the exchange, copy and wait, is warm."""
 SPACING = 14
 """px between panels below or beside each other."""
 WIDTH = 930

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from bench.common.texttable import TextTable
 from bench.reporting.chapter import Chapter
 from bench.reporting.terminal import plain
-from bench.reporting.texttable import TextTable
 
 MEANING = re.compile(r"[\\`*|<>&]|(?<=\])[(\[:]")
 """Signs that a name may have and that Markdown or HTML would obey; what would make a link."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.results.output import check_target
-from bench.runtime.cli import Parser
-from bench.runtime.spec import UserError, unknown
+from bench.common.cli import Parser
+from bench.common.output import check_target
+from bench.common.spec import UserError, unknown
 
 FILES = {
     "html": "write a page with tables and plots; opens without a network",

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from bench.common.texttable import NONE, TextTable, short, span
 from bench.reporting.cases import Section, median_run
 from bench.reporting.chapter import Card
 from bench.reporting.digest import Digest
-from bench.reporting.texttable import NONE, TextTable, short, span
 from bench.results.schema import COMPLETE
 
 

@@ -15,12 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench import __version__
+from bench.common.texttable import TextTable
 from bench.reporting import look
 from bench.reporting.chapter import Chapter, Figure
 from bench.reporting.filters import facets
 from bench.reporting.kinds import KINDS
 from bench.reporting.packing import packed, provenances, safe_json
-from bench.reporting.texttable import TextTable
 
 HERE = Path(__file__).parent
 TEMPLATE = "page.html.jinja"

@@ -16,10 +16,10 @@ from statistics import median
 
 from rich.console import Console
 
+from bench.common.texttable import NONE, short, span
 from bench.reporting.cases import Section, follows, order, sections, told
 from bench.reporting.digest import Digest
 from bench.reporting.terminal import plain
-from bench.reporting.texttable import NONE, short, span
 from bench.results.schema import COMPLETE
 from bench.runtime.console import quantity
 

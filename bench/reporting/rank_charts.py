@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from algorithms.meter import COPY, WAIT
+from algorithms.wire.meter import COPY, WAIT
 from bench.reporting import look
 from bench.reporting.cases import Section, median_run
 from bench.reporting.digest import Digest

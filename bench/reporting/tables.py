@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
+from bench.common.texttable import NONE, TextTable, short, span
 from bench.reporting.cases import Section, median_run, said, sections
 from bench.reporting.digest import Digest
-from bench.reporting.texttable import NONE, TextTable, short, span
 from bench.results.schema import COMPLETE
 from bench.runtime.console import quantity
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.common.texttable import TextTable
 from bench.reporting.chapter import Chapter
-from bench.reporting.texttable import TextTable
 from bench.results.schema import COMPLETE
 
 WIDTH = 120

@@ -7,18 +7,12 @@ from functools import partial
 
 import pandas as pd
 
-from bench.reporting import (
-    charts,
-    frames,
-    heat_map,
-    rank_charts,
-    scaling_charts,
-    skew_charts,
-    targets_charts,
-)
+from bench.reporting import charts, frames, heat_map, rank_charts, skew_charts
 from bench.reporting.cases import Section
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Chart
+from bench.reporting.scaling import charts as scaling_charts
+from bench.reporting.targets import charts as targets_charts
 
 CURVES = "A thin line a run, so one for every seed. A cross ends a run that is not complete."
 CROWDED = (

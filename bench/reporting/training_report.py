@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.reporting import scaling, targets
 from bench.reporting.cases import Section, sections
 from bench.reporting.chapter import Chapter, Figure, Source
 from bench.reporting.digest import Digest, load
 from bench.reporting.filters import behind, facts
 from bench.reporting.overview import best, cards
+from bench.reporting.scaling import tables as scaling
 from bench.reporting.tables import frame, notes, text_tables
+from bench.reporting.targets import tables as targets
 from bench.results.schema import COMPLETE
 
 if TYPE_CHECKING:

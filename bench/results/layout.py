@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from bench.gossip.schema import TABLES
 from bench.results.attempts import ATTEMPTS
 from bench.results.calls import ROWS
 from bench.results.callsfile import CALLS
 from bench.results.clockfile import CLOCK
 from bench.results.events import EVENTS
+from bench.results.rounds_schema import TABLES
 from bench.results.schema import EVAL, SEGMENTS, TRAIN
 
 Layout: TypeAlias = Mapping[str, Mapping[str, tuple[tuple[str, ...], Any, str]]]

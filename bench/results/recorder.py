@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.meter import PHASES, Meter
+from algorithms.wire.meter import PHASES, Meter
 from bench.results.schema import NOT_TAKEN
 
 if TYPE_CHECKING:

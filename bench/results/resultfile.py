@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.faults import DiskError
 from bench.results.schema import RUNNING, SCHEMA, VERSION
-from bench.runtime.faults import DiskError
 
 Change: TypeAlias = Callable[[h5py.File], object]
 """What is done to an open file."""

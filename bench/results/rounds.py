@@ -1,4 +1,4 @@
-"""The result file of bench.consensus, written and read; bench.gossip.schema has its layout."""
+"""The result file of bench.consensus, written and read; see `rounds_schema` for its layout."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.gossip.fit import Curve
-from bench.gossip.rows import row
-from bench.gossip.schema import COUNTS, NEEDED, TABLES, Case, scales
 from bench.results import contents
+from bench.results.fit import Curve
 from bench.results.reader import BrokenFileError, check_schema
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
+from bench.results.rounds_rows import row
+from bench.results.rounds_schema import COUNTS, NEEDED, TABLES, Case, scales
 
 
 class RoundsFile(ResultFile):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.meter import COPY, PHASES, WAIT
+from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results.provenance import process_started
 from bench.results.schema import COMPLETE, DIED, DIVERGED, NOT_TAKEN, RUNNING, WARMUP
 from bench.results.statistics import median_interval

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.meter import PHASES
+from algorithms.wire.meter import PHASES
 from bench.results import attempts, events
 from bench.results.recorder import Block
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from algorithms.meter import PHASES
+from algorithms.wire.meter import PHASES
 from bench.results import contents, layout, summary
 from bench.results.calls import Calls, read_calls
 from bench.results.origin import program_of

@@ -6,10 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
-from bench.runtime import repeat, toml
-from bench.runtime.cli import Parser
+from bench.common import toml
+from bench.common.cli import Parser
+from bench.common.spec import UserError, convert, unknown
+from bench.runtime import repeat
 from bench.runtime.config import TrainConfig
-from bench.runtime.spec import UserError, convert, unknown
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 
 from algorithms import ALGORITHMS
+from bench.common.spec import UserError
 from bench.runtime.config import Parts, TrainConfig
-from bench.runtime.launch import check_launch
-from bench.runtime.spec import UserError
+from bench.session.launch import check_launch
 
 
 class RefusedError(UserError):

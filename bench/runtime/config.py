@@ -10,9 +10,9 @@ from typing import Any
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.protocol import Algorithm
-from algorithms.trouble import Link, Straggler, Trouble
-from bench.runtime.optimizers import OPTIMIZERS, Optimizer
-from bench.runtime.spec import UserError, parse, resolved, text_of, unknown
+from algorithms.wire.trouble import Link, Straggler, Trouble
+from bench.common.spec import UserError, parse, resolved, text_of, unknown
+from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
 from partitions import PARTITIONS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from algorithms.exchange import MPIExchange
+from algorithms.wire.exchange import MPIExchange
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from bench import __version__
+from bench.common.spec import UserError
 from bench.results import contents, provenance
 from bench.results.contents import BrokenFileError
 from bench.results.origin import read_origin
 from bench.results.resultfile import add_table, add_texts, part_of
 from bench.results.schema import RUNNING
 from bench.runtime.checkpoint import store
-from bench.runtime.spec import UserError
 from bench.runtime.writers import parts_of
 
 

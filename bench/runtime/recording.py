@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from algorithms.meter import Meter
-from algorithms.tracing import TracingMeter
+from algorithms.wire.meter import Meter
+from algorithms.wire.tracing import TracingMeter
 from bench.results import clockfile, events
 from bench.results.recorder import Recorder
 from bench.results.resultfile import Change, mark
 from bench.results.runfile import RunFile
 from bench.results.schema import FAILED, PREEMPTED
 from bench.results.summary import add, summarised
-from bench.runtime.clocks import read_clocks
 from bench.runtime.config import TrainConfig
 from bench.runtime.writers import Group
+from bench.session.clocks import read_clocks
 
 if TYPE_CHECKING:
     from mpi4py import MPI

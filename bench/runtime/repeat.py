@@ -8,11 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from bench.common.spec import UserError
 from bench.data.opening import digest
 from bench.results import provenance
 from bench.results.reader import BrokenFileError, Run, read
 from bench.runtime.config import TrainConfig
-from bench.runtime.spec import UserError
 
 VARIABLE = ("load", "kernel", "cores")
 """Of a machine, what does not change the numbers."""

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange import MPIExchange, dealt
-from algorithms.tracing import TracingMeter
+from algorithms.wire.exchange import MPIExchange, dealt
+from algorithms.wire.tracing import TracingMeter
+from bench.common.spec import UserError
 from bench.runtime.batches import Batches
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.checks import check
 from bench.runtime.config import Parts, TrainConfig, case_hash
-from bench.runtime.launch import together
 from bench.runtime.opening import claim
 from bench.runtime.renewed import RenewedBatches, steps_between
 from bench.runtime.repeat import free_name
-from bench.runtime.spec import UserError
 from bench.runtime.workers import TrainingWorkers
+from bench.session.launch import together
 from bench.tasks.protocol import Alter, Problem
 from partitions.protocol import Altering, Samples
 from partitions.skew import Skew, measure

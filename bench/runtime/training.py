@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.exchange import MPIExchange
-from algorithms.meter import OTHER
+from algorithms.wire.exchange import MPIExchange
+from algorithms.wire.meter import OTHER
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.budget import StepBudget
@@ -20,8 +20,8 @@ from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation, parameters_sha256
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
-from bench.runtime.signals import Asked, deferred
 from bench.runtime.workers import TrainingWorkers
+from bench.session.signals import Asked, deferred
 
 if TYPE_CHECKING:
     from mpi4py import MPI

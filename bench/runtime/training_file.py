@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from algorithms.exchange import MPIExchange
+from algorithms.wire.exchange import MPIExchange
 from bench.data.opening import digest
 from bench.results import attempts, clockfile
 from bench.results.reader import read
@@ -17,11 +17,11 @@ from bench.results.resultfile import add_table, now, part_of
 from bench.results.runfile import RunFile
 from bench.results.schema import EVAL, PART
 from bench.runtime.checkpoint.resuming import put_aside
-from bench.runtime.clocks import Reading
 from bench.runtime.opening import add_provenance, origin
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
 from bench.runtime.writers import Group
+from bench.session.clocks import Reading
 
 
 def open_file(

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.layers import Layer, Ready
-from algorithms.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from algorithms.protocol import Exchange, Rows
-from algorithms.trouble import Straggler, Trouble
+from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
+from algorithms.wire.trouble import Straggler, Trouble
+from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import Optimizer
 from bench.runtime.renewed import RenewedBatches
 from bench.tasks.protocol import Problem
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 from bench.tasks.mlp import check_part
 from bench.tasks.protocol import Metric
 from bench.tasks.sizing import width_for

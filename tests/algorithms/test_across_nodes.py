@@ -16,7 +16,7 @@ import sys
 import numpy as np
 from mpi4py import MPI
 from algorithms.collectives import ALLREDUCES
-from algorithms.meter import Meter
+from algorithms.wire.meter import Meter
 
 comm, meter = MPI.COMM_WORLD, Meter()
 p = comm.size

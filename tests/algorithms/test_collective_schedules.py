@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from algorithms.collectives import ALLREDUCES, double_binary_tree, rabenseifner, segmented_ring
-from algorithms.collectives.messages import Scheduled
-from algorithms.collectives.schedule import (
+from algorithms.collectives.shared_vectors import add_up, add_up_and_share, blocks, share
+from algorithms.collectives.torus import sides
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.schedule import (
     Op,
     Piece,
     Round,
@@ -16,8 +18,6 @@ from algorithms.collectives.schedule import (
     even,
     start_times,
 )
-from algorithms.collectives.shared_vectors import add_up, add_up_and_share, blocks, share
-from algorithms.collectives.torus import sides
 from tests.algorithms.collectives_by_hand import Vector, across_nodes, run, schedules
 
 KINDS = {name: kind for name, kind in ALLREDUCES.items() if issubclass(kind, Scheduled)}

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.collectives import ALLREDUCES, auto, messages, shared_memory, shared_vectors
+from algorithms.collectives import ALLREDUCES, auto, shared_memory, shared_vectors
 from algorithms.collectives.auto import Auto
-from algorithms.collectives.messages import Scheduled
 from algorithms.collectives.protocol import AllReduce
-from algorithms.collectives.tree import TreeSum
-from algorithms.meter import Meter
+from algorithms.wire import carrier as messages
+from algorithms.wire.carrier import Scheduled
+from algorithms.wire.meter import Meter
+from algorithms.wire.tree import TreeSum
 from tests.helpers import Array, everywhere, sha
 
 pytestmark = pytest.mark.mpi

@@ -9,7 +9,7 @@ from mpi4py import MPI
 from algorithms import ALGORITHMS
 from algorithms.local_sgd import LocalSGD
 from algorithms.protocol import Algorithm
-from bench.runtime.optimizers import SGD
+from bench.optimizers import SGD
 from tests.algorithms import twins_averaging, twins_corrected, twins_gossip, twins_periodic
 from tests.algorithms.twin import STEPS, Twin, Twins
 from tests.helpers import Array, Training, all_rows, everywhere, on, sha

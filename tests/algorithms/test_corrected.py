@@ -12,7 +12,6 @@ from mpi4py import MPI
 
 from algorithms.d_psgd import DPSGD
 from algorithms.exact_diffusion import ExactDiffusion
-from algorithms.exchange import MPIExchange
 from algorithms.gradient_tracking import GradientTracking
 from algorithms.protocol import Algorithm
 from algorithms.qg_momentum import QGMomentum
@@ -22,12 +21,13 @@ from algorithms.topologies.chain import Chain
 from algorithms.topologies.complete import Complete
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.hypercube import Hypercube
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
-from algorithms.topology import Topology
-from algorithms.trouble import Trouble
-from bench.runtime.optimizers import SGD
+from algorithms.wire.exchange import MPIExchange
+from algorithms.wire.trouble import Trouble
+from bench.optimizers import SGD
 from tests.algorithms.test_laws import Bowls
 from tests.algorithms.twin import STEPS, Twin
 from tests.algorithms.twins_corrected import TWINS

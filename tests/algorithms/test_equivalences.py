@@ -13,16 +13,16 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.d_psgd import DPSGD
 from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.local_sgd import LocalSGD
-from algorithms.mixing import require
 from algorithms.overlap_push_sum import OverlapPushSum
 from algorithms.post_local_sgd import PostLocalSGD
 from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.slowmo import SlowMo
 from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.mixing import require
+from algorithms.topologies.protocol import ready
 from algorithms.topologies.star import Star
-from algorithms.topology import ready
-from bench.runtime.optimizers import SGD
+from bench.optimizers import SGD
 from tests.algorithms.twin import STEPS
 from tests.helpers import Training, everywhere
 

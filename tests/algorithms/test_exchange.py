@@ -5,11 +5,11 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
-from algorithms.exchange import MPIExchange
-from algorithms.links import links
 from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.links import links
+from algorithms.topologies.protocol import ready
 from algorithms.topologies.ring import Ring
-from algorithms.topology import ready
+from algorithms.wire.exchange import MPIExchange
 from tests.helpers import Array, all_rows, everywhere, sha
 
 pytestmark = pytest.mark.mpi
@@ -198,7 +198,7 @@ def test_traffic_is_counted_where_it_moves(comm: MPI.Intracomm) -> None:
 def test_blocked_time_is_booked_as_waiting(comm: MPI.Intracomm) -> None:
     import time
 
-    from algorithms.meter import COPY, OTHER, WAIT
+    from algorithms.wire.meter import COPY, OTHER, WAIT
 
     exchange = MPIExchange(comm, comm.size)
     rows = exchange.rows(10)

@@ -8,13 +8,13 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.average import StartedMean
-from algorithms.exchange import MPIExchange
 from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
 from algorithms.layers import Ready, laid_out
 from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD, in_buckets
+from algorithms.wire.average import StartedMean
+from algorithms.wire.exchange import MPIExchange
+from bench.optimizers import SGD
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 from bench.tasks.protocol import Problem

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.exchange import MPIExchange
-from algorithms.meter import GRADIENT, OTHER, PHASES, RECEIVED, SENT, WAIT, Meter
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.ring import Ring
-from algorithms.tracing import Event, TracingMeter
+from algorithms.wire.exchange import MPIExchange
+from algorithms.wire.meter import GRADIENT, OTHER, PHASES, RECEIVED, SENT, WAIT, Meter
+from algorithms.wire.tracing import Event, TracingMeter
 from tests.helpers import everywhere
 
 TOTAL, D = 7, 40

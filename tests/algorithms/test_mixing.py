@@ -7,13 +7,13 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from algorithms.links import Links, links
-from algorithms.mixing import MIXINGS, Need, mixings, require
-from algorithms.spectrum import extremes
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.file import File
+from algorithms.topologies.links import Links, links
+from algorithms.topologies.mixing import MIXINGS, Need, mixings, require
+from algorithms.topologies.protocol import Topology, ready
 from algorithms.topologies.ring import Ring
-from algorithms.topology import Topology, ready
+from algorithms.topologies.spectrum import extremes
 from tests.helpers import Array
 
 TOTALS = [1, 2, 3, 4, 5, 6, 7, 12, 13, 16, 33]

@@ -13,12 +13,12 @@ from mpi4py import MPI
 from algorithms.adacomm import AdaComm
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.diloco import DiLoCo
-from algorithms.exchange import MPIExchange
 from algorithms.hierarchical_local_sgd import HierarchicalLocalSGD
 from algorithms.local_sgd import LocalSGD
 from algorithms.scaffold import Scaffold
 from algorithms.slowmo import SlowMo
-from bench.runtime.optimizers import SGD
+from algorithms.wire.exchange import MPIExchange
+from bench.optimizers import SGD
 from tests.algorithms.test_laws import Bowls
 from tests.algorithms.twin import STEPS, Twin
 from tests.algorithms.twins_periodic import adacomm_periods, alone, near

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from algorithms.collectives.quotient import over
+from algorithms.wire.quotient import over
 from tests.helpers import Array
 
 

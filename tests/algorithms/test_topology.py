@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from algorithms.topology import MOST_LINKS, TOPOLOGIES, Links, Ring, Topology, check, ready
-from algorithms.topology import links as links_of
-from bench.runtime.spec import parse
+from algorithms.topologies.protocol import (
+    MOST_LINKS,
+    TOPOLOGIES,
+    Links,
+    Ring,
+    Topology,
+    check,
+    ready,
+)
+from algorithms.topologies.protocol import links as links_of
+from bench.common.spec import parse
 from tests.helpers import Array
 
 TOTALS = [*range(1, 34), 37, 61, 97]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from algorithms.topologies.file import File
+from algorithms.topologies.protocol import check, name_of
 from algorithms.topologies.ring import Ring
-from algorithms.topology import check, name_of
 
 
 def written(folder: Path, text: str, name: str = "links.txt") -> str:

@@ -10,13 +10,13 @@ from algorithms.topologies.epidemic import Epidemic
 from algorithms.topologies.erdos_renyi import ErdosRenyi, distinct
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.hypercube import Hypercube
+from algorithms.topologies.protocol import TOPOLOGIES, Links, Topology, hops, sides
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.random_regular import RandomRegular, switch
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
 from algorithms.topologies.static_exponential import StaticExponential
 from algorithms.topologies.torus import Torus
-from algorithms.topology import TOPOLOGIES, Links, Topology, hops, sides
 from tests.helpers import Array
 
 

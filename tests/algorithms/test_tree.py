@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
-from algorithms.collectives.tree import TreeSum, cover, span
+from algorithms.wire.tree import TreeSum, cover, span
 from tests.algorithms.collectives_by_hand import simulate
 from tests.helpers import Array
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
-from algorithms.exchange import MPIExchange
+from algorithms.wire.exchange import MPIExchange
+from bench.optimizers import SGD
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import SGD
 from tests.helpers import Array, Training
 
 STEPS = 25

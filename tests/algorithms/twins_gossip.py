@@ -4,12 +4,12 @@ import numpy as np
 
 from algorithms.d_psgd import DPSGD
 from algorithms.overlap_push_sum import OverlapPushSum
-from algorithms.peers import at
 from algorithms.protocol import Algorithm
 from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.topologies.chain import Chain
 from algorithms.topologies.epidemic import Epidemic
+from algorithms.topologies.peers import at
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.star import Star
 from algorithms.topologies.static_exponential import StaticExponential

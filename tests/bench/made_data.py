@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.common.spec import UserError
 from bench.data.opening import open_data
-from bench.runtime.spec import UserError
 
 Bytes = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from algorithms.meter import PHASES
+from algorithms.wire.meter import PHASES
 from bench.results.provenance import process_started
 from bench.results.recorder import Block
 from bench.results.resultfile import add_table, add_texts

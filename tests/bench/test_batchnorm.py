@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import batch_norm, cross_entropy
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.exchange import MPIExchange
+from algorithms.wire.exchange import MPIExchange
 from bench.data.builtin import DIGITS_TRAINING as TRAINING
-from bench.runtime.optimizers import SGD
+from bench.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.batchnorm import EPS, normalise
 from bench.tasks.classifier import Classifier

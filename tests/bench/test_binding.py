@@ -7,7 +7,7 @@ import pytest
 import torch
 from mpi4py import MPI
 
-from bench.runtime.binding import binding_flaws, threads_for, use_threads
+from bench.session.binding import binding_flaws, threads_for, use_threads
 
 
 @pytest.mark.parametrize(

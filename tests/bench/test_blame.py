@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.runtime.blame import Beat, Heard, silent, stuck, turns, unheard
+from bench.session.blame import Beat, Heard, silent, stuck, turns, unheard
 
 
 def heard(

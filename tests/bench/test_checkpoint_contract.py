@@ -19,11 +19,11 @@ from algorithms.protocol import Algorithm
 from algorithms.push_sum import PushSum
 from algorithms.relay_sgd import RelaySGD
 from algorithms.robust_push_sum import RobustPushSum
-from algorithms.trouble import Trouble
+from algorithms.wire.trouble import Trouble
+from bench.optimizers import OPTIMIZERS
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.keeping import put_back, roots
 from bench.runtime.checkpoint.saving import save, usable
-from bench.runtime.optimizers import OPTIMIZERS
 from tests.algorithms.test_contract import VARIANTS
 from tests.helpers import Training, all_rows, everywhere, on, sha
 

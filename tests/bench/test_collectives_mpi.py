@@ -10,14 +10,14 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.ring import Ring
-from bench.collectives import measure
-from bench.measuring import memory
-from bench.measuring.links import measure as measure_links
-from bench.measuring.options import read
+from bench.collectives import memory
+from bench.collectives.__main__ import measure
+from bench.collectives.links import measure as measure_links
+from bench.collectives.options import read
+from bench.common.spec import UserError
 from bench.results.calls import Calls, read_calls
-from bench.runtime import clocks
-from bench.runtime.clocks import clock_offsets
-from bench.runtime.spec import UserError
+from bench.session import clocks
+from bench.session.clocks import clock_offsets
 from tests.helpers import everywhere
 
 pytestmark = pytest.mark.mpi

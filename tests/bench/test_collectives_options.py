@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.collectives import ALLREDUCES
-from bench.measuring.memory import available_bytes, most_bytes
-from bench.measuring.opening import case_hash
-from bench.measuring.options import read
-from bench.measuring.sizes import MOST_SIZES, UNITS, rounded_down, size, size_text, spaced
-from bench.runtime.spec import UserError
+from bench.collectives.memory import available_bytes, most_bytes
+from bench.collectives.opening import case_hash
+from bench.collectives.options import read
+from bench.common.sizes import MOST_SIZES, UNITS, rounded_down, size, size_text, spaced
+from bench.common.spec import UserError
 
 sizes = st.integers(min_value=0, max_value=2**50)
 

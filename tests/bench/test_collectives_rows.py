@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from algorithms.collectives import ALLREDUCES
-from bench.measuring.compat import COMPATS
-from bench.measuring.links import Links
-from bench.measuring.options import read
-from bench.measuring.table import COLUMNS, Table, fastest, figure, percent, verdict
-from bench.measuring.view import WIDTH, View, introduction, wrapped
+from bench.collectives.compat import COMPATS
+from bench.collectives.links import Links
+from bench.collectives.options import read
+from bench.collectives.table import COLUMNS, Table, fastest, figure, percent, verdict
+from bench.collectives.view import WIDTH, View, introduction, wrapped
 from tests.bench.test_collectives_file import calls, table
 
 

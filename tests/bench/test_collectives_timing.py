@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.measuring import payload
-from bench.measuring.timing import LEAST_SAMPLES, StopRule
+from bench.collectives import payload
+from bench.collectives.timing import LEAST_SAMPLES, StopRule
 from bench.results.statistics import median_interval
 
 RULE = StopRule(ci=0.05, least=20, time_s=10)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.compare import main
+from bench.compare.__main__ import main
 from bench.results.schema import COMPLETE, DIVERGED, FAILED, RUNNING
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, rankdata
 
-from bench.compare import ALPHA
-from bench.comparing.effect import (
+from bench.compare.__main__ import ALPHA
+from bench.compare.effect import (
     EXACT,
     depth,
     effect,
@@ -18,9 +18,9 @@ from bench.comparing.effect import (
     least_p,
     p_value,
 )
-from bench.comparing.matching import Pair
-from bench.comparing.metrics import METRICS
-from bench.comparing.verdict import UNSHOWN, Verdict, holm, judge
+from bench.compare.matching import Pair
+from bench.compare.metrics import METRICS
+from bench.compare.verdict import UNSHOWN, Verdict, holm, judge
 
 SCATTER = 0.02
 """Standard deviation of the logarithms of launches' median steps where nothing else is running:

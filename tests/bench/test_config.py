@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.common.spec import UserError
 from bench.runtime.arguments import parser, read
 from bench.runtime.config import TrainConfig, case_hash
-from bench.runtime.spec import UserError
 
 BASE = [
     *("--task", "quadratic:dimension=3,samples=50"),

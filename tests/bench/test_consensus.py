@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import xarray
 
-from algorithms.topology import TOPOLOGIES, ready
-from bench.consensus import main
+from algorithms.topologies.protocol import TOPOLOGIES, ready
+from bench.consensus.__main__ import main
 from bench.results.reader import BrokenFileError
 from bench.results.rounds import Rounds, read_rounds
 from bench.results.schema import COMPLETE, FAILED
@@ -274,7 +274,7 @@ def test_a_file_that_exists_is_kept_unless_told(
 BUG = """
 import sys
 from algorithms.push_sum import PushSum
-from algorithms.topology import Star
+from algorithms.topologies.protocol import Star
 from bench.consensus import main
 
 step = PushSum.step

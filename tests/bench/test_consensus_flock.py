@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.exchange import MPIExchange
-from algorithms.topology import ready
-from bench.gossip.fit import exact_after, squared_ratios, tail_factor
-from bench.gossip.flock import Flock, Limits, Start, start
-from bench.gossip.measure import measure
-from bench.gossip.schema import COUNTS, Case
+from algorithms.topologies.protocol import ready
+from algorithms.wire.exchange import MPIExchange
+from bench.consensus.flock import Flock, Limits, Start, start
+from bench.consensus.measure import measure
+from bench.results.fit import exact_after, squared_ratios, tail_factor
+from bench.results.rounds_schema import COUNTS, Case
 from tests.helpers import all_rows, everywhere, on
 
 pytestmark = pytest.mark.mpi
@@ -34,8 +34,8 @@ def gossip(comm: MPI.Intracomm, name: str, total: int, limits: Limits = PATIENT)
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random topology is drawn for some rounds, not until its mean square is known."""
-    monkeypatch.setattr("bench.gossip.measure.LEAST_RATIOS", 30)
-    monkeypatch.setattr("bench.gossip.measure.RATE_ERROR", 10)
+    monkeypatch.setattr("bench.consensus.measure.LEAST_RATIOS", 30)
+    monkeypatch.setattr("bench.consensus.measure.RATE_ERROR", 10)
 
 
 @pytest.mark.usefixtures("few_draws")

@@ -7,16 +7,24 @@ import re
 import numpy as np
 import pytest
 
-from algorithms.mixing import MIXINGS, Mixing
+from algorithms.topologies import theory
 from algorithms.topologies.epidemic import Epidemic
 from algorithms.topologies.erdos_renyi import ErdosRenyi
 from algorithms.topologies.exponential import Exponential
+from algorithms.topologies.mixing import MIXINGS, Mixing
+from algorithms.topologies.protocol import Topology, ready
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.random_regular import RandomRegular
-from algorithms.topology import Topology, ready
+from algorithms.topologies.spectra import power_iteration
+from algorithms.topologies.theory import (
+    contraction,
+    drawn_mean_square,
+    mean_square,
+    spectral_gap,
+    spectral_radius,
+)
 from bench.__main__ import gaps, main
-from bench.gossip import theory
-from bench.gossip.fit import (
+from bench.results.fit import (
     FLOOR,
     Curve,
     SquaredRatios,
@@ -27,14 +35,6 @@ from bench.gossip.fit import (
     squared_ratios,
     tail,
     tail_factor,
-)
-from bench.gossip.spectra import power_iteration
-from bench.gossip.theory import (
-    contraction,
-    drawn_mean_square,
-    mean_square,
-    spectral_gap,
-    spectral_radius,
 )
 
 READY = ready()

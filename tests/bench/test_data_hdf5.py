@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.common.spec import UserError
 from bench.data.hdf5 import Reader
 from bench.data.opening import open_data
-from bench.runtime.spec import UserError
 from tests.bench.made_data import refusal
 
 X = np.arange(60, dtype=np.float32).reshape(12, 5)

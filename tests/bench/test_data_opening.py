@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.common.spec import UserError
 from bench.data.checking import amount, ranks_here, require_memory
 from bench.data.opening import digest, open_data
-from bench.runtime.spec import UserError
 from tests.bench.made_data import numbered_pictures, refusal, text_file, write_pictures
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.common.spec import UserError
 from bench.data.opening import open_text
 from bench.data.protocol import Text
-from bench.runtime.spec import UserError
 from tests.bench.made_data import refusal, text_file
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import h5py
 import pytest
 
+from bench.common.spec import UserError
 from bench.results.reader import read
 from bench.results.resultfile import mark, part_of, rename, replace_whole
 from bench.results.schema import FAILED, PREEMPTED
-from bench.runtime.launch import mark_failed
 from bench.runtime.opening import claim
-from bench.runtime.signals import AGAIN, ASKED, Stopped, stopping
-from bench.runtime.spec import UserError
+from bench.session.launch import mark_failed
+from bench.session.signals import AGAIN, ASKED, Stopped, stopping
 from tests.drill_disk import fail_once
 from tests.launching import LIMIT_S, command, own_lines
 from tests.writers import ranks_of, started

@@ -6,8 +6,8 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.exchange import MPIExchange
-from bench.runtime.optimizers import SGD
+from algorithms.wire.exchange import MPIExchange
+from bench.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 from tests.helpers import Array, Given

@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 from mpi4py import MPI
 
-from bench.runtime.launch import check_launch, launched_rank, run, together
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
+from bench.session.launch import check_launch, launched_rank, run, together
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")

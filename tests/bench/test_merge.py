@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from algorithms.meter import PHASES
+from algorithms.wire.meter import PHASES
 from bench.merge import main
 from bench.results.reader import BrokenFileError, read
 from bench.results.recorder import Block

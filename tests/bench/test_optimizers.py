@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms.layers import laid_out
-from bench.runtime.optimizers import SGD
+from bench.optimizers import SGD
 
 D = 7
 LAYERS = laid_out([(2, 2), (3,)])

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms.layers import laid_out
-from bench.runtime.optimizers import Adam, AdamW, blocks
+from bench.optimizers import Adam, AdamW, blocks
 
 LAYERS = laid_out([(2, 3), (3,)])
 D = LAYERS[-1].stop

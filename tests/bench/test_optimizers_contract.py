@@ -9,11 +9,11 @@ import torch
 from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.exchange import MPIExchange
 from algorithms.layers import laid_out
+from algorithms.wire.exchange import MPIExchange
 from bench.data.builtin import DIGITS_TRAINING as TRAINING
+from bench.optimizers import OPTIMIZERS
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import OPTIMIZERS
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 

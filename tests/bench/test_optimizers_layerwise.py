@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms.layers import Layer, laid_out
-from bench.runtime.optimizers import LAMB, LARC, LARS, blocks
+from bench.optimizers import LAMB, LARC, LARS, blocks
 
 Array: TypeAlias = NDArray[np.float64]
 LAYERS = laid_out([(3, 4), (4,), (2, 2, 2), (1, 3), (1,)])

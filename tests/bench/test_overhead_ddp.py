@@ -10,11 +10,11 @@ from mpi4py import MPI
 
 from bench.runtime import setup
 from bench.runtime.batches import Batches
-from bench.runtime.ddp import ddp_loop, gloo_group
-from bench.runtime.pairs import LR, MOMENTUM, OurLoop, pairs, planned
-from bench.runtime.plain import PlainLoop
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
+from bench.yardsticks.ddp import ddp_loop, gloo_group
+from bench.yardsticks.pairs import LR, MOMENTUM, OurLoop, pairs, planned
+from bench.yardsticks.plain import PlainLoop
 from tests.helpers import Array, everywhere, on
 
 pytestmark = pytest.mark.mpi

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms.layers import Layer, laid_out
-from algorithms.meter import DATA, GRADIENT, OTHER, WAIT, Meter
+from algorithms.wire.meter import DATA, GRADIENT, OTHER, WAIT, Meter
+from bench.optimizers import LARS, SGD, AdamW, Optimizer
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import LARS, SGD, AdamW, Optimizer
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 from bench.tasks.parts import FinishedParts

@@ -3,7 +3,7 @@
 import numpy as np
 from mpi4py import MPI
 
-from algorithms.meter import DATA, OTHER, PHASES, WAIT, Meter
+from algorithms.wire.meter import DATA, OTHER, PHASES, WAIT, Meter
 from bench.results.recorder import Block, Recorder
 
 

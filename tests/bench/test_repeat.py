@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
+from bench.common.spec import UserError
 from bench.results.reader import read
 from bench.runtime import repeat
 from bench.runtime.arguments import read as config_of
 from bench.runtime.config import TrainConfig, case_hash
-from bench.runtime.spec import UserError
 from tests.bench.made_runs import make
 from tests.launching import own_lines, train
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from bench.common.texttable import TextTable
 from bench.report import main
 from bench.reporting.chapter import Chapter
-from bench.reporting.collectives_frames import times, winners
-from bench.reporting.collectives_report import chapters, load
-from bench.reporting.collectives_table import cells, contested
+from bench.reporting.collectives.frames import times, winners
+from bench.reporting.collectives.report import chapters, load
+from bench.reporting.collectives.table import cells, contested
 from bench.reporting.launches import Group, Row
 from bench.reporting.terminal import terminal
-from bench.reporting.texttable import TextTable
 from bench.results.calls import read_calls
 from bench.results.reader import BrokenFileError
 from bench.results.schema import RUNNING

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.common.texttable import TextTable
 from bench.report import main
 from bench.reporting.chapter import Chapter
-from bench.reporting.consensus_charts import curves
-from bench.reporting.consensus_report import chapters, load
+from bench.reporting.consensus.charts import curves
+from bench.reporting.consensus.report import chapters, load
 from bench.reporting.digest import POINTS
 from bench.reporting.launches import Group
-from bench.reporting.texttable import TextTable
 from bench.results.rounds import read_rounds
 from bench.results.schema import FAILED, RUNNING
 from tests.bench.made_measurements import make_rounds

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
+from bench.common.spec import UserError
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
 from bench.runtime.checkpoint import store
-from bench.runtime.launch import LAUNCHED
-from bench.runtime.signals import AGAIN
-from bench.runtime.spec import UserError
-from bench.trace import main as trace
+from bench.session.launch import LAUNCHED
+from bench.session.signals import AGAIN
+from bench.trace.__main__ import main as trace
 from bench.train import train
 from tests.helpers import everywhere, on
 from tests.launching import launch, own_lines

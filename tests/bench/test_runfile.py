@@ -15,14 +15,14 @@ import h5py
 import numpy as np
 import pytest
 
-from algorithms.meter import PHASES
+from algorithms.wire.meter import PHASES
+from bench.common.faults import DiskError
 from bench.results.provenance import process_started
 from bench.results.reader import read
 from bench.results.recorder import Block
 from bench.results.resultfile import add_table, add_texts, mark, part_of, replace_whole
 from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, SEGMENTS, TRAIN
-from bench.runtime.faults import DiskError
 
 RANKS = 3
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from bench.common.texttable import TextTable
 from bench.reporting.cases import Section, sections
 from bench.reporting.digest import Digest, load
 from bench.reporting.figures import save
-from bench.reporting.scaling import notes, tables
-from bench.reporting.scaling_charts import figures, frame
-from bench.reporting.scaling_series import Series, series
-from bench.reporting.texttable import TextTable
+from bench.reporting.scaling.charts import figures, frame
+from bench.reporting.scaling.series import Series, series
+from bench.reporting.scaling.tables import notes, tables
 from bench.results.schema import FAILED
 from tests.bench.made_runs import make
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from bench.runtime import launch, setup
+from bench.runtime import setup
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.heterogeneity import MOST
-from bench.runtime.pairs import planned
 from bench.runtime.separation import Separation, separation
+from bench.session import launch
+from bench.yardsticks.pairs import planned
 from tests.helpers import everywhere
 
 pytestmark = pytest.mark.mpi

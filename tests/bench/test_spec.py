@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms import ALGORITHMS
-from bench.runtime.optimizers import OPTIMIZERS
-from bench.runtime.spec import UserError, convert, options, parse, plain, text_of, unknown
+from bench.common.spec import UserError, convert, options, parse, plain, text_of, unknown
+from bench.optimizers import OPTIMIZERS
 from bench.tasks import TASKS
 from partitions import PARTITIONS
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.results.reader import Run, read
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
-from bench.sweep import INTERRUPTED, main
+from bench.sweep.__main__ import INTERRUPTED, main
 from bench.train import main as train_main
 from tests.launching import LIMIT_S, command, launch, own_lines
 

@@ -7,7 +7,7 @@ import pytest
 from bench.reporting.cases import sections
 from bench.reporting.digest import load
 from bench.reporting.skew_charts import curved, frame
-from bench.sweep import main
+from bench.sweep.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
 SWEEP = """

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from algorithms import ALGORITHMS
-from bench.runtime.spec import UserError
-from bench.sweep import main
-from bench.sweeping.file import read
-from bench.sweeping.lines import duration
-from bench.sweeping.plan import plan
+from bench.common.spec import UserError
+from bench.sweep.__main__ import main
+from bench.sweep.file import read
+from bench.sweep.lines import duration
+from bench.sweep.plan import plan
 
 Capture = pytest.CaptureFixture[str]
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench.common.texttable import TextTable, short
 from bench.reporting.cases import median_run, said, sections
 from bench.reporting.digest import POINTS, Digest, load
 from bench.reporting.tables import frame, notes, text_tables
 from bench.reporting.terminal import terminal
-from bench.reporting.texttable import TextTable, short
 from bench.results.reader import BrokenFileError, read
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
 from tests.bench.made_runs import make

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.common.texttable import TextTable
 from bench.reporting.cases import Section, sections
 from bench.reporting.digest import Digest, load
 from bench.reporting.figures import save
-from bench.reporting.target_cases import groups
-from bench.reporting.targets import notes, tables
-from bench.reporting.targets_charts import cost, figures, frame
-from bench.reporting.texttable import TextTable
+from bench.reporting.targets.cases import groups
+from bench.reporting.targets.charts import cost, figures, frame
+from bench.reporting.targets.tables import notes, tables
 from bench.results.schema import DIVERGED, FAILED
 from tests.bench.made_runs import make
 

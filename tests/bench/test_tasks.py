@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch.nn.functional import cross_entropy
 
-from algorithms.meter import DATA, GRADIENT, UPDATE, Meter
+from algorithms.wire.meter import DATA, GRADIENT, UPDATE, Meter
 from bench.data.builtin import DIGITS_TRAINING as TRAINING
+from bench.optimizers import SGD
 from bench.runtime.batches import Batches
-from bench.runtime.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks import learners
 from bench.tasks.classifier import Classifier

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, layer_norm, linear
 
+from bench.common.spec import UserError
 from bench.data.protocol import Text
-from bench.runtime.spec import UserError
 from bench.tasks import scores
 from bench.tasks.attention import CharacterProblem, Decoder
 from bench.tasks.transformer import Transformer, count

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from algorithms.meter import COPY, PHASES, RECEIVED, SENT, WAIT
-from bench import trace
+from algorithms.wire.meter import COPY, PHASES, RECEIVED, SENT, WAIT
 from bench.results import clockfile, events
-from bench.tracing.selection import chosen
+from bench.trace import __main__ as trace
+from bench.trace.selection import chosen
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from algorithms.meter import PHASES, RECEIVED, SENT
-from bench import trace
+from algorithms.wire.meter import PHASES, RECEIVED, SENT
 from bench.results import events
+from bench.trace import __main__ as trace
 from tests.bench.test_trace import assert_nested
 from tests.launching import train
 

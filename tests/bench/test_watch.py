@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from bench.results.schema import FAILED, RUNNING
-from bench.watch import INTERRUPTED, main
-from bench.watching.folder import Watched
-from bench.watching.showing import Wish, show
+from bench.watch.__main__ import INTERRUPTED, main
+from bench.watch.folder import Watched
+from bench.watch.showing import Wish, show
 from tests.bench.made_runs import make
 from tests.launching import LIMIT_S, command
 

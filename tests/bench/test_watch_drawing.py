@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from bench.results.schema import DIVERGED, FAILED, RUNNING
-from bench.watching import words
-from bench.watching.drawing import picture
-from bench.watching.folder import Scene
-from bench.watching.panel import ranks
-from bench.watching.plots import Axis, axis, bar, curve, sparkline
-from bench.watching.recent import Rank, Recent
-from bench.watching.showing import chosen, framed
-from bench.watching.views import View, view
-from bench.watching.writing import Writer
+from bench.watch import words
+from bench.watch.drawing import picture
+from bench.watch.folder import Scene
+from bench.watch.panel import ranks
+from bench.watch.plots import Axis, axis, bar, curve, sparkline
+from bench.watch.recent import Rank, Recent
+from bench.watch.showing import chosen, framed
+from bench.watch.views import View, view
+from bench.watch.writing import Writer
 from tests.bench.made_measurements import make_calls
 from tests.bench.made_runs import make
 

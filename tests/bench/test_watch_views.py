@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from algorithms.meter import GRADIENT, PHASES, WAIT
+from algorithms.wire.meter import GRADIENT, PHASES, WAIT
 from bench.results.provenance import process_started
 from bench.results.schema import COMPLETE, DIED, DIVERGED, RUNNING
-from bench.watching.folder import KEPT, Watched
-from bench.watching.recent import SHOWN, Recent, hosted, recent
-from bench.watching.views import BROKEN, View, view
+from bench.watch.folder import KEPT, Watched
+from bench.watch.recent import SHOWN, Recent, hosted, recent
+from bench.watch.views import BROKEN, View, view
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 
@@ -169,7 +169,7 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
 def test_many_finished_files_are_read_little_by_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.watching.folder.BUDGET_S", 0.0)
+    monkeypatch.setattr("bench.watch.folder.BUDGET_S", 0.0)
     first = make(tmp_path / "0.h5", **GONE)
     for i in range(1, KEPT + 2):
         os.link(first, tmp_path / f"{i}.h5")
@@ -199,7 +199,7 @@ def test_a_file_that_ends_before_it_is_read_is_no_error(
             path.rename(other)
         return view(path, written)
 
-    monkeypatch.setattr("bench.watching.folder.view", too_late)
+    monkeypatch.setattr("bench.watch.folder.view", too_late)
     again = False
     assert [x.path.name for x in Watched([tmp_path]).look().views] == ["a.h5"]
     again = True

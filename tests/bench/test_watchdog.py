@@ -17,8 +17,8 @@ from mpi4py import MPI
 
 from bench.results.reader import read
 from bench.results.schema import COMPLETE, FAILED
-from bench.runtime.blame import Beat
-from bench.runtime.datagrams import Post, addresses
+from bench.session.blame import Beat
+from bench.session.datagrams import Post, addresses
 from tests.launching import LIMIT_S, command, launch, own_lines
 from tests.writers import alive
 

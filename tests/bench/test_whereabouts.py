@@ -11,7 +11,7 @@ import pytest
 from mpi4py import MPI
 
 from bench.runtime.training import Training
-from bench.runtime.whereabouts import (
+from bench.session.whereabouts import (
     MPI_CALL,
     OURS,
     PHASES,
@@ -29,7 +29,7 @@ BLOCKING = re.compile(
     "Barrier|[bB]cast|allgather|Gather|[aA]llreduce|Recv|Wait|Waitall|Lock|Unlock|Flush|Fetch_and_op"
 )
 """Calls in which a rank may wait for another, of names that only MPI has here."""
-MESSAGES = ("algorithms/collectives/messages.py", "algorithms/pull.py", "algorithms/shared.py")
+MESSAGES = ("algorithms/wire/carrier.py", "algorithms/wire/pull.py", "algorithms/wire/window.py")
 RUNS = {"overlap_push_sum": ["--checkpoint-every", "2"], "ad_psgd": []}
 """Algorithms that meet all parts of the exchange."""
 

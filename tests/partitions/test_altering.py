@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from bench.runtime.spec import UserError, parse, text_of
+from bench.common.spec import UserError, parse, text_of
 from partitions import PARTITIONS
 from partitions.dirichlet import Dirichlet
 from partitions.feature_noise import FeatureNoise

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.runtime.spec import UserError, parse, text_of
+from bench.common.spec import UserError, parse, text_of
 from partitions.dirichlet import Dirichlet
 from partitions.protocol import Samples
 from partitions.reshuffle import Reshuffle

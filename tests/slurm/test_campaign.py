@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 from slurm import campaign, ledger, lock
 from slurm.campaign import Campaign, merged, opened, submitted_at
 from slurm.case import TRAIN, Case, Geometry

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.common.spec import UserError
 from bench.results.calls import read_calls
 from bench.results.reader import read
-from bench.runtime.spec import UserError
-from bench.sweeping.known import flags
+from bench.sweep.known import flags
 from bench.train import main
 from slurm.case import Case, Geometry
 from slurm.checking import kin

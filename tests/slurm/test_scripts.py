@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 from slurm.case import Case, Geometry
 from slurm.plan import plan
 from slurm.scripts import array_script, jobs_of, report_script, sbatch_arguments, words

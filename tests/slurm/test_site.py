@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.runtime.spec import UserError
+from bench.common.spec import UserError
 from slurm import site
 from slurm.site import find, load, names
 from tests.slurm.jobs import executable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from algorithms.exchange import MPIExchange
+from algorithms.wire.exchange import MPIExchange
 from bench.runtime.checkpoint.saving import forget, restore, save
 from bench.runtime.checkpoint.store import About
 from bench.runtime.recording import Recording

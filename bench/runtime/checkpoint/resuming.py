@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
+from bench.common.spec import UserError
 from bench.results import attempts, contents
 from bench.results.contents import BrokenFileError
 from bench.results.resultfile import part_of
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.saving import usable
 from bench.runtime.checkpoint.store import About, DamagedError
-from bench.runtime.launch import together
-from bench.runtime.spec import UserError
+from bench.session.launch import together
 
 if TYPE_CHECKING:
     from mpi4py import MPI

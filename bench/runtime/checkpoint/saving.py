@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.common.faults import DiskError
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.state import first_worker_rank, length, read, spans, state, write
 from bench.runtime.checkpoint.store import About, DamagedError
-from bench.runtime.faults import DiskError
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange import dealt
-from algorithms.handles import Landed
+from algorithms.wire.exchange import dealt
+from algorithms.wire.handles import Landed
 
 
 @dataclass(frozen=True)

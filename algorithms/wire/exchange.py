@@ -1,0 +1,199 @@
+"""The Exchange over MPI: rows between workers, wherever they live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.collectives.auto import Auto
+from algorithms.topologies.links import Links
+from algorithms.topologies.mixing import MIXINGS, Mixing
+from algorithms.topologies.protocol import Topology
+from algorithms.wire.average import StartedMean
+from algorithms.wire.means import Means
+from algorithms.wire.meter import Meter
+from algorithms.wire.pull import StartedPull
+from algorithms.wire.rounds import Rounds
+from algorithms.wire.routes import along_links, between_workers, to_links
+from algorithms.wire.shaper import Shaper
+from algorithms.wire.trouble import Trouble
+from algorithms.wire.window import SharedRows, SharedVector, Window
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from algorithms.protocol import Rows
+
+TOPOLOGY_STREAM = 2
+"""Keeps the draws of random topologies apart from others of the same seed."""
+
+
+def dealt(total: int, ranks: int) -> list[int]:
+    """The first worker of each rank, and the number of workers behind: (ranks + 1,) ascending."""
+    return [r * total // ranks for r in range(ranks + 1)]
+
+
+class MPIExchange:
+    """The Exchange between the W workers of all ranks of `comm`; see algorithms.protocol.
+
+    Rank r of p hosts the workers [r W // p, (r + 1) W // p). Collective to build and to close.
+    Errors: ValueError where W is smaller than the number of ranks, or where the trouble that is
+    to be injected cannot be.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        total: int,
+        *,
+        allreduce: str = "recursive_doubling",
+        dtype: str = "float32",
+        seed: int = 0,
+        meter: Meter | None = None,
+        trouble: Trouble = Trouble.NONE,
+    ) -> None:
+        if total < comm.size:
+            raise ValueError(
+                f"workers must be at least the number of ranks, {comm.size}, got {total}: "
+                "every rank hosts one or more"
+            )
+        self.bounds = dealt(total, comm.size)
+        self.ids = range(self.bounds[comm.rank], self.bounds[comm.rank + 1])
+        self.total = total
+        self.meter = meter or Meter()
+        self.trouble = trouble
+        self._comm, self.seed = comm.Dup(), seed
+        self._shaper = Shaper(comm, trouble.link, self.bounds) if trouble.link else None
+        self._means = Means(
+            self._comm,
+            self.bounds,
+            allreduce,
+            dtype=dtype,
+            meter=self.meter,
+            shaper=self._shaper,
+        )
+        self._rounds = Rounds(
+            self._comm, self.bounds, meter=self.meter, trouble=trouble, shaper=self._shaper
+        )
+        self._windows: list[Window] = []
+        self._schedule: dict[tuple[Topology, int], Links] = {}
+        self._mixings: dict[tuple[Topology, str, int], Mixing] = {}
+
+    @property
+    def chosen(self) -> dict[int, Auto]:
+        """What the all-reduce `auto` took, by the bytes of a vector."""
+        return self._means.chosen
+
+    @property
+    def turn(self) -> int:
+        """Rounds so far: what is lost of the next one is drawn by it."""
+        return self._rounds.turn
+
+    @turn.setter
+    def turn(self, turn: int) -> None:
+        self._rounds.turn = turn
+
+    def rows(self, d: int) -> Rows:
+        """Zeroed (V, d); with one worker a rank, the very memory the all-reduce works in."""
+        return self._means.rows(d)
+
+    def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:
+        """Replace every row, or set out, (d,), to the mean over all W workers; collective.
+
+        With `group`, every row becomes the mean over its `group` consecutive workers.
+        """
+        self._means.mean(rows, out, group=group)
+
+    def start_mean(self, rows: Rows) -> StartedMean:
+        """Begin a mean over all workers; rows belong to it until `finish`; collective.
+
+        Any number may be in flight; all ranks start and finish them in one order.
+        """
+        return self._means.start_mean(rows)
+
+    def links(self, topology: Topology, k: int) -> Links:
+        """Who sends to whom at round k: a function of (topology, W, k, seed)."""
+        period = topology.period(self.total)
+        if period is None:
+            return topology.links(self.total, k, self._rng(k))
+        key = (topology, k % period)
+        if key not in self._schedule:
+            drawn = topology.links(self.total, k % period, self._rng(k % period))
+            self._schedule[key] = replace(drawn, again=True)
+        return self._schedule[key]
+
+    def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:
+        """The links of round k with the weights of a rule of `topologies.mixing.MIXINGS`."""
+        period = topology.period(self.total)
+        if period is None:
+            return MIXINGS[rule](self.links(topology, k))
+        key = (topology, rule, k % period)
+        if key not in self._mixings:
+            self._mixings[key] = MIXINGS[rule](self.links(topology, k))
+        return self._mixings[key]
+
+    def pull(self, rows: Rows, links: Links, out: Rows) -> None:
+        """Set out[i] to the sum of the rows of the workers that send to i; collective."""
+        self.start_pull(rows, links, out).finish()
+
+    def start_pull(self, rows: Rows, links: Links, out: Rows) -> StartedPull:
+        """Begin a pull; rows and out belong to it until `finish`."""
+        return self._rounds.start(between_workers, links, rows, out)
+
+    def mix(self, rows: Rows, mixing: Mixing, out: Rows) -> None:
+        """Set out[i] to own[i] rows[i] + sum_j weight[i, j] rows[j]; collective."""
+        self.start_mix(rows, mixing, out).finish()
+
+    def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> StartedPull:
+        """Begin a mix; rows and out belong to it until `finish`."""
+        return self._rounds.start(between_workers, mixing, rows, out)
+
+    def deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
+        """Set out[e] to the row of the sender of link e, for all links into this rank's workers.
+
+        Collective; see algorithms.protocol.
+        """
+        self.start_deliver(rows, links, out).finish()
+
+    def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> StartedPull:
+        """Begin to deliver; rows and out belong to it until `finish`."""
+        return self._rounds.start(to_links, links, rows, out)
+
+    def carry(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
+        """Take a row along every link: from rows of those that leave to out of those that arrive.
+
+        Collective; see algorithms.protocol.
+        """
+        self._rounds.start(along_links, links, rows, out).finish()
+
+    def shared_vector(self, start: NDArray[np.floating]) -> SharedVector:
+        """A vector that all workers change without waiting, at start, (d,); collective."""
+        return SharedVector(self._window(start.dtype), start, self._comm.rank, self._comm.size)
+
+    def shared_rows(self, start: Rows) -> SharedRows:
+        """The workers' rows where others reach them, at start, (V, d); collective."""
+        return SharedRows(self._window(start.dtype), start, self.bounds, self._comm.rank)
+
+    def close(self) -> None:
+        """Release windows and communicators; collective. Rows must not be used afterwards."""
+        self._means.close()
+        for window in self._windows:
+            window.close()
+        if self._shaper:
+            self._shaper.close()
+        self._comm.Free()
+
+    def _window(self, dtype: np.dtype[Any]) -> Callable[[int], Window]:
+        def make(n: int) -> Window:
+            window = Window(self._comm, n, dtype, self.meter, self._shaper)
+            self._windows.append(window)
+            return window
+
+        return make
+
+    def _rng(self, k: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, TOPOLOGY_STREAM, k))

@@ -1,0 +1,176 @@
+"""What bench.collectives measures: one frozen dataclass, read from the command line."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from algorithms.collectives import ALLREDUCES
+from bench.collectives.compat import COMPATS
+from bench.collectives.parser import AGAINST, DEFAULTS, DTYPES, parser
+from bench.common.sizes import message_size, size, spaced
+from bench.common.spec import UserError, convert, unknown
+
+YARDSTICK = "library"
+"""Always measured: the column `vs library` needs it."""
+ASIDE = ("compat", "full", "tail_lat", "csv", "out", "name", "overwrite", "ranks")
+"""What does not change the numbers."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options of bench.collectives, checked."""
+
+    sizes: tuple[int, ...]
+    """Bytes, ascending, whole elements."""
+    dtype: str
+    algorithms: tuple[str, ...]
+    """As named by the user; empty where he named none."""
+    against: tuple[str, ...]
+    iterations: int
+    warmup: int
+    ci: float
+    time_s: float
+    check: bool
+    seed: int
+    compat: str
+    full: bool
+    tail_lat: bool
+    csv: str
+    out: str
+    name: str
+    overwrite: bool
+    ranks: int
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The candidates that get a row: by default all, in a classic format MPI's own."""
+        default = (YARDSTICK,) if self.compat else tuple(ALLREDUCES)
+        return (*(self.algorithms or default), *self.against)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The candidates that are timed: those shown and the yardstick."""
+        return self.shown if YARDSTICK in self.shown else (*self.shown, YARDSTICK)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return np.dtype(self.dtype).itemsize
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides the numbers, with every default filled in."""
+        plain = {key: value for key, value in asdict(self).items() if key not in ASIDE}
+        return plain | {"algorithms": self.measured}
+
+
+def read(argv: Sequence[str]) -> Config:
+    """The configuration of a command line.
+
+    Errors: UserError.
+    """
+    made = parser()
+    namespace, strangers = made.parse_known_args(argv)
+    if strangers:
+        known = [name for action in made._actions for name in action.option_strings]
+        raise unknown("option", strangers[0].partition("=")[0], known)
+    given = {key: value for key, value in vars(namespace).items() if value is not None}
+    texts = DEFAULTS | given
+    dtype = _dtype(texts["type"])
+    compat = texts["compat"]
+    if compat and compat not in COMPATS:
+        raise unknown("--compat", compat, COMPATS)
+    for option in ("full", "tail_lat"):
+        if option in given and compat != "osu":
+            name = option.replace("_", "-")
+            raise UserError(f"--{name} adds columns to --compat osu alone: give both or neither")
+    if os.sep in texts["name"]:
+        raise UserError(f"--name must not hold a folder, got {texts['name']!r}: use --out for that")
+    return Config(
+        sizes=_sizes(texts, given, dtype),
+        dtype=dtype,
+        algorithms=_names("algorithms", texts, ALLREDUCES),
+        against=_names("against", texts, AGAINST),
+        iterations=_whole("iterations", texts, least=1),
+        warmup=_whole("warmup", texts, least=0),
+        ci=_between("ci", texts, 1),
+        time_s=_between("time", texts, math.inf),
+        check=_check(texts["check"]),
+        seed=_whole("seed", texts, least=0),
+        compat=compat,
+        full="full" in given,
+        tail_lat="tail_lat" in given,
+        csv=texts["csv"],
+        out=texts["out"],
+        name=texts["name"],
+        overwrite="overwrite" in given,
+        ranks=_whole("ranks", texts, least=0),
+    )
+
+
+def _dtype(text: str) -> str:
+    name = text.lower().removeprefix("mpi_")
+    if name not in DTYPES:
+        raise unknown("--type", text, DTYPES)
+    return DTYPES[name]
+
+
+def _sizes(texts: Mapping[str, str], given: Mapping[str, str], dtype: str) -> tuple[int, ...]:
+    low, high, factor = texts["minbytes"], texts["maxbytes"], texts["stepfactor"]
+    if "message_size" in given:
+        both = [name for name in ("minbytes", "maxbytes") if name in given]
+        least, most, step = message_size(given["message_size"])
+        if both or (step and "stepfactor" in given):
+            raise UserError(
+                f"--message-size {given['message_size']} and --{(both or ['stepfactor'])[0]} both "
+                "say the sizes: give one of them"
+            )
+        low, high, factor = least or low, most or high, step or factor
+    itemsize = np.dtype(dtype).itemsize
+    return spaced(
+        size(low, "--minbytes"),
+        size(high, "--maxbytes"),
+        convert(factor, float, "--stepfactor"),
+        itemsize,
+        dtype,
+    )
+
+
+def _names(option: str, texts: Mapping[str, str], known: Mapping[str, Any]) -> tuple[str, ...]:
+    if option not in texts:
+        return ()
+    names = [name.strip() for name in texts[option].split(",") if name.strip()]
+    if not names:
+        raise UserError(f"--{option} must name one or more of {', '.join(known)}, got nothing")
+    for name in names:
+        if name not in known:
+            raise unknown(f"name in --{option}", name, known)
+    return tuple(dict.fromkeys(names))
+
+
+def _whole(option: str, texts: Mapping[str, str], least: int) -> int:
+    value: int = convert(texts[option], int, f"--{option}")
+    if not least <= value < 2**63:
+        raise UserError(f"--{option} must be >= {least} and below 2^63, got {value}")
+    return value
+
+
+def _between(option: str, texts: Mapping[str, str], most: float) -> float:
+    value: float = convert(texts[option], float, f"--{option}")
+    if not 0 < value < most:
+        rule = "a finite number > 0" if math.isinf(most) else f"between 0 and {most}"
+        raise UserError(f"--{option} must be {rule}, got {value:g}")
+    return value
+
+
+def _check(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise UserError(
+            f"--check must be 1 (the default) or 0, which switches it off, got {text!r}"
+        )
+    return text == "1"

@@ -1,0 +1,79 @@
+"""Message sizes as people write them, 8, 64K, 4M, 1.5G: binary, as in nccl-tests."""
+
+import re
+from fractions import Fraction
+
+from bench.common.spec import UserError
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+FORM = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMG]?)(?:I?B)?", re.IGNORECASE)
+MOST_SIZES = 1000
+
+
+def size(text: str, where: str) -> int:
+    """Bytes that a text means; `where` names the option.
+
+    Errors: UserError.
+    """
+    found = FORM.fullmatch(text.strip())
+    if not found:
+        raise UserError(
+            f"{where} must be a size such as 8, 64K, 4M or 1G (K, M, G are 2^10, 2^20, 2^30), "
+            f"got {text!r}"
+        )
+    return int(Fraction(found[1]) * UNITS[found[2].upper()])
+
+
+def size_text(nbytes: int) -> str:
+    """The shortest text that `size` reads back as these bytes."""
+    unit = next(u for u in "GMK" if nbytes % UNITS[u] == 0) if nbytes % 1024 == 0 < nbytes else ""
+    return f"{nbytes // UNITS[unit]}{unit}"
+
+
+def rounded_down(nbytes: int) -> int:
+    """The largest size not above these bytes that is a whole number of the largest unit in it."""
+    unit = next((UNITS[u] for u in "GMK" if nbytes >= UNITS[u]), 1)
+    return nbytes // unit * unit
+
+
+def message_size(text: str) -> tuple[str, str, str]:
+    """MIN, MAX and the factor of OSU's [MIN:]MAX, or of MIN:MAX:xF; empty where left out."""
+    low, *rest = text.split(":")
+    if not rest:
+        return "", low, ""
+    high, *factor = rest
+    if not factor:
+        return low, high, ""
+    if len(factor) > 1 or not factor[0].lower().startswith("x"):
+        raise UserError(f"--message-size must be MAX, MIN:MAX or MIN:MAX:xFACTOR, got {text!r}")
+    return low, high, factor[0][1:]
+
+
+def spaced(low: int, high: int, factor: float, itemsize: int, dtype: str) -> tuple[int, ...]:
+    """The sizes low, low * factor, ... up to high, each rounded down to whole elements.
+
+    Errors: UserError where there is none, or no end of them.
+    """
+    if low < itemsize:
+        raise UserError(
+            f"--minbytes {low} is below one element, {itemsize} bytes of {dtype}: give "
+            f"-b {itemsize} or more"
+        )
+    if high < low:
+        raise UserError(
+            f"--maxbytes {size_text(high)} is below --minbytes {size_text(low)}: give "
+            f"-e {size_text(low)} or more, or a smaller -b"
+        )
+    if not 1 < factor < float("inf"):
+        raise UserError(f"--stepfactor must be a finite number > 1, got {factor:g}")
+    sizes: list[int] = []
+    exact, step = Fraction(low), Fraction(factor)
+    while exact <= high:
+        sizes.append(int(exact) // itemsize * itemsize)
+        exact = max(exact * step, Fraction(sizes[-1] + itemsize))
+        if len(sizes) > MOST_SIZES:
+            raise UserError(
+                f"--stepfactor {factor:g} makes more than {MOST_SIZES} sizes from "
+                f"{size_text(low)} to {size_text(high)}: take a larger factor"
+            )
+    return tuple(sizes)

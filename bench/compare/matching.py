@@ -1,0 +1,160 @@
+"""Which launches of A and B are of the same case, and what else they differ in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from bench.common.spec import UserError, unknown
+from bench.compare.differences import (
+    differences,
+    few,
+    nothing_common,
+    order_in_time,
+    repeated_seeds,
+    values,
+)
+from bench.compare.effect import Values
+from bench.compare.metrics import Metric
+from bench.compare.sides import Number, Settings
+from bench.reporting.cases import order, said, shared
+
+Label: TypeAlias = Callable[[Number], str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case that both sides have."""
+
+    metric: Metric
+    label: str
+    """What sets it apart from the other cases."""
+    settings: Settings
+    larger: bool
+    """Whether more is better."""
+    a: Values
+    """(n,) float64, a number a launch, or a seed where the seed decides it; in the metric's unit"""
+    b: Values
+    """(m,), likewise."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Everything that two sides have and have not in common."""
+
+    pairs: list[Pair]
+    common: str
+    """What is the same in all cases."""
+    notes: list[str]
+    """Cases of one side, and what else differs between the sides."""
+
+
+def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) -> Matched:
+    """The cases of both sides.
+
+    ignored: settings that may differ between A and B, as what ran and on what may.
+    Errors: UserError for an unknown setting, one of which a side has several in a case, and where
+    no case is on both sides.
+    """
+    a, b = _aside(a, b, ignored)
+    sides = [_cases(a), _cases(b)]
+    both = [key for key in sorted(sides[0]) if key in sides[1]]
+    if not both:
+        raise UserError(nothing_common(a, b))
+    for side, cases in zip("AB", sides, strict=True):
+        _refuse_several(side, [cases[key] for key in both], ignored)
+    label, common = _labels([some[0] for cases in sides for some in cases.values()])
+    pairs = [_pair(sides[0][key], sides[1][key], label) for key in both]
+    notes = []
+    for side, mine, other in (("A", sides[0], sides[1]), ("B", sides[1], sides[0])):
+        alone = [label(mine[key][0]) for key in sorted(mine) if key not in other]
+        if alone:
+            notes.append(f"only in {side}, not compared: {few(alone)}")
+    compared = [[x for key in both for x in cases[key]] for cases in sides]
+    notes += [*differences(*compared), *order_in_time(*compared)]
+    notes += repeated_seeds(compared[0]) or repeated_seeds(compared[1])
+    return Matched(pairs, common, notes)
+
+
+def _aside(
+    a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]
+) -> tuple[list[Number], list[Number]]:
+    """The numbers with the ignored settings moved to what may differ."""
+    known = {name for number in (*a, *b) for name in (*number.settings, *number.place)}
+    strange = [name for name in ignored if name not in known]
+    if strange:
+        raise unknown("setting in --ignore", strange[0], known)
+
+    def moved(number: Number) -> Number:
+        kept = {x: value for x, value in number.settings.items() if x not in ignored}
+        gone = {x: value for x, value in number.settings.items() if x in ignored}
+        return replace(number, settings=kept, place=number.place | gone)
+
+    return [moved(x) for x in a], [moved(x) for x in b]
+
+
+def _cases(numbers: Iterable[Number]) -> dict[Any, list[Number]]:
+    found: dict[Any, list[Number]] = {}
+    for number in numbers:
+        key = number.metric.program, tuple(number.settings), order(number.settings)
+        found.setdefault(key, []).append(number)
+    return found
+
+
+def _refuse_several(side: str, cases: Iterable[Sequence[Number]], ignored: Collection[str]) -> None:
+    for numbers in cases:
+        for name in ignored:
+            several = values(numbers, name)
+            if len(several) > 1:
+                raise UserError(
+                    f"--ignore {name}: {side} has {few(several)} in one case, which would be "
+                    "mixed: name files or folders of one of them"
+                )
+
+
+def _labels(firsts: Sequence[Number]) -> tuple[Label, str]:
+    """What names a case by what varies in its program, and what is the same in all."""
+    by_program: dict[str, list[Settings]] = defaultdict(list)
+    for number in firsts:
+        by_program[number.metric.program].append(number.settings)
+    parted = {program: shared(some) for program, some in by_program.items()}
+
+    def label(number: Number) -> str:
+        common, varying = parted[number.metric.program]
+        names = sorted(varying, key=lambda x: x not in ("partition", "algorithm"))
+        text = ", ".join(said(x, y) for x in names if (y := number.settings[x]) not in (None, ""))
+        return text or next(
+            (str(common[x]) for x in ("algorithm", "topology", "op", "task") if x in common), "all"
+        )
+
+    same = [
+        f"{program}, " + ", ".join(said(x, y) for x, y in common.items())
+        for program, (common, _) in parted.items()
+    ]
+    return label, "; ".join(same)
+
+
+def _pair(a: Sequence[Number], b: Sequence[Number], label: Label) -> Pair:
+    first = a[0]
+    return Pair(
+        metric=first.metric,
+        label=label(first),
+        settings=first.settings,
+        larger=first.larger,
+        a=_numbers(a),
+        b=_numbers(b),
+    )
+
+
+def _numbers(launches: Sequence[Number]) -> Values:
+    """A number a launch; where the seed decides it the median of every seed's."""
+    if not launches[0].metric.seeded:
+        return np.array([x.value for x in launches], np.float64)
+    by_seed: dict[int, list[float]] = defaultdict(list)
+    for x in launches:
+        by_seed[x.seed].append(x.value)
+    return np.array([np.median(some) for some in by_seed.values()], np.float64)

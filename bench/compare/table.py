@@ -1,0 +1,149 @@
+"""A comparison as a table for the terminal, as Markdown, and as rows for a CSV."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from bench.common.texttable import NONE, TextTable, short
+from bench.compare.compared import Compared
+from bench.compare.effect import Effect, Values, launches_to_find
+from bench.compare.matching import Pair
+from bench.compare.metrics import Metric
+from bench.compare.verdict import UNSHOWN, Verdict
+from bench.reporting.pivot import Block, Pivot, markdown
+from bench.results.schema import COMPLETE
+from bench.results.statistics import median_interval
+from bench.runtime.console import quantity
+
+HEADER = ("case", "verdict", "n", "A", "B", "B/A", "p", "finds")
+WORDS = 2
+SOUGHT = 0.05
+"""The slowdown of which is told how many launches find it."""
+
+
+def text_table(compared: Compared) -> TextTable:
+    """The table, with what it comes to below."""
+    tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
+    for i, verdict in enumerate(compared.verdicts):
+        if verdict.worse or verdict.better:
+            tones[i, HEADER.index("B/A")] = "bad" if verdict.worse else "best"
+    rows = [
+        _cells(*one)
+        for one in zip(compared.pairs, compared.effects, compared.verdicts, strict=True)
+    ]
+    return TextTable(
+        heading="",
+        header=list(HEADER),
+        rows=rows,
+        states=[COMPLETE] * len(rows),
+        words=WORDS,
+        tones=tones,
+        foot=[*conclusion(compared), *compared.notes],
+    )
+
+
+def _cells(pair: Pair, found: Effect, verdict: Verdict) -> list[str]:
+    finds = found.finds
+    return [
+        pair.label,
+        verdict.text,
+        f"{found.n} + {found.m}",
+        _median(pair.a, pair.metric),
+        _median(pair.b, pair.metric),
+        short(found.ratio) + ("" if math.isinf(finds) else _span(found.low, found.high)),
+        f"{verdict.p:.2g}" if verdict.p >= 1e-4 else "<0.0001",
+        NONE if math.isinf(finds) else f"{100 * finds:.2g} %",
+    ]
+
+
+def _median(values: Values, metric: Metric) -> str:
+    middle, low, high = median_interval(values)
+    missed = sum(map(math.isinf, values))
+    unit = f" {metric.unit}" if metric.unit not in ("", "B") and math.isfinite(middle) else ""
+    if missed:
+        return f"{_number(middle, metric)}{unit} [missed {missed} of {len(values)}]"
+    return f"{_number(middle, metric)}{unit} [{_number(low, metric)}, {_number(high, metric)}]"
+
+
+def _number(value: float, metric: Metric) -> str:
+    if math.isinf(value):
+        return "missed"
+    return quantity(value) if metric.unit == "B" else short(value)
+
+
+def _span(low: float, high: float) -> str:
+    return f" [{short(low)}, {short(high)}]"
+
+
+def conclusion(compared: Compared) -> list[str]:
+    """How many cases are of which verdict, and what the others would take."""
+    cases = len(compared.verdicts)
+    counts = {
+        "worse in B": sum(x.worse for x in compared.verdicts),
+        "better in B": sum(x.better for x in compared.verdicts),
+        "not shown to differ": sum(x.text == UNSHOWN for x in compared.verdicts),
+    }
+    told = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
+    lines = [f"{cases} case{'s' if cases > 1 else ''}{told and ': '}{told}"]
+    lines += dict.fromkeys(x.few for x in compared.verdicts if x.few)
+    needed = max(
+        (
+            launches_to_find(found, SOUGHT, compared.alpha / cases)
+            for found, verdict in zip(compared.effects, compared.verdicts, strict=True)
+            if verdict.text == UNSHOWN and math.isfinite(found.finds)
+        ),
+        default=0.0,
+    )
+    if needed > min(min(found.n, found.m) for found in compared.effects):
+        lines.append(
+            f"with launches that scatter so, a difference of {SOUGHT:.0%} needs about "
+            f"{math.ceil(needed)} a side to be shown in 95 of 100 comparisons of each case"
+        )
+    return lines
+
+
+def explanation(compared: Compared) -> list[str]:
+    """What a reader of the table must know."""
+    metrics = {pair.metric.name: pair.metric for pair in compared.pairs}
+    level = f"{100 * (1 - compared.alpha):g} %"
+    cases = len(compared.pairs)
+    seeded = any(metric.seeded for metric in metrics.values())
+    return [
+        *(f"{name}: {metric.text}; a number a launch" for name, metric in metrics.items()),
+        "A, B: median over launches [its 95 % interval; below 6 launches smallest and largest]",
+        f"B/A: median ratio of a launch of B to one of A [{level} interval of Hodges and Lehmann]",
+        "p: exact test of Mann and Whitney" + (f", Holm over {cases} cases" if cases > 1 else ""),
+        "finds: half that interval: a difference so large is shown every other time, 1.6 "
+        "times as large in 95 of 100",
+        *(["n: seeds; what the seed decides is the same in all its launches"] if seeded else []),
+    ]
+
+
+def document(compared: Compared) -> str:
+    """The comparison as Markdown."""
+    table = text_table(compared)
+    rows: dict[str, list[list[str]]] = {
+        name: [[cell] for cell in cells] for name, *cells in table.rows
+    }
+    block = Block(table.header[0], table.header[1:], rows)
+    return markdown([Pivot(compared.summary, [block], [*table.foot, *explanation(compared)])])
+
+
+def records(compared: Compared) -> list[dict[str, Any]]:
+    """A row a case: settings, both sides, the effect and the verdict."""
+    made = []
+    for pair, found, verdict in zip(
+        compared.pairs, compared.effects, compared.verdicts, strict=True
+    ):
+        row: dict[str, Any] = {"program": pair.metric.program, "metric": pair.metric.name}
+        row |= {name.replace(" ", "_"): value for name, value in pair.settings.items()}
+        for side, values in (("a", pair.a), ("b", pair.b)):
+            middle, low, high = median_interval(values)
+            row |= {f"n_{side}": len(values), f"median_{side}": middle}
+            row |= {f"low_{side}": low, f"high_{side}": high}
+        row |= {"ratio": found.ratio, "ratio_low": found.low, "ratio_high": found.high}
+        row |= {"p": found.p, "p_corrected": verdict.p, "alpha": compared.alpha}
+        row |= {"verdict": verdict.text, "worse": verdict.worse, "better": verdict.better}
+        made.append(row)
+    return made

@@ -1,0 +1,129 @@
+"""What bench.consensus is to do: one frozen dataclass, from the command line."""
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from algorithms.topologies.protocol import TOPOLOGIES, Topology, check, ready
+from bench.common.cli import Parser
+from bench.common.spec import INNER, UserError, convert, parse, text_of, unknown
+
+MANY_LINKS = 2**17
+"""A topology with more links a round runs only when it is named: plans and rounds take seconds."""
+LONGEST_NAME = 128
+"""Bytes that the result file has for the name of a topology with its options."""
+TOLERANCES = (1e-12, 1e-6)
+"""Below is rounding; above, the table's columns would stay empty."""
+
+
+def _option(default: Any, help: str, metavar: str = "") -> Any:
+    return field(default=default, metadata={"help": help, "metavar": metavar})
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of bench.consensus."""
+
+    topology: str = _option(
+        "", "names, with commas; default: all that need no option and are not too dense", "A,B:p=1"
+    )
+    workers: int = _option(0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W")
+    dimension: int = _option(16, "float64 numbers that a worker holds", "D")
+    rounds: int = _option(10_000, "most rounds of a topology", "N")
+    tolerance: float = _option(1e-10, "consensus error that ends a topology", "X")
+    time: float = _option(10.0, "seconds that end a topology", "S")
+    seed: int = _option(0, "of the start and of random rounds", "S")
+    ranks: int = _option(0, "refuse to run on another number of ranks; 0: any", "N")
+    out: str = _option("runs", "folder of the result file", "DIR")
+    name: str = _option("", "name of the result file, without .h5", "NAME")
+    overwrite: bool = _option(False, "replace a result file of the same name")
+    csv: str = _option("", "write the rows of the table there, too", "FILE")
+
+    def __post_init__(self) -> None:
+        least = {"workers": 0, "dimension": 1, "rounds": 1, "seed": 0, "ranks": 0}
+        for option, bound in least.items():
+            if getattr(self, option) < bound:
+                raise UserError(f"--{option} must be >= {bound}, got {getattr(self, option)}")
+        if self.seed >= 2**63:
+            raise UserError(f"--seed must be below 2^63, got {self.seed}")
+        if not TOLERANCES[0] <= self.tolerance <= TOLERANCES[1]:
+            raise UserError(
+                f"--tolerance must be in [{TOLERANCES[0]:g}, {TOLERANCES[1]:g}], got "
+                f"{self.tolerance:g}: less is rounding, more leaves nothing to fit"
+            )
+        if not (self.time > 0 and math.isfinite(self.time)):
+            raise UserError(f"--time must be > 0 seconds and finite, got {self.time:g}")
+        if os.sep in self.name:
+            raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
+        self.named()
+
+    def named(self) -> dict[str, Topology]:
+        """The topologies that were asked for, by name with options; empty for all."""
+        found: dict[str, Topology] = {}
+        for text in self.topology.split(",") if self.topology else []:
+            topology = parse(text, TOPOLOGIES, "topology", INNER)
+            name = text_of(topology, TOPOLOGIES, INNER)
+            if name in found:
+                raise UserError(f"--topology has {name} twice: name it once")
+            if len(name.encode()) > LONGEST_NAME:
+                raise UserError(
+                    f"--topology {name}: a name may have {LONGEST_NAME} bytes, got "
+                    f"{len(name.encode())}: take a shorter path"
+                )
+            found[name] = topology
+        return found
+
+    def chosen(self, total: int) -> dict[str, Topology]:
+        """The topologies to run at W workers, by name with options.
+
+        Errors: UserError where one that was named does not serve W, or none is left.
+        """
+        named = self.named()
+        thin = {name: x for name, x in ready().items() if x.size(total) <= MANY_LINKS}
+        if not named and not thin:
+            raise UserError(
+                f"--workers {total}: every topology has more than {MANY_LINKS:,} messages a round; "
+                "name those that you want: --topology exponential"
+            )
+        for name, topology in named.items():
+            try:
+                check(topology, total)
+            except ValueError as error:
+                raise UserError(f"--topology {name}: {error}") from None
+        return named or thin
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.consensus: one option a field of Options."""
+    made = Parser(
+        prog="python -m bench.consensus",
+        description="Measure how fast gossip agrees over every topology: rounds, bytes and time, "
+        "and the contraction factor beside the one that the mixing matrix promises.",
+        epilog="Example: mpirun -n 2 python -m bench.consensus --workers 64 "
+        "--topology ring,torus,erdos_renyi:p=0.2:seed=1,random_pair --csv consensus.csv. "
+        f"Topologies: {', '.join(TOPOLOGIES)}.",
+        allow_abbrev=False,
+    )
+    for option in fields(Options):
+        flag = isinstance(option.default, bool)
+        default = "" if flag or option.default == "" else f" (default: {option.default})"
+        text = option.metadata["help"] + default
+        if flag:
+            made.add_argument(f"--{option.name}", action="store_const", const="true", help=text)
+        else:
+            made.add_argument(f"--{option.name}", metavar=option.metadata["metavar"], help=text)
+    return made
+
+
+def read(argv: Sequence[str]) -> Options:
+    """The options of a command line. Errors: UserError."""
+    namespace, strangers = parser().parse_known_args(argv)
+    if strangers:
+        known = [f"--{option.name}" for option in fields(Options)]
+        raise unknown("option", strangers[0].partition("=")[0], known)
+    kinds = get_type_hints(Options)
+    given = {key: text for key, text in vars(namespace).items() if text is not None}
+    return Options(**{key: convert(x, kinds[key], f"--{key}") for key, x in given.items()})

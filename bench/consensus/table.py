@@ -1,0 +1,149 @@
+"""The table of bench.consensus as text: a heading, a row a topology, what came of it."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.consensus.flock import Limits
+from bench.consensus.measure import RATE_ERROR
+from bench.results.fit import Curve, bend, exact_after, rate, squared_ratios
+from bench.runtime.console import quantity
+
+BENT = 0.05
+"""Rates of the two halves of the tail that differ by more than this part: not yet asymptotic."""
+BARS = " ▁▂▃▄▅▆▇█"
+PICTURED = (1, 3, 10, 30, 100, 300, 1000, 3000)
+"""The rounds whose errors make the picture of a row."""
+
+FLAGS = {
+    "~": "the tail still bends: too few rounds for the slowest mode to be alone",
+    "?": "too few draws to know the rate within some percent: raise --time",
+}
+"""What the flags of a row mean, beside `!`: the tolerance was not reached."""
+
+HEADING = (
+    f"{'topology':<18} {'workers':>7} {'out':>5} {'lambda_2':>8} {'measured':>8} {'factor%':>7} "
+    f"{'rate%':>6} {'1e-3':>6} {'1e-6':>6} {'bytes':>8} {'ms':>8} {'us/round':>8}"
+)
+
+
+def introduction(
+    total: int, ranks: int, dimension: int, seed: int, limits: Limits, *, picture: bool
+) -> list[str]:
+    """What a reader of the table must know, a line each."""
+    end = f"{limits.tolerance:g}, {limits.rounds:,} rounds or {limits.seconds:g} s"
+    lines = [
+        f"push-sum gossip: {total} workers on {ranks} rank{'s' if ranks > 1 else ''}, "
+        f"{dimension} float64 each, random start, seed {seed}",
+        f"error       root mean square over workers of |z_i - mean|, 1 at the start; ends at {end}",
+        "lambda_2    factor a round in theory; measured: fit of the last half; factor%, rate%: "
+        "measured over theory",
+        "1e-3, 1e-6  rounds to that error; bytes a worker and ms: to 1e-6; us/round: median of "
+        "its rounds, slowest rank",
+    ]
+    pictured = "picture     logarithm of the error after 1, 3, 10, 30, ..., 3000 rounds"
+    return [*lines, pictured] if picture else lines
+
+
+def line(row: dict[str, Any], curves: Sequence[Curve], *, picture: bool) -> str:
+    """One row of the table, at most 120 columns where the name has no more than 18."""
+    exact = exact_after(curves[0]) if row["measured_factor"] == 0 else 0
+    factors = (
+        f"exact after {exact} round{'s' if exact > 1 else ''}"
+        if exact
+        else f"{factor(row['measured_factor']):>8} {percent(row['factor_difference_percent']):>7} "
+        f"{percent(row['rate_difference_percent']):>6}"
+    )
+    there = not math.isinf(row["ms_to_1e6"])
+    text = (
+        f"{row['topology']:<18} {row['workers']:>7} {row['degree_max']:>5} "
+        f"{factor(row['theory_factor']):>8} {factors:>23} "
+        f"{count(row['rounds_to_1e3']):>6} {count(row['rounds_to_1e6']):>6} "
+        f"{quantity(row['bytes_to_1e6']) if there else '-':>8} "
+        f"{short(row['ms_to_1e6']) if there else '-':>8} {short(row['us_per_round_p50']):>8} "
+    )
+    return f"{text}{flags(row, curves):<2} {spark(curves[0]) if picture else ''}".rstrip()
+
+
+def flags(row: dict[str, Any], curves: Sequence[Curve]) -> str:
+    """One letter for every key of FLAGS that holds."""
+    missed = "" if row["reached"] else "!"
+    if row["period"]:
+        return missed + ("~" if bend(curves[0], row["period"]) > BENT else "")
+    return missed + ("?" if squared_ratios(curves).rate_error() > RATE_ERROR else "")
+
+
+def spark(curve: Curve) -> str:
+    """The logarithm of the error at rounds 1, 3, 10, ...: full height 1, empty 1e-10."""
+    errors = [curve[min(k, len(curve)) - 1] for k in PICTURED]
+    heights = 1 + np.log10(np.clip(errors, 1e-10, 1)) / 10
+    return "".join(BARS[round(height * (len(BARS) - 1))] for height in heights)
+
+
+def conclusion(
+    rows: Sequence[dict[str, Any]], marks: Sequence[str], left_out: Sequence[str], limits: Limits
+) -> list[str]:
+    """The winners, and what the flags mean where there are some."""
+    lines = []
+    late = [row for row, mark in zip(rows, marks, strict=True) if "!" in mark]
+    if late:
+        needs = "; ".join(f"{row['topology']} {needed(row, limits.tolerance)}" for row in late)
+        lines.append(f"! not down to {limits.tolerance:g}: {needs}: raise --rounds or --time")
+    lines += [f"{x} {text}" for x, text in FLAGS.items() if any(x in mark for mark in marks)]
+    random = [row["topology"] for row in rows if not row["period"]]
+    if random:
+        lines.append(
+            f"{', '.join(random)}: both factors are root mean squares over many draws, "
+            "of what workers hold"
+        )
+    if left_out:
+        lines.append(f"left out, too many messages a round unless named: {', '.join(left_out)}")
+    there = [row for row in rows if not math.isinf(row["ms_to_1e6"])]
+    if not there:
+        return [*lines, "no topology came down to 1e-6"]
+    return [
+        *lines,
+        best(there, "fewest rounds to 1e-6", "rounds_to_1e6", str),
+        best(there, "fewest bytes", "bytes_to_1e6", lambda x: f"{quantity(x)} a worker"),
+        best(there, "least time", "ms_to_1e6", lambda x: f"{short(x)} ms"),
+    ]
+
+
+def needed(row: dict[str, Any], tolerance: float) -> str:
+    """About how many rounds the theory expects."""
+    a_round = rate(row["theory_factor"]) if row["theory_factor"] < 1 else math.nan
+    rounds = -math.log(tolerance) / a_round
+    return f"needs some {rounds:,.0f} rounds" if rounds >= 1 else f"after {row['rounds']:,} rounds"
+
+
+def best(rows: Sequence[dict[str, Any]], what: str, key: str, told: Callable[[Any], str]) -> str:
+    """Who has the least of something, with the value; where many tie, how many more."""
+    least = min(row[key] for row in rows)
+    names = [row["topology"] for row in rows if row[key] == least]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{what:<21}  {', '.join(names[:3])}{more} ({told(least)})"
+
+
+def count(rounds: float) -> str:
+    """A number of rounds; a dash where the level was not reached."""
+    return "-" if math.isinf(rounds) else str(rounds)
+
+
+def factor(value: float) -> str:
+    """A factor in six decimals; a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:.6f}" if value else "0"
+
+
+def percent(value: float) -> str:
+    """A signed percentage in six columns; a dash where there is none."""
+    if not math.isfinite(value):
+        return "-"
+    places = 2 if abs(value) < 99 else 0
+    return f"{round(value, places) + 0.0:+.{places}f}"  # + 0.0: a zero has no minus
+
+
+def short(value: float) -> str:
+    """A number in four digits or more, without an exponent."""
+    return f"{value:.{max(0, 3 - math.floor(math.log10(value)))}f}" if value > 0 else "0"

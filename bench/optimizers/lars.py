@@ -1,0 +1,88 @@
+"""LARS, layer-wise adaptive rate scaling.
+
+You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017, Algorithm 1; Ying et
+al.: Image Classification at Supercomputer Scale, 2018.
+Symbols: w parameters of a layer, g its gradient, v its velocity, c the trust coefficient, wd the
+weight decay, m the momentum, lr the global rate, all norms of one layer of one worker.
+
+    1. rate = lr c |w| / (|g| + wd |w|)
+    2. unscaled, as in the paper: v <- m v + rate (g + wd w);  w <- w - v
+       scaled, the velocity by the rate of the day: v <- m v + (g + wd w);  w <- w - rate v
+
+Departs from the paper: (1) layers of one dimension keep the rate lr and do not decay, as in Ying
+et al.; (2) where w is 0 the local rate is 1: by the formula such a layer would never move; (3) c is
+0.01 by default, for lr 0.1: the paper's 0.001 belongs to rates of 1 and more, too many for biases.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from algorithms.layers import Layer
+from bench.optimizers.blocks import Rows, lean
+from bench.optimizers.checks import fraction, not_negative, positive
+from bench.optimizers.layerwise import (
+    Velocity,
+    at_rest,
+    groups,
+    momentum_step,
+    norms,
+    ratio,
+)
+
+FORMS = ("unscaled", "scaled")
+
+
+@dataclass(frozen=True)
+class LARS:
+    """LARS: every layer's step is in proportion to its weights, whatever its gradient."""
+
+    lr: float = field(default=0.1, metadata={"help": "learning rate"})
+    momentum: float = field(default=0.9, metadata={"help": "heavy-ball momentum"})
+    form: str = field(
+        default="unscaled",
+        metadata={"help": "whether the rate scales gradients or the velocity", "choices": FORMS},
+    )
+    trust: float = field(default=0.01, metadata={"help": "c of the local rate c |w| / |g|"})
+    weight_decay: float = field(
+        default=0.0, metadata={"help": "L2 term of layers of two dimensions and more"}
+    )
+
+    def __post_init__(self) -> None:
+        positive("lr", self.lr)
+        fraction("momentum", self.momentum)
+        if self.form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
+        if self.form == "scaled" and not self.momentum:
+            raise ValueError("form=scaled needs momentum > 0, e.g. momentum=0.9")
+        positive("trust", self.trust)
+        not_negative("weight_decay", self.weight_decay)
+
+    @property
+    def l2(self) -> float:
+        """The decay is no part of the gradient, whose norm is taken without it."""
+        return 0.0
+
+    def init(self, x: Rows, layers: Sequence[Layer]) -> Velocity:
+        """Velocity at rest."""
+        return at_rest(x, layers)
+
+    def update(self, x: Rows, g: Rows, state: Velocity) -> None:
+        """One step of every row, in place."""
+        x, g = lean(x), lean(g)
+        for rows, start, stop, adapted in groups(state.spans, len(x)):
+            w, gradient = x[rows, start:stop], g[rows, start:stop]
+            decay = self.weight_decay if adapted else 0.0
+            rate = self.lr
+            if adapted:
+                size = norms(w)
+                rate = self.lr * ratio(self.trust * size, norms(gradient) + decay * size)  # 1.
+            momentum_step(  # 2.
+                w,
+                gradient,
+                state.velocity[rows, start:stop],
+                state.step,
+                rate=rate,
+                decay=decay,
+                momentum=self.momentum,
+                scaled=self.form == "scaled",
+            )

@@ -1,0 +1,99 @@
+"""A rate for every layer of every row: what LARS, LARC and LAMB have in common.
+
+Layers of one dimension (biases, scales and shifts of a batch norm) keep the global rate and do
+not decay, as Ying et al.: Image Classification at Supercomputer Scale, 2018, do.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.layers import Layer
+from bench.optimizers import blocks
+from bench.optimizers.blocks import Rows, lean, library
+
+Spans = NDArray[np.int64]
+"""(L, 3): where each layer starts and stops in a row, and 1 where its rate is its own."""
+
+
+def spans(layers: Sequence[Layer]) -> Spans:
+    """The layers as numbers, which a state can hold."""
+    rows = [(layer.start, layer.stop, len(layer.shape) > 1) for layer in layers]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def groups(spans_: Spans, workers: int) -> Iterator[tuple[slice, int, int, bool]]:
+    """(rows, start, stop, adapted): each layer of so many rows as make a block, or of one."""
+    for start, stop, adapted in spans_.tolist():
+        at_once = max(1, blocks.BLOCK // (stop - start))
+        for a in range(0, workers, at_once):
+            yield slice(a, a + at_once), start, stop, bool(adapted)
+
+
+def norms(rows: Rows) -> Rows:
+    """The Euclidean norm of every row of (r, n): (r, 1).
+
+    By squares, so a gradient whose squares underflow counts as none: no rate becomes infinite.
+    """
+    to = library(rows)
+    squares = np.vecdot(rows, rows) if to is np else to.linalg.vecdot(rows, rows)
+    return to.sqrt(squares)[:, None]
+
+
+def ratio(above: Rows, below: Rows) -> Rows:
+    """Above over below, (r, 1) each; 1 where either is 0, so that a zero layer can leave 0."""
+    where = library(above).where
+    there = (above > 0) & (below > 0)
+    return where(there, above / where(there, below, 1.0), 1.0)
+
+
+@dataclass
+class Velocity:
+    """Velocity (V, d), scratch for the step of a block, and the layers."""
+
+    velocity: Rows
+    step: Rows
+    spans: Spans
+
+
+def at_rest(x: Rows, layers: Sequence[Layer]) -> Velocity:
+    """The velocity of parameters x, (V, d), before the first step."""
+    x = lean(x)
+    return Velocity(0 * x, 0 * x.reshape(-1)[: blocks.BLOCK], spans(layers))
+
+
+def momentum_step(
+    x: Rows,
+    g: Rows,
+    v: Rows,
+    step: Rows,
+    *,
+    rate: Rows,
+    decay: float,
+    momentum: float,
+    scaled: bool,
+) -> None:
+    """A step with momentum of (r, n) parameters x along g + decay x, in place; g is kept.
+
+    rate: a number or (r, 1). Scaled: v <- m v + (g + decay x), x <- x - rate v. Else
+    v <- m v + rate (g + decay x), x <- x - v. step: scratch of any length.
+    """
+    multiply = library(x).multiply
+    columns = max(1, len(step) // len(x))
+    for a in range(0, x.shape[1], columns):
+        block = (slice(None), slice(a, a + columns))
+        w, velocity = x[block], v[block]
+        out = step[: w.shape[0] * w.shape[1]].reshape(w.shape)
+        multiply(w, decay, out=out)
+        out += g[block]
+        if not scaled:
+            out *= rate
+        velocity *= momentum
+        velocity += out
+        if scaled:
+            multiply(velocity, rate, out=out)
+            w -= out
+        else:
+            w -= velocity

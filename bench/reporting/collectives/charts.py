@@ -1,0 +1,164 @@
+"""The charts of bench.collectives: time and bandwidth against size, and the winner by size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from bench.reporting import look
+from bench.reporting.chapter import Figure
+from bench.reporting.collectives.frames import Measured, times, winners
+
+SIZE = (
+    "datum.value >= 1073741824 ? format(datum.value / 1073741824, '.4~g') + 'G' : "
+    "datum.value >= 1048576 ? format(datum.value / 1048576, '.4~g') + 'M' : "
+    "datum.value >= 1024 ? format(datum.value / 1024, '.4~g') + 'K' : datum.value"
+)
+"""The label of a size on an axis, much as bench.common.sizes.size_text writes it."""
+MICROSECONDS = (
+    "datum.value >= 1e6 ? datum.value / 1e6 + ' s' : "
+    "datum.value >= 1e3 ? datum.value / 1e3 + ' ms' : datum.value + ' µs'"
+)
+"""The label of microseconds on an axis."""
+WINNER = (
+    "The algorithm with the least median. Pale: not told apart, the interval of another reaches "
+    "into its own."
+)
+TIME = (
+    "Median on the slowest rank; band: its 95 % interval. Grey and dashed: the library. Dotted: "
+    "what messages take at least, by latency or by bandwidth; shared memory sends none and can be "
+    "below. A click in the legend shows one algorithm alone."
+)
+BANDWIDTH = (
+    "Bytes over time, times 2(p - 1)/p: what a link must carry, so it can be compared from one "
+    "number of ranks to another. GB = 10^9 B."
+)
+LABELS = 14
+"""Most sizes named on an axis."""
+TIPS = (
+    *("size", "median", "p99", "samples", "vs library", "bus bandwidth"),
+    *("algorithm bandwidth", "lower bound", "sent in a call", "sums", "remarks"),
+)
+WINNER_TIPS = (
+    *("size", "median", "samples", "second", "not told apart from", "slowest"),
+    "vs library",
+)
+
+
+def figures(measured: Measured, yardstick: str) -> list[Figure]:
+    """The figures of a chapter; none without rows."""
+    if not measured:
+        return []
+    frame, first = times(measured), winners(measured)
+    names = list(dict.fromkeys(frame["algorithm"]))
+    made = []
+    if len(first):
+        made.append(Figure("Winner by size", WINNER, {"winner": winner(first, names, yardstick)}))
+    drawn = {"time": time(frame, names, yardstick)}
+    if frame["vs_library"].notna().any():
+        drawn["ratio"] = ratio(frame, names, yardstick)
+    axes = ["time", "over the library's"]
+    bus = {"bandwidth": bandwidth(frame, names, yardstick)}
+    return [
+        *made,
+        Figure("Time of a call against the size of the vector", TIME, drawn, axes),
+        Figure("Bus bandwidth against the size of the vector", BANDWIDTH, bus),
+    ]
+
+
+def time(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
+    """Median time against size, both logarithmic, above the lower bound."""
+    both = pd.concat([frame["ci_lo_us"], frame["ci_hi_us"], frame["bound_us"]])
+    scale = alt.Scale(type="log", nice=False, domainMin=0.6 * float(both[both > 0].min()))
+    axis = alt.Axis(labelExpr=MICROSECONDS, values=look.decades(both[both > 0]))
+    y = alt.Y("p50_us:Q", title="time of a call", scale=scale, axis=axis)
+    dots = alt.Chart().mark_line(strokeDash=[1, 4], strokeWidth=1.8, color="currentColor")
+    bound = dots.encode(x=_sizes(frame), y="mean(bound_us):Q", opacity=alt.value(0.75))
+    word = alt.Chart().mark_text(align="left", dx=6, dy=11, color="currentColor", opacity=0.75)
+    label = word.encode(x="min(bytes):Q", y="min(bound_us):Q", text=alt.value("lower bound"))
+    return _lines(frame, names, yardstick, y, ("ci_lo_us:Q", "ci_hi_us"), bound, label)
+
+
+def ratio(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
+    """Median time over the library's in the same launch against size, both logarithmic."""
+    there = frame[frame["vs_library"].notna()]
+    axis = alt.Axis(labelExpr="datum.value + 'x'", values=look.decades(there["vs_library"]))
+    title = "time over the library's"
+    y = alt.Y("vs_library:Q", title=title, scale=look.logarithmic(), axis=axis)
+    return _lines(there, names, yardstick, y, None)
+
+
+def bandwidth(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
+    """Bus bandwidth against the logarithm of size."""
+    title = "bus bandwidth (GB/s)"
+    y = alt.Y("busbw_GBps:Q", title=title, scale=alt.Scale(zero=True), axis=look.few_ticks())
+    return _lines(frame, names, yardstick, y, ("busbw_lo:Q", "busbw_hi"))
+
+
+def _lines(
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    yardstick: str,
+    y: alt.Y,
+    band: tuple[str, str] | None,
+    *below: alt.Chart,
+) -> look.Chart:
+    """Line and points of every algorithm over its band, a panel a condition."""
+    encoding = look.many("algorithm:N", names, yardstick)
+    chosen = alt.selection_point(fields=["algorithm"], bind="legend")
+    strong = alt.condition(chosen, alt.value(0.95), alt.value(0.06))
+    base = alt.Chart().encode(x=_sizes(frame), y=y, color=encoding["color"])
+    layers = [*below]
+    if band:
+        pale = alt.condition(chosen, alt.value(0.14), alt.value(0.02))
+        layers.append(base.mark_area().encode(y=alt.Y(band[0]), y2=band[1], opacity=pale))
+    width = alt.condition(alt.datum.algorithm == yardstick, alt.value(2.4), alt.value(1.6))
+    tooltip = [alt.Tooltip(f"{x}:N") for x in (*_about(frame), *TIPS)]
+    layers += [
+        base.mark_line().encode(
+            strokeDash=encoding["strokeDash"], opacity=strong, strokeWidth=width
+        ),
+        base.mark_point(filled=True, size=46)
+        .encode(shape=encoding["shape"], opacity=strong, tooltip=tooltip)
+        .add_params(chosen),  # here, because this layer has the legend
+    ]
+    return look.panels(alt.layer(*layers), frame, 380)
+
+
+def winner(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
+    """A strip a condition: a mark a size in the colour of the fastest algorithm."""
+    colour = look.many("algorithm:N", names, yardstick)["color"]
+    there = [name for name in names if name in set(frame["algorithm"])]
+    legend = alt.Legend(
+        title=None, symbolType="square", symbolSize=120, symbolStrokeWidth=0, values=there
+    )
+    conditions = list(dict.fromkeys(frame["condition"]))
+    alone = len(conditions) == 1
+    words = alt.Axis(ticks=False, domain=False, labels=not alone, labelLimit=320)
+    marks = alt.Chart(frame).mark_rect(stroke="currentColor", strokeWidth=0.5, strokeOpacity=0.3)
+    made: alt.Chart = marks.encode(
+        x=_sizes(frame, "left:Q"),
+        x2="right",
+        y=alt.Y("condition:N", title=None, sort=conditions, axis=words),
+        color=colour.legend(legend),
+        opacity=alt.condition("datum.sure", alt.value(0.95), alt.value(0.45)),
+        tooltip=[alt.Tooltip(f"{x}:N") for x in (*_about(frame), *WINNER_TIPS)],
+    ).properties(width=look.WIDTH - (0 if alone else 140), height=alt.Step(34))
+    return made
+
+
+def _sizes(frame: pd.DataFrame, field: str = "bytes:Q") -> alt.X:
+    """The axis of sizes, logarithmic, with some of those that were measured named."""
+    sizes = sorted(set(frame["bytes"].tolist()))
+    every = -(-len(sizes) // LABELS)
+    axis = alt.Axis(values=sizes[::every], labelExpr=SIZE, grid=field == "bytes:Q")
+    scale = alt.Scale(type="log", base=2, nice=False)
+    return alt.X(field, title="size of the vector (bytes)", scale=scale, axis=axis)
+
+
+def _about(frame: pd.DataFrame) -> list[str]:
+    """What every tooltip begins with."""
+    several = frame["condition"].nunique() > 1
+    return ["algorithm", "condition"] if several else ["algorithm"]

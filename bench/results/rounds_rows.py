@@ -1,0 +1,58 @@
+"""Every derived number of a case of bench.consensus; nothing derived is stored."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.results.fit import Curve, difference_percent, rate, squared_ratios, tail_factor
+from bench.results.statistics import median_interval
+
+if TYPE_CHECKING:
+    from bench.results.rounds import Rounds
+
+
+def row(found: Rounds, case: int) -> dict[str, Any]:
+    """What a case was, and what comes of its rounds; infinite where a level was not reached.
+
+    A round is as long as on its slowest rank. Bytes are those a worker sent, by any road.
+    """
+    cells = {key: column[case] for key, column in found.cases.items()}
+    span, workers = found.span(case), int(found.attributes["workers"])
+    curves = found.curves(case)
+    error = curves[0]
+    period, theory = int(cells["period"]), float(cells["theory_factor"])
+    measured = tail_factor(error, period) if period else squared_ratios(curves).factor()
+    slowest = found.rounds["duration_ns"][span].max(1)
+    moved = (found.rounds["bytes_sent"] + found.rounds["bytes_copied"])[span].sum(1)
+    there = first_below(error, 1e-6)
+    n = there if isinstance(there, int) else 0
+    p50, lo, hi = (ns / 1e3 for ns in median_interval(slowest))
+    return {
+        "topology": cells["topology"].decode(),
+        "workers": workers,
+        "ranks": int(found.attributes["ranks"]),
+        "period": period,
+        "degree_max": int(cells["degree_max"]),
+        "theory_factor": theory,
+        "measured_factor": measured,
+        "factor_difference_percent": difference_percent(measured, theory),
+        "rate_difference_percent": difference_percent(rate(measured), rate(theory)),
+        "rounds_to_1e3": first_below(error, 1e-3),
+        "rounds_to_1e6": there,
+        "bytes_to_1e6": float(moved[:n].sum()) / workers if n else math.inf,
+        "ms_to_1e6": float(slowest[:n].sum()) / 1e6 if n else math.inf,
+        "us_per_round_p50": p50,
+        "us_per_round_lo": lo,
+        "us_per_round_hi": hi,
+        "rounds": int(cells["rounds"]),
+        "reached": int(cells["reached"]),
+    }
+
+
+def first_below(error: Curve, level: float) -> int | float:
+    """After how many rounds the error is at or below a level; infinite where it never is."""
+    below = np.flatnonzero(error <= level)
+    return int(below[0]) + 1 if len(below) else math.inf

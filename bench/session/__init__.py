@@ -1,0 +1,1 @@
+"""A program on its ranks: launch, signals, watchdog, binding and clocks."""

@@ -1,0 +1,112 @@
+"""The cases of a sweep, each checked as bench.train would check it, before the first computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.common.spec import UserError
+from bench.reporting.cases import said
+from bench.reporting.digest import Setting
+from bench.runtime.arguments import read
+from bench.runtime.checks import RefusedError, check
+from bench.runtime.config import case_hash
+from bench.sweep.file import SKIP, SweepFile
+from bench.sweep.known import Options, flags
+
+ALWAYS = ("algorithm", "partition")
+"""What a case is called by where nothing varies but seeds."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of bench.train."""
+
+    options: Options
+    hash: str
+    """The case_hash of its result."""
+    workers: int
+    seed: int
+    settings: dict[str, Setting]
+    """What sets it apart from other cases, the seed left out."""
+    refused: str = ""
+    """Why its algorithm cannot serve so many workers; empty where it can."""
+
+    @property
+    def group(self) -> str:
+        """What it is but for the seed, as a text."""
+        return ", ".join(said(name, value) for name, value in self.settings.items())
+
+    def __str__(self) -> str:
+        return f"{self.group}, seed {self.seed}"
+
+    def argv(self, out: Path) -> list[str]:
+        """The command line of bench.train: an earlier attempt is gone on with, or replaced."""
+        return [*flags(self.options), f"--out={out}", "--resume", "--overwrite"]
+
+
+def plan(sweep: SweepFile, ranks: int) -> list[Case]:
+    """All cases on so many ranks, in the order of the file.
+
+    Errors: UserError for an option that bench.train refuses, two cases that are the same, and an
+    algorithm that refuses its workers where the file does not say that such cases are skipped.
+    """
+    varying = [name for name in sweep.varying() if name != "seed"]
+    cases: dict[str, Case] = {}
+    for options in sweep.cases():
+        case = _case(sweep, options, varying or list(ALWAYS), ranks)
+        if case.hash in cases:
+            raise UserError(
+                f"{sweep.path}: two cases are the same experiment: {cases[case.hash]}; and {case}: "
+                "take one out"
+            )
+        cases[case.hash] = case
+    made = list(cases.values())
+    if all(case.refused for case in made):
+        raise UserError(f"{sweep.path}: nothing is left to run: {made[0]}: {made[0].refused}")
+    return made
+
+
+def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) -> Case:
+    called = ", ".join(said(x, options[x]) for x in [*names, "seed"] if x in options)
+    where = f"{sweep.path}: {called}" if called else str(sweep.path)
+    refused = ""
+    try:
+        made = read(flags(options))
+        workers = made.workers or ranks
+        check(made, ranks)
+    except RefusedError as error:
+        refused = error.reason
+        if not sweep.skip_refused:
+            raise UserError(
+                f"{where}: {refused}; `{SKIP} = true` in the file leaves such cases out"
+            ) from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return Case(
+        options=options,
+        hash=case_hash(made.resolved(workers), ranks),
+        workers=workers,
+        seed=made.seed,
+        settings={name: getattr(made, name) for name in names},
+        refused=refused,
+    )
+
+
+def by_seed(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
+    """The cases that differ in nothing but the seed together, by what they are and why refused."""
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.group, case.refused), []).append(case)
+    return groups
+
+
+def seeds_of(cases: Sequence[Case]) -> str:
+    """The seeds of some cases as a text: `seed 0`, `seeds 0, 1, 2`, `seeds 0 ... 99`."""
+    seeds = [case.seed for case in cases]
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return "seeds " + (
+        ", ".join(map(str, seeds)) if len(seeds) <= 10 else f"{seeds[0]} ... {seeds[-1]}"
+    )

@@ -1,0 +1,111 @@
+"""Draw a result file as a timeline for Perfetto: `python -m bench.trace RUN.h5 -o trace.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.common.cli import Parser, run
+from bench.common.output import check_target
+from bench.common.spec import UserError
+from bench.trace.writing import ENDINGS, check_ending, write
+
+if TYPE_CHECKING:
+    from bench.trace.chrome import Drawing
+
+MOST_BYTES = 1_000_000_000
+"""Of a trace, before gzip: a browser holds no more."""
+VIEWER = "https://ui.perfetto.dev"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.trace."""
+    made = Parser(
+        prog="python -m bench.trace",
+        description="Draw a result file of bench.train or bench.collectives as a timeline of all "
+        "ranks, on one clock: steps and their phases, messages, counters, evaluations; or calls. "
+        f"{VIEWER} opens it, and chrome://tracing.",
+        epilog="Example: mpirun -n 4 python -m bench.train --steps 200 --trace 20 --out runs; "
+        "python -m bench.trace runs/RUN.h5 -o trace.json",
+        allow_abbrev=False,
+    )
+    made.add_argument("file", metavar="RUN.h5", help="a result file, closed or still being written")
+    made.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        metavar="FILE",
+        help=f"the trace to be written; ends in {' or '.join(ENDINGS)}, which viewers open, too",
+    )
+    made.add_argument(
+        "--steps",
+        metavar="A:B",
+        help="draw only these steps, or calls of bench.collectives: 0:100 (without 100), 50:, 7",
+    )
+    made.add_argument("--ranks", metavar="R", help="draw only these ranks: 0,3,5 or 0:8")
+    return made
+
+
+def drawn(path: Path, ranks: str | None, steps: str | None) -> Drawing:
+    """What is drawn of a file, by the program that wrote it.
+
+    Errors: UserError, BrokenFileError.
+    """
+    from bench.results.origin import program_of
+    from bench.trace import calls, training
+
+    if not path.is_file():
+        raise UserError(f"{path} is no file: name one result file of bench.train or collectives")
+    kinds = {"bench.train": training.drawing, "bench.collectives": calls.drawing}
+    program = program_of(path)
+    if program not in kinds:
+        raise UserError(
+            f"{path} was written by {program!r}, which keeps no clock times: take a file of "
+            f"{' or '.join(kinds)}"
+        )
+    return kinds[program](path, ranks, steps)
+
+
+def trace(argv: Sequence[str]) -> int:
+    """Read, write and print; return the exit code.
+
+    Errors: UserError.
+    """
+    from bench.reporting.terminal import plain
+    from bench.results.reader import BrokenFileError
+
+    given = parser().parse_args(argv)
+    target = Path(given.out)
+    check_ending("--out", target)
+    check_target("--out", target)
+    try:
+        drawing = drawn(Path(given.file), given.ranks, given.steps)
+    except BrokenFileError as error:
+        raise UserError(" ".join(plain(str(error)).split())) from None
+    if drawing.nbytes > MOST_BYTES:
+        raise UserError(
+            f"a trace of {drawing.what} would take about {drawing.nbytes / 1e9:.1f} GB, a browser "
+            f"opens {MOST_BYTES / 1e9:.0f} GB: choose fewer with --steps A:B or --ranks A:B"
+        )
+    about = drawing.about | {"notes": "; ".join(drawing.notes)}
+    events = write(target, about, drawing.lines)
+    for note in drawing.notes:
+        print(f"note: {plain(note)}")
+    size = target.stat().st_size / 1e6
+    print(
+        f"wrote {target}: {drawing.what}, {drawing.seconds:.3g} s, {events:,} events, {size:.3g} MB"
+    )
+    print(f"open it at {VIEWER}: the page reads it where it is, nothing is sent away", flush=True)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    return run(trace, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What is drawn of a file of bench.collectives: every call on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.common.sizes import size_text
+from bench.common.spec import UserError
+from bench.results import alignment
+from bench.results.alignment import Alignment
+from bench.results.calls import Calls, read_calls
+from bench.results.origin import derived, provenance, read_origin
+from bench.trace.chrome import STEPS, Drawing, named, span
+from bench.trace.selection import chosen
+
+CALL_BYTES = 130
+"""About what a call takes."""
+MEETING = "between calls every rank writes its vector and meets the others at a barrier, untimed"
+
+
+def drawing(path: Path, ranks: str | None, calls: str | None) -> Drawing:
+    """The timeline of the ranks and calls that are wanted, all where None.
+
+    Errors: UserError, BrokenFileError.
+    """
+    found = read_calls(path)
+    return derived(path, lambda: _drawing(found, ranks, calls))
+
+
+def _drawing(found: Calls, ranks: str | None, calls: str | None) -> Drawing:
+    n, total = found.start_ns.shape
+    if not n:
+        raise UserError(f"{found.path} has no call yet: there is nothing to draw")
+    wanted = chosen("--ranks", ranks, total, "ranks")
+    some = chosen("--steps", calls, n, "calls")
+    origin = read_origin(found.path, found.attributes)
+    hosts = [x.decode(errors="replace") for x in origin.ranks["host"].tolist()]
+    clocks = alignment.read(found.path, hosts).assumed(found.start_ns[0].tolist())
+    times = aligned(found, clocks, wanted, some)
+    return Drawing(
+        lines=lines(found, clocks, times, some),
+        nbytes=len(wanted) * len(some) * CALL_BYTES,
+        what=f"{len(wanted)} of {total} ranks, {len(some):,} of {n:,} calls",
+        seconds=(max(x.max() for x in times.values()) - min(x.min() for x in times.values())) / 1e9,
+        notes=[MEETING, *clocks.notes()],
+        about=provenance(origin),
+    )
+
+
+def aligned(
+    found: Calls, clocks: Alignment, ranks: NDArray[np.int64], calls: NDArray[np.int64]
+) -> dict[int, NDArray[np.int64]]:
+    """(calls, 2) begin and end of the calls of each rank, ns since the first call of the file."""
+    zero = min(int(clocks.times(r, x)) for r, x in enumerate(found.start_ns[0]))
+    made = {}
+    for rank in ranks.tolist():
+        start = found.start_ns[calls, rank]
+        ends = np.stack([start, start + found.duration_ns[calls, rank]], axis=1)
+        made[rank] = clocks.times(rank, ends) - zero
+    return made
+
+
+def lines(
+    found: Calls,
+    clocks: Alignment,
+    times: dict[int, NDArray[np.int64]],
+    calls: NDArray[np.int64],
+) -> Iterator[str]:
+    """All events."""
+    columns = (found.table[name].tolist() for name in ("algorithm", "bytes", "op", "chosen"))
+    titles = [
+        (f"{name} {size_text(nbytes)}B", op, {"chosen": chosen} if chosen else {})
+        for name, nbytes, op, chosen in zip(*columns, strict=True)
+    ]
+    row = np.repeat(np.arange(len(titles)), found.table["n"])[calls].tolist()
+    for rank, ends in times.items():
+        yield from named(rank, clocks.title(rank), {STEPS: "calls"}, rank)
+        for call, i, (begin, end) in zip(calls.tolist(), row, ends.tolist(), strict=True):
+            name, op, more = titles[i]
+            yield span(rank, STEPS, name, op, begin, end, call=call, **more)

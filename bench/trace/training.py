@@ -1,0 +1,218 @@
+"""What is drawn of a training run: steps and phases, messages, counters, evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.wire.meter import PHASES
+from bench.common.spec import UserError
+from bench.results import alignment, events
+from bench.results.alignment import Alignment
+from bench.results.origin import derived, provenance
+from bench.results.reader import Run, read
+from bench.results.schema import EVAL, EVALUATED, TRAIN, WARMUP
+from bench.trace.chrome import MESSAGES, STEPS, Drawing, counters, instant, named, span
+from bench.trace.selection import chosen
+from bench.trace.traced import Traced
+
+COUNTERS = {
+    "loss": ("minibatch", "loss"),
+    "bytes_sent": ("sent", "B"),
+    "bytes_copied": ("copied", "B"),
+    "messages": ("messages", "sent"),
+}
+"""Of /train -> name and value of the counter, which a viewer shows one behind the other."""
+SUMS = (
+    "the phases of a step are sums, drawn one after the other in a fixed order (category `sum`); "
+    "what came first and how often is not in the file: bench.train --trace N keeps it for N steps"
+)
+ALL = "phases and messages are as they were (category `span`)"
+PARTLY = (
+    "phases and messages of {} are as they were (category `span`); those of other steps are "
+    "sums, drawn one after the other in a fixed order (category `sum`)"
+)
+FLAGS = {WARMUP: "warm-up", EVALUATED: "first after an evaluation or a flush"}
+NEVER = 2**62
+"""ns, of a rank that took no step."""
+STEP_BYTES, PHASE_BYTES, EVENT_BYTES = 210, 95, 150
+"""About what a step with its counters, a phase of it and an event of /events take."""
+
+
+def drawing(path: Path, ranks: str | None, steps: str | None) -> Drawing:
+    """The timeline of the ranks and steps that are wanted, all where None.
+
+    Errors: UserError, BrokenFileError.
+    """
+    run = read(path)
+    return derived(path, lambda: _drawing(run, ranks, steps))
+
+
+def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
+    n, total = run.train["start_ns"].shape
+    check(run, n, total)
+    if not n:
+        raise UserError(f"{run.path} has no step yet: there is nothing to draw")
+    wanted = chosen("--ranks", ranks, total, "ranks")
+    rows, first = chosen("--steps", steps, n, "steps"), int(run.attributes.get("attempt_row", 0))
+    rows = rows[rows >= first]
+    if not len(rows):
+        raise UserError(
+            f"{run.path}: the steps before row {first} are of an earlier attempt, whose clocks are "
+            "others: draw later ones"
+        )
+    hosts = [x.decode(errors="replace") for x in run.ranks["host"].tolist()]
+    sync = int(run.attributes.get("attempt_sync", 0))
+    clocks = alignment.read(run.path, hosts, sync).assumed(begins(run, first))
+    traced = Traced.read(run.path, clocks, wanted, rows)
+    made = Timeline(run, clocks, traced, events.read_segments(run.path), first, wanted, rows)
+    return Drawing(
+        lines=chain(made.lines(), list(made.evaluations())),
+        nbytes=made.nbytes(),
+        what=f"{len(wanted)} of {total} ranks, {len(rows):,} of {n:,} steps",
+        seconds=made.seconds(),
+        notes=[made.what_phases_are(), *attempts(first), *made.traced.notes(), *clocks.notes()],
+        about=provenance(run),
+    )
+
+
+def attempts(first: int) -> list[str]:
+    """What a reader must know of a run that went on: the last attempt begins at row `first`."""
+    if not first:
+        return []
+    return [f"steps before row {first} are of earlier attempts, whose clocks are others: left out"]
+
+
+def check(run: Run, steps: int, ranks: int) -> None:
+    """Refuse columns that do not fit together. Errors: ValueError."""
+    lengths = {"step": steps, "rank": ranks, "phase": len(PHASES)}
+    for name, (dims, *_) in TRAIN.items():
+        found = run.train[name]
+        if found.shape != tuple(lengths[x] for x in dims) or found.dtype.kind not in "iuf":
+            raise ValueError(f"train/{name} is {found.shape}, start_ns {(steps, ranks)}")
+    if len(run.ranks["host"]) != ranks or len({len(run.evals[name]) for name in EVAL}) > 1:
+        raise ValueError("the hosts are not as many as the ranks, or an evaluation is incomplete")
+
+
+def begins(run: Run, first: int) -> list[int]:
+    """Of every rank, when its first step from row `first` on began, on its clock.
+
+    Very late where it took none.
+    """
+    taken = run.taken()[first:]
+    starts = run.train["start_ns"][first + taken.argmax(0), np.arange(taken.shape[1])]
+    begun: list[int] = np.where(taken.any(0), starts, NEVER).tolist()
+    return begun
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The events of some ranks and rows of /train, in ns since the first step of the run."""
+
+    run: Run
+    clocks: Alignment
+    traced: Traced
+    segments: events.Segments
+    first: int
+    """Row at which the attempt begins that is drawn."""
+    ranks: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    @cached_property
+    def zero(self) -> int:
+        """When the first step of all began, on rank 0's clock."""
+        starts = ((r, x) for r, x in enumerate(begins(self.run, self.first)) if x != NEVER)
+        return min(int(self.clocks.times(r, np.array(x))) for r, x in starts)
+
+    def times(self, rank: int, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Aligned and counted from the first step."""
+        return self.clocks.times(rank, local_ns) - self.zero
+
+    def edges(self, rank: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(rows, phases + 1): where the phases of a step would end, one after the other."""
+        phases = self.run.train["phase_ns"][rows, rank].cumsum(1)
+        start = self.run.train["start_ns"][rows, rank, None]
+        return self.times(rank, np.concatenate([start, start + phases], axis=1))
+
+    def nbytes(self) -> int:
+        """About how long the events are."""
+        taken = int(self.run.taken()[np.ix_(self.rows, self.ranks)].sum())
+        summed = np.setdiff1d(self.rows, self.traced.columns["step"])
+        phases = int((self.run.train["phase_ns"][np.ix_(summed, self.ranks)] > 0).sum())
+        return taken * STEP_BYTES + phases * PHASE_BYTES + len(self.traced) * EVENT_BYTES
+
+    def taken(self, rank: int) -> NDArray[np.int64]:
+        """Those of the rows that the rank took."""
+        rows: NDArray[np.int64] = self.rows[self.run.taken()[self.rows, rank]]
+        return rows
+
+    def seconds(self) -> float:
+        """From the start of the first step to the end of the last one that is drawn."""
+        both = [self.edges(r, rows[[0, -1]]) for r in self.ranks if len(rows := self.taken(r))]
+        if not both:
+            return 0.0
+        return float(max(x[1, -1] for x in both) - min(x[0, 0] for x in both)) / 1e9
+
+    def what_phases_are(self) -> str:
+        """What a reader must know of the phases."""
+        steps = np.unique(self.traced.columns["step"])
+        if not len(steps):
+            return SUMS
+        ends = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
+        return (ALL if len(steps) == len(self.rows) else PARTLY).format(ends)
+
+    def lines(self) -> Iterator[str]:
+        """All events."""
+        threads = {STEPS: "steps"} | ({MESSAGES: "messages"} if len(self.traced) else {})
+        for rank in self.ranks.tolist():
+            yield from named(rank, self.clocks.title(rank), threads, rank)
+            yield from self._steps(rank)
+            yield from self.traced.lines(rank, self.zero)
+
+    def _steps(self, rank: int) -> Iterator[str]:
+        """The steps of a rank with their phases, and its counters."""
+        train = self.run.train
+        rows = self.taken(rank)
+        edges, traced = self.edges(rank, rows), self.traced.steps(rank)
+        for row, flags, ends in zip(
+            rows.tolist(), train["flags"][rows].tolist(), edges.tolist(), strict=True
+        ):
+            told = {text: True for bit, text in FLAGS.items() if flags & bit}
+            yield span(rank, STEPS, f"step {row}", "step", ends[0], ends[-1], **told)
+            if row not in traced:
+                for phase, begin, end in zip(PHASES, ends, ends[1:], strict=False):
+                    if end > begin:
+                        yield span(rank, STEPS, phase, "sum", begin, end)
+        for name, titles in COUNTERS.items():
+            if (values := train[name][rows, rank]).any():
+                yield from counters(rank, *titles, edges[:, 0], values)
+
+    def evaluations(self) -> Iterator[str]:
+        """Those between the steps that are drawn, where the last rank had ended its last step."""
+        evals, rank = self.run.evals, len(self.clocks.hosts)
+        behind = self.segments.behind(evals["step"])
+        there = (behind >= self.rows[0]) & (behind <= self.rows[-1] + 1)
+        at = np.array([self._ended(row) for row in behind[there].tolist()], np.int64)
+        if there.any():
+            yield from named(rank, "all ranks", {STEPS: "evaluations"}, -1)
+        for i, ns in zip(np.flatnonzero(there).tolist(), at.tolist(), strict=True):
+            values = {name: evals[name][i].item() for name in EVAL}
+            told = {x: value for x, value in values.items() if math.isfinite(value)}
+            yield instant(rank, STEPS, "evaluation", "evaluation", ns, **told)
+        metric = str(self.run.attributes["metric_name"])
+        for name, title in (("metric", metric), ("loss", "held-out loss")):
+            yield from counters(rank, title, "of the mean model", at, evals[name][there])
+
+    def _ended(self, row: int) -> int:
+        """When the last of the drawn ranks had ended what it took of the rows before this one."""
+        taken = self.run.taken()[:row]
+        last = [int(np.flatnonzero(took)[-1]) if took.any() else -1 for took in taken.T]
+        ends = [self.edges(r, np.array([last[r]]))[0, -1] for r in self.ranks if last[r] >= 0]
+        return int(max(ends, default=0))

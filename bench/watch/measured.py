@@ -1,0 +1,39 @@
+"""What a program that measures has so far, as one line."""
+
+from __future__ import annotations
+
+import json
+
+from bench.common.sizes import size_text
+from bench.common.texttable import short
+from bench.results.calls import Calls
+from bench.results.rounds import Rounds
+
+
+def told_of_calls(calls: Calls) -> str:
+    """Rows of bench.collectives: how many, the fastest at the last size, and what was wrong."""
+    rows = calls.rows()
+    if not rows:
+        return "no row yet"
+    size = rows[-1]["bytes"]
+    fastest = min((x for x in rows if x["bytes"] == size), key=lambda row: float(row["p50_us"]))
+    wrong = list(dict.fromkeys(row["algorithm"] for row in rows if row["wrong"] > 0))
+    return (
+        f"{len(rows)} rows, at {size_text(size)}B {fastest['algorithm']} is fastest: "
+        f"{short(fastest['p50_us'], 3)} us" + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
+    )
+
+
+def told_of_rounds(rounds: Rounds) -> str:
+    """Cases of bench.consensus: how many of how many, and the last one beside theory."""
+    wanted = json.loads(rounds.attributes["params_json"]).get("topologies", [])
+    rows = rounds.rows()
+    of = f" of {len(wanted)}" if wanted else ""
+    count = f"{len(rows)}{of} topologies done"
+    if not rows:
+        return count
+    last = rows[-1]
+    return (
+        f"{count}, {last['topology']}: the error shrinks by {short(last['measured_factor'], 3)} "
+        f"a round, in theory by {short(last['theory_factor'], 3)}"
+    )
