@@ -21,7 +21,8 @@ from typing import ClassVar
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Exchange, Rows, SharedVector, Workers
+from algorithms.protocol import SCRATCH, Exchange, SharedVector, Workers
+from algorithms.wire.handles import Rows
 
 
 @dataclass

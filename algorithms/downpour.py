@@ -22,7 +22,8 @@ that part of v_i is pushed, which the paper does not have.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from algorithms.protocol import Exchange, Rows, SharedVector, Workers
+from algorithms.protocol import Exchange, SharedVector, Workers
+from algorithms.wire.handles import Rows
 
 
 @dataclass

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.elastic_averaging import ElasticAveraging, draw_centre
-from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.wire.handles import Rows
 
 
 @dataclass

@@ -22,7 +22,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.wire.handles import Rows
 
 PAPER_BETA = 0.9
 

@@ -29,7 +29,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.wire.handles import Rows
 
 
 @dataclass

@@ -23,7 +23,8 @@ On a quadratic of curvature h plain SGD is stable for eta h < 2 sin(pi / (4 L + 
 from collections import deque
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Exchange, Mean, Rows, Workers
+from algorithms.protocol import Exchange, Mean, Workers
+from algorithms.wire.handles import Rows
 
 
 @dataclass

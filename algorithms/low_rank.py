@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from algorithms.layers import Layer
-from algorithms.protocol import Rows
+from algorithms.wire.handles import Rows
 
 
 @dataclass(frozen=True)

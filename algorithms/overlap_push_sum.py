@@ -21,12 +21,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Exchange, Pull, Rows, Workers
+from algorithms.protocol import Exchange, Pull, Workers
 from algorithms.push_sum import divide
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.peers import PEERS, at, check_phases, phases
 from algorithms.topologies.protocol import Topology
+from algorithms.wire.handles import Rows
 
 
 @dataclass

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
-from algorithms.protocol import Exchange, Mean, Rows, Workers
+from algorithms.protocol import Exchange, Mean, Workers
+from algorithms.wire.handles import Rows
 
 
 @dataclass

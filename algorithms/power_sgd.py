@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.low_rank import Factors, factors, orthonormalise, others
-from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.wire.handles import Rows
 
 START_STREAM = 9
 """Keeps the first Q apart from other draws of the same seed."""

@@ -42,7 +42,7 @@ One line in `algorithms.ALGORITHMS` makes it an option of every program.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ from algorithms.layers import Layer, Ready
 from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import Mixing
 from algorithms.topologies.protocol import Topology
-from algorithms.wire.handles import Mean, Pull, SharedRows, SharedVector
+from algorithms.wire.handles import Mean, Pull, Rows, SharedRows, SharedVector
 from algorithms.wire.meter import Meter
 
 __all__ = ["Mean", "Pull", "SharedRows", "SharedVector"]
@@ -59,9 +59,6 @@ __all__ = ["Mean", "Pull", "SharedRows", "SharedVector"]
 
 SCRATCH = {"scratch": True}
 """Metadata of a field of a State that every step writes before it reads it: not to be kept."""
-
-Rows: TypeAlias = NDArray[np.floating]
-"""(V, d), C-contiguous, float32 or float64: one row a worker of this rank."""
 
 
 class Workers(Protocol):

@@ -25,12 +25,13 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.links import Links
 from algorithms.topologies.peers import PEERS, at, check_phases, phases
 from algorithms.topologies.protocol import Topology
+from algorithms.wire.handles import Rows
 
 Weights = Literal["ones", "samples"]
 

@@ -30,12 +30,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Exchange, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.binary_tree import BinaryTree
 from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import require
 from algorithms.topologies.protocol import Topology
+from algorithms.wire.handles import Rows
 
 
 @dataclass

@@ -24,11 +24,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import Exchange, Workers
 from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.checks import check
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.links import Links
-from algorithms.topologies.protocol import Topology, check
+from algorithms.topologies.protocol import Topology
+from algorithms.wire.handles import Rows
 
 
 @dataclass

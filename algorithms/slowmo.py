@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Exchange, Rows, Workers
+from algorithms.protocol import Exchange, Workers
+from algorithms.wire.handles import Rows
 
 
 @dataclass

@@ -12,10 +12,10 @@ from typing import Any
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.compressors import COMPRESSORS
-from algorithms.topologies.protocol import TOPOLOGIES, ready
-from algorithms.topologies.theory import spectral_gap
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.checks import ready
+from algorithms.topologies.theory import MANY_LINKS, spectral_gap
 from bench.common.spec import choices, options, plain
-from bench.consensus.options import MANY_LINKS
 from bench.optimizers import OPTIMIZERS
 from bench.tasks import TASKS
 from partitions import PARTITIONS

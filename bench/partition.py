@@ -91,7 +91,7 @@ def tell(
 ) -> None:
     """Print the measures and the map, write the files that are wanted. Errors: UserError."""
     from bench.reporting import partition_view
-    from bench.runtime.console import Told
+    from bench.session.terminal import Told
 
     console = Told(highlight=False, emoji=False)
     names = list(getattr(data.problem, "names", ()))

@@ -46,8 +46,8 @@ def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], li
 
 def validate(files: Sequence[Path]) -> int:
     """Tell of each file whether it is what the format says; return the exit code."""
+    from bench.common.words import plain
     from bench.reporting.loading import readings
-    from bench.reporting.terminal import plain
     from bench.results.validation import flaws
 
     flawed = 0
@@ -106,7 +106,7 @@ def report(argv: Sequence[str]) -> int:
         if kinds:
             draw(loaded, Path(given.figures), kinds)
     finally:
-        from bench.reporting.terminal import plain
+        from bench.common.words import plain
 
         for line in broken:
             print(plain(f"left out: {line}"), file=sys.stderr)

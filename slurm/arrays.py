@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.common.output import write_whole
 from bench.common.spec import UserError
-from bench.reporting.terminal import plain
+from bench.common.words import plain
 from slurm import ledger, queue
 from slurm.campaign import Campaign, Entry
 from slurm.case import Geometry

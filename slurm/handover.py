@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.reporting.terminal import plain
+from bench.common.words import plain
 from slurm import ledger, local, overview
 from slurm.campaign import Campaign, Entry
 from slurm.ledger import submitted

@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.reporting.terminal import plain
+from bench.common.words import duration, plain
 from bench.results.schema import DIED, DIVERGED, FAILED
 from bench.sweep.console import console
-from bench.sweep.lines import duration
 from slurm import queue
 from slurm.states import CANCELLED, MISSING, STATES, Look, State
 from slurm.table import rows, seeds, value, varying

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.common.spec import UserError, unknown
-from bench.reporting.cases import said
+from bench.common.words import said
 from bench.sweep.file import SKIP, SweepFile, read
 from bench.sweep.known import Options
 from bench.sweep.plan import ALWAYS

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.reporting.cases import said
+from bench.common.words import said
 from slurm.case import Case, Geometry
 from slurm.site import Site
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser
 from bench.common.spec import UserError
-from bench.reporting.terminal import plain
+from bench.common.words import plain
 from bench.results.schema import DIED, FAILED
 from slurm import program
 from slurm.campaign import JOBS, Campaign, chosen_folder, merged, opened, sha256

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.reporting.terminal import plain
+from bench.common.words import plain
 from bench.sweep.console import console
 from slurm.case import TRAIN, Case
 from slurm.checking import USUAL

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.session.lines import Lines
 from bench.session.signals import AGAIN
-from bench.sweep.lines import Lines
 from slurm.campaign import Entry
 from slurm.marks import last_words, marks
 

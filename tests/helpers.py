@@ -9,9 +9,9 @@ import pytest
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.exchange.trouble import Trouble
 from algorithms.layers import Layer, Ready, laid_out
-from algorithms.wire.exchange import MPIExchange
-from algorithms.wire.trouble import Trouble
 from bench.optimizers import SGD, Optimizer
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers

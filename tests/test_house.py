@@ -10,44 +10,78 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("algorithms", "bench", "partitions", "slurm")
+from tests.imports import (
+    PACKAGES,
+    ROOT,
+    cycles,
+    graph,
+    imported,
+    module_of,
+    modules,
+    room,
+)
 
-ANYTHING = None
-ALLOWED: dict[str, set[str] | None] = {
-    "algorithms": {"algorithms", "numpy", "mpi4py"},
-    "partitions": {"partitions", "numpy", "scipy", "sklearn"},
-    "bench": ANYTHING,
-    "slurm": {
-        "slurm",
-        "rich",
-        *(
-            f"bench.{x}"
-            for x in ("measuring", "report", "reporting", "results", "runtime", "sweeping")
-        ),
-    },
+WIRE = "algorithms.wire"
+CORE = f"algorithms algorithms.exchange algorithms.topologies {WIRE}"
+RUN = "bench.common bench.results bench.runtime bench.session"
+
+ROOMS: dict[str, tuple[str, str]] = {
+    "algorithms.wire": ("", "mpi4py numpy"),
+    "algorithms.topologies": ("", "numpy"),
+    "algorithms.compressors": ("", "numpy"),
+    "algorithms.collectives": (WIRE, "mpi4py numpy"),
+    "algorithms": (f"algorithms.compressors algorithms.topologies {WIRE}", "numpy"),
+    "algorithms.exchange": (f"algorithms.collectives algorithms.topologies {WIRE}", "mpi4py numpy"),
+    "partitions": ("", "numpy scipy sklearn"),
+    "bench": ("", ""),
+    "bench.common": ("", ""),
+    "bench.optimizers": ("algorithms", "numpy torch"),
+    "bench.data": ("bench.common", "h5py numpy pandas sklearn"),
+    "bench.tasks": ("algorithms bench.common bench.data partitions", "numpy scipy torch"),
+    "bench.results": (f"{WIRE} bench.common", "h5py mpi4py numpy"),
+    "bench.session": ("bench.common bench.results", "mpi4py numpy rich torch"),
+    "bench.runtime": (
+        f"{CORE} algorithms.collectives bench bench.common bench.data bench.optimizers "
+        "bench.results bench.session bench.tasks partitions",
+        "h5py mpi4py numpy rich",
+    ),
+    "bench.yardsticks": (f"{WIRE} {RUN} bench.tasks", "mpi4py numpy torch"),
+    "bench.collectives": (f"algorithms.collectives {WIRE} {RUN} bench.yardsticks", "mpi4py numpy"),
+    "bench.consensus": (f"{CORE} {RUN}", "mpi4py numpy"),
+    "bench.reporting": (
+        f"{WIRE} bench bench.collectives bench.common bench.consensus bench.results",
+        "altair jinja2 markupsafe numpy pandas pyarrow rich vl_convert",
+    ),
+    "bench.report": ("bench.common bench.reporting bench.results", ""),
+    "bench.compare": (
+        "bench.common bench.report bench.reporting bench.results",
+        "altair numpy pandas rich scipy",
+    ),
+    "bench.fetch": ("bench.common bench.data bench.session", "rich"),
+    "bench.merge": ("bench.common bench.results bench.runtime bench.session", "rich"),
+    "bench.overhead": (
+        f"algorithms.collectives {WIRE} {RUN} bench.tasks bench.yardsticks",
+        "mpi4py numpy",
+    ),
+    "bench.partition": (f"bench.reporting {RUN}", "mpi4py"),
+    "bench.train": (RUN, "mpi4py numpy"),
+    "bench.sweep": (f"{RUN} bench.reporting bench.train", "mpi4py rich"),
+    "bench.trace": (f"{WIRE} bench.common bench.results", "numpy"),
+    "bench.watch": (f"{WIRE} bench.common bench.reporting bench.results", "numpy rich"),
+    "bench.__main__": (
+        "algorithms algorithms.collectives algorithms.compressors algorithms.topologies "
+        "bench.common bench.optimizers bench.tasks partitions",
+        "",
+    ),
+    "slurm": (f"{RUN} bench.collectives bench.report bench.reporting bench.sweep", "rich"),
 }
-HOMES = {
-    "torch": ("bench/runtime/", "bench/tasks/"),
-    "h5py": ("bench/results/", "bench/runtime/checkpoint", "bench/data/hdf5.py"),
-}
+"""Room -> the rooms and the third-party packages that it may import.
+
+A room is a folder at depth two, a package without subfolders, or a program that is one file.
+"""
+HOMES = {"h5py": ("bench/results/", "bench/runtime/checkpoint", "bench/data/hdf5.py")}
 """Only modules below these may import them."""
-
-
-def modules() -> list[Path]:
-    return sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
-
-
-def imported(path: Path) -> set[str]:
-    """Full names of all modules that a file imports, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            names.add(node.module or "")
-    return names
+MODULES = modules()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -66,25 +100,29 @@ def test_from_elsewhere_they_resolve_to_this_checkout_too(tmp_path: Path) -> Non
     assert done.stdout.split() == [str(ROOT / p / "__init__.py") for p in ("algorithms", "bench")]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_layers(path: Path) -> None:
-    where = str(path.relative_to(ROOT))
-    allowed = ALLOWED[where.partition("/")[0]]
-    for name in imported(path):
-        top = name.partition(".")[0]
-        third_party = top not in sys.stdlib_module_names
-        if allowed is not None and third_party:
-            fine = top in allowed or any(name == a or name.startswith(a + ".") for a in allowed)
-            assert fine, f"{where} imports {name}"
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_what_its_room_may(name: str) -> None:
+    where = str(MODULES[name].relative_to(ROOT))
+    rooms, packages = (set(x.split()) for x in ROOMS[room(name)])
+    for full in imported(MODULES[name]):
+        top = full.partition(".")[0]
+        if top in PACKAGES:
+            assert room(module_of(full, MODULES)) in rooms | {room(name)}, f"{where}: {full}"
+        else:
+            assert top in packages or top in sys.stdlib_module_names, f"{where}: {full}"
         if top in HOMES:
-            assert where.startswith(HOMES[top]), f"{where} imports {name}"
-        assert top != "tests", f"{where} imports {name}"
-        if where.startswith("bench/results/"):
-            assert not name.startswith("bench.reporting"), f"{where} imports {name}"
+            assert where.startswith(HOMES[top]), f"{where}: {full}"
+
+
+def test_no_files_and_no_rooms_import_each_other_in_a_cycle() -> None:
+    files = graph(MODULES)
+    assert cycles(files) == []
+    assert cycles({name: allowed.split() for name, (allowed, _) in ROOMS.items()}) == []
+    assert {room(name) for name in MODULES} == set(ROOMS), "the table names every room"
 
 
 def test_comm_world_is_named_once() -> None:
-    named = [path for path in modules() if "COMM_WORLD" in _code(path)]
+    named = [path for path in MODULES.values() if "COMM_WORLD" in _code(path)]
     assert named == [ROOT / "bench/session/launch.py"]
 
 
@@ -95,9 +133,11 @@ def _code(path: Path) -> str:
     return " ".join(names)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_are_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 220
+def test_modules_are_whole_thoughts() -> None:
+    long = {
+        name: n for name, path in MODULES.items() if (n := len(path.read_text().splitlines())) > 320
+    }
+    assert long == {}, "a module of more than 320 lines holds two thoughts"
 
 
 def bench(*arguments: str, code: str = "") -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from algorithms.collectives.fixed import FIXED
 from algorithms.wire.meter import Meter
 
 if TYPE_CHECKING:
@@ -45,22 +46,19 @@ class Auto:
     def __init__(
         self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
     ) -> None:
-        from algorithms.collectives import ALLREDUCES
-
-        candidates = {name: cls for name, cls in ALLREDUCES.items() if cls is not Auto}
         key, size = _key(comm, dtype, bounds), str(d * dtype.itemsize)
         known = _recall(key, size) if comm.rank == 0 else None
         chosen = comm.bcast(known)
-        self.remembered = chosen in candidates
+        self.remembered = chosen in FIXED
         """Whether the choice was made by an earlier run."""
         if not self.remembered:
-            us = measure(comm, d, dtype, bounds, candidates)
+            us = measure(comm, d, dtype, bounds, FIXED)
             chosen = min(us, key=lambda name: us[name])
             if comm.rank == 0:
                 _remember(key, size, chosen)
         self.chosen: str = chosen
         """Its name in the registry."""
-        self.plan: AllReduce = candidates[chosen](comm, d, dtype, bounds, meter)
+        self.plan: AllReduce = FIXED[chosen](comm, d, dtype, bounds, meter)
         """The chosen one itself: who calls it saves a call."""
         self.spans, self.parts = self.plan.spans, self.plan.parts
         self.start, self.test, self.finish = self.plan.start, self.plan.test, self.plan.finish

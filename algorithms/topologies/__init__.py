@@ -1,9 +1,5 @@
 """TOPOLOGIES: who sends to whom, one topology a file."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from algorithms.topologies.binary_tree import BinaryTree
 from algorithms.topologies.bipartite import Bipartite
 from algorithms.topologies.chain import Chain
@@ -13,15 +9,13 @@ from algorithms.topologies.erdos_renyi import ErdosRenyi
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.file import File
 from algorithms.topologies.hypercube import Hypercube
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.random_regular import RandomRegular
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
 from algorithms.topologies.static_exponential import StaticExponential
 from algorithms.topologies.torus import Torus
-
-if TYPE_CHECKING:
-    from algorithms.topologies.protocol import Topology
 
 TOPOLOGIES: dict[str, type[Topology]] = {
     "ring": Ring,

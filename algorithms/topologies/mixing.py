@@ -20,8 +20,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.topologies.checks import check, name_of
 from algorithms.topologies.links import Links
-from algorithms.topologies.protocol import Topology, check, name_of
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.spectrum import extremes
 
 Need = Literal["column_stochastic", "doubly_stochastic", "symmetric", "static", "tree", "spectrum"]

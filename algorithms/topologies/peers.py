@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
-from algorithms.topologies.protocol import Topology, check
+from algorithms.topologies.checks import check
+from algorithms.topologies.protocol import Topology
 
 PEERS = {
     "help": "how many peers a round, from which step on, e.g. 2@0/1@300; empty: as the topology "

@@ -1,41 +1,10 @@
-"""Who sends to whom at round k: the contract, and what all topologies share.
-
-The topologies themselves are in algorithms.topologies, one a file.
-"""
+"""The contract of a topology: the links between workers in each round."""
 
 from typing import Protocol
 
 import numpy as np
 
-from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.complete import Complete
-from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.links import Links, links
-from algorithms.topologies.random_pair import RandomPair
-from algorithms.topologies.ring import Ring
-from algorithms.topologies.shapes import hops, sides
-from algorithms.topologies.star import Star
-from algorithms.topologies.static_exponential import StaticExponential
-from algorithms.topologies.torus import Torus
-
-__all__ = [
-    "TOPOLOGIES",
-    "Complete",
-    "Exponential",
-    "Links",
-    "RandomPair",
-    "Ring",
-    "Star",
-    "StaticExponential",
-    "Torus",
-    "hops",
-    "links",
-    "sides",
-]
-"""Passed on; everything else here is made here."""
-
-MOST_LINKS = 2**24
-"""Links a round may have: beyond this the lists alone take a GiB and a round takes minutes."""
+from algorithms.topologies.links import Links
 
 
 class Topology(Protocol):
@@ -57,30 +26,3 @@ class Topology(Protocol):
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
         """The links of round k between workers 0 .. total - 1."""
         ...
-
-
-def check(topology: Topology, total: int) -> None:
-    """Raise ValueError where W is not served, or a round would not fit memory and patience."""
-    size = topology.size(total)
-    if size > MOST_LINKS:
-        raise ValueError(
-            f"{name_of(topology)} at {total:,} workers is {size:,} messages a round, more than "
-            f"{MOST_LINKS:,}: take a sparse topology such as exponential"
-        )
-
-
-def name_of(topology: Topology) -> str:
-    """The name in the registry; that of the class where it is in none."""
-    cls = type(topology)
-    return next((name for name, known in TOPOLOGIES.items() if known is cls), cls.__name__)
-
-
-def ready() -> dict[str, Topology]:
-    """Every topology with its defaults, by name; without those that need an option."""
-    found = {}
-    for name, cls in TOPOLOGIES.items():
-        try:
-            found[name] = cls()
-        except ValueError:
-            continue
-    return found

@@ -28,10 +28,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from algorithms.topologies.checks import check
 from algorithms.topologies.epidemic import Epidemic
 from algorithms.topologies.mixing import Mixing, mixings, named
-from algorithms.topologies.protocol import Topology, check, sides
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.random_pair import RandomPair
+from algorithms.topologies.shapes import sides
 from algorithms.topologies.spectra import balanced_radius, invariant_spectrum, power_iteration
 
 DENSE = 512
@@ -124,3 +126,7 @@ def spectral_radius(rounds: Sequence[Mixing]) -> float:
     for mixing in rounds:
         product = mixing.matrix() @ product
     return float(np.abs(np.linalg.eigvals(product)).max())
+
+
+MANY_LINKS = 2**17
+"""A topology with more links a round runs only when it is named: plans and rounds take seconds."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,3 +85,7 @@ class SharedRows(Protocol):
     def meet(self) -> None:
         """Return when every rank has come here; collective."""
         ...
+
+
+Rows: TypeAlias = NDArray[np.floating]
+"""(V, d), C-contiguous, float32 or float64: one row a worker of this rank."""

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.collectives.options import Config, read
+from bench.collectives.config import Config
+from bench.collectives.options import read
 from bench.collectives.parser import parser
 from bench.common.spec import UserError
 from bench.session import launch

@@ -13,7 +13,7 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.wire.meter import Meter
 from bench.collectives import payload
-from bench.collectives.options import YARDSTICK, Config
+from bench.collectives.config import YARDSTICK, Config
 from bench.collectives.out_of_place import OutOfPlace
 from bench.collectives.parser import AGAINST
 from bench.common.spec import UserError

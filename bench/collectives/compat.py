@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from bench.collectives.options import Config
+    from bench.collectives.config import Config
 
 MPI_NAMES = {"float32": "MPI_FLOAT", "float64": "MPI_DOUBLE", "int64": "MPI_INT64_T"}
 NCCL_NAMES = {"float32": "float", "float64": "double", "int64": "int64"}

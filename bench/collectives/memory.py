@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.common.machine import available_bytes, free_bytes
 from bench.common.sizes import rounded_down, size_text
 from bench.common.spec import UserError
 
@@ -22,23 +22,6 @@ SHARED = Path("/dev/shm")
 """Where MPI keeps shared windows on Linux; in containers it is often small."""
 WINDOWED = ("shared_memory", "hierarchical", "auto")
 """Algorithms whose vector may lie in a shared window."""
-
-
-def available_bytes(meminfo: str) -> int | None:
-    """MemAvailable of the text of /proc/meminfo; None where it does not say."""
-    for line in meminfo.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def free_bytes(folder: Path) -> int | None:
-    """What can still be written below a folder; None where there is none."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return None
-    return found.f_bavail * found.f_frsize
 
 
 def most_bytes(places: Sequence[tuple[str, int | None]], vectors: int) -> tuple[int, str] | None:

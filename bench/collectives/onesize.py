@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.collectives.candidates import Candidate, Maker, build, close, examine
-from bench.collectives.options import Config
+from bench.collectives.config import Config
 from bench.collectives.timing import Samples, StopRule, measure
 from bench.results.calls import Calls
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.collectives.config import Config
 from bench.collectives.links import Links
-from bench.collectives.options import Config
 from bench.common.output import check_target
 from bench.results.calls import PROGRAM
 from bench.results.callsfile import CallsFile

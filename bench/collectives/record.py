@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.collectives.config import Config
 from bench.collectives.links import Links
 from bench.collectives.onesize import Measured
 from bench.collectives.opening import attributes, open_file
-from bench.collectives.options import Config
 from bench.collectives.view import View, introduction
 from bench.common.output import write_whole
 from bench.results.calls import read_calls
 from bench.results.schema import COMPLETE
-from bench.runtime.console import watched
+from bench.session.terminal import watched
 
 CSV = (
     *("op", "algorithm", "ranks", "bytes", "dtype", "n", "p50_us", "ci_lo_us", "ci_hi_us"),

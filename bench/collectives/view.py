@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.collectives.compat import COMPATS
+from bench.collectives.config import Config
 from bench.collectives.links import Links
-from bench.collectives.options import Config
 from bench.collectives.table import Table, fastest, verdict
 from bench.common.sizes import size_text
 

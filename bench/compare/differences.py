@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.common.words import Setting
 from bench.compare.sides import Number
 from bench.reporting.cases import order
-from bench.reporting.digest import Setting
 
 FEW = 4
 """So many cases or values are named, of more the others are counted."""

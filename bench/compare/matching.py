@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from bench.common.spec import UserError, unknown
+from bench.common.words import said
 from bench.compare.differences import (
     differences,
     few,
@@ -21,7 +22,7 @@ from bench.compare.differences import (
 from bench.compare.effect import Values
 from bench.compare.metrics import Metric
 from bench.compare.sides import Number, Settings
-from bench.reporting.cases import order, said, shared
+from bench.reporting.cases import order, shared
 
 Label: TypeAlias = Callable[[Number], str]
 

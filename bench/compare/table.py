@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 from bench.common.texttable import NONE, TextTable, short
+from bench.common.words import quantity
 from bench.compare.compared import Compared
 from bench.compare.effect import Effect, Values, launches_to_find
 from bench.compare.matching import Pair
@@ -14,7 +15,6 @@ from bench.compare.verdict import UNSHOWN, Verdict
 from bench.reporting.pivot import Block, Pivot, markdown
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
-from bench.runtime.console import quantity
 
 HEADER = ("case", "verdict", "n", "A", "B", "B/A", "p", "finds")
 WORDS = 2

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from algorithms.topologies.protocol import ready
+from algorithms.topologies.checks import ready
 from bench.common.output import write_whole
 from bench.consensus import table
 from bench.consensus.flock import start
@@ -18,12 +18,13 @@ from bench.consensus.measure import measure
 from bench.consensus.options import parser, read
 from bench.consensus.plan import Plan, plan
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
+from bench.results.rounds_rows import rows as rows_of
 from bench.results.schema import COMPLETE
-from bench.runtime.console import watched
 from bench.runtime.opening import add_provenance, origin
 from bench.session import launch
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.launch import together
+from bench.session.terminal import watched
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -51,7 +52,7 @@ def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> 
         case = measure(comm, topology, begin, limits, total=made.workers, seed=options.seed)
         if file:
             file.add(case)
-            row = read_rounds(file.part).rows()[-1]
+            row = rows_of(read_rounds(file.part))[-1]
             curves = [case.error, *case.redraws]
             say(table.line(row, curves, picture=watched()))
     if file:
@@ -92,7 +93,7 @@ def introduce(made: Plan, ranks: int, flaws: list[str]) -> None:
 
 def summarise(made: Plan, found: Rounds) -> None:
     """Print what came of it."""
-    rows = found.rows()
+    rows = rows_of(found)
     marks = [table.flags(row, found.curves(i)) for i, row in enumerate(rows)]
     left_out = [] if made.options.topology else [x for x in ready() if x not in made.topologies]
     for text in table.conclusion(rows, marks, left_out, made.limits):
@@ -103,7 +104,7 @@ def summarise(made: Plan, found: Rounds) -> None:
 
 def write_csv(made: Plan) -> None:
     """Write the rows. Errors: UserError."""
-    rows = read_rounds(made.path).rows()
+    rows = rows_of(read_rounds(made.path))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

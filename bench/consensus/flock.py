@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.layers import Layer, Ready, laid_out
 from algorithms.push_sum import PushSum
 from algorithms.topologies.protocol import Topology
-from algorithms.wire.exchange import MPIExchange
 from bench.results.fit import Curve
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.protocol import Rows
+    from algorithms.wire.handles import Rows
 
 START_STREAM = 3
 """Keeps the draws of the start apart from others of the same seed."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.topologies.protocol import TOPOLOGIES, Topology
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import contraction
-from algorithms.wire.exchange import MPIExchange
 from bench.common.spec import INNER, text_of
 from bench.consensus.flock import Flock, Limits, Start
 from bench.results.fit import Curve, SquaredRatios

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from algorithms.topologies.protocol import TOPOLOGIES, Topology, check, ready
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.checks import check, ready
+from algorithms.topologies.protocol import Topology
+from algorithms.topologies.theory import MANY_LINKS
 from bench.common.cli import Parser
 from bench.common.spec import INNER, UserError, convert, parse, text_of, unknown
 
-MANY_LINKS = 2**17
-"""A topology with more links a round runs only when it is named: plans and rounds take seconds."""
 LONGEST_NAME = 128
 """Bytes that the result file has for the name of a topology with its options."""
 TOLERANCES = (1e-12, 1e-6)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.common.words import quantity
 from bench.consensus.flock import Limits
 from bench.consensus.measure import RATE_ERROR
 from bench.results.fit import Curve, bend, exact_after, rate, squared_ratios
-from bench.runtime.console import quantity
 
 BENT = 0.05
 """Rates of the two halves of the tail that differ by more than this part: not yet asymptotic."""

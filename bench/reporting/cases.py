@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bench.reporting.digest import Digest, Setting
+from bench.common.words import Setting, said
+from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE
-
-BARE = ("algorithm", "partition", "processor", "op", "hosts", "mpi library", "cores", "binding")
-"""Settings whose values say what they are."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +85,6 @@ def median_run(case: Sequence[Digest]) -> Digest:
     """The run whose median step is the median of the case, the lower of two; never without."""
     timed = [run for run in case if not math.isnan(run.row["step_ms_p50"])] or list(case)
     return sorted(timed, key=lambda run: float(run.row["step_ms_p50"]))[(len(timed) - 1) // 2]
-
-
-def said(name: str, value: Setting) -> str:
-    """A setting as a person says it: `iid`, `16 workers`, `batch 8`."""
-    if name in ("workers", "ranks", "threads", "steps"):
-        unit = {"threads": "threads a rank"}.get(name, name)
-        return f"{value} {unit.replace('s', '', 1) if value == 1 and name != 'steps' else unit}"
-    if isinstance(value, str) and name in BARE:
-        return value
-    return f"{name.replace('_', ' ')} {'none' if value is None else value}"
 
 
 def told(run: Digest, names: Sequence[str]) -> str:

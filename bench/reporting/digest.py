@@ -6,16 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
+from bench.common.words import Setting
 from bench.results.origin import derived, machine, provenance
 from bench.results.reader import DIGESTED, Run, read
-
-Setting: TypeAlias = str | int | float | None
 
 POINTS = 200
 """Most points of a curve."""

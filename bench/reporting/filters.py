@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.common.texttable import NONE, TextTable
-from bench.reporting.cases import Section, said
+from bench.common.words import Setting, said
+from bench.reporting.cases import Section
 from bench.reporting.chapter import Source
-from bench.reporting.digest import Digest, Setting
+from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE
 
 NOTHING = "none"

@@ -10,10 +10,10 @@ import altair as alt
 import pandas as pd
 
 from bench.common.texttable import short
+from bench.common.words import quantity, said
 from bench.reporting import look
-from bench.reporting.cases import Section, said
+from bench.reporting.cases import Section
 from bench.reporting.frames import Row, about, brief, complete, framed
-from bench.runtime.console import quantity
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from bench.reporting.cases import order, said, shared
+from bench.common.words import Setting, said
+from bench.reporting.cases import order, shared
 from bench.reporting.chapter import Source
-from bench.reporting.digest import Setting
 from bench.results.origin import hosts, machine
 from bench.results.reader import Run
 from bench.results.schema import COMPLETE

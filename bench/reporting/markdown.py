@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bench.common.texttable import TextTable
+from bench.common.words import plain
 from bench.reporting.chapter import Chapter
-from bench.reporting.terminal import plain
 
 MEANING = re.compile(r"[\\`*|<>&]|(?<=\])[(\[:]")
 """Signs that a name may have and that Markdown or HTML would obey; what would make a link."""

@@ -17,11 +17,10 @@ from statistics import median
 from rich.console import Console
 
 from bench.common.texttable import NONE, short, span
+from bench.common.words import plain, quantity
 from bench.reporting.cases import Section, follows, order, sections, told
 from bench.reporting.digest import Digest
-from bench.reporting.terminal import plain
 from bench.results.schema import COMPLETE
-from bench.runtime.console import quantity
 
 LABEL = 20
 """Columns of a row's name: longer ones are broken."""

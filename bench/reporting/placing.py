@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from bench.reporting.cases import said
+from bench.common.words import said
 from bench.reporting.digest import Digest
 
 Place: TypeAlias = tuple[int, str, Fraction]

@@ -9,10 +9,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.common.texttable import NONE, TextTable, short, span
-from bench.reporting.cases import Section, median_run, said, sections
+from bench.common.words import quantity, said
+from bench.reporting.cases import Section, median_run, sections
 from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE
-from bench.runtime.console import quantity
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.common.texttable import TextTable
+from bench.common.words import plain
 from bench.reporting.chapter import Chapter
 from bench.results.schema import COMPLETE
 
@@ -87,8 +88,3 @@ def _folded(text: str) -> str:
     if bracket:
         lines.append(f"[{rest}")
     return "\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """Without control characters, which a file may hold and a terminal would obey."""
-    return "".join(x if x.isprintable() else "\ufffd" for x in text)

@@ -15,7 +15,6 @@ from bench.results import contents
 from bench.results.fit import Curve
 from bench.results.reader import BrokenFileError, check_schema
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
-from bench.results.rounds_rows import row
 from bench.results.rounds_schema import COUNTS, NEEDED, TABLES, Case, scales
 
 
@@ -108,10 +107,6 @@ class Rounds:
         begins = np.flatnonzero(self.redraws["k"][mine] == 1)
         again = np.split(self.redraws["error"][mine], begins)[1:]
         return [self.rounds["error"][self.span(case)], *again]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a case: what it was, and every derived number; infinite where not reached."""
-        return [row(self, case) for case in range(len(self.cases["case"]))]
 
 
 def read_rounds(path: Path) -> Rounds:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bench.results.fit import Curve, difference_percent, rate, squared_ratios, tail_factor
+from bench.results.rounds import Rounds
 from bench.results.statistics import median_interval
 
-if TYPE_CHECKING:
-    from bench.results.rounds import Rounds
+
+def rows(found: Rounds) -> list[dict[str, Any]]:
+    """Return one row a case: its settings and derived numbers, infinite where not reached."""
+    return [row(found, case) for case in range(len(found.cases["case"]))]
 
 
 def row(found: Rounds, case: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
+from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
-from algorithms.wire.trouble import Link, Straggler, Trouble
 from bench.common.spec import UserError, parse, resolved, text_of, unknown
 from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.tasks import TASKS

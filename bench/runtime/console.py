@@ -2,62 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
-from types import TracebackType
-from typing import Self
-
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.common.words import quantity
 from bench.results.reader import Run
-
-
-def watched() -> bool:
-    """Whether a person watches: stdout is a terminal, and so is the launcher's where there is one.
-
-    A launcher may give its ranks a pseudo-terminal although its own output goes into a file.
-    """
-    if not sys.stdout.isatty():
-        return False
-    try:
-        return stat.S_ISCHR(os.stat(f"/proc/{os.getppid()}/fd/1").st_mode)
-    except OSError:
-        return True
-
+from bench.session.terminal import Barred, Told, watched
 
 FEW_RANKS = 8
 """So many ranks have their paces told one by one."""
-
-
-class Told(Console):
-    """A console that falls silent where nobody reads on, as under `| head`: the run goes on."""
-
-    def on_broken_pipe(self) -> None:
-        """Write to nowhere from now on."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class Barred:
-    """A context in which a bar is shown, if there is one."""
-
-    _bar: Progress | None = None
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
 
 
 class Reporter(Barred):
@@ -109,15 +61,6 @@ class Reporter(Barred):
         width = max(len(label) for label, _ in lines)
         for label, text in lines:
             self.say(f"{label:<{width}}  {text}")
-
-
-def quantity(nbytes: float) -> str:
-    """Bytes for a person: powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if not nbytes >= 999.5:
-            return f"{nbytes:.3g} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.3g} TB"
 
 
 def paces(run: Run) -> str:

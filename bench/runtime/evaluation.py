@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import Rows
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.wire.handles import Rows
 from bench.tasks.protocol import Problem
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
 

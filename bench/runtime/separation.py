@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies import theory
 from algorithms.topologies.protocol import Topology
-from algorithms.wire.exchange import MPIExchange
-from bench.consensus.options import MANY_LINKS
+from algorithms.topologies.theory import MANY_LINKS
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.heterogeneity import Heterogeneity, heterogeneity
 from bench.runtime.setup import Material, Plan

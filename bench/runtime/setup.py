@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.exchange import MPIExchange, dealt
+from algorithms.exchange.mpi import MPIExchange, dealt
 from algorithms.wire.tracing import TracingMeter
 from bench.common.spec import UserError
 from bench.runtime.batches import Batches

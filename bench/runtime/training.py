@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.wire.meter import OTHER
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
 from bench.data.opening import digest
 from bench.results import attempts, clockfile
 from bench.results.reader import read

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.trouble import Straggler, Trouble
 from algorithms.layers import Layer, Ready
-from algorithms.protocol import Exchange, Rows
+from algorithms.protocol import Exchange
+from algorithms.wire.handles import Rows
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
-from algorithms.wire.trouble import Straggler, Trouble
 from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches
 from bench.runtime.renewed import RenewedBatches

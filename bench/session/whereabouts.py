@@ -16,10 +16,10 @@ EVALUATION, EXCHANGE = "evaluation", "exchange"
 RESULTS, CHECKPOINT = "writing results", "writing a checkpoint"
 PHASES = (
     (EVALUATION, "bench/runtime/evaluation.py", ""),
-    (EXCHANGE, "algorithms/wire/exchange.py", ""),
-    (EXCHANGE, "algorithms/wire/average.py", ""),
-    (EXCHANGE, "algorithms/wire/pull.py", ""),
-    (EXCHANGE, "algorithms/wire/window.py", ""),
+    (EXCHANGE, "algorithms/exchange/mpi.py", ""),
+    (EXCHANGE, "algorithms/exchange/average.py", ""),
+    (EXCHANGE, "algorithms/exchange/pull.py", ""),
+    (EXCHANGE, "algorithms/exchange/window.py", ""),
     (EXCHANGE, "bench/runtime/budget.py", ""),
     ("update", "bench/runtime/workers.py", "update"),
     ("data", "bench/runtime/batches.py", ""),

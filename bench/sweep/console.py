@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.reporting.terminal import WIDTH, plain
+from bench.common.words import plain
+from bench.reporting.terminal import WIDTH
 from bench.results.schema import COMPLETE
-from bench.sweep.lines import Lines
+from bench.session.lines import Lines
 from bench.sweep.plan import Case, by_seed, seeds_of
 from bench.sweep.standing import Outcome
 

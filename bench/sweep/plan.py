@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.reporting.cases import said
-from bench.reporting.digest import Setting
+from bench.common.words import Setting, said
 from bench.runtime.arguments import read
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import case_hash

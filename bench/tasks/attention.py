@@ -13,7 +13,7 @@ from torch.nn.functional import gelu
 
 from bench.data.protocol import Table
 from bench.tasks.classifier import Classifier
-from bench.tasks.learners import Batch
+from bench.tasks.model import Batch
 from bench.tasks.protocol import Alter
 
 

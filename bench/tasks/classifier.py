@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,12 @@ from torch.func import functional_call
 from algorithms.layers import Layer, laid_out
 from bench.data.protocol import Table
 from bench.tasks.holding import keep
-from bench.tasks.learners import Batch, ManyModels, OneModel
+from bench.tasks.learners import ManyModels, OneModel
+from bench.tasks.model import Answer, Batch
 from bench.tasks.protocol import Alter, Learner, Metric, Share
 from bench.tasks.scores import Scores
 from partitions.protocol import Samples
 
-Answer: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-"""Logits (m, ..., classes) of inputs (m, ...)."""
 BYTE = 255
 """Bytes stand for 0 to 1."""
 

@@ -14,20 +14,14 @@ from typing import TYPE_CHECKING, ClassVar
 from bench.data.protocol import Dataset, Table, pictures
 from bench.tasks.mlp import check_part
 from bench.tasks.protocol import Metric
-from bench.tasks.sizing import width_for
+from bench.tasks.sizing import KERNEL, side, width_for
 
 if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
 
-KERNEL, STRIDE = 5, 2
 LEAST = 8
 """Height and width of the smallest picture: what two convolutions leave something of."""
 NORMS = ("none", "batch")
-
-
-def side(pixels: int) -> int:
-    """Height or width after one convolution; a border of zeros keeps half of it."""
-    return (pixels + 2 * (KERNEL // 2) - KERNEL) // STRIDE + 1
 
 
 def count(channels: int, shape: tuple[int, ...], classes: int, norm: str) -> int:

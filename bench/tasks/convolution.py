@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from bench.tasks.batchnorm import EPS
-from bench.tasks.classifier import Answer, Classifier
-from bench.tasks.cnn import KERNEL, STRIDE, side
+from bench.tasks.classifier import Classifier
+from bench.tasks.model import Answer
+from bench.tasks.sizing import KERNEL, STRIDE, side
 
 Statistics: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 CALIBRATION = 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,18 +13,15 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.layers import Ready
 from bench.tasks import uncopied
+from bench.tasks.model import Batch, Model
 from bench.tasks.parts import FinishedParts
 from bench.tasks.scores import outputs
-
-if TYPE_CHECKING:
-    from bench.tasks.classifier import Classifier
 
 CHUNK = 128
 """Models that vmap trains at once: beyond this their activations leave the cache."""
 ELEMENTS = 2**24
 """Numbers that all layers of these models together may put out; autograd keeps some times more."""
 
-Batch = tuple[torch.Tensor, torch.Tensor]
 Views = dict[str, torch.Tensor]
 """Parameters or gradients of several models by name."""
 
@@ -42,7 +38,7 @@ def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 class OneModel:
     """One worker: a module whose parameters are views of the row."""
 
-    def __init__(self, problem: Classifier, rows: torch.Tensor, gradients: torch.Tensor) -> None:
+    def __init__(self, problem: Model, rows: torch.Tensor, gradients: torch.Tensor) -> None:
         self._problem = problem
         self.x, self.g = rows, gradients
         self._views = [view[0] for view in problem.views(rows).values()]
@@ -99,7 +95,7 @@ class ManyModels:
     Targets are one-hot here: under vmap cross-entropy of class indices scatters, which costs 12 %.
     """
 
-    def __init__(self, problem: Classifier, rows: torch.Tensor, gradients: torch.Tensor) -> None:
+    def __init__(self, problem: Model, rows: torch.Tensor, gradients: torch.Tensor) -> None:
         self.x, self.g = rows, gradients
         self._inputs, self._targets = problem.inputs, problem.targets
         self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)

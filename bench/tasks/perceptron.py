@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from algorithms.layers import Ready
 from bench.tasks.batchnorm import EPS, GroupMean, alone, normalise, normalised_by
 from bench.tasks.classifier import Classifier
-from bench.tasks.learners import Batch
+from bench.tasks.model import Batch
 from bench.tasks.parts import FinishedParts
 from bench.tasks.protocol import Learner, Share
 

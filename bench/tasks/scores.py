@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-if TYPE_CHECKING:
-    from bench.tasks.classifier import Classifier
+from bench.tasks.model import Model
 
 ELEMENTS = 2**22
 """Numbers that all layers together may put out for a piece; as many as a larger model has."""
@@ -23,7 +22,7 @@ class Scores:
     convolutions and attention, whose samples already fill the cores.
     """
 
-    def __init__(self, problem: Classifier, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    def __init__(self, problem: Model, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         self._problem = problem
         piece = max(1, max(ELEMENTS, problem.d) // outputs(problem.module, inputs[:1]))
         self._pieces = list(

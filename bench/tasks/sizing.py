@@ -22,3 +22,11 @@ def width_for(parameters: int, count: Callable[[int], int]) -> int:
         else:
             low = middle + 1
     return low
+
+
+KERNEL, STRIDE = 5, 2
+
+
+def side(pixels: int) -> int:
+    """Height or width after one convolution; a border of zeros keeps half of it."""
+    return (pixels + 2 * (KERNEL // 2) - KERNEL) // STRIDE + 1

@@ -74,7 +74,7 @@ def trace(argv: Sequence[str]) -> int:
 
     Errors: UserError.
     """
-    from bench.reporting.terminal import plain
+    from bench.common.words import plain
     from bench.results.reader import BrokenFileError
 
     given = parser().parse_args(argv)

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from bench.common.texttable import short
-from bench.reporting.terminal import plain
+from bench.common.words import plain
 from bench.results.schema import COMPLETE, PREEMPTED, RUNNING
 from bench.watch import words
 from bench.watch.folder import Scene

@@ -8,6 +8,7 @@ from bench.common.sizes import size_text
 from bench.common.texttable import short
 from bench.results.calls import Calls
 from bench.results.rounds import Rounds
+from bench.results.rounds_rows import rows as rows_of
 
 
 def told_of_calls(calls: Calls) -> str:
@@ -27,7 +28,7 @@ def told_of_calls(calls: Calls) -> str:
 def told_of_rounds(rounds: Rounds) -> str:
     """Cases of bench.consensus: how many of how many, and the last one beside theory."""
     wanted = json.loads(rounds.attributes["params_json"]).get("topologies", [])
-    rows = rounds.rows()
+    rows = rows_of(rounds)
     of = f" of {len(wanted)}" if wanted else ""
     count = f"{len(rows)}{of} topologies done"
     if not rows:

@@ -8,7 +8,7 @@ import numpy as np
 from rich.text import Text
 
 from bench.common.texttable import short
-from bench.reporting.terminal import plain
+from bench.common.words import plain
 from bench.watch.lines import GAP, Part, cut, line, pair
 from bench.watch.plots import Axis, axis, bar, curve
 from bench.watch.recent import Rank, Recent

@@ -12,7 +12,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from bench.reporting.terminal import WIDTH, plain
+from bench.common.words import plain
+from bench.reporting.terminal import WIDTH
 from bench.results.schema import RUNNING
 from bench.watch import words
 from bench.watch.drawing import PANEL, Picture, enlarged

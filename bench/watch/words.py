@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bench.common.texttable import NONE, short
-from bench.reporting.cases import said, shared
-from bench.reporting.digest import Setting
-from bench.reporting.terminal import plain
+from bench.common.words import Setting, duration, plain, said
+from bench.reporting.cases import shared
 from bench.results.schema import COMPLETE, RUNNING
-from bench.sweep.lines import duration
 from bench.watch.folder import Scene
 from bench.watch.training import Training
 from bench.watch.views import View

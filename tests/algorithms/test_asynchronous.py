@@ -10,12 +10,12 @@ from mpi4py import MPI
 from algorithms.ad_psgd import ADPSGD
 from algorithms.async_elastic_averaging import AsyncElasticAveraging
 from algorithms.downpour import Downpour
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.layers import Ready
 from algorithms.local_sgd import LocalSGD
 from algorithms.topologies.complete import Complete
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.star import Star
-from algorithms.wire.exchange import MPIExchange
 from bench.optimizers import SGD
 from bench.runtime.budget import StepBudget
 from tests.algorithms.twin import STEPS

@@ -18,13 +18,13 @@ from algorithms.compressors.random_k import RandomK
 from algorithms.compressors.sign import Sign
 from algorithms.compressors.top_k import TopK
 from algorithms.d_psgd import DPSGD
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies.complete import Complete
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.hypercube import Hypercube
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
-from algorithms.wire.exchange import MPIExchange
 from tests.algorithms.twin import STEPS
 from tests.helpers import Array, StillWorkers, Training, everywhere
 

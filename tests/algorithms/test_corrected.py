@@ -12,6 +12,8 @@ from mpi4py import MPI
 
 from algorithms.d_psgd import DPSGD
 from algorithms.exact_diffusion import ExactDiffusion
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.exchange.trouble import Trouble
 from algorithms.gradient_tracking import GradientTracking
 from algorithms.protocol import Algorithm
 from algorithms.qg_momentum import QGMomentum
@@ -25,8 +27,6 @@ from algorithms.topologies.protocol import Topology
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
-from algorithms.wire.exchange import MPIExchange
-from algorithms.wire.trouble import Trouble
 from bench.optimizers import SGD
 from tests.algorithms.test_laws import Bowls
 from tests.algorithms.twin import STEPS, Twin

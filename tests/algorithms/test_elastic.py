@@ -14,8 +14,8 @@ from algorithms.eamsgd import EAMSGD
 from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.elastic_tree import ElasticTree
 from algorithms.elastic_tree import State as Tree
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.local_sgd import LocalSGD
-from algorithms.wire.exchange import MPIExchange
 from bench.optimizers import SGD
 from tests.algorithms.test_laws import Bowls
 from tests.algorithms.twin import STEPS

@@ -5,11 +5,11 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.topologies.checks import ready
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.links import links
-from algorithms.topologies.protocol import ready
 from algorithms.topologies.ring import Ring
-from algorithms.wire.exchange import MPIExchange
 from tests.helpers import Array, all_rows, everywhere, sha
 
 pytestmark = pytest.mark.mpi

@@ -8,11 +8,11 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
+from algorithms.exchange.average import StartedMean
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
 from algorithms.layers import Ready, laid_out
 from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD, in_buckets
-from algorithms.wire.average import StartedMean
-from algorithms.wire.exchange import MPIExchange
 from bench.optimizers import SGD
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers

@@ -6,13 +6,13 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from algorithms.elastic_averaging import ElasticAveraging
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.layers import Ready
 from algorithms.local_sgd import LocalSGD
 from algorithms.overlap_push_sum import OverlapPushSum
 from algorithms.push_sum import PushSum
-from algorithms.topologies.protocol import ready
+from algorithms.topologies.checks import ready
 from algorithms.topologies.star import Star
-from algorithms.wire.exchange import MPIExchange
 from tests.helpers import Array, StillWorkers, all_rows, everywhere
 
 pytestmark = pytest.mark.mpi

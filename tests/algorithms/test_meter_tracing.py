@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.ring import Ring
-from algorithms.wire.exchange import MPIExchange
 from algorithms.wire.meter import GRADIENT, OTHER, PHASES, RECEIVED, SENT, WAIT, Meter
 from algorithms.wire.tracing import Event, TracingMeter
 from tests.helpers import everywhere

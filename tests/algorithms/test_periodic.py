@@ -13,11 +13,11 @@ from mpi4py import MPI
 from algorithms.adacomm import AdaComm
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.diloco import DiLoCo
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.hierarchical_local_sgd import HierarchicalLocalSGD
 from algorithms.local_sgd import LocalSGD
 from algorithms.scaffold import Scaffold
 from algorithms.slowmo import SlowMo
-from algorithms.wire.exchange import MPIExchange
 from bench.optimizers import SGD
 from tests.algorithms.test_laws import Bowls
 from tests.algorithms.twin import STEPS, Twin

@@ -5,10 +5,10 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.layers import Ready, laid_out
 from algorithms.low_rank import orthonormalise
 from algorithms.power_sgd import PowerSGD, State
-from algorithms.wire.exchange import MPIExchange
 from bench.optimizers import SGD
 from tests.algorithms.twin import STEPS, Twin
 from tests.helpers import Array, StillWorkers, Training, all_rows, everywhere, sha

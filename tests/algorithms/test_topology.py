@@ -3,16 +3,12 @@
 import numpy as np
 import pytest
 
-from algorithms.topologies.protocol import (
-    MOST_LINKS,
-    TOPOLOGIES,
-    Links,
-    Ring,
-    Topology,
-    check,
-    ready,
-)
-from algorithms.topologies.protocol import links as links_of
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.checks import MOST_LINKS, check, ready
+from algorithms.topologies.links import Links
+from algorithms.topologies.links import links as links_of
+from algorithms.topologies.protocol import Topology
+from algorithms.topologies.ring import Ring
 from bench.common.spec import parse
 from tests.helpers import Array
 

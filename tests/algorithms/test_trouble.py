@@ -9,16 +9,23 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.d_psgd import DPSGD
+from algorithms.exchange import shaper
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.exchange.trouble import (
+    Link,
+    Straggler,
+    Trouble,
+    bytes_per_second,
+    seconds,
+    sleep_until,
+)
 from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
-from algorithms.wire import shaper
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.duration import duration_ns
-from algorithms.wire.exchange import MPIExchange
 from algorithms.wire.meter import WAIT
-from algorithms.wire.trouble import Link, Straggler, Trouble, bytes_per_second, seconds, sleep_until
 from tests.helpers import Array, StillWorkers, all_rows, everywhere, sha
 
 LATENCY, BANDWIDTH = 2e-3, 1e6

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
 from bench.optimizers import SGD
 from bench.runtime.batches import Batches
 from tests.helpers import Array, Training

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import batch_norm, cross_entropy
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
 from bench.data.builtin import DIGITS_TRAINING as TRAINING
 from bench.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers

@@ -14,12 +14,12 @@ from mpi4py import MPI
 
 from algorithms import ALGORITHMS
 from algorithms.choco_sgd import ChocoSGD
+from algorithms.exchange.trouble import Trouble
 from algorithms.local_sgd import LocalSGD
 from algorithms.protocol import Algorithm
 from algorithms.push_sum import PushSum
 from algorithms.relay_sgd import RelaySGD
 from algorithms.robust_push_sum import RobustPushSum
-from algorithms.wire.trouble import Trouble
 from bench.optimizers import OPTIMIZERS
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.keeping import put_back, roots

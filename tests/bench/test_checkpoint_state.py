@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from algorithms.exchange.mpi import dealt
 from algorithms.protocol import SCRATCH
-from algorithms.wire.exchange import dealt
 from algorithms.wire.handles import Landed
 from bench.runtime.checkpoint.state import first_worker_rank, spans, state
 

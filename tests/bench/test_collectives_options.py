@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.collectives import ALLREDUCES
-from bench.collectives.memory import available_bytes, most_bytes
+from bench.collectives.memory import most_bytes
 from bench.collectives.opening import case_hash
 from bench.collectives.options import read
+from bench.common.machine import available_bytes
 from bench.common.sizes import MOST_SIZES, UNITS, rounded_down, size, size_text, spaced
 from bench.common.spec import UserError
 

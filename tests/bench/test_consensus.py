@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import xarray
 
-from algorithms.topologies.protocol import TOPOLOGIES, ready
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.checks import ready
 from bench.consensus.__main__ import main
 from bench.results.reader import BrokenFileError
 from bench.results.rounds import Rounds, read_rounds
+from bench.results.rounds_rows import rows as rows_of
 from bench.results.schema import COMPLETE, FAILED
 from tests.launching import command, launch, own_lines
 
@@ -105,7 +107,7 @@ def check_csv(table: Path, found: Rounds) -> None:
 def test_factors_are_within_5_percent_of_theory(tmp_path: Path, total: int) -> None:
     enough = ("--rounds", "40000")  # for the chain of 64
     assert consensus(tmp_path, "--workers", str(total), *enough) == 0
-    rows = only(tmp_path).rows()
+    rows = rows_of(only(tmp_path))
     assert [row["topology"] for row in rows] == list(ready())
     for row in rows:
         assert abs(row["factor_difference_percent"]) < 5, row
@@ -121,7 +123,7 @@ def test_topologies_have_options_that_colons_separate(
     names = ["erdos_renyi:p=0.3:seed=1", "ring", "exponential:peers=2", f"file:path={path}"]
     assert consensus(tmp_path, "--topology", ",".join(names), "--workers", "6") == 0
     (file,) = tmp_path.glob("*.h5")
-    rows = read_rounds(file).rows()
+    rows = rows_of(read_rounds(file))
     assert [row["topology"] for row in rows] == names
     assert json.loads(read_rounds(file).attributes["params_json"])["topologies"] == names
     assert all(abs(row["rate_difference_percent"]) < 1 for row in rows)
@@ -139,7 +141,7 @@ def test_new_topologies_at_12_workers_on_2_ranks_are_what_theory_says(tmp_path: 
     options = ["--topology", ",".join(names), "--workers", "12", *PATIENT]
     done = launch(2, "-m", "bench.consensus", *options, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    for row in only(tmp_path).rows():
+    for row in rows_of(only(tmp_path)):
         least = 5 if row["topology"].startswith("epidemic") else 0.1  # percent; drawn, or a fit
         assert abs(row["rate_difference_percent"]) < least, row
         assert row["reached"]
@@ -155,7 +157,7 @@ def test_the_table_tells_exact_agreement_and_the_winners(
     assert "fewest rounds to 1e-6  complete (1)" in out
     assert f"fewest bytes           exponential ({3 * ROW_BYTES} B a worker)" in out
     assert "least time" in out
-    rows = only(tmp_path).rows()
+    rows = rows_of(only(tmp_path))
     assert [row["rounds_to_1e6"] for row in rows][1:] == [3, 1]
     assert [row["rate_difference_percent"] for row in rows][1:] == [0, 0]
     assert rows[2]["bytes_to_1e6"] == 7 * ROW_BYTES
@@ -170,7 +172,7 @@ def test_flags_tell_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "! not down to 1e-10: ring needs some 7,161 rounds: raise --rounds or --time" in out
     assert "~ the tail still bends" in out
     assert "no topology came down to 1e-6" in out
-    (found,) = only(tmp_path).rows()
+    (found,) = rows_of(only(tmp_path))
     assert (found["reached"], found["rounds"], found["ms_to_1e6"]) == (0, 20, math.inf)
 
 
@@ -180,7 +182,7 @@ def test_what_is_too_dense_runs_only_when_named(
     assert consensus(tmp_path / "all", "--workers", "500", "--rounds", "1") == 0
     out = capsys.readouterr().out
     assert "left out, too many messages a round unless named: complete" in out
-    names = [row["topology"] for row in only(tmp_path / "all").rows()]
+    names = [row["topology"] for row in rows_of(only(tmp_path / "all"))]
     assert names == [name for name in ready() if name != "complete"]
 
 
@@ -301,7 +303,7 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     found = read_rounds(part)
     assert found.attributes["status"] == FAILED
     assert "rank 2 of 3" in found.attributes["reason"]
-    assert [row["topology"] for row in found.rows()] == ["torus"], "what was done is there"
+    assert [row["topology"] for row in rows_of(found)] == ["torus"], "what was done is there"
 
 
 def test_rows_appear_as_soon_as_they_are_done(tmp_path: Path) -> None:
@@ -314,7 +316,7 @@ def test_rows_appear_as_soon_as_they_are_done(tmp_path: Path) -> None:
             assert any(line.startswith("exponential ") for line in process.stdout)
             assert process.poll() is None, "the ring is still running"
             (part,) = tmp_path.glob("*.h5.part")
-            assert len(read_rounds(part).rows()) == 1
+            assert len(rows_of(read_rounds(part))) == 1
         finally:
             process.kill()
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.topologies.protocol import ready
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.topologies.checks import ready
 from bench.consensus.flock import Flock, Limits, Start, start
 from bench.consensus.measure import measure
 from bench.results.fit import exact_after, squared_ratios, tail_factor

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.common.words import quantity
 from bench.results.provenance import process_started
 from bench.results.reader import Run, read
 from bench.results.recorder import Block
 from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIVERGED
-from bench.runtime.console import Reporter, quantity, summary, watched
+from bench.runtime.console import Reporter, summary
+from bench.session.terminal import watched
 
 SCORES = {"loss": 0.25, "metric": 0.9, "metric_mean": 0.85, "metric_worst": 0.7, "consensus": 0.03}
 

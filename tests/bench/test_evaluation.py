@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.wire.exchange import dealt
+from algorithms.exchange.mpi import dealt
 from bench.runtime.evaluation import Evaluation
 from bench.tasks.quadratic import Quadratic
 from tests.helpers import everywhere

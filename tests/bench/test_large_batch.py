@@ -6,7 +6,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
 from bench.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits

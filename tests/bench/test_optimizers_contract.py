@@ -9,8 +9,8 @@ import torch
 from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.layers import laid_out
-from algorithms.wire.exchange import MPIExchange
 from bench.data.builtin import DIGITS_TRAINING as TRAINING
 from bench.optimizers import OPTIMIZERS
 from bench.runtime.batches import Batches

@@ -15,6 +15,7 @@ from bench.reporting.consensus.report import chapters, load
 from bench.reporting.digest import POINTS
 from bench.reporting.launches import Group
 from bench.results.rounds import read_rounds
+from bench.results.rounds_rows import rows as rows_of
 from bench.results.schema import FAILED, RUNNING
 from tests.bench.made_measurements import make_rounds
 
@@ -103,7 +104,7 @@ def test_csv_has_a_row_a_topology(tmp_path: Path) -> None:
     assert main([str(path), "--csv", str(table)]) == 0
     with open(table, newline="") as file:
         written = list(csv.DictReader(file))
-    for row, made in zip(read_rounds(path).rows(), written, strict=True):
+    for row, made in zip(rows_of(read_rounds(path)), written, strict=True):
         for key in ("theory_factor", "measured_factor", "ms_to_1e6", "rounds_to_1e6"):
             assert float(made[key]) == pytest.approx(row[key])
         assert (made["topology"], made["workers"]) == (row["topology"], "4")

@@ -6,9 +6,9 @@ import pytest
 
 from algorithms import ALGORITHMS
 from bench.common.spec import UserError
+from bench.common.words import duration
 from bench.sweep.__main__ import main
 from bench.sweep.file import read
-from bench.sweep.lines import duration
 from bench.sweep.plan import plan
 
 Capture = pytest.CaptureFixture[str]

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from bench.common.texttable import TextTable, short
-from bench.reporting.cases import median_run, said, sections
+from bench.common.words import said
+from bench.reporting.cases import median_run, sections
 from bench.reporting.digest import POINTS, Digest, load
 from bench.reporting.tables import frame, notes, text_tables
 from bench.reporting.terminal import terminal

@@ -29,7 +29,11 @@ BLOCKING = re.compile(
     "Barrier|[bB]cast|allgather|Gather|[aA]llreduce|Recv|Wait|Waitall|Lock|Unlock|Flush|Fetch_and_op"
 )
 """Calls in which a rank may wait for another, of names that only MPI has here."""
-MESSAGES = ("algorithms/wire/carrier.py", "algorithms/wire/pull.py", "algorithms/wire/window.py")
+MESSAGES = (
+    "algorithms/wire/carrier.py",
+    "algorithms/exchange/pull.py",
+    "algorithms/exchange/window.py",
+)
 RUNS = {"overlap_push_sum": ["--checkpoint-every", "2"], "ad_psgd": []}
 """Algorithms that meet all parts of the exchange."""
 

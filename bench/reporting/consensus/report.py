@@ -17,6 +17,7 @@ from bench.reporting.launches import Group, Launch, grouped, repeats, rows_frame
 from bench.results.fit import exact_after
 from bench.results.origin import derived, provenance, read_origin
 from bench.results.rounds import Rounds, read_rounds
+from bench.results.rounds_rows import rows as rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def _launch(found: Rounds) -> Launch:
     run = read_origin(found.path, found.attributes)
     settings = {name: found.attributes[name] for name in SETTINGS}
     around = surroundings(run)
-    rows = found.rows()
+    rows = rows_of(found)
     for i, row in enumerate(rows):
         curves = found.curves(i)
         row["flags"] = flags(row, curves)

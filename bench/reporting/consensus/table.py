@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from bench.collectives.table import figure
 from bench.common.texttable import NONE, TextTable, short
+from bench.common.words import quantity
 from bench.consensus.table import FLAGS, best, factor, percent
 from bench.reporting.launches import Group, Row, median_row
 from bench.results.schema import COMPLETE
-from bench.runtime.console import quantity
 
 INTERVAL = {
     "us_per_round_p50": ("us_per_round_lo", "us_per_round_hi"),

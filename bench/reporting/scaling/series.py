@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.reporting.cases import Section, order, said
+from bench.common.words import said
+from bench.reporting.cases import Section, order
 from bench.reporting.digest import Digest
 from bench.reporting.placing import Place, Point, points, unlike
 from bench.results.schema import COMPLETE

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from bench.common.texttable import NONE, TextTable, short
-from bench.reporting.cases import Section, said
+from bench.common.words import said
+from bench.reporting.cases import Section
 from bench.reporting.scaling.series import Row, Series, series
 from bench.results.schema import COMPLETE
 from bench.results.statistics import Interval

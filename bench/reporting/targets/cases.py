@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.reporting.cases import Section, follows, order, said, shared, told
+from bench.common.words import said
+from bench.reporting.cases import Section, follows, order, shared, told
 from bench.reporting.digest import Digest
 from bench.results.statistics import Interval, median_interval
 

@@ -8,12 +8,12 @@ from collections import Counter
 import numpy as np
 
 from bench.common.texttable import NONE, TextTable, short, span
+from bench.common.words import quantity
 from bench.reporting.cases import Section
 from bench.reporting.placing import points, unlike
 from bench.reporting.scaling.tables import ends, number
 from bench.reporting.targets.cases import Case, Group, aimed, groups
 from bench.results.statistics import Interval, olympic_mean, ratio_interval
-from bench.runtime.console import quantity
 
 SEEDS = 5
 """Fewer do not tell much of a time to target."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from algorithms.wire.exchange import MPIExchange
+from algorithms.exchange.mpi import MPIExchange
 from bench.runtime.checkpoint.saving import forget, restore, save
 from bench.runtime.checkpoint.store import About
 from bench.runtime.recording import Recording

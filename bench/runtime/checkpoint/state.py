@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.exchange import dealt
+from algorithms.exchange.mpi import dealt
 from algorithms.wire.handles import Landed
 
 

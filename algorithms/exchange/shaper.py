@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.wire.routes import Routes
-from algorithms.wire.trouble import Link, sleep_until
+from algorithms.exchange.routes import Routes
+from algorithms.exchange.trouble import Link, sleep_until
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -8,8 +8,8 @@ from statistics import median
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bench.reporting.terminal import plain
-from bench.runtime.console import Barred, Told, watched
+from bench.common.words import duration, plain
+from bench.session.terminal import Barred, Told, watched
 
 
 class Lines(Barred):
@@ -64,11 +64,3 @@ class Lines(Barred):
         usual = median(x for some in self._spent.values() for x in some)
         by_size = {size: median(some) for size, some in self._spent.items()}
         return sum(by_size.get(size, usual) for size in self._left)
-
-
-def duration(seconds: float) -> str:
-    """A time for a person: `2.1 s`, `14 min`, `1 h 20 min`."""
-    if seconds < 99.95:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.collectives.auto import Auto
+from algorithms.exchange.average import StartedMean
+from algorithms.exchange.means import Means
+from algorithms.exchange.pull import StartedPull
+from algorithms.exchange.rounds import Rounds
+from algorithms.exchange.routes import along_links, between_workers, to_links
+from algorithms.exchange.shaper import Shaper
+from algorithms.exchange.trouble import Trouble
+from algorithms.exchange.window import SharedRows, SharedVector, Window
 from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import MIXINGS, Mixing
 from algorithms.topologies.protocol import Topology
-from algorithms.wire.average import StartedMean
-from algorithms.wire.means import Means
 from algorithms.wire.meter import Meter
-from algorithms.wire.pull import StartedPull
-from algorithms.wire.rounds import Rounds
-from algorithms.wire.routes import along_links, between_workers, to_links
-from algorithms.wire.shaper import Shaper
-from algorithms.wire.trouble import Trouble
-from algorithms.wire.window import SharedRows, SharedVector, Window
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.protocol import Rows
+    from algorithms.wire.handles import Rows
 
 TOPOLOGY_STREAM = 2
 """Keeps the draws of random topologies apart from others of the same seed."""

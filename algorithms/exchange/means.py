@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
-from algorithms.wire.average import Average, GroupAverage, StartedMean
+from algorithms.exchange.average import Average, GroupAverage, StartedMean
+from algorithms.exchange.shaper import Shaper
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.duration import duration_ns
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
-from algorithms.wire.shaper import Shaper
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from algorithms.collectives.protocol import AllReduce
-    from algorithms.protocol import Rows
+    from algorithms.wire.handles import Rows
 
 
 class Means:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from algorithms.collectives.protocol import AllReduce
-    from algorithms.protocol import Rows
+    from algorithms.wire.handles import Rows
 
 Planner = Callable[["MPI.Intracomm", int, list[int]], "AllReduce"]
 """(comm, d, bounds) -> a plan; collective over comm."""

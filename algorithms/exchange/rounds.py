@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.pull import RowPlan, StartedPull, Weights
+from algorithms.exchange.routes import Routes, between_workers
+from algorithms.exchange.shaper import Shaper
+from algorithms.exchange.trouble import Trouble
 from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import Mixing
 from algorithms.wire.meter import OTHER, Meter
-from algorithms.wire.pull import RowPlan, StartedPull, Weights
-from algorithms.wire.routes import Routes, between_workers
-from algorithms.wire.shaper import Shaper
-from algorithms.wire.trouble import Trouble
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.routes import Routes
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
-from algorithms.wire.routes import Routes
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.wire.shaper import Shaper
+    from algorithms.exchange.shaper import Shaper
 
 Index = slice | NDArray[np.int64]
 BLOCK_BYTES = 256 * 1024

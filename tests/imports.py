@@ -1,0 +1,75 @@
+"""The import graph of the checkout: which file and which room imports which."""
+
+import ast
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("algorithms", "bench", "partitions", "slurm")
+
+
+def modules() -> dict[str, Path]:
+    """Return the path of every module of the suite, by dotted name."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for name in PACKAGES
+        for path in sorted((ROOT / name).rglob("*.py"))
+    }
+
+
+def imported(path: Path) -> set[str]:
+    """Return the full names that a file imports, also in functions and under TYPE_CHECKING.
+
+    `from a import b` counts as a.b: it may be a module or a name of one.
+    """
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Return the modules of the suite that each module imports."""
+    return {
+        name: {found for x in imported(path) if (found := module_of(x, known))} - {name}
+        for name, path in known.items()
+    }
+
+
+def module_of(name: str, known: Iterable[str]) -> str:
+    """Return the module that a full name is, or lies in; empty for one of another package."""
+    return next((x for x in (name, name.rpartition(".")[0]) if x in known), "")
+
+
+def room(name: str) -> str:
+    """Return the room of a module: its folder at depth two, or the module for bench/*.py."""
+    parts = name.split(".")
+    path = ROOT.joinpath(*parts)
+    folder = parts if path.is_dir() else parts[:-1]
+    return ".".join(parts if folder == ["bench"] else folder[:2])
+
+
+def cycles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Return the groups of nodes that reach each other (strongly connected, two or more)."""
+    reach = {node: _reachable(node, edges) for node in edges}
+    groups = {
+        tuple(sorted({node} | {x for x in reach[node] if node in reach[x]}))
+        for node in edges
+        if node in reach[node]
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+def _reachable(start: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(edges[start])
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo += edges[node]
+    return seen
