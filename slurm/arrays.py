@@ -17,9 +17,8 @@ from slurm.campaign import Campaign, Entry
 from slurm.case import Geometry
 from slurm.ledger import REPORT, Submission, submitted
 from slurm.plan import arrays
-from slurm.program import CHECKOUT
 from slurm.scripts import array_script, jobs_of, report_script, sbatch_arguments, words
-from slurm.site import Site
+from slurm.site import CHECKOUT, Site
 from slurm.states import Look
 
 REFUSED = 1

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Sequence
 
+from bench.common.cli import run
 from bench.common.spec import UserError
-from slurm import ledger, program, queue
+from slurm import ledger, queue
 from slurm.campaign import Campaign, folder_parser, submitted_at
-from slurm.lock import Holder, holder
+from slurm.ledger import Holder, holder
 
 PATIENCE_S = 300
 """A training that is asked to end writes a checkpoint first."""
@@ -31,8 +32,8 @@ def cancel(argv: Sequence[str]) -> int:
         "Example: python -m slurm.cancel slurm/sweeps/demo.toml. Exit code: 0, also where there "
         "was nothing to cancel; 2 for a mistake.",
     ).parse_args(argv)
-    from slurm.overview import counted
     from slurm.states import look
+    from slurm.status import counted
 
     campaign = submitted_at(given.path, given.out)
     seen = look(campaign)
@@ -76,7 +77,7 @@ def _end(campaign: Campaign, found: Holder) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return program.run(cancel, argv)
+    return run(cancel, argv)
 
 
 if __name__ == "__main__":

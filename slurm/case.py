@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.common.spec import UserError, convert
 from bench.sweep.known import Options, flags
+from slurm.site import NONE, Site
 
 TRAIN, COLLECTIVES = "bench.train", "bench.collectives"
 PROGRAMS = (TRAIN, COLLECTIVES)
@@ -77,3 +79,60 @@ class Case:
             f"--name={self.name}",
             again,
         ]
+
+
+PLACE = ("ranks", "ranks_per_node", "threads", "minutes")
+"""Options of a case that say where and how long it runs."""
+MINUTES = 30
+"""Time limit of a case whose sweep does not say one."""
+YEAR = 366 * 24 * 60
+
+
+def geometry(options: Options, site: Site) -> Geometry:
+    """Where a case runs: so many ranks a node as its cores allow, unless the options say it.
+
+    On a site without a scheduler all ranks run on this machine, whatever its cores. Errors:
+    UserError for numbers out of range and ranks that do not fit a node.
+    """
+    ranks = _whole(options, "ranks", 1)
+    threads = _whole(options, "threads", 0) or 1  # 0: what OMP_NUM_THREADS says, a rank's cores
+    minutes = _whole(options, "minutes", MINUTES, most=YEAR)
+    per_node = _whole(options, "ranks_per_node", ranks)
+    if site.scheduler != NONE:
+        per_node = min(per_node, ranks)
+        if site.cores:
+            per_node = _fitting(options, site, ranks, per_node, threads)
+        elif ranks > 1 and "ranks_per_node" not in options:
+            raise UserError(
+                f"site {site.name} does not say how many cores a node has: say ranks_per_node in "
+                "the sweep, or cores in the site's file"
+            )
+    else:
+        per_node = ranks
+    return Geometry(ranks, per_node, threads, minutes)
+
+
+def _fitting(options: Options, site: Site, ranks: int, per_node: int, threads: int) -> int:
+    most = site.cores // threads
+    if not most:
+        raise UserError(
+            f"threads {threads}: a node of site {site.name} has {site.cores} cores: take fewer"
+        )
+    if "ranks_per_node" in options and per_node > most:
+        raise UserError(
+            f"ranks_per_node {per_node} of {threads} core(s) each do not fit a node of site "
+            f"{site.name}, which has {site.cores}: take {most} at most"
+        )
+    return min(per_node, most, ranks)
+
+
+def _whole(options: Options, name: str, usual: int, most: int = 2**31 - 1) -> int:
+    """A number of an option from 1 on, 0 for threads where they are left to the rank."""
+    if name not in options:
+        return usual
+    least = 0 if name == "threads" else 1
+    found: int = convert(options[name], int, name)
+    if not least <= found <= most:
+        rule = f">= {least}" if found < least else f"<= {most}"
+        raise UserError(f"{name} must be {rule}, got {found}")
+    return found

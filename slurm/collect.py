@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from slurm import program
+from bench.common.cli import run
 from slurm.campaign import folder_parser, submitted_at
 
 
@@ -28,8 +28,8 @@ def collect(argv: Sequence[str]) -> int:
     given = made.parse_args(argv)
     from bench.report import report
     from bench.sweep.console import console
-    from slurm.overview import counted, say, unfinished
     from slurm.states import look
+    from slurm.status import counted, say, unfinished
 
     seen = look(submitted_at(given.path, given.out))
     folder, shown = seen.campaign.folder, console()
@@ -46,7 +46,7 @@ def collect(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return program.run(collect, argv)
+    return run(collect, argv)
 
 
 if __name__ == "__main__":

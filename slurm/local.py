@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
 from bench.common.spec import UserError
-from slurm import ledger
-from slurm.campaign import Entry
+from bench.common.words import plain
+from bench.session.lines import Lines
+from bench.session.signals import AGAIN
+from slurm import ledger, status
+from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN
-from slurm.ledger import Submission
-from slurm.site import Site
-from slurm.telling import Teller
+from slurm.ledger import Submission, submitted
+from slurm.site import CHECKOUT, NONE, Site
+from slurm.states import last_words, look, marks
+
+
+class Teller(Lines):
+    """The lines of entries, by their results in a campaign's folder."""
+
+    def __init__(self, folder: Path, entries: list[Entry]) -> None:
+        width = max((len(x.case.label) for x in entries), default=0)
+        super().__init__(len(entries), [x.case.geometry.ranks for x in entries], width)
+        self._folder = folder
+
+    def begin(self, entry: Entry) -> None:
+        """Tell that a case begins."""
+        self.started(entry.case.label)
+
+    def end(self, entry: Entry, code: int) -> None:
+        """Tell how it ended, by its result or else its exit code."""
+        if code == AGAIN:
+            how = "stopped, to go on from there"
+        elif code:
+            how = f"failed: {last_words(entry.output(self._folder)) or f'exit code {code}'}"
+        else:
+            said = marks(self._folder, [entry]).get(entry.case.hash)
+            how = said.status if said else "no result"
+        self.ended(entry.case.label, how, entry.case.geometry.ranks, typical=not code)
+
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What Ctrl-C, slurm.cancel and a closed terminal send."""
@@ -152,3 +181,33 @@ def _stopping(running: Running) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+NOT_FINISHED = 1
+"""The exit code where a case did not end well, or Slurm refused in the middle."""
+
+
+def run_here(campaign: Campaign, entries: Sequence[Entry], site: Site, program: str) -> int:
+    """Run cases on this machine, the folder in hand, and print how all stand; the exit code."""
+    name = ledger.fresh_name(campaign.sweep.stem, "local")
+    elements = {i: entry.case.hash for i, entry in enumerate(entries)}
+    made = submitted(name, "", elements, campaign.site, NONE, program)
+    made = replace(made, job=str(os.getpid()))
+    command(entries[0], campaign.folder, python(site))  # no mpirun: told before
+    ledger.add_submission(campaign.jobs, made)
+    teller = Teller(campaign.folder, list(entries))
+    stopped = run(campaign.folder, entries, made, site, CHECKOUT, teller)
+    seen = look(campaign, mine=True)
+    status.show(seen)
+    if stopped:
+        teller.say("stopped: what has ended is kept, the same command goes on from here")
+        return 128 + stopped
+    teller.say(f"the report: python -m slurm.collect {campaign.folder}")
+    return 0 if all(x.finished for x in seen.states) else NOT_FINISHED
+
+
+def show_commands(campaign: Campaign, entries: Sequence[Entry], site: Site) -> int:
+    """Print the command that would run each case and return the exit code. Errors: UserError."""
+    for entry in entries:
+        print(plain(shlex.join(command(entry, campaign.folder, python(site)))))
+    return 0

@@ -3,19 +3,76 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
+from bench.collectives import opening
+from bench.collectives import options as measuring
+from bench.collectives.parser import DEFAULTS, parser
 from bench.common.spec import UserError, unknown
 from bench.common.words import said
+from bench.runtime import arguments
+from bench.runtime.checks import RefusedError, check
+from bench.runtime.config import TrainConfig, case_hash
+from bench.runtime.setup import default_name
 from bench.sweep.file import SKIP, SweepFile, read
-from bench.sweep.known import Options
+from bench.sweep.known import DECIDED, TRAINING, Known, Options, flags
 from bench.sweep.plan import ALWAYS
-from slurm.case import COLLECTIVES, PROGRAMS, TRAIN, Case, Geometry
-from slurm.checking import CHECKED, KNOWN, USUAL
-from slurm.place import geometry
+from slurm.case import COLLECTIVES, PLACE, PROGRAMS, TRAIN, Case, Geometry, geometry
 from slurm.site import Site
+
+TOLD = (*DECIDED, "csv", "full", "tail_lat")
+"""What a sweep decides for every case, or what would be one file for all of them."""
+MEASURING = tuple(x.dest for x in parser()._actions if x.dest not in (*TOLD, "help"))
+KNOWN = Known(tuple(dict.fromkeys((*TRAINING.options, *MEASURING, "program", *PLACE))), TOLD)
+"""What a sweep file of this room may say: options of both programs, and where a case runs."""
+USUAL: Mapping[str, Mapping[str, str]] = {
+    TRAIN: {x.name: "" if x.default is None else str(x.default) for x in fields(TrainConfig)},
+    COLLECTIVES: DEFAULTS,
+}
+"""Program -> the values of options that a case does not give."""
+
+
+def kin(params: Mapping[str, Any], ranks: int) -> str:
+    """12 hex digits of resolved parameters without their seed, and of the ranks."""
+    return case_hash({name: value for name, value in params.items() if name != "seed"}, ranks)
+
+
+def _training(case: Case) -> Case:
+    ranks, refused = case.geometry.ranks, ""
+    made = arguments.read(flags(case.options))
+    try:
+        check(made, ranks, {})
+    except RefusedError as error:
+        refused = error.reason
+    workers = made.workers or ranks
+    params = made.resolved(workers)
+    return replace(
+        case,
+        hash=case_hash(params, ranks),
+        name=default_name(made, workers, ranks),
+        kin=kin(params, ranks),
+        refused=refused,
+    )
+
+
+def _measuring(case: Case) -> Case:
+    ranks, made = case.geometry.ranks, measuring.read(flags(case.options))
+    if ranks < 2:
+        raise UserError(f"an all-reduce needs 2 ranks or more, got {ranks}")
+    return replace(
+        case,
+        hash=opening.case_hash(made, ranks),
+        name=opening.default_name(made, ranks),
+        kin=kin(made.resolved(), ranks),
+    )
+
+
+CHECKED: Mapping[str, Callable[[Case], Case]] = {TRAIN: _training, COLLECTIVES: _measuring}
+"""Program -> the case with hash, name and why it is refused. Errors: UserError."""
+
 
 ELEMENTS = 1000
 """Cases of a job array at most: Slurm's MaxArraySize is 1001 where a site says nothing else."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from bench.common.cli import run
 from bench.results.schema import DIED, FAILED
-from slurm import program
 from slurm.campaign import folder_parser, submitted_at
-from slurm.lock import held
+from slurm.ledger import held
 from slurm.queue import need_slurm
 from slurm.site import SLURM, load
 from slurm.states import CANCELLED, MISSING, PREEMPTED
@@ -25,9 +25,9 @@ def retry(argv: Sequence[str]) -> int:
         "has a result is left alone.",
         "Example: python -m slurm.retry slurm/sweeps/demo.toml. Exit code: as of slurm.submit.",
     ).parse_args(argv)
-    from slurm.handover import hand_over
-    from slurm.overview import counted
     from slurm.states import look
+    from slurm.status import counted
+    from slurm.submit import hand_over
 
     campaign = submitted_at(given.path, given.out)
     site = load(campaign.site)
@@ -44,7 +44,7 @@ def retry(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return program.run(retry, argv)
+    return run(retry, argv)
 
 
 if __name__ == "__main__":

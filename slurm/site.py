@@ -184,3 +184,7 @@ def _typed(value: Any, kind: type, where: str) -> Any:
 def _plain(name: str, key: str, text: str) -> None:
     if not text.isprintable():
         raise UserError(f"site {name}: {key} must be one line of text, got {text!r}")
+
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where jobs start."""

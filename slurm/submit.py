@@ -9,17 +9,15 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.common.cli import Parser
+from bench.common.cli import Parser, run
 from bench.common.spec import UserError
 from bench.common.words import plain
 from bench.results.schema import DIED, FAILED
-from slurm import program
-from slurm.campaign import JOBS, Campaign, chosen_folder, merged, opened, sha256
+from slurm.campaign import JOBS, Campaign, Entry, chosen_folder, merged, opened, sha256
 from slurm.case import Case
-from slurm.ledger import history
-from slurm.lock import held
+from slurm.ledger import held, history
 from slurm.queue import need_slurm
-from slurm.site import SLURM, Site, find, load
+from slurm.site import NONE, SLURM, Site, find, load
 from slurm.states import CANCELLED, MISSING, PREEMPTED, Look
 
 AGAIN = (MISSING, PREEMPTED, CANCELLED, DIED)
@@ -76,10 +74,9 @@ def submit(argv: Sequence[str]) -> int:
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the sweep file, a .toml")
     site = load(given.site) if given.site else find(os.environ)
-    from slurm.handover import dry_run, hand_over
-    from slurm.overview import counted
     from slurm.plan import plan
     from slurm.states import look
+    from slurm.status import counted
     from slurm.table import show
 
     if site.scheduler == SLURM and not given.dry_run:
@@ -133,9 +130,31 @@ def left_out(seen: Look) -> list[str]:
     return [f"{x}{way}" if x.endswith(FAILED) else x for x in lines]
 
 
+def hand_over(seen: Look, entries: Sequence[Entry], site: Site, command: str) -> int:
+    """Run cases on a site and return the exit code. Errors: UserError."""
+    if site.scheduler == NONE:
+        from slurm.local import run_here
+
+        return run_here(seen.campaign, entries, site, command)
+    from slurm.arrays import queue_arrays
+
+    return queue_arrays(seen, entries, site, command)
+
+
+def dry_run(seen: Look, entries: Sequence[Entry], site: Site) -> int:
+    """Print the jobs or commands that would run and return the exit code. Errors: UserError."""
+    if site.scheduler == NONE:
+        from slurm.local import show_commands
+
+        return show_commands(seen.campaign, entries, site)
+    from slurm.arrays import show_arrays
+
+    return show_arrays(seen, entries, site)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return program.run(submit, argv)
+    return run(submit, argv)
 
 
 if __name__ == "__main__":

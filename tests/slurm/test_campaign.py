@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.common.spec import UserError
-from slurm import campaign, ledger, lock
+from slurm import campaign, ledger
 from slurm.campaign import Campaign, merged, opened, submitted_at
 from slurm.case import TRAIN, Case, Geometry
 from slurm.ledger import History, history, submitted
@@ -149,12 +149,12 @@ def test_names_of_jobs_are_plain_and_unlike() -> None:
 
 
 def test_who_holds_a_folder_is_told_and_others_are_refused(tmp_path: Path) -> None:
-    assert lock.holder(tmp_path) is None
-    with lock.held(tmp_path, "slurm.submit"):
+    assert ledger.holder(tmp_path) is None
+    with ledger.held(tmp_path, "slurm.submit"):
         code = (
-            "import sys; from pathlib import Path; from slurm import lock\n"
-            "print(lock.holder(Path(sys.argv[1])))\n"
-            "with lock.held(Path(sys.argv[1]), 'other'): pass"
+            "import sys; from pathlib import Path; from slurm import ledger\n"
+            "print(ledger.holder(Path(sys.argv[1])))\n"
+            "with ledger.held(Path(sys.argv[1]), 'other'): pass"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path],
@@ -165,6 +165,6 @@ def test_who_holds_a_folder_is_told_and_others_are_refused(tmp_path: Path) -> No
         )
         assert done.stdout.startswith("slurm.submit (process ")
         assert "is in the hands of slurm.submit (process" in done.stderr
-    assert lock.holder(tmp_path) is None
-    with lock.held(tmp_path, "slurm.submit"):
+    assert ledger.holder(tmp_path) is None
+    with ledger.held(tmp_path, "slurm.submit"):
         pass

@@ -15,7 +15,7 @@ from bench.results.reader import read
 from slurm import cancel, collect, retry, status, submit
 from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN, Case, Geometry
-from slurm.lock import holder
+from slurm.ledger import holder
 from tests.slurm.jobs import CHECKOUT
 from tests.slurm.session import MEASURING, TRAINING, Program, Session
 

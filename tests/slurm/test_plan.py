@@ -11,8 +11,7 @@ from bench.results.reader import read
 from bench.sweep.known import flags
 from bench.train import main
 from slurm.case import Case, Geometry
-from slurm.checking import kin
-from slurm.plan import arrays, plan
+from slurm.plan import arrays, kin, plan
 from slurm.site import Site, load, names
 from tests.launching import launch
 
@@ -155,7 +154,7 @@ def test_more_than_an_array_can_hold_are_several(
 def test_two_names_that_are_the_same_by_chance_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slurm.checking.default_name", lambda *_: "same")
+    monkeypatch.setattr("slurm.plan.default_name", lambda *_: "same")
     cases = planned(tmp_path, QUICK + "seeds = 2")
     assert [case.name for case in cases] == [f"same-{case.hash}" for case in cases]
 

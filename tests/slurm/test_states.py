@@ -10,14 +10,12 @@ import h5py
 import pytest
 
 from bench.results.provenance import process_started
-from slurm import overview
+from slurm import status as overview
 from slurm.campaign import Campaign, merged
 from slurm.case import TRAIN, Case, Geometry
-from slurm.ledger import History, submitted
-from slurm.lock import Holder
-from slurm.marks import last_words
+from slurm.ledger import History, Holder, submitted
 from slurm.queue import Element, brief
-from slurm.states import State, states, ways
+from slurm.states import State, last_words, states, ways
 
 PLACE = Geometry(ranks=1, ranks_per_node=1, threads=1, minutes=5)
 CASE = Case(TRAIN, {"steps": "40", "seed": "0"}, "0123456789ab", "x", PLACE, "case x", kin="k")

@@ -12,8 +12,7 @@ from bench.train import main
 from slurm.case import Case
 from slurm.plan import plan
 from slurm.site import Site
-from slurm.spent import seconds
-from slurm.table import short, show, total
+from slurm.table import seconds, short, show, total
 
 Capture = pytest.CaptureFixture[str]
 
