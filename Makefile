@@ -19,7 +19,7 @@ export PRTE_MCA_rmaps_default_mapping_policy ?= :oversubscribe
 export OMPI_MCA_osc ?= ^ucx
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo table skew test check clean
+.PHONY: help demo table skew test check docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,7 +27,8 @@ help:
 	@echo "make table   every algorithm x three partitions x 4 to 256 workers x five seeds; goes on where it was"
 	@echo "make skew    accuracy against label skew: four algorithms x five skews x five seeds on DATA=data/mnist"
 	@echo "make test    the whole test suite, serial and under mpirun"
-	@echo "make check   ruff and mypy --strict"
+	@echo "make check   ruff, mypy --strict and codespell"
+	@echo "make docs    build the documentation into site/ and check its links"
 	@echo "make clean   remove the virtual environment, caches and the demo's results"
 
 demo: $(READY)
@@ -51,6 +52,10 @@ check: $(READY)
 	ruff format --check .
 	ruff check .
 	mypy
+	codespell
+
+docs: $(VENV)/ready-docs
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 $(READY): constraints.txt setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -60,5 +65,10 @@ $(READY): constraints.txt setup.py pyproject.toml
 		--editable '.[$(EXTRAS)]'
 	touch $@
 
+$(VENV)/ready-docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis runs/demo
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .hypothesis runs/demo

@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="murmuration",
-    version="0.1.0",
+    version="0.2.0",
     description="MPI benchmark suite for parallel training",
     license="MIT",
     python_requires=">=3.11",
@@ -33,8 +33,10 @@ setup(
         "vl-convert-python",
     ],
     extras_require={
+        "docs": ["mkdocs-material"],
         "mpi": ["openmpi"],
         "test": [
+            "codespell",
             "h5netcdf",
             "hypothesis",
             "mypy",
