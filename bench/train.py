@@ -15,9 +15,8 @@ from bench.results.reader import Run
 from bench.results.reader import read as read_result
 from bench.runtime import repeat, setup
 from bench.runtime.arguments import parser, read
-from bench.runtime.console import Reporter
+from bench.runtime.console import Reporter, introduction
 from bench.runtime.evaluation import Evaluation
-from bench.runtime.introduction import introduction
 from bench.runtime.recording import Recording
 from bench.runtime.separation import separation
 from bench.runtime.training import Training

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.common.spec import UserError, convert
-from bench.sweep.known import Options, flags
+from bench.sweep.file import Options, flags
 from slurm.site import NONE, Site
 
 TRAIN, COLLECTIVES = "bench.train", "bench.collectives"

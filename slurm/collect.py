@@ -27,7 +27,7 @@ def collect(argv: Sequence[str]) -> int:
     )
     given = made.parse_args(argv)
     from bench.report import report
-    from bench.sweep.console import console
+    from bench.sweep.running import console
     from slurm.states import look
     from slurm.status import counted, say, unfinished
 

@@ -17,8 +17,7 @@ from bench.runtime import arguments
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import TrainConfig, case_hash
 from bench.runtime.setup import default_name
-from bench.sweep.file import SKIP, SweepFile, read
-from bench.sweep.known import DECIDED, TRAINING, Known, Options, flags
+from bench.sweep.file import DECIDED, SKIP, TRAINING, Known, Options, SweepFile, flags, read
 from bench.sweep.plan import ALWAYS
 from slurm.case import COLLECTIVES, PLACE, PROGRAMS, TRAIN, Case, Geometry, geometry
 from slurm.site import Site

@@ -15,7 +15,7 @@ from rich.text import Text
 from bench.common.cli import run
 from bench.common.words import duration, plain
 from bench.results.schema import DIED, DIVERGED, FAILED
-from bench.sweep.console import console
+from bench.sweep.running import console
 from slurm import queue
 from slurm.campaign import folder_parser, submitted_at
 from slurm.states import CANCELLED, MISSING, STATES, Look, State

@@ -18,7 +18,7 @@ from bench.common.words import plain
 from bench.results import contents
 from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE
-from bench.sweep.console import console
+from bench.sweep.running import console
 from slurm.case import TRAIN, Case
 from slurm.plan import USUAL, kin
 

@@ -1,8 +1,24 @@
-"""How the data of a run are separated: every measure, taken before the first step."""
+"""Measures of the separation of a run's data, taken before the first step.
+
+Heterogeneity of the gradients at the start. Symbols: W workers, f_k the mean loss over shard k,
+f their mean over the workers, x the start, g_k and g'_k two estimates of grad f_k from minibatches
+of their own, gbar and gbar' their means.
+
+  zeta2    mean over k of |grad f_k(x) - grad f(x)|^2, the heterogeneity that bounds how much local
+           steps and gossip lose: Koloskova, Loizou, Boreiri, Jaggi, Stich, "A Unified Theory of
+           Decentralized SGD with Changing Topology and Local Updates", ICML 2020.  Estimated by the
+           mean of (g_k - gbar) . (g'_k - gbar'), in which the noise of minibatches cancels: on
+           identical shards it is near 0, of either sign
+  sigma2   mean over k of |g_k - g'_k|^2 / 2, the noise of an estimate
+  norm2    |grad f(x)|^2, estimated by gbar . gbar'
+
+Two estimates from a shard smaller than their samples share samples: they are then estimates of the
+shard itself, and sigma2 is small.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +30,6 @@ from algorithms.topologies import theory
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import MANY_LINKS
 from bench.runtime.evaluation import Evaluation
-from bench.runtime.heterogeneity import Heterogeneity, heterogeneity
 from bench.runtime.setup import Material, Plan
 from bench.runtime.workers import TrainingWorkers
 from partitions import distances, skew
@@ -25,6 +40,71 @@ if TYPE_CHECKING:
 
 ROUNDS = 64
 """Rounds of a topology that make a neighbourhood, where its period is longer or it has none."""
+
+
+PROBED = 64
+"""Samples of a worker behind each of its two estimates, at least."""
+
+
+MOST = 2**28
+"""Numbers that the estimates of a rank may take; beyond this nothing is measured."""
+
+
+Average = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+"""The mean over all workers of the rows (V, d) of every rank, (d,); collective."""
+
+
+@dataclass(frozen=True)
+class Heterogeneity:
+    """Heterogeneity of the gradients as the module defines it; zeta2: (W,) float64, per worker."""
+
+    zeta2: NDArray[np.float64]
+    sigma2: float
+    norm2: float
+
+    def summary(self) -> dict[str, float]:
+        """The scalars of a result file."""
+        return {
+            "gradient_zeta2": float(self.zeta2.mean()),
+            "gradient_sigma2": self.sigma2,
+            "gradient_norm2": self.norm2,
+        }
+
+
+def heterogeneity(
+    comm: MPI.Intracomm,
+    workers: TrainingWorkers,
+    draw: Callable[[], NDArray[np.int64]],
+    average: Average,
+) -> Heterogeneity | None:
+    """The heterogeneity at the workers' x, the same on every rank; collective.
+
+    draw() gives the next minibatch of every worker, (V, b).  None where the gradients of a rank
+    are too many to keep.  Leaves g zero and x as it was.
+    """
+    g = workers.g
+    if max(comm.allgather(g.size)) > MOST:
+        return None
+
+    def estimate() -> NDArray[np.floating]:
+        total, drawn = np.zeros_like(g), 0
+        while drawn < PROBED:
+            indices = draw()
+            workers.probe(indices)
+            total += g
+            drawn += indices.shape[1]
+        total /= drawn // indices.shape[1]
+        return total
+
+    one, other = estimate(), estimate()
+    g[:] = 0
+    mean, other_mean = (average(rows).astype(np.float64) for rows in (one, other))
+    rows = [
+        ((a - mean) @ (b - other_mean), ((a - b).astype(np.float64) ** 2).sum() / 2)
+        for a, b in zip(one, other, strict=True)
+    ]
+    zeta2, sigma2 = np.array([row for part in comm.allgather(rows) for row in part]).T
+    return Heterogeneity(zeta2, float(sigma2.mean()), float(mean @ other_mean))
 
 
 @dataclass(frozen=True)

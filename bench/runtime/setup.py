@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from algorithms.exchange.mpi import MPIExchange, dealt
 from algorithms.wire.tracing import TracingMeter
 from bench.common.spec import UserError
-from bench.runtime.batches import Batches
+from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.checks import check
 from bench.runtime.config import Parts, TrainConfig, case_hash
 from bench.runtime.opening import claim
-from bench.runtime.renewed import RenewedBatches, steps_between
 from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
 from bench.session.launch import together

@@ -13,8 +13,7 @@ from algorithms.protocol import Exchange
 from algorithms.wire.handles import Rows
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
-from bench.runtime.batches import Batches
-from bench.runtime.renewed import RenewedBatches
+from bench.runtime.batches import Batches, RenewedBatches
 from bench.tasks.protocol import Problem
 
 

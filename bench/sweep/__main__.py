@@ -70,9 +70,8 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     The path of the running case's result lies in `results`. Collective; the code is rank 0's.
     Errors: UserError on every rank, before the first case.
     """
-    from bench.sweep import console, file, running
-    from bench.sweep.plan import plan
-    from bench.sweep.standing import standing
+    from bench.sweep import file, running
+    from bench.sweep.plan import plan, standing
 
     given = launch.together(comm, lambda: _read(argv))
     path = Path(given.file)
@@ -85,14 +84,14 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     )
     if given.dry_run:
         if comm.rank == 0:
-            console.show_plan(cases, there)
+            running.show_plan(cases, there)
         return 0
     wanted_files = {"--markdown": given.markdown, "--figure": given.figure}
     files = {option: Path(name) for option, name in wanted_files.items() if name}
     launch.together(comm, lambda: _places(out, files) if comm.rank == 0 else None)
-    teller = console.Teller(runnable, there) if comm.rank == 0 else None
+    teller = running.Teller(runnable, there) if comm.rank == 0 else None
     if teller:
-        teller.say(f"{console.counted(cases, there)}, results in {out}")
+        teller.say(f"{running.counted(cases, there)}, results in {out}")
         for line in broken:
             teller.say(f"note: no result to keep: {line}")
     try:

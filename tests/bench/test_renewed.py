@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.runtime.batches import Batches
-from bench.runtime.renewed import RenewedBatches, steps_between
+from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from partitions.iid import IID
 from partitions.protocol import Samples
 

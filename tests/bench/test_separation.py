@@ -9,8 +9,7 @@ from mpi4py import MPI
 
 from bench.runtime import setup
 from bench.runtime.evaluation import Evaluation
-from bench.runtime.heterogeneity import MOST
-from bench.runtime.separation import Separation, separation
+from bench.runtime.separation import MOST, Separation, separation
 from bench.session import launch
 from bench.yardsticks.pairs import planned
 from tests.helpers import everywhere
@@ -77,7 +76,7 @@ def test_noise_of_minibatches_is_not_taken_for_heterogeneity(comm: MPI.Intracomm
 def test_too_many_gradients_are_not_kept(
     comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.runtime.heterogeneity.MOST", 5)
+    monkeypatch.setattr("bench.runtime.separation.MOST", 5)
     found = measured(comm, 4, task="quadratic")
     everywhere(comm, found.gradients is None and "gradient_zeta2" not in found.summary(), "none")
     assert MOST > 5

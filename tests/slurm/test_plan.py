@@ -8,7 +8,7 @@ import pytest
 from bench.common.spec import UserError
 from bench.results.calls import read_calls
 from bench.results.reader import read
-from bench.sweep.known import flags
+from bench.sweep.file import flags
 from bench.train import main
 from slurm.case import Case, Geometry
 from slurm.plan import arrays, kin, plan

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from bench.sweep.known import flags
+from bench.sweep.file import flags
 from bench.train import main
 from slurm.case import Case
 from slurm.plan import plan
@@ -37,7 +37,7 @@ batch = 8
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """No cell is broken into lines."""
-    monkeypatch.setattr("bench.sweep.console.WIDTH", 200)
+    monkeypatch.setattr("bench.sweep.running.WIDTH", 200)
 
 
 def planned(folder: Path) -> list[Case]:
