@@ -101,7 +101,7 @@ def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
         for total, partition in ((1, "iid"), (workers, "iid:size=64"))
     ]
     from bench.tasks.classifier import Classifier
-    from bench.yardsticks.plain import PlainLoop
+    from bench.yardsticks.pairs import PlainLoop
 
     rounds, steps, beside = options.rounds, STEPS, "plain torch"
     with ExitStack() as stack:
@@ -140,7 +140,7 @@ def against_ddp(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
         )
     names = (ALLREDUCE if options.allreduce is None else options.allreduce).split(",")
     plans = {task: ddp_rows(task, comm.size, options.batch, names) for task in MODELS}
-    from bench.yardsticks.ddp import gloo_group, table
+    from bench.yardsticks.distributed import gloo_group, table
 
     def say(line: str) -> None:
         if comm.rank == 0:

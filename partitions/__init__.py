@@ -1,9 +1,8 @@
 """The registry of partition schemes: the name on the command line -> the class.  The only list."""
 
 from partitions.bases import BASES
-from partitions.feature_noise import FeatureNoise
 from partitions.gain import Gain
-from partitions.label_noise import LabelNoise
+from partitions.noise import FeatureNoise, LabelNoise
 from partitions.protocol import Partition
 from partitions.reshuffle import Reshuffle
 from partitions.rotation import Rotation

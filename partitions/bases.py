@@ -1,22 +1,26 @@
-"""Schemes that only separate the data, so that others can build on them: name -> class."""
+"""Schemes that only separate the data, so that others can build on them: name -> class.
 
-from partitions.by_label import Sorted
-from partitions.classes import Classes
+What schemes that build on another one share: its split is theirs.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partitions.classes import Classes, ExtendedDirichlet, PowerLaw
 from partitions.clusters import Clusters
 from partitions.continuous import Continuous
 from partitions.dirichlet import Dirichlet
-from partitions.dirichlet_worker import DirichletWorker
-from partitions.extended_dirichlet import ExtendedDirichlet
+from partitions.dirichlet_worker import DirichletWorker, Mixed
 from partitions.from_file import FromFile
 from partitions.histogram import Histogram
 from partitions.iid import IID
-from partitions.mixed import Mixed
 from partitions.natural import Natural
 from partitions.overlap import Overlap
-from partitions.power_law import PowerLaw
-from partitions.protocol import Partition
+from partitions.protocol import Partition, Samples
 from partitions.quantity import Quantity
-from partitions.shards import Shards
+from partitions.shards import Shards, Sorted
 from partitions.spatial import Spatial
 from partitions.strided import Strided
 from partitions.target import Target
@@ -44,3 +48,25 @@ BASES: dict[str, type[Partition]] = {
     "histogram": Histogram,
     "file": FromFile,
 }
+
+
+@dataclass(frozen=True)
+class Based:
+    """A scheme that separates the samples as `base` does."""
+
+    base: Partition = field(
+        default=IID(),
+        kw_only=True,
+        metadata={"help": "how the samples are separated", "registry": BASES},
+    )
+
+    @property
+    def needs(self) -> str:
+        """What the base looks at besides labels."""
+        return str(getattr(self.base, "needs", ""))
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shards of the base, by this rng."""
+        return self.base.split(samples, parts, rng)

@@ -9,6 +9,14 @@ with alpha their sum: the second margin brings those in; (2) both margins, the s
 of classes, are met by the nearest table in Kullback-Leibler divergence (partitions.transport),
 instead of drawing sample by sample and drawing again when a class is used up, which leaves the last
 workers with what is left over.
+
+Label skew and quantity skew at once.
+
+Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022,
+mix both kinds.
+
+Departs from the paper: (1) sizes follow any law of partitions.sizes and are kept exactly, labels
+a Dirichlet draw for each worker, as in partitions.dirichlet_worker with its departures.
 """
 
 from dataclasses import dataclass, field
@@ -16,11 +24,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.counts import class_sizes, dealt
 from partitions.placing import require_enough
 from partitions.protocol import Samples
-from partitions.sizes import even, log_gamma
-from partitions.transport import fit_logarithms, rounded
+from partitions.sizes import LAWS, amounts, check, even, log_gamma
+from partitions.transport import class_sizes, dealt, fit_logarithms, rounded
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,39 @@ def skewed(
     logs = log_gamma(alpha, (len(sizes), len(columns)), rng)  # 1, up to a factor for each worker
     plan = fit_logarithms(logs, sizes, columns)  # 2
     return dealt(samples, rounded(plan, sizes, columns, rng), rng)  # 3
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """label x quantity skew: Dirichlet(alpha) labels in shards sized by a law
+
+      1. sizes by the law, see partitions.sizes;
+      2. p_k ~ Dir_C(alpha) over the classes present, for every worker;
+      3. the table nearest to p with these sizes, in whole samples, as in dirichlet_worker.
+    Disjoint and covering.
+    """
+
+    alpha: float = field(default=0.5, metadata={"help": "concentration; small is more skewed"})
+    law: str = field(
+        default="zipf", metadata={"help": "how sizes are spread", "choices": tuple(LAWS)}
+    )
+    parameter: float = field(
+        default=0.0,
+        metadata={"help": "alpha, sigma, rate, exponent or part of the law; 0: its default"},
+    )
+    min_size: int = field(default=1, metadata={"help": "least samples a worker holds"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < np.inf:
+            raise ValueError(f"alpha must be a finite number > 0, got {self.alpha}")
+        check(self.law, self.parameter)
+        if self.min_size < 1:
+            raise ValueError(f"min_size must be >= 1, got {self.min_size}")
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The shard of every worker. Raises ValueError for fewer samples than workers."""
+        require_enough(samples, parts)
+        rows = amounts(self.law, self.parameter, samples.size, parts, self.min_size, rng)  # 1
+        return skewed(samples, rows, self.alpha, rng)  # 2, 3

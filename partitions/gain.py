@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.based import Based
+from partitions.bases import Based
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.counts import class_sizes, dealt
 from partitions.placing import require_enough
 from partitions.protocol import Samples
 from partitions.sizes import apportioned
-from partitions.transport import fit, rounded
+from partitions.transport import class_sizes, dealt, fit, rounded
 
 
 @dataclass(frozen=True)

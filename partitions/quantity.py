@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.amounts import LAWS, amounts, check
 from partitions.placing import require_enough
 from partitions.protocol import Samples
-from partitions.sizes import apportioned
+from partitions.sizes import LAWS, amounts, apportioned, check
 
 FORM = re.compile(r"[0-9]{1,15}(/[0-9]{1,15})*")
 """Of explicit sizes; whole numbers of up to 15 digits are exact as float64."""
@@ -19,7 +18,7 @@ FORM = re.compile(r"[0-9]{1,15}(/[0-9]{1,15})*")
 class Quantity:
     """quantity skew: random samples in numbers that follow a law
 
-    The laws and their parameters are those of partitions.amounts.  With `sizes` the shards are as
+    The laws and their parameters are those of partitions.sizes.  With `sizes` the shards are as
     large as it says, or in these proportions where their sum is not n; a worker whose size is 0
     holds nothing.  Disjoint and covering.
     """

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.based import Based
-from partitions.bases import BASES
+from partitions.bases import BASES, Based
 from partitions.protocol import Samples
 
 

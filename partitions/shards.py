@@ -4,6 +4,11 @@ McMahan, Moore, Ramage, Hampson, Aguera y Arcas, "Communication-Efficient Learni
 Networks from Decentralized Data", AISTATS 2017, section 3 (the pathological non-IID partition).
 Departs from the paper: (1) n need not divide by the number of shards: sizes differ by at most
 one, and no remainder is dropped.
+
+The data in the order of its labels, cut into runs: the extreme of label skew.
+
+The `sorted` partition of Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019, and
+of Koloskova, Stich, Jaggi, ICML 2019.  Departs from the papers: (1) no remainder is dropped.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.placing import overlap_hint, require_parts, shards_of
+from partitions.placing import overlap_hint, require_enough, require_parts, shards_of
 from partitions.protocol import Samples
 
 
@@ -57,3 +62,19 @@ class Shards:
         owners = np.empty(n, dtype=np.int64)
         owners[by_label] = np.repeat(dealt_to, lengths)
         return shards_of(owners, parts)
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """label skew: data sorted by label, one run to each worker in order
+
+    Equal labels keep the order of the data.  Sizes differ by at most one; draws nothing.
+    """
+
+    def split(
+        self, samples: Samples, parts: int, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The runs, disjoint and covering. Raises ValueError for fewer samples than workers."""
+        require_enough(samples, parts)
+        runs = np.array_split(np.argsort(samples.labels, kind="stable"), parts)
+        return [np.sort(run).astype(np.int64, copy=False) for run in runs]

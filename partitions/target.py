@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.counts import class_sizes, dealt
 from partitions.placing import require_enough
 from partitions.protocol import Samples
 from partitions.sizes import even
 from partitions.skew import normalised_js
-from partitions.transport import fit_logarithms, rounded
+from partitions.transport import class_sizes, dealt, fit_logarithms, rounded
 
 ALPHAS = (0.001, 1e6)
 """From the most skewed table that margins allow to none."""

@@ -77,7 +77,7 @@ def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
     if "out_of_place" in names:
         made["out_of_place"] = OutOfPlace
     if "gloo" in names:
-        from bench.yardsticks.gloo import Gloo, open_group
+        from bench.yardsticks.distributed import Gloo, open_group
 
         open_group(comm)
         made["gloo"] = Gloo
@@ -87,7 +87,7 @@ def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
 def finish(comm: MPI.Intracomm, made: Mapping[str, Maker]) -> None:
     """End what `makers` started; collective."""
     if "gloo" in made:
-        from bench.yardsticks.gloo import close_group
+        from bench.yardsticks.distributed import close_group
 
         close_group(comm)
 

@@ -1,10 +1,8 @@
 """Base optimisers: one step of every row, in place; one optimiser, one file."""
 
-from bench.optimizers.adam import Adam
-from bench.optimizers.adamw import AdamW
+from bench.optimizers.adam import Adam, AdamW
 from bench.optimizers.lamb import LAMB
-from bench.optimizers.larc import LARC
-from bench.optimizers.lars import LARS
+from bench.optimizers.lars import LARC, LARS
 from bench.optimizers.protocol import Optimizer
 from bench.optimizers.sgd import SGD
 

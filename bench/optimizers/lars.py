@@ -12,14 +12,27 @@ weight decay, m the momentum, lr the global rate, all norms of one layer of one 
 Departs from the paper: (1) layers of one dimension keep the rate lr and do not decay, as in Ying
 et al.; (2) where w is 0 the local rate is 1: by the formula such a layer would never move; (3) c is
 0.01 by default, for lr 0.1: the paper's 0.001 belongs to rates of 1 and more, too many for biases.
+
+LARC, layer-wise adaptive rate control.
+
+Kurth et al.: Exascale Deep Learning for Climate Analytics, SC 2018, section V-B; the local rate is
+that of LARS (You, Gitman, Ginsburg 2017). Symbols: w parameters of a layer, g its gradient, v its
+velocity, c the trust coefficient, wd the weight decay, m the momentum, lr the global rate, all
+norms of one layer of one worker.
+
+    1. local = c |w| / (|g| + wd |w|)
+    2. rate = min(local, lr), or without clip lr local
+    3. v <- m v + rate (g + wd w);  w <- w - v
+
+Departs from the paper: (1) layers of one dimension keep the rate lr and do not decay; (2) where w
+is 0 the rate is lr: by the formula such a layer would never move.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
-from bench.optimizers.blocks import Rows, lean
-from bench.optimizers.checks import fraction, not_negative, positive
+from bench.optimizers.blocks import Rows, lean, library
 from bench.optimizers.layerwise import (
     Velocity,
     at_rest,
@@ -28,6 +41,7 @@ from bench.optimizers.layerwise import (
     norms,
     ratio,
 )
+from bench.optimizers.protocol import fraction, not_negative, positive
 
 FORMS = ("unscaled", "scaled")
 
@@ -86,3 +100,55 @@ class LARS:
                 momentum=self.momentum,
                 scaled=self.form == "scaled",
             )
+
+
+@dataclass(frozen=True)
+class LARC:
+    """LARC: the local rate of LARS, and never more than the global one."""
+
+    lr: float = field(default=0.1, metadata={"help": "learning rate, the largest of any layer"})
+    momentum: float = field(default=0.9, metadata={"help": "heavy-ball momentum"})
+    clip: bool = field(default=True, metadata={"help": "rate min(local, lr); else lr times local"})
+    trust: float = field(default=0.02, metadata={"help": "c of the local rate c |w| / |g|"})
+    weight_decay: float = field(
+        default=0.0, metadata={"help": "L2 term of layers of two dimensions and more"}
+    )
+
+    def __post_init__(self) -> None:
+        positive("lr", self.lr)
+        fraction("momentum", self.momentum)
+        positive("trust", self.trust)
+        not_negative("weight_decay", self.weight_decay)
+
+    @property
+    def l2(self) -> float:
+        """The decay is no part of the gradient, whose norm is taken without it."""
+        return 0.0
+
+    def init(self, x: Rows, layers: Sequence[Layer]) -> Velocity:
+        """Velocity at rest."""
+        return at_rest(x, layers)
+
+    def update(self, x: Rows, g: Rows, state: Velocity) -> None:
+        """One step of every row, in place."""
+        x, g = lean(x), lean(g)
+        for rows, start, stop, adapted in groups(state.spans, len(x)):
+            w, gradient = x[rows, start:stop], g[rows, start:stop]
+            decay = self.weight_decay if adapted else 0.0
+            momentum_step(  # 3.
+                w,
+                gradient,
+                state.velocity[rows, start:stop],
+                state.step,
+                rate=self._rate(w, gradient, decay) if adapted else self.lr,
+                decay=decay,
+                momentum=self.momentum,
+                scaled=False,
+            )
+
+    def _rate(self, w: Rows, g: Rows, decay: float) -> Rows:
+        size = norms(w)
+        local = ratio(self.trust * size, norms(g) + decay * size)  # 1.
+        if not self.clip:
+            return self.lr * local  # 2.
+        return library(w).where((size > 0) & (local < self.lr), local, self.lr)

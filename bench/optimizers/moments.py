@@ -14,7 +14,7 @@ from typing import Protocol
 from algorithms.protocol import SCRATCH
 from bench.optimizers import blocks
 from bench.optimizers.blocks import Rows, lean, library
-from bench.optimizers.checks import fraction, not_negative, positive
+from bench.optimizers.protocol import fraction, not_negative, positive
 
 
 class Options(Protocol):

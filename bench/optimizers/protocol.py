@@ -1,6 +1,10 @@
-"""What an optimiser must tell: its state, its step, and where its decay belongs."""
+"""What an optimiser must tell: its state, its step, and where its decay belongs.
+
+Checks of option values: each raises ValueError with the value and the rule.
+"""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Protocol
 
 from algorithms.layers import Layer
@@ -25,3 +29,21 @@ class Optimizer(Protocol):
     def update(self, x: Rows, g: Rows, state: Any) -> None:
         """One step of every row of x, (V, d), along g, (V, d), in place; g is kept."""
         ...
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse what is not above 0 and finite."""
+    if not 0 < value < inf:
+        raise ValueError(f"{name} must be > 0 and finite, got {value}")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Refuse what is below 0 or not finite."""
+    if not 0 <= value < inf:
+        raise ValueError(f"{name} must be >= 0 and finite, got {value}")
+
+
+def fraction(name: str, value: float) -> None:
+    """Refuse what is outside [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")

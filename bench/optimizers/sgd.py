@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
 from bench.optimizers.blocks import Rows, add
-from bench.optimizers.checks import fraction, not_negative, positive
+from bench.optimizers.protocol import fraction, not_negative, positive
 
 
 @dataclass

@@ -32,8 +32,8 @@ from algorithms.topologies.theory import MANY_LINKS
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.setup import Material, Plan
 from bench.runtime.workers import TrainingWorkers
-from partitions import distances, skew
-from partitions.neighbourhoods import neighbourhood_tv
+from partitions import skew
+from partitions.skew import neighbourhood_tv
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -111,8 +111,8 @@ def heterogeneity(
 class Separation:
     """The measures of a run; None where there is nothing to measure.
 
-    feature_distance: (W,) float64, see partitions.distances. neighbourhood_tv: (W,) float64, of the
-    topology that the algorithm gossips over, see partitions.neighbourhoods.
+    feature_distance: (W,) float64, see partitions.skew. neighbourhood_tv: (W,) float64, of the
+    topology that the algorithm gossips over, see partitions.skew.
     """
 
     skew: skew.Skew
@@ -205,10 +205,10 @@ def feature_distance(comm: MPI.Intracomm, data: Material) -> NDArray[np.float64]
     for places in data.places:  # one worker's features at a time: together they are all samples
         features = data.problem.held(places)
         if features is not None:
-            along = distances.directions(features.shape[1]) if along is None else along
-            mine.append(distances.quantiles(features, along))
+            along = skew.directions(features.shape[1]) if along is None else along
+            mine.append(skew.quantiles(features, along))
     found = [x for part in comm.allgather(mine) for x in part]
-    return distances.distances(np.array(found), data.skew.sizes) if found else None
+    return skew.distances(np.array(found), data.skew.sizes) if found else None
 
 
 def hears_of(

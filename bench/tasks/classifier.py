@@ -12,11 +12,9 @@ from torch.func import functional_call
 
 from algorithms.layers import Layer, laid_out
 from bench.data.protocol import Table
-from bench.tasks.holding import keep
 from bench.tasks.learners import ManyModels, OneModel
-from bench.tasks.model import Answer, Batch
-from bench.tasks.protocol import Alter, Learner, Metric, Share
-from bench.tasks.scores import Scores
+from bench.tasks.model import Answer, Batch, Scores
+from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
 from partitions.protocol import Samples
 
 BYTE = 255

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.data.protocol import Dataset, Table, pictures
-from bench.tasks.mlp import check_part
+from bench.tasks.mlp import check_part, width_for
 from bench.tasks.protocol import Metric
-from bench.tasks.sizing import KERNEL, side, width_for
 
 if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
@@ -22,16 +21,6 @@ if TYPE_CHECKING:
 LEAST = 8
 """Height and width of the smallest picture: what two convolutions leave something of."""
 NORMS = ("none", "batch")
-
-
-def count(channels: int, shape: tuple[int, ...], classes: int, norm: str) -> int:
-    """Parameters of the network with so many channels in its first layer."""
-    planes, height, width = shape
-    wide = 2 * channels
-    left = wide * side(side(height)) * side(side(width))
-    convolutions = (planes * KERNEL**2 + 1) * channels + (channels * KERNEL**2 + 1) * wide
-    # A norm has scale and shift instead of the convolution's bias.
-    return convolutions + (channels + wide if norm == "batch" else 0) + (left + 1) * classes
 
 
 @dataclass(frozen=True)
@@ -72,7 +61,7 @@ class CNN:
         """Read the pictures. Errors: ValueError for inputs that are none, or too small."""
         from bench.data.opening import data_or_digits
         from bench.tasks.classifier import Classifier
-        from bench.tasks.convolution import NormedNetwork, network
+        from bench.tasks.convolution import NormedNetwork, count, network
 
         found = data_or_digits(data, self.held_out)
         given = Dataset(_planes(found.train), _planes(found.held_out), found.classes)

@@ -12,13 +12,28 @@ from numpy.typing import NDArray
 from bench.tasks.batchnorm import EPS
 from bench.tasks.classifier import Classifier
 from bench.tasks.model import Answer
-from bench.tasks.sizing import KERNEL, STRIDE, side
 
+KERNEL, STRIDE = 5, 2
 Statistics: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 CALIBRATION = 1000
 """Training pictures by which a model's statistics are estimated to evaluate it."""
 CALIBRATION_SEED = 0
 """Always the same pictures, drawn: the first ones may be of one class."""
+
+
+def side(pixels: int) -> int:
+    """Height or width after one convolution; a border of zeros keeps half of it."""
+    return (pixels + 2 * (KERNEL // 2) - KERNEL) // STRIDE + 1
+
+
+def count(channels: int, shape: tuple[int, ...], classes: int, norm: str) -> int:
+    """Parameters of the network with so many channels in its first layer."""
+    planes, height, width = shape
+    wide = 2 * channels
+    left = wide * side(side(height)) * side(side(width))
+    convolutions = (planes * KERNEL**2 + 1) * channels + (channels * KERNEL**2 + 1) * wide
+    # A norm has scale and shift instead of the convolution's bias.
+    return convolutions + (channels + wide if norm == "batch" else 0) + (left + 1) * classes
 
 
 class BatchNorm(torch.nn.Module):

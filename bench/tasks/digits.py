@@ -1,4 +1,4 @@
-"""Handwritten digits: scikit-learn's 1,797 real 8x8 images (bench.data.builtin), a perceptron."""
+"""Handwritten digits: scikit-learn's 1,797 real 8x8 images (bench.data.opening), a perceptron."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Digits:
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the images; the split into training and held-out ones never changes."""
-        from bench.data.builtin import digits
-        from bench.tasks import mlp, perceptron
+        from bench.data.opening import digits
+        from bench.tasks import batchnorm, mlp
         from bench.tasks.classifier import Classifier
 
         data_set = digits()
@@ -62,5 +62,5 @@ class Digits:
         if self.norm == "none":
             widths = [64, *[self.hidden] * self.depth, classes]
             return Classifier(lambda: mlp.perceptron(widths), **given)
-        normed = partial(perceptron.layers, 64, self.hidden, classes)
-        return perceptron.NormedPerceptron(normed, group=self.group, **given)
+        normed = partial(batchnorm.layers, 64, self.hidden, classes)
+        return batchnorm.NormedPerceptron(normed, group=self.group, **given)

@@ -1,8 +1,20 @@
-"""The gradients of the workers of a rank: plain autograd for one, vmap for many."""
+"""The gradients of the workers of a rank: plain autograd for one, vmap for many.
+
+Parts of the gradient, told as the backward pass finishes them.
+
+Li et al.: PyTorch Distributed: Experiences on Accelerating Data Parallel Training, VLDB 2020,
+section 3.2, give the idea: an all-reduce of the last layers runs while the first ones are still to
+be differentiated.
+
+Gradients of large linear layers, written where they are wanted: autograd's would be copied.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import get_ident
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +23,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 
-from algorithms.layers import Ready
-from bench.tasks import uncopied
-from bench.tasks.model import Batch, Model
-from bench.tasks.parts import FinishedParts
-from bench.tasks.scores import outputs
+from algorithms.layers import Layer, Ready
+from bench.tasks.model import Batch, Model, outputs
 
 CHUNK = 128
 """Models that vmap trains at once: beyond this their activations leave the cache."""
@@ -77,8 +86,8 @@ class OneModel:
         """What autograd differentiates for, and where the gradients must be copied to."""
         views: dict[torch.Tensor, torch.Tensor]
         views = dict(zip(self._module.parameters(), self._gradients, strict=True))
-        for layer in uncopied.large(self._module):
-            uncopied.write(layer, views.pop(layer.weight))
+        for layer in large(self._module):
+            write(layer, views.pop(layer.weight))
         return list(views), list(views.values())
 
     def _watch(self) -> tuple[torch.nn.Module, FinishedParts]:
@@ -137,3 +146,85 @@ class ManyModels:
         pairs = zip(torch.split(self.x, size), torch.split(self.g, size), strict=True)
         self._chunks[size] = [(self._views(x), self._views(g)) for x, g in pairs]
         return self._chunks[size]
+
+
+class FinishedParts:
+    """Fills gradients and tells which are final, by hooks on the parameters.
+
+    parameters: leaves of the graph, in the order of the row. gradients: views of the rows of g,
+    one a parameter, of its shape. layers: where each lies in a row.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[torch.Tensor],
+        gradients: Sequence[torch.Tensor],
+        layers: Sequence[Layer],
+    ) -> None:
+        self._parameters, self._gradients, self._layers = parameters, gradients, layers
+        for i, parameter in enumerate(parameters):
+            parameter.register_hook(partial(self._arrived, i))  # type: ignore[no-untyped-call]
+
+    def fill(self, loss: torch.Tensor, ready: Ready) -> None:
+        """Fill the gradients of a loss, (), that these parameters gave; call ready meanwhile.
+
+        The parts come from the last layer to the first, whatever order they are finished in.
+        """
+        self._ready, self._thread = ready, get_ident()
+        self._done = [False] * len(self._layers)
+        self._left = len(self._layers)
+        torch.autograd.grad(loss, self._parameters)
+        assert self._left == 0, f"{self._left} layers have no gradient"
+
+    def _arrived(self, i: int, gradient: torch.Tensor) -> None:
+        assert get_ident() == self._thread, "on a CPU, torch differentiates in the calling thread"
+        self._gradients[i].copy_(gradient)
+        self._done[i] = True
+        last = self._left
+        while self._left and self._done[self._left - 1]:
+            self._left -= 1
+        if self._left < last:
+            self._ready(self._layers[self._left].start, self._layers[last - 1].stop)
+
+
+WORTH = 2**18
+"""Weights from which on the copy is dearer than a hook."""
+
+
+def large(module: torch.nn.Module) -> list[torch.nn.Linear]:
+    """The layers for which `write` pays.
+
+    Without a bias nothing may be left to differentiate for, and a weight in two layers has the
+    sum of two gradients: these are left to autograd.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
+    weights = [id(layer.weight) for layer in layers]
+    return [
+        layer
+        for layer in layers
+        if layer.weight.numel() >= WORTH
+        and layer.bias is not None
+        and weights.count(id(layer.weight)) == 1
+    ]
+
+
+def write(layer: torch.nn.Linear, gradient: torch.Tensor) -> None:
+    """From now on a backward pass writes the weight's gradient, bit for bit autograd's, there.
+
+    The weight is none of the leaves any more. The layer must be called once in a forward pass.
+    """
+    layer.weight.requires_grad_(False)
+    layer.register_forward_hook(partial(_called, gradient))
+
+
+def _called(
+    gradient: torch.Tensor, _: torch.nn.Module, given: tuple[Any, ...], outputs: torch.Tensor
+) -> None:
+    (inputs,) = given
+    outputs.register_hook(  # type: ignore[no-untyped-call]
+        partial(_product, gradient, inputs.detach().flatten(0, -2))
+    )
+
+
+def _product(gradient: torch.Tensor, inputs: torch.Tensor, outward: torch.Tensor) -> None:
+    torch.mm(outward.flatten(0, -2).t(), inputs, out=gradient)

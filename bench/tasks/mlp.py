@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.data.protocol import Dataset, flat
 from bench.tasks.protocol import Metric
-from bench.tasks.sizing import width_for
 
 if TYPE_CHECKING:
     import torch
 
     from bench.tasks.classifier import Classifier
+
+
+WIDEST = 2**27
+"""A unit has one parameter at least: any model can have 10^8 of them."""
+
+
+def width_for(parameters: int, count: Callable[[int], int]) -> int:
+    """The smallest width at which a model has at least so many parameters.
+
+    count(width): parameters of the model, growing with the width. Errors: ValueError where even
+    the widest has fewer.
+    """
+    if parameters > count(WIDEST):
+        raise ValueError(f"parameters must be at most {count(WIDEST):,}, got {parameters:,}")
+    low, high = 1, WIDEST
+    while low < high:
+        middle = (low + high) // 2
+        if count(middle) >= parameters:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def widths_of(inputs: int, classes: int, width: int, depth: int, parameters: int) -> list[int]:
@@ -95,7 +116,7 @@ class MLP:
         found = data_or_digits(data, self.held_out)
         tables = [flat(found.train), flat(found.held_out)]
         if self.standardise:
-            from bench.data.standard import standardised
+            from bench.data.protocol import standardised
 
             tables = standardised(*tables)
         made = Dataset(tables[0], tables[1], found.classes, found.names)

@@ -1,11 +1,17 @@
-"""The interface of a torch task that learners and scores need."""
+"""The interface of a torch task that learners and scores need.
+
+Scores of models on held-out samples, one model after the other, a piece at a time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
 
 from algorithms.layers import Layer
 
@@ -44,3 +50,58 @@ class Model(Protocol):
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
         """Return the model with these parameters: inputs (m, ...) to logits."""
         ...
+
+
+ELEMENTS = 2**22
+"""Numbers that all layers together may put out for a piece; as many as a larger model has."""
+
+
+class Scores:
+    """Loss and accuracy of models on inputs (m, ...) and targets (m, ...).
+
+    A loop over the models is as fast as vmap for small ones and several times faster for
+    convolutions and attention, whose samples already fill the cores.
+    """
+
+    def __init__(self, problem: Model, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        self._problem = problem
+        piece = max(1, max(ELEMENTS, problem.d) // outputs(problem.module, inputs[:1]))
+        self._pieces = list(
+            zip(torch.split(inputs, piece), torch.split(targets, piece), strict=True)
+        )
+        self._count = targets.numel()
+
+    def __call__(self, rows: torch.Tensor) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Mean loss (n,) and part of the targets that is hit (n,) of rows (n, d), float64."""
+        with torch.no_grad():
+            sums = np.array([self._sums(row) for row in rows])
+        loss, hits = (sums / self._count).T  # in float64: 324 of 360 is below 0.9 in float32
+        return loss, hits
+
+    def _sums(self, row: torch.Tensor) -> tuple[float, float]:
+        """Summed losses and hits of one model, (d,)."""
+        views = self._problem.views(row[None])
+        answer = self._problem.ready({name: view[0] for name, view in views.items()})
+        loss = hits = 0.0
+        for inputs, targets in self._pieces:
+            logits, wanted = answer(inputs).flatten(0, -2), targets.flatten()
+            loss += float(cross_entropy(logits, wanted, reduction="sum"))
+            hits += float((logits.argmax(1) == wanted).sum())
+        return loss, hits
+
+
+def outputs(module: torch.nn.Module, sample: torch.Tensor) -> int:
+    """Numbers that all layers of the module put out for one sample, (1, ...)."""
+    count = 0
+
+    def count_up(_: torch.nn.Module, given: Any, made: torch.Tensor) -> None:
+        nonlocal count
+        count += made.numel()
+
+    leaves = [part for part in module.modules() if not list(part.children())]
+    hooks = [part.register_forward_hook(count_up) for part in leaves]
+    with torch.no_grad():
+        module(sample)
+    for hook in hooks:
+        hook.remove()
+    return max(1, count)

@@ -1,9 +1,10 @@
-"""Two sides in pairs: our steps, and medians of alternating samples with their ratio."""
+"""Paired timings of two training loops: our steps beside those of a yardstick, in alternation."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,27 +17,28 @@ from bench.runtime import setup
 from bench.runtime.config import TrainConfig
 
 if TYPE_CHECKING:
+    import torch
     from mpi4py import MPI
 
 LR, MOMENTUM = 0.001, 0.9
-"""A rate at which hidden units stay alive through thousands of steps: the velocity of a dead one
-decays to subnormal numbers, whose arithmetic is slow, and they would be measured instead."""
+"""Options of SGD on both sides. At this rate hidden units stay active for thousands of steps: the
+velocity of a dead unit decays to subnormal numbers, whose arithmetic is slow."""
 OPTIMIZER = f"sgd:lr={LR},momentum={MOMENTUM}"
 
 
 def planned(workers: int, batch: int, **options: Any) -> setup.Plan:
-    """A run of so many workers that leaves no result, by options of TrainConfig.
+    """Return the plan of a run without a result file; options are those of TrainConfig.
 
-    Errors: UserError for a name that does not exist.
+    Errors: UserError for an unknown name.
     """
     config = TrainConfig(optimizer=OPTIMIZER, workers=workers, batch=batch, **options)
     return setup.Plan(config, config.parts(), workers, {}, "", Path())
 
 
 class OurLoop:
-    """Steps as bench.train takes and records them, of the workers of this rank.
+    """Training steps of this rank's workers, taken and recorded as bench.train does.
 
-    Collective to build, to run and to close.
+    Construction, `run` and `close` are collective.
     """
 
     def __init__(self, comm: MPI.Intracomm, plan: setup.Plan, data: setup.Material) -> None:
@@ -46,7 +48,7 @@ class OurLoop:
         self._recorder = Recorder(self._exchange.meter)
 
     def run(self, steps: int) -> None:
-        """Take so many steps."""
+        """Take this number of steps."""
         algorithm, exchange, workers = self._algorithm, self._exchange, self.workers
         state, meter, recorder = self._state, exchange.meter, self._recorder
         for _ in range(steps):
@@ -60,8 +62,43 @@ class OurLoop:
         self._exchange.close()
 
 
+class PlainLoop:
+    """Plain torch training loop: one model, torch.optim.SGD, minibatches by torch.randint."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        *,
+        batch: int,
+        lr: float,
+        momentum: float,
+    ) -> None:
+        import torch
+
+        self.module = module
+        self._inputs, self._targets = inputs, targets
+        self._optimizer = torch.optim.SGD(module.parameters(), lr=lr, momentum=momentum)
+        self._draw: Callable[[], torch.Tensor]
+        self._draw = partial(torch.randint, len(targets), (batch,))
+        self._loss: Callable[..., torch.Tensor] = torch.nn.functional.cross_entropy
+
+    def run(self, steps: int) -> None:
+        """Take this number of steps on random minibatches."""
+        for _ in range(steps):
+            self.learn(self._draw())
+
+    def learn(self, indices: torch.Tensor) -> None:
+        """Take one step along the gradient of these samples, (b,) int64."""
+        self._optimizer.zero_grad()
+        loss = self._loss(self.module(self._inputs[indices]), self._targets[indices])
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+
+
 class Figures(NamedTuple):
-    """What a row says of two sides: medians with 95 % intervals, as text."""
+    """Cells of one row of the table: medians with 95 % intervals, as text."""
 
     ours: str
     theirs: str
@@ -70,7 +107,7 @@ class Figures(NamedTuple):
     """Samples a side."""
 
     def row(self, label: str, yardstick: str) -> str:
-        """One line of a table."""
+        """Return one line of the table."""
         return (
             f"{label:<42} ours {self.ours:<27} {yardstick} {self.theirs:<30} "
             f"ratio {self.ratio:<20} n={self.n}"
@@ -84,10 +121,10 @@ def pairs(
     rounds: int,
     steps: int = 1,
 ) -> Figures:
-    """Median ms of a step on either side and the median ratio of pairs, ours over theirs.
+    """Time both sides in alternation; return medians of ms a step and the median ratio of pairs.
 
-    A sample is `steps` steps by the clock of the slowest rank, after a barrier. The sides take
-    turns, and turns at being first. Collective; the same on every rank.
+    A sample is `steps` steps by the clock of the slowest rank, after a barrier. The sides
+    alternate in going first. The ratio is ours over theirs. Collective; the same on every rank.
     """
     from mpi4py import MPI
 
@@ -98,9 +135,9 @@ def pairs(
     for k in range(rounds):
         for side in (k % 2, 1 - k % 2):
             comm.Barrier()
-            began = time.perf_counter_ns()
+            start = time.perf_counter_ns()
             sides[side]()
-            spent[k, side] = (time.perf_counter_ns() - began) / steps / 1e6
+            spent[k, side] = (time.perf_counter_ns() - start) / steps / 1e6
     comm.Allreduce(MPI.IN_PLACE, spent, MPI.MAX)
     (a, a_lo, a_hi), (b, b_lo, b_hi) = (median_interval(column) for column in spent.T)
     ratio, low, high = median_interval(spent[:, 0] / spent[:, 1])

@@ -12,7 +12,7 @@ from torch.nn.functional import batch_norm, cross_entropy
 
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.exchange.mpi import MPIExchange
-from bench.data.builtin import DIGITS_TRAINING as TRAINING
+from bench.data.opening import DIGITS_TRAINING as TRAINING
 from bench.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.batchnorm import EPS, normalise

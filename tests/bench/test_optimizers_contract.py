@@ -11,7 +11,7 @@ from mpi4py import MPI
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.layers import laid_out
-from bench.data.builtin import DIGITS_TRAINING as TRAINING
+from bench.data.opening import DIGITS_TRAINING as TRAINING
 from bench.optimizers import OPTIMIZERS
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers

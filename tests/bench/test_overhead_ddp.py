@@ -12,9 +12,8 @@ from bench.runtime import setup
 from bench.runtime.batches import Batches
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
-from bench.yardsticks.ddp import ddp_loop, gloo_group
-from bench.yardsticks.pairs import LR, MOMENTUM, OurLoop, pairs, planned
-from bench.yardsticks.plain import PlainLoop
+from bench.yardsticks.distributed import ddp_loop, gloo_group
+from bench.yardsticks.pairs import LR, MOMENTUM, OurLoop, PlainLoop, pairs, planned
 from tests.helpers import Array, everywhere, on
 
 pytestmark = pytest.mark.mpi

@@ -14,7 +14,7 @@ from bench.optimizers import LARS, SGD, AdamW, Optimizer
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
-from bench.tasks.parts import FinishedParts
+from bench.tasks.learners import FinishedParts
 from bench.tasks.protocol import Problem, Task
 from bench.tasks.quadratic import Quadratic
 

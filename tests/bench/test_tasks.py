@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch.nn.functional import cross_entropy
 
 from algorithms.wire.meter import DATA, GRADIENT, UPDATE, Meter
-from bench.data.builtin import DIGITS_TRAINING as TRAINING
+from bench.data.opening import DIGITS_TRAINING as TRAINING
 from bench.optimizers import SGD
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers

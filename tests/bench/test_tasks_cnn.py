@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import batch_norm, conv2d, cross_entropy, linear
 
-from bench.tasks import convolution, scores
+from bench.tasks import convolution, model
 from bench.tasks.classifier import Classifier
-from bench.tasks.cnn import CNN, count
-from bench.tasks.convolution import network
+from bench.tasks.cnn import CNN
+from bench.tasks.convolution import count, network
 from tests.bench.made_samples import (
     Plain,
     gradient,
@@ -110,7 +110,7 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, data: str) -> tuple[Classifier,
 def test_scores_are_those_of_torch_functions(
     data: str, norm: str, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scores, "ELEMENTS", elements)
+    monkeypatch.setattr(model, "ELEMENTS", elements)
     if norm == "batch":
         problem, calibration = calibrating(monkeypatch, data)
     else:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import cross_entropy
 
-from bench.tasks import logistic, softmax
+from bench.tasks import logistic
 from bench.tasks.logistic import Logistic, LogisticProblem
 from partitions.protocol import Samples
 from tests.bench.made_samples import gradient, shifted, starts, write
@@ -146,9 +146,9 @@ def test_inputs_are_standardised_and_bytes_are_parts_of_255(tmp_path: Path, path
 
 
 def test_an_optimum_that_is_not_found_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(softmax, "PRECISION", 1e-30)
+    monkeypatch.setattr(logistic, "PRECISION", 1e-30)
     with pytest.raises(ValueError, match=r"^l2=0.03: the optimum is found to within .*larger l2$"):
-        softmax.optimum(INPUTS, LABELS, 3, L2)
+        logistic.optimum(INPUTS, LABELS, 3, L2)
 
 
 @pytest.mark.parametrize("l2", [0.0, -1.0, float("nan"), float("inf")])

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from bench.tasks import scores
+from bench.tasks import model
 from bench.tasks.digits import Digits
 from bench.tasks.mlp import MLP, count, perceptron, widths_of
 from tests.bench.made_samples import (
@@ -69,7 +69,7 @@ def test_gradients_are_those_of_plain_products(data: str, workers: int) -> None:
 def test_scores_are_those_of_a_plain_forward_in_pieces_of_any_size(
     data: str, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scores, "ELEMENTS", elements)
+    monkeypatch.setattr(model, "ELEMENTS", elements)
     problem = MLP(width=5, depth=2).load("float64", data)
     x = starts(problem, 2) * 3
     for row, loss, accuracy in zip(x, *problem.evaluate(x), strict=True):

@@ -15,10 +15,9 @@ from torch.nn.functional import cross_entropy, layer_norm, linear
 
 from bench.common.spec import UserError
 from bench.data.protocol import Text
-from bench.tasks import scores
+from bench.tasks import model
 from bench.tasks.attention import CharacterProblem, Decoder
-from bench.tasks.transformer import Transformer, count
-from bench.tasks.windows import windows
+from bench.tasks.transformer import Transformer, count, windows
 from partitions.natural import Natural
 from tests.bench.made_samples import (
     Plain,
@@ -150,7 +149,7 @@ def test_parts_of_the_gradient_are_the_gradient(shared: CharacterProblem) -> Non
 def test_scores_are_those_of_torch_s_encoder_in_nats_and_bits(
     data: str, elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scores, "ELEMENTS", elements)
+    monkeypatch.setattr(model, "ELEMENTS", elements)
     problem, codes = TASK.load("float64", data), coded(HELD_OUT)
     x = models(problem, 2)
     for row, nats, bits in zip(x, *problem.evaluate(x), strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.tasks import uncopied
+from bench.tasks import learners
 from bench.tasks.digits import Digits
 from bench.tasks.mlp import MLP
 from bench.tasks.transformer import Transformer
@@ -45,16 +45,16 @@ def test_have_the_bits_of_autograd(
     if name == "transformer":
         data = str(tmp_path / "text.txt")
         Path(data).write_text("A:\n" + "the quick brown fox jumps over the lazy dog\n" * 20)
-    written, write = [], uncopied.write
+    written, write = [], learners.write
 
     def writes(layer: torch.nn.Linear, gradient: torch.Tensor) -> None:
         written.append(layer)
         write(layer, gradient)
 
-    monkeypatch.setattr(uncopied, "write", writes)
+    monkeypatch.setattr(learners, "write", writes)
     expected = gradients(TASKS[name], dtype, data)
     assert not written
-    monkeypatch.setattr(uncopied, "WORTH", 0)
+    monkeypatch.setattr(learners, "WORTH", 0)
     found = gradients(TASKS[name], dtype, data)
     assert written
     for one, other in zip(found, expected, strict=True):
@@ -67,4 +67,4 @@ def test_are_left_to_autograd_where_they_cannot_be_written_or_need_not() -> None
     alone = torch.nn.Linear(512, 512)
     small, unbiased = torch.nn.Linear(511, 512), torch.nn.Linear(600, 600, bias=False)
     module = torch.nn.Sequential(tied, also, alone, small, unbiased)
-    assert uncopied.large(module) == [alone]
+    assert learners.large(module) == [alone]

@@ -8,10 +8,9 @@ import pytest
 from bench.common.spec import UserError, parse, text_of
 from partitions import PARTITIONS
 from partitions.dirichlet import Dirichlet
-from partitions.feature_noise import FeatureNoise
 from partitions.gain import Gain
 from partitions.iid import IID
-from partitions.label_noise import LabelNoise
+from partitions.noise import FeatureNoise, LabelNoise
 from partitions.protocol import Altering, Samples
 from partitions.rotation import Rotation
 from partitions.spatial import Spatial

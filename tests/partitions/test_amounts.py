@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitions.amounts import LAWS, amounts
 from partitions.protocol import Samples
 from partitions.quantity import Quantity
+from partitions.sizes import LAWS, amounts
 
 
 @settings(deadline=None, max_examples=40)

@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from partitions.classes import Classes
-from partitions.counts import class_sizes, dealt, owned
-from partitions.extended_dirichlet import ExtendedDirichlet
-from partitions.power_law import PowerLaw
+from partitions.classes import Classes, ExtendedDirichlet, PowerLaw
 from partitions.protocol import Partition, Samples
 from partitions.skew import measure
-from partitions.transport import columnwise
+from partitions.transport import class_sizes, columnwise, dealt, owned
 
 BALANCED = np.random.default_rng(1).permutation(np.arange(8000) % 10)
 GAPS = np.random.default_rng(0).choice([0, 1, 4, 9], 3001, p=[0.6, 0.2, 0.15, 0.05])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from partitions.by_label import Sorted
 from partitions.continuous import FITTED, Continuous, first_component
 from partitions.protocol import Samples
+from partitions.shards import Sorted
 
 LABELS = np.random.default_rng(0).integers(0, 10, 600)
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from partitions.amounts import LAWS, amounts
-from partitions.dirichlet_worker import DirichletWorker
-from partitions.mixed import Mixed
+from partitions.dirichlet_worker import DirichletWorker, Mixed
 from partitions.protocol import Partition, Samples
+from partitions.sizes import LAWS, amounts
 from partitions.skew import Skew, measure
 
 UNEVEN = np.random.default_rng(0).choice(12, 3001, p=np.arange(1, 13) / 78)

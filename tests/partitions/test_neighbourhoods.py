@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from partitions.neighbourhoods import neighbourhood_tv
-from partitions.skew import of_counts
+from partitions.skew import neighbourhood_tv, of_counts
 
 NOBODY = np.array([], np.int64)
 

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitions.feature_noise import FeatureNoise
 from partitions.gain import Gain
-from partitions.label_noise import LabelNoise
+from partitions.noise import FeatureNoise, LabelNoise
 from tests.partitions.seen_samples import CLASSES, classes_of, pictures, seen
 
 

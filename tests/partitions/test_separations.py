@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from partitions.amounts import LAWS, amounts
-from partitions.by_label import Sorted
 from partitions.clusters import Clusters
 from partitions.continuous import Continuous
 from partitions.from_file import FromFile
@@ -21,6 +19,8 @@ from partitions.overlap import Overlap
 from partitions.placing import dealt_groups
 from partitions.protocol import Partition, Samples
 from partitions.quantity import Quantity
+from partitions.shards import Sorted
+from partitions.sizes import LAWS, amounts
 from partitions.skew import measure
 from partitions.spatial import Spatial
 from partitions.strided import Strided

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from partitions.distances import LEVELS, directions, distances, mixture, quantiles, spread
+from partitions.skew import LEVELS, directions, distances, mixture, quantiles, spread
 
 Floats = NDArray[np.float64]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from partitions.by_label import Sorted
 from partitions.protocol import Samples
+from partitions.shards import Sorted
 from partitions.strided import Strided
 
 LABELS = np.random.default_rng(0).choice([0, 2, 7], 203, p=[0.7, 0.2, 0.1])
