@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.collectives": (f"algorithms.collectives {WIRE} {RUN} bench.yardsticks", "mpi4py numpy"),
     "bench.consensus": (f"{CORE} {RUN}", "mpi4py numpy"),
     "bench.reporting": (
-        f"{WIRE} bench bench.collectives bench.common bench.consensus bench.results",
+        f"{WIRE} bench bench.common bench.results",
         "altair jinja2 markupsafe numpy pandas pyarrow rich vl_convert",
     ),
     "bench.report": ("bench.common bench.reporting bench.results", ""),

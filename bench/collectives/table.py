@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench.common.sizes import size_text
+from bench.common.texttable import figure, percent
+from bench.results.calls import half_width
 
-Row = Mapping[str, Any]
-
-
-def figure(x: float) -> str:
-    """Four digits or more in at most six characters: 1.234, 12.34, 123.4, 1234, 1.23e6."""
-    if not math.isfinite(x):
-        return "-"
-    for limit, digits in ((9.9995, 3), (99.995, 2), (999.95, 1), (999_999.5, 0)):
-        if x < limit:
-            return f"{x:.{digits}f}"
-    return f"{x:.2e}".replace("e+0", "e").replace("e+", "e")
-
-
-def percent(share: float) -> str:
-    """A share as percent in four characters: 3.1%, 12%, 999%."""
-    if not math.isfinite(share):
-        return "-"
-    return f"{100 * share:.1f}%" if share < 0.0995 else f"{min(100 * share, 999):.0f}%"
-
-
-def half_width(row: Row) -> float:
-    """The larger half of the median's interval, as a share of the median."""
-    p50 = row["p50_us"]
-    return float(max(row["ci_hi_us"] - p50, p50 - row["ci_lo_us"]) / p50)
+Row: TypeAlias = dict[str, Any]
 
 
 COLUMNS: dict[str, tuple[str, int, Callable[[Row], str]]] = {
@@ -92,24 +70,6 @@ class Table:
             for title, text in texts.items()
         ]
         return " ".join([f"{first:<{self._first}}", *cells, flags]).rstrip()
-
-
-def fastest(rows: Sequence[Row]) -> str:
-    """Which algorithm has the least median, from size to size."""
-    best: dict[int, Row] = {}
-    for row in rows:
-        other = best.setdefault(row["bytes"], row)
-        if row["p50_us"] < other["p50_us"]:
-            best[row["bytes"]] = row
-    runs: list[tuple[str, list[int]]] = []
-    for nbytes, row in sorted(best.items()):
-        if not runs or runs[-1][0] != row["algorithm"]:
-            runs.append((row["algorithm"], []))
-        runs[-1][1].append(nbytes)
-    return ", ".join(
-        f"{name} {size_text(sizes[0])}" + (f"-{size_text(sizes[-1])}" if len(sizes) > 1 else "")
-        for name, sizes in runs
-    )
 
 
 def verdict(rows: Sequence[Row], checked: bool) -> str:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from bench.collectives.compat import COMPATS
 from bench.collectives.config import Config
 from bench.collectives.links import Links
-from bench.collectives.table import Table, fastest, verdict
+from bench.collectives.table import Table, verdict
 from bench.common.sizes import size_text
+from bench.results.calls import fastest
 
 if TYPE_CHECKING:
     from bench.results.calls import Calls

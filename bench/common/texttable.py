@@ -38,3 +38,33 @@ def short(value: float, digits: int = 4) -> str:
     if math.isnan(value):
         return NONE
     return "0" if value == 0 else f"{value:#.{digits}g}".rstrip(".")
+
+
+def figure(x: float) -> str:
+    """Return a number with four digits or more in six characters: 1.234, 12.34, 1234, 1.23e6."""
+    if not math.isfinite(x):
+        return "-"
+    for limit, digits in ((9.9995, 3), (99.995, 2), (999.95, 1), (999_999.5, 0)):
+        if x < limit:
+            return f"{x:.{digits}f}"
+    return f"{x:.2e}".replace("e+0", "e").replace("e+", "e")
+
+
+def percent(share: float) -> str:
+    """Return a fraction as a percentage in at most four characters: 3.1%, 12%, 999%."""
+    if not math.isfinite(share):
+        return "-"
+    return f"{100 * share:.1f}%" if share < 0.0995 else f"{min(100 * share, 999):.0f}%"
+
+
+def factor(value: float) -> str:
+    """Return a contraction factor with six decimals; a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:.6f}" if value else "0"
+
+
+def signed_percent(value: float) -> str:
+    """Return a percentage with its sign in at most six characters; a dash if not finite."""
+    if not math.isfinite(value):
+        return "-"
+    places = 2 if abs(value) < 99 else 0
+    return f"{round(value, places) + 0.0:+.{places}f}"  # + 0.0: a zero has no minus

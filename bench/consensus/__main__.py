@@ -18,6 +18,7 @@ from bench.consensus.measure import measure
 from bench.consensus.options import parser, read
 from bench.consensus.plan import Plan, plan
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
+from bench.results.rounds_rows import flags
 from bench.results.rounds_rows import rows as rows_of
 from bench.results.schema import COMPLETE
 from bench.runtime.opening import add_provenance, origin
@@ -94,7 +95,7 @@ def introduce(made: Plan, ranks: int, flaws: list[str]) -> None:
 def summarise(made: Plan, found: Rounds) -> None:
     """Print what came of it."""
     rows = rows_of(found)
-    marks = [table.flags(row, found.curves(i)) for i, row in enumerate(rows)]
+    marks = [flags(row, found.curves(i)) for i, row in enumerate(rows)]
     left_out = [] if made.options.topology else [x for x in ready() if x not in made.topologies]
     for text in table.conclusion(rows, marks, left_out, made.limits):
         say(text)

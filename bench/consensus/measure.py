@@ -15,14 +15,12 @@ from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import contraction
 from bench.common.spec import INNER, text_of
 from bench.consensus.flock import Flock, Limits, Start
-from bench.results.fit import Curve, SquaredRatios
+from bench.results.fit import RATE_ERROR, Curve, SquaredRatios
 from bench.results.rounds_schema import Case
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-RATE_ERROR = 0.015
-"""A random topology is drawn again until the standard error of its rate is below this part."""
 LEAST_RATIOS = 200
 """Rounds before that standard error means anything."""
 WARM_ROUNDS, WARM_LINKS = 10, 2**20

@@ -1,27 +1,21 @@
 """The table of bench.consensus as text: a heading, a row a topology, what came of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from bench.common.texttable import factor, signed_percent
 from bench.common.words import quantity
 from bench.consensus.flock import Limits
-from bench.consensus.measure import RATE_ERROR
-from bench.results.fit import Curve, bend, exact_after, rate, squared_ratios
+from bench.results.fit import Curve, exact_after, rate
+from bench.results.rounds_rows import FLAGS, best, flags
 
-BENT = 0.05
-"""Rates of the two halves of the tail that differ by more than this part: not yet asymptotic."""
 BARS = " ▁▂▃▄▅▆▇█"
 PICTURED = (1, 3, 10, 30, 100, 300, 1000, 3000)
 """The rounds whose errors make the picture of a row."""
 
-FLAGS = {
-    "~": "the tail still bends: too few rounds for the slowest mode to be alone",
-    "?": "too few draws to know the rate within some percent: raise --time",
-}
-"""What the flags of a row mean, beside `!`: the tolerance was not reached."""
 
 HEADING = (
     f"{'topology':<18} {'workers':>7} {'out':>5} {'lambda_2':>8} {'measured':>8} {'factor%':>7} "
@@ -53,8 +47,9 @@ def line(row: dict[str, Any], curves: Sequence[Curve], *, picture: bool) -> str:
     factors = (
         f"exact after {exact} round{'s' if exact > 1 else ''}"
         if exact
-        else f"{factor(row['measured_factor']):>8} {percent(row['factor_difference_percent']):>7} "
-        f"{percent(row['rate_difference_percent']):>6}"
+        else f"{factor(row['measured_factor']):>8} "
+        f"{signed_percent(row['factor_difference_percent']):>7} "
+        f"{signed_percent(row['rate_difference_percent']):>6}"
     )
     there = not math.isinf(row["ms_to_1e6"])
     text = (
@@ -65,14 +60,6 @@ def line(row: dict[str, Any], curves: Sequence[Curve], *, picture: bool) -> str:
         f"{short(row['ms_to_1e6']) if there else '-':>8} {short(row['us_per_round_p50']):>8} "
     )
     return f"{text}{flags(row, curves):<2} {spark(curves[0]) if picture else ''}".rstrip()
-
-
-def flags(row: dict[str, Any], curves: Sequence[Curve]) -> str:
-    """One letter for every key of FLAGS that holds."""
-    missed = "" if row["reached"] else "!"
-    if row["period"]:
-        return missed + ("~" if bend(curves[0], row["period"]) > BENT else "")
-    return missed + ("?" if squared_ratios(curves).rate_error() > RATE_ERROR else "")
 
 
 def spark(curve: Curve) -> str:
@@ -118,30 +105,9 @@ def needed(row: dict[str, Any], tolerance: float) -> str:
     return f"needs some {rounds:,.0f} rounds" if rounds >= 1 else f"after {row['rounds']:,} rounds"
 
 
-def best(rows: Sequence[dict[str, Any]], what: str, key: str, told: Callable[[Any], str]) -> str:
-    """Who has the least of something, with the value; where many tie, how many more."""
-    least = min(row[key] for row in rows)
-    names = [row["topology"] for row in rows if row[key] == least]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{what:<21}  {', '.join(names[:3])}{more} ({told(least)})"
-
-
 def count(rounds: float) -> str:
     """A number of rounds; a dash where the level was not reached."""
     return "-" if math.isinf(rounds) else str(rounds)
-
-
-def factor(value: float) -> str:
-    """A factor in six decimals; a dash for NaN."""
-    return "-" if math.isnan(value) else f"{value:.6f}" if value else "0"
-
-
-def percent(value: float) -> str:
-    """A signed percentage in six columns; a dash where there is none."""
-    if not math.isfinite(value):
-        return "-"
-    places = 2 if abs(value) < 99 else 0
-    return f"{round(value, places) + 0.0:+.{places}f}"  # + 0.0: a zero has no minus
 
 
 def short(value: float) -> str:

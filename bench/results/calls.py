@@ -13,7 +13,7 @@ A sample is the slowest rank's duration of one call. Nothing derived is stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.sizes import size_text
 from bench.results import contents
 from bench.results.reader import BrokenFileError, check_schema
 from bench.results.statistics import median_interval
@@ -149,3 +150,27 @@ def _check_origin(path: Path, attributes: Mapping[str, Any]) -> None:
     missing = [name for name in NEEDED if name not in attributes]
     if missing:
         raise BrokenFileError(f"{path}: attribute {missing[0]} is missing")
+
+
+def half_width(row: Mapping[str, Any]) -> float:
+    """Return the larger half of the median's interval as a fraction of the median."""
+    p50 = row["p50_us"]
+    return float(max(row["ci_hi_us"] - p50, p50 - row["ci_lo_us"]) / p50)
+
+
+def fastest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the algorithm with the smallest median by range of sizes: `ring 1K-64K, tree 1M`."""
+    best: dict[int, Mapping[str, Any]] = {}
+    for row in rows:
+        other = best.setdefault(row["bytes"], row)
+        if row["p50_us"] < other["p50_us"]:
+            best[row["bytes"]] = row
+    runs: list[tuple[str, list[int]]] = []
+    for nbytes, row in sorted(best.items()):
+        if not runs or runs[-1][0] != row["algorithm"]:
+            runs.append((row["algorithm"], []))
+        runs[-1][1].append(nbytes)
+    return ", ".join(
+        f"{name} {size_text(sizes[0])}" + (f"-{size_text(sizes[-1])}" if len(sizes) > 1 else "")
+        for name, sizes in runs
+    )

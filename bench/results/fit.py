@@ -15,6 +15,8 @@ Curve = NDArray[np.float64]
 
 FLOOR, DRIFT = 1e-13, 1e-16
 """Rounding: an error below FLOOR + DRIFT k after round k says nothing of gossip."""
+RATE_ERROR = 0.015
+"""Largest relative standard error of the measured rate of a random topology."""
 
 
 def tail(error: Curve, period: int) -> tuple[NDArray[np.int64], Curve]:

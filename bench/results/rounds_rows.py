@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from bench.results.fit import Curve, difference_percent, rate, squared_ratios, tail_factor
+from bench.results.fit import (
+    RATE_ERROR,
+    Curve,
+    bend,
+    difference_percent,
+    rate,
+    squared_ratios,
+    tail_factor,
+)
 from bench.results.rounds import Rounds
 from bench.results.statistics import median_interval
 
@@ -59,3 +68,28 @@ def first_below(error: Curve, level: float) -> int | float:
     """After how many rounds the error is at or below a level; infinite where it never is."""
     below = np.flatnonzero(error <= level)
     return int(below[0]) + 1 if len(below) else math.inf
+
+
+BENT = 0.05
+"""Largest relative difference between the rates of both halves of an asymptotic tail."""
+FLAGS = {
+    "~": "the tail still bends: too few rounds for the slowest mode to dominate",
+    "?": "too few draws to determine the rate within a few percent: raise --time",
+}
+"""Flag -> its meaning; a third flag, `!`, marks a tolerance that was not reached."""
+
+
+def flags(row: dict[str, Any], curves: Sequence[Curve]) -> str:
+    """Return the flags of a row: `!` where the tolerance was missed, then keys of FLAGS."""
+    missed = "" if row["reached"] else "!"
+    if row["period"]:
+        return missed + ("~" if bend(curves[0], row["period"]) > BENT else "")
+    return missed + ("?" if squared_ratios(curves).rate_error() > RATE_ERROR else "")
+
+
+def best(rows: Sequence[dict[str, Any]], label: str, key: str, text: Callable[[Any], str]) -> str:
+    """Return a line with the topologies that have the smallest value, three of them by name."""
+    least = min(row[key] for row in rows)
+    names = [row["topology"] for row in rows if row[key] == least]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{label:<21}  {', '.join(names[:3])}{more} ({text(least)})"

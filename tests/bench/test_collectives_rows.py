@@ -12,8 +12,10 @@ from algorithms.collectives import ALLREDUCES
 from bench.collectives.compat import COMPATS
 from bench.collectives.links import Links
 from bench.collectives.options import read
-from bench.collectives.table import COLUMNS, Table, fastest, figure, percent, verdict
+from bench.collectives.table import COLUMNS, Table, verdict
 from bench.collectives.view import WIDTH, View, introduction, wrapped
+from bench.common.texttable import figure, percent
+from bench.results.calls import fastest
 from tests.bench.test_collectives_file import calls, table
 
 

@@ -9,9 +9,8 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from bench.collectives.table import figure
 from bench.common.sizes import size_text
-from bench.common.texttable import NONE
+from bench.common.texttable import NONE, figure
 from bench.reporting.frames import brief
 from bench.reporting.launches import Row
 

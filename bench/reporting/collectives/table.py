@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from bench.collectives.table import fastest, figure, half_width, percent
 from bench.common.sizes import size_text
-from bench.common.texttable import NONE, TextTable
+from bench.common.texttable import NONE, TextTable, figure, percent
 from bench.reporting.launches import Group, Row, median_row
+from bench.results.calls import fastest, half_width
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
 

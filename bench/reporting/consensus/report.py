@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.consensus.table import flags
 from bench.reporting.chapter import Chapter, Figure, Source
 from bench.reporting.consensus.table import cases, notes, text_table
 from bench.reporting.digest import POINTS
@@ -17,6 +16,7 @@ from bench.reporting.launches import Group, Launch, grouped, repeats, rows_frame
 from bench.results.fit import exact_after
 from bench.results.origin import derived, provenance, read_origin
 from bench.results.rounds import Rounds, read_rounds
+from bench.results.rounds_rows import flags
 from bench.results.rounds_rows import rows as rows_of
 
 if TYPE_CHECKING:

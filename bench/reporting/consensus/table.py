@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.collectives.table import figure
-from bench.common.texttable import NONE, TextTable, short
+from bench.common.texttable import NONE, TextTable, factor, figure, short, signed_percent
 from bench.common.words import quantity
-from bench.consensus.table import FLAGS, best, factor, percent
 from bench.reporting.launches import Group, Row, median_row
+from bench.results.rounds_rows import FLAGS, best
 from bench.results.schema import COMPLETE
 
 INTERVAL = {
@@ -65,8 +64,8 @@ def _cells(row: Row) -> list[str]:
         f"{row['degree_max']:.0f}",
         factor(row["theory_factor"]),
         factor(row["measured_factor"]) + measured,
-        NONE if exact else percent(row["factor_difference_percent"]),
-        NONE if exact else percent(row["rate_difference_percent"]),
+        NONE if exact else signed_percent(row["factor_difference_percent"]),
+        NONE if exact else signed_percent(row["rate_difference_percent"]),
         _count(row["rounds_to_1e3"]),
         _count(row["rounds_to_1e6"]),
         quantity(row["bytes_to_1e6"]) if there else NONE,
