@@ -15,7 +15,7 @@ from algorithms.compressors import COMPRESSORS
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.checks import ready
 from algorithms.topologies.theory import MANY_LINKS, spectral_gap
-from bench.common.spec import choices, options, plain
+from bench.common.spec import option_choices, option_fields, plain_value
 from bench.optimizers import OPTIMIZERS
 from bench.tasks import TASKS
 from partitions import PARTITIONS
@@ -76,12 +76,12 @@ def catalogue(workers: int = WORKERS) -> dict[str, list[dict[str, Any]]]:
                 "options": [
                     {
                         "name": key,
-                        "default": plain(option, option.default),
+                        "default": plain_value(option, option.default),
                         "help": option.metadata.get("help", ""),
                     }
-                    | ({"choices": names} if (names := choices(option)) else {})
+                    | ({"choices": names} if (names := option_choices(option)) else {})
                     | ({"registry": known} if (known := kind_of(option)) else {})
-                    for key, option in (options(cls) if is_dataclass(cls) else {}).items()
+                    for key, option in (option_fields(cls) if is_dataclass(cls) else {}).items()
                 ],
             }
             for name, cls in registry.items()

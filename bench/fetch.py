@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.common.cli import Parser
-from bench.common.spec import UserError, unknown
+from bench.common.spec import UserError, unknown_name
 from bench.data.catalogue import CATALOGUE, File
 from bench.data.downloads import FetchError, Progress, fetch
-from bench.session.launch import LAUNCHED, launched_rank
+from bench.session.launch import SIZE_VARIABLES, launcher_rank
 
 SCHEMES = ("http", "https", "file")
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(sys.argv[1:] if argv is None else argv)
     except UserError as error:
-        if launched_rank() > 0:
+        if launcher_rank() > 0:
             return 0  # rank 0 says it
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: Sequence[str]) -> int:
     """Fetch what the command line names. Errors: UserError, FetchError."""
-    if any(int(os.environ.get(name, "1")) > 1 for name in LAUNCHED):
+    if any(int(os.environ.get(name, "1")) > 1 for name in SIZE_VARIABLES):
         raise UserError("bench.fetch is one process: start it without mpirun or srun")
     given = parser().parse_args(argv)
     if given.list:
@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
         raise UserError(f"name what to fetch: {', '.join(CATALOGUE)}")
     for name in given.names:
         if name not in CATALOGUE:
-            raise unknown("data set", name, CATALOGUE)
+            raise unknown_name("data set", name, CATALOGUE)
     mirror = given.mirror and given.mirror.rstrip("/") + "/"
     if mirror and urlsplit(mirror).scheme not in SCHEMES:
         raise UserError(f"--mirror must begin with {':// or '.join(SCHEMES)}://, got {mirror}")

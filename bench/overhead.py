@@ -16,7 +16,7 @@ import numpy as np
 from algorithms.collectives import ALLREDUCES
 from algorithms.wire.meter import PHASES, Meter
 from bench.common.cli import Parser
-from bench.common.spec import UserError, unknown
+from bench.common.spec import UserError, unknown_name
 from bench.results.recorder import Recorder
 from bench.runtime import setup
 from bench.session import launch
@@ -74,7 +74,7 @@ def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     launch.check_launch(os.environ, comm.size, 0)
     sides = {"plain": against_plain, "ddp": against_ddp}
     if options.against not in sides:
-        raise unknown("--against", options.against, sides)
+        raise unknown_name("--against", options.against, sides)
     for name in ("rounds", "batch", "workers"):
         value = getattr(options, name)
         if value is not None and value < 1:

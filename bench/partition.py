@@ -66,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     """Separate and measure; rank 0 tells; collective. Errors: UserError on every rank."""
-    given = launch.together(comm, lambda: parser().parse_args(argv))
-    plan = launch.together(comm, lambda: _planned(given, comm.size))
+    given = launch.on_all_ranks(comm, lambda: parser().parse_args(argv))
+    plan = launch.on_all_ranks(comm, lambda: _planned(given, comm.size))
     files = {"--picture": given.picture, "--csv": given.csv}
     wanted = {option: Path(name) for option, name in files.items() if name}
-    launch.together(comm, lambda: _places(wanted) if comm.rank == 0 else None)
+    launch.on_all_ranks(comm, lambda: _places(wanted) if comm.rank == 0 else None)
 
     from bench.runtime.evaluation import Evaluation
     from bench.runtime.separation import separation
@@ -78,9 +78,9 @@ def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     data = setup.material(comm, plan)
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, plan, data)
-        stack.enter_context(launch.held(exchange))
+        stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(comm, data.problem, plan.workers, workers.x)
-        stack.enter_context(launch.held(evaluation))
+        stack.enter_context(launch.closing(evaluation))
         measured = separation(comm, plan, data, exchange, workers, evaluation)
     if comm.rank == 0:
         tell(plan, data, measured, wanted)
@@ -91,9 +91,9 @@ def tell(
 ) -> None:
     """Print the measures and the map, write the files that are wanted. Errors: UserError."""
     from bench.reporting import partition_view
-    from bench.session.terminal import Told
+    from bench.session.terminal import PipeSafeConsole
 
-    console = Told(highlight=False, emoji=False)
+    console = PipeSafeConsole(highlight=False, emoji=False)
     names = list(getattr(data.problem, "names", ()))
     task, text = (plan.parts.texts()[name] for name in ("task", "partition"))
     console.print(

@@ -46,7 +46,7 @@ def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], li
 
 def validate(files: Sequence[Path]) -> int:
     """Tell of each file whether it is what the format says; return the exit code."""
-    from bench.common.words import plain
+    from bench.common.words import printable
     from bench.reporting.loading import readings
     from bench.results.validation import flaws
 
@@ -56,9 +56,9 @@ def validate(files: Sequence[Path]) -> int:
             found = [str(answer)] if isinstance(answer, Exception) else answer
             flawed += bool(found)
             for flaw in found:
-                print(plain(f"{file}: {flaw.removeprefix(f'{file}: ')}"))
+                print(printable(f"{file}: {flaw.removeprefix(f'{file}: ')}"))
             if not found:
-                print(plain(f"valid: {file}"))
+                print(printable(f"valid: {file}"))
     print(f"{len(files) - flawed} of {len(files)} files are valid")
     return 1 if flawed else 0
 
@@ -106,10 +106,10 @@ def report(argv: Sequence[str]) -> int:
         if kinds:
             draw(loaded, Path(given.figures), kinds)
     finally:
-        from bench.common.words import plain
+        from bench.common.words import printable
 
         for line in broken:
-            print(plain(f"left out: {line}"), file=sys.stderr)
+            print(printable(f"left out: {line}"), file=sys.stderr)
     return 0
 
 

@@ -25,7 +25,7 @@ from bench.runtime.writers import group
 from bench.session import launch
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.clocks import read_clocks
-from bench.session.signals import AGAIN
+from bench.session.signals import EXIT_RESUME
 from bench.session.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def train(
 
     quiet: print nothing. Returns 0, or AGAIN where the run was asked to end and waits to go on.
     """
-    plan = setup.plan(comm, launch.together(comm, lambda: read(argv)))
+    plan = setup.plan(comm, launch.on_all_ranks(comm, lambda: read(argv)))
     if plan.finished:
         results.append(plan.path)
         if comm.rank == 0 and not quiet:
@@ -52,15 +52,15 @@ def train(
         return 0
     material = setup.material(comm, plan)
     ranks, flaws = use_threads(comm, plan.config.threads)
-    before = launch.together(comm, lambda: repeat.before(plan.config, ranks[0]["threads"]))
+    before = launch.on_all_ranks(comm, lambda: repeat.before(plan.config, ranks[0]["threads"]))
     keep_freed_memory()
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, plan, material)
-        stack.enter_context(launch.held(exchange))
+        stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(comm, material.problem, plan.workers, workers.x)
-        stack.enter_context(launch.held(evaluation))
+        stack.enter_context(launch.closing(evaluation))
         measured = separation(comm, plan, material, exchange, workers, evaluation)
-        writers = stack.enter_context(launch.held(group(comm, plan.config.writers)))
+        writers = stack.enter_context(launch.closing(group(comm, plan.config.writers)))
         results += dict.fromkeys([plan.path, writers.path(plan.path)])
         hosts = [str(rank["host"]) for rank in ranks]
         clocks, uuid = read_clocks(comm, hosts), comm.bcast(uuid4().hex)
@@ -83,9 +83,9 @@ def train(
             about_it = (exchange, workers, evaluation, recording, reporter, uuid)
             training = Training(comm, plan, *about_it)
             watched = watchdog(comm, plan.config.watchdog, lambda: training.now, results)
-            with launch.held(training), watched:
+            with launch.closing(training), watched:
                 if not training.run():
-                    return AGAIN
+                    return EXIT_RESUME
         if reporter:
             tell(reporter, plan, writers.groups, before)
     return 0

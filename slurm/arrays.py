@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.common.output import write_whole
 from bench.common.spec import UserError
-from bench.common.words import plain
+from bench.common.words import printable
 from slurm import ledger, queue
 from slurm.campaign import Campaign, Entry
 from slurm.case import Geometry
@@ -113,13 +113,13 @@ def queue_arrays(seen: Look, entries: Sequence[Entry], site: Site, command: str)
         job = _queue(campaign, last, [behind, *report_arguments(campaign, site, name)])
     except queue.RefusedError as error:
         print(
-            f"error: Slurm refused: {plain(str(error))}; what was queued before stays, the same "
-            "command goes on from here",
+            f"error: Slurm refused: {printable(str(error))}; what was queued before stays, the "
+            "same command goes on from here",
             file=sys.stderr,
         )
         return REFUSED
     print(f"job {job}: the report, behind them")
-    print(plain(f"how they stand: python -m slurm.status {shlex.quote(str(campaign.folder))}"))
+    print(printable(f"how they stand: python -m slurm.status {shlex.quote(str(campaign.folder))}"))
     return 0
 
 
@@ -150,10 +150,10 @@ def show_arrays(seen: Look, entries: Sequence[Entry], site: Site) -> int:
 
 
 def _show(script: Path, arguments: Sequence[str]) -> None:
-    print(f"\n{plain(str(script))}:")
+    print(f"\n{printable(str(script))}:")
     for line in script.read_text().splitlines():
-        print(f"    {plain(line)}")
-    print(plain(shlex.join(["sbatch", *arguments])))
+        print(f"    {printable(line)}")
+    print(printable(shlex.join(["sbatch", *arguments])))
 
 
 def _write(path: Path, text: str) -> None:

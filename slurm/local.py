@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from bench.common.spec import UserError
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.session.lines import Lines
-from bench.session.signals import AGAIN
+from bench.session.signals import EXIT_RESUME
 from slurm import ledger, status
 from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN
@@ -40,7 +40,7 @@ class Teller(Lines):
 
     def end(self, entry: Entry, code: int) -> None:
         """Tell how it ended, by its result or else its exit code."""
-        if code == AGAIN:
+        if code == EXIT_RESUME:
             how = "stopped, to go on from there"
         elif code:
             how = f"failed: {last_words(entry.output(self._folder)) or f'exit code {code}'}"
@@ -209,5 +209,5 @@ def run_here(campaign: Campaign, entries: Sequence[Entry], site: Site, program: 
 def show_commands(campaign: Campaign, entries: Sequence[Entry], site: Site) -> int:
     """Print the command that would run each case and return the exit code. Errors: UserError."""
     for entry in entries:
-        print(plain(shlex.join(command(entry, campaign.folder, python(site)))))
+        print(printable(shlex.join(command(entry, campaign.folder, python(site)))))
     return 0

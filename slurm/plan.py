@@ -11,8 +11,8 @@ from typing import Any
 from bench.collectives import opening
 from bench.collectives import options as measuring
 from bench.collectives.parser import DEFAULTS, parser
-from bench.common.spec import UserError, unknown
-from bench.common.words import said
+from bench.common.spec import UserError, unknown_name
+from bench.common.words import setting_label
 from bench.runtime import arguments
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import TrainConfig, case_hash
@@ -119,7 +119,7 @@ def _case(sweep: SweepFile, options: Options, site: Site) -> Case:
                 raise UserError(f"{name} must not hold control characters, got {text!r}")
         program = options.get("program", TRAIN)
         if program not in PROGRAMS:
-            raise unknown("program", program, PROGRAMS)
+            raise unknown_name("program", program, PROGRAMS)
         place = geometry(options, site)
         apart = {"program", "ranks", "ranks_per_node", "minutes"}
         apart |= {"threads"} if program == COLLECTIVES else set()  # of the job alone
@@ -141,7 +141,7 @@ def _label(sweep: SweepFile, options: Options) -> str:
     names = varying or list(ALWAYS)
     texts = {name: options.get(name, usual.get(name, "")) for name in (*names, "seed")}
     values = {name: int(x) if x.isdecimal() else x for name, x in texts.items()}
-    return ", ".join(said(name, x) for name, x in values.items() if x != "")
+    return ", ".join(setting_label(name, x) for name, x in values.items() if x != "")
 
 
 def _parted(cases: Sequence[Case]) -> list[Case]:

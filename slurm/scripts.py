@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.common.words import said
+from bench.common.words import setting_label
 from slurm.case import Case, Geometry
 from slurm.site import Site
 
@@ -62,7 +62,9 @@ def array_script(
         'finish "$code"',
     ]
     count = f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
-    about = f"{count} on {said('ranks', geometry.ranks)}: element i runs the words of i.args."
+    about = (
+        f"{count} on {setting_label('ranks', geometry.ranks)}: element i runs the words of i.args."
+    )
     return _script(about, directives, site, checkout, body)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import toml
-from bench.common.spec import UserError, unknown
+from bench.common.spec import UserError, unknown_name
 
 SLURM, NONE = "slurm", "none"
 SRUN, MPIRUN = "srun", "mpirun"
@@ -71,7 +71,7 @@ class Site:
     def __post_init__(self) -> None:
         for option, known in CHOICES.items():
             if getattr(self, option) not in known:
-                raise unknown(f"{option} of site {self.name}", getattr(self, option), known)
+                raise unknown_name(f"{option} of site {self.name}", getattr(self, option), known)
         if self.scheduler == NONE and self.launcher != MPIRUN:
             raise UserError(
                 f'site {self.name}: without a scheduler there is no srun: say launcher = "mpirun"'
@@ -109,7 +109,7 @@ def load(name: str) -> Site:
     """
     path = Path(name) if name.endswith(".toml") else SITES / f"{name}.toml"
     if path.parent == SITES and path.stem not in names():
-        raise unknown("site", name, [*names(), "the path of a .toml file"])
+        raise unknown_name("site", name, [*names(), "the path of a .toml file"])
     return _site(path)
 
 
@@ -164,7 +164,7 @@ def _site(path: Path) -> Site:
     values = {}
     for key, value in table.items():
         if key not in kinds:
-            raise unknown(f"key in site {path}", key, kinds)
+            raise unknown_name(f"key in site {path}", key, kinds)
         values[key] = _typed(value, kinds[key], f"site {path}: {key}")
     return Site(name=path.stem, **values)
 

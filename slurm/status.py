@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.common.cli import run
-from bench.common.words import duration, plain
+from bench.common.words import format_duration, printable
 from bench.results.schema import DIED, DIVERGED, FAILED
 from bench.sweep.running import console
 from slurm import queue
@@ -52,7 +52,7 @@ def show(seen: Look) -> None:
 
 def say(shown: Console, line: str) -> None:
     """Print a line of text as it is."""
-    shown.print(plain(line), markup=False, soft_wrap=True)
+    shown.print(printable(line), markup=False, soft_wrap=True)
 
 
 def table(states: Sequence[State]) -> Table:
@@ -62,7 +62,7 @@ def table(states: Sequence[State]) -> Table:
     names = varying(cases)
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     for name in (*names, "seeds"):
-        made.add_column(Text(plain(name.replace("_", " "))), overflow="fold")
+        made.add_column(Text(printable(name.replace("_", " "))), overflow="fold")
     for name in ("ranks", *there):
         made.add_column(Text(name), justify="right")
     for row in rows(cases):
@@ -70,7 +70,7 @@ def table(states: Sequence[State]) -> Table:
         cells = [*(value(row[0], name) for name in names), seeds(row), str(row[0].geometry.ranks)]
         cells += [_cell([x for x in some if x.state == state]) for state in there]
         bad = any(x.state in (FAILED, DIED) for x in some)
-        made.add_row(*(Text(plain(x)) for x in cells), style="bold red" if bad else "")
+        made.add_row(*(Text(printable(x)) for x in cells), style="bold red" if bad else "")
     return made
 
 
@@ -137,7 +137,7 @@ def left(states: Sequence[State]) -> list[str]:
     if not waiting:
         return []
     limit = sum(x.entry.case.geometry.minutes * 60 for x in waiting)
-    line = f"left: {len(waiting)} cases, at most {duration(limit)} one after the other"
+    line = f"left: {len(waiting)} cases, at most {format_duration(limit)} one after the other"
     if took:
         any_case = median(x for some in took.values() for x in some)
         typical = {ranks: median(some) for ranks, some in took.items()}
@@ -146,7 +146,7 @@ def left(states: Sequence[State]) -> list[str]:
             * (1 - min(x.step / x.steps, 1) if x.steps else 1)
             for x in waiting
         )
-        line += f", some {duration(rest)} by those that have ended"
+        line += f", some {format_duration(rest)} by those that have ended"
     return [line]
 
 

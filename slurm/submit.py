@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser, run
 from bench.common.spec import UserError
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.results.schema import DIED, FAILED
 from slurm.campaign import JOBS, Campaign, Entry, chosen_folder, merged, opened, sha256
 from slurm.case import Case
@@ -91,7 +91,7 @@ def submit(argv: Sequence[str]) -> int:
         there = {x.entry.case.hash: x.state for x in seen.states}
         show(cases, {x: state for x, state in there.items() if x not in chosen_hashes}, folder)
         for line in left_out(seen):
-            print(plain(line))
+            print(printable(line))
         if given.dry_run:
             return dry_run(seen, chosen, site)
         campaign.save()

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.results import contents
 from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE
@@ -69,7 +69,7 @@ def show(cases: Sequence[Case], states: Mapping[str, str], folder: Path) -> None
     shown.print()
     reasons = {f"refused: {_called(case)}: {case.refused}": None for case in cases if case.refused}
     for line in (*reasons, total(cases, states, took)):
-        shown.print(plain(line), markup=False, soft_wrap=True)
+        shown.print(printable(line), markup=False, soft_wrap=True)
 
 
 def table(cases: Sequence[Case], states: Mapping[str, str], took: Times) -> Table:
@@ -81,7 +81,7 @@ def table(cases: Sequence[Case], states: Mapping[str, str], took: Times) -> Tabl
     right += ["node-hours", *(["estimate"] if took else [])]
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     for name in (*left, *right, "state"):
-        title = Text(plain(name.replace("_", " ")))
+        title = Text(printable(name.replace("_", " ")))
         made.add_column(title, justify="right" if name in right else "left", overflow="fold")
     for some in rows(cases):
         place, case = some[0].geometry, some[0]
@@ -91,7 +91,7 @@ def table(cases: Sequence[Case], states: Mapping[str, str], took: Times) -> Tabl
         cells += [str(place.threads)] if threads else []
         cells += [str(place.minutes), short(_most(todo)) if todo else ""]
         cells += [short(x) if (x := _about(todo, took)) else ""] if took else []
-        made.add_row(*map(Text, map(plain, [*cells, _stand(some, states)])))
+        made.add_row(*map(Text, map(printable, [*cells, _stand(some, states)])))
     return made
 
 

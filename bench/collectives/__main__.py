@@ -25,11 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     """Measure as the command line says; return the exit code; collective."""
-    config = launch.together(comm, lambda: read(argv))
+    config = launch.on_all_ranks(comm, lambda: read(argv))
     launch.check_launch(os.environ, comm.size, config.ranks)
     wrong = measure(comm, config, argv, results)
     if wrong:
-        launch.say(f"error: {wrong} wrong elements: see the column #wrong")
+        launch.write_stderr(f"error: {wrong} wrong elements: see the column #wrong")
     return int(wrong > 0)
 
 

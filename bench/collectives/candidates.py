@@ -17,7 +17,7 @@ from bench.collectives.config import YARDSTICK, Config
 from bench.collectives.out_of_place import OutOfPlace
 from bench.collectives.parser import AGAINST
 from bench.common.spec import UserError
-from bench.session.launch import together
+from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -101,7 +101,7 @@ def build(
     for name, maker in made.items():
         meter = Meter()
         try:
-            plan = together(comm, lambda: maker(comm, d, np.dtype(dtype), bounds, meter))  # noqa: B023
+            plan = on_all_ranks(comm, lambda: maker(comm, d, np.dtype(dtype), bounds, meter))  # noqa: B023
         except UserError as reason:
             refused[name] = str(reason)
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.common.machine import available_bytes, free_bytes
-from bench.common.sizes import rounded_down, size_text
+from bench.common.sizes import format_size, round_down
 from bench.common.spec import UserError
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def check_memory(comm: MPI.Intracomm, largest: int, names: Sequence[str]) -> Non
     for what, there, vectors in needs:
         found = most_bytes(comm.allgather((host, there)), vectors)
         if found and largest > found[0]:
-            fits = size_text(rounded_down(found[0]))
+            fits = format_size(round_down(found[0]))
             raise UserError(
-                f"--maxbytes {size_text(largest)} with {len(names)} algorithms at {comm.size} "
+                f"--maxbytes {format_size(largest)} with {len(names)} algorithms at {comm.size} "
                 f"ranks does not fit into {what} of {found[1]}: the largest size that does is "
                 f"{fits}; give -e {fits}, or fewer --algorithms"
             )

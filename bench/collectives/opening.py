@@ -14,7 +14,7 @@ from bench.common.output import check_target
 from bench.results.calls import PROGRAM
 from bench.results.callsfile import CallsFile
 from bench.runtime.opening import add_provenance, claim, origin
-from bench.session.launch import together
+from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -32,7 +32,7 @@ def place(comm: MPI.Intracomm, config: Config) -> Path:
             check_target("--csv", Path(config.csv))
         claim(path, config.overwrite)
 
-    together(comm, lambda: check() if comm.rank == 0 else None)
+    on_all_ranks(comm, lambda: check() if comm.rank == 0 else None)
     return path
 
 

@@ -13,8 +13,8 @@ from algorithms.collectives import ALLREDUCES
 from bench.collectives.compat import COMPATS
 from bench.collectives.config import Config
 from bench.collectives.parser import AGAINST, DEFAULTS, DTYPES, parser
-from bench.common.sizes import message_size, size, spaced
-from bench.common.spec import UserError, convert, unknown
+from bench.common.sizes import geometric_sizes, parse_size, split_message_size
+from bench.common.spec import UserError, convert, unknown_name
 
 
 def read(argv: Sequence[str]) -> Config:
@@ -26,13 +26,13 @@ def read(argv: Sequence[str]) -> Config:
     namespace, strangers = made.parse_known_args(argv)
     if strangers:
         known = [name for action in made._actions for name in action.option_strings]
-        raise unknown("option", strangers[0].partition("=")[0], known)
+        raise unknown_name("option", strangers[0].partition("=")[0], known)
     given = {key: value for key, value in vars(namespace).items() if value is not None}
     texts = DEFAULTS | given
     dtype = _dtype(texts["type"])
     compat = texts["compat"]
     if compat and compat not in COMPATS:
-        raise unknown("--compat", compat, COMPATS)
+        raise unknown_name("--compat", compat, COMPATS)
     for option in ("full", "tail_lat"):
         if option in given and compat != "osu":
             name = option.replace("_", "-")
@@ -64,7 +64,7 @@ def read(argv: Sequence[str]) -> Config:
 def _dtype(text: str) -> str:
     name = text.lower().removeprefix("mpi_")
     if name not in DTYPES:
-        raise unknown("--type", text, DTYPES)
+        raise unknown_name("--type", text, DTYPES)
     return DTYPES[name]
 
 
@@ -72,7 +72,7 @@ def _sizes(texts: Mapping[str, str], given: Mapping[str, str], dtype: str) -> tu
     low, high, factor = texts["minbytes"], texts["maxbytes"], texts["stepfactor"]
     if "message_size" in given:
         both = [name for name in ("minbytes", "maxbytes") if name in given]
-        least, most, step = message_size(given["message_size"])
+        least, most, step = split_message_size(given["message_size"])
         if both or (step and "stepfactor" in given):
             raise UserError(
                 f"--message-size {given['message_size']} and --{(both or ['stepfactor'])[0]} both "
@@ -80,9 +80,9 @@ def _sizes(texts: Mapping[str, str], given: Mapping[str, str], dtype: str) -> tu
             )
         low, high, factor = least or low, most or high, step or factor
     itemsize = np.dtype(dtype).itemsize
-    return spaced(
-        size(low, "--minbytes"),
-        size(high, "--maxbytes"),
+    return geometric_sizes(
+        parse_size(low, "--minbytes"),
+        parse_size(high, "--maxbytes"),
         convert(factor, float, "--stepfactor"),
         itemsize,
         dtype,
@@ -97,7 +97,7 @@ def _names(option: str, texts: Mapping[str, str], known: Mapping[str, Any]) -> t
         raise UserError(f"--{option} must name one or more of {', '.join(known)}, got nothing")
     for name in names:
         if name not in known:
-            raise unknown(f"name in --{option}", name, known)
+            raise unknown_name(f"name in --{option}", name, known)
     return tuple(dict.fromkeys(names))
 
 

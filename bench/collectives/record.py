@@ -19,7 +19,7 @@ from bench.collectives.view import View, introduction
 from bench.common.output import write_whole
 from bench.results.calls import read_calls
 from bench.results.schema import COMPLETE
-from bench.session.terminal import watched
+from bench.session.terminal import is_interactive
 
 CSV = (
     *("op", "algorithm", "ranks", "bytes", "dtype", "n", "p50_us", "ci_lo_us", "ci_hi_us"),
@@ -51,7 +51,7 @@ class Record:
 
         library = MPI.Get_library_version().partition(",")[0].strip("\x00 \n")
         notes = [*notes, *self._flaws]
-        self._view = View(self._config, names, len(self._ranks), watched())
+        self._view = View(self._config, names, len(self._ranks), is_interactive())
         self._view.begin(
             introduction(self._config, self._links, self._ranks, library, names, notes)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from bench.common.sizes import size_text
+from bench.common.sizes import format_size
 from bench.common.texttable import figure, percent
 from bench.results.calls import half_width
 
@@ -57,7 +57,7 @@ class Table:
             texts = {title: text(row) for title, (_, _, text) in COLUMNS.items()}
             lines.append(self._line(str(row["bytes"]), texts, row["flags"]))
         return lines + [
-            f"# {row['algorithm']} took {row['chosen']} at {size_text(row['bytes'])}"
+            f"# {row['algorithm']} took {row['chosen']} at {format_size(row['bytes'])}"
             for row in rows
             if row["chosen"]
         ]
@@ -79,6 +79,6 @@ def verdict(rows: Sequence[Row], checked: bool) -> str:
     bad = [row for row in rows if row["wrong"]]
     if not bad:
         return f"#wrong: 0, every sum exact in {len(rows)} rows"
-    places = ", ".join(f"{row['algorithm']} at {size_text(row['bytes'])}" for row in bad[:4])
+    places = ", ".join(f"{row['algorithm']} at {format_size(row['bytes'])}" for row in bad[:4])
     more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
     return f"#wrong: {sum(row['wrong'] for row in bad)} elements, {places}{more}: exit code 1"

@@ -16,7 +16,7 @@ from bench.collectives.compat import COMPATS
 from bench.collectives.config import Config
 from bench.collectives.links import Links
 from bench.collectives.table import Table, verdict
-from bench.common.sizes import size_text
+from bench.common.sizes import format_size
 from bench.results.calls import fastest
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class View:
     def tell(self, nbytes: int, rounds: int, widths: NDArray[np.float64]) -> None:
         """Where a person watches, say how far a size is."""
         if self._watched:
-            line = f"{size_text(nbytes)}: {rounds} calls, widest interval {widths.max():.1%}"
+            line = f"{format_size(nbytes)}: {rounds} calls, widest interval {widths.max():.1%}"
             print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
 
     def say(self, line: str) -> None:
@@ -106,7 +106,7 @@ def introduction(
     """What is measured, on what, and how, a line each."""
     hosts = list(dict.fromkeys(rank["host"] for rank in ranks))
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts ({hosts[0]} ... {hosts[-1]})"
-    low, high = (size_text(config.sizes[i]) for i in (0, -1))
+    low, high = (format_size(config.sizes[i]) for i in (0, -1))
     last = len(ranks) - 1
     spread = "" if len(hosts) == 1 else "; clocks compared by ping-pong"
     return [

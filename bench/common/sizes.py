@@ -10,7 +10,7 @@ FORM = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMG]?)(?:I?B)?", re.IGNORECA
 MOST_SIZES = 1000
 
 
-def size(text: str, where: str) -> int:
+def parse_size(text: str, where: str) -> int:
     """Bytes that a text means; `where` names the option.
 
     Errors: UserError.
@@ -24,19 +24,19 @@ def size(text: str, where: str) -> int:
     return int(Fraction(found[1]) * UNITS[found[2].upper()])
 
 
-def size_text(nbytes: int) -> str:
+def format_size(nbytes: int) -> str:
     """The shortest text that `size` reads back as these bytes."""
     unit = next(u for u in "GMK" if nbytes % UNITS[u] == 0) if nbytes % 1024 == 0 < nbytes else ""
     return f"{nbytes // UNITS[unit]}{unit}"
 
 
-def rounded_down(nbytes: int) -> int:
+def round_down(nbytes: int) -> int:
     """The largest size not above these bytes that is a whole number of the largest unit in it."""
     unit = next((UNITS[u] for u in "GMK" if nbytes >= UNITS[u]), 1)
     return nbytes // unit * unit
 
 
-def message_size(text: str) -> tuple[str, str, str]:
+def split_message_size(text: str) -> tuple[str, str, str]:
     """MIN, MAX and the factor of OSU's [MIN:]MAX, or of MIN:MAX:xF; empty where left out."""
     low, *rest = text.split(":")
     if not rest:
@@ -49,7 +49,9 @@ def message_size(text: str) -> tuple[str, str, str]:
     return low, high, factor[0][1:]
 
 
-def spaced(low: int, high: int, factor: float, itemsize: int, dtype: str) -> tuple[int, ...]:
+def geometric_sizes(
+    low: int, high: int, factor: float, itemsize: int, dtype: str
+) -> tuple[int, ...]:
     """The sizes low, low * factor, ... up to high, each rounded down to whole elements.
 
     Errors: UserError where there is none, or no end of them.
@@ -61,8 +63,8 @@ def spaced(low: int, high: int, factor: float, itemsize: int, dtype: str) -> tup
         )
     if high < low:
         raise UserError(
-            f"--maxbytes {size_text(high)} is below --minbytes {size_text(low)}: give "
-            f"-e {size_text(low)} or more, or a smaller -b"
+            f"--maxbytes {format_size(high)} is below --minbytes {format_size(low)}: give "
+            f"-e {format_size(low)} or more, or a smaller -b"
         )
     if not 1 < factor < float("inf"):
         raise UserError(f"--stepfactor must be a finite number > 1, got {factor:g}")
@@ -74,6 +76,6 @@ def spaced(low: int, high: int, factor: float, itemsize: int, dtype: str) -> tup
         if len(sizes) > MOST_SIZES:
             raise UserError(
                 f"--stepfactor {factor:g} makes more than {MOST_SIZES} sizes from "
-                f"{size_text(low)} to {size_text(high)}: take a larger factor"
+                f"{format_size(low)} to {format_size(high)}: take a larger factor"
             )
     return tuple(sizes)

@@ -20,7 +20,7 @@ class UserError(Exception):
     """What a user can mend: one clear line with the value, the rule and the way out; exit 2."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UserError:
     """The error for an unknown name: says the nearest and all known ones."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
@@ -28,7 +28,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {name!r}{hint}; known: {', '.join(names) or 'none'}")
 
 
-def options(cls: type) -> dict[str, Field[Any]]:
+def option_fields(cls: type) -> dict[str, Field[Any]]:
     """The options of a registered class, by name."""
     return {f.name: f for f in fields(cls)}
 
@@ -49,24 +49,26 @@ def convert(text: str, kind: type, where: str) -> Any:
         raise UserError(f"{where} must be {rule}, got {text!r}") from None
 
 
-def choices(option: Field[Any]) -> list[str] | None:
+def option_choices(option: Field[Any]) -> list[str] | None:
     """The names that an option may have; None where it is free."""
     known = option.metadata.get("registry", option.metadata.get("choices"))
     return None if known is None else list(known)
 
 
-def plain(option: Field[Any], value: Any) -> Any:
+def plain_value(option: Field[Any], value: Any) -> Any:
     """The value of an option as text, number or None: an object of a registry by its text."""
     registry = option.metadata.get("registry")
-    return value if registry is None else text_of(value, registry, INNER)
+    return value if registry is None else format_spec(value, registry, INNER)
 
 
-def resolved(thing: object) -> dict[str, Any]:
+def option_values(thing: object) -> dict[str, Any]:
     """Every option of an object by name, defaults filled in."""
-    return {key: plain(o, getattr(thing, key)) for key, o in options(type(thing)).items()}
+    return {
+        key: plain_value(o, getattr(thing, key)) for key, o in option_fields(type(thing)).items()
+    }
 
 
-def parse(text: str, registry: Mapping[str, type[T]], what: str, separator: str = OUTER) -> T:
+def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator: str = OUTER) -> T:
     """Build the object that `name:key=value,...` names.
 
     Errors: UserError for an unknown name or option, a value of the wrong type, or one that the
@@ -74,38 +76,39 @@ def parse(text: str, registry: Mapping[str, type[T]], what: str, separator: str 
     """
     name, _, rest = text.partition(":")
     if name not in registry:
-        raise unknown(what, name, registry)
+        raise unknown_name(what, name, registry)
     cls = registry[name]
-    known, kinds = options(cls), get_type_hints(cls)
+    known, kinds = option_fields(cls), get_type_hints(cls)
     given: dict[str, Any] = {}
     for item in filter(None, rest.split(separator)):
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"{what} {name}: write key=value, got {item!r}")
         if key not in known:
-            raise unknown(f"option of {what} {name}", key, known)
+            raise unknown_name(f"option of {what} {name}", key, known)
         if key in given:
             raise UserError(f"{what} {name}: {key} is given twice")
         where, inner = f"{key} of {what} {name}", known[key].metadata.get("registry")
         if inner is not None:
-            given[key] = parse(value, inner, where, INNER)
+            given[key] = parse_spec(value, inner, where, INNER)
             continue
         given[key] = convert(value, kinds[key], f"{what} {name}: {key}")
-        names = choices(known[key])
+        names = option_choices(known[key])
         if names and given[key] not in names:
-            raise unknown(where, value, names)
+            raise unknown_name(where, value, names)
     try:
         return cls(**given)
     except ValueError as error:
         raise UserError(f"{what} {name}: {error}") from None
 
 
-def text_of(thing: object, registry: Mapping[str, type], separator: str = OUTER) -> str:
+def format_spec(thing: object, registry: Mapping[str, type], separator: str = OUTER) -> str:
     """The canonical text of an object: its name and the options that differ from the defaults."""
     name = next(name for name, cls in registry.items() if cls is type(thing))
     changed = [
         f"{key}={str(value).lower() if isinstance(value, bool) else value}"
-        for key, option in options(type(thing)).items()
-        if (value := plain(option, getattr(thing, key))) != plain(option, option.default)
+        for key, option in option_fields(type(thing)).items()
+        if (value := plain_value(option, getattr(thing, key)))
+        != plain_value(option, option.default)
     ]
     return f"{name}:{separator.join(changed)}" if changed else name

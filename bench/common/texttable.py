@@ -28,12 +28,12 @@ class TextTable:
     """What it comes to, a line each."""
 
 
-def span(low: float, high: float) -> str:
+def interval_line(low: float, high: float) -> str:
     """The second line of a cell: an interval."""
-    return f" [{short(low, 3)}, {short(high, 3)}]"
+    return f" [{format_number(low, 3)}, {format_number(high, 3)}]"
 
 
-def short(value: float, digits: int = 4) -> str:
+def format_number(value: float, digits: int = 4) -> str:
     """A number in so many significant digits; a dash for NaN."""
     if math.isnan(value):
         return NONE

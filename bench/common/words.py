@@ -11,7 +11,7 @@ BARE = ("algorithm", "partition", "processor", "op", "hosts", "mpi library", "co
 """Settings whose values say what they are."""
 
 
-def said(name: str, value: Setting) -> str:
+def setting_label(name: str, value: Setting) -> str:
     """A setting as a person says it: `iid`, `16 workers`, `batch 8`."""
     if name in ("workers", "ranks", "threads", "steps"):
         unit = {"threads": "threads a rank"}.get(name, name)
@@ -21,12 +21,12 @@ def said(name: str, value: Setting) -> str:
     return f"{name.replace('_', ' ')} {'none' if value is None else value}"
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Without control characters, which a file may hold and a terminal would obey."""
     return "".join(x if x.isprintable() else "\ufffd" for x in text)
 
 
-def quantity(nbytes: float) -> str:
+def format_bytes(nbytes: float) -> str:
     """Bytes for a person: powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if not nbytes >= 999.5:
@@ -35,7 +35,7 @@ def quantity(nbytes: float) -> str:
     return f"{nbytes:.3g} TB"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time for a person: `2.1 s`, `14 min`, `1 h 20 min`."""
     if seconds < 99.95:
         return f"{seconds:.1f} s"

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bench.common.spec import UserError, unknown
-from bench.common.words import said
+from bench.common.spec import UserError, unknown_name
+from bench.common.words import setting_label
 from bench.compare.differences import (
     differences,
     few,
@@ -88,7 +88,7 @@ def _aside(
     known = {name for number in (*a, *b) for name in (*number.settings, *number.place)}
     strange = [name for name in ignored if name not in known]
     if strange:
-        raise unknown("setting in --ignore", strange[0], known)
+        raise unknown_name("setting in --ignore", strange[0], known)
 
     def moved(number: Number) -> Number:
         kept = {x: value for x, value in number.settings.items() if x not in ignored}
@@ -127,13 +127,15 @@ def _labels(firsts: Sequence[Number]) -> tuple[Label, str]:
     def label(number: Number) -> str:
         common, varying = parted[number.metric.program]
         names = sorted(varying, key=lambda x: x not in ("partition", "algorithm"))
-        text = ", ".join(said(x, y) for x in names if (y := number.settings[x]) not in (None, ""))
+        text = ", ".join(
+            setting_label(x, y) for x in names if (y := number.settings[x]) not in (None, "")
+        )
         return text or next(
             (str(common[x]) for x in ("algorithm", "topology", "op", "task") if x in common), "all"
         )
 
     same = [
-        f"{program}, " + ", ".join(said(x, y) for x, y in common.items())
+        f"{program}, " + ", ".join(setting_label(x, y) for x, y in common.items())
         for program, (common, _) in parted.items()
     ]
     return label, "; ".join(same)

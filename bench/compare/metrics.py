@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.common.spec import unknown
+from bench.common.spec import unknown_name
 
 LEAST = 0.02
 """A difference of times, bytes or counts below this part is none."""
@@ -75,7 +75,7 @@ def wanted(name: str) -> dict[str, Metric]:
     Errors: UserError for an unknown name.
     """
     if name and name not in METRICS:
-        raise unknown("metric", name, METRICS)
+        raise unknown_name("metric", name, METRICS)
     chosen = [METRICS[name]] if name else _ALL[::-1]
     return {metric.program: metric for metric in chosen}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from bench.common.texttable import NONE, TextTable, short
-from bench.common.words import quantity
+from bench.common.texttable import NONE, TextTable, format_number
+from bench.common.words import format_bytes
 from bench.compare.compared import Compared
 from bench.compare.effect import Effect, Values, launches_to_find
 from bench.compare.matching import Pair
@@ -51,7 +51,7 @@ def _cells(pair: Pair, found: Effect, verdict: Verdict) -> list[str]:
         f"{found.n} + {found.m}",
         _median(pair.a, pair.metric),
         _median(pair.b, pair.metric),
-        short(found.ratio) + ("" if math.isinf(finds) else _span(found.low, found.high)),
+        format_number(found.ratio) + ("" if math.isinf(finds) else _span(found.low, found.high)),
         f"{verdict.p:.2g}" if verdict.p >= 1e-4 else "<0.0001",
         NONE if math.isinf(finds) else f"{100 * finds:.2g} %",
     ]
@@ -69,11 +69,11 @@ def _median(values: Values, metric: Metric) -> str:
 def _number(value: float, metric: Metric) -> str:
     if math.isinf(value):
         return "missed"
-    return quantity(value) if metric.unit == "B" else short(value)
+    return format_bytes(value) if metric.unit == "B" else format_number(value)
 
 
 def _span(low: float, high: float) -> str:
-    return f" [{short(low)}, {short(high)}]"
+    return f" [{format_number(low)}, {format_number(high)}]"
 
 
 def conclusion(compared: Compared) -> list[str]:

@@ -24,8 +24,8 @@ from bench.results.schema import COMPLETE
 from bench.runtime.opening import add_provenance, origin
 from bench.session import launch
 from bench.session.binding import keep_freed_memory, use_threads
-from bench.session.launch import together
-from bench.session.terminal import watched
+from bench.session.launch import on_all_ranks
+from bench.session.terminal import is_interactive
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None:
     """Measure every topology; the path of the result goes into `results`; collective."""
-    made = plan(comm, together(comm, lambda: read(argv)))
+    made = plan(comm, on_all_ranks(comm, lambda: read(argv)))
     options, limits = made.options, made.limits
     ranks, flaws = use_threads(comm, 1)
     keep_freed_memory()
@@ -55,11 +55,11 @@ def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> 
             file.add(case)
             row = rows_of(read_rounds(file.part))[-1]
             curves = [case.error, *case.redraws]
-            say(table.line(row, curves, picture=watched()))
+            say(table.line(row, curves, picture=is_interactive()))
     if file:
         file.close(COMPLETE, {})
         summarise(made, read_rounds(file.path))
-    together(comm, lambda: write_csv(made) if comm.rank == 0 and options.csv else None)
+    on_all_ranks(comm, lambda: write_csv(made) if comm.rank == 0 and options.csv else None)
 
 
 def open_file(
@@ -84,12 +84,12 @@ def introduce(made: Plan, ranks: int, flaws: list[str]) -> None:
     """Print what a reader must know, and the heading of the table."""
     options = made.options
     for text in table.introduction(
-        made.workers, ranks, options.dimension, options.seed, made.limits, picture=watched()
+        made.workers, ranks, options.dimension, options.seed, made.limits, picture=is_interactive()
     ):
         say(text)
     for flaw in flaws:
         say(f"note: {flaw}")
-    say(table.HEADING + (" " * 5 + "picture" if watched() else ""))
+    say(table.HEADING + (" " * 5 + "picture" if is_interactive() else ""))
 
 
 def summarise(made: Plan, found: Rounds) -> None:

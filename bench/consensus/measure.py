@@ -13,7 +13,7 @@ from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import contraction
-from bench.common.spec import INNER, text_of
+from bench.common.spec import INNER, format_spec
 from bench.consensus.flock import Flock, Limits, Start
 from bench.results.fit import RATE_ERROR, Curve, SquaredRatios
 from bench.results.rounds_schema import Case
@@ -47,7 +47,7 @@ def measure(
         again = [] if period or late else redraw(flock, len(error), limits, deadline)
     theory = contraction(topology, total) if comm.rank == 0 else 0.0
     return Case(
-        topology=text_of(topology, TOPOLOGIES, INNER),
+        topology=format_spec(topology, TOPOLOGIES, INNER),
         period=period or 0,
         degree_max=max(int(each.out_degree.max()) for each in links),
         theory_factor=theory,

@@ -12,7 +12,7 @@ from algorithms.topologies.checks import check, ready
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import MANY_LINKS
 from bench.common.cli import Parser
-from bench.common.spec import INNER, UserError, convert, parse, text_of, unknown
+from bench.common.spec import INNER, UserError, convert, format_spec, parse_spec, unknown_name
 
 LONGEST_NAME = 128
 """Bytes that the result file has for the name of a topology with its options."""
@@ -65,8 +65,8 @@ class Options:
         """The topologies that were asked for, by name with options; empty for all."""
         found: dict[str, Topology] = {}
         for text in self.topology.split(",") if self.topology else []:
-            topology = parse(text, TOPOLOGIES, "topology", INNER)
-            name = text_of(topology, TOPOLOGIES, INNER)
+            topology = parse_spec(text, TOPOLOGIES, "topology", INNER)
+            name = format_spec(topology, TOPOLOGIES, INNER)
             if name in found:
                 raise UserError(f"--topology has {name} twice: name it once")
             if len(name.encode()) > LONGEST_NAME:
@@ -124,7 +124,7 @@ def read(argv: Sequence[str]) -> Options:
     namespace, strangers = parser().parse_known_args(argv)
     if strangers:
         known = [f"--{option.name}" for option in fields(Options)]
-        raise unknown("option", strangers[0].partition("=")[0], known)
+        raise unknown_name("option", strangers[0].partition("=")[0], known)
     kinds = get_type_hints(Options)
     given = {key: text for key, text in vars(namespace).items() if text is not None}
     return Options(**{key: convert(x, kinds[key], f"--{key}") for key, x in given.items()})

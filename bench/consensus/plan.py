@@ -14,7 +14,7 @@ from bench.consensus.flock import Limits
 from bench.consensus.options import Options
 from bench.runtime.config import case_hash
 from bench.runtime.opening import claim
-from bench.session.launch import check_launch, together
+from bench.session.launch import check_launch, on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -50,7 +50,7 @@ def plan(comm: MPI.Intracomm, options: Options) -> Plan:
         raise UserError(
             f"agreement needs at least 2 workers, got {workers}: --workers 16, or mpirun -n 2"
         )
-    together(comm, lambda: check_memory(comm, workers, options.dimension))
+    on_all_ranks(comm, lambda: check_memory(comm, workers, options.dimension))
     topologies = options.chosen(workers)
     decides = ("dimension", "rounds", "tolerance", "time", "seed")
     params = {key: value for key, value in asdict(options).items() if key in decides}
@@ -64,7 +64,7 @@ def plan(comm: MPI.Intracomm, options: Options) -> Plan:
             check_target("--csv", Path(options.csv))
         claim(path, options.overwrite)
 
-    together(comm, lambda: places() if comm.rank == 0 else None)
+    on_all_ranks(comm, lambda: places() if comm.rank == 0 else None)
     limits = Limits(options.tolerance, options.rounds, options.time)
     return Plan(options, workers, topologies, limits, params, hash_, path)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.common.texttable import factor, signed_percent
-from bench.common.words import quantity
+from bench.common.words import format_bytes
 from bench.consensus.flock import Limits
 from bench.results.fit import Curve, exact_after, rate
 from bench.results.rounds_rows import FLAGS, best, flags
@@ -56,7 +56,7 @@ def line(row: dict[str, Any], curves: Sequence[Curve], *, picture: bool) -> str:
         f"{row['topology']:<18} {row['workers']:>7} {row['degree_max']:>5} "
         f"{factor(row['theory_factor']):>8} {factors:>23} "
         f"{count(row['rounds_to_1e3']):>6} {count(row['rounds_to_1e6']):>6} "
-        f"{quantity(row['bytes_to_1e6']) if there else '-':>8} "
+        f"{format_bytes(row['bytes_to_1e6']) if there else '-':>8} "
         f"{short(row['ms_to_1e6']) if there else '-':>8} {short(row['us_per_round_p50']):>8} "
     )
     return f"{text}{flags(row, curves):<2} {spark(curves[0]) if picture else ''}".rstrip()
@@ -93,7 +93,7 @@ def conclusion(
     return [
         *lines,
         best(there, "fewest rounds to 1e-6", "rounds_to_1e6", str),
-        best(there, "fewest bytes", "bytes_to_1e6", lambda x: f"{quantity(x)} a worker"),
+        best(there, "fewest bytes", "bytes_to_1e6", lambda x: f"{format_bytes(x)} a worker"),
         best(there, "least time", "ms_to_1e6", lambda x: f"{short(x)} ms"),
     ]
 

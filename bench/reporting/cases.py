@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bench.common.words import Setting, said
+from bench.common.words import Setting, setting_label
 from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE
 
@@ -30,12 +30,12 @@ class Section:
     def summary(self) -> str:
         """The task and what is the same in all runs, as a text."""
         names = sorted(self.common, key=lambda x: x not in ("partition", "algorithm"))
-        return ", ".join([self.task, *(said(x, self.common[x]) for x in names)])
+        return ", ".join([self.task, *(setting_label(x, self.common[x]) for x in names)])
 
     def condition(self, run: Digest) -> str:
         """What varies but the algorithm, as a text: `iid, 2 ranks`."""
         names = sorted(self.varying, key=lambda x: x != "partition")
-        texts = [said(x, run.settings[x]) for x in names if x != "algorithm"]
+        texts = [setting_label(x, run.settings[x]) for x in names if x != "algorithm"]
         return ", ".join(texts) or str(run.settings["partition"])
 
     def cases(self) -> list[list[Digest]]:
@@ -89,7 +89,7 @@ def median_run(case: Sequence[Digest]) -> Digest:
 
 def told(run: Digest, names: Sequence[str]) -> str:
     """Some settings of a run as a person says them, with commas between."""
-    return ", ".join(said(x, run.settings[x]) for x in names)
+    return ", ".join(setting_label(x, run.settings[x]) for x in names)
 
 
 def follows(runs: Sequence[Digest], name: str, leader: str) -> bool:

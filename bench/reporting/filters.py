@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.common.texttable import NONE, TextTable
-from bench.common.words import Setting, said
+from bench.common.words import Setting, setting_label
 from bench.reporting.cases import Section
 from bench.reporting.chapter import Source
 from bench.reporting.digest import Digest
@@ -103,7 +103,7 @@ def _index(section: Section, name: str, exact: bool) -> dict[str, set[int]]:
     for place, run in enumerate(section.runs):
         value = run.settings[name]
         cell = NONE if value is None else str(value)
-        index.setdefault(cell if exact else said(name, value), set()).add(place)
+        index.setdefault(cell if exact else setting_label(name, value), set()).add(place)
     return index
 
 

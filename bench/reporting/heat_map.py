@@ -9,8 +9,8 @@ from statistics import median
 import altair as alt
 import pandas as pd
 
-from bench.common.texttable import short
-from bench.common.words import quantity, said
+from bench.common.texttable import format_number
+from bench.common.words import format_bytes, setting_label
 from bench.reporting import look
 from bench.reporting.cases import Section
 from bench.reporting.frames import Row, about, brief, complete, framed
@@ -56,7 +56,7 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
     for number, case in complete(section):
         values = [float(run.row[measure.column]) for run in case]
         if all(map(math.isfinite, values)):
-            panel = ", ".join(said(x, case[0].settings[x]) for x in rest)
+            panel = ", ".join(setting_label(x, case[0].settings[x]) for x in rest)
             value = median(values)
             rows.append(
                 about(section, case[0])
@@ -120,8 +120,8 @@ def heat_map(frame: pd.DataFrame, measure: Measure) -> look.Chart:
 
 def _text(measure: Measure, value: float) -> str:
     if measure.column == "bytes_per_step":
-        return quantity(value)
-    return short(value, 3)
+        return format_bytes(value)
+    return format_number(value, 3)
 
 
 def _shades(values: list[float], direction: str) -> list[float]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from bench.common.words import Setting, said
+from bench.common.words import Setting, setting_label
 from bench.reporting.cases import order, shared
 from bench.reporting.chapter import Source
 from bench.results.origin import hosts, machine
@@ -55,9 +55,11 @@ def grouped(launches: Sequence[Launch]) -> tuple[str, list[Group]]:
     groups: dict[Any, list[Launch]] = {}
     for launch in sorted(launches, key=lambda x: (order(x.settings), x.source.label)):
         groups.setdefault(order(launch.settings), []).append(launch)
-    return ", ".join(said(x, value) for x, value in common.items()), [
+    return ", ".join(setting_label(x, value) for x, value in common.items()), [
         Group(
-            ", ".join(said(x, y) for x in varying if (y := some[0].settings[x]) not in (None, "")),
+            ", ".join(
+                setting_label(x, y) for x in varying if (y := some[0].settings[x]) not in (None, "")
+            ),
             some,
         )
         for some in groups.values()

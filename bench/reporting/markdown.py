@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bench.common.texttable import TextTable
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.reporting.chapter import Chapter
 
 MEANING = re.compile(r"[\\`*|<>&]|(?<=\])[(\[:]")
@@ -43,7 +43,7 @@ def table(made: TextTable) -> str:
 
 def escaped(text: str) -> str:
     """The text in one line, with no sign that means something."""
-    return MEANING.sub(lambda sign: ENTITIES.get(sign[0], f"\\{sign[0]}"), plain(text))
+    return MEANING.sub(lambda sign: ENTITIES.get(sign[0], f"\\{sign[0]}"), printable(text))
 
 
 def _cell(text: str, best: bool) -> str:

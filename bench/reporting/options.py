@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser
 from bench.common.output import check_target
-from bench.common.spec import UserError, unknown
+from bench.common.spec import UserError, unknown_name
 
 FILES = {
     "html": "write a page with tables and plots; opens without a network",
@@ -68,7 +68,7 @@ def program_named(name: str) -> str:
 
     names = {program.removeprefix("bench."): program for program in KINDS}
     if name.removeprefix("bench.") not in names:
-        raise unknown("program", name, list(names))
+        raise unknown_name("program", name, list(names))
     return names[name.removeprefix("bench.")]
 
 
@@ -103,7 +103,7 @@ def formats(given: argparse.Namespace) -> list[str]:
     names = [x.removeprefix(".") for x in (given.format or FORMATS[0]).lower().split(",")]
     for name in names:
         if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+            raise unknown_name("format", name, FORMATS)
     from bench.reporting.gallery import check_folder
 
     check_folder(Path(given.figures))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from bench.common.texttable import NONE, TextTable, short, span
+from bench.common.texttable import NONE, TextTable, format_number, interval_line
 from bench.reporting.cases import Section, median_run
 from bench.reporting.chapter import Card
 from bench.reporting.digest import Digest
@@ -57,7 +57,7 @@ def _fastest(section: Section) -> Card | None:
         return None
     run = min(timed, key=lambda run: float(run.row["step_ms_p50"]))
     where = f"{run.settings['algorithm']}, {section.condition(run)}"
-    return Card("fastest step", f"{short(run.row['step_ms_p50'], 3)} ms", where)
+    return Card("fastest step", f"{format_number(run.row['step_ms_p50'], 3)} ms", where)
 
 
 def best(section: Section) -> list[TextTable]:
@@ -105,9 +105,9 @@ def _middle(case: Sequence[Digest]) -> float:
 
 def _cells(case: Sequence[Digest]) -> list[str]:
     values = [float(run.row["metric"]) for run in case]
-    several = span(min(values), max(values)) if len(case) > 1 else ""
+    several = interval_line(min(values), max(values)) if len(case) > 1 else ""
     name = f"{case[0].settings['algorithm']} [{len(case)} run{'s' if len(case) > 1 else ''}]"
-    return [name, short(median(values)) + several]
+    return [name, format_number(median(values)) + several]
 
 
 def _apart(first: Sequence[Digest], second: Sequence[Digest]) -> str:

@@ -16,8 +16,8 @@ from statistics import median
 
 from rich.console import Console
 
-from bench.common.texttable import NONE, short, span
-from bench.common.words import plain, quantity
+from bench.common.texttable import NONE, format_number, interval_line
+from bench.common.words import format_bytes, printable
 from bench.reporting.cases import Section, follows, order, sections, told
 from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE
@@ -105,12 +105,13 @@ def _cell(runs: Sequence[Digest], most: int) -> list[str]:
 
     metrics = [float(row["metric"]) for row in done]
     lines = [
-        short(median(metrics)) + (span(min(metrics), max(metrics)) if most > 1 else ""),
-        f"{short(mid('metric_worst'), 3)}, {short(mid('step_ms_p50'), 3)} ms "
-        f"({short(mid('exchange_ms'), 3)}), {quantity(mid('bytes_per_step'))}",
+        format_number(median(metrics))
+        + (interval_line(min(metrics), max(metrics)) if most > 1 else ""),
+        f"{format_number(mid('metric_worst'), 3)}, {format_number(mid('step_ms_p50'), 3)} ms "
+        f"({format_number(mid('exchange_ms'), 3)}), {format_bytes(mid('bytes_per_step'))}",
     ]
     if done[0]["asynchronous"]:
-        slow, fast = (short(mid(f"pace_{x}"), 3) for x in ("slowest", "fastest"))
+        slow, fast = (format_number(mid(f"pace_{x}"), 3) for x in ("slowest", "fastest"))
         lines.append(f"{slow} to {fast} steps/s by rank")
     if len(done) < most:
         lines.append(", ".join([f"{len(done)} of {most} runs", *counts]))
@@ -141,7 +142,7 @@ def show(made: Sequence[Pivot], console: Console) -> None:
         for block in pivot.blocks:
             lines += ["", *([f"{block.heading}:"] if block.heading else []), *_terminal(block)]
         for line in [*lines, "", *pivot.notes]:
-            console.print(plain(line), markup=False, soft_wrap=True)
+            console.print(printable(line), markup=False, soft_wrap=True)
 
 
 def _terminal(block: Block) -> list[str]:
@@ -172,14 +173,14 @@ def markdown(made: Sequence[Pivot]) -> str:
     """The tables as a document."""
     parts = []
     for pivot in made:
-        parts += [plain(pivot.summary), *(_markdown(block) for block in pivot.blocks)]
-        parts.append("\n".join(f"- {plain(note)}" for note in pivot.notes))
+        parts += [printable(pivot.summary), *(_markdown(block) for block in pivot.blocks)]
+        parts.append("\n".join(f"- {printable(note)}" for note in pivot.notes))
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown(block: Block) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(plain(cell).replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
 
     lines = [line([block.heading, *block.columns]), "|" + "---|" * (1 + len(block.columns))]
     lines += [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from bench.common.words import said
+from bench.common.words import setting_label
 from bench.reporting.digest import Digest
 
 Place: TypeAlias = tuple[int, str, Fraction]
@@ -51,7 +51,7 @@ def unlike(point: Point, base: Point) -> str:
     """Why times of the two may not be divided; empty where they may."""
     why = []
     if point.threads != base.threads:
-        why.append(f"{said('threads', point.threads)}, base {base.threads}")
+        why.append(f"{setting_label('threads', point.threads)}, base {base.threads}")
     if point.binding != base.binding:
         known = [x.binding or "binding not known" for x in (point, base)]
         why.append(f"{known[0]}; base {known[1]}")

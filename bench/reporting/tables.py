@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.common.texttable import NONE, TextTable, short, span
-from bench.common.words import quantity, said
+from bench.common.texttable import NONE, TextTable, format_number, interval_line
+from bench.common.words import format_bytes, setting_label
 from bench.reporting.cases import Section, median_run, sections
 from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE
@@ -36,7 +36,7 @@ def text_tables(section: Section) -> list[TextTable]:
     apart = [x for x in others if x not in own]
     groups: dict[str, list[list[Digest]]] = {}
     for case in section.cases():
-        heading = ", ".join(said(x, case[0].settings[x]) for x in apart)
+        heading = ", ".join(setting_label(x, case[0].settings[x]) for x in apart)
         groups.setdefault(heading, []).append(case)
     words = [x for x in section.varying if x not in apart]
     target = any(not math.isnan(run.row["time_to_target_s"]) for run in section.runs)
@@ -80,13 +80,15 @@ def _numbers(case: list[Digest], target: bool) -> list[str]:
     metrics, row = [run.row["metric"] for run in case], median_run(case).row
     step, share, moved = row["step_ms_p50"], mid("exchange_share"), mid("bytes_per_step")
     return [
-        short(mid("metric")) + (span(min(metrics), max(metrics)) if len(case) > 1 else ""),
-        short(mid("metric_worst")),
-        short(mid("loss")),
-        short(mid("consensus"), 3),
-        short(step, 3) + ("" if math.isnan(step) else span(row["step_ms_lo"], row["step_ms_hi"])),
+        format_number(mid("metric"))
+        + (interval_line(min(metrics), max(metrics)) if len(case) > 1 else ""),
+        format_number(mid("metric_worst")),
+        format_number(mid("loss")),
+        format_number(mid("consensus"), 3),
+        format_number(step, 3)
+        + ("" if math.isnan(step) else interval_line(row["step_ms_lo"], row["step_ms_hi"])),
         NONE if math.isnan(share) else f"{100 * share:.1f}",
-        NONE if math.isnan(moved) else quantity(moved),
+        NONE if math.isnan(moved) else format_bytes(moved),
         *([_to_target([run.row["time_to_target_s"] for run in case])] if target else []),
     ]
 
@@ -99,7 +101,7 @@ def _to_target(seconds: list[float]) -> str:
     some = f" {missed} of {len(aimed)}" if missed < len(aimed) else ""
     if math.isinf(middle):
         return f"missed [{some.strip()}]" if some else "missed"
-    return f"{short(middle, 3)} s" + (f" [missed{some}]" if missed else "")
+    return f"{format_number(middle, 3)} s" + (f" [missed{some}]" if missed else "")
 
 
 def notes(section: Section) -> list[str]:

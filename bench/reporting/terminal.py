@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.common.texttable import TextTable
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.reporting.chapter import Chapter
 from bench.results.schema import COMPLETE
 
@@ -35,16 +35,16 @@ def show(chapters: Sequence[Chapter], read: int, files: int) -> None:
         console = Console(highlight=False, width=WIDTH)
     console.print(read_of(read, files))
     for chapter in chapters:
-        console.print(f"\n{plain(chapter.summary)}", markup=False)
+        console.print(f"\n{printable(chapter.summary)}", markup=False)
         for table in chapter.tables:
             if table.heading:
-                console.print(f"\n{plain(table.heading)}:", markup=False, style="bold")
+                console.print(f"\n{printable(table.heading)}:", markup=False, style="bold")
             console.print(terminal(table))
             for line in table.foot:
-                console.print(plain(line), markup=False)
+                console.print(printable(line), markup=False)
         console.print()
         for note in chapter.notes:
-            console.print(plain(note), markup=False)
+            console.print(printable(note), markup=False)
 
 
 def terminal(table: TextTable) -> Table:
@@ -57,7 +57,9 @@ def terminal(table: TextTable) -> Table:
         made.add_column(Text(_title(brief)), justify=side, overflow="fold", no_wrap=number)
     for i, (cells, status) in enumerate(zip(table.rows, table.states, strict=True)):
         texts = [_folded(x) for x in cells[: table.words]]
-        texts += [plain(x).replace(" [", "\n[").replace(", ", ",") for x in cells[table.words :]]
+        texts += [
+            printable(x).replace(" [", "\n[").replace(", ", ",") for x in cells[table.words :]
+        ]
         styled = [
             Text(text, style=STYLES.get(table.tones.get((i, j), ""), ""))
             for j, text in enumerate(texts)
@@ -69,7 +71,7 @@ def terminal(table: TextTable) -> Table:
 def _title(text: str) -> str:
     """A title in lines of some HEAD columns, broken after spaces and signs, or where it must be."""
     lines = [""]
-    for word in re.split(r"(?<=[ _])|(?<=-)(?=[a-z])", plain(text)):
+    for word in re.split(r"(?<=[ _])|(?<=-)(?=[a-z])", printable(text)):
         for part in (word[i : i + HEAD] for i in range(0, len(word.rstrip(" _")), HEAD)):
             if lines[-1] and len(lines[-1] + part.rstrip()) > HEAD:
                 lines.append("")
@@ -79,7 +81,7 @@ def _title(text: str) -> str:
 
 def _folded(text: str) -> str:
     """A name with options, broken after its signs into lines of about 14 columns."""
-    name, bracket, rest = plain(text).partition(" [")
+    name, bracket, rest = printable(text).partition(" [")
     lines = [""]
     for word in re.findall(r"[^:,_= ]*[:,_= ]|[^:,_= ]+", name):
         if lines[-1] and len(lines[-1] + word) > 14:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.sizes import size_text
+from bench.common.sizes import format_size
 from bench.results import contents
 from bench.results.reader import BrokenFileError, check_schema
 from bench.results.statistics import median_interval
@@ -171,6 +171,6 @@ def fastest(rows: Sequence[Mapping[str, Any]]) -> str:
             runs.append((row["algorithm"], []))
         runs[-1][1].append(nbytes)
     return ", ".join(
-        f"{name} {size_text(sizes[0])}" + (f"-{size_text(sizes[-1])}" if len(sizes) > 1 else "")
+        f"{name} {format_size(sizes[0])}" + (f"-{format_size(sizes[-1])}" if len(sizes) > 1 else "")
         for name, sizes in runs
     )

@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 from bench.common import toml
 from bench.common.cli import Parser
-from bench.common.spec import UserError, convert, unknown
+from bench.common.spec import UserError, convert, unknown_name
 from bench.runtime import repeat
 from bench.runtime.config import TrainConfig
 
@@ -42,7 +42,7 @@ def read(argv: Sequence[str]) -> TrainConfig:
     if strangers:
         known = ["config", *(f.name.replace("_", "-") for f in fields(TrainConfig))]
         name = strangers[0].partition("=")[0]
-        raise unknown("option", name, ["--" + option for option in known])
+        raise unknown_name("option", name, ["--" + option for option in known])
     given = vars(namespace)
     file = given.pop("config")
     texts = _from_file(Path(file)) if file else {}
@@ -65,7 +65,7 @@ def _from_file(path: Path) -> dict[str, str]:
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise unknown(f"option in {path}", key, known)
+            raise unknown_name(f"option in {path}", key, known)
         if isinstance(value, list | dict):
             raise UserError(f"{path}: {key} must be one value, got {value!r}")
         if name in texts:

@@ -11,7 +11,7 @@ from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
-from bench.common.spec import UserError, parse, resolved, text_of, unknown
+from bench.common.spec import UserError, format_spec, option_values, parse_spec, unknown_name
 from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
@@ -112,7 +112,7 @@ class TrainConfig:
         choices = (("allreduce", ALLREDUCES), ("dtype", DTYPES), ("writers", WRITERS))
         for option, known in choices:
             if getattr(self, option) not in known:
-                raise unknown(option, getattr(self, option), known)
+                raise unknown_name(option, getattr(self, option), known)
         if os.sep in self.name:
             raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
         self._check_data(self.parts().task)
@@ -137,7 +137,7 @@ class TrainConfig:
     def trouble(self) -> Trouble:
         """What is to go wrong on purpose; UserError where a text or number does not do."""
         parts = {
-            kind: parse(f"{kind}:{text}", TROUBLES, "--" + kind)
+            kind: parse_spec(f"{kind}:{text}", TROUBLES, "--" + kind)
             for kind, text in (("straggler", self.straggler), ("link", self.link))
             if text
         }
@@ -149,10 +149,10 @@ class TrainConfig:
     def parts(self) -> "Parts":
         """The objects that the specs name, built anew; UserError where one cannot be."""
         return Parts(
-            parse(self.task, TASKS, "task"),
-            parse(self.algorithm, ALGORITHMS, "algorithm"),
-            parse(self.partition, PARTITIONS, "partition"),
-            parse(self.optimizer, OPTIMIZERS, "optimizer"),
+            parse_spec(self.task, TASKS, "task"),
+            parse_spec(self.algorithm, ALGORITHMS, "algorithm"),
+            parse_spec(self.partition, PARTITIONS, "partition"),
+            parse_spec(self.optimizer, OPTIMIZERS, "optimizer"),
         )
 
     def resolved(self, workers: int) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class TrainConfig:
         aside = {f.name for f in fields(self) if f.metadata.get("aside")}
         plain = {key: value for key, value in asdict(self).items() if key not in aside}
         made = self.parts()
-        parts = {part.name: resolved(getattr(made, part.name)) for part in fields(made)}
+        parts = {part.name: option_values(getattr(made, part.name)) for part in fields(made)}
         return plain | {"workers": workers, "options": parts} | made.texts()
 
 
@@ -176,10 +176,10 @@ class Parts:
     def texts(self) -> dict[str, str]:
         """Their canonical specs: the same experiment has the same text."""
         return {
-            "task": text_of(self.task, TASKS),
-            "algorithm": text_of(self.algorithm, ALGORITHMS),
-            "partition": text_of(self.partition, PARTITIONS),
-            "optimizer": text_of(self.optimizer, OPTIMIZERS),
+            "task": format_spec(self.task, TASKS),
+            "algorithm": format_spec(self.algorithm, ALGORITHMS),
+            "partition": format_spec(self.partition, PARTITIONS),
+            "optimizer": format_spec(self.optimizer, OPTIMIZERS),
         }
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from algorithms.exchange.mpi import MPIExchange
-from bench.common.words import quantity
+from bench.common.words import format_bytes
 from bench.results.reader import Run
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
-from bench.session.terminal import Barred, Told, watched
+from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
 FEW_RANKS = 8
 """So many ranks have their paces told one by one."""
 
 
-class Reporter(Barred):
+class Reporter(OptionalProgress):
     """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere.
 
     quiet: nothing at all, for a program that tells of many runs in its own way.
@@ -23,8 +23,8 @@ class Reporter(Barred):
 
     def __init__(self, steps: int, metric: str, *, quiet: bool = False) -> None:
         self._steps, self._metric = steps, metric
-        self._console = Told(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
-        if watched() and not quiet:
+        self._console = PipeSafeConsole(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
+        if is_interactive() and not quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -95,8 +95,8 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ("pace", paces(run)),
         (
             "traffic",
-            f"{quantity(row['bytes_per_step'])} a worker and step, "
-            f"{quantity(row['wire_bytes_per_step'])} of it through MPI",
+            f"{format_bytes(row['bytes_per_step'])} a worker and step, "
+            f"{format_bytes(row['wire_bytes_per_step'])} of it through MPI",
         ),
         (
             row["metric_name"],
@@ -110,7 +110,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         text = (
             f"{run.attributes['target']:g} reached after {row['time_to_target_s']:.3f} s, "
             f"{row['steps_to_target']:.0f} steps, {row['samples_to_target']:.0f} samples, "
-            f"{quantity(row['bytes_to_target'])}"
+            f"{format_bytes(row['bytes_to_target'])}"
             if reached
             else f"{run.attributes['target']:g} not reached"
         )

@@ -22,7 +22,7 @@ from bench.runtime.config import Parts, TrainConfig, case_hash
 from bench.runtime.opening import claim
 from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
-from bench.session.launch import together
+from bench.session.launch import on_all_ranks
 from bench.tasks.protocol import Alter, Problem
 from partitions.protocol import Altering, Samples
 from partitions.skew import Skew, measure
@@ -67,7 +67,7 @@ def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
         made = replace(made, **vars(found))
     if not made.finished:
         keep, anew = bool(made.resumed), config.overwrite or config.resume
-        together(comm, lambda: claim(made.path, anew, keep) if comm.rank == 0 else None)
+        on_all_ranks(comm, lambda: claim(made.path, anew, keep) if comm.rank == 0 else None)
     return made
 
 
@@ -102,7 +102,7 @@ def material(comm: MPI.Intracomm, made: Plan) -> Material:
     bounds = dealt(made.workers, comm.size)
     ids = range(bounds[comm.rank], bounds[comm.rank + 1])
     where = f"{made.config.task}, {made.config.partition}"
-    return together(comm, lambda: _material(made, ids), where)
+    return on_all_ranks(comm, lambda: _material(made, ids), where)
 
 
 def _material(made: Plan, ids: range) -> Material:

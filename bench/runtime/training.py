@@ -20,7 +20,7 @@ from bench.runtime.evaluation import Evaluation, parameters_sha256
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
 from bench.runtime.workers import TrainingWorkers
-from bench.session.signals import Asked, deferred
+from bench.session.signals import StopRequest, defer_signals
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -60,7 +60,7 @@ class Training:
         self._step_ns = 0.0
         """What a step took in the last segment."""
         self._met_ns, self._pause_ns = 0, MEET_NS
-        self._asked, self._ends = Asked(), 0
+        self._asked, self._ends = StopRequest(), 0
 
     def run(self) -> bool:
         """Train until the last step, the target, or divergence; then close the file; collective.
@@ -69,7 +69,7 @@ class Training:
         """
         config = self._config
         status, reached = COMPLETE, False
-        with deferred(self._recording.mark) as self._asked:
+        with defer_signals(self._recording.mark) as self._asked:
             if not self._step:
                 self._evaluate()
             while self._step < config.steps and status == COMPLETE and not reached:

@@ -21,23 +21,23 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from bench.common.faults import DiskError
 from bench.common.spec import UserError
 from bench.session.fence import fence
-from bench.session.signals import AGAIN, Stopped, stopping
+from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 T = TypeVar("T")
 
-LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where launchers say how many ranks they started."""
-RANKED = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
-LEAVING_S = 0.5
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
+EXIT_MARGIN_S = 0.5
 """What a process needs to end after MPI has."""
 
 
-def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
+def launcher_rank(environment: Mapping[str, str] = os.environ) -> int:
     """This process's rank as the launcher says it, without MPI; 0 where there is no launcher."""
-    return next((int(environment[key]) for key in RANKED if key in environment), 0)
+    return next((int(environment[key]) for key in RANK_VARIABLES if key in environment), 0)
 
 
 def check_launch(environment: Mapping[str, str], world_size: int, expected: int) -> None:
@@ -45,7 +45,9 @@ def check_launch(environment: Mapping[str, str], world_size: int, expected: int)
 
     Errors: UserError with the line that mends it.
     """
-    asked = next((int(environment[key]) for key in LAUNCHED if key in environment), world_size)
+    asked = next(
+        (int(environment[key]) for key in SIZE_VARIABLES if key in environment), world_size
+    )
     if asked != world_size:
         raise UserError(
             f"the launcher started {asked} ranks but MPI sees {world_size}: mpi4py and the "
@@ -59,7 +61,7 @@ def check_launch(environment: Mapping[str, str], world_size: int, expected: int)
         )
 
 
-def together(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
+def on_all_ranks(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
     """What `work` returns on this rank, once it has succeeded on all; collective.
 
     Errors: UserError on every rank where any raised UserError or ValueError; `where` leads it.
@@ -75,7 +77,7 @@ def together(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
     return cast(T, result)
 
 
-class Closes(Protocol):
+class Closable(Protocol):
     """What is released by a collective call."""
 
     def close(self) -> None:
@@ -83,17 +85,17 @@ class Closes(Protocol):
         ...
 
 
-Held = TypeVar("Held", bound=Closes)
+Held = TypeVar("Held", bound=Closable)
 
 
 @contextmanager
-def held(thing: Held) -> Iterator[Held]:
+def closing(thing: Held) -> Iterator[Held]:
     """Close a thing at the end; not where this rank has failed: the others would not come."""
     yield thing
     thing.close()
 
 
-def say(line: str) -> None:
+def write_stderr(line: str) -> None:
     """Write a line to stderr and wait until it has been read, a second at most.
 
     mpirun drops what it has not yet read from a rank that ends with an error.
@@ -122,7 +124,7 @@ def main(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
-        if launched_rank() == 0:
+        if launcher_rank() == 0:
             parser().print_help()
         return 0
     results: list[Path] = []
@@ -132,10 +134,10 @@ def main(
         codes[0] = program(comm, arguments, results)
 
     code = run(whole, partial(mark_failed, results)) or codes[0] or 0
-    return last_to_leave() if code == AGAIN else code
+    return leave_last() if code == EXIT_RESUME else code
 
 
-def last_to_leave() -> int:
+def leave_last() -> int:
     """AGAIN on rank 0, once the others have left with 0; collective.
 
     A launcher that sees a rank end with another code kills those that are left, and gives their
@@ -143,12 +145,12 @@ def last_to_leave() -> int:
     """
     from mpi4py import MPI
 
-    rank = launched_rank()
+    rank = launcher_rank()
     MPI.Finalize()
     if rank:
         return 0
-    time.sleep(LEAVING_S)
-    return AGAIN
+    time.sleep(EXIT_MARGIN_S)
+    return EXIT_RESUME
 
 
 def mark_failed(results: list[Path], message: str) -> str:
@@ -170,22 +172,24 @@ def mark_failed(results: list[Path], message: str) -> str:
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], str | None]) -> int:
     """Run a program on all ranks and return the exit code.
 
-    What ends a rank otherwise is told by `told`; the signals that ask to end do so in here.
+    `report_failure` reports any other end of a rank; stop signals end the program in here.
     """
     from mpi4py import MPI
 
     fence()
     comm = MPI.COMM_WORLD
-    with stopping(comm.rank) as deaf:
+    with stop_on_signal(comm.rank) as deaf:
         try:
             program(comm)
             return 0
         except BaseException as error:  # SystemExit strands the others, too
             deaf()
-            return told(comm, error, on_failure)
+            return report_failure(comm, error, on_failure)
 
 
-def told(comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], str | None]) -> int:
+def report_failure(
+    comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], str | None]
+) -> int:
     """Tell what ended this rank; return the exit code, or end the whole job.
 
     A UserError, raised on every rank alike, is one line and code 2 from rank 0. Anything else is
@@ -197,23 +201,23 @@ def told(comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], 
         case UserError():
             if comm.rank > 0:
                 return 0  # where another rank ends with an error first, mpirun may drop rank 0's
-            say(f"error: {error}")
+            write_stderr(f"error: {error}")
             return 2
         case DiskError():
             on_failure(error.reason)
-            say(f"error: {error}")
-        case Stopped():  # the mark first: who sent the signal may send SIGKILL in a second
+            write_stderr(f"error: {error}")
+        case StopSignal():  # the mark first: who sent the signal may send SIGKILL in a second
             kept = on_failure(str(error)) or ""
             if kept or comm.rank == 0:
-                say(f"error: {error}{kept}")
+                write_stderr(f"error: {error}{kept}")
             code = error.code
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):  # of the disk that stdout goes to, mostly
             kept = on_failure(str(error.strerror)) or ""
-            say(f"error: {error}{kept}: make room and start again")
+            write_stderr(f"error: {error}{kept}: make room and start again")
         case _:
             where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
             message = f"{where}: {type(error).__name__}: {error}"
-            say(f"{''.join(traceback.format_exception(error))}error: {message}")
+            write_stderr(f"{''.join(traceback.format_exception(error))}error: {message}")
             on_failure(message)
     if comm.size > 1:
         comm.Abort(code)

@@ -8,11 +8,11 @@ from statistics import median
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bench.common.words import duration, plain
-from bench.session.terminal import Barred, Told, watched
+from bench.common.words import format_duration, printable
+from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
 
-class Lines(Barred):
+class Lines(OptionalProgress):
     """Lines of cases one by one; under them a bar where a person watches.
 
     total: cases in all. left: how large each is that has yet to run, its workers or its ranks:
@@ -22,9 +22,9 @@ class Lines(Barred):
     def __init__(self, total: int, left: Iterable[int], width: int) -> None:
         self._total, self._left, self._width = total, list(left), width
         self._spent: dict[int, list[float]] = {}
-        self._console = Told(highlight=False, soft_wrap=True, emoji=False)
+        self._console = PipeSafeConsole(highlight=False, soft_wrap=True, emoji=False)
         self._began = 0.0
-        if watched():
+        if is_interactive():
             self._bar = Progress(
                 MofNCompleteColumn(),
                 BarColumn(),
@@ -38,13 +38,13 @@ class Lines(Barred):
 
     def say(self, line: str) -> None:
         """Print a line of text as it is."""
-        self._console.print(plain(line), markup=False)
+        self._console.print(printable(line), markup=False)
 
     def started(self, label: str) -> None:
         """Tell that a case begins."""
         self._began = time.monotonic()
         if self._bar:
-            self._bar.update(self._task, description=plain(label), refresh=True)
+            self._bar.update(self._task, description=printable(label), refresh=True)
 
     def ended(self, label: str, how: str, size: int, *, typical: bool) -> None:
         """Tell how it ended; typical: cases of its size will take as long."""
@@ -56,8 +56,8 @@ class Lines(Barred):
         if self._bar:
             self._bar.update(self._task, completed=number)
         place = f"{number:>{len(str(self._total))}}/{self._total}"
-        left = f"  {duration(self._time_left())} left" if self._spent and self._left else ""
-        self.say(f"{place}  {label:<{self._width}}  {how}  {duration(took)}{left}")
+        left = f"  {format_duration(self._time_left())} left" if self._spent and self._left else ""
+        self.say(f"{place}  {label:<{self._width}}  {how}  {format_duration(took)}{left}")
 
     def _time_left(self) -> float:
         """Seconds, by what cases of the same size have taken, or any."""

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """What Ctrl-C, a launcher or scheduler, a closed terminal, and a scheduler whose time limit is near
 send."""
-DEFERRED = (signal.SIGTERM, signal.SIGUSR1)
+DEFERRED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """Those that a run which can go on later waits with until its ranks have agreed on a step."""
-AGAIN = 85
+EXIT_RESUME = 85
 """The exit code of a program that is to be started again to go on."""
 GRACE_S = 0.4
 """Rank 0 writes the files, so the others go on for so long, lest it wait for them in a message. A
 launcher that ends a job kills after a second."""
 
 
-class Stopped(KeyboardInterrupt):
+class StopSignal(KeyboardInterrupt):
     """A signal asked this run to end."""
 
     def __init__(self, number: int) -> None:
@@ -31,7 +31,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stopping(rank: int) -> Iterator[Callable[[], None]]:
+def stop_on_signal(rank: int) -> Iterator[Callable[[], None]]:
     """Have such a signal raise Stopped in here: on rank 0 at once, elsewhere after GRACE_S.
 
     A signal that is ignored (nohup) stays so, and so do all of them outside the main thread. After
@@ -39,7 +39,7 @@ def stopping(rank: int) -> Iterator[Callable[[], None]]:
     for a program that leaves for another reason.
     """
     free = threading.current_thread() is threading.main_thread()
-    asking = [x for x in ASKED if free and signal.getsignal(x) != signal.SIG_IGN]
+    asking = [x for x in STOP_SIGNALS if free and signal.getsignal(x) != signal.SIG_IGN]
     waking = [signal.SIGALRM] if asking and rank else []
     before = {x: signal.getsignal(x) for x in (*asking, *waking)}
 
@@ -50,10 +50,10 @@ def stopping(rank: int) -> Iterator[Callable[[], None]]:
     def ask(number: int, frame: FrameType | None) -> None:
         deaf()
         if rank == 0:
-            raise Stopped(number)
+            raise StopSignal(number)
 
         def leave(alarm: int, frame: FrameType | None) -> None:
-            raise Stopped(number)
+            raise StopSignal(number)
 
         signal.signal(signal.SIGALRM, leave)
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
@@ -70,7 +70,7 @@ def stopping(rank: int) -> Iterator[Callable[[], None]]:
 
 
 @dataclass
-class Asked:
+class StopRequest:
     """Which signal has asked the run to end; 0 where none has."""
 
     number: int = 0
@@ -80,12 +80,12 @@ class Asked:
 
 
 @contextmanager
-def deferred(hurried: Callable[[], None]) -> Iterator[Asked]:
+def defer_signals(hurried: Callable[[], None]) -> Iterator[StopRequest]:
     """Note the signals of DEFERRED in here instead of ending at once.
 
     At SIGTERM `hurried` is called: who sent it may send SIGKILL in a second.
     """
-    asked = Asked()
+    asked = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
@@ -95,7 +95,7 @@ def deferred(hurried: Callable[[], None]) -> Iterator[Asked]:
         if first and number == signal.SIGTERM:
             hurried()
 
-    before = {x: signal.signal(x, note) for x in DEFERRED}
+    before = {x: signal.signal(x, note) for x in DEFERRED_SIGNALS}
     try:
         yield asked
     finally:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 
-def watched() -> bool:
+def is_interactive() -> bool:
     """Whether a person watches: stdout is a terminal, and so is the launcher's where there is one.
 
     A launcher may give its ranks a pseudo-terminal although its own output goes into a file.
@@ -25,7 +25,7 @@ def watched() -> bool:
         return True
 
 
-class Told(Console):
+class PipeSafeConsole(Console):
     """A console that falls silent where nobody reads on, as under `| head`: the run goes on."""
 
     def on_broken_pipe(self) -> None:
@@ -34,7 +34,7 @@ class Told(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class Barred:
+class OptionalProgress:
     """A context in which a bar is shown, if there is one."""
 
     _bar: Progress | None = None

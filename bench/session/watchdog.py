@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from bench.results.provenance import process_started
 from bench.session.blame import Beat, Heard, silent, stuck, turns, unheard
 from bench.session.datagrams import Post
-from bench.session.launch import mark_failed, say
+from bench.session.launch import mark_failed, write_stderr
 from bench.session.whereabouts import whereabouts
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Watch:
             self._end(f"{reason}; {lacking}" if lacking else reason)
         if lacking and not self._warned:
             self._warned = True
-            say(f"warning: {lacking}")
+            write_stderr(f"warning: {lacking}")
 
     def _end(self, reason: str) -> None:
         """Mark the files, say why, and leave: the launcher ends the others for that."""
@@ -158,7 +158,7 @@ class Watch:
         marking = threading.Thread(target=mark, daemon=True)
         marking.start()
         marking.join(MARK_S)
-        say(f"error: {reason}{''.join(kept)}")
+        write_stderr(f"error: {reason}{''.join(kept)}")
         if self._rank > 0 and self._hosts[0] == self._hosts[self._rank]:
             pid, began = self._first
             if process_started(pid) == began:  # else it is of another process, or host

@@ -13,7 +13,7 @@ from bench.common.output import check_target
 from bench.common.spec import UserError
 from bench.reporting.figures import check_kind
 from bench.session import launch
-from bench.session.signals import AGAIN
+from bench.session.signals import EXIT_RESUME
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -73,14 +73,14 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     from bench.sweep import file, running
     from bench.sweep.plan import plan, standing
 
-    given = launch.together(comm, lambda: _read(argv))
+    given = launch.on_all_ranks(comm, lambda: _read(argv))
     path = Path(given.file)
     out = Path(given.out or Path("runs") / path.stem)
-    cases = launch.together(comm, lambda: plan(file.read(path, given.set), comm.size))
+    cases = launch.on_all_ranks(comm, lambda: plan(file.read(path, given.set), comm.size))
     runnable = [case for case in cases if not case.refused]
     wanted = {case.hash for case in runnable}
     there, broken = comm.bcast(
-        launch.together(comm, lambda: standing(out, wanted) if comm.rank == 0 else ({}, []))
+        launch.on_all_ranks(comm, lambda: standing(out, wanted) if comm.rank == 0 else ({}, []))
     )
     if given.dry_run:
         if comm.rank == 0:
@@ -88,7 +88,7 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         return 0
     wanted_files = {"--markdown": given.markdown, "--figure": given.figure}
     files = {option: Path(name) for option, name in wanted_files.items() if name}
-    launch.together(comm, lambda: _places(out, files) if comm.rank == 0 else None)
+    launch.on_all_ranks(comm, lambda: _places(out, files) if comm.rank == 0 else None)
     teller = running.Teller(runnable, there) if comm.rank == 0 else None
     if teller:
         teller.say(f"{running.counted(cases, there)}, results in {out}")
@@ -100,12 +100,16 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         if comm.size > 1:  # the others wait for this rank in a collective call
             raise
         launch.mark_failed(results, "interrupted")
-        launch.say("interrupted: what has ended is kept, the same command goes on from here")
+        launch.write_stderr(
+            "interrupted: what has ended is kept, the same command goes on from here"
+        )
         return INTERRUPTED
     if again:
         if comm.rank == 0:
-            launch.say("asked to end: what has ended is kept, the same command goes on from here")
-        return AGAIN
+            launch.write_stderr(
+                "asked to end: what has ended is kept, the same command goes on from here"
+            )
+        return EXIT_RESUME
     return running.conclude(cases, ended, out, files) if comm.rank == 0 else 0
 
 

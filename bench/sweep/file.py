@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench.common import toml
-from bench.common.spec import UserError, unknown
+from bench.common.spec import UserError, unknown_name
 from bench.runtime.config import TrainConfig
 
 Options: TypeAlias = dict[str, str]
@@ -44,7 +44,7 @@ class Known:
                     "file of its own in one folder"
                 )
             if name not in (*self.options, *more):
-                raise unknown(f"option in {where}", name, self.options + more)
+                raise unknown_name(f"option in {where}", name, self.options + more)
         if len(made) < len(table):
             raise UserError(f"{where}: an option is given twice, with dashes and with underscores")
         return made

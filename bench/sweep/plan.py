@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.common.words import Setting, said
+from bench.common.words import Setting, setting_label
 from bench.reporting.digest import digest
 from bench.results.origin import derived, program_of
 from bench.results.reader import BrokenFileError, Run
@@ -40,7 +40,7 @@ class Case:
     @property
     def group(self) -> str:
         """What it is but for the seed, as a text."""
-        return ", ".join(said(name, value) for name, value in self.settings.items())
+        return ", ".join(setting_label(name, value) for name, value in self.settings.items())
 
     def __str__(self) -> str:
         return f"{self.group}, seed {self.seed}"
@@ -73,7 +73,7 @@ def plan(sweep: SweepFile, ranks: int) -> list[Case]:
 
 
 def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) -> Case:
-    called = ", ".join(said(x, options[x]) for x in [*names, "seed"] if x in options)
+    called = ", ".join(setting_label(x, options[x]) for x in [*names, "seed"] if x in options)
     where = f"{sweep.path}: {called}" if called else str(sweep.path)
     refused = ""
     try:

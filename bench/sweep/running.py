@@ -14,15 +14,15 @@ from rich.text import Text
 
 from bench.common.output import write_whole
 from bench.common.spec import UserError
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.reporting import pivot
 from bench.reporting.cases import sections
 from bench.reporting.digest import Digest, load
 from bench.reporting.terminal import WIDTH
 from bench.results.schema import COMPLETE, DIVERGED
-from bench.session.launch import say
+from bench.session.launch import write_stderr
 from bench.session.lines import Lines
-from bench.session.signals import AGAIN
+from bench.session.signals import EXIT_RESUME
 from bench.sweep.plan import Case, Outcome, by_seed, outcome, seeds_of
 from bench.train import train
 
@@ -55,7 +55,7 @@ def run(
                 teller.begin(case)
             mistake = ""
             try:
-                if train(comm, case.argv(out), results, quiet=True) == AGAIN:
+                if train(comm, case.argv(out), results, quiet=True) == EXIT_RESUME:
                     return ended, True
             except UserError as error:  # raised on every rank alike
                 mistake = str(error)
@@ -106,7 +106,9 @@ def conclude(
     if "--figure" in files:
         tell(draw(loaded, files["--figure"]))
     if failed:
-        say(f"error: {failed} of {len(cases)} cases failed: each is listed above with its reason")
+        write_stderr(
+            f"error: {failed} of {len(cases)} cases failed: each is listed above with its reason"
+        )
     return 1 if failed else 0
 
 
@@ -148,7 +150,7 @@ def show_plan(cases: Sequence[Case], there: Collection[str]) -> None:
         table.add_column(Text(name), justify="right" if name == "cases" else "left")
     reasons: dict[str, None] = {}
     for (_, refused), some in by_seed(cases).items():
-        values = [plain(str(x)) for x in some[0].settings.values()]
+        values = [printable(str(x)) for x in some[0].settings.values()]
         done = sum(case.hash in there for case in some)
         state = "to run" if not done else "there" if done == len(some) else f"{done} there"
         if refused:
@@ -159,7 +161,7 @@ def show_plan(cases: Sequence[Case], there: Collection[str]) -> None:
     shown = console()
     shown.print(table)
     for reason in reasons:
-        shown.print(f"refused: {plain(reason)}", markup=False, soft_wrap=True)
+        shown.print(f"refused: {printable(reason)}", markup=False, soft_wrap=True)
     shown.print(f"\n{counted(cases, there)}", markup=False, soft_wrap=True)
 
 

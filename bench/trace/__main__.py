@@ -74,7 +74,7 @@ def trace(argv: Sequence[str]) -> int:
 
     Errors: UserError.
     """
-    from bench.common.words import plain
+    from bench.common.words import printable
     from bench.results.reader import BrokenFileError
 
     given = parser().parse_args(argv)
@@ -84,7 +84,7 @@ def trace(argv: Sequence[str]) -> int:
     try:
         drawing = drawn(Path(given.file), given.ranks, given.steps)
     except BrokenFileError as error:
-        raise UserError(" ".join(plain(str(error)).split())) from None
+        raise UserError(" ".join(printable(str(error)).split())) from None
     if drawing.nbytes > MOST_BYTES:
         raise UserError(
             f"a trace of {drawing.what} would take about {drawing.nbytes / 1e9:.1f} GB, a browser "
@@ -93,7 +93,7 @@ def trace(argv: Sequence[str]) -> int:
     about = drawing.about | {"notes": "; ".join(drawing.notes)}
     events = write(target, about, drawing.lines)
     for note in drawing.notes:
-        print(f"note: {plain(note)}")
+        print(f"note: {printable(note)}")
     size = target.stat().st_size / 1e6
     print(
         f"wrote {target}: {drawing.what}, {drawing.seconds:.3g} s, {events:,} events, {size:.3g} MB"

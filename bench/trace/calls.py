@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.sizes import size_text
+from bench.common.sizes import format_size
 from bench.common.spec import UserError
 from bench.results import alignment
 from bench.results.alignment import Alignment
@@ -73,7 +73,7 @@ def lines(
     """All events."""
     columns = (found.table[name].tolist() for name in ("algorithm", "bytes", "op", "chosen"))
     titles = [
-        (f"{name} {size_text(nbytes)}B", op, {"chosen": chosen} if chosen else {})
+        (f"{name} {format_size(nbytes)}B", op, {"chosen": chosen} if chosen else {})
         for name, nbytes, op, chosen in zip(*columns, strict=True)
     ]
     row = np.repeat(np.arange(len(titles)), found.table["n"])[calls].tolist()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from bench.common.texttable import short
-from bench.common.words import plain
+from bench.common.texttable import format_number
+from bench.common.words import printable
 from bench.results.schema import COMPLETE, PREEMPTED, RUNNING
 from bench.watch import words
 from bench.watch.folder import Scene
@@ -85,7 +85,7 @@ def enlarged(shown: Picture, width: int, rows: int) -> list[Text]:
     if shown.chosen is None or shown.chosen.training is None:
         return []
     (title,) = words.titles([shown.chosen])[1]
-    return panel(shown.chosen.training, title, plain(shown.chosen.name), width, rows)
+    return panel(shown.chosen.training, title, printable(shown.chosen.name), width, rows)
 
 
 def _block(scene: Scene, seen: View, title: str, width: int) -> list[Text]:
@@ -93,7 +93,7 @@ def _block(scene: Scene, seen: View, title: str, width: int) -> list[Text]:
     name = pair((title, "bold"), [], width, _mark(scene, seen))
     made = seen.training
     if made is None:
-        return [name, line([(plain(seen.told), ""), _age(scene, seen)], width, "  ")]
+        return [name, line([(printable(seen.told), ""), _age(scene, seen)], width, "  ")]
     return [name, _far(scene, seen, made, width), _well(made, width)]
 
 
@@ -120,8 +120,11 @@ def _brief(scene: Scene, seen: View, title: str, width: int) -> Text:
     """A running run in a line."""
     made, mark, name = seen.training, _mark(scene, seen), (title, "")
     if made is None:
-        return pair(name, [(plain(seen.told), "")], width, mark)
-    told = [(f"{bar(made.part, LEAST_BAR)} {made.part:4.0%}", "green"), (short(made.now), "")]
+        return pair(name, [(printable(seen.told), "")], width, mark)
+    told = [
+        (f"{bar(made.part, LEAST_BAR)} {made.part:4.0%}", "green"),
+        (format_number(made.now), ""),
+    ]
     told += [(_small(made, SMALL), "green"), (words.left(made), "")]
     if words.silent(scene, seen):
         told.insert(0, _age(scene, seen))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from bench.common.sizes import size_text
-from bench.common.texttable import short
+from bench.common.sizes import format_size
+from bench.common.texttable import format_number
 from bench.results.calls import Calls
 from bench.results.rounds import Rounds
 from bench.results.rounds_rows import rows as rows_of
@@ -20,8 +20,9 @@ def told_of_calls(calls: Calls) -> str:
     fastest = min((x for x in rows if x["bytes"] == size), key=lambda row: float(row["p50_us"]))
     wrong = list(dict.fromkeys(row["algorithm"] for row in rows if row["wrong"] > 0))
     return (
-        f"{len(rows)} rows, at {size_text(size)}B {fastest['algorithm']} is fastest: "
-        f"{short(fastest['p50_us'], 3)} us" + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
+        f"{len(rows)} rows, at {format_size(size)}B {fastest['algorithm']} is fastest: "
+        f"{format_number(fastest['p50_us'], 3)} us"
+        + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
     )
 
 
@@ -34,7 +35,8 @@ def told_of_rounds(rounds: Rounds) -> str:
     if not rows:
         return count
     last = rows[-1]
+    measured, theory = (format_number(last[f"{x}_factor"], 3) for x in ("measured", "theory"))
     return (
-        f"{count}, {last['topology']}: the error shrinks by {short(last['measured_factor'], 3)} "
-        f"a round, in theory by {short(last['theory_factor'], 3)}"
+        f"{count}, {last['topology']}: the error shrinks by {measured} a round, "
+        f"in theory by {theory}"
     )

@@ -7,8 +7,8 @@ from itertools import zip_longest
 import numpy as np
 from rich.text import Text
 
-from bench.common.texttable import short
-from bench.common.words import plain
+from bench.common.texttable import format_number
+from bench.common.words import printable
 from bench.watch.lines import GAP, Part, cut, line, pair
 from bench.watch.plots import Axis, axis, bar, curve
 from bench.watch.recent import Rank, Recent
@@ -58,7 +58,7 @@ def learning(made: Training, width: int, rows: int) -> tuple[list[Text], list[Pa
     scale = ", log scale" if up.log else ""
     legend = [
         (f"{'':{LABEL}} step {across.low:.0f} to {across.high:.0f}", "dim"),
-        (f"{plain(made.metric)} of the mean model{scale}", MEAN),
+        (f"{printable(made.metric)} of the mean model{scale}", MEAN),
         ("worst worker", WORST),
         (f"target {made.target:g}" if made.aims else "", TARGET),
     ]
@@ -68,7 +68,7 @@ def learning(made: Training, width: int, rows: int) -> tuple[list[Text], list[Pa
 def _number(row: int, rows: int, up: Axis) -> str:
     """What stands at a row of the axis: its ends alone."""
     ends = {0: up.high, rows - 1: up.low}
-    return short(ends[row], 3) if row in ends else ""
+    return format_number(ends[row], 3) if row in ends else ""
 
 
 def ranks(recent: Recent, rows: int) -> list[Text]:
@@ -91,10 +91,12 @@ def _rank(rank: Rank, longest: float, *, named: bool) -> Text:
     whole = bar((rank.busy_ms + rank.wait_ms) / longest if longest > 0 else 0.0, BAR, "░", "")
     made = Text(f"{rank.number:>5} ")
     if named:
-        host = cut(plain(rank.host), HOST)
+        host = cut(printable(rank.host), HOST)
         host.pad_right(HOST + 1 - host.cell_len)
         made.append_text(host)
     made.append(busy, STRAGGLER if rank.straggles else "blue").append(whole[len(busy) :], "dim")
     made.pad_right(BAR - len(whole))
-    made.append(f" {short(rank.busy_ms, 3)}+{short(rank.wait_ms, 3)}")
-    return made.append(f" {short(rank.slowdown, 2)}x", STRAGGLER) if rank.straggles else made
+    made.append(f" {format_number(rank.busy_ms, 3)}+{format_number(rank.wait_ms, 3)}")
+    return (
+        made.append(f" {format_number(rank.slowdown, 2)}x", STRAGGLER) if rank.straggles else made
+    )

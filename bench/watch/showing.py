@@ -12,7 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.reporting.terminal import WIDTH
 from bench.results.schema import RUNNING
 from bench.watch import words
@@ -90,8 +90,8 @@ def chosen(scene: Scene, focus: str) -> tuple[View | None, str]:
     meant = meant or [seen for seen in runs if focus in words.titles([seen])[1][0]]
     if meant or not runs:
         return next((x for x in meant if x.status == RUNNING), meant[0] if meant else None), ""
-    names = ", ".join(plain(seen.name) for seen in runs)
-    return None, f"no run is named like --focus {plain(focus)}, there are: {names}"
+    names = ", ".join(printable(seen.name) for seen in runs)
+    return None, f"no run is named like --focus {printable(focus)}, there are: {names}"
 
 
 def _on_terminal(seen: Iterable[Scene], focus: str, console: Console) -> Scene:

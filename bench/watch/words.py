@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.common.texttable import NONE, short
-from bench.common.words import Setting, duration, plain, said
+from bench.common.texttable import NONE, format_number
+from bench.common.words import Setting, format_duration, printable, setting_label
 from bench.reporting.cases import shared
 from bench.results.schema import COMPLETE, RUNNING
 from bench.watch.folder import Scene
@@ -36,19 +36,19 @@ def titles(views: Sequence[View]) -> tuple[str, list[str]]:
 
 def _title(seen: View, names: Sequence[str]) -> str:
     if not seen.settings:
-        return plain(str(seen.path))
+        return printable(str(seen.path))
     return _listed({x: y for x in names if (y := seen.settings.get(x)) not in (None, "")})
 
 
 def _listed(settings: Mapping[str, Setting]) -> str:
     """Settings as a person says them: `push_sum, iid, 8 workers on 2 ranks, seed 0`."""
     texts = {
-        name: str(value) if name in ("task", "program") else said(name, value)
+        name: str(value) if name in ("task", "program") else setting_label(name, value)
         for name, value in settings.items()
     }
     if {"workers", "ranks"} <= set(texts):
         texts["workers"] += f" on {texts.pop('ranks')}"
-    return plain(", ".join(texts.values()))
+    return printable(", ".join(texts.values()))
 
 
 def state(scene: Scene, seen: View) -> str:
@@ -76,12 +76,12 @@ def _whole(seconds: float) -> str:
     """A time without parts of a second; a dash where it is not known."""
     if not math.isfinite(seconds):
         return NONE
-    return f"{seconds:.0f} s" if seconds < 99.5 else duration(seconds)
+    return f"{seconds:.0f} s" if seconds < 99.5 else format_duration(seconds)
 
 
 def _exact(seconds: float) -> str:
     """A time as a person says it; a dash where it is not known."""
-    return duration(seconds) if math.isfinite(seconds) else NONE
+    return format_duration(seconds) if math.isfinite(seconds) else NONE
 
 
 def progress(made: Training) -> str:
@@ -94,7 +94,11 @@ def pace(made: Training) -> str:
     rate = made.recent.rate
     if not rate > 0:
         return ""
-    return f"{short(rate, 3)} steps/s" if rate >= 1 else f"{short(1 / rate, 3)} s a step"
+    return (
+        f"{format_number(rate, 3)} steps/s"
+        if rate >= 1
+        else f"{format_number(1 / rate, 3)} s a step"
+    )
 
 
 def left(made: Training) -> str:
@@ -109,8 +113,8 @@ def slowest(made: Training) -> str:
     rank = made.recent.slowest
     if rank is None or math.isnan(rank.slowdown):
         return ""
-    host = f" ({plain(rank.host)})" if rank.host else ""
-    return f"slowest rank {rank.number}{host} {short(rank.slowdown, 3)}x"
+    host = f" ({printable(rank.host)})" if rank.host else ""
+    return f"slowest rank {rank.number}{host} {format_number(rank.slowdown, 3)}x"
 
 
 def straggles(made: Training) -> bool:
@@ -123,31 +127,35 @@ def score(made: Training) -> str:
     """The metric now, and the best where it is another; empty before the first evaluation."""
     if not len(made.curve["metric"]):
         return ""
-    now, best = short(made.now), short(made.best)
-    return f"{plain(made.metric)} {now}" + ("" if now == best else f", best {best}")
+    now, best = format_number(made.now), format_number(made.best)
+    return f"{printable(made.metric)} {now}" + ("" if now == best else f", best {best}")
 
 
 def consensus(made: Training) -> str:
     """How far the workers are apart; empty where not known."""
-    return "" if math.isnan(made.consensus) else f"consensus {short(made.consensus, 3)}"
+    return "" if math.isnan(made.consensus) else f"consensus {format_number(made.consensus, 3)}"
 
 
 def outcome(seen: View) -> list[str]:
     """How far an ended run came and what came of it: the first says most."""
     made = seen.training
     if made is None:
-        return [plain(seen.told)]
+        return [printable(seen.told)]
     if seen.status != COMPLETE:
         return [f"at step {made.step:,} of {made.steps:,}", score(made)]
-    texts = [f"{plain(made.metric)} {short(made.now)}"]
+    texts = [f"{printable(made.metric)} {format_number(made.now)}"]
     if made.aims:
         texts.append(f"target {made.target:g} {'reached' if made.reached else 'missed'}")
-    return [*texts, f"{made.step:,} steps in {_exact(made.elapsed_s)}", f"best {short(made.best)}"]
+    return [
+        *texts,
+        f"{made.step:,} steps in {_exact(made.elapsed_s)}",
+        f"best {format_number(made.best)}",
+    ]
 
 
 def reason(seen: View) -> str:
     """Why it ended, one line."""
-    return plain(" ".join(seen.reason.split()))
+    return printable(" ".join(seen.reason.split()))
 
 
 def counts(scene: Scene) -> str:

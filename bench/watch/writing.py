@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from bench.common.words import plain
+from bench.common.words import printable
 from bench.results.schema import RUNNING
 from bench.watch import words
 from bench.watch.folder import Scene
@@ -43,7 +43,7 @@ def _running(scene: Scene, seen: View, title: str) -> str:
     made = seen.training
     begin = [f"{words.state(scene, seen):<8}", title]
     if made is None:
-        return _joined([*begin, plain(seen.told), words.age(scene, seen)])
+        return _joined([*begin, printable(seen.told), words.age(scene, seen)])
     told = [words.progress(made), words.pace(made), words.left(made), words.score(made)]
     told += [words.consensus(made), words.slowest(made), words.age(scene, seen)]
     return _joined([*begin, *told])

@@ -9,7 +9,7 @@ from algorithms.topologies.links import Links
 from algorithms.topologies.links import links as links_of
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from bench.common.spec import parse
+from bench.common.spec import parse_spec
 from tests.helpers import Array
 
 TOTALS = [*range(1, 34), 37, 61, 97]
@@ -29,7 +29,7 @@ OPTIONS = (
     "epidemic:s=40",
 )
 CASES: dict[str, Topology] = ready() | {
-    text: parse(text, TOPOLOGIES, "topology") for text in OPTIONS
+    text: parse_spec(text, TOPOLOGIES, "topology") for text in OPTIONS
 }
 DIRECTED = ("exponential", "static_exponential", "epidemic")
 """All others say that links go both ways."""

@@ -13,7 +13,14 @@ from bench.collectives.memory import most_bytes
 from bench.collectives.opening import case_hash
 from bench.collectives.options import read
 from bench.common.machine import available_bytes
-from bench.common.sizes import MOST_SIZES, UNITS, rounded_down, size, size_text, spaced
+from bench.common.sizes import (
+    MOST_SIZES,
+    UNITS,
+    format_size,
+    geometric_sizes,
+    parse_size,
+    round_down,
+)
 from bench.common.spec import UserError
 
 sizes = st.integers(min_value=0, max_value=2**50)
@@ -21,26 +28,32 @@ sizes = st.integers(min_value=0, max_value=2**50)
 
 @given(sizes)
 def test_a_size_is_read_back_from_its_text(nbytes: int) -> None:
-    assert size(size_text(nbytes), "-b") == nbytes
+    assert parse_size(format_size(nbytes), "-b") == nbytes
 
 
 @given(st.integers(0, 10**6), st.sampled_from("KMG"), st.sampled_from(["", "B", "iB", "b"]))
 def test_units_are_binary_in_either_case(number: int, unit: str, tail: str) -> None:
     expected = number * UNITS[unit]
     for text in (f"{number}{unit}{tail}", f" {number}{unit.lower()}{tail} "):
-        assert size(text, "-b") == expected
+        assert parse_size(text, "-b") == expected
 
 
 def test_fractions_of_a_unit() -> None:
-    assert size("1.5K", "-b") == 1536
-    assert size("0.1M", "-b") == 2**20 // 10
-    assert [size_text(n) for n in (0, 1000, 1024, 1536, 2**30)] == ["0", "1000", "1K", "1536", "1G"]
+    assert parse_size("1.5K", "-b") == 1536
+    assert parse_size("0.1M", "-b") == 2**20 // 10
+    assert [format_size(n) for n in (0, 1000, 1024, 1536, 2**30)] == [
+        "0",
+        "1000",
+        "1K",
+        "1536",
+        "1G",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "x", "-8", "8T", "K", "1e3", "8 K", "1.K", "9" * 5000, "٣K"])
 def test_what_is_no_size_is_told(text: str) -> None:
     with pytest.raises(UserError, match=r"^-b must be a size such as 8, 64K, 4M or 1G"):
-        size(text, "-b")
+        parse_size(text, "-b")
 
 
 @given(st.integers(8, 10**6), st.integers(0, 10**6), st.sampled_from([2, 3, 4, 10]), st.booleans())
@@ -48,7 +61,7 @@ def test_sizes_grow_by_the_factor_in_whole_elements(
     low: int, more: int, factor: int, wide: bool
 ) -> None:
     item = 8 if wide else 4
-    made = spaced(low, low + more, factor, item, "x")
+    made = geometric_sizes(low, low + more, factor, item, "x")
     assert all(n % item == 0 for n in made)
     assert all(a < b for a, b in pairwise(made))
     exact = [low * factor**k for k in range(len(made))]
@@ -58,7 +71,7 @@ def test_sizes_grow_by_the_factor_in_whole_elements(
 
 @given(st.integers(8, 10**4), st.floats(1.01, 3))
 def test_small_factors_go_on_by_an_element_at_least(low: int, factor: float) -> None:
-    made = spaced(low, 4 * low, factor, 4, "x")
+    made = geometric_sizes(low, 4 * low, factor, 4, "x")
     assert all(a < b for a, b in pairwise(made))
     assert made[0] == low // 4 * 4
     assert made[-1] <= 4 * low
@@ -66,10 +79,10 @@ def test_small_factors_go_on_by_an_element_at_least(low: int, factor: float) -> 
 
 @given(sizes.filter(bool))
 def test_rounded_down_is_near_and_short(nbytes: int) -> None:
-    down = rounded_down(nbytes)
+    down = round_down(nbytes)
     assert 0 < down <= nbytes
     assert Fraction(down, nbytes) > Fraction(1, 2)
-    assert len(size_text(down)) <= len(str(nbytes))
+    assert len(format_size(down)) <= len(str(nbytes))
 
 
 def test_defaults() -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.common.words import quantity
+from bench.common.words import format_bytes
 from bench.results.provenance import process_started
 from bench.results.reader import Run, read
 from bench.results.recorder import Block
 from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.console import Reporter, summary
-from bench.session.terminal import watched
+from bench.session.terminal import is_interactive
 
 SCORES = {"loss": 0.25, "metric": 0.9, "metric_mean": 0.85, "metric_worst": 0.7, "consensus": 0.03}
 
@@ -67,7 +67,7 @@ def closed(path: Path, status: str = COMPLETE, reason: str = "", **more: Any) ->
     ],
 )
 def test_quantity(nbytes: float, text: str) -> None:
-    assert quantity(nbytes) == text
+    assert format_bytes(nbytes) == text
 
 
 def test_the_summary_says_the_numbers_of_the_file(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_summary_says_why_a_run_ended(tmp_path: Path) -> None:
 def test_plain_lines_where_no_terminal_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not watched()
+    assert not is_interactive()
     run = closed(tmp_path / "a[bold]:skull:.h5")
     long = "note: " + "a long line, that no width may break, " * 9
     with Reporter(400, "accuracy") as reporter:
@@ -124,7 +124,7 @@ def test_plain_lines_where_no_terminal_is(
     assert shown == [f"{label} {text}".split() for label, text in summary(run)]
 
 
-def test_a_terminal_is_watched_only_where_the_launcher_writes_to_one(
+def test_a_terminal_is_interactive_only_if_the_launcher_writes_to_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
@@ -132,5 +132,5 @@ def test_a_terminal_is_watched_only_where_the_launcher_writes_to_one(
         # /dev/null is a character device, as a terminal is; a file is what output goes into
         found = os.stat(target)
         with monkeypatch.context() as patch:
-            patch.setattr("bench.runtime.console.os.stat", lambda path, found=found: found)
-            assert watched() is watching
+            patch.setattr("bench.session.terminal.os.stat", lambda path, found=found: found)
+            assert is_interactive() is watching

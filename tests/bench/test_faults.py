@@ -17,7 +17,7 @@ from bench.results.resultfile import mark, part_of, rename, replace_whole
 from bench.results.schema import FAILED, PREEMPTED
 from bench.runtime.opening import claim
 from bench.session.launch import mark_failed
-from bench.session.signals import AGAIN, ASKED, Stopped, stopping
+from bench.session.signals import EXIT_RESUME, STOP_SIGNALS, StopSignal, stop_on_signal
 from tests.drill_disk import fail_once
 from tests.launching import LIMIT_S, command, own_lines
 from tests.writers import ranks_of, started
@@ -104,25 +104,25 @@ def test_a_signal_to_one_rank_ends_them_all_and_is_in_the_file(tmp_path: Path) -
         while not len(read(out / "x.h5.part").train["step"]):  # before it trains, it just ends
             time.sleep(0.05)
         os.kill(ranks_of(process.pid)[1], signal.SIGTERM)
-        assert process.wait(timeout=LIMIT_S) == AGAIN
+        assert process.wait(timeout=LIMIT_S) == EXIT_RESUME
     run = read(out / "x.h5.part")
     assert run.status == PREEMPTED
     assert run.attributes["reason"].startswith("SIGTERM at step ")
 
 
 def handlers() -> list[object]:
-    return [signal.getsignal(x) for x in (*ASKED, signal.SIGALRM)]
+    return [signal.getsignal(x) for x in (*STOP_SIGNALS, signal.SIGALRM)]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_signals_are_as_before_after_a_run(rank: int) -> None:
     before, ended = handlers(), list[str]()
-    with pytest.raises(Stopped, match=r"^stopped by SIGTERM$") as caught, stopping(rank):
+    with pytest.raises(StopSignal, match=r"^stopped by SIGTERM$") as caught, stop_on_signal(rank):
         asked_twice(ended)
     assert caught.value.code == 143
     assert ended == ["in peace"]
     assert handlers() == before
-    with stopping(rank) as deaf:
+    with stop_on_signal(rank) as deaf:
         deaf()
         os.kill(os.getpid(), signal.SIGTERM)
     assert handlers() == before
@@ -133,7 +133,7 @@ def asked_twice(ended: list[str]) -> None:
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(LIMIT_S)
-    except Stopped:
+    except StopSignal:
         os.kill(os.getpid(), signal.SIGTERM)
         ended.append("in peace")
         raise
@@ -142,7 +142,7 @@ def asked_twice(ended: list[str]) -> None:
 def test_a_signal_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
     try:
-        with stopping(rank=0):
+        with stop_on_signal(rank=0):
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -7,7 +7,7 @@ import pytest
 from mpi4py import MPI
 
 from bench.common.spec import UserError
-from bench.session.launch import check_launch, launched_rank, run, together
+from bench.session.launch import check_launch, launcher_rank, on_all_ranks, run
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
@@ -43,28 +43,28 @@ def test_other_ranks_than_asked_for_are_refused(here: int) -> None:
 
 def test_mpirun_inside_a_slurm_step_counts_for_itself() -> None:
     check_launch({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "4"}, 4, 4)
-    assert launched_rank({"SLURM_PROCID": "0", "OMPI_COMM_WORLD_RANK": "3"}) == 3
+    assert launcher_rank({"SLURM_PROCID": "0", "OMPI_COMM_WORLD_RANK": "3"}) == 3
 
 
 @pytest.mark.parametrize("variable", RANKS)
 def test_the_rank_is_what_the_launcher_says(variable: str) -> None:
-    assert launched_rank({variable: "3", "PATH": "/"}) == 3
+    assert launcher_rank({variable: "3", "PATH": "/"}) == 3
 
 
 def test_without_a_launcher_the_rank_is_0() -> None:
-    assert launched_rank({}) == 0
+    assert launcher_rank({}) == 0
 
 
 def test_together_raises_on_all_ranks_what_the_first_of_them_met() -> None:
     def mistaken() -> int:
         raise ValueError("mend this")
 
-    assert together(MPI.COMM_SELF, lambda: 7) == 7
+    assert on_all_ranks(MPI.COMM_SELF, lambda: 7) == 7
     with pytest.raises(UserError, match=r"^data: mend this$"):
-        together(MPI.COMM_SELF, mistaken, "data")
+        on_all_ranks(MPI.COMM_SELF, mistaken, "data")
     others = SimpleNamespace(allgather=lambda mine: ["", mine, "rank 2 met it", "rank 3 too"])
     with pytest.raises(UserError, match=r"^rank 2 met it$"):
-        together(cast(Any, others), lambda: 7)
+        on_all_ranks(cast(Any, others), lambda: 7)
 
 
 def test_the_end_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,8 +16,8 @@ from bench.common.spec import UserError
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
 from bench.runtime.checkpoint import store
-from bench.session.launch import LAUNCHED
-from bench.session.signals import AGAIN
+from bench.session.launch import SIZE_VARIABLES
+from bench.session.signals import EXIT_RESUME
 from bench.trace.__main__ import main as trace
 from bench.train import train
 from tests.helpers import everywhere, on
@@ -54,7 +54,7 @@ def asked_to_end(
     code = run(folder, "--name=one", *SLOW, "--checkpoint-every=10", *options, comm=comm)
     if comm.rank == rank:
         asking.join()
-    everywhere(comm, code == AGAIN)
+    everywhere(comm, code == EXIT_RESUME)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, whole: Ru
 @pytest.fixture
 def folder(comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that all ranks see, for runs on some of those that the launcher started."""
-    for name in LAUNCHED:
+    for name in SIZE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     there = Path(comm.bcast(str(tmp_path)))
     yield there
@@ -299,7 +299,7 @@ def test_ranks_that_do_not_wait_agree_too(comm: MPI.Intracomm, folder: Path, nam
     if comm.rank == 0:
         threading.Thread(target=ask, daemon=True).start()
     code = run(folder, *options, comm=comm)
-    everywhere(comm, code == AGAIN)
+    everywhere(comm, code == EXIT_RESUME)
     kept = store.about(store.newest_first(folder / "one.h5.checkpoint")[0]).step
     everywhere(comm, 0 < kept < 240, kept)
     everywhere(comm, run(folder, *options, "--resume", comm=comm) == 0)
@@ -321,7 +321,7 @@ def test_mpirun_ends_with_85_and_goes_on(tmp_path: Path) -> None:
     asking.start()
     done = launch(2, *options, "--flush-every=1")
     asking.join()
-    assert done.returncode == AGAIN, done.stderr
+    assert done.returncode == EXIT_RESUME, done.stderr
     assert own_lines(done.stderr) == []
     last = done.stdout.splitlines()[-1]
     assert last.startswith("stopped by SIGUSR1 at step ")

@@ -22,9 +22,9 @@ def measured(comm: MPI.Intracomm, total: int, **options: Any) -> Separation:
     data = setup.material(comm, plan)
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, plan, data)
-        stack.enter_context(launch.held(exchange))
+        stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(comm, data.problem, total, workers.x)
-        stack.enter_context(launch.held(evaluation))
+        stack.enter_context(launch.closing(evaluation))
         before = workers.x.copy()
         found = separation(comm, plan, data, exchange, workers, evaluation)
         kept = np.array_equal(before, workers.x) and not workers.g.any()

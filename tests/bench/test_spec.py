@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms import ALGORITHMS
-from bench.common.spec import UserError, convert, options, parse, plain, text_of, unknown
+from bench.common.spec import (
+    UserError,
+    convert,
+    format_spec,
+    option_fields,
+    parse_spec,
+    plain_value,
+    unknown_name,
+)
 from bench.optimizers import OPTIMIZERS
 from bench.tasks import TASKS
 from partitions import PARTITIONS
@@ -53,7 +61,7 @@ def needs_an_option(cls: type[Any]) -> bool:
 def built(draw: st.DrawFn, cls: type[Any]) -> Any:
     """An object of the class with some options drawn, or the default one where it refuses."""
     given_ = {}
-    for key, option in options(cls).items():
+    for key, option in option_fields(cls).items():
         if draw(st.booleans()):
             choices = option.metadata.get("choices")
             inner = option.metadata.get("registry")
@@ -73,27 +81,35 @@ def built(draw: st.DrawFn, cls: type[Any]) -> Any:
 def test_text_and_object_are_the_same_thing(what: str, name: str, data: st.DataObject) -> None:
     registry = REGISTRIES[what]
     thing = data.draw(built(registry[name]))
-    text = text_of(thing, registry)
-    assert parse(text, registry, what) == thing
-    assert text_of(parse(text, registry, what), registry) == text
-    values = {key: plain(o, getattr(thing, key)) for key, o in options(type(thing)).items()}
+    text = format_spec(thing, registry)
+    assert parse_spec(text, registry, what) == thing
+    assert format_spec(parse_spec(text, registry, what), registry) == text
+    values = {
+        key: plain_value(o, getattr(thing, key)) for key, o in option_fields(type(thing)).items()
+    }
     spelled = [f"{key}={value}" for key, value in values.items() if value is not None]
     for order in (spelled, spelled[::-1]):  # every default spelled out, in either order
-        assert text_of(parse(f"{name}:{','.join(order)}", registry, what), registry) == text
+        assert (
+            format_spec(parse_spec(f"{name}:{','.join(order)}", registry, what), registry) == text
+        )
 
 
 @pytest.mark.parametrize(("what", "name"), EVERY)
 def test_a_bare_name_is_the_default_and_its_own_text(what: str, name: str) -> None:
     registry = REGISTRIES[what]
-    thing = parse(name, registry, what)
+    thing = parse_spec(name, registry, what)
     assert thing == registry[name]()
-    assert text_of(thing, registry) == name == text_of(parse(f"{name}:", registry, what), registry)
+    assert (
+        format_spec(thing, registry)
+        == name
+        == format_spec(parse_spec(f"{name}:", registry, what), registry)
+    )
 
 
 @pytest.mark.parametrize(("what", "name"), EVERY)
 def test_every_option_has_help_and_a_default_of_its_type(what: str, name: str) -> None:
     cls = REGISTRIES[what][name]
-    for key, option in options(cls).items():
+    for key, option in option_fields(cls).items():
         kind = kind_of(cls, key)
         assert option.metadata["help"]
         if "registry" in option.metadata:
@@ -131,12 +147,12 @@ THINGS: dict[str, type[Any]] = {"kite": Kite, "anchor": Anchor}
 
 
 def test_options_of_every_type_are_read() -> None:
-    full = parse("kite:painted=True,tails=3,length=-2e-3,colour=green,note=a=b", THINGS, "toy")
+    full = parse_spec("kite:painted=True,tails=3,length=-2e-3,colour=green,note=a=b", THINGS, "toy")
     assert full == Kite(3, -0.002, True, "green", "a=b")
     text = "kite:tails=3,length=-0.002,painted=true,colour=green,note=a=b"
-    assert text_of(full, THINGS) == text
-    assert text_of(Anchor(0), THINGS) == "anchor:weight=0"
-    assert parse("anchor:weight=0", THINGS, "toy") == Anchor(0)
+    assert format_spec(full, THINGS) == text
+    assert format_spec(Anchor(0), THINGS) == "anchor:weight=0"
+    assert parse_spec("anchor:weight=0", THINGS, "toy") == Anchor(0)
 
 
 @pytest.mark.parametrize(
@@ -165,18 +181,18 @@ def test_options_of_every_type_are_read() -> None:
 )
 def test_every_mistake_is_one_line_with_the_way_out(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        parse(text, THINGS, "toy")
+        parse_spec(text, THINGS, "toy")
     assert str(error.value) == message
 
 
 @pytest.mark.parametrize(("what", "name"), EVERY)
 def test_a_typo_in_any_registered_name_is_told_with_the_name(what: str, name: str) -> None:
     with pytest.raises(UserError, match=rf"^unknown {what} '{name}x' \(did you mean {name}\?\)"):
-        parse(f"{name}x", REGISTRIES[what], what)
+        parse_spec(f"{name}x", REGISTRIES[what], what)
 
 
 def test_nothing_known_is_said() -> None:
-    assert str(unknown("toy", "kite", [])) == "unknown toy 'kite'; known: none"
+    assert str(unknown_name("toy", "kite", [])) == "unknown toy 'kite'; known: none"
 
 
 @pytest.mark.parametrize(
@@ -208,11 +224,11 @@ class Flock:
 def test_a_name_within_a_name_has_colons() -> None:
     flocks: dict[str, type[Any]] = {"flock": Flock}
     text = "flock:lead=kite:tails=4:colour=green,size=5"
-    made = parse(text, flocks, "flock")
+    made = parse_spec(text, flocks, "flock")
     assert made == Flock(Kite(tails=4, colour="green"), 5)
-    assert text_of(made, flocks) == text
-    assert parse("flock:lead=kite", flocks, "flock") == Flock()
-    assert text_of(Flock(), flocks) == "flock"
+    assert format_spec(made, flocks) == text
+    assert parse_spec("flock:lead=kite", flocks, "flock") == Flock()
+    assert format_spec(Flock(), flocks) == "flock"
     for wrong, says in (
         ("flock:lead=kit", "unknown lead of flock flock 'kit' (did you mean kite?)"),
         ("flock:lead=kite:tail=2", "unknown option of lead of flock flock kite 'tail' (did you"),
@@ -220,5 +236,5 @@ def test_a_name_within_a_name_has_colons() -> None:
         ("flock:lead=kite:tails", "write key=value, got 'tails'"),
     ):
         with pytest.raises(UserError) as error:
-            parse(wrong, flocks, "flock")
+            parse_spec(wrong, flocks, "flock")
         assert says in str(error.value)

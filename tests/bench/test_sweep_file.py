@@ -6,7 +6,7 @@ import pytest
 
 from algorithms import ALGORITHMS
 from bench.common.spec import UserError
-from bench.common.words import duration
+from bench.common.words import format_duration
 from bench.sweep.__main__ import main
 from bench.sweep.file import read
 from bench.sweep.plan import plan
@@ -166,7 +166,7 @@ def test_the_table_has_every_algorithm(tmp_path: Path) -> None:
 
 
 def test_times_for_a_person() -> None:
-    assert [duration(x) for x in (0.04, 99.9, 119, 5940, 7260)] == [
+    assert [format_duration(x) for x in (0.04, 99.9, 119, 5940, 7260)] == [
         "0.0 s",
         "99.9 s",
         "2 min",

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.common.texttable import TextTable, short
-from bench.common.words import said
+from bench.common.texttable import TextTable, format_number
+from bench.common.words import setting_label
 from bench.reporting.cases import median_run, sections
 from bench.reporting.digest import POINTS, Digest, load
 from bench.reporting.tables import frame, notes, text_tables
@@ -185,10 +185,10 @@ def test_parts_that_do_not_fit_are_a_broken_file(tmp_path: Path) -> None:
     ("value", "text"), [(0.0, "0"), (math.nan, "-"), (math.inf, "inf"), (1234.5, "1234")]
 )
 def test_short(value: float, text: str) -> None:
-    assert short(value) == text
+    assert format_number(value) == text
 
 
 def test_said_counts() -> None:
-    assert [said("workers", 1), said("workers", 2)] == ["1 worker", "2 workers"]
-    assert said("threads", 1) == "1 thread a rank"
-    assert said("target", None) == "target none"
+    assert [setting_label("workers", 1), setting_label("workers", 2)] == ["1 worker", "2 workers"]
+    assert setting_label("threads", 1) == "1 thread a rank"
+    assert setting_label("target", None) == "target none"

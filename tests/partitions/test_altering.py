@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from bench.common.spec import UserError, parse, text_of
+from bench.common.spec import UserError, format_spec, parse_spec
 from partitions import PARTITIONS
 from partitions.dirichlet import Dirichlet
 from partitions.gain import Gain
@@ -69,7 +69,7 @@ def test_a_function_of_seed_and_worker_and_workers_differ(name: str) -> None:
     "base", ["iid", "iid:size=20", "sorted", "dirichlet:alpha=0.1", "overlap:copies=3"]
 )
 def test_the_split_is_that_of_the_base(name: str, base: str) -> None:
-    scheme = parse(f"{name}:base={base}", SCHEMES, "partition")
+    scheme = parse_spec(f"{name}:base={base}", SCHEMES, "partition")
     inner = getattr(scheme, "base")  # noqa: B009 - the protocol has no base
     samples = Samples(classes_of(200))
     found = scheme.split(samples, 7, np.random.default_rng(3))
@@ -80,12 +80,12 @@ def test_the_split_is_that_of_the_base(name: str, base: str) -> None:
 
 def test_the_base_comes_from_the_command_line_with_its_options() -> None:
     text = "feature_noise:base=dirichlet:alpha=0.1,sigma=0.2"
-    scheme = parse(text, SCHEMES, "partition")
+    scheme = parse_spec(text, SCHEMES, "partition")
     assert scheme == FeatureNoise(base=Dirichlet(alpha=0.1), sigma=0.2)
-    assert text_of(scheme, SCHEMES) == text
+    assert format_spec(scheme, SCHEMES) == text
     assert FeatureNoise().base == IID()
     with pytest.raises(UserError, match=r"unknown base of partition gain 'label_noise'.*known:"):
-        parse("gain:base=label_noise", SCHEMES, "partition")
+        parse_spec("gain:base=label_noise", SCHEMES, "partition")
 
 
 def test_what_the_base_looks_at_is_asked_for() -> None:
@@ -117,4 +117,4 @@ def test_what_the_base_looks_at_is_asked_for() -> None:
 )
 def test_options_out_of_range_are_told_with_value_and_rule(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse(text, SCHEMES, "partition")
+        parse_spec(text, SCHEMES, "partition")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.common.spec import UserError, parse, text_of
+from bench.common.spec import UserError, format_spec, parse_spec
 from partitions.dirichlet import Dirichlet
 from partitions.protocol import Samples
 from partitions.reshuffle import Reshuffle
@@ -23,7 +23,7 @@ def samples() -> Samples:
 
 
 def turn(text: str, k: int, parts: int = 6) -> list[NDArray[np.int64]]:
-    scheme = parse(f"reshuffle:base={text}", SCHEMES, "partition")
+    scheme = parse_spec(f"reshuffle:base={text}", SCHEMES, "partition")
     return scheme.split(samples(), parts, np.random.default_rng((0, k)))
 
 
@@ -32,7 +32,7 @@ def turn(text: str, k: int, parts: int = 6) -> list[NDArray[np.int64]]:
     ["iid", "iid:size=30", "dirichlet:alpha=0.1", "shards", "quantity", "natural:assign=random"],
 )
 def test_every_turn_is_a_split_of_the_base_and_no_two_are_alike(base: str) -> None:
-    inner = parse(f"reshuffle:base={base}", SCHEMES, "partition").base
+    inner = parse_spec(f"reshuffle:base={base}", SCHEMES, "partition").base
     found = set()
     for k in range(TURNS):
         shards = turn(base, k)
@@ -53,7 +53,7 @@ def test_a_base_that_draws_nothing_is_refused_by_its_name(base: str) -> None:
 @pytest.mark.parametrize("base", ["dirichlet", "power_law", "quantity"])
 def test_a_base_that_may_leave_a_worker_empty_later_is_refused(base: str) -> None:
     with pytest.raises(UserError, match=r"base must have min_size >= 1, got 0: a later split"):
-        parse(f"reshuffle:base={base}:min_size=0", SCHEMES, "partition")
+        parse_spec(f"reshuffle:base={base}:min_size=0", SCHEMES, "partition")
 
 
 def test_the_mistakes_of_the_base_are_told() -> None:
@@ -63,13 +63,13 @@ def test_the_mistakes_of_the_base_are_told() -> None:
 
 def test_epochs_and_base_come_from_the_command_line() -> None:
     text = "reshuffle:base=dirichlet:alpha=0.1,epochs=2.5"
-    scheme = parse(text, SCHEMES, "partition")
+    scheme = parse_spec(text, SCHEMES, "partition")
     assert scheme == Reshuffle(base=Dirichlet(alpha=0.1), epochs=2.5)
     assert scheme.epochs == 2.5
-    assert text_of(scheme, SCHEMES) == text
+    assert format_spec(scheme, SCHEMES) == text
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "inf", "nan"])
 def test_epochs_that_never_pass_are_refused(epochs: str) -> None:
     with pytest.raises(UserError, match=rf"epochs must be a finite number > 0, got {epochs}"):
-        parse(f"reshuffle:epochs={epochs}", SCHEMES, "partition")
+        parse_spec(f"reshuffle:epochs={epochs}", SCHEMES, "partition")

@@ -16,7 +16,7 @@ SIZE = (
     "datum.value >= 1048576 ? format(datum.value / 1048576, '.4~g') + 'M' : "
     "datum.value >= 1024 ? format(datum.value / 1024, '.4~g') + 'K' : datum.value"
 )
-"""The label of a size on an axis, much as bench.common.sizes.size_text writes it."""
+"""The label of a size on an axis, much as bench.common.sizes.format_size writes it."""
 MICROSECONDS = (
     "datum.value >= 1e6 ? datum.value / 1e6 + ' s' : "
     "datum.value >= 1e3 ? datum.value / 1e3 + ' ms' : datum.value + ' µs'"

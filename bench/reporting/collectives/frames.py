@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from bench.common.sizes import size_text
+from bench.common.sizes import format_size
 from bench.common.texttable import NONE, figure
 from bench.reporting.frames import brief
 from bench.reporting.launches import Row
@@ -50,7 +50,7 @@ def tips(row: Row) -> dict[str, str]:
     sent = f"{row['messages']:,.0f} messages, {row['bytes_sent']:,.0f} B by the busiest rank"
     wrong = {0: "exact", -1: "not checked"}
     return {
-        "size": size_text(row["bytes"]),
+        "size": format_size(row["bytes"]),
         "median": f"{us['p50']} µs, 95 % interval {us['ci_lo']} to {us['ci_hi']}",
         "p99": f"{us['p99']} µs, longest {us['max']}",
         "samples": f"{launches}{row['n']:,.0f} calls",

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.common.sizes import size_text
+from bench.common.sizes import format_size
 from bench.common.texttable import NONE, TextTable, figure, percent
 from bench.reporting.launches import Group, Row, median_row
 from bench.results.calls import fastest, half_width
@@ -79,7 +79,7 @@ def text_table(condition: str, rows: Sequence[Row]) -> TextTable:
     tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
     for i, size in enumerate(sizes):
         row = [by_place.get((size, name)) for name in names]
-        texts.append([size_text(size), *map(_cell, row)])
+        texts.append([format_size(size), *map(_cell, row)])
         tones |= {(i, j): tone for j, cell in enumerate(row, 1) if (tone := _tone(cell))}
     return TextTable(
         heading=condition,
@@ -119,7 +119,7 @@ def _foot(rows: Sequence[Row]) -> list[str]:
     widest = max(rows, key=half_width)
     lines.append(
         f"{launches}{_span([row['n'] for row in rows])} calls of each; widest interval "
-        f"±{percent(half_width(widest))}, {widest['algorithm']} at {size_text(widest['bytes'])}"
+        f"±{percent(half_width(widest))}, {widest['algorithm']} at {format_size(widest['bytes'])}"
     )
     return lines
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.common.texttable import NONE, TextTable, factor, figure, short, signed_percent
-from bench.common.words import quantity
+from bench.common.texttable import NONE, TextTable, factor, figure, format_number, signed_percent
+from bench.common.words import format_bytes
 from bench.reporting.launches import Group, Row, median_row
 from bench.results.rounds_rows import FLAGS, best
 from bench.results.schema import COMPLETE
@@ -68,7 +68,7 @@ def _cells(row: Row) -> list[str]:
         NONE if exact else signed_percent(row["rate_difference_percent"]),
         _count(row["rounds_to_1e3"]),
         _count(row["rounds_to_1e6"]),
-        quantity(row["bytes_to_1e6"]) if there else NONE,
+        format_bytes(row["bytes_to_1e6"]) if there else NONE,
         figure(row["ms_to_1e6"]) + (_span(row, "ms_lo", "ms_hi") if several and there else ""),
         figure(row["us_per_round_p50"]) + _span(row, "us_per_round_lo", "us_per_round_hi"),
         row["flags"],
@@ -76,7 +76,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _span(row: Row, low: str, high: str) -> str:
-    ends = (figure(x) if x >= 1000 else short(x, 3) for x in (row[low], row[high]))
+    ends = (figure(x) if x >= 1000 else format_number(x, 3) for x in (row[low], row[high]))
     return f" [{', '.join(ends)}]"
 
 
@@ -94,7 +94,7 @@ def _foot(rows: Sequence[Row]) -> list[str]:
     return [
         *launches,
         best(there, "fewest rounds to 1e-6:", "rounds_to_1e6", _count),
-        best(there, "fewest bytes:", "bytes_to_1e6", lambda x: f"{quantity(x)} a worker"),
+        best(there, "fewest bytes:", "bytes_to_1e6", lambda x: f"{format_bytes(x)} a worker"),
         best(there, "least time:", "ms_to_1e6", lambda x: f"{figure(x)} ms"),
     ]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.common.words import said
+from bench.common.words import setting_label
 from bench.reporting.cases import Section, order
 from bench.reporting.digest import Digest
 from bench.reporting.placing import Place, Point, points, unlike
@@ -121,8 +121,10 @@ def _timed(section: Section) -> dict[tuple[Any, ...], list[Point]]:
 def _works(point: Point) -> Iterable[tuple[Kind, str]]:
     """The work that does not change in each of the series a point may belong to."""
     each = Fraction(point.workers, point.ranks)
-    text = f"{said('workers', int(each)) if each.denominator == 1 else f'{each} workers'} a rank"
-    yield "strong", f"{said('workers', point.workers)} of batch {point.batch}"
+    whole = each.denominator == 1
+    count = setting_label("workers", int(each)) if whole else f"{each} workers"
+    text = f"{count} a rank"
+    yield "strong", f"{setting_label('workers', point.workers)} of batch {point.batch}"
     yield "strong", f"{text}, {point.workers * point.batch} samples a step"
     yield "weak", f"{text} of batch {point.batch}"
 
@@ -151,7 +153,7 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
         ratio = UNKNOWN if refused else (1.0,) * 3 if point is base else ratio_interval(time, start)
         rows.append(Row(kind, point, time, ratio, point.ranks / base.ranks, refused))
     first, others = base.runs[0], [x for x in section.varying if x not in (*OWN, "algorithm")]
-    condition = ", ".join(said(x, first.settings[x]) for x in others)
+    condition = ", ".join(setting_label(x, first.settings[x]) for x in others)
     algorithm = str(first.settings["algorithm"])
     return Series(kind, work, condition, algorithm, asynchronous, base, rows)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bench.common.texttable import NONE, TextTable, short
-from bench.common.words import said
+from bench.common.texttable import NONE, TextTable, format_number
+from bench.common.words import setting_label
 from bench.reporting.cases import Section
 from bench.reporting.scaling.series import Row, Series, series
 from bench.results.schema import COMPLETE
@@ -32,7 +32,7 @@ def title(one: Series) -> str:
 def _table(heading: str, together: list[Series]) -> TextTable:
     rows = [_cells(one, row) for one in together for row in one.rows]
     refused = {
-        f"no efficiency of {said('ranks', row.point.ranks)}: {row.refused}": None
+        f"no efficiency of {setting_label('ranks', row.point.ranks)}: {row.refused}": None
         for one in together
         for row in one.rows
         if row.refused
@@ -51,11 +51,11 @@ def _cells(one: Series, row: Row) -> list[str]:
         str(row.point.ranks),
         str(row.point.nodes),
         _with_ends(row.step_ms),
-        short(row.speedup, 3),
+        format_number(row.speedup, 3),
         "base" if base else _with_ends(row.efficiency, 100),
         _with_ends(row.serial),
         number(row.samples_per_s),
-        short(row.middle("exchange_ms"), 3),
+        format_number(row.middle("exchange_ms"), 3),
         str(len(runs)) if len(runs) > 1 else f"1 [{runs[0].timed} steps]",
     ]
 
@@ -67,7 +67,7 @@ def _with_ends(interval: Interval, times: float = 1) -> str:
 
 def number(value: float) -> str:
     """Three digits, more of a large number, as a person writes it; a dash for NaN."""
-    return f"{value:.0f}" if 1000 <= value < math.inf else short(value, 3)
+    return f"{value:.0f}" if 1000 <= value < math.inf else format_number(value, 3)
 
 
 def ends(low: float, high: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.words import said
+from bench.common.words import setting_label
 from bench.reporting.cases import Section, follows, order, shared, told
 from bench.reporting.digest import Digest
 from bench.results.statistics import Interval, median_interval
@@ -76,7 +76,7 @@ def groups(section: Section) -> list[Group]:
     for _, cases in sorted(found.items()):
         named = [Case(told(some[0], [*first, *own]), some) for _, some in sorted(cases.items())]
         aim = named[0].runs[0].settings
-        heading = [f"{section.metric} {aim['target']}", *(said(x, aim[x]) for x in apart)]
+        heading = [f"{section.metric} {aim['target']}", *(setting_label(x, aim[x]) for x in apart)]
         column = "run" if own else "algorithm"
         made.append(Group(", ".join(heading), column, named, _base(named)))
     return made

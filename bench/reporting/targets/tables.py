@@ -7,8 +7,8 @@ from collections import Counter
 
 import numpy as np
 
-from bench.common.texttable import NONE, TextTable, short, span
-from bench.common.words import quantity
+from bench.common.texttable import NONE, TextTable, format_number, interval_line
+from bench.common.words import format_bytes
 from bench.reporting.cases import Section
 from bench.reporting.placing import points, unlike
 from bench.reporting.scaling.tables import ends, number
@@ -43,11 +43,11 @@ def _absolute(group: Group) -> TextTable:
                 case.name,
                 f"{np.isfinite(times).sum()} of {len(times)}{few}",
                 _to_target(case.interval("time_to_target_s")),
-                short(olympic, 3) if math.isfinite(olympic) else NONE,
+                format_number(olympic, 3) if math.isfinite(olympic) else NONE,
                 _to_target(case.interval("samples_to_target")),
                 _to_target(case.interval("s_per_sample", 1e6)),
                 f"{steps:.0f}" if math.isfinite(steps) else NONE,
-                quantity(moved) if math.isfinite(moved) else NONE,
+                format_bytes(moved) if math.isfinite(moved) else NONE,
             ]
         )
     heading = f"to {group.heading}"
@@ -77,10 +77,13 @@ def _relative(group: Group) -> TextTable:
     time, samples, each = (
         base.interval(x)[0] for x in ("time_to_target_s", "samples_to_target", "s_per_sample")
     )
-    cost = f"{short(time, 3)} s, {number(samples)} samples" if math.isfinite(time) else "missed"
-    heading = (
-        f"to {group.heading}, relative to {base.name} ({cost}, {short(1e6 * each, 3)} us a sample)"
+    cost = (
+        f"{format_number(time, 3)} s, {number(samples)} samples"
+        if math.isfinite(time)
+        else "missed"
     )
+    cost += f", {format_number(1e6 * each, 3)} us a sample"
+    heading = f"to {group.heading}, relative to {base.name} ({cost})"
     header = [group.names, "time to target", "samples to target", "time a sample"]
     return TextTable(heading, header, rows, ["complete"] * len(rows), 1, foot=list(foot))
 
@@ -98,7 +101,7 @@ def _over(case: Case, base: Case, name: str) -> str:
     if not math.isfinite(against[0]):
         return NONE
     middle, low, high = ratio_interval(case.interval(name), against)
-    return "missed" if math.isinf(middle) else short(middle, 3) + span(low, high)
+    return "missed" if math.isinf(middle) else format_number(middle, 3) + interval_line(low, high)
 
 
 def notes(section: Section) -> list[str]:

@@ -19,7 +19,7 @@ from bench.results.resultfile import part_of
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.saving import usable
 from bench.runtime.checkpoint.store import About, DamagedError
-from bench.session.launch import together
+from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -105,7 +105,7 @@ def find(
 
 def on_root(comm: MPI.Intracomm, work: Any) -> Any:
     """What `work` returns on rank 0, on every rank. Errors: UserError on every rank."""
-    return comm.bcast(together(comm, lambda: work() if comm.rank == 0 else None))
+    return comm.bcast(on_all_ranks(comm, lambda: work() if comm.rank == 0 else None))
 
 
 def _finished(path: Path, params: Mapping[str, Any], hash_: str) -> bool:
