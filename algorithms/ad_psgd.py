@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import Exchange, SharedRows, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, SharedRows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import require
@@ -41,14 +41,14 @@ class State:
 
 
 @dataclass(frozen=True)
-class ADPSGD:
+class ADPSGD(Algorithm):
     """Average with one random neighbour a step, without waiting for anybody (AD-PSGD)."""
 
     topology: Topology = field(
         default=Ring(),
         metadata={"help": "the graph of neighbours; static, both ways", "registry": TOPOLOGIES},
     )
-    asynchronous: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(asynchronous=True)
 
     def check(self, total: int) -> None:
         """Refuse a graph that changes, or whose links go one way only."""

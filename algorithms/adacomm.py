@@ -24,7 +24,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -44,7 +44,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class AdaComm:
+class AdaComm(Algorithm):
     """Local SGD whose period shrinks with the loss (AdaComm)."""
 
     period: int = field(default=16, metadata={"help": "local steps between averages at first"})
@@ -59,9 +59,6 @@ class AdaComm:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}: 1 never forces a decay")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
@@ -91,6 +88,3 @@ class AdaComm:
         """
         wanted = float(np.sqrt(loss / first)) * self.period if loss > 0 and first > 0 else np.inf
         return max(1, ceil(wanted if wanted <= period - 1 else self.decay * period))
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

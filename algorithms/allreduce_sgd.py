@@ -12,7 +12,7 @@ Departures: none.
 
 from dataclasses import dataclass
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Workers
 
 
 @dataclass
@@ -21,11 +21,8 @@ class State:
 
 
 @dataclass(frozen=True)
-class AllReduceSGD:
+class AllReduceSGD(Algorithm):
     """Average the gradients of all workers every step: large-batch SGD."""
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the empty State."""
@@ -36,6 +33,3 @@ class AllReduceSGD:
         workers.gradient()  # 1.
         exchange.mean(workers.g)  # 2.
         workers.update()  # 3.
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Exchange, SharedVector, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, SharedVector, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -36,23 +36,20 @@ class State:
 
 
 @dataclass(frozen=True)
-class AsyncElasticAveraging:
+class AsyncElasticAveraging(Algorithm):
     """Pull workers and a shared centre together, each worker in its own time (async EASGD)."""
 
     period: int = field(default=4, metadata={"help": "own steps between exchanges, tau"})
     alpha: float | None = field(
         default=None, metadata={"help": "moving rate of a worker; None is 0.9 / workers"}
     )
-    asynchronous: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(asynchronous=True)
 
     def __post_init__(self) -> None:
         if self.period < 1:
             raise ValueError(f"period must be >= 1, got {self.period}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served: the centre moves by one worker at a time."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the centre at the common start."""

@@ -31,7 +31,7 @@ import numpy as np
 from algorithms.compressors import COMPRESSORS
 from algorithms.compressors.protocol import Bytes, Compressor, Draw
 from algorithms.compressors.sign import Sign
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -60,7 +60,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class ChocoSGD:
+class ChocoSGD(Algorithm):
     """Gossip of compressed differences: few bits an element (CHOCO-SGD)."""
 
     topology: Topology = field(
@@ -127,9 +127,6 @@ class ChocoSGD:
             q *= gamma
             x[i] += q
         state.k += 1
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""
 
 
 def drawn(seed: int, worker: int, k: int) -> Draw:

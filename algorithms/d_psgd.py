@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -42,7 +42,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class DPSGD:
+class DPSGD(Algorithm):
     """Average with the neighbours every step, while the gradient is computed (D-PSGD)."""
 
     topology: Topology = field(
@@ -56,7 +56,7 @@ class DPSGD:
         default="combine_first",
         metadata={"help": "which comes first, exchange or step", "choices": get_args(Order)},
     )
-    bears_loss: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(bears_loss=True)
 
     def check(self, total: int) -> None:
         """Refuse a mixing matrix that moves the mean."""
@@ -81,6 +81,3 @@ class DPSGD:
         if self.order == "combine_first":
             workers.update()
         state.k += 1
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

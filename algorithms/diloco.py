@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -40,7 +40,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class DiLoCo:
+class DiLoCo(Algorithm):
     """Local training with an outer Nesterov momentum over the averages (DiLoCo)."""
 
     period: int = field(default=16, metadata={"help": "local steps between outer steps, H"})
@@ -54,9 +54,6 @@ class DiLoCo:
             raise ValueError(f"rate must be > 0 and finite, got {self.rate}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; the workers start equal."""
@@ -77,6 +74,3 @@ class DiLoCo:
             D *= self.rate
             state.start -= D
             workers.x[:] = state.start
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -22,7 +22,7 @@ that part of v_i is pushed, which the paper does not have.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from algorithms.protocol import Exchange, SharedVector, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, SharedVector, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -37,23 +37,20 @@ class State:
 
 
 @dataclass(frozen=True)
-class Downpour:
+class Downpour(Algorithm):
     """Push steps to shared parameters and pull these, each worker in its own time (DOWNPOUR)."""
 
     period: int = field(default=4, metadata={"help": "own steps between exchanges, tau"})
     rate: float = field(
         default=1.0, metadata={"help": "what is pushed is multiplied by this; 1 / W tames it"}
     )
-    asynchronous: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(asynchronous=True)
 
     def __post_init__(self) -> None:
         if self.period < 1:
             raise ValueError(f"period must be >= 1, got {self.period}")
         if not 0 < self.rate <= 1:
             raise ValueError(f"rate must be in (0, 1], got {self.rate}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the shared parameters at the common start."""

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.elastic_averaging import ElasticAveraging, draw_centre
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -44,7 +44,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class EAMSGD:
+class EAMSGD(Algorithm):
     """Elastic averaging whose workers have Nesterov's momentum of their own (EAMSGD)."""
 
     period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
@@ -86,6 +86,3 @@ class EAMSGD:
         v -= x
         workers.update()  # 4.
         v += x  # 3. delta v - eta g: the base optimiser has moved x by -eta g
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 PAPER_BETA = 0.9
@@ -42,7 +42,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class ElasticAveraging:
+class ElasticAveraging(Algorithm):
     """Pull every worker elastically to a centre, and the centre to the workers (EASGD)."""
 
     period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
@@ -82,9 +82,6 @@ class ElasticAveraging:
             draw_centre(exchange, x, state, self.moving_rate(workers.total))
             x -= state.pull
         workers.update()  # 3.
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""
 
 
 class Drawn(Protocol):

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -51,7 +51,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class ElasticTree:
+class ElasticTree(Algorithm):
     """Elastic averaging along a tree of centres, the upper ones more seldom (EASGD Tree)."""
 
     branching: int = field(default=4, metadata={"help": "children of an inner node, d"})
@@ -122,6 +122,3 @@ class ElasticTree:
             centre += state.mean
             child = centre
         workers.update()  # 3.
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

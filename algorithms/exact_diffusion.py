@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -41,7 +41,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class ExactDiffusion:
+class ExactDiffusion(Algorithm):
     """Gossip corrected by the last two steps (D2): no bias on heterogeneous shards."""
 
     topology: Topology = field(
@@ -72,6 +72,3 @@ class ExactDiffusion:
         psi[:] = x
         message += psi
         exchange.mix(message, exchange.mixing(self.topology, self.mixing, 0), x)  # 3.
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -47,7 +47,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class GradientTracking:
+class GradientTracking(Algorithm):
     """Gossip that also tracks the mean gradient: no bias on heterogeneous shards."""
 
     topology: Topology = field(
@@ -82,6 +82,3 @@ class GradientTracking:
         x[:] = state.mixed_x
         workers.update()  # 4.
         state.k += 1
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -20,7 +20,7 @@ only every H_b-th average leaves the node.
 from dataclasses import dataclass, field
 from math import isqrt
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Workers
 
 
 @dataclass
@@ -31,7 +31,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class HierarchicalLocalSGD:
+class HierarchicalLocalSGD(Algorithm):
     """Average within blocks of workers every `period` steps, over all of them more seldom."""
 
     period: int = field(default=4, metadata={"help": "local steps between averages, H"})
@@ -50,9 +50,6 @@ class HierarchicalLocalSGD:
         if self.block < 0:
             raise ValueError(f"block must be >= 0 (0 is the root of workers), got {self.block}")
 
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
-
     def members(self, total: int) -> int:
         """The workers of a block at W workers."""
         return self.block or isqrt(total)
@@ -70,6 +67,3 @@ class HierarchicalLocalSGD:
             exchange.mean(workers.x)
         elif state.k % self.period == 0:
             exchange.mean(workers.x, group=self.members(workers.total))
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

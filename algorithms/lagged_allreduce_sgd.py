@@ -23,7 +23,7 @@ On a quadratic of curvature h plain SGD is stable for eta h < 2 sin(pi / (4 L + 
 from collections import deque
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Exchange, Mean, Workers
+from algorithms.protocol import Algorithm, Exchange, Mean, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -39,7 +39,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class LaggedAllReduceSGD:
+class LaggedAllReduceSGD(Algorithm):
     """Average gradients behind the next ones and apply them some steps later (gradient lag)."""
 
     lag: int = field(default=1, metadata={"help": "steps from a gradient to its use, L"})
@@ -47,9 +47,6 @@ class LaggedAllReduceSGD:
     def __post_init__(self) -> None:
         if self.lag < 0:
             raise ValueError(f"lag must be >= 0 (0 is allreduce_sgd), got {self.lag}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; nothing is in flight."""

@@ -13,7 +13,7 @@ experiments; (3) H = 0 never averages: W independent runs, the lower baseline.
 
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Workers
 
 
 @dataclass
@@ -24,7 +24,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class LocalSGD:
+class LocalSGD(Algorithm):
     """Train alone, average the parameters every `period` steps."""
 
     period: int = field(
@@ -34,9 +34,6 @@ class LocalSGD:
     def __post_init__(self) -> None:
         if self.period < 0:
             raise ValueError(f"period must be >= 0 (0 never averages), got {self.period}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
@@ -49,6 +46,3 @@ class LocalSGD:
         state.k += 1
         if self.period and state.k % self.period == 0:
             exchange.mean(workers.x)  # 3.
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Exchange, Pull, Workers
+from algorithms.protocol import Algorithm, Exchange, Pull, Workers
 from algorithms.push_sum import divide
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
@@ -46,7 +46,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class OverlapPushSum:
+class OverlapPushSum(Algorithm):
     """Push-sum gossip whose messages arrive some steps later, behind the gradients (OSGP)."""
 
     topology: Topology = field(

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from algorithms.layers import Layer
-from algorithms.protocol import Exchange, Mean, Workers
+from algorithms.protocol import Algorithm, Exchange, Mean, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -39,7 +39,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class OverlappedAllReduceSGD:
+class OverlappedAllReduceSGD(Algorithm):
     """Average gradients in buckets while the backward pass goes on: large-batch SGD."""
 
     bucket: int = field(
@@ -49,9 +49,6 @@ class OverlappedAllReduceSGD:
     def __post_init__(self) -> None:
         if self.bucket < 1:
             raise ValueError(f"bucket must be >= 1 byte (1 is a layer each), got {self.bucket}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State; nothing is in flight."""
@@ -79,9 +76,6 @@ class OverlappedAllReduceSGD:
             mean.finish(g[:, lo:hi])  # 2.
         flying.clear()
         workers.update()  # 3.
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""
 
 
 def in_buckets(layers: Sequence[Layer], least: int) -> list[tuple[int, int]]:

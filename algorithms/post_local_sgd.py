@@ -12,7 +12,7 @@ the learning rate.
 
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Workers
 
 
 @dataclass
@@ -23,7 +23,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class PostLocalSGD:
+class PostLocalSGD(Algorithm):
     """Average every step until `switch`, then every `period` steps."""
 
     switch: int = field(
@@ -39,9 +39,6 @@ class PostLocalSGD:
         if self.period < 1:
             raise ValueError(f"period must be >= 1, got {self.period}")
 
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
-
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         return State()
@@ -54,6 +51,3 @@ class PostLocalSGD:
         local = state.k - self.switch
         if local <= 0 or local % self.period == 0:
             exchange.mean(workers.x)  # 3.
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

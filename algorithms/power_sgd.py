@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.low_rank import Factors, factors, orthonormalise, others
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 START_STREAM = 9
@@ -56,7 +56,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class PowerSGD:
+class PowerSGD(Algorithm):
     """All-reduce of gradients as products of thin matrices, with error feedback (PowerSGD)."""
 
     rank: int = field(default=2, metadata={"help": "columns of P and Q, r"})
@@ -75,9 +75,6 @@ class PowerSGD:
                 f"min_compression must be >= 0 (0 compresses every matrix) and finite, "
                 f"got {self.min_compression}"
             )
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0: nothing is remembered."""
@@ -101,9 +98,6 @@ class PowerSGD:
             compressed_mean(exchange, workers, state, parts)
         workers.update()  # 6.
         state.k += 1
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""
 
     def _factors(self, workers: Workers) -> tuple[Factors, ...]:
         return factors(workers.layers, self.rank, self.min_compression)

@@ -4,45 +4,48 @@ W workers train. Each rank hosts V consecutive ones as the rows of a (V, d) arra
 updates rows and asks the Exchange to move rows between workers; it cannot tell 4,096 workers on
 one rank from 4,096 ranks. A complete algorithm, neighbour averaging on a ring:
 
+    from dataclasses import dataclass, field
+
+    import numpy as np
+
+    from algorithms.protocol import Algorithm
+    from algorithms.topologies.ring import Ring
+
     @dataclass
     class State:
-        k: int
-        inbox: Rows
+        mixed: np.ndarray
 
     @dataclass(frozen=True)
-    class RingAverage:
+    class RingAverage(Algorithm):
         """Average with both ring neighbours after every local step."""
 
         lazy: float = field(default=0.5, metadata={"help": "weight a worker keeps for itself"})
 
-        def check(self, total):
-            if not 0 < self.lazy < 1:
-                raise ValueError(f"lazy must be in (0, 1), got {self.lazy}")
+        def __post_init__(self):
+            if not 0 <= self.lazy < 1:
+                raise ValueError(f"lazy must be in [0, 1), got {self.lazy}")
 
         def init(self, exchange, workers):
-            return State(k=0, inbox=np.zeros_like(workers.x))
+            return State(mixed=np.zeros_like(workers.x))
 
         def step(self, exchange, workers, state):
-            links = exchange.links(Ring(), state.k)
-            workers.gradient()                               # 1. g_i at x_i
-            workers.update()                                 # 2. x_i <- x_i - eta g_i
-            exchange.pull(workers.x, links, state.inbox)     # 3. the neighbours' sum
-            degree = links.in_degree[workers.ids, None]
-            workers.x *= np.where(degree > 0, self.lazy, 1)  # 4. x_i <- lazy x_i + rest
-            state.inbox *= (1 - self.lazy) / np.maximum(degree, 1)
-            workers.x += state.inbox
-            state.k += 1
-
-        def finish(self, exchange, workers, state):
-            """Nothing is in flight."""
+            P = exchange.mixing(Ring(), "uniform", k=0)
+            workers.gradient()                         # 1. g_i at x_i
+            workers.update()                           # 2. x_i <- x_i - eta g_i
+            exchange.mix(workers.x, P, state.mixed)    # 3. the mean of x_i and its neighbours
+            workers.x *= self.lazy                     # 4. x_i <- lazy x_i + (1 - lazy) mean
+            state.mixed *= 1 - self.lazy
+            workers.x += state.mixed
 
 One line in `algorithms.ALGORITHMS` makes it an option of every program.
 '''
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,29 +192,46 @@ class Exchange(Protocol):
         ...
 
 
-class Algorithm(Protocol):
-    """A frozen dataclass: its fields are its hyperparameters and its command-line options.
+@dataclass(frozen=True)
+class Needs:
+    """What an algorithm needs of a run, and what it tolerates."""
 
-    An algorithm that works on although messages are lost says `bears_loss: ClassVar[bool] = True`;
-    one whose workers do not wait for each other says `asynchronous: ClassVar[bool] = True`.
-    """
+    asynchronous: bool = False
+    """Workers do not wait for each other: ranks take steps at their own pace."""
+    bears_loss: bool = False
+    """The algorithm goes on although messages are lost (--drop)."""
+
+
+class Algorithm(Protocol):
+    """A frozen dataclass that inherits from here; its fields are its command-line options."""
+
+    needs: ClassVar[Needs] = Needs()
 
     def check(self, total: int) -> None:
-        """Raise ValueError with the reason where W = total workers cannot be served."""
-        ...
+        """Raise ValueError with the reason where W = total workers cannot be served.
 
+        By default every number of workers is served.
+        """
+        return
+
+    @abstractmethod
     def init(self, exchange: Exchange, workers: Workers) -> Any:
-        """Return the State; workers' x are equal; allocates every buffer; collective.
+        """Allocate every buffer and return the State; workers' x are equal; collective.
 
-        A plain dataclass, so that whoever knows no algorithm can keep it: arrays by worker or link,
-        or equal on all ranks; numbers; shared memory; lists of these, and of what is in flight.
+        The State is a plain dataclass, which a checkpoint keeps field by field: arrays by worker
+        or by link, arrays and numbers that are equal on all ranks, shared memory, and lists of
+        these or of means and pulls in flight.
         """
         ...
 
+    @abstractmethod
     def step(self, exchange: Exchange, workers: Workers, state: Any) -> None:
         """Take one training step of every worker, in the order of the paper."""
         ...
 
     def finish(self, exchange: Exchange, workers: Workers, state: Any) -> None:
-        """Complete what is in flight; afterwards x holds each worker's model."""
-        ...
+        """Complete what is in flight; afterwards x holds each worker's model.
+
+        By default nothing is in flight.
+        """
+        return

@@ -25,7 +25,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.links import Links
@@ -50,7 +50,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class PushSum:
+class PushSum(Algorithm):
     """Push-sum gossip (SGP): send a share of the parameters to out-neighbours every step."""
 
     topology: Topology = field(
@@ -64,7 +64,7 @@ class PushSum:
             "choices": get_args(Weights),
         },
     )
-    bears_loss: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(bears_loss=True)
 
     def __post_init__(self) -> None:
         phases(self.topology, self.peers)
@@ -97,9 +97,6 @@ class PushSum:
         if (w != 1).any():
             x /= w  # 5.
         state.k += 1
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""
 
 
 def divide(x: Rows, w: Rows, links: Links, ids: range, message: Rows) -> None:

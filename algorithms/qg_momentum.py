@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -45,7 +45,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class QGMomentum:
+class QGMomentum(Algorithm):
     """Gossip with a momentum of the mixed steps, nearly that of all workers (QG-DSGDm)."""
 
     topology: Topology = field(
@@ -83,6 +83,3 @@ class QGMomentum:
         M += start
         x[:] = mixed  # 5.
         state.k += 1
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -30,7 +30,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.binary_tree import BinaryTree
 from algorithms.topologies.links import Links
@@ -54,13 +54,13 @@ class State:
 
 
 @dataclass(frozen=True)
-class RelaySGD:
+class RelaySGD(Algorithm):
     """Relay models along a tree: the exact mean of all workers, some steps late (RelaySGD)."""
 
     topology: Topology = field(
         default=BinaryTree(), metadata={"help": "the tree", "registry": TOPOLOGIES}
     )
-    bears_loss: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(bears_loss=True)
 
     def check(self, total: int) -> None:
         """Refuse what is no tree: in a circle a worker would be counted again and again."""
@@ -89,9 +89,6 @@ class RelaySGD:
             np.multiply(state.start[0], W - 1 - state.came[a:b, -1].sum(), out=total[:-1])
             x[i] += total[:-1]
         x /= W
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""
 
 
 def slots(links: Links, ids: range) -> list[int]:

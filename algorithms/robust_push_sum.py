@@ -24,7 +24,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.checks import check
 from algorithms.topologies.exponential import Exponential
@@ -56,14 +56,14 @@ class State:
 
 
 @dataclass(frozen=True)
-class RobustPushSum:
+class RobustPushSum(Algorithm):
     """Push-sum gossip that repeats what was lost: sends the sum of all it has ever sent."""
 
     topology: Topology = field(
         default=Exponential(),
         metadata={"help": "who sends to whom; not a random one", "registry": TOPOLOGIES},
     )
-    bears_loss: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(bears_loss=True)
 
     def check(self, total: int) -> None:
         """Refuse a topology that does not serve W, or whose links never come again."""
@@ -101,9 +101,6 @@ class RobustPushSum:
         sums.taken[:] = sums.heard
         x /= w  # 5.
         state.k += 1
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight that another step would not bring."""
 
 
 def arrived(links: Links, ids: range, rows: Rows) -> list[tuple[int, Rows]]:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -44,7 +44,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Scaffold:
+class Scaffold(Algorithm):
     """Local SGD with control variates against the drift of workers with data of their own."""
 
     period: int = field(default=8, metadata={"help": "local steps between averages, K"})
@@ -52,9 +52,6 @@ class Scaffold:
     def __post_init__(self) -> None:
         if self.period < 1:
             raise ValueError(f"period must be >= 1, got {self.period}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0: no corrections."""
@@ -74,6 +71,3 @@ class Scaffold:
             exchange.mean(state.gradients, out=state.c)  # 5.
             np.subtract(state.c, state.gradients, out=state.correction)
             state.gradients[:] = 0
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

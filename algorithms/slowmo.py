@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Workers
 from algorithms.wire.handles import Rows
 
 
@@ -37,7 +37,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class SlowMo:
+class SlowMo(Algorithm):
     """Local SGD with a slow momentum over the averages."""
 
     period: int = field(default=8, metadata={"help": "local steps between averages, tau"})
@@ -51,9 +51,6 @@ class SlowMo:
             raise ValueError(f"rate must be > 0 and finite, got {self.rate}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
-
-    def check(self, total: int) -> None:
-        """Every number of workers is served."""
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; the workers start equal."""
@@ -72,6 +69,3 @@ class SlowMo:
             np.multiply(state.u, -self.rate, out=workers.x[:1])  # 5.
             state.start += workers.x[:1]
             workers.x[:] = state.start
-
-    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Nothing is in flight."""

@@ -34,7 +34,7 @@ def check(config: TrainConfig, ranks: int, environment: Mapping[str, str] = os.e
         )
     check_trouble(config, workers)
     parts = config.parts()
-    if getattr(parts.algorithm, "asynchronous", False):
+    if parts.algorithm.needs.asynchronous:
         check_asynchronous(config, parts, workers, ranks)
     try:
         parts.algorithm.check(workers)
@@ -65,8 +65,8 @@ def check_trouble(config: TrainConfig, total: int) -> None:
             f"--straggler worker must be below the number of workers, {total}, got "
             f"{straggler.worker}"
         )
-    if config.drop and not getattr(config.parts().algorithm, "bears_loss", False):
-        bear = [name for name, x in ALGORITHMS.items() if getattr(x, "bears_loss", False)]
+    if config.drop and not config.parts().algorithm.needs.bears_loss:
+        bear = [name for name, x in ALGORITHMS.items() if x.needs.bears_loss]
         name = config.algorithm.partition(":")[0]
         raise UserError(
             f"--drop {config.drop:g}: {name} cannot go on without a message; those that can are "

@@ -26,9 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.topologies import theory
+from algorithms.protocol import Algorithm
+from algorithms.topologies import TOPOLOGIES, theory
+from algorithms.topologies.mixing import MIXINGS
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import MANY_LINKS
+from bench.common.spec import options
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.setup import Material, Plan
 from bench.runtime.workers import TrainingWorkers
@@ -186,10 +189,9 @@ def separation(
     evaluation: Evaluation,
 ) -> Separation:
     """Measure everything, the same on every rank; collective."""
-    topology = getattr(made.parts.algorithm, "topology", None)
+    topology, rule = gossip(made.parts.algorithm)
     if topology is not None and (made.workers == 1 or topology.size(made.workers) > MANY_LINKS):
         topology = None
-    rule = getattr(made.parts.algorithm, "mixing", "uniform")
     return Separation(
         data.skew,
         feature_distance(comm, data),
@@ -197,6 +199,20 @@ def separation(
         heterogeneity(comm, workers, data.batches(0).next, evaluation.average),
         theory.spectral_gap(topology, rule, made.workers) if topology else None,
     )
+
+
+def gossip(algorithm: Algorithm) -> tuple[Topology | None, str]:
+    """Return the topology and the mixing rule of an algorithm, by the choices of its options.
+
+    The options may have any name. The topology is None where there is none, the rule uniform.
+    """
+    topology, rule = None, "uniform"
+    for name, option in options(type(algorithm)).items():
+        if option.metadata.get("registry") is TOPOLOGIES:
+            topology = getattr(algorithm, name)
+        elif option.metadata.get("choices") == tuple(MIXINGS):
+            rule = getattr(algorithm, name)
+    return topology, rule
 
 
 def feature_distance(comm: MPI.Intracomm, data: Material) -> NDArray[np.float64] | None:

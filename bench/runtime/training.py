@@ -53,8 +53,7 @@ class Training:
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
         self._recording, self._reporter = recording, reporter
         self._state = self._algorithm.init(exchange, workers)
-        asynchronous = getattr(self._algorithm, "asynchronous", False)
-        self._budget = StepBudget(comm) if asynchronous else None
+        self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
         self._keeper = Keeper(comm, plan, exchange, workers, self._state, uuid)
         self._step, self._elapsed_ns = self._keeper.step, self._keeper.elapsed_ns
         self._step_ns = 0.0

@@ -1,14 +1,17 @@
 """What holds for every algorithm: its serial twin, one result wherever workers live, one worker."""
 
 from functools import cache
+from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms import ALGORITHMS
+from algorithms import ALGORITHMS, protocol
 from algorithms.local_sgd import LocalSGD
 from algorithms.protocol import Algorithm
+from algorithms.topologies.ring import Ring
 from bench.optimizers import SGD
 from tests.algorithms import twins_averaging, twins_corrected, twins_gossip, twins_periodic
 from tests.algorithms.twin import STEPS, Twin, Twins
@@ -35,7 +38,7 @@ def on_one_rank(variant: str, total: int) -> str:
 
 
 def test_every_registered_algorithm_has_a_twin() -> None:
-    synchronous = {x for x in ALGORITHMS.values() if not getattr(x, "asynchronous", False)}
+    synchronous = {x for x in ALGORITHMS.values() if not x.needs.asynchronous}
     assert synchronous == set(TWINS) == {type(v) for v in VARIANTS.values()}
 
 
@@ -69,3 +72,33 @@ def test_one_worker_is_plain_sgd(variant: str) -> None:
         assert np.abs(x - expected).max() > 1e-6
     else:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)
+
+
+def documented() -> Algorithm:
+    """Return the algorithm in the docstring of algorithms.protocol, executed as written."""
+    text = protocol.__doc__ or ""
+    lines = [line for line in text.splitlines() if not line or line.startswith("    ")]
+    code = compile(dedent("\n".join(lines)), "docstring", "exec", dont_inherit=True)
+    names: dict[str, Any] = {"__name__": "docstring"}
+    exec(code, names)
+    algorithm: Algorithm = names["RingAverage"](lazy=0.25)
+    return algorithm
+
+
+def test_the_algorithm_of_the_docstring_refuses_what_it_says() -> None:
+    with pytest.raises(ValueError, match=r"lazy must be in \[0, 1\), got 2"):
+        type(documented())(lazy=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.mpi
+def test_the_algorithm_of_the_docstring_runs_as_written(comm: MPI.Intracomm) -> None:
+    for total in TOTALS:
+        algorithm, twin = documented(), Twin(total, SGD(lr=0.2, momentum=0.5))
+        algorithm.check(total)
+        P = 0.75 * twin.exchange.mixing(Ring(), "uniform", 0).matrix() + 0.25 * np.eye(total)
+        for _ in range(STEPS):
+            twin.x = P @ (twin.x - twin.direction(twin.gradient(twin.x)))
+        made = Training(comm, total)
+        x = made.run(algorithm, STEPS)
+        apart = np.abs(x - twin.x[made.workers.ids]).max()
+        everywhere(comm, apart < 1e-12, total, apart)  # float64, some 25 rounds

@@ -37,7 +37,7 @@ VARIANTS: dict[str, Algorithm] = {
 def push_sum(twin: Twin, algorithm: PushSum | RobustPushSum) -> None:
     W = len(twin.x)
     w = np.ones((W, 1))
-    if getattr(algorithm, "weights", "ones") == "samples":
+    if isinstance(algorithm, PushSum) and algorithm.weights == "samples":
         w = twin.sizes[:, None] / twin.sizes.mean()
     numerator = twin.x * w
     for k in range(STEPS):
@@ -49,7 +49,8 @@ def push_sum(twin: Twin, algorithm: PushSum | RobustPushSum) -> None:
 
 def matrix(twin: Twin, algorithm: PushSum | RobustPushSum | OverlapPushSum, k: int) -> Array:
     """P of step k."""
-    topology = at(algorithm.topology, getattr(algorithm, "peers", ""), k)
+    peers = "" if isinstance(algorithm, RobustPushSum) else algorithm.peers
+    topology = at(algorithm.topology, peers, k)
     return twin.exchange.mixing(topology, "uniform", k).matrix()
 
 

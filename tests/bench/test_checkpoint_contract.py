@@ -28,7 +28,7 @@ from tests.algorithms.test_contract import VARIANTS
 from tests.helpers import Training, all_rows, everywhere, on, sha
 
 BEFORE, AFTER = 5, 6
-ASYNCHRONOUS = [n for n, x in ALGORITHMS.items() if getattr(x, "asynchronous", False)]
+ASYNCHRONOUS = [n for n, x in ALGORITHMS.items() if x.needs.asynchronous]
 
 
 @pytest.fixture

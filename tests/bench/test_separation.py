@@ -1,12 +1,20 @@
 """Measures that need workers: gradients at the start, features and neighbourhoods, on any ranks."""
 
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 
+from algorithms import ALGORITHMS
+from algorithms.d_psgd import DPSGD
+from algorithms.protocol import Algorithm
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.mixing import MIXINGS
+from algorithms.topologies.protocol import Topology
+from algorithms.topologies.ring import Ring
 from bench.runtime import setup
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.separation import MOST, Separation, separation
@@ -42,6 +50,31 @@ def test_the_measures_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -
     for name, (values, _) in alone.columns().items():
         same = np.allclose(here.columns()[name][0], values, rtol=1e-9, atol=1e-12)
         everywhere(comm, same and values.shape == (7,), name)
+
+
+@dataclass(frozen=True)
+class Renamed(Algorithm):
+    """D-PSGD under other names of its options."""
+
+    graph: Topology = field(default=Ring(), metadata={"help": "links", "registry": TOPOLOGIES})
+    rule: str = field(default="lazy", metadata={"help": "weights", "choices": tuple(MIXINGS)})
+
+    def init(self, exchange: Any, workers: Any) -> Any:
+        return DPSGD(self.graph, self.rule).init(exchange, workers)
+
+    def step(self, exchange: Any, workers: Any, state: Any) -> None:
+        DPSGD(self.graph, self.rule).step(exchange, workers, state)
+
+
+def test_a_topology_under_any_name_has_its_spectral_gap(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, "renamed", Renamed)
+    expected = measured(comm, 7, algorithm="d_psgd:topology=star,mixing=lazy_metropolis")
+    here = measured(comm, 7, algorithm="renamed:graph=star,rule=lazy_metropolis")
+    everywhere(comm, expected.spectral_gap is not None)
+    everywhere(comm, here.spectral_gap == expected.spectral_gap)
+    everywhere(comm, here.neighbourhood_tv is not None)
 
 
 def test_quadratics_are_as_far_apart_as_their_formula_says(comm: MPI.Intracomm) -> None:
