@@ -31,7 +31,7 @@ from algorithms.topologies import TOPOLOGIES, theory
 from algorithms.topologies.mixing import MIXINGS
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import MANY_LINKS
-from bench.common.spec import options
+from bench.common.spec import option_fields
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.setup import Material, Plan
 from bench.runtime.workers import TrainingWorkers
@@ -207,7 +207,7 @@ def gossip(algorithm: Algorithm) -> tuple[Topology | None, str]:
     The options may have any name. The topology is None where there is none, the rule uniform.
     """
     topology, rule = None, "uniform"
-    for name, option in options(type(algorithm)).items():
+    for name, option in option_fields(type(algorithm)).items():
         if option.metadata.get("registry") is TOPOLOGIES:
             topology = getattr(algorithm, name)
         elif option.metadata.get("choices") == tuple(MIXINGS):
