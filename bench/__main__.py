@@ -1,4 +1,6 @@
-"""`python -m bench` lists the programs; `python -m bench list` every name a user can give."""
+"""List the programs of the suite, and with `list` every registered name and its options."""
+
+from __future__ import annotations
 
 import argparse
 import ast
@@ -6,40 +8,55 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from algorithms import ALGORITHMS
-from algorithms.collectives import ALLREDUCES
-from algorithms.compressors import COMPRESSORS
-from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.checks import ready
-from algorithms.topologies.theory import MANY_LINKS, spectral_gap
-from bench.common.spec import option_choices, option_fields, plain_value
-from bench.optimizers import OPTIMIZERS
-from bench.tasks import TASKS
-from partitions import PARTITIONS
+from bench.common.cli import Parser, run
+from bench.common.spec import UserError, option_choices, option_fields, plain_value
 
-REGISTRIES: dict[str, Mapping[str, type]] = {
-    "algorithms": ALGORITHMS,
-    "allreduces": ALLREDUCES,
-    "topologies": TOPOLOGIES,
-    "compressors": COMPRESSORS,
-    "partitions": PARTITIONS,
-    "tasks": TASKS,
-    "optimizers": OPTIMIZERS,
-}
+Catalogue: TypeAlias = dict[str, list[dict[str, Any]]]
+"""Kind of name -> entries with `name`, `description`, `options`; topologies with their gap."""
 
 WORKERS = 16
-"""At which the spectral gaps of topologies are told, unless asked otherwise."""
-HEADINGS = {
-    "topologies": ", with the part of the error that a round takes away among {workers:,} workers"
-}
-"""What stands behind the name of a kind."""
+"""Default number of workers at which spectral gaps of topologies are computed."""
+GAP = "part of the consensus error that one round removes"
+MARKDOWN_HEADER = """\
+# Catalogue
+
+Every name that the command line accepts, with its options and their defaults. This page is the
+output of `python -m bench list --markdown`; `python -m bench list` prints the same for a terminal
+and `--json` for scripts.
+
+Options follow the name after a colon, separated by commas: `local_sgd:period=4`. Where an option
+is itself a name with options, colons separate those: `push_sum:topology=exponential:peers=2`.
+"""
+
+
+@cache
+def registries() -> dict[str, Mapping[str, type]]:
+    """Return every registry by the kind of name that it holds."""
+    from algorithms import ALGORITHMS
+    from algorithms.collectives import ALLREDUCES
+    from algorithms.compressors import COMPRESSORS
+    from algorithms.topologies import TOPOLOGIES
+    from bench.optimizers import OPTIMIZERS
+    from bench.tasks import TASKS
+    from partitions import PARTITIONS
+
+    return {
+        "algorithms": ALGORITHMS,
+        "allreduces": ALLREDUCES,
+        "topologies": TOPOLOGIES,
+        "compressors": COMPRESSORS,
+        "partitions": PARTITIONS,
+        "tasks": TASKS,
+        "optimizers": OPTIMIZERS,
+    }
 
 
 def programs() -> dict[str, str]:
-    """Name and first line of each program: modules of bench that run, rooms with `__main__.py`."""
+    """Return the first docstring line of each program: runnable modules and packages of bench."""
     bench = Path(__file__).parent
     files = {path.stem: path for path in bench.glob("[!_]*.py")}
     files |= {path.parent.name: path for path in bench.glob("*/__main__.py")}
@@ -50,99 +67,174 @@ def programs() -> dict[str, str]:
 
 
 def first_line(docstring: str | None) -> str:
-    """The first line of a docstring without its full stop."""
+    """Return the first line of a docstring without its full stop."""
     return (docstring or "").strip().partition("\n")[0].rstrip(".")
 
 
 def gaps(workers: int) -> dict[str, float | None]:
-    """The spectral gap of every topology with its defaults, where all split evenly, by name.
+    """Return the spectral gap of every topology with its defaults and uniform weights, by name.
 
-    None where it needs an option, or has too many links to look at them now.
+    None for a topology with a mandatory option, or with too many links to analyse quickly.
     """
-    thin = {name: x for name, x in ready().items() if x.size(workers) <= MANY_LINKS}
+    from algorithms.topologies import TOPOLOGIES
+    from algorithms.topologies.checks import ready
+    from algorithms.topologies.theory import MANY_LINKS, spectral_gap
+
+    sparse = {name: x for name, x in ready().items() if x.size(workers) <= MANY_LINKS}
     return {
-        name: spectral_gap(thin[name], "uniform", workers) if name in thin else None
+        name: spectral_gap(sparse[name], "uniform", workers) if name in sparse else None
         for name in TOPOLOGIES
     }
 
 
-def catalogue(workers: int = WORKERS) -> dict[str, list[dict[str, Any]]]:
-    """Every registered name with its description and options, by kind; topologies' gaps at W."""
-    found: dict[str, list[dict[str, Any]]] = {
+def catalogue(workers: int = WORKERS) -> Catalogue:
+    """Return every registered name by kind, with spectral gaps of topologies at W workers."""
+    kinds: Catalogue = {
         kind: [
             {
                 "name": name,
                 "description": first_line(cls.__doc__),
-                "options": [
-                    {
-                        "name": key,
-                        "default": plain_value(option, option.default),
-                        "help": option.metadata.get("help", ""),
-                    }
-                    | ({"choices": names} if (names := option_choices(option)) else {})
-                    | ({"registry": known} if (known := kind_of(option)) else {})
-                    for key, option in (option_fields(cls) if is_dataclass(cls) else {}).items()
-                ],
+                "options": [_option(key, field) for key, field in _fields(cls).items()],
             }
             for name, cls in registry.items()
         ]
-        for kind, registry in REGISTRIES.items()
+        for kind, registry in registries().items()
     }
-    for entry, gap in zip(found["topologies"], gaps(workers).values(), strict=True):
+    for entry, gap in zip(kinds["topologies"], gaps(workers).values(), strict=True):
         entry |= {"workers": workers, "spectral_gap": gap}
-    return found
+    return kinds
 
 
-def kind_of(option: Field[Any]) -> str | None:
-    """The kind of name that an option takes, where it is one of the registries'."""
-    registry = option.metadata.get("registry")
-    return next((kind for kind, known in REGISTRIES.items() if known is registry), None)
+def _fields(cls: type) -> dict[str, Field[Any]]:
+    return option_fields(cls) if is_dataclass(cls) else {}
 
 
-def show(kinds: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Print the catalogue for a person."""
+def _option(name: str, field: Field[Any]) -> dict[str, Any]:
+    """Return an option as the JSON listing shows it."""
+    option = {
+        "name": name,
+        "default": plain_value(field, field.default),
+        "help": field.metadata.get("help", ""),
+    }
+    if choices := option_choices(field):
+        option["choices"] = choices
+    if kind := kind_of(field):
+        option["registry"] = kind
+    return option
+
+
+def kind_of(field: Field[Any]) -> str | None:
+    """Return the kind of name that an option takes; None if it takes a plain value."""
+    registry = field.metadata.get("registry")
+    return next((kind for kind, known in registries().items() if known is registry), None)
+
+
+def terminal_text(kinds: Catalogue) -> str:
+    """Return the catalogue as text for a terminal."""
+    lines = []
     for kind, entries in kinds.items():
-        print(kind + HEADINGS.get(kind, "").format(**entries[0]))
+        if kind == "topologies":
+            lines.append(f"{kind}, with the {GAP} among {entries[0]['workers']:,} workers")
+        else:
+            lines.append(kind)
         for entry in entries:
-            gap = entry.get("spectral_gap")
-            told = f"{'-' if gap is None else f'{gap:.4g}':<10}" if "spectral_gap" in entry else ""
-            print(f"  {entry['name']:<22} {told}{entry['description']}")
-            for option in entry["options"]:
-                choices = f": {', '.join(option['choices'])}" if "choices" in option else ""
-                if option.get("registry"):
-                    choices = f": one of the {option['registry']}"
-                given = f"{option['name']}={option['default']}"
-                print(f"    {given:<22} {option['help']}{choices}")
-        print()
+            gap = f"{_gap(entry):<10}" if "spectral_gap" in entry else ""
+            lines.append(f"  {entry['name']:<22} {gap}{entry['description']}")
+            lines += [
+                f"    {_assignment(option):<22} {_option_help(option)}"
+                for option in entry["options"]
+            ]
+        lines.append("")
+    return "\n".join([*lines, ""])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m bench`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="The Murmuration benchmark suite."
-    )
+def markdown(kinds: Catalogue) -> str:
+    """Return the catalogue as the Markdown page docs/catalogue.md."""
+    sections = [MARKDOWN_HEADER]
+    for kind, entries in kinds.items():
+        lines = [f"## {kind.capitalize()}", ""]
+        columns = ["Name", "Description", "Options with defaults"]
+        if kind == "topologies":
+            lines += [
+                f"The spectral gap is the {GAP}, here with uniform weights",
+                f"among {entries[0]['workers']:,} workers; `-` marks a topology with a mandatory "
+                "option or too many links to analyse.",
+                "",
+            ]
+            columns.insert(2, "Spectral gap")
+        lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+        for entry in entries:
+            cells = [f"`{entry['name']}`", _cell(entry["description"])]
+            cells += [_gap(entry)] if "spectral_gap" in entry else []
+            texts = [f"`{_assignment(x)}` {_cell(_option_help(x))}" for x in entry["options"]]
+            lines.append("| " + " | ".join([*cells, "<br>".join(texts)]).rstrip() + " |")
+        sections.append("\n".join([*lines, ""]))
+    return "\n".join(sections)
+
+
+def _gap(entry: Mapping[str, Any]) -> str:
+    gap = entry["spectral_gap"]
+    return "-" if gap is None else f"{gap:.4g}"
+
+
+def _assignment(option: Mapping[str, Any]) -> str:
+    return f"{option['name']}={option['default']}"
+
+
+def _option_help(option: Mapping[str, Any]) -> str:
+    """Return the help of an option with the values that it accepts."""
+    if "registry" in option:
+        return f"{option['help']}: one of the {option['registry']}"
+    if "choices" in option:
+        return f"{option['help']}: {', '.join(option['choices'])}"
+    return str(option["help"])
+
+
+def _cell(text: str) -> str:
+    """Escape the characters that end a cell of a Markdown table or open an HTML tag."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m bench", description="The Murmuration benchmark suite.")
     commands = parser.add_subparsers(dest="command", title="commands")
-    listing = commands.add_parser("list", help="every name a user can give, with its options")
-    listing.add_argument("--json", action="store_true", help="for programs")
+    listing = commands.add_parser("list", help="every registered name with its options")
+    forms = listing.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print JSON")
+    forms.add_argument("--markdown", action="store_true", help="print the page docs/catalogue.md")
     listing.add_argument(
         "--workers",
         type=int,
         default=WORKERS,
         metavar="N",
-        help=f"at which topologies' spectral gaps are told (default: {WORKERS})",
+        help=f"number of workers for the spectral gaps of topologies (default: {WORKERS})",
     )
-    arguments = parser.parse_args(argv)
-    if arguments.command == "list":
-        if arguments.workers < 1:
-            listing.error(f"--workers must be >= 1, got {arguments.workers}")
-        found = catalogue(arguments.workers)
-        print(json.dumps(found, indent=2)) if arguments.json else show(found)
+    return parser
+
+
+def _print(argv: Sequence[str]) -> int:
+    options = _parser().parse_args(argv)
+    if options.command == "list":
+        if options.workers < 1:
+            raise UserError(f"--workers must be >= 1, got {options.workers}")
+        kinds = catalogue(options.workers)
+        if options.json:
+            print(json.dumps(kinds, indent=2))
+        else:
+            print(markdown(kinds) if options.markdown else terminal_text(kinds), end="")
         return 0
     print("programs, each with --help:")
     for name, description in programs().items():
-        print(f"  python -m {name:<16} {description}")
-    print("  python -m bench list       every algorithm, topology, partition, ... with its options")
+        print(f"  python -m {name:<18} {description}")
+    print(
+        "  python -m bench list         every algorithm, topology, partition, ... with its options"
+    )
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m bench` and return its exit code."""
+    return run(_print, argv)
 
 
 if __name__ == "__main__":

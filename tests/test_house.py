@@ -149,12 +149,12 @@ def bench(*arguments: str, code: str = "") -> str:
 
 
 def test_the_catalogue_names_everything() -> None:
-    from bench.__main__ import REGISTRIES
+    from bench.__main__ import registries
 
     catalogue = json.loads(bench("list", "--json"))
     text = bench("list")
-    assert set(catalogue) == set(REGISTRIES)
-    for kind, registry in REGISTRIES.items():
+    assert set(catalogue) == set(registries())
+    for kind, registry in registries().items():
         assert [entry["name"] for entry in catalogue[kind]] == list(registry)
         for entry in catalogue[kind]:
             assert entry["description"], f"{entry['name']} has no description"
@@ -172,6 +172,15 @@ def test_the_catalogue_needs_no_mpi_and_no_torch() -> None:
     assert bench(code=code).splitlines()[-1] == "[]"
 
 
+def test_the_markdown_catalogue_names_everything() -> None:
+    from bench.__main__ import registries
+
+    text = bench("list", "--markdown")
+    for kind, registry in registries().items():
+        section = text.partition(f"\n## {kind.capitalize()}\n")[2].partition("\n## ")[0]
+        assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(registry)
+
+
 def test_programs_are_listed() -> None:
     text = bench()
     for program in ("bench.train", "bench.report", "bench list"):
@@ -179,10 +188,10 @@ def test_programs_are_listed() -> None:
 
 
 def test_readme_names_everything_there_is() -> None:
-    from bench.__main__ import REGISTRIES
+    from bench.__main__ import registries
 
     readme = (ROOT / "README.md").read_text()
-    for kind, registry in REGISTRIES.items():
+    for kind, registry in registries().items():
         (row,) = re.findall(rf"^\| {kind} \|(.*)\|$", readme, re.MULTILINE)
         assert re.findall(r"`(\w+)`", row) == list(registry), kind
 
