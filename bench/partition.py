@@ -94,7 +94,7 @@ def tell(
     from bench.session.terminal import PipeSafeConsole
 
     console = PipeSafeConsole(highlight=False, emoji=False)
-    names = list(getattr(data.problem, "names", ()))
+    names = list(data.problem.names)
     task, text = (plan.parts.texts()[name] for name in ("task", "partition"))
     console.print(
         f"{task}: {data.problem.samples.size:,} training samples, {plan.workers:,} workers",

@@ -3,7 +3,7 @@
 What schemes that build on another one share: its split is theirs.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from partitions.histogram import Histogram
 from partitions.iid import IID
 from partitions.natural import Natural
 from partitions.overlap import Overlap
-from partitions.protocol import Partition, Samples
+from partitions.protocol import Needs, Partition, Samples
 from partitions.quantity import Quantity
 from partitions.shards import Shards, Sorted
 from partitions.spatial import Spatial
@@ -51,7 +51,7 @@ BASES: dict[str, type[Partition]] = {
 
 
 @dataclass(frozen=True)
-class Based:
+class Based(Partition):
     """A scheme that separates the samples as `base` does."""
 
     base: Partition = field(
@@ -61,9 +61,9 @@ class Based:
     )
 
     @property
-    def needs(self) -> str:
-        """What the base looks at besides labels."""
-        return str(getattr(self.base, "needs", ""))
+    def needs(self) -> Needs:
+        """Declare the needs of the base, and that samples are altered."""
+        return replace(self.base.needs, alters=True)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Partition, Samples
 from partitions.sizes import log_gamma, softmax
 from partitions.transport import class_sizes, columnwise, dealt, owned
 
@@ -42,7 +42,7 @@ ASSIGNS = ("random", "deterministic")
 
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(Partition):
     """label skew: k classes a worker, each shared evenly by its owners
 
       1. worker i holds class i mod C and k - 1 others: random ones, or the next in order;
@@ -75,7 +75,7 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class ExtendedDirichlet:
+class ExtendedDirichlet(Partition):
     """label skew: k classes to each worker, each class cut by Dirichlet(alpha)
 
       1. worker i holds class i mod C and k - 1 random others;
@@ -121,7 +121,7 @@ LARGEST = 1e300
 
 
 @dataclass(frozen=True)
-class PowerLaw:
+class PowerLaw(Partition):
     """label and quantity skew: k classes and a log-normal size to each worker
 
       1. worker i holds the classes (i + j) mod C, j < k, and draws s_ic ~ exp(N(0, sigma^2));
@@ -143,6 +143,11 @@ class PowerLaw:
             raise ValueError(f"sigma must be a finite number >= 0, got {self.sigma}")
         if self.min_size < 0:
             raise ValueError(f"min_size must be >= 0, got {self.min_size}")
+
+    @property
+    def needs(self) -> Needs:
+        """Bound the sizes of shards by min_size."""
+        return Needs(min_size=self.min_size)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

@@ -10,20 +10,20 @@ all samples go to the nearest; (2) clusters are dealt to workers as natural grou
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import dealt_groups, features_of, pieces, require_enough, shards_of
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Partition, Samples
 
 FITTED, ROUNDS = 10_000, 20
 MOST = 64
 
 
 @dataclass(frozen=True)
-class Clusters:
+class Clusters(Partition):
     """feature skew: clusters of k-means on the features, dealt to workers
 
     The largest cluster goes first, to the worker that holds least; with fewer clusters than workers
@@ -35,11 +35,15 @@ class Clusters:
     clusters: int = field(
         default=0, metadata={"help": f"number of them; 0: one a worker, {MOST} at most"}
     )
-    needs: ClassVar[str] = "features"
 
     def __post_init__(self) -> None:
         if self.clusters < 0:
             raise ValueError(f"clusters must be >= 0, got {self.clusters}")
+
+    @property
+    def needs(self) -> Needs:
+        """Read the features."""
+        return Needs(features=True)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

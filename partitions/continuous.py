@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import features_of, pieces, require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Partition, Samples
 
 BY = ("label", "index", "mean", "norm", "component", "column")
 FITTED = 2000
@@ -24,7 +24,7 @@ FITTED = 2000
 
 
 @dataclass(frozen=True)
-class Continuous:
+class Continuous(Partition):
     """any skew: from IID (strength=0) to sorted (1) along some number
 
     label; index: the place in the data, which is time in a series; mean, norm: of the features;
@@ -47,9 +47,9 @@ class Continuous:
             raise ValueError(f"column={self.column} goes with by=column, got by={self.by}")
 
     @property
-    def needs(self) -> str:
-        """Features, unless labels or the order are enough."""
-        return "" if self.by in ("label", "index") else "features"
+    def needs(self) -> Needs:
+        """Read the features, unless the number is the label or the index."""
+        return Needs(features=self.by not in ("label", "index"))
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

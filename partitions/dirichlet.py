@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import overlap_hint, require_parts, shards_of
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Partition, Samples
 from partitions.sizes import cut, shares, top_up
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(Partition):
     """label skew: each class cut by shares drawn from Dirichlet(alpha)
 
     For every class c present:
@@ -50,6 +50,11 @@ class Dirichlet:
             raise ValueError(f"alpha must be a finite number > 0, got {self.alpha}")
         if self.min_size < 0:
             raise ValueError(f"min_size must be >= 0, got {self.min_size}")
+
+    @property
+    def needs(self) -> Needs:
+        """Bound the sizes of shards by min_size."""
+        return Needs(min_size=self.min_size)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 from partitions.sizes import LAWS, amounts, check, even, log_gamma
 from partitions.transport import class_sizes, dealt, fit_logarithms, rounded
 
 
 @dataclass(frozen=True)
-class DirichletWorker:
+class DirichletWorker(Partition):
     """label skew: Dirichlet(alpha) label shares a worker, equal sizes
 
       1. p_k ~ Dir_C(alpha) over the classes present, for every worker;
@@ -66,7 +66,7 @@ def skewed(
 
 
 @dataclass(frozen=True)
-class Mixed:
+class Mixed(Partition):
     """label x quantity skew: Dirichlet(alpha) labels in shards sized by a law
 
       1. sizes by the law, see partitions.sizes;

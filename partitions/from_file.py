@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_parts, shards_of
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 
 NUMBER = re.compile(r"-?[0-9]{1,18}")
 """Of up to 18 digits, which fit int64."""
 
 
 @dataclass(frozen=True)
-class FromFile:
+class FromFile(Partition):
     """any skew: the worker of each sample, read from a file
 
     A text file with one whole number a line, or an .npy array: the worker, 0 .. W - 1, of each

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 from partitions.sizes import apportioned
 from partitions.transport import class_sizes, dealt, fit, rounded
 
 
 @dataclass(frozen=True)
-class Histogram:
+class Histogram(Partition):
     """label and quantity skew of a CSV or JSON file: samples by worker and class
 
       1. worker k takes row k of the file, from the first again where there are fewer rows; further

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough, require_parts
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 
 
 @dataclass(frozen=True)
-class IID:
+class IID(Partition):
     """uniform shards: disjoint, or with size drawn anew by every worker
 
     size = 0: one permutation of the n samples is cut into W runs; the shards are disjoint and

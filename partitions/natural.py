@@ -5,19 +5,18 @@ the paper: (1) every group is placed, and any number of workers is served.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import dealt_groups, groups_of, require_enough, shards_of
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Partition, Samples
 
 ASSIGNS = ("balanced", "random")
 
 
 @dataclass(frozen=True)
-class Natural:
+class Natural(Partition):
     """natural skew: whole groups (speakers, writers, sites) to each worker
 
     balanced: the largest group first, to the worker that holds least; random: groups drawn by lot.
@@ -27,11 +26,15 @@ class Natural:
     assign: str = field(
         default="balanced", metadata={"help": "how groups are dealt", "choices": ASSIGNS}
     )
-    needs: ClassVar[str] = "groups"
 
     def __post_init__(self) -> None:
         if self.assign not in ASSIGNS:
             raise ValueError(f"assign must be one of {', '.join(ASSIGNS)}, got {self.assign!r}")
+
+    @property
+    def needs(self) -> Needs:
+        """Read the groups."""
+        return Needs(groups=True)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

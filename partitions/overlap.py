@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 
 
 @dataclass(frozen=True)
-class Overlap:
+class Overlap(Partition):
     """shared samples: each on several random workers, or a common part on all
 
     copies = r: every sample is on min(r, W) different workers.  common = c > 0: a random part c of

@@ -3,6 +3,7 @@
 Symbols, in all of this package: n samples, C classes, W workers (`parts`).
 """
 
+from abc import abstractmethod
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -66,23 +67,38 @@ def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     return given.astype(np.int64, copy=False)
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Requirements of a scheme besides labels, and its effects on training."""
+
+    features: bool = False
+    """The scheme reads the features of all samples."""
+    groups: bool = False
+    """The scheme reads the group of each sample."""
+    min_size: int = 1
+    """Minimum size of a shard; 0 if workers may be left without samples."""
+    alters: bool = False
+    """`alter` changes the samples of each worker."""
+    renewal: float = 0.0
+    """Epochs between two splits; 0 if one split lasts for the whole run."""
+
+
 class Partition(Protocol):
-    """A frozen dataclass whose fields are its options.
+    """A frozen dataclass that inherits from here; its fields are its options.
 
-    The first line of the class's docstring describes the scheme in `list`; every field is an
-    int, float, str or bool with a default and a help text, checked in __post_init__.
+    The first line of the class's docstring describes the scheme in `python -m bench list`. Every
+    field is an int, float, str or bool with a default and a help text, checked in __post_init__.
 
-    A scheme that looks at more than labels says so by a class variable, `needs = "features"` or
-    "groups", and uses `placing.features_of` or `placing.groups_of`, which refuse samples without
-    them.  One that also changes what a worker sees is an `Altering`, one that draws its split anew
-    during the training a `Renewing`; both take another scheme as `base`, one of BASES.
+    A scheme that reads features or groups declares it in `needs`, and takes them by
+    `placing.features_of` or `placing.groups_of`, which refuse samples without them. A scheme that
+    alters samples or draws its split anew builds on another one, by `bases.Based`.
 
     A complete scheme:
 
         from partitions.placing import require_parts, shards_of
 
         @dataclass(frozen=True)
-        class Strided:
+        class Strided(Partition):
             \"\"\"worker (i // block) mod W holds sample i\"\"\"
 
             block: int = field(default=1, metadata={"help": "neighbouring samples kept together"})
@@ -106,29 +122,31 @@ class Partition(Protocol):
     with its line in partitions/__init__.py: PARTITIONS = {..., "strided": Strided}.
     """
 
-    # Said here so that dataclasses.fields() accepts a Partition under a strict type checker.
+    # Declared so that dataclasses.fields() accepts a Partition under a strict type checker.
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
+    @property
+    def needs(self) -> Needs:
+        """Declare the requirements and effects of the scheme with these options."""
+        return Needs()
+
+    @abstractmethod
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker: `parts` ascending arrays of sample indices.
+        """Return the shard of every worker: `parts` ascending arrays of sample indices.
 
         parts: the number W of workers, >= 1.
         rng: the only source of randomness; it advances.
 
-        Each array is (n_k,) int64, strictly ascending.  Together they are disjoint and cover
-        every sample, unless the scheme's docstring says otherwise.  The result is a function of
-        the options and arguments alone (the rng's state is one), the same on every rank, and
-        the samples are left as they were.
-        Raises ValueError, one sentence with the value, the rule and the way out, for what a user
-        can do wrong.
+        Each array is (n_k,) int64, strictly ascending. Together they are disjoint and cover every
+        sample, unless the scheme's docstring says otherwise. The result is a function of the
+        options and arguments alone (the state of the rng is one of them), the same on every rank,
+        and the samples are not modified.
+        Raises ValueError, one sentence with the value, the rule and the way out, for a user's
+        mistake.
         """
         ...
-
-
-class Altering(Partition, Protocol):
-    """A scheme that changes the samples of each worker: noise, rotation, wrong labels."""
 
     def alter(
         self,
@@ -139,20 +157,11 @@ class Altering(Partition, Protocol):
         classes: int,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """What the worker sees of its shard: inputs (m, ...) and labels (m,), new where changed.
+        """Return the shard of a worker as it sees it: inputs (m, ...) and labels (m,).
 
-        worker: 0 .. parts - 1.  inputs: (m, ...), scaled as the model gets them.  labels: (m,)
-        int64, below classes.  rng: the worker's own, a function of (seed, worker).  What is given
-        is left as it was; shapes and dtypes stay.
-        Raises ValueError for inputs that cannot be changed so.
+        worker: 0 .. parts - 1. inputs: (m, ...), scaled as the model gets them. labels: (m,)
+        int64, below classes. rng: the worker's own, a function of (seed, worker). The arguments
+        are not modified; shapes and dtypes stay. By default samples stay as they are.
+        Raises ValueError for inputs that cannot be altered.
         """
-        ...
-
-
-class Renewing(Partition, Protocol):
-    """A scheme whose split is drawn anew during the training, with an rng of its own each time."""
-
-    @property
-    def epochs(self) -> float:
-        """Passes over all samples between two splits, > 0."""
-        ...
+        return inputs, labels

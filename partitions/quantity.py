@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Partition, Samples
 from partitions.sizes import LAWS, amounts, apportioned, check
 
 FORM = re.compile(r"[0-9]{1,15}(/[0-9]{1,15})*")
@@ -15,7 +15,7 @@ FORM = re.compile(r"[0-9]{1,15}(/[0-9]{1,15})*")
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Quantity(Partition):
     """quantity skew: random samples in numbers that follow a law
 
     The laws and their parameters are those of partitions.sizes.  With `sizes` the shards are as
@@ -49,6 +49,11 @@ class Quantity:
             raise ValueError(
                 f"sizes={self.sizes} stands instead of a law: leave law, parameter and min_size out"
             )
+
+    @property
+    def needs(self) -> Needs:
+        """Bound the sizes of shards by min_size."""
+        return Needs(min_size=self.min_size)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

@@ -7,13 +7,13 @@ Departs from the paper: (1) any scheme can be renewed, so that a worker's skew c
 staying; (2) the period need not be an epoch.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partitions.bases import BASES, Based
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Samples
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,17 @@ class Reshuffle(Based):
     def __post_init__(self) -> None:
         if not 0 < self.epochs < np.inf:
             raise ValueError(f"epochs must be a finite number > 0, got {self.epochs}")
-        # A worker without samples would stop the run in the middle, at whichever split it meets.
-        least = getattr(self.base, "min_size", 1)
+        # A worker without samples would stop the run in the middle, at any later split.
+        least = self.base.needs.min_size
         if least < 1:
             raise ValueError(
                 f"base must have min_size >= 1, got {least}: a later split may leave a worker empty"
             )
+
+    @property
+    def needs(self) -> Needs:
+        """Declare the needs of the base, and the period between two splits."""
+        return replace(self.base.needs, renewal=self.epochs)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import overlap_hint, require_enough, require_parts, shards_of
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 
 
 @dataclass(frozen=True)
-class Shards:
+class Shards(Partition):
     """label skew: data sorted by label, cut, per_worker runs to each worker
 
       1. sort by label; equal labels keep the order of the data;
@@ -65,7 +65,7 @@ class Shards:
 
 
 @dataclass(frozen=True)
-class Sorted:
+class Sorted(Partition):
     """label skew: data sorted by label, one run to each worker in order
 
     Equal labels keep the order of the data.  Sizes differ by at most one; draws nothing.

@@ -8,20 +8,19 @@ codes have it; (3) samples weigh alike.
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import features_of, require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Partition, Samples
 from partitions.sizes import even
 
 FORM = re.compile(r"[0-9]{1,9}(/[0-9]{1,9})*")
 
 
 @dataclass(frozen=True)
-class Spatial:
+class Spatial(Partition):
     """spatial skew: regions of equal size by bisection of coordinates
 
       1. a region of w workers is cut across its wider side: w // 2 workers on the lower one;
@@ -33,7 +32,6 @@ class Spatial:
     columns: str = field(
         default="0/1", metadata={"help": "which features are the coordinates, as in 0/1"}
     )
-    needs: ClassVar[str] = "features"
 
     def __post_init__(self) -> None:
         if not FORM.fullmatch(self.columns) or len(set(self._chosen())) < len(self._chosen()):
@@ -41,6 +39,11 @@ class Spatial:
                 f"columns must be whole numbers as in 0/1, got {self.columns!r}: features, "
                 "none of them twice"
             )
+
+    @property
+    def needs(self) -> Needs:
+        """Read the features."""
+        return Needs(features=True)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

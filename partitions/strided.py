@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import overlap_hint, require_parts, shards_of
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 
 
 @dataclass(frozen=True)
-class Strided:
+class Strided(Partition):
     """samples dealt in turn: worker (i // block) mod W holds sample i
 
     Sizes differ by at most one block; draws nothing.  As even as the order of the data is mixed.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 from partitions.sizes import even
 from partitions.skew import normalised_js
 from partitions.transport import class_sizes, dealt, fit_logarithms, rounded
@@ -28,7 +28,7 @@ HALVINGS, DRAWS = 40, 16
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Partition):
     """label skew as asked for: normalised Jensen-Shannon of js, equal sizes
 
       1. uniform numbers are drawn, others where their most skewed partition has less than js;

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partitions.placing import require_enough
-from partitions.protocol import Samples
+from partitions.protocol import Partition, Samples
 
 
 @dataclass(frozen=True)
-class TimeBlocks:
+class TimeBlocks(Partition):
     """time skew: runs of the data in their order, with a gap between them
 
     Sizes differ by at most one; draws nothing.  Disjoint; covering where gap = 0: the samples of a

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -152,7 +152,8 @@ def _answer(url: str) -> IO[bytes]:
     except HTTPError as error:
         raise _PlaceError(f"the server answers {error.code} {error.reason}") from None
     except (OSError, HTTPException) as error:
-        raise _PlaceError(str(getattr(error, "reason", error)), answered=False) from None
+        reason = error.reason if isinstance(error, URLError) else error
+        raise _PlaceError(str(reason), answered=False) from None
     return opened
 
 

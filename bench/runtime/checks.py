@@ -45,7 +45,7 @@ def check(config: TrainConfig, ranks: int, environment: Mapping[str, str] = os.e
 
 def check_asynchronous(config: TrainConfig, parts: Parts, workers: int, ranks: int) -> None:
     """Refuse what workers that do not wait for each other cannot have. Errors: UserError."""
-    if getattr(parts.task, "group", 0) > 1:
+    if parts.task.needs.shares_statistics:
         raise UserError(
             f"--task {config.task}: workers that share statistics wait for each other, and those "
             f"of {config.algorithm} must not: take group=0, or an algorithm that is synchronous"

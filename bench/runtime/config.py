@@ -121,17 +121,17 @@ class TrainConfig:
     def _check_data(self, task: Task) -> None:
         """Refuse data that the task would not read, and a task without the data it needs."""
         name = self.task.partition(":")[0]
-        reads = getattr(task, "reads", "")
-        if self.data and not reads:
-            those = [x for x, cls in TASKS.items() if getattr(cls, "reads", "")]
+        needs = task.needs
+        if self.data and not needs.reads:
+            those = [x for x, cls in TASKS.items() if cls().needs.reads]
             raise UserError(
                 f"--data {self.data}: {name} brings data of its own; tasks that read some are "
                 f"{', '.join(those)}"
             )
-        if not self.data and getattr(task, "needs_data", False):
+        if needs.data and not self.data:
             raise UserError(
-                f"{name} needs --data PATH, a {reads} file: `python -m bench.fetch --list` shows "
-                "open ones to download"
+                f"{name} needs --data PATH, a {needs.reads} file: `python -m bench.fetch --list` "
+                "shows open ones to download"
             )
 
     def trouble(self) -> Trouble:

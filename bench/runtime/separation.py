@@ -219,7 +219,7 @@ def feature_distance(comm: MPI.Intracomm, data: Material) -> NDArray[np.float64]
     """How far the features that each worker sees are from those of all, (W,); collective."""
     mine, along = [], None
     for places in data.places:  # one worker's features at a time: together they are all samples
-        features = data.problem.held(places)
+        features = data.problem.inputs_at(places)
         if features is not None:
             along = skew.directions(features.shape[1]) if along is None else along
             mine.append(skew.quantiles(features, along))

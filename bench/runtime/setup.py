@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
 from bench.session.launch import on_all_ranks
 from bench.tasks.protocol import Alter, Problem
-from partitions.protocol import Altering, Samples
+from partitions.protocol import Samples
 from partitions.skew import Skew, measure
 
 if TYPE_CHECKING:
@@ -107,9 +107,10 @@ def material(comm: MPI.Intracomm, made: Plan) -> Material:
 
 def _material(made: Plan, ids: range) -> Material:
     config, partition = made.config, made.parts.partition
+    needs = partition.needs
     problem = made.parts.task.load(config.dtype, config.data)
     samples = problem.samples
-    if getattr(partition, "needs", "") == "features" and samples.features is None:
+    if needs.features and samples.features is None:
         samples = replace(samples, features=problem.features())
     split = partial(separate, made, samples)
     shards = split(0)
@@ -120,15 +121,15 @@ def _material(made: Plan, ids: range) -> Material:
             "dirichlet:min_size=1 or iid:size=64 give every worker some"
         )
     mine = [shards[i] for i in ids]
-    if hasattr(partition, "epochs"):
+    if needs.renewal:
         places = mine
         problem.hold(range(1), [np.arange(samples.size)])
-        every = steps_between(partition.epochs, samples.size, made.workers, config.batch)
+        every = steps_between(needs.renewal, samples.size, made.workers, config.batch)
 
         def batches(step: int) -> Batches | RenewedBatches:
             return RenewedBatches(split, ids, config.batch, config.seed, every, step)
     else:
-        alter = altered(made, problem) if hasattr(partition, "alter") else None
+        alter = altered(made, problem) if needs.alters else None
         places = problem.hold(ids, mine, alter)
         held = dict(zip(ids, places, strict=True))
 
@@ -146,7 +147,7 @@ def separate(made: Plan, samples: Samples, turn: int) -> list[NDArray[np.int64]]
 
 def altered(made: Plan, problem: Problem) -> Alter:
     """What a worker sees of its samples, by its own random numbers."""
-    partition = cast(Altering, made.parts.partition)
+    partition = made.parts.partition
 
     def alter(
         worker: int, inputs: NDArray[np.floating], labels: NDArray[np.int64]

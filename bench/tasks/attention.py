@@ -90,7 +90,7 @@ class CharacterProblem(Classifier):
             raise ValueError("characters cannot be altered: take a task whose inputs are numbers")
         return super().hold(ids, shards)
 
-    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
+    def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
         """None: codes are no numbers."""
         return None
 

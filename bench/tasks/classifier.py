@@ -99,7 +99,7 @@ class Classifier:
         self._kept = torch.from_numpy(kept.inputs), torch.from_numpy(kept.targets)
         return kept.places
 
-    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
+    def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
         """The inputs at these places of what is held, (m, f)."""
         rows: NDArray[np.floating] = self.inputs[torch.from_numpy(places)].flatten(1).numpy()
         return rows

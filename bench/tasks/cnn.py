@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.data.protocol import Dataset, Table, pictures
 from bench.tasks.mlp import check_part, width_for
-from bench.tasks.protocol import Metric
+from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
@@ -24,7 +24,7 @@ NORMS = ("none", "batch")
 
 
 @dataclass(frozen=True)
-class CNN:
+class CNN(Task):
     """Small convolutional network on the pictures of --data, or the digits."""
 
     channels: int = field(
@@ -41,7 +41,6 @@ class CNN:
         default=0.2, metadata={"help": "part held out where the data bring no test set"}
     )
     metric: ClassVar[Metric] = Metric("accuracy", "max")
-    reads: ClassVar[str] = "samples"
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -56,6 +55,11 @@ class CNN:
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
         check_part(self.held_out)
+
+    @property
+    def needs(self) -> Needs:
+        """Read samples."""
+        return Needs(reads="samples")
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the pictures. Errors: ValueError for inputs that are none, or too small."""

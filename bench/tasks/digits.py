@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.data.protocol import flat
-from bench.tasks.protocol import Metric
+from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
@@ -16,7 +16,7 @@ NORMS = ("none", "batch")
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(Task):
     """Real 8x8 handwritten digits, perceptron 64-128-10, 9,610 parameters."""
 
     hidden: int = field(default=128, metadata={"help": "width of a hidden layer"})
@@ -42,6 +42,11 @@ class Digits:
             raise ValueError(f"group must be >= 0, got {self.group}")
         if self.group and self.norm != "batch":
             raise ValueError(f"group={self.group} needs a norm with statistics: norm=batch")
+
+    @property
+    def needs(self) -> Needs:
+        """Share the statistics of batch norm in groups of two workers or more."""
+        return Needs(shares_statistics=self.group > 1)
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the images; the split into training and held-out ones never changes."""

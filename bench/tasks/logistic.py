@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from algorithms.layers import Layer, Ready
 from bench.data.protocol import flat
 from bench.tasks.mlp import check_part
-from bench.tasks.protocol import Alter, Metric, Share, keep
+from bench.tasks.protocol import Alter, Metric, Needs, Share, Task, keep
 from partitions.protocol import Samples
 
 BYTE = 255
@@ -30,7 +30,7 @@ EVALUATED = 2**24
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(Task):
     """Logistic regression on --data or the digits; metric: the loss above its optimum."""
 
     l2: float = field(
@@ -43,12 +43,16 @@ class Logistic:
         default=0.2, metadata={"help": "part left out where the data bring no test set"}
     )
     metric: ClassVar[Metric] = Metric("gap", "min")
-    reads: ClassVar[str] = "samples"
 
     def __post_init__(self) -> None:
         if not 0 < self.l2 < np.inf:
             raise ValueError(f"l2 must be a finite number > 0, got {self.l2}")
         check_part(self.held_out)
+
+    @property
+    def needs(self) -> Needs:
+        """Read samples."""
+        return Needs(reads="samples")
 
     def load(self, dtype: str, data: str = "") -> LogisticProblem:
         """Read the samples and find the optimum, in float64."""
@@ -74,6 +78,7 @@ class LogisticProblem:
     ) -> None:
         assert samples.features is not None
         self.metric, self.classes, self.l2, self._dtype = metric, classes, l2, dtype
+        self.names: Sequence[str] = ()
         self._all, self._labels = _with_constant(samples.features), samples.labels
         self.samples = replace(samples, features=self._all[:, :-1])  # in memory once
         self.inputs, self.targets = self._all.astype(dtype, copy=False), self._labels
@@ -98,7 +103,7 @@ class LogisticProblem:
         self.inputs, self.targets = _with_constant(kept.inputs), kept.targets
         return kept.places
 
-    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
+    def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
         """The inputs at these places, (m, f)."""
         rows: NDArray[np.floating] = self.inputs[places, :-1]
         return rows

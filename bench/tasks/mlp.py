@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.data.protocol import Dataset, flat
-from bench.tasks.protocol import Metric
+from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def check_part(held_out: float) -> None:
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Task):
     """Perceptron on the samples of --data, or the digits; from 10^3 to 10^8 parameters."""
 
     width: int = field(default=128, metadata={"help": "units of a hidden layer"})
@@ -103,11 +103,15 @@ class MLP:
         default=0.2, metadata={"help": "part held out where the data bring no test set"}
     )
     metric: ClassVar[Metric] = Metric("accuracy", "max")
-    reads: ClassVar[str] = "samples"
 
     def __post_init__(self) -> None:
         check_size(self.width, self.depth, self.parameters, MLP.width)
         check_part(self.held_out)
+
+    @property
+    def needs(self) -> Needs:
+        """Read samples."""
+        return Needs(reads="samples")
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the samples; inputs of several dimensions become one."""

@@ -1,12 +1,8 @@
-"""What a task must tell: its data, where training starts, its gradient and its score.
+"""Contract of a task: its data, its initial parameters, its gradients and its metric."""
 
-What a rank keeps of the training samples: those of its own workers, as they see them.
-"""
-
-from __future__ import annotations
-
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -18,127 +14,149 @@ from partitions.protocol import Samples
 
 @dataclass(frozen=True)
 class Metric:
-    """What a model is judged by on held-out data."""
+    """Score of a model on held-out data: its name and the direction of improvement."""
 
     name: str
     direction: Literal["max", "min"]
 
     def reached(self, value: float, target: float) -> bool:
-        """Whether value is at least as good as target."""
+        """Return True if value is at least as good as target."""
         return value >= target if self.direction == "max" else value <= target
 
     def worst(self, values: NDArray[np.floating]) -> float:
-        """The worst of several values; NaN where one is NaN."""
+        """Return the worst of several values; NaN if any of them is NaN."""
         return float(values.min() if self.direction == "max" else values.max())
 
 
 Share: TypeAlias = Callable[[NDArray[np.floating], int], None]
-"""share(rows, group) replaces every row of (V, n), one a worker, by the mean over its group of so
-many consecutive workers; collective."""
+"""share(rows, group) replaces every row of (V, n), one a worker, by the mean over its group of
+`group` consecutive workers; collective."""
 
 
 Alter: TypeAlias = Callable[
     [int, NDArray[np.floating], NDArray[np.int64]],
     tuple[NDArray[np.floating], NDArray[np.int64]],
 ]
-"""alter(worker, inputs, labels): what this worker sees of its samples; see partitions.Altering."""
+"""alter(worker, inputs, labels) returns both as this worker sees them; see Partition.alter."""
 
 
 class Learner(Protocol):
-    """The gradient of every row of x, bound once to the memory it reads and fills."""
+    """Gradients of the workers of a rank, bound once to the rows of parameters and gradients."""
 
     x: Any
     g: Any
-    """The bound (V, d) rows, as arrays of the library that does arithmetic on them fastest."""
+    """The bound (V, d) rows, as arrays of the library with the fastest arithmetic on them."""
 
     def fetch(self, indices: NDArray[np.int64]) -> Any:
-        """The minibatches: indices is (V, b) int64 into the samples that are held."""
+        """Return the minibatches of indices, (V, b) int64, into the samples of this rank."""
         ...
 
     def gradient(self, batch: Any, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill g with the gradient at x of each row's minibatch; return the (V,) losses.
 
         With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, from the end of the row
-        to its beginning; it may change that part. Collective where the task shares statistics.
+        to its beginning; `ready` may change that part. Collective if the task shares statistics.
         """
         ...
 
 
 class Problem(Protocol):
-    """A task with its data read."""
+    """A task with its data in place."""
 
     metric: Metric
     samples: Samples
     """The training samples, as a partition sees them."""
+    names: Sequence[str]
+    """Names of the labels for display; empty if the data name none."""
     d: int
     """Number of parameters."""
     layers: Sequence[Layer]
-    """Where each parameter tensor lies in a row."""
+    """Position of each parameter tensor in a row."""
 
     def features(self) -> NDArray[Any]:
-        """The inputs of all training samples, (n, ...), for a partition that asks for them.
+        """Return the inputs of all training samples, (n, ...), for a partition by features.
 
-        Errors: ValueError where they are no numbers that could be compared.
+        Errors: ValueError if they are not numbers that can be compared.
         """
         ...
 
     def hold(
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
     ) -> list[NDArray[np.int64]]:
-        """Keep what these workers train on, changed by `alter`, and drop the rest.
+        """Keep the samples of these workers, changed by `alter`, and drop all others.
 
-        shards: the samples of each of `ids`. Returns where each worker's samples lie in what is
-        held: what a Learner fetches by. Before the first call all samples are held as they are;
-        to be called before `learner`. Errors: ValueError where the samples cannot be altered or
-        read.
+        shards: the samples of each of `ids`. Returns the positions of each worker's samples among
+        those that are kept: the indices of Learner.fetch. Before the first call all samples are
+        in place and unaltered. Call before `learner`. Errors: ValueError if the samples cannot be
+        altered or read.
         """
         ...
 
-    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
-        """The inputs at these places of what is held, (m, f); None where they are no numbers."""
+    def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
+        """Return the inputs at these positions after `hold`, (m, f); None if not numbers."""
         ...
 
     def initial(self, seed: int) -> NDArray[np.floating]:
-        """The (d,) parameters every worker starts from: a function of the seed."""
+        """Return the (d,) initial parameters of every worker: a function of the seed."""
         ...
 
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
     ) -> Learner:
-        """Bind to the (V, d) parameters and gradients; `share` is for tasks that exchange
-        statistics inside a gradient.
+        """Bind a learner to the (V, d) parameters and gradients.
 
-        Errors: ValueError where such a task is given none.
+        share: for a task whose gradient exchanges statistics between workers. Errors: ValueError
+        if such a task gets none.
         """
         ...
 
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Loss (n,) and metric (n,) of the models in rows, (n, d), on held-out data."""
+        """Return loss (n,) and metric (n,) of n models, rows (n, d), on held-out data."""
         ...
 
 
-class Task(Protocol):
-    """A frozen dataclass: its fields are its options. Needs no torch before `load`.
+@dataclass(frozen=True)
+class Needs:
+    """Requirements of a task."""
 
-    `reads: ClassVar[str]` names what `--data` gives it, "samples" or "text", where it reads any;
-    `needs_data: ClassVar[bool] = True` says that it brings none of its own.
+    reads: Literal["", "samples", "text"] = ""
+    """Kind of file that --data names; empty if the task reads none."""
+    data: bool = False
+    """The task has no data of its own: --data is required."""
+    shares_statistics: bool = False
+    """Workers exchange statistics inside a gradient, and so wait for each other."""
+
+
+class Task(Protocol):
+    """A frozen dataclass that inherits from here; its fields are its options.
+
+    It imports no torch before `load`.
     """
 
     metric: ClassVar[Metric]
 
+    # Declared so that dataclasses.fields() accepts a Task under a strict type checker.
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def needs(self) -> Needs:
+        """Declare the requirements of the task with these options."""
+        return Needs()
+
+    @abstractmethod
     def load(self, dtype: str, data: str = "") -> Problem:
         """Read the data and build the model; dtype is float32 or float64.
 
-        data: the path that `--data` names, "" for the task's own. Errors: UserError for a file
-        that is not what it should be.
+        data: the path that `--data` names, "" for the task's own data. Errors: UserError for a
+        file of another kind or with invalid content.
         """
         ...
 
 
 class Kept(NamedTuple):
-    """Inputs (m, ...), targets (m, ...) and, for each worker, where its samples lie among them."""
+    """Samples of a rank: inputs (m, ...), targets (m, ...), and their positions by worker."""
 
     inputs: NDArray[Any]
     targets: NDArray[np.int64]
@@ -151,16 +169,16 @@ def keep(
     alter: Alter | None,
     read: Callable[[NDArray[np.int64]], tuple[NDArray[Any], NDArray[np.int64]]],
 ) -> Kept:
-    """The samples of these workers: each once, or once a worker where they are altered.
+    """Return the samples of these workers: each once, or once a worker if they are altered.
 
-    read(indices): inputs and targets of these samples. See bench.tasks.protocol.Problem.hold.
+    read(indices): inputs and targets of these samples. See Problem.hold.
     """
     own = np.unique(np.concatenate(shards))
     inputs, targets = read(own)
     places = [np.searchsorted(own, shard) for shard in shards]
     if alter is None:
         return Kept(inputs, targets, places)
-    seen = [alter(i, inputs[at], targets[at]) for i, at in zip(ids, places, strict=True)]
-    altered, labels = (np.concatenate(part) for part in zip(*seen, strict=True))
+    views = [alter(i, inputs[at], targets[at]) for i, at in zip(ids, places, strict=True)]
+    altered, labels = (np.concatenate(part) for part in zip(*views, strict=True))
     stops = np.cumsum([len(shard) for shard in shards])[:-1]
     return Kept(altered, labels, np.split(np.arange(len(labels)), stops))

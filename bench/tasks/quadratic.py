@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.layers import Layer, Ready
-from bench.tasks.protocol import Alter, Metric, Share
+from bench.tasks.protocol import Alter, Metric, Share, Task
 from partitions.protocol import Samples
 
 DATA_SEED = 0
@@ -22,7 +22,7 @@ DATA_SEED = 0
 
 
 @dataclass(frozen=True)
-class Quadratic:
+class Quadratic(Task):
     """Quadratics with known optimum and curvatures; metric: distance left to the optimum."""
 
     dimension: int = field(default=10, metadata={"help": "number of parameters"})
@@ -71,6 +71,7 @@ class QuadraticProblem:
         h: NDArray[np.floating],
     ) -> None:
         self.metric = metric
+        self.names: Sequence[str] = ()
         self.samples = Samples(labels, features=b)
         self.b, self.h = b, h
         self.d = b.shape[1]
@@ -90,7 +91,7 @@ class QuadraticProblem:
             raise ValueError("quadratic has no inputs that could be altered: take another task")
         return list(shards)
 
-    def held(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
+    def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
         """b of these samples, (m, d)."""
         return self.b[places]
 

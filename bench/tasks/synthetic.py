@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench.data.protocol import Dataset, Table
 from bench.tasks.mlp import check_size, classifier, widths_of
-from bench.tasks.protocol import Metric
+from bench.tasks.protocol import Metric, Task
 
 if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
@@ -35,7 +35,7 @@ BLOCK = 32
 
 
 @dataclass(frozen=True)
-class Synthetic:
+class Synthetic(Task):
     """Classes around centres on a sphere, of any number of samples, and a perceptron."""
 
     samples: int = field(default=100_000, metadata={"help": "training samples"})

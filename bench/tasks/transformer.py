@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.common.spec import UserError
 from bench.tasks.mlp import check_part, width_for
-from bench.tasks.protocol import Metric
+from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
     from bench.tasks.attention import CharacterProblem
@@ -34,7 +34,7 @@ def count(width: int, depth: int, context: int, alphabet: int) -> int:
 
 
 @dataclass(frozen=True)
-class Transformer:
+class Transformer(Task):
     """Next character of a text by a small transformer; speakers are classes and groups."""
 
     context: int = field(default=64, metadata={"help": "characters that it looks at"})
@@ -51,8 +51,6 @@ class Transformer:
         default=0.1, metadata={"help": "part of each speaker's windows, the last, held out"}
     )
     metric: ClassVar[Metric] = Metric("bits_per_character", "min")
-    reads: ClassVar[str] = "text"
-    needs_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -77,6 +75,11 @@ class Transformer:
                 "out"
             )
         check_part(self.held_out)
+
+    @property
+    def needs(self) -> Needs:
+        """Read a text, which --data must name."""
+        return Needs(reads="text", data=True)
 
     def load(self, dtype: str, data: str = "") -> CharacterProblem:
         """Read the text and cut it into windows of context + 1 characters of one speaker.

@@ -127,7 +127,7 @@ def test_workers_see_what_was_made_for_them_and_are_judged_by_all(
             inputs, labels = INPUTS[shard], LABELS[shard]
             if alter:
                 inputs, labels = alter(worker, inputs, labels)
-            np.testing.assert_array_equal(problem.held(at), inputs)
+            np.testing.assert_array_equal(problem.inputs_at(at), inputs)
             loss = plain(torch.from_numpy(x[worker - 1]), inputs, labels).item()
             np.testing.assert_allclose(losses[worker - 1], loss, atol=EXACT)
         np.testing.assert_array_equal(problem.evaluate(x), before)

@@ -141,7 +141,7 @@ def test_workers_hold_their_own_samples_once(data: str) -> None:
     places = problem.hold(range(4, 7), shards)
     assert len(problem.inputs) == 4  # 0, 3, 9 and 39
     for shard, at in zip(shards, places, strict=True):
-        np.testing.assert_array_equal(problem.held(at), flat(BYTES[shard]))
+        np.testing.assert_array_equal(problem.inputs_at(at), flat(BYTES[shard]))
         np.testing.assert_array_equal(problem.targets.numpy()[at], LABELS[shard])
     everything = problem.features()
     np.testing.assert_array_equal(everything, BYTES.reshape(40, 12))
@@ -157,7 +157,7 @@ def test_workers_see_what_was_made_for_them(data: str) -> None:
     losses, _ = gradient(problem, x, np.stack(places))
     for worker, (row, shard, at) in enumerate(zip(x, shards, places, strict=True), start=1):
         inputs, labels = shifted(worker, flat(BYTES[shard]), LABELS[shard])
-        np.testing.assert_array_equal(problem.held(at), inputs)
+        np.testing.assert_array_equal(problem.inputs_at(at), inputs)
         loss = cross_entropy(plain(parameters(row, SHAPES), inputs), torch.from_numpy(labels))
         np.testing.assert_allclose(losses[worker - 1], loss.item(), atol=EXACT)
 

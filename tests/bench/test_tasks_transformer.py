@@ -229,7 +229,7 @@ def test_workers_hold_the_windows_of_their_speakers(data: str) -> None:
     assert len(problem.inputs) == len(np.unique(chosen))
     for shard, at, (losses, g) in zip(chosen, places, before, strict=True):
         np.testing.assert_array_equal(problem.inputs[at], coded(TRAINING)[shard, :-1])
-        assert problem.held(at) is None
+        assert problem.inputs_at(at) is None
         after, slope = gradient(problem, x, at[None])
         np.testing.assert_array_equal(after, losses)
         np.testing.assert_array_equal(slope, g)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.protocol import Altering
+from partitions.protocol import Partition
 
 CLASSES = 10
 
@@ -12,7 +12,7 @@ Labels = NDArray[np.int64]
 
 
 def seen(
-    scheme: Altering,
+    scheme: Partition,
     inputs: Inputs,
     labels: Labels | None = None,
     *,

@@ -7,16 +7,17 @@ import pytest
 
 from bench.common.spec import UserError, format_spec, parse_spec
 from partitions import PARTITIONS
+from partitions.bases import Based
 from partitions.dirichlet import Dirichlet
 from partitions.gain import Gain
 from partitions.iid import IID
 from partitions.noise import FeatureNoise, LabelNoise
-from partitions.protocol import Altering, Samples
+from partitions.protocol import Needs, Samples
 from partitions.rotation import Rotation
 from partitions.spatial import Spatial
 from tests.partitions.seen_samples import classes_of, pictures, seen
 
-SCHEMES: Mapping[str, type[Altering]] = {
+SCHEMES: Mapping[str, type[Based]] = {
     "feature_noise": FeatureNoise,
     "rotation": Rotation,
     "gain": Gain,
@@ -26,7 +27,7 @@ EACH_SCHEME = pytest.mark.parametrize("name", SCHEMES)
 
 
 def test_every_scheme_that_alters_is_here() -> None:
-    altering = {name: scheme for name, scheme in PARTITIONS.items() if hasattr(scheme, "alter")}
+    altering = {name: scheme for name, scheme in PARTITIONS.items() if scheme().needs.alters}
     assert altering == SCHEMES
 
 
@@ -70,10 +71,9 @@ def test_a_function_of_seed_and_worker_and_workers_differ(name: str) -> None:
 )
 def test_the_split_is_that_of_the_base(name: str, base: str) -> None:
     scheme = parse_spec(f"{name}:base={base}", SCHEMES, "partition")
-    inner = getattr(scheme, "base")  # noqa: B009 - the protocol has no base
     samples = Samples(classes_of(200))
     found = scheme.split(samples, 7, np.random.default_rng(3))
-    expected = inner.split(samples, 7, np.random.default_rng(3))
+    expected = scheme.base.split(samples, 7, np.random.default_rng(3))
     for mine, its in zip(found, expected, strict=True):
         np.testing.assert_array_equal(mine, its)
 
@@ -89,8 +89,8 @@ def test_the_base_comes_from_the_command_line_with_its_options() -> None:
 
 
 def test_what_the_base_looks_at_is_asked_for() -> None:
-    assert Gain(base=Spatial()).needs == "features"
-    assert Gain().needs == ""
+    assert Gain(base=Spatial()).needs == Needs(features=True, alters=True)
+    assert Gain().needs == Needs(alters=True)
     features = pictures(60, 4)
     split = Gain(base=Spatial()).split(
         Samples(classes_of(60), features), 3, np.random.default_rng(0)

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from partitions.continuous import FITTED, Continuous, first_component
-from partitions.protocol import Samples
+from partitions.protocol import Needs, Samples
 from partitions.shards import Sorted
 
 LABELS = np.random.default_rng(0).integers(0, 10, 600)
@@ -87,5 +87,5 @@ def test_features_that_are_not_there_are_refused() -> None:
         split(Continuous(by="column", column=2), Samples(LABELS, np.zeros((600, 2))))
     with pytest.raises(ValueError, match="continuous:by=mean looks at features, and the samples"):
         split(Continuous(by="mean"), Samples(LABELS))
-    assert Continuous().needs == Continuous(by="index").needs == ""
-    assert Continuous(by="column").needs == "features"
+    assert Continuous().needs == Continuous(by="index").needs == Needs()
+    assert Continuous(by="column").needs == Needs(features=True)

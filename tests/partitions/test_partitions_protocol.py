@@ -50,6 +50,7 @@ def documented_toy() -> Any:
         "field": field,
         "np": np,
         "NDArray": np.ndarray,
+        "Partition": Partition,
         "Samples": Samples,
     }
     exec(textwrap.dedent(text), names)
