@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.common.cli import Parser
-from bench.common.output import check_target, write_whole
+from bench.common.files import check_target, write_whole
 from bench.reporting.figures import check_kind
 from bench.runtime import setup
 from bench.runtime.checks import check

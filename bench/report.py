@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.cli import run
-from bench.common.output import write_whole
+from bench.common.files import write_whole
 from bench.common.spec import UserError
 from bench.reporting.finding import find
 from bench.reporting.options import FILES, formats, parser, program_named, targets
@@ -46,7 +46,7 @@ def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], li
 
 def validate(files: Sequence[Path]) -> int:
     """Tell of each file whether it is what the format says; return the exit code."""
-    from bench.common.words import printable
+    from bench.common.text import printable
     from bench.reporting.loading import readings
     from bench.results.validation import flaws
 
@@ -106,7 +106,7 @@ def report(argv: Sequence[str]) -> int:
         if kinds:
             draw(loaded, Path(given.figures), kinds)
     finally:
-        from bench.common.words import printable
+        from bench.common.text import printable
 
         for line in broken:
             print(printable(f"left out: {line}"), file=sys.stderr)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.common.output import write_whole
+from bench.common.files import write_whole
 from bench.common.spec import UserError
-from bench.common.words import printable
+from bench.common.text import printable
 from slurm import ledger, queue
 from slurm.campaign import Campaign, Entry
 from slurm.case import Geometry

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.cli import Parser
-from bench.common.output import write_whole
+from bench.common.files import write_whole
 from bench.common.spec import UserError
 from slurm.case import Case, Geometry
 from slurm.ledger import History

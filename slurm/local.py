@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench.common.spec import UserError
-from bench.common.words import printable
+from bench.common.text import printable
 from bench.session.lines import Lines
 from bench.session.signals import EXIT_RESUME
 from slurm import ledger, status

@@ -12,7 +12,7 @@ from bench.collectives import opening
 from bench.collectives import options as measuring
 from bench.collectives.parser import DEFAULTS, parser
 from bench.common.spec import UserError, unknown_name
-from bench.common.words import setting_label
+from bench.common.text import setting_label
 from bench.runtime import arguments
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import TrainConfig, case_hash

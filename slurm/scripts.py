@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.common.words import setting_label
+from bench.common.text import setting_label
 from slurm.case import Case, Geometry
 from slurm.site import Site
 

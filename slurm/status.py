@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.common.cli import run
-from bench.common.words import format_duration, printable
+from bench.common.text import format_duration, printable
 from bench.results.schema import DIED, DIVERGED, FAILED
 from bench.sweep.running import console
 from slurm import queue

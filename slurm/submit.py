@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser, run
 from bench.common.spec import UserError
-from bench.common.words import printable
+from bench.common.text import printable
 from bench.results.schema import DIED, FAILED
 from slurm.campaign import JOBS, Campaign, Entry, chosen_folder, merged, opened, sha256
 from slurm.case import Case

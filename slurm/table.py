@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.common.words import printable
+from bench.common.text import printable
 from bench.results import contents
 from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE

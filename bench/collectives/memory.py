@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.common.machine import available_bytes, free_bytes
-from bench.common.sizes import format_size, round_down
+from bench.common.sizes import available_bytes, format_size, free_bytes, round_down
 from bench.common.spec import UserError
 
 if TYPE_CHECKING:

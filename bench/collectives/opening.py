@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.collectives.config import Config
 from bench.collectives.links import Links
-from bench.common.output import check_target
+from bench.common.files import check_target
 from bench.results.calls import PROGRAM
 from bench.results.callsfile import CallsFile
 from bench.runtime.opening import add_provenance, claim, origin

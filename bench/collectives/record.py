@@ -16,7 +16,7 @@ from bench.collectives.links import Links
 from bench.collectives.onesize import Measured
 from bench.collectives.opening import attributes, open_file
 from bench.collectives.view import View, introduction
-from bench.common.output import write_whole
+from bench.common.files import write_whole
 from bench.results.calls import read_calls
 from bench.results.schema import COMPLETE
 from bench.session.terminal import is_interactive

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bench.common.sizes import format_size
-from bench.common.texttable import figure, percent
+from bench.common.text import figure, percent
 from bench.results.calls import half_width
 
 Row: TypeAlias = dict[str, Any]

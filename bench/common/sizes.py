@@ -1,7 +1,9 @@
-"""Message sizes as people write them, 8, 64K, 4M, 1.5G: binary, as in nccl-tests."""
+"""Byte sizes: 8, 64K, 4M, 1.5G in binary units as in nccl-tests, and available memory and disk."""
 
+import os
 import re
 from fractions import Fraction
+from pathlib import Path
 
 from bench.common.spec import UserError
 
@@ -11,33 +13,33 @@ MOST_SIZES = 1000
 
 
 def parse_size(text: str, where: str) -> int:
-    """Bytes that a text means; `where` names the option.
+    """Return the number of bytes that a text denotes; `where` names the option.
 
     Errors: UserError.
     """
-    found = FORM.fullmatch(text.strip())
-    if not found:
+    match = FORM.fullmatch(text.strip())
+    if not match:
         raise UserError(
             f"{where} must be a size such as 8, 64K, 4M or 1G (K, M, G are 2^10, 2^20, 2^30), "
             f"got {text!r}"
         )
-    return int(Fraction(found[1]) * UNITS[found[2].upper()])
+    return int(Fraction(match[1]) * UNITS[match[2].upper()])
 
 
 def format_size(nbytes: int) -> str:
-    """The shortest text that `size` reads back as these bytes."""
+    """Return the shortest text that `parse_size` reads back as this number of bytes."""
     unit = next(u for u in "GMK" if nbytes % UNITS[u] == 0) if nbytes % 1024 == 0 < nbytes else ""
     return f"{nbytes // UNITS[unit]}{unit}"
 
 
 def round_down(nbytes: int) -> int:
-    """The largest size not above these bytes that is a whole number of the largest unit in it."""
+    """Round down to a multiple of the largest unit (1, K, M or G) below a number of bytes."""
     unit = next((UNITS[u] for u in "GMK" if nbytes >= UNITS[u]), 1)
     return nbytes // unit * unit
 
 
 def split_message_size(text: str) -> tuple[str, str, str]:
-    """MIN, MAX and the factor of OSU's [MIN:]MAX, or of MIN:MAX:xF; empty where left out."""
+    """Split OSU's [MIN:]MAX or MIN:MAX:xFACTOR into its three parts; an absent part is empty."""
     low, *rest = text.split(":")
     if not rest:
         return "", low, ""
@@ -52,9 +54,9 @@ def split_message_size(text: str) -> tuple[str, str, str]:
 def geometric_sizes(
     low: int, high: int, factor: float, itemsize: int, dtype: str
 ) -> tuple[int, ...]:
-    """The sizes low, low * factor, ... up to high, each rounded down to whole elements.
+    """Return the sizes low, low * factor, ... up to high, each rounded down to whole elements.
 
-    Errors: UserError where there is none, or no end of them.
+    Errors: UserError for an empty sequence or one of more than MOST_SIZES sizes.
     """
     if low < itemsize:
         raise UserError(
@@ -79,3 +81,20 @@ def geometric_sizes(
                 f"{format_size(low)} to {format_size(high)}: take a larger factor"
             )
     return tuple(sizes)
+
+
+def available_bytes(meminfo: str) -> int | None:
+    """Return MemAvailable from the text of /proc/meminfo; None if it is absent."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return the free bytes of the file system of a folder; None if the folder does not exist."""
+    try:
+        system = os.statvfs(folder)
+    except OSError:
+        return None
+    return system.f_bavail * system.f_frsize

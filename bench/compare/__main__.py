@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.common.cli import Parser, run
-from bench.common.output import check_target, write_whole
+from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError
 from bench.compare.metrics import told, wanted
 from bench.report import find, load_all

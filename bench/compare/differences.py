@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.common.words import Setting
+from bench.common.text import Setting
 from bench.compare.sides import Number
 from bench.reporting.cases import order
 

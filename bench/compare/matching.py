@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from bench.common.spec import UserError, unknown_name
-from bench.common.words import setting_label
+from bench.common.text import setting_label
 from bench.compare.differences import (
     differences,
     few,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from bench.common.words import Setting
+from bench.common.text import Setting
 from bench.compare.metrics import Metric
 from bench.reporting.digest import Digest
 from bench.reporting.launches import Launch

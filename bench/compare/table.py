@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from bench.common.texttable import NONE, TextTable, format_number
-from bench.common.words import format_bytes
+from bench.common.text import NONE, TextTable, format_bytes, format_number
 from bench.compare.compared import Compared
 from bench.compare.effect import Effect, Values, launches_to_find
 from bench.compare.matching import Pair

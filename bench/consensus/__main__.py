@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from algorithms.topologies.checks import ready
-from bench.common.output import write_whole
+from bench.common.files import write_whole
 from bench.consensus import table
 from bench.consensus.flock import start
 from bench.consensus.measure import measure

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from algorithms.topologies.protocol import Topology
-from bench.common.output import check_target
+from bench.common.files import check_target
 from bench.common.spec import UserError
 from bench.consensus.flock import Limits
 from bench.consensus.options import Options

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.common.texttable import factor, signed_percent
-from bench.common.words import format_bytes
+from bench.common.text import factor, format_bytes, signed_percent
 from bench.consensus.flock import Limits
 from bench.results.fit import Curve, exact_after, rate
 from bench.results.rounds_rows import FLAGS, best, flags

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.machine import available_bytes
+from bench.common.sizes import available_bytes
 from bench.common.spec import UserError
 
 SHARE = 0.9

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bench.common.words import Setting, setting_label
+from bench.common.text import Setting, setting_label
 from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE
 

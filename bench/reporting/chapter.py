@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.common.texttable import TextTable
+from bench.common.text import TextTable
 
 if TYPE_CHECKING:
     import pandas as pd

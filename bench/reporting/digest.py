@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
-from bench.common.words import Setting
+from bench.common.text import Setting
 from bench.results.origin import derived, machine, provenance
 from bench.results.reader import DIGESTED, Run, read
 

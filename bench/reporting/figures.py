@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.common.output import write_whole
+from bench.common.files import write_whole
 from bench.common.spec import UserError
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.common.texttable import NONE, TextTable
-from bench.common.words import Setting, setting_label
+from bench.common.text import NONE, Setting, TextTable, setting_label
 from bench.reporting.cases import Section
 from bench.reporting.chapter import Source
 from bench.reporting.digest import Digest

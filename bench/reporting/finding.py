@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.common.output import RESULTS
+from bench.common.files import RESULTS
 from bench.common.spec import UserError
 
 

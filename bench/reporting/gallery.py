@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.common.output import check_target, write_whole
+from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError
 from bench.reporting.chapter import Chapter
 from bench.reporting.figures import drawn, specification

@@ -9,8 +9,7 @@ from statistics import median
 import altair as alt
 import pandas as pd
 
-from bench.common.texttable import format_number
-from bench.common.words import format_bytes, setting_label
+from bench.common.text import format_bytes, format_number, setting_label
 from bench.reporting import look
 from bench.reporting.cases import Section
 from bench.reporting.frames import Row, about, brief, complete, framed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from bench.common.words import Setting, setting_label
+from bench.common.text import Setting, setting_label
 from bench.reporting.cases import order, shared
 from bench.reporting.chapter import Source
 from bench.results.origin import hosts, machine

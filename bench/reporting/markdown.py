@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from bench.common.texttable import TextTable
-from bench.common.words import printable
+from bench.common.text import TextTable, printable
 from bench.reporting.chapter import Chapter
 
 MEANING = re.compile(r"[\\`*|<>&]|(?<=\])[(\[:]")

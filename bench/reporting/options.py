@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.common.cli import Parser
-from bench.common.output import check_target
+from bench.common.files import check_target
 from bench.common.spec import UserError, unknown_name
 
 FILES = {

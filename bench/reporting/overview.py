@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from bench.common.texttable import NONE, TextTable, format_number, interval_line
+from bench.common.text import NONE, TextTable, format_number, interval_line
 from bench.reporting.cases import Section, median_run
 from bench.reporting.chapter import Card
 from bench.reporting.digest import Digest

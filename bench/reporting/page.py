@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench import __version__
-from bench.common.texttable import TextTable
+from bench.common.text import TextTable
 from bench.reporting import look
 from bench.reporting.chapter import Chapter, Figure
 from bench.reporting.filters import facets

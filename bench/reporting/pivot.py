@@ -16,8 +16,7 @@ from statistics import median
 
 from rich.console import Console
 
-from bench.common.texttable import NONE, format_number, interval_line
-from bench.common.words import format_bytes, printable
+from bench.common.text import NONE, format_bytes, format_number, interval_line, printable
 from bench.reporting.cases import Section, follows, order, sections, told
 from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE

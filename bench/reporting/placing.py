@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from bench.common.words import setting_label
+from bench.common.text import setting_label
 from bench.reporting.digest import Digest
 
 Place: TypeAlias = tuple[int, str, Fraction]

@@ -8,8 +8,14 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.common.texttable import NONE, TextTable, format_number, interval_line
-from bench.common.words import format_bytes, setting_label
+from bench.common.text import (
+    NONE,
+    TextTable,
+    format_bytes,
+    format_number,
+    interval_line,
+    setting_label,
+)
 from bench.reporting.cases import Section, median_run, sections
 from bench.reporting.digest import Digest
 from bench.results.schema import COMPLETE

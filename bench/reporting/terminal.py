@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.common.texttable import TextTable
-from bench.common.words import printable
+from bench.common.text import TextTable, printable
 from bench.reporting.chapter import Chapter
 from bench.results.schema import COMPLETE
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.faults import DiskError
+from bench.common.errors import DiskError
 from bench.results.schema import RUNNING, SCHEMA, VERSION
 
 Change: TypeAlias = Callable[[h5py.File], object]

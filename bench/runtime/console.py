@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from algorithms.exchange.mpi import MPIExchange
-from bench.common.words import format_bytes
+from bench.common.text import format_bytes
 from bench.results.reader import Run
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan

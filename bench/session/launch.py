@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from bench.common.faults import DiskError
+from bench.common.errors import DiskError
 from bench.common.spec import UserError
 from bench.session.fence import fence
 from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal

@@ -8,7 +8,7 @@ from statistics import median
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bench.common.words import format_duration, printable
+from bench.common.text import format_duration, printable
 from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
 

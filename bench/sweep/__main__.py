@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.common.cli import Parser
-from bench.common.output import check_target
+from bench.common.files import check_target
 from bench.common.spec import UserError
 from bench.reporting.figures import check_kind
 from bench.session import launch

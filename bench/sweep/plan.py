@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.common.words import Setting, setting_label
+from bench.common.text import Setting, setting_label
 from bench.reporting.digest import digest
 from bench.results.origin import derived, program_of
 from bench.results.reader import BrokenFileError, Run

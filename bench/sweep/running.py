@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.common.output import write_whole
+from bench.common.files import write_whole
 from bench.common.spec import UserError
-from bench.common.words import printable
+from bench.common.text import printable
 from bench.reporting import pivot
 from bench.reporting.cases import sections
 from bench.reporting.digest import Digest, load

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.common.cli import Parser, run
-from bench.common.output import check_target
+from bench.common.files import check_target
 from bench.common.spec import UserError
 from bench.trace.writing import ENDINGS, check_ending, write
 
@@ -74,7 +74,7 @@ def trace(argv: Sequence[str]) -> int:
 
     Errors: UserError.
     """
-    from bench.common.words import printable
+    from bench.common.text import printable
     from bench.results.reader import BrokenFileError
 
     given = parser().parse_args(argv)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.cli import Parser
-from bench.common.output import RESULTS
+from bench.common.files import RESULTS
 from bench.common.spec import UserError
 
 LEAST_S = 0.1

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from bench.common.texttable import format_number
-from bench.common.words import printable
+from bench.common.text import format_number, printable
 from bench.results.schema import COMPLETE, PREEMPTED, RUNNING
 from bench.watch import words
 from bench.watch.folder import Scene

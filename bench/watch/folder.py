@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.common.output import RESULTS
+from bench.common.files import RESULTS
 from bench.results.provenance import process_started
 from bench.results.schema import DIED, FAILED, RUNNING
 from bench.watch.views import View, view

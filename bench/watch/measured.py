@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bench.common.sizes import format_size
-from bench.common.texttable import format_number
+from bench.common.text import format_number
 from bench.results.calls import Calls
 from bench.results.rounds import Rounds
 from bench.results.rounds_rows import rows as rows_of

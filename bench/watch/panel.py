@@ -7,8 +7,7 @@ from itertools import zip_longest
 import numpy as np
 from rich.text import Text
 
-from bench.common.texttable import format_number
-from bench.common.words import printable
+from bench.common.text import format_number, printable
 from bench.watch.lines import GAP, Part, cut, line, pair
 from bench.watch.plots import Axis, axis, bar, curve
 from bench.watch.recent import Rank, Recent

@@ -12,7 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from bench.common.words import printable
+from bench.common.text import printable
 from bench.reporting.terminal import WIDTH
 from bench.results.schema import RUNNING
 from bench.watch import words

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.common.words import Setting
+from bench.common.text import Setting
 from bench.reporting.kinds import KINDS
 from bench.results.calls import PROGRAM, read_calls
 from bench.results.origin import derived, program_of, read_origin

@@ -6,8 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.common.texttable import NONE, format_number
-from bench.common.words import Setting, format_duration, printable, setting_label
+from bench.common.text import (
+    NONE,
+    Setting,
+    format_duration,
+    format_number,
+    printable,
+    setting_label,
+)
 from bench.reporting.cases import shared
 from bench.results.schema import COMPLETE, RUNNING
 from bench.watch.folder import Scene

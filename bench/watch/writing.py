@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from bench.common.words import printable
+from bench.common.text import printable
 from bench.results.schema import RUNNING
 from bench.watch import words
 from bench.watch.folder import Scene

@@ -12,10 +12,10 @@ from algorithms.collectives import ALLREDUCES
 from bench.collectives.memory import most_bytes
 from bench.collectives.opening import case_hash
 from bench.collectives.options import read
-from bench.common.machine import available_bytes
 from bench.common.sizes import (
     MOST_SIZES,
     UNITS,
+    available_bytes,
     format_size,
     geometric_sizes,
     parse_size,

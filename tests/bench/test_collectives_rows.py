@@ -14,7 +14,7 @@ from bench.collectives.links import Links
 from bench.collectives.options import read
 from bench.collectives.table import COLUMNS, Table, verdict
 from bench.collectives.view import WIDTH, View, introduction, wrapped
-from bench.common.texttable import figure, percent
+from bench.common.text import figure, percent
 from bench.results.calls import fastest
 from tests.bench.test_collectives_file import calls, table
 

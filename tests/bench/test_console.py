@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.common.words import format_bytes
+from bench.common.text import format_bytes
 from bench.results.provenance import process_started
 from bench.results.reader import Run, read
 from bench.results.recorder import Block

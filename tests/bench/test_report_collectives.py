@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.common.texttable import TextTable
+from bench.common.text import TextTable
 from bench.report import main
 from bench.reporting.chapter import Chapter
 from bench.reporting.collectives.frames import times, winners

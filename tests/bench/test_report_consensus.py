@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.common.texttable import TextTable
+from bench.common.text import TextTable
 from bench.report import main
 from bench.reporting.chapter import Chapter
 from bench.reporting.consensus.charts import curves

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from algorithms.wire.meter import PHASES
-from bench.common.faults import DiskError
+from bench.common.errors import DiskError
 from bench.results.provenance import process_started
 from bench.results.reader import read
 from bench.results.recorder import Block

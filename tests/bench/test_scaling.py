@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.common.texttable import TextTable
+from bench.common.text import TextTable
 from bench.reporting.cases import Section, sections
 from bench.reporting.digest import Digest, load
 from bench.reporting.figures import save

@@ -6,7 +6,7 @@ import pytest
 
 from algorithms import ALGORITHMS
 from bench.common.spec import UserError
-from bench.common.words import format_duration
+from bench.common.text import format_duration
 from bench.sweep.__main__ import main
 from bench.sweep.file import read
 from bench.sweep.plan import plan

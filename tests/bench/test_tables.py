@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.common.texttable import TextTable, format_number
-from bench.common.words import setting_label
+from bench.common.text import TextTable, format_number, setting_label
 from bench.reporting.cases import median_run, sections
 from bench.reporting.digest import POINTS, Digest, load
 from bench.reporting.tables import frame, notes, text_tables

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from bench.common.sizes import format_size
-from bench.common.texttable import NONE, figure
+from bench.common.text import NONE, figure
 from bench.reporting.frames import brief
 from bench.reporting.launches import Row
 

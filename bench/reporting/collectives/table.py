@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bench.common.sizes import format_size
-from bench.common.texttable import NONE, TextTable, figure, percent
+from bench.common.text import NONE, TextTable, figure, percent
 from bench.reporting.launches import Group, Row, median_row
 from bench.results.calls import fastest, half_width
 from bench.results.schema import COMPLETE

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from bench.common.texttable import factor
+from bench.common.text import factor
 from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.frames import brief

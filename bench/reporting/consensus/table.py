@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.common.texttable import NONE, TextTable, factor, figure, format_number, signed_percent
-from bench.common.words import format_bytes
+from bench.common.text import (
+    NONE,
+    TextTable,
+    factor,
+    figure,
+    format_bytes,
+    format_number,
+    signed_percent,
+)
 from bench.reporting.launches import Group, Row, median_row
 from bench.results.rounds_rows import FLAGS, best
 from bench.results.schema import COMPLETE

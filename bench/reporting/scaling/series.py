@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.common.words import setting_label
+from bench.common.text import setting_label
 from bench.reporting.cases import Section, order
 from bench.reporting.digest import Digest
 from bench.reporting.placing import Place, Point, points, unlike

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.common.texttable import NONE, TextTable, format_number
-from bench.common.words import setting_label
+from bench.common.text import NONE, TextTable, format_number, setting_label
 from bench.reporting.cases import Section
 from bench.reporting.scaling.series import Row, Series, series
 from bench.results.schema import COMPLETE

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.words import setting_label
+from bench.common.text import setting_label
 from bench.reporting.cases import Section, follows, order, shared, told
 from bench.reporting.digest import Digest
 from bench.results.statistics import Interval, median_interval

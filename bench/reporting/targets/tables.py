@@ -7,8 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from bench.common.texttable import NONE, TextTable, format_number, interval_line
-from bench.common.words import format_bytes
+from bench.common.text import NONE, TextTable, format_bytes, format_number, interval_line
 from bench.reporting.cases import Section
 from bench.reporting.placing import points, unlike
 from bench.reporting.scaling.tables import ends, number

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.common.faults import DiskError
+from bench.common.errors import DiskError
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.state import first_worker_rank, length, read, spans, state, write
 from bench.runtime.checkpoint.store import About, DamagedError
