@@ -16,8 +16,8 @@ from types import FrameType
 
 from bench.common.spec import UserError
 from bench.common.text import printable
-from bench.session.lines import Lines
 from bench.session.signals import EXIT_RESUME
+from bench.session.terminal import CaseLines
 from slurm import ledger, status
 from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN
@@ -26,7 +26,7 @@ from slurm.site import CHECKOUT, NONE, Site
 from slurm.states import last_words, look, marks
 
 
-class Teller(Lines):
+class Teller(CaseLines):
     """The lines of entries, by their results in a campaign's folder."""
 
     def __init__(self, folder: Path, entries: list[Entry]) -> None:
@@ -36,7 +36,7 @@ class Teller(Lines):
 
     def begin(self, entry: Entry) -> None:
         """Tell that a case begins."""
-        self.started(entry.case.label)
+        self.start(entry.case.label)
 
     def end(self, entry: Entry, code: int) -> None:
         """Tell how it ended, by its result or else its exit code."""
@@ -47,7 +47,7 @@ class Teller(Lines):
         else:
             said = marks(self._folder, [entry]).get(entry.case.hash)
             how = said.status if said else "no result"
-        self.ended(entry.case.label, how, entry.case.geometry.ranks, typical=not code)
+        self.finish(entry.case.label, how, entry.case.geometry.ranks, typical=not code)
 
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -200,9 +200,9 @@ def run_here(campaign: Campaign, entries: Sequence[Entry], site: Site, program: 
     seen = look(campaign, mine=True)
     status.show(seen)
     if stopped:
-        teller.say("stopped: what has ended is kept, the same command goes on from here")
+        teller.print_line("stopped: what has ended is kept, the same command goes on from here")
         return 128 + stopped
-    teller.say(f"the report: python -m slurm.collect {campaign.folder}")
+    teller.print_line(f"the report: python -m slurm.collect {campaign.folder}")
     return 0 if all(x.finished for x in seen.states) else NOT_FINISHED
 
 

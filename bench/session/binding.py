@@ -1,4 +1,4 @@
-"""Threads and cores of the ranks: set, checked, and told."""
+"""Threads and cores of the ranks: set, checked and recorded."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MMAP_THRESHOLD_MOST = 32 * 2**20
-"""glibc's mallopt takes no more."""
+"""Largest value that glibc's mallopt accepts."""
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep what a step frees for the next step, instead of handing it to the kernel.
+    """Make malloc keep freed memory for the next step instead of returning it to the kernel.
 
-    A step that frees and takes back 10 MB of temporaries else pays some 600 page faults. Only
-    glibc can be asked; elsewhere nothing happens.
+    Otherwise a step that frees and reallocates 10 MB of temporaries costs some 600 page faults.
+    Without glibc this does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -32,15 +32,15 @@ def keep_freed_memory() -> None:
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MOST)
 
 
-def use_threads(comm: MPI.Intracomm, asked: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Set this rank's threads; return the place of every rank and what is wrong with them.
+def use_threads(comm: MPI.Intracomm, request: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Set this rank's threads; return the placement of every rank and its flaws; collective.
 
-    Collective.
+    request: number of threads, 0 for the default of `threads_for`.
     """
     mask = tuple(sorted(os.sched_getaffinity(0)))
     here = (socket.gethostname(), mask)
     places = comm.allgather(here)
-    threads = threads_for(asked, len(mask), places.count(here), os.environ)
+    threads = threads_for(request, len(mask), places.count(here), os.environ)
     if "torch" in sys.modules:
         import torch
 
@@ -49,12 +49,12 @@ def use_threads(comm: MPI.Intracomm, asked: int) -> tuple[list[dict[str, Any]], 
     for host in dict.fromkeys(host for host, _ in places):
         masks = [mask for name, mask in places if name == host]
         flaws += binding_flaws(masks, threads)
-    mine = {"host": here[0], "pid": os.getpid(), "threads": threads, "cpu_mask": _cores(mask)}
-    return comm.allgather(mine), list(dict.fromkeys(flaws))
+    place = {"host": here[0], "pid": os.getpid(), "threads": threads, "cpu_mask": _cores(mask)}
+    return comm.allgather(place), list(dict.fromkeys(flaws))
 
 
 def _cores(mask: Sequence[int]) -> str:
-    """A set of cores as the kernel writes it: 0-3,8."""
+    """Return a set of cores in the notation of the kernel: 0-3,8."""
     runs: list[list[int]] = []
     for core in mask:
         if runs and core == runs[-1][1] + 1:
@@ -64,18 +64,24 @@ def _cores(mask: Sequence[int]) -> str:
     return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs)
 
 
-def threads_for(asked: int, cores: int, sharing: int, environment: Mapping[str, str]) -> int:
-    """Threads of a rank: as asked, else OMP_NUM_THREADS, else its part of its cores."""
-    if asked:
-        return asked
+def threads_for(request: int, cores: int, ranks: int, environment: Mapping[str, str]) -> int:
+    """Return the threads of a rank: as requested, else OMP_NUM_THREADS, else its share of cores.
+
+    cores: size of the core mask. ranks: number of ranks that share this mask.
+    """
+    if request:
+        return request
     text = environment.get("OMP_NUM_THREADS", "").split(",")[0]
     if text.isdigit() and int(text) > 0:
         return int(text)
-    return max(1, cores // sharing)
+    return max(1, cores // ranks)
 
 
 def binding_flaws(masks: list[tuple[int, ...]], threads: int) -> list[str]:
-    """What is wrong with the cores of the ranks of one node, a line each, with the way out."""
+    """Return one line for each flaw in the binding of a node's ranks, with its remedy.
+
+    masks: the cores of each rank.
+    """
     cores = len(set().union(*masks))
     flaws = []
     if threads > min(map(len, masks)):
@@ -87,7 +93,6 @@ def binding_flaws(masks: list[tuple[int, ...]], threads: int) -> list[str]:
     elif threads * len(masks) > cores:
         flaws.append(
             f"{len(masks)} ranks x {threads} thread(s) share {cores} core(s): times are those of "
-            "an oversubscribed machine"
-            + ("" if threads == 1 else "; OMP_NUM_THREADS=1 is the least that can be done")
+            "an oversubscribed machine" + ("" if threads == 1 else "; set OMP_NUM_THREADS=1")
         )
     return flaws

@@ -1,4 +1,4 @@
-"""The clocks of the ranks beside each other."""
+"""Clock offsets between the ranks."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-CLOCK_TRIPS, QUICK_NS, PATIENCE_NS = 50, 200_000, 500_000_000
-"""Trips are many, and go on until one was quick or patience is over: on a busy machine the first
-ones may take milliseconds."""
-CLOCK_TAG, ENOUGH = 7, -1
+TRIPS, QUICK_NS, TIMEOUT_NS = 50, 200_000, 500_000_000
+"""Least number of round trips, and the round trip time that ends further attempts before the
+timeout: on a busy machine the first round trips may take milliseconds."""
+TAG, STOP = 7, -1
 
 
 @dataclass(frozen=True)
 class Reading:
-    """All clocks at one moment of a run; (ranks,) each."""
+    """All clocks at one moment of a run; each array (ranks,) int64, ns."""
 
     read_ns: NDArray[np.int64]
-    """When the rank's clock was read, on that clock."""
+    """Reading of the rank's own clock."""
     offset_ns: NDArray[np.int64]
-    """By how much it leads rank 0's."""
+    """Lead over rank 0's clock."""
     round_trip_ns: NDArray[np.int64]
-    """Of the message it was read by: the offset is not known better; 0 where the clock is one."""
+    """Round trip of the message that read the clock, the error bound of the offset; 0 on the host
+    of rank 0."""
 
 
 def read_clocks(comm: MPI.Intracomm, hosts: Sequence[str]) -> Reading:
-    """Compare the clocks of all ranks, whose hosts are these; collective."""
+    """Read and compare the clocks of all ranks; hosts: of all ranks; collective."""
     offset, trip = clock_offsets(comm, hosts)
     read = np.array(comm.allgather(perf_counter_ns()), np.int64)
     return Reading(read, offset, trip)
@@ -41,10 +42,10 @@ def read_clocks(comm: MPI.Intracomm, hosts: Sequence[str]) -> Reading:
 def clock_offsets(
     comm: MPI.Intracomm, hosts: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(ranks,) each clock's lead over rank 0's, and the round trip it was read by; collective.
+    """Return each clock's lead over rank 0's and its round trip, (ranks,) int64, ns; collective.
 
-    The ranks of a host share one clock, so the first rank of each other host reads for all of it:
-    half-way through the shortest of some round trips both clocks are taken to show the same time.
+    The ranks of a host share one clock, so the first rank of each other host reads it for all.
+    Both clocks are assumed to agree half-way through the shortest of several round trips.
     """
     readings = {hosts[0]: (0, 0)}
     for peer, host in enumerate(hosts):
@@ -56,24 +57,24 @@ def clock_offsets(
 
 
 def _compare(comm: MPI.Intracomm, peer: int) -> tuple[int, int]:
-    """Offset and round trip on rank 0; the peer answers with its clock until it is told enough."""
+    """Return offset and round trip on rank 0; the peer replies with its clock until STOP."""
     clock = np.zeros(1, np.int64)
     if comm.rank == peer:
         while True:
-            comm.Recv(clock, 0, CLOCK_TAG)
-            if clock[0] == ENOUGH:
+            comm.Recv(clock, 0, TAG)
+            if clock[0] == STOP:
                 return 0, 0
             clock[0] = perf_counter_ns()
-            comm.Send(clock, 0, CLOCK_TAG)
-    trip, offset, trips, first = PATIENCE_NS, 0, 0, perf_counter_ns()
-    while trips < CLOCK_TRIPS or (trip > QUICK_NS and perf_counter_ns() - first < PATIENCE_NS):
+            comm.Send(clock, 0, TAG)
+    trip, offset, trips, first = TIMEOUT_NS, 0, 0, perf_counter_ns()
+    while trips < TRIPS or (trip > QUICK_NS and perf_counter_ns() - first < TIMEOUT_NS):
         clock[0] = trips
-        began = perf_counter_ns()
-        comm.Send(clock, peer, CLOCK_TAG)
-        comm.Recv(clock, peer, CLOCK_TAG)
-        ended = perf_counter_ns()
-        trip, offset = min((trip, offset), (ended - began, int(clock[0]) - (began + ended) // 2))
+        start = perf_counter_ns()
+        comm.Send(clock, peer, TAG)
+        comm.Recv(clock, peer, TAG)
+        end = perf_counter_ns()
+        trip, offset = min((trip, offset), (end - start, int(clock[0]) - (start + end) // 2))
         trips += 1
-    clock[0] = ENOUGH
-    comm.Send(clock, peer, CLOCK_TAG)
+    clock[0] = STOP
+    comm.Send(clock, peer, TAG)
     return offset, trip

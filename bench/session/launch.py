@@ -1,7 +1,8 @@
-"""How a program starts and how it ends: on every rank, or on none."""
+"""Start and end of an MPI program: on all ranks, or on none."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from bench.common.errors import DiskError
 from bench.common.spec import UserError
-from bench.session.fence import fence
 from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
 
 if TYPE_CHECKING:
@@ -29,83 +29,87 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Where launchers say how many ranks they started."""
+"""Environment variables in which launchers state the number of ranks."""
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 EXIT_MARGIN_S = 0.5
-"""What a process needs to end after MPI has."""
+"""Time for a process to exit after MPI_Finalize."""
+PMIX_BOOL = 1
+"""Type code of a bool in pmix_common.h."""
+INFO_BYTES = 1024
+"""Buffer for a pmix_info_t, which takes 552 bytes."""
 
 
 def launcher_rank(environment: Mapping[str, str] = os.environ) -> int:
-    """This process's rank as the launcher says it, without MPI; 0 where there is no launcher."""
+    """Return the rank from the launcher's environment, without MPI; 0 without a launcher."""
     return next((int(environment[key]) for key in RANK_VARIABLES if key in environment), 0)
 
 
 def check_launch(environment: Mapping[str, str], world_size: int, expected: int) -> None:
-    """Refuse a world that is not the one that was asked for.
+    """Check that MPI has as many ranks as the launcher started and `--ranks` expects.
 
-    Errors: UserError with the line that mends it.
+    expected: 0 for any number. Errors: UserError with the command that corrects the launch.
     """
-    asked = next(
+    started = next(
         (int(environment[key]) for key in SIZE_VARIABLES if key in environment), world_size
     )
-    if asked != world_size:
+    if started != world_size:
         raise UserError(
-            f"the launcher started {asked} ranks but MPI sees {world_size}: mpi4py and the "
-            "launcher belong to different MPIs; under Slurm use `srun --mpi=pmix`, elsewhere the "
-            "mpirun that stands beside this python"
+            f"the launcher started {started} ranks but MPI sees {world_size}: mpi4py and the "
+            "launcher belong to different MPIs; use `srun --mpi=pmix` under Slurm, elsewhere the "
+            "mpirun in the folder of this python"
         )
     if expected and expected != world_size:
         raise UserError(
-            f"--ranks {expected} was asked for, {world_size} are here: launch with "
-            f"`mpirun -n {expected}`"
+            f"--ranks {expected} differs from the {world_size} ranks that were started: launch "
+            f"with `mpirun -n {expected}`"
         )
 
 
 def on_all_ranks(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
-    """What `work` returns on this rank, once it has succeeded on all; collective.
+    """Call `work` and return its result after it has succeeded on all ranks; collective.
 
-    Errors: UserError on every rank where any raised UserError or ValueError; `where` leads it.
+    Errors: UserError on every rank if any rank raised UserError or ValueError, prefixed by `where`.
     """
     result, mistake = None, ""
     try:
         result = work()
     except (UserError, ValueError) as error:
         mistake = f"{where}: {error}" if where else str(error)
-    met = [text for text in comm.allgather(mistake) if text]
-    if met:
-        raise UserError(met[0])
+    mistakes = [text for text in comm.allgather(mistake) if text]
+    if mistakes:
+        raise UserError(mistakes[0])
     return cast(T, result)
 
 
 class Closable(Protocol):
-    """What is released by a collective call."""
+    """Object with a collective `close`."""
 
     def close(self) -> None:
-        """Release it; collective."""
+        """Release its resources; collective."""
         ...
 
 
-Held = TypeVar("Held", bound=Closable)
+Resource = TypeVar("Resource", bound=Closable)
 
 
 @contextmanager
-def closing(thing: Held) -> Iterator[Held]:
-    """Close a thing at the end; not where this rank has failed: the others would not come."""
-    yield thing
-    thing.close()
+def closing(resource: Resource) -> Iterator[Resource]:
+    """Close a resource at the end, except after an error, when the other ranks would not call."""
+    yield resource
+    resource.close()
 
 
 def write_stderr(line: str) -> None:
-    """Write a line to stderr and wait until it has been read, a second at most.
+    """Write a line to stderr and wait until the launcher has read it, a second at most.
 
-    mpirun drops what it has not yet read from a rank that ends with an error.
+    mpirun discards unread output of a rank that ends with an error.
     """
     print(line, file=sys.stderr, flush=True)
     unread = array("i", [0])
     for _ in range(100):
         try:
             fcntl.ioctl(sys.stderr.fileno(), termios.FIONREAD, unread)
-        except (OSError, ValueError):  # no pipe: a file, or no file at all
+        except (OSError, ValueError):  # stderr is a file or closed
             return
         time.sleep(0.01)
         if not unread[0]:
@@ -117,10 +121,10 @@ def main(
     parser: Callable[[], ArgumentParser],
     program: Callable[[MPI.Intracomm, list[str], list[Path]], int | None],
 ) -> int:
-    """Run a program by its command line, or show its help on one rank; return the exit code.
+    """Run a program with a command line, or print its help on one rank; return the exit code.
 
-    program(comm, arguments, results) adds the files that it writes to results; where it fails,
-    they are marked.
+    program(comm, arguments, results) adds its result files to `results`; they are marked as failed
+    if it fails.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
@@ -138,10 +142,9 @@ def main(
 
 
 def leave_last() -> int:
-    """AGAIN on rank 0, once the others have left with 0; collective.
+    """Return EXIT_RESUME on rank 0 after the others have exited with 0; collective.
 
-    A launcher that sees a rank end with another code kills those that are left, and gives their
-    code as its own.
+    A launcher kills the remaining ranks when one exits with another code, and returns their code.
     """
     from mpi4py import MPI
 
@@ -154,66 +157,86 @@ def leave_last() -> int:
 
 
 def mark_failed(results: list[Path], message: str) -> str:
-    """Write into every file why it will not be completed; return words for what is kept.
+    """Record in every result file why it will not be completed; return a remark about kept files.
 
-    Whatever is wrong with a file now, the message says what ended the run, and the job must end.
+    Errors of the files are ignored: the message reports the end of the run, and the job must end.
     """
     from bench.results.resultfile import mark, part_of
     from bench.results.schema import FAILED
 
-    marked = []
+    paths = []
     for path in results:
         with suppress(Exception):
             if mark(path, FAILED, message):
-                marked.append(str(part_of(path)))
-    return f"; {', '.join(marked)} keeps what was written" if marked else ""
+                paths.append(str(part_of(path)))
+    return f"; {', '.join(paths)} keeps what was written" if paths else ""
+
+
+def fence() -> None:
+    """Wait for all ranks through PMIx under Slurm; return at once elsewhere.
+
+    MPI_Init of Open MPI 5 ends with two PMIx fences; between them a rank becomes able to receive.
+    Slurm's PMIx does not block in a fence that collects no data, such as the second one: a rank
+    may send before another has left the first, which crashes (open-mpi/ompi#12495). This third
+    fence collects data, though there is none.
+    """
+    if not os.environ.get("PMIX_NAMESPACE", "").startswith("slurm."):
+        return
+    try:
+        pmix = ctypes.CDLL("libpmix.so.2", mode=os.RTLD_NOLOAD)
+    except OSError:
+        return  # another MPI
+    info = ctypes.create_string_buffer(INFO_BYTES)
+    collect = ctypes.c_bool(True)
+    pmix.PMIx_Info_load(info, b"pmix.collect", ctypes.byref(collect), PMIX_BOOL)
+    pmix.PMIx_Fence(None, ctypes.c_size_t(0), info, ctypes.c_size_t(1))
 
 
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], str | None]) -> int:
     """Run a program on all ranks and return the exit code.
 
-    `report_failure` reports any other end of a rank; stop signals end the program in here.
+    Errors and stop signals end the program by `report_failure`.
     """
     from mpi4py import MPI
 
     fence()
     comm = MPI.COMM_WORLD
-    with stop_on_signal(comm.rank) as deaf:
+    with stop_on_signal(comm.rank) as ignore_signals:
         try:
             program(comm)
             return 0
         except BaseException as error:  # SystemExit strands the others, too
-            deaf()
+            ignore_signals()
             return report_failure(comm, error, on_failure)
 
 
 def report_failure(
     comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], str | None]
 ) -> int:
-    """Tell what ended this rank; return the exit code, or end the whole job.
+    """Report the error that ended this rank; return the exit code, or end the whole job.
 
-    A UserError, raised on every rank alike, is one line and code 2 from rank 0. Anything else is
-    told to `on_failure`, which returns what is kept, and ends the job: a disk that refuses and a
-    signal with one line, an exception with its traceback and the rank.
+    A UserError, which all ranks raise alike, is one line of rank 0 and code 2. Any other error is
+    passed to `on_failure`, which returns a remark about kept files, and ends the job: a full disk
+    and a signal with one line, an exception with its traceback and the rank.
     """
     code = 1
     match error:
         case UserError():
             if comm.rank > 0:
-                return 0  # where another rank ends with an error first, mpirun may drop rank 0's
+                return 0  # else mpirun may discard the line of rank 0
             write_stderr(f"error: {error}")
             return 2
         case DiskError():
             on_failure(error.reason)
             write_stderr(f"error: {error}")
-        case StopSignal():  # the mark first: who sent the signal may send SIGKILL in a second
-            kept = on_failure(str(error)) or ""
-            if kept or comm.rank == 0:
-                write_stderr(f"error: {error}{kept}")
+        case StopSignal():  # mark first: SIGKILL may follow in a second
+            remark = on_failure(str(error)) or ""
+            if remark or comm.rank == 0:
+                write_stderr(f"error: {error}{remark}")
             code = error.code
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):  # of the disk that stdout goes to, mostly
-            kept = on_failure(str(error.strerror)) or ""
-            write_stderr(f"error: {error}{kept}: make room and start again")
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):  # mostly the disk of stdout
+            remark = on_failure(str(error.strerror)) or ""
+            write_stderr(f"error: {error}{remark}: make room and start again")
         case _:
             where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
             message = f"{where}: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: it stops between two Python statements and says so in its file."""
+"""Signals that end a run: it stops between two Python statements and records the reason."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from dataclasses import dataclass
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""What Ctrl-C, a launcher or scheduler, a closed terminal, and a scheduler whose time limit is near
-send."""
+"""Signals of Ctrl-C, a launcher or scheduler, a closed terminal, and a scheduler near its time
+limit."""
 DEFERRED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""Those that a run which can go on later waits with until its ranks have agreed on a step."""
+"""Signals that a resumable run defers until its ranks have agreed on a last step."""
 EXIT_RESUME = 85
-"""The exit code of a program that is to be started again to go on."""
+"""Exit code of a program that continues when it is started again."""
 GRACE_S = 0.4
-"""Rank 0 writes the files, so the others go on for so long, lest it wait for them in a message. A
-launcher that ends a job kills after a second."""
+"""Delay of the other ranks, so that rank 0 can complete its messages and write the files. A
+launcher that ends a job sends SIGKILL after a second."""
 
 
 class StopSignal(KeyboardInterrupt):
-    """A signal asked this run to end."""
+    """End of a run by a signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.code = 128 + number
-        """The exit code that shells give to such an end."""
+        """Exit code, by the convention of shells."""
 
 
 @contextmanager
 def stop_on_signal(rank: int) -> Iterator[Callable[[], None]]:
-    """Have such a signal raise Stopped in here: on rank 0 at once, elsewhere after GRACE_S.
+    """Raise StopSignal in this context at a stop signal: on rank 0 at once, else after GRACE_S.
 
-    A signal that is ignored (nohup) stays so, and so do all of them outside the main thread. After
-    the first one no other disturbs the end. What is given makes the process deaf to them as well:
-    for a program that leaves for another reason.
+    Ignored signals (nohup) stay ignored, and outside the main thread all handlers stay as they
+    are. After the first signal no other one disturbs the end. Yields a function that makes the
+    process ignore stop signals, for a program that ends for another reason.
     """
-    free = threading.current_thread() is threading.main_thread()
-    asking = [x for x in STOP_SIGNALS if free and signal.getsignal(x) != signal.SIG_IGN]
-    waking = [signal.SIGALRM] if asking and rank else []
-    before = {x: signal.getsignal(x) for x in (*asking, *waking)}
+    is_main = threading.current_thread() is threading.main_thread()
+    stops = [x for x in STOP_SIGNALS if is_main and signal.getsignal(x) != signal.SIG_IGN]
+    alarms = [signal.SIGALRM] if stops and rank else []
+    before = {x: signal.getsignal(x) for x in (*stops, *alarms)}
 
-    def deaf() -> None:
+    def ignore() -> None:
         for number in before:
             signal.signal(number, signal.SIG_IGN)
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        deaf()
+    def stop(number: int, frame: FrameType | None) -> None:
+        ignore()
         if rank == 0:
             raise StopSignal(number)
 
@@ -58,12 +58,12 @@ def stop_on_signal(rank: int) -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGALRM, leave)
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
 
-    for number in asking:
-        signal.signal(number, ask)
+    for number in stops:
+        signal.signal(number, stop)
     try:
-        yield deaf
+        yield ignore
     finally:
-        if waking:
+        if alarms:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -71,7 +71,7 @@ def stop_on_signal(rank: int) -> Iterator[Callable[[], None]]:
 
 @dataclass
 class StopRequest:
-    """Which signal has asked the run to end; 0 where none has."""
+    """Number of the deferred signal that has arrived; 0 before."""
 
     number: int = 0
 
@@ -80,24 +80,24 @@ class StopRequest:
 
 
 @contextmanager
-def defer_signals(hurried: Callable[[], None]) -> Iterator[StopRequest]:
-    """Note the signals of DEFERRED in here instead of ending at once.
+def defer_signals(on_sigterm: Callable[[], None]) -> Iterator[StopRequest]:
+    """Record the DEFERRED_SIGNALS in this context instead of ending the run.
 
-    At SIGTERM `hurried` is called: who sent it may send SIGKILL in a second.
+    A first SIGTERM calls `on_sigterm`, as its sender may send SIGKILL a second later.
     """
-    asked = StopRequest()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield request
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
-        first, asked.number = not asked.number, asked.number or number
-        if first and number == signal.SIGTERM:
-            hurried()
+    def record(number: int, frame: FrameType | None) -> None:
+        is_first, request.number = not request.number, request.number or number
+        if is_first and number == signal.SIGTERM:
+            on_sigterm()
 
-    before = {x: signal.signal(x, note) for x in DEFERRED_SIGNALS}
+    before = {x: signal.signal(x, record) for x in DEFERRED_SIGNALS}
     try:
-        yield asked
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

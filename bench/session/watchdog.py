@@ -1,8 +1,8 @@
-"""The watchdog: names the rank that stops answering, and ends the job.
+"""Watchdog: a thread on every rank that detects a rank without progress and ends the job.
 
-A thread on every rank sends a beat to rank 0 now and then, and rank 0 answers with its own. None
-of them calls MPI, which may be stuck and need not allow threads. What a beat says is read from the
-frames of the thread that trains, so a step costs nothing more.
+Every rank sends heartbeats to rank 0, and rank 0 replies with its own. The threads never call MPI,
+which may be blocked and need not support threads. A beat is read from the stack of the training
+thread, so a step costs nothing more.
 """
 
 from __future__ import annotations
@@ -13,41 +13,130 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results.provenance import process_started
-from bench.session.blame import Beat, Heard, silent, stuck, turns, unheard
-from bench.session.datagrams import Post
+from bench.session.beats import Beat, Post, rank_name
 from bench.session.launch import mark_failed, write_stderr
-from bench.session.whereabouts import whereabouts
+from bench.session.whereabouts import locate
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 LEAST_S, MOST_S = 0.2, 5.0
-"""Between two beats. Rank 0 looks for them after the former: so many a socket's buffer takes."""
-SPEAK_S = 3.0
-"""What marking and telling may take, before the next rank does."""
+"""Bounds of the interval between two beats. Rank 0 receives at the shorter one, before the buffer
+of its socket overflows."""
+REPORT_S = 3.0
+"""Time for one rank to mark its files and report, before the next rank takes over."""
 MARK_S = 10.0
-"""A disk that hangs may be what ends a run: then its file is not marked."""
+"""Maximum time to mark result files: a disk that hangs may be the cause."""
+MOST_NAMES = 8
+"""Maximum number of ranks that a message names."""
+
+
+@dataclass(frozen=True)
+class LastBeat:
+    """Last beat of a rank and its age."""
+
+    beat: Beat
+    age_s: float
+
+
+def silence(beats: Sequence[LastBeat], timeout_s: float) -> str:
+    """Return a sentence that names the ranks without a beat for `timeout_s`; "" if there is none.
+
+    The sentence also names ranks that have been silent for half of the timeout: they are likely to
+    follow.
+    """
+    if not any(x.age_s >= timeout_s for x in beats):
+        return ""
+    ranks = sorted((x for x in beats if x.age_s >= timeout_s / 2), key=lambda x: x.beat.rank)
+    first = max(ranks, key=lambda x: x.age_s)
+    others = [x.beat.name for x in ranks if x is not first]
+    return f"{first.beat.name} has sent no heartbeat for {first.age_s:.0f} s; last " + (
+        f"{first.beat.place}" + (f"; also silent: {_joined(others)}" if others else "")
+    )
+
+
+def stall(beats: Sequence[LastBeat], timeout_s: float, size: int) -> str:
+    """Return a sentence that names the rank that blocks the others; "" if all make progress.
+
+    beats: one for each of the `size` ranks that has ever sent one. A rank that waits for others is
+    reported only if all ranks wait.
+    """
+    still = [x.beat for x in beats if x.beat.still_s >= timeout_s]
+    busy = [x for x in still if not x.waits]
+    if not busy and len(still) < len(beats):
+        return ""
+    last = min(busy or still, key=lambda x: (x.step, -x.still_s), default=None)
+    if last is None:
+        return ""
+    if busy:
+        return (
+            f"{last.name} has been {last.place} for {last.still_s:.0f} s: if such a step may take "
+            "so long, give a longer --watchdog"
+        )
+    ranks = "all ranks" if len(beats) == size else f"all {len(beats)} of {size} reachable ranks"
+    return (
+        f"{ranks} have waited for others for {min(x.still_s for x in still):.0f} s; the last one "
+        f"is {last.name}, {last.place}"
+    )
+
+
+def unreachable(beats: Sequence[LastBeat], hosts: Sequence[str]) -> str:
+    """Return a sentence that names the ranks that never sent a beat; "" if there is none.
+
+    hosts: of all ranks.
+    """
+    present = {x.beat.rank for x in beats}
+    names = [rank_name(r, host) for r, host in enumerate(hosts) if r not in present]
+    if not names:
+        return ""
+    return (
+        f"{rank_name(0, hosts[0])} receives no heartbeat from {_joined(names)}, as UDP does not "
+        "arrive: the watchdog cannot name one of them that stops"
+    )
+
+
+def report_order(hosts: Sequence[str]) -> list[int]:
+    """Return for each rank its turn to report a silent rank 0; hosts: of all ranks.
+
+    All ranks of a host may have failed together, so the first rank of every host comes before any
+    second one.
+    """
+    earlier: Counter[str] = Counter()
+    places = [(0, 0)]
+    for rank, host in enumerate(hosts[1:], start=1):
+        places.append((earlier[host], rank))
+        earlier[host] += 1
+    order = {place: turn for turn, place in enumerate(sorted(places))}
+    return [order[place] for place in places]
+
+
+def _joined(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager
 def watchdog(
-    comm: MPI.Intracomm, patience_s: float, where: Callable[[], int], results: list[Path]
+    comm: MPI.Intracomm, timeout_s: float, step: Callable[[], int], results: list[Path]
 ) -> Iterator[None]:
-    """End the job with one line where a rank is silent, or stays in a step, so long; collective.
+    """End the job if a rank is silent, or stays in one step, for `timeout_s`; collective.
 
-    where: the number of the step that this rank is in. results: the files of this run, marked as
-    failed then. All ranks are watched until all have come to the end. With 0 s, nothing.
+    step: returns the step of this rank. results: the result files of this run, which are then
+    marked as failed. All ranks are observed until all have left the context. A timeout of 0
+    disables the watchdog.
     """
-    if not patience_s:
+    if not timeout_s:
         yield
         return
-    watch = Watch(comm, patience_s, where, results)
+    watch = Watch(comm, timeout_s, step, results)
     watch.greet(comm)
     thread = threading.Thread(target=watch.run, daemon=True)
     thread.start()
@@ -60,107 +149,107 @@ def watchdog(
 
 
 class Watch:
-    """What one rank's thread knows of the others: rank 0 of all, the others of rank 0."""
+    """State of one rank's watchdog thread: rank 0 observes all ranks, the others rank 0."""
 
     def __init__(
         self,
         comm: MPI.Intracomm,
-        patience_s: float,
-        where: Callable[[], int],
+        timeout_s: float,
+        step: Callable[[], int],
         results: list[Path],
     ) -> None:
-        self._rank, self._where, self._results = comm.rank, where, results
-        self._patience_s = patience_s
-        self._every_s = min(max(patience_s / 10, LEAST_S), MOST_S)
+        self._rank, self._step, self._results = comm.rank, step, results
+        self._timeout_s = timeout_s
+        self._interval_s = min(max(timeout_s / 10, LEAST_S), MOST_S)
         self._hosts: list[str] = comm.allgather(socket.gethostname())
-        turn = turns(self._hosts)[comm.rank]
-        late_s = self._every_s + (turn - 1) * (self._every_s + SPEAK_S) if turn else 0.0
-        self._silence_s = patience_s + late_s
+        turn = report_order(self._hosts)[comm.rank]
+        delay_s = self._interval_s + (turn - 1) * (self._interval_s + REPORT_S) if turn else 0.0
+        self._silence_s = timeout_s + delay_s
         self._post = Post(comm)
         here = (os.getpid(), process_started(os.getpid()))
-        self._first: tuple[int, str] = comm.bcast(here)
+        self._first_process: tuple[int, str] = comm.bcast(here)
         self._thread = threading.get_ident()
-        self._heard: dict[int, tuple[float, Beat]] = {}
+        self._beats: dict[int, tuple[float, Beat]] = {}
         self._now_s = self._since_s = 0.0
-        self._woke_s = time.monotonic()
+        self._awake_s = time.monotonic()
         self._stay: tuple[int, str] | None = None
-        self._warned = False
+        self._has_warned = False
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Beat, listen and judge until `over`."""
-        turn_s = LEAST_S if self._rank == 0 else self._every_s
-        self._rest(turn_s * self._rank / len(self._hosts))  # not all ranks at once
+        """Exchange beats and judge them until `over` is set."""
+        interval_s = LEAST_S if self._rank == 0 else self._interval_s
+        self._rest(interval_s * self._rank / len(self._hosts))  # spread the ranks over the interval
         while not self.over.is_set():
-            self._turn()
+            self._exchange()
             self._judge()
-            self._rest(turn_s)
+            self._rest(interval_s)
         self._post.close()
 
     def greet(self, comm: MPI.Intracomm) -> None:
-        """Have rank 0 hear of all, and all of rank 0, before one of them can stop; collective."""
-        self._turn()
+        """Exchange a first beat between rank 0 and every other rank; collective."""
+        self._exchange()
         comm.Barrier()
         if self._rank == 0:
-            self._turn()
+            self._exchange()
         comm.Barrier()
         if self._rank > 0:
-            self._turn()
+            self._exchange()
 
-    def _turn(self) -> None:
-        """Beat, and listen to who has."""
-        beat = self._look()
+    def _exchange(self) -> None:
+        """Send this rank's beat and store the beats that have arrived."""
+        beat = self._beat()
         for other in [beat, *self._post.exchange(beat)]:
-            self._heard[other.rank] = (self._now_s, other)
+            self._beats[other.rank] = (self._now_s, other)
 
     def _rest(self, seconds: float) -> None:
-        """Wait, and let this watch's own clock go on.
+        """Wait and advance this thread's own clock.
 
-        It counts little of a pause of the whole process, so that a job that is suspended, or a
-        laptop that sleeps, goes on afterwards.
+        The clock ignores most of a pause of the whole process, so that a suspended job or a laptop
+        that sleeps continues afterwards.
         """
         self.over.wait(seconds)
-        woke_s = time.monotonic()
-        self._now_s += min(woke_s - self._woke_s, 2 * self._every_s)
-        self._woke_s = woke_s
+        now_s = time.monotonic()
+        self._now_s += min(now_s - self._awake_s, 2 * self._interval_s)
+        self._awake_s = now_s
 
-    def _look(self) -> Beat:
-        """This rank's beat."""
-        place = whereabouts(sys._current_frames().get(self._thread))
-        step = self._where()
-        if self._stay != (step, place.outside):
-            self._stay, self._since_s = (step, place.outside), self._now_s
+    def _beat(self) -> Beat:
+        """Return this rank's current beat."""
+        place = locate(sys._current_frames().get(self._thread))
+        step = self._step()
+        if self._stay != (step, place.activity):
+            self._stay, self._since_s = (step, place.activity), self._now_s
         still_s = self._now_s - self._since_s
         host = self._hosts[self._rank]
         return Beat(self._rank, host, step, place.phase, place.at, place.waits, still_s)
 
     def _judge(self) -> None:
-        """End the job where a rank has stopped; say once who is never heard."""
-        heard = [Heard(beat, self._now_s - at_s) for at_s, beat in self._heard.values()]
-        reason = silent(heard, self._silence_s)
-        lacking = ""
+        """End the job if a rank has stopped; warn once about unreachable ranks."""
+        beats = [LastBeat(beat, self._now_s - at_s) for at_s, beat in self._beats.values()]
+        reason = silence(beats, self._silence_s)
+        warning = ""
         if self._rank == 0:
-            reason = reason or stuck(heard, self._patience_s, len(self._hosts))
-            lacking = unheard(heard, self._hosts) if self._now_s >= self._patience_s else ""
+            reason = reason or stall(beats, self._timeout_s, len(self._hosts))
+            warning = unreachable(beats, self._hosts) if self._now_s >= self._timeout_s else ""
         if reason:
-            self._end(f"{reason}; {lacking}" if lacking else reason)
-        if lacking and not self._warned:
-            self._warned = True
-            write_stderr(f"warning: {lacking}")
+            self._end(f"{reason}; {warning}" if warning else reason)
+        if warning and not self._has_warned:
+            self._has_warned = True
+            write_stderr(f"warning: {warning}")
 
     def _end(self, reason: str) -> None:
-        """Mark the files, say why, and leave: the launcher ends the others for that."""
-        kept: list[str] = []
+        """Mark the result files, report the reason and exit, upon which the launcher ends all."""
+        remarks: list[str] = []
 
         def mark() -> None:
-            kept.append(mark_failed(self._results, reason))
+            remarks.append(mark_failed(self._results, reason))
 
-        marking = threading.Thread(target=mark, daemon=True)
-        marking.start()
-        marking.join(MARK_S)
-        write_stderr(f"error: {reason}{''.join(kept)}")
+        thread = threading.Thread(target=mark, daemon=True)
+        thread.start()
+        thread.join(MARK_S)
+        write_stderr(f"error: {reason}{''.join(remarks)}")
         if self._rank > 0 and self._hosts[0] == self._hosts[self._rank]:
-            pid, began = self._first
-            if process_started(pid) == began:  # else it is of another process, or host
-                os.kill(pid, signal.SIGKILL)  # the launcher would let it go on, and write its file
+            pid, start = self._first_process
+            if process_started(pid) == start:  # else another process, or another host of that name
+                os.kill(pid, signal.SIGKILL)  # else it could wake up and write its file
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Where in a run a thread is, read from its frames: nothing has to be noted on the way."""
+"""Position of a thread in a run, read from its stack: the run itself records nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from types import FrameType
 from typing import TypeAlias
 
 ROOT = Path(__file__).parents[2]
-OURS = tuple(f"{ROOT / name}/" for name in ("algorithms", "bench", "partitions"))
+FOLDERS = tuple(f"{ROOT / name}/" for name in ("algorithms", "bench", "partitions"))
+"""Folders of the suite's own code."""
 
 EVALUATION, EXCHANGE = "evaluation", "exchange"
 RESULTS, CHECKPOINT = "writing results", "writing a checkpoint"
@@ -31,58 +32,58 @@ PHASES = (
     (RESULTS, "bench/runtime/recording.py", "close"),
     (CHECKPOINT, "bench/runtime/checkpoint/", ""),
 )
-"""(word, file or folder, function): a thread is in the first of them that has one of its frames.
+"""(phase, file or folder, function): a thread is in the first phase that matches one of its frames.
 
-The exchange stands before the gradient, which may exchange."""
+The exchange precedes the gradient, which may exchange."""
 
 MPI_CALL = re.compile(r"(comm|made|_win)\.\w+\(")
-"""In a line outside the exchange: its frame is the last there is, as mpi4py has none."""
+"""MPI call in a line outside the exchange. mpi4py has no Python frame, so the line is the last."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a thread is."""
+class Location:
+    """Position of a thread."""
 
     phase: str
     at: str
-    """File and line of the innermost frame of ours."""
+    """File and line of the innermost frame of the suite."""
     waits: bool
-    """Whether it waits for other ranks."""
+    """True if the thread waits for other ranks."""
 
     @property
-    def outside(self) -> str:
-        """What it does instead of a step, "" in a step."""
+    def activity(self) -> str:
+        """Activity outside a step: evaluation, results or checkpoint; "" within a step."""
         return self.phase if self.phase in {EVALUATION, RESULTS, CHECKPOINT} else ""
 
 
 Stack: TypeAlias = list[tuple[str, str, int]]
-"""(file, function, line) of frames of ours, the innermost first."""
+"""(file, function, line) of the frames of the suite, the innermost first."""
 
 
-def whereabouts(frame: FrameType | None) -> Place:
-    """The place of a thread whose innermost frame this is."""
+def locate(frame: FrameType | None) -> Location:
+    """Return the position of a thread from its innermost frame."""
     stack = stack_of(frame)
     if not stack:
-        return Place("code that is not ours", "no line of ours", False)
+        return Location("code outside the suite", "no line of the suite", False)
     file, function, line = stack[0]
-    words = [word for word, where, name in PHASES if within(stack, where, name)]
-    calls = bool(MPI_CALL.search(linecache.getline(str(ROOT / file), line)))
-    words.append("wait" if calls else function)
-    return Place(words[0], f"{file}:{line}", calls or EXCHANGE in words)
+    phases = [phase for phase, path, name in PHASES if within(stack, path, name)]
+    calls_mpi = bool(MPI_CALL.search(linecache.getline(str(ROOT / file), line)))
+    phases.append("wait" if calls_mpi else function)
+    return Location(phases[0], f"{file}:{line}", calls_mpi or EXCHANGE in phases)
 
 
 def stack_of(frame: FrameType | None) -> Stack:
-    """The frames of ours, from this one outwards."""
+    """Return the frames of the suite, from this one outwards."""
     stack: Stack = []
     while frame:
         file = frame.f_code.co_filename
-        if file.startswith(OURS):
+        if file.startswith(FOLDERS):
             name = file.removeprefix(f"{ROOT}/")
             stack.append((name, frame.f_code.co_name, frame.f_lineno))
         frame = frame.f_back
     return stack
 
 
-def within(stack: Stack, where: str, name: str) -> bool:
-    """Whether a frame is of this file or folder, and of this function where it is named."""
-    return any(file.startswith(where) and name in {"", function} for file, function, _ in stack)
+def within(stack: Stack, path: str, name: str) -> bool:
+    """Return True if a frame is in this file or folder and, if named, in this function."""
+    return any(file.startswith(path) and name in {"", function} for file, function, _ in stack)

@@ -91,9 +91,9 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     launch.on_all_ranks(comm, lambda: _places(out, files) if comm.rank == 0 else None)
     teller = running.Teller(runnable, there) if comm.rank == 0 else None
     if teller:
-        teller.say(f"{running.counted(cases, there)}, results in {out}")
+        teller.print_line(f"{running.counted(cases, there)}, results in {out}")
         for line in broken:
-            teller.say(f"note: no result to keep: {line}")
+            teller.print_line(f"note: no result to keep: {line}")
     try:
         ended, again = running.run(comm, runnable, there, out, results, teller)
     except KeyboardInterrupt:

@@ -21,8 +21,8 @@ from bench.reporting.digest import Digest, load
 from bench.reporting.terminal import WIDTH
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.session.launch import write_stderr
-from bench.session.lines import Lines
 from bench.session.signals import EXIT_RESUME
+from bench.session.terminal import CaseLines
 from bench.sweep.plan import Case, Outcome, by_seed, outcome, seeds_of
 from bench.train import train
 
@@ -175,7 +175,7 @@ def counted(cases: Sequence[Case], there: Collection[str]) -> str:
     return f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {', '.join(parts)}"
 
 
-class Teller(Lines):
+class Teller(CaseLines):
     """The lines of a sweep's cases, on rank 0; there: hashes of those whose results are there."""
 
     def __init__(self, cases: Sequence[Case], there: Collection[str]) -> None:
@@ -185,16 +185,16 @@ class Teller(Lines):
 
     def begin(self, case: Case) -> None:
         """Tell that a case begins."""
-        self.started(str(case))
+        self.start(str(case))
 
     def end(self, case: Case, ended: Outcome | str) -> None:
         """Tell how it ended: an outcome, or why there is none."""
         if isinstance(ended, str):
-            self.ended(str(case), "failed", case.workers, typical=False)
+            self.finish(str(case), "failed", case.workers, typical=False)
             return
         for flaw in filter(None, ended.flaws.split("; ")):
             if flaw not in self._told:
-                self.say(f"note: {flaw}")
+                self.print_line(f"note: {flaw}")
                 self._told.add(flaw)
         how = ended.metric if ended.status == COMPLETE else ended.status
-        self.ended(str(case), how, case.workers, typical=True)
+        self.finish(str(case), how, case.workers, typical=True)

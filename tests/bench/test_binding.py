@@ -1,4 +1,4 @@
-"""Threads and cores: what a rank takes, and what is wrong with where ranks stand."""
+"""Threads and cores: the threads of a rank, and the flaws of a binding."""
 
 import os
 import socket
@@ -11,22 +11,22 @@ from bench.session.binding import binding_flaws, threads_for, use_threads
 
 
 @pytest.mark.parametrize(
-    ("asked", "cores", "sharing", "variable", "threads"),
+    ("option", "cores", "ranks", "variable", "threads"),
     [
         (3, 8, 4, "2", 3),  # the option first
         (0, 8, 4, "5", 5),  # then OMP_NUM_THREADS
         (0, 8, 4, "4,2", 4),  # of the outer level
-        (0, 8, 2, "", 4),  # then a fair part of the cores
+        (0, 8, 2, "", 4),  # then an equal share of the cores
         (0, 8, 3, "many", 2),
         (0, 8, 3, "0", 2),
-        (0, 2, 4, "", 1),  # but never none
+        (0, 2, 4, "", 1),  # but at least one
     ],
 )
 def test_threads_of_a_rank(
-    asked: int, cores: int, sharing: int, variable: str, threads: int
+    option: int, cores: int, ranks: int, variable: str, threads: int
 ) -> None:
     environment = {"OMP_NUM_THREADS": variable} if variable else {}
-    assert threads_for(asked, cores, sharing, environment) == threads
+    assert threads_for(option, cores, ranks, environment) == threads
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_threads_of_a_rank(
     [
         ([(0,), (1,), (2,), (3,)], 1),  # a core each
         ([(0, 1), (2, 3)], 2),
-        ([(0, 1, 2, 3)] * 2, 2),  # unbound, but room for all
+        ([(0, 1, 2, 3)] * 2, 2),  # unbound, with enough cores for all
         ([(5,)], 1),
     ],
 )
@@ -48,7 +48,7 @@ def test_more_threads_than_cores_of_a_rank() -> None:
         "a rank is bound to 1 core(s) but runs 2 threads: use --threads 1, or "
         "`mpirun --map-by slot:PE=2 --bind-to core`"
     )
-    (flaw,) = binding_flaws([(0, 1), (2,)], 2)  # the narrowest counts
+    (flaw,) = binding_flaws([(0, 1), (2,)], 2)  # the smallest mask counts
     assert "bound to 1 core(s)" in flaw
 
 
@@ -59,12 +59,12 @@ def test_more_ranks_than_cores() -> None:
     )
     (flaw,) = binding_flaws([(0, 1)] * 4, 2)
     assert flaw.startswith("4 ranks x 2 thread(s) share 2 core(s)")
-    assert flaw.endswith("OMP_NUM_THREADS=1 is the least that can be done")
+    assert flaw.endswith("; set OMP_NUM_THREADS=1")
     (flaw,) = binding_flaws([(3,)] * 2, 1)  # all bound to the same core
     assert flaw.startswith("2 ranks x 1 thread(s) share 1 core(s)")
 
 
-def test_this_process_sets_its_threads_and_tells_its_place(
+def test_use_threads_sets_the_threads_and_returns_the_placement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Launches: the world that was asked for, or one line that says how to get it."""
+"""Launches: the expected number of ranks, or one line with the correct command."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,32 +22,32 @@ def test_singletons_of_a_foreign_launcher_are_refused(variable: str) -> None:
 
 
 @pytest.mark.parametrize("variable", SIZES)
-def test_a_world_as_launched_passes(variable: str) -> None:
+def test_a_complete_world_passes(variable: str) -> None:
     check_launch({variable: "4"}, 4, 0)
     check_launch({variable: "4"}, 4, 4)
 
 
-def test_a_plain_python_is_a_world_of_one() -> None:
+def test_python_without_a_launcher_is_a_world_of_one() -> None:
     check_launch({}, 1, 0)
     check_launch({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, 1, 1)  # inside an allocation
 
 
 @pytest.mark.parametrize("here", [1, 2, 8])
-def test_other_ranks_than_asked_for_are_refused(here: int) -> None:
+def test_a_wrong_number_of_ranks_is_refused(here: int) -> None:
     with pytest.raises(UserError) as error:
         check_launch({"OMPI_COMM_WORLD_SIZE": str(here)}, here, 4)
     assert str(error.value) == (
-        f"--ranks 4 was asked for, {here} are here: launch with `mpirun -n 4`"
+        f"--ranks 4 differs from the {here} ranks that were started: launch with `mpirun -n 4`"
     )
 
 
-def test_mpirun_inside_a_slurm_step_counts_for_itself() -> None:
+def test_variables_of_mpirun_precede_those_of_a_slurm_step() -> None:
     check_launch({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "4"}, 4, 4)
     assert launcher_rank({"SLURM_PROCID": "0", "OMPI_COMM_WORLD_RANK": "3"}) == 3
 
 
 @pytest.mark.parametrize("variable", RANKS)
-def test_the_rank_is_what_the_launcher_says(variable: str) -> None:
+def test_the_rank_comes_from_the_launcher(variable: str) -> None:
     assert launcher_rank({variable: "3", "PATH": "/"}) == 3
 
 
@@ -55,20 +55,22 @@ def test_without_a_launcher_the_rank_is_0() -> None:
     assert launcher_rank({}) == 0
 
 
-def test_together_raises_on_all_ranks_what_the_first_of_them_met() -> None:
+def test_on_all_ranks_raises_the_first_mistake_everywhere() -> None:
     def mistaken() -> int:
-        raise ValueError("mend this")
+        raise ValueError("wrong value")
 
     assert on_all_ranks(MPI.COMM_SELF, lambda: 7) == 7
-    with pytest.raises(UserError, match=r"^data: mend this$"):
+    with pytest.raises(UserError, match=r"^data: wrong value$"):
         on_all_ranks(MPI.COMM_SELF, mistaken, "data")
-    others = SimpleNamespace(allgather=lambda mine: ["", mine, "rank 2 met it", "rank 3 too"])
-    with pytest.raises(UserError, match=r"^rank 2 met it$"):
+    others = SimpleNamespace(
+        allgather=lambda mine: ["", mine, "error of rank 2", "error of rank 3"]
+    )
+    with pytest.raises(UserError, match=r"^error of rank 2$"):
         on_all_ranks(cast(Any, others), lambda: 7)
 
 
 def test_the_end_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
-    told: list[str] = []
+    reasons: list[str] = []
 
     def mistaken(comm: MPI.Intracomm) -> None:
         raise UserError("--steps must be >= 1, got 0")
@@ -76,16 +78,16 @@ def test_the_end_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
     def broken(comm: MPI.Intracomm) -> None:
         raise KeyError("x")
 
-    assert run(lambda comm: None, told.append) == 0
+    assert run(lambda comm: None, reasons.append) == 0
     assert capfd.readouterr() == ("", "")
-    assert run(mistaken, told.append) == 2
+    assert run(mistaken, reasons.append) == 2
     assert capfd.readouterr() == ("", "error: --steps must be >= 1, got 0\n")
-    assert told == []
-    if MPI.COMM_WORLD.size == 1:  # else it ends the job
-        assert run(broken, told.append) == 1
-        assert len(told) == 1
-        assert told[0].startswith("rank 0 of 1 on ")
-        assert told[0].endswith(": KeyError: 'x'")
+    assert reasons == []
+    if MPI.COMM_WORLD.size == 1:  # else the error ends the job
+        assert run(broken, reasons.append) == 1
+        assert len(reasons) == 1
+        assert reasons[0].startswith("rank 0 of 1 on ")
+        assert reasons[0].endswith(": KeyError: 'x'")
         shown = capfd.readouterr().err
         assert shown.startswith("Traceback")
-        assert shown.endswith(f"error: {told[0]}\n")
+        assert shown.endswith(f"error: {reasons[0]}\n")

@@ -1,4 +1,4 @@
-"""The watchdog in real jobs of which a rank stops, and one that is suspended as a whole."""
+"""The watchdog in real jobs: a rank stops, a rank hangs, and the whole job is suspended."""
 
 import json
 import os
@@ -17,32 +17,31 @@ from mpi4py import MPI
 
 from bench.results.reader import read
 from bench.results.schema import COMPLETE, FAILED
-from bench.session.blame import Beat
-from bench.session.datagrams import Post, addresses
+from bench.session.beats import Beat, Post, local_addresses
 from tests.launching import LIMIT_S, command, launch, own_lines
 from tests.writers import alive
 
 HOST = re.escape(socket.gethostname())
-PATIENCE_S = 2
-LONGER = ": where that may take so long, give a longer --watchdog"
+TIMEOUT_S = 2
+REMEDY = ": if such a step may take so long, give a longer --watchdog"
 
 
-def test_a_host_is_reached_at_all_its_addresses() -> None:
-    found = addresses()
-    assert "127.0.0.1" in found
-    for address in found:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
-            here.bind((address, 0))  # refused where it is not of this host
+def test_every_address_belongs_to_this_host() -> None:
+    addresses = local_addresses()
+    assert "127.0.0.1" in addresses
+    for address in addresses:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as endpoint:
+            endpoint.bind((address, 0))  # refused for an address of another host
 
 
-def test_beats_of_this_run_are_taken_and_answered_and_others_are_not() -> None:
+def test_a_post_replies_to_beats_of_its_own_run_alone() -> None:
     post = Post(MPI.COMM_SELF)
     beat = Beat(0, "n0", 5, "exchange", "a.py:7", True, 0.5)
-    token, (door, *_) = post._token, post._doors
+    token, (target, *_) = post._token, post._targets
     text = json.dumps(asdict(replace(beat, rank=1))).encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        for sent in (b"", b"x" * len(token) + text, token + text):
-            other.sendto(sent, door)
+        for datagram in (b"", b"x" * len(token) + text, token + text):
+            other.sendto(datagram, target)
         assert post.exchange(beat) == [replace(beat, rank=1)]
         assert json.loads(other.recv(2048).removeprefix(token)) == asdict(beat)
         assert post.exchange(beat) == []
@@ -53,11 +52,14 @@ def test_beats_of_this_run_are_taken_and_answered_and_others_are_not() -> None:
 def running(
     ranks: int, folder: Path, *options: str
 ) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """A run that has begun, watched, and the processes of its ranks; none of them is left."""
+    """Start a run with a watchdog and yield it with the process ids of its ranks.
+
+    On exit no process is left.
+    """
     quick = ["--task", "quadratic", "--eval-every", "10", "--out", str(folder), "--name", "x"]
-    watched = ["--watchdog", str(PATIENCE_S), *quick, *options]
+    arguments = ["--watchdog", str(TIMEOUT_S), *quick, *options]
     process = subprocess.Popen(
-        command(ranks, "-m", "bench.train", *watched),
+        command(ranks, "-m", "bench.train", *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -65,67 +67,68 @@ def running(
     pids: list[int] = []
     try:
         assert process.stdout is not None
-        begun = any(re.match(r"step +10/", line) for line in process.stdout)
-        assert begun, process.communicate()
+        has_begun = any(re.match(r"step +10/", line) for line in process.stdout)
+        assert has_begun, process.communicate()
         pids = read(folder / "x.h5.part").ranks["pid"].tolist()
         yield process, pids
         assert process.poll() is not None
-        assert not left(pids)
+        assert not survivors(pids)
     finally:
         for pid in filter(alive, (process.pid, *pids)):
             os.kill(pid, signal.SIGKILL)
         process.communicate()
 
 
-def left(pids: Sequence[int]) -> list[int]:
-    """Those that are alive, and stay so: a killed one needs a moment."""
+def survivors(pids: Sequence[int]) -> list[int]:
+    """Return the processes that are still alive after some time to exit."""
     end = time.monotonic() + LIMIT_S
-    while (found := [pid for pid in pids if alive(pid)]) and time.monotonic() < end:
+    while (rest := [pid for pid in pids if alive(pid)]) and time.monotonic() < end:
         time.sleep(0.05)
-    return found
+    return rest
 
 
 def send(number: int, pids: Sequence[int]) -> None:
+    """Send a signal to processes."""
     for pid in pids:
         os.kill(pid, number)
 
 
-def check_end(folder: Path, stderr: str, told: str) -> None:
-    """One line that says why, and the file says the same."""
+def check_end(folder: Path, stderr: str, reason: str) -> None:
+    """Check that the only error line and the result file state the same reason."""
     part = folder / "x.h5.part"
     (line,) = [x for x in own_lines(stderr) if x.startswith("error:")]
-    found = re.fullmatch(rf"error: ({told}); {re.escape(str(part))} keeps what was written", line)
-    assert found, line
+    match = re.fullmatch(rf"error: ({reason}); {re.escape(str(part))} keeps what was written", line)
+    assert match, line
     run = read(part)
-    assert (run.status, run.attributes["reason"]) == (FAILED, found[1])
+    assert (run.status, run.attributes["reason"]) == (FAILED, match[1])
 
 
 @pytest.mark.parametrize("rank", [2, 0])
-def test_a_rank_that_is_stopped_is_named_and_the_job_ends(tmp_path: Path, rank: int) -> None:
+def test_a_rank_without_heartbeat_is_named_and_the_job_ends(tmp_path: Path, rank: int) -> None:
     with running(3, tmp_path, "--steps", "100000000") as (process, pids):
         send(signal.SIGSTOP, [pids[rank]])
         error = process.communicate(timeout=LIMIT_S)[1]
         assert process.returncode not in (0, 2)
-    said = r"has not been heard of for \d s; last at step \d+, in [\w ]+ \([\w/]+\.py:\d+\)"
-    check_end(tmp_path, error, f"rank {rank} on {HOST} {said}")
+    reason = r"has sent no heartbeat for \d s; last at step \d+, in [\w ]+ \([\w/]+\.py:\d+\)"
+    check_end(tmp_path, error, f"rank {rank} on {HOST} {reason}")
 
 
-def test_a_rank_that_hangs_in_its_gradient_is_named(tmp_path: Path) -> None:
+def test_a_rank_stuck_in_its_gradient_is_named(tmp_path: Path) -> None:
     quick = ["--task", "quadratic", "--steps", "9", "--out", str(tmp_path), "--name", "x"]
-    hung = ["--straggler", "worker=1,factor=1e8", "--watchdog", str(PATIENCE_S)]
-    done = launch(2, "-m", "bench.train", *quick, *hung)
+    straggler = ["--straggler", "worker=1,factor=1e8", "--watchdog", str(TIMEOUT_S)]
+    done = launch(2, "-m", "bench.train", *quick, *straggler)
     assert done.returncode == 1
     line = r"in gradient \(bench/runtime/workers.py:\d+\)"
-    said = rf"rank 1 on {HOST} has been at step \d, {line} for \d s{LONGER}"
-    check_end(tmp_path, done.stderr, said)
+    reason = rf"rank 1 on {HOST} has been at step \d, {line} for \d s{REMEDY}"
+    check_end(tmp_path, done.stderr, reason)
 
 
-def test_a_job_that_is_suspended_goes_on_and_ends_as_any(tmp_path: Path) -> None:
-    """As Slurm suspends one, or a laptop sleeps: for longer than the patience."""
+def test_a_suspended_job_continues_and_completes(tmp_path: Path) -> None:
+    """Suspend it for longer than the timeout, as Slurm or a sleeping laptop does."""
     late = ("--straggler", "probability=1,delay=20ms", "--steps", "100")
     with running(2, tmp_path, *late) as (process, pids):
         send(signal.SIGSTOP, pids)
-        time.sleep(1.5 * PATIENCE_S)
+        time.sleep(1.5 * TIMEOUT_S)
         send(signal.SIGCONT, pids)
         error = process.communicate(timeout=LIMIT_S)[1]
         assert (process.returncode, own_lines(error)) == (0, [])

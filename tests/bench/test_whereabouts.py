@@ -1,4 +1,4 @@
-"""Where a rank is, asked at every function of real runs; what of the code waits for other ranks."""
+"""Position of a rank at every function call of real runs, and the calls that wait for ranks."""
 
 import ast
 import re
@@ -12,14 +12,14 @@ from mpi4py import MPI
 
 from bench.runtime.training import Training
 from bench.session.whereabouts import (
+    FOLDERS,
     MPI_CALL,
-    OURS,
     PHASES,
     ROOT,
-    Place,
+    Location,
     Stack,
+    locate,
     stack_of,
-    whereabouts,
     within,
 )
 from bench.train import train
@@ -28,60 +28,60 @@ from tests.helpers import everywhere
 BLOCKING = re.compile(
     "Barrier|[bB]cast|allgather|Gather|[aA]llreduce|Recv|Wait|Waitall|Lock|Unlock|Flush|Fetch_and_op"
 )
-"""Calls in which a rank may wait for another, of names that only MPI has here."""
+"""Calls that may wait for another rank; no other methods have these names."""
 MESSAGES = (
     "algorithms/wire/carrier.py",
     "algorithms/exchange/pull.py",
     "algorithms/exchange/window.py",
 )
 RUNS = {"overlap_push_sum": ["--checkpoint-every", "2"], "ad_psgd": []}
-"""Algorithms that meet all parts of the exchange."""
+"""Algorithms that together use all parts of the exchange."""
 
-Seen = dict[tuple[str, int], tuple[Place, Stack]]
-"""(file, line) -> where that is, and the stack there."""
+Samples = dict[tuple[str, int], tuple[Location, Stack]]
+"""(file, line) -> position and stack at that line."""
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """What whereabouts says wherever a function of ours begins while a run trains."""
-    found: Seen = {}
+def samples(monkeypatch: pytest.MonkeyPatch) -> Samples:
+    """Position at the start of every function of the suite during training."""
+    positions: Samples = {}
     run = Training.run
 
-    def note(frame: FrameType, event: str, _: Any) -> None:
+    def record(frame: FrameType, event: str, _: Any) -> None:
         key = (frame.f_code.co_filename, frame.f_lineno)
-        if event == "call" and key[0].startswith(OURS) and key not in found:
-            found[key] = (whereabouts(frame), stack_of(frame))
+        if event == "call" and key[0].startswith(FOLDERS) and key not in positions:
+            positions[key] = (locate(frame), stack_of(frame))
 
-    def noted(training: Training) -> bool:
-        sys.setprofile(note)
+    def profiled(training: Training) -> bool:
+        sys.setprofile(record)
         try:
             return run(training)
         finally:
             sys.setprofile(None)
 
-    monkeypatch.setattr(Training, "run", noted)
-    return found
+    monkeypatch.setattr(Training, "run", profiled)
+    return positions
 
 
 @pytest.mark.mpi
-def test_every_phase_is_met_in_runs(tmp_path: Path, seen: Seen) -> None:
-    """No line of the table is stale, and who is in a message does wait."""
+def test_every_phase_occurs_in_runs(tmp_path: Path, samples: Samples) -> None:
+    """No row of PHASES is stale, and a rank in a message waits."""
     comm = MPI.COMM_WORLD
     folder = comm.bcast(str(tmp_path))
     quick = ["--task", "quadratic", "--steps", "4", "--eval-every", "2", "--out", folder]
     for algorithm, options in RUNS.items():
-        given = [*quick, "--name", algorithm, "--algorithm", algorithm, *options]
-        train(comm, given, [], quiet=True)
-    met = {row for row in PHASES for _, stack in seen.values() if within(stack, *row[1:])}
-    everywhere(comm, met == set(PHASES), set(PHASES) - met)
-    places = [place for place, _ in seen.values()]
+        arguments = [*quick, "--name", algorithm, "--algorithm", algorithm, *options]
+        train(comm, arguments, [], quiet=True)
+    rows = {row for row in PHASES for _, stack in samples.values() if within(stack, *row[1:])}
+    everywhere(comm, rows == set(PHASES), set(PHASES) - rows)
+    places = [place for place, _ in samples.values()]
     messages = [place for place in places if place.at.startswith(MESSAGES)]
     everywhere(comm, messages and all(place.waits for place in messages), messages)
     own = [place for place in places if place.phase in {"gradient", "update", "data"}]
     everywhere(comm, own and not any(place.waits for place in own), own)
 
 
-def test_a_line_that_calls_mpi_is_seen_to_wait() -> None:
+def test_every_line_with_a_blocking_mpi_call_is_recognised() -> None:
     lines: list[str] = []
     for path in [*ROOT.glob("bench/runtime/**/*.py"), *ROOT.glob("bench/results/*.py")]:
         text = path.read_text().splitlines()

@@ -40,7 +40,7 @@ import json, socket, sys
 import numpy as np
 from mpi4py import MPI
 sys.path.insert(0, {str(CHECKOUT)!r})
-from bench.session.fence import fence
+from bench.session.launch import fence
 
 fence()
 world = MPI.COMM_WORLD

@@ -12,7 +12,7 @@ LATE = """\
 import sys, time
 from pathlib import Path
 from mpi4py import MPI
-from bench.session.fence import fence
+from bench.session.launch import fence
 
 here = Path(sys.argv[1])
 if MPI.COMM_WORLD.rank == 1:

@@ -110,7 +110,7 @@ def test_a_rank_that_stops_answering_is_named_and_the_job_ends(jobs: dict[str, J
     assert job.ended() not in (0, 2, 85), job.said()
     (line,) = [x for x in job.errors() if "rank" in x]
     place = r"last at step \d+, in [\w ]+ \([\w/]+\.py:\d+\)"
-    assert re.match(rf"error: rank 1 on \w+ has not been heard of for \d s; {place}; ", line), line
+    assert re.match(rf"error: rank 1 on \w+ has sent no heartbeat for \d s; {place}; ", line), line
     assert read(part).status == FAILED
 
 
