@@ -15,8 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.bench.damaged import damage, sound
-
-LIMIT_S = 1800
+from tests.launching import DEADLINE_S
 
 
 def drill(number: int, seed: int) -> list[str]:
@@ -30,7 +29,9 @@ def drill(number: int, seed: int) -> list[str]:
         paths = damage(folder, good, number, seed)
         command = [sys.executable, "-m", "bench.report", name]
         began = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
         took = time.monotonic() - began
     told = Counter(re.findall(rf"^left out: {re.escape(name)}/(\S+?\.h5): ", done.stderr, re.M))
     left = {path.name: told[path.name] for path in paths}

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.writers import LIMIT_S, WRITERS, Left, left, ranks_of, started
+from tests.launching import DEADLINE_S
+from tests.writers import WRITERS, Left, left, ranks_of, started
 
 ROOT = os.geteuid() == 0
 ROOM = "4m"
@@ -111,7 +112,7 @@ def fail_once(name: str, fault: str, folder: Path) -> Outcome:
         with started(name, folder, out, []) as process:
             FAULTS[fault](ranks_of(process.pid)[0], out)
             began = time.monotonic()
-            code = process.wait(timeout=LIMIT_S)
+            code = process.wait(timeout=DEADLINE_S)
             took = time.monotonic() - began
         text = (folder / "stderr").read_text()
         lines = [x for x in text.splitlines() if x.startswith("error:") or re.match(BUG, x)]

@@ -19,7 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.writers import LIMIT_S, WRITERS, Left, alive, left, promised, ranks_of, started
+from tests.launching import DEADLINE_S
+from tests.writers import WRITERS, Left, alive, left, promised, ranks_of, started
 
 LONGEST_WAIT_S = 2.0
 TARGETS = ("rank", "mpirun", "all")
@@ -79,8 +80,8 @@ def kill_once(name: str, target: str, folder: Path, rng: random.Random) -> Outco
         killed = time.time()
         for pid in victims[target]:
             os.kill(pid, signal.SIGKILL)
-        process.wait(timeout=LIMIT_S)
-        while any(map(alive, ranks)) and time.time() < killed + LIMIT_S / 4:
+        process.wait(timeout=DEADLINE_S)
+        while any(map(alive, ranks)) and time.time() < killed + DEADLINE_S / 4:
             time.sleep(0.01)
         ended = math.inf if any(map(alive, ranks)) else time.time() - killed
     stale = [path for path in segments if path.exists()]

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.results.reader import read
+from tests.launching import wait_until
 from tests.slurm.jobs import CHECKOUT, Job, submit
 
-LIMIT_S = 180
 ACROSS = ("--nodes=4", "--ntasks-per-node=1")
 OPTIONS = ("--task=mlp:parameters=1000000", "--workers=8", "--steps=60", "--eval-every=20")
 TRAIN = CHECKOUT / "slurm" / "train.sbatch"
@@ -26,11 +26,7 @@ TRAIN = CHECKOUT / "slurm" / "train.sbatch"
 
 def until(true: Callable[[], object]) -> float:
     """The moment at which something is true, s."""
-    end = time.monotonic() + LIMIT_S
-    while not true():
-        if time.monotonic() > end:
-            sys.exit(f"error: not reached within {LIMIT_S} s")
-        time.sleep(0.01)
+    wait_until(true, "the job's output shows it", poll_s=0.01)
     return time.monotonic()
 
 

@@ -5,9 +5,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-LIMIT_S = 120
+DEADLINE_S = 180 * float(os.environ.get("MURMURATION_PATIENCE", "3"))
+"""Seconds that any wait of a test may last before it counts as a hang.
+
+No test comes near it on an idle machine. MURMURATION_PATIENCE multiplies it.
+"""
 NOISE = (
     "prterun",
     "-----",
@@ -18,6 +24,14 @@ NOISE = (
     "PRTE",
     "PMIX ERROR",
 )
+
+
+def wait_until(condition: Callable[[], object], goal: str, poll_s: float = 0.02) -> None:
+    """Wait until a condition is true; fail the test with the goal after DEADLINE_S."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, f"not reached within {DEADLINE_S:g} s: {goal}"
+        time.sleep(poll_s)
 
 
 def command(ranks: int, *arguments: str) -> list[str]:
@@ -37,7 +51,7 @@ def launch(ranks: int, *arguments: str, **environment: str) -> subprocess.Comple
         start_new_session=True,
     ) as process:
         try:
-            out, error = process.communicate(timeout=LIMIT_S)
+            out, error = process.communicate(timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

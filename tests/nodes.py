@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import LIMIT_S
+from tests.launching import DEADLINE_S, wait_until
 
 SCRIPT = Path(__file__).with_name("nodes")
 REFUSED = 2
@@ -37,7 +36,7 @@ def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         start_new_session=True,
     ) as process:
         try:
-            out, error = process.communicate(timeout=LIMIT_S)
+            out, error = process.communicate(timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -98,18 +97,18 @@ def nodes(
 def _alone(name: str) -> socket.socket:
     """A lock on this name for all of the machine; it is no file, and goes with the process."""
     lock = socket.socket(socket.AF_UNIX)
-    end = time.monotonic() + LIMIT_S
-    while True:
+
+    def bound() -> bool:
         try:
             lock.bind(f"\0murmuration-{name}")
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-        else:
-            return lock
-        if time.monotonic() > end:
-            pytest.fail(f"another process has had the nodes {name!r} for {LIMIT_S} s")
-        time.sleep(0.2)
+            return False
+        return True
+
+    wait_until(bound, f"no other process has the nodes {name!r}", poll_s=0.2)
+    return lock
 
 
 def _missing(done: subprocess.CompletedProcess[str]) -> None:

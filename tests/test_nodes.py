@@ -10,7 +10,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.launching import wait_until
 from tests.nodes import REFUSED, SCRIPT, Nodes, call, nodes
 
 RATE_BIT_S = 200_000_000
@@ -243,9 +243,7 @@ def test_down_after_a_kill_leaves_nothing(made: Nodes, tmp_path: Path) -> None:
         program = [sys.executable, "-c", SLEEP, str(tmp_path), marker]
         job: list[str | Path] = [SCRIPT, "run", *BRIEF, "--layout", "2,1", "--", *program]
         with subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            end = time.monotonic() + 60
-            while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < end:
-                time.sleep(0.05)
+            wait_until(lambda: len(list(tmp_path.iterdir())) >= 3, "all ranks sleep")
             assert len(running(marker)) >= 3
             process.send_signal(signal.SIGKILL)
         assert len(ours(brief.name)) == 3  # the switch, too

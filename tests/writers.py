@@ -17,10 +17,9 @@ import h5py
 from bench.reporting.kinds import load
 from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE
-from tests.launching import command
+from tests.launching import command, wait_until
 
 RANKS = 2
-LIMIT_S = 60
 STEPS = 40
 """Of a case of the sweep; no other run ends."""
 SWEPT = f'task = "quadratic"\nsteps = {STEPS}\neval_every = 20\nflush_every = 10\n[axes]\nseed = '
@@ -106,10 +105,10 @@ def started(
     assert process.stdout is not None
     threading.Thread(target=listen, args=(process.stdout, lines), daemon=True).start()
     ranks: list[int] = []
-    deadline = time.monotonic() + LIMIT_S
     try:
-        while not list(out.glob("*.part")) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(
+            lambda: process.poll() is not None or list(out.glob("*.part")), f"{name} has begun"
+        )
         ranks = ranks_of(process.pid)
         assert len(ranks) == RANKS, f"{name} did not start: {(folder / 'stderr').read_text()}"
         yield process

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.launching import DEADLINE_S, wait_until
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WAIT_S = 60.0
 
@@ -58,7 +60,7 @@ class Browser:
         self._calls += 1
         message = {"id": self._calls, "method": method, "params": params} | self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
-        end = time.monotonic() + WAIT_S
+        end = time.monotonic() + DEADLINE_S
         while True:
             answer = self._next(end)
             if answer.get("id") == self._calls:
@@ -78,10 +80,9 @@ class Browser:
 
     def settle(self) -> None:
         """Wait until the charts are drawn as the filters say."""
-        end = time.monotonic() + WAIT_S
-        while not self.run("'drawn' in (document.body?.dataset ?? {})"):
-            assert time.monotonic() < end, "the charts are not drawn"
-            time.sleep(0.02)
+        wait_until(
+            lambda: self.run("'drawn' in (document.body?.dataset ?? {})"), "the charts are drawn"
+        )
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""

@@ -14,7 +14,7 @@ import pytest
 
 from bench.results.calls import read_calls
 from bench.results.schema import COMPLETE, FAILED, RUNNING
-from tests.launching import command, launch, own_lines
+from tests.launching import DEADLINE_S, command, launch, own_lines
 
 QUICK = ("--time", "0.3", "-n", "8", "-w", "2", "-e", "512", "-f", "8")
 
@@ -104,7 +104,7 @@ def test_against_others(tmp_path: Path) -> None:
 
 IMPORTS = """
 import sys
-from bench.collectives import main
+from bench.collectives.__main__ import main
 code = main()
 heavy = ("torch", "pandas", "altair", "sklearn", "scipy", "jinja2")
 print("heavy:", [name for name in heavy if name in sys.modules])
@@ -123,7 +123,7 @@ def test_nothing_heavy_is_imported_unless_gloo_is_asked_for(tmp_path: Path) -> N
 
 def test_help_needs_no_mpi_and_no_file_format() -> None:
     code = (
-        "import sys; from bench.collectives import main; main(['--help']);"
+        "import sys; from bench.collectives.__main__ import main; main(['--help']);"
         "print([m for m in ('torch', 'mpi4py.MPI', 'h5py') if m in sys.modules])"
     )
     done = launch(0, "-c", code, OMPI_COMM_WORLD_RANK="0")
@@ -179,7 +179,7 @@ import sys
 from mpi4py.MPI import COMM_WORLD
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.ring import Ring
-from bench.collectives import main
+from bench.collectives.__main__ import main
 
 class Broken(Ring):
     def __call__(self, divisor=1):
@@ -237,7 +237,7 @@ def test_a_killed_run_leaves_the_sizes_it_has_measured(tmp_path: Path) -> None:
         time.sleep(0.1)
         os.kill(pids[1], signal.SIGKILL)
         process.stdout.read()
-        assert process.wait(timeout=60) != 0
+        assert process.wait(timeout=DEADLINE_S) != 0
     calls = read_calls(part)
     assert calls.attributes["status"] == RUNNING
     rows = calls.rows()

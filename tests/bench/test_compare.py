@@ -214,7 +214,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 def test_needs_no_mpi_and_no_torch_and_help_nothing_heavy(place: Path) -> None:
     heavy = "('pandas', 'altair', 'h5py', 'rich', 'numpy', 'scipy')"
     code = (
-        "import sys\nfrom bench.compare import main\n"
+        "import sys\nfrom bench.compare.__main__ import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n"
         f"    print([x for x in {heavy} if x in sys.modules])\n"
         f"assert main({sides(place)!r}) == 0\n"

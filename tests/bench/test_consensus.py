@@ -277,7 +277,7 @@ BUG = """
 import sys
 from algorithms.push_sum import PushSum
 from algorithms.topologies.protocol import Star
-from bench.consensus import main
+from bench.consensus.__main__ import main
 
 step = PushSum.step
 
@@ -323,7 +323,7 @@ def test_rows_appear_as_soon_as_they_are_done(tmp_path: Path) -> None:
 
 def test_neither_torch_nor_what_is_slow_to_load_is_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from bench.consensus import main;"
+        "import sys; from bench.consensus.__main__ import main;"
         f"main(['--workers', '4', '--rounds', '9', '--out', {str(tmp_path)!r}]);"
         "print([x for x in ('torch', 'sklearn', 'scipy', 'pandas') if x in sys.modules])"
     )

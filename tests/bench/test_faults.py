@@ -19,7 +19,7 @@ from bench.runtime.opening import claim
 from bench.session.launch import mark_failed
 from bench.session.signals import EXIT_RESUME, STOP_SIGNALS, StopSignal, stop_on_signal
 from tests.drill_disk import fail_once
-from tests.launching import LIMIT_S, command, own_lines
+from tests.launching import DEADLINE_S, command, own_lines
 from tests.writers import ranks_of, started
 
 ENDLESS = ("--task", "quadratic", "--steps", "100000000", "--eval-every", "20", "--name", "x")
@@ -71,7 +71,7 @@ def test_a_signal_to_one_process_is_told_in_one_line(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert any(line.startswith("step     20/") for line in process.stdout)
         process.send_signal(signal.SIGINT)
-        error = process.communicate(timeout=LIMIT_S)[1]
+        error = process.communicate(timeout=DEADLINE_S)[1]
     part = tmp_path / "x.h5.part"
     said = "stopped by SIGINT"
     assert process.returncode == 128 + signal.SIGINT
@@ -87,7 +87,7 @@ def test_a_full_disk_under_stdout_is_told_in_one_line(tmp_path: Path) -> None:
     given = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            given, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=LIMIT_S
+            given, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=DEADLINE_S
         )
     assert done.returncode == 1
     assert own_lines(done.stderr) == [
@@ -104,7 +104,7 @@ def test_a_signal_to_one_rank_ends_them_all_and_is_in_the_file(tmp_path: Path) -
         while not len(read(out / "x.h5.part").train["step"]):  # before it trains, it just ends
             time.sleep(0.05)
         os.kill(ranks_of(process.pid)[1], signal.SIGTERM)
-        assert process.wait(timeout=LIMIT_S) == EXIT_RESUME
+        assert process.wait(timeout=DEADLINE_S) == EXIT_RESUME
     run = read(out / "x.h5.part")
     assert run.status == PREEMPTED
     assert run.attributes["reason"].startswith("SIGTERM at step ")
@@ -132,7 +132,7 @@ def asked_twice(ended: list[str]) -> None:
     """Rank 1 waits for rank 0 to end the job; a second signal does not disturb the end."""
     try:
         os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(LIMIT_S)
+        threading.Event().wait(DEADLINE_S)
     except StopSignal:
         os.kill(os.getpid(), signal.SIGTERM)
         ended.append("in peace")

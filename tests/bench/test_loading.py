@@ -15,6 +15,7 @@ from bench.reporting.loading import readings
 from bench.results.contents import BrokenFileError
 from tests.bench.damaged import DAMAGES, damage, sound
 from tests.bench.made_runs import make
+from tests.launching import DEADLINE_S, wait_until
 
 
 def children() -> list[str]:
@@ -112,13 +113,12 @@ def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) ->
         while not (readers := below.read_text().split()):
             time.sleep(0.02)
         (os.killpg if sent == signal.SIGINT else os.kill)(program.pid, sent)
-        _, err = program.communicate(timeout=30)
+        _, err = program.communicate(timeout=DEADLINE_S)
     if sent == signal.SIGINT:
         assert (program.returncode, err) == (130, "interrupted\n")
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in readers):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}").exists() for pid in readers), "the readers are gone"
+    )
 
 
 def test_damaged_files_are_read_or_named_in_one_line(tmp_path: Path) -> None:

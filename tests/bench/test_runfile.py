@@ -23,6 +23,7 @@ from bench.results.recorder import Block
 from bench.results.resultfile import add_table, add_texts, mark, part_of, replace_whole
 from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, SEGMENTS, TRAIN
+from tests.launching import DEADLINE_S
 
 RANKS = 3
 
@@ -301,7 +302,7 @@ def test_killed_at_any_moment_a_prefix_of_the_rows_is_left(tmp_path: Path) -> No
             assert victim.stdout.readline() == b"ready\n"
             time.sleep(rng.uniform(0, 0.1))
             os.kill(victim.pid, signal.SIGKILL)
-            assert victim.wait(60) == -signal.SIGKILL
+            assert victim.wait(DEADLINE_S) == -signal.SIGKILL
         run = read(part_of(path))
         n = len(run.train["step"])
         assert n % 50 == 0

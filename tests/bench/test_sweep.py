@@ -4,8 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -15,7 +13,7 @@ from bench.results.reader import Run, read
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
 from bench.sweep.__main__ import INTERRUPTED, main
 from bench.train import main as train_main
-from tests.launching import LIMIT_S, command, launch, own_lines
+from tests.launching import DEADLINE_S, command, launch, own_lines, wait_until
 
 Capture = pytest.CaptureFixture[str]
 
@@ -42,13 +40,6 @@ def sha_of(folder: Path) -> dict[tuple[str, int, int], str]:
 def told(out: str) -> list[str]:
     """The numbers of the cases that were trained."""
     return [f"{number}/{total}" for number, total in LINE.findall(out)]
-
-
-def waited_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + LIMIT_S
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_cases_are_those_of_bench_train_on_any_ranks(tmp_path: Path, capsys: Capture) -> None:
@@ -178,12 +169,15 @@ def test_an_end_from_outside_loses_the_running_case_alone(
         started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            waited_for(lambda: len(list(out.glob("*.h5"))) == 1 == len(list(out.glob("*.h5.part"))))
+            wait_until(
+                lambda: len(list(out.glob("*.h5"))) == 1 == len(list(out.glob("*.h5.part"))),
+                "the second case is being trained",
+            )
             assert main([file, "--out", str(out)]) == 2, "two sweeps would write one file"
             assert f"is being written by process {process.pid}" in capsys.readouterr().err
         finally:
             process.send_signal(sent)
-        error = process.communicate(timeout=LIMIT_S)[1]
+        error = process.communicate(timeout=DEADLINE_S)[1]
     if sent == signal.SIGINT:
         assert process.returncode == INTERRUPTED
         assert own_lines(error) == [
@@ -199,7 +193,7 @@ def test_an_end_from_outside_loses_the_running_case_alone(
 MANY = """
 import os, sys
 from mpi4py import MPI
-from bench.sweep import main
+from bench.sweep.__main__ import main
 
 def held():
     with open("/proc/self/status") as status:

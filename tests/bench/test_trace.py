@@ -352,7 +352,7 @@ def test_numbers_and_ranges() -> None:
 
 def test_help_needs_no_heavy_module() -> None:
     code = (
-        "import sys; from bench.trace import parser; parser().format_help();"
+        "import sys; from bench.trace.__main__ import parser; parser().format_help();"
         "print([m for m in ('torch', 'mpi4py.MPI', 'h5py', 'pandas', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

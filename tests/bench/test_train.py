@@ -12,7 +12,7 @@ import pytest
 from bench.results.reader import Run, read
 from bench.results.schema import COMPLETE, DIVERGED, FAILED, NOT_TAKEN
 from bench.train import main
-from tests.launching import launch, own_lines, train
+from tests.launching import DEADLINE_S, launch, own_lines, train
 
 QUICK = ("--task", "quadratic", "--steps", "30", "--batch", "4", "--eval-every", "10")
 
@@ -297,7 +297,7 @@ def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
         assert process.stderr
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(60) == 0
+        assert process.wait(DEADLINE_S) == 0
         assert process.stderr.read() == b""
     assert only(tmp_path).status == COMPLETE
 

@@ -19,7 +19,7 @@ from bench.watch.__main__ import INTERRUPTED, main
 from bench.watch.folder import Watched
 from bench.watch.showing import Wish, show
 from tests.bench.made_runs import make
-from tests.launching import LIMIT_S, command
+from tests.launching import DEADLINE_S, command
 
 LEAVE_SCREEN = "\x1b[?1049l"
 GONE: dict[str, Any] = {"pid": 1, "pid_started": "never"}
@@ -56,7 +56,7 @@ class Terminal:
         """Read to the end; return the exit code."""
         self.read()
         os.close(self.fd)
-        return self.process.wait(LIMIT_S)
+        return self.process.wait(DEADLINE_S)
 
 
 def test_a_real_run_is_watched_to_its_end(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_real_run_is_watched_to_its_end(tmp_path: Path) -> None:
     with subprocess.Popen(command(2, *arguments), stdout=subprocess.DEVNULL) as run:
         terminal = Terminal(str(tmp_path), "--until-done", "--every", "0.1")
         code = terminal.end()
-        assert run.wait(LIMIT_S) == 0
+        assert run.wait(DEADLINE_S) == 0
     assert code == 0
     steps = [int(x.replace(",", "")) for x in re.findall(r"([\d,]+)/500", terminal.text)]
     assert len(set(steps)) >= 2, "it was seen to advance; a busy machine lets it write seldom"
@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line(
 def test_neither_mpi_nor_torch_is_needed(tmp_path: Path) -> None:
     make(tmp_path / "a.h5")
     code = (
-        "import sys; from bench.watch import main; main([sys.argv[1], '--once'])\n"
+        "import sys; from bench.watch.__main__ import main; main([sys.argv[1], '--once'])\n"
         "print([m for m in ('torch', 'mpi4py.MPI', 'pandas', 'altair') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -18,7 +18,7 @@ from mpi4py import MPI
 from bench.results.reader import read
 from bench.results.schema import COMPLETE, FAILED
 from bench.session.beats import Beat, Post, local_addresses
-from tests.launching import LIMIT_S, command, launch, own_lines
+from tests.launching import DEADLINE_S, command, launch, own_lines, wait_until
 from tests.writers import alive
 
 HOST = re.escape(socket.gethostname())
@@ -72,19 +72,16 @@ def running(
         pids = read(folder / "x.h5.part").ranks["pid"].tolist()
         yield process, pids
         assert process.poll() is not None
-        assert not survivors(pids)
+        check_gone(pids)
     finally:
         for pid in filter(alive, (process.pid, *pids)):
             os.kill(pid, signal.SIGKILL)
         process.communicate()
 
 
-def survivors(pids: Sequence[int]) -> list[int]:
-    """Return the processes that are still alive after some time to exit."""
-    end = time.monotonic() + LIMIT_S
-    while (rest := [pid for pid in pids if alive(pid)]) and time.monotonic() < end:
-        time.sleep(0.05)
-    return rest
+def check_gone(pids: Sequence[int]) -> None:
+    """Wait until no process is alive; a killed one needs a moment."""
+    wait_until(lambda: not any(map(alive, pids)), f"the processes {pids} are gone")
 
 
 def send(number: int, pids: Sequence[int]) -> None:
@@ -107,7 +104,7 @@ def check_end(folder: Path, stderr: str, reason: str) -> None:
 def test_a_rank_without_heartbeat_is_named_and_the_job_ends(tmp_path: Path, rank: int) -> None:
     with running(3, tmp_path, "--steps", "100000000") as (process, pids):
         send(signal.SIGSTOP, [pids[rank]])
-        error = process.communicate(timeout=LIMIT_S)[1]
+        error = process.communicate(timeout=DEADLINE_S)[1]
         assert process.returncode not in (0, 2)
     reason = r"has sent no heartbeat for \d s; last at step \d+, in [\w ]+ \([\w/]+\.py:\d+\)"
     check_end(tmp_path, error, f"rank {rank} on {HOST} {reason}")
@@ -130,6 +127,6 @@ def test_a_suspended_job_continues_and_completes(tmp_path: Path) -> None:
         send(signal.SIGSTOP, pids)
         time.sleep(1.5 * TIMEOUT_S)
         send(signal.SIGCONT, pids)
-        error = process.communicate(timeout=LIMIT_S)[1]
+        error = process.communicate(timeout=DEADLINE_S)[1]
         assert (process.returncode, own_lines(error)) == (0, [])
     assert read(tmp_path / "x.h5").status == COMPLETE

@@ -3,17 +3,15 @@
 import os
 import shlex
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.launching import DEADLINE_S, wait_until
 from tests.slurm.real import skip_or_fail
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster"
 REFUSED, DOWN = 2, 3
 """Exit codes: a mistake or something missing; status of what is down."""
-LIMIT_S = 90
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 
 
@@ -28,20 +26,13 @@ def call(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=DEADLINE_S,
         check=False,
     )
 
 
 def devcluster(line: str) -> subprocess.CompletedProcess[str]:
     return call(SCRIPT, *line.split())
-
-
-def until(reached: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not reached():
-        assert time.monotonic() < end, f"not reached: {what}"
-        time.sleep(0.1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +61,7 @@ class Cluster:
     def submit(self, *options: str) -> str:
         """The id of a job that sleeps for as long as nobody ends it, once it runs."""
         job = self.slurm("sbatch", "--parsable", "--output=/dev/null", *options).strip()
-        until(lambda: self.state(job) == "RUNNING", f"job {job} runs")
+        wait_until(lambda: self.state(job) == "RUNNING", f"job {job} runs")
         return job
 
     def state(self, job: str) -> str:

@@ -4,15 +4,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.launching import DEADLINE_S, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-LIMIT_S = 150
 """Seconds a job may take, the wait in the queue included."""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
@@ -43,7 +41,9 @@ class Job:
     def field(self, name: str) -> str:
         """What `scontrol show job` says of it."""
         command = ["scontrol", "--oneliner", "show", "job", self.id]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DEADLINE_S, check=True
+        )
         return str(re.findall(rf"(?:^| ){name}=(\S*)", done.stdout)[0])
 
     def said(self) -> str:
@@ -52,12 +52,12 @@ class Job:
 
     def until(self, *states: str, says: str = "") -> str:
         """The state it is in once that is one of these, and it has written what it `says`."""
-        end = time.monotonic() + LIMIT_S
-        while (state := self.field("JobState")) not in states or says not in self.said():
-            if time.monotonic() > end:
-                pytest.fail(f"job {self.id} is {state} after {LIMIT_S} s; wrote: {self.said()}")
-            time.sleep(0.1)
-        return state
+        wait_until(
+            lambda: self.field("JobState") in states and says in self.said(),
+            f"job {self.id} is {' or '.join(states)} and its output has {says!r}",
+            poll_s=0.1,
+        )
+        return self.field("JobState")
 
     def ended(self) -> int:
         """Its exit code, once it has ended."""
@@ -71,7 +71,7 @@ class Job:
 
     def signal(self, *options: str) -> None:
         """Send it a signal, as scancel does."""
-        subprocess.run(["scancel", *options, self.id], timeout=20, check=True)
+        subprocess.run(["scancel", *options, self.id], timeout=DEADLINE_S, check=True)
 
 
 def submit(
@@ -91,7 +91,7 @@ def submit(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.stdout.strip().isdigit(), done.stderr

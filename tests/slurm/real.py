@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from tests.launching import DEADLINE_S
+
 REQUIRED = "MURMURATION_REQUIRE_SLURM"
 """The variable that makes the absence of a Slurm a failure."""
 
@@ -15,7 +17,9 @@ def why_no_slurm() -> str:
     if not shutil.which("sbatch") or not shutil.which("sinfo"):
         return "no Slurm here: sinfo or sbatch is missing"
     try:
-        done = subprocess.run(["sinfo"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            ["sinfo"], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return "no Slurm here: sinfo does not answer"
     if done.returncode:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.launching import DEADLINE_S
 from tests.slurm.jobs import CHECKOUT, environment, executable
 
 SLURM = CHECKOUT / "slurm"
@@ -93,7 +94,7 @@ def run(
         env=environment({**variables, **answers, "PATH": path}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.stdout == ""

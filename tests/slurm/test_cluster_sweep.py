@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +15,10 @@ from bench.results.schema import RUNNING
 from bench.results.validation import flaws
 from bench.train import train
 from slurm import collect, status, submit
+from tests.launching import wait_until
 from tests.slurm.clusters import Cluster, devcluster, down, up
 from tests.slurm.session import Session
 
-LIMIT_S = 150
 STEPS = 160
 SWEEP = f"""\
 task = "quadratic"
@@ -67,11 +66,7 @@ def session(
 
 
 def until(true: Callable[[], bool], folder: Path) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not true():
-        outputs = {x.name: x.read_text()[-400:] for x in folder.glob("jobs/*/*.out")}
-        assert time.monotonic() < end, outputs
-        time.sleep(0.1)
+    wait_until(true, f"the outputs in {folder / 'jobs'} show it", poll_s=0.1)
 
 
 def by_index(folder: Path) -> dict[int, Path]:

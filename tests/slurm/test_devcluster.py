@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.launching import DEADLINE_S, wait_until
 from tests.slurm.clusters import (
     DOWN,
-    LIMIT_S,
     NOBODY,
     REFUSED,
     SCRIPT,
@@ -25,7 +25,6 @@ from tests.slurm.clusters import (
     devcluster,
     down,
     processes,
-    until,
     up,
 )
 from tests.slurm.jobs import CHECKOUT
@@ -177,13 +176,13 @@ def test_an_urgent_job_requeues_one_in_its_way(cluster: Cluster) -> None:
 
 def test_a_node_goes_and_comes_back(cluster: Cluster) -> None:
     job = cluster.submit("--nodelist=n2,n3", "--wrap=srun sleep 600")
-    until(lambda: "StepId" in cluster.slurm("scontrol", "show", "step"), "the step is there")
+    wait_until(lambda: "StepId" in cluster.slurm("scontrol", "show", "step"), "the step is there")
     assert devcluster(f"node n3 down --name {cluster.name}").returncode == 0
     assert cluster.table()["n3"][2] == "down"
     assert processes(f"{cluster.configuration} -N n3") == []
     # An administrator is quicker than the half minute that Slurm takes to notice.
     cluster.slurm("scontrol", "update", "nodename=n3", "state=down", "reason=test")
-    until(lambda: cluster.requeued(job), "the job waits to start again")
+    wait_until(lambda: cluster.requeued(job), "the job waits to start again")
     cluster.slurm("scancel", job)
     assert devcluster(f"node n3 up --name {cluster.name}").returncode == 0
     assert cluster.table()["n3"][1:] == ["idle", "rate 500Mbit"]
@@ -211,7 +210,7 @@ def test_up_again_leaves_what_is_up(cluster: Cluster) -> None:
 def up_twice_at_once(line: str) -> list[int]:
     command = [str(SCRIPT), "up", *line.split(), "--name", BRIEF]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
-    return [process.wait(LIMIT_S) for process in both]
+    return [process.wait(DEADLINE_S) for process in both]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -230,7 +229,7 @@ def test_down_leaves_nothing() -> None:
         assert list(brief.table()) == ["n1"]
         assert all_of_ours() == sorted([own, f"{own}-n1", switch, f"slurm-{BRIEF}"])
         brief.submit("--wrap=srun sleep " + marker)
-        until(lambda: bool(processes(f"sleep {marker}")), "the job sleeps")
+        wait_until(lambda: bool(processes(f"sleep {marker}")), "the job sleeps")
     finally:
         down(BRIEF)
     assert all_of_ours() == []

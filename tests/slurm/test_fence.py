@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.launching import DEADLINE_S
 from tests.slurm.jobs import CHECKOUT, environment
 
 LATE = """\
@@ -32,7 +33,7 @@ def test_no_rank_leaves_the_fence_before_all_have_come(tmp_path: Path) -> None:
         env=environment({}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert (told.returncode, told.stdout.split()) == (0, ["True", "True"]), told.stderr

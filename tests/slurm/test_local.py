@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +15,9 @@ from slurm import cancel, collect, retry, status, submit
 from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN, Case, Geometry
 from slurm.ledger import holder
+from tests.launching import DEADLINE_S, wait_until
 from tests.slurm.jobs import CHECKOUT
 from tests.slurm.session import MEASURING, TRAINING, Program, Session
-
-LIMIT_S = 60
 
 
 def test_a_sweep_from_its_file_to_its_report(
@@ -82,11 +80,11 @@ def test_a_sweep_from_its_file_to_its_report(
 
 
 def until(true: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    end = time.monotonic() + LIMIT_S
-    while not true():
+    def reached() -> bool:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.05)
+        return true()
+
+    wait_until(reached, "the command shows it")
 
 
 def begun(sweep: Path, out: Path) -> "subprocess.Popen[str]":
@@ -124,7 +122,7 @@ def test_a_run_is_seen_from_elsewhere_stopped_and_gone_on_with(
 
     ended = session.run(cancel.main, str(session.out))
     assert ended.code == 0, ended.error
-    out, _ = process.communicate(timeout=LIMIT_S)
+    out, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 128 + signal.SIGTERM, out
     assert "the same command goes on from here" in out
     assert holder(session.out / "jobs") is None

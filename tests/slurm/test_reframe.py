@@ -11,7 +11,7 @@ import pytest
 
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
-from tests.launching import LIMIT_S
+from tests.launching import DEADLINE_S
 
 FOLDER = Path(__file__).resolve().parents[2] / "contrib" / "reframe"
 REFRAME = shutil.which(
@@ -29,7 +29,7 @@ def reframe(folder: Path, *options: str, **variables: str) -> subprocess.Complet
         env=os.environ | {"MURMURATION_PYTHON": sys.executable} | variables,
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=DEADLINE_S,
         check=False,
     )
 

@@ -17,6 +17,7 @@ from slurm.case import Case, Geometry
 from slurm.plan import plan
 from slurm.scripts import array_script, jobs_of, report_script, sbatch_arguments, words
 from slurm.site import Site, load
+from tests.launching import DEADLINE_S
 from tests.slurm.jobs import CHECKOUT, environment, executable
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -231,7 +232,7 @@ def test_a_real_slurm_runs_it(tmp_path: Path) -> None:
         env=environment(variables),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         check=False,
     )
     outputs = {i: jobs_of(place, folder) / f"{i}.out" for i in (3, 11)}

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +12,9 @@ import pytest
 from slurm import cancel, collect, queue, retry, status, submit
 from slurm.arrays import indices
 from slurm.ledger import REPORT, history
+from tests.launching import DEADLINE_S, wait_until
 from tests.slurm.jobs import executable
 from tests.slurm.session import MEASURING, TRAINING, Ran, Session
-
-LIMIT_S = 120
 
 
 class Campaigner(Session):
@@ -39,10 +37,7 @@ class Campaigner(Session):
         return queue.waiting(history(self.out / "jobs").submissions)
 
     def until(self, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + LIMIT_S
-        while not true():
-            assert time.monotonic() < end, [x.read_text() for x in self.out.glob("jobs/*/*.out")]
-            time.sleep(0.2)
+        wait_until(true, f"the outputs in {self.out / 'jobs'} show it", poll_s=0.2)
 
     def indices(self) -> list[list[int]]:
         """Of every array that was queued, in order."""
@@ -56,7 +51,7 @@ def session(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Campa
     made = Campaigner(tmp_path, capfd)
     yield made
     for element in made.waiting():
-        subprocess.run(["scancel", element.job], check=False, timeout=20)
+        subprocess.run(["scancel", element.job], check=False, timeout=DEADLINE_S)
 
 
 @pytest.mark.usefixtures("slurm")
