@@ -19,7 +19,7 @@ export PRTE_MCA_rmaps_default_mapping_policy ?= :oversubscribe
 export OMPI_MCA_osc ?= ^ucx
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo table skew test check docs clean
+.PHONY: help demo table skew test drill check docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make table   every algorithm x three partitions x 4 to 256 workers x five seeds; goes on where it was"
 	@echo "make skew    accuracy against label skew: four algorithms x five skews x five seeds on DATA=data/mnist"
 	@echo "make test    the whole test suite, serial and under mpirun"
+	@echo "make drill   the slow drills of tests/drill_*.py: damage, kills, full disks, wide results"
 	@echo "make check   ruff, mypy --strict and codespell"
 	@echo "make docs    build the documentation into site/ and check its links"
 	@echo "make clean   remove the virtual environment, caches and the demo's results"
@@ -44,9 +45,29 @@ skew: $(READY)
 	mkdir -p runs/skew
 	python -m bench.sweep bench/sweeps/skew.toml --set data=$(DATA) --out runs/skew --figure runs/skew/skew.svg
 
+# A hang of a single test ends after tests/launching.DEADLINE_S; these limits are for all others.
+MPI_TESTS := timeout 5400 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no
+SERIAL_TESTS := timeout 7200 python -m pytest -q -m "not mpi" --color=no -n $(JOBS) \
+	--dist loadfile --no-loadscope-reorder tests/slurm tests/bench tests
+
+# The serial part runs and reports whatever the MPI part did; the exit code is the worse one.
 test: $(READY)
-	timeout 900 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no
-	timeout 1500 python -m pytest -q -m "not mpi" --color=no -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/slurm tests/bench tests
+	@mpi=0; $(MPI_TESTS) || mpi=$$?; \
+	serial=0; $(SERIAL_TESTS) || serial=$$?; \
+	exit $$((mpi > serial ? mpi : serial))
+
+# Each drill prints its outcomes and fails where one is bad. DRILLS="kill disk" runs some of them.
+#   damage   reads result files with random damage: each is read or named in one line
+#   compare  launches pairs of runs: a slowdown of 5 % is found, equal runs are not told apart
+#   kill     kills ranks, mpirun or everything at random: every file stays readable
+#   disk     fills, unmounts or removes the folder of the results (as root on a tmpfs)
+#   wide     writes and reads a result of 1,000 ranks, and prints sizes and times
+#   requeue  signals jobs before their time limit (needs slurm/devcluster: not in the default)
+DRILLS ?= damage compare kill disk wide
+
+drill: $(READY)
+	@worst=0; for drill in $(DRILLS); do \
+		echo "== $$drill"; python -m tests.drill_$$drill || worst=$$?; done; exit $$worst
 
 check: $(READY)
 	ruff format --check .

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from mpi4py import MPI
 
+from tests.launching import DEADLINE_S
+
 _STDERR = pytest.StashKey[int]()
 """The real stderr, where a stack can be read although pytest captures what tests write."""
-SLOWEST_S = 20
-"""Seconds a test under mpirun may take: one that hangs ends then."""
 
 
 @pytest.fixture(params=[1, 2, 3, 4], ids=lambda size: f"{size}ranks")
@@ -27,10 +27,10 @@ def comm(request: pytest.FixtureRequest) -> Iterator[MPI.Intracomm]:
 
 @pytest.fixture(autouse=True)
 def _no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
-    """End the whole job, with every rank's stack, where a test under mpirun takes minutes."""
+    """End the whole job, with every rank's stack, where a test under mpirun hangs."""
     if request.node.get_closest_marker("mpi"):
         stderr = request.config.stash[_STDERR]
-        faulthandler.dump_traceback_later(SLOWEST_S, exit=True, file=stderr)
+        faulthandler.dump_traceback_later(DEADLINE_S, exit=True, file=stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -1,6 +1,5 @@
 """Trouble on purpose: who is hit, what it costs, and what survives it."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.d_psgd import DPSGD
-from algorithms.exchange import shaper
+from algorithms.exchange import shaper, trouble
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import (
     Link,
@@ -17,15 +16,16 @@ from algorithms.exchange.trouble import (
     Trouble,
     bytes_per_second,
     seconds,
-    sleep_until,
 )
 from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
+from algorithms.wire import meter
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.duration import duration_ns
 from algorithms.wire.meter import WAIT
+from tests.clock import Clock, use
 from tests.helpers import Array, StillWorkers, all_rows, everywhere, sha
 
 LATENCY, BANDWIDTH = 2e-3, 1e6
@@ -90,43 +90,41 @@ def test_as_many_messages_are_lost_as_was_asked_for() -> None:
         assert drop == 0 or len(set(lost)) > 1, "other messages in another round"
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of this rank in place of the real one."""
+    made = Clock()
+    use(made, monkeypatch, trouble, shaper, meter)
+    return made
+
+
 @pytest.mark.mpi
-@pytest.mark.parametrize("what", ["pull", "mean"])
-def test_slow_links_take_as_long_as_the_model_says(comm: MPI.Intracomm, what: str) -> None:
-    """At least that long on every rank, and booked as waiting; virtual workers suffer alike."""
+@pytest.mark.parametrize("operation", ["pull", "mean"])
+def test_slow_links_take_the_time_of_the_model(
+    comm: MPI.Intracomm, operation: str, clock: Clock
+) -> None:
+    """Every rank waits for its slowest message, virtual workers too, and books it as waiting."""
     link = Link(latency="2ms", bandwidth="1MB/s")
     total, d = 4, 1000
     exchange = MPIExchange(comm, total, dtype="float64", trouble=Trouble(link=link))
     rows = np.ones((len(exchange.ids), d))
     out = np.empty_like(rows)
-    links = exchange.links(Ring(), 0)
-    waited = exchange.meter.ns[WAIT]
-    began = comm.allreduce(time.perf_counter(), op=MPI.MIN)  # one host, one clock
-    if what == "pull":
-        exchange.pull(rows, links, out)
-        needs = LATENCY + d * 8 / BANDWIDTH  # of two messages over one link out the first ...
+    if operation == "pull":
+        exchange.pull(rows, exchange.links(Ring(), 0), out)
+        first = LATENCY + d * 8 / BANDWIDTH  # of two messages over one link out the first ...
         last = LATENCY + 2 * d * 8 / BANDWIDTH  # ... and the second
     else:
         exchange.mean(rows)
-        needs = last = 2 * (LATENCY + d * 8 / BANDWIDTH)  # recursive doubling of four
-    took = time.perf_counter() - began
-    everywhere(comm, took >= needs and max(comm.allgather(took)) >= last, took, needs)
-    most = comm.allreduce(exchange.meter.ns[WAIT] - waited, op=MPI.MAX)
-    everywhere(comm, most >= 0.9e9 * last, "booked as waiting", most)
+        first = last = 2 * (LATENCY + d * 8 / BANDWIDTH)  # recursive doubling of four
+    ends = comm.allgather(clock.ns)
+    everywhere(comm, min(ends) >= 1e9 * first - 1, ends)  # 1 ns: rounding
+    everywhere(comm, abs(max(ends) - 1e9 * last) <= 1, ends)
+    everywhere(comm, exchange.meter.ns[WAIT] == clock.ns, exchange.meter.ns)
     exchange.close()
 
 
 @pytest.mark.mpi
-def test_what_travels_meanwhile_is_not_waited_for_again(
-    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left: list[int] = []
-
-    def spy(clock_ns: int) -> None:
-        left.append(clock_ns - time.perf_counter_ns())
-        sleep_until(clock_ns)
-
-    monkeypatch.setattr(shaper, "sleep_until", spy)
+def test_what_travels_meanwhile_is_not_waited_for_again(comm: MPI.Intracomm, clock: Clock) -> None:
     exchange = MPIExchange(comm, 4, trouble=Trouble(link=Link(latency="100ms")))
     rows = np.ones((len(exchange.ids), 10), np.float32)
     out = np.empty_like(rows)
@@ -134,27 +132,27 @@ def test_what_travels_meanwhile_is_not_waited_for_again(
         lambda: exchange.start_mean(rows),
         lambda: exchange.start_pull(rows, exchange.links(Ring(), 0), out),
     ):
+        began = clock.ns
         start().finish()
-        everywhere(comm, left.pop() > 0, "at once it has to be waited for")
+        everywhere(comm, clock.ns > began, "at once it has to be waited for")
         started = start()
-        time.sleep(0.25)  # two latencies of recursive doubling have passed
-        comm.Barrier()
+        clock.sleep(0.25)  # two latencies of recursive doubling have passed
+        began = clock.ns
         started.finish()
-        everywhere(comm, left.pop() <= 0, "nothing is left to wait for")
+        everywhere(comm, clock.ns == began, "nothing is left to wait for")
+        clock.ns = comm.allreduce(clock.ns, op=MPI.MAX)
     exchange.close()
 
 
 @pytest.mark.mpi
-def test_means_in_flight_share_the_links(comm: MPI.Intracomm) -> None:
+def test_means_in_flight_share_the_links(comm: MPI.Intracomm, clock: Clock) -> None:
     link, d = Link(latency="20ms", bandwidth="1MB/s"), 1000
     exchange = MPIExchange(comm, 4, dtype="float64", trouble=Trouble(link=link))
     rows = [np.ones((len(exchange.ids), d)) for _ in range(3)]
-    began = comm.allreduce(time.perf_counter(), op=MPI.MIN)  # one host, one clock
     for mean in [exchange.start_mean(x) for x in rows]:
         mean.finish()
-    took = time.perf_counter() - began
     each = 2 * d * 8 / BANDWIDTH  # recursive doubling of four
-    everywhere(comm, took >= 3 * each + 2 * 20e-3, took)
+    everywhere(comm, abs(clock.ns - 1e9 * (3 * each + 2 * 20e-3)) <= 3, clock.ns)
     exchange.close()
 
 

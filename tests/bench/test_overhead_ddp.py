@@ -1,6 +1,5 @@
 """bench.overhead's two sides across ranks: the same training, and samples of the slowest rank."""
 
-import time
 from contextlib import closing
 
 import numpy as np
@@ -12,8 +11,10 @@ from bench.runtime import setup
 from bench.runtime.batches import Batches
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
+from bench.yardsticks import pairs as pairs_module
 from bench.yardsticks.distributed import ddp_loop, gloo_group
 from bench.yardsticks.pairs import LR, MOMENTUM, OurLoop, PlainLoop, pairs, planned
+from tests.clock import Clock, use
 from tests.helpers import Array, everywhere, on
 
 pytestmark = pytest.mark.mpi
@@ -77,23 +78,27 @@ def test_ddp_s_own_minibatches_come_from_the_shard(comm: MPI.Intracomm) -> None:
     everywhere(comm, np.array_equal(one, other))
 
 
-def test_pairs_take_turns_and_tell_the_slowest_rank(comm: MPI.Intracomm) -> None:
-    calls = ""
+def test_pairs_alternate_and_measure_the_slowest_rank(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, calls = Clock(), ""
+    use(clock, monkeypatch, pairs_module)
 
     def ours() -> None:
         nonlocal calls
         calls += "o"
         if comm.rank == comm.size - 1:
-            time.sleep(0.02)
+            clock.sleep(0.02)
 
     def theirs() -> None:
         nonlocal calls
         calls += "t"
-        time.sleep(0.001)
+        clock.sleep(0.001)
 
     figures = pairs(comm, ours, theirs, rounds=4, steps=2)
     everywhere(comm, calls == "ot" + "ottootto", calls)
-    median = float(figures.ours.split()[0])
-    everywhere(comm, median >= 10, figures)  # ms a step; a sleep is never shorter
+    everywhere(comm, figures.ours.startswith("10.000 ms"), figures)  # of two steps
+    everywhere(comm, figures.theirs.startswith("0.500 ms"), figures)
+    everywhere(comm, figures.ratio.startswith("20.000 "), figures)
     everywhere(comm, comm.allgather(figures) == [figures] * comm.size, figures)
     everywhere(comm, figures.n == 4)

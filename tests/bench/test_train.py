@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +207,7 @@ def test_the_target_ends_the_run(tmp_path: Path) -> None:
     assert row["metric"] <= 0.5
     assert row["steps_to_target"] == row["steps"]
     assert row["samples_to_target"] == row["steps"] * 4 * 2
-    assert 0 < row["time_to_target_s"] < 60
+    assert 0 < row["time_to_target_s"] <= row["elapsed_s"]
 
 
 def test_divergence_is_the_status_of_the_file(tmp_path: Path) -> None:
@@ -244,10 +243,8 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     script = tmp_path / "buggy.py"
     script.write_text(BUG)
     out = tmp_path / "runs"
-    began = time.monotonic()
     done = launch(3, str(script), *QUICK, "--algorithm", "buggy:period=1", "--out", str(out))
     assert done.returncode not in (0, 2)
-    assert time.monotonic() - began < 60
     assert "rank 2 of 3" in done.stderr
     assert "RuntimeError: a bug on one rank" in done.stderr
     (part,) = out.glob("*.h5.part")

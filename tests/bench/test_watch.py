@@ -21,7 +21,7 @@ from bench.watch.showing import Wish, show
 from tests.bench.made_runs import make
 from tests.launching import DEADLINE_S, command
 
-LEAVE_SCREEN = "\x1b[?1049l"
+ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 GONE: dict[str, Any] = {"pid": 1, "pid_started": "never"}
 
 
@@ -64,8 +64,9 @@ def test_a_real_run_is_watched_to_its_end(tmp_path: Path) -> None:
     slow = ["--straggler", "probability=1,delay=5ms"]  # so the run takes seconds on any machine
     arguments = ["-m", "bench.train", "--task", "quadratic", *cadence, *slow]
     arguments += ["--out", str(tmp_path), "--name", "seen"]
+    terminal = Terminal(str(tmp_path), "--until-done", "--every", "0.1")
+    terminal.read(until=ENTER_SCREEN)  # before the run begins, however slow the machine is
     with subprocess.Popen(command(2, *arguments), stdout=subprocess.DEVNULL) as run:
-        terminal = Terminal(str(tmp_path), "--until-done", "--every", "0.1")
         code = terminal.end()
         assert run.wait(DEADLINE_S) == 0
     assert code == 0
