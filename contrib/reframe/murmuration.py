@@ -1,8 +1,8 @@
-"""The suite's programs as regression tests of a site, for ReFrame.
+"""ReFrame regression tests: the programs of the suite on the partitions of a site.
 
     reframe -C contrib/reframe/settings.py -c contrib/reframe/murmuration.py --run
 
-README.md beside it says what can be set, and how a site names its references.
+README.md in this folder lists the variables and the format of a site's references.
 """
 
 import csv
@@ -27,54 +27,54 @@ PYTHON = os.environ.get("MURMURATION_PYTHON", str(CHECKOUT / ".venv" / "bin" / "
 
 
 class Program(rfm.RunOnlyRegressionTest):
-    """A program of the suite on some ranks; `-S NAME=VALUE` sets what is a variable here."""
+    """Base of the tests: a program on some ranks. `-S NAME=VALUE` sets a variable."""
 
     ranks = parameter([2, 4], loggable=True)
     ranks_per_node = variable(int, value=0)
-    """0: as Slurm deals them."""
+    """Ranks on a node; 0 leaves the placement to Slurm."""
     threads = variable(int, value=1)
-    """Cores of a rank."""
+    """Cores per rank."""
     options = variable(str, value="")
-    """Further ones of the program."""
+    """Further options of the program."""
     references = variable(str, value=os.environ.get("MURMURATION_REFERENCES", ""))
-    """TOML file with what a site expects."""
+    """TOML file with the references of the site."""
 
-    valid_systems = ["*"]  # noqa: RUF012  ReFrame's way of declaring
+    valid_systems = ["*"]  # noqa: RUF012  a declaration of ReFrame
     valid_prog_environs = ["*"]  # noqa: RUF012
     sourcesdir = None
     executable = PYTHON
     time_limit = "15m"
 
     @run_after("init")
-    def ask_for_ranks(self) -> None:
-        """What the scheduler and the launcher are told."""
+    def set_resources(self) -> None:
+        """Set the resources of the job and the environment of the ranks."""
         self.num_tasks = self.ranks
         self.num_tasks_per_node = self.ranks_per_node or None
         self.num_cpus_per_task = self.threads
         self.env_vars = {
-            "PATH": f"{Path(PYTHON).parent}:$PATH",  # the mpirun that belongs to this Python
+            "PATH": f"{Path(PYTHON).parent}:$PATH",  # the mpirun of this Python
             "PYTHONPATH": f"{CHECKOUT}:$PYTHONPATH",
             "OMP_NUM_THREADS": self.threads,
         }
 
     @run_before("performance")
-    def expect(self) -> None:
-        """References of this test on this partition, where the site has some."""
+    def set_references(self) -> None:
+        """Set the references of this test on this partition from the site's file."""
         if not self.references:
             return
         here = self.current_partition.fullname
-        known = tomllib.loads(Path(self.references).read_text()).get(here, {})
-        expected = known.get(self.display_name, {})
+        tests = tomllib.loads(Path(self.references).read_text()).get(here, {})
+        expected = tests.get(self.display_name, {})
         if unknown := sorted(expected.keys() - self.perf_variables.keys()):
             raise ReframeError(
-                f"{self.references}: {unknown[0]!r} is no performance variable of "
-                f"{type(self).__name__}; those are {', '.join(self.perf_variables)}"
+                f"{self.references}: {type(self).__name__} has no performance variable "
+                f"{unknown[0]!r}; known: {', '.join(self.perf_variables)}"
             )
         self.reference = {here: {name: _limits(*entry) for name, entry in expected.items()}}
 
     @sn.deferrable
     def no_error(self) -> bool:
-        """True where the program has told no mistake; its line is what the test says then."""
+        """Return True if the program printed no error; otherwise fail with its error line."""
         for line in (Path(self.stagedir) / str(self.stderr.evaluate())).read_text().splitlines():
             if line.startswith("error: "):
                 raise SanityError(line)
@@ -84,31 +84,31 @@ class Program(rfm.RunOnlyRegressionTest):
 def _limits(
     value: float, lower: float | None = None, upper: float | None = None, unit: str | None = None
 ) -> tuple[float, float | None, float | None, str | None]:
-    """A reference of ReFrame; inf for a side without a limit."""
+    """Return a reference of ReFrame; an infinite limit becomes None."""
     sides = (None if side in {float("inf"), -float("inf")} else side for side in (lower, upper))
     return (value, *sides, unit)
 
 
 @sn.deferrable
 def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, by the names in its head."""
+    """Return the rows of a CSV file as dictionaries by column name."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 @rfm.simple_test
 class Collectives(Program):
-    """An all-reduce beside MPI's own: every sum exact, its latency and its bandwidth."""
+    """Test of an all-reduce: exact sums, latency, and bandwidth relative to MPI's own."""
 
     descr = "all-reduces of bench.collectives"
     tags = {"murmuration", "collectives"}  # noqa: RUF012
     algorithm = parameter(["ring", "rabenseifner", "hierarchical"], loggable=True)
     sizes = variable(str, value="1K:16M:x128")
-    """MIN:MAX:xFACTOR, in bytes."""
+    """Sizes as MIN:MAX:xFACTOR, in bytes."""
 
     @run_after("init")
-    def ask_for_an_allreduce(self) -> None:
-        """The command line."""
+    def set_command(self) -> None:
+        """Set the command line and the files to keep."""
         what = ["--algorithms", self.algorithm, "--message-size", self.sizes]
         where = ["--out", ".", "--name", "collectives", "--csv", "collectives.csv"]
         ranks = ["--ranks", str(self.ranks)]
@@ -116,41 +116,41 @@ class Collectives(Program):
         self.keep_files = ["collectives.h5", "collectives.csv"]
 
     @sanity_function
-    def every_sum_is_exact(self) -> object:
-        """The verdict that is printed last, and rows of this many ranks."""
+    def check_sums(self) -> object:
+        """Check the final verdict and the number of ranks in the table."""
         return sn.all(
             [
                 self.no_error(),
                 sn.assert_found(r"^# #wrong: 0, every sum exact", self.stdout),
-                sn.assert_eq(self.of("ranks", 0), float(self.ranks)),
+                sn.assert_eq(self.cell("ranks", 0), float(self.ranks)),
             ]
         )
 
     @performance_function("us")
     def p50_smallest(self) -> object:
-        """Median time of a call on the smallest vector."""
-        return self.of("p50_us", 0)
+        """Return the median time of a call on the smallest vector."""
+        return self.cell("p50_us", 0)
 
     @performance_function("GB/s")
     def busbw_largest(self) -> object:
-        """Bus bandwidth on the largest vector."""
-        return self.of("busbw_GBps", -1)
+        """Return the bus bandwidth on the largest vector."""
+        return self.cell("busbw_GBps", -1)
 
     @performance_function("")
     def vs_library_largest(self) -> object:
-        """Its median over that of MPI's own, on the largest vector."""
-        return self.of("vs_library", -1)
+        """Return the median relative to that of MPI's own, on the largest vector."""
+        return self.cell("vs_library", -1)
 
     @sn.deferrable
-    def of(self, column: str, row: int) -> float:
-        """A number of this algorithm; row 0 is the smallest vector, -1 the largest."""
+    def cell(self, column: str, row: int) -> float:
+        """Return a number of this algorithm; row 0 is the smallest vector, -1 the largest."""
         table = rows(Path(self.stagedir) / "collectives.csv").evaluate()
         return float([x for x in table if x["algorithm"] == self.algorithm][row][column])
 
 
 @rfm.simple_test
 class Training(Program):
-    """A training run: complete, how long a step takes, and what has been learned."""
+    """Test of a training run: status, step time and final metric."""
 
     descr = "training runs of bench.train"
     tags = {"murmuration", "training"}  # noqa: RUF012
@@ -159,8 +159,8 @@ class Training(Program):
     steps = variable(int, value=200)
 
     @run_after("init")
-    def ask_for_a_run(self) -> None:
-        """The command line, and the table that is read afterwards."""
+    def set_command(self) -> None:
+        """Set the command line, and the table to write after the run."""
         what = ["--algorithm", self.algorithm, "--task", self.task, "--steps", str(self.steps)]
         where = ["--out", ".", "--name", "training"]
         ranks = ["--ranks", str(self.ranks)]
@@ -169,38 +169,38 @@ class Training(Program):
         self.keep_files = ["training.h5", "training.csv"]
 
     @sanity_function
-    def it_is_complete(self) -> object:
-        """What the result file says of itself."""
+    def check_status(self) -> object:
+        """Check the status and the number of ranks in the result file."""
         return sn.all(
             [
                 self.no_error(),
-                sn.assert_eq(self.of("status"), "complete"),
-                sn.assert_eq(self.of("ranks"), str(self.ranks)),
+                sn.assert_eq(self.cell("status"), "complete"),
+                sn.assert_eq(self.cell("ranks"), str(self.ranks)),
             ]
         )
 
     @performance_function("ms")
     def step_p50(self) -> object:
-        """Median step on its slowest rank."""
+        """Return the median step on its slowest rank."""
         return self.number("step_ms_p50")
 
     @performance_function("steps/s")
     def pace(self) -> object:
-        """Steps a second of the slowest rank, between evaluations."""
+        """Return the steps per second of the slowest rank, between evaluations."""
         return self.number("pace_slowest")
 
     @performance_function("")
     def metric(self) -> object:
-        """What the task calls its metric, of the mean model, in the end."""
+        """Return the final metric of the mean model."""
         return self.number("metric")
 
     @sn.deferrable
-    def of(self, column: str) -> str:
-        """What the table says."""
+    def cell(self, column: str) -> str:
+        """Return a cell of the table."""
         (row,) = rows(Path(self.stagedir) / "training.csv").evaluate()
         return row[column]
 
     @sn.deferrable
     def number(self, column: str) -> float:
-        """The same as a number."""
-        return float(self.of(column).evaluate())
+        """Return a cell of the table as a number."""
+        return float(self.cell(column).evaluate())

@@ -1,4 +1,4 @@
-"""Systems for ReFrame: this machine, and Slurm clusters by the example of slurm/devcluster."""
+"""Systems of ReFrame: this machine, and slurm/devcluster as the example of a cluster."""
 
 site_configuration = {
     "systems": [
@@ -13,26 +13,26 @@ site_configuration = {
                     "scheduler": "local",
                     "launcher": "mpirun",
                     "environs": ["default"],
-                    "max_jobs": 1,  # two at a time would measure each other
+                    "max_jobs": 1,  # concurrent jobs would disturb each other
                 },
             ],
         },
         {
             "name": "devcluster",
             "descr": "a Slurm: --system=devcluster",
-            "hostnames": ["^$"],  # none: it shares a machine with the system above
+            "hostnames": ["^$"],  # matches no host: it shares the machine of the system above
             "prefix": "runs/reframe",
             "partitions": [
                 {
                     "name": "all",
-                    # `slurm` asks sacct about jobs, where there is accounting.
+                    # On a cluster with accounting use `slurm`, which calls sacct.
                     "scheduler": "squeue",
                     "launcher": "srun",
                     "environs": ["default"],
                     "access": ["--partition=all", "--exclusive"],
-                    # Open MPI speaks PMIx; srun's own default may be another one.
+                    # Open MPI requires PMIx, and srun may default to another interface.
                     "env_vars": [["SLURM_MPI_TYPE", "pmix"]],
-                    "max_jobs": 1,  # more share the network, and here the cores, too
+                    "max_jobs": 1,  # concurrent jobs share the network, and here also the cores
                 },
             ],
         },

@@ -1,4 +1,4 @@
-"""contrib/reframe: ReFrame itself lists the tests, and runs two of them by mpirun."""
+"""Tests of contrib/reframe: ReFrame lists the tests and runs two of them by mpirun."""
 
 import os
 import re
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(REFRAME is None, reason="ReFrame is not installe
 
 
 def reframe(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """ReFrame on our tests; what it writes lies in the folder."""
+    """Run ReFrame on the tests of the suite with its output in a folder."""
     ours = ["-C", str(FOLDER / "settings.py"), "-c", str(FOLDER / "murmuration.py")]
     return subprocess.run(
         [REFRAME or "reframe", "--nocolor", *ours, *options],
@@ -34,13 +34,13 @@ def reframe(folder: Path, *options: str, **variables: str) -> subprocess.Complet
     )
 
 
-def test_what_is_listed_is_there(tmp_path: Path) -> None:
+def test_listed_tests_use_registered_names(tmp_path: Path) -> None:
     done = reframe(tmp_path, "--list")
     assert done.returncode == 0, done.stdout + done.stderr
     listed = re.findall(r"^- (\w+) %ranks=(\d+) %algorithm=(\w+) ", done.stdout, re.MULTILINE)
-    known = {"Collectives": set(ALLREDUCES), "Training": set(ALGORITHMS)}
-    assert {(name, ranks) for name, ranks, _ in listed} == {(x, n) for x in known for n in "24"}
-    assert [x for x in listed if x[2] not in known[x[0]]] == []
+    names = {"Collectives": set(ALLREDUCES), "Training": set(ALGORITHMS)}
+    assert {(name, ranks) for name, ranks, _ in listed} == {(x, n) for x in names for n in "24"}
+    assert [x for x in listed if x[2] not in names[x[0]]] == []
 
 
 REFERENCES = """\
@@ -50,10 +50,10 @@ busbw_largest = [1e6, -0.1, inf, "GB/s"]
 ["here:mpirun"."Training %ranks=2 %algorithm=push_sum"]
 step_p50 = [1e-6, 0, inf, "ms"]
 """
-"""A bus bandwidth that nothing has; the others hold everywhere."""
+"""An unreachable bus bandwidth; every machine meets the other references."""
 
 
-def test_two_run_and_one_is_slower_than_expected(tmp_path: Path) -> None:
+def test_two_tests_run_and_one_misses_its_reference(tmp_path: Path) -> None:
     (tmp_path / "references.toml").write_text(REFERENCES)
     few = ["-S", "Collectives.sizes=1K:4K:x4", "-S", "Collectives.options=-n 3 --ci 0.9 --time 1"]
     chosen = ["--run", "-n", "ranks=2.*(ring|push_sum)", "-S", "Training.steps=20", *few]
@@ -64,5 +64,5 @@ def test_two_run_and_one_is_slower_than_expected(tmp_path: Path) -> None:
     assert len(failed) == 1, done.stdout
     assert failed[0].startswith("performance error: failed to meet reference(s): busbw_largest=")
     names = re.findall(r"P: (\w+): [\d.e-]+ ", done.stdout)
-    measured = {"busbw_largest", "metric", "p50_smallest", "pace", "step_p50", "vs_library_largest"}
-    assert set(names) == measured
+    expected = {"busbw_largest", "metric", "p50_smallest", "pace", "step_p50", "vs_library_largest"}
+    assert set(names) == expected
