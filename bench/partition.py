@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.common.cli import Parser
 from bench.common.files import check_target, write_whole
-from bench.reporting.figures import check_kind
+from bench.reporting.export import check_kind
 from bench.runtime import setup
 from bench.runtime.checks import check
 from bench.runtime.config import TrainConfig
@@ -109,7 +109,7 @@ def tell(
         write_whole(wanted["--csv"], partition_view.csv(columns, measured.skew.counts))
         console.print(f"wrote {wanted['--csv']}", markup=False)
     if "--picture" in wanted:
-        from bench.reporting.figures import save
+        from bench.reporting.export import save
 
         title = f"{task}, {text}, {plan.workers} workers"
         save(partition_view.picture(measured.skew.counts, names, title), wanted["--picture"])

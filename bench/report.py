@@ -5,43 +5,19 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.common.cli import run
-from bench.common.files import write_whole
-from bench.common.spec import UserError
-from bench.reporting.finding import find
-from bench.reporting.options import FILES, formats, parser, program_named, targets
-
-__all__ = ["find", "load_all", "main"]
+from bench.common.cli import Parser, run
+from bench.common.files import check_target, write_whole
+from bench.common.spec import UserError, unknown_name
 
 ROWS = ("--csv", "--parquet")
 """Options whose rows are those of one program."""
-
-
-def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], list[str]]:
-    """What each kind keeps of its files, by program; and one line for each that cannot be read.
-
-    only: the program whose files are wanted, empty for all.
-    """
-    from bench.reporting.kinds import KINDS, load
-    from bench.reporting.loading import readings
-    from bench.reporting.progress import told
-    from bench.results.reader import BrokenFileError
-
-    loaded: dict[str, list[Any]] = {program: [] for program in KINDS}
-    broken = []
-    with closing(readings(files, load)) as answers:
-        for answer in told(answers, len(files), "files read"):
-            if isinstance(answer, BrokenFileError):
-                broken.append(" ".join(str(answer).split()))
-            else:
-                loaded[answer[0]].append(answer[1])
-    return {x: kept for x, kept in loaded.items() if kept and only in ("", x)}, broken
 
 
 def validate(files: Sequence[Path]) -> int:
@@ -84,6 +60,8 @@ def report(argv: Sequence[str]) -> int:
     Errors: UserError.
     """
     given = parser().parse_args(argv)
+    from bench.reporting.loading import find, load_all
+
     if given.validate:
         for option in (*FILES, "figures", "format", "only"):
             if getattr(given, option) is not None:
@@ -123,7 +101,7 @@ def make(
 
     Errors: UserError.
     """
-    from bench.reporting.kinds import KINDS
+    from bench.reporting.loading import KINDS
     from bench.reporting.terminal import read_of, show
 
     read = sum(map(len, loaded.values()))
@@ -141,7 +119,7 @@ def make(
         written["--html"] = page(loaded, broken)
     chapters = [x for program, kept in loaded.items() for x in KINDS[program].chapters(kept)]
     if "--markdown" in wanted:
-        from bench.reporting.markdown import document
+        from bench.reporting.export import document
 
         written["--markdown"] = document(chapters, read_of(read, files), broken)
     for option, text in written.items():
@@ -153,10 +131,11 @@ def make(
 
 def draw(loaded: Mapping[str, Sequence[Any]], folder: Path, kinds: Sequence[str]) -> None:
     """Write the charts into a folder. Errors: UserError."""
-    from bench.reporting.gallery import CAPTIONS, hang, plates
-    from bench.reporting.progress import told
+    from bench.reporting.export import CAPTIONS, hang, plates
+    from bench.reporting.loading import KINDS
+    from bench.reporting.terminal import told
 
-    made = plates(loaded)
+    made = plates({x: KINDS[x].chapters(kept) for x, kept in loaded.items()})
     number = len(made) * len(kinds)
     for _ in told(hang(made, folder, kinds), number, "figures drawn"):
         pass
@@ -170,3 +149,104 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+FILES = {
+    "html": "write a page with tables and plots; opens without a network",
+    "csv": "write a table: a row a run of train, an algorithm and size of collectives, or a "
+    "topology of consensus",
+    "parquet": "write the rows of --csv as a Parquet file, numbers as they are",
+    "markdown": "write the tables of the terminal as a document",
+}
+"""What is written into one file each, by option."""
+FORMATS = ("pdf", "svg", "png")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of bench.report."""
+    made = Parser(
+        prog="python -m bench.report",
+        description="Turn many result files of train, collectives and consensus into tables on "
+        "the terminal, files for other programs, figures and one page.",
+        epilog="Example: python -m bench.report runs/ --html report.html --csv table.csv",
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a result file, or a folder searched to its depths for *.h5 and *.h5.part "
+        "(a run that has not ended); names that begin with a dot are skipped",
+    )
+    for name, said in FILES.items():
+        made.add_argument(f"--{name}", metavar="FILE", help=said)
+    made.add_argument(
+        "--figures",
+        metavar="DIR",
+        help="write every chart of the page as a file for a paper, and their captions",
+    )
+    made.add_argument(
+        "--format",
+        metavar="F[,F]",
+        help=f"of the figures: {', '.join(FORMATS)}, or several (default {FORMATS[0]})",
+    )
+    made.add_argument(
+        "--only",
+        metavar="PROGRAM",
+        help="report only the files of train, collectives or consensus; --csv and --parquet need "
+        "it where the paths hold files of several",
+    )
+    made.add_argument(
+        "--validate",
+        action="store_true",
+        help="only check the files: a line a file; exit code 1 where one has a flaw",
+    )
+    return made
+
+
+def program_named(name: str) -> str:
+    """The program that --only means. Errors: UserError."""
+    from bench.reporting.loading import KINDS
+
+    names = {program.removeprefix("bench."): program for program in KINDS}
+    if name.removeprefix("bench.") not in names:
+        raise unknown_name("program", name, list(names))
+    return names[name.removeprefix("bench.")]
+
+
+def targets(given: argparse.Namespace) -> dict[str, Path]:
+    """Option -> the file that it names; refused early where one cannot be written.
+
+    Errors: UserError.
+    """
+    wanted: dict[str, Path] = {}
+    for option in FILES:
+        name = getattr(given, option)
+        if name is None:
+            continue
+        for other, path in wanted.items():
+            if path.resolve() == Path(name).resolve():
+                raise UserError(f"{other} and --{option} are both {name}: name two files")
+        wanted[f"--{option}"] = Path(name)
+    for option, path in wanted.items():
+        check_target(option, path)
+    return wanted
+
+
+def formats(given: argparse.Namespace) -> list[str]:
+    """The formats of the figures, each once; where there are to be any, a place for them.
+
+    Errors: UserError.
+    """
+    if given.figures is None:
+        if given.format is not None:
+            raise UserError("--format is that of the figures: give --figures DIR, too")
+        return []
+    names = [x.removeprefix(".") for x in (given.format or FORMATS[0]).lower().split(",")]
+    for name in names:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
+    from bench.reporting.export import check_folder
+
+    check_folder(Path(given.figures))
+    return list(dict.fromkeys(names))

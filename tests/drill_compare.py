@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import stdev
 
 from bench.compare.__main__ import main as compare
-from bench.reporting.digest import load
+from bench.reporting.training.runs import load
 from tests.launching import train
 
 RANKS, PART, FLOOR_US = 2, 0.05, 100.0

@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     ),
     "bench.report": ("bench.common bench.reporting bench.results", ""),
     "bench.compare": (
-        "bench.common bench.report bench.reporting bench.results",
+        "bench.common bench.reporting bench.results",
         "altair numpy pandas rich scipy",
     ),
     "bench.fetch": ("bench.common bench.data bench.session", "rich"),

@@ -14,7 +14,7 @@ from typing import IO
 
 import h5py
 
-from bench.reporting.kinds import load
+from bench.reporting.loading import load
 from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE
 from tests.launching import command, wait_until

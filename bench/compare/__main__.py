@@ -12,8 +12,7 @@ from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError
 from bench.compare.metrics import told, wanted
-from bench.report import find, load_all
-from bench.reporting.figures import check_kind
+from bench.reporting.export import check_kind
 
 if TYPE_CHECKING:
     from bench.compare.compared import Compared
@@ -87,6 +86,8 @@ def compare(argv: Sequence[str]) -> int:
     check_numbers(given.alpha, given.least)
     wanted(given.metric)
     targets = check_files(given)
+    from bench.reporting.loading import find, load_all
+
     paths = [find([name]) for name in (given.a, given.b)]
     check_apart(*paths)
     loaded = [load_all(files, "") for files in paths]
@@ -167,7 +168,7 @@ def write(compared: Compared, read: int, files: int, targets: dict[str, Path]) -
         write_whole(targets["--markdown"], document(compared))
     if "--figure" in targets:
         from bench.compare.forest import forest, frame
-        from bench.reporting.figures import save
+        from bench.reporting.export import save
 
         rows = frame(compared)
         if rows.empty:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.common.text import Setting
 from bench.compare.sides import Number
-from bench.reporting.cases import order
+from bench.reporting.training.runs import order
 
 FEW = 4
 """So many cases or values are named, of more the others are counted."""

@@ -22,7 +22,7 @@ from bench.compare.differences import (
 from bench.compare.effect import Values
 from bench.compare.metrics import Metric
 from bench.compare.sides import Number, Settings
-from bench.reporting.cases import order, shared
+from bench.reporting.training.runs import order, shared
 
 Label: TypeAlias = Callable[[Number], str]
 

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from bench.common.text import Setting
 from bench.compare.metrics import Metric
-from bench.reporting.digest import Digest
 from bench.reporting.launches import Launch
+from bench.reporting.training.runs import Digest
 from bench.results.schema import COMPLETE, DIVERGED
 
 Settings: TypeAlias = dict[str, Setting]
@@ -58,7 +58,7 @@ class Side:
 def side(
     name: str, path: str, loaded: Mapping[str, Sequence[Any]], metrics: Mapping[str, Metric]
 ) -> Side:
-    """The numbers of loaded files, by program, each as its metric says; see bench.reporting.kinds.
+    """Collect the numbers of loaded files by program, each chosen by its metric.
 
     What did not end well is counted and not compared, nor is what has no such number.
     """

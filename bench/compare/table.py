@@ -11,7 +11,7 @@ from bench.compare.effect import Effect, Values, launches_to_find
 from bench.compare.matching import Pair
 from bench.compare.metrics import Metric
 from bench.compare.verdict import UNSHOWN, Verdict
-from bench.reporting.pivot import Block, Pivot, markdown
+from bench.reporting.training.tables import Block, Pivot, markdown
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
 

@@ -73,7 +73,7 @@ class Chapter:
 
 
 class Kind(Protocol):
-    """The results of one program; a module is one, see bench.reporting.kinds."""
+    """The results of one program; a module is one, see bench.reporting.loading."""
 
     QUESTION: str
     """What its results answer."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from bench.common.text import Setting, setting_label
-from bench.reporting.cases import order, shared
 from bench.reporting.chapter import Source
+from bench.reporting.training.runs import order, shared
 from bench.results.origin import hosts, machine
 from bench.results.reader import Run
 from bench.results.schema import COMPLETE

@@ -14,15 +14,23 @@ import resource
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bench.common.files import RESULTS
+from bench.common.spec import UserError
+from bench.reporting.chapter import Kind
+from bench.reporting.collectives import report as collectives_report
+from bench.reporting.consensus import report as consensus_report
+from bench.reporting.training import report as training_report
 from bench.results.contents import BrokenFileError, brief
+from bench.results.origin import program_of
+from bench.results.schema import PART
 
 Load: TypeAlias = Callable[[Path], Any]
 SLICE = 16
@@ -157,3 +165,90 @@ def _loaded(path: Path, load: Load) -> Any:
         return error
     except Exception as error:  # damage has more forms than a reader can know
         return BrokenFileError(f"{path}: {type(error).__name__}: {brief(error)}")
+
+
+def find(paths: Sequence[str]) -> list[Path]:
+    """The result files that the paths name or hold, each once.
+
+    Whatever has the name of a result is found: what reads it tells what is wrong with it.
+    Errors: UserError for a path that is not there, or where nothing is found.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not os.path.lexists(path):
+            raise UserError(f"{path} does not exist: name a result file or a folder of them")
+        for place, file in _within(path) if os.path.isdir(path) else _alone(path):
+            found.setdefault(place, file)
+    if not found:
+        raise UserError(
+            f"no result file (*.h5, *.h5.part) in {', '.join(paths)}: "
+            "the programs write them into the folder of their --out"
+        )
+    return list(found.values())
+
+
+def _alone(path: str) -> Iterator[tuple[str, Path]]:
+    yield os.path.realpath(path), Path(path)
+
+
+def _within(top: str) -> Iterator[tuple[str, Path]]:
+    """Where it really lies, and its path, of each result in the folder and below it, sorted."""
+    files: list[tuple[str, Path]] = []
+    for folder, below, names in os.walk(top):
+        real = os.path.realpath(folder)
+        named = [x for x in (*names, *below) if x.endswith(RESULTS) and not x.startswith(".")]
+        for name in named:
+            path = os.path.join(folder, name)
+            linked = os.path.islink(path)
+            place = os.path.realpath(path) if linked else os.path.join(real, name)
+            files.append((place, Path(path)))
+        below[:] = [x for x in below if not x.startswith(".")]
+    yield from sorted(files, key=lambda x: x[1])
+
+
+KINDS: dict[str, Kind] = {
+    "bench.train": training_report,
+    "bench.collectives": collectives_report,
+    "bench.consensus": consensus_report,
+}
+
+
+def load(path: Path) -> tuple[str, Any]:
+    """The program that wrote a file, and what its kind keeps of it.
+
+    Errors: BrokenFileError.
+    """
+    try:
+        program = program_of(path)
+        if program == PART:
+            raise BrokenFileError(
+                f"{path}: steps of some ranks only: put the run together by bench.merge"
+            )
+        if program not in KINDS:
+            raise BrokenFileError(
+                f"{path}: written by {program!r}, this suite reads {', '.join(KINDS)}"
+            )
+        return program, KINDS[program].load(path)
+    except BrokenFileError:
+        if path.suffix != ".part" or path.exists():
+            raise
+    return load(path.with_suffix(""))  # it ended since the folder was listed
+
+
+def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], list[str]]:
+    """Load files in several processes, with a progress bar.
+
+    only: the program whose files are kept, empty for all. Return what each kind keeps of its
+    files, by program, and a line for each file that cannot be read.
+    """
+    from bench.reporting.terminal import told
+
+    loaded: dict[str, list[Any]] = {program: [] for program in KINDS}
+    broken = []
+    with closing(readings(files, load)) as answers:
+        for answer in told(answers, len(files), "files read"):
+            if isinstance(answer, BrokenFileError):
+                broken.append(" ".join(str(answer).split()))
+            else:
+                loaded[answer[0]].append(answer[1])
+    return {x: kept for x, kept in loaded.items() if kept and only in ("", x)}, broken

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import altair as alt
 import pandas as pd
 
+from bench.reporting.training.runs import Digest, Section
+
 Chart: TypeAlias = alt.FacetChart | alt.LayerChart | alt.VConcatChart | alt.Chart
 Encoding: TypeAlias = dict[str, Any]
 """Channel -> its encoding."""
@@ -174,7 +176,30 @@ def few_ticks() -> alt.Axis:
     return alt.Axis(labelExpr=PLAIN, tickCount=8)
 
 
-def about() -> list[alt.Tooltip]:
+def tooltips() -> list[alt.Tooltip]:
     """What every tooltip begins with."""
     names = ("algorithm", "condition", "seed", "status")
     return [alt.Tooltip(f"{name}:N") for name in names]
+
+
+Mark: TypeAlias = dict[str, Any]
+
+
+def labels(section: Section, run: Digest) -> Mark:
+    """What every mark says of its run."""
+    return {
+        "algorithm": str(run.settings["algorithm"]),
+        "condition": section.condition(run),
+        "seed": run.row["seed"],
+        "status": run.row["status"],
+    }
+
+
+def framed(rows: list[Mark], values: Sequence[str]) -> pd.DataFrame:
+    """The rows as a frame that has its columns without rows, too."""
+    return pd.DataFrame(rows, columns=["algorithm", "condition", "seed", "status", *values])
+
+
+def brief(value: float) -> float:
+    """Six significant digits: more than a screen shows, half the bytes."""
+    return float(f"{value:.6g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +18,8 @@ from markupsafe import Markup
 from bench import __version__
 from bench.common.text import TextTable
 from bench.reporting import look
-from bench.reporting.chapter import Chapter, Figure
-from bench.reporting.filters import facets
-from bench.reporting.kinds import KINDS
-from bench.reporting.packing import packed, provenances, safe_json
+from bench.reporting.chapter import Chapter, Figure, Source
+from bench.reporting.loading import KINDS
 
 HERE = Path(__file__).parent
 TEMPLATE = "page.html.jinja"
@@ -56,10 +55,10 @@ class Part:
 
 
 def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
-    """The HTML of the page.
+    """Return the HTML of the page.
 
-    loaded: program -> what its kind loaded, see bench.reporting.kinds; broken: a line for each file
-    that could not be read.
+    loaded: program -> files as loaded by its kind, see bench.reporting.loading; broken: a line for
+    each file that could not be read.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -123,3 +122,83 @@ def breakable(text: str) -> Markup:
     """The text, escaped, with places where a line may break after the signs of an option."""
     parts = re.split(r"(?<=[:,=_])", text)
     return Markup("<wbr>").join(parts)
+
+
+def packed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows of equal keys as columns; a column of texts as its different texts and their places."""
+    names = rows[0] if rows else {}
+    return {name: _column([row[name] for row in rows]) for name in names}
+
+
+def _column(values: list[Any]) -> Any:
+    if len(set(map(type, values))) == 1 and values[0] is not None and len(set(values)) == 1:
+        return {"of": values[:1], "n": len(values)}
+    if any(isinstance(x, str) for x in values):
+        places = {x: i for i, x in enumerate(dict.fromkeys(values))}
+        return {"of": list(places), "at": [places[x] for x in values]}
+    return [int(x) if isinstance(x, float) and x.is_integer() else x for x in values]
+
+
+def provenances(sources: Sequence[Source]) -> dict[str, Any]:
+    """The provenance of every source, each text once: `of` holds places in `texts`, in pairs."""
+    places: dict[str, int] = {}
+
+    def place(text: str) -> int:
+        return places.setdefault(text, len(places))
+
+    of = [[place(x) for pair in source.provenance.items() for x in pair] for source in sources]
+    return {"texts": list(places), "of": of}
+
+
+def safe_json(value: Any) -> Markup:
+    """JSON that can stand in a script element: no `<` that could end it."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+FIRST = ("task", "algorithm", "partition", "workers", "ranks")
+LAST = ("seed", "status")
+MOST = 40
+"""More values than these are for the search, not for a list."""
+MOST_FACETS = 8
+"""More settings that vary are for the search, too."""
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A setting that varies, and which of its values each source has."""
+
+    name: str
+    values: list[str]
+    of: list[int]
+    """For every source of the page the place of its value, -1 where it has none."""
+
+
+def facets(sources: Sequence[Source]) -> list[Facet]:
+    """The facts that vary, in the order in which they are asked for; few, of few values each."""
+    names = dict.fromkeys(name for source in sources for name in source.facts)
+    varying = {}
+    for name in names:
+        values = sorted({x.facts[name] for x in sources if name in x.facts}, key=_order)
+        if 1 < len(values) <= MOST:
+            varying[name] = values
+    kept = sorted(varying, key=lambda name: name not in FIRST + LAST)[:MOST_FACETS]
+    made = []
+    for name in sorted(kept, key=_place):
+        places = {value: i for i, value in enumerate(varying[name])}
+        of = [places[x.facts[name]] if name in x.facts else -1 for x in sources]
+        made.append(Facet(name.replace("_", " "), varying[name], of))
+    return made
+
+
+def _place(name: str) -> tuple[int, int]:
+    if name in FIRST:
+        return 0, FIRST.index(name)
+    return (2, LAST.index(name)) if name in LAST else (1, 0)
+
+
+def _order(value: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, 0.0, value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.common.cli import Parser
 from bench.common.files import check_target
 from bench.common.spec import UserError
-from bench.reporting.figures import check_kind
+from bench.reporting.export import check_kind
 from bench.session import launch
 from bench.session.signals import EXIT_RESUME
 

@@ -15,10 +15,9 @@ from rich.text import Text
 from bench.common.files import write_whole
 from bench.common.spec import UserError
 from bench.common.text import printable
-from bench.reporting import pivot
-from bench.reporting.cases import sections
-from bench.reporting.digest import Digest, load
 from bench.reporting.terminal import WIDTH
+from bench.reporting.training import tables
+from bench.reporting.training.runs import Digest, load, sections
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.session.launch import write_stderr
 from bench.session.signals import EXIT_RESUME
@@ -77,8 +76,8 @@ def conclude(
     """
     shown = console()
     loaded = [load(x.path) for x in ended.values() if isinstance(x, Outcome)]
-    tables = pivot.pivots(loaded)
-    pivot.show(tables, shown)
+    blocks = tables.pivots(loaded)
+    tables.show(blocks, shown)
     shown.print()
 
     def tell(line: str) -> None:
@@ -101,7 +100,7 @@ def conclude(
         f"python -m bench.report {out} --html {out / 'report.html'}"
     )
     if "--markdown" in files:
-        write_whole(files["--markdown"], pivot.markdown(tables))
+        write_whole(files["--markdown"], tables.markdown(blocks))
         tell(f"wrote {files['--markdown']}")
     if "--figure" in files:
         tell(draw(loaded, files["--figure"]))
@@ -117,20 +116,20 @@ def draw(runs: Sequence[Digest], path: Path) -> str:
 
     Errors: UserError where the file cannot be written.
     """
-    from bench.reporting import charts, frames
-    from bench.reporting.figures import save
-    from bench.reporting.skew_charts import LEAST, chart_of
+    from bench.reporting.export import save
+    from bench.reporting.training import metrics
+    from bench.reporting.training.partitions import LEAST_SKEWS, chart_of
 
     found = sections(runs)
     chart = chart_of(found)
     if chart:
         save(chart, path)
         return f"wrote {path}: the metric against label skew"
-    curves = frames.curves(found[0]) if found else None
+    curves = metrics.curves(found[0]) if found else None
     if curves is None or not len(curves):
         return f"no figure {path}: no run has a curve"
-    save(charts.learning(curves, "step", found[0].metric, found[0].direction), path)
-    return f"wrote {path}: learning curves, for want of complete runs of {LEAST} label skews"
+    save(metrics.learning(curves, "step", found[0].metric, found[0].direction), path)
+    return f"wrote {path}: learning curves, for want of complete runs of {LEAST_SKEWS} label skews"
 
 
 def console() -> Console:

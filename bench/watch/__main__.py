@@ -81,8 +81,8 @@ def watch(argv: Sequence[str]) -> int:
     for path in paths:
         _check(path)
 
+    from bench.watch.display import Wish, show
     from bench.watch.folder import Watched
-    from bench.watch.showing import Wish, show
 
     return show(Watched(paths), Wish(given.every, given.once, given.until_done, given.focus))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 
 from bench.common.text import (
     NONE,
@@ -14,11 +16,11 @@ from bench.common.text import (
     printable,
     setting_label,
 )
-from bench.reporting.cases import shared
+from bench.reporting.training.runs import shared
 from bench.results.schema import COMPLETE, RUNNING
-from bench.watch.folder import Scene
+from bench.watch.folder import Scene, View
+from bench.watch.plots import GAP
 from bench.watch.training import Training
-from bench.watch.views import View
 
 ALWAYS = ("program", "algorithm", "partition", "task", "workers", "ranks", "seed")
 """Settings that are told where nothing sets a run apart; others only where they do."""
@@ -172,3 +174,47 @@ def counts(scene: Scene) -> str:
     parts = [f"{states[x]:,} {x}" for x in order]
     parts += [f"{scene.unread:,} ended and not read yet"] if scene.unread else []
     return ", ".join(parts) or "no result file yet"
+
+
+LISTED = 100
+"""Most ended runs that are told of at a time, those that ended badly first."""
+
+
+class Writer:
+    """A line a run: of running ones in every scene, of the others in the first after their end."""
+
+    def __init__(self) -> None:
+        self._told: set[Path] = set()
+
+    def lines(self, scene: Scene) -> list[str]:
+        """The lines of a scene: how many runs there are, then each of them."""
+        common, names = titles(scene.views)
+        named = list(zip(scene.views, names, strict=True))
+        clock = datetime.fromtimestamp(scene.now).strftime("%H:%M:%S")
+        made = [_joined([clock, counts(scene), common])]
+        made += [_running_line(scene, x, title) for x, title in named if x.status == RUNNING]
+        ended = [x for x in named if x[0].status != RUNNING and x[0].path not in self._told]
+        ended.sort(key=lambda x: not x[0].bad)
+        made += [_ended_line(seen, title) for seen, title in ended[:LISTED]]
+        if len(ended) > LISTED:
+            made.append(f"and {len(ended) - LISTED:,} more ended")
+        self._told |= {seen.path for seen, _ in ended}
+        return made
+
+
+def _running_line(scene: Scene, seen: View, title: str) -> str:
+    made = seen.training
+    begin = [f"{state(scene, seen):<8}", title]
+    if made is None:
+        return _joined([*begin, printable(seen.told), age(scene, seen)])
+    told = [progress(made), pace(made), left(made), score(made)]
+    told += [consensus(made), slowest(made), age(scene, seen)]
+    return _joined([*begin, *told])
+
+
+def _ended_line(seen: View, title: str) -> str:
+    return _joined([f"{seen.status:<8}", title, *outcome(seen), reason(seen)])
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return GAP.join(filter(None, texts))

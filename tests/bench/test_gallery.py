@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.report import main
-from bench.reporting.gallery import CAPTIONS, slug
+from bench.reporting.export import CAPTIONS, slug
 from tests.bench.made_runs import make
 
 Capture = pytest.CaptureFixture[str]

@@ -94,9 +94,9 @@ def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) ->
     """Ctrl-C reaches the whole group; a kill only the program, whose readers then read no more."""
     code = (
         "import os, sys, time\nfrom pathlib import Path\n"
-        "from bench import report\nfrom bench.reporting import kinds\n"
+        "from bench import report\nfrom bench.reporting import loading\n"
         "def slow(path):\n    time.sleep(0.05)\n    return 'bench.train', path\n"
-        "kinds.load = slow\nprint('begun', flush=True)\n"
+        "loading.load = slow\nprint('begun', flush=True)\n"
         f"sys.exit(report.main([{str(tmp_path)!r}]))"
     )
     for i in range(200):
@@ -124,7 +124,7 @@ def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) ->
 
 def test_damaged_files_are_read_or_named_in_one_line(tmp_path: Path) -> None:
     """Two of each damage; `python -m tests.drill_damage` takes more."""
-    from bench.reporting.kinds import load
+    from bench.reporting.loading import load
 
     good = sound(tmp_path)
     (tmp_path / "damaged").mkdir()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.reporting import look
-from bench.reporting.heat_map import MEASURES, heat_map
+from bench.reporting.training.partitions import MEASURES, heat_map
 
 CONDITIONS = ["iid, 4 workers", "iid, 16 workers", "iid, 128 workers"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from bench.report import main
-from bench.reporting import frames, kinds
-from bench.reporting.cases import sections
-from bench.reporting.digest import load
+from bench.reporting import loading
 from bench.reporting.page import page
+from bench.reporting.training import metrics
+from bench.reporting.training.runs import load, sections
 from bench.results.schema import DIVERGED, RUNNING
 from tests.bench.browser import CHROMIUM, Browser
 from tests.bench.made_runs import make
@@ -79,7 +79,7 @@ def rows(packed: dict[str, Any]) -> list[dict[str, Any]]:
 def page_of(*paths: Path, broken: tuple[str, ...] = ()) -> Reader:
     loaded: dict[str, list[Any]] = {}
     for path in paths:
-        program, kept = kinds.load(path)
+        program, kept = loading.load(path)
         loaded.setdefault(program, []).append(kept)
     return Reader(page(loaded, broken))
 
@@ -171,10 +171,10 @@ def test_diverged_run_ends_with_a_cross_where_its_metric_was_finite(tmp_path: Pa
     with h5py.File(path, "r+") as file:
         file["eval/metric"][3:] = [math.nan, math.inf]
     (section,) = sections([load(path), load(make(tmp_path / "b.h5", seed=1))])
-    curves = frames.curves(section)
+    curves = metrics.curves(section)
     assert curves[curves["run"] == 0]["ended"].tolist() == ["complete", "complete", DIVERGED]
     assert np.isfinite(curves["metric"]).all()
-    assert frames.finals(section)["seed"].tolist() == [1, 1]
+    assert metrics.finals(section)["seed"].tolist() == [1, 1]
 
 
 def test_provenance_tells_the_command_and_everything_each_once(tmp_path: Path) -> None:

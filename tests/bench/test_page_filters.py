@@ -7,13 +7,11 @@ from urllib.parse import quote
 import pytest
 
 from bench.report import main
-from bench.reporting import frames, rank_charts
-from bench.reporting.cases import Section, sections
-from bench.reporting.digest import load
-from bench.reporting.filters import behind, facets, facts
-from bench.reporting.overview import best, cards
-from bench.reporting.tables import text_tables
-from bench.reporting.training_report import chapters
+from bench.reporting.page import facets
+from bench.reporting.training import metrics, times
+from bench.reporting.training.report import behind, best, cards, chapters, facts
+from bench.reporting.training.runs import Section, load, sections
+from bench.reporting.training.tables import text_tables
 from bench.results.schema import DIVERGED
 from tests.bench.browser import CHROMIUM, Browser
 from tests.bench.made_runs import make
@@ -91,9 +89,9 @@ def test_overview_counts_and_names_the_best(made: Section) -> None:
 
 
 def test_a_crowd_is_drawn_as_medians_in_bands(made: Section) -> None:
-    bands = frames.bands(made)
-    curves = frames.curves(made)
-    for number, case in frames.complete(made):
+    bands = metrics.bands(made)
+    curves = metrics.curves(made)
+    for number, case in made.complete():
         own = bands[bands["case"] == number]
         theirs = curves[curves["run"].isin(made.places[number])].groupby("step")["metric"]
         assert own["metric"].tolist() == pytest.approx(theirs.median().tolist())
@@ -103,7 +101,7 @@ def test_a_crowd_is_drawn_as_medians_in_bands(made: Section) -> None:
 
 
 def test_a_straggler_is_marked_and_neighbours_share_a_bar(made: Section) -> None:
-    drawn = rank_charts.frame(made)
+    drawn = times.frame(made)
     assert drawn["late"].unique().tolist() == ["", "+33%"]  # rank 1 takes twice as long as rank 0
     assert drawn[drawn["late"] != ""]["rank"].unique().tolist() == ["1"]
     phase = 2.0 / 6  # ms of each of six phases on rank 1
@@ -116,8 +114,8 @@ def test_a_straggler_is_marked_and_neighbours_share_a_bar(made: Section) -> None
         replace(run, rank_ms=run.rank_ms.repeat(100, 0), rank_hosts=["a"] * 100 + ["b"] * 100)
         for run in made.runs
     ]
-    many = rank_charts.frame(replace(made, runs=wide))
-    assert many.groupby("case")["rank"].nunique().tolist() == [rank_charts.BARS] * 4
+    many = times.frame(replace(made, runs=wide))
+    assert many.groupby("case")["rank"].nunique().tolist() == [times.BARS] * 4
     named = many[(many["begins"] != "") & (many["case"] == many["case"].min())]
     assert named[["rank", "begins"]].to_numpy().tolist() == [["0-2", "a"], ["100-102", "b"]]
 

@@ -8,7 +8,7 @@ import pytest
 import vl_convert
 
 from bench.report import main
-from bench.reporting.kinds import load
+from bench.reporting.loading import load
 from bench.reporting.page import page
 from bench.results.schema import RUNNING
 from tests.bench.browser import CHROMIUM

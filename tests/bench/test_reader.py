@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bench.reporting.digest import digest
+from bench.reporting.training.runs import digest
 from bench.results.provenance import process_started
 from bench.results.reader import DIGESTED, BrokenFileError, Run, read
 from bench.results.recorder import Block

@@ -10,7 +10,8 @@ import h5py
 import pandas as pd
 import pytest
 
-from bench.report import find, main
+from bench.report import main
+from bench.reporting.loading import find
 from bench.results.reader import read
 from bench.results.schema import RUNNING
 from tests.bench.made_runs import make

@@ -13,9 +13,8 @@ from rich.console import Console
 from bench.common.text import TextTable
 from bench.report import main
 from bench.reporting.chapter import Chapter
-from bench.reporting.collectives.frames import times, winners
-from bench.reporting.collectives.report import chapters, load
-from bench.reporting.collectives.table import cells, contested
+from bench.reporting.collectives.charts import times, winners
+from bench.reporting.collectives.report import cells, chapters, contested, load
 from bench.reporting.launches import Group, Row
 from bench.reporting.terminal import terminal
 from bench.results.calls import read_calls

@@ -12,8 +12,8 @@ from bench.report import main
 from bench.reporting.chapter import Chapter
 from bench.reporting.consensus.charts import curves
 from bench.reporting.consensus.report import chapters, load
-from bench.reporting.digest import POINTS
 from bench.reporting.launches import Group
+from bench.reporting.training.runs import POINTS
 from bench.results.rounds import read_rounds
 from bench.results.rounds_rows import rows as rows_of
 from bench.results.schema import FAILED, RUNNING

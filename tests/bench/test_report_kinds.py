@@ -9,9 +9,9 @@ import h5py
 import pytest
 
 from bench.report import main
-from bench.reporting.digest import Digest
-from bench.reporting.kinds import KINDS, load
 from bench.reporting.launches import Launch
+from bench.reporting.loading import KINDS, load
+from bench.reporting.training.runs import Digest
 from bench.results.reader import BrokenFileError
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make

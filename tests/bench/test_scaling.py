@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from bench.common.text import TextTable
-from bench.reporting.cases import Section, sections
-from bench.reporting.digest import Digest, load
-from bench.reporting.figures import save
+from bench.reporting.export import save
 from bench.reporting.scaling.charts import figures, frame
-from bench.reporting.scaling.series import Series, series
-from bench.reporting.scaling.tables import notes, tables
+from bench.reporting.scaling.series import Series, notes, series, tables
+from bench.reporting.training.runs import Digest, Section, load, sections
 from bench.results.schema import FAILED
 from tests.bench.made_runs import make
 

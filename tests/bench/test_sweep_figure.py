@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.reporting.cases import sections
-from bench.reporting.digest import load
-from bench.reporting.skew_charts import curved, frame
+from bench.reporting.training.partitions import curved, skew_rows
+from bench.reporting.training.runs import load, sections
 from bench.sweep.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
@@ -31,7 +30,7 @@ def test_the_metric_against_skew_is_drawn(tmp_path: Path, capsys: Capture) -> No
     runs = [load(path) for path in out.glob("*.h5")]
     assert {(run.row["steps"], run.row["seed"]) for run in runs} == {(3, 7)}
     (section,) = sections(runs)
-    points = frame(section)
+    points = skew_rows(section)
     assert curved(points)
     assert len(points) == 2 * len(runs), "mean model and worst worker"
     asked = points[points["partition"] == "target:js=0.3"]["js"]

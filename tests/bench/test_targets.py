@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from bench.common.text import TextTable
-from bench.reporting.cases import Section, sections
-from bench.reporting.digest import Digest, load
-from bench.reporting.figures import save
-from bench.reporting.targets.cases import groups
+from bench.reporting.export import save
+from bench.reporting.targets.cases import groups, notes, tables
 from bench.reporting.targets.charts import cost, figures, frame
-from bench.reporting.targets.tables import notes, tables
+from bench.reporting.training.runs import Digest, Section, load, sections
 from bench.results.schema import DIVERGED, FAILED
 from tests.bench.made_runs import make
 

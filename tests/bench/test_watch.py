@@ -16,8 +16,8 @@ import pytest
 
 from bench.results.schema import FAILED, RUNNING
 from bench.watch.__main__ import INTERRUPTED, main
+from bench.watch.display import Wish, show
 from bench.watch.folder import Watched
-from bench.watch.showing import Wish, show
 from tests.bench.made_runs import make
 from tests.launching import DEADLINE_S, command
 

@@ -10,14 +10,11 @@ import pytest
 
 from bench.results.schema import DIVERGED, FAILED, RUNNING
 from bench.watch import words
-from bench.watch.drawing import picture
-from bench.watch.folder import Scene
-from bench.watch.panel import ranks
-from bench.watch.plots import Axis, axis, bar, curve, sparkline
-from bench.watch.recent import Rank, Recent
-from bench.watch.showing import chosen, framed
-from bench.watch.views import View, view
-from bench.watch.writing import Writer
+from bench.watch.display import chosen, framed, picture
+from bench.watch.folder import Scene, View, view
+from bench.watch.plots import Axis, axis, bar, curve, ranks, sparkline
+from bench.watch.training import Rank, Recent
+from bench.watch.words import Writer
 from tests.bench.made_measurements import make_calls
 from tests.bench.made_runs import make
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import GRADIENT, PHASES, WAIT
 from bench.results.provenance import process_started
 from bench.results.schema import COMPLETE, DIED, DIVERGED, RUNNING
-from bench.watch.folder import KEPT, Watched
-from bench.watch.recent import SHOWN, Recent, hosted, recent
-from bench.watch.views import BROKEN, View, view
+from bench.watch.folder import BROKEN, KEPT, View, Watched, view
+from bench.watch.training import SHOWN, Recent, hosted, recent
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 

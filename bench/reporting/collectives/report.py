@@ -7,14 +7,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from bench.common.sizes import format_size
+from bench.common.text import NONE, TextTable, figure, percent
 from bench.reporting.chapter import Chapter, Figure, Source
-from bench.reporting.collectives.table import NOTES, cells, contested, text_table
-from bench.reporting.launches import Launch, Row, grouped, repeats, rows_frame, surroundings
-from bench.results.calls import YARDSTICK, Calls, read_calls
+from bench.reporting.launches import (
+    Group,
+    Launch,
+    Row,
+    grouped,
+    median_row,
+    repeats,
+    rows_frame,
+    surroundings,
+)
+from bench.results.calls import YARDSTICK, Calls, fastest, half_width, read_calls
 from bench.results.origin import derived, provenance, read_origin
 from bench.results.reader import Run
+from bench.results.schema import COMPLETE
+from bench.results.statistics import median_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,3 +120,117 @@ def _draw(measured: Sequence[tuple[str, Sequence[Row]]]) -> list[Figure]:
     from bench.reporting.collectives.charts import figures
 
     return figures(measured, YARDSTICK)
+
+
+INTERVAL = {"p50_us": ("ci_lo_us", "ci_hi_us")}
+NOTES = (
+    "cells: median time of a call on its slowest rank, us [over the library's in the same launch]",
+    "* least median; = not told apart: 95 % intervals overlap; with several launches: the interval "
+    "of their ratio within a launch reaches 1",
+)
+"""What a reader of the table must know."""
+
+
+def cells(group: Group) -> list[Row]:
+    """A row an algorithm and size: the median over the launches; in the order of the files.
+
+    `each` has the median of each launch by its number.
+    """
+    found: dict[tuple[str, int], dict[int, Row]] = {}
+    for number, launch in enumerate(group.launches):
+        for row in launch.rows:
+            found.setdefault((row["algorithm"], row["bytes"]), {})[number] = row
+    made = []
+    for by_launch in found.values():
+        rows = list(by_launch.values())
+        together = {
+            "chosen": ", ".join(dict.fromkeys(row["chosen"] for row in rows)),
+            "wrong": max(row["wrong"] for row in rows),
+            "flags": "".join(dict.fromkeys("".join(row["flags"] for row in rows))),
+            "each": {number: row["p50_us"] for number, row in by_launch.items()},
+        }
+        made.append(median_row(rows, INTERVAL) | together)
+    return made
+
+
+def contested(rows: Sequence[Row]) -> list[Row]:
+    """The rows with their `place`: `*` the fastest at its size, `=` not told apart, else empty.
+
+    What does not compete has no place: what chooses among the others, and what is wrong.
+    """
+    rows = [row | {"competes": not row["chosen"] and row["wrong"] <= 0} for row in rows]
+    best: dict[int, Row] = {}
+    for row in sorted((x for x in rows if x["competes"]), key=lambda x: float(x["p50_us"])):
+        best.setdefault(row["bytes"], row)
+    return [
+        row | {"place": _place(row, best[row["bytes"]]) if row["competes"] else ""} for row in rows
+    ]
+
+
+def _place(row: Row, best: Row) -> str:
+    if row is best:
+        return "*"
+    both = row["each"].keys() & best["each"].keys()
+    if len(both) > 1:  # in pairs: launches differ more than algorithms
+        ratios = np.array([row["each"][number] / best["each"][number] for number in both])
+        return "=" if median_interval(ratios)[1] <= 1 else ""
+    return "=" if row["ci_lo_us"] <= best["ci_hi_us"] else ""
+
+
+def text_table(condition: str, rows: Sequence[Row]) -> TextTable:
+    """The table of a condition, with its winners below; rows: contested, not empty."""
+    names = list(dict.fromkeys(row["algorithm"] for row in rows))
+    sizes = sorted({row["bytes"] for row in rows})
+    by_place = {(row["bytes"], row["algorithm"]): row for row in rows}
+    texts: list[list[str]] = []
+    tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
+    for i, size in enumerate(sizes):
+        row = [by_place.get((size, name)) for name in names]
+        texts.append([format_size(size), *map(_cell, row)])
+        tones |= {(i, j): tone for j, cell in enumerate(row, 1) if (tone := _tone(cell))}
+    return TextTable(
+        heading=condition,
+        header=["size", *names],
+        rows=texts,
+        states=[COMPLETE] * len(sizes),
+        words=1,
+        tones=tones,
+        foot=_foot(rows),
+    )
+
+
+def _cell(row: Row | None) -> str:
+    if not row:
+        return NONE
+    over = row["vs_library"]
+    ratio = "" if math.isnan(over) else f" [{over:.{2 if over < 99.5 else 0}f}x]"
+    wrong = f" [{row['wrong']:.0f} wrong]" if row["wrong"] > 0 else ""
+    width = f" [±{percent(half_width(row))}]" if row["launches"] > 1 else ""
+    return f"{row['place']}{figure(row['p50_us'])}{ratio}{width}{wrong}"
+
+
+def _tone(row: Row | None) -> Literal["best", "bad"] | None:
+    if row and row["wrong"] > 0:
+        return "bad"
+    return "best" if row and row["place"] == "*" else None
+
+
+def _foot(rows: Sequence[Row]) -> list[str]:
+    """The winners, what was chosen, and how sure it is."""
+    lines = [f"winner by size: {fastest([row for row in rows if row['place'] == '*']) or NONE}"]
+    for name in dict.fromkeys(row["algorithm"] for row in rows if row["chosen"]):
+        took = [row | {"algorithm": row["chosen"]} for row in rows if row["algorithm"] == name]
+        lines.append(f"{name} took: {fastest(took)}")
+    n = [row["launches"] for row in rows]
+    launches = f"{_span(n)} launches, " if max(n) > 1 else ""
+    widest = max(rows, key=half_width)
+    lines.append(
+        f"{launches}{_span([row['n'] for row in rows])} calls of each; widest interval "
+        f"±{percent(half_width(widest))}, {widest['algorithm']} at {format_size(widest['bytes'])}"
+    )
+    return lines
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"

@@ -10,8 +10,8 @@ import pandas as pd
 from bench.common.text import factor
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.frames import brief
 from bench.reporting.launches import Group, Row
+from bench.reporting.look import brief
 
 X = {
     "rounds": ("rounds", "rounds", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,15 +10,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.common.text import (
+    NONE,
+    TextTable,
+    factor,
+    figure,
+    format_bytes,
+    format_number,
+    signed_percent,
+)
 from bench.reporting.chapter import Chapter, Figure, Source
-from bench.reporting.consensus.table import cases, notes, text_table
-from bench.reporting.digest import POINTS
-from bench.reporting.launches import Group, Launch, grouped, repeats, rows_frame, surroundings
+from bench.reporting.launches import (
+    Group,
+    Launch,
+    Row,
+    grouped,
+    median_row,
+    repeats,
+    rows_frame,
+    surroundings,
+)
+from bench.reporting.training.runs import POINTS
 from bench.results.fit import exact_after
 from bench.results.origin import derived, provenance, read_origin
 from bench.results.rounds import Rounds, read_rounds
-from bench.results.rounds_rows import flags
+from bench.results.rounds_rows import FLAGS, best, flags
 from bench.results.rounds_rows import rows as rows_of
+from bench.results.schema import COMPLETE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,3 +122,101 @@ def _draw(groups: Sequence[Group]) -> list[Figure]:
     from bench.reporting.consensus.charts import figures
 
     return figures(groups)
+
+
+INTERVAL = {
+    "us_per_round_p50": ("us_per_round_lo", "us_per_round_hi"),
+    "ms_to_1e6": ("ms_lo", "ms_hi"),
+}
+HEADER = (
+    *("topology", "sends to", "theory factor", "measured", "factor %", "rate %"),
+    *("rounds to 1e-3", "rounds to 1e-6", "bytes to 1e-6", "ms to 1e-6", "us/round", "flags"),
+)
+NOTES = (
+    "factor: by which the error shrinks a round; theory: of the mixing matrix, |lambda_2| where it "
+    "stays; measured: fit of the last half of the rounds",
+    "factor %, rate %: measured over theory; rate: -log(factor); bytes: of a worker, by any road; "
+    "us/round: on the slowest rank",
+)
+"""What a reader of the table must know."""
+
+
+def cases(group: Group) -> list[Row]:
+    """A row a topology: the median over the launches; in the order of the files."""
+    found: dict[str, list[Row]] = {}
+    for launch in group.launches:
+        for row in launch.rows:
+            found.setdefault(row["topology"], []).append(row)
+    made = []
+    for rows in found.values():
+        flags = "".join(dict.fromkeys("".join(row["flags"] for row in rows)))
+        made.append(median_row(rows, INTERVAL) | {"flags": flags})
+    return made
+
+
+def text_table(condition: str, rows: Sequence[Row]) -> TextTable:
+    """The table of a condition, with what it comes to below; rows: not empty."""
+    last = None if any(row["flags"] for row in rows) else -1
+    return TextTable(
+        heading=condition,
+        header=list(HEADER[:last]),
+        rows=[_cells(row)[:last] for row in rows],
+        states=[COMPLETE] * len(rows),
+        words=1,
+        foot=_foot(rows),
+    )
+
+
+def _cells(row: Row) -> list[str]:
+    several = row["launches"] > 1
+    exact = row["exact_after"]
+    measured = f" [exact in {exact:.0f}]" if exact else ""
+    there = math.isfinite(row["ms_to_1e6"])
+    return [
+        row["topology"],
+        f"{row['degree_max']:.0f}",
+        factor(row["theory_factor"]),
+        factor(row["measured_factor"]) + measured,
+        NONE if exact else signed_percent(row["factor_difference_percent"]),
+        NONE if exact else signed_percent(row["rate_difference_percent"]),
+        _count(row["rounds_to_1e3"]),
+        _count(row["rounds_to_1e6"]),
+        format_bytes(row["bytes_to_1e6"]) if there else NONE,
+        figure(row["ms_to_1e6"]) + (_span(row, "ms_lo", "ms_hi") if several and there else ""),
+        figure(row["us_per_round_p50"]) + _span(row, "us_per_round_lo", "us_per_round_hi"),
+        row["flags"],
+    ]
+
+
+def _span(row: Row, low: str, high: str) -> str:
+    ends = (figure(x) if x >= 1000 else format_number(x, 3) for x in (row[low], row[high]))
+    return f" [{', '.join(ends)}]"
+
+
+def _count(rounds: float) -> str:
+    return f"{rounds:g}" if math.isfinite(rounds) else NONE
+
+
+def _foot(rows: Sequence[Row]) -> list[str]:
+    """Who has the least of what."""
+    n = [row["launches"] for row in rows]
+    launches = [] if max(n) == 1 else [f"launches: {min(n)}" + f" to {max(n)}" * (min(n) < max(n))]
+    there = [row for row in rows if math.isfinite(row["ms_to_1e6"])]
+    if not there:
+        return [*launches, "no topology came down to 1e-6"]
+    return [
+        *launches,
+        best(there, "fewest rounds to 1e-6:", "rounds_to_1e6", _count),
+        best(there, "fewest bytes:", "bytes_to_1e6", lambda x: f"{format_bytes(x)} a worker"),
+        best(there, "least time:", "ms_to_1e6", lambda x: f"{figure(x)} ms"),
+    ]
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the tables must know."""
+    there = "".join(row["flags"] for row in rows)
+    meaning = {"!": "the error did not come down to the tolerance", **FLAGS}
+    lines = [*NOTES, *(f"{x} {text}" for x, text in meaning.items() if x in there)]
+    if any(row["topology"] == "random_pair" for row in rows):
+        lines.append("random_pair: both factors are root mean squares over many draws of pairs")
+    return lines if rows else []

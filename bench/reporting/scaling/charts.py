@@ -8,11 +8,10 @@ import altair as alt
 import pandas as pd
 
 from bench.reporting import look
-from bench.reporting.cases import Section, median_run
 from bench.reporting.chapter import Figure
-from bench.reporting.frames import about, brief, framed
-from bench.reporting.scaling.series import Row, Series, series
-from bench.reporting.scaling.tables import title
+from bench.reporting.look import brief, framed, labels
+from bench.reporting.scaling.series import Row, Series, series, title
+from bench.reporting.training.runs import Section, median_run
 
 COLUMNS = ["line", "refused", "ranks", "nodes", "launches", "step", "lo", "hi"]
 COLUMNS += ["efficiency", "efficiency_lo", "efficiency_hi", "exchange"]
@@ -40,7 +39,7 @@ def frame(section: Section) -> pd.DataFrame:
         start = next(row.step_ms[0] for row in one.rows if row.point is one.base)
         for row in one.rows:
             run = median_run(row.point.runs)
-            said = about(section, run) | {"condition": title(one), "case": case_of[id(run)]}
+            said = labels(section, run) | {"condition": title(one), "case": case_of[id(run)]}
             ideal = brief(start / (row.growth if one.kind == "strong" else 1))
             rows.append(said | {"ideal": ideal} | _values(one, row))
     return framed(rows, ["case", "ideal", *COLUMNS])
@@ -117,7 +116,7 @@ def _base(frame: pd.DataFrame) -> alt.Chart:
         x=x,
         color=look.colour_of(frame, True),
         detail="line:N",
-        tooltip=[*look.about(), *tips, alt.Tooltip("refused:N", title="not compared")],
+        tooltip=[*look.tooltips(), *tips, alt.Tooltip("refused:N", title="not compared")],
     )
 
 

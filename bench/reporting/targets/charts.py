@@ -8,10 +8,10 @@ import altair as alt
 import pandas as pd
 
 from bench.reporting import look
-from bench.reporting.cases import Section
 from bench.reporting.chapter import Figure
-from bench.reporting.frames import about, brief, framed
+from bench.reporting.look import brief, framed, labels
 from bench.reporting.targets.cases import groups
+from bench.reporting.training.runs import Section
 
 X = {
     "time_to_target_s": ("seconds", "training time to target (s)"),
@@ -53,7 +53,7 @@ def frame(section: Section) -> pd.DataFrame:
                 target = "reached" if math.isfinite(run.row["time_to_target_s"]) else "missed"
                 said = {"condition": group.heading, "name": case.name, "target": target}
                 where = {"run": run_of[id(run)], "file": run.row["file"]}
-                rows.append(about(section, run) | said | where | paid | middle)
+                rows.append(labels(section, run) | said | where | paid | middle)
     return framed(rows, COLUMNS)
 
 
@@ -98,7 +98,7 @@ def cost(frame: pd.DataFrame, x: str) -> look.Chart:
     base = alt.Chart().encode(
         y=alt.Y("name:N", title=None, axis=alt.Axis(ticks=False, domain=False)),
         color=look.colour_of(frame, False),
-        tooltip=[*look.about(), "target:N", *_tips()],
+        tooltip=[*look.tooltips(), "target:N", *_tips()],
     )
     dots = base.mark_point(size=70, strokeWidth=1.8, opacity=0.85).encode(x=at, shape=shape)
     bars = base.mark_tick(thickness=3, bandSize=20).encode(x="middle:Q")
@@ -118,7 +118,7 @@ def efficiencies(frame: pd.DataFrame) -> look.Chart:
     axis = alt.Axis(labelExpr=look.PLAIN, tickCount=8, labelOverlap="greedy", labelSeparation=8)
     x = alt.X("samples_to_target:Q", title="samples to target", scale=across, axis=axis)
     y = alt.Y("us:Q", title="time a sample (us)", scale=up, axis=axis)
-    base = alt.Chart().encode(x=x, y=y, tooltip=[*look.about(), *_tips()], **encoding)
+    base = alt.Chart().encode(x=x, y=y, tooltip=[*look.tooltips(), *_tips()], **encoding)
     runs = base.mark_point(size=45, opacity=0.5, strokeWidth=1.2)
     medians = base.mark_point(size=150, opacity=1, strokeWidth=2, filled=True)
     medians = medians.encode(x="samples_to_target_median:Q", y="us_median:Q")

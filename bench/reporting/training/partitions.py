@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -11,8 +12,10 @@ import pandas as pd
 
 from bench.common.text import format_bytes, format_number, setting_label
 from bench.reporting import look
-from bench.reporting.cases import Section
-from bench.reporting.frames import Row, about, brief, complete, framed
+from bench.reporting.chapter import Figure
+from bench.reporting.look import Mark, brief, framed, labels
+from bench.reporting.training.runs import Section
+from bench.results.schema import COMPLETE
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,14 @@ MEASURES = {
     "step": Measure("step ms", "step_ms_p50", "min"),
     "bytes": Measure("bytes per worker-step", "bytes_per_step", "min"),
 }
+MAPPED = (
+    "Medians over the complete runs of a case; darker is better, the best of a partition bold. "
+    "The medians are over all seeds, whatever the filters show."
+)
+SKEWED = (
+    "A point a complete run, a line through the medians over seeds. Skew is 0 where all workers "
+    "have the same labels, 1 where they have none in common."
+)
 LIMITS = {"low": "smallest", "high": "largest"}
 """Columns of a frame, and what tooltips call them."""
 SHADES = ("#edf4f9", "#0072B2")
@@ -51,14 +62,14 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
     best of its partition, else `text`. Cases with a number missing are left out.
     """
     rest = [x for x in section.varying if x not in ("algorithm", "partition")]
-    rows: list[Row] = []
-    for number, case in complete(section):
+    rows: list[Mark] = []
+    for number, case in section.complete():
         values = [float(run.row[measure.column]) for run in case]
         if all(map(math.isfinite, values)):
             panel = ", ".join(setting_label(x, case[0].settings[x]) for x in rest)
             value = median(values)
             rows.append(
-                about(section, case[0])
+                labels(section, case[0])
                 | {"case": number, "partition": str(case[0].settings["partition"])}
                 | {"panel": panel, "runs": len(case), "value": brief(value)}
                 | {"low": brief(min(values)), "high": brief(max(values))}
@@ -141,3 +152,95 @@ def _best(frame: pd.DataFrame, direction: str) -> pd.Series[bool]:
     """Whether it is the best algorithm of its partition and panel."""
     columns = frame.groupby(["partition", "panel"])["value"]
     return frame["value"] == columns.transform("max" if direction == "max" else "min")
+
+
+MODELS = {"metric": "mean model", "metric_worst": "worst worker"}
+LEAST_SKEWS = 3
+"""Partitions of different skew that make a curve."""
+FINE = 0.02
+"""Closer than this in label skew is the same."""
+
+
+def skew_rows(section: Section) -> pd.DataFrame:
+    """Two rows a complete run: its label skew, and the metric of mean model and worst worker."""
+    rows = [
+        {
+            "algorithm": str(run.settings["algorithm"]),
+            "partition": str(run.settings["partition"]),
+            "seed": run.row["seed"],
+            "run": number,
+            "model": model,
+            "js": brief(run.row["label_js"]),
+            "metric": brief(run.row[name]),
+        }
+        for number, run in enumerate(section.runs)
+        if run.row["status"] == COMPLETE
+        for name, model in MODELS.items()
+        if math.isfinite(run.row[name]) and math.isfinite(run.row["label_js"])
+    ]
+    columns = ["algorithm", "partition", "seed", "run", "model", "js", "metric"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def curved(frame: pd.DataFrame) -> bool:
+    """Whether the runs are of enough different skews for a curve."""
+    return len(set((frame["js"] / FINE).round())) >= LEAST_SKEWS
+
+
+def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
+    """The final metric against label skew: a point a run, a line through the medians of seeds."""
+    scale = look.metric_scale(frame["metric"], direction)
+    x = alt.X(
+        "js:Q",
+        title="label skew: normalised Jensen-Shannon divergence",
+        scale=alt.Scale(zero=True),
+        axis=look.few_ticks(),
+    )
+    y = alt.Y("metric:Q", title=f"final {metric}", scale=scale)
+    tips = [alt.Tooltip(f"{name}:N") for name in ("algorithm", "partition", "seed", "model")]
+    tips += [
+        alt.Tooltip("js:Q", title="label skew", format=".3f"),
+        alt.Tooltip("metric:Q", title=metric, format=".4g"),
+    ]
+    base = alt.Chart().encode(x=x, y=y, color=look.colour_of(frame, True), tooltip=tips)
+    points = base.mark_point(size=22, filled=True, opacity=0.45)
+    lines = (
+        base.transform_aggregate(
+            js="median(js)",
+            metric="median(metric)",
+            groupby=["algorithm", "partition", "model"],
+        )
+        .mark_line(strokeWidth=2, point=False)
+        .encode(tooltip=[tips[0], tips[1], tips[3], tips[4], tips[5]])
+    )
+    titled = frame.rename(columns={"model": "condition"})
+    layers = [layer.transform_calculate(model="datum.condition") for layer in (points, lines)]
+    return look.panels(alt.layer(*layers), titled, 320)
+
+
+def chart_of(sections: Sequence[Section]) -> look.Chart | None:
+    """The chart of the first section whose runs differ enough in skew; None where none does."""
+    for section in sections:
+        runs = skew_rows(section)
+        if len(runs) and curved(runs):
+            return against_skew(runs, section.metric, section.direction)
+    return None
+
+
+def map_figure(section: Section) -> list[Figure]:
+    """Return the maps of algorithms and partitions, where there are two of each."""
+    drawn, axes = {}, []
+    for name, measure in MEASURES.items():
+        cells = frame(section, measure)
+        if mapped(cells):
+            drawn[f"map-{name}"] = heat_map(cells, measure)
+            axes.append(measure.title)
+    title = f"Algorithm by partition: final {section.metric}, and what it costs"
+    return [Figure(title, MAPPED, drawn, axes)] if drawn else []
+
+
+def skew_figure(section: Section) -> list[Figure]:
+    """Return the figure of the metric against label skew, where the runs differ enough in it."""
+    chart = chart_of([section])
+    title = f"{section.metric.capitalize()} against label skew"
+    return [Figure(title, SKEWED, {"skew": chart})] if chart else []

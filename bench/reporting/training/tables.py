@@ -1,25 +1,142 @@
-"""Many training runs as compact tables: a row an algorithm, a column a number of workers.
-
-A block is what differs in anything else, a partition for one. What follows from the row, as a
-learning rate that an algorithm has of its own, stands beside its name, and what follows from the
-column in its title.
-"""
+"""Tables of training runs: a frame with a row a run, a text table with a row a case."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from statistics import median
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bench.common.text import NONE, format_bytes, format_number, interval_line, printable
-from bench.reporting.cases import Section, follows, order, sections, told
-from bench.reporting.digest import Digest
+from bench.common.text import (
+    NONE,
+    TextTable,
+    format_bytes,
+    format_number,
+    interval_line,
+    printable,
+    setting_label,
+)
+from bench.reporting.training.runs import (
+    Digest,
+    Section,
+    follows,
+    median_run,
+    order,
+    sections,
+    told,
+)
 from bench.results.schema import COMPLETE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OWN_COLUMNS = 2
+"""So many varying numbers get columns; more, and varying words, become headings."""
+
+
+def frame(runs: Sequence[Digest]) -> pd.DataFrame:
+    """Run.row() of every run, sorted like the text tables."""
+    import pandas as pd
+
+    return pd.DataFrame([run.row for section in sections(runs) for run in section.runs])
+
+
+def text_tables(section: Section) -> list[TextTable]:
+    """The tables of a section; several where too much varies to have a column each."""
+    others = [x for x in section.varying if x not in ("partition", "algorithm")]
+    numbers = [x for x in others if not any(isinstance(r.settings[x], str) for r in section.runs)]
+    own = numbers if len(numbers) <= OWN_COLUMNS else []
+    apart = [x for x in others if x not in own]
+    groups: dict[str, list[list[Digest]]] = {}
+    for case in section.cases():
+        heading = ", ".join(setting_label(x, case[0].settings[x]) for x in apart)
+        groups.setdefault(heading, []).append(case)
+    words = [x for x in section.varying if x not in apart]
+    target = any(not math.isnan(run.row["time_to_target_s"]) for run in section.runs)
+    return [
+        _table(section.metric, heading, cases, words, target) for heading, cases in groups.items()
+    ]
+
+
+def _table(
+    metric: str, heading: str, cases: list[list[Digest]], words: list[str], target: bool
+) -> TextTable:
+    numbers = [metric, "worst worker", "loss", "consensus", "step ms", "exchange %"]
+    numbers += ["bytes per worker-step", *(["time to target"] if target else [])]
+    rows = []
+    for case in cases:
+        settings = [case[0].settings[x] for x in words]
+        cells = [NONE if x is None else str(x) for x in settings]
+        rows.append([*cells, _status(case), *_numbers(case, target)])
+    return TextTable(
+        heading=heading,
+        header=[*(x.replace("_", " ") for x in words), "status", *numbers],
+        rows=rows,
+        states=[str(case[0].row["status"]) for case in cases],
+        words=len(words) + 1,
+    )
+
+
+def _status(case: list[Digest]) -> str:
+    first, seeds = case[0].row, {run.row["seed"] for run in case}
+    count = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {first['seed']}"
+    if len(case) > len(seeds):
+        count += f" in {len(case)} runs"
+    return f"{first['status']} [{count}]"
+
+
+def _numbers(case: list[Digest], target: bool) -> list[str]:
+    def mid(name: str) -> float:
+        values = [float(run.row[name]) for run in case]
+        return math.nan if any(map(math.isnan, values)) else median(values)
+
+    metrics, row = [run.row["metric"] for run in case], median_run(case).row
+    step, share, moved = row["step_ms_p50"], mid("exchange_share"), mid("bytes_per_step")
+    return [
+        format_number(mid("metric"))
+        + (interval_line(min(metrics), max(metrics)) if len(case) > 1 else ""),
+        format_number(mid("metric_worst")),
+        format_number(mid("loss")),
+        format_number(mid("consensus"), 3),
+        format_number(step, 3)
+        + ("" if math.isnan(step) else interval_line(row["step_ms_lo"], row["step_ms_hi"])),
+        NONE if math.isnan(share) else f"{100 * share:.1f}",
+        NONE if math.isnan(moved) else format_bytes(moved),
+        *([_to_target([run.row["time_to_target_s"] for run in case])] if target else []),
+    ]
+
+
+def _to_target(seconds: list[float]) -> str:
+    aimed = [x for x in seconds if not math.isnan(x)]
+    if not aimed:
+        return NONE
+    missed, middle = sum(map(math.isinf, aimed)), median(aimed)
+    some = f" {missed} of {len(aimed)}" if missed < len(aimed) else ""
+    if math.isinf(middle):
+        return f"missed [{some.strip()}]" if some else "missed"
+    return f"{format_number(middle, 3)} s" + (f" [missed{some}]" if missed else "")
+
+
+def notes(section: Section) -> list[str]:
+    """What a reader of the section's tables must know."""
+    lines = ["step ms: median step on its slowest rank [95 % interval of the median]"]
+    if any(len(case) > 1 for case in section.cases()):
+        lines.append(
+            f"several seeds: medians; {section.metric} [smallest, largest]; step ms of the run "
+            "in the middle"
+        )
+    left = Counter(str(x) for run in section.runs if (x := run.row["status"]) != COMPLETE)
+    if left:
+        count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))
+        lines.append(f"in no median: {left.total()} of {len(section.runs)} runs ({count})")
+    return lines
+
 
 LABEL = 20
 """Columns of a row's name: longer ones are broken."""

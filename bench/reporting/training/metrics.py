@@ -1,0 +1,234 @@
+"""The frames behind the charts of a section: one row a mark.
+
+`run` is the place of the mark's run in the section; a mark of several runs has `case` instead, the
+place of its case. Filters of the page go by them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from bench.reporting import look
+from bench.reporting.chapter import Figure
+from bench.reporting.look import Mark, brief, framed, labels
+from bench.reporting.training.runs import POINTS, Section
+from bench.results.schema import COMPLETE
+
+MARKS = 12_000
+"""Most rows of a frame, as far as curves can be thinned and cases left out."""
+LEAST = 6
+"""A curve is thinned to no fewer points."""
+CROWD = 120
+"""More runs than this are drawn as the medians of their cases."""
+CURVES = "A thin line a run, so one for every seed. A cross ends a run that is not complete."
+CROWDED = (
+    "{n:,} runs are too many for a line each: a line through the medians over the complete runs of "
+    "a case, at the steps at which all of them were evaluated, in a band from the smallest to the "
+    "largest."
+)
+FINAL = (
+    "A mark a complete run. The further the triangle is from the circle, the less the workers "
+    "agree."
+)
+APART = "Root mean square distance of the workers to the mean model, on a log axis."
+COLUMNS = ("step", "elapsed_s", "bytes", "metric", "consensus")
+"""Of a curve."""
+
+
+def curves(section: Section) -> pd.DataFrame:
+    """An evaluation a row, of every run; `ended` is set at the last of an incomplete one.
+
+    Evaluations with a metric that is no number are left out.
+    """
+    rows: list[Mark] = []
+    most = max(LEAST, min(POINTS, MARKS // max(1, len(section.runs))))
+    for number, run in enumerate(section.runs):
+        finite = np.flatnonzero(np.isfinite(run.curve["metric"]))
+        said = labels(section, run) | {"run": number}
+        for i in (kept := thinned(finite, most)):
+            values = {name: brief(run.curve[name][i]) for name in COLUMNS}
+            ended = run.row["status"] if i == kept[-1] else COMPLETE
+            rows.append(said | values | {"ended": ended})
+    return framed(rows, [*COLUMNS, "run", "ended"])
+
+
+def bands(section: Section) -> pd.DataFrame:
+    """A step a row at which all runs of a complete case were evaluated: medians, and the smallest
+    and the largest metric, `low` and `high`.
+    """
+    rows: list[Mark] = []
+    cases = list(section.complete())
+    most = max(LEAST, min(POINTS, MARKS // max(1, len(cases))))
+    for number, case in cases:
+        same = set.intersection(*(set(run.curve["step"].tolist()) for run in case))
+        if not same:
+            continue
+        at = [np.isin(run.curve["step"], list(same)) for run in case]
+        values = {
+            name: np.array([run.curve[name][x] for run, x in zip(case, at, strict=True)])
+            for name in COLUMNS
+        }
+        middle = {name: np.median(some, 0) for name, some in values.items()}
+        middle |= {"low": values["metric"].min(0), "high": values["metric"].max(0)}
+        said = labels(section, case[0]) | {"case": number, "seed": f"{len(case)} runs"}
+        finite = np.flatnonzero(np.isfinite(values["metric"]).all(0))
+        for i in thinned(finite, most):
+            row = {name: brief(some[i]) for name, some in middle.items()}
+            rows.append(said | row | {"ended": COMPLETE})
+    return framed(rows, [*COLUMNS, "low", "high", "case", "ended"])
+
+
+def finals(section: Section) -> pd.DataFrame:
+    """Two rows a complete run: the final metric of the mean model and of the worst worker."""
+    rows = [
+        labels(section, run) | {"run": number, "model": model, "metric": brief(run.row[name])}
+        for number, run in enumerate(section.runs)
+        if run.row["status"] == COMPLETE
+        for model, name in (("mean model", "metric"), ("worst worker", "metric_worst"))
+        if math.isfinite(run.row[name])
+    ]
+    return framed(rows, ["run", "model", "metric"])
+
+
+def thinned(places: np.ndarray[Any, Any], most: int) -> list[int]:
+    """At most so many of the places, evenly, the first and the last among them."""
+    n = len(places)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+    kept: list[int] = places[chosen].tolist()
+    return kept
+
+
+FEW = 12
+"""Up to so many points of a curve are marked."""
+X = {
+    "step": ("steps", "steps taken", "format(datum.value, ',d')"),
+    "elapsed_s": ("seconds", "training time (s), evaluations left out", look.PLAIN),
+    "bytes": ("bytes", "bytes moved per worker (B)", "format(datum.value, '~s')"),
+}
+"""What a learning curve can be drawn against: its name, axis title and how numbers are written."""
+
+
+def learning(frame: pd.DataFrame, x: str, metric: str, direction: str) -> look.Chart:
+    """Metric of the mean model against x, one of X: a line a run, a panel a condition.
+
+    Of a frame of cases a line through medians, in a band from the smallest to the largest.
+    """
+    scale = look.metric_scale(frame["metric"], direction)
+    y = alt.Y("metric:Q", title=f"{metric} of the mean model", scale=scale)
+    low = alt.Y("low:Q", title=f"{metric} of the mean model", scale=scale)
+    band = low if "low" in frame else None
+    return _curves(frame, x, y, [alt.Tooltip("metric:Q", title=metric, format=".4g")], band=band)
+
+
+def consensus(frame: pd.DataFrame) -> look.Chart:
+    """Consensus distance against steps where it is positive, on a log axis."""
+    y = alt.Y(
+        "consensus:Q", title="consensus distance", scale=look.logarithmic(), axis=look.few_ticks()
+    )
+    tip = alt.Tooltip("consensus:Q", title="consensus distance", format=".3g")
+    return _curves(frame, "step", y, [tip], frame["consensus"] > 0)
+
+
+def final(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
+    """Final metric by algorithm: a mark a run, for the mean model and for the worst worker."""
+    scale = look.metric_scale(frame["metric"], direction)
+    marks = alt.Chart().mark_point(size=70, strokeWidth=1.8, opacity=0.85)
+    models = ["mean model", "worst worker"]
+    shape = alt.Shape(
+        "model:N", title=None, scale=alt.Scale(domain=models, range=["circle", "triangle-left"])
+    )
+    made = marks.encode(
+        x=alt.X("metric:Q", title=f"final {metric}", scale=scale, axis=look.few_ticks()),
+        y=look.algorithms(),
+        color=look.colour_of(frame, False),
+        shape=shape,
+        tooltip=[*look.tooltips(), "model:N", alt.Tooltip("metric:Q", title=metric, format=".4g")],
+    )
+    return look.rows(made, frame)
+
+
+def _curves(
+    frame: pd.DataFrame,
+    x: str,
+    y: alt.Y,
+    tips: Sequence[alt.Tooltip],
+    shown: pd.Series[bool] | None = None,
+    band: alt.Y | None = None,
+) -> look.Chart:
+    """Lines of the rows that are shown, all by default; colours are those of the whole frame.
+
+    band: where the band around a line begins, which ends at `high`.
+    """
+    colour, dash = look.colour_of(frame, True), look.dash_of(frame)
+    frame = frame if shown is None else frame[shown]
+    line = "case" if "case" in frame else "run"
+    few = frame.groupby(line).size().max() <= FEW
+    _, title, number = X[x]
+    base = alt.Chart().encode(
+        x=alt.X(
+            f"{x}:Q",
+            title=title,
+            scale=alt.Scale(zero=True),
+            axis=alt.Axis(labelExpr=number, tickCount=6),
+        ),
+        y=y,
+        color=colour,
+        detail=f"{line}:N",
+        tooltip=[
+            *look.tooltips(),
+            *(alt.Tooltip(f"{name}:Q", title=X[name][0], format=",.4~s") for name in X),
+            *tips,
+        ],
+    )
+    dot = alt.OverlayMarkDef(size=14, filled=True) if few else False
+    lines = base.mark_line(strokeWidth=1.5, opacity=0.8, point=dot)
+    layers = [lines if dash is None else lines.encode(strokeDash=dash)]
+    if band is not None:
+        layers.insert(0, base.mark_area(opacity=0.14, strokeWidth=0).encode(y=band, y2="high:Q"))
+    if (frame["ended"] != COMPLETE).any():
+        cross = base.mark_point(shape="cross", angle=45, size=90, strokeWidth=2.5)
+        layers.append(cross.transform_filter(f"datum.ended != '{COMPLETE}'"))
+    return look.panels(alt.layer(*layers), frame, 260)
+
+
+def learning_figure(section: Section, curves: pd.DataFrame) -> Figure:
+    """Return the learning curves, or a figure without charts that says why there are none."""
+    metric = section.metric
+    if not len(curves):
+        return Figure("", f"No run has a finite {metric} yet: there are no curves to draw.", {})
+    drawn = {x: learning(curves, x, metric, section.direction) for x in X}
+    axes = [name for name, _, _ in X.values()]
+    caption = CROWDED.format(n=len(section.runs)) if "case" in curves else CURVES
+    return Figure(f"Learning curves: {metric} of the mean model", caption, drawn, axes)
+
+
+def final_figure(section: Section) -> list[Figure]:
+    """Return the figure of final metrics; none without complete runs."""
+    frame = finals(section)
+    if not len(frame):
+        return []
+    title = f"Final {section.metric}: the mean model and the worst worker"
+    return [Figure(title, FINAL, {"final": final(frame, section.metric, section.direction)})]
+
+
+def consensus_figure(curves: pd.DataFrame) -> list[Figure]:
+    """Return the figure of consensus distances; none where all of them are 0."""
+    distant = curves.groupby("algorithm")["consensus"].max() > 0
+    if not distant.any():
+        return []
+    agreeing = ", ".join(str(name) for name, positive in distant.items() if not positive)
+    always = f" Always 0, so not on the log axis: {agreeing}." if agreeing else ""
+    chart = consensus(curves)
+    return [Figure("How far the workers are apart", APART + always, {"consensus": chart})]
+
+
+def shown_curves(section: Section) -> pd.DataFrame:
+    """Return a curve per run; of more than CROWD runs a band per case, where there is one."""
+    banded = bands(section) if len(section.runs) > CROWD else pd.DataFrame()
+    return banded if len(banded) else curves(section)
