@@ -45,7 +45,7 @@ def launch(folder: Path, name: str, sleep_us: float) -> float:
     done = train(RANKS, folder, *JOB, "--straggler", late, "--name", name)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return float(load(folder / f"{name}.h5").row["step_ms_p50"])
+    return float(load(folder / f"{name}.h5").row.step_ms_p50)
 
 
 def round_of(folder: Path, launches: int) -> Iterator[Outcome]:

@@ -76,7 +76,7 @@ def main() -> int:
         print(f"last write {closing:.1f} s")
         began = time.perf_counter()
         row = read(path).row()
-        print(f"read and derived {time.perf_counter() - began:.1f} s: {row['step_ms_p50']:.3f} ms")
+        print(f"read and derived {time.perf_counter() - began:.1f} s: {row.step_ms_p50:.3f} ms")
     return 0
 
 

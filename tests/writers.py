@@ -135,8 +135,8 @@ def left(name: str, out: Path) -> Left:
         try:
             program, found = load(path)
             trained = program == "bench.train"
-            status = found.row["status"] if trained else found.source.status
-            steps = found.row["steps"] if trained else -1
+            status = found.row.status if trained else found.source.status
+            steps = found.row.steps if trained else -1
             with h5py.File(path) as file:
                 kept = max(kept, WRITERS[name].kept(file))
         except BrokenFileError as error:

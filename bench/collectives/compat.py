@@ -5,21 +5,21 @@ Their times are means over calls: avg over ranks, min and max over ranks of each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from bench.collectives.config import Config
+    from bench.results.rows import CollectiveRow
 
 MPI_NAMES = {"float32": "MPI_FLOAT", "float64": "MPI_DOUBLE", "int64": "MPI_INT64_T"}
 NCCL_NAMES = {"float32": "float", "float64": "double", "int64": "int64"}
 TAILS = (99, 90, 50)
 
-Row: TypeAlias = Mapping[str, Any]
 Durations: TypeAlias = NDArray[np.int64]
 """(n, ranks) ns of the calls of a row."""
 
@@ -30,8 +30,8 @@ class Classic:
 
     head: Callable[[Config, str, int], list[str]]
     """config, algorithm, ranks."""
-    row: Callable[[Config, Row, Durations], str]
-    foot: Callable[[list[tuple[Row, Durations]]], list[str]]
+    row: Callable[[Config, CollectiveRow, Durations], str]
+    foot: Callable[[list[tuple[CollectiveRow, Durations]]], list[str]]
 
 
 def _means_us(durations: Durations) -> tuple[float, float, float]:
@@ -56,15 +56,15 @@ def _osu_head(config: Config, algorithm: str, ranks: int) -> list[str]:
     ]
 
 
-def _osu_row(config: Config, row: Row, durations: Durations) -> str:
+def _osu_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
     average, least, most = _means_us(durations)
     fields = [f"{average:.2f}"]
     fields += [f"{least:.2f}", f"{most:.2f}", f"{len(durations)}"] * config.full
-    fields += ["Fail" if row["wrong"] else "Pass"] * config.check
+    fields += ["Fail" if row.wrong else "Pass"] * config.check
     if config.tail_lat:  # OSU's: percentiles over calls of the mean over ranks
         tails = np.percentile(durations.mean(1), TAILS) / 1e3
         fields += [f"{tail:.2f}" for tail in tails]
-    return f"{row['bytes']:<10}" + "".join(f"{field:>20}" for field in fields)
+    return f"{row.bytes:<10}" + "".join(f"{field:>20}" for field in fields)
 
 
 def _nccl_head(config: Config, algorithm: str, ranks: int) -> list[str]:
@@ -82,11 +82,11 @@ def _nccl_head(config: Config, algorithm: str, ranks: int) -> list[str]:
     ]
 
 
-def _nccl_row(config: Config, row: Row, durations: Durations) -> str:
+def _nccl_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
     average, algbw, busbw = _nccl_figures(row, durations)
-    wrong = "N/A" if row["wrong"] < 0 else str(row["wrong"])
+    wrong = "N/A" if row.wrong < 0 else str(row.wrong)
     half = f"  {nccl_figure(average, 7)}  {algbw:>6.2f}  {busbw:>6.2f}  {wrong:>6}"
-    where = f"{row['bytes']:>12}  {row['count']:>12}  {NCCL_NAMES[row['dtype']]:>8}"
+    where = f"{row.bytes:>12}  {row.count:>12}  {NCCL_NAMES[row.dtype]:>8}"
     return f"{where}  {'sum':>6}  {-1:>6}{half}{half}"
 
 
@@ -96,15 +96,15 @@ def nccl_figure(x: float, width: int) -> str:
     return f"{x:>{width}.{digits}f}"
 
 
-def _nccl_figures(row: Row, durations: Durations) -> tuple[float, float, float]:
+def _nccl_figures(row: CollectiveRow, durations: Durations) -> tuple[float, float, float]:
     """Time, us, algbw and busbw, GB/s, of the mean."""
     average, *_ = _means_us(durations)
-    algbw = row["bytes"] / average / 1e3
-    return average, algbw, algbw * 2 * (row["ranks"] - 1) / row["ranks"]
+    algbw = row.bytes / average / 1e3
+    return average, algbw, algbw * 2 * (row.ranks - 1) / row.ranks
 
 
-def _nccl_foot(rows: list[tuple[Row, Durations]]) -> list[str]:
-    wrong = sum(row["wrong"] > 0 for row, _ in rows)
+def _nccl_foot(rows: list[tuple[CollectiveRow, Durations]]) -> list[str]:
+    wrong = sum(row.wrong > 0 for row, _ in rows)
     mean = float(np.mean([_nccl_figures(row, durations)[2] for row, durations in rows]))
     return [
         f"# Out of bounds values : {wrong} {'FAILED' if wrong else 'OK'}",
@@ -125,11 +125,11 @@ def _imb_head(config: Config, algorithm: str, ranks: int) -> list[str]:
     ]
 
 
-def _imb_row(config: Config, row: Row, durations: Durations) -> str:
+def _imb_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
     average, least, most = _means_us(durations)
     times = "".join(f" {x:>12.2f}" for x in (least, most, average))
-    defects = f" {row['wrong']:>12.2f}" if config.check else ""
-    return f"{row['bytes']:>13} {len(durations):>12}{times}{defects}"
+    defects = f" {row.wrong:>12.2f}" if config.check else ""
+    return f"{row.bytes:>13} {len(durations):>12}{times}{defects}"
 
 
 COMPATS: dict[str, Classic] = {

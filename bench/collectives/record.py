@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from bench.collectives.opening import attributes, open_file
 from bench.collectives.view import View, introduction
 from bench.common.files import write_whole
 from bench.results.calls import read_calls
+from bench.results.rows import CollectiveRow
 from bench.results.schema import COMPLETE
 from bench.session.terminal import is_interactive
 
@@ -80,10 +81,12 @@ class Record:
         return wrong
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(rows: Sequence[CollectiveRow]) -> str:
     """The rows as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: row[name] for name in CSV} for row in rows)
+    for row in rows:
+        record = row.record()
+        writer.writerow({name: record[name] for name in CSV})
     return text.getvalue()

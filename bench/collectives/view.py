@@ -21,6 +21,7 @@ from bench.results.calls import fastest
 
 if TYPE_CHECKING:
     from bench.results.calls import Calls
+    from bench.results.rows import CollectiveRow
 
 WIDTH = 120
 
@@ -33,8 +34,8 @@ class View:
         self._names = [name for name in config.shown if name in names]
         table = Table(config.sizes, config.itemsize, config.dtype, names)
         self._ours = None if config.compat else table
-        self._rows: list[dict[str, Any]] = []
-        self._classic: list[tuple[dict[str, Any], NDArray[np.int64]]] = []
+        self._rows: list[CollectiveRow] = []
+        self._classic: list[tuple[CollectiveRow, NDArray[np.int64]]] = []
 
     def begin(self, lines: Sequence[str]) -> None:
         """Say what is measured and how, then the head of the table."""
@@ -54,7 +55,7 @@ class View:
             self._print(self._ours.rows(rows))
             return
         made = [(row, calls.duration_ns[calls.span(i)]) for i, row in enumerate(rows)]
-        made = [(row, durations) for row, durations in made if row["algorithm"] in self._names]
+        made = [(row, durations) for row, durations in made if row.algorithm in self._names]
         self._classic += made
         if len(self._names) == 1:
             self._print([self._format.row(self._config, *one) for one in made])
@@ -73,7 +74,7 @@ class View:
         """Say what came out of it; return how many elements are wrong."""
         several = len(self._names) > 1
         for name in () if self._ours else self._names:
-            table = [(row, spans) for row, spans in self._classic if row["algorithm"] == name]
+            table = [(row, spans) for row, spans in self._classic if row.algorithm == name]
             if several:
                 self._print(self._format.head(self._config, name, self._ranks))
                 self._print([self._format.row(self._config, *one) for one in table])
@@ -83,7 +84,7 @@ class View:
         self.say(f"file {path}")
         report = shlex.join(["python", "-m", "bench.report", str(path), "--html", "report.html"])
         self.say(f"draw it: {report}")
-        return sum(max(row["wrong"], 0) for row in self._rows)
+        return sum(max(row.wrong, 0) for row in self._rows)
 
     @property
     def _format(self) -> Any:

@@ -12,6 +12,7 @@ from bench.common.text import Setting
 from bench.compare.metrics import Metric
 from bench.reporting.launches import Launch
 from bench.reporting.training.runs import Digest
+from bench.results.rows import Row
 from bench.results.schema import COMPLETE, DIVERGED
 
 Settings: TypeAlias = dict[str, Setting]
@@ -85,27 +86,28 @@ def side(
 
 def _of_run(run: Digest, metric: Metric) -> Iterator[Number | str]:
     row = run.row
-    status = str(row["status"])
+    status = row.status
     if status != COMPLETE and not (status == DIVERGED and metric.missed):
         yield status
         return
-    settings = {"task": row["task"], **run.settings}
-    place = {"binding": str(row["binding"]), **_place(run.provenance)}
+    settings = {"task": row.task, **run.settings}
+    place = {"binding": row.binding, **_place(run.provenance)}
     direction = metric.scored and run.direction == "max"
     yield _number(metric, settings, place, run.provenance, row, direction)
 
 
-def _of_launch(launch: Launch, metric: Metric) -> Iterator[Number | str]:
+def _of_launch(launch: Launch[Row], metric: Metric) -> Iterator[Number | str]:
     if launch.source.status != COMPLETE:
         yield launch.source.status
         return
     said = launch.source.provenance
     for row in launch.rows:
-        if row.get("wrong", 0) > 0:
-            yield f"with wrong sums of {row['algorithm']}"
+        record = row.record()
+        if record.get("wrong", 0) > 0:
+            yield f"with wrong sums of {record['algorithm']}"
             continue
-        names = [x for x in ("op", "dtype", "bytes", "topology", "algorithm") if x in row]
-        settings = launch.settings | {name: row[name] for name in names}
+        names = [x for x in ("op", "dtype", "bytes", "topology", "algorithm") if x in record]
+        settings = launch.settings | {name: record[name] for name in names}
         yield _number(metric, settings, _place(said), said, row, False)
 
 
@@ -114,17 +116,17 @@ def _number(
     settings: Settings,
     place: Settings,
     said: Mapping[str, str],
-    row: Mapping[str, Any],
+    row: Row,
     larger: bool,
 ) -> Number:
     return Number(
         metric=metric,
         settings={name: x for name, x in settings.items() if name not in PLACE},
         place=place | {name: x for name, x in settings.items() if name in PLACE},
-        seed=int(row.get("seed", 0)),
+        seed=int(row.record().get("seed", 0)),
         started=said.get("started", ""),
         larger=larger,
-        value=float(row[metric.column]),
+        value=row.number(metric.column),
     )
 
 

@@ -20,6 +20,7 @@ from bench.consensus.plan import Plan, plan
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
 from bench.results.rounds_rows import flags
 from bench.results.rounds_rows import rows as rows_of
+from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
 from bench.runtime.opening import add_provenance, origin
 from bench.session import launch
@@ -105,11 +106,10 @@ def summarise(made: Plan, found: Rounds) -> None:
 
 def write_csv(made: Plan) -> None:
     """Write the rows. Errors: UserError."""
-    rows = rows_of(read_rounds(made.path))
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(ConsensusRow.columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(row.record() for row in rows_of(read_rounds(made.path)))
     write_whole(Path(made.options.csv), text.getvalue())
 
 

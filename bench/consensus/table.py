@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from bench.common.text import factor, format_bytes, signed_percent
 from bench.consensus.flock import Limits
 from bench.results.fit import Curve, exact_after, rate
 from bench.results.rounds_rows import FLAGS, best, flags
+from bench.results.rows import ConsensusRow
 
 BARS = " ▁▂▃▄▅▆▇█"
 PICTURED = (1, 3, 10, 30, 100, 300, 1000, 3000)
@@ -40,23 +40,23 @@ def introduction(
     return [*lines, pictured] if picture else lines
 
 
-def line(row: dict[str, Any], curves: Sequence[Curve], *, picture: bool) -> str:
+def line(row: ConsensusRow, curves: Sequence[Curve], *, picture: bool) -> str:
     """One row of the table, at most 120 columns where the name has no more than 18."""
-    exact = exact_after(curves[0]) if row["measured_factor"] == 0 else 0
+    exact = exact_after(curves[0]) if row.measured_factor == 0 else 0
     factors = (
         f"exact after {exact} round{'s' if exact > 1 else ''}"
         if exact
-        else f"{factor(row['measured_factor']):>8} "
-        f"{signed_percent(row['factor_difference_percent']):>7} "
-        f"{signed_percent(row['rate_difference_percent']):>6}"
+        else f"{factor(row.measured_factor):>8} "
+        f"{signed_percent(row.factor_difference_percent):>7} "
+        f"{signed_percent(row.rate_difference_percent):>6}"
     )
-    there = not math.isinf(row["ms_to_1e6"])
+    there = not math.isinf(row.ms_to_1e6)
     text = (
-        f"{row['topology']:<18} {row['workers']:>7} {row['degree_max']:>5} "
-        f"{factor(row['theory_factor']):>8} {factors:>23} "
-        f"{count(row['rounds_to_1e3']):>6} {count(row['rounds_to_1e6']):>6} "
-        f"{format_bytes(row['bytes_to_1e6']) if there else '-':>8} "
-        f"{short(row['ms_to_1e6']) if there else '-':>8} {short(row['us_per_round_p50']):>8} "
+        f"{row.topology:<18} {row.workers:>7} {row.degree_max:>5} "
+        f"{factor(row.theory_factor):>8} {factors:>23} "
+        f"{count(row.rounds_to_1e3):>6} {count(row.rounds_to_1e6):>6} "
+        f"{format_bytes(row.bytes_to_1e6) if there else '-':>8} "
+        f"{short(row.ms_to_1e6) if there else '-':>8} {short(row.us_per_round_p50):>8} "
     )
     return f"{text}{flags(row, curves):<2} {spark(curves[0]) if picture else ''}".rstrip()
 
@@ -69,16 +69,16 @@ def spark(curve: Curve) -> str:
 
 
 def conclusion(
-    rows: Sequence[dict[str, Any]], marks: Sequence[str], left_out: Sequence[str], limits: Limits
+    rows: Sequence[ConsensusRow], marks: Sequence[str], left_out: Sequence[str], limits: Limits
 ) -> list[str]:
     """The winners, and what the flags mean where there are some."""
     lines = []
     late = [row for row, mark in zip(rows, marks, strict=True) if "!" in mark]
     if late:
-        needs = "; ".join(f"{row['topology']} {needed(row, limits.tolerance)}" for row in late)
+        needs = "; ".join(f"{row.topology} {needed(row, limits.tolerance)}" for row in late)
         lines.append(f"! not down to {limits.tolerance:g}: {needs}: raise --rounds or --time")
     lines += [f"{x} {text}" for x, text in FLAGS.items() if any(x in mark for mark in marks)]
-    random = [row["topology"] for row in rows if not row["period"]]
+    random = [row.topology for row in rows if not row.period]
     if random:
         lines.append(
             f"{', '.join(random)}: both factors are root mean squares over many draws, "
@@ -86,22 +86,22 @@ def conclusion(
         )
     if left_out:
         lines.append(f"left out, too many messages a round unless named: {', '.join(left_out)}")
-    there = [row for row in rows if not math.isinf(row["ms_to_1e6"])]
+    there = [row for row in rows if not math.isinf(row.ms_to_1e6)]
     if not there:
         return [*lines, "no topology came down to 1e-6"]
     return [
         *lines,
-        best(there, "fewest rounds to 1e-6", "rounds_to_1e6", str),
+        best(there, "fewest rounds to 1e-6", "rounds_to_1e6", lambda x: f"{x:.0f}"),
         best(there, "fewest bytes", "bytes_to_1e6", lambda x: f"{format_bytes(x)} a worker"),
         best(there, "least time", "ms_to_1e6", lambda x: f"{short(x)} ms"),
     ]
 
 
-def needed(row: dict[str, Any], tolerance: float) -> str:
+def needed(row: ConsensusRow, tolerance: float) -> str:
     """About how many rounds the theory expects."""
-    a_round = rate(row["theory_factor"]) if row["theory_factor"] < 1 else math.nan
+    a_round = rate(row.theory_factor) if row.theory_factor < 1 else math.nan
     rounds = -math.log(tolerance) / a_round
-    return f"needs some {rounds:,.0f} rounds" if rounds >= 1 else f"after {row['rounds']:,} rounds"
+    return f"needs some {rounds:,.0f} rounds" if rounds >= 1 else f"after {row.rounds:,} rounds"
 
 
 def count(rounds: float) -> str:

@@ -6,10 +6,11 @@ is most of the spread, so where there are several the median and its interval ar
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,41 +19,77 @@ from bench.reporting.chapter import Source
 from bench.reporting.training.runs import order, shared
 from bench.results.origin import hosts, machine
 from bench.results.reader import Run
+from bench.results.rows import CollectiveRow, Column, ConsensusRow, Row
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row: TypeAlias = dict[str, Any]
+R = TypeVar("R", bound=Row)
+"""Type of the rows of a program."""
 
 
 @dataclass(frozen=True)
-class Launch:
+class Launch(Generic[R]):
     """One file of a program that measures, small enough to hold hundreds of."""
 
     settings: dict[str, Setting]
     """What it ran with and on: launches of equal settings are repetitions."""
-    rows: list[Row]
-    """Every derived number; see bench.results.calls and bench.results.rounds."""
+    rows: list[R]
+    """Settings and derived numbers; see bench.results.rows."""
     source: Source
     curves: list[dict[str, list[float]]] = field(default_factory=list)
     """Beside the rows, where they have curves: a list of points, by name."""
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Generic[R]):
     """Launches that differ in nothing that was set."""
 
     condition: str
     """What sets it apart from the other groups; empty for one alone."""
-    launches: list[Launch]
+    launches: list[Launch[R]]
 
 
-def grouped(launches: Sequence[Launch]) -> tuple[str, list[Group]]:
+@dataclass(frozen=True)
+class Contestant(CollectiveRow):
+    """An algorithm at a size: the medians over its launches, and its place in the contest."""
+
+    each: Mapping[int, float]
+    """Median of each launch by its number, us."""
+    place: str = ""
+    """`*` for the fastest at its size, `=` if not told apart from it, else empty."""
+
+    @property
+    def launches(self) -> int:
+        """Number of launches."""
+        return len(self.each)
+
+    @property
+    def competes(self) -> bool:
+        """Whether it has a place: it neither selects among the others nor sums wrongly."""
+        return not self.chosen and self.wrong <= 0
+
+
+@dataclass(frozen=True)
+class TopologyRow(ConsensusRow):
+    """A topology in one launch, or its medians over several."""
+
+    flags: Annotated[str, Column("", "flags of the measurement: !, ~, ?")]
+    exact_after: Annotated[int, Column("1", "rounds to the exact mean; 0 if never")]
+    seed: Annotated[int, Column("1", "seed of the start and of random links")]
+    launches: int = 1
+    ms_lo: float = math.nan
+    """Lower end of the interval of ms_to_1e6 over several launches."""
+    ms_hi: float = math.nan
+    """Upper end of that interval."""
+
+
+def grouped(launches: Sequence[Launch[R]]) -> tuple[str, list[Group[R]]]:
     """What is the same in all launches, as a text; and the launches by what is not, sorted."""
     common, varying = shared([launch.settings for launch in launches])
-    groups: dict[Any, list[Launch]] = {}
+    groups: dict[Any, list[Launch[R]]] = {}
     for launch in sorted(launches, key=lambda x: (order(x.settings), x.source.label)):
         groups.setdefault(order(launch.settings), []).append(launch)
     return ", ".join(setting_label(x, value) for x, value in common.items()), [
@@ -87,43 +124,44 @@ def _layout(ranks: Sequence[int]) -> str:
     return f"{len(ranks)} hosts of {each} {'rank' if each == '1' else 'ranks'}"
 
 
-def median_row(rows: Sequence[Row], interval: Mapping[str, tuple[str, str]]) -> Row:
-    """One row of the same thing in several launches: the median of every number.
+def median_columns(rows: Sequence[Row], interval: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """Return the columns of one row for several launches: the median of every number.
 
-    interval: number -> the names of the ends of its interval, which becomes that of the median
-    over launches; a single launch keeps its own. `launches` says how many they are.
+    interval: number -> names of the ends of its interval, which becomes that of the median over
+    launches; a single launch keeps its own.
     """
-    if len(rows) == 1:
-        return rows[0] | {"launches": 1}
-    made = dict(rows[0])
-    for name, first in made.items():
-        values = [row[name] for row in rows]
+    records = [row.record() for row in rows]
+    made = dict(records[0])
+    if len(records) == 1:
+        return made
+    for name, first in records[0].items():
+        values = [record[name] for record in records]
         if not isinstance(first, str) and any(value != first for value in values):
             made[name] = float(np.median(values))
     for name, ends in interval.items():
-        _, low, high = median_interval(np.array([row[name] for row in rows], float))
+        _, low, high = median_interval(np.array([record[name] for record in records], float))
         made |= dict(zip(ends, (low, high), strict=True))
-    return made | {"launches": len(rows)}
+    return made
 
 
-def rows_frame(launches: Sequence[Launch], first: Sequence[str]) -> pd.DataFrame:
+def rows_frame(launches: Sequence[Launch[R]], first: Sequence[str]) -> pd.DataFrame:
     """Every row of every launch with what it ran on; the columns `first` come first."""
     import pandas as pd
 
     made = [
-        {name: row[name] for name in first} | row | _where(launch)
+        {name: record[name] for name in first} | record | _where(launch)
         for launch in launches
-        for row in launch.rows
+        for record in (row.record() for row in launch.rows)
     ]
     return pd.DataFrame(made) if made else pd.DataFrame(columns=list(first))
 
 
-def _where(launch: Launch) -> Row:
+def _where(launch: Launch[R]) -> dict[str, Any]:
     where = {name.replace(" ", "_"): value for name, value in launch.settings.items()}
     return where | {"status": launch.source.status, "file": launch.source.provenance["file"]}
 
 
-def repeats(launches: Sequence[Launch], groups: Iterable[Group], unit: str) -> list[str]:
+def repeats(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit: str) -> list[str]:
     """What a reader must know of launches: where the intervals come from, and who did not end."""
     notes = []
     if any(len(group.launches) > 1 for group in groups):

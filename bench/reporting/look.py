@@ -190,8 +190,8 @@ def labels(section: Section, run: Digest) -> Mark:
     return {
         "algorithm": str(run.settings["algorithm"]),
         "condition": section.condition(run),
-        "seed": run.row["seed"],
-        "status": run.row["status"],
+        "seed": run.row.seed,
+        "status": run.row.status,
     }
 
 

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from bench.common.sizes import format_size
 from bench.results import contents
 from bench.results.reader import BrokenFileError, check_schema
-from bench.results.statistics import median_interval
+from bench.results.rows import CollectiveRow
+from bench.results.statistics import Interval, median_interval
 
 PROGRAM = "bench.collectives"
 YARDSTICK = "library"
@@ -69,33 +70,52 @@ class Calls:
         first = int(self.table["first"][row])
         return slice(first, first + int(self.table["n"][row]))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One dict a row: what it was, and every derived number."""
-        rows = [self._row(i) for i in range(len(self.table["n"]))]
-        same = ("op", "dtype", "bytes")
-        base = {
-            tuple(row[x] for x in same): row["p50_us"]
-            for row in rows
-            if row["algorithm"] == YARDSTICK
-        }
-        for row in rows:
-            row["vs_library"] = row["p50_us"] / base.get(tuple(row[x] for x in same), math.nan)
-        return rows
+    def rows(self) -> list[CollectiveRow]:
+        """Return the rows with every number derived from their calls."""
+        library: dict[tuple[str, str, int], float] = {}
+        medians = [median_interval(self.slowest(i)) for i in range(len(self.table["n"]))]
+        for i, (p50, _, _) in enumerate(medians):
+            if self.table["algorithm"][i] == YARDSTICK:
+                library[self._kind(i)] = p50 / 1e3
+        return [
+            self._row(i, median, library.get(self._kind(i), math.nan))
+            for i, median in enumerate(medians)
+        ]
 
-    def _row(self, i: int) -> dict[str, Any]:
-        row: dict[str, Any] = {name: column[i].item() for name, column in self.table.items()}
-        del row["first"], row["warmup"]
-        p = row["ranks"] = int(self.attributes["ranks"])
-        slowest = self.duration_ns[self.span(i)].max(1)
-        p50, low, high = median_interval(slowest)
+    def slowest(self, row: int) -> NDArray[np.int64]:
+        """Return the duration of each call of a row on its slowest rank, (calls,), ns."""
+        slowest: NDArray[np.int64] = self.duration_ns[self.span(row)].max(1)
+        return slowest
+
+    def _kind(self, row: int) -> tuple[str, str, int]:
+        """Return operation, type and size of a row."""
+        op, dtype, size = (self.table[name][row].item() for name in ("op", "dtype", "bytes"))
+        return op, dtype, size
+
+    def _row(self, i: int, median: Interval, library_us: float) -> CollectiveRow:
+        cells: dict[str, Any] = {name: column[i].item() for name, column in self.table.items()}
+        del cells["first"], cells["warmup"]
+        converged = cells.pop("converged")
+        p, slowest = int(self.attributes["ranks"]), self.slowest(i)
+        p50, low, high = median
         p99 = float(np.percentile(slowest, 99, method="inverted_cdf"))
-        row |= {"p50_us": p50 / 1e3, "ci_lo_us": low / 1e3, "ci_hi_us": high / 1e3}
-        row |= {"p99_us": p99 / 1e3, "max_us": float(slowest.max()) / 1e3}
-        row["algbw_GBps"] = row["bytes"] / p50  # B/ns
-        row["busbw_GBps"] = row["algbw_GBps"] * 2 * (p - 1) / p
-        row["bound_percent"] = 100 * self.bound_ns(row["bytes"]) / p50
-        row["flags"] = self._flags(i, p50, row.pop("converged"))
-        return row
+        algbw = cells["bytes"] / p50  # B/ns
+        bound = self.bound_ns(cells["bytes"])
+        return CollectiveRow(
+            **cells,
+            ranks=p,
+            p50_us=p50 / 1e3,
+            ci_lo_us=low / 1e3,
+            ci_hi_us=high / 1e3,
+            p99_us=p99 / 1e3,
+            max_us=float(slowest.max()) / 1e3,
+            algbw_GBps=algbw,
+            busbw_GBps=algbw * 2 * (p - 1) / p,
+            bound_percent=100 * bound / p50,
+            flags=self._flags(i, p50, converged),
+            vs_library=(p50 / 1e3) / library_us,
+            bound_us=bound / 1e3,
+        )
 
     def bound_ns(self, nbytes: int) -> float:
         """What an all-reduce of so many bytes takes at least by messages between the ranks."""
@@ -152,23 +172,23 @@ def _check_origin(path: Path, attributes: Mapping[str, Any]) -> None:
         raise BrokenFileError(f"{path}: attribute {missing[0]} is missing")
 
 
-def half_width(row: Mapping[str, Any]) -> float:
+def half_width(row: CollectiveRow) -> float:
     """Return the larger half of the median's interval as a fraction of the median."""
-    p50 = row["p50_us"]
-    return float(max(row["ci_hi_us"] - p50, p50 - row["ci_lo_us"]) / p50)
+    p50 = row.p50_us
+    return float(max(row.ci_hi_us - p50, p50 - row.ci_lo_us) / p50)
 
 
-def fastest(rows: Sequence[Mapping[str, Any]]) -> str:
+def fastest(rows: Sequence[CollectiveRow]) -> str:
     """Return the algorithm with the smallest median by range of sizes: `ring 1K-64K, tree 1M`."""
-    best: dict[int, Mapping[str, Any]] = {}
+    best: dict[int, CollectiveRow] = {}
     for row in rows:
-        other = best.setdefault(row["bytes"], row)
-        if row["p50_us"] < other["p50_us"]:
-            best[row["bytes"]] = row
+        other = best.setdefault(row.bytes, row)
+        if row.p50_us < other.p50_us:
+            best[row.bytes] = row
     runs: list[tuple[str, list[int]]] = []
     for nbytes, row in sorted(best.items()):
-        if not runs or runs[-1][0] != row["algorithm"]:
-            runs.append((row["algorithm"], []))
+        if not runs or runs[-1][0] != row.algorithm:
+            runs.append((row.algorithm, []))
         runs[-1][1].append(nbytes)
     return ", ".join(
         f"{name} {format_size(sizes[0])}" + (f"-{format_size(sizes[-1])}" if len(sizes) > 1 else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,15 +17,16 @@ from bench.results.fit import (
     tail_factor,
 )
 from bench.results.rounds import Rounds
+from bench.results.rows import ConsensusRow
 from bench.results.statistics import median_interval
 
 
-def rows(found: Rounds) -> list[dict[str, Any]]:
+def rows(found: Rounds) -> list[ConsensusRow]:
     """Return one row a case: its settings and derived numbers, infinite where not reached."""
     return [row(found, case) for case in range(len(found.cases["case"]))]
 
 
-def row(found: Rounds, case: int) -> dict[str, Any]:
+def row(found: Rounds, case: int) -> ConsensusRow:
     """What a case was, and what comes of its rounds; infinite where a level was not reached.
 
     A round is as long as on its slowest rank. Bytes are those a worker sent, by any road.
@@ -42,26 +42,26 @@ def row(found: Rounds, case: int) -> dict[str, Any]:
     there = first_below(error, 1e-6)
     n = there if isinstance(there, int) else 0
     p50, lo, hi = (ns / 1e3 for ns in median_interval(slowest))
-    return {
-        "topology": cells["topology"].decode(),
-        "workers": workers,
-        "ranks": int(found.attributes["ranks"]),
-        "period": period,
-        "degree_max": int(cells["degree_max"]),
-        "theory_factor": theory,
-        "measured_factor": measured,
-        "factor_difference_percent": difference_percent(measured, theory),
-        "rate_difference_percent": difference_percent(rate(measured), rate(theory)),
-        "rounds_to_1e3": first_below(error, 1e-3),
-        "rounds_to_1e6": there,
-        "bytes_to_1e6": float(moved[:n].sum()) / workers if n else math.inf,
-        "ms_to_1e6": float(slowest[:n].sum()) / 1e6 if n else math.inf,
-        "us_per_round_p50": p50,
-        "us_per_round_lo": lo,
-        "us_per_round_hi": hi,
-        "rounds": int(cells["rounds"]),
-        "reached": int(cells["reached"]),
-    }
+    return ConsensusRow(
+        topology=cells["topology"].decode(),
+        workers=workers,
+        ranks=int(found.attributes["ranks"]),
+        period=period,
+        degree_max=int(cells["degree_max"]),
+        theory_factor=theory,
+        measured_factor=measured,
+        factor_difference_percent=difference_percent(measured, theory),
+        rate_difference_percent=difference_percent(rate(measured), rate(theory)),
+        rounds_to_1e3=first_below(error, 1e-3),
+        rounds_to_1e6=there,
+        bytes_to_1e6=float(moved[:n].sum()) / workers if n else math.inf,
+        ms_to_1e6=float(slowest[:n].sum()) / 1e6 if n else math.inf,
+        us_per_round_p50=p50,
+        us_per_round_lo=lo,
+        us_per_round_hi=hi,
+        rounds=int(cells["rounds"]),
+        reached=int(cells["reached"]),
+    )
 
 
 def first_below(error: Curve, level: float) -> int | float:
@@ -79,17 +79,17 @@ FLAGS = {
 """Flag -> its meaning; a third flag, `!`, marks a tolerance that was not reached."""
 
 
-def flags(row: dict[str, Any], curves: Sequence[Curve]) -> str:
+def flags(row: ConsensusRow, curves: Sequence[Curve]) -> str:
     """Return the flags of a row: `!` where the tolerance was missed, then keys of FLAGS."""
-    missed = "" if row["reached"] else "!"
-    if row["period"]:
-        return missed + ("~" if bend(curves[0], row["period"]) > BENT else "")
+    missed = "" if row.reached else "!"
+    if row.period:
+        return missed + ("~" if bend(curves[0], row.period) > BENT else "")
     return missed + ("?" if squared_ratios(curves).rate_error() > RATE_ERROR else "")
 
 
-def best(rows: Sequence[dict[str, Any]], label: str, key: str, text: Callable[[Any], str]) -> str:
+def best(rows: Sequence[ConsensusRow], label: str, key: str, text: Callable[[float], str]) -> str:
     """Return a line with the topologies that have the smallest value, three of them by name."""
-    least = min(row[key] for row in rows)
-    names = [row["topology"] for row in rows if row[key] == least]
+    least = min(row.number(key) for row in rows)
+    names = [row.topology for row in rows if row.number(key) == least]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{label:<21}  {', '.join(names[:3])}{more} ({text(least)})"

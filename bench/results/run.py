@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results.provenance import process_started
+from bench.results.rows import TrainingRow
 from bench.results.schema import COMPLETE, DIED, DIVERGED, NOT_TAKEN, RUNNING, WARMUP
 from bench.results.statistics import median_interval
 
@@ -100,7 +101,7 @@ class Run:
         sent, copied = (float(self.train[key].sum()) for key in ("bytes_sent", "bytes_copied"))
         return (sent + copied) / steps, sent / steps
 
-    def to_target(self) -> dict[str, float]:
+    def to_target(self) -> dict[str, Any]:
         """Seconds, steps, samples, bytes to the target: infinite where missed, NaN where open."""
         names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
         if "target" not in self.attributes:
@@ -124,38 +125,48 @@ class Run:
         shared = ", oversubscribed" if self.attributes.get("binding_flaws") else ""
         return f"{wide} cores a rank{shared}"
 
-    def row(self) -> dict[str, Any]:
-        """The run as one row of a table: what it was, and every derived number."""
-        row: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
-        row |= {name: int(self.attributes[name]) for name in NUMBERS}
-        steps = self.worker_steps() // max(1, row["workers"])
-        steps += int(self.attributes.get("steps_before", 0))  # on other ranks, in another file
-        row |= {"steps": steps, "status": self.status}
-        for name in ("metric", "metric_mean", "metric_worst", "loss", "consensus"):
-            row[name] = float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
+    def row(self) -> TrainingRow:
+        """Return the settings of the run and every number derived from its raw rows."""
+        about: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
+        about |= {name: int(self.attributes[name]) for name in NUMBERS}
+        before = int(self.attributes.get("steps_before", 0))  # on other ranks, in another file
+        names = ("metric", "metric_mean", "metric_worst", "loss", "consensus")
+        final: dict[str, Any] = {
+            name: float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
+            for name in names
+        }
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
-        row |= {"step_ms_p50": p50, "step_ms_lo": lo, "step_ms_hi": hi}
-        share = self.phase_share()
-        row["asynchronous"] = not self.taken().all()
-        pace = self.pace()
-        row["pace_fastest"], row["pace_slowest"] = float(pace.max()), float(pace.min())
-        row["exchange_share"] = share[PHASES[COPY]] + share[PHASES[WAIT]]
-        row["exchange_ms"] = self.exchange_ms()
-        row["bytes_per_step"], row["wire_bytes_per_step"] = self.bytes_per_step()
-        row |= self.to_target()
-        elapsed = self.evals["elapsed_ns"]
-        row["elapsed_s"] = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
-        samples = self.evals["samples"]
-        seen = float(samples[-1]) if len(samples) else 0.0
-        row["s_per_sample"] = row["elapsed_s"] / seen if seen else math.nan
-        row["threads"] = int(self.attributes.get("threads_per_rank", 1))
-        row["nodes"] = int(self.attributes.get("nodes", 1))
-        row["binding"] = self.binding()
-        row["spectral_gap"] = float(self.attributes.get("spectral_gap", math.nan))
-        row["label_js"] = float(self.attributes.get("label_js", math.nan))
-        row["parameters_sha256"] = self.attributes.get("parameters_sha256", "")
-        row["file"] = str(self.path)
-        return row
+        share, pace = self.phase_share(), self.pace()
+        moved, wire = self.bytes_per_step()
+        elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
+        elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
+        samples_seen = float(samples[-1]) if len(samples) else 0.0
+        return TrainingRow(
+            **about,
+            **final,
+            **self.to_target(),
+            steps=self.worker_steps() // max(1, about["workers"]) + before,
+            status=self.status,
+            step_ms_p50=p50,
+            step_ms_lo=lo,
+            step_ms_hi=hi,
+            asynchronous=not self.taken().all(),
+            pace_fastest=float(pace.max()),
+            pace_slowest=float(pace.min()),
+            exchange_share=share[PHASES[COPY]] + share[PHASES[WAIT]],
+            exchange_ms=self.exchange_ms(),
+            bytes_per_step=moved,
+            wire_bytes_per_step=wire,
+            elapsed_s=elapsed_s,
+            s_per_sample=elapsed_s / samples_seen if samples_seen else math.nan,
+            threads=int(self.attributes.get("threads_per_rank", 1)),
+            nodes=int(self.attributes.get("nodes", 1)),
+            binding=self.binding(),
+            spectral_gap=float(self.attributes.get("spectral_gap", math.nan)),
+            label_js=float(self.attributes.get("label_js", math.nan)),
+            parameters_sha256=self.attributes.get("parameters_sha256", ""),
+            file=str(self.path),
+        )
 
 
 def cores_in(mask: str) -> int:

@@ -15,31 +15,10 @@ from typing import Any
 import h5py
 
 from bench.results.reader import Run, read
+from bench.results.rows import TrainingRow
 
-SUMMARY = {
-    "steps": ("1", "steps a worker took, mean"),
-    "metric": ("1", "metric of the mean model at the end"),
-    "metric_mean": ("1", "mean over workers of each one's metric at the end"),
-    "metric_worst": ("1", "metric of the worst worker at the end"),
-    "loss": ("1", "held-out loss of the mean model at the end"),
-    "consensus": ("1", "consensus distance at the end"),
-    "elapsed_s": ("s", "training time, evaluations left out"),
-    "s_per_sample": ("s", "training time divided by the samples that all workers saw"),
-    "step_ms_p50": ("ms", "median step on its slowest rank, warm-up left out"),
-    "step_ms_lo": ("ms", "lower end of the 95 % interval of the median step"),
-    "step_ms_hi": ("ms", "upper end of the 95 % interval of the median step"),
-    "pace_fastest": ("1/s", "steps a second of the fastest rank"),
-    "pace_slowest": ("1/s", "steps a second of the slowest rank"),
-    "exchange_share": ("1", "share of waiting and copying in the timed steps of all ranks"),
-    "exchange_ms": ("ms", "waiting and copying a step and rank, mean"),
-    "bytes_per_step": ("B", "left a worker for another one, a step"),
-    "wire_bytes_per_step": ("B", "of them handed to MPI"),
-    "time_to_target_s": ("s", "training time to the target; infinite where missed"),
-    "steps_to_target": ("1", "steps to the target"),
-    "samples_to_target": ("1", "samples that all workers saw to the target"),
-    "bytes_to_target": ("B", "moved by all workers to the target"),
-}
-"""Name, as in Run.row() -> units, long_name."""
+SUMMARY = {name: column for name, column in TrainingRow.columns.items() if column.summary}
+"""Columns of a training row that /summary stores."""
 
 
 def summarised(part: Path, attributes: Mapping[str, Any]) -> dict[str, float]:
@@ -51,7 +30,7 @@ def summarised(part: Path, attributes: Mapping[str, Any]) -> dict[str, float]:
 def of(run: Run) -> dict[str, float]:
     """The summary as the raw rows have it."""
     row = run.row()
-    return {name: float(row[name]) for name in SUMMARY}
+    return {name: row.number(name) for name in SUMMARY}
 
 
 def add(file: h5py.File, summary: Mapping[str, float]) -> None:
@@ -59,9 +38,9 @@ def add(file: h5py.File, summary: Mapping[str, float]) -> None:
     if "summary" in file:
         del file["summary"]
     group = file.create_group("summary")
-    for name, (units, title) in SUMMARY.items():
+    for name, column in SUMMARY.items():
         dataset = group.create_dataset(name, data=summary[name])
-        dataset.attrs.update({"units": units, "long_name": title})
+        dataset.attrs.update({"units": column.units, "long_name": column.long_name})
 
 
 def flaws(run: Run, stored: Mapping[str, Any]) -> list[str]:

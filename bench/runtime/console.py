@@ -79,43 +79,43 @@ def summary(run: Run) -> list[tuple[str, str]]:
     row = run.row()
     share = run.phase_share()
     lines = [
-        ("status", f"{row['status']}  {run.attributes.get('reason', '')}".strip()),
+        ("status", f"{row.status}  {run.attributes.get('reason', '')}".strip()),
         (
             "run",
-            f"{row['task']}  {row['algorithm']}  {row['partition']}  "
-            f"{row['workers']} workers on {row['ranks']} ranks  seed {row['seed']}",
+            f"{row.task}  {row.algorithm}  {row.partition}  "
+            f"{row.workers} workers on {row.ranks} ranks  seed {row.seed}",
         ),
         (
             "step",
-            f"{row['step_ms_p50']:.3f} ms median of {int(run.timed.sum())} (95 % interval "
-            f"{row['step_ms_lo']:.3f} to {row['step_ms_hi']:.3f}), slowest rank",
+            f"{row.step_ms_p50:.3f} ms median of {int(run.timed.sum())} (95 % interval "
+            f"{row.step_ms_lo:.3f} to {row.step_ms_hi:.3f}), slowest rank",
         ),
         ("phases", "  ".join(f"{name} {part:.0%}" for name, part in share.items())),
-        ("exchange", f"{row['exchange_share']:.1%} of the step"),
+        ("exchange", f"{row.exchange_share:.1%} of the step"),
         ("pace", paces(run)),
         (
             "traffic",
-            f"{format_bytes(row['bytes_per_step'])} a worker and step, "
-            f"{format_bytes(row['wire_bytes_per_step'])} of it through MPI",
+            f"{format_bytes(row.bytes_per_step)} a worker and step, "
+            f"{format_bytes(row.wire_bytes_per_step)} of it through MPI",
         ),
         (
-            row["metric_name"],
-            f"{row['metric']:.4f} mean model, {row['metric_mean']:.4f} workers' mean, "
-            f"{row['metric_worst']:.4f} worst worker",
+            row.metric_name,
+            f"{row.metric:.4f} mean model, {row.metric_mean:.4f} workers' mean, "
+            f"{row.metric_worst:.4f} worst worker",
         ),
-        ("consensus", f"{row['consensus']:.4g} root mean square distance to the mean model"),
+        ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),
     ]
     if "target" in run.attributes:
         reached = run.attributes.get("target_reached", False)
         text = (
-            f"{run.attributes['target']:g} reached after {row['time_to_target_s']:.3f} s, "
-            f"{row['steps_to_target']:.0f} steps, {row['samples_to_target']:.0f} samples, "
-            f"{format_bytes(row['bytes_to_target'])}"
+            f"{run.attributes['target']:g} reached after {row.time_to_target_s:.3f} s, "
+            f"{row.steps_to_target:.0f} steps, {row.samples_to_target:.0f} samples, "
+            f"{format_bytes(row.bytes_to_target)}"
             if reached
             else f"{run.attributes['target']:g} not reached"
         )
         lines.append(("target", text))
-    return [*lines, ("file", row["file"])]
+    return [*lines, ("file", row.file)]
 
 
 def introduction(

@@ -141,8 +141,8 @@ def _outcome(run: Run) -> Outcome:
     row = derived(run.path, lambda: digest(run)).row
     return Outcome(
         path=run.path,
-        status=row["status"],
-        metric=f"{row['metric_name']} {row['metric']:.4f}",
+        status=row.status,
+        metric=f"{row.metric_name} {row.metric:.4f}",
         reason=str(run.attributes.get("reason", "")),
         flaws=str(run.attributes.get("binding_flaws", "")),
     )

@@ -275,12 +275,12 @@ def told_of_calls(calls: Calls) -> str:
     rows = calls.rows()
     if not rows:
         return "no row yet"
-    size = rows[-1]["bytes"]
-    fastest = min((x for x in rows if x["bytes"] == size), key=lambda row: float(row["p50_us"]))
-    wrong = list(dict.fromkeys(row["algorithm"] for row in rows if row["wrong"] > 0))
+    size = rows[-1].bytes
+    fastest = min((x for x in rows if x.bytes == size), key=lambda row: float(row.p50_us))
+    wrong = list(dict.fromkeys(row.algorithm for row in rows if row.wrong > 0))
     return (
-        f"{len(rows)} rows, at {format_size(size)}B {fastest['algorithm']} is fastest: "
-        f"{format_number(fastest['p50_us'], 3)} us"
+        f"{len(rows)} rows, at {format_size(size)}B {fastest.algorithm} is fastest: "
+        f"{format_number(fastest.p50_us, 3)} us"
         + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
     )
 
@@ -294,8 +294,7 @@ def told_of_rounds(rounds: Rounds) -> str:
     if not rows:
         return count
     last = rows[-1]
-    measured, theory = (format_number(last[f"{x}_factor"], 3) for x in ("measured", "theory"))
+    measured, theory = (format_number(x, 3) for x in (last.measured_factor, last.theory_factor))
     return (
-        f"{count}, {last['topology']}: the error shrinks by {measured} a round, "
-        f"in theory by {theory}"
+        f"{count}, {last.topology}: the error shrinks by {measured} a round, in theory by {theory}"
     )

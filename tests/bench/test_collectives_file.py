@@ -1,6 +1,7 @@
 """The file of bench.collectives: what goes in comes out, and what is derived is right."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         expected = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(getattr(read, name), expected)
     of_both = [row for part in parts for row in part.rows()]
-    assert [row | {"flags": ""} for row in read.rows()] == [x | {"flags": ""} for x in of_both]
+    assert [replace(row, flags="") for row in read.rows()] == [
+        replace(x, flags="") for x in of_both
+    ]
     with h5py.File(path) as made:
         assert made["calls/row"][()].tolist() == np.repeat(np.arange(6), 10).tolist()
         assert made["calls/duration_ns"].compression == "gzip"
@@ -86,11 +89,11 @@ def test_figures_are_those_of_the_slowest_rank() -> None:
     duration = np.full((100, RANKS), 10)
     duration[:, 2] = slowest
     (row,) = calls(table("library"), duration).rows()
-    assert row["p50_us"] == 50.5
-    assert (row["ci_lo_us"], row["ci_hi_us"]) == (40, 61)  # Hoefler, Belli: ranks 40 and 61
-    assert (row["p99_us"], row["max_us"]) == (99, 100)
-    assert row["algbw_GBps"] == pytest.approx(4096 / 50.5e-6 / 1e9)
-    assert row["busbw_GBps"] == pytest.approx(row["algbw_GBps"] * 2 * 3 / 4)
+    assert row.p50_us == 50.5
+    assert (row.ci_lo_us, row.ci_hi_us) == (40, 61)  # Hoefler, Belli: ranks 40 and 61
+    assert (row.p99_us, row.max_us) == (99, 100)
+    assert row.algbw_GBps == pytest.approx(4096 / 50.5e-6 / 1e9)
+    assert row.busbw_GBps == pytest.approx(row.algbw_GBps * 2 * 3 / 4)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_figures_are_those_of_the_slowest_rank() -> None:
 )
 def test_the_bound_is_the_larger_of_latency_and_bandwidth(nbytes: int, bound_ns: float) -> None:
     (row,) = calls(table("ring", nbytes=nbytes), 10_000_000).rows()
-    assert row["bound_percent"] == pytest.approx(100 * bound_ns / 1e7)
+    assert row.bound_percent == pytest.approx(100 * bound_ns / 1e7)
 
 
 @pytest.mark.parametrize(("ranks", "rounds"), [(2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4)])
@@ -114,9 +117,9 @@ def test_the_ratio_is_to_the_library_at_the_same_size() -> None:
     rows["first"] = np.arange(4) * 2
     durations = np.repeat([300, 100, 500, 1000], 2)[:, None]
     made = calls(rows, durations).rows()
-    assert [row["vs_library"] for row in made] == pytest.approx([3, 1, 0.5, 1])
+    assert [row.vs_library for row in made] == pytest.approx([3, 1, 0.5, 1])
     (alone,) = calls(table("ring"), 5).rows()
-    assert np.isnan(alone["vs_library"])
+    assert np.isnan(alone.vs_library)
 
 
 def flags(duration: int, start: Any = 0, lead: Any = 0, converged: int = 1, **more: Any) -> str:
@@ -125,7 +128,7 @@ def flags(duration: int, start: Any = 0, lead: Any = 0, converged: int = 1, **mo
     (row,) = Calls(
         made.path, made.attributes, made.table, made.start_ns, made.duration_ns, offset
     ).rows()
-    return str(row["flags"])
+    return str(row.flags)
 
 
 def test_flags() -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from bench.collectives.table import COLUMNS, Table, verdict
 from bench.collectives.view import WIDTH, View, introduction, wrapped
 from bench.common.text import figure, percent
 from bench.results.calls import fastest
+from bench.results.rows import CollectiveRow
 from tests.bench.test_collectives_file import calls, table
 
 
-def row(**more: Any) -> dict[str, Any]:
+def row(**more: Any) -> CollectiveRow:
     """A derived row."""
     (made,) = calls(table("ring", n=6), 10_000).rows()
-    return made | more
+    return replace(made, **more)
 
 
 @pytest.mark.parametrize(
@@ -56,12 +58,22 @@ def test_shares() -> None:
 def test_no_line_is_wider_than_120(largest: int, dtype: str) -> None:
     item = np.dtype(dtype).itemsize
     made = Table([8, largest], item, dtype, list(ALLREDUCES))
-    huge = dict.fromkeys(("p99_us", "max_us"), 123_456_789.0)
-    huge |= dict.fromkeys(("algbw_GBps", "busbw_GBps"), 1234.5)
-    widest = row(bytes=largest, count=largest // item, dtype=dtype, flags="!sto", wrong=123_456)
-    widest |= huge | {"p50_us": 1234567.0, "ci_lo_us": 0, "ci_hi_us": 1e9, "vs_library": 123.4}
-    widest |= {"bound_percent": 12345.6, "algorithm": "recursive_doubling", "n": 12_345}
-    widest["chosen"] = "recursive_doubling"
+    widest = row(
+        **dict.fromkeys(("algorithm", "chosen"), "recursive_doubling"),
+        **dict.fromkeys(("p99_us", "max_us"), 123_456_789.0),
+        **dict.fromkeys(("algbw_GBps", "busbw_GBps"), 1234.5),
+        bytes=largest,
+        count=largest // item,
+        dtype=dtype,
+        n=12_345,
+        p50_us=1234567.0,
+        ci_lo_us=0,
+        ci_hi_us=1e9,
+        bound_percent=12345.6,
+        vs_library=123.4,
+        wrong=123_456,
+        flags="!sto",
+    )
     lines = [*made.head(), *made.rows([widest])]
     assert max(map(len, lines)) <= WIDTH
     config = read(["--seed", str(2**62), "-n", "100000", "--time", "12345"])

@@ -58,7 +58,7 @@ def test_a_run_from_end_to_end(tmp_path: Path, ranks: int) -> None:
     assert (calls.attributes["sync"], calls.attributes["ranks"]) == ("MPI_Barrier", ranks)
     given = list(csv.DictReader(table.read_text().splitlines()))
     for row, derived in zip(given, calls.rows(), strict=True):
-        assert {name: str(derived[name]) for name in row} == row
+        assert {name: str(derived.record()[name]) for name in row} == row
     check_by_hand(path, given)
 
 
@@ -98,8 +98,8 @@ def test_against_others(tmp_path: Path) -> None:
     assert [row[3] for row in rows] == ["ring", "gloo", "out_of_place", "library"] * 2
     (path,) = tmp_path.iterdir()
     for name in ("gloo", "out_of_place"):
-        found = [row for row in read_calls(path).rows() if row["algorithm"] == name]
-        assert [(row["wrong"], row["messages"]) for row in found] == [(0, -1), (0, -1)]
+        found = [row for row in read_calls(path).rows() if row.algorithm == name]
+        assert [(row.wrong, row.messages) for row in found] == [(0, -1), (0, -1)]
 
 
 IMPORTS = """
@@ -242,5 +242,5 @@ def test_a_killed_run_leaves_the_sizes_it_has_measured(tmp_path: Path) -> None:
     assert calls.attributes["status"] == RUNNING
     rows = calls.rows()
     assert len(rows) >= 4
-    assert all(row["p50_us"] > 0 for row in rows)
-    assert any("!" in row["flags"] for row in rows)  # equal samples can end a size
+    assert all(row.p50_us > 0 for row in rows)
+    assert any("!" in row.flags for row in rows)  # equal samples can end a size

@@ -108,11 +108,11 @@ def test_factors_are_within_5_percent_of_theory(tmp_path: Path, total: int) -> N
     enough = ("--rounds", "40000")  # for the chain of 64
     assert consensus(tmp_path, "--workers", str(total), *enough) == 0
     rows = rows_of(only(tmp_path))
-    assert [row["topology"] for row in rows] == list(ready())
+    assert [row.topology for row in rows] == list(ready())
     for row in rows:
-        assert abs(row["factor_difference_percent"]) < 5, row
-        assert abs(row["rate_difference_percent"]) < 5, row
-        assert row["reached"], row
+        assert abs(row.factor_difference_percent) < 5, row
+        assert abs(row.rate_difference_percent) < 5, row
+        assert row.reached, row
 
 
 def test_topologies_have_options_that_colons_separate(
@@ -124,9 +124,9 @@ def test_topologies_have_options_that_colons_separate(
     assert consensus(tmp_path, "--topology", ",".join(names), "--workers", "6") == 0
     (file,) = tmp_path.glob("*.h5")
     rows = rows_of(read_rounds(file))
-    assert [row["topology"] for row in rows] == names
+    assert [row.topology for row in rows] == names
     assert json.loads(read_rounds(file).attributes["params_json"])["topologies"] == names
-    assert all(abs(row["rate_difference_percent"]) < 1 for row in rows)
+    assert all(abs(row.rate_difference_percent) < 1 for row in rows)
     assert f"file:path={path} " in capsys.readouterr().out
     assert consensus(tmp_path, "--topology", names[3], "--workers", "7") == 2
     assert "links 6 workers, got W = 7" in capsys.readouterr().err
@@ -142,9 +142,9 @@ def test_new_topologies_at_12_workers_on_2_ranks_are_what_theory_says(tmp_path: 
     done = launch(2, "-m", "bench.consensus", *options, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     for row in rows_of(only(tmp_path)):
-        least = 5 if row["topology"].startswith("epidemic") else 0.1  # percent; drawn, or a fit
-        assert abs(row["rate_difference_percent"]) < least, row
-        assert row["reached"]
+        least = 5 if row.topology.startswith("epidemic") else 0.1  # percent; drawn, or a fit
+        assert abs(row.rate_difference_percent) < least, row
+        assert row.reached
 
 
 def test_the_table_tells_exact_agreement_and_the_winners(
@@ -158,9 +158,9 @@ def test_the_table_tells_exact_agreement_and_the_winners(
     assert f"fewest bytes           exponential ({3 * ROW_BYTES} B a worker)" in out
     assert "least time" in out
     rows = rows_of(only(tmp_path))
-    assert [row["rounds_to_1e6"] for row in rows][1:] == [3, 1]
-    assert [row["rate_difference_percent"] for row in rows][1:] == [0, 0]
-    assert rows[2]["bytes_to_1e6"] == 7 * ROW_BYTES
+    assert [row.rounds_to_1e6 for row in rows][1:] == [3, 1]
+    assert [row.rate_difference_percent for row in rows][1:] == [0, 0]
+    assert rows[2].bytes_to_1e6 == 7 * ROW_BYTES
 
 
 def test_flags_tell_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +173,7 @@ def test_flags_tell_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "~ the tail still bends" in out
     assert "no topology came down to 1e-6" in out
     (found,) = rows_of(only(tmp_path))
-    assert (found["reached"], found["rounds"], found["ms_to_1e6"]) == (0, 20, math.inf)
+    assert (found.reached, found.rounds, found.ms_to_1e6) == (0, 20, math.inf)
 
 
 def test_what_is_too_dense_runs_only_when_named(
@@ -182,7 +182,7 @@ def test_what_is_too_dense_runs_only_when_named(
     assert consensus(tmp_path / "all", "--workers", "500", "--rounds", "1") == 0
     out = capsys.readouterr().out
     assert "left out, too many messages a round unless named: complete" in out
-    names = [row["topology"] for row in rows_of(only(tmp_path / "all"))]
+    names = [row.topology for row in rows_of(only(tmp_path / "all"))]
     assert names == [name for name in ready() if name != "complete"]
 
 
@@ -303,7 +303,7 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     found = read_rounds(part)
     assert found.attributes["status"] == FAILED
     assert "rank 2 of 3" in found.attributes["reason"]
-    assert [row["topology"] for row in rows_of(found)] == ["torus"], "what was done is there"
+    assert [row.topology for row in rows_of(found)] == ["torus"], "what was done is there"
 
 
 def test_rows_appear_as_soon_as_they_are_done(tmp_path: Path) -> None:

@@ -141,4 +141,4 @@ def test_a_real_run_of_three_writers(tmp_path: Path) -> None:
     assert 300 <= run.worker_steps() < 300 + 3 * 2 * 3  # each rank may overshoot a segment by one
     with h5py.File(tmp_path / "w.h5") as file:
         assert file["segments/first"][()].tolist() == [0, 20, 40]  # they met for evaluations only
-        assert file["summary/step_ms_p50"][()] == run.row()["step_ms_p50"]
+        assert file["summary/step_ms_p50"][()] == run.row().step_ms_p50

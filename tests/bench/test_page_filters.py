@@ -84,7 +84,7 @@ def test_overview_counts_and_names_the_best(made: Section) -> None:
     assert [row[1:3] for row in table.rows] == [["push_sum [2 runs]", f"{ODD} [2 runs]"]] * 2
     assert table.rows[0][3:] == ["0.8950 [0.890, 0.900]", "0.7950 [0.790, 0.800]", "apart"]
     # one run each has no range to be apart in
-    (few,) = best(replace(made, runs=[x for x in made.runs if x.row["seed"] == 0]))
+    (few,) = best(replace(made, runs=[x for x in made.runs if x.row.seed == 0]))
     assert {row[-1] for row in few.rows} == {"-"}
 
 

@@ -92,7 +92,7 @@ def test_samples_stay_in_the_file(tmp_path: Path) -> None:
         path = make_calls(tmp_path / f"{n}.h5", times(["ring", "library"]), n=n)
         rounds = make_rounds(tmp_path / f"r{n}.h5", {"ring": 0.5 ** (60 / n)}, rounds=n)
         loaded = dict(map(load, [path]))
-        assert math.isfinite(loaded["bench.collectives"].rows[0]["p50_us"])
+        assert math.isfinite(loaded["bench.collectives"].rows[0].p50_us)
         lengths.append(len(json.dumps(page_of(path, rounds).report()["datasets"])))
     assert lengths[1] < lengths[0] + 60_000  # some 200 points of a curve, not 4000
 

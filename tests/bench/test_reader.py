@@ -88,7 +88,7 @@ def closed(path: Path, status: str = COMPLETE, **more: Any) -> Run:
 
 def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
     run = closed(tmp_path / "a.h5", parameters_sha256="ab12", spectral_gap=0.125)
-    row = run.row()
+    row = run.row().record()
     expected = {
         "task": "digits",
         "algorithm": "push_sum:topology=ring",
@@ -146,7 +146,7 @@ def test_ranks_that_go_at_their_own_pace(tmp_path: Path) -> None:
     run = read(tmp_path / "a.h5")
     assert run.taken().sum(0).tolist() == [4, 2]
     assert run.worker_steps() == 12
-    assert (run.row()["steps"], run.row()["asynchronous"]) == (3, True)
+    assert (run.row().steps, run.row().asynchronous) == (3, True)
     assert run.bytes_per_step() == (200 / 12, 90 / 12)
     took = phases[1:].sum((0, 2)) / 1e9
     assert run.pace().tolist() == pytest.approx([3 / took[0], 1 / took[1]])
@@ -165,18 +165,18 @@ def test_when_all_is_warm_up_every_step_counts(tmp_path: Path) -> None:
 
 def test_the_target_hit_missed_and_not_asked_for(tmp_path: Path) -> None:
     hit = closed(tmp_path / "hit.h5", target=0.8, target_reached=True).row()
-    assert [hit[name] for name in TARGETS] == pytest.approx([2.5, 4, 80, 200])
+    assert [hit.number(name) for name in TARGETS] == pytest.approx([2.5, 4, 80, 200])
     missed = closed(tmp_path / "missed.h5", target=0.9, target_reached=False).row()
-    assert [missed[name] for name in TARGETS] == [math.inf] * 4
-    assert all(math.isnan(closed(tmp_path / "none.h5").row()[name]) for name in TARGETS)
+    assert [missed.number(name) for name in TARGETS] == [math.inf] * 4
+    assert all(math.isnan(closed(tmp_path / "none.h5").row().number(name)) for name in TARGETS)
 
 
 def test_a_run_without_a_step_or_a_score_has_a_row(tmp_path: Path) -> None:
     file = RunFile(tmp_path / "a.h5", range(2), attributes())
     row = read(file.part).row()
-    assert (row["steps"], row["status"]) == (0, RUNNING)
+    assert (row.steps, row.status) == (0, RUNNING)
     for name in ("step_ms_p50", "exchange_share", "bytes_per_step", "metric", "elapsed_s"):
-        assert math.isnan(row[name]), name
+        assert math.isnan(row.number(name)), name
 
 
 def test_died_is_told_where_the_writer_is_gone(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_died_is_told_where_the_writer_is_gone(tmp_path: Path) -> None:
     assert [read(path).status for path in (here, away)] == [DIED, RUNNING]
     reused = written(tmp_path / "reused.h5", pid_started="1").part
     assert read(reused).status == DIED
-    assert read(reused).row()["status"] == DIED
+    assert read(reused).row().status == DIED
     assert closed(tmp_path / "closed.h5", status=DIVERGED, pid_started="1").status == DIVERGED
 
 
@@ -274,12 +274,12 @@ def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
 def test_earlier_versions_are_read(tmp_path: Path, version: str) -> None:
     """They have no summary, no segments, no clock, and fewer measures of the partition."""
     path = tmp_path / "a.h5"
-    row = closed(path).row()
+    row = closed(path).row().record()
     with h5py.File(path, "r+") as file:
         for name in {"segments", "clock", "summary"} & set(file):
             del file[name]
         file.attrs["schema_version"] = version
-    assert read(path).row() == pytest.approx(row, nan_ok=True)
+    assert read(path).row().record() == pytest.approx(row, nan_ok=True)
 
 
 def grown(file: h5py.File) -> None:

@@ -32,7 +32,7 @@ def test_csv_has_a_row_a_run_and_every_column_of_it(tmp_path: Path, capsys: Capt
     table = tmp_path / "table.csv"
     assert main([str(runs), "--csv", str(table)]) == 0
     written = rows_of(table)
-    expected = [read(runs / "a.h5").row(), read(runs / "deep" / "b.h5").row()]
+    expected = [read(path).row().record() for path in (runs / "a.h5", runs / "deep" / "b.h5")]
     assert {tuple(row) for row in written} == {tuple(expected[0])}
     by_file = {row["file"]: row for row in written}
     for row in expected:

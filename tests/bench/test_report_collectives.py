@@ -4,7 +4,6 @@ import csv
 import math
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from bench.report import main
 from bench.reporting.chapter import Chapter
 from bench.reporting.collectives.charts import times, winners
 from bench.reporting.collectives.report import cells, chapters, contested, load
-from bench.reporting.launches import Group, Row
+from bench.reporting.launches import Contestant, Group
 from bench.reporting.terminal import terminal
 from bench.results.calls import read_calls
 from bench.results.reader import BrokenFileError
@@ -41,7 +40,7 @@ def column(table: TextTable, name: str) -> list[str]:
     return [row[table.header.index(name)] for row in table.rows]
 
 
-def rows_of(*paths: Path) -> list[Row]:
+def rows_of(*paths: Path) -> list[Contestant]:
     return contested(cells(Group("", [load(path) for path in paths])))
 
 
@@ -93,16 +92,16 @@ def test_several_launches_are_medians_over_launches(tmp_path: Path) -> None:
     ]
     ring, library = rows_of(*paths)
     ends = median_interval(np.array([10.0 * x for x in drifts]))
-    assert (ring["p50_us"], ring["ci_lo_us"], ring["ci_hi_us"]) == pytest.approx(ends)
-    assert ring["vs_library"] == pytest.approx(10 / 11)
+    assert (ring.p50_us, ring.ci_lo_us, ring.ci_hi_us) == pytest.approx(ends)
+    assert ring.vs_library == pytest.approx(10 / 11)
     # the intervals over launches overlap, but in every launch the ring is faster
-    assert (ring["place"], library["place"]) == ("*", "")
+    assert (ring.place, library.place) == ("*", "")
     table = one_table(*paths)
     assert table.rows[0] == ["64", "*20.00 [0.91x] [±100%]", "22.00 [1.00x] [±100%]"]
     assert table.foot[-1].startswith("3 launches, 20 calls of each")
     assert any(note.startswith("several launches") for note in chapter_of(*paths).notes)
     turned = make_calls(tmp_path / "turned.h5", {64: {"ring": 30.0, "library": 20.0}})
-    assert [row["place"] for row in rows_of(*paths, turned)] == ["=", "*"]
+    assert [row.place for row in rows_of(*paths, turned)] == ["=", "*"]
 
 
 def test_only_launches_of_equal_conditions_are_merged(tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ def test_csv_is_every_row_of_every_file(tmp_path: Path) -> None:
         written = list(csv.DictReader(file))
     assert ",".join(written[0]).startswith("op,algorithm,ranks,bytes,dtype,n,p50_us,ci_lo_us,")
     assert [row["ranks"] for row in written] == ["2"] * 4 + ["3"] * 4
-    expected: list[dict[str, Any]] = read_calls(path).rows()
+    expected = [row.record() for row in read_calls(path).rows()]
     for row, made in zip(expected, written, strict=False):
         assert made["file"] == str(path)
         for key, value in row.items():

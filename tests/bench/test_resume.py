@@ -274,7 +274,7 @@ def test_ranks_may_be_others_then(comm: MPI.Intracomm, folder: Path) -> None:
         made, other = read(folder / "abc.h5"), read(folder / "whole.h5")
         assert sha(made) == sha(other)
         assert made.evals["metric"].tolist() == other.evals["metric"].tolist()
-        assert made.row()["steps"] == STEPS
+        assert made.row().steps == STEPS
         assert flaws(folder / "abc.h5") == []
         if comm.size > 1:
             before = read(folder / "abc.attempt1.h5")
@@ -306,7 +306,7 @@ def test_ranks_that_do_not_wait_agree_too(comm: MPI.Intracomm, folder: Path, nam
     if comm.rank == 0:
         made = read(folder / "one.h5")
         assert (made.status, made.attributes["attempt"]) == ("complete", 2)
-        assert 240 <= made.row()["steps"] <= 240 + comm.size
+        assert 240 <= made.row().steps <= 240 + comm.size
         assert flaws(folder / "one.h5") == []
     comm.Barrier()
 

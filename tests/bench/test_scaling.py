@@ -157,7 +157,7 @@ def test_launches_are_the_sample_where_there_are_several(tmp_path: Path) -> None
 def test_one_launch_has_the_interval_of_its_steps(tmp_path: Path) -> None:
     runs = [made(tmp_path, 24, ranks=1), made(tmp_path, 12, ranks=2)]
     for row, run in zip(only(runs).rows, runs, strict=True):
-        assert row.step_ms == tuple(run.row[f"step_ms_{x}"] for x in ("p50", "lo", "hi"))
+        assert row.step_ms == tuple(run.row.number(f"step_ms_{x}") for x in ("p50", "lo", "hi"))
     (table,) = tables(section(runs))
     assert cells(table, "launches") == ["1 [18 steps]"] * 2
     assert any("launch to launch" in note for note in notes(section(runs)))
@@ -170,7 +170,7 @@ def test_asynchronous_runs_are_measured_by_their_samples(tmp_path: Path) -> None
     for ranks, each in rates.items():
         for seed, us in enumerate(each):
             run = made(tmp_path, 6, ranks=ranks, seed=seed, sample_us=us)
-            runs.append(replace(run, row=run.row | {"asynchronous": ranks > 1}))
+            runs.append(replace(run, row=replace(run.row, asynchronous=ranks > 1)))
     one = only(runs)
     assert one.asynchronous
     for row in one.rows:
@@ -179,7 +179,7 @@ def test_asynchronous_runs_are_measured_by_their_samples(tmp_path: Path) -> None
         assert row.samples_per_s == pytest.approx(1e6 / sorted(rates[row.point.ranks])[1])
     assert one.rows[1].efficiency[0] == pytest.approx(12 / 7 / 2)
     assert any("asynchronous" in note for note in notes(section(runs)))
-    (table,) = tables(section([run for run in runs if run.row["seed"] == 0]))
+    (table,) = tables(section([run for run in runs if run.row.seed == 0]))
     assert "[" not in "".join(cells(table, "step ms"))  # one launch: no interval
 
 
@@ -214,7 +214,7 @@ def test_charts_show_every_point_and_can_be_drawn(tmp_path: Path) -> None:
     points = [(a, p) for a in algorithms for p in (1, 2, 4)]
     for number, run_of in zip(rows["case"], points, strict=True):
         (run,) = (whole.runs[i] for i in whole.places[number])
-        assert (run.row["algorithm"], run.row["ranks"]) == run_of
+        assert (run.row.algorithm, run.row.ranks) == run_of
     drawn = [chart for figure in figures(whole) for chart in figure.charts.items()]
     assert [name for name, _ in drawn] == ["scaling-time", "scaling-efficiency", "scaling-exchange"]
     for name, chart in drawn:

@@ -34,7 +34,7 @@ def runs(folder: Path) -> list[Run]:
 
 def sha_of(folder: Path) -> dict[tuple[str, int, int], str]:
     rows = [run.row() for run in runs(folder)]
-    return {(r["algorithm"], r["workers"], r["seed"]): r["parameters_sha256"] for r in rows}
+    return {(r.algorithm, r.workers, r.seed): r.parameters_sha256 for r in rows}
 
 
 def told(out: str) -> list[str]:

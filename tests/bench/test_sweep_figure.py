@@ -28,7 +28,7 @@ def test_the_metric_against_skew_is_drawn(tmp_path: Path, capsys: Capture) -> No
     assert f"wrote {figure}: the metric against label skew" in capsys.readouterr().out
     assert "label skew" in figure.read_text()
     runs = [load(path) for path in out.glob("*.h5")]
-    assert {(run.row["steps"], run.row["seed"]) for run in runs} == {(3, 7)}
+    assert {(run.row.steps, run.row.seed) for run in runs} == {(3, 7)}
     (section,) = sections(runs)
     points = skew_rows(section)
     assert curved(points)

@@ -28,7 +28,7 @@ def cells(table: TextTable, name: str) -> list[str]:
 def test_frame_is_every_runs_row_in_its_order(tmp_path: Path) -> None:
     paths = [make(tmp_path / f"{seed}.h5", seed=seed, metric=0.1 * seed) for seed in (2, 0, 1)]
     made = frame([load(path) for path in paths])
-    expected = [read(tmp_path / f"{seed}.h5").row() for seed in (0, 1, 2)]
+    expected = [read(tmp_path / f"{seed}.h5").row().record() for seed in (0, 1, 2)]
     assert list(made.columns) == list(expected[0])
     # str: NaN equals nothing
     assert made.astype(object).map(str).to_dict("records") == [
@@ -42,7 +42,7 @@ def test_curve_bytes_time_and_phases_follow_from_the_steps(tmp_path: Path) -> No
     # 2 ranks of 400 B a step, 4 workers
     assert run.curve["bytes"].tolist() == [0, 1000, 2000, 3000, 4000]
     assert run.curve["elapsed_s"].tolist() == [0, 0.01, 0.02, 0.03, 0.04]
-    assert sum(run.phase_ms.values()) == pytest.approx(run.row["step_ms_p50"])
+    assert sum(run.phase_ms.values()) == pytest.approx(run.row.step_ms_p50)
     assert run.timed == 18  # 20 steps, 2 of them warm-up
 
 
@@ -62,7 +62,7 @@ def test_seeds_are_one_row_with_median_and_extremes(tmp_path: Path) -> None:
 
 def test_median_time_is_that_of_a_run_in_the_middle(tmp_path: Path) -> None:
     runs = [load(make(tmp_path / f"{x}.h5", seed=x, step_ms=x)) for x in (3, 9, 5, 7)]
-    assert median_run(runs).row["seed"] == 5
+    assert median_run(runs).row.seed == 5
     assert cells(one_table(runs), "step ms") == ["5.00 [5.00, 5.00]"]
 
 

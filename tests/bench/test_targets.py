@@ -84,10 +84,10 @@ def test_misses_are_infinite(
 def test_time_is_samples_times_time_a_sample(tmp_path: Path) -> None:
     for steps, us in ((10, 30), (45, 7), (20, 110)):
         row = made(tmp_path, steps, us=us).row
-        assert row["samples_to_target"] == steps * SAMPLES
-        assert row["s_per_sample"] == pytest.approx(us / 1e6)
-        product = row["samples_to_target"] * row["s_per_sample"]
-        assert row["time_to_target_s"] == pytest.approx(product)
+        assert row.samples_to_target == steps * SAMPLES
+        assert row.s_per_sample == pytest.approx(us / 1e6)
+        product = row.samples_to_target * row.s_per_sample
+        assert row.time_to_target_s == pytest.approx(product)
 
 
 def test_ratios_to_the_named_base_separate_the_two_efficiencies(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_charts_show_every_run_and_misses_at_the_edge(tmp_path: Path) -> None:
     ]
     assert rows["time_to_target_s_median"].tolist() == pytest.approx([0.128] * 3 + [math.inf] * 3)
     for number, file in zip(rows["run"], rows["file"], strict=True):
-        assert whole.runs[number].row["file"] == file
+        assert whole.runs[number].row.file == file
     placed: Any = cost(rows, "samples_to_target").data
     last = 30 * SAMPLES
     assert (placed["at"] > last).tolist() == (rows["target"] == "missed").tolist()

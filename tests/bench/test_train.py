@@ -33,20 +33,20 @@ def test_a_run_of_four_ranks_from_end_to_end(tmp_path: Path) -> None:
         assert text in done.stdout
     run = only(tmp_path)
     row = run.row()
-    assert row["status"] == COMPLETE
-    assert row["algorithm"] == "push_sum"  # its default topology is not spelled out
-    assert row["partition"] == "dirichlet:alpha=0.1"
-    assert (row["ranks"], row["workers"], row["steps"]) == (4, 6, 120)
-    assert row["metric"] > 0.85
-    assert row["metric_worst"] <= row["metric_mean"]
-    assert row["bytes_per_step"] == 9611 * 4  # one message (x, w) a worker and step
+    assert row.status == COMPLETE
+    assert row.algorithm == "push_sum"  # its default topology is not spelled out
+    assert row.partition == "dirichlet:alpha=0.1"
+    assert (row.ranks, row.workers, row.steps) == (4, 6, 120)
+    assert row.metric > 0.85
+    assert row.metric_worst <= row.metric_mean
+    assert row.bytes_per_step == 9611 * 4  # one message (x, w) a worker and step
     assert run.train["phase_ns"].shape == (120, 4, 6)
     assert (run.train["phase_ns"] >= 0).all()
     assert run.evals["step"].tolist() == [0, 50, 100, 120]
     assert run.partition["size"].sum() == 1437
     assert len(run.ranks["pid"]) == 4
     assert len(run.workers["metric"]) == 6
-    assert len(row["parameters_sha256"]) == 64
+    assert len(row.parameters_sha256) == 64
 
 
 def test_the_same_workers_on_other_ranks_have_one_sha(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_thousands_of_virtual_workers_without_mpirun(tmp_path: Path) -> None:
     done = train(0, tmp_path, "--task", "digits", *options)
     assert done.returncode == 0, done.stderr
     run = only(tmp_path)
-    assert run.row()["workers"] == 4096
+    assert run.row().workers == 4096
     assert run.partition["size"].tolist() == [64] * 4096
     assert np.isfinite(run.workers["metric"]).all()
 
@@ -203,11 +203,11 @@ def test_the_target_ends_the_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "0.5 reached after" in done.stdout
     row = only(tmp_path).row()
-    assert row["steps"] < 500
-    assert row["metric"] <= 0.5
-    assert row["steps_to_target"] == row["steps"]
-    assert row["samples_to_target"] == row["steps"] * 4 * 2
-    assert 0 < row["time_to_target_s"] <= row["elapsed_s"]
+    assert row.steps < 500
+    assert row.metric <= 0.5
+    assert row.steps_to_target == row.steps
+    assert row.samples_to_target == row.steps * 4 * 2
+    assert 0 < row.time_to_target_s <= row.elapsed_s
 
 
 def test_divergence_is_the_status_of_the_file(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_summary_has_units_and_replaces_an_earlier_one(tmp_path: Path) -> None
         for _ in range(2):
             add(file, of(run))
         assert file["summary/step_ms_p50"].attrs["units"] == "ms"
-        assert file["summary/metric"][()] == run.row()["metric"]
+        assert file["summary/metric"][()] == run.row().metric
 
 
 def test_xarray_opens_a_real_file_as_it_is(real: Path) -> None:

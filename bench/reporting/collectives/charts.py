@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import altair as alt
 import pandas as pd
@@ -14,7 +14,7 @@ from bench.common.sizes import format_size
 from bench.common.text import NONE, figure
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.launches import Row
+from bench.reporting.launches import Contestant
 from bench.reporting.look import brief
 
 SIZE = (
@@ -170,7 +170,7 @@ def _about(frame: pd.DataFrame) -> list[str]:
     return ["algorithm", "condition"] if several else ["algorithm"]
 
 
-Measured: TypeAlias = Sequence[tuple[str, Sequence[Row]]]
+Measured: TypeAlias = Sequence[tuple[str, Sequence[Contestant]]]
 """Conditions and their contested rows, see bench.reporting.collectives.table."""
 NUMBERS = ("p50_us", "ci_lo_us", "ci_hi_us", "bound_us", "busbw_GBps")
 FLAGS = {
@@ -184,55 +184,56 @@ FLAGS = {
 
 def times(measured: Measured) -> pd.DataFrame:
     """A row an algorithm, size and condition."""
-    made: list[Row] = []
+    made: list[dict[str, Any]] = []
     for condition, rows in measured:
-        for row in sorted(rows, key=lambda row: int(row["bytes"])):
-            about = {"algorithm": row["algorithm"], "condition": condition, "bytes": row["bytes"]}
-            values = {name: brief(row[name]) for name in NUMBERS}
-            values["vs_library"] = brief(row["vs_library"])
-            moved = row["busbw_GBps"] * row["p50_us"]
-            values |= {"busbw_lo": brief(moved / row["ci_hi_us"])}
-            values |= {"busbw_hi": brief(moved / row["ci_lo_us"])}
+        for row in sorted(rows, key=lambda row: row.bytes):
+            about = {"algorithm": row.algorithm, "condition": condition, "bytes": row.bytes}
+            values = {name: brief(row.number(name)) for name in NUMBERS}
+            values["vs_library"] = brief(row.vs_library)
+            moved = row.busbw_GBps * row.p50_us
+            values |= {"busbw_lo": brief(moved / row.ci_hi_us)}
+            values |= {"busbw_hi": brief(moved / row.ci_lo_us)}
             made.append(about | values | tips(row))
     return pd.DataFrame(made)
 
 
-def tips(row: Row) -> dict[str, str]:
+def tips(row: Contestant) -> dict[str, str]:
     """Label -> text: all figures of a row."""
-    us = {x: figure(row[f"{x}_us"]) for x in ("p50", "ci_lo", "ci_hi", "p99", "max", "bound")}
-    launches = f"{row['launches']} launches of " if row["launches"] > 1 else ""
-    remarks = [f"took {row['chosen']}"] if row["chosen"] else []
-    remarks += [FLAGS.get(flag, flag) for flag in row["flags"]]
-    sent = f"{row['messages']:,.0f} messages, {row['bytes_sent']:,.0f} B by the busiest rank"
+    names = ("p50", "ci_lo", "ci_hi", "p99", "max", "bound")
+    us = {name: figure(row.number(f"{name}_us")) for name in names}
+    launches = f"{row.launches} launches of " if row.launches > 1 else ""
+    remarks = [f"took {row.chosen}"] if row.chosen else []
+    remarks += [FLAGS.get(flag, flag) for flag in row.flags]
+    sent = f"{row.messages:,.0f} messages, {row.bytes_sent:,.0f} B by the busiest rank"
     wrong = {0: "exact", -1: "not checked"}
     return {
-        "size": format_size(row["bytes"]),
+        "size": format_size(row.bytes),
         "median": f"{us['p50']} µs, 95 % interval {us['ci_lo']} to {us['ci_hi']}",
         "p99": f"{us['p99']} µs, longest {us['max']}",
-        "samples": f"{launches}{row['n']:,.0f} calls",
-        "vs library": times_over(row["vs_library"]),
-        "bus bandwidth": f"{figure(row['busbw_GBps'])} GB/s",
-        "algorithm bandwidth": f"{figure(row['algbw_GBps'])} GB/s",
-        "lower bound": f"{us['bound']} µs, {row['bound_percent']:.3g} % of the median",
-        "sent in a call": sent if row["bytes_sent"] >= 0 else "not counted",
-        "sums": wrong.get(row["wrong"], f"{row['wrong']:,.0f} wrong elements"),
+        "samples": f"{launches}{row.n:,.0f} calls",
+        "vs library": times_over(row.vs_library),
+        "bus bandwidth": f"{figure(row.busbw_GBps)} GB/s",
+        "algorithm bandwidth": f"{figure(row.algbw_GBps)} GB/s",
+        "lower bound": f"{us['bound']} µs, {row.bound_percent:.3g} % of the median",
+        "sent in a call": sent if row.bytes_sent >= 0 else "not counted",
+        "sums": wrong.get(row.wrong, f"{row.wrong:,.0f} wrong elements"),
         "remarks": ", ".join(remarks) or NONE,
     }
 
 
 def winners(measured: Measured) -> pd.DataFrame:
     """A row a size and condition: who is fastest, and how far the second is."""
-    made: list[Row] = []
+    made: list[dict[str, Any]] = []
     for condition, rows in measured:
-        ranking: dict[int, list[Row]] = {}
-        for row in sorted((x for x in rows if x["competes"]), key=lambda x: float(x["p50_us"])):
-            ranking.setdefault(row["bytes"], []).append(row)
+        ranking: dict[int, list[Contestant]] = {}
+        for row in sorted((x for x in rows if x.competes), key=lambda x: x.p50_us):
+            ranking.setdefault(row.bytes, []).append(row)
         for size, (left, right) in edges(sorted(ranking)).items():
             best, *others = ranking[size]
-            close = ", ".join(row["algorithm"] for row in others if row["place"] == "=")
+            close = ", ".join(row.algorithm for row in others if row.place == "=")
             made.append(
                 {
-                    "algorithm": best["algorithm"],
+                    "algorithm": best.algorithm,
                     "condition": condition,
                     "bytes": size,
                     "left": brief(left),
@@ -258,9 +259,9 @@ def edges(sizes: Sequence[int]) -> dict[int, tuple[float, float]]:
     return dict(zip(sizes, pairwise(ends), strict=True))
 
 
-def _behind(best: Row, other: Row) -> str:
-    more = other["p50_us"] / best["p50_us"] - 1
-    return f"{other['algorithm']}, {figure(other['p50_us'])} µs, {more:.1%} longer"
+def _behind(best: Contestant, other: Contestant) -> str:
+    more = other.p50_us / best.p50_us - 1
+    return f"{other.algorithm}, {figure(other.p50_us)} µs, {more:.1%} longer"
 
 
 def times_over(ratio: float) -> str:

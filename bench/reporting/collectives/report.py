@@ -15,11 +15,11 @@ from bench.common.sizes import format_size
 from bench.common.text import NONE, TextTable, figure, percent
 from bench.reporting.chapter import Chapter, Figure, Source
 from bench.reporting.launches import (
+    Contestant,
     Group,
     Launch,
-    Row,
     grouped,
-    median_row,
+    median_columns,
     repeats,
     rows_frame,
     surroundings,
@@ -27,6 +27,7 @@ from bench.reporting.launches import (
 from bench.results.calls import YARDSTICK, Calls, fastest, half_width, read_calls
 from bench.results.origin import derived, provenance, read_origin
 from bench.results.reader import Run
+from bench.results.rows import CollectiveRow
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
 
@@ -38,21 +39,20 @@ FIRST = ("op", "algorithm", "ranks", "bytes", "dtype", "n", "p50_us", "ci_lo_us"
 """The first columns of the CSV, as of bench.collectives --csv; the others follow."""
 
 
-def load(path: Path) -> Launch:
+def load(path: Path) -> Launch[CollectiveRow]:
     """Read a file and derive its rows; the calls are let go. Errors: BrokenFileError."""
     return derived(path, lambda: _launch(read_calls(path)))
 
 
-def _launch(calls: Calls) -> Launch:
+def _launch(calls: Calls) -> Launch[CollectiveRow]:
     run = read_origin(calls.path, calls.attributes)
     around = surroundings(run)
     ranks = int(run.attributes["ranks"])
     rows = calls.rows()
     for row in rows:
-        row["bound_us"] = calls.bound_ns(row["bytes"]) / 1e3
-        if not (row["ci_lo_us"] > 0 and math.isfinite(row["bound_us"])):
-            raise ValueError(f"{row['algorithm']} at {row['bytes']} bytes has no time above 0")
-    types = ", ".join(dict.fromkeys(row["dtype"] for row in rows))
+        if not (row.ci_lo_us > 0 and math.isfinite(row.bound_us)):
+            raise ValueError(f"{row.algorithm} at {row.bytes} bytes has no time above 0")
+    types = ", ".join(dict.fromkeys(row.dtype for row in rows))
     label = f"collectives, {ranks} ranks, {types or 'no size yet'}, {around['hosts']}"
     source = Source(label, run.status, provenance(run) | {"links": _links(run)})
     return Launch({"ranks": ranks, **around}, rows, source)
@@ -66,30 +66,30 @@ def _links(run: Run) -> str:
     return said + ("" if memory is None else f"; {memory / 1e9:.3f} GB/s of memory on a host")
 
 
-def frame(launches: Sequence[Launch]) -> pd.DataFrame:
+def frame(launches: Sequence[Launch[CollectiveRow]]) -> pd.DataFrame:
     """A row an algorithm and size of every file."""
     return rows_frame(launches, FIRST)
 
 
-def summary(launches: Sequence[Launch]) -> str:
+def summary(launches: Sequence[Launch[CollectiveRow]]) -> str:
     """How much there is."""
     rows = [row for launch in launches for row in launch.rows]
     n, algorithms, sizes = (
         len(launches),
-        len({row["algorithm"] for row in rows}),
-        len({row["bytes"] for row in rows}),
+        len({row.algorithm for row in rows}),
+        len({row.bytes for row in rows}),
     )
     files = "file" if n == 1 else "files"
     return f"{n} {files} of bench.collectives: {algorithms} algorithms, {sizes} sizes"
 
 
-def chapters(launches: Sequence[Launch]) -> list[Chapter]:
+def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:
     """One chapter: a table for every condition, with several launches their medians."""
     parts = [part for launch in launches for part in _parts(launch)]
     same, groups = grouped(parts) if parts else ("no size is finished yet", [])
     measured = [(group.condition, contested(cells(group))) for group in groups]
     notes = [*NOTES] if measured else []
-    if any(row["chosen"] for _, rows in measured for row in rows):
+    if any(row.chosen for _, rows in measured for row in rows):
         notes.append("what chooses is one of the others at each size, and out of the contest")
     return [
         Chapter(
@@ -103,20 +103,20 @@ def chapters(launches: Sequence[Launch]) -> list[Chapter]:
     ]
 
 
-def _parts(launch: Launch) -> list[Launch]:
+def _parts(launch: Launch[CollectiveRow]) -> list[Launch[CollectiveRow]]:
     """The launch by operation and type of the elements; none without rows."""
-    kinds = dict.fromkeys((row["op"], row["dtype"]) for row in launch.rows)
+    kinds = dict.fromkeys((row.op, row.dtype) for row in launch.rows)
     return [
         replace(
             launch,
             settings={"op": op, "dtype": dtype, **launch.settings},
-            rows=[row for row in launch.rows if (row["op"], row["dtype"]) == (op, dtype)],
+            rows=[row for row in launch.rows if (row.op, row.dtype) == (op, dtype)],
         )
         for op, dtype in kinds
     ]
 
 
-def _draw(measured: Sequence[tuple[str, Sequence[Row]]]) -> list[Figure]:
+def _draw(measured: Sequence[tuple[str, Sequence[Contestant]]]) -> list[Figure]:
     from bench.reporting.collectives.charts import figures
 
     return figures(measured, YARDSTICK)
@@ -131,57 +131,50 @@ NOTES = (
 """What a reader of the table must know."""
 
 
-def cells(group: Group) -> list[Row]:
-    """A row an algorithm and size: the median over the launches; in the order of the files.
-
-    `each` has the median of each launch by its number.
-    """
-    found: dict[tuple[str, int], dict[int, Row]] = {}
+def cells(group: Group[CollectiveRow]) -> list[Contestant]:
+    """Return the medians over launches for each algorithm and size, in the order of the files."""
+    found: dict[tuple[str, int], dict[int, CollectiveRow]] = {}
     for number, launch in enumerate(group.launches):
         for row in launch.rows:
-            found.setdefault((row["algorithm"], row["bytes"]), {})[number] = row
+            found.setdefault((row.algorithm, row.bytes), {})[number] = row
     made = []
     for by_launch in found.values():
         rows = list(by_launch.values())
-        together = {
-            "chosen": ", ".join(dict.fromkeys(row["chosen"] for row in rows)),
-            "wrong": max(row["wrong"] for row in rows),
-            "flags": "".join(dict.fromkeys("".join(row["flags"] for row in rows))),
-            "each": {number: row["p50_us"] for number, row in by_launch.items()},
+        values = median_columns(rows, INTERVAL) | {
+            "chosen": ", ".join(dict.fromkeys(row.chosen for row in rows)),
+            "wrong": max(row.wrong for row in rows),
+            "flags": "".join(dict.fromkeys("".join(row.flags for row in rows))),
         }
-        made.append(median_row(rows, INTERVAL) | together)
+        each = {number: row.p50_us for number, row in by_launch.items()}
+        made.append(Contestant(**values, each=each))
     return made
 
 
-def contested(rows: Sequence[Row]) -> list[Row]:
-    """The rows with their `place`: `*` the fastest at its size, `=` not told apart, else empty.
-
-    What does not compete has no place: what chooses among the others, and what is wrong.
-    """
-    rows = [row | {"competes": not row["chosen"] and row["wrong"] <= 0} for row in rows]
-    best: dict[int, Row] = {}
-    for row in sorted((x for x in rows if x["competes"]), key=lambda x: float(x["p50_us"])):
-        best.setdefault(row["bytes"], row)
+def contested(rows: Sequence[Contestant]) -> list[Contestant]:
+    """Return the rows with their places; a row that does not compete has none."""
+    best: dict[int, Contestant] = {}
+    for row in sorted((x for x in rows if x.competes), key=lambda x: x.p50_us):
+        best.setdefault(row.bytes, row)
     return [
-        row | {"place": _place(row, best[row["bytes"]]) if row["competes"] else ""} for row in rows
+        replace(row, place=_place(row, best[row.bytes]) if row.competes else "") for row in rows
     ]
 
 
-def _place(row: Row, best: Row) -> str:
+def _place(row: Contestant, best: Contestant) -> str:
     if row is best:
         return "*"
-    both = row["each"].keys() & best["each"].keys()
+    both = row.each.keys() & best.each.keys()
     if len(both) > 1:  # in pairs: launches differ more than algorithms
-        ratios = np.array([row["each"][number] / best["each"][number] for number in both])
+        ratios = np.array([row.each[number] / best.each[number] for number in both])
         return "=" if median_interval(ratios)[1] <= 1 else ""
-    return "=" if row["ci_lo_us"] <= best["ci_hi_us"] else ""
+    return "=" if row.ci_lo_us <= best.ci_hi_us else ""
 
 
-def text_table(condition: str, rows: Sequence[Row]) -> TextTable:
+def text_table(condition: str, rows: Sequence[Contestant]) -> TextTable:
     """The table of a condition, with its winners below; rows: contested, not empty."""
-    names = list(dict.fromkeys(row["algorithm"] for row in rows))
-    sizes = sorted({row["bytes"] for row in rows})
-    by_place = {(row["bytes"], row["algorithm"]): row for row in rows}
+    names = list(dict.fromkeys(row.algorithm for row in rows))
+    sizes = sorted({row.bytes for row in rows})
+    by_place = {(row.bytes, row.algorithm): row for row in rows}
     texts: list[list[str]] = []
     tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
     for i, size in enumerate(sizes):
@@ -199,34 +192,34 @@ def text_table(condition: str, rows: Sequence[Row]) -> TextTable:
     )
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: Contestant | None) -> str:
     if not row:
         return NONE
-    over = row["vs_library"]
+    over = row.vs_library
     ratio = "" if math.isnan(over) else f" [{over:.{2 if over < 99.5 else 0}f}x]"
-    wrong = f" [{row['wrong']:.0f} wrong]" if row["wrong"] > 0 else ""
-    width = f" [±{percent(half_width(row))}]" if row["launches"] > 1 else ""
-    return f"{row['place']}{figure(row['p50_us'])}{ratio}{width}{wrong}"
+    wrong = f" [{row.wrong:.0f} wrong]" if row.wrong > 0 else ""
+    width = f" [±{percent(half_width(row))}]" if row.launches > 1 else ""
+    return f"{row.place}{figure(row.p50_us)}{ratio}{width}{wrong}"
 
 
-def _tone(row: Row | None) -> Literal["best", "bad"] | None:
-    if row and row["wrong"] > 0:
+def _tone(row: Contestant | None) -> Literal["best", "bad"] | None:
+    if row and row.wrong > 0:
         return "bad"
-    return "best" if row and row["place"] == "*" else None
+    return "best" if row and row.place == "*" else None
 
 
-def _foot(rows: Sequence[Row]) -> list[str]:
+def _foot(rows: Sequence[Contestant]) -> list[str]:
     """The winners, what was chosen, and how sure it is."""
-    lines = [f"winner by size: {fastest([row for row in rows if row['place'] == '*']) or NONE}"]
-    for name in dict.fromkeys(row["algorithm"] for row in rows if row["chosen"]):
-        took = [row | {"algorithm": row["chosen"]} for row in rows if row["algorithm"] == name]
+    lines = [f"winner by size: {fastest([row for row in rows if row.place == '*']) or NONE}"]
+    for name in dict.fromkeys(row.algorithm for row in rows if row.chosen):
+        took = [replace(row, algorithm=row.chosen) for row in rows if row.algorithm == name]
         lines.append(f"{name} took: {fastest(took)}")
-    n = [row["launches"] for row in rows]
+    n = [row.launches for row in rows]
     launches = f"{_span(n)} launches, " if max(n) > 1 else ""
     widest = max(rows, key=half_width)
     lines.append(
-        f"{launches}{_span([row['n'] for row in rows])} calls of each; widest interval "
-        f"±{percent(half_width(widest))}, {widest['algorithm']} at {format_size(widest['bytes'])}"
+        f"{launches}{_span([row.n for row in rows])} calls of each; widest interval "
+        f"±{percent(half_width(widest))}, {widest.algorithm} at {format_size(widest.bytes)}"
     )
     return lines
 

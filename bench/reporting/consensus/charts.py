@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from bench.common.text import factor
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.launches import Group, Row
+from bench.reporting.launches import Group, TopologyRow
 from bench.reporting.look import brief
 
 X = {
@@ -34,7 +35,7 @@ LEAST = 1e-18
 """Errors below are drawn there: exact agreement has no logarithm."""
 
 
-def figures(groups: Sequence[Group]) -> list[Figure]:
+def figures(groups: Sequence[Group[TopologyRow]]) -> list[Figure]:
     """The figures of a chapter; none without rows."""
     frame = curves(groups)
     if not len(frame):
@@ -45,23 +46,23 @@ def figures(groups: Sequence[Group]) -> list[Figure]:
     return [Figure("Consensus error", CAPTION, drawn, [name for name, *_ in X.values()])]
 
 
-def curves(groups: Sequence[Group]) -> pd.DataFrame:
+def curves(groups: Sequence[Group[TopologyRow]]) -> pd.DataFrame:
     """A point a row, of every curve; `theory` continues the middle of the curve by its factor."""
-    made: list[Row] = []
+    made: list[dict[str, Any]] = []
     curve_number = 0
     for group in groups:
         for launch in group.launches:
             for row, curve in zip(launch.rows, launch.curves, strict=True):
-                about = {"topology": row["topology"], "condition": group.condition}
-                about |= {"seed": row["seed"], "curve": curve_number}
-                about |= {"theory factor": factor(row["theory_factor"])}
-                about |= {"measured factor": factor(row["measured_factor"])}
-                made += [about | point for point in _points(row["theory_factor"], curve)]
+                about: dict[str, Any] = {"topology": row.topology, "condition": group.condition}
+                about |= {"seed": row.seed, "curve": curve_number}
+                about |= {"theory factor": factor(row.theory_factor)}
+                about |= {"measured factor": factor(row.measured_factor)}
+                made += [about | point for point in _points(row.theory_factor, curve)]
                 curve_number += 1
     return pd.DataFrame(made)
 
 
-def _points(theory: float, curve: dict[str, list[float]]) -> list[Row]:
+def _points(theory: float, curve: dict[str, list[float]]) -> list[dict[str, Any]]:
     n = len(curve["k"])
     middle = next(i for i, k in enumerate(curve["k"]) if 2 * k >= curve["k"][-1])
     begin, high = curve["k"][middle], curve["error"][middle]

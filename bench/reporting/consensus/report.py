@@ -23,19 +23,21 @@ from bench.reporting.chapter import Chapter, Figure, Source
 from bench.reporting.launches import (
     Group,
     Launch,
-    Row,
+    TopologyRow,
     grouped,
-    median_row,
+    median_columns,
     repeats,
     rows_frame,
     surroundings,
 )
 from bench.reporting.training.runs import POINTS
-from bench.results.fit import exact_after
+from bench.results.fit import Curve, exact_after
 from bench.results.origin import derived, provenance, read_origin
+from bench.results.reader import Run
 from bench.results.rounds import Rounds, read_rounds
 from bench.results.rounds_rows import FLAGS, best, flags
 from bench.results.rounds_rows import rows as rows_of
+from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
 
 if TYPE_CHECKING:
@@ -45,21 +47,16 @@ QUESTION = "How fast gossip agrees"
 SETTINGS = ("workers", "ranks", "dimension", "tolerance")
 
 
-def load(path: Path) -> Launch:
+def load(path: Path) -> Launch[TopologyRow]:
     """Read a file, derive its rows, thin its curves. Errors: BrokenFileError."""
     return derived(path, lambda: _launch(read_rounds(path)))
 
 
-def _launch(found: Rounds) -> Launch:
+def _launch(found: Rounds) -> Launch[TopologyRow]:
     run = read_origin(found.path, found.attributes)
     settings = {name: found.attributes[name] for name in SETTINGS}
     around = surroundings(run)
-    rows = rows_of(found)
-    for i, row in enumerate(rows):
-        curves = found.curves(i)
-        row["flags"] = flags(row, curves)
-        row["exact_after"] = exact_after(curves[0]) if row["measured_factor"] == 0 else 0
-        row["seed"] = int(found.attributes["seed"])
+    rows = [_row(row, found.curves(i), run) for i, row in enumerate(rows_of(found))]
     label = (
         f"consensus, {settings['workers']} workers, {settings['ranks']} ranks, {around['hosts']}, "
         f"seed {found.attributes['seed']}"
@@ -69,6 +66,15 @@ def _launch(found: Rounds) -> Launch:
         rows,
         Source(label, run.status, provenance(run)),
         [_curve(found, i) for i in range(len(rows))],
+    )
+
+
+def _row(row: ConsensusRow, curves: Sequence[Curve], run: Run) -> TopologyRow:
+    return TopologyRow(
+        **row.record(),
+        flags=flags(row, curves),
+        exact_after=exact_after(curves[0]) if row.measured_factor == 0 else 0,
+        seed=int(run.attributes["seed"]),
     )
 
 
@@ -89,19 +95,19 @@ def _curve(found: Rounds, case: int) -> dict[str, list[float]]:
     }
 
 
-def frame(launches: Sequence[Launch]) -> pd.DataFrame:
+def frame(launches: Sequence[Launch[TopologyRow]]) -> pd.DataFrame:
     """A row a topology of every file."""
     return rows_frame(launches, ("topology",))
 
 
-def summary(launches: Sequence[Launch]) -> str:
+def summary(launches: Sequence[Launch[TopologyRow]]) -> str:
     """How much there is."""
-    topologies = {row["topology"] for launch in launches for row in launch.rows}
+    topologies = {row.topology for launch in launches for row in launch.rows}
     files = "1 file" if len(launches) == 1 else f"{len(launches)} files"
     return f"{files} of bench.consensus: {len(topologies)} topologies"
 
 
-def chapters(launches: Sequence[Launch]) -> list[Chapter]:
+def chapters(launches: Sequence[Launch[TopologyRow]]) -> list[Chapter]:
     """One chapter: a table for every condition, with several launches their medians."""
     same, groups = grouped(launches)
     measured = [(group.condition, cases(group)) for group in groups]
@@ -118,7 +124,7 @@ def chapters(launches: Sequence[Launch]) -> list[Chapter]:
     ]
 
 
-def _draw(groups: Sequence[Group]) -> list[Figure]:
+def _draw(groups: Sequence[Group[TopologyRow]]) -> list[Figure]:
     from bench.reporting.consensus.charts import figures
 
     return figures(groups)
@@ -141,22 +147,23 @@ NOTES = (
 """What a reader of the table must know."""
 
 
-def cases(group: Group) -> list[Row]:
-    """A row a topology: the median over the launches; in the order of the files."""
-    found: dict[str, list[Row]] = {}
+def cases(group: Group[TopologyRow]) -> list[TopologyRow]:
+    """Return a row for each topology, in the order of the files: medians over launches."""
+    found: dict[str, list[TopologyRow]] = {}
     for launch in group.launches:
         for row in launch.rows:
-            found.setdefault(row["topology"], []).append(row)
+            found.setdefault(row.topology, []).append(row)
     made = []
     for rows in found.values():
-        flags = "".join(dict.fromkeys("".join(row["flags"] for row in rows)))
-        made.append(median_row(rows, INTERVAL) | {"flags": flags})
+        flags = "".join(dict.fromkeys("".join(row.flags for row in rows)))
+        values = median_columns(rows, INTERVAL) | {"flags": flags}
+        made.append(TopologyRow(**values, launches=len(rows)))
     return made
 
 
-def text_table(condition: str, rows: Sequence[Row]) -> TextTable:
+def text_table(condition: str, rows: Sequence[TopologyRow]) -> TextTable:
     """The table of a condition, with what it comes to below; rows: not empty."""
-    last = None if any(row["flags"] for row in rows) else -1
+    last = None if any(row.flags for row in rows) else -1
     return TextTable(
         heading=condition,
         header=list(HEADER[:last]),
@@ -167,29 +174,29 @@ def text_table(condition: str, rows: Sequence[Row]) -> TextTable:
     )
 
 
-def _cells(row: Row) -> list[str]:
-    several = row["launches"] > 1
-    exact = row["exact_after"]
+def _cells(row: TopologyRow) -> list[str]:
+    several = row.launches > 1
+    exact = row.exact_after
     measured = f" [exact in {exact:.0f}]" if exact else ""
-    there = math.isfinite(row["ms_to_1e6"])
+    there = math.isfinite(row.ms_to_1e6)
     return [
-        row["topology"],
-        f"{row['degree_max']:.0f}",
-        factor(row["theory_factor"]),
-        factor(row["measured_factor"]) + measured,
-        NONE if exact else signed_percent(row["factor_difference_percent"]),
-        NONE if exact else signed_percent(row["rate_difference_percent"]),
-        _count(row["rounds_to_1e3"]),
-        _count(row["rounds_to_1e6"]),
-        format_bytes(row["bytes_to_1e6"]) if there else NONE,
-        figure(row["ms_to_1e6"]) + (_span(row, "ms_lo", "ms_hi") if several and there else ""),
-        figure(row["us_per_round_p50"]) + _span(row, "us_per_round_lo", "us_per_round_hi"),
-        row["flags"],
+        row.topology,
+        f"{row.degree_max:.0f}",
+        factor(row.theory_factor),
+        factor(row.measured_factor) + measured,
+        NONE if exact else signed_percent(row.factor_difference_percent),
+        NONE if exact else signed_percent(row.rate_difference_percent),
+        _count(row.rounds_to_1e3),
+        _count(row.rounds_to_1e6),
+        format_bytes(row.bytes_to_1e6) if there else NONE,
+        figure(row.ms_to_1e6) + (_span(row.ms_lo, row.ms_hi) if several and there else ""),
+        figure(row.us_per_round_p50) + _span(row.us_per_round_lo, row.us_per_round_hi),
+        row.flags,
     ]
 
 
-def _span(row: Row, low: str, high: str) -> str:
-    ends = (figure(x) if x >= 1000 else format_number(x, 3) for x in (row[low], row[high]))
+def _span(low: float, high: float) -> str:
+    ends = (figure(x) if x >= 1000 else format_number(x, 3) for x in (low, high))
     return f" [{', '.join(ends)}]"
 
 
@@ -197,11 +204,11 @@ def _count(rounds: float) -> str:
     return f"{rounds:g}" if math.isfinite(rounds) else NONE
 
 
-def _foot(rows: Sequence[Row]) -> list[str]:
+def _foot(rows: Sequence[TopologyRow]) -> list[str]:
     """Who has the least of what."""
-    n = [row["launches"] for row in rows]
+    n = [row.launches for row in rows]
     launches = [] if max(n) == 1 else [f"launches: {min(n)}" + f" to {max(n)}" * (min(n) < max(n))]
-    there = [row for row in rows if math.isfinite(row["ms_to_1e6"])]
+    there = [row for row in rows if math.isfinite(row.ms_to_1e6)]
     if not there:
         return [*launches, "no topology came down to 1e-6"]
     return [
@@ -212,11 +219,11 @@ def _foot(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[TopologyRow]) -> list[str]:
     """What a reader of the tables must know."""
-    there = "".join(row["flags"] for row in rows)
+    there = "".join(row.flags for row in rows)
     meaning = {"!": "the error did not come down to the tolerance", **FLAGS}
     lines = [*NOTES, *(f"{x} {text}" for x, text in meaning.items() if x in there)]
-    if any(row["topology"] == "random_pair" for row in rows):
+    if any(row.topology == "random_pair" for row in rows):
         lines.append("random_pair: both factors are root mean squares over many draws of pairs")
     return lines if rows else []

@@ -68,7 +68,7 @@ class Row:
 
     def middle(self, name: str) -> float:
         """Median over launches of a number of Run.row()."""
-        return float(np.median([run.row[name] for run in self.point.runs]))
+        return float(np.median([run.row.number(name) for run in self.point.runs]))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _timed(section: Section) -> dict[tuple[Any, ...], list[Point]]:
     runs: dict[tuple[Any, ...], list[Digest]] = {}
     for run in section.runs:
         row = run.row
-        if row["status"] == COMPLETE and row["step_ms_p50"] > 0:
+        if row.status == COMPLETE and row.step_ms_p50 > 0:
             rest = order({x: y for x, y in run.settings.items() if x not in OWN})
             runs.setdefault(rest, []).append(run)
     return {rest: points(some) for rest, some in runs.items()}
@@ -144,7 +144,7 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
     points = sorted(points, key=lambda x: (x.ranks, x.nodes))
     followed = [x for x in points if any(x.place == y.place and x.ranks != y.ranks for y in points)]
     base = (followed or points)[0]
-    asynchronous = any(run.row["asynchronous"] for point in points for run in point.runs)
+    asynchronous = any(run.row.asynchronous for point in points for run in point.runs)
     start, rows = _step_ms(base, asynchronous), []
     for point in points:
         time, refused = _step_ms(point, asynchronous), unlike(point, base)
@@ -162,11 +162,11 @@ def _step_ms(point: Point, asynchronous: bool) -> Interval:
     scale = 1e3 * point.workers * point.batch if asynchronous else 1
     rows = [run.row for run in point.runs]
     if len(rows) > 1:
-        return median_interval(np.array([scale * row[name] for row in rows]))
+        return median_interval(np.array([scale * row.number(name) for row in rows]))
     ends = (math.nan, math.nan)
     if not asynchronous:
-        ends = (rows[0]["step_ms_lo"], rows[0]["step_ms_hi"])
-    return scale * rows[0][name], *ends
+        ends = (rows[0].step_ms_lo, rows[0].step_ms_hi)
+    return scale * rows[0].number(name), *ends
 
 
 HEADER = ["algorithm", "ranks", "nodes", "step ms", "speedup", "eff. %", "Karp Flatt"]

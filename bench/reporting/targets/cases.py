@@ -50,8 +50,8 @@ class Case:
         """
         seeds: dict[int, list[float]] = {}
         for run in self.runs:
-            if not math.isnan(run.row[name]):
-                seeds.setdefault(run.row["seed"], []).append(float(run.row[name]))
+            if not math.isnan(run.row.number(name)):
+                seeds.setdefault(run.row.seed, []).append(run.row.number(name))
         return np.array([np.median(some) for some in seeds.values()])
 
     def interval(self, name: str, scale: float = 1) -> Interval:
@@ -101,7 +101,7 @@ def groups(section: Section) -> list[Group]:
 
 def aimed(section: Section) -> list[Digest]:
     """The runs that reached a target or missed it."""
-    return [run for run in section.runs if not math.isnan(run.row["time_to_target_s"])]
+    return [run for run in section.runs if not math.isnan(run.row.time_to_target_s)]
 
 
 def _base(cases: Sequence[Case]) -> Case:
@@ -216,9 +216,9 @@ def notes(section: Section) -> list[str]:
     if any(len(case.values("seed")) < SEEDS for group in made for case in group.cases):
         lines.append(f"fewer than {SEEDS} seeds are too few to rank algorithms by")
     states = Counter(
-        str(run.row["status"])
+        run.row.status
         for run in section.runs
-        if run.settings["target"] is not None and math.isnan(run.row["time_to_target_s"])
+        if run.settings["target"] is not None and math.isnan(run.row.time_to_target_s)
     )
     if states:
         count = ", ".join(f"{n} {status}" for status, n in sorted(states.items()))

@@ -49,10 +49,10 @@ def frame(section: Section) -> pd.DataFrame:
         for case in group.cases:
             middle = {f"{x}_median": brief(case.interval(x)[0]) for x in (*X, "s_per_sample")}
             for run in case.runs:
-                paid = {x: brief(run.row[x]) for x in (*X, "s_per_sample")}
-                target = "reached" if math.isfinite(run.row["time_to_target_s"]) else "missed"
+                paid = {x: brief(run.row.number(x)) for x in (*X, "s_per_sample")}
+                target = "reached" if math.isfinite(run.row.time_to_target_s) else "missed"
                 said = {"condition": group.heading, "name": case.name, "target": target}
-                where = {"run": run_of[id(run)], "file": run.row["file"]}
+                where = {"run": run_of[id(run)], "file": run.row.file}
                 rows.append(labels(section, run) | said | where | paid | middle)
     return framed(rows, COLUMNS)
 

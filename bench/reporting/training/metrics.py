@@ -53,7 +53,7 @@ def curves(section: Section) -> pd.DataFrame:
         said = labels(section, run) | {"run": number}
         for i in (kept := thinned(finite, most)):
             values = {name: brief(run.curve[name][i]) for name in COLUMNS}
-            ended = run.row["status"] if i == kept[-1] else COMPLETE
+            ended = run.row.status if i == kept[-1] else COMPLETE
             rows.append(said | values | {"ended": ended})
     return framed(rows, [*COLUMNS, "run", "ended"])
 
@@ -87,11 +87,12 @@ def bands(section: Section) -> pd.DataFrame:
 def finals(section: Section) -> pd.DataFrame:
     """Two rows a complete run: the final metric of the mean model and of the worst worker."""
     rows = [
-        labels(section, run) | {"run": number, "model": model, "metric": brief(run.row[name])}
+        labels(section, run)
+        | {"run": number, "model": model, "metric": brief(run.row.number(name))}
         for number, run in enumerate(section.runs)
-        if run.row["status"] == COMPLETE
+        if run.row.status == COMPLETE
         for model, name in (("mean model", "metric"), ("worst worker", "metric_worst"))
-        if math.isfinite(run.row[name])
+        if math.isfinite(run.row.number(name))
     ]
     return framed(rows, ["run", "model", "metric"])
 

@@ -64,7 +64,7 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
     rest = [x for x in section.varying if x not in ("algorithm", "partition")]
     rows: list[Mark] = []
     for number, case in section.complete():
-        values = [float(run.row[measure.column]) for run in case]
+        values = [run.row.number(measure.column) for run in case]
         if all(map(math.isfinite, values)):
             panel = ", ".join(setting_label(x, case[0].settings[x]) for x in rest)
             value = median(values)
@@ -167,16 +167,16 @@ def skew_rows(section: Section) -> pd.DataFrame:
         {
             "algorithm": str(run.settings["algorithm"]),
             "partition": str(run.settings["partition"]),
-            "seed": run.row["seed"],
+            "seed": run.row.seed,
             "run": number,
             "model": model,
-            "js": brief(run.row["label_js"]),
-            "metric": brief(run.row[name]),
+            "js": brief(run.row.label_js),
+            "metric": brief(run.row.number(name)),
         }
         for number, run in enumerate(section.runs)
-        if run.row["status"] == COMPLETE
+        if run.row.status == COMPLETE
         for name, model in MODELS.items()
-        if math.isfinite(run.row[name]) and math.isfinite(run.row["label_js"])
+        if math.isfinite(run.row.number(name)) and math.isfinite(run.row.label_js)
     ]
     columns = ["algorithm", "partition", "seed", "run", "model", "js", "metric"]
     return pd.DataFrame(rows, columns=columns)

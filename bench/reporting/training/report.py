@@ -32,9 +32,9 @@ def summary(runs: Sequence[Digest]) -> str:
         return f"{n} {what}" + ("" if n == 1 else "s")
 
     def kinds(name: str) -> int:
-        return len({run.row[name] for run in runs})
+        return len({run.row.record()[name] for run in runs})
 
-    complete = sum(run.row["status"] == COMPLETE for run in runs)
+    complete = sum(run.row.status == COMPLETE for run in runs)
     left = "" if complete == len(runs) else f", {complete} of them complete"
     return (
         f"{count(len(runs), 'run')}{left}: {count(kinds('algorithm'), 'algorithm')}, "
@@ -66,8 +66,8 @@ def _chapter(section: Section) -> Chapter:
 
 def _source(section: Section, run: Digest) -> Source:
     row, condition = run.row, section.condition(run)
-    label = f"{row['task']}, {row['algorithm']}, {condition}, seed {row['seed']}"
-    return Source(label, str(row["status"]), run.provenance, facts(run))
+    label = f"{row.task}, {row.algorithm}, {condition}, seed {row.seed}"
+    return Source(label, row.status, run.provenance, facts(run))
 
 
 def _draw(section: Section) -> list[Figure]:
@@ -92,17 +92,17 @@ def _draw(section: Section) -> list[Figure]:
 def cards(section: Section) -> list[Card]:
     """How many runs, of what, where; and the fastest step."""
     runs = section.runs
-    states = Counter(str(run.row["status"]) for run in runs)
+    states = Counter(run.row.status for run in runs)
     others = ", ".join(f"{n} {x}" for x, n in sorted(states.items()) if x != COMPLETE)
-    ranks = _range(run.row["ranks"] for run in runs)
+    ranks = _range(run.row.ranks for run in runs)
     ranks = "1 rank" if ranks == "1" else f"{ranks} ranks"
     hosts = {host for run in runs for host in run.rank_hosts}
     made = [
         Card(_one_or("runs", len(runs)), f"{len(runs):,}", others or "all complete", bool(others)),
         _counted("algorithms", {str(run.settings["algorithm"]) for run in runs}),
         _counted("partitions", {str(run.settings["partition"]) for run in runs}),
-        _counted("seeds", {str(run.row["seed"]) for run in runs}, named=False),
-        Card("workers", _range(run.row["workers"] for run in runs), f"on {ranks}"),
+        _counted("seeds", {str(run.row.seed) for run in runs}, named=False),
+        Card("workers", _range(run.row.workers for run in runs), f"on {ranks}"),
         _counted("hosts", hosts) if hosts else None,
         _fastest(section),
     ]
@@ -127,12 +127,12 @@ def _range(values: Iterable[int]) -> str:
 def _fastest(section: Section) -> Card | None:
     """The case whose median run has the shortest median step."""
     middle = [median_run(case) for _, case in section.complete()]
-    timed = [run for run in middle if math.isfinite(run.row["step_ms_p50"])]
+    timed = [run for run in middle if math.isfinite(run.row.step_ms_p50)]
     if not timed:
         return None
-    run = min(timed, key=lambda run: float(run.row["step_ms_p50"]))
+    run = min(timed, key=lambda run: run.row.step_ms_p50)
     where = f"{run.settings['algorithm']}, {section.condition(run)}"
-    return Card("fastest step", f"{format_number(run.row['step_ms_p50'], 3)} ms", where)
+    return Card("fastest step", f"{format_number(run.row.step_ms_p50, 3)} ms", where)
 
 
 def best(section: Section) -> list[TextTable]:
@@ -143,7 +143,7 @@ def best(section: Section) -> list[TextTable]:
     names = [x for x in section.varying if x != "algorithm"]
     groups: dict[tuple[str, ...], list[list[Digest]]] = {}
     for _, case in section.complete():
-        if all(math.isfinite(run.row["metric"]) for run in case):
+        if all(math.isfinite(run.row.metric) for run in case):
             key = tuple(str(case[0].settings[x]) for x in names)
             groups.setdefault(key, []).append(case)
     rows = []
@@ -175,11 +175,11 @@ def best(section: Section) -> list[TextTable]:
 
 
 def _middle(case: Sequence[Digest]) -> float:
-    return median(float(run.row["metric"]) for run in case)
+    return median(run.row.metric for run in case)
 
 
 def _cells(case: Sequence[Digest]) -> list[str]:
-    values = [float(run.row["metric"]) for run in case]
+    values = [run.row.metric for run in case]
     several = interval_line(min(values), max(values)) if len(case) > 1 else ""
     name = f"{case[0].settings['algorithm']} [{len(case)} run{'s' if len(case) > 1 else ''}]"
     return [name, format_number(median(values)) + several]
@@ -188,7 +188,7 @@ def _cells(case: Sequence[Digest]) -> list[str]:
 def _apart(first: Sequence[Digest], second: Sequence[Digest]) -> str:
     if min(len(first), len(second)) < 2:
         return NONE
-    one, other = ([float(run.row["metric"]) for run in case] for case in (first, second))
+    one, other = ([run.row.metric for run in case] for case in (first, second))
     touch = max(min(one), min(other)) <= min(max(one), max(other))
     return "overlap" if touch else "apart"
 
@@ -200,9 +200,9 @@ NOTHING = "none"
 def facts(run: Digest) -> dict[str, str]:
     """Everything that a run can be chosen by: a name -> its value."""
     row = run.row
-    settings: dict[str, Setting] = {"task": row["task"], **run.settings, "seed": row["seed"]}
+    settings: dict[str, Setting] = {"task": row.task, **run.settings, "seed": row.seed}
     made = {name: NOTHING if x is None else str(x) for name, x in settings.items()}
-    return made | {"status": str(row["status"])}
+    return made | {"status": row.status}
 
 
 def behind(section: Section, table: TextTable) -> list[list[int]]:
@@ -246,7 +246,7 @@ def _states(section: Section) -> dict[str, set[int]]:
     """The runs by the status cell of their case: complete, or one run alone that is not."""
     index: dict[str, set[int]] = {}
     for place, run in enumerate(section.runs):
-        state = str(run.row["status"])
-        said = COMPLETE if state == COMPLETE else f"{state} [seed {run.row['seed']}]"
+        state = run.row.status
+        said = COMPLETE if state == COMPLETE else f"{state} [seed {run.row.seed}]"
         index.setdefault(said, set()).add(place)
     return index

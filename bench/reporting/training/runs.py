@@ -18,6 +18,7 @@ from algorithms.wire.meter import PHASES
 from bench.common.text import Setting, setting_label
 from bench.results.origin import derived, machine, provenance
 from bench.results.reader import DIGESTED, Run, read
+from bench.results.rows import TrainingRow
 from bench.results.schema import COMPLETE
 
 POINTS = 200
@@ -35,7 +36,7 @@ IDENTITY = ("data_sha256", "case_hash", "run_uuid", "attempt", "suite_version", 
 class Digest:
     """One run, small enough to hold thousands of."""
 
-    row: dict[str, Any]
+    row: TrainingRow
     """Run.row()."""
     direction: str
     """Whether the metric is to be `max` or `min`."""
@@ -86,7 +87,7 @@ def digest(run: Run) -> Digest:
         direction=str(run.attributes["metric_direction"]),
         settings=settings,
         curve=_curve(run),
-        phase_ms={name: x * row["step_ms_p50"] for name, x in run.phase_share().items()},
+        phase_ms={name: x * row.step_ms_p50 for name, x in run.phase_share().items()},
         spread_ms=(float(low), float(high)),
         timed=timed,
         rank_ms=_rank_ms(run),
@@ -178,24 +179,22 @@ class Section:
         """The cases as the places of their runs in `runs`."""
         cases: dict[tuple[Any, ...], list[int]] = {}
         for i, run in enumerate(self.runs):
-            alone = () if run.row["status"] == COMPLETE else (i,)
+            alone = () if run.row.status == COMPLETE else (i,)
             cases.setdefault((order(run.settings), alone), []).append(i)
         return [cases[key] for key in sorted(cases)]
 
     def complete(self) -> Iterator[tuple[int, list[Digest]]]:
         """Yield the cases of complete runs, each with its number among all cases."""
         for number, case in enumerate(self.cases()):
-            if case[0].row["status"] == COMPLETE:
+            if case[0].row.status == COMPLETE:
                 yield number, case
 
 
 def sections(runs: Sequence[Digest]) -> list[Section]:
     """The runs by task and metric, sorted."""
     by_kind: dict[tuple[str, str, str], list[Digest]] = {}
-    for run in sorted(
-        runs, key=lambda run: (order(run.settings), run.row["seed"], run.row["file"])
-    ):
-        kind = (run.row["task"], run.row["metric_name"], run.direction)
+    for run in sorted(runs, key=lambda run: (order(run.settings), run.row.seed, run.row.file)):
+        kind = (run.row.task, run.row.metric_name, run.direction)
         by_kind.setdefault(kind, []).append(run)
     made = []
     for kind, members in sorted(by_kind.items()):
@@ -216,8 +215,8 @@ def shared(
 
 def median_run(case: Sequence[Digest]) -> Digest:
     """The run whose median step is the median of the case, the lower of two; never without."""
-    timed = [run for run in case if not math.isnan(run.row["step_ms_p50"])] or list(case)
-    return sorted(timed, key=lambda run: float(run.row["step_ms_p50"]))[(len(timed) - 1) // 2]
+    timed = [run for run in case if not math.isnan(run.row.step_ms_p50)] or list(case)
+    return sorted(timed, key=lambda run: run.row.step_ms_p50)[(len(timed) - 1) // 2]
 
 
 def told(run: Digest, names: Sequence[str]) -> str:
@@ -237,8 +236,6 @@ def order(settings: Mapping[str, Setting]) -> tuple[tuple[bool, bool, Any], ...]
 
 
 Place: TypeAlias = tuple[int, str, Fraction]
-WHERE = ("workers", "ranks", "batch", "nodes", "threads", "binding")
-"""Columns of Run.row() that make a point, in the order of its fields."""
 
 
 @dataclass(frozen=True)
@@ -267,9 +264,11 @@ class Point:
 
 def points(runs: Iterable[Digest]) -> list[Point]:
     """The runs by what a point has in common, in the order of their first ones."""
-    found: dict[tuple[Any, ...], list[Digest]] = {}
+    found: dict[tuple[int, int, int, int, int, str], list[Digest]] = {}
     for run in runs:
-        found.setdefault(tuple(run.row[x] for x in WHERE), []).append(run)
+        row = run.row
+        at = (row.workers, row.ranks, row.batch, row.nodes, row.threads, row.binding)
+        found.setdefault(at, []).append(run)
     return [Point(some, *at) for at, some in found.items()]
 
 

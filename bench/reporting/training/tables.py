@@ -44,7 +44,7 @@ def frame(runs: Sequence[Digest]) -> pd.DataFrame:
     """Run.row() of every run, sorted like the text tables."""
     import pandas as pd
 
-    return pd.DataFrame([run.row for section in sections(runs) for run in section.runs])
+    return pd.DataFrame([run.row.record() for section in sections(runs) for run in section.runs])
 
 
 def text_tables(section: Section) -> list[TextTable]:
@@ -58,7 +58,7 @@ def text_tables(section: Section) -> list[TextTable]:
         heading = ", ".join(setting_label(x, case[0].settings[x]) for x in apart)
         groups.setdefault(heading, []).append(case)
     words = [x for x in section.varying if x not in apart]
-    target = any(not math.isnan(run.row["time_to_target_s"]) for run in section.runs)
+    target = any(not math.isnan(run.row.time_to_target_s) for run in section.runs)
     return [
         _table(section.metric, heading, cases, words, target) for heading, cases in groups.items()
     ]
@@ -78,26 +78,26 @@ def _table(
         heading=heading,
         header=[*(x.replace("_", " ") for x in words), "status", *numbers],
         rows=rows,
-        states=[str(case[0].row["status"]) for case in cases],
+        states=[case[0].row.status for case in cases],
         words=len(words) + 1,
     )
 
 
 def _status(case: list[Digest]) -> str:
-    first, seeds = case[0].row, {run.row["seed"] for run in case}
-    count = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {first['seed']}"
+    first, seeds = case[0].row, {run.row.seed for run in case}
+    count = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {first.seed}"
     if len(case) > len(seeds):
         count += f" in {len(case)} runs"
-    return f"{first['status']} [{count}]"
+    return f"{first.status} [{count}]"
 
 
 def _numbers(case: list[Digest], target: bool) -> list[str]:
     def mid(name: str) -> float:
-        values = [float(run.row[name]) for run in case]
+        values = [run.row.number(name) for run in case]
         return math.nan if any(map(math.isnan, values)) else median(values)
 
-    metrics, row = [run.row["metric"] for run in case], median_run(case).row
-    step, share, moved = row["step_ms_p50"], mid("exchange_share"), mid("bytes_per_step")
+    metrics, row = [run.row.metric for run in case], median_run(case).row
+    step, share, moved = row.step_ms_p50, mid("exchange_share"), mid("bytes_per_step")
     return [
         format_number(mid("metric"))
         + (interval_line(min(metrics), max(metrics)) if len(case) > 1 else ""),
@@ -105,10 +105,10 @@ def _numbers(case: list[Digest], target: bool) -> list[str]:
         format_number(mid("loss")),
         format_number(mid("consensus"), 3),
         format_number(step, 3)
-        + ("" if math.isnan(step) else interval_line(row["step_ms_lo"], row["step_ms_hi"])),
+        + ("" if math.isnan(step) else interval_line(row.step_ms_lo, row.step_ms_hi)),
         NONE if math.isnan(share) else f"{100 * share:.1f}",
         NONE if math.isnan(moved) else format_bytes(moved),
-        *([_to_target([run.row["time_to_target_s"] for run in case])] if target else []),
+        *([_to_target([run.row.time_to_target_s for run in case])] if target else []),
     ]
 
 
@@ -131,7 +131,7 @@ def notes(section: Section) -> list[str]:
             f"several seeds: medians; {section.metric} [smallest, largest]; step ms of the run "
             "in the middle"
         )
-    left = Counter(str(x) for run in section.runs if (x := run.row["status"]) != COMPLETE)
+    left = Counter(str(x) for run in section.runs if (x := run.row.status) != COMPLETE)
     if left:
         count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))
         lines.append(f"in no median: {left.total()} of {len(section.runs)} runs ({count})")
@@ -209,24 +209,24 @@ def _in_order(runs: Sequence[Digest], names: Sequence[str]) -> list[str]:
 
 def _cell(runs: Sequence[Digest], most: int) -> list[str]:
     """The metric; worst worker, step and bytes; what is missing or in no median."""
-    done = [run.row for run in runs if run.row["status"] == COMPLETE]
-    states = Counter(str(run.row["status"]) for run in runs)
+    done = [run.row for run in runs if run.row.status == COMPLETE]
+    states = Counter(run.row.status for run in runs)
     del states[COMPLETE]
     counts = [f"{n} {status}" for status, n in sorted(states.items())]
     if not done:
         return [", ".join(counts) or NONE]
 
     def mid(name: str) -> float:
-        return median(float(row[name]) for row in done)
+        return median(row.number(name) for row in done)
 
-    metrics = [float(row["metric"]) for row in done]
+    metrics = [row.metric for row in done]
     lines = [
         format_number(median(metrics))
         + (interval_line(min(metrics), max(metrics)) if most > 1 else ""),
         f"{format_number(mid('metric_worst'), 3)}, {format_number(mid('step_ms_p50'), 3)} ms "
         f"({format_number(mid('exchange_ms'), 3)}), {format_bytes(mid('bytes_per_step'))}",
     ]
-    if done[0]["asynchronous"]:
+    if done[0].asynchronous:
         slow, fast = (format_number(mid(f"pace_{x}"), 3) for x in ("slowest", "fastest"))
         lines.append(f"{slow} to {fast} steps/s by rank")
     if len(done) < most:

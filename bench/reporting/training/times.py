@@ -191,7 +191,7 @@ def phase_rows(section: Section) -> pd.DataFrame:
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
-        total = run.row["step_ms_p50"]
+        total = run.row.step_ms_p50
         rows += [
             labels(section, run)
             | {"case": number, "phase": name, "order": i}
@@ -207,7 +207,7 @@ def step_rows(section: Section) -> pd.DataFrame:
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
-        p50, lo, hi = (brief(run.row[f"step_ms_{x}"]) for x in ("p50", "lo", "hi"))
+        p50, lo, hi = (brief(run.row.number(f"step_ms_{x}")) for x in ("p50", "lo", "hi"))
         p05, p95 = map(brief, run.spread_ms)
         values = {"p50": p50, "lo": lo, "hi": hi, "p05": p05, "p95": p95, "n": run.timed}
         if math.isfinite(p50):

@@ -1,0 +1,159 @@
+"""Rows of derived numbers: one type for each program, whose columns carry unit and long name.
+
+CSV, Parquet, /summary of a result file, the metrics of bench.compare and the lists of columns in
+docs/format.md are made from these declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, get_args, get_type_hints
+
+
+@dataclass(frozen=True)
+class Column:
+    """Declaration of a column: an annotation of a field of a row."""
+
+    units: str
+    """Unit of the number, "1" for a pure number; empty for text."""
+    long_name: str
+    summary: bool = False
+    """Whether /summary of a result file stores the number."""
+
+
+def stored(units: str, long_name: str) -> Column:
+    """Return the declaration of a column that /summary of a result file stores."""
+    return Column(units, long_name, summary=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Base of the rows: fields annotated with a `Column` are columns, others are not exported."""
+
+    columns: ClassVar[Mapping[str, Column]] = {}
+    """Columns by name, in the order of the fields."""
+
+    def __init_subclass__(cls) -> None:
+        hints = get_type_hints(cls, include_extras=True)
+        cls.columns = {
+            name: note
+            for name, hint in hints.items()
+            for note in get_args(hint)
+            if isinstance(note, Column)
+        }
+
+    def record(self) -> dict[str, Any]:
+        """Return the columns by name, in order."""
+        values = vars(self)
+        return {name: values[name] for name in self.columns}
+
+    def number(self, name: str) -> float:
+        """Return the number in the named column."""
+        return float(vars(self)[name])
+
+    @classmethod
+    def markdown(cls) -> str:
+        """Return the list of columns as a table in Markdown."""
+        lines = ["| column | unit | meaning |", "|---|---|---|"]
+        for name, column in cls.columns.items():
+            lines.append(f"| `{name}` | {column.units} | {column.long_name} |")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class TrainingRow(Row):
+    """One run of bench.train: its settings and every number derived from its raw rows."""
+
+    task: Annotated[str, Column("", "task with its options")]
+    algorithm: Annotated[str, Column("", "algorithm with its options")]
+    partition: Annotated[str, Column("", "partition with its options")]
+    optimizer: Annotated[str, Column("", "optimiser with its options")]
+    allreduce: Annotated[str, Column("", "all-reduce with its options")]
+    metric_name: Annotated[str, Column("", "metric of the task")]
+    workers: Annotated[int, Column("1", "number of workers")]
+    ranks: Annotated[int, Column("1", "number of ranks")]
+    batch: Annotated[int, Column("1", "samples in a minibatch of a worker")]
+    seed: Annotated[int, Column("1", "seed of all random draws")]
+    steps: Annotated[int, stored("1", "steps taken by a worker, mean over workers")]
+    status: Annotated[str, Column("", "status of the run")]
+    metric: Annotated[float, stored("1", "final metric of the mean model")]
+    metric_mean: Annotated[float, stored("1", "final metric of a worker, mean over workers")]
+    metric_worst: Annotated[float, stored("1", "final metric of the worst worker")]
+    loss: Annotated[float, stored("1", "final held-out loss of the mean model")]
+    consensus: Annotated[float, stored("1", "final consensus distance")]
+    step_ms_p50: Annotated[float, stored("ms", "median step on its slowest rank")]
+    step_ms_lo: Annotated[float, stored("ms", "lower end of the median step's 95 % interval")]
+    step_ms_hi: Annotated[float, stored("ms", "upper end of the median step's 95 % interval")]
+    asynchronous: Annotated[bool, Column("", "true if ranks took steps at their own pace")]
+    pace_fastest: Annotated[float, stored("1/s", "steps per second of the fastest rank")]
+    pace_slowest: Annotated[float, stored("1/s", "steps per second of the slowest rank")]
+    exchange_share: Annotated[float, stored("1", "share of waiting and copying in the steps")]
+    exchange_ms: Annotated[float, stored("ms", "waiting and copying per step and rank, mean")]
+    bytes_per_step: Annotated[float, stored("B", "bytes sent to other workers per worker and step")]
+    wire_bytes_per_step: Annotated[float, stored("B", "part of bytes_per_step handed to MPI")]
+    time_to_target_s: Annotated[float, stored("s", "training time to --target; inf if missed")]
+    steps_to_target: Annotated[float, stored("1", "steps to --target; inf if missed")]
+    samples_to_target: Annotated[float, stored("1", "samples of all workers to --target")]
+    bytes_to_target: Annotated[float, stored("B", "bytes moved by all workers to --target")]
+    elapsed_s: Annotated[float, stored("s", "training time without evaluations")]
+    s_per_sample: Annotated[float, stored("s", "training time per sample of any worker")]
+    threads: Annotated[int, Column("1", "threads of a rank")]
+    nodes: Annotated[int, Column("1", "number of nodes")]
+    binding: Annotated[str, Column("", "cores available to a rank; empty if unknown")]
+    spectral_gap: Annotated[float, Column("1", "spectral gap of the mixing matrix")]
+    label_js: Annotated[float, Column("1", "label skew: normalised Jensen-Shannon divergence")]
+    parameters_sha256: Annotated[str, Column("", "SHA-256 of all workers' final parameters")]
+    file: Annotated[str, Column("", "path of the result file")]
+
+
+@dataclass(frozen=True)
+class CollectiveRow(Row):
+    """One algorithm at one size of bench.collectives, and the numbers derived from its calls."""
+
+    algorithm: Annotated[str, Column("", "all-reduce, or a yardstick beside it")]
+    op: Annotated[str, Column("", "collective operation")]
+    dtype: Annotated[str, Column("", "type of the elements")]
+    chosen: Annotated[str, Column("", "algorithm picked by a selecting one; else empty")]
+    count: Annotated[int, Column("1", "elements of the vector")]
+    bytes: Annotated[int, Column("B", "size of the vector")]
+    wrong: Annotated[int, Column("1", "wrong elements over all ranks; -1 if unchecked")]
+    messages: Annotated[int, Column("1", "messages per call of the busiest rank; -1 if unknown")]
+    bytes_sent: Annotated[int, Column("B", "bytes handed to MPI per call by the busiest rank")]
+    n: Annotated[int, Column("1", "number of timed calls")]
+    ranks: Annotated[int, Column("1", "number of ranks")]
+    p50_us: Annotated[float, Column("us", "median call on its slowest rank")]
+    ci_lo_us: Annotated[float, Column("us", "lower end of the median's 95 % interval")]
+    ci_hi_us: Annotated[float, Column("us", "upper end of the median's 95 % interval")]
+    p99_us: Annotated[float, Column("us", "99th percentile of the calls")]
+    max_us: Annotated[float, Column("us", "longest call")]
+    algbw_GBps: Annotated[float, Column("GB/s", "algorithm bandwidth: size over median")]
+    busbw_GBps: Annotated[float, Column("GB/s", "bus bandwidth: algbw_GBps times 2(p - 1)/p")]
+    bound_percent: Annotated[float, Column("%", "lower bound of messages over median")]
+    flags: Annotated[str, Column("", "flags of the measurement: !, s, t, o")]
+    vs_library: Annotated[float, Column("1", "median over that of the MPI library")]
+    bound_us: Annotated[float, Column("us", "lower bound of an all-reduce by messages")]
+
+
+@dataclass(frozen=True)
+class ConsensusRow(Row):
+    """One topology of bench.consensus, and the numbers derived from its rounds."""
+
+    topology: Annotated[str, Column("", "topology with its options")]
+    workers: Annotated[int, Column("1", "number of workers")]
+    ranks: Annotated[int, Column("1", "number of ranks")]
+    period: Annotated[int, Column("1", "rounds until the links repeat; 0 for random links")]
+    degree_max: Annotated[int, Column("1", "largest number of out-neighbours in a round")]
+    theory_factor: Annotated[float, Column("1", "contraction factor per round in theory")]
+    measured_factor: Annotated[float, Column("1", "contraction factor per round, fitted")]
+    factor_difference_percent: Annotated[float, Column("%", "measured over theoretical factor")]
+    rate_difference_percent: Annotated[float, Column("%", "measured over theoretical rate")]
+    rounds_to_1e3: Annotated[float, Column("1", "rounds to an error of 1e-3; inf if missed")]
+    rounds_to_1e6: Annotated[float, Column("1", "rounds to an error of 1e-6; inf if missed")]
+    bytes_to_1e6: Annotated[float, Column("B", "bytes sent per worker to an error of 1e-6")]
+    ms_to_1e6: Annotated[float, Column("ms", "time to an error of 1e-6")]
+    us_per_round_p50: Annotated[float, Column("us", "median round on its slowest rank")]
+    us_per_round_lo: Annotated[float, Column("us", "lower end of the median's 95 % interval")]
+    us_per_round_hi: Annotated[float, Column("us", "upper end of the median's 95 % interval")]
+    rounds: Annotated[int, Column("1", "number of rounds")]
+    reached: Annotated[int, Column("1", "1 if the error came down to the tolerance, else 0")]
