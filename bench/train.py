@@ -14,7 +14,8 @@ import numpy as np
 from bench.results.reader import Run
 from bench.results.reader import read as read_result
 from bench.runtime import repeat, setup
-from bench.runtime.arguments import parser, read
+from bench.runtime.arguments import read
+from bench.runtime.config import TRAIN
 from bench.runtime.console import Reporter, introduction
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.recording import Recording
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, parser, train)
+    return launch.main(argv, TRAIN.parser, train)
 
 
 def train(

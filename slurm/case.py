@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.common.options import command_line
 from bench.common.spec import UserError, convert
-from bench.sweep.file import Options, flags
+from bench.sweep.file import Options
 from slurm.site import NONE, Site
 
 TRAIN, COLLECTIVES = "bench.train", "bench.collectives"
@@ -73,7 +74,7 @@ class Case:
         again = "--resume" if self.program == TRAIN else "--overwrite"
         return [
             self.program,
-            *flags(self.options),
+            *command_line(self.options),
             f"--ranks={self.geometry.ranks}",
             f"--out={folder}",
             f"--name={self.name}",

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.collectives import opening
 from bench.collectives import options as measuring
-from bench.collectives.parser import DEFAULTS, parser
 from bench.common.spec import UserError, unknown_name
 from bench.common.text import setting_label
 from bench.runtime import arguments
 from bench.runtime.checks import RefusedError, check
-from bench.runtime.config import TrainConfig, case_hash
+from bench.runtime.config import TRAIN as TRAIN_OPTIONS
+from bench.runtime.config import case_hash
 from bench.runtime.setup import default_name
-from bench.sweep.file import DECIDED, SKIP, TRAINING, Known, Options, SweepFile, flags, read
+from bench.sweep.file import DECIDED, SKIP, TRAINING, Known, Options, SweepFile, read
 from bench.sweep.plan import ALWAYS
 from slurm.case import COLLECTIVES, PLACE, PROGRAMS, TRAIN, Case, Geometry, geometry
 from slurm.site import Site
 
 TOLD = (*DECIDED, "csv", "full", "tail_lat")
 """What a sweep decides for every case, or what would be one file for all of them."""
-MEASURING = tuple(x.dest for x in parser()._actions if x.dest not in (*TOLD, "help"))
+MEASURING = tuple(name for name in measuring.TABLE.entries if name not in TOLD)
 KNOWN = Known(tuple(dict.fromkeys((*TRAINING.options, *MEASURING, "program", *PLACE))), TOLD)
 """What a sweep file of this room may say: options of both programs, and where a case runs."""
 USUAL: Mapping[str, Mapping[str, str]] = {
-    TRAIN: {x.name: "" if x.default is None else str(x.default) for x in fields(TrainConfig)},
-    COLLECTIVES: DEFAULTS,
+    TRAIN: TRAIN_OPTIONS.defaults(),
+    COLLECTIVES: measuring.TABLE.defaults(),
 }
 """Program -> the values of options that a case does not give."""
 
@@ -41,7 +41,7 @@ def kin(params: Mapping[str, Any], ranks: int) -> str:
 
 def _training(case: Case) -> Case:
     ranks, refused = case.geometry.ranks, ""
-    made = arguments.read(flags(case.options))
+    made = arguments.configured(case.options)
     try:
         check(made, ranks, {})
     except RefusedError as error:
@@ -58,7 +58,7 @@ def _training(case: Case) -> Case:
 
 
 def _measuring(case: Case) -> Case:
-    ranks, made = case.geometry.ranks, measuring.read(flags(case.options))
+    ranks, made = case.geometry.ranks, measuring.configured(case.options)
     if ranks < 2:
         raise UserError(f"an all-reduce needs 2 ranks or more, got {ranks}")
     return replace(

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.collectives.config import Config
-from bench.collectives.options import read
-from bench.collectives.parser import parser
+from bench.collectives.options import TABLE, read
 from bench.common.spec import UserError
 from bench.session import launch
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code: 1 where a sum was wrong."""
-    return launch.main(argv, parser, collectives)
+    return launch.main(argv, TABLE.parser, collectives)
 
 
 def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:

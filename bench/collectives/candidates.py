@@ -14,8 +14,8 @@ from algorithms.collectives.auto import Auto
 from algorithms.wire.meter import Meter
 from bench.collectives import payload
 from bench.collectives.config import YARDSTICK, Config
+from bench.collectives.options import AGAINST
 from bench.collectives.out_of_place import OutOfPlace
-from bench.collectives.parser import AGAINST
 from bench.common.spec import UserError
 from bench.session.launch import on_all_ranks
 

@@ -1,10 +1,11 @@
-"""What bench.collectives measures: one frozen dataclass, read from the command line."""
+"""Options of bench.collectives: nccl-tests' letters and OSU's long names."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,52 +13,173 @@ import numpy as np
 from algorithms.collectives import ALLREDUCES
 from bench.collectives.compat import COMPATS
 from bench.collectives.config import Config
-from bench.collectives.parser import AGAINST, DEFAULTS, DTYPES, parser
+from bench.common.options import Table, check_ranges, flag, option
 from bench.common.sizes import geometric_sizes, parse_size, split_message_size
-from bench.common.spec import UserError, convert, unknown_name
+from bench.common.spec import UserError, unknown_name
+
+DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "float32": "float32",
+    "float64": "float64",
+    "int64": "int64",
+}
+AGAINST = {
+    "gloo": "torch.distributed's all-reduce over TCP",
+    "out_of_place": "MPI's own from one buffer into another, as OSU's and IMB's benchmarks call it",
+}
+
+EPILOG = """\
+columns:
+  A sample is the slowest rank's time in one call after a barrier; percentiles are over calls.
+  Each rank has just written its vector, as a gradient would be; that write is not timed.
+  ci95     the larger half of the median's 95 % interval, as a share of the median
+  algbw    S/t for a vector of S bytes; busbw is algbw 2(p-1)/p; GB are 10^9 bytes
+  %bound   max(ceil(log2 p) alpha, 2(p-1)/p S/B) over p50: what messages between p ranks need at
+           least. shared_memory, and hierarchical inside a node, send none: they can be above 100.
+  vs       p50 over that of library, which is always measured
+  #wrong   elements that differ from the known sum, over all ranks; any makes the exit code 1
+  flags    ! interval not reached   s start skew above 10 % of p50   t clock above 1 % of p50
+           o more ranks than cores
+
+example:
+  mpirun -n 4 python -m bench.collectives -b 1K -e 16M --algorithms ring,shared_memory --csv t.csv
+"""
+
+GROUPS = {
+    "sizes": "bytes of the vector; K, M, G are 2^10, 2^20, 2^30",
+    "candidates": "",
+    "duration": "a size ends when every median is known, or after --time",
+    "output": "",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of bench.collectives as a user gives them."""
+
+    minbytes: str = option("8", "smallest", "SIZE", names=("-b",), group="sizes")
+    maxbytes: str = option("32M", "largest", "SIZE", names=("-e",), group="sizes")
+    stepfactor: float = option(
+        4.0, "ratio of one size to the one before", "F", names=("-f",), group="sizes"
+    )
+    message_size: str = option(
+        "", "the three options above in one, as OSU has it", "[MIN:]MAX[:xF]", group="sizes"
+    )
+    type: str = option(
+        "float",
+        "float, double or int64",
+        "TYPE",
+        names=("-d", "--datatype"),
+        group="candidates",
+    )
+    algorithms: str = option(
+        "", f"of {', '.join(ALLREDUCES)} (default: all)", "A,B,...", group="candidates"
+    )
+    against: str = option(
+        "",
+        "others that alternate with ours: "
+        + "; ".join(f"{name}: {text}" for name, text in AGAINST.items()),
+        "A,B,...",
+        group="candidates",
+    )
+    ci: float = option(
+        0.05, "relative half-width of every median's 95 %% interval", "X", group="duration"
+    )
+    time: float = option(
+        10.0, "seconds a size at most, all candidates together", "S", group="duration"
+    )
+    iterations: int = option(
+        20, "calls of each at least", "N", names=("-n", "--iters"), group="duration", least=1
+    )
+    warmup: int = option(
+        5,
+        "calls before, left out of the statistics",
+        "N",
+        names=("-w", "--warmup_iters"),
+        group="duration",
+        least=0,
+    )
+    check: str = option(
+        "1",
+        "compare a sum with the known one, before and after, untimed",
+        "0|1",
+        names=("-c", "--validation"),
+        group="duration",
+        nargs="?",
+        const="1",
+    )
+    seed: int = option(0, "of the order within a round", "S", group="duration", least=0)
+    compat: str = option(
+        "",
+        f"classic columns: {', '.join(COMPATS)}; a table for each of --algorithms, by default "
+        "library alone",
+        "FORMAT",
+        group="output",
+    )
+    full: bool = option(False, "with --compat osu: least and greatest rank, calls", group="output")
+    tail_lat: bool = option(False, "with --compat osu: P99, P90, P50", group="output")
+    csv: str = option("", "write a table with a row an algorithm and size", "FILE", group="output")
+    out: str = option("runs", "folder of the result file", "DIR", group="output")
+    name: str = option("", "name of the result file, without .h5", "NAME", group="output")
+    overwrite: bool = option(False, "replace a result of the same name", group="output")
+    ranks: int = option(
+        0, "refuse to run on another number of ranks; 0: any", "N", group="output", least=0
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        for name, bound in (("ci", 1.0), ("time", math.inf)):
+            _check_between(name, getattr(self, name), bound)
+        if self.compat and self.compat not in COMPATS:
+            raise unknown_name("--compat", self.compat, COMPATS)
+        for name in ("full", "tail_lat"):
+            if getattr(self, name) and self.compat != "osu":
+                raise UserError(
+                    f"{flag(name)} adds columns to --compat osu alone: give both or neither"
+                )
+        if os.sep in self.name:
+            raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
+
+
+TABLE = Table(
+    Options,
+    prog="python -m bench.collectives",
+    description="Time all-reduces against MPI's own on the ranks of mpirun. All candidates "
+    "alternate\nwithin one run, size by size, until their medians are known.",
+    epilog=EPILOG,
+    groups=GROUPS,
+)
 
 
 def read(argv: Sequence[str]) -> Config:
-    """The configuration of a command line.
+    """Return the configuration of a command line. Errors: UserError."""
+    return configured(TABLE.texts(argv))
 
-    Errors: UserError.
-    """
-    made = parser()
-    namespace, strangers = made.parse_known_args(argv)
-    if strangers:
-        known = [name for action in made._actions for name in action.option_strings]
-        raise unknown_name("option", strangers[0].partition("=")[0], known)
-    given = {key: value for key, value in vars(namespace).items() if value is not None}
-    texts = DEFAULTS | given
-    dtype = _dtype(texts["type"])
-    compat = texts["compat"]
-    if compat and compat not in COMPATS:
-        raise unknown_name("--compat", compat, COMPATS)
-    for option in ("full", "tail_lat"):
-        if option in given and compat != "osu":
-            name = option.replace("_", "-")
-            raise UserError(f"--{name} adds columns to --compat osu alone: give both or neither")
-    if os.sep in texts["name"]:
-        raise UserError(f"--name must not hold a folder, got {texts['name']!r}: use --out for that")
+
+def configured(texts: Mapping[str, str]) -> Config:
+    """Return the configuration that some options, given as texts, describe. Errors: UserError."""
+    options = TABLE.build(texts)
+    dtype = _dtype(options.type)
     return Config(
-        sizes=_sizes(texts, given, dtype),
+        sizes=_sizes(options, texts.keys(), dtype),
         dtype=dtype,
-        algorithms=_names("algorithms", texts, ALLREDUCES),
-        against=_names("against", texts, AGAINST),
-        iterations=_whole("iterations", texts, least=1),
-        warmup=_whole("warmup", texts, least=0),
-        ci=_between("ci", texts, 1),
-        time_s=_between("time", texts, math.inf),
-        check=_check(texts["check"]),
-        seed=_whole("seed", texts, least=0),
-        compat=compat,
-        full="full" in given,
-        tail_lat="tail_lat" in given,
-        csv=texts["csv"],
-        out=texts["out"],
-        name=texts["name"],
-        overwrite="overwrite" in given,
-        ranks=_whole("ranks", texts, least=0),
+        algorithms=_names("algorithms", options, texts.keys(), ALLREDUCES),
+        against=_names("against", options, texts.keys(), AGAINST),
+        iterations=options.iterations,
+        warmup=options.warmup,
+        ci=options.ci,
+        time_s=options.time,
+        check=_check(options.check),
+        seed=options.seed,
+        compat=options.compat,
+        full=options.full,
+        tail_lat=options.tail_lat,
+        csv=options.csv,
+        out=options.out,
+        name=options.name,
+        overwrite=options.overwrite,
+        ranks=options.ranks,
     )
 
 
@@ -68,31 +190,30 @@ def _dtype(text: str) -> str:
     return DTYPES[name]
 
 
-def _sizes(texts: Mapping[str, str], given: Mapping[str, str], dtype: str) -> tuple[int, ...]:
-    low, high, factor = texts["minbytes"], texts["maxbytes"], texts["stepfactor"]
-    if "message_size" in given:
-        both = [name for name in ("minbytes", "maxbytes") if name in given]
-        least, most, step = split_message_size(given["message_size"])
-        if both or (step and "stepfactor" in given):
+def _sizes(options: Options, named: Collection[str], dtype: str) -> tuple[int, ...]:
+    """Return the sizes in bytes; named: the options that the user gives."""
+    low, high, factor = options.minbytes, options.maxbytes, options.stepfactor
+    if options.message_size:
+        both = [name for name in ("minbytes", "maxbytes") if name in named]
+        least, most, step = split_message_size(options.message_size)
+        if both or (step and "stepfactor" in named):
             raise UserError(
-                f"--message-size {given['message_size']} and --{(both or ['stepfactor'])[0]} both "
+                f"--message-size {options.message_size} and --{(both or ['stepfactor'])[0]} both "
                 "say the sizes: give one of them"
             )
-        low, high, factor = least or low, most or high, step or factor
+        low, high, factor = least or low, most or high, float(step) if step else factor
     itemsize = np.dtype(dtype).itemsize
     return geometric_sizes(
-        parse_size(low, "--minbytes"),
-        parse_size(high, "--maxbytes"),
-        convert(factor, float, "--stepfactor"),
-        itemsize,
-        dtype,
+        parse_size(low, "--minbytes"), parse_size(high, "--maxbytes"), factor, itemsize, dtype
     )
 
 
-def _names(option: str, texts: Mapping[str, str], known: Mapping[str, Any]) -> tuple[str, ...]:
-    if option not in texts:
+def _names(
+    option: str, options: Options, named: Collection[str], known: Mapping[str, Any]
+) -> tuple[str, ...]:
+    if option not in named:
         return ()
-    names = [name.strip() for name in texts[option].split(",") if name.strip()]
+    names = [name.strip() for name in getattr(options, option).split(",") if name.strip()]
     if not names:
         raise UserError(f"--{option} must name one or more of {', '.join(known)}, got nothing")
     for name in names:
@@ -101,19 +222,10 @@ def _names(option: str, texts: Mapping[str, str], known: Mapping[str, Any]) -> t
     return tuple(dict.fromkeys(names))
 
 
-def _whole(option: str, texts: Mapping[str, str], least: int) -> int:
-    value: int = convert(texts[option], int, f"--{option}")
-    if not least <= value < 2**63:
-        raise UserError(f"--{option} must be >= {least} and below 2^63, got {value}")
-    return value
-
-
-def _between(option: str, texts: Mapping[str, str], most: float) -> float:
-    value: float = convert(texts[option], float, f"--{option}")
-    if not 0 < value < most:
-        rule = "a finite number > 0" if math.isinf(most) else f"between 0 and {most}"
+def _check_between(option: str, value: float, bound: float) -> None:
+    if not 0 < value < bound:
+        rule = "a finite number > 0" if math.isinf(bound) else f"between 0 and {bound:g}"
         raise UserError(f"--{option} must be {rule}, got {value:g}")
-    return value
 
 
 def _check(text: str) -> bool:

@@ -15,7 +15,7 @@ from bench.common.files import write_whole
 from bench.consensus import table
 from bench.consensus.flock import start
 from bench.consensus.measure import measure
-from bench.consensus.options import parser, read
+from bench.consensus.options import TABLE
 from bench.consensus.plan import Plan, plan
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
 from bench.results.rounds_rows import flags
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, parser, consensus)
+    return launch.main(argv, TABLE.parser, consensus)
 
 
 def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None:
     """Measure every topology; the path of the result goes into `results`; collective."""
-    made = plan(comm, on_all_ranks(comm, lambda: read(argv)))
+    made = plan(comm, on_all_ranks(comm, lambda: TABLE.read(argv)))
     options, limits = made.options, made.limits
     ranks, flaws = use_threads(comm, 1)
     keep_freed_memory()

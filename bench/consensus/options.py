@@ -1,18 +1,15 @@
 """What bench.consensus is to do: one frozen dataclass, from the command line."""
 
-import argparse
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, get_type_hints
+from dataclasses import dataclass
 
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.checks import check, ready
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import MANY_LINKS
-from bench.common.cli import Parser
-from bench.common.spec import INNER, UserError, convert, format_spec, parse_spec, unknown_name
+from bench.common.options import Table, check_ranges, option
+from bench.common.spec import INNER, UserError, format_spec, parse_spec
 
 LONGEST_NAME = 128
 """Bytes that the result file has for the name of a topology with its options."""
@@ -20,36 +17,29 @@ TOLERANCES = (1e-12, 1e-6)
 """Below is rounding; above, the table's columns would stay empty."""
 
 
-def _option(default: Any, help: str, metavar: str = "") -> Any:
-    return field(default=default, metadata={"help": help, "metavar": metavar})
-
-
 @dataclass(frozen=True)
 class Options:
     """The options of bench.consensus."""
 
-    topology: str = _option(
+    topology: str = option(
         "", "names, with commas; default: all that need no option and are not too dense", "A,B:p=1"
     )
-    workers: int = _option(0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W")
-    dimension: int = _option(16, "float64 numbers that a worker holds", "D")
-    rounds: int = _option(10_000, "most rounds of a topology", "N")
-    tolerance: float = _option(1e-10, "consensus error that ends a topology", "X")
-    time: float = _option(10.0, "seconds that end a topology", "S")
-    seed: int = _option(0, "of the start and of random rounds", "S")
-    ranks: int = _option(0, "refuse to run on another number of ranks; 0: any", "N")
-    out: str = _option("runs", "folder of the result file", "DIR")
-    name: str = _option("", "name of the result file, without .h5", "NAME")
-    overwrite: bool = _option(False, "replace a result file of the same name")
-    csv: str = _option("", "write the rows of the table there, too", "FILE")
+    workers: int = option(
+        0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W", least=0
+    )
+    dimension: int = option(16, "float64 numbers that a worker holds", "D", least=1)
+    rounds: int = option(10_000, "most rounds of a topology", "N", least=1)
+    tolerance: float = option(1e-10, "consensus error that ends a topology", "X")
+    time: float = option(10.0, "seconds that end a topology", "S")
+    seed: int = option(0, "of the start and of random rounds", "S", least=0)
+    ranks: int = option(0, "refuse to run on another number of ranks; 0: any", "N", least=0)
+    out: str = option("runs", "folder of the result file", "DIR")
+    name: str = option("", "name of the result file, without .h5", "NAME")
+    overwrite: bool = option(False, "replace a result file of the same name")
+    csv: str = option("", "write the rows of the table there, too", "FILE")
 
     def __post_init__(self) -> None:
-        least = {"workers": 0, "dimension": 1, "rounds": 1, "seed": 0, "ranks": 0}
-        for option, bound in least.items():
-            if getattr(self, option) < bound:
-                raise UserError(f"--{option} must be >= {bound}, got {getattr(self, option)}")
-        if self.seed >= 2**63:
-            raise UserError(f"--seed must be below 2^63, got {self.seed}")
+        check_ranges(self)
         if not TOLERANCES[0] <= self.tolerance <= TOLERANCES[1]:
             raise UserError(
                 f"--tolerance must be in [{TOLERANCES[0]:g}, {TOLERANCES[1]:g}], got "
@@ -97,34 +87,12 @@ class Options:
         return named or thin
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of bench.consensus: one option a field of Options."""
-    made = Parser(
-        prog="python -m bench.consensus",
-        description="Measure how fast gossip agrees over every topology: rounds, bytes and time, "
-        "and the contraction factor beside the one that the mixing matrix promises.",
-        epilog="Example: mpirun -n 2 python -m bench.consensus --workers 64 "
-        "--topology ring,torus,erdos_renyi:p=0.2:seed=1,random_pair --csv consensus.csv. "
-        f"Topologies: {', '.join(TOPOLOGIES)}.",
-        allow_abbrev=False,
-    )
-    for option in fields(Options):
-        flag = isinstance(option.default, bool)
-        default = "" if flag or option.default == "" else f" (default: {option.default})"
-        text = option.metadata["help"] + default
-        if flag:
-            made.add_argument(f"--{option.name}", action="store_const", const="true", help=text)
-        else:
-            made.add_argument(f"--{option.name}", metavar=option.metadata["metavar"], help=text)
-    return made
-
-
-def read(argv: Sequence[str]) -> Options:
-    """The options of a command line. Errors: UserError."""
-    namespace, strangers = parser().parse_known_args(argv)
-    if strangers:
-        known = [f"--{option.name}" for option in fields(Options)]
-        raise unknown_name("option", strangers[0].partition("=")[0], known)
-    kinds = get_type_hints(Options)
-    given = {key: text for key, text in vars(namespace).items() if text is not None}
-    return Options(**{key: convert(x, kinds[key], f"--{key}") for key, x in given.items()})
+TABLE = Table(
+    Options,
+    prog="python -m bench.consensus",
+    description="Measure how fast gossip agrees over every topology: rounds, bytes and time, "
+    "and the contraction factor beside the one that the mixing matrix promises.",
+    epilog="Example: mpirun -n 2 python -m bench.consensus --workers 64 "
+    "--topology ring,torus,erdos_renyi:p=0.2:seed=1,random_pair --csv consensus.csv. "
+    f"Topologies: {', '.join(TOPOLOGIES)}.",
+)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench.common import toml
 from bench.common.spec import UserError, unknown_name
-from bench.runtime.config import TrainConfig
+from bench.runtime.config import TRAIN
 
 Options: TypeAlias = dict[str, str]
 """Options of a program by name, as texts."""
@@ -86,13 +86,8 @@ class Known:
         return fixed, listed
 
 
-TRAINING = Known(tuple(x.name for x in fields(TrainConfig) if x.name not in DECIDED))
+TRAINING = Known(tuple(name for name in TRAIN.entries if name not in DECIDED))
 """Of bench.train on the ranks of the launch."""
-
-
-def flags(options: Options) -> list[str]:
-    """As `--name=value`, which a value that begins with a dash does not break."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
 
 
 def seeds(value: Any, where: str, most: int) -> list[str]:

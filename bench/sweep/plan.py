@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.common.options import command_line
 from bench.common.spec import UserError
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.runs import digest
@@ -14,10 +15,10 @@ from bench.results.origin import derived, program_of
 from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED, RUNNING
-from bench.runtime.arguments import read
+from bench.runtime.arguments import configured
 from bench.runtime.checks import RefusedError, check
 from bench.runtime.config import case_hash
-from bench.sweep.file import SKIP, Options, SweepFile, flags
+from bench.sweep.file import SKIP, Options, SweepFile
 
 ALWAYS = ("algorithm", "partition")
 """What a case is called by where nothing varies but seeds."""
@@ -47,7 +48,7 @@ class Case:
 
     def argv(self, out: Path) -> list[str]:
         """The command line of bench.train: an earlier attempt is gone on with, or replaced."""
-        return [*flags(self.options), f"--out={out}", "--resume", "--overwrite"]
+        return [*command_line(self.options), f"--out={out}", "--resume", "--overwrite"]
 
 
 def plan(sweep: SweepFile, ranks: int) -> list[Case]:
@@ -77,7 +78,7 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) 
     where = f"{sweep.path}: {called}" if called else str(sweep.path)
     refused = ""
     try:
-        made = read(flags(options))
+        made = configured(options)
         workers = made.workers or ranks
         check(made, ranks)
     except RefusedError as error:

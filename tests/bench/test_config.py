@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.common.spec import UserError
-from bench.runtime.arguments import parser, read
-from bench.runtime.config import TrainConfig, case_hash
+from bench.runtime.arguments import read
+from bench.runtime.config import TRAIN, TrainConfig, case_hash
 
 BASE = [
     *("--task", "quadratic:dimension=3,samples=50"),
@@ -172,7 +172,7 @@ def test_a_negative_number_is_a_value(text: str) -> None:
 
 
 def test_help_lists_every_field_with_default_and_choices() -> None:
-    text = re.sub(r"\s+", " ", parser().format_help())
+    text = re.sub(r"\s+", " ", TRAIN.parser().format_help())
     for option in dataclasses.fields(TrainConfig):
         assert f"--{option.name.replace('_', '-')} " in text
         assert option.metadata["help"] in text

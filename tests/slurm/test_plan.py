@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.common.options import command_line
 from bench.common.spec import UserError
 from bench.results.calls import read_calls
 from bench.results.reader import read
-from bench.sweep.file import flags
 from bench.train import main
 from slurm.case import Case, Geometry
 from slurm.plan import arrays, kin, plan
@@ -51,7 +51,7 @@ def test_the_demo_is_small() -> None:
 
 def test_a_training_calls_itself_as_planned(tmp_path: Path) -> None:
     (case,) = planned(tmp_path, QUICK + "seed = 3\nworkers = 2\nthreads = 1\n")
-    assert main([*flags(case.options), f"--out={tmp_path}"]) == 0
+    assert main([*command_line(case.options), f"--out={tmp_path}"]) == 0
     said = read(case.result(tmp_path)).attributes
     assert (said["case_hash"], said["seed"]) == (case.hash, 3)
     params = json.loads(said["params_json"])
@@ -60,7 +60,7 @@ def test_a_training_calls_itself_as_planned(tmp_path: Path) -> None:
 
 def test_measurements_call_themselves_as_planned(tmp_path: Path) -> None:
     (case,) = planned(tmp_path, MEASURED + "ranks = 2\nseed = 3\ntime = 0.1\n")
-    done = launch(2, "-m", case.program, *flags(case.options), f"--out={tmp_path}")
+    done = launch(2, "-m", case.program, *command_line(case.options), f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
     said = read_calls(case.result(tmp_path)).attributes
     assert (said["case_hash"], said["seed"]) == (case.hash, 3)

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from bench.sweep.file import flags
+from bench.common.options import command_line
 from bench.train import main
 from slurm.case import Case
 from slurm.plan import plan
@@ -74,7 +74,7 @@ def test_results_that_are_there_tell_how_long_the_others_take(
     tmp_path: Path, capsys: Capture
 ) -> None:
     case, *_ = cases = planned(tmp_path)
-    assert main([*flags(case.options), f"--out={tmp_path}"]) == 0
+    assert main([*command_line(case.options), f"--out={tmp_path}"]) == 0
     capsys.readouterr()
     path = case.result(tmp_path)
     with h5py.File(path, "r+") as file:

@@ -1,0 +1,108 @@
+"""Options of a training run: the table behind the command line, config files and sweeps."""
+
+import math
+import os
+from dataclasses import dataclass
+
+from algorithms.collectives import ALLREDUCES
+from bench.common.options import Table, check_ranges, option
+from bench.common.spec import UserError
+
+DTYPES = ("float32", "float64")
+WRITERS = ("one", "node", "rank")
+
+SPEC = "NAME[:KEY=VALUE,...]"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of bench.train; those marked `aside` leave the numbers of the run unchanged."""
+
+    task: str = option("digits", "problem to learn", SPEC)
+    data: str = option("", "file or folder that the task reads", "PATH")
+    algorithm: str = option("allreduce_sgd", "how workers exchange", SPEC)
+    partition: str = option("iid", "how the data are separated", SPEC)
+    optimizer: str = option("sgd:lr=0.1", "local optimiser of every worker", SPEC)
+    allreduce: str = option(
+        "recursive_doubling", "the all-reduce behind every mean", "NAME", choices=tuple(ALLREDUCES)
+    )
+    workers: int = option(
+        0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W", least=0
+    )
+    steps: int = option(400, "training steps", "N", least=1)
+    batch: int = option(16, "samples per worker and step", "B", least=1)
+    seed: int = option(
+        0, "seed of the start, minibatches, partition and random peers", "S", least=0
+    )
+    dtype: str = option("float32", "type of parameters and data", "TYPE", choices=DTYPES)
+    eval_every: int = option(50, "steps between evaluations, which are not timed", "N", least=1)
+    target: float | None = option(None, "stop when the mean model's metric reaches this", "X")
+    warmup: int = option(10, "first steps, left out of the time statistics", "N", least=0)
+    straggler: str = option(
+        "", "slow workers on purpose: worker=3,factor=5 or probability=0.05,delay=50ms", "KEY=VALUE"
+    )
+    drop: float = option(0.0, "fraction of the messages between workers that is lost", "P")
+    link: str = option("", "slow links: latency=2ms,bandwidth=10MB/s", "KEY=VALUE")
+    threads: int = option(
+        0, "threads per rank; 0: OMP_NUM_THREADS, or the rank's cores", "N", least=0
+    )
+    ranks: int = option(
+        0, "refuse to run on another number of ranks; 0: any", "N", least=0, aside=True
+    )
+    out: str = option("runs", "folder of the result file", "DIR", aside=True)
+    name: str = option("", "name of the result file, without .h5", "NAME", aside=True)
+    overwrite: bool = option(False, "replace a result file of the same name", aside=True)
+    flush_every: int = option(100, "steps between writes of the result", "N", least=1, aside=True)
+    writers: str = option(
+        "one",
+        "ranks that write the steps: rank 0 alone, or one per node or each rank into files to be "
+        "merged",
+        "WHO",
+        choices=WRITERS,
+        aside=True,
+    )
+    checkpoint_every: int = option(
+        0,
+        "steps between checkpoints; 0: only when SIGTERM or SIGUSR1 asks the run to end",
+        "N",
+        least=0,
+        aside=True,
+    )
+    resume: bool = option(
+        False,
+        "resume from the last checkpoint if there is one, else begin; keep a finished result",
+        aside=True,
+    )
+    watchdog: int = option(
+        300,
+        "seconds without a step after which the job ends, naming the rank; 0: never",
+        "S",
+        least=0,
+        aside=True,
+    )
+    trace: int = option(
+        0,
+        "steps after the warm-up of which every phase and message is recorded",
+        "N",
+        least=0,
+        aside=True,
+    )
+    repeat: str = option("", "run again exactly as a result file records", "FILE.h5", aside=True)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.target is not None and not math.isfinite(self.target):
+            raise UserError(f"--target must be finite, got {self.target}")
+        if os.sep in self.name:
+            raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
+
+
+TABLE = Table(
+    TrainOptions,
+    prog="python -m bench.train",
+    description="Train a task with one algorithm on one partition, on the ranks of mpirun.",
+    epilog="`python -m bench list` shows every name with its options. Example: mpirun -n 4 "
+    "python -m bench.train --task digits --algorithm push_sum:topology=ring "
+    "--partition dirichlet:alpha=0.1 --workers 64",
+    file=True,
+)
