@@ -19,9 +19,18 @@ from bench.common.cli import Parser
 from bench.common.spec import UserError, unknown_name
 from bench.results.recorder import Recorder
 from bench.runtime import setup
+from bench.runtime.experiment import Experiment
 from bench.session import launch
 from bench.session.binding import keep_freed_memory, use_threads
-from bench.yardsticks.pairs import LR, MOMENTUM, OPTIMIZER, Figures, OurLoop, pairs, planned
+from bench.yardsticks.pairs import (
+    LR,
+    MOMENTUM,
+    OPTIMIZER,
+    Figures,
+    OurLoop,
+    pairs,
+    timed_experiment,
+)
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -96,8 +105,8 @@ def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
             "reduce; leave it out"
         )
     workers = WORKERS if options.workers is None else options.workers
-    plans = [
-        planned(total, options.batch, algorithm=ALONE, partition=partition)
+    experiments = [
+        timed_experiment(1, total, options.batch, algorithm=ALONE, partition=partition)
         for total, partition in ((1, "iid"), (workers, "iid:size=64"))
     ]
     from bench.tasks.classifier import Classifier
@@ -105,11 +114,11 @@ def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
 
     rounds, steps, beside = options.rounds, STEPS, "plain torch"
     with ExitStack() as stack:
-        data = [setup.material(comm, plan) for plan in plans]
+        data = [setup.material(comm, x) for x in experiments]
         (place,), _ = use_threads(comm, 0)
         one, many = (
-            stack.enter_context(closing(OurLoop(comm, plan, held)))
-            for plan, held in zip(plans, data, strict=True)
+            stack.enter_context(closing(OurLoop(comm, experiment, material)))
+            for experiment, material in zip(experiments, data, strict=True)
         )
         problem = data[0].problem
         assert isinstance(problem, Classifier)
@@ -139,7 +148,7 @@ def against_ddp(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
             "worker; leave it out"
         )
     names = (ALLREDUCE if options.allreduce is None else options.allreduce).split(",")
-    plans = {task: ddp_rows(task, comm.size, options.batch, names) for task in MODELS}
+    experiments = {task: ddp_rows(task, comm.size, options.batch, names) for task in MODELS}
     from bench.yardsticks.distributed import gloo_group, table
 
     def say(line: str) -> None:
@@ -155,15 +164,16 @@ def against_ddp(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
         say(f"note: {flaw}")
     with gloo_group(comm):
         for task in MODELS:
-            for line in table(comm, plans[task], options.rounds, STEPS):
+            for line in table(comm, experiments[task], options.rounds, STEPS):
                 say(line)
 
 
-def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[str, setup.Plan]:
+def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[str, Experiment]:
     """What stands beside DDP: our step without exchange, then one row an all-reduce."""
-    rows = {"no exchange": planned(ranks, batch, task=task, algorithm=ALONE)}
+    rows = {"no exchange": timed_experiment(ranks, ranks, batch, task=task, algorithm=ALONE)}
     return rows | {
-        f"allreduce_sgd, {name}": planned(ranks, batch, task=task, allreduce=name) for name in names
+        f"allreduce_sgd, {name}": timed_experiment(ranks, ranks, batch, task=task, allreduce=name)
+        for name in names
     }
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from bench.results.reader import Run
 from bench.results.reader import read as read_result
 from bench.runtime import repeat, setup
-from bench.runtime.arguments import read
-from bench.runtime.config import TRAIN
 from bench.runtime.console import Reporter, introduction
 from bench.runtime.evaluation import Evaluation
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TABLE
 from bench.runtime.recording import Recording
 from bench.runtime.separation import separation
 from bench.runtime.training import Training
@@ -35,33 +35,52 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, TRAIN.parser, train)
+    return launch.main(argv, TABLE.parser, run)
+
+
+def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
+    """Train the experiment of a command line; see `train`."""
+
+    def resolve() -> Experiment:
+        return Experiment.resolve(repeat.read_options(argv), comm.size)
+
+    return train(comm, launch.on_all_ranks(comm, resolve), results, argv=argv)
 
 
 def train(
-    comm: MPI.Intracomm, argv: Sequence[str], results: list[Path], *, quiet: bool = False
+    comm: MPI.Intracomm,
+    experiment: Experiment,
+    results: list[Path],
+    *,
+    argv: Sequence[str] | None = None,
+    quiet: bool = False,
 ) -> int:
-    """Prepare, train and close one run; the paths of its files go into `results`; collective.
+    """Train an experiment and write its result file; return the exit code; collective.
 
-    quiet: print nothing. Returns 0, or AGAIN where the run was asked to end and waits to go on.
+    results: receives the paths of the files that this rank writes. argv: the command line that the
+    file records; by default the shortest one that runs the experiment. quiet: print nothing. The
+    exit code is 0, or EXIT_RESUME where a signal ended the run and it waits to be resumed. Errors:
+    UserError on every rank.
     """
-    plan = setup.plan(comm, launch.on_all_ranks(comm, lambda: read(argv)))
+    plan = setup.plan(comm, experiment)
+    options = experiment.options
+    argv = experiment.arguments() if argv is None else argv
     if plan.finished:
         results.append(plan.path)
         if comm.rank == 0 and not quiet:
             print(f"{plan.path} is there already: nothing to do")
         return 0
-    material = setup.material(comm, plan)
-    ranks, flaws = use_threads(comm, plan.config.threads)
-    before = launch.on_all_ranks(comm, lambda: repeat.before(plan.config, ranks[0]["threads"]))
+    material = setup.material(comm, experiment)
+    ranks, flaws = use_threads(comm, options.threads)
+    before = launch.on_all_ranks(comm, lambda: repeat.before(options, ranks[0]["threads"]))
     keep_freed_memory()
     with ExitStack() as stack:
-        exchange, workers = setup.workers(comm, plan, material)
+        exchange, workers = setup.workers(comm, experiment, material)
         stack.enter_context(launch.closing(exchange))
-        evaluation = Evaluation(comm, material.problem, plan.workers, workers.x)
+        evaluation = Evaluation(comm, material.problem, experiment.workers, workers.x)
         stack.enter_context(launch.closing(evaluation))
-        measured = separation(comm, plan, material, exchange, workers, evaluation)
-        writers = stack.enter_context(launch.closing(group(comm, plan.config.writers)))
+        measured = separation(comm, experiment, material, exchange, workers, evaluation)
+        writers = stack.enter_context(launch.closing(group(comm, options.writers)))
         results += dict.fromkeys([plan.path, writers.path(plan.path)])
         hosts = [str(rank["host"]) for rank in ranks]
         clocks, uuid = read_clocks(comm, hosts), comm.bcast(uuid4().hex)
@@ -72,18 +91,18 @@ def train(
         if comm.rank == 0:
             about = (plan, material, measured, exchange)
             file = open_file(*about, ranks, argv, flaws, writers, clocks, uuid)
-            reporter = Reporter(plan.config.steps, plan.parts.task.metric.name, quiet=quiet)
+            reporter = Reporter(options.steps, experiment.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
             notes = repeat.changes(before) if before else []
             for line in introduction(*about, comm.size, [*notes, *flaws]):
                 reporter.say(line)
         elif writers.writes:
             file = open_part(plan, writers, uuid, comm.size)
-        recording = Recording(comm, plan.config, exchange.meter, writers, file, hosts)
+        recording = Recording(comm, options, exchange.meter, writers, file, hosts)
         with np.errstate(all="ignore"):  # a run that overflows is told as diverged
             about_it = (exchange, workers, evaluation, recording, reporter, uuid)
             training = Training(comm, plan, *about_it)
-            watched = watchdog(comm, plan.config.watchdog, lambda: training.now, results)
+            watched = watchdog(comm, options.watchdog, lambda: training.now, results)
             with launch.closing(training), watched:
                 if not training.run():
                     return EXIT_RESUME

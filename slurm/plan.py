@@ -10,13 +10,10 @@ from typing import Any
 
 from bench.collectives import opening
 from bench.collectives import options as measuring
-from bench.common.spec import UserError, unknown_name
+from bench.common.spec import UserError, case_hash, unknown_name
 from bench.common.text import setting_label
-from bench.runtime import arguments
-from bench.runtime.checks import RefusedError, check
-from bench.runtime.config import TRAIN as TRAIN_OPTIONS
-from bench.runtime.config import case_hash
-from bench.runtime.setup import default_name
+from bench.runtime import options as training
+from bench.runtime.experiment import Experiment, RefusedError
 from bench.sweep.file import DECIDED, SKIP, TRAINING, Known, Options, SweepFile, read
 from bench.sweep.plan import ALWAYS
 from slurm.case import COLLECTIVES, PLACE, PROGRAMS, TRAIN, Case, Geometry, geometry
@@ -28,7 +25,7 @@ MEASURING = tuple(name for name in measuring.TABLE.entries if name not in TOLD)
 KNOWN = Known(tuple(dict.fromkeys((*TRAINING.options, *MEASURING, "program", *PLACE))), TOLD)
 """What a sweep file of this room may say: options of both programs, and where a case runs."""
 USUAL: Mapping[str, Mapping[str, str]] = {
-    TRAIN: TRAIN_OPTIONS.defaults(),
+    TRAIN: training.TABLE.defaults(),
     COLLECTIVES: measuring.TABLE.defaults(),
 }
 """Program -> the values of options that a case does not give."""
@@ -41,18 +38,16 @@ def kin(params: Mapping[str, Any], ranks: int) -> str:
 
 def _training(case: Case) -> Case:
     ranks, refused = case.geometry.ranks, ""
-    made = arguments.configured(case.options)
+    experiment = Experiment.resolve(training.TABLE.build(case.options), ranks)
     try:
-        check(made, ranks, {})
+        experiment.check()
     except RefusedError as error:
         refused = error.reason
-    workers = made.workers or ranks
-    params = made.resolved(workers)
     return replace(
         case,
-        hash=case_hash(params, ranks),
-        name=default_name(made, workers, ranks),
-        kin=kin(params, ranks),
+        hash=experiment.hash,
+        name=experiment.default_name,
+        kin=kin(experiment.params, ranks),
         refused=refused,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.collectives.config import Config
 from bench.collectives.links import Links
+from bench.common import spec
 from bench.common.files import check_target
 from bench.results.calls import PROGRAM
 from bench.results.callsfile import CallsFile
@@ -38,8 +38,7 @@ def place(comm: MPI.Intracomm, config: Config) -> Path:
 
 def case_hash(config: Config, ranks: int) -> str:
     """12 hex digits of everything that decides the numbers."""
-    text = json.dumps(config.resolved() | {"ranks": ranks}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return spec.case_hash(config.resolved(), ranks)
 
 
 def default_name(config: Config, ranks: int) -> str:

@@ -164,6 +164,9 @@ class Table(Generic[T]):
     def values(self, texts: Mapping[str, Any]) -> dict[str, Any]:
         """Convert the texts of some options to the types of their fields. Errors: UserError."""
         kinds = get_type_hints(self.cls)
+        for name in texts:
+            if name not in kinds:
+                raise unknown_name("option", flag(name), map(flag, self.entries))
         return {
             name: convert(text, kinds[name], flag(name)) if isinstance(text, str) else tuple(text)
             for name, text in texts.items()

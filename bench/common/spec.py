@@ -5,6 +5,8 @@ An option may itself be a name with options, which colons separate: the field sa
 """
 
 import difflib
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
 from types import NoneType
@@ -112,3 +114,9 @@ def format_spec(thing: object, registry: Mapping[str, type], separator: str = OU
         != plain_value(option, option.default)
     ]
     return f"{name}:{separator.join(changed)}" if changed else name
+
+
+def case_hash(params: Mapping[str, Any], ranks: int) -> str:
+    """Return 12 hex digits of a run's resolved parameters, JSON values, and its number of ranks."""
+    text = json.dumps({**params, "ranks": ranks}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from algorithms.topologies.protocol import Topology
 from bench.common.files import check_target
-from bench.common.spec import UserError
+from bench.common.spec import UserError, case_hash
 from bench.consensus.flock import Limits
 from bench.consensus.options import Options
-from bench.runtime.config import case_hash
 from bench.runtime.opening import claim
 from bench.session.launch import check_launch, on_all_ranks
 

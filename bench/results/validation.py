@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 
 from algorithms.wire.meter import PHASES
+from bench.common.spec import case_hash
 from bench.results import contents, layout, summary
 from bench.results.calls import Calls, read_calls
 from bench.results.origin import program_of
@@ -77,10 +77,9 @@ def _attributes(attributes: Any) -> Iterator[str]:
     if attributes["status"] == COMPLETE and not attributes.get("closed_utc"):
         yield "closed_utc is missing, of a file that is complete"
     params = json.loads(attributes["params_json"])
-    text = json.dumps(params | {"ranks": int(attributes["ranks"])}, sort_keys=True)
-    made = hashlib.sha256(text.encode()).hexdigest()[:12]
-    if attributes.get("case_hash", made) != made:
-        yield f"case_hash is {attributes['case_hash']}, params_json gives {made}"
+    expected = case_hash(params, int(attributes["ranks"]))
+    if attributes.get("case_hash", expected) != expected:
+        yield f"case_hash is {attributes['case_hash']}, params_json gives {expected}"
 
 
 def _steps(run: Run, begins: list[int]) -> Iterator[str]:

@@ -119,7 +119,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
 
 
 def introduction(
-    made: Plan,
+    plan: Plan,
     data: Material,
     separation: Separation,
     exchange: MPIExchange,
@@ -127,34 +127,36 @@ def introduction(
     flaws: list[str],
 ) -> list[str]:
     """The lines: what runs, how the data are separated, what is unusual."""
-    config, sizes, texts = made.config, data.skew.sizes, made.parts.texts()
+    experiment, sizes = plan.experiment, data.skew.sizes
+    options, texts = experiment.options, experiment.texts
     lines = []
-    if made.resumed:
+    if plan.resumed:
         lines.append(
-            f"going on at step {made.resumed.about.step} of {config.steps}, attempt "
-            f"{made.resumed.attempt}, from {made.resumed.checkpoint}"
+            f"going on at step {plan.resumed.about.step} of {options.steps}, attempt "
+            f"{plan.resumed.attempt}, from {plan.resumed.checkpoint}"
         )
-    lines += [f"note: {note}" for note in made.notes]
+    lines += [f"note: {note}" for note in plan.notes]
     lines += [
         f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
-        f"{texts['optimizer']}, batch {config.batch}: {made.workers} workers on {ranks} ranks",
+        f"{texts['optimizer']}, batch {options.batch}: {experiment.workers} workers on {ranks} "
+        "ranks",
         *separation.told(texts["partition"]),
     ]
     small = int(sizes.min())
-    if config.batch > small:
+    if options.batch > small:
         lines.append(
-            f"note: batch {config.batch} is larger than the smallest shard, {small} sample(s) of "
+            f"note: batch {options.batch} is larger than the smallest shard, {small} sample(s) of "
             f"worker {int(sizes.argmin())}: its batches repeat samples"
         )
-    for nbytes, plan in exchange.chosen.items():
-        how = "remembered" if plan.remembered else "measured just now"
-        lines.append(f"auto takes {plan.chosen} for vectors of {nbytes:,} B ({how})")
+    for nbytes, choice in exchange.chosen.items():
+        how = "remembered" if choice.remembered else "measured just now"
+        lines.append(f"auto takes {choice.chosen} for vectors of {nbytes:,} B ({how})")
     if separation.spectral_gap is not None:
         lines.append(
-            f"spectral gap of the topology at {made.workers:,} workers: "
+            f"spectral gap of the topology at {experiment.workers:,} workers: "
             f"{separation.spectral_gap:.4g}"
         )
     troubles = ("straggler", "drop", "link")
-    said = [f"--{name} {x}" for name in troubles if (x := getattr(config, name))]
+    said = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
     lines += [f"trouble on purpose: {', '.join(said)}"] if said else []
     return lines + [f"note: {flaw}" for flaw in flaws]

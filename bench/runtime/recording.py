@@ -14,7 +14,7 @@ from bench.results.resultfile import Change, mark
 from bench.results.runfile import RunFile
 from bench.results.schema import FAILED, PREEMPTED
 from bench.results.summary import add, summarised
-from bench.runtime.config import TrainConfig
+from bench.runtime.options import TrainOptions
 from bench.runtime.writers import Group
 from bench.session.clocks import read_clocks
 
@@ -32,7 +32,7 @@ class Recording:
     def __init__(
         self,
         comm: MPI.Intracomm,
-        config: TrainConfig,
+        options: TrainOptions,
         meter: Meter,
         group: Group,
         file: RunFile | None,
@@ -40,7 +40,7 @@ class Recording:
     ) -> None:
         self._comm, self._group, self._hosts, self._file = comm, group, hosts, file
         self._main = file if comm.rank == 0 else None
-        self._warmup, self._trace = config.warmup, config.trace
+        self._warmup, self._trace = options.warmup, options.trace
         self._meter, self._recorder = meter, Recorder(meter)
         self.step = self._recorder.step
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.common.options import flag
 from bench.common.spec import UserError
 from bench.data.opening import digest
 from bench.results import provenance
 from bench.results.reader import BrokenFileError, Run, read
-from bench.runtime.config import TrainConfig
+from bench.runtime.options import TABLE, TrainOptions
 
 VARIABLE = ("load", "kernel", "cores")
 """Of a machine, what does not change the numbers."""
@@ -26,35 +26,43 @@ def load(path: Path) -> Run:
         raise UserError(f"--repeat {error}") from None
 
 
-def settings(path: Path) -> dict[str, Any]:
-    """Every option that decides the numbers of the run in a file, by name, and its ranks.
+def read_options(argv: Sequence[str]) -> TrainOptions:
+    """Return the options of a command line; with --repeat, those of the result file it names.
 
-    Errors: UserError where the file cannot be read, or says what this suite does not know.
+    Errors: UserError, also where the file cannot be read or has options unknown to this suite.
+    """
+    values = TABLE.values(TABLE.texts(argv))
+    if values.get("repeat"):
+        check_only_aside(values["repeat"], values)
+        values = settings(Path(values["repeat"])) | values
+    return TrainOptions(**values)
+
+
+def settings(path: Path) -> dict[str, Any]:
+    """Return the options that decide the numbers of the run in a file, by name, and its ranks.
+
+    Errors: UserError where the file cannot be read or has options unknown to this suite.
     """
     run = load(path)
-    decides = {f.name for f in fields(TrainConfig) if not f.metadata.get("aside")}
-    strange = run.params.keys() - decides - {"options"}
+    names = {name for name, entry in TABLE.entries.items() if not entry.metadata["aside"]}
+    strange = run.params.keys() - names - {"options"}
     if strange:
         raise UserError(
-            f"--repeat {path}: it has an option {min(strange)!r} that this suite does not know: it "
-            f"was written by version {run.attributes.get('suite_version', '?')}, use that one"
+            f"--repeat {path}: its option {min(strange)!r} is unknown to this suite: the file was "
+            f"written by version {run.attributes.get('suite_version', '?')}, use that version"
         )
-    known = {name: value for name, value in run.params.items() if name in decides}
-    return known | {"ranks": int(run.attributes["ranks"])}
+    values = {name: value for name, value in run.params.items() if name in names}
+    return values | {"ranks": int(run.attributes["ranks"])}
 
 
-def check_only_aside(path: str, given: Mapping[str, Any]) -> None:
-    """Refuse options beside --repeat that would make another experiment of it.
-
-    Errors: UserError.
-    """
-    aside = {f.name: f.metadata.get("aside") for f in fields(TrainConfig)}
-    other = [name for name in given if not aside[name] or name == "ranks"]
+def check_only_aside(path: str, values: Mapping[str, Any]) -> None:
+    """Check that the options beside --repeat keep the experiment as it is. Errors: UserError."""
+    entries = TABLE.entries
+    other = [name for name in values if not entries[name].metadata["aside"] or name == "ranks"]
     if other:
-        option = "--" + other[0].replace("_", "-")
         raise UserError(
-            f"--repeat {path} runs exactly what the file says: leave {option} out, or give all "
-            "options by themselves"
+            f"--repeat {path} runs exactly what the file says: leave {flag(other[0])} out, or give "
+            "all options by themselves"
         )
 
 
@@ -66,24 +74,24 @@ def free_name(path: Path, out: Path) -> str:
     return f"{stem}-{number}"
 
 
-def before(config: TrainConfig, threads: int) -> Run | None:
+def before(options: TrainOptions, threads: int) -> Run | None:
     """The run that is repeated, None where none is; threads: how many a rank has now.
 
     Errors: UserError where threads or data are others than they were.
     """
-    if not config.repeat:
+    if not options.repeat:
         return None
-    run = load(Path(config.repeat))
+    run = load(Path(options.repeat))
     was = int(run.attributes.get("threads_per_rank", threads))
     if was != threads:
         raise UserError(
             f"--repeat {run.path}: it ran {was} thread(s) a rank, here are {threads}: set "
             f"OMP_NUM_THREADS={was}"
         )
-    sums = str(run.attributes.get("data_sha256", "")), digest(config.data) if config.data else ""
+    sums = str(run.attributes.get("data_sha256", "")), digest(options.data) if options.data else ""
     if sums[0] != sums[1]:
         raise UserError(
-            f"--repeat {run.path}: {config.data} is not what it was: its SHA-256 was {sums[0]}, "
+            f"--repeat {run.path}: {options.data} is not what it was: its SHA-256 was {sums[0]}, "
             f"it is {sums[1]}"
         )
     return run

@@ -33,7 +33,8 @@ from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import MANY_LINKS
 from bench.common.spec import option_fields
 from bench.runtime.evaluation import Evaluation
-from bench.runtime.setup import Material, Plan
+from bench.runtime.experiment import Experiment
+from bench.runtime.setup import Material
 from bench.runtime.workers import TrainingWorkers
 from partitions import skew
 from partitions.skew import neighbourhood_tv
@@ -182,22 +183,24 @@ class Separation:
 
 def separation(
     comm: MPI.Intracomm,
-    made: Plan,
+    experiment: Experiment,
     data: Material,
     exchange: MPIExchange,
     workers: TrainingWorkers,
     evaluation: Evaluation,
 ) -> Separation:
     """Measure everything, the same on every rank; collective."""
-    topology, rule = gossip(made.parts.algorithm)
-    if topology is not None and (made.workers == 1 or topology.size(made.workers) > MANY_LINKS):
+    topology, rule = gossip(experiment.algorithm)
+    if topology is not None and (
+        experiment.workers == 1 or topology.size(experiment.workers) > MANY_LINKS
+    ):
         topology = None
     return Separation(
         data.skew,
         feature_distance(comm, data),
         hears_of(topology, data.skew.counts, exchange) if topology else None,
         heterogeneity(comm, workers, data.batches(0).next, evaluation.average),
-        theory.spectral_gap(topology, rule, made.workers) if topology else None,
+        theory.spectral_gap(topology, rule, experiment.workers) if topology else None,
     )
 
 

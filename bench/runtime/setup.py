@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,11 @@ from bench.common.spec import UserError
 from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.resuming import Resumed
-from bench.runtime.checks import check
-from bench.runtime.config import Parts, TrainConfig, case_hash
+from bench.runtime.experiment import Experiment
 from bench.runtime.opening import claim
 from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
-from bench.session.launch import on_all_ranks
+from bench.session.launch import check_launch, on_all_ranks
 from bench.tasks.protocol import Alter, Problem
 from partitions.protocol import Samples
 from partitions.skew import Skew, measure
@@ -36,46 +36,46 @@ PARTITION_STREAM, ALTERING_STREAM = 1, 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to run: checked, and the same on every rank."""
+    """An experiment that may run, with the place of its result; the same on every rank."""
 
-    config: TrainConfig
-    parts: Parts
-    workers: int
-    params: dict[str, Any]
-    hash: str
+    experiment: Experiment
     path: Path
+    """The result file."""
     resumed: Resumed | None = None
-    """What the run goes on from; None where it begins."""
+    """The checkpoint from which the run resumes; None where it begins."""
     finished: bool = False
-    """Whether its result is there already, for --resume."""
+    """Whether --resume finds the finished result."""
     notes: tuple[str, ...] = ()
-    """Checkpoints that could not be gone on from, a line each."""
+    """A line for each checkpoint that is damaged."""
 
 
-def plan(comm: MPI.Intracomm, config: TrainConfig) -> Plan:
-    """Check the launch, the names and the place of the result; collective."""
-    workers, parts = check(config, comm.size), config.parts()
-    params = config.resolved(workers)
-    hash_ = case_hash(params, comm.size)
-    name = config.name or default_name(config, workers, comm.size)
-    if config.repeat and not config.name:
-        name = comm.bcast(free_name(Path(config.repeat), Path(config.out)))
-    made = Plan(config, parts, workers, params, hash_, Path(config.out) / f"{name}.h5")
-    if config.resume:
-        goes_on = (config.overwrite, bool(config.name))
-        found = resuming.find(comm, made.path, params, hash_, *goes_on)
-        made = replace(made, **vars(found))
-    if not made.finished:
-        keep, anew = bool(made.resumed), config.overwrite or config.resume
-        on_all_ranks(comm, lambda: claim(made.path, anew, keep) if comm.rank == 0 else None)
-    return made
+def plan(comm: MPI.Intracomm, experiment: Experiment) -> Plan:
+    """Check the launch and the experiment and claim the place of its result; collective.
 
-
-def default_name(config: TrainConfig, workers: int, ranks: int) -> str:
-    """The name of a result, without .h5, where the user gives none."""
-    plain = "-".join(text.partition(":")[0] for text in config.parts().texts().values())
-    hash_ = case_hash(config.resolved(workers), ranks)
-    return f"{plain}-w{workers}-r{ranks}-s{config.seed}-{hash_[:6]}"
+    Errors: UserError on every rank.
+    """
+    options, path = experiment.options, experiment.path
+    check_launch(os.environ, comm.size, options.ranks)
+    if experiment.ranks != comm.size:
+        raise UserError(
+            f"the experiment is resolved for {experiment.ranks} ranks, the communicator has "
+            f"{comm.size}: resolve it with ranks={comm.size}"
+        )
+    experiment.check()
+    if options.repeat and not options.name:
+        name = comm.bcast(free_name(Path(options.repeat), Path(options.out)))
+        path = path.with_name(f"{name}.h5")
+    plan = Plan(experiment, path)
+    if options.resume:
+        named = bool(options.name)
+        found = resuming.find(
+            comm, path, experiment.params, experiment.hash, options.overwrite, named
+        )
+        plan = replace(plan, **vars(found))
+    if not plan.finished:
+        keep, overwrite = bool(plan.resumed), options.overwrite or options.resume
+        on_all_ranks(comm, lambda: claim(plan.path, overwrite, keep) if comm.rank == 0 else None)
+    return plan
 
 
 @dataclass(frozen=True)
@@ -93,26 +93,26 @@ class Material:
     """The minibatches of the rank's workers from a step on."""
 
 
-def material(comm: MPI.Intracomm, made: Plan) -> Material:
+def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     """Read the data and separate them, the same on every rank; collective.
 
     Every rank keeps what its own workers train on. Errors: UserError on all ranks where one of
     them meets it.
     """
-    bounds = dealt(made.workers, comm.size)
+    bounds = dealt(experiment.workers, comm.size)
     ids = range(bounds[comm.rank], bounds[comm.rank + 1])
-    where = f"{made.config.task}, {made.config.partition}"
-    return on_all_ranks(comm, lambda: _material(made, ids), where)
+    where = f"{experiment.options.task}, {experiment.options.partition}"
+    return on_all_ranks(comm, lambda: _material(experiment, ids), where)
 
 
-def _material(made: Plan, ids: range) -> Material:
-    config, partition = made.config, made.parts.partition
+def _material(experiment: Experiment, ids: range) -> Material:
+    options, partition = experiment.options, experiment.partition
     needs = partition.needs
-    problem = made.parts.task.load(config.dtype, config.data)
+    problem = experiment.task.load(options.dtype, options.data)
     samples = problem.samples
     if needs.features and samples.features is None:
         samples = replace(samples, features=problem.features())
-    split = partial(separate, made, samples)
+    split = partial(separate, experiment, samples)
     shards = split(0)
     skew = measure(samples.labels, shards)
     if not skew.sizes.all():
@@ -124,66 +124,69 @@ def _material(made: Plan, ids: range) -> Material:
     if needs.renewal:
         places = mine
         problem.hold(range(1), [np.arange(samples.size)])
-        every = steps_between(needs.renewal, samples.size, made.workers, config.batch)
+        every = steps_between(needs.renewal, samples.size, experiment.workers, options.batch)
 
         def batches(step: int) -> Batches | RenewedBatches:
-            return RenewedBatches(split, ids, config.batch, config.seed, every, step)
+            return RenewedBatches(split, ids, options.batch, options.seed, every, step)
     else:
-        alter = altered(made, problem) if needs.alters else None
+        alter = altered(experiment, problem) if needs.alters else None
         places = problem.hold(ids, mine, alter)
         held = dict(zip(ids, places, strict=True))
 
         def batches(step: int) -> Batches | RenewedBatches:
-            return Batches(held, ids, config.batch, config.seed, step)
+            return Batches(held, ids, options.batch, options.seed, step)
 
     return Material(problem, shards, skew, places, batches)
 
 
-def separate(made: Plan, samples: Samples, turn: int) -> list[NDArray[np.int64]]:
+def separate(experiment: Experiment, samples: Samples, turn: int) -> list[NDArray[np.int64]]:
     """The shard of every worker; a scheme that renews its split gives another one each turn."""
-    stream = (made.config.seed, PARTITION_STREAM, *([turn] if turn else []))
-    return made.parts.partition.split(samples, made.workers, np.random.default_rng(stream))
+    stream = (experiment.options.seed, PARTITION_STREAM, *([turn] if turn else []))
+    return experiment.partition.split(samples, experiment.workers, np.random.default_rng(stream))
 
 
-def altered(made: Plan, problem: Problem) -> Alter:
-    """What a worker sees of its samples, by its own random numbers."""
-    partition = made.parts.partition
+def altered(experiment: Experiment, problem: Problem) -> Alter:
+    """Return the function that alters the samples of a worker, by random numbers of its own."""
+    partition, classes = experiment.partition, problem.samples.classes
+    seed, total = experiment.options.seed, experiment.workers
 
     def alter(
         worker: int, inputs: NDArray[np.floating], labels: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        rng = np.random.default_rng((made.config.seed, ALTERING_STREAM, worker))
-        return partition.alter(worker, made.workers, inputs, labels, problem.samples.classes, rng)
+        rng = np.random.default_rng((seed, ALTERING_STREAM, worker))
+        return partition.alter(worker, total, inputs, labels, classes, rng)
 
     return alter
 
 
-def workers(comm: MPI.Intracomm, made: Plan, data: Material) -> tuple[MPIExchange, TrainingWorkers]:
-    """The exchange and this rank's workers, at the common start; collective."""
-    config, sizes = made.config, data.skew.sizes
+def workers(
+    comm: MPI.Intracomm, experiment: Experiment, data: Material
+) -> tuple[MPIExchange, TrainingWorkers]:
+    """Return the exchange and this rank's workers, at the common start; collective."""
+    options = experiment.options
     try:
         exchange = MPIExchange(
             comm,
-            made.workers,
-            allreduce=config.allreduce,
-            dtype=config.dtype,
-            seed=config.seed,
-            trouble=config.trouble(),
-            meter=TracingMeter(comm) if config.trace else None,
+            experiment.workers,
+            allreduce=options.allreduce,
+            dtype=options.dtype,
+            seed=options.seed,
+            trouble=experiment.trouble,
+            meter=TracingMeter(comm) if options.trace else None,
         )
         x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
     except ValueError as error:
-        where = "" if str(error).startswith("--") else f"--allreduce {config.allreduce}: "
+        where = "" if str(error).startswith("--") else f"--allreduce {options.allreduce}: "
         raise UserError(f"{where}{error}") from None
     trained = TrainingWorkers(
         data.problem,
-        made.parts.optimizer,
+        experiment.optimizer,
         data.batches,
         x,
         g,
         ids=exchange.ids,
-        samples=sizes,
-        seed=config.seed,
+        samples=data.skew.sizes,
+        seed=options.seed,
         meter=exchange.meter,
         exchange=exchange,
         trouble=exchange.trouble,

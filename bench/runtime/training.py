@@ -48,8 +48,9 @@ class Training:
         reporter: Reporter | None,
         uuid: str,
     ) -> None:
-        self._comm, self._config, self._algorithm = comm, plan.config, plan.parts.algorithm
-        self._metric = plan.parts.task.metric
+        experiment = plan.experiment
+        self._comm, self._options, self._algorithm = comm, experiment.options, experiment.algorithm
+        self._metric = experiment.task.metric
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
         self._recording, self._reporter = recording, reporter
         self._state = self._algorithm.init(exchange, workers)
@@ -66,20 +67,20 @@ class Training:
 
         False where the run was asked to end before: then a checkpoint of it lies there.
         """
-        config = self._config
+        options = self._options
         status, reached = COMPLETE, False
         with defer_signals(self._recording.mark) as self._asked:
             if not self._step:
                 self._evaluate()
-            while self._step < config.steps and status == COMPLETE and not reached:
+            while self._step < options.steps and status == COMPLETE and not reached:
                 if not self._segment(self._next_stop()):
                     status = DIVERGED
                 last = self._step
-                if last % config.eval_every == 0 and last < config.steps and status == COMPLETE:
+                if last % options.eval_every == 0 and last < options.steps and status == COMPLETE:
                     reached = self._evaluate()
-                if last % config.flush_every == 0 or last % config.eval_every == 0:
+                if last % options.flush_every == 0 or last % options.eval_every == 0:
                     self._recording.flush()
-                if status == COMPLETE and not reached and last < config.steps:
+                if status == COMPLETE and not reached and last < options.steps:
                     if self._ends or self._keeper.due(last):
                         kept = self._keeper.keep(last, self._elapsed_ns, self._recording)
                     if self._ends:
@@ -101,15 +102,15 @@ class Training:
 
         Asynchronous ranks meet for an evaluation, never for the sake of a file.
         """
-        config, step = self._config, self._step
-        cadences = [config.eval_every]
+        options, step = self._options, self._step
+        cadences = [options.eval_every]
         if not self._budget:
-            cadences += [config.flush_every, config.checkpoint_every or config.steps]
-        stops = [config.steps, *(step - step % n + n for n in cadences)]
+            cadences += [options.flush_every, options.checkpoint_every or options.steps]
+        stops = [options.steps, *(step - step % n + n for n in cadences)]
         if not self._budget:  # also to hear of signals that other ranks got
             stops.append(step + max(1, int(self._pause_ns / self._step_ns) if self._step_ns else 1))
-        if config.trace:
-            stops += [config.warmup, config.warmup + config.trace]
+        if options.trace:
+            stops += [options.warmup, options.warmup + options.trace]
         return min(stop for stop in stops if stop > step)
 
     def _segment(self, last: int) -> bool:
@@ -166,11 +167,11 @@ class Training:
         """Score the models, record and show it; return whether the target is reached."""
         scores, self._losses, self._metrics = self._evaluation()
         if self._reporter:
-            samples = self._step * self._config.batch * self._workers.total
+            samples = self._step * self._options.batch * self._workers.total
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
             self._recording.evaluated(at | scores)
             self._reporter.evaluated(self._step, self._elapsed_ns / 1e9, scores)
-        target = self._config.target
+        target = self._options.target
         return target is not None and self._metric.reached(scores["metric"], target)
 
     def _suspend(self, kept: Path) -> None:

@@ -25,7 +25,7 @@ from bench.session.clocks import Reading
 
 
 def open_file(
-    made: Plan,
+    plan: Plan,
     data: Material,
     separation: Separation,
     exchange: MPIExchange,
@@ -41,12 +41,12 @@ def open_file(
     A run that goes on does so in the file that is there. Where the ranks are others, that one is
     put aside, and the new one takes over its evaluations.
     """
-    config, resumed = made.config, made.resumed
+    experiment, resumed = plan.experiment, plan.resumed
     kept = resumed.kept(0, len(ranks)) if resumed else None
     evals = []
     if resumed and not kept:
-        put_aside(made.path, resumed.attempt - 1)
-        evals = evaluations(part_of(made.path), resumed.about.step)
+        put_aside(plan.path, resumed.attempt - 1)
+        evals = evaluations(part_of(plan.path), resumed.about.step)
     attributes: dict[str, Any] = {
         **origin("bench.train", argv, ranks, flaws),
         "run_uuid": uuid,
@@ -55,24 +55,24 @@ def open_file(
         "attempt_row": kept["train"] if kept else 0,
         "attempt_sync": kept["clock"] if kept else 0,
         "steps_before": resumed.about.step if resumed and not kept else 0,
-        "case_hash": made.hash,
-        "params_json": json.dumps(made.params),
-        "seed": config.seed,
-        "workers": made.workers,
-        "batch": config.batch,
-        "allreduce": config.allreduce,
-        "allreduce_chosen": ", ".join(plan.chosen for plan in exchange.chosen.values()),
+        "case_hash": experiment.hash,
+        "params_json": json.dumps(experiment.params),
+        "seed": experiment.options.seed,
+        "workers": experiment.workers,
+        "batch": experiment.options.batch,
+        "allreduce": experiment.options.allreduce,
+        "allreduce_chosen": ", ".join(chosen.chosen for chosen in exchange.chosen.values()),
         "time_definition": "a step is as long as on its slowest rank; evaluations are left out",
         "metric_name": data.problem.metric.name,
         "metric_direction": data.problem.metric.direction,
         "parameters": data.problem.d,
-        **made.parts.texts(),
+        **experiment.texts,
         **separation.summary(),
     }
-    if config.data:
-        attributes["data_sha256"] = digest(config.data)
-    if config.target is not None:
-        attributes["target"] = config.target
+    if experiment.options.data:
+        attributes["data_sha256"] = digest(experiment.options.data)
+    if experiment.options.target is not None:
+        attributes["target"] = experiment.options.target
 
     def material(file: Any) -> None:
         if "provenance" in file:
@@ -96,7 +96,7 @@ def open_file(
         add_table(
             file,
             "partition",
-            {"worker": np.arange(made.workers), "class": np.arange(skew.counts.shape[1])},
+            {"worker": np.arange(experiment.workers), "class": np.arange(skew.counts.shape[1])},
             {
                 **{
                     name: (("worker",), values, "1", title)
@@ -106,17 +106,17 @@ def open_file(
             },
         )
 
-    file = RunFile(made.path, group.ranks, attributes, material, kept)
+    file = RunFile(plan.path, group.ranks, attributes, material, kept)
     for row in evals:
         file.evaluate(row)
     return file
 
 
-def open_part(made: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
+def open_part(plan: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
     """Create, or go on with, the file that has the steps of a group without rank 0."""
-    kept = made.resumed.kept(group.ranks[0], ranks) if made.resumed else None
+    kept = plan.resumed.kept(group.ranks[0], ranks) if plan.resumed else None
     about = {"program": PART, "run_uuid": uuid}
-    return RunFile(group.path(made.path), group.ranks, about, kept=kept)
+    return RunFile(group.path(plan.path), group.ranks, about, kept=kept)
 
 
 def evaluations(path: Path, step: int) -> list[dict[str, float]]:

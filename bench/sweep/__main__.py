@@ -76,7 +76,7 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     given = launch.on_all_ranks(comm, lambda: _read(argv))
     path = Path(given.file)
     out = Path(given.out or Path("runs") / path.stem)
-    cases = launch.on_all_ranks(comm, lambda: plan(file.read(path, given.set), comm.size))
+    cases = launch.on_all_ranks(comm, lambda: plan(file.read(path, given.set), comm.size, out))
     runnable = [case for case in cases if not case.refused]
     wanted = {case.hash for case in runnable}
     there, broken = comm.bcast(
@@ -95,7 +95,7 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         for line in broken:
             teller.print_line(f"note: no result to keep: {line}")
     try:
-        ended, again = running.run(comm, runnable, there, out, results, teller)
+        ended, again = running.run(comm, runnable, there, results, teller)
     except KeyboardInterrupt:
         if comm.size > 1:  # the others wait for this rank in a collective call
             raise

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from bench.common import toml
 from bench.common.spec import UserError, unknown_name
-from bench.runtime.config import TRAIN
+from bench.runtime.options import TABLE
 
 Options: TypeAlias = dict[str, str]
 """Options of a program by name, as texts."""
@@ -86,7 +86,7 @@ class Known:
         return fixed, listed
 
 
-TRAINING = Known(tuple(name for name in TRAIN.entries if name not in DECIDED))
+TRAINING = Known(tuple(name for name in TABLE.entries if name not in DECIDED))
 """Of bench.train on the ranks of the launch."""
 
 

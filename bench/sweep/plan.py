@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.common.options import command_line
 from bench.common.spec import UserError
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.runs import digest
@@ -15,9 +14,8 @@ from bench.results.origin import derived, program_of
 from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED, RUNNING
-from bench.runtime.arguments import configured
-from bench.runtime.checks import RefusedError, check
-from bench.runtime.config import case_hash
+from bench.runtime.experiment import Experiment, RefusedError
+from bench.runtime.options import TABLE
 from bench.sweep.file import SKIP, Options, SweepFile
 
 ALWAYS = ("algorithm", "partition")
@@ -28,31 +26,28 @@ ALWAYS = ("algorithm", "partition")
 class Case:
     """One run of bench.train."""
 
-    options: Options
-    hash: str
-    """The case_hash of its result."""
-    workers: int
-    seed: int
+    experiment: Experiment
     settings: dict[str, Setting]
-    """What sets it apart from other cases, the seed left out."""
+    """The options by which it differs from other cases, without the seed."""
     refused: str = ""
-    """Why its algorithm cannot serve so many workers; empty where it can."""
+    """The reason for which its algorithm cannot serve so many workers; empty where it can."""
+
+    @property
+    def hash(self) -> str:
+        """The case_hash of its result."""
+        return self.experiment.hash
 
     @property
     def group(self) -> str:
-        """What it is but for the seed, as a text."""
+        """Its settings as a text; cases of one group differ in the seed alone."""
         return ", ".join(setting_label(name, value) for name, value in self.settings.items())
 
     def __str__(self) -> str:
-        return f"{self.group}, seed {self.seed}"
-
-    def argv(self, out: Path) -> list[str]:
-        """The command line of bench.train: an earlier attempt is gone on with, or replaced."""
-        return [*command_line(self.options), f"--out={out}", "--resume", "--overwrite"]
+        return f"{self.group}, seed {self.experiment.options.seed}"
 
 
-def plan(sweep: SweepFile, ranks: int) -> list[Case]:
-    """All cases on so many ranks, in the order of the file.
+def plan(sweep: SweepFile, ranks: int, out: Path) -> list[Case]:
+    """Return the cases on a number of ranks, in the order of the file; out: folder of results.
 
     Errors: UserError for an option that bench.train refuses, two cases that are the same, and an
     algorithm that refuses its workers where the file does not say that such cases are skipped.
@@ -60,7 +55,7 @@ def plan(sweep: SweepFile, ranks: int) -> list[Case]:
     varying = [name for name in sweep.varying() if name != "seed"]
     cases: dict[str, Case] = {}
     for options in sweep.cases():
-        case = _case(sweep, options, varying or list(ALWAYS), ranks)
+        case = _case(sweep, options, varying or list(ALWAYS), ranks, out)
         if case.hash in cases:
             raise UserError(
                 f"{sweep.path}: two cases are the same experiment: {cases[case.hash]}; and {case}: "
@@ -73,14 +68,15 @@ def plan(sweep: SweepFile, ranks: int) -> list[Case]:
     return made
 
 
-def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) -> Case:
+def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int, out: Path) -> Case:
     called = ", ".join(setting_label(x, options[x]) for x in [*names, "seed"] if x in options)
     where = f"{sweep.path}: {called}" if called else str(sweep.path)
     refused = ""
+    # An earlier attempt is resumed, or replaced where it has no checkpoint.
+    decided = {"out": str(out), "resume": "true", "overwrite": "true"}
     try:
-        made = configured(options)
-        workers = made.workers or ranks
-        check(made, ranks)
+        experiment = Experiment.resolve(TABLE.build(options | decided), ranks)
+        experiment.check()
     except RefusedError as error:
         refused = error.reason
         if not sweep.skip_refused:
@@ -89,14 +85,8 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int) 
             ) from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    return Case(
-        options=options,
-        hash=case_hash(made.resolved(workers), ranks),
-        workers=workers,
-        seed=made.seed,
-        settings={name: getattr(made, name) for name in names},
-        refused=refused,
-    )
+    settings = {name: getattr(experiment.options, name) for name in names}
+    return Case(experiment, settings, refused)
 
 
 def by_seed(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
@@ -109,7 +99,7 @@ def by_seed(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
 
 def seeds_of(cases: Sequence[Case]) -> str:
     """The seeds of some cases as a text: `seed 0`, `seeds 0, 1, 2`, `seeds 0 ... 99`."""
-    seeds = [case.seed for case in cases]
+    seeds = [case.experiment.options.seed for case in cases]
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
     return "seeds " + (

@@ -33,7 +33,6 @@ def run(
     comm: MPI.Intracomm,
     cases: Sequence[Case],
     there: Mapping[str, Outcome],
-    out: Path,
     results: list[Path],
     teller: Teller | None,
 ) -> tuple[dict[str, Outcome | str], bool]:
@@ -54,7 +53,7 @@ def run(
                 teller.begin(case)
             mistake = ""
             try:
-                if train(comm, case.argv(out), results, quiet=True) == EXIT_RESUME:
+                if train(comm, case.experiment, results, quiet=True) == EXIT_RESUME:
                     return ended, True
             except UserError as error:  # raised on every rank alike
                 mistake = str(error)
@@ -178,7 +177,7 @@ class Teller(CaseLines):
     """The lines of a sweep's cases, on rank 0; there: hashes of those whose results are there."""
 
     def __init__(self, cases: Sequence[Case], there: Collection[str]) -> None:
-        left = [case.workers for case in cases if case.hash not in there]
+        left = [case.experiment.workers for case in cases if case.hash not in there]
         super().__init__(len(cases), left, max(len(str(case)) for case in cases))
         self._told: set[str] = set()
 
@@ -189,11 +188,11 @@ class Teller(CaseLines):
     def end(self, case: Case, ended: Outcome | str) -> None:
         """Tell how it ended: an outcome, or why there is none."""
         if isinstance(ended, str):
-            self.finish(str(case), "failed", case.workers, typical=False)
+            self.finish(str(case), "failed", case.experiment.workers, typical=False)
             return
         for flaw in filter(None, ended.flaws.split("; ")):
             if flaw not in self._told:
                 self.print_line(f"note: {flaw}")
                 self._told.add(flaw)
         how = ended.metric if ended.status == COMPLETE else ended.status
-        self.finish(str(case), how, case.workers, typical=True)
+        self.finish(str(case), how, case.experiment.workers, typical=True)

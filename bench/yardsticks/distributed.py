@@ -22,7 +22,7 @@ from bench.common.spec import UserError
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from bench.runtime import setup
+    from bench.runtime.experiment import Experiment
     from bench.tasks.classifier import Classifier
     from bench.yardsticks.pairs import PlainLoop
 
@@ -116,30 +116,30 @@ def ddp_loop(
 
 
 def table(
-    comm: MPI.Intracomm, plans: Mapping[str, setup.Plan], rounds: int, steps: int
+    comm: MPI.Intracomm, experiments: Mapping[str, Experiment], rounds: int, steps: int
 ) -> Iterator[str]:
-    """Yield the lines of the table of one model: a title, then one row for each plan beside DDP.
+    """Yield the table of one model: a title, then a row for each experiment beside DDP.
 
-    plans: ours by label; they differ in their exchange alone. A sample is `steps` steps.
+    experiments: ours by label; they differ in their exchange alone. A sample is `steps` steps.
     Collective; needs gloo_group. Errors: UserError before the first line.
     """
     from bench.runtime import setup
     from bench.tasks.classifier import Classifier
     from bench.yardsticks.pairs import LR, MOMENTUM, OurLoop, pairs
 
-    first = next(iter(plans.values()))
+    first = next(iter(experiments.values()))
     data = setup.material(comm, first)
     problem = data.problem
     assert isinstance(problem, Classifier)
     with ExitStack() as stack:
         loops = {
-            label: stack.enter_context(closing(OurLoop(comm, plan, data)))
-            for label, plan in plans.items()
+            label: stack.enter_context(closing(OurLoop(comm, experiment, data)))
+            for label, experiment in experiments.items()
         }
         theirs = ddp_loop(
-            problem, data.shards[comm.rank], batch=first.config.batch, lr=LR, momentum=MOMENTUM
+            problem, data.shards[comm.rank], batch=first.options.batch, lr=LR, momentum=MOMENTUM
         )
-        yield f"{first.config.task}, {problem.d:,} parameters, samples of {steps} steps"
+        yield f"{first.options.task}, {problem.d:,} parameters, samples of {steps} steps"
         for label, ours in loops.items():
             figures = pairs(
                 comm, partial(ours.run, steps), partial(theirs.run, steps), rounds, steps

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,8 @@ from algorithms.wire.meter import OTHER
 from bench.results.recorder import Recorder
 from bench.results.statistics import median_interval
 from bench.runtime import setup
-from bench.runtime.config import TrainConfig
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TrainOptions
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +26,13 @@ velocity of a dead unit decays to subnormal numbers, whose arithmetic is slow.""
 OPTIMIZER = f"sgd:lr={LR},momentum={MOMENTUM}"
 
 
-def planned(workers: int, batch: int, **options: Any) -> setup.Plan:
-    """Return the plan of a run without a result file; options are those of TrainConfig.
+def timed_experiment(ranks: int, workers: int, batch: int, **options: Any) -> Experiment:
+    """Return the experiment of our side; further options are those of bench.train.
 
     Errors: UserError for an unknown name.
     """
-    config = TrainConfig(optimizer=OPTIMIZER, workers=workers, batch=batch, **options)
-    return setup.Plan(config, config.parts(), workers, {}, "", Path())
+    table = TrainOptions(optimizer=OPTIMIZER, workers=workers, batch=batch, **options)
+    return Experiment.resolve(table, ranks)
 
 
 class OurLoop:
@@ -41,9 +41,9 @@ class OurLoop:
     Construction, `run` and `close` are collective.
     """
 
-    def __init__(self, comm: MPI.Intracomm, plan: setup.Plan, data: setup.Material) -> None:
-        self._exchange, self.workers = setup.workers(comm, plan, data)
-        self._algorithm = plan.parts.algorithm
+    def __init__(self, comm: MPI.Intracomm, experiment: Experiment, data: setup.Material) -> None:
+        self._exchange, self.workers = setup.workers(comm, experiment, data)
+        self._algorithm = experiment.algorithm
         self._state = self._algorithm.init(self._exchange, self.workers)
         self._recorder = Recorder(self._exchange.meter)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.common.spec import UserError
-from bench.runtime.arguments import read
-from bench.runtime.config import TRAIN, TrainConfig, case_hash
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TABLE, TrainOptions
+from bench.runtime.repeat import read_options as read
 
 BASE = [
     *("--task", "quadratic:dimension=3,samples=50"),
@@ -20,18 +21,18 @@ BASE = [
 
 
 def hash_of(*more: str, workers: int = 8, ranks: int = 4) -> str:
-    return case_hash(read([*BASE, *more]).resolved(workers), ranks)
+    return Experiment.resolve(read([f"--workers={workers}", *BASE, *more]), ranks).hash
 
 
 def message(argv: list[str]) -> str:
     with pytest.raises(UserError) as error:
-        read(argv)
+        Experiment.resolve(read(argv), ranks=1)
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
 
 
 def test_no_argument_gives_the_defaults() -> None:
-    assert read([]) == TrainConfig()
+    assert read([]) == TrainOptions()
 
 
 def test_every_option_reaches_its_field() -> None:
@@ -72,7 +73,7 @@ def test_every_option_reaches_its_field() -> None:
         "repeat": "",
         "resume": False,
     }  # tested elsewhere
-    assert all(value != getattr(TrainConfig(), key) for key, value in values.items())
+    assert all(value != getattr(TrainOptions(), key) for key, value in values.items())
 
 
 def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None
         'eval-every = 5\nflush_every = 6\nseed = 4\nname = "7"\n'
     )
     config = read(["--config", str(path)])
-    assert config == TrainConfig(
+    assert config == TrainOptions(
         task="quadratic:dimension=3",
         steps=30,
         target=0.001,
@@ -172,8 +173,8 @@ def test_a_negative_number_is_a_value(text: str) -> None:
 
 
 def test_help_lists_every_field_with_default_and_choices() -> None:
-    text = re.sub(r"\s+", " ", TRAIN.parser().format_help())
-    for option in dataclasses.fields(TrainConfig):
+    text = re.sub(r"\s+", " ", TABLE.parser().format_help())
+    for option in dataclasses.fields(TrainOptions):
         assert f"--{option.name.replace('_', '-')} " in text
         assert option.metadata["help"] in text
         if option.default not in ("", None, False):
@@ -223,11 +224,12 @@ def test_what_matters_changes_the_hash() -> None:
 )
 def test_what_does_not_matter_keeps_hash_and_texts(more: tuple[str, ...]) -> None:
     assert hash_of(*more) == hash_of()
-    assert read([*BASE, *more]).parts().texts() == read(BASE).parts().texts()
+    plain, changed = (Experiment.resolve(read([*BASE, *x]), 4) for x in ((), more))
+    assert changed.texts == plain.texts
 
 
 def test_resolved_parameters_are_json_with_every_default() -> None:
-    params = read(BASE).resolved(8)
+    params = Experiment.resolve(read([*BASE, "--workers=8"]), 4).params
     assert json.loads(json.dumps(params)) == params
     assert params["options"]["optimizer"] == {
         "lr": 0.2,

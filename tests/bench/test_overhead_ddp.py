@@ -13,7 +13,7 @@ from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
 from bench.yardsticks import pairs as pairs_module
 from bench.yardsticks.distributed import ddp_loop, gloo_group
-from bench.yardsticks.pairs import LR, MOMENTUM, OurLoop, PlainLoop, pairs, planned
+from bench.yardsticks.pairs import LR, MOMENTUM, OurLoop, PlainLoop, pairs, timed_experiment
 from tests.clock import Clock, use
 from tests.helpers import Array, everywhere, on
 
@@ -41,14 +41,17 @@ def parameters(loop: PlainLoop) -> Array:
 @pytest.mark.parametrize(("task", "steps"), [("digits", 20), ("digits:hidden=13333", 3)])
 def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) -> None:
     """Both sides of the program, fed the same samples; the wide model fills several buckets."""
-    plan = planned(comm.size, BATCH, task=task, dtype="float64", allreduce="shared_memory")
-    data = setup.material(comm, plan)
+    options = {"dtype": "float64", "allreduce": "shared_memory"}
+    experiment = timed_experiment(comm.size, comm.size, BATCH, task=task, **options)
+    data = setup.material(comm, experiment)
     problem, shard = data.problem, data.shards[comm.rank]
     assert isinstance(problem, Classifier)
-    with gloo_group(comm), closing(OurLoop(comm, plan, data)) as ours:
+    with gloo_group(comm), closing(OurLoop(comm, experiment, data)) as ours:
         theirs = ddp_loop(problem, shard, batch=BATCH, lr=LR, momentum=MOMENTUM)
         ours.run(steps)
-        drawn = Batches(data.shards, range(comm.rank, comm.rank + 1), BATCH, plan.config.seed)
+        drawn = Batches(
+            data.shards, range(comm.rank, comm.rank + 1), BATCH, experiment.options.seed
+        )
         held = np.argsort(shard)
         for samples in drawn.at(0, steps)[:, 0]:
             theirs.learn(torch.from_numpy(held[np.searchsorted(shard, samples, sorter=held)]))
@@ -62,8 +65,10 @@ def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) 
 
 def test_ddp_s_own_minibatches_come_from_the_shard(comm: MPI.Intracomm) -> None:
     """A shard of one sample: its parameters follow that sample, whatever is drawn."""
-    plan = planned(comm.size, BATCH, task="digits:hidden=3", dtype="float64")
-    problem = setup.material(comm, plan).problem
+    experiment = timed_experiment(
+        comm.size, comm.size, BATCH, task="digits:hidden=3", dtype="float64"
+    )
+    problem = setup.material(comm, experiment).problem
     assert isinstance(problem, Classifier)
     shard = np.array([7 + comm.rank])
     with gloo_group(comm):

@@ -10,8 +10,9 @@ import pytest
 from bench.common.spec import UserError
 from bench.results.reader import read
 from bench.runtime import repeat
-from bench.runtime.arguments import read as config_of
-from bench.runtime.config import TrainConfig, case_hash
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TrainOptions
+from bench.runtime.repeat import read_options as config_of
 from tests.bench.made_runs import make
 from tests.launching import own_lines, train
 
@@ -22,17 +23,17 @@ OPTIONS = (
 )
 
 
-def made(path: Path, config: TrainConfig, ranks: int = 2) -> Path:
+def made(path: Path, options: TrainOptions, ranks: int = 2) -> Path:
     """A made-up result of a real configuration."""
-    params = config.resolved(config.workers)
-    return make(path, params=params, case_hash=case_hash(params, ranks))
+    experiment = Experiment.resolve(options, ranks)
+    return make(path, params=experiment.params, case_hash=experiment.hash)
 
 
 def test_every_option_that_decides_the_numbers_is_taken_from_the_file(tmp_path: Path) -> None:
     first = config_of([*OPTIONS, "--drop", "0.1", "--algorithm", "robust_push_sum"])
     path = made(tmp_path / "a.h5", first)
     again = config_of(["--repeat", str(path), "--out", "elsewhere", "--flush-every", "3"])
-    assert again.resolved(5) == first.resolved(5)
+    assert Experiment.resolve(again, 2).params == Experiment.resolve(first, 2).params
     assert (again.ranks, again.out, again.flush_every) == (2, "elsewhere", 3)
 
 
@@ -48,7 +49,7 @@ def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(tmp_path: Path) ->
     refused = train(3, tmp_path, "--repeat", str(tmp_path / "a.h5"))
     assert refused.returncode == 2
     assert own_lines(refused.stderr) == [
-        "error: --ranks 2 was asked for, 3 are here: launch with `mpirun -n 2`"
+        "error: --ranks 2 differs from the 3 ranks that were started: launch with `mpirun -n 2`"
     ]
     assert repeat.free_name(tmp_path / "a.h5.part", tmp_path) == "a-3"
 
@@ -78,9 +79,10 @@ def test_what_cannot_be_repeated_is_refused_in_one_line(tmp_path: Path) -> None:
         file.attrs["data_sha256"] = "ab"
     with pytest.raises(UserError, match="its SHA-256 was ab, it is "):
         repeat.before(config, 1)
+    params = Experiment.resolve(config, 2).params
     with h5py.File(path, "r+") as file:
-        file.attrs["params_json"] = json.dumps(config.resolved(5) | {"momentum_of_time": 1})
-    with pytest.raises(UserError, match="an option 'momentum_of_time' that this suite does not"):
+        file.attrs["params_json"] = json.dumps(params | {"momentum_of_time": 1})
+    with pytest.raises(UserError, match="its option 'momentum_of_time' is unknown to this suite"):
         config_of(["--repeat", str(path)])
 
 

@@ -19,7 +19,7 @@ from bench.runtime.checkpoint import store
 from bench.session.launch import SIZE_VARIABLES
 from bench.session.signals import EXIT_RESUME
 from bench.trace.__main__ import main as trace
-from bench.train import train
+from bench.train import run as train
 from tests.helpers import everywhere, on
 from tests.launching import launch, own_lines
 

@@ -19,22 +19,22 @@ from bench.runtime import setup
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.separation import MOST, Separation, separation
 from bench.session import launch
-from bench.yardsticks.pairs import planned
+from bench.yardsticks.pairs import timed_experiment
 from tests.helpers import everywhere
 
 pytestmark = pytest.mark.mpi
 
 
 def measured(comm: MPI.Intracomm, total: int, **options: Any) -> Separation:
-    plan = planned(total, 16, dtype="float64", **options)
-    data = setup.material(comm, plan)
+    experiment = timed_experiment(comm.size, total, 16, dtype="float64", **options)
+    data = setup.material(comm, experiment)
     with ExitStack() as stack:
-        exchange, workers = setup.workers(comm, plan, data)
+        exchange, workers = setup.workers(comm, experiment, data)
         stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(comm, data.problem, total, workers.x)
         stack.enter_context(launch.closing(evaluation))
         before = workers.x.copy()
-        found = separation(comm, plan, data, exchange, workers, evaluation)
+        found = separation(comm, experiment, data, exchange, workers, evaluation)
         kept = np.array_equal(before, workers.x) and not workers.g.any()
         everywhere(comm, kept, "x stays, g is zero")
     return found
@@ -81,9 +81,9 @@ def test_quadratics_are_as_far_apart_as_their_formula_says(comm: MPI.Intracomm) 
     """Whole shards in every minibatch: the estimates are exact gradients h (x - b)."""
     options = {"task": "quadratic:samples=80,noise=0.5", "partition": "sorted"}
     found = measured(comm, 5, **options)  # 16 samples a worker, batches of 16
-    plan = planned(5, 16, dtype="float64", **options)
-    problem: Any = plan.parts.task.load("float64")
-    shards = setup.material(MPI.COMM_SELF, plan).shards
+    experiment = timed_experiment(1, 5, 16, dtype="float64", **options)
+    problem: Any = experiment.task.load("float64")
+    shards = setup.material(MPI.COMM_SELF, experiment).shards
     x = problem.initial(0)
     gradients = np.array([(problem.h[s, None] * (x - problem.b[s])).mean(0) for s in shards])
     mean = gradients.mean(0)

@@ -58,7 +58,7 @@ def test_axes_are_crossed_lists_go_in_step_and_the_last_override_wins(tmp_path: 
     assert rates == ["", "sgd:lr=0.3", "", "sgd:lr=0.2", "sgd:lr=0.3", ""]
     steps = [case.get("steps", "") for case in cases[::2]]
     assert steps == ["", "", "", "7", "7", ""], "a bare name fits whatever its options"
-    planned = plan(sweep, ranks=2)
+    planned = plan(sweep, ranks=2, out=tmp_path)
     assert len({case.hash for case in planned}) == 12
     assert str(planned[6]) == "4 workers, batch 4, push_sum, optimizer sgd:lr=0.2, 7 steps, seed 0"
 
@@ -148,11 +148,11 @@ def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: C
 
 def test_fewer_workers_than_ranks_are_refused(tmp_path: Path) -> None:
     sweep = read(written(tmp_path, "[axes]\nworkers = [4, 2]"))
-    assert len(plan(sweep, ranks=2)) == 2
+    assert len(plan(sweep, ranks=2, out=tmp_path)) == 2
     with pytest.raises(
         UserError, match="2 workers: --workers must be at least the number of ranks"
     ):
-        plan(sweep, ranks=3)
+        plan(sweep, ranks=3, out=tmp_path)
 
 
 def test_the_table_has_every_algorithm(tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ def test_the_table_has_every_algorithm(tmp_path: Path) -> None:
     assert named == set(ALGORITHMS) - LEFT_OUT
     assert sweep.axes["workers"] == ["4", "16", "64", "256"]
     assert sweep.axes["seed"] == ["0", "1", "2", "3", "4"]
-    runnable = [case for case in plan(sweep, ranks=1) if not case.refused]
-    assert {case.workers for case in runnable} == {4, 16, 64, 256}
+    runnable = [case for case in plan(sweep, ranks=1, out=tmp_path) if not case.refused]
+    assert {case.experiment.workers for case in runnable} == {4, 16, 64, 256}
 
 
 def test_times_for_a_person() -> None:

@@ -333,7 +333,7 @@ def test_the_worst_and_the_target_follow_the_direction() -> None:
 
 def test_torch_waits_for_the_task_that_needs_it() -> None:
     script = (
-        "import sys; from bench.runtime.config import TrainConfig; from bench.tasks import TASKS; "
+        "import sys; import bench.runtime.experiment; from bench.tasks import TASKS; "
         "made = [cls() for cls in TASKS.values()]; problem = TASKS['quadratic']().load('float32'); "
         "problem.evaluate(problem.initial(0)[None]); assert 'torch' not in sys.modules"
     )

@@ -22,7 +22,7 @@ from bench.session.whereabouts import (
     stack_of,
     within,
 )
-from bench.train import train
+from bench.train import run as train
 from tests.helpers import everywhere
 
 BLOCKING = re.compile(
@@ -71,7 +71,7 @@ def test_every_phase_occurs_in_runs(tmp_path: Path, samples: Samples) -> None:
     quick = ["--task", "quadratic", "--steps", "4", "--eval-every", "2", "--out", folder]
     for algorithm, options in RUNS.items():
         arguments = [*quick, "--name", algorithm, "--algorithm", algorithm, *options]
-        train(comm, arguments, [], quiet=True)
+        train(comm, arguments, [])
     rows = {row for row in PHASES for _, stack in samples.values() if within(stack, *row[1:])}
     everywhere(comm, rows == set(PHASES), set(PHASES) - rows)
     places = [place for place, _ in samples.values()]

@@ -13,7 +13,7 @@ from mpi4py import MPI
 from bench.results.reader import Run, read
 from bench.results.schema import RUNNING
 from bench.results.validation import flaws
-from bench.train import train
+from bench.train import run as train
 from slurm import collect, status, submit
 from tests.launching import wait_until
 from tests.slurm.clusters import Cluster, devcluster, down, up
@@ -117,7 +117,7 @@ def alone(run: Run, folder: Path) -> str:
     """The parameters of the same case on one rank, that nothing disturbed."""
     options = [f"--{x}={run.params[x]}" for x in ("task", "algorithm", "optimizer", "seed")]
     options += [f"--steps={STEPS}", "--eval-every=40", "--workers=6", f"--out={folder}"]
-    train(MPI.COMM_SELF, [*options, f"--name={run.path.stem}"], [], quiet=True)
+    train(MPI.COMM_SELF, [*options, f"--name={run.path.stem}"], [])
     return str(read(folder / run.path.name).attributes["parameters_sha256"])
 
 

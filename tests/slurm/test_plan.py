@@ -9,6 +9,7 @@ from bench.common.options import command_line
 from bench.common.spec import UserError
 from bench.results.calls import read_calls
 from bench.results.reader import read
+from bench.runtime.experiment import Experiment
 from bench.train import main
 from slurm.case import Case, Geometry
 from slurm.plan import arrays, kin, plan
@@ -154,7 +155,7 @@ def test_more_than_an_array_can_hold_are_several(
 def test_two_names_that_are_the_same_by_chance_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slurm.plan.default_name", lambda *_: "same")
+    monkeypatch.setattr(Experiment, "default_name", "same")
     cases = planned(tmp_path, QUICK + "seeds = 2")
     assert [case.name for case in cases] == [f"same-{case.hash}" for case in cases]
 

@@ -78,7 +78,7 @@ class Keeper:
 
     def due(self, step: int) -> bool:
         """Whether --checkpoint-every wants one after so many steps."""
-        every = self._plan.config.checkpoint_every
+        every = self._plan.experiment.options.checkpoint_every
         return bool(every) and step // every > self.step // every
 
     def keep(self, step: int, elapsed_ns: int, recording: Recording) -> Path:
@@ -87,8 +87,8 @@ class Keeper:
             "step": step,
             "elapsed_ns": elapsed_ns,
             "workers": self._workers.total,
-            "hash": self._plan.hash,
-            "params": self._plan.params,
+            "hash": self._plan.experiment.hash,
+            "params": self._plan.experiment.params,
             "run_uuid": self._uuid,
         }
         kept = roots(self._exchange, self._workers, self._state)

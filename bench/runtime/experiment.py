@@ -1,0 +1,183 @@
+"""One training experiment: its options, resolved once, and everything that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from algorithms import ALGORITHMS
+from algorithms.exchange.trouble import Link, Straggler, Trouble
+from algorithms.protocol import Algorithm
+from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
+from bench.optimizers import OPTIMIZERS, Optimizer
+from bench.runtime.options import TABLE, TrainOptions
+from bench.session.launch import check_launch
+from bench.tasks import TASKS
+from bench.tasks.protocol import Task
+from partitions import PARTITIONS
+from partitions.protocol import Partition
+
+TROUBLES: dict[str, type[Any]] = {"straggler": Straggler, "link": Link}
+REGISTRIES: dict[str, Mapping[str, type[Any]]] = {
+    "task": TASKS,
+    "algorithm": ALGORITHMS,
+    "partition": PARTITIONS,
+    "optimizer": OPTIMIZERS,
+}
+
+
+class RefusedError(UserError):
+    """An algorithm that cannot serve so many workers, for a reason."""
+
+    def __init__(self, algorithm: str, reason: str) -> None:
+        super().__init__(f"algorithm {algorithm}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A training run on a number of ranks, with its names resolved to objects.
+
+    Two experiments with equal `params` and `ranks` give the same numbers. Build one with
+    `Experiment.resolve`; `check` refuses combinations that cannot run.
+    """
+
+    options: TrainOptions
+    ranks: int
+    workers: int
+    """Workers in all, W."""
+    task: Task
+    algorithm: Algorithm
+    partition: Partition
+    optimizer: Optimizer
+    trouble: Trouble
+
+    @classmethod
+    def resolve(cls, options: TrainOptions, ranks: int) -> Experiment:
+        """Return the experiment that the options describe on a number of ranks.
+
+        Errors: UserError for an unknown name, a wrong value, or data that the task does not read.
+        """
+        parts = {
+            kind: parse_spec(getattr(options, kind), registry, kind)
+            for kind, registry in REGISTRIES.items()
+        }
+        _check_data(options, parts["task"])
+        return cls(options, ranks, options.workers or ranks, **parts, trouble=_trouble(options))
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The canonical specs of task, algorithm, partition and optimiser."""
+        return {
+            kind: format_spec(getattr(self, kind), registry)
+            for kind, registry in REGISTRIES.items()
+        }
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Every option that decides the numbers, defaults filled in; JSON values."""
+        aside = {name for name, entry in TABLE.entries.items() if entry.metadata["aside"]}
+        plain = {name: value for name, value in asdict(self.options).items() if name not in aside}
+        parts = {kind: option_values(getattr(self, kind)) for kind in REGISTRIES}
+        return plain | {"workers": self.workers, "options": parts} | self.texts
+
+    @cached_property
+    def hash(self) -> str:
+        """The case_hash of its result."""
+        return case_hash(self.params, self.ranks)
+
+    @property
+    def default_name(self) -> str:
+        """The name of its result, without .h5, where the user gives none."""
+        plain = "-".join(text.partition(":")[0] for text in self.texts.values())
+        seed = self.options.seed
+        return f"{plain}-w{self.workers}-r{self.ranks}-s{seed}-{self.hash[:6]}"
+
+    @property
+    def path(self) -> Path:
+        """The result file."""
+        return Path(self.options.out) / f"{self.options.name or self.default_name}.h5"
+
+    def arguments(self) -> list[str]:
+        """Return the command line of bench.train that runs it, without the program."""
+        return TABLE.arguments(self.options)
+
+    def check(self) -> None:
+        """Check that ranks, workers, algorithm, task and trouble can run together.
+
+        Errors: UserError; RefusedError where the algorithm cannot serve so many workers.
+        """
+        check_launch({}, self.ranks, self.options.ranks)
+        if self.workers < self.ranks:
+            raise UserError(
+                f"--workers must be at least the number of ranks, {self.ranks}, got "
+                f"{self.workers}: every rank hosts one or more"
+            )
+        self._check_trouble()
+        if self.algorithm.needs.asynchronous:
+            self._check_asynchronous()
+        try:
+            self.algorithm.check(self.workers)
+        except ValueError as error:
+            raise RefusedError(self.options.algorithm, str(error)) from None
+
+    def _check_trouble(self) -> None:
+        straggler, drop = self.trouble.straggler, self.options.drop
+        if straggler and straggler.worker is not None and straggler.worker >= self.workers:
+            raise UserError(
+                f"--straggler worker must be below the number of workers, {self.workers}, got "
+                f"{straggler.worker}"
+            )
+        if drop and not self.algorithm.needs.bears_loss:
+            bear = [name for name, x in ALGORITHMS.items() if x.needs.bears_loss]
+            name = self.options.algorithm.partition(":")[0]
+            raise UserError(
+                f"--drop {drop:g}: {name} cannot go on without a message; those that can are "
+                f"{', '.join(bear)}"
+            )
+
+    def _check_asynchronous(self) -> None:
+        if self.task.needs.shares_statistics:
+            raise UserError(
+                f"--task {self.options.task}: workers that share statistics wait for each other, "
+                f"and those of {self.options.algorithm} must not: take group=0, or an algorithm "
+                "that is synchronous"
+            )
+        if self.options.link and self.workers > self.ranks:
+            raise UserError(
+                f"--link: workers of {self.options.algorithm} that share a rank would wait for "
+                f"each other's links: launch with `mpirun -n {self.workers}`, or leave --link out"
+            )
+
+
+def _check_data(options: TrainOptions, task: Task) -> None:
+    """Check that the task reads the data, and has the data that it needs. Errors: UserError."""
+    name = options.task.partition(":")[0]
+    needs = task.needs
+    if options.data and not needs.reads:
+        readers = [x for x, cls in TASKS.items() if cls().needs.reads]
+        raise UserError(
+            f"--data {options.data}: {name} brings data of its own; tasks that read some are "
+            f"{', '.join(readers)}"
+        )
+    if needs.data and not options.data:
+        raise UserError(
+            f"{name} needs --data PATH, a {needs.reads} file: `python -m bench.fetch --list` shows "
+            "open ones to download"
+        )
+
+
+def _trouble(options: TrainOptions) -> Trouble:
+    """Return the faults to inject. Errors: UserError for a wrong text or number."""
+    parts = {
+        kind: parse_spec(f"{kind}:{text}", TROUBLES, "--" + kind)
+        for kind, text in (("straggler", options.straggler), ("link", options.link))
+        if text
+    }
+    try:
+        return Trouble(drop=options.drop, seed=options.seed, **parts)
+    except ValueError as error:
+        raise UserError(f"--{error}") from None
