@@ -22,9 +22,8 @@ import numpy as np
 
 from algorithms.protocol import Algorithm, Exchange, Needs, SharedRows, Workers
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import require
-from algorithms.topologies.protocol import Topology
+from algorithms.topologies.protocol import Links, Topology
 from algorithms.topologies.ring import Ring
 
 NEIGHBOUR_STREAM = 7

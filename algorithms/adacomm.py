@@ -24,8 +24,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
 
 @dataclass

@@ -21,8 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, SharedVector, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, SharedVector, Workers
 
 
 @dataclass

@@ -31,12 +31,11 @@ import numpy as np
 from algorithms.compressors import COMPRESSORS
 from algorithms.compressors.protocol import Bytes, Compressor, Draw
 from algorithms.compressors.sign import Sign
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from algorithms.wire.handles import Rows
 
 COMPRESSION_STREAM = 8
 """Keeps these draws apart from others of the same seed."""

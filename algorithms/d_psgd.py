@@ -22,12 +22,11 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from algorithms.wire.handles import Rows
 
 Order = Literal["combine_first", "adapt_first"]
 

@@ -22,8 +22,7 @@ that part of v_i is pushed, which the paper does not have.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from algorithms.protocol import Algorithm, Exchange, Needs, SharedVector, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import Algorithm, Exchange, Needs, Rows, SharedVector, Workers
 
 
 @dataclass

@@ -22,8 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
 PAPER_BETA = 0.9
 

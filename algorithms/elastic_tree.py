@@ -29,8 +29,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
 
 @dataclass

@@ -23,12 +23,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from algorithms.wire.handles import Rows
 
 
 @dataclass

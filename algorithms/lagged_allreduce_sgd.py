@@ -23,8 +23,7 @@ On a quadratic of curvature h plain SGD is stable for eta h < 2 sin(pi / (4 L + 
 from collections import deque
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Algorithm, Exchange, Mean, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import Algorithm, Exchange, Mean, Rows, Workers
 
 
 @dataclass

@@ -21,13 +21,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Algorithm, Exchange, Pull, Workers
+from algorithms.protocol import Algorithm, Exchange, Pull, Rows, Workers
 from algorithms.push_sum import divide
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.peers import PEERS, at, check_phases, phases
+from algorithms.topologies.exponential import PEERS, Exponential, at, phases
+from algorithms.topologies.mixing import check
 from algorithms.topologies.protocol import Topology
-from algorithms.wire.handles import Rows
 
 
 @dataclass
@@ -62,7 +61,8 @@ class OverlapPushSum(Algorithm):
 
     def check(self, total: int) -> None:
         """Refuse a topology that does not serve W."""
-        check_phases(self.topology, self.peers, total)
+        for _, topology in phases(self.topology, self.peers):
+            check(topology, total)
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; nothing is in flight."""

@@ -21,9 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from algorithms.layers import Layer
-from algorithms.protocol import Algorithm, Exchange, Mean, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import Algorithm, Exchange, Layer, Mean, Rows, Workers
 
 
 @dataclass

@@ -1,6 +1,6 @@
-'''The contracts: an algorithm speaks of workers, and the Exchange knows where they live.
+'''Contracts of an algorithm, of its workers and of the exchange between them.
 
-W workers train. Each rank hosts V consecutive ones as the rows of a (V, d) array. An algorithm
+W workers train. Each rank hosts V consecutive workers as the rows of a (V, d) array. An algorithm
 updates rows and asks the Exchange to move rows between workers; it cannot tell 4,096 workers on
 one rank from 4,096 ranks. A complete algorithm, neighbour averaging on a ring:
 
@@ -43,32 +43,54 @@ One line in `algorithms.ALGORITHMS` makes it an option of every program.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from math import prod
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.layers import Layer, Ready
-from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import Mixing
-from algorithms.topologies.protocol import Topology
-from algorithms.wire.handles import Mean, Pull, Rows, SharedRows, SharedVector
+from algorithms.topologies.protocol import Links, Topology
 from algorithms.wire.meter import Meter
 
-__all__ = ["Mean", "Pull", "SharedRows", "SharedVector"]
-"""Passed on; everything else here is made here."""
+Rows: TypeAlias = NDArray[np.floating]
+"""(V, d), C-contiguous, float32 or float64: one row a worker of this rank."""
+Vector: TypeAlias = NDArray[np.floating]
+"""(d,), float32 or float64."""
+Ready: TypeAlias = Callable[[int, int], None]
+"""Callback with lo, hi, called as soon as g[:, lo:hi] is final."""
 
 SCRATCH = {"scratch": True}
-"""Metadata of a field of a State that every step writes before it reads it: not to be kept."""
+"""Metadata of a State field that every step overwrites before reading; checkpoints skip it."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One parameter tensor: the elements [start, stop) of every row, of this shape."""
+
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+
+
+def consecutive_layers(shapes: Iterable[tuple[int, ...]]) -> list[Layer]:
+    """Return the layers of tensors of these shapes that follow each other in a row."""
+    layers: list[Layer] = []
+    start = 0
+    for shape in shapes:
+        layers.append(Layer(start, start + prod(shape), tuple(shape)))
+        start = layers[-1].stop
+    return layers
 
 
 class Workers(Protocol):
-    """The workers that live on this rank."""
+    """The workers of this rank: their parameters, gradients and base optimisers."""
 
     ids: range
-    """Their global ids, consecutive."""
+    """Global ids of the workers of this rank, consecutive."""
     total: int
     """W, the number of workers on all ranks."""
     x: Rows
@@ -76,125 +98,177 @@ class Workers(Protocol):
     g: Rows
     """(V, d) gradient of each worker's last minibatch at its x, weight decay included."""
     samples: NDArray[np.int64]
-    """(W,) size of every worker's shard, also of those on other ranks."""
+    """(W,) int64 shard sizes of the workers of all ranks."""
     layers: Sequence[Layer]
-    """Where each parameter tensor lies in a row: together they are the row, in its order."""
+    """Parameter tensors of a row, in order and without gaps."""
 
     def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
-        """Fill g at x with the next minibatch of every worker; return the (V,) losses.
+        """Fill g with the gradients of the next minibatches at x and return the (V,) losses.
 
-        With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, while the rest of the
-        backward pass is still to come: from the end of the row to its beginning, without gaps.
-        It may change that part of g and must leave x alone.
+        With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, while the backward pass
+        goes on, from the end of the row to its beginning and without gaps. The callback may change
+        that part of g and must not change x.
         """
-        ...
 
     def update(self) -> None:
         """Take one step of the base optimiser along g: x -= lr * (momentum-transformed g)."""
-        ...
+
+
+class Mean(Protocol):
+    """Handle of a mean in flight."""
+
+    result: NDArray[Any]
+    """(V, d) rows that become the mean unless `finish` gets other memory."""
+
+    def test(self) -> None:
+        """Let the messages progress without blocking."""
+
+    def finish(self, out: NDArray[Any] | None = None) -> None:
+        """Set out, (d,) or (V, d), by default the rows themselves, to the mean; call once."""
+
+
+class Pull(Protocol):
+    """Handle of rows in flight."""
+
+    result: NDArray[Any]
+    """The `out` array of the call that started it."""
+
+    def finish(self) -> None:
+        """Wait for every row and fill `out`; call once."""
+
+
+class Landed:
+    """Handle of a mean or a pull that arrived before a checkpoint."""
+
+    def __init__(self, result: NDArray[Any]) -> None:
+        self.result = result
+
+    def test(self) -> None:
+        """Return at once: no message is in flight."""
+
+    def finish(self, out: NDArray[Any] | None = None) -> None:
+        """Copy the result to out, (d,) or (V, d), if there is one; call once."""
+        if out is not None:
+            out[...] = self.result if out.ndim == 2 else self.result[0]
+
+
+class SharedVector(Protocol):
+    """A (d,) vector that all workers read and change without waiting for each other."""
+
+    def change(self, by: Callable[[slice, Vector], None]) -> None:
+        """Call by(elements, values) to change the values of each slice in place, atomically."""
+
+    def read(self, out: Vector) -> None:
+        """Copy the vector to out, (d,), slice by slice; slices may be of different ages."""
+
+    def mine(self) -> AbstractContextManager[Vector]:
+        """Lock the slice that this rank stores and return it as a context."""
+
+    def meet(self) -> None:
+        """Wait until every rank has called this; collective."""
+
+
+class SharedRows(Protocol):
+    """The (V, d) rows of the workers of all ranks, any two of which can be averaged."""
+
+    def mine(self) -> AbstractContextManager[Rows]:
+        """Lock the (V, d) rows of this rank and return them as a context."""
+
+    def average(self, worker: int, other: int) -> None:
+        """Set the rows of two workers, the first one local, to their mean, atomically."""
+
+    def meet(self) -> None:
+        """Wait until every rank has called this; collective."""
 
 
 class Exchange(Protocol):
-    """How rows travel between workers: over MPI where ranks differ, by copying where not."""
+    """Moves rows between workers: over MPI between ranks, by copying within a rank."""
 
     ids: range
-    """Global ids of the workers on this rank."""
+    """Global ids of the workers of this rank, consecutive."""
     total: int
     """W, the number of workers on all ranks."""
     seed: int
-    """Of what is drawn."""
+    """Seed of random topologies and of the algorithm's own draws."""
     meter: Meter
 
     def rows(self, d: int) -> Rows:
-        """Zeroed (V, d) in the memory from which `mean` is fastest; collective."""
-        ...
+        """Return zeroed (V, d) rows in the memory from which `mean` is fastest; collective."""
 
     def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:
         """Replace every row by the mean over all W workers; collective.
 
-        With `out`, (d,), the mean goes there and the rows stay as they are. With `group`, every
-        row becomes the mean over its `group` consecutive workers; the last group may be smaller.
+        With `out`, (d,), write the mean there and leave the rows unchanged. With `group`, replace
+        every row by the mean over its `group` consecutive workers; the last group may be smaller.
         """
-        ...
 
     def start_mean(self, rows: Rows) -> Mean:
-        """Begin a mean over all workers that `finish` completes; leave rows alone until then.
+        """Start a mean over all workers; leave rows alone until `finish`; collective.
 
-        Collective. Any number may be in flight; all ranks start and finish them in one order.
+        Any number may be in flight; all ranks start and finish them in the same order.
         """
-        ...
 
     def links(self, topology: Topology, k: int) -> Links:
-        """Who sends to whom at round k: the same on every rank, random ones drawn by (seed, k)."""
-        ...
+        """Return the links of round k, the same on every rank; random ones draw from (seed, k)."""
 
     def pull(self, rows: Rows, links: Links, out: Rows) -> None:
-        """Set out[i] to the sum of the rows of the workers that send to i (0 where none does).
+        """Set out[i] to the sum of the rows of the in-neighbours of i, 0 without any; collective.
 
-        Collective. Sums in ascending order of the sender, so the result does not depend on where
-        workers live. `out` is (V, d) and must not share memory with `rows`.
+        Sums in ascending order of the sender, so that the result does not depend on placement.
+        `out` is (V, d) and must not share memory with `rows`.
         """
-        ...
 
     def start_pull(self, rows: Rows, links: Links, out: Rows) -> Pull:
-        """Begin a pull that `finish` completes; leave rows and out alone until then."""
-        ...
+        """Start a pull; leave rows and out alone until `finish`; collective."""
 
     def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:
-        """The links of round k with the weights of a rule of `topologies.mixing.MIXINGS`."""
-        ...
+        """Return the links of round k with the weights of a rule of `topologies.mixing.MIXINGS`."""
 
     def mix(self, rows: Rows, mixing: Mixing, out: Rows) -> None:
-        """Set out to P rows: own[i] rows[i] + sum over links e into i of weight[e] rows[source].
+        """Set out to P rows: own[i] rows[i] + the sum of weight[e] rows[source[e]]; collective.
 
-        Collective. Sums in ascending order of the sender, a worker's own last. `out` is (V, d)
-        and must not share memory with `rows`.
+        The sum is over the links e into i, in ascending order of the sender, the own row last.
+        `out` is (V, d) and must not share memory with `rows`.
         """
-        ...
 
     def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> Pull:
-        """Begin a mix that `finish` completes; leave rows and out alone until then."""
-        ...
+        """Start a mix; leave rows and out alone until `finish`; collective."""
 
     def deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
-        """Set out[e] to the row of the sender, for every link e into a worker of this rank.
+        """Set out[e] to the row of the sender for every link e into a worker of this rank.
 
         Collective. rows: (V, n) of any dtype; out: (links into this rank's workers, n), sorted by
-        receiver, then sender: the n_i = links.in_degree[i] rows of worker i lie together. What a
-        lost message would have brought stays as it was.
+        receiver, then sender: the links.in_degree[i] rows of worker i are consecutive. The row of a
+        lost message stays unchanged.
         """
-        ...
 
     def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> Pull:
-        """Begin to deliver; leave rows and out alone until `finish`."""
-        ...
+        """Start a delivery; leave rows and out alone until `finish`; collective."""
 
     def carry(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
-        """Take another row along every link; collective.
+        """Send a row of its own along every link; collective.
 
         rows: (links out of this rank's workers, n), sorted by sender, then receiver; out: (links
-        into them, n), sorted by receiver, then sender; any dtype. Lost ones as in `deliver`.
+        into them, n), sorted by receiver, then sender; any dtype. The row of a lost message stays
+        unchanged.
         """
-        ...
 
-    def shared_vector(self, start: Rows) -> SharedVector:
-        """A vector in memory that all workers reach, at start, (d,), the same on all ranks.
+    def shared_vector(self, start: Vector) -> SharedVector:
+        """Return a shared vector with the values start, (d,), equal on all ranks; collective.
 
-        Collective; closed with the exchange.
+        Closed with the exchange.
         """
-        ...
 
     def shared_rows(self, start: Rows) -> SharedRows:
-        """The workers' rows in memory that all workers reach, at start, (V, d).
+        """Return shared rows with the values start, (V, d); collective.
 
-        Collective; closed with the exchange.
+        Closed with the exchange.
         """
-        ...
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What an algorithm needs of a run, and what it tolerates."""
+    """Requirements of an algorithm and the faults it tolerates."""
 
     asynchronous: bool = False
     """Workers do not wait for each other: ranks take steps at their own pace."""
@@ -208,26 +282,24 @@ class Algorithm(Protocol):
     needs: ClassVar[Needs] = Needs()
 
     def check(self, total: int) -> None:
-        """Raise ValueError with the reason where W = total workers cannot be served.
+        """Raise ValueError with the reason if W = total workers are not supported.
 
-        By default every number of workers is served.
+        The default supports every number of workers.
         """
         return
 
     @abstractmethod
     def init(self, exchange: Exchange, workers: Workers) -> Any:
-        """Allocate every buffer and return the State; workers' x are equal; collective.
+        """Allocate every buffer and return the State; workers start with equal x; collective.
 
-        The State is a plain dataclass, which a checkpoint keeps field by field: arrays by worker
+        The State is a plain dataclass, which a checkpoint stores field by field: arrays by worker
         or by link, arrays and numbers that are equal on all ranks, shared memory, and lists of
         these or of means and pulls in flight.
         """
-        ...
 
     @abstractmethod
     def step(self, exchange: Exchange, workers: Workers, state: Any) -> None:
         """Take one training step of every worker, in the order of the paper."""
-        ...
 
     def finish(self, exchange: Exchange, workers: Workers, state: Any) -> None:
         """Complete what is in flight; afterwards x holds each worker's model.

@@ -25,13 +25,11 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.links import Links
-from algorithms.topologies.peers import PEERS, at, check_phases, phases
-from algorithms.topologies.protocol import Topology
-from algorithms.wire.handles import Rows
+from algorithms.topologies.exponential import PEERS, Exponential, at, phases
+from algorithms.topologies.mixing import check
+from algorithms.topologies.protocol import Links, Topology
 
 Weights = Literal["ones", "samples"]
 
@@ -71,7 +69,8 @@ class PushSum(Algorithm):
 
     def check(self, total: int) -> None:
         """Refuse a topology that does not serve W."""
-        check_phases(self.topology, self.peers, total)
+        for _, topology in phases(self.topology, self.peers):
+            check(topology, total)
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; z = x, whatever the weights."""

@@ -30,13 +30,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.binary_tree import BinaryTree
-from algorithms.topologies.links import Links
 from algorithms.topologies.mixing import require
-from algorithms.topologies.protocol import Topology
-from algorithms.wire.handles import Rows
+from algorithms.topologies.protocol import Links, Topology
 
 
 @dataclass

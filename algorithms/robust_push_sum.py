@@ -24,13 +24,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import Algorithm, Exchange, Needs, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.checks import check
 from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.links import Links
-from algorithms.topologies.protocol import Topology
-from algorithms.wire.handles import Rows
+from algorithms.topologies.mixing import check
+from algorithms.topologies.protocol import Links, Topology
 
 
 @dataclass

@@ -26,8 +26,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import Algorithm, Exchange, Workers
-from algorithms.wire.handles import Rows
+from algorithms.protocol import Algorithm, Exchange, Rows, Workers
 
 
 @dataclass

@@ -77,7 +77,7 @@ def gaps(workers: int) -> dict[str, float | None]:
     None for a topology with a mandatory option, or with too many links to analyse quickly.
     """
     from algorithms.topologies import TOPOLOGIES
-    from algorithms.topologies.checks import ready
+    from algorithms.topologies.mixing import ready
     from algorithms.topologies.theory import MANY_LINKS, spectral_gap
 
     sparse = {name: x for name, x in ready().items() if x.size(workers) <= MANY_LINKS}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import Trouble
-from algorithms.layers import Layer, Ready, laid_out
+from algorithms.protocol import Layer, Ready, consecutive_layers
 from bench.optimizers import SGD, Optimizer
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers
@@ -53,7 +53,7 @@ class StillWorkers:
         self.x[:] = rows[list(self.ids)]
         self.samples = np.ones(self.total, np.int64) if samples is None else samples
 
-        self.layers: Sequence[Layer] = laid_out([rows.shape[1:]])
+        self.layers: Sequence[Layer] = consecutive_layers([rows.shape[1:]])
 
     def gradient(self, ready: Ready | None = None) -> Array:
         if ready:

@@ -31,7 +31,10 @@ ROOMS: dict[str, tuple[str, str]] = {
     "algorithms.compressors": ("", "numpy"),
     "algorithms.collectives": (WIRE, "mpi4py numpy"),
     "algorithms": (f"algorithms.compressors algorithms.topologies {WIRE}", "numpy"),
-    "algorithms.exchange": (f"algorithms.collectives algorithms.topologies {WIRE}", "mpi4py numpy"),
+    "algorithms.exchange": (
+        f"algorithms algorithms.collectives algorithms.topologies {WIRE}",
+        "mpi4py numpy",
+    ),
     "partitions": ("", "numpy scipy sklearn"),
     "bench": ("", ""),
     "bench.common": ("", ""),

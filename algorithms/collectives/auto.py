@@ -15,11 +15,10 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from algorithms.collectives.fixed import FIXED
 from algorithms.wire.meter import Meter
 
 if TYPE_CHECKING:
@@ -43,22 +42,25 @@ def cache_file() -> Path:
 class Auto:
     """The fastest of all on these ranks at this size: measured once, then remembered."""
 
+    candidates: ClassVar[dict[str, type[AllReduce]]] = {}
+    """All other all-reduces by name; the registry of the package sets it."""
+
     def __init__(
         self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
     ) -> None:
         key, size = _key(comm, dtype, bounds), str(d * dtype.itemsize)
         known = _recall(key, size) if comm.rank == 0 else None
         chosen = comm.bcast(known)
-        self.remembered = chosen in FIXED
+        self.remembered = chosen in self.candidates
         """Whether the choice was made by an earlier run."""
         if not self.remembered:
-            us = measure(comm, d, dtype, bounds, FIXED)
+            us = measure(comm, d, dtype, bounds, self.candidates)
             chosen = min(us, key=lambda name: us[name])
             if comm.rank == 0:
                 _remember(key, size, chosen)
         self.chosen: str = chosen
         """Its name in the registry."""
-        self.plan: AllReduce = FIXED[chosen](comm, d, dtype, bounds, meter)
+        self.plan: AllReduce = self.candidates[chosen](comm, d, dtype, bounds, meter)
         """The chosen one itself: who calls it saves a call."""
         self.spans, self.parts = self.plan.spans, self.plan.parts
         self.start, self.test, self.finish = self.plan.start, self.plan.test, self.plan.finish

@@ -6,7 +6,7 @@ Symbols: N nodes, q ranks on this one, k = the least q of all nodes, so k carrie
 Departures: (1) inside the node the slices are added in an MPI-3 shared window, not by NCCL; (2) a
 node may have any number of ranks: where it has more than k, the others only add and copy.
 
-    1. inside the node: each of its q ranks adds its slice of the q vectors (shared_vectors.py)
+    1. inside the node: each of its q ranks adds its slice of the q vectors (shared_memory.py)
     2. carrier j of every node: all-reduce of slice j of k with the carriers j of the other nodes,
        by recursive doubling while it is small, else by Rabenseifner's or, where N is no power of
        two, the ring
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.collectives import rabenseifner, ring, shared_vectors
+from algorithms.collectives import rabenseifner, ring, shared_memory
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
-from algorithms.collectives.shared_vectors import SharedVectors, slices
+from algorithms.collectives.shared_memory import SharedVectors, slices
 from algorithms.wire.carrier import Carrier
 from algorithms.wire.meter import COPY, OTHER, Meter
 from algorithms.wire.schedule import Schedule
@@ -57,10 +57,10 @@ class Hierarchical:
 
         self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
         self._meter = meter
-        self._node = node = shared_vectors.on_node(comm)
+        self._node = node = shared_memory.on_node(comm)
         self._vectors = SharedVectors(node, d, dtype, meter)
         self.parts = [self._vectors.mine]
-        self._copied = shared_vectors.crossing(self._vectors.blocks)
+        self._copied = shared_memory.crossing(self._vectors.blocks)
         firsts = sorted(set(comm.allgather(node.allreduce(comm.rank, op=MPI.MIN))))
         number = firsts.index(node.bcast(comm.rank))
         carriers = comm.allreduce(node.size, op=MPI.MIN)
@@ -97,7 +97,7 @@ class Hierarchical:
 
     def _begin(self, divisor: int) -> None:
         self._vectors.fence()
-        shared_vectors.add_up(self._vectors.blocks)
+        shared_memory.add_up(self._vectors.blocks)
         self._meter.bytes_copied += self._copied
         self._meter.lap(COPY)
         if not self._own_slice:
@@ -110,7 +110,7 @@ class Hierarchical:
             self._carrier.finish()
         if not self._own_slice:
             self._vectors.patient_fence()
-        shared_vectors.share(self._vectors.blocks)
+        shared_memory.share(self._vectors.blocks)
         self._meter.bytes_copied += self._copied
         self._meter.lap(COPY)
         self._vectors.fence()

@@ -8,7 +8,7 @@ import numpy as np
 
 from algorithms.wire import carrier as messages
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
-from algorithms.wire.quotient import over
+from algorithms.wire.sums import over
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -2,7 +2,7 @@
 
 Rabenseifner: Optimization of collective reduction operations, ICCS 2004; Thakur, Rabenseifner,
 Gropp, Int. J. High Perform. Comput. Appl. 2005, section 4.5.
-Symbols: p ranks, m = floor(log2 p), v the number of this rank's group (fold.py), chunk c the c-th
+Symbols: p ranks, m = floor(log2 p), v this rank's group (recursive_doubling.py), chunk c the c-th
 of 2^m nearly equal slices.
 Departures: (1) of two ranks that share a group the second folds its whole vector, where the
 papers fold halves; (2) exchanges of more than a segment go in pieces, so that adds overlap.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from algorithms.collectives.fold import fold, group_of, groups, unfold
+from algorithms.collectives.recursive_doubling import fold, group_of, groups, unfold
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.schedule import Edges, Round, Schedule, divide, even, swap
 

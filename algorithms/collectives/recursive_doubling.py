@@ -1,16 +1,21 @@
-"""Recursive doubling in worker order: the same sum to the bit wherever the workers live.
+"""Recursive doubling in worker order: a sum with the same bits for every placement of workers.
 
 Thakur, Rabenseifner, Gropp: Optimization of Collective Communication Operations in MPICH,
 Int. J. High Perform. Comput. Appl. 2005, section 4.5, for the exchange between ranks.
-Symbols: p ranks, m = floor(log2 p), parts the sums of the tree nodes (tree.py) a rank holds.
-Departures: (1) what is added is fixed by the canonical tree over the W workers, not by the ranks:
-a rank whose workers are not one whole node of the tree sends the sums of several nodes in one
-message, and two sums are added only where the tree adds them; (2) the ranks that fold are spread
-over all (fold.py), not the first ones, so that with one worker a rank one part is always enough.
+Symbols: p ranks, m = floor(log2 p), parts the sums of the tree nodes (sums.py) that a rank stores.
+Departures: (1) the order of adds is fixed by the canonical tree over the W workers, not by the
+ranks: a rank whose workers are not one whole node of the tree sends the sums of several nodes in
+one message, and two sums are added only where the tree adds them; (2) the ranks that fold are
+spread over all ranks instead of being the first ones, so that one part is enough with one worker a
+rank.
 
-    p = 6:   1. fold     2 -> 1, 5 -> 4        0 | 1 | 3 | 4 go on
+    p = 6:   1. fold     2 -> 1, 5 -> 4        ranks 0, 1, 3, 4 go on
              2. double   0 <-> 1, 3 <-> 4      then 0 <-> 3, 1 <-> 4
              3. unfold   1 -> 2, 4 -> 5
+
+Rank r belongs to group g with g p >> m <= r < (g + 1) p >> m. The 2^m groups of one or two ranks
+are the nodes of level m of the tree over p. The second rank of a group folds: it sends its part to
+the first, the leader, and receives the result.
 
 With W = p, over all ranks: m 2^m + 2 (p - 2^m) messages of the whole vector.
 """
@@ -20,10 +25,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from algorithms.collectives.fold import group_of, groups, unfold
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.schedule import Op, Piece, Round, Schedule, divide
-from algorithms.wire.tree import Span, cover
+from algorithms.wire.sums import Span, cover
 
 Adds: TypeAlias = list[tuple[int, int]]
 
@@ -122,3 +126,33 @@ class RecursiveDoubling(Scheduled):
         rounds.append(unfold(rank, group, 0, d))
         received = max((len(x.theirs) for x, _ in planned if x.listens), default=0)
         return Schedule(rounds, home=inbox + received * d, spans=tuple(own))
+
+
+def groups(p: int) -> list[range]:
+    """The ranks of each of the 2^m groups, one or two."""
+    m = p.bit_length() - 1
+    return [range(g * p >> m, (g + 1) * p >> m) for g in range(2**m)]
+
+
+def group_of(rank: int, p: int) -> int:
+    """The group of a rank."""
+    m = p.bit_length() - 1
+    return ((rank + 1 << m) - 1) // p
+
+
+def fold(rank: int, group: range, lo: int, hi: int) -> Round:
+    """The second of a group hands [lo, hi) to the first, which adds it."""
+    if len(group) == 1:
+        return Round()
+    if rank == group[0]:
+        return Round(receives=(Piece(group[1], lo, hi, add=True),))
+    return Round(sends=(Piece(group[0], lo, hi),))
+
+
+def unfold(rank: int, group: range, lo: int, hi: int) -> Round:
+    """The first of a group hands [lo, hi) to the second."""
+    if len(group) == 1:
+        return Round()
+    if rank == group[0]:
+        return Round(sends=(Piece(group[1], lo, hi),))
+    return Round(receives=(Piece(group[0], lo, hi),))

@@ -3,15 +3,17 @@
 Patarasuk, Yuan: Bandwidth optimal all-reduce algorithms for clusters of workstations, J. Parallel
 Distrib. Comput. 2009.
 Symbols: p ranks, r this rank, d elements, chunk c the c-th of p nearly equal slices.
-Departures: none.
+Departures: none. The segmented ring sends the chunks in pieces, as Open MPI's allreduce of this
+name does, so that a piece that was added is still in the cache when it is sent on.
 
     step      0        1        2       reduce-scatter, p = 4: the sum of chunk c starts at rank
     rank 0  c3 ->    c2 ->    c1 ->     c + 1, travels up the ring and gains a term at every
     rank 1  c0 ->    c3 ->    c2 ->     rank; it is complete on rank c. All-gather: once more
     ...                                 around, copying instead of adding.
 
-Sends 2 (p - 1) messages a rank, 2 (p - 1) d elements in all, whatever p. Every chunk is added in
-one fixed order, so the result is the same to the bit on all ranks.
+Sends 2 (p - 1) messages a rank, times ceil(chunk / segment) if segmented, and 2 (p - 1) d elements
+over all ranks, for every p. Every chunk is added in one fixed order, so that the result has the
+same bits on all ranks.
 """
 
 from __future__ import annotations
@@ -69,3 +71,15 @@ class Ring(Scheduled):
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
         """Each chunk in one piece."""
         return all_reduce(rank, len(bounds) - 1, d)
+
+
+SEGMENT_BYTES = 512 * 1024
+
+
+class SegmentedRing(Scheduled):
+    """The ring in pieces of 512 KiB: adds overlap with messages and stay in the cache."""
+
+    @staticmethod
+    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+        """Each chunk in pieces."""
+        return all_reduce(rank, len(bounds) - 1, d, SEGMENT_BYTES // itemsize)

@@ -1,13 +1,13 @@
-"""All-reduce in shared memory, in place: the vectors themselves live in an MPI-3 shared window.
+"""All-reduce in shared memory, in place: the vectors themselves lie in an MPI-3 shared window.
 
-The window is that of Hoefler et al. 2013 (shared_vectors.py); the schedule is a direct
-reduce-scatter and all-gather.
+Hoefler et al.: MPI + MPI: a new hybrid approach to parallel programming with MPI plus shared
+memory, Computing 2013, for the window; the schedule is a direct reduce-scatter and all-gather.
 Symbols: p ranks, all on one node; rank r owns slice r of p.
 Departures: none.
 
     1. fence                     every vector is complete
     2. the owner of a slice reads it from all p vectors, adds in rank order, divides, and writes
-       the result into all p vectors, a block that fits the cache at a time
+       the result into all p vectors, one block that fits the cache at a time
     3. fence                     every result is complete
 
 No message is sent; a rank reads and writes (p - 1)/p of the vector in the memory of others.
@@ -15,20 +15,139 @@ No message is sent; a rank reads and writes (p - 1)/p of the vector in the memor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from itertools import pairwise
+from time import perf_counter_ns, sleep
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from algorithms.collectives.shared_vectors import (
-    SharedVectors,
-    add_up_and_share,
-    crossing,
-    on_node,
-)
-from algorithms.wire.meter import COPY, OTHER, Meter
+from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.sums import over
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+Vector: TypeAlias = NDArray[Any]
+
+BLOCK_BYTES = 256 * 1024
+"""Of each vector at a time: what was added is still in the second-level cache when it is copied."""
+CACHE_LINE_BYTES = 64
+SPIN_NS, NAP_S = 200_000, 50e-6
+"""How long a wait for the network keeps its core, and for how long it then leaves it, each time."""
+
+
+def slices(d: int, parts: int, itemsize: int) -> list[tuple[int, int]]:
+    """[0, d) in nearly equal slices that begin at cache lines."""
+    line = CACHE_LINE_BYTES // itemsize
+    edges = [min(d, -(-q * d // (parts * line)) * line) for q in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def blocks(vectors: Sequence[Vector], rank: int) -> list[list[Vector]]:
+    """The slice of this rank of every vector, a block of all vectors at a time."""
+    lo, hi = slices(len(vectors[0]), len(vectors), vectors[0].itemsize)[rank]
+    step = BLOCK_BYTES // vectors[0].itemsize
+    return [[x[a : min(a + step, hi)] for x in vectors] for a in range(lo, hi, step)]
+
+
+def add_up(owned: list[list[Vector]], divisor: int = 1) -> None:
+    """Put the sum over all vectors, in rank order, over divisor, into the first of them."""
+    for first, *others in owned:
+        _add(first, others, divisor)
+
+
+def share(owned: list[list[Vector]]) -> None:
+    """Copy the first vector into all others."""
+    for first, *others in owned:
+        _copy(first, others)
+
+
+def add_up_and_share(owned: list[list[Vector]], divisor: int = 1) -> None:
+    """Both, block by block: what was added is copied while it is in the cache."""
+    for first, *others in owned:
+        _add(first, others, divisor)
+        _copy(first, others)
+
+
+def _add(first: Vector, others: list[Vector], divisor: int) -> None:
+    for other in others:
+        np.add(first, other, out=first)
+    over(first, divisor)
+
+
+def _copy(first: Vector, others: list[Vector]) -> None:
+    for other in others:
+        other[:] = first
+
+
+def crossing(owned: list[list[Vector]]) -> int:
+    """Bytes that a rank reads from other ranks' memory to add, and writes there to share."""
+    return sum(vector.nbytes for _, *others in owned for vector in others)
+
+
+def on_node(comm: MPI.Intracomm) -> MPI.Intracomm:
+    """The ranks of this rank's node, those that can share memory; collective."""
+    from mpi4py import MPI
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
+    assert isinstance(node, MPI.Intracomm)
+    return node
+
+
+class SharedVectors:
+    """The (d,) vectors of all ranks of `node`, zeroed; collective to build and to close."""
+
+    def __init__(self, node: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
+        from mpi4py import MPI
+
+        self._node, self._meter = node.Dup(), meter
+        """Of its own: started fences of several plans come in any order."""
+        self._window = MPI.Win.Allocate_shared(
+            max(d, 1) * dtype.itemsize, dtype.itemsize, comm=node
+        )
+        self._window.Lock_all(MPI.MODE_NOCHECK)
+        self.all: list[Vector] = [
+            np.asarray(self._window.Shared_query(q)[0]).view(dtype)[:d] for q in range(node.size)
+        ]
+        self.mine = self.all[node.rank]
+        self.mine[:] = 0
+        self.blocks = blocks(self.all, node.rank)
+
+    def fence(self) -> None:
+        """Wait for all ranks of the node; what they wrote before can then be read; collective."""
+        self._window.Sync()
+        self._node.Barrier()
+        self._window.Sync()
+        self._meter.lap(WAIT)
+
+    def patient_fence(self) -> None:
+        """A fence that others reach when the network lets them: they may need this core for it."""
+        request = self.start_fence()
+        end = perf_counter_ns() + SPIN_NS
+        while not request.Test():
+            if perf_counter_ns() > end:
+                sleep(NAP_S)
+        self.end_fence()
+
+    def start_fence(self) -> MPI.Request:
+        """Begin a fence, which is over when the request and `end_fence` are."""
+        self._window.Sync()
+        return self._node.Ibarrier()
+
+    def end_fence(self) -> None:
+        """Make visible what was written before the fence."""
+        self._window.Sync()
+        self._meter.lap(WAIT)
+
+    def close(self) -> None:
+        """Free the window; collective. The vectors must not be used afterwards."""
+        self.blocks, self.all = [], []
+        self.mine = np.empty(0)
+        self._window.Unlock_all()
+        self._window.Free()
+        self._node.Free()
 
 
 class SharedMemory:

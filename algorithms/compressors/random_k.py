@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.compressors.protocol import Bytes, Draw, Row
-from algorithms.compressors.sparse import RATIO, check_ratio, kept
+from algorithms.compressors.top_k import RATIO, check_ratio, kept
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.exchange.shaper import Shaper
+    from algorithms.exchange.trouble import Shaper
 
 Vector = NDArray[np.floating]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.topologies.links import Links
+from algorithms.topologies.protocol import Links
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.topologies.links import Links, links
+from algorithms.topologies.protocol import Links, links
 
 
 @dataclass(frozen=True)

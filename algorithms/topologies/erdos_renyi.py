@@ -12,7 +12,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.topologies.links import Links, both_ways
+from algorithms.topologies.protocol import Links, both_ways
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from algorithms.topologies.links import Links, links
+from algorithms.topologies.protocol import Links, links
 
 
 @dataclass(frozen=True)

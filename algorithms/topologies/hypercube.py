@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.topologies.links import Links, both_ways
-from algorithms.topologies.shapes import hops
+from algorithms.topologies.protocol import Links, both_ways, hops
 
 
 @dataclass(frozen=True)

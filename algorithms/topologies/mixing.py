@@ -1,7 +1,7 @@
-"""Mixing: what every worker keeps of its own and takes of its neighbours' in a round.
+"""Mixing matrices: rules for their weights, and requirements of algorithms on them.
 
-Symbols: W workers, d_i the out-degree of worker i, P the mixing matrix, x <- P x a round. Where
-columns sum to one the sum of x is kept; where rows do, agreement is; a symmetric P does both.
+Symbols: W workers, d_i the out-degree of worker i, P the mixing matrix, x <- P x a round. Columns
+that sum to one keep the sum of x, rows that sum to one keep consensus; a symmetric P does both.
 
 The rules:
 uniform           P_ji = 1 / (1 + d_i): a sender splits evenly over itself and its out-neighbours
@@ -9,7 +9,7 @@ uniform           P_ji = 1 / (1 + d_i): a sender splits evenly over itself and i
 metropolis        P_ij = 1 / (1 + max(d_i, d_j)), the rest stays: symmetric on links both ways
                   (Xiao, Boyd, Kim 2007)
 lazy              (I + P) / 2 of uniform
-lazy_metropolis   (I + P) / 2 of metropolis: symmetric, and no eigenvalue below 0
+lazy_metropolis   (I + P) / 2 of metropolis: symmetric, without an eigenvalue below 0
 """
 
 from collections.abc import Callable
@@ -20,9 +20,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.topologies.checks import check, name_of
-from algorithms.topologies.links import Links
-from algorithms.topologies.protocol import Topology
+from algorithms.topologies import TOPOLOGIES
+from algorithms.topologies.protocol import Links, Topology
 from algorithms.topologies.spectrum import extremes
 
 Need = Literal["column_stochastic", "doubly_stochastic", "symmetric", "static", "tree", "spectrum"]
@@ -197,3 +196,34 @@ def _require(mixing: Mixing, need: Need, what: str) -> None:
                 f"{what} has the eigenvalue {least:.4f}, and all must be above -1/3: take mixing "
                 "lazy_metropolis, which has none below 0"
             )
+
+
+MOST_LINKS = 2**24
+"""Links a round may have: beyond this the lists alone take a GiB and a round takes minutes."""
+
+
+def check(topology: Topology, total: int) -> None:
+    """Raise ValueError where W is not served, or a round would not fit memory and patience."""
+    size = topology.size(total)
+    if size > MOST_LINKS:
+        raise ValueError(
+            f"{name_of(topology)} at {total:,} workers is {size:,} messages a round, more than "
+            f"{MOST_LINKS:,}: take a sparse topology such as exponential"
+        )
+
+
+def name_of(topology: Topology) -> str:
+    """The name in the registry; that of the class where it is in none."""
+    cls = type(topology)
+    return next((name for name, known in TOPOLOGIES.items() if known is cls), cls.__name__)
+
+
+def ready() -> dict[str, Topology]:
+    """Every topology with its defaults, by name; without those that need an option."""
+    found = {}
+    for name, cls in TOPOLOGIES.items():
+        try:
+            found[name] = cls()
+        except ValueError:
+            continue
+    return found

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from algorithms.topologies.links import Links, both_ways
+from algorithms.topologies.protocol import Links, both_ways
 
 SWITCHES = 10
 """Switches tried an edge: after that many the start is forgotten."""

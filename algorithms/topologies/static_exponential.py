@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algorithms.topologies.links import Links, links
-from algorithms.topologies.shapes import hops
+from algorithms.topologies.protocol import Links, hops, links
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
-from algorithms.wire.quotient import over
 from algorithms.wire.schedule import Piece, Round, Schedule, added, start_times
-from algorithms.wire.tree import Span
+from algorithms.wire.sums import Span, over
 
 if TYPE_CHECKING:
     from mpi4py import MPI

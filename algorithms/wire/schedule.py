@@ -1,25 +1,26 @@
-"""The language of collectives by messages: what a rank sends, receives and adds, in rounds.
+"""Schedules of collectives: the sends, receives and adds of a rank, in rounds.
 
 A collective is a pure function of (rank, number of ranks, elements) that returns this rank's
-Schedule. messages.py carries a schedule out over MPI; a test carries out those of all ranks in
-one process and needs no MPI for it. Addresses are elements of the home, an array that begins with
-the vector.
+Schedule. carrier.py executes a schedule over MPI; a test executes those of all ranks in one process
+without MPI; `duration_ns` executes them in model time. Addresses are elements of the home, an array
+that begins with the vector.
 
     Round(sends=(Piece(right, 0, 250),), receives=(Piece(left, 250, 500, add=True),))
 
 sends elements 0 to 250 to `right`, receives as many from `left`, and adds them to elements 250 to
-500. A round is over when its messages are through and its adds are done; those after it may be on
-their way already where they touch other memory (start_times).
+500. A round ends when its messages have arrived and its adds are done. Later rounds may travel at
+the same time if they touch other memory (`start_times`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Literal, TypeAlias
 
-from algorithms.wire.tree import Span
+from algorithms.wire.sums import Span
 
 Edges: TypeAlias = Sequence[int]
 """Chunk c is [edges[c], edges[c + 1])."""
@@ -133,3 +134,85 @@ def apart(one: Round, after: Round) -> bool:
         for x in pieces
         for a, b in touched
     )
+
+
+MOST_MESSAGES = 2**20
+"""More take longer to play than a user waits for a run to begin."""
+
+
+def duration_ns(
+    schedules: list[Schedule], itemsize: int, latency_ns: float, sending_ns: Callable[[int], float]
+) -> float:
+    """Model time from the common start until the last rank has finished, ns.
+
+    schedules: of all ranks. Errors: ValueError where there are too many messages to play.
+    """
+    messages = sum(each.messages() for each in schedules)
+    if messages > MOST_MESSAGES:
+        raise ValueError(
+            f"{messages:,} messages an all-reduce are more than {MOST_MESSAGES:,}: take "
+            "recursive_doubling, or fewer workers"
+        )
+    players = [_Player(each) for each in schedules]
+    wires: dict[tuple[int, int], deque[float]] = {}
+    waiting: dict[tuple[int, int], bool] = {}
+    ready = list(range(len(players)))
+    while ready:
+        rank = ready.pop()
+        player = players[rank]
+        while player.at < len(player.rounds):
+            player.send_until(2 * player.at, rank, wires, itemsize, latency_ns, sending_ns)
+            ready += [wire[1] for wire in player.sent if waiting.pop(wire, False)]
+            player.sent.clear()
+            if not player.receive(rank, wires, waiting):
+                break
+    assert all(player.at == len(player.rounds) for player in players), "a schedule that deadlocks"
+    return max((player.now for player in players), default=0.0)
+
+
+class _Player:
+    """A rank in model time."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.rounds, self.at, self.now = schedule.rounds, 0, 0.0
+        self.sent: list[tuple[int, int]] = []
+        self._times = start_times(schedule.rounds, schedule.window)
+        self._started, self._got, self._free = 0, 0, 0.0
+
+    def send_until(
+        self,
+        time: int,
+        rank: int,
+        wires: dict[tuple[int, int], deque[float]],
+        itemsize: int,
+        latency_ns: float,
+        sending_ns: Callable[[int], float],
+    ) -> None:
+        """Send what may leave before `time`, in the units of start_times."""
+        while self._started < len(self.rounds) and self._times[self._started] < time:
+            for piece in self.rounds[self._started].sends:
+                self._free = max(self._free, self.now) + sending_ns(
+                    (piece.hi - piece.lo) * itemsize
+                )
+                wire = (rank, piece.peer)
+                wires.setdefault(wire, deque()).append(self._free + latency_ns)
+                self.sent.append(wire)
+            self._started += 1
+
+    def receive(
+        self,
+        rank: int,
+        wires: dict[tuple[int, int], deque[float]],
+        waiting: dict[tuple[int, int], bool],
+    ) -> bool:
+        """Take what this round awaits; return whether it is through."""
+        pieces = self.rounds[self.at].receives
+        while self._got < len(pieces):
+            wire = (pieces[self._got].peer, rank)
+            if not wires.get(wire):
+                waiting[wire] = True
+                return False
+            self.now = max(self.now, wires[wire].popleft())
+            self._got += 1
+        self.at, self._got = self.at + 1, 0
+        return True

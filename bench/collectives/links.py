@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.collectives.shared_vectors import add_up_and_share, blocks
+from algorithms.collectives.shared_memory import add_up_and_share, blocks
 from bench.session.clocks import clock_offsets
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from algorithms.topologies.checks import ready
+from algorithms.topologies.mixing import ready
 from bench.common.files import write_whole
 from bench.consensus import table
 from bench.consensus.flock import start

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.layers import Layer, Ready, laid_out
+from algorithms.protocol import Layer, Ready, consecutive_layers
 from algorithms.push_sum import PushSum
 from algorithms.topologies.protocol import Topology
 from bench.results.fit import Curve
@@ -19,7 +19,7 @@ from bench.results.fit import Curve
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.wire.handles import Rows
+    from algorithms.protocol import Rows
 
 START_STREAM = 3
 """Keeps the draws of the start apart from others of the same seed."""
@@ -63,7 +63,7 @@ class StillWorkers:
         self.ids, self.total = exchange.ids, exchange.total
         self.x, self.g = rows.copy(), np.zeros_like(rows)
         self.samples = np.ones(self.total, np.int64)
-        self.layers: Sequence[Layer] = laid_out([rows.shape[1:]])
+        self.layers: Sequence[Layer] = consecutive_layers([rows.shape[1:]])
 
     def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
         """Leave g at zero, final at once; the losses are zero, too."""

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.checks import check, ready
+from algorithms.topologies.mixing import check, ready
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import MANY_LINKS
 from bench.common.options import Table, check_ranges, option

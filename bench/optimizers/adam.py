@@ -17,7 +17,7 @@ multiplied by lr, as everywhere in practice.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from algorithms.layers import Layer
+from algorithms.protocol import Layer
 from bench.optimizers.blocks import Rows
 from bench.optimizers.moments import Moments, at_rest, check, descend
 

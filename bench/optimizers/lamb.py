@@ -14,7 +14,7 @@ and do not decay; (3) where w or u is 0 the ratio is 1.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from algorithms.layers import Layer
+from algorithms.protocol import Layer
 from bench.optimizers import moments
 from bench.optimizers.blocks import Rows, lean
 from bench.optimizers.layerwise import Spans, groups, norms, ratio, spans

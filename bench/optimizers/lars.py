@@ -31,7 +31,7 @@ is 0 the rate is lr: by the formula such a layer would never move.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from algorithms.layers import Layer
+from algorithms.protocol import Layer
 from bench.optimizers.blocks import Rows, lean, library
 from bench.optimizers.layerwise import (
     Velocity,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.layers import Layer
+from algorithms.protocol import Layer
 from bench.optimizers import blocks
 from bench.optimizers.blocks import Rows, lean, library
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, Protocol
 
-from algorithms.layers import Layer
+from algorithms.protocol import Layer
 from bench.optimizers.blocks import Rows
 
 

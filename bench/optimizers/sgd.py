@@ -9,7 +9,7 @@ Symbols: x parameters, g gradient, v velocity, m momentum, all of one worker; lr
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from algorithms.layers import Layer
+from algorithms.protocol import Layer
 from bench.optimizers.blocks import Rows, add
 from bench.optimizers.protocol import fraction, not_negative, positive
 

@@ -23,7 +23,7 @@ from bench.results.contents import BrokenFileError
 from bench.results.resultfile import add_scale, describe
 
 if TYPE_CHECKING:
-    from algorithms.wire.tracing import Event
+    from algorithms.wire.meter import Event
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 """(n,) each, by the names of EVENTS."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.wire.handles import Rows
+from algorithms.protocol import Rows
 from bench.tasks.protocol import Problem
 
 if TYPE_CHECKING:

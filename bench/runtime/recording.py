@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from algorithms.wire.meter import Meter
-from algorithms.wire.tracing import TracingMeter
+from algorithms.wire.meter import Meter, TracingMeter
 from bench.results import clockfile, events
 from bench.results.recorder import Recorder
 from bench.results.resultfile import Change, mark

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange, dealt
-from algorithms.wire.tracing import TracingMeter
+from algorithms.wire.meter import TracingMeter
 from bench.common.spec import UserError
 from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming

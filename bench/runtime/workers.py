@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.trouble import Straggler, Trouble
-from algorithms.layers import Layer, Ready
-from algorithms.protocol import Exchange
-from algorithms.wire.handles import Rows
+from algorithms.protocol import Exchange, Layer, Ready, Rows
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches, RenewedBatches

@@ -18,8 +18,8 @@ RESULTS, CHECKPOINT = "writing results", "writing a checkpoint"
 PHASES = (
     (EVALUATION, "bench/runtime/evaluation.py", ""),
     (EXCHANGE, "algorithms/exchange/mpi.py", ""),
-    (EXCHANGE, "algorithms/exchange/average.py", ""),
-    (EXCHANGE, "algorithms/exchange/pull.py", ""),
+    (EXCHANGE, "algorithms/exchange/means.py", ""),
+    (EXCHANGE, "algorithms/exchange/rounds.py", ""),
     (EXCHANGE, "algorithms/exchange/window.py", ""),
     (EXCHANGE, "bench/runtime/training.py", "reset"),
     (EXCHANGE, "bench/runtime/training.py", "take"),

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from algorithms.layers import Ready
+from algorithms.protocol import Ready
 from bench.tasks.classifier import Classifier
 from bench.tasks.learners import FinishedParts
 from bench.tasks.model import Batch

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.func import functional_call
 
-from algorithms.layers import Layer, laid_out
+from algorithms.protocol import Layer, consecutive_layers
 from bench.data.protocol import Table
 from bench.tasks.learners import ManyModels, OneModel
 from bench.tasks.model import Answer, Batch, Scores
@@ -46,7 +46,7 @@ class Classifier:
         self._dtype = getattr(torch, dtype)
         self.module = self.build(seed=0)
         self.shapes = {name: p.shape for name, p in self.module.named_parameters()}
-        self.layers: Sequence[Layer] = laid_out(self.shapes.values())
+        self.layers: Sequence[Layer] = consecutive_layers(self.shapes.values())
         self.d = self.layers[-1].stop
         self._train = train
         self._kept: Batch | None = None

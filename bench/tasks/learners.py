@@ -23,7 +23,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 
-from algorithms.layers import Layer, Ready
+from algorithms.protocol import Layer, Ready
 from bench.tasks.model import Batch, Model, outputs
 
 CHUNK = 128

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.layers import Layer, Ready
+from algorithms.protocol import Layer, Ready
 from bench.data.protocol import flat
 from bench.tasks.mlp import check_part
 from bench.tasks.protocol import Alter, Metric, Needs, Share, Task, keep

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from algorithms.layers import Layer
+from algorithms.protocol import Layer
 
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Inputs (b, ...) and targets (b, ...)."""

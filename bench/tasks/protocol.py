@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.layers import Layer, Ready
+from algorithms.protocol import Layer, Ready
 from partitions.protocol import Samples
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.layers import Layer, Ready
+from algorithms.protocol import Layer, Ready
 from bench.tasks.protocol import Alter, Metric, Share, Task
 from partitions.protocol import Samples
 

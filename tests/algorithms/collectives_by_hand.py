@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.collectives.hierarchical import between
-from algorithms.collectives.shared_vectors import add_up, blocks, share, slices
+from algorithms.collectives.shared_memory import add_up, blocks, share, slices
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.schedule import Piece, Round, Schedule
 

@@ -11,8 +11,8 @@ from algorithms.ad_psgd import ADPSGD
 from algorithms.async_elastic_averaging import AsyncElasticAveraging
 from algorithms.downpour import Downpour
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.layers import Ready
 from algorithms.local_sgd import LocalSGD
+from algorithms.protocol import Ready
 from algorithms.topologies.complete import Complete
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.star import Star

@@ -6,8 +6,8 @@ from math import ceil, log2
 import numpy as np
 import pytest
 
-from algorithms.collectives import ALLREDUCES, double_binary_tree, rabenseifner, segmented_ring
-from algorithms.collectives.shared_vectors import add_up, add_up_and_share, blocks, share
+from algorithms.collectives import ALLREDUCES, double_binary_tree, rabenseifner, ring
+from algorithms.collectives.shared_memory import add_up, add_up_and_share, blocks, share
 from algorithms.collectives.torus import sides
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.schedule import (
@@ -195,7 +195,7 @@ def test_long_vectors_go_in_pieces(p: int) -> None:
         return -(-n * size // segment)
 
     chunks = [b - a for a, b in pairwise(even(0, d, p))]
-    cut = sum(pieces(n, segmented_ring.SEGMENT_BYTES) for n in chunks)
+    cut = sum(pieces(n, ring.SEGMENT_BYTES) for n in chunks)
     assert counted("segmented_ring") == 2 * (p - 1) * cut
     halves = [b - a for a, b in pairwise(even(0, d, 2))]
     cut = sum(pieces(n, double_binary_tree.SEGMENT_BYTES) for n in halves)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.collectives import ALLREDUCES, auto, shared_memory, shared_vectors
+from algorithms.collectives import ALLREDUCES, auto, shared_memory
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.protocol import AllReduce
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.meter import Meter
-from algorithms.wire.tree import TreeSum
+from algorithms.wire.sums import TreeSum
 from tests.helpers import Array, everywhere, sha
 
 pytestmark = pytest.mark.mpi
@@ -166,7 +166,7 @@ def test_long_messages_go_in_several(
     comm: MPI.Intracomm, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     d, whole, cut = 1003, Meter(), Meter()
-    monkeypatch.setattr(shared_vectors, "on_node", told(LAYOUTS["pairs"]))
+    monkeypatch.setattr(shared_memory, "on_node", told(LAYOUTS["pairs"]))
     built(comm, name, d, meter=whole)()
     monkeypatch.setattr(messages, "MOST_BYTES", 100)  # 12 numbers; the limit is 2^30 bytes
     plan = built(comm, name, d, meter=cut)
@@ -193,7 +193,7 @@ def told(layout: tuple[int, ...]) -> Callable[[MPI.Intracomm], MPI.Intracomm]:
 def test_hierarchical_sums_on_any_layout_and_sends_only_between_nodes(
     comm: MPI.Intracomm, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_vectors, "on_node", told(LAYOUTS[layout]))
+    monkeypatch.setattr(shared_memory, "on_node", told(LAYOUTS[layout]))
     p, r = comm.size, comm.rank
     nodes = len(set(LAYOUTS[layout][:p]))
     for d in (0, 1, p, 1003, 100_003):

@@ -18,9 +18,8 @@ from algorithms.post_local_sgd import PostLocalSGD
 from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.slowmo import SlowMo
-from algorithms.topologies.checks import ready
 from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.mixing import require
+from algorithms.topologies.mixing import ready, require
 from algorithms.topologies.star import Star
 from bench.optimizers import SGD
 from tests.algorithms.twin import STEPS

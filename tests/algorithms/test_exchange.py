@@ -6,9 +6,9 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.topologies.checks import ready
 from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.links import links
+from algorithms.topologies.mixing import ready
+from algorithms.topologies.protocol import links
 from algorithms.topologies.ring import Ring
 from algorithms.wire import meter
 from algorithms.wire.meter import COPY, OTHER, WAIT

@@ -8,11 +8,11 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.exchange.average import StartedMean
+from algorithms.exchange.means import StartedMean
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
-from algorithms.layers import Ready, laid_out
 from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD, in_buckets
+from algorithms.protocol import Ready, consecutive_layers
 from bench.optimizers import SGD
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers
@@ -120,7 +120,7 @@ class Watched(StillWorkers):
 
     def __init__(self, exchange: MPIExchange, rows: Array) -> None:
         super().__init__(exchange, rows)
-        self.layers = laid_out([(6,), (3,)])
+        self.layers = consecutive_layers([(6,), (3,)])
         self.meter, self.sent = exchange.meter, 0
 
     def gradient(self, ready: Ready | None = None) -> Array:
@@ -182,7 +182,7 @@ def test_what_travels_is_told_to_go_on_as_parts_are_finished() -> None:
 
 
 def test_buckets_are_whole_layers_from_the_end() -> None:
-    layers = laid_out([(2, 3), (1,), (4,), (10,)])
+    layers = consecutive_layers([(2, 3), (1,), (4,), (10,)])
     assert in_buckets(layers, 1) == [(11, 21), (7, 11), (6, 7), (0, 6)]
     assert in_buckets(layers, 5) == [(11, 21), (6, 11), (0, 6)]
     assert in_buckets(layers, 12) == [(7, 21), (0, 7)], "what is left may be smaller"

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.layers import Ready
 from algorithms.local_sgd import LocalSGD
 from algorithms.overlap_push_sum import OverlapPushSum
+from algorithms.protocol import Ready
 from algorithms.push_sum import PushSum
-from algorithms.topologies.checks import ready
+from algorithms.topologies.mixing import ready
 from algorithms.topologies.star import Star
 from tests.helpers import Array, StillWorkers, all_rows, everywhere
 

@@ -11,8 +11,17 @@ from mpi4py import MPI
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.ring import Ring
-from algorithms.wire.meter import GRADIENT, OTHER, PHASES, RECEIVED, SENT, WAIT, Meter
-from algorithms.wire.tracing import Event, TracingMeter
+from algorithms.wire.meter import (
+    GRADIENT,
+    OTHER,
+    PHASES,
+    RECEIVED,
+    SENT,
+    WAIT,
+    Event,
+    Meter,
+    TracingMeter,
+)
 from tests.helpers import everywhere
 
 TOTAL, D = 7, 40

@@ -7,12 +7,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from algorithms.topologies.checks import ready
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.file import File
-from algorithms.topologies.links import Links, links
-from algorithms.topologies.mixing import MIXINGS, Need, mixings, require
-from algorithms.topologies.protocol import Topology
+from algorithms.topologies.mixing import MIXINGS, Need, mixings, ready, require
+from algorithms.topologies.protocol import Links, Topology, links
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.spectrum import extremes
 from tests.helpers import Array

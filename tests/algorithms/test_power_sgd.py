@@ -6,14 +6,13 @@ from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.layers import Ready, laid_out
-from algorithms.low_rank import orthonormalise
-from algorithms.power_sgd import PowerSGD, State
+from algorithms.power_sgd import PowerSGD, State, orthonormalise
+from algorithms.protocol import Ready, consecutive_layers
 from bench.optimizers import SGD
 from tests.algorithms.twin import STEPS, Twin
 from tests.helpers import Array, StillWorkers, Training, all_rows, everywhere, sha
 
-CONVOLUTION = laid_out([(3, 1, 2), (1,)])
+CONVOLUTION = consecutive_layers([(3, 1, 2), (1,)])
 """Of the 7 parameters of the quadratic task."""
 TIGHT = PowerSGD(rank=1, start_step=4, min_compression=1.1)
 
@@ -66,7 +65,7 @@ class Drawn(StillWorkers):
 
     def __init__(self, exchange: MPIExchange) -> None:
         super().__init__(exchange, np.zeros((exchange.total, 95)))
-        self.layers = laid_out([(9, 7), (4,), (3, 2, 4), (2, 2)])
+        self.layers = consecutive_layers([(9, 7), (4,), (3, 2, 4), (2, 2)])
         self.k, self.scale = 0, 1.0
 
     def gradient(self, ready: Ready | None = None) -> Array:

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.checks import MOST_LINKS, check, ready
-from algorithms.topologies.links import Links
-from algorithms.topologies.links import links as links_of
-from algorithms.topologies.protocol import Topology
+from algorithms.topologies.mixing import MOST_LINKS, check, ready
+from algorithms.topologies.protocol import Links, Topology
+from algorithms.topologies.protocol import links as links_of
 from algorithms.topologies.ring import Ring
 from bench.common.spec import parse_spec
 from tests.helpers import Array

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algorithms.topologies.checks import check, name_of
 from algorithms.topologies.file import File
+from algorithms.topologies.mixing import check, name_of
 from algorithms.topologies.ring import Ring
 
 

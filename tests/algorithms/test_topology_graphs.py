@@ -11,12 +11,10 @@ from algorithms.topologies.epidemic import Epidemic
 from algorithms.topologies.erdos_renyi import ErdosRenyi, distinct
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.hypercube import Hypercube
-from algorithms.topologies.links import Links
-from algorithms.topologies.protocol import Topology
+from algorithms.topologies.protocol import Links, Topology, hops, sides
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.random_regular import RandomRegular, switch
 from algorithms.topologies.ring import Ring
-from algorithms.topologies.shapes import hops, sides
 from algorithms.topologies.star import Star
 from algorithms.topologies.static_exponential import StaticExponential
 from algorithms.topologies.torus import Torus

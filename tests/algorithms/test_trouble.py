@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.d_psgd import DPSGD
-from algorithms.exchange import shaper, trouble
+from algorithms.exchange import trouble
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import (
     Link,
@@ -23,8 +23,8 @@ from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
 from algorithms.wire import meter
 from algorithms.wire.carrier import Scheduled
-from algorithms.wire.duration import duration_ns
 from algorithms.wire.meter import WAIT
+from algorithms.wire.schedule import duration_ns
 from tests.clock import Clock, use
 from tests.helpers import Array, StillWorkers, all_rows, everywhere, sha
 
@@ -94,7 +94,7 @@ def test_as_many_messages_are_lost_as_was_asked_for() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of this rank in place of the real one."""
     made = Clock()
-    use(made, monkeypatch, trouble, shaper, meter)
+    use(made, monkeypatch, trouble, meter)
     return made
 
 

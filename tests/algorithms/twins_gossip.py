@@ -9,7 +9,7 @@ from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.topologies.chain import Chain
 from algorithms.topologies.epidemic import Epidemic
-from algorithms.topologies.peers import at
+from algorithms.topologies.exponential import at
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.star import Star
 from algorithms.topologies.static_exponential import StaticExponential

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.exchange.mpi import dealt
-from algorithms.protocol import SCRATCH
-from algorithms.wire.handles import Landed
+from algorithms.protocol import SCRATCH, Landed
 from bench.runtime.checkpoint.state import first_worker_rank, spans, state
 
 

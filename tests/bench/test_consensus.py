@@ -15,7 +15,7 @@ import pytest
 import xarray
 
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.checks import ready
+from algorithms.topologies.mixing import ready
 from bench.consensus.__main__ import main
 from bench.results.reader import BrokenFileError
 from bench.results.rounds import Rounds, read_rounds

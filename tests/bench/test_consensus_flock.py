@@ -5,7 +5,7 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.topologies.checks import ready
+from algorithms.topologies.mixing import ready
 from bench.consensus.flock import Flock, Limits, Start, start
 from bench.consensus.measure import measure
 from bench.results.fit import exact_after, squared_ratios, tail_factor

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 
 from algorithms.topologies import theory
-from algorithms.topologies.checks import ready
 from algorithms.topologies.epidemic import Epidemic
 from algorithms.topologies.erdos_renyi import ErdosRenyi
 from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.mixing import MIXINGS, Mixing
+from algorithms.topologies.mixing import MIXINGS, Mixing, ready
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.random_regular import RandomRegular
-from algorithms.topologies.spectra import power_iteration
 from algorithms.topologies.theory import (
     contraction,
     drawn_mean_square,
     mean_square,
+    power_iteration,
     spectral_gap,
     spectral_radius,
 )

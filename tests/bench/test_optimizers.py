@@ -8,11 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from algorithms.layers import laid_out
+from algorithms.protocol import consecutive_layers
 from bench.optimizers import SGD
 
 D = 7
-LAYERS = laid_out([(2, 2), (3,)])
+LAYERS = consecutive_layers([(2, 2), (3,)])
 STEPS = 20
 VARIANTS = [
     (momentum, nesterov, decay)
@@ -86,7 +86,7 @@ def test_a_step_has_the_same_bits_wherever_a_parameter_lies(dtype: type, nestero
 def test_float32_stays_float32_and_one_step_is_the_formula() -> None:
     x, g = np.full((2, 3), 2, np.float32), np.full((2, 3), 4, np.float32)
     options = SGD(lr=0.25, momentum=0.5)
-    state = options.init(x, laid_out([(3,)]))
+    state = options.init(x, consecutive_layers([(3,)]))
     for expected in (1.0, -0.5):  # v = 4, then 0.5 * 4 + 4
         options.update(x, g, state)
         np.testing.assert_array_equal(x, np.float32(expected))
@@ -95,7 +95,7 @@ def test_float32_stays_float32_and_one_step_is_the_formula() -> None:
 
 
 def test_without_momentum_no_velocity_is_kept() -> None:
-    assert SGD().init(np.zeros((5, 4)), laid_out([(4,)])).velocity.shape == (0, 4)
+    assert SGD().init(np.zeros((5, 4)), consecutive_layers([(4,)])).velocity.shape == (0, 4)
 
 
 @pytest.mark.parametrize(

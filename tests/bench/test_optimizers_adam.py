@@ -7,10 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from algorithms.layers import laid_out
+from algorithms.protocol import consecutive_layers
 from bench.optimizers import Adam, AdamW, blocks
 
-LAYERS = laid_out([(2, 3), (3,)])
+LAYERS = consecutive_layers([(2, 3), (3,)])
 D = LAYERS[-1].stop
 STEPS = 20
 VARIANTS = [

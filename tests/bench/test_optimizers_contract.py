@@ -10,14 +10,14 @@ from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.layers import laid_out
+from algorithms.protocol import consecutive_layers
 from bench.data.opening import DIGITS_TRAINING as TRAINING
 from bench.optimizers import OPTIMIZERS
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 
-LAYERS = laid_out([(3, 4), (3,)])
+LAYERS = consecutive_layers([(3, 4), (3,)])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

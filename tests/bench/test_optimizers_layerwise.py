@@ -8,11 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from algorithms.layers import Layer, laid_out
+from algorithms.protocol import Layer, consecutive_layers
 from bench.optimizers import LAMB, LARC, LARS, blocks
 
 Array: TypeAlias = NDArray[np.float64]
-LAYERS = laid_out([(3, 4), (4,), (2, 2, 2), (1, 3), (1,)])
+LAYERS = consecutive_layers([(3, 4), (4,), (2, 2, 2), (1, 3), (1,)])
 D = LAYERS[-1].stop
 STEPS = 20
 norm = np.linalg.norm
@@ -111,7 +111,7 @@ def test_takes_the_steps_of_the_formula(
 
 def test_a_rescaled_gradient_is_the_same_step() -> None:
     """Of layers that adapt; the eps of LAMB is made small beside the smallest gradient."""
-    layers = laid_out([(3, 4), (2, 2)])
+    layers = consecutive_layers([(3, 4), (2, 2)])
     rng = np.random.default_rng(0)
     x, gradients = rng.standard_normal((3, 16)), rng.standard_normal((STEPS, 3, 16))
     for options in (
@@ -131,7 +131,7 @@ def test_a_rescaled_gradient_is_the_same_step() -> None:
 
 
 def test_larc_is_sgd_where_the_global_rate_is_the_smaller_one() -> None:
-    layers = laid_out([(3, 4)])
+    layers = consecutive_layers([(3, 4)])
     rng = np.random.default_rng(1)
     x, gradients = rng.standard_normal((2, 12)), rng.standard_normal((STEPS, 2, 12))
     clipped = walked(LARC(lr=0.001, trust=1.0), x, gradients, layers)
@@ -146,7 +146,7 @@ def test_larc_is_sgd_where_the_global_rate_is_the_smaller_one() -> None:
 
 
 def test_a_layer_of_zeros_takes_the_global_rate() -> None:
-    layers = laid_out([(2, 2)])
+    layers = consecutive_layers([(2, 2)])
     x, g = np.zeros((3, 4)), np.random.default_rng(2).standard_normal((1, 3, 4))
     for lr in (0.3, 2.0):
         for options in (LARS(lr=lr), LARC(lr=lr), LARC(lr=lr, clip=False)):
@@ -159,7 +159,7 @@ def test_a_layer_of_zeros_takes_the_global_rate() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_zero_weights_and_zero_gradients_give_finite_steps(library: str, dtype: str) -> None:
     arrays = (lambda a: a) if library == "numpy" else torch.from_numpy
-    layers = laid_out([(2, 2), (2, 2), (2,)])
+    layers = consecutive_layers([(2, 2), (2, 2), (2,)])
     for options in [options for options, _ in REFERENCES] + [LARS(), LARC(), LAMB()]:
         x, g = np.ones((3, 10), dtype), np.ones((3, 10), dtype)
         x[0], g[1], g[2] = 0, 0, 1e-30  # squares of the last are 0 in float32

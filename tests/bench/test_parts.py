@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from algorithms.layers import Layer, laid_out
+from algorithms.protocol import Layer, consecutive_layers
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, WAIT, Meter
 from bench.optimizers import LARS, SGD, AdamW, Optimizer
 from bench.runtime.batches import Batches
@@ -68,7 +68,7 @@ def gradients(
 
 
 def test_layers_lie_where_the_parameters_are() -> None:
-    assert laid_out([(2, 3), (), (4,)]) == [
+    assert consecutive_layers([(2, 3), (), (4,)]) == [
         Layer(0, 6, (2, 3)),
         Layer(6, 7, ()),
         Layer(7, 11, (4,)),
@@ -126,7 +126,7 @@ def test_a_part_may_be_changed_at_once_and_the_rest_does_not_notice() -> None:
 
 
 def test_whatever_is_finished_first_the_end_of_the_row_is_told_first() -> None:
-    layers = laid_out([(1,), (2,), (3,)])
+    layers = consecutive_layers([(1,), (2,), (3,)])
     values, g = torch.arange(1.0, 7.0), torch.zeros(1, 6)
     spans = [slice(layer.start, layer.stop) for layer in layers]
     parameters = [values[span].clone().requires_grad_() for span in spans]

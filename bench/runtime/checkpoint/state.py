@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import dealt
-from algorithms.wire.handles import Landed
+from algorithms.protocol import Landed
 
 
 @dataclass(frozen=True)

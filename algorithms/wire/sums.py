@@ -1,12 +1,14 @@
-"""The canonical tree over W workers: in which order rows are added, wherever the workers live.
+"""Sums over workers in the order of a canonical tree, and their means.
 
-Node (level, i) covers the workers [i W >> level, (i + 1) W >> level); its children are
-(level + 1, 2 i) and (level + 1, 2 i + 1), which split it without a gap. When W workers live on
-R = 2^m ranks, rank r hosts exactly node (m, r), whatever W: then one vector a rank is enough to
-add everything in the order of this tree, and the sum is the same to the bit on 1, 2, 4, ... ranks.
+Node (level, i) of the tree over W workers covers the workers [i W >> level, (i + 1) W >> level);
+its children are (level + 1, 2 i) and (level + 1, 2 i + 1), which split it without a gap. When W
+workers live on R = 2^m ranks, rank r hosts exactly node (m, r), for any W. One vector a rank is
+then enough to add everything in the order of this tree, and the sum has the same bits on 1, 2, 4,
+... ranks.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,3 +79,14 @@ class TreeSum:
 
         for left, right, into in self._adds:
             np.add(vector(left), vector(right), out=vector(into))
+
+
+def over(x: NDArray[Any], divisor: int) -> None:
+    """Divide x, of a floating type, in place.
+
+    By a power of two as a product, which has the same bits and takes a third to a half less time.
+    """
+    if divisor & (divisor - 1):
+        np.divide(x, divisor, out=x)
+    elif divisor != 1:
+        np.multiply(x, 1 / divisor, out=x)

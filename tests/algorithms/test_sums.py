@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
-from algorithms.wire.tree import TreeSum, cover, span
+from algorithms.wire.sums import TreeSum, cover, over, span
 from tests.algorithms.collectives_by_hand import simulate
 from tests.helpers import Array
 
@@ -71,3 +71,18 @@ def test_every_rank_ends_with_the_tree_sum_wherever_the_workers_live(p: int) -> 
                 TreeSum(total, (lo, hi), d, rows.dtype)(rows[lo:hi], out)
         simulate(plans, homes)
         assert all(np.array_equal(home[:d], expected) for home in homes), total
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 4, 5, 6, 7, 8, 48, 64, 100, 2**20, 2**20 + 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_quotient_has_the_bits_of_a_division(divisor: int, dtype: type) -> None:
+    info = np.finfo(dtype)
+    rng = np.random.default_rng(divisor)
+    mantissas = rng.standard_normal(5000)
+    x: Array = np.ldexp(mantissas, rng.integers(info.minexp - 20, info.maxexp - 3, 5000)).astype(
+        dtype
+    )
+    x[:7] = 0, -0.0, np.inf, -np.inf, np.nan, info.max, info.smallest_subnormal
+    expected = x / dtype(divisor)
+    over(x, divisor)
+    np.testing.assert_array_equal(x.view(f"i{x.itemsize}"), expected.view(f"i{x.itemsize}"))
