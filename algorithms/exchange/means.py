@@ -156,10 +156,10 @@ class StartedMean:
         meter: Meter,
         home: bool,
         due: Callable[[], None] | None,
-        done: Callable[[], None],
+        idle: list[Average],
     ) -> None:
         self._average, self.result, self._meter = average, rows, meter
-        self._due, self._done = due, done
+        self._due, self._idle, self._home = due, idle, home
         if average:
             average.start(None if home else rows)
 
@@ -179,7 +179,8 @@ class StartedMean:
         if self._due:
             self._due()
             self._meter.lap(WAIT)
-        self._done()
+        if self._average and not self._home:
+            self._idle.append(self._average)
 
 
 class Means:
@@ -257,18 +258,15 @@ class Means:
         """
         self._meter.lap(OTHER)
         d, due = rows.shape[1], self._shaped_mean(rows.shape[1], 0)
-        average, done = None, _nothing
+        average: Average | None = None
+        idle: list[Average] = []
         home = id(rows) in self._homes
         if home:
             average = self._homes[id(rows)][1]
         elif self._total > 1:
             idle = self._idle.setdefault(d, [])
             average = idle.pop() if idle else self._average(d)
-
-            def done() -> None:
-                idle.append(average)
-
-        return StartedMean(average, rows, meter=self._meter, home=home, due=due, done=done)
+        return StartedMean(average, rows, meter=self._meter, home=home, due=due, idle=idle)
 
     def close(self) -> None:
         """Release windows, requests and communicators; collective."""
@@ -315,7 +313,3 @@ class Means:
             return None
         assert issubclass(self._allreduce, Scheduled)
         return self._shaper.all_reduce(self._allreduce, d, members, self._dtype.itemsize)
-
-
-def _nothing() -> None:
-    """Nothing is to be given back."""
