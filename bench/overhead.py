@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.wire.meter import PHASES, Meter
-from bench.common.cli import Parser
+from bench.common.options import Table, check_ranges, option
 from bench.common.spec import UserError, unknown_name
 from bench.results.recorder import Recorder
 from bench.runtime import setup
@@ -36,73 +36,76 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 ALONE = "local_sgd:period=0"
-"""A step without exchange."""
+"""Algorithm of a step without exchange."""
 WORKERS = 256
 ALLREDUCE = "shared_memory"
 MODELS = ("digits", "digits:hidden=13333")
-"""9,610 and 999,985 parameters."""
+"""Models beside DDP, of 9,610 and 999,985 parameters."""
 STEPS = 20
-"""A sample: after fewer the caches are still the other side's."""
+"""Steps of a sample; after fewer the caches still hold the data of the other side."""
 LAPS_A_STEP = 10
-"""More than any algorithm's step needs."""
+"""Phase laps of a recorded step, more than any algorithm needs."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of bench.overhead."""
-    made = Parser(
-        prog="python -m bench.overhead",
-        description="Alternate our training step with torch's, torch.optim.SGD on the same model, "
-        "batch and threads, in one program, and print medians with 95 % intervals. plain: the loop "
-        "without exchange, on one rank. ddp: all-reduce SGD of one worker a rank beside "
-        "DistributedDataParallel over gloo, under mpirun, by the slowest rank.",
-        epilog="Example: mpirun -n 2 python -m bench.overhead --against ddp --allreduce "
-        "shared_memory,recursive_doubling",
+@dataclass(frozen=True)
+class Options:
+    """The options of bench.overhead."""
+
+    against: str = option("plain", "plain or ddp", "NAME")
+    rounds: int = option(200, "pairs of samples", "N", least=1)
+    batch: int = option(16, "samples per worker and step", "B", least=1)
+    workers: int | None = option(
+        None, f"with plain: virtual workers (default: {WORKERS})", "W", least=1
     )
-    made.add_argument(
-        "--against", default="plain", metavar="NAME", help="plain or ddp (default: %(default)s)"
+    allreduce: str | None = option(
+        None,
+        f"with ddp: ours, one or more of {', '.join(ALLREDUCES)} (default: {ALLREDUCE})",
+        "NAME[,NAME...]",
     )
-    made.add_argument("--rounds", type=int, default=200, help="pairs (default: %(default)s)")
-    made.add_argument("--batch", type=int, default=16, help="samples (default: %(default)s)")
-    made.add_argument("--workers", type=int, help=f"plain: virtual ones (default: {WORKERS})")
-    made.add_argument(
-        "--allreduce",
-        metavar="NAME[,NAME...]",
-        help=f"ddp: ours, one or more of {', '.join(ALLREDUCES)} (default: {ALLREDUCE})",
-    )
-    return made
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+TABLE = Table(
+    Options,
+    prog="python -m bench.overhead",
+    description="Alternate our training step with torch's, torch.optim.SGD on the same model, "
+    "batch and threads, in one program, and print medians with 95 % intervals. plain: the loop "
+    "without exchange, on one rank. ddp: all-reduce SGD of one worker per rank beside "
+    "DistributedDataParallel over gloo, under mpirun, by the slowest rank.",
+    epilog="Example: mpirun -n 2 python -m bench.overhead --against ddp --allreduce "
+    "shared_memory,recursive_doubling",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, parser, lambda comm, arguments, _: compare(comm, arguments))
+    return launch.main(argv, TABLE.parser, lambda comm, arguments, _: compare(comm, arguments))
 
 
 def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     """Measure and print the table that the command line asks for; collective."""
-    options = parser().parse_args(argv)
+    options = TABLE.read(argv)
     launch.check_launch(os.environ, comm.size, 0)
     sides = {"plain": against_plain, "ddp": against_ddp}
     if options.against not in sides:
         raise unknown_name("--against", options.against, sides)
-    for name in ("rounds", "batch", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be >= 1, got {value}")
     keep_freed_memory()
     sides[options.against](comm, options)
 
 
-def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
-    """Print what a step costs beside a plain torch loop, of one worker and of many."""
+def against_plain(comm: MPI.Intracomm, options: Options) -> None:
+    """Print the cost of a step beside a plain torch loop, of one worker and of many."""
     if comm.size > 1:
         raise UserError(
-            f"--against plain runs on one rank, here are {comm.size}: start it without mpirun, or "
+            f"--against plain runs on one rank, got {comm.size}: start it without mpirun, or "
             "give --against ddp"
         )
     if options.allreduce is not None:
         raise UserError(
             f"--allreduce {options.allreduce} belongs to --against ddp: one rank has nothing to "
-            "reduce; leave it out"
+            "reduce, leave it out"
         )
     workers = WORKERS if options.workers is None else options.workers
     experiments = [
@@ -138,14 +141,14 @@ def against_plain(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
         print(recording(comm).row("recording a step, a step of 1 ms", beside))
 
 
-def against_ddp(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
-    """Print what a step costs beside DistributedDataParallel, each row when done; collective."""
+def against_ddp(comm: MPI.Intracomm, options: Options) -> None:
+    """Print the cost of a step beside DistributedDataParallel, row by row; collective."""
     if comm.size == 1:
-        raise UserError("--against ddp needs 2 ranks or more, here is 1: launch with `mpirun -n 2`")
+        raise UserError("--against ddp needs 2 ranks or more, got 1: launch with `mpirun -n 2`")
     if options.workers is not None:
         raise UserError(
             f"--workers {options.workers} belongs to --against plain: beside ddp every rank is one "
-            "worker; leave it out"
+            "worker, leave it out"
         )
     names = (ALLREDUCE if options.allreduce is None else options.allreduce).split(",")
     experiments = {task: ddp_rows(task, comm.size, options.batch, names) for task in MODELS}
@@ -169,7 +172,7 @@ def against_ddp(comm: MPI.Intracomm, options: argparse.Namespace) -> None:
 
 
 def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[str, Experiment]:
-    """What stands beside DDP: our step without exchange, then one row an all-reduce."""
+    """Return our experiments by row: a step without exchange, then one per all-reduce."""
     rows = {"no exchange": timed_experiment(ranks, ranks, batch, task=task, algorithm=ALONE)}
     return rows | {
         f"allreduce_sgd, {name}": timed_experiment(ranks, ranks, batch, task=task, allreduce=name)
@@ -178,7 +181,7 @@ def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[st
 
 
 def recording(comm: MPI.Intracomm, steps: int = 100, rounds: int = 200) -> Figures:
-    """Median cost of recording one step: its laps, the note, and its part of the gather."""
+    """Return the median cost to record one step: laps, note, and its part of the gather."""
     meter = Meter()
     recorder = Recorder(meter)
     losses = np.zeros(1, np.float32)

@@ -1,1 +1,1 @@
-"""What bench.sweep is made of."""
+"""Modules of bench.sweep: the sweep file, its cases, and their training in one process."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.common.cli import Parser
 from bench.common.files import check_target
+from bench.common.options import Table, option, positional
 from bench.common.spec import UserError
 from bench.reporting.export import check_kind
 from bench.session import launch
@@ -19,122 +19,125 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 INTERRUPTED = 130
-"""The exit code that shells give to Ctrl-C."""
+"""Exit code of a program that Ctrl-C ended, by the convention of shells."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of bench.sweep."""
-    made = Parser(
-        prog="python -m bench.sweep",
-        description="Train every case of a TOML file, one result file each, then print the table. "
-        "A case whose result lies in the folder is not trained again, so a sweep that was ended "
-        "goes on where it was. Top-level options are those of bench.train, seeds = N stands for "
-        "seeds 0 ... N-1; lists at the top level and in [axes] are crossed, those of [zip] taken "
-        "in step, [[override]] has options that replace others `when` a case has some values; "
-        "skip_refused = true leaves out what an algorithm refuses.",
-        epilog="Example: python -m bench.sweep bench/sweeps/table.toml --out runs/table. Exit "
-        "code: 0, also where runs diverged; 1 where a case failed; 2 for a mistake, found before "
-        "the first case; 85 where SIGTERM or SIGUSR1 ended it: the same command goes on.",
-        allow_abbrev=False,
+@dataclass(frozen=True)
+class Options:
+    """The options of bench.sweep."""
+
+    file: str = positional("the sweep, as TOML", "FILE")
+    out: str = option("", "folder of the results (default: runs/ and the file's name)", "DIR")
+    dry_run: bool = option(False, "print the plan and train nothing")
+    markdown: str = option("", "write the table as Markdown, too", "FILE")
+    figure: str = option(
+        "",
+        "draw the metric against label skew, or learning curves where there are fewer than three "
+        "skews, as .svg, .png, .pdf or .html",
+        "FILE",
     )
-    made.add_argument("file", metavar="FILE", help="the sweep, as TOML")
-    made.add_argument(
-        "--out", metavar="DIR", help="folder of the results (default: runs/ and the file's name)"
+    set: tuple[str, ...] = option(
+        (),
+        "an option of bench.train that replaces or joins those of the file's top level",
+        "NAME=VALUE",
     )
-    made.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    made.add_argument("--markdown", metavar="FILE", help="write the table as Markdown, too")
-    made.add_argument(
-        "--figure",
-        metavar="FILE",
-        help="draw the metric against label skew, or learning curves where there are fewer than "
-        "three skews, as .svg, .png, .pdf or .html",
-    )
-    made.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of bench.train that replaces or joins those of the file's top level",
-    )
-    return made
+
+    def __post_init__(self) -> None:
+        for name in ("markdown", "figure"):
+            if self.dry_run and getattr(self, name):
+                raise UserError(f"--dry-run trains nothing and writes no --{name}: drop one")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the results."""
+        return Path(self.out or Path("runs") / Path(self.file).stem)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The table and the figure to write, by option."""
+        names = {"--markdown": self.markdown, "--figure": self.figure}
+        return {option: Path(name) for option, name in names.items() if name}
+
+
+TABLE = Table(
+    Options,
+    prog="python -m bench.sweep",
+    description="Train every case of a TOML file, one result file each, then print the table. A "
+    "case with a finished result in the folder is not trained again, so a sweep that was stopped "
+    "continues where it was. Top-level options are those of bench.train; seeds = N stands for "
+    "seeds 0 ... N-1. Lists at the top level and in [axes] are crossed, those of [zip] are taken "
+    "in step, [[override]] replaces options `when` a case has some values; skip_refused = true "
+    "leaves out the cases that an algorithm refuses.",
+    epilog="Example: python -m bench.sweep bench/sweeps/table.toml --out runs/table. Exit code: "
+    "0, also where runs diverged; 1 where a case failed; 2 for a mistake, reported before the "
+    "first case; 85 where SIGTERM or SIGUSR1 ended it: the same command continues.",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, parser, sweep)
+    return launch.main(argv, TABLE.parser, sweep)
 
 
 def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
-    """Check everything, train what is not there yet, print the table; return the exit code.
+    """Check every case, train the missing ones, print the table; return the exit code.
 
-    The path of the running case's result lies in `results`. Collective; the code is rank 0's.
-    Errors: UserError on every rank, before the first case.
+    results: receives the path of the running case's result. Collective; the exit code is that of
+    rank 0. Errors: UserError on every rank, before the first case.
     """
     from bench.sweep import file, running
-    from bench.sweep.plan import plan, standing
+    from bench.sweep.plan import finished_cases, plan
 
-    given = launch.on_all_ranks(comm, lambda: _read(argv))
-    path = Path(given.file)
-    out = Path(given.out or Path("runs") / path.stem)
-    cases = launch.on_all_ranks(comm, lambda: plan(file.read(path, given.set), comm.size, out))
+    options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
+    path, out, files = Path(options.file), options.folder, options.files
+    cases = launch.on_all_ranks(comm, lambda: plan(file.read(path, options.set), comm.size, out))
     runnable = [case for case in cases if not case.refused]
-    wanted = {case.hash for case in runnable}
-    there, broken = comm.bcast(
-        launch.on_all_ranks(comm, lambda: standing(out, wanted) if comm.rank == 0 else ({}, []))
+    hashes = {case.hash for case in runnable}
+    finished, broken = comm.bcast(
+        launch.on_all_ranks(
+            comm, lambda: finished_cases(out, hashes) if comm.rank == 0 else ({}, [])
+        )
     )
-    if given.dry_run:
+    if options.dry_run:
         if comm.rank == 0:
-            running.show_plan(cases, there)
+            running.show_plan(cases, finished)
         return 0
-    wanted_files = {"--markdown": given.markdown, "--figure": given.figure}
-    files = {option: Path(name) for option, name in wanted_files.items() if name}
-    launch.on_all_ranks(comm, lambda: _places(out, files) if comm.rank == 0 else None)
-    teller = running.Teller(runnable, there) if comm.rank == 0 else None
-    if teller:
-        teller.print_line(f"{running.counted(cases, there)}, results in {out}")
+    launch.on_all_ranks(comm, lambda: _check_places(out, files) if comm.rank == 0 else None)
+    progress = running.SweepLines(runnable, finished) if comm.rank == 0 else None
+    if progress:
+        progress.print_line(f"{running.count_cases(cases, finished)}, results in {out}")
         for line in broken:
-            teller.print_line(f"note: no result to keep: {line}")
+            progress.print_line(f"note: unreadable result: {line}")
     try:
-        ended, again = running.run(comm, runnable, there, results, teller)
+        outcomes, stopped = running.run(comm, runnable, finished, results, progress)
     except KeyboardInterrupt:
         if comm.size > 1:  # the others wait for this rank in a collective call
             raise
         launch.mark_failed(results, "interrupted")
-        launch.write_stderr(
-            "interrupted: what has ended is kept, the same command goes on from here"
-        )
+        launch.write_stderr("interrupted: finished cases are kept, the same command continues")
         return INTERRUPTED
-    if again:
+    if stopped:
         if comm.rank == 0:
-            launch.write_stderr(
-                "asked to end: what has ended is kept, the same command goes on from here"
-            )
+            launch.write_stderr("stopped: finished cases are kept, the same command continues")
         return EXIT_RESUME
-    return running.conclude(cases, ended, out, files) if comm.rank == 0 else 0
+    return running.conclude(cases, outcomes, out, files) if comm.rank == 0 else 0
 
 
-def _read(argv: Sequence[str]) -> argparse.Namespace:
-    given = parser().parse_args(argv)
-    for option in ("markdown", "figure"):
-        if given.dry_run and getattr(given, option):
-            raise UserError(
-                f"--dry-run trains nothing, so there is nothing for --{option}: drop one"
-            )
-    return given
+def _check_places(out: Path, files: dict[str, Path]) -> None:
+    """Make the folder of the results and check the places of table and figure.
 
-
-def _places(out: Path, files: dict[str, Path]) -> None:
-    """Make the folder of the results, which may be the place of table and figure as well."""
+    Errors: UserError.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"--out {out} cannot be made ({error.strerror}): name another folder"
         ) from None
-    for option, path in files.items():
-        check_target(option, path)
-        if option == "--figure":
-            check_kind(option, path)
+    for name, path in files.items():
+        check_target(name, path)
+        if name == "--figure":
+            check_kind(name, path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The cases of a sweep, each checked as bench.train would check it, before the first computes."""
+"""Cases of a sweep, checked before the first one is trained, and their finished results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.runtime.options import TABLE
 from bench.sweep.file import SKIP, Options, SweepFile
 
 ALWAYS = ("algorithm", "partition")
-"""What a case is called by where nothing varies but seeds."""
+"""Options that name a case where only seeds vary."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Case:
 def plan(sweep: SweepFile, ranks: int, out: Path) -> list[Case]:
     """Return the cases on a number of ranks, in the order of the file; out: folder of results.
 
-    Errors: UserError for an option that bench.train refuses, two cases that are the same, and an
-    algorithm that refuses its workers where the file does not say that such cases are skipped.
+    Errors: UserError for an option that bench.train refuses, for two equal cases, and for an
+    algorithm that refuses its workers where the file does not skip such cases.
     """
     varying = [name for name in sweep.varying() if name != "seed"]
     cases: dict[str, Case] = {}
@@ -62,15 +62,15 @@ def plan(sweep: SweepFile, ranks: int, out: Path) -> list[Case]:
                 "take one out"
             )
         cases[case.hash] = case
-    made = list(cases.values())
-    if all(case.refused for case in made):
-        raise UserError(f"{sweep.path}: nothing is left to run: {made[0]}: {made[0].refused}")
-    return made
+    every = list(cases.values())
+    if all(case.refused for case in every):
+        raise UserError(f"{sweep.path}: nothing is left to run: {every[0]}: {every[0].refused}")
+    return every
 
 
 def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int, out: Path) -> Case:
-    called = ", ".join(setting_label(x, options[x]) for x in [*names, "seed"] if x in options)
-    where = f"{sweep.path}: {called}" if called else str(sweep.path)
+    label = ", ".join(setting_label(x, options[x]) for x in [*names, "seed"] if x in options)
+    where = f"{sweep.path}: {label}" if label else str(sweep.path)
     refused = ""
     # An earlier attempt is resumed, or replaced where it has no checkpoint.
     decided = {"out": str(out), "resume": "true", "overwrite": "true"}
@@ -90,7 +90,7 @@ def _case(sweep: SweepFile, options: Options, names: Sequence[str], ranks: int, 
 
 
 def by_seed(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
-    """The cases that differ in nothing but the seed together, by what they are and why refused."""
+    """Return groups of cases that differ in the seed alone, by label and reason of refusal."""
     groups: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.group, case.refused), []).append(case)
@@ -98,7 +98,7 @@ def by_seed(cases: Sequence[Case]) -> dict[tuple[str, str], list[Case]]:
 
 
 def seeds_of(cases: Sequence[Case]) -> str:
-    """The seeds of some cases as a text: `seed 0`, `seeds 0, 1, 2`, `seeds 0 ... 99`."""
+    """Return the seeds of some cases as text: `seed 0`, `seeds 0, 1, 2`, `seeds 0 ... 99`."""
     seeds = [case.experiment.options.seed for case in cases]
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
@@ -109,7 +109,7 @@ def seeds_of(cases: Sequence[Case]) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended, small enough to hold any number of."""
+    """Outcome of a case, small enough that a sweep keeps those of all its cases."""
 
     path: Path
     status: str
@@ -117,13 +117,13 @@ class Outcome:
     """Name and value of the mean model's metric at the end."""
     reason: str
     flaws: str
-    """What is wrong with the binding of the ranks."""
+    """Flaws in the binding of the ranks to cores, separated by semicolons."""
 
 
-def outcome(path: Path) -> Outcome:
-    """How the run of a result file ended.
+def read_outcome(path: Path) -> Outcome:
+    """Return the outcome of the run in a result file.
 
-    Errors: BrokenFileError, also for a file of which no table can be made.
+    Errors: BrokenFileError, also for a file from which no table can be made.
     """
     return _outcome(read_result(path))
 
@@ -139,13 +139,13 @@ def _outcome(run: Run) -> Outcome:
     )
 
 
-def standing(folder: Path, wanted: Collection[str]) -> tuple[dict[str, Outcome], list[str]]:
-    """The finished results of these cases in a folder, by case hash; and what cannot be read.
+def finished_cases(folder: Path, hashes: Collection[str]) -> tuple[dict[str, Outcome], list[str]]:
+    """Return the finished results of some cases in a folder, by case hash, and unreadable files.
 
-    Complete and diverged runs are finished: the same again would end the same.
-    Errors: UserError where a living process of this host is writing one of them.
+    Complete and diverged runs are finished: training them again would end the same. Errors:
+    UserError where a living process of this host writes one of them.
     """
-    found: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     broken = []
     for path in sorted(folder.glob("[!.]*.h5")):
         if program_of(path) != "bench.train":
@@ -153,22 +153,23 @@ def standing(folder: Path, wanted: Collection[str]) -> tuple[dict[str, Outcome],
         try:
             run = read_result(path)
             case = str(run.attributes.get("case_hash"))
-            if case in wanted and run.status in (COMPLETE, DIVERGED):
-                found[case] = _outcome(run)
+            if case in hashes and run.status in (COMPLETE, DIVERGED):
+                outcomes[case] = _outcome(run)
         except BrokenFileError as error:
             broken.append(" ".join(str(error).split()))
     for path in sorted(folder.glob("[!.]*.h5.part")):
-        _refuse_living(path, wanted)
-    return found, broken
+        _refuse_living(path, hashes)
+    return outcomes, broken
 
 
-def _refuse_living(path: Path, wanted: Collection[str]) -> None:
+def _refuse_living(path: Path, hashes: Collection[str]) -> None:
+    """Refuse a file of these cases that a living process writes. Errors: UserError."""
     try:
         run = read_result(path)
-    except BrokenFileError:  # nobody's: the case that has its place replaces it
+    except BrokenFileError:  # its case replaces it
         return
     here = run.attributes["host"] == socket.gethostname()
-    if here and run.status == RUNNING and run.attributes.get("case_hash") in wanted:
+    if here and run.status == RUNNING and run.attributes.get("case_hash") in hashes:
         raise UserError(
             f"{path} is being written by process {run.attributes['pid']}: wait until that sweep "
             "has ended, or give another --out"

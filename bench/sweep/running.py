@@ -1,4 +1,4 @@
-"""The cases one after the other in this process; then the table, and what did not end well."""
+"""Training of a sweep's cases in this process, and the output: plan, progress, table, failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.results.schema import COMPLETE, DIVERGED
 from bench.session.launch import write_stderr
 from bench.session.signals import EXIT_RESUME
 from bench.session.terminal import CaseLines
-from bench.sweep.plan import Case, Outcome, by_seed, outcome, seeds_of
+from bench.sweep.plan import Case, Outcome, by_seed, read_outcome, seeds_of
 from bench.train import train
 
 if TYPE_CHECKING:
@@ -32,77 +32,78 @@ if TYPE_CHECKING:
 def run(
     comm: MPI.Intracomm,
     cases: Sequence[Case],
-    there: Mapping[str, Outcome],
+    finished: Mapping[str, Outcome],
     results: list[Path],
-    teller: Teller | None,
+    progress: SweepLines | None,
 ) -> tuple[dict[str, Outcome | str], bool]:
-    """How each case ended, by case hash: an outcome, or why there is none; on rank 0; collective.
+    """Train the cases that are not finished; return the outcomes on rank 0; collective.
 
-    And whether the sweep was asked to end before all had: the running case has kept itself then.
-    Those that are `there` are not trained again. The path of the running case lies in `results`.
+    An outcome is, by case hash, that of a result or the error message of the case. The second
+    value says whether a signal stopped the sweep; the running case then has a checkpoint. results:
+    receives the path of the running case's result.
     """
-    ended: dict[str, Outcome | str] = dict(there)
+    outcomes: dict[str, Outcome | str] = dict(finished)
     with ExitStack() as stack:
-        if teller:
-            stack.enter_context(teller)
+        if progress:
+            stack.enter_context(progress)
         for case in cases:
-            if case.hash in there:
+            if case.hash in finished:
                 continue
             results.clear()
-            if teller:
-                teller.begin(case)
-            mistake = ""
+            if progress:
+                progress.begin(case)
+            message = ""
             try:
                 if train(comm, case.experiment, results, quiet=True) == EXIT_RESUME:
-                    return ended, True
+                    return outcomes, True
             except UserError as error:  # raised on every rank alike
-                mistake = str(error)
-            if teller:
-                ended[case.hash] = mistake or outcome(results[0])
-                teller.end(case, ended[case.hash])
-    return ended, False
+                message = str(error)
+            if progress:
+                outcomes[case.hash] = message or read_outcome(results[0])
+                progress.end(case, outcomes[case.hash])
+    return outcomes, False
 
 
 def conclude(
     cases: Sequence[Case],
-    ended: Mapping[str, Outcome | str],
+    outcomes: Mapping[str, Outcome | str],
     out: Path,
     files: Mapping[str, Path],
 ) -> int:
-    """Print and write the table, list what did not end well; return the exit code; on rank 0.
+    """Print and write the table, list the failed cases; return the exit code; on rank 0.
 
-    files: --markdown and --figure, where to write them. Errors: UserError where they cannot be.
+    files: places of --markdown and --figure. Errors: UserError where one cannot be written.
     """
-    shown = console()
-    loaded = [load(x.path) for x in ended.values() if isinstance(x, Outcome)]
-    blocks = tables.pivots(loaded)
-    tables.show(blocks, shown)
-    shown.print()
+    terminal = console()
+    runs = [load(x.path) for x in outcomes.values() if isinstance(x, Outcome)]
+    blocks = tables.pivots(runs)
+    tables.show(blocks, terminal)
+    terminal.print()
 
-    def tell(line: str) -> None:
-        shown.print(line, markup=False, soft_wrap=True)
+    def print_line(line: str) -> None:
+        terminal.print(line, markup=False, soft_wrap=True)
 
     for (group, refused), some in by_seed(cases).items():
         if refused:
-            tell(f"refused: {group}, {seeds_of(some)}: {refused}")
+            print_line(f"refused: {group}, {seeds_of(some)}: {refused}")
     failed = 0
     for case in cases:
-        result = ended.get(case.hash)
+        result = outcomes.get(case.hash)
         if isinstance(result, str):
             failed += 1
-            tell(f"failed: {case}: {result}")
+            print_line(f"failed: {case}: {result}")
         elif result and result.status == DIVERGED:
-            tell(f"diverged: {case}: {result.reason}")
-    complete = sum(isinstance(x, Outcome) and x.status == COMPLETE for x in ended.values())
-    tell(
+            print_line(f"diverged: {case}: {result.reason}")
+    complete = sum(isinstance(x, Outcome) and x.status == COMPLETE for x in outcomes.values())
+    print_line(
         f"{complete} of {len(cases)} cases complete; more: "
         f"python -m bench.report {out} --html {out / 'report.html'}"
     )
     if "--markdown" in files:
         write_whole(files["--markdown"], tables.markdown(blocks))
-        tell(f"wrote {files['--markdown']}")
+        print_line(f"wrote {files['--markdown']}")
     if "--figure" in files:
-        tell(draw(loaded, files["--figure"]))
+        print_line(draw(runs, files["--figure"]))
     if failed:
         write_stderr(
             f"error: {failed} of {len(cases)} cases failed: each is listed above with its reason"
@@ -111,7 +112,7 @@ def conclude(
 
 
 def draw(runs: Sequence[Digest], path: Path) -> str:
-    """Write the metric against label skew, else learning curves; return what became of it.
+    """Draw the metric against label skew, else learning curves; return the line to print.
 
     Errors: UserError where the file cannot be written.
     """
@@ -119,28 +120,28 @@ def draw(runs: Sequence[Digest], path: Path) -> str:
     from bench.reporting.training import metrics
     from bench.reporting.training.partitions import LEAST_SKEWS, chart_of
 
-    found = sections(runs)
-    chart = chart_of(found)
+    parts = sections(runs)
+    chart = chart_of(parts)
     if chart:
         save(chart, path)
         return f"wrote {path}: the metric against label skew"
-    curves = metrics.curves(found[0]) if found else None
+    curves = metrics.curves(parts[0]) if parts else None
     if curves is None or not len(curves):
         return f"no figure {path}: no run has a curve"
-    save(metrics.learning(curves, "step", found[0].metric, found[0].direction), path)
-    return f"wrote {path}: learning curves, for want of complete runs of {LEAST_SKEWS} label skews"
+    save(metrics.learning(curves, "step", parts[0].metric, parts[0].direction), path)
+    return f"wrote {path}: learning curves, as fewer than {LEAST_SKEWS} label skews are complete"
 
 
 def console() -> Console:
-    """A terminal, or plain lines of any length where there is none."""
-    made = Console(highlight=False, soft_wrap=True, emoji=False)
-    return made if made.is_terminal else Console(highlight=False, emoji=False, width=WIDTH)
+    """Return the console of the terminal, or one that prints plain lines of any length."""
+    terminal = Console(highlight=False, soft_wrap=True, emoji=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, emoji=False, width=WIDTH)
 
 
-def show_plan(cases: Sequence[Case], there: Collection[str]) -> None:
-    """Print a line for all cases that differ in nothing but the seed.
+def show_plan(cases: Sequence[Case], finished: Collection[str]) -> None:
+    """Print a line for each group of cases that differ in the seed alone.
 
-    there: hashes of the cases whose results lie in the folder.
+    finished: hashes of the cases with a finished result in the folder.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     names = [name.replace("_", " ") for name in cases[0].settings]
@@ -149,50 +150,53 @@ def show_plan(cases: Sequence[Case], there: Collection[str]) -> None:
     reasons: dict[str, None] = {}
     for (_, refused), some in by_seed(cases).items():
         values = [printable(str(x)) for x in some[0].settings.values()]
-        done = sum(case.hash in there for case in some)
+        done = sum(case.hash in finished for case in some)
         state = "to run" if not done else "there" if done == len(some) else f"{done} there"
         if refused:
             state = "refused"
             reasons.setdefault(f"{some[0].group}: {refused}")
         seeds = seeds_of(some).partition(" ")[2]
         table.add_row(*map(Text, [*values, seeds, str(len(some)), state]))
-    shown = console()
-    shown.print(table)
+    terminal = console()
+    terminal.print(table)
     for reason in reasons:
-        shown.print(f"refused: {printable(reason)}", markup=False, soft_wrap=True)
-    shown.print(f"\n{counted(cases, there)}", markup=False, soft_wrap=True)
+        terminal.print(f"refused: {printable(reason)}", markup=False, soft_wrap=True)
+    terminal.print(f"\n{count_cases(cases, finished)}", markup=False, soft_wrap=True)
 
 
-def counted(cases: Sequence[Case], there: Collection[str]) -> str:
-    """How many cases there are, and how many of them are to be run."""
+def count_cases(cases: Sequence[Case], finished: Collection[str]) -> str:
+    """Return a text with the numbers of all cases and of those to run, finished and refused."""
     refused = sum(bool(case.refused) for case in cases)
-    left = len(cases) - refused - len(there)
+    left = len(cases) - refused - len(finished)
     parts = [f"{left} to run"]
-    parts += [f"{len(there)} there already"] if there else []
+    parts += [f"{len(finished)} there already"] if finished else []
     parts += [f"{refused} refused by their algorithms"] if refused else []
     return f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {', '.join(parts)}"
 
 
-class Teller(CaseLines):
-    """The lines of a sweep's cases, on rank 0; there: hashes of those whose results are there."""
+class SweepLines(CaseLines):
+    """Progress of a sweep on rank 0: a line for each case that has ended.
 
-    def __init__(self, cases: Sequence[Case], there: Collection[str]) -> None:
-        left = [case.experiment.workers for case in cases if case.hash not in there]
+    finished: hashes of the cases that are not trained again.
+    """
+
+    def __init__(self, cases: Sequence[Case], finished: Collection[str]) -> None:
+        left = [case.experiment.workers for case in cases if case.hash not in finished]
         super().__init__(len(cases), left, max(len(str(case)) for case in cases))
-        self._told: set[str] = set()
+        self._notes: set[str] = set()
 
     def begin(self, case: Case) -> None:
-        """Tell that a case begins."""
+        """Show the case that begins."""
         self.start(str(case))
 
-    def end(self, case: Case, ended: Outcome | str) -> None:
-        """Tell how it ended: an outcome, or why there is none."""
-        if isinstance(ended, str):
+    def end(self, case: Case, outcome: Outcome | str) -> None:
+        """Print the line of a case: its outcome, or `failed` for an error message."""
+        if isinstance(outcome, str):
             self.finish(str(case), "failed", case.experiment.workers, typical=False)
             return
-        for flaw in filter(None, ended.flaws.split("; ")):
-            if flaw not in self._told:
+        for flaw in filter(None, outcome.flaws.split("; ")):
+            if flaw not in self._notes:
                 self.print_line(f"note: {flaw}")
-                self._told.add(flaw)
-        how = ended.metric if ended.status == COMPLETE else ended.status
-        self.finish(str(case), how, case.experiment.workers, typical=True)
+                self._notes.add(flaw)
+        ending = outcome.metric if outcome.status == COMPLETE else outcome.status
+        self.finish(str(case), ending, case.experiment.workers, typical=True)

@@ -69,7 +69,7 @@ def test_beside_a_plain_loop() -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ("", "--against plain runs on one rank, here are 2: start it without mpirun, or give --"),
+        ("", "--against plain runs on one rank, got 2: start it without mpirun, or give --"),
         ("--against ddp --rounds 0", "--rounds must be >= 1, got 0"),
         ("--against ddp --workers 4", "--workers 4 belongs to --against plain: beside ddp every "),
         ("--against ddp --allreduce ring,rign", "unknown allreduce 'rign' (did you mean ring?); "),
@@ -86,7 +86,7 @@ def test_a_mistake_under_mpirun_is_one_line(options: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ("--against ddp", "--against ddp needs 2 ranks or more, here is 1: launch with `mpirun -n"),
+        ("--against ddp", "--against ddp needs 2 ranks or more, got 1: launch with `mpirun -n"),
         ("--against dpp", "unknown --against 'dpp' (did you mean ddp?); known: ddp, plain"),
         ("--rounds x", "argument --rounds: invalid int value: 'x'; see --help"),
         ("--batch 0", "--batch must be >= 1, got 0"),

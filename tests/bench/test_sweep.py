@@ -181,7 +181,7 @@ def test_an_end_from_outside_loses_the_running_case_alone(
     if sent == signal.SIGINT:
         assert process.returncode == INTERRUPTED
         assert own_lines(error) == [
-            "interrupted: what has ended is kept, the same command goes on from here"
+            "interrupted: finished cases are kept, the same command continues"
         ]
     (kept,), (part,) = runs(out), out.glob("*.h5.part")
     assert kept.status == COMPLETE

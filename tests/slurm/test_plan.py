@@ -175,7 +175,7 @@ MISTAKES = [
     ("seeds = 0", "seeds must be a number of seeds from 1 to 100,000, or a list", "got 0"),
     ("seeds = []", "seeds must be a number of seeds"),
     ("seeds = true", "seeds must be a number of seeds"),
-    ("seeds = 2\nseed = 1", "seed and seeds both say the seeds"),
+    ("seeds = 2\nseed = 1", "seed and seeds both set the seeds"),
     ("seeds = 2\n[axes]\nseed = [1]", "seed is given twice"),
     ("[axes]\nseeds = [1]", "unknown option in", "(did you mean seed?)"),
     ("ranks = []", "ranks must be a list of one value or more"),
