@@ -1,4 +1,4 @@
-"""What a kind of result says of its files: chapters for the terminal and for the page."""
+"""Chapters of a report: the interface between the kinds of results, the terminal and the page."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its words; several charts are the same against several axes."""
+    """A titled chart with its caption; several charts show the same data on different axes."""
 
     title: str
     caption: str
     charts: dict[str, Chart]
-    """By a name that no other chart of the chapter has; without any, only the caption is shown."""
+    """Name, unique within the chapter -> chart; if empty, only the caption is shown."""
     axes: Sequence[str] = ()
-    """What each of several charts is drawn against."""
+    """Name of the horizontal axis of each chart, where there are several."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the numbers of a file come from."""
+    """A result file and its provenance."""
 
     label: str
     status: str
     provenance: dict[str, str]
-    """Label -> text: how the program was started, where, with what."""
+    """Label -> text: the command, the hosts and the software of the run."""
     facts: dict[str, str] = field(default_factory=dict)
-    """What the page can be filtered by: a name -> its value; empty: filters leave it alone."""
+    """Name -> value of each property that the page can filter by; empty for no filters."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A number worth seeing first."""
+    """A key number at the top of a chapter."""
 
     label: str
     value: str
@@ -51,45 +51,45 @@ class Card:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What is said of files that can stand on the same axes."""
+    """Tables, figures and notes on files that can share axes."""
 
     title: str
     summary: str
-    """What is the same in all of them."""
+    """The settings that all files share."""
     tables: list[TextTable]
     notes: list[str]
-    """What a reader of the tables must know."""
+    """Explanations for readers of the tables."""
     sources: list[Source]
     draw: Callable[[], list[Figure]]
-    """The figures; what draws takes long to import, and a terminal needs none."""
+    """Return the figures. A callable, because the chart libraries are slow to import."""
     cards: list[Card] = field(default_factory=list)
-    """The first things to see, on the page only."""
+    """Key numbers, shown on the page only."""
     first: list[TextTable] = field(default_factory=list)
-    """Tables that answer before the others, on the page only."""
+    """Tables shown above the others, on the page only."""
     cases: list[list[int]] = field(default_factory=list)
-    """Sources that share a mark: of a datum with `case`; one with `run` is of that source."""
-    behind: Callable[[TextTable], list[list[int]]] | None = None
-    """The sources behind each row of a table of this chapter."""
+    """Sources of each case. Chart rows with `case` stand for all of these, with `run` for one."""
+    row_sources: Callable[[TextTable], list[list[int]]] | None = None
+    """Return the sources of each row of a table of this chapter."""
 
 
 class Kind(Protocol):
-    """The results of one program; a module is one, see bench.reporting.loading."""
+    """Module that reports the results of one program; see bench.reporting.loading."""
 
     QUESTION: str
-    """What its results answer."""
+    """The question that these results answer, used as the title of the page."""
 
     def load(self, path: Path) -> Any:
-        """Read a file and keep what a report needs. Errors: BrokenFileError."""
+        """Read a file and keep the data that a report needs. Errors: BrokenFileError."""
         ...
 
     def frame(self, loaded: Sequence[Any]) -> pd.DataFrame:
-        """The rows of all files, for a CSV."""
+        """Return the rows of all files, for CSV and Parquet."""
         ...
 
     def summary(self, loaded: Sequence[Any]) -> str:
-        """How much there is, without a full stop."""
+        """Return the numbers of files and settings, without a full stop."""
         ...
 
     def chapters(self, loaded: Sequence[Any]) -> list[Chapter]:
-        """All files, put in order."""
+        """Return the chapters of all files in order."""
         ...

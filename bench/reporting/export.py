@@ -1,4 +1,4 @@
-"""Charts as files of their own: SVG, PNG, PDF or a page."""
+"""Reports as files for other programs: CSV, Parquet, Markdown and figures."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
 
 KINDS = (".svg", ".png", ".pdf", ".html")
 INK, PAPER = "#1f2328", "white"
-"""On a page a chart takes its ink from around it; in a file of its own it brings it along."""
+"""Colours of a chart in a file; on the page a chart takes the colour of the text around it."""
 
 
 def check_kind(option: str, path: Path) -> None:
-    """Refuse a file whose name says nothing that can be drawn. Errors: UserError."""
+    """Refuse a file name with an unknown ending. Errors: UserError."""
     if path.suffix not in KINDS:
         raise UserError(f"{option} {path}: must end in {', '.join(KINDS)}")
 
 
 def save(chart: Chart, path: Path) -> None:
-    """Write the chart, whole or not at all, as what the name's ending says.
+    """Write a chart in the format of the file name's ending, completely or not at all.
 
-    Errors: UserError where the disk refuses.
+    Errors: UserError if the file cannot be written.
     """
-    write_whole(path, drawn(specification(chart), path.suffix))
+    write_whole(path, render(specification(chart), path.suffix))
 
 
 def specification(chart: Chart) -> dict[str, Any]:
-    """The Vega-Lite specification of a chart with ink and paper of its own."""
+    """Return the Vega-Lite specification of a chart with explicit colours."""
     from bench.reporting.look import configured
 
-    made: dict[str, Any] = _inked(configured(chart))
-    return made
+    inked: dict[str, Any] = _inked(configured(chart))
+    return inked
 
 
-def drawn(made: dict[str, Any], kind: str) -> bytes | str:
-    """A specification drawn as one of KINDS."""
+def render(specification: dict[str, Any], kind: str) -> bytes | str:
+    """Render a specification in one of the formats KINDS."""
     import vl_convert
 
-    how: dict[str, Callable[[dict[str, Any]], bytes | str]] = {
+    renderers: dict[str, Callable[[dict[str, Any]], bytes | str]] = {
         ".svg": vl_convert.vegalite_to_svg,
         ".png": lambda spec: vl_convert.vegalite_to_png(spec, scale=2),
         ".pdf": vl_convert.vegalite_to_pdf,
         ".html": lambda spec: vl_convert.vegalite_to_html(spec, bundle=True),
     }
-    return how[kind](made)
+    return renderers[kind](specification)
 
 
 def _inked(part: Any) -> Any:
-    """A specification with ink and paper of its own."""
+    """Replace `currentColor` and the background of a specification by explicit colours."""
     if isinstance(part, dict):
         return {key: PAPER if key == "background" else _inked(value) for key, value in part.items()}
     if isinstance(part, list):
@@ -70,42 +70,44 @@ def _inked(part: Any) -> Any:
 
 
 CAPTIONS = "captions.md"
+"""File with the captions of the figures."""
 HEAD = "# Figures written by bench.report --figures"
-"""The first line of the captions: by it and the names below it a later report knows its files."""
+"""First line of the captions; it identifies a file of an earlier report."""
 LONGEST = 80
-"""Most characters of a name, without its ending."""
+"""Maximum length of a file name, without its ending."""
 MOST = 1000
-"""Most files of one name."""
+"""Maximum number of files with the same base name."""
 
 
 @dataclass(frozen=True)
-class Plate:
-    """A chart with the name of its files, without the ending."""
+class FigureFile:
+    """A chart with its file name, title and caption."""
 
     stem: str
+    """File name without its ending."""
     title: str
     caption: str
     chart: Chart
 
 
-def plates(chapters: Mapping[str, Sequence[Chapter]]) -> list[Plate]:
-    """Every chart of the chapters, in the order of the page; each with a name of its own.
+def figure_files(chapters: Mapping[str, Sequence[Chapter]]) -> list[FigureFile]:
+    """Return every chart of the chapters in the order of the page, each with a unique name.
 
     chapters: program -> its chapters.
     """
-    made: dict[str, Plate] = {}
+    files: dict[str, FigureFile] = {}
     for program, some in chapters.items():
         for chapter in some:
             for parts, title, caption, chart in _charts(program, chapter):
-                stem = _free(slug(parts), made)
-                made[stem] = Plate(stem, title, caption, chart)
-    return list(made.values())
+                stem = _free(slug(parts), files)
+                files[stem] = FigureFile(stem, title, caption, chart)
+    return list(files.values())
 
 
 def _charts(program: str, chapter: Chapter) -> Iterator[tuple[Sequence[str], str, str, Chart]]:
-    """What the name is made of, title, caption and chart."""
+    """Yield the parts of the file name, the title, the caption and the chart of each figure."""
     kind = program.removeprefix("bench.")
-    own = chapter.title.lower().startswith(kind)  # of which there is one a program
+    own = chapter.title.lower().startswith(kind)  # the only chapter of its program
     head = kind if own else re.sub(", (higher|lower) is better$", "", chapter.title)
     for figure in chapter.draw():
         several = len(figure.charts) > 1
@@ -113,66 +115,72 @@ def _charts(program: str, chapter: Chapter) -> Iterator[tuple[Sequence[str], str
         axes = figure.axes if len(figure.axes) == len(figure.charts) else list(figure.charts)
         for axis, (name, chart) in zip(axes, figure.charts.items(), strict=True):
             about = f"{head}; axis: {axis}" if several else head
-            caption = re.sub(r" A click [^.]*\.", "", figure.caption)  # paper cannot be clicked
+            caption = re.sub(r" A click [^.]*\.", "", figure.caption)  # no clicks on paper
             parts = list(dict.fromkeys((head, first, name)))
             yield parts, f"{figure.title} ({about})", caption, chart
 
 
 def slug(parts: Iterable[str]) -> str:
-    """A name of letters, digits and dashes from any texts; `figure` where nothing is left."""
+    """Return a name of letters, digits and dashes; `figure` if no character remains."""
     text = "-".join(parts).lower()
     ascii_ = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     words = re.sub("[^a-z0-9]+", "-", ascii_).strip("-")
     return words[-LONGEST:].strip("-") or "figure"
 
 
-def _free(stem: str, taken: Mapping[str, Plate]) -> str:
+def _free(stem: str, taken: Mapping[str, FigureFile]) -> str:
     numbered = (f"{stem}-{i}" for i in range(2, MOST))
     return next(x for x in (stem, *numbered) if x not in taken)
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse what cannot become a folder of figures, before anything is read. Errors: UserError."""
+    """Refuse a path that cannot become a folder of figures. Errors: UserError."""
     if folder.is_dir():
         check_target("--figures", folder / CAPTIONS)
         _captions(folder)
     elif folder.exists():
-        raise UserError(f"--figures {folder} is no folder: a file a chart is written, name a place")
+        raise UserError(
+            f"--figures {folder} is not a folder: name a folder, one file is written per chart"
+        )
     else:
         check_target("--figures", folder)
 
 
-def hang(made: Sequence[Plate], folder: Path, formats: Sequence[str]) -> Iterator[Path]:
-    """Write every chart in every format, and the captions first; yields the path of each figure.
+def write_figures(
+    files: Sequence[FigureFile], folder: Path, formats: Sequence[str]
+) -> Iterator[Path]:
+    """Write the captions, then every chart in every format; yield the path of each figure.
 
-    What an earlier report wrote is replaced. Errors: UserError where a name is taken by anything
-    else, before a file is written, and where the disk refuses.
+    Figures of an earlier report are replaced. Errors: UserError, before any file is written, if a
+    name belongs to another file; UserError if a file cannot be written.
     """
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): make room") from None
+        raise UserError(
+            f"cannot create {folder} ({error.strerror}): free disk space or check the permissions"
+        ) from None
     ours = _captions(folder)
-    for path in (folder / f"{plate.stem}.{kind}" for plate in made for kind in formats):
+    for path in (folder / f"{figure.stem}.{kind}" for figure in files for kind in formats):
         if path.is_dir() or (path.exists() and path.stem not in ours):
             raise UserError(
-                f"{path} is there and no figure of an earlier report: move it, or name another "
-                "folder than --figures"
+                f"{path} exists and is not a figure of an earlier report: move it, or name another "
+                "folder for --figures"
             )
-    new = {plate.stem: _section(plate) for plate in made}
+    new = {figure.stem: _section(figure) for figure in files}
     old = {stem: text for stem, text in ours.items() if stem not in new and _lie(folder, stem)}
     sections = [f"## {stem}\n\n{text}" for stem, text in (new | old).items()]
     write_whole(folder / CAPTIONS, "\n\n".join([HEAD, *sections]) + "\n")
-    for plate in made:
-        chart = specification(plate.chart)
+    for figure in files:
+        chart = specification(figure.chart)
         for kind in formats:
-            path = folder / f"{plate.stem}.{kind}"
-            write_whole(path, drawn(chart, f".{kind}"))
+            path = folder / f"{figure.stem}.{kind}"
+            write_whole(path, render(chart, f".{kind}"))
             yield path
 
 
-def _section(plate: Plate) -> str:
-    return f"**{escaped(plate.title)}.** {escaped(plate.caption)}".rstrip()
+def _section(figure: FigureFile) -> str:
+    return f"**{escaped(figure.title)}.** {escaped(figure.caption)}".rstrip()
 
 
 def _lie(folder: Path, stem: str) -> bool:
@@ -180,37 +188,40 @@ def _lie(folder: Path, stem: str) -> bool:
 
 
 def _captions(folder: Path) -> dict[str, str]:
-    """Name -> its section in the captions of an earlier report; none without. Errors: UserError."""
+    """Return the captions of an earlier report by name; empty without one. Errors: UserError."""
     path = folder / CAPTIONS
     if not path.exists():
         return {}
     try:
         head, *sections = path.read_text(errors="replace").split("\n\n## ")
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): move it") from None
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): move it or check the permissions"
+        ) from None
     if head.strip() != HEAD:
-        raise UserError(f"{path} is no file of an earlier report: move it, or name another folder")
+        raise UserError(
+            f"{path} was not written by an earlier report: move it, or name another folder"
+        )
     return {stem.strip(): text.strip() for stem, _, text in (x.partition("\n") for x in sections)}
 
 
 def allow_any_name() -> None:
-    """Let frames hold the name of any file; pyarrow's texts, pandas' choice, are UTF-8 only."""
+    """Let frames hold any file name; pyarrow strings, the default of pandas, are UTF-8 only."""
     import pandas as pd
 
     pd.set_option("mode.string_storage", "python")
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """The frame as comma-separated values with a header; nothing where a number is not known."""
+    """Return the frame as comma-separated values with a header; unknown numbers are empty."""
     text: str = frame.to_csv(index=False)
     return text
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
-    """The frame as a Parquet file, columns and types as they are.
+    """Return the frame as a Parquet file with its columns and types.
 
-    Columns of texts and others mixed become texts; bytes of a file's name that are no UTF-8 become
-    replacement characters.
+    Mixed columns become strings; bytes that are not UTF-8 become replacement characters.
     """
     import pandas as pd
 
@@ -229,39 +240,39 @@ def parquet(frame: pd.DataFrame) -> bytes:
 
 
 MEANING = re.compile(r"[\\`*|<>&]|(?<=\])[(\[:]")
-"""Signs that a name may have and that Markdown or HTML would obey; what would make a link."""
+"""Characters that Markdown or HTML would interpret, and the beginning of a link."""
 ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def document(chapters: Sequence[Chapter], head: str, broken: Sequence[str]) -> str:
-    """The tables with headings and notes; head: how many files were read; broken: those left out.
+    """Return the tables with headings and notes as a Markdown document.
 
-    Ends with a line feed. Texts of files are escaped.
+    head: the number of files read; broken: a line for each file left out. Texts are escaped.
     """
     parts = [escaped(head)]
     for chapter in chapters:
         parts += [f"## {escaped(chapter.title)}", escaped(chapter.summary)]
-        for made in chapter.tables:
-            parts += [f"### {escaped(made.heading)}"] if made.heading else []
-            parts += [table(made), *_list(made.foot)]
+        for table in chapter.tables:
+            parts += [f"### {escaped(table.heading)}"] if table.heading else []
+            parts += [markdown_table(table), *_list(table.foot)]
         parts += _list(chapter.notes)
     if broken:
         parts += ["## Left out", *_list(broken)]
     return "\n\n".join(parts) + "\n"
 
 
-def table(made: TextTable) -> str:
-    """A table: words to the left, numbers to the right, the best in bold."""
-    sides = ["---" if i < made.words else "---:" for i in range(len(made.header))]
+def markdown_table(table: TextTable) -> str:
+    """Return a Markdown table: words left-aligned, numbers right-aligned, the best in bold."""
+    sides = ["---" if i < table.words else "---:" for i in range(len(table.header))]
     rows = [
-        [_cell(cell, made.tones.get((i, j)) == "best") for j, cell in enumerate(row)]
-        for i, row in enumerate(made.rows)
+        [_cell(cell, table.tones.get((i, j)) == "best") for j, cell in enumerate(row)]
+        for i, row in enumerate(table.rows)
     ]
-    return "\n".join(_line(cells) for cells in ([escaped(x) for x in made.header], sides, *rows))
+    return "\n".join(_line(cells) for cells in ([escaped(x) for x in table.header], sides, *rows))
 
 
 def escaped(text: str) -> str:
-    """The text in one line, with no sign that means something."""
+    """Return the text in one line, with all special characters escaped."""
     return MEANING.sub(lambda sign: ENTITIES.get(sign[0], f"\\{sign[0]}"), printable(text))
 
 

@@ -1,7 +1,7 @@
-"""Many launches of a program that measures: put in order, and their medians.
+"""Launches of bench.collectives and bench.consensus, grouped by settings, and their medians.
 
-A launch is one file. What differs from launch to launch, where pages and processes happen to lie,
-is most of the spread, so where there are several the median and its interval are over launches.
+A launch is one file. Most of the spread is between launches, because memory pages and processes
+are placed differently in each. So with several launches, medians and intervals are over launches.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ R = TypeVar("R", bound=Row)
 
 @dataclass(frozen=True)
 class Launch(Generic[R]):
-    """One file of a program that measures, small enough to hold hundreds of."""
+    """One file of a program that measures, small enough to keep hundreds in memory."""
 
     settings: dict[str, Setting]
-    """What it ran with and on: launches of equal settings are repetitions."""
+    """Settings and environment; launches with equal settings are repetitions."""
     rows: list[R]
     """Settings and derived numbers; see bench.results.rows."""
     source: Source
     curves: list[dict[str, list[float]]] = field(default_factory=list)
-    """Beside the rows, where they have curves: a list of points, by name."""
+    """Curve of each row, where rows have curves: name -> points."""
 
 
 @dataclass(frozen=True)
 class Group(Generic[R]):
-    """Launches that differ in nothing that was set."""
+    """Launches with equal settings."""
 
     condition: str
-    """What sets it apart from the other groups; empty for one alone."""
+    """Settings that distinguish this group from the others; empty for a single group."""
     launches: list[Launch[R]]
 
 
@@ -59,7 +59,7 @@ class Contestant(CollectiveRow):
     each: Mapping[int, float]
     """Median of each launch by its number, us."""
     place: str = ""
-    """`*` for the fastest at its size, `=` if not told apart from it, else empty."""
+    """`*` for the fastest at its size, `=` if the difference is not significant, else empty."""
 
     @property
     def launches(self) -> int:
@@ -68,7 +68,7 @@ class Contestant(CollectiveRow):
 
     @property
     def competes(self) -> bool:
-        """Whether it has a place: it neither selects among the others nor sums wrongly."""
+        """Report whether it is ranked: an algorithm of its own, with correct sums."""
         return not self.chosen and self.wrong <= 0
 
 
@@ -86,8 +86,8 @@ class TopologyRow(ConsensusRow):
     """Upper end of that interval."""
 
 
-def grouped(launches: Sequence[Launch[R]]) -> tuple[str, list[Group[R]]]:
-    """What is the same in all launches, as a text; and the launches by what is not, sorted."""
+def group_launches(launches: Sequence[Launch[R]]) -> tuple[str, list[Group[R]]]:
+    """Return the settings that all launches share, as a text, and the launches by the others."""
     common, varying = shared([launch.settings for launch in launches])
     groups: dict[Any, list[Launch[R]]] = {}
     for launch in sorted(launches, key=lambda x: (order(x.settings), x.source.label)):
@@ -103,8 +103,8 @@ def grouped(launches: Sequence[Launch[R]]) -> tuple[str, list[Group[R]]]:
     ]
 
 
-def surroundings(run: Run) -> dict[str, Setting]:
-    """What a launch ran on, as settings."""
+def environment(run: Run) -> dict[str, Setting]:
+    """Return the environment of a launch as settings."""
     version = run.attributes.get("suite_version")
     return {
         "hosts": _layout(list(hosts(run).values())),
@@ -117,7 +117,7 @@ def surroundings(run: Run) -> dict[str, Setting]:
 
 
 def _layout(ranks: Sequence[int]) -> str:
-    """How many hosts there are, and where it needs saying how many ranks each has."""
+    """Describe the number of hosts and, with several, the ranks per host."""
     if len(ranks) < 2:
         return "1 host" if ranks else ""
     each = f"{ranks[0]}" if len(set(ranks)) == 1 else " + ".join(map(str, ranks))
@@ -131,29 +131,29 @@ def median_columns(rows: Sequence[Row], interval: Mapping[str, tuple[str, str]])
     launches; a single launch keeps its own.
     """
     records = [row.record() for row in rows]
-    made = dict(records[0])
+    columns = dict(records[0])
     if len(records) == 1:
-        return made
+        return columns
     for name, first in records[0].items():
         values = [record[name] for record in records]
         if not isinstance(first, str) and any(value != first for value in values):
-            made[name] = float(np.median(values))
+            columns[name] = float(np.median(values))
     for name, ends in interval.items():
         _, low, high = median_interval(np.array([record[name] for record in records], float))
-        made |= dict(zip(ends, (low, high), strict=True))
-    return made
+        columns |= dict(zip(ends, (low, high), strict=True))
+    return columns
 
 
 def rows_frame(launches: Sequence[Launch[R]], first: Sequence[str]) -> pd.DataFrame:
-    """Every row of every launch with what it ran on; the columns `first` come first."""
+    """Return every row of every launch with its settings; the columns `first` come first."""
     import pandas as pd
 
-    made = [
+    rows = [
         {name: record[name] for name in first} | record | _where(launch)
         for launch in launches
         for record in (row.record() for row in launch.rows)
     ]
-    return pd.DataFrame(made) if made else pd.DataFrame(columns=list(first))
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(first))
 
 
 def _where(launch: Launch[R]) -> dict[str, Any]:
@@ -161,20 +161,20 @@ def _where(launch: Launch[R]) -> dict[str, Any]:
     return where | {"status": launch.source.status, "file": launch.source.provenance["file"]}
 
 
-def repeats(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit: str) -> list[str]:
-    """What a reader must know of launches: where the intervals come from, and who did not end."""
+def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit: str) -> list[str]:
+    """Return notes on the source of the intervals and on launches that did not end."""
     notes = []
     if any(len(group.launches) > 1 for group in groups):
         notes.append(
-            "several launches: medians over launches with 95 % intervals, below 6 launches the "
-            f"smallest and the largest; one launch: intervals over its {unit}"
+            "several launches: medians over launches with 95 % intervals, with fewer than 6 "
+            f"launches the smallest and the largest value; one launch: intervals over its {unit}"
         )
     states = Counter(launch.source.status for launch in launches)
     del states[COMPLETE]
     if states:
         count = ", ".join(f"{n} {status}" for status, n in sorted(states.items()))
         notes.append(
-            f"not complete: {states.total()} of {len(launches)} files ({count}); what they have "
-            "is in"
+            f"not complete: {states.total()} of {len(launches)} files ({count}); "
+            "their rows so far are included"
         )
     return notes

@@ -1,8 +1,8 @@
-"""Many result files read by several processes, in order, whatever a file does to its reader.
+"""Find result files and read them in several processes, in order.
 
-HDF5 is written in C: damaged files exist that crash it and others that it never comes to an end
-with. So no file is opened in this process. Readers are forked, answer file by file, and die with
-this process, which names the file that a reader was at when it died or was given up.
+HDF5 is written in C, and some damaged files crash it or make it loop forever. Therefore no file is
+opened in this process. Readers are forked and answer file by file. If a reader crashes or exceeds
+its time limit, the file that it was reading is reported. Readers end with this process.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from bench.results.schema import PART
 
 Load: TypeAlias = Callable[[Path], Any]
 SLICE = 16
-"""Files that a reader is given at a time."""
+"""Number of files that a reader gets at a time."""
 FEW = 32
-"""A reader more for every so many files."""
+"""Number of files per additional reader."""
 PATIENCE_S, BYTES_PER_S = 30.0, 2e6
-"""How long a file may take: so many seconds, and one for every so many bytes."""
+"""Time limit of a file: a constant and a minimum read rate."""
 SPARE_BYTES, EXPANDED = 2**29, 64
-"""Memory that a file may take: so much, and so many times its size."""
+"""Memory limit of a file: a constant and a multiple of its size."""
 TICK_S = 0.5
-"""How often readers are looked after."""
+"""Interval between two checks of the readers."""
 
 
 @dataclass
 class Reader:
-    """A process that reads, and what it still has to read."""
+    """A reader process and its queue of files."""
 
     process: ForkProcess
     pipe: Connection
     todo: deque[int] = field(default_factory=deque)
     waited_s: float = 0.0
-    """For an answer about the first of todo."""
+    """Time spent on the first file of `todo`."""
 
     def give(self, numbers: Sequence[int]) -> None:
-        """Have it read these files; a reader that has died is noticed when it is waited for."""
+        """Send files to the process. A dead reader is detected when its answer is awaited."""
         self.todo.extend(numbers)
         with suppress(OSError):
             self.pipe.send(numbers)
@@ -69,37 +69,39 @@ class Reader:
 
 
 def readings(files: Sequence[Path], load: Load, cores: int = 0) -> Generator[Any, None, None]:
-    """What `load` makes of each file, or the BrokenFileError that it raises; in order.
+    """Yield the result of `load` for each file, or its BrokenFileError, in order.
 
-    cores: how many readers at most; 0: as many as this process has cores. Close the iterator to
-    end the readers early.
+    cores: maximum number of readers; 0 for one per core of this process. Close the iterator to end
+    the readers early.
     """
     most = cores or len(os.sched_getaffinity(0))
-    waiting, done, told = deque(range(len(files))), dict[int, Any](), 0
+    waiting, answers, n_yielded = deque(range(len(files))), dict[int, Any](), 0
     crew: list[Reader] = []
     try:
-        while told < len(files):
+        while n_yielded < len(files):
             while waiting and len(crew) < min(most, 1 + len(waiting) // FEW):
                 crew.append(_reader(files, load))
             for reader in crew:
                 if waiting and not reader.todo:
                     reader.give([waiting.popleft() for _ in range(min(SLICE, len(waiting)))])
-            for reader in _answers(crew, files, done):
+            for reader in _answers(crew, files, answers):
                 crew.remove(reader)
                 waiting.extendleft(reversed(reader.todo))
-            while told in done:
-                yield done.pop(told)
-                told += 1
+            while n_yielded in answers:
+                yield answers.pop(n_yielded)
+                n_yielded += 1
     finally:
         for reader in crew:
             reader.end()
 
 
 def _answers(crew: Sequence[Reader], files: Sequence[Path], done: dict[int, Any]) -> list[Reader]:
-    """Wait for answers and put them into done; the readers that were lost, ended."""
+    """Wait for answers and store them in `done`; return the readers that were lost."""
     began, lost = time.monotonic(), []
     pipes = wait([reader.pipe for reader in crew], TICK_S)
-    passed = min(time.monotonic() - began, TICK_S)  # a stopped process is not waited for
+    passed = min(
+        time.monotonic() - began, TICK_S
+    )  # time in which this process was stopped does not count
     for reader in crew:
         if not reader.todo:
             continue
@@ -134,7 +136,7 @@ def _reader(files: Sequence[Path], load: Load) -> Reader:
     ours, theirs = fork.Pipe()
     process = fork.Process(target=_work, args=(files, load, theirs, ours), daemon=True)
     ours_alone = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:  # a reader inherits the mask: at Ctrl-C this process ends it
+    try:  # readers inherit the mask; at Ctrl-C this process ends them
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, ours_alone)
@@ -143,10 +145,10 @@ def _reader(files: Sequence[Path], load: Load) -> Reader:
 
 
 def _work(files: Sequence[Path], load: Load, pipe: Connection, parents: Connection) -> None:
-    """Read what comes through the pipe until it is closed, which the parent's death does, too."""
+    """Read the files that arrive through the pipe until it closes or the parent process dies."""
     parents.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a crash prints
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # discard the output of a crash
     faulthandler.disable()
     pages, _ = Path("/proc/self/statm").read_text().split(maxsplit=1)
     before = int(pages) * resource.getpagesize()
@@ -163,28 +165,28 @@ def _loaded(path: Path, load: Load) -> Any:
         return load(path)
     except BrokenFileError as error:
         return error
-    except Exception as error:  # damage has more forms than a reader can know
+    except Exception as error:  # damaged files can raise anything
         return BrokenFileError(f"{path}: {type(error).__name__}: {brief(error)}")
 
 
 def find(paths: Sequence[str]) -> list[Path]:
-    """The result files that the paths name or hold, each once.
+    """Return the result files that the paths name or contain, each once.
 
-    Whatever has the name of a result is found: what reads it tells what is wrong with it.
-    Errors: UserError for a path that is not there, or where nothing is found.
+    Files are selected by name; a file with invalid contents is reported when it is read.
+    Errors: UserError for a path that does not exist, or if there is no result file.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in paths:
         if not os.path.lexists(path):
             raise UserError(f"{path} does not exist: name a result file or a folder of them")
         for place, file in _within(path) if os.path.isdir(path) else _alone(path):
-            found.setdefault(place, file)
-    if not found:
+            files.setdefault(place, file)
+    if not files:
         raise UserError(
             f"no result file (*.h5, *.h5.part) in {', '.join(paths)}: "
             "the programs write them into the folder of their --out"
         )
-    return list(found.values())
+    return list(files.values())
 
 
 def _alone(path: str) -> Iterator[tuple[str, Path]]:
@@ -192,7 +194,7 @@ def _alone(path: str) -> Iterator[tuple[str, Path]]:
 
 
 def _within(top: str) -> Iterator[tuple[str, Path]]:
-    """Where it really lies, and its path, of each result in the folder and below it, sorted."""
+    """Yield the real path and the path of each result in the folder and below it, sorted."""
     files: list[tuple[str, Path]] = []
     for folder, below, names in os.walk(top):
         real = os.path.realpath(folder)
@@ -211,10 +213,11 @@ KINDS: dict[str, Kind] = {
     "bench.collectives": collectives_report,
     "bench.consensus": consensus_report,
 }
+"""Program -> the module that reports its results."""
 
 
 def load(path: Path) -> tuple[str, Any]:
-    """The program that wrote a file, and what its kind keeps of it.
+    """Return the program that wrote a file, and the data that its kind keeps.
 
     Errors: BrokenFileError.
     """
@@ -222,7 +225,7 @@ def load(path: Path) -> tuple[str, Any]:
         program = program_of(path)
         if program == PART:
             raise BrokenFileError(
-                f"{path}: steps of some ranks only: put the run together by bench.merge"
+                f"{path}: holds the steps of some ranks only: combine the parts with bench.merge"
             )
         if program not in KINDS:
             raise BrokenFileError(
@@ -232,23 +235,23 @@ def load(path: Path) -> tuple[str, Any]:
     except BrokenFileError:
         if path.suffix != ".part" or path.exists():
             raise
-    return load(path.with_suffix(""))  # it ended since the folder was listed
+    return load(path.with_suffix(""))  # the run ended after the folder was listed
 
 
 def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], list[str]]:
     """Load files in several processes, with a progress bar.
 
-    only: the program whose files are kept, empty for all. Return what each kind keeps of its
-    files, by program, and a line for each file that cannot be read.
+    only: the program whose files are kept, empty for all. Return the loaded files by program, and a
+    line for each file that cannot be read.
     """
-    from bench.reporting.terminal import told
+    from bench.reporting.terminal import progress
 
     loaded: dict[str, list[Any]] = {program: [] for program in KINDS}
     broken = []
     with closing(readings(files, load)) as answers:
-        for answer in told(answers, len(files), "files read"):
+        for answer in progress(answers, len(files), "files read"):
             if isinstance(answer, BrokenFileError):
                 broken.append(" ".join(str(answer).split()))
             else:
                 loaded[answer[0]].append(answer[1])
-    return {x: kept for x, kept in loaded.items() if kept and only in ("", x)}, broken
+    return {x: files for x, files in loaded.items() if files and only in ("", x)}, broken

@@ -1,6 +1,6 @@
-"""The look of the charts: colours, scales, panels.
+"""Look of the charts: colours, scales, panels, and the columns that all marks share.
 
-Texts and lines are drawn in `currentColor`, so the page decides between light and dark.
+Texts and lines are drawn in `currentColor`, so the page chooses between light and dark.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from bench.reporting.training.runs import Digest, Section
 
 Chart: TypeAlias = alt.FacetChart | alt.LayerChart | alt.VConcatChart | alt.Chart
 Encoding: TypeAlias = dict[str, Any]
-"""Channel -> its encoding."""
+"""Channel -> its Altair encoding."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-"""Okabe, Ito 2008, without the yellow and the black that light or dark paper swallows."""
+"""Colours of Okabe and Ito, 2008, without yellow and black, which lack contrast on one theme."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
-"""With six or seven colours each pair is another one up to thirty names."""
+"""Shapes of points; combined with the colours they distinguish thirty names."""
 DASHES = ([1, 0], [9, 2, 2, 2])
-"""Of the names with the first use of a colour, with the second."""
+"""Dashes of names at the first and at the second use of a colour."""
 GREY = PALETTE[-1]
-"""What others are measured against."""
+"""Colour of the reference."""
 PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
-"""In the order of algorithms.wire.meter.PHASES: the exchange, copy and wait, is warm."""
+"""Colours in the order of algorithms.wire.meter.PHASES; warm for copy and wait, the exchange."""
 SPACING = 14
-"""px between panels below or beside each other."""
+"""Distance between panels, px."""
 WIDTH = 930
-"""px of a single panel; two beside each other take the same."""
+"""Width of a single panel, px; two side by side take the same width."""
 PLAIN = "format(datum.value, '.6~g')"
-"""A number of an axis; a format would be cut to the digits of a tick, and 10 become 1e+1."""
+"""Label expression of a number; a format would drop digits and write 10 as 1e+1."""
 LOG_RATIO = 20
-"""A metric that is to become small is drawn on a log axis where it falls by more than this."""
+"""Range ratio above which a metric to be minimised is drawn on a log axis."""
 
 
 def configured(chart: Chart) -> dict[str, Any]:
-    """The Vega-Lite specification of a chart, in the look of the page."""
+    """Return the Vega-Lite specification of a chart in the style of the page."""
     ink = "currentColor"
     font = "system-ui, sans-serif"
     axis: dict[str, Any] = {
@@ -76,39 +76,39 @@ def configured(chart: Chart) -> dict[str, Any]:
 
 
 def rows(panel: Any, frame: pd.DataFrame) -> Chart:
-    """A panel, a chart or layers, for each condition, below each other."""
-    made: Chart = panel.properties(width=WIDTH - 140, height=alt.Step(30)).facet(
+    """Return one panel per condition, below each other."""
+    chart: Chart = panel.properties(width=WIDTH - 140, height=alt.Step(30)).facet(
         data=frame, facet=facet(frame), columns=1, spacing=SPACING
     )
-    return made
+    return chart
 
 
 def panels(panel: Any, frame: pd.DataFrame, height: int) -> Chart:
-    """A panel, a chart or layers, for each condition: one as wide as the page, or two a row."""
+    """Return one panel per condition: one of full width, or two per row."""
     conditions = list(dict.fromkeys(frame["condition"]))
     columns = 1 if len(conditions) == 1 else 2
-    own_axes = len(conditions) > columns  # else an empty place would have axes, and a row none
+    own_axes = len(conditions) > columns  # a shared axis would be drawn in an empty cell
     between = 80 if own_axes else 20
     sized = panel.properties(width=(WIDTH - between * (columns - 1)) // columns, height=height)
     if conditions == [""]:
         alone: Chart = sized.properties(data=frame)
         return alone
-    made = sized.facet(data=frame, facet=facet(frame), columns=columns)
+    chart = sized.facet(data=frame, facet=facet(frame), columns=columns)
     if own_axes:
-        made = made.resolve_axis(x="independent", y="independent")
-    several: Chart = made
+        chart = chart.resolve_axis(x="independent", y="independent")
+    several: Chart = chart
     return several
 
 
 def facet(frame: pd.DataFrame) -> alt.Facet:
-    """Panels by condition, in the order of the data, their names above them."""
+    """Return panels by condition in the order of the data, with titles above."""
     conditions = list(dict.fromkeys(frame["condition"]))
     header = alt.Header(title=None, labelAnchor="start", labelOrient="top")
     return alt.Facet("condition:N", sort=conditions, header=header)
 
 
 def colour_of(frame: pd.DataFrame, legend: bool) -> alt.Color:
-    """A colour an algorithm, the same in every chart of a section."""
+    """Return a colour scale by algorithm, equal in every chart of a section."""
     names = sorted(set(frame["algorithm"]))
     colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
     shown = alt.Legend(title=None) if legend else None
@@ -116,7 +116,7 @@ def colour_of(frame: pd.DataFrame, legend: bool) -> alt.Color:
 
 
 def dash_of(frame: pd.DataFrame) -> alt.StrokeDash | None:
-    """Dashes that tell algorithms of one colour apart; none where the palette is enough."""
+    """Return dashes for algorithms that share a colour; None if the palette suffices."""
     names = sorted(set(frame["algorithm"]))
     if len(names) <= len(PALETTE):
         return None
@@ -126,9 +126,9 @@ def dash_of(frame: pd.DataFrame) -> alt.StrokeDash | None:
 
 
 def many(field: str, names: Sequence[str], against: str = "") -> Encoding:
-    """Colour, shape and dashes of up to thirty names, for eyes that tell few colours apart, too.
+    """Return colour, shape and dashes of up to thirty names, also for colour-blind readers.
 
-    `against`, what the others are measured against, is grey and dashed.
+    `against`, the reference, is grey and dashed.
     """
     others = [name for name in names if name != against]
     palette = [x for x in PALETTE if x != GREY or others == list(names)]
@@ -148,23 +148,23 @@ def many(field: str, names: Sequence[str], against: str = "") -> Encoding:
 
 
 def algorithms() -> alt.Y:
-    """A line an algorithm."""
+    """Return a vertical axis with a row per algorithm."""
     return alt.Y("algorithm:N", title=None, axis=alt.Axis(ticks=False, domain=False))
 
 
 def metric_scale(values: pd.Series[float], direction: str) -> alt.Scale:
-    """Linear, not from zero; logarithmic for what is to become small and falls far."""
+    """Return a linear scale without zero, or a log scale for a loss that falls far."""
     falls = values.min() > 0 and values.max() > LOG_RATIO * values.min()
     return logarithmic() if direction == "min" and falls else alt.Scale(zero=False)
 
 
 def logarithmic() -> alt.Scale:
-    """A log scale as wide as its data."""
+    """Return a log scale that ends at its data."""
     return alt.Scale(type="log", nice=False)
 
 
 def decades(values: pd.Series[float]) -> list[float]:
-    """1, 2, 5, 10, 20, ...: those in the range of positive values, few enough for an axis."""
+    """Return the round numbers 1, 2, 5, 10, ... among positive values, few enough for an axis."""
     low, high = values.min(), values.max()
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if len(powers) < 7 else (1,)
@@ -172,12 +172,12 @@ def decades(values: pd.Series[float]) -> list[float]:
 
 
 def few_ticks() -> alt.Axis:
-    """An axis whose numbers do not crowd."""
+    """Return an axis with few ticks."""
     return alt.Axis(labelExpr=PLAIN, tickCount=8)
 
 
 def tooltips() -> list[alt.Tooltip]:
-    """What every tooltip begins with."""
+    """Return the tooltips that every chart starts with."""
     names = ("algorithm", "condition", "seed", "status")
     return [alt.Tooltip(f"{name}:N") for name in names]
 
@@ -186,7 +186,7 @@ Mark: TypeAlias = dict[str, Any]
 
 
 def labels(section: Section, run: Digest) -> Mark:
-    """What every mark says of its run."""
+    """Return the columns that every mark of a run has."""
     return {
         "algorithm": str(run.settings["algorithm"]),
         "condition": section.condition(run),
@@ -195,11 +195,11 @@ def labels(section: Section, run: Digest) -> Mark:
     }
 
 
-def framed(rows: list[Mark], values: Sequence[str]) -> pd.DataFrame:
-    """The rows as a frame that has its columns without rows, too."""
+def frame_of(rows: list[Mark], values: Sequence[str]) -> pd.DataFrame:
+    """Return the rows as a frame with the given columns, also without rows."""
     return pd.DataFrame(rows, columns=["algorithm", "condition", "seed", "status", *values])
 
 
 def brief(value: float) -> float:
-    """Six significant digits: more than a screen shows, half the bytes."""
+    """Round to six significant digits, which halves the size of the page."""
     return float(f"{value:.6g}")

@@ -1,4 +1,4 @@
-"""The page: tables, charts and provenance of many files in one HTML file that needs no network."""
+"""The page: tables, charts and provenance of many files in one HTML file, usable offline."""
 
 from __future__ import annotations
 
@@ -24,34 +24,36 @@ from bench.reporting.loading import KINDS
 HERE = Path(__file__).parent
 TEMPLATE = "page.html.jinja"
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
-"""All that the page takes from the bundle."""
+"""The symbol that the page uses from the JavaScript bundle."""
 SEVERAL = "Exchanging parameters, measured"
-"""The title above more than one question."""
+"""Title of a page with results of several programs."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure whose charts have become places in the page."""
+    """A figure whose charts have ids on the page."""
 
     figure: Figure
     places: list[str]
-    """Where each chart is drawn."""
+    """Id of the element of each chart."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A chapter with what the page adds to it."""
+    """A chapter with its position on the page."""
 
     chapter: Chapter
     drawn: list[Drawn]
     first: int
-    """The place of its first source among those of the page."""
+    """Index of its first source among those of the page."""
 
     def rows(self, table: TextTable) -> list[str]:
-        """For each row of a table the places of its sources among those of the page."""
-        behind = self.chapter.behind
-        found = [] if behind is None else behind(table)
-        return [" ".join(str(self.first + i) for i in of) for of in found] or [""] * len(table.rows)
+        """Return, for each row of a table, the indices of its sources among those of the page."""
+        row_sources = self.chapter.row_sources
+        sources = [] if row_sources is None else row_sources(table)
+        return [" ".join(str(self.first + i) for i in of) for of in sources] or [""] * len(
+            table.rows
+        )
 
 
 def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
@@ -93,7 +95,7 @@ def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
         summary="; ".join(KINDS[program].summary(files) for program, files in loaded.items()) + ".",
         most_axes=max((len(x.places) for part in parts for x in part.drawn), default=0),
         broken=broken,
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by murmuration {__version__}",
+        timestamp=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by murmuration {__version__}",
         report=safe_json(
             {
                 "specifications": specifications,
@@ -114,18 +116,18 @@ def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
 
 @cache
 def bundle() -> Markup:
-    """What draws the charts, as a module for the page."""
+    """Return the JavaScript module that draws the charts."""
     return Markup(vl_convert.javascript_bundle(SNIPPET).replace("</script", "<\\/script"))
 
 
 def breakable(text: str) -> Markup:
-    """The text, escaped, with places where a line may break after the signs of an option."""
+    """Return the text, escaped, with possible line breaks after the signs of an option."""
     parts = re.split(r"(?<=[:,=_])", text)
     return Markup("<wbr>").join(parts)
 
 
 def packed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows of equal keys as columns; a column of texts as its different texts and their places."""
+    """Store rows with equal keys as columns; a text column as its distinct texts and indices."""
     names = rows[0] if rows else {}
     return {name: _column([row[name] for row in rows]) for name in names}
 
@@ -140,7 +142,10 @@ def _column(values: list[Any]) -> Any:
 
 
 def provenances(sources: Sequence[Source]) -> dict[str, Any]:
-    """The provenance of every source, each text once: `of` holds places in `texts`, in pairs."""
+    """Store the provenance of every source with each distinct text once.
+
+    `of` holds, for each source, indices into `texts`, in pairs of label and text.
+    """
     places: dict[str, int] = {}
 
     def place(text: str) -> int:
@@ -151,44 +156,46 @@ def provenances(sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def safe_json(value: Any) -> Markup:
-    """JSON that can stand in a script element: no `<` that could end it."""
+    """Return JSON that can be embedded in a script element: `<` is escaped."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
 
 
 FIRST = ("task", "algorithm", "partition", "workers", "ranks")
+"""Filters shown before the others."""
 LAST = ("seed", "status")
+"""Filters shown after the others."""
 MOST = 40
-"""More values than these are for the search, not for a list."""
+"""Maximum number of values of a filter; settings with more can be searched."""
 MOST_FACETS = 8
-"""More settings that vary are for the search, too."""
+"""Maximum number of filters."""
 
 
 @dataclass(frozen=True)
 class Facet:
-    """A setting that varies, and which of its values each source has."""
+    """A filter: a setting that varies, and the value of each source."""
 
     name: str
     values: list[str]
     of: list[int]
-    """For every source of the page the place of its value, -1 where it has none."""
+    """(sources,) index of the value of each source of the page, -1 if it has none."""
 
 
 def facets(sources: Sequence[Source]) -> list[Facet]:
-    """The facts that vary, in the order in which they are asked for; few, of few values each."""
+    """Return the filters, in the order in which they are shown."""
     names = dict.fromkeys(name for source in sources for name in source.facts)
     varying = {}
     for name in names:
         values = sorted({x.facts[name] for x in sources if name in x.facts}, key=_order)
         if 1 < len(values) <= MOST:
             varying[name] = values
-    kept = sorted(varying, key=lambda name: name not in FIRST + LAST)[:MOST_FACETS]
-    made = []
-    for name in sorted(kept, key=_place):
+    chosen = sorted(varying, key=lambda name: name not in FIRST + LAST)[:MOST_FACETS]
+    result = []
+    for name in sorted(chosen, key=_place):
         places = {value: i for i, value in enumerate(varying[name])}
         of = [places[x.facts[name]] if name in x.facts else -1 for x in sources]
-        made.append(Facet(name.replace("_", " "), varying[name], of))
-    return made
+        result.append(Facet(name.replace("_", " "), varying[name], of))
+    return result
 
 
 def _place(name: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A partition as a picture: classes x workers, on the terminal and as a chart."""
+"""A partition as a picture: classes by workers, on the terminal and as a chart."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from rich.style import Style
 from rich.text import Text
 
 SHADES = " .:-=+*#%@"
-"""From no sample to a shard of this class alone, where colours cannot be shown."""
+"""Characters for shares from 0 to 1 on a terminal without colours."""
 MOST_CLASSES = 40
-"""Rows of the terminal; more are in the picture and in the CSV."""
+"""Maximum number of rows on the terminal; the chart and the CSV show all."""
 LABEL = 14
 COLD, WARM = (13, 38, 76), (255, 214, 102)
-"""Colours of a share of nearly 0 and of 1."""
+"""Colours (RGB) of a share near 0 and of 1."""
 
 
 def show(console: Console, counts: NDArray[np.int64], names: Sequence[str]) -> None:
-    """Print how many of a worker's samples are of each class: counts is (W, C)."""
+    """Print the share of each class in the shard of each worker.
+
+    counts: (W, C) int64, samples of each class per worker; names: of the classes.
+    """
     workers, classes = counts.shape
     share = counts / np.maximum(1, counts.sum(1, keepdims=True))
     columns = min(workers, max(1, (console.width - LABEL - 2) // 2))
@@ -54,7 +57,7 @@ def show(console: Console, counts: NDArray[np.int64], names: Sequence[str]) -> N
 
 
 def cell(share: float, coloured: bool) -> Text:
-    """Two columns of a shade for a share in [0, 1]."""
+    """Return two columns in the shade of a share in [0, 1]."""
     if not coloured:
         place = 0 if share == 0 else 1 + min(len(SHADES) - 2, int(share * (len(SHADES) - 1)))
         return Text(2 * SHADES[place])
@@ -65,7 +68,7 @@ def cell(share: float, coloured: bool) -> Text:
 
 
 def csv(columns: Mapping[str, NDArray[Any]], counts: NDArray[np.int64]) -> str:
-    """The measures and the samples by class, a row a worker."""
+    """Return measures and samples by class as CSV, one row per worker."""
     header = ["worker", *columns, *(f"class_{c}" for c in range(counts.shape[1]))]
     rows = [
         [str(k), *(f"{values[k]:.10g}" for values in columns.values()), *map(str, counts[k])]
@@ -75,7 +78,7 @@ def csv(columns: Mapping[str, NDArray[Any]], counts: NDArray[np.int64]) -> str:
 
 
 def picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> Any:
-    """Classes x workers as a heat map below the sizes of the shards: an altair chart."""
+    """Return an Altair heat map of classes by workers below a bar chart of the shard sizes."""
     import altair as alt
     import pandas as pd
 
@@ -83,11 +86,11 @@ def picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> Any:
     present = np.flatnonzero(counts.any(0))
     worker, place = np.meshgrid(np.arange(workers), present, indexing="ij")
     sizes = counts.sum(1)
-    called = [names[c] if c < len(names) else str(c) for c in range(classes)]
+    class_names = [names[c] if c < len(names) else str(c) for c in range(classes)]
     cells = pd.DataFrame(
         {
             "worker": worker.ravel(),
-            "class": [called[c] for c in place.ravel()],
+            "class": [class_names[c] for c in place.ravel()],
             "samples": counts[worker, place].ravel(),
             "share": (counts[worker, place] / np.maximum(1, sizes)[worker]).ravel(),
         }
@@ -100,7 +103,7 @@ def picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> Any:
         .mark_rect()
         .encode(
             x=x,
-            y=alt.Y("class:N", title="class", sort=[called[c] for c in present]),
+            y=alt.Y("class:N", title="class", sort=[class_names[c] for c in present]),
             color=alt.Color(
                 "share:Q",
                 title="share of the shard",

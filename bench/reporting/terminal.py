@@ -1,4 +1,4 @@
-"""Chapters on a terminal, or as plain text of 120 columns where there is none."""
+"""Chapters on a terminal, or as plain text of 120 columns; a progress bar for long loops."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from bench.reporting.chapter import Chapter
 from bench.results.schema import COMPLETE
 
 WIDTH = 120
-"""Columns where no terminal says otherwise."""
+"""Columns of the output if it is not a terminal."""
 HEAD = 9
-"""Columns of a title: longer ones are broken."""
+"""Columns of a title; longer titles are broken into lines."""
 STYLES = {"best": "bold green", "bad": "bold red"}
 
 
 def read_of(read: int, files: int) -> str:
-    """How many of the files that were found could be read."""
+    """Return the number of files read, as a text."""
     return f"{read} of {files} files read" if files > 1 else "1 file read"
 
 
 def show(chapters: Sequence[Chapter], read: int, files: int) -> None:
-    """Print the tables."""
+    """Print the tables of all chapters."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
@@ -49,13 +49,13 @@ def show(chapters: Sequence[Chapter], read: int, files: int) -> None:
 
 
 def terminal(table: TextTable) -> Table:
-    """The table for a terminal of 120 columns: ranges and options on lines of their own."""
-    made = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    """Return a table for a terminal of 120 columns; intervals and options get their own lines."""
+    rich_table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for i, name in enumerate(table.header):
         number = i >= table.words
         brief = name.replace("exchange", "exch.").replace("per", "/") if number else name
         side: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(Text(_title(brief)), justify=side, overflow="fold", no_wrap=number)
+        rich_table.add_column(Text(_title(brief)), justify=side, overflow="fold", no_wrap=number)
     for i, (cells, status) in enumerate(zip(table.rows, table.states, strict=True)):
         texts = [_folded(x) for x in cells[: table.words]]
         texts += [
@@ -65,12 +65,12 @@ def terminal(table: TextTable) -> Table:
             Text(text, style=STYLES.get(table.tones.get((i, j), ""), ""))
             for j, text in enumerate(texts)
         ]
-        made.add_row(*styled, style="" if status == COMPLETE else STYLES["bad"])
-    return made
+        rich_table.add_row(*styled, style="" if status == COMPLETE else STYLES["bad"])
+    return rich_table
 
 
 def _title(text: str) -> str:
-    """A title in lines of some HEAD columns, broken after spaces and signs, or where it must be."""
+    """Break a title into lines of about HEAD columns, after spaces and signs where possible."""
     lines = [""]
     for word in re.split(r"(?<=[ _])|(?<=-)(?=[a-z])", printable(text)):
         for part in (word[i : i + HEAD] for i in range(0, len(word.rstrip(" _")), HEAD)):
@@ -81,7 +81,7 @@ def _title(text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    """A name with options, broken after its signs into lines of about 14 columns."""
+    """Break a name with options after its signs into lines of about 14 columns."""
     name, bracket, rest = printable(text).partition(" [")
     lines = [""]
     for word in re.findall(r"[^:,_= ]*[:,_= ]|[^:,_= ]+", name):
@@ -96,18 +96,19 @@ def _folded(text: str) -> str:
 T = TypeVar("T")
 
 REFRESH_S = 0.1
-"""Between two states of the bar."""
+"""Interval between two updates of the bar."""
 LINE_S = 10.0
-"""Between two lines where nobody watches."""
+"""Interval between two progress lines if the output is not a terminal."""
 
 
-def told(items: Iterable[T], total: int, done: str) -> Iterator[T]:
-    """The items, while a bar on a terminal, or a line now and then, tells how many have come.
+def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """Yield the items and show their number: a bar on a terminal, else a line every LINE_S.
 
-    done: what has become of them, `files read`. Without threads: readers may be forked meanwhile.
+    label: text behind the number, `files read`. Starts no thread, because readers may be forked
+    meanwhile.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (TextColumn(done), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     terminal, last = console.is_terminal, time.monotonic()
     bar = Progress(
         *columns,
@@ -127,4 +128,4 @@ def told(items: Iterable[T], total: int, done: str) -> Iterator[T]:
             last = time.monotonic()
             bar.refresh()
             if not terminal:
-                console.print(f"{number:,} of {total:,} {done}")
+                console.print(f"{number:,} of {total:,} {label}")

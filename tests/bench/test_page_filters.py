@@ -1,4 +1,4 @@
-"""The filters of the page: what stands behind its rows and marks, and a browser that uses them."""
+"""The filters of the page: the sources of its rows and marks, and a browser that uses them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from bench.report import main
 from bench.reporting.page import facets
 from bench.reporting.training import metrics, times
-from bench.reporting.training.report import behind, best, cards, chapters, facts
+from bench.reporting.training.report import best, cards, chapters, facts, row_sources
 from bench.reporting.training.runs import Section, load, sections
 from bench.reporting.training.tables import text_tables
 from bench.results.schema import DIVERGED
@@ -43,9 +43,9 @@ def made(folder: Path) -> Section:
 
 def test_runs_behind_every_row_are_those_it_was_made_of(made: Section) -> None:
     (table,) = text_tables(made)
-    assert behind(made, table) == [sorted(places) for places in made.places]
+    assert row_sources(made, table) == [sorted(places) for places in made.places]
     (overview,) = best(made)
-    for row, runs in zip(overview.rows, behind(made, overview), strict=True):
+    for row, runs in zip(overview.rows, row_sources(made, overview), strict=True):
         assert {made.runs[i].settings["partition"] for i in runs} == {row[0]}
         assert len(runs) == (5 if row[0] == "iid" else 4)
 
@@ -60,7 +60,7 @@ def test_rows_below_a_heading_of_settings_are_told_apart(made: Section) -> None:
     (mixed,) = sections(runs)
     tables = text_tables(mixed)
     assert len(tables) > 1  # too much varies for columns
-    found = [runs for table in tables for runs in behind(mixed, table)]
+    found = [runs for table in tables for runs in row_sources(mixed, table)]
     assert sorted(map(sorted, found)) == sorted(map(sorted, mixed.places))
 
 

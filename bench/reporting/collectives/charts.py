@@ -1,4 +1,4 @@
-"""The charts of bench.collectives: time and bandwidth against size, and the winner by size."""
+"""Charts of bench.collectives: time and bandwidth against size, and the fastest algorithms."""
 
 from __future__ import annotations
 
@@ -22,63 +22,63 @@ SIZE = (
     "datum.value >= 1048576 ? format(datum.value / 1048576, '.4~g') + 'M' : "
     "datum.value >= 1024 ? format(datum.value / 1024, '.4~g') + 'K' : datum.value"
 )
-"""The label of a size on an axis, much as bench.common.sizes.format_size writes it."""
+"""Label expression of a size on an axis, similar to bench.common.sizes.format_size."""
 MICROSECONDS = (
     "datum.value >= 1e6 ? datum.value / 1e6 + ' s' : "
     "datum.value >= 1e3 ? datum.value / 1e3 + ' ms' : datum.value + ' µs'"
 )
-"""The label of microseconds on an axis."""
+"""Label expression of microseconds on an axis."""
 WINNER = (
-    "The algorithm with the least median. Pale: not told apart, the interval of another reaches "
-    "into its own."
+    "The algorithm with the smallest median. Pale: not significant, the intervals of at least two "
+    "algorithms overlap."
 )
 TIME = (
-    "Median on the slowest rank; band: its 95 % interval. Grey and dashed: the library. Dotted: "
-    "what messages take at least, by latency or by bandwidth; shared memory sends none and can be "
-    "below. A click in the legend shows one algorithm alone."
+    "Median on the slowest rank; band: its 95 % confidence interval. Grey and dashed: the library. "
+    "Dotted: the lower bound of any algorithm that sends messages, from latency and bandwidth; "
+    "algorithms in shared memory can be faster. A click in the legend highlights one algorithm."
 )
 BANDWIDTH = (
-    "Bytes over time, times 2(p - 1)/p: what a link must carry, so it can be compared from one "
-    "number of ranks to another. GB = 10^9 B."
+    "Size divided by time, times 2(p - 1)/p: the load of a link, comparable across numbers of "
+    "ranks. GB = 10^9 B."
 )
 LABELS = 14
-"""Most sizes named on an axis."""
+"""Maximum number of sizes labelled on an axis."""
 TIPS = (
     *("size", "median", "p99", "samples", "vs library", "bus bandwidth"),
     *("algorithm bandwidth", "lower bound", "sent in a call", "sums", "remarks"),
 )
 WINNER_TIPS = (
-    *("size", "median", "samples", "second", "not told apart from", "slowest"),
+    *("size", "median", "samples", "second", "not significantly faster than", "slowest"),
     "vs library",
 )
 
 
 def figures(measured: Measured, yardstick: str) -> list[Figure]:
-    """The figures of a chapter; none without rows."""
+    """Return the figures of a chapter; none without rows."""
     if not measured:
         return []
     frame, first = times(measured), winners(measured)
     names = list(dict.fromkeys(frame["algorithm"]))
-    made = []
+    result = []
     if len(first):
-        made.append(Figure("Winner by size", WINNER, {"winner": winner(first, names, yardstick)}))
+        result.append(Figure("Winner by size", WINNER, {"winner": winner(first, names, yardstick)}))
     drawn = {"time": time(frame, names, yardstick)}
     if frame["vs_library"].notna().any():
         drawn["ratio"] = ratio(frame, names, yardstick)
     axes = ["time", "over the library's"]
     bus = {"bandwidth": bandwidth(frame, names, yardstick)}
     return [
-        *made,
+        *result,
         Figure("Time of a call against the size of the vector", TIME, drawn, axes),
         Figure("Bus bandwidth against the size of the vector", BANDWIDTH, bus),
     ]
 
 
 def time(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
-    """Median time against size, both logarithmic, above the lower bound."""
-    both = pd.concat([frame["ci_lo_us"], frame["ci_hi_us"], frame["bound_us"]])
-    scale = alt.Scale(type="log", nice=False, domainMin=0.6 * float(both[both > 0].min()))
-    axis = alt.Axis(labelExpr=MICROSECONDS, values=look.decades(both[both > 0]))
+    """Chart the median time against size, both logarithmic, with the lower bound."""
+    positive = pd.concat([frame["ci_lo_us"], frame["ci_hi_us"], frame["bound_us"]])
+    scale = alt.Scale(type="log", nice=False, domainMin=0.6 * float(positive[positive > 0].min()))
+    axis = alt.Axis(labelExpr=MICROSECONDS, values=look.decades(positive[positive > 0]))
     y = alt.Y("p50_us:Q", title="time of a call", scale=scale, axis=axis)
     dots = alt.Chart().mark_line(strokeDash=[1, 4], strokeWidth=1.8, color="currentColor")
     bound = dots.encode(x=_sizes(frame), y="mean(bound_us):Q", opacity=alt.value(0.75))
@@ -88,16 +88,16 @@ def time(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Char
 
 
 def ratio(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
-    """Median time over the library's in the same launch against size, both logarithmic."""
-    there = frame[frame["vs_library"].notna()]
-    axis = alt.Axis(labelExpr="datum.value + 'x'", values=look.decades(there["vs_library"]))
+    """Chart the median time relative to the library's in the same launch, both axes logarithmic."""
+    finite = frame[frame["vs_library"].notna()]
+    axis = alt.Axis(labelExpr="datum.value + 'x'", values=look.decades(finite["vs_library"]))
     title = "time over the library's"
     y = alt.Y("vs_library:Q", title=title, scale=look.logarithmic(), axis=axis)
-    return _lines(there, names, yardstick, y, None)
+    return _lines(finite, names, yardstick, y, None)
 
 
 def bandwidth(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
-    """Bus bandwidth against the logarithm of size."""
+    """Chart the bus bandwidth against the logarithm of the size."""
     title = "bus bandwidth (GB/s)"
     y = alt.Y("busbw_GBps:Q", title=title, scale=alt.Scale(zero=True), axis=look.few_ticks())
     return _lines(frame, names, yardstick, y, ("busbw_lo:Q", "busbw_hi"))
@@ -111,7 +111,7 @@ def _lines(
     band: tuple[str, str] | None,
     *below: alt.Chart,
 ) -> look.Chart:
-    """Line and points of every algorithm over its band, a panel a condition."""
+    """Chart lines and points of every algorithm over its interval, one panel per condition."""
     encoding = look.many("algorithm:N", names, yardstick)
     chosen = alt.selection_point(fields=["algorithm"], bind="legend")
     strong = alt.condition(chosen, alt.value(0.95), alt.value(0.06))
@@ -128,23 +128,23 @@ def _lines(
         ),
         base.mark_point(filled=True, size=46)
         .encode(shape=encoding["shape"], opacity=strong, tooltip=tooltip)
-        .add_params(chosen),  # here, because this layer has the legend
+        .add_params(chosen),  # on the layer that owns the legend
     ]
     return look.panels(alt.layer(*layers), frame, 380)
 
 
 def winner(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Chart:
-    """A strip a condition: a mark a size in the colour of the fastest algorithm."""
+    """Chart the fastest algorithm by size, one strip per condition."""
     colour = look.many("algorithm:N", names, yardstick)["color"]
-    there = [name for name in names if name in set(frame["algorithm"])]
+    present = [name for name in names if name in set(frame["algorithm"])]
     legend = alt.Legend(
-        title=None, symbolType="square", symbolSize=120, symbolStrokeWidth=0, values=there
+        title=None, symbolType="square", symbolSize=120, symbolStrokeWidth=0, values=present
     )
     conditions = list(dict.fromkeys(frame["condition"]))
     alone = len(conditions) == 1
     words = alt.Axis(ticks=False, domain=False, labels=not alone, labelLimit=320)
     marks = alt.Chart(frame).mark_rect(stroke="currentColor", strokeWidth=0.5, strokeOpacity=0.3)
-    made: alt.Chart = marks.encode(
+    chart: alt.Chart = marks.encode(
         x=_sizes(frame, "left:Q"),
         x2="right",
         y=alt.Y("condition:N", title=None, sort=conditions, axis=words),
@@ -152,11 +152,11 @@ def winner(frame: pd.DataFrame, names: Sequence[str], yardstick: str) -> look.Ch
         opacity=alt.condition("datum.sure", alt.value(0.95), alt.value(0.45)),
         tooltip=[alt.Tooltip(f"{x}:N") for x in (*_about(frame), *WINNER_TIPS)],
     ).properties(width=look.WIDTH - (0 if alone else 140), height=alt.Step(34))
-    return made
+    return chart
 
 
 def _sizes(frame: pd.DataFrame, field: str = "bytes:Q") -> alt.X:
-    """The axis of sizes, logarithmic, with some of those that were measured named."""
+    """Return the logarithmic axis of sizes, with labels for some of them."""
     sizes = sorted(set(frame["bytes"].tolist()))
     every = -(-len(sizes) // LABELS)
     axis = alt.Axis(values=sizes[::every], labelExpr=SIZE, grid=field == "bytes:Q")
@@ -165,40 +165,40 @@ def _sizes(frame: pd.DataFrame, field: str = "bytes:Q") -> alt.X:
 
 
 def _about(frame: pd.DataFrame) -> list[str]:
-    """What every tooltip begins with."""
+    """Return the names of the tooltips that every chart starts with."""
     several = frame["condition"].nunique() > 1
     return ["algorithm", "condition"] if several else ["algorithm"]
 
 
 Measured: TypeAlias = Sequence[tuple[str, Sequence[Contestant]]]
-"""Conditions and their contested rows, see bench.reporting.collectives.table."""
+"""Conditions and their ranked rows, see bench.reporting.collectives.report."""
 NUMBERS = ("p50_us", "ci_lo_us", "ci_hi_us", "bound_us", "busbw_GBps")
 FLAGS = {
     "!": "interval not reached",
-    "s": "ranks started apart",
-    "t": "the clock is coarse for it",
+    "s": "ranks did not start together",
+    "t": "short relative to the resolution of the clock",
     "o": "more ranks than cores",
 }
-"""What the flags of a row mean; see bench.results.calls."""
+"""Meaning of the flags of a row; see bench.results.calls."""
 
 
 def times(measured: Measured) -> pd.DataFrame:
-    """A row an algorithm, size and condition."""
-    made: list[dict[str, Any]] = []
+    """Return the rows of the time charts: one per algorithm, size and condition."""
+    result: list[dict[str, Any]] = []
     for condition, rows in measured:
         for row in sorted(rows, key=lambda row: row.bytes):
-            about = {"algorithm": row.algorithm, "condition": condition, "bytes": row.bytes}
+            columns = {"algorithm": row.algorithm, "condition": condition, "bytes": row.bytes}
             values = {name: brief(row.number(name)) for name in NUMBERS}
             values["vs_library"] = brief(row.vs_library)
             moved = row.busbw_GBps * row.p50_us
             values |= {"busbw_lo": brief(moved / row.ci_hi_us)}
             values |= {"busbw_hi": brief(moved / row.ci_lo_us)}
-            made.append(about | values | tips(row))
-    return pd.DataFrame(made)
+            result.append(columns | values | tips(row))
+    return pd.DataFrame(result)
 
 
 def tips(row: Contestant) -> dict[str, str]:
-    """Label -> text: all figures of a row."""
+    """Return label -> text for all numbers of a row."""
     names = ("p50", "ci_lo", "ci_hi", "p99", "max", "bound")
     us = {name: figure(row.number(f"{name}_us")) for name in names}
     launches = f"{row.launches} launches of " if row.launches > 1 else ""
@@ -222,8 +222,8 @@ def tips(row: Contestant) -> dict[str, str]:
 
 
 def winners(measured: Measured) -> pd.DataFrame:
-    """A row a size and condition: who is fastest, and how far the second is."""
-    made: list[dict[str, Any]] = []
+    """Return the fastest algorithm of each size and condition, with its lead over the others."""
+    result: list[dict[str, Any]] = []
     for condition, rows in measured:
         ranking: dict[int, list[Contestant]] = {}
         for row in sorted((x for x in rows if x.competes), key=lambda x: x.p50_us):
@@ -231,7 +231,7 @@ def winners(measured: Measured) -> pd.DataFrame:
         for size, (left, right) in edges(sorted(ranking)).items():
             best, *others = ranking[size]
             close = ", ".join(row.algorithm for row in others if row.place == "=")
-            made.append(
+            result.append(
                 {
                     "algorithm": best.algorithm,
                     "condition": condition,
@@ -239,17 +239,17 @@ def winners(measured: Measured) -> pd.DataFrame:
                     "left": brief(left),
                     "right": brief(right),
                     "sure": not close,
-                    "not told apart from": close or NONE,
+                    "not significantly faster than": close or NONE,
                     "second": _behind(best, others[0]) if others else NONE,
                     "slowest": _behind(best, others[-1]) if others else NONE,
                 }
                 | {x: tips(best)[x] for x in ("size", "median", "samples", "vs library")}
             )
-    return pd.DataFrame(made)
+    return pd.DataFrame(result)
 
 
 def edges(sizes: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """Where the mark of each size begins and ends: half-way to its neighbours on a log axis."""
+    """Return the ends of the mark of each size: half-way to its neighbours on a log axis."""
     if not sizes:
         return {}
     between = [math.sqrt(a * b) for a, b in pairwise(sizes)]
@@ -265,5 +265,5 @@ def _behind(best: Contestant, other: Contestant) -> str:
 
 
 def times_over(ratio: float) -> str:
-    """A ratio of times; a dash where there is none."""
+    """Return a ratio of times; a dash for NaN."""
     return NONE if math.isnan(ratio) else f"{ratio:.3g}x"

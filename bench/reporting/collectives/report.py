@@ -1,4 +1,4 @@
-"""What a report says of bench.collectives: times by size and algorithm, and who wins where."""
+"""Report of bench.collectives: times by size and algorithm, and the fastest at each size."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.reporting.launches import (
     Contestant,
     Group,
     Launch,
-    grouped,
+    environment,
+    group_launches,
+    launch_notes,
     median_columns,
-    repeats,
     rows_frame,
-    surroundings,
 )
 from bench.results.calls import YARDSTICK, Calls, fastest, half_width, read_calls
 from bench.results.origin import derived, provenance, read_origin
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 
 QUESTION = "Which all-reduce is fastest"
 FIRST = ("op", "algorithm", "ranks", "bytes", "dtype", "n", "p50_us", "ci_lo_us", "ci_hi_us")
-"""The first columns of the CSV, as of bench.collectives --csv; the others follow."""
+"""First columns of the CSV, as in bench.collectives --csv; the others follow."""
 
 
 def load(path: Path) -> Launch[CollectiveRow]:
-    """Read a file and derive its rows; the calls are let go. Errors: BrokenFileError."""
+    """Read a file and derive its rows without keeping the calls. Errors: BrokenFileError."""
     return derived(path, lambda: _launch(read_calls(path)))
 
 
 def _launch(calls: Calls) -> Launch[CollectiveRow]:
     run = read_origin(calls.path, calls.attributes)
-    around = surroundings(run)
+    around = environment(run)
     ranks = int(run.attributes["ranks"])
     rows = calls.rows()
     for row in rows:
@@ -59,20 +59,20 @@ def _launch(calls: Calls) -> Launch[CollectiveRow]:
 
 
 def _links(run: Run) -> str:
-    """What the machine gave before any all-reduce."""
-    said = f"{run.attributes['alpha_ns'] / 1e3:.3f} us of latency, half a round trip of 8 B; "
-    said += f"{run.attributes['bandwidth_Bps'] / 1e9:.3f} GB/s between two ranks"
+    """Describe the links as measured before any all-reduce."""
+    text = f"{run.attributes['alpha_ns'] / 1e3:.3f} us of latency, half a round trip of 8 B; "
+    text += f"{run.attributes['bandwidth_Bps'] / 1e9:.3f} GB/s between two ranks"
     memory = run.attributes.get("memory_Bps")
-    return said + ("" if memory is None else f"; {memory / 1e9:.3f} GB/s of memory on a host")
+    return text + ("" if memory is None else f"; {memory / 1e9:.3f} GB/s of memory on a host")
 
 
 def frame(launches: Sequence[Launch[CollectiveRow]]) -> pd.DataFrame:
-    """A row an algorithm and size of every file."""
+    """Return a row per algorithm and size of every file."""
     return rows_frame(launches, FIRST)
 
 
 def summary(launches: Sequence[Launch[CollectiveRow]]) -> str:
-    """How much there is."""
+    """Return the numbers of files, algorithms and sizes."""
     rows = [row for launch in launches for row in launch.rows]
     n, algorithms, sizes = (
         len(launches),
@@ -84,19 +84,19 @@ def summary(launches: Sequence[Launch[CollectiveRow]]) -> str:
 
 
 def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:
-    """One chapter: a table for every condition, with several launches their medians."""
+    """Return one chapter: a table per condition, with medians over several launches."""
     parts = [part for launch in launches for part in _parts(launch)]
-    same, groups = grouped(parts) if parts else ("no size is finished yet", [])
+    same, groups = group_launches(parts) if parts else ("no size is finished yet", [])
     measured = [(group.condition, contested(cells(group))) for group in groups]
     notes = [*NOTES] if measured else []
     if any(row.chosen for _, rows in measured for row in rows):
-        notes.append("what chooses is one of the others at each size, and out of the contest")
+        notes.append("algorithms that select one of the others at each size are not ranked")
     return [
         Chapter(
             title="Collectives: time of an all-reduce by size",
             summary=f"bench.collectives, {same}",
             tables=[text_table(condition, rows) for condition, rows in measured],
-            notes=notes + repeats(launches, groups, "calls"),
+            notes=notes + launch_notes(launches, groups, "calls"),
             sources=[launch.source for launch in launches],
             draw=partial(_draw, measured),
         )
@@ -104,7 +104,7 @@ def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:
 
 
 def _parts(launch: Launch[CollectiveRow]) -> list[Launch[CollectiveRow]]:
-    """The launch by operation and type of the elements; none without rows."""
+    """Split the launch by operation and element type; return none without rows."""
     kinds = dict.fromkeys((row.op, row.dtype) for row in launch.rows)
     return [
         replace(
@@ -124,21 +124,22 @@ def _draw(measured: Sequence[tuple[str, Sequence[Contestant]]]) -> list[Figure]:
 
 INTERVAL = {"p50_us": ("ci_lo_us", "ci_hi_us")}
 NOTES = (
-    "cells: median time of a call on its slowest rank, us [over the library's in the same launch]",
-    "* least median; = not told apart: 95 % intervals overlap; with several launches: the interval "
-    "of their ratio within a launch reaches 1",
+    "cells: median time of a call on its slowest rank, us [relative to the library's in the same "
+    "launch]",
+    "* smallest median; = difference not significant: the 95 % intervals overlap or, with several "
+    "launches, the interval of the ratio within a launch contains 1",
 )
-"""What a reader of the table must know."""
+"""Explanations for readers of the table."""
 
 
 def cells(group: Group[CollectiveRow]) -> list[Contestant]:
-    """Return the medians over launches for each algorithm and size, in the order of the files."""
-    found: dict[tuple[str, int], dict[int, CollectiveRow]] = {}
+    """Return one row per algorithm and size, the median over the launches, in file order."""
+    by_key: dict[tuple[str, int], dict[int, CollectiveRow]] = {}
     for number, launch in enumerate(group.launches):
         for row in launch.rows:
-            found.setdefault((row.algorithm, row.bytes), {})[number] = row
-    made = []
-    for by_launch in found.values():
+            by_key.setdefault((row.algorithm, row.bytes), {})[number] = row
+    result = []
+    for by_launch in by_key.values():
         rows = list(by_launch.values())
         values = median_columns(rows, INTERVAL) | {
             "chosen": ", ".join(dict.fromkeys(row.chosen for row in rows)),
@@ -146,12 +147,15 @@ def cells(group: Group[CollectiveRow]) -> list[Contestant]:
             "flags": "".join(dict.fromkeys("".join(row.flags for row in rows))),
         }
         each = {number: row.p50_us for number, row in by_launch.items()}
-        made.append(Contestant(**values, each=each))
-    return made
+        result.append(Contestant(**values, each=each))
+    return result
 
 
 def contested(rows: Sequence[Contestant]) -> list[Contestant]:
-    """Return the rows with their places; a row that does not compete has none."""
+    """Return the rows with their `place` among the rows of the same size.
+
+    Algorithms that select another one and algorithms with wrong sums are not ranked.
+    """
     best: dict[int, Contestant] = {}
     for row in sorted((x for x in rows if x.competes), key=lambda x: x.p50_us):
         best.setdefault(row.bytes, row)
@@ -164,14 +168,17 @@ def _place(row: Contestant, best: Contestant) -> str:
     if row is best:
         return "*"
     both = row.each.keys() & best.each.keys()
-    if len(both) > 1:  # in pairs: launches differ more than algorithms
+    if len(both) > 1:  # in pairs, because launches differ more than algorithms
         ratios = np.array([row.each[number] / best.each[number] for number in both])
         return "=" if median_interval(ratios)[1] <= 1 else ""
     return "=" if row.ci_lo_us <= best.ci_hi_us else ""
 
 
 def text_table(condition: str, rows: Sequence[Contestant]) -> TextTable:
-    """The table of a condition, with its winners below; rows: contested, not empty."""
+    """Return the table of a condition with the fastest algorithms below it.
+
+    rows: ranked, not empty.
+    """
     names = list(dict.fromkeys(row.algorithm for row in rows))
     sizes = sorted({row.bytes for row in rows})
     by_place = {(row.bytes, row.algorithm): row for row in rows}
@@ -209,7 +216,7 @@ def _tone(row: Contestant | None) -> Literal["best", "bad"] | None:
 
 
 def _foot(rows: Sequence[Contestant]) -> list[str]:
-    """The winners, what was chosen, and how sure it is."""
+    """Return the fastest algorithms, the selected ones and the width of the intervals."""
     lines = [f"winner by size: {fastest([row for row in rows if row.place == '*']) or NONE}"]
     for name in dict.fromkeys(row.algorithm for row in rows if row.chosen):
         took = [replace(row, algorithm=row.chosen) for row in rows if row.algorithm == name]

@@ -1,4 +1,4 @@
-"""The charts of bench.consensus: the error against rounds, bytes and seconds."""
+"""Charts of bench.consensus: the consensus error against rounds, bytes and seconds."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ X = {
     "bytes": ("bytes", "bytes sent by a worker", "B"),
     "seconds": ("seconds", "time of the rounds, each on its slowest rank", "s"),
 }
-"""What the error is drawn against: name, axis title and unit."""
+"""Axis -> its name, title and unit."""
 CAPTION = (
-    "Root mean square over the workers of the distance to the mean, 1 at the start: a line a "
-    "topology and launch. Thin and dashed: as fast as the mixing matrix promises. A click in the "
-    "legend shows one topology alone."
+    "Root mean square distance of the workers to their mean, 1 at the start: one line per topology "
+    "and launch. Thin and dashed: the rate predicted by the mixing matrix. A click in the legend "
+    "highlights one topology."
 )
 TIPS = ("theory factor", "measured factor")
 FORMS = {"rounds": ",d", "error": ".3~g", "bytes": ",.4~s", "seconds": ".3~g"}
 """Number of a tooltip -> its format."""
 MARKS = 12
-"""Some so many points of a curve are marked: its colour may not be enough."""
+"""Approximate number of marked points per curve; colours alone do not distinguish thirty."""
 LEAST = 1e-18
-"""Errors below are drawn there: exact agreement has no logarithm."""
+"""Smallest error drawn; exact agreement has no logarithm."""
 
 
 def figures(groups: Sequence[Group[TopologyRow]]) -> list[Figure]:
-    """The figures of a chapter; none without rows."""
+    """Return the figures of a chapter; none without rows."""
     frame = curves(groups)
     if not len(frame):
         return []
@@ -47,8 +47,8 @@ def figures(groups: Sequence[Group[TopologyRow]]) -> list[Figure]:
 
 
 def curves(groups: Sequence[Group[TopologyRow]]) -> pd.DataFrame:
-    """A point a row, of every curve; `theory` continues the middle of the curve by its factor."""
-    made: list[dict[str, Any]] = []
+    """Return a point per row of every curve; `theory` extrapolates from the middle of the curve."""
+    points: list[dict[str, Any]] = []
     curve_number = 0
     for group in groups:
         for launch in group.launches:
@@ -57,9 +57,9 @@ def curves(groups: Sequence[Group[TopologyRow]]) -> pd.DataFrame:
                 about |= {"seed": row.seed, "curve": curve_number}
                 about |= {"theory factor": factor(row.theory_factor)}
                 about |= {"measured factor": factor(row.measured_factor)}
-                made += [about | point for point in _points(row.theory_factor, curve)]
+                points += [about | point for point in _points(row.theory_factor, curve)]
                 curve_number += 1
-    return pd.DataFrame(made)
+    return pd.DataFrame(points)
 
 
 def _points(theory: float, curve: dict[str, list[float]]) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def _points(theory: float, curve: dict[str, list[float]]) -> list[dict[str, Any]
 
 
 def error(frame: pd.DataFrame, names: Sequence[str], x: str, least: float) -> look.Chart:
-    """The error on a log axis, down to a tenth of `least`, against x, one of X."""
+    """Chart the error on a log axis, down to a tenth of `least`, against x, one of X."""
     encoding = look.many("topology:N", names)
     chosen = alt.selection_point(fields=["topology"], bind="legend")
     decades = [10.0**p for p in range(-20, 1) if 10.0**p >= least / 10]
@@ -100,7 +100,7 @@ def error(frame: pd.DataFrame, names: Sequence[str], x: str, least: float) -> lo
     tooltip += [alt.Tooltip(f"{name}:Q", format=form) for name, form in FORMS.items()]
     tooltip += [alt.Tooltip(f"{name}:N") for name in (*TIPS, "seed")]
     marks = base.mark_point(filled=True, size=36, clip=True).encode(shape=encoding["shape"])
-    marks = marks.add_params(chosen)  # here, because this layer has the legend
+    marks = marks.add_params(chosen)  # on the layer that owns the legend
     layers = [
         base.mark_line(strokeWidth=1.8, clip=True),
         marks.transform_filter("datum.marked"),
@@ -115,7 +115,7 @@ def error(frame: pd.DataFrame, names: Sequence[str], x: str, least: float) -> lo
 
 
 def _across(frame: pd.DataFrame, x: str) -> alt.X:
-    """The horizontal axis: logarithmic but for its start, so that 0 is there; or even."""
+    """Return the horizontal axis: symmetric-log with 0, or linear."""
     _, title, unit = X[x]
     label = f"format(datum.value, '~s') + '{unit}'"
     field = "rounds" if x == "even" else x

@@ -1,4 +1,4 @@
-"""Charts of strong and weak scaling: time, efficiency and exposed exchange over ranks."""
+"""Charts of strong and weak scaling: time, efficiency and exposed exchange against ranks."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import pandas as pd
 
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.look import brief, framed, labels
+from bench.reporting.look import brief, frame_of, labels
 from bench.reporting.scaling.series import Row, Series, series, title
 from bench.reporting.training.runs import Section, median_run
 
 COLUMNS = ["line", "refused", "ranks", "nodes", "launches", "step", "lo", "hi"]
 COLUMNS += ["efficiency", "efficiency_lo", "efficiency_hi", "exchange"]
 JOINED = (
-    "Dots are joined where threads and binding are those of the base; circles are all others. "
-    "Bars: 95 % intervals of the median, over launches where there are several."
+    "Dots are joined if threads and binding equal those of the base; circles are all other points. "
+    "Bars: 95 % confidence intervals of the median, over launches if there are several."
 )
 TIME = f"The median step on its slowest rank. Dashed: ideal scaling from the base. {JOINED}"
 EFFICIENCY = (
-    "Dashed: ideal. What runs on other threads than the base, or is bound in another way, has no "
-    "efficiency. Bars: 95 % intervals of the ratio of medians."
+    "Dashed: ideal. Points with other threads or another binding than the base have no efficiency. "
+    "Bars: 95 % confidence intervals of the ratio of medians."
 )
-EXCHANGE = f"Copying and waiting as a part of the timed steps of all ranks. {JOINED}"
+EXCHANGE = f"Copying and waiting as a fraction of the timed steps of all ranks. {JOINED}"
 
 
 def frame(section: Section) -> pd.DataFrame:
-    """A row a point of every series; seed and status of the run in its middle.
+    """Return a row per point of every series, with seed and status of its median run.
 
-    step, lo, hi and ideal in ms; efficiency with its ends and exchange as parts of one; `line` is
-    the algorithm where the point is compared with the base, else a name of its own.
+    step, lo, hi and ideal in ms; efficiency, its interval and exchange as fractions. `line` is the
+    algorithm if the point is compared with the base, else a name of its own.
     """
     case_of = {id(section.runs[i]): n for n, places in enumerate(section.places) for i in places}
     rows = []
@@ -39,10 +39,10 @@ def frame(section: Section) -> pd.DataFrame:
         start = next(row.step_ms[0] for row in one.rows if row.point is one.base)
         for row in one.rows:
             run = median_run(row.point.runs)
-            said = labels(section, run) | {"condition": title(one), "case": case_of[id(run)]}
+            columns = labels(section, run) | {"condition": title(one), "case": case_of[id(run)]}
             ideal = brief(start / (row.growth if one.kind == "strong" else 1))
-            rows.append(said | {"ideal": ideal} | _values(one, row))
-    return framed(rows, ["case", "ideal", *COLUMNS])
+            rows.append(columns | {"ideal": ideal} | _values(one, row))
+    return frame_of(rows, ["case", "ideal", *COLUMNS])
 
 
 def _values(one: Series, row: Row) -> dict[str, Any]:
@@ -55,22 +55,22 @@ def _values(one: Series, row: Row) -> dict[str, Any]:
 
 
 def figures(section: Section) -> list[Figure]:
-    """Three figures where the runs make a series, else none."""
-    made = frame(section)
-    if made.empty:
+    """Return three figures if the runs form a series, else none."""
+    rows = frame(section)
+    if rows.empty:
         return []
-    found = [
-        Figure("Time a step against ranks", TIME, {"scaling-time": time(made)}),
-        Figure("Exposed exchange against ranks", EXCHANGE, {"scaling-exchange": exchange(made)}),
+    result = [
+        Figure("Time per step against ranks", TIME, {"scaling-time": time(rows)}),
+        Figure("Exposed exchange against ranks", EXCHANGE, {"scaling-exchange": exchange(rows)}),
     ]
-    if (made["refused"] == "").sum() > len(series(section)):  # more than the bases
-        chart = efficiency(made)
-        found.insert(1, Figure("Scaling efficiency", EFFICIENCY, {"scaling-efficiency": chart}))
-    return found
+    if (rows["refused"] == "").sum() > len(series(section)):  # more than the bases
+        chart = efficiency(rows)
+        result.insert(1, Figure("Scaling efficiency", EFFICIENCY, {"scaling-efficiency": chart}))
+    return result
 
 
 def time(frame: pd.DataFrame) -> look.Chart:
-    """Median step against ranks, both axes logarithmic, and the ideal from each base."""
+    """Chart the median step against ranks, both axes logarithmic, with ideal scaling."""
     y = alt.Y("step:Q", title="step (ms)", scale=look.logarithmic(), axis=look.few_ticks())
     base = _base(frame).encode(y=y)
     ideal = base.mark_line(strokeDash=[2, 3], strokeWidth=1.2, opacity=0.7)
@@ -80,7 +80,7 @@ def time(frame: pd.DataFrame) -> look.Chart:
 
 
 def efficiency(frame: pd.DataFrame) -> look.Chart:
-    """Efficiency against ranks with its interval, and a line where it is ideal."""
+    """Chart the efficiency against ranks with its interval and the ideal."""
     y = alt.Y(
         "efficiency:Q",
         title="efficiency",
@@ -95,7 +95,7 @@ def efficiency(frame: pd.DataFrame) -> look.Chart:
 
 
 def exchange(frame: pd.DataFrame) -> look.Chart:
-    """Exposed exchange as a part of the step against ranks."""
+    """Chart the exposed exchange as a fraction of the step against ranks."""
     y = alt.Y(
         "exchange:Q",
         title="exposed exchange",
@@ -121,7 +121,7 @@ def _base(frame: pd.DataFrame) -> alt.Chart:
 
 
 def _curve(base: alt.Chart, frame: pd.DataFrame) -> list[alt.Chart]:
-    """A line with dots; circles are what is compared with nothing."""
+    """Return a line with dots; circles are points that are not compared."""
     lines, dash = base.mark_line(strokeWidth=1.8, opacity=0.85), look.dash_of(frame)
     lines = lines if dash is None else lines.encode(strokeDash=dash)
     dots = base.mark_point(filled=True, size=55, opacity=1)

@@ -1,4 +1,4 @@
-"""Training runs as series over ranks: time a step, efficiency, Karp-Flatt, or why there is none."""
+"""Training runs as scaling series: time per step, efficiency, Karp-Flatt metric, and tables."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.common.text import NONE, TextTable, format_number, setting_label
-from bench.reporting.training.runs import Digest, Place, Point, Section, order, points, unlike
+from bench.reporting.training.runs import Digest, Place, Point, Section, mismatch, order, points
 from bench.results.schema import COMPLETE
 from bench.results.statistics import Interval, median_interval, ratio_interval
 
 Kind = Literal["strong", "weak"]
 OWN = ("workers", "ranks", "batch", "threads", "steps", "target", "eval_every", "warmup")
-"""Settings that a series may differ in: what scaling is about, and what is not in a step."""
+"""Settings in which the runs of a series may differ."""
 UNKNOWN = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A point measured against the base of its series."""
+    """A point relative to the base of its series."""
 
     kind: Kind
     point: Point
     step_ms: Interval
-    """Time in which every worker takes a step, once on average where asynchronous."""
+    """Time in which every worker takes a step; for asynchronous algorithms, one step on average."""
     ratio: Interval
-    """step_ms over that of the base; NaN where it is refused."""
+    """step_ms relative to the base; NaN if the comparison is refused."""
     growth: float
-    """Ranks over those of the base."""
+    """Ranks relative to the base."""
     refused: str
-    """Why there is no ratio; empty where there is one."""
+    """Reason for a missing ratio; empty if there is one."""
 
     @property
     def speedup(self) -> float:
-        """How many times as many samples a second as the base."""
+        """Return the samples per second relative to the base."""
         return (1 if self.kind == "strong" else self.growth) / self.ratio[0]
 
     @property
     def efficiency(self) -> Interval:
-        """Strong scaling p0 T(p0) / (p T(p)), weak scaling T(p0) / T(p)."""
+        """Return p0 T(p0) / (p T(p)) for strong scaling, T(p0) / T(p) for weak scaling."""
         part = self.growth if self.kind == "strong" else 1.0
         mid, low, high = (1 / (part * x) if x else math.nan for x in self.ratio)
         return mid, high, low
 
     @property
     def serial(self) -> Interval:
-        """Karp, Flatt, CACM 33 (1990): (1/psi - 1/q) / (1 - 1/q), psi the speedup, q the growth.
+        """Return the serial fraction of Karp, Flatt, CACM 33 (1990).
 
-        The part of the base's time that more ranks do not shorten; NaN for weak scaling and where
-        the ranks are not more.
+        (1/psi - 1/q) / (1 - 1/q) with the speedup psi and the growth q. NaN for weak scaling and for
+        a point with no more ranks than the base.
         """
         if self.kind == "weak" or self.growth <= 1:
             return UNKNOWN
@@ -63,23 +63,26 @@ class Row:
 
     @property
     def samples_per_s(self) -> float:
-        """Samples a second of all workers together: those of a step by its median time."""
+        """Return the samples per second of all workers, from the median step."""
         return 1e3 * self.point.workers * self.point.batch / self.step_ms[0]
 
     def middle(self, name: str) -> float:
-        """Median over launches of a number of Run.row()."""
+        """Return the median over launches of a column of the row."""
         return float(np.median([run.row.number(name) for run in self.point.runs]))
 
 
 @dataclass(frozen=True)
 class Series:
-    """The same job on more and more ranks; the base is its smallest that others are bound like."""
+    """The same job on several numbers of ranks, relative to its base.
+
+    The base is the smallest number of ranks that shares threads and binding with another point.
+    """
 
     kind: Kind
     work: str
-    """What stays the same: `8 workers of batch 16`, `1 worker a rank of batch 16`."""
+    """Work that is constant: `8 workers of batch 16`, `1 worker a rank of batch 16`."""
     condition: str
-    """What else sets it apart but the algorithm; may be empty."""
+    """Other settings besides the algorithm; may be empty."""
     algorithm: str
     asynchronous: bool
     base: Point
@@ -87,26 +90,26 @@ class Series:
 
 
 def series(section: Section) -> list[Series]:
-    """All series of a section, of two numbers of ranks at least: strong first, then by condition.
+    """Return all series with at least two numbers of ranks: strong first, then by condition.
 
-    A point stands in every series that it fits: some make a strong and a weak one.
+    A point belongs to every series that it fits, for example a strong and a weak one.
     """
-    found: dict[tuple[Any, ...], list[Point]] = {}
+    by_work: dict[tuple[Any, ...], list[Point]] = {}
     for rest, some in _timed(section).items():
         for point in some:
             for kind, work in _works(point):
-                found.setdefault((kind, work, rest), []).append(point)
-    made = [
+                by_work.setdefault((kind, work, rest), []).append(point)
+    result = [
         _series(section, kind, work, part)
-        for (kind, work, _), points in found.items()
+        for (kind, work, _), points in by_work.items()
         for part in _apart(points)
         if len({point.ranks for point in part}) > 1
     ]
-    return sorted(made, key=lambda x: (x.kind, x.condition, x.base.workers, x.work, x.algorithm))
+    return sorted(result, key=lambda x: (x.kind, x.condition, x.base.workers, x.work, x.algorithm))
 
 
 def _timed(section: Section) -> dict[tuple[Any, ...], list[Point]]:
-    """The timed complete runs as points, by the settings that a series has in common."""
+    """Return the timed complete runs as points, by the settings that a series shares."""
     runs: dict[tuple[Any, ...], list[Digest]] = {}
     for run in section.runs:
         row = run.row
@@ -117,7 +120,7 @@ def _timed(section: Section) -> dict[tuple[Any, ...], list[Point]]:
 
 
 def _works(point: Point) -> Iterable[tuple[Kind, str]]:
-    """The work that does not change in each of the series a point may belong to."""
+    """Yield the constant work of each series to which a point may belong."""
     each = Fraction(point.workers, point.ranks)
     whole = each.denominator == 1
     count = setting_label("workers", int(each)) if whole else f"{each} workers"
@@ -128,7 +131,7 @@ def _works(point: Point) -> Iterable[tuple[Kind, str]]:
 
 
 def _apart(points: Sequence[Point]) -> list[list[Point]]:
-    """The points by how they are bound; one that is bound like no other stays, to be refused."""
+    """Split the points by binding; a point with a unique binding stays and is refused later."""
     alike: dict[Place, list[Point]] = {}
     for point in points:
         alike.setdefault(point.place, []).append(point)
@@ -147,7 +150,7 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
     asynchronous = any(run.row.asynchronous for point in points for run in point.runs)
     start, rows = _step_ms(base, asynchronous), []
     for point in points:
-        time, refused = _step_ms(point, asynchronous), unlike(point, base)
+        time, refused = _step_ms(point, asynchronous), mismatch(point, base)
         ratio = UNKNOWN if refused else (1.0,) * 3 if point is base else ratio_interval(time, start)
         rows.append(Row(kind, point, time, ratio, point.ranks / base.ranks, refused))
     first, others = base.runs[0], [x for x in section.varying if x not in (*OWN, "algorithm")]
@@ -157,7 +160,11 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
 
 
 def _step_ms(point: Point, asynchronous: bool) -> Interval:
-    """Over launches; of one launch, over its steps; of an asynchronous one, no interval."""
+    """Return the step time with its interval.
+
+    The interval is over launches or, for a single launch, over its steps. A single asynchronous
+    launch has none.
+    """
     name = "s_per_sample" if asynchronous else "step_ms_p50"
     scale = 1e3 * point.workers * point.batch if asynchronous else 1
     rows = [run.row for run in point.runs]
@@ -175,7 +182,7 @@ SERIAL = HEADER.index("Karp Flatt")
 
 
 def tables(section: Section) -> list[TextTable]:
-    """A table a kind of scaling, work and condition, with the rows of every algorithm."""
+    """Return a table per kind of scaling, work and condition, with all algorithms."""
     together: dict[str, list[Series]] = {}
     for one in series(section):
         together.setdefault(title(one), []).append(one)
@@ -183,7 +190,7 @@ def tables(section: Section) -> list[TextTable]:
 
 
 def title(one: Series) -> str:
-    """What a series keeps, as a heading: `strong scaling, 8 workers of batch 16, iid`."""
+    """Return the constant properties of a series as a heading."""
     return ", ".join(filter(None, (f"{one.kind} scaling", one.work, one.condition)))
 
 
@@ -224,54 +231,55 @@ def _with_ends(interval: Interval, times: float = 1) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, more of a large number, as a person writes it; a dash for NaN."""
+    """Return a number with three digits, or all integer digits from 1000 on; a dash for NaN."""
     return f"{value:.0f}" if 1000 <= value < math.inf else format_number(value, 3)
 
 
 def ends(low: float, high: float) -> str:
-    """The second line of a cell: an interval of such numbers."""
+    """Return the second line of a cell: an interval."""
     return f" [{number(low)}, {number(high)}]"
 
 
 def notes(section: Section) -> list[str]:
-    """What a reader of the tables must know; nothing where there are none."""
-    made = series(section)
-    if not made:
+    """Return explanations for readers of the tables; none without series."""
+    all_series = series(section)
+    if not all_series:
         return []
-    points = [row.point for one in made for row in one.rows]
+    points = [row.point for one in all_series for row in one.rows]
     lines = [
-        "scaling: base is the smallest number of ranks; speedup: samples a second over the base's; "
-        "efficiency: speedup over the growth in ranks, p0 T(p0) / (p T(p)) where the work of a "
-        "step stays (strong), T(p0) / T(p) where that of a rank does (weak)"
+        "scaling: base is the smallest number of ranks; speedup: samples per second relative to "
+        "the base; efficiency: speedup divided by the growth in ranks, p0 T(p0) / (p T(p)) for "
+        "constant work per step (strong), T(p0) / T(p) for constant work per rank (weak)"
     ]
-    if any(one.kind == "strong" for one in made):
+    if any(one.kind == "strong" for one in all_series):
         lines.append(
-            "Karp-Flatt: the part of the base's time that more ranks do not shorten; the same at "
-            "all ranks it is serial work, rising with them it is what they cost"
+            "Karp-Flatt: serial fraction of the base's time; a constant value indicates serial "
+            "work, a value that grows with the ranks indicates parallel overhead"
         )
     if any(len(point.runs) > 1 for point in points):
         lines.append(
-            "scaling, several launches: medians over launches [95 % intervals, below 6 launches "
-            "smallest and largest]"
+            "scaling, several launches: medians over launches [95 % intervals; with fewer than 6 "
+            "launches, smallest and largest value]"
         )
-    if any(len(row.point.runs) == 1 for one in made if not one.asynchronous for row in one.rows):
+    if any(
+        len(row.point.runs) == 1 for one in all_series if not one.asynchronous for row in one.rows
+    ):
         lines.append(
-            "scaling, one launch: intervals over its steps; what differs from launch to launch is "
-            "not in them"
+            "scaling, one launch: intervals over its steps; they do not contain the variation "
+            "between launches"
         )
-    lines += _special(made)
+    lines += _special(all_series)
     return lines
 
 
-def _special(made: list[Series]) -> list[str]:
+def _special(all_series: list[Series]) -> list[str]:
     lines = []
-    if any(row.refused for one in made for row in one.rows):
-        lines.append(f"{NONE} for efficiency: threads or binding are not those of the base")
-    loose = sorted({one.algorithm for one in made if one.asynchronous})
+    if any(row.refused for one in all_series for row in one.rows):
+        lines.append(f"{NONE} for efficiency: threads or binding differ from the base")
+    loose = sorted({one.algorithm for one in all_series if one.asynchronous})
     if loose:
         lines.append(
-            f"asynchronous, {', '.join(loose)}: step ms is the training time, warm-up included, in "
-            "which all workers together take as many steps as there are workers; one launch has "
-            "no interval"
+            f"asynchronous, {', '.join(loose)}: step ms is the training time, including warm-up, "
+            "in which W workers take W steps in total; a single launch has no interval"
         )
     return lines

@@ -1,4 +1,7 @@
-"""Training runs that aimed at a target, by what they are compared with; misses are infinite."""
+"""Training runs with a target, grouped for comparison, and tables of the cost of the target.
+
+Runs that missed the target count with infinite cost.
+"""
 
 from __future__ import annotations
 
@@ -23,30 +26,30 @@ from bench.reporting.scaling.series import ends, number
 from bench.reporting.training.runs import (
     Digest,
     Section,
-    follows,
+    depends_on,
+    mismatch,
     order,
     points,
     shared,
     told,
-    unlike,
 )
 from bench.results.statistics import Interval, median_interval, olympic_mean, ratio_interval
 
 BASE = "allreduce_sgd"
-"""What others are measured against where it is there."""
+"""Algorithm that is the base of comparisons, if it is present."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Runs with one target and equal settings that reached it or missed it."""
+    """Runs with equal settings and a common target that reached or missed it."""
 
     name: str
     runs: list[Digest]
 
     def values(self, name: str) -> NDArray[np.float64]:
-        """(seeds,) a number of Run.row(), of a seed the median over its launches; NaN left out.
+        """Return (seeds,) float64, the medians of a column over the launches of each seed.
 
-        Only seconds a sample may be NaN, of a run that diverged at once.
+        NaN is left out; only seconds per sample can be NaN, after divergence in the first step.
         """
         seeds: dict[int, list[float]] = {}
         for run in self.runs:
@@ -55,52 +58,52 @@ class Case:
         return np.array([np.median(some) for some in seeds.values()])
 
     def interval(self, name: str, scale: float = 1) -> Interval:
-        """Median over seeds and its interval; infinite where half of them missed."""
+        """Return the median over seeds and its interval; infinite if half of the seeds missed."""
         return median_interval(scale * self.values(name))
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that are measured against one of them."""
+    """Cases that are compared with one of them."""
 
     heading: str
     names: str
-    """What the names of the cases are, as the title of a column."""
+    """Title of the column with the names of the cases."""
     cases: list[Case]
     base: Case
 
 
 def groups(section: Section) -> list[Group]:
-    """The cases that aimed at a target: algorithms together, else whatever differs.
+    """Return the cases with a target, grouped so that algorithms are compared.
 
-    A run that diverged missed; one that failed or still runs is open, and left out.
+    A diverged run missed its target; a failed or running one is left out.
     """
-    runs = aimed(section)
+    runs = with_target(section)
     if not runs:
         return []
     _, varying = shared([run.settings for run in runs])
     leads = "algorithm" in varying
     others = [x for x in varying if x not in ("algorithm", "target")]
-    own = [x for x in others if not leads or follows(runs, x, "algorithm")]
+    own = [x for x in others if not leads or depends_on(runs, x, "algorithm")]
     apart = [x for x in others if x not in own]
     first = ["algorithm"] if leads or not own else []
-    found: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Digest]]] = {}
+    by_place: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Digest]]] = {}
     for run in runs:
         place = order({x: run.settings[x] for x in ("target", *apart)})
         at = order({x: run.settings[x] for x in (*first, *own)})
-        found.setdefault(place, {}).setdefault(at, []).append(run)
-    made = []
-    for _, cases in sorted(found.items()):
+        by_place.setdefault(place, {}).setdefault(at, []).append(run)
+    result = []
+    for _, cases in sorted(by_place.items()):
         named = [Case(told(some[0], [*first, *own]), some) for _, some in sorted(cases.items())]
         aim = named[0].runs[0].settings
         heading = [f"{section.metric} {aim['target']}", *(setting_label(x, aim[x]) for x in apart)]
         column = "run" if own else "algorithm"
-        made.append(Group(", ".join(heading), column, named, _base(named)))
-    return made
+        result.append(Group(", ".join(heading), column, named, _base(named)))
+    return result
 
 
-def aimed(section: Section) -> list[Digest]:
-    """The runs that reached a target or missed it."""
+def with_target(section: Section) -> list[Digest]:
+    """Return the runs that reached or missed a target."""
     return [run for run in section.runs if not math.isnan(run.row.time_to_target_s)]
 
 
@@ -110,19 +113,19 @@ def _base(cases: Sequence[Case]) -> Case:
 
 
 SEEDS = 5
-"""Fewer do not tell much of a time to target."""
+"""Number of seeds recommended for a time to target."""
 HEADER = ["reached", "time to target s", "Olympic mean s", "samples to target"]
 HEADER += ["us a sample", "steps to target", "bytes to target"]
 
 
 def tables(section: Section) -> list[TextTable]:
-    """Two tables a group: absolute numbers; and those over the base's, where there are others."""
-    made = []
+    """Return two tables per group: absolute numbers and, with several cases, relative ones."""
+    result = []
     for group in groups(section):
-        made.append(_absolute(group))
+        result.append(_absolute(group))
         if len(group.cases) > 1:
-            made.append(_relative(group))
-    return made
+            result.append(_relative(group))
+    return result
 
 
 def _absolute(group: Group) -> TextTable:
@@ -155,7 +158,7 @@ def _to_target(interval: Interval) -> str:
 
 
 def _relative(group: Group) -> TextTable:
-    """Time, samples and time a sample over those of the base; the first is the others' product."""
+    """Return time, samples and time per sample relative to the base; the first is their product."""
     base = group.base
     rows: list[list[str]] = []
     foot: dict[str, None] = {}
@@ -183,8 +186,8 @@ def _relative(group: Group) -> TextTable:
 
 
 def _against(case: Case, base: Case) -> str:
-    """Why times may not be divided; empty where they may."""
-    reasons = (unlike(x, y) for x in points(case.runs) for y in points(base.runs))
+    """Return the reason against a ratio of times; empty if there is none."""
+    reasons = (mismatch(x, y) for x in points(case.runs) for y in points(base.runs))
     return next(filter(None, reasons), "")
 
 
@@ -199,22 +202,22 @@ def _over(case: Case, base: Case, name: str) -> str:
 
 
 def notes(section: Section) -> list[str]:
-    """What a reader of the tables must know; nothing where there are none."""
-    made = groups(section)
-    if not made:
+    """Return explanations for readers of the tables; none without targets."""
+    all_groups = groups(section)
+    if not all_groups:
         return []
-    every = sorted({run.settings["eval_every"] for run in aimed(section)}, key=str)
+    every = sorted({run.settings["eval_every"] for run in with_target(section)}, key=str)
     lines = [
-        "to target: training time until the mean model reaches it, evaluations left out; one value "
-        f"a seed, the target is looked for every {' or '.join(map(str, every))} steps only",
-        "to target: medians over seeds [95 % interval; below 6 seeds smallest and largest, of 5 "
-        "seeds a 93.75 % interval]; a seed that missed is infinite and counts",
-        "time to target is samples to target, which the algorithm decides, times time a sample, "
-        "which the machine decides: seed by seed, so medians only nearly",
-        "Olympic mean: without the best and the worst seed; none where two missed",
+        "to target: training time until the mean model reaches it, without evaluations; one value "
+        f"per seed, checked every {' or '.join(map(str, every))} steps",
+        "to target: medians over seeds [95 % interval; with fewer than 6 seeds smallest and "
+        "largest value, for 5 seeds a 93.75 % interval]; a seed that missed counts as infinite",
+        "time to target is samples to target, determined by the algorithm, times time per sample, "
+        "determined by the machine; this holds for each seed, and only approximately for medians",
+        "Olympic mean: mean without the best and the worst seed; none if two seeds missed",
     ]
-    if any(len(case.values("seed")) < SEEDS for group in made for case in group.cases):
-        lines.append(f"fewer than {SEEDS} seeds are too few to rank algorithms by")
+    if any(len(case.values("seed")) < SEEDS for group in all_groups for case in group.cases):
+        lines.append(f"fewer than {SEEDS} seeds are not enough to rank algorithms")
     states = Counter(
         run.row.status
         for run in section.runs
@@ -223,5 +226,5 @@ def notes(section: Section) -> list[str]:
     if states:
         count = ", ".join(f"{n} {status}" for status, n in sorted(states.items()))
         runs = "run" if states.total() == 1 else "runs"
-        lines.append(f"to target, in no number: {states.total()} {runs} that did not end ({count})")
+        lines.append(f"to target, not included: {states.total()} {runs} that did not end ({count})")
     return lines

@@ -1,4 +1,4 @@
-"""Charts of what a target costs: a dot a run, and samples against seconds a sample."""
+"""Charts of the cost of a target: per run, and as samples against seconds per sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.look import brief, framed, labels
+from bench.reporting.look import brief, frame_of, labels
 from bench.reporting.targets.cases import groups
 from bench.reporting.training.runs import Section
 
@@ -18,30 +18,30 @@ X = {
     "samples_to_target": ("samples", "samples to target"),
     "bytes_to_target": ("bytes", "bytes moved to target (B)"),
 }
-"""What a run pays for the target: its name and axis title."""
+"""Column -> the name and the axis title of a cost."""
 COLUMNS = ["run", "file", "name", "target", *X, "s_per_sample"]
 COLUMNS += [f"{x}_median" for x in (*X, "s_per_sample")]
 BEYOND = 1.12
-"""A run that missed stands so far right of the last that did not; on a log axis thrice that."""
+"""Position of missed runs relative to the largest cost, cubed on a log axis."""
 ROOM = 1.3
-"""Around the marks of efficiencies: a line of equal time crosses even those of a single run."""
+"""Margin around the marks of efficiencies, as a factor."""
 CROSS = "M-.7,-.7L.7,.7M.7,-.7L-.7,.7"
-"""A shape."""
+"""SVG path of a cross."""
 PAID = (
-    "A dot a run, a bar at the median over seeds. Runs that missed the target are crosses at the "
-    "right edge: they count as infinite, and where half of them missed, so does the median."
+    "Dot: a run. Bar: the median over seeds. Runs that missed the target are crosses at the right "
+    "edge and count as infinite; if half of the runs missed, the median is infinite as well."
 )
 APART = (
-    "A small mark a run that reached the target, a large one the medians over all seeds, where "
-    "they are finite. To the left is better for the algorithm (statistical efficiency), down is "
-    "better for the machine (system efficiency); on a dashed line the time to target is the same."
+    "Small mark: a run that reached the target. Large mark: finite medians over all seeds. Left is "
+    "better for the algorithm (statistical efficiency), down is better for the machine (system "
+    "efficiency); the time to target is constant on a dashed line."
 )
 
 
 def frame(section: Section) -> pd.DataFrame:
-    """A row a run that reached a target or missed it: what it paid, infinite where it missed.
+    """Return a row per run with a target: its costs, infinite if it missed.
 
-    With the seconds a sample, and `_median` of each over the seeds of its case, `name`.
+    `_median` columns hold the medians over the seeds of its case, `name`.
     """
     run_of = {id(run): number for number, run in enumerate(section.runs)}
     rows = []
@@ -51,31 +51,31 @@ def frame(section: Section) -> pd.DataFrame:
             for run in case.runs:
                 paid = {x: brief(run.row.number(x)) for x in (*X, "s_per_sample")}
                 target = "reached" if math.isfinite(run.row.time_to_target_s) else "missed"
-                said = {"condition": group.heading, "name": case.name, "target": target}
+                columns = {"condition": group.heading, "name": case.name, "target": target}
                 where = {"run": run_of[id(run)], "file": run.row.file}
-                rows.append(labels(section, run) | said | where | paid | middle)
-    return framed(rows, COLUMNS)
+                rows.append(labels(section, run) | columns | where | paid | middle)
+    return frame_of(rows, COLUMNS)
 
 
 def figures(section: Section) -> list[Figure]:
-    """Two figures where a run reached a target, else none."""
-    made = frame(section)
-    if not (made["target"] == "reached").any():
+    """Return two figures if a run reached a target, else none."""
+    rows = frame(section)
+    if not (rows["target"] == "reached").any():
         return []
-    shown = [x for x in X if _reached(made, x).max() > 0]  # a single worker moves no bytes
-    costs = {f"target-{X[x][0]}": cost(made, x) for x in shown}
+    shown = [x for x in X if _reached(rows, x).max() > 0]  # a single worker moves no bytes
+    costs = {f"target-{X[x][0]}": cost(rows, x) for x in shown}
     return [
         Figure("What the target costs", PAID, costs, [X[x][0] for x in shown]),
         Figure(
             "Time to target: samples times time a sample",
             APART,
-            {"target-efficiencies": efficiencies(made)},
+            {"target-efficiencies": efficiencies(rows)},
         ),
     ]
 
 
 def cost(frame: pd.DataFrame, x: str) -> look.Chart:
-    """What every run paid for its target, x one of X: a row a case, a panel a condition."""
+    """Chart the cost x, one of X, of every run: a row per case, a panel per condition."""
     paid = _reached(frame, x)
     last, first = paid.max(), paid.min()
     far = first > 0 and last > look.LOG_RATIO * first
@@ -106,7 +106,7 @@ def cost(frame: pd.DataFrame, x: str) -> look.Chart:
 
 
 def efficiencies(frame: pd.DataFrame) -> look.Chart:
-    """Seconds a sample against samples to target, both logarithmic, with lines of equal time."""
+    """Chart seconds per sample against samples to target, both logarithmic."""
     shown = frame[frame["target"] == "reached"]
     shown = shown.assign(
         us=1e6 * shown["s_per_sample"], us_median=1e6 * shown["s_per_sample_median"]
@@ -126,9 +126,9 @@ def efficiencies(frame: pd.DataFrame) -> look.Chart:
 
 
 def _equal_times(across: tuple[float, float], up: tuple[float, float]) -> list[alt.Chart]:
-    """Lines on which samples times time a sample is a round number of seconds, and their names.
+    """Return labelled lines on which samples times seconds per sample is a round time.
 
-    across, up: the ends of the axes, in samples and us.
+    across, up: ends of the axes, in samples and us.
     """
     lines = []
     for seconds in look.decades(pd.Series([a * b / 1e6 for a, b in zip(across, up, strict=True)])):
@@ -147,7 +147,7 @@ def _equal_times(across: tuple[float, float], up: tuple[float, float]) -> list[a
 
 
 def _ticks(last: float) -> list[float]:
-    """Round numbers from 0 to the last mark, some six of them."""
+    """Return about six round numbers from 0 to the last mark."""
     power = 10.0 ** math.floor(math.log10(last / 6))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= last / 6)
     return [i * step for i in range(math.floor(last / step) + 1)]

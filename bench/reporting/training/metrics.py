@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.look import Mark, brief, framed, labels
+from bench.reporting.look import Mark, brief, frame_of, labels
 from bench.reporting.training.runs import POINTS, Section
 from bench.results.schema import COMPLETE
 
@@ -55,7 +55,7 @@ def curves(section: Section) -> pd.DataFrame:
             values = {name: brief(run.curve[name][i]) for name in COLUMNS}
             ended = run.row.status if i == kept[-1] else COMPLETE
             rows.append(said | values | {"ended": ended})
-    return framed(rows, [*COLUMNS, "run", "ended"])
+    return frame_of(rows, [*COLUMNS, "run", "ended"])
 
 
 def bands(section: Section) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def bands(section: Section) -> pd.DataFrame:
         for i in thinned(finite, most):
             row = {name: brief(some[i]) for name, some in middle.items()}
             rows.append(said | row | {"ended": COMPLETE})
-    return framed(rows, [*COLUMNS, "low", "high", "case", "ended"])
+    return frame_of(rows, [*COLUMNS, "low", "high", "case", "ended"])
 
 
 def finals(section: Section) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def finals(section: Section) -> pd.DataFrame:
         for model, name in (("mean model", "metric"), ("worst worker", "metric_worst"))
         if math.isfinite(run.row.number(name))
     ]
-    return framed(rows, ["run", "model", "metric"])
+    return frame_of(rows, ["run", "model", "metric"])
 
 
 def thinned(places: np.ndarray[Any, Any], most: int) -> list[int]:

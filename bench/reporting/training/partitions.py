@@ -13,7 +13,7 @@ import pandas as pd
 from bench.common.text import format_bytes, format_number, setting_label
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.look import Mark, brief, framed, labels
+from bench.reporting.look import Mark, brief, frame_of, labels
 from bench.reporting.training.runs import Section
 from bench.results.schema import COMPLETE
 
@@ -76,7 +76,7 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
                 | {"text": _text(measure, value)}
             )
     columns = ["case", "partition", "panel", "runs", "value", "low", "high", "text"]
-    made = framed(rows, columns)
+    made = frame_of(rows, columns)
     direction = measure.direction or section.direction
     made["shade"] = [brief(x) for x in _shades(made["value"].tolist(), direction)]
     best = _best(made, direction)

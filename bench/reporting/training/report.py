@@ -60,7 +60,7 @@ def _chapter(section: Section) -> Chapter:
         cards=cards(section),
         first=best(section),
         cases=section.places,
-        behind=partial(behind, section),
+        row_sources=partial(row_sources, section),
     )
 
 
@@ -205,7 +205,7 @@ def facts(run: Digest) -> dict[str, str]:
     return made | {"status": row.status}
 
 
-def behind(section: Section, table: TextTable) -> list[list[int]]:
+def row_sources(section: Section, table: TextTable) -> list[list[int]]:
     """For each row of a table of the section the places of its runs; none where it names no run.
 
     A row speaks of the runs that agree with it: with its cells in the columns that are named after

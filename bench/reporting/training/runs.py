@@ -224,7 +224,7 @@ def told(run: Digest, names: Sequence[str]) -> str:
     return ", ".join(setting_label(x, run.settings[x]) for x in names)
 
 
-def follows(runs: Sequence[Digest], name: str, leader: str) -> bool:
+def depends_on(runs: Sequence[Digest], name: str, leader: str) -> bool:
     """Whether runs that share the leader's value share this setting's, too."""
     pairs = {(run.settings[leader], run.settings[name]) for run in runs}
     return len(pairs) == len({lead for lead, _ in pairs})
@@ -272,7 +272,7 @@ def points(runs: Iterable[Digest]) -> list[Point]:
     return [Point(some, *at) for at, some in found.items()]
 
 
-def unlike(point: Point, base: Point) -> str:
+def mismatch(point: Point, base: Point) -> str:
     """Why times of the two may not be divided; empty where they may."""
     why = []
     if point.threads != base.threads:

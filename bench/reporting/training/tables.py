@@ -25,7 +25,7 @@ from bench.common.text import (
 from bench.reporting.training.runs import (
     Digest,
     Section,
-    follows,
+    depends_on,
     median_run,
     order,
     sections,
@@ -113,11 +113,11 @@ def _numbers(case: list[Digest], target: bool) -> list[str]:
 
 
 def _to_target(seconds: list[float]) -> str:
-    aimed = [x for x in seconds if not math.isnan(x)]
-    if not aimed:
+    with_target = [x for x in seconds if not math.isnan(x)]
+    if not with_target:
         return NONE
-    missed, middle = sum(map(math.isinf, aimed)), median(aimed)
-    some = f" {missed} of {len(aimed)}" if missed < len(aimed) else ""
+    missed, middle = sum(map(math.isinf, with_target)), median(with_target)
+    some = f" {missed} of {len(with_target)}" if missed < len(with_target) else ""
     if math.isinf(middle):
         return f"missed [{some.strip()}]" if some else "missed"
     return f"{format_number(middle, 3)} s" + (f" [missed{some}]" if missed else "")
@@ -173,8 +173,8 @@ def _pivot(section: Section) -> Pivot:
     runs = section.runs
     row, column = _axes(section.varying)
     others = [x for x in section.varying if x not in (row, column)]
-    beside = [row, *(x for x in others if follows(runs, x, row))]
-    above = [column, *(x for x in others if x not in beside and follows(runs, x, column))]
+    beside = [row, *(x for x in others if depends_on(runs, x, row))]
+    above = [column, *(x for x in others if x not in beside and depends_on(runs, x, column))]
     apart = [x for x in others if x not in (*beside, *above)]
     cells: dict[str, dict[tuple[str, str], list[Digest]]] = {}
     for run in runs:

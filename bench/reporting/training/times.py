@@ -12,7 +12,7 @@ import pandas as pd
 from algorithms.wire.meter import COPY, WAIT
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.look import Mark, brief, framed, labels
+from bench.reporting.look import Mark, brief, frame_of, labels
 from bench.reporting.training.metrics import MARKS
 from bench.reporting.training.runs import Digest, Section, median_run
 
@@ -63,7 +63,7 @@ def frame(section: Section) -> pd.DataFrame:
             rows += [said | x for x in _ranks(run)]
         if len(rows) >= MARKS:
             break
-    made = framed(rows, COLUMNS)
+    made = frame_of(rows, COLUMNS)
     made["panel"] = made["algorithm"].str.cat(made["condition"].astype(str), sep=", ")
     return made
 
@@ -149,7 +149,7 @@ def drift_frame(section: Section) -> pd.DataFrame:
             rows += [said | {"step": int(step), "ms": brief(ms)} for step, ms in run.drift]
         if len(rows) >= MARKS:
             break
-    return framed(rows, ["case", "step", "ms"])
+    return frame_of(rows, ["case", "step", "ms"])
 
 
 def drift(frame: pd.DataFrame) -> look.Chart:
@@ -199,7 +199,7 @@ def phase_rows(section: Section) -> pd.DataFrame:
             for i, (name, ms) in enumerate(run.phase_ms.items())
             if math.isfinite(ms) and total > 0
         ]
-    return framed(rows, ["case", "phase", "order", "ms", "share"])
+    return frame_of(rows, ["case", "phase", "order", "ms", "share"])
 
 
 def step_rows(section: Section) -> pd.DataFrame:
@@ -212,7 +212,7 @@ def step_rows(section: Section) -> pd.DataFrame:
         values = {"p50": p50, "lo": lo, "hi": hi, "p05": p05, "p95": p95, "n": run.timed}
         if math.isfinite(p50):
             rows.append(labels(section, run) | {"case": number} | values)
-    return framed(rows, ["case", "p50", "lo", "hi", "p05", "p95", "n"])
+    return frame_of(rows, ["case", "p50", "lo", "hi", "p05", "p95", "n"])
 
 
 def phases(frame: pd.DataFrame) -> look.Chart:
