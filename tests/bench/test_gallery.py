@@ -52,7 +52,7 @@ def test_a_later_report_replaces_its_own_files_and_no_others(
     capsys.readouterr()
     assert main(command) == 2
     err = capsys.readouterr().err
-    assert "is there and no figure of an earlier report" in err
+    assert "exists and is not a figure of an earlier report" in err
     assert err.count("\n") == 1
     assert sorted(folder.iterdir()) == before
     (folder / CAPTIONS).write_text("my captions\n")

@@ -121,7 +121,7 @@ def test_whatever_has_the_name_of_a_result_is_found_and_told_of(
         (["{}/a.h5", "--csv", "{}/a.h5"], "is the name of a result file"),
         (["{}/a.h5", "--csv", "{}/x", "--html", "{}/x"], "are both"),
         (["{}/a.h5", "--parquet", "{}/x", "--markdown", "{}/./x"], "are both"),
-        (["{}/a.h5", "--figures", "{}/note.txt"], "is no folder"),
+        (["{}/a.h5", "--figures", "{}/note.txt"], "is not a folder"),
         (["{}/a.h5", "--figures", "{}/none/figures"], "there is no folder"),
         (["{}/a.h5", "--figures", "{}/empty", "--format", "pdf,gif"], "unknown format 'gif'"),
         (["{}/a.h5", "--format", "pdf"], "give --figures DIR, too"),

@@ -138,7 +138,7 @@ def test_file_before_its_first_size_is_no_obstacle(tmp_path: Path) -> None:
     chapter = chapter_of(empty)
     assert chapter.tables == []
     assert chapter.draw() == []
-    assert chapter.notes == ["not complete: 1 of 1 files (1 running); what they have is in"]
+    assert chapter.notes == ["not complete: 1 of 1 files (1 running); their rows so far are included"]
     assert len(chapter_of(empty, make_calls(tmp_path / "b.h5", TIMES)).tables) == 1
 
 

@@ -136,7 +136,7 @@ def test_a_diverged_run_missed_and_an_open_one_is_told_of(tmp_path: Path) -> Non
     assert cells(table, "reached") == ["2 of 3 [3 of 5 seeds]"]
     assert cells(table, "time to target s") == ["0.128 [0.0640, inf]"]
     assert cells(table, "us a sample") == ["100 [100, 100]"]  # it had no sample
-    assert "to target, in no number: 1 run that did not end (1 failed)" in notes(whole)
+    assert "to target, not included: 1 run that did not end (1 failed)" in notes(whole)
 
 
 def test_launches_of_a_seed_are_one_value(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ class Row:
     def serial(self) -> Interval:
         """Return the serial fraction of Karp, Flatt, CACM 33 (1990).
 
-        (1/psi - 1/q) / (1 - 1/q) with the speedup psi and the growth q. NaN for weak scaling and for
-        a point with no more ranks than the base.
+        (1/psi - 1/q) / (1 - 1/q) with the speedup psi and the growth q. NaN for weak scaling and
+        for a point with no more ranks than the base.
         """
         if self.kind == "weak" or self.growth <= 1:
             return UNKNOWN
