@@ -1,1 +1,1 @@
-"""What is said of result files: tables, charts, the page."""
+"""Reports of result files: tables, charts and the page."""

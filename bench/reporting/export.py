@@ -128,9 +128,9 @@ def slug(parts: Iterable[str]) -> str:
     return words[-LONGEST:].strip("-") or "figure"
 
 
-def _free(stem: str, taken: Mapping[str, FigureFile]) -> str:
+def _free(stem: str, used: Mapping[str, FigureFile]) -> str:
     numbered = (f"{stem}-{i}" for i in range(2, MOST))
-    return next(x for x in (stem, *numbered) if x not in taken)
+    return next(x for x in (stem, *numbered) if x not in used)
 
 
 def check_folder(folder: Path) -> None:

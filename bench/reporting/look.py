@@ -130,11 +130,11 @@ def many(field: str, names: Sequence[str], against: str = "") -> Encoding:
 
     `against`, the reference, is grey and dashed.
     """
-    others = [name for name in names if name != against]
-    palette = [x for x in PALETTE if x != GREY or others == list(names)]
-    rounds = {name: divmod(i, len(palette)) for i, name in enumerate(others)}
+    compared = [name for name in names if name != against]
+    palette = [x for x in PALETTE if x != GREY or compared == list(names)]
+    rounds = {name: divmod(i, len(palette)) for i, name in enumerate(compared)}
     colours = [GREY if x == against else palette[rounds[x][1]] for x in names]
-    shapes = ["circle" if x == against else SHAPES[others.index(x) % len(SHAPES)] for x in names]
+    shapes = ["circle" if x == against else SHAPES[compared.index(x) % len(SHAPES)] for x in names]
     dashes = [[5, 4] if x == against else DASHES[rounds[x][0] % len(DASHES)] for x in names]
     legend = alt.Legend(title=None, symbolSize=60, symbolOpacity=1, symbolStrokeWidth=0, columns=7)
     domain = list(names)

@@ -42,12 +42,12 @@ def show(console: Console, counts: NDArray[np.int64], names: Sequence[str]) -> N
         line.append_text(cell(float(sizes[k]) / max(1, sizes.max()), console.is_terminal))
     console.print(line, no_wrap=True, overflow="crop")
     left = [
-        f"{kind} {shown} of {there}"
-        for kind, shown, there in (
+        f"{kind} {shown} of {total}"
+        for kind, shown, total in (
             ("workers", columns, workers),
             ("classes", len(chosen), int(counts.any(0).sum())),
         )
-        if shown < there
+        if shown < total
     ]
     scale = "" if console.is_terminal else f"; from 0 to 1: {SHADES!r}"
     note = f"shown: {', '.join(left)}" if left else f"{workers} workers, {classes} classes"

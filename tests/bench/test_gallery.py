@@ -29,7 +29,7 @@ def test_a_file_a_chart_in_every_format_and_a_caption_each(tmp_path: Path, capsy
     assert {x[3:] for x in captions.splitlines() if x.startswith("## ")} == stems
     learning = captions.split("## digits-accuracy-learning-step\n\n")[1]
     assert learning.startswith(
-        "**Learning curves: accuracy of the mean model (digits: accuracy; axis: steps).** A thin"
+        "**Learning curves: accuracy of the mean model (digits: accuracy; axis: steps).** One line"
     )
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == f"wrote {len(names) - 1} figures and {folder / CAPTIONS}"
@@ -57,7 +57,7 @@ def test_a_later_report_replaces_its_own_files_and_no_others(
     assert sorted(folder.iterdir()) == before
     (folder / CAPTIONS).write_text("my captions\n")
     assert main(command) == 2
-    assert "captions.md is no file of an earlier report" in capsys.readouterr().err
+    assert "captions.md was not written by an earlier report" in capsys.readouterr().err
     shutil.move(tmp_path / "kept.md", folder / CAPTIONS)
     stranger.mkdir()
     assert main([*command[:-1], "pdf"]) == 2

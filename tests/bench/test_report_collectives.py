@@ -138,7 +138,8 @@ def test_file_before_its_first_size_is_no_obstacle(tmp_path: Path) -> None:
     chapter = chapter_of(empty)
     assert chapter.tables == []
     assert chapter.draw() == []
-    assert chapter.notes == ["not complete: 1 of 1 files (1 running); their rows so far are included"]
+    note = "not complete: 1 of 1 files (1 running); their rows so far are included"
+    assert chapter.notes == [note]
     assert len(chapter_of(empty, make_calls(tmp_path / "b.h5", TIMES)).tables) == 1
 
 

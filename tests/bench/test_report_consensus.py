@@ -53,7 +53,7 @@ def test_exact_agreement_and_none_are_told(tmp_path: Path) -> None:
     assert table.rows[0][3:8] == ["0 [exact in 1]", "-", "-", "1", "1"]
     assert table.rows[1][6:10] == ["-", "-", "-", "-"]
     assert column(table, "flags") == ["!", "!"]
-    assert "! the error did not come down to the tolerance" in chapter.notes
+    assert "! the error did not reach the tolerance" in chapter.notes
 
 
 def test_launches_and_seeds_are_medians_and_workers_are_apart(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_one_launch_has_the_interval_of_its_steps(tmp_path: Path) -> None:
         assert row.step_ms == tuple(run.row.number(f"step_ms_{x}") for x in ("p50", "lo", "hi"))
     (table,) = tables(section(runs))
     assert cells(table, "launches") == ["1 [18 steps]"] * 2
-    assert any("launch to launch" in note for note in notes(section(runs)))
+    assert any("between launches" in note for note in notes(section(runs)))
 
 
 def test_asynchronous_runs_are_measured_by_their_samples(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_cell_has_the_median_its_interval_and_what_is_missing(tmp_path: Path) 
     }
     first, second = found.notes
     assert "accuracy of the mean model, higher is better" in first
-    assert "of 5 seeds [smallest, largest], which is its 93.75 % confidence interval" in first
+    assert "of 5 seeds [smallest, largest], its 93.75 % confidence interval" in first
     assert "worst worker" in second
 
 

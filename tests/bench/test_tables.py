@@ -84,7 +84,7 @@ def test_incomplete_run_has_its_own_marked_row_and_no_part_in_a_median(
     assert cells(table, "status") == ["complete [2 seeds]", f"{status} [seed 9]"]
     assert table.states == [COMPLETE, status]
     (section,) = sections(runs)
-    assert f"in no median: 1 of 3 runs (1 {status})" in notes(section)
+    assert f"not in the medians: 1 of 3 runs (1 {status})" in notes(section)
 
 
 def test_common_settings_are_said_once_and_the_others_are_columns(tmp_path: Path) -> None:

@@ -229,8 +229,8 @@ def winners(measured: Measured) -> pd.DataFrame:
         for row in sorted((x for x in rows if x.competes), key=lambda x: x.p50_us):
             ranking.setdefault(row.bytes, []).append(row)
         for size, (left, right) in edges(sorted(ranking)).items():
-            best, *others = ranking[size]
-            close = ", ".join(row.algorithm for row in others if row.place == "=")
+            best, *slower = ranking[size]
+            close = ", ".join(row.algorithm for row in slower if row.place == "=")
             result.append(
                 {
                     "algorithm": best.algorithm,
@@ -240,8 +240,8 @@ def winners(measured: Measured) -> pd.DataFrame:
                     "right": brief(right),
                     "sure": not close,
                     "not significantly faster than": close or NONE,
-                    "second": _behind(best, others[0]) if others else NONE,
-                    "slowest": _behind(best, others[-1]) if others else NONE,
+                    "second": _behind(best, slower[0]) if slower else NONE,
+                    "slowest": _behind(best, slower[-1]) if slower else NONE,
                 }
                 | {x: tips(best)[x] for x in ("size", "median", "samples", "vs library")}
             )

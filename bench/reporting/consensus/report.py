@@ -82,14 +82,14 @@ def _curve(rounds: Rounds, case: int) -> dict[str, list[float]]:
     """Return k, error, bytes and seconds of at most POINTS points, dense in the first rounds."""
     span = rounds.span(case)
     n, most = span.stop - span.start, POINTS - 1
-    kept = np.arange(n) if n <= most else np.geomspace(1, n, most).round().astype(int) - 1
-    kept = np.unique(kept)
+    chosen = np.arange(n) if n <= most else np.geomspace(1, n, most).round().astype(int) - 1
+    chosen = np.unique(chosen)
     moved = (rounds.rounds["bytes_sent"] + rounds.rounds["bytes_copied"])[span].sum(1)
-    bytes_ = np.cumsum(moved)[kept] / int(rounds.attributes["workers"])
-    seconds = np.cumsum(rounds.rounds["duration_ns"][span].max(1))[kept] / 1e9
+    bytes_ = np.cumsum(moved)[chosen] / int(rounds.attributes["workers"])
+    seconds = np.cumsum(rounds.rounds["duration_ns"][span].max(1))[chosen] / 1e9
     return {
-        "k": [0.0, *(kept + 1.0).tolist()],
-        "error": [1.0, *rounds.rounds["error"][span][kept].tolist()],
+        "k": [0.0, *(chosen + 1.0).tolist()],
+        "error": [1.0, *rounds.rounds["error"][span][chosen].tolist()],
         "bytes": [0.0, *bytes_.tolist()],
         "seconds": [0.0, *seconds.tolist()],
     }

@@ -153,8 +153,8 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
         time, refused = _step_ms(point, asynchronous), mismatch(point, base)
         ratio = UNKNOWN if refused else (1.0,) * 3 if point is base else ratio_interval(time, start)
         rows.append(Row(kind, point, time, ratio, point.ranks / base.ranks, refused))
-    first, others = base.runs[0], [x for x in section.varying if x not in (*OWN, "algorithm")]
-    condition = ", ".join(setting_label(x, first.settings[x]) for x in others)
+    first, rest = base.runs[0], [x for x in section.varying if x not in (*OWN, "algorithm")]
+    condition = ", ".join(setting_label(x, first.settings[x]) for x in rest)
     algorithm = str(first.settings["algorithm"])
     return Series(kind, work, condition, algorithm, asynchronous, base, rows)
 

@@ -30,8 +30,8 @@ from bench.reporting.training.runs import (
     mismatch,
     order,
     points,
+    settings_label,
     shared,
-    told,
 )
 from bench.results.statistics import Interval, median_interval, olympic_mean, ratio_interval
 
@@ -83,9 +83,9 @@ def groups(section: Section) -> list[Group]:
         return []
     _, varying = shared([run.settings for run in runs])
     leads = "algorithm" in varying
-    others = [x for x in varying if x not in ("algorithm", "target")]
-    own = [x for x in others if not leads or depends_on(runs, x, "algorithm")]
-    apart = [x for x in others if x not in own]
+    rest = [x for x in varying if x not in ("algorithm", "target")]
+    own = [x for x in rest if not leads or depends_on(runs, x, "algorithm")]
+    apart = [x for x in rest if x not in own]
     first = ["algorithm"] if leads or not own else []
     by_place: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Digest]]] = {}
     for run in runs:
@@ -94,7 +94,9 @@ def groups(section: Section) -> list[Group]:
         by_place.setdefault(place, {}).setdefault(at, []).append(run)
     result = []
     for _, cases in sorted(by_place.items()):
-        named = [Case(told(some[0], [*first, *own]), some) for _, some in sorted(cases.items())]
+        named = [
+            Case(settings_label(some[0], [*first, *own]), some) for _, some in sorted(cases.items())
+        ]
         aim = named[0].runs[0].settings
         heading = [f"{section.metric} {aim['target']}", *(setting_label(x, aim[x]) for x in apart)]
         column = "run" if own else "algorithm"

@@ -1,7 +1,7 @@
-"""The frames behind the charts of a section: one row a mark.
+"""Charts of the metric of training runs: learning curves, final metrics, consensus distance.
 
-`run` is the place of the mark's run in the section; a mark of several runs has `case` instead, the
-place of its case. Filters of the page go by them.
+`run` is the index of the run of a mark in the section; a mark of several runs has `case` instead,
+the index of its case. The filters of the page use them.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from bench.reporting.training.runs import POINTS, Section
 from bench.results.schema import COMPLETE
 
 MARKS = 12_000
-"""Most rows of a frame, as far as curves can be thinned and cases left out."""
+"""Maximum number of rows of a frame, achieved by thinning curves and omitting cases."""
 LEAST = 6
-"""A curve is thinned to no fewer points."""
+"""Minimum number of points of a thinned curve."""
 CROWD = 120
-"""More runs than this are drawn as the medians of their cases."""
-CURVES = "A thin line a run, so one for every seed. A cross ends a run that is not complete."
+"""Number of runs above which curves are medians of cases."""
+CURVES = "One line per run and seed. A cross marks the end of an incomplete run."
 CROWDED = (
-    "{n:,} runs are too many for a line each: a line through the medians over the complete runs of "
-    "a case, at the steps at which all of them were evaluated, in a band from the smallest to the "
-    "largest."
+    "Median over the complete runs of each case, at the steps at which all of them were evaluated; "
+    "band: smallest to largest. Individual lines are omitted for {n:,} runs."
 )
 FINAL = (
-    "A mark a complete run. The further the triangle is from the circle, the less the workers "
-    "agree."
+    "One mark per complete run and model. A larger distance between triangle and circle means less "
+    "consensus."
 )
-APART = "Root mean square distance of the workers to the mean model, on a log axis."
+APART = "Consensus distance: root mean square distance of the workers to the mean model, log axis."
 COLUMNS = ("step", "elapsed_s", "bytes", "metric", "consensus")
-"""Of a curve."""
+"""Columns of a curve."""
 
 
 def curves(section: Section) -> pd.DataFrame:
-    """An evaluation a row, of every run; `ended` is set at the last of an incomplete one.
+    """Return a row per evaluation of every run; `ended` is set at the last of an incomplete one.
 
-    Evaluations with a metric that is no number are left out.
+    Evaluations without a finite metric are left out.
     """
     rows: list[Mark] = []
     most = max(LEAST, min(POINTS, MARKS // max(1, len(section.runs))))
     for number, run in enumerate(section.runs):
         finite = np.flatnonzero(np.isfinite(run.curve["metric"]))
-        said = labels(section, run) | {"run": number}
-        for i in (kept := thinned(finite, most)):
+        columns = labels(section, run) | {"run": number}
+        for i in (places := thinned(finite, most)):
             values = {name: brief(run.curve[name][i]) for name in COLUMNS}
-            ended = run.row.status if i == kept[-1] else COMPLETE
-            rows.append(said | values | {"ended": ended})
+            ended = run.row.status if i == places[-1] else COMPLETE
+            rows.append(columns | values | {"ended": ended})
     return frame_of(rows, [*COLUMNS, "run", "ended"])
 
 
 def bands(section: Section) -> pd.DataFrame:
-    """A step a row at which all runs of a complete case were evaluated: medians, and the smallest
-    and the largest metric, `low` and `high`.
+    """Return the median curves of complete cases, with the smallest and the largest metric.
+
+    A row is a step at which all runs of a case were evaluated; `low` and `high` bound the metric.
     """
     rows: list[Mark] = []
     cases = list(section.complete())
@@ -76,16 +76,16 @@ def bands(section: Section) -> pd.DataFrame:
         }
         middle = {name: np.median(some, 0) for name, some in values.items()}
         middle |= {"low": values["metric"].min(0), "high": values["metric"].max(0)}
-        said = labels(section, case[0]) | {"case": number, "seed": f"{len(case)} runs"}
+        columns = labels(section, case[0]) | {"case": number, "seed": f"{len(case)} runs"}
         finite = np.flatnonzero(np.isfinite(values["metric"]).all(0))
         for i in thinned(finite, most):
             row = {name: brief(some[i]) for name, some in middle.items()}
-            rows.append(said | row | {"ended": COMPLETE})
+            rows.append(columns | row | {"ended": COMPLETE})
     return frame_of(rows, [*COLUMNS, "low", "high", "case", "ended"])
 
 
 def finals(section: Section) -> pd.DataFrame:
-    """Two rows a complete run: the final metric of the mean model and of the worst worker."""
+    """Return two rows per complete run: the final metric of the mean model and the worst worker."""
     rows = [
         labels(section, run)
         | {"run": number, "model": model, "metric": brief(run.row.number(name))}
@@ -98,27 +98,29 @@ def finals(section: Section) -> pd.DataFrame:
 
 
 def thinned(places: np.ndarray[Any, Any], most: int) -> list[int]:
-    """At most so many of the places, evenly, the first and the last among them."""
+    """Return at most `most` evenly spaced places, including the first and the last."""
     n = len(places)
     chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
-    kept: list[int] = places[chosen].tolist()
-    return kept
+    result: list[int] = places[chosen].tolist()
+    return result
 
 
 FEW = 12
-"""Up to so many points of a curve are marked."""
+"""Maximum number of points of a curve with marked points."""
 X = {
     "step": ("steps", "steps taken", "format(datum.value, ',d')"),
     "elapsed_s": ("seconds", "training time (s), evaluations left out", look.PLAIN),
     "bytes": ("bytes", "bytes moved per worker (B)", "format(datum.value, '~s')"),
 }
-"""What a learning curve can be drawn against: its name, axis title and how numbers are written."""
+"""Horizontal axis of learning curves -> name, axis title, label expression."""
 
 
 def learning(frame: pd.DataFrame, x: str, metric: str, direction: str) -> look.Chart:
-    """Metric of the mean model against x, one of X: a line a run, a panel a condition.
+    """Chart the metric of the mean model against x, one of X: one line per run.
 
-    Of a frame of cases a line through medians, in a band from the smallest to the largest.
+    There is a panel per condition.
+
+    A frame of cases gives a line through medians, in a band from the smallest to the largest.
     """
     scale = look.metric_scale(frame["metric"], direction)
     y = alt.Y("metric:Q", title=f"{metric} of the mean model", scale=scale)
@@ -128,7 +130,7 @@ def learning(frame: pd.DataFrame, x: str, metric: str, direction: str) -> look.C
 
 
 def consensus(frame: pd.DataFrame) -> look.Chart:
-    """Consensus distance against steps where it is positive, on a log axis."""
+    """Chart the consensus distance against steps where it is positive, on a log axis."""
     y = alt.Y(
         "consensus:Q", title="consensus distance", scale=look.logarithmic(), axis=look.few_ticks()
     )
@@ -137,21 +139,21 @@ def consensus(frame: pd.DataFrame) -> look.Chart:
 
 
 def final(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
-    """Final metric by algorithm: a mark a run, for the mean model and for the worst worker."""
+    """Chart the final metric by algorithm: one mark per run and model."""
     scale = look.metric_scale(frame["metric"], direction)
     marks = alt.Chart().mark_point(size=70, strokeWidth=1.8, opacity=0.85)
     models = ["mean model", "worst worker"]
     shape = alt.Shape(
         "model:N", title=None, scale=alt.Scale(domain=models, range=["circle", "triangle-left"])
     )
-    made = marks.encode(
+    chart = marks.encode(
         x=alt.X("metric:Q", title=f"final {metric}", scale=scale, axis=look.few_ticks()),
         y=look.algorithms(),
         color=look.colour_of(frame, False),
         shape=shape,
         tooltip=[*look.tooltips(), "model:N", alt.Tooltip("metric:Q", title=metric, format=".4g")],
     )
-    return look.rows(made, frame)
+    return look.rows(chart, frame)
 
 
 def _curves(
@@ -162,9 +164,9 @@ def _curves(
     shown: pd.Series[bool] | None = None,
     band: alt.Y | None = None,
 ) -> look.Chart:
-    """Lines of the rows that are shown, all by default; colours are those of the whole frame.
+    """Chart the lines of the shown rows, all by default, in the colours of the whole frame.
 
-    band: where the band around a line begins, which ends at `high`.
+    band: lower end of the band around a line; its upper end is `high`.
     """
     colour, dash = look.colour_of(frame, True), look.dash_of(frame)
     frame = frame if shown is None else frame[shown]
@@ -226,7 +228,7 @@ def consensus_figure(curves: pd.DataFrame) -> list[Figure]:
     agreeing = ", ".join(str(name) for name, positive in distant.items() if not positive)
     always = f" Always 0, so not on the log axis: {agreeing}." if agreeing else ""
     chart = consensus(curves)
-    return [Figure("How far the workers are apart", APART + always, {"consensus": chart})]
+    return [Figure("Distance between the workers", APART + always, {"consensus": chart})]
 
 
 def shown_curves(section: Section) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Algorithm by partition: the medians over seeds as a map of cells."""
+"""Charts of the metric by partition: a heat map, and the metric against label skew."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Measure:
 
     title: str
     column: str
-    """Of Run.row()."""
+    """Column of Run.row()."""
     direction: str
-    """Whether `max` or `min` is better; empty where that is the metric's."""
+    """`max` or `min`, the better direction; empty for that of the metric."""
 
 
 MEASURES = {
@@ -36,30 +36,30 @@ MEASURES = {
     "bytes": Measure("bytes per worker-step", "bytes_per_step", "min"),
 }
 MAPPED = (
-    "Medians over the complete runs of a case; darker is better, the best of a partition bold. "
-    "The medians are over all seeds, whatever the filters show."
+    "Median over the complete runs of a case; darker is better, the best of a partition is bold. "
+    "Filters do not change the medians."
 )
 SKEWED = (
-    "A point a complete run, a line through the medians over seeds. Skew is 0 where all workers "
-    "have the same labels, 1 where they have none in common."
+    "Point: a complete run. Line: medians over seeds. The skew is 0 if all workers have the same "
+    "distribution of labels, 1 if no two workers share a label."
 )
 LIMITS = {"low": "smallest", "high": "largest"}
-"""Columns of a frame, and what tooltips call them."""
+"""Column of a frame -> its label in tooltips."""
 SHADES = ("#edf4f9", "#0072B2")
-"""Of the worst and of the best cell, on any paper."""
+"""Colours of the worst and of the best cell, legible on light and dark pages."""
 PAIRED = 3
-"""Partitions up to which two panels have room beside each other."""
+"""Maximum number of partitions for two panels side by side."""
 CHARACTER = 5.9
-"""px of a label, about."""
+"""Approximate width of a character of a label, px."""
 DARK = 0.55
-"""A shade from here on is written on in white."""
+"""Shade from which the text of a cell is white."""
 
 
 def frame(section: Section, measure: Measure) -> pd.DataFrame:
-    """A complete case a row: the median over its runs, and its shade from 0, worst, to 1, best.
+    """Return a row per complete case: the median over its runs, and a shade from 0 to 1 (best).
 
-    `panel` says what varies but algorithm and partition; what a cell says is `bold` where it is the
-    best of its partition, else `text`. Cases with a number missing are left out.
+    `panel` has the varying settings except algorithm and partition. The text of a cell is in `bold`
+    for the best of a partition, else in `text`. Cases with a missing number are left out.
     """
     rest = [x for x in section.varying if x not in ("algorithm", "partition")]
     rows: list[Mark] = []
@@ -76,22 +76,22 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
                 | {"text": _text(measure, value)}
             )
     columns = ["case", "partition", "panel", "runs", "value", "low", "high", "text"]
-    made = frame_of(rows, columns)
+    cells = frame_of(rows, columns)
     direction = measure.direction or section.direction
-    made["shade"] = [brief(x) for x in _shades(made["value"].tolist(), direction)]
-    best = _best(made, direction)
-    made["bold"] = made["text"].where(best, "")
-    made["text"] = made["text"].where(~best, "")
-    return made
+    cells["shade"] = [brief(x) for x in _shades(cells["value"].tolist(), direction)]
+    best = _best(cells, direction)
+    cells["bold"] = cells["text"].where(best, "")
+    cells["text"] = cells["text"].where(~best, "")
+    return cells
 
 
 def mapped(frame: pd.DataFrame) -> bool:
-    """Whether there are two algorithms and two partitions to compare."""
+    """Report whether there are two algorithms and two partitions to compare."""
     return frame["algorithm"].nunique() > 1 and frame["partition"].nunique() > 1
 
 
 def heat_map(frame: pd.DataFrame, measure: Measure) -> look.Chart:
-    """A cell an algorithm and partition, darker where better; the best of a column is bold."""
+    """Chart a cell per algorithm and partition, darker for better values; the best are bold."""
     partitions = list(dict.fromkeys(frame["partition"]))
     conditions = list(dict.fromkeys(frame["panel"]))
     columns = 1 if len(conditions) % 2 or len(partitions) > PAIRED else 2
@@ -122,10 +122,10 @@ def heat_map(frame: pd.DataFrame, measure: Measure) -> look.Chart:
         alone: look.Chart = sized.properties(data=frame)
         return alone
     data = frame.assign(condition=frame["panel"])
-    made: look.Chart = sized.facet(
+    chart: look.Chart = sized.facet(
         data=data, facet=look.facet(data), columns=columns, spacing=look.SPACING
     )
-    return made
+    return chart
 
 
 def _text(measure: Measure, value: float) -> str:
@@ -135,7 +135,7 @@ def _text(measure: Measure, value: float) -> str:
 
 
 def _shades(values: list[float], direction: str) -> list[float]:
-    """0 for the worst, 1 for the best; by the logarithm where the best is far from the worst."""
+    """Return 0 for the worst to 1 for the best, logarithmic for a wide range."""
     if not values:
         return []
     low, high = min(values), max(values)
@@ -149,20 +149,20 @@ def _shades(values: list[float], direction: str) -> list[float]:
 
 
 def _best(frame: pd.DataFrame, direction: str) -> pd.Series[bool]:
-    """Whether it is the best algorithm of its partition and panel."""
+    """Report for each row whether it is the best algorithm of its partition and panel."""
     columns = frame.groupby(["partition", "panel"])["value"]
     return frame["value"] == columns.transform("max" if direction == "max" else "min")
 
 
 MODELS = {"metric": "mean model", "metric_worst": "worst worker"}
 LEAST_SKEWS = 3
-"""Partitions of different skew that make a curve."""
+"""Minimum number of partitions with different skew that make a curve."""
 FINE = 0.02
-"""Closer than this in label skew is the same."""
+"""Resolution at which label skews count as different."""
 
 
 def skew_rows(section: Section) -> pd.DataFrame:
-    """Two rows a complete run: its label skew, and the metric of mean model and worst worker."""
+    """Return two rows per complete run: label skew and metric of mean model and worst worker."""
     rows = [
         {
             "algorithm": str(run.settings["algorithm"]),
@@ -183,12 +183,12 @@ def skew_rows(section: Section) -> pd.DataFrame:
 
 
 def curved(frame: pd.DataFrame) -> bool:
-    """Whether the runs are of enough different skews for a curve."""
+    """Report whether the runs have enough different skews for a curve."""
     return len(set((frame["js"] / FINE).round())) >= LEAST_SKEWS
 
 
 def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
-    """The final metric against label skew: a point a run, a line through the medians of seeds."""
+    """Chart the final metric against label skew: a point per run, a line through the medians."""
     scale = look.metric_scale(frame["metric"], direction)
     x = alt.X(
         "js:Q",
@@ -219,7 +219,7 @@ def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart
 
 
 def chart_of(sections: Sequence[Section]) -> look.Chart | None:
-    """The chart of the first section whose runs differ enough in skew; None where none does."""
+    """Return the chart of the first section with enough different skews; None without one."""
     for section in sections:
         runs = skew_rows(section)
         if len(runs) and curved(runs):
@@ -235,7 +235,7 @@ def map_figure(section: Section) -> list[Figure]:
         if mapped(cells):
             drawn[f"map-{name}"] = heat_map(cells, measure)
             axes.append(measure.title)
-    title = f"Algorithm by partition: final {section.metric}, and what it costs"
+    title = f"Algorithm by partition: final {section.metric} and its cost"
     return [Figure(title, MAPPED, drawn, axes)] if drawn else []
 
 

@@ -1,4 +1,4 @@
-"""What a report says of bench.train: which exchange trains best, task by task."""
+"""Report of bench.train: comparison of algorithms, one chapter per task and metric."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
 
 from bench.common.text import NONE, Setting, TextTable, format_number, interval_line, setting_label
 from bench.reporting.chapter import Card, Chapter, Figure, Source
@@ -17,16 +16,13 @@ from bench.reporting.training.runs import Digest, Section, load, median_run, sec
 from bench.reporting.training.tables import frame, notes, text_tables
 from bench.results.schema import COMPLETE
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["QUESTION", "chapters", "frame", "load", "summary"]
 
 QUESTION = "Which exchange trains best"
 
 
 def summary(runs: Sequence[Digest]) -> str:
-    """How much there is."""
+    """Return the numbers of runs, algorithms, partitions, tasks and seeds."""
 
     def count(n: int, what: str) -> str:
         return f"{n} {what}" + ("" if n == 1 else "s")
@@ -44,7 +40,7 @@ def summary(runs: Sequence[Digest]) -> str:
 
 
 def chapters(runs: Sequence[Digest]) -> list[Chapter]:
-    """A chapter a task and metric."""
+    """Return a chapter per task and metric."""
     return [_chapter(section) for section in sections(runs)]
 
 
@@ -90,15 +86,20 @@ def _draw(section: Section) -> list[Figure]:
 
 
 def cards(section: Section) -> list[Card]:
-    """How many runs, of what, where; and the fastest step."""
+    """Return the numbers of runs and settings, and the fastest step."""
     runs = section.runs
     states = Counter(run.row.status for run in runs)
-    others = ", ".join(f"{n} {x}" for x, n in sorted(states.items()) if x != COMPLETE)
+    incomplete = ", ".join(f"{n} {x}" for x, n in sorted(states.items()) if x != COMPLETE)
     ranks = _range(run.row.ranks for run in runs)
     ranks = "1 rank" if ranks == "1" else f"{ranks} ranks"
     hosts = {host for run in runs for host in run.rank_hosts}
-    made = [
-        Card(_one_or("runs", len(runs)), f"{len(runs):,}", others or "all complete", bool(others)),
+    result = [
+        Card(
+            _one_or("runs", len(runs)),
+            f"{len(runs):,}",
+            incomplete or "all complete",
+            bool(incomplete),
+        ),
         _counted("algorithms", {str(run.settings["algorithm"]) for run in runs}),
         _counted("partitions", {str(run.settings["partition"]) for run in runs}),
         _counted("seeds", {str(run.row.seed) for run in runs}, named=False),
@@ -106,11 +107,11 @@ def cards(section: Section) -> list[Card]:
         _counted("hosts", hosts) if hosts else None,
         _fastest(section),
     ]
-    return [card for card in made if card is not None]
+    return [card for card in result if card is not None]
 
 
 def _counted(label: str, values: set[str], *, named: bool = True) -> Card:
-    """How many there are, and the name of one alone."""
+    """Return a card with the number of values; of a single one, with its name."""
     alone = next(iter(values)) if named and len(values) == 1 else ""
     return Card(_one_or(label, len(values)), str(len(values)), alone)
 
@@ -125,7 +126,7 @@ def _range(values: Iterable[int]) -> str:
 
 
 def _fastest(section: Section) -> Card | None:
-    """The case whose median run has the shortest median step."""
+    """Return the case whose median run has the shortest median step."""
     middle = [median_run(case) for _, case in section.complete()]
     timed = [run for run in middle if math.isfinite(run.row.step_ms_p50)]
     if not timed:
@@ -136,9 +137,10 @@ def _fastest(section: Section) -> Card | None:
 
 
 def best(section: Section) -> list[TextTable]:
-    """The best algorithm of every condition by the median metric over seeds, and the next.
+    """Return a table of the best and the second algorithm of every condition.
 
-    No table with one algorithm. Whether the ranges of the two overlap is said beside them.
+    Algorithms are ranked by the median metric over seeds; the last column compares their ranges.
+    There is no table for a single algorithm.
     """
     names = [x for x in section.varying if x != "algorithm"]
     groups: dict[tuple[str, ...], list[list[Digest]]] = {}
@@ -151,13 +153,20 @@ def best(section: Section) -> list[TextTable]:
         if len(cases) > 1:
             sign = -1 if section.direction == "max" else 1
             first, second, *_ = sorted(cases, key=lambda case: sign * _middle(case))
-            said = (_cells(first), _cells(second))
-            rows.append([*key, *(x for x, _ in said), *(x for _, x in said)])
+            cells = (_cells(first), _cells(second))
+            rows.append([*key, *(x for x, _ in cells), *(x for _, x in cells)])
             rows[-1].append(_apart(first, second))
     if not rows:
         return []
     words = [x.replace("_", " ") for x in names]
-    header = [*words, "best", "next", f"best {section.metric}", "of the next", "ranges"]
+    header = [
+        *words,
+        "best",
+        "second",
+        f"best {section.metric}",
+        "second {section.metric}",
+        "ranges",
+    ]
     return [
         TextTable(
             heading="Best by condition" if names else "Best",
@@ -168,7 +177,7 @@ def best(section: Section) -> list[TextTable]:
             tones={(i, len(names)): "best" for i in range(len(rows))},
             foot=[
                 f"median {section.metric} of the mean model over the seeds [smallest, largest]; "
-                "of all runs, whatever the filters show"
+                "filters do not change it"
             ],
         )
     ]
@@ -194,31 +203,31 @@ def _apart(first: Sequence[Digest], second: Sequence[Digest]) -> str:
 
 
 NOTHING = "none"
-"""The value of a setting that was not made."""
+"""Text of a setting without a value."""
 
 
 def facts(run: Digest) -> dict[str, str]:
-    """Everything that a run can be chosen by: a name -> its value."""
+    """Return name -> value of every property that the page can filter by."""
     row = run.row
     settings: dict[str, Setting] = {"task": row.task, **run.settings, "seed": row.seed}
-    made = {name: NOTHING if x is None else str(x) for name, x in settings.items()}
-    return made | {"status": row.status}
+    result = {name: NOTHING if x is None else str(x) for name, x in settings.items()}
+    return result | {"status": row.status}
 
 
 def row_sources(section: Section, table: TextTable) -> list[list[int]]:
-    """For each row of a table of the section the places of its runs; none where it names no run.
+    """Return for each row of a table the indices of its runs; none for a row without runs.
 
-    A row speaks of the runs that agree with it: with its cells in the columns that are named after
-    a setting, with the settings that its heading and its other words name, and with its status.
+    A row stands for the runs that agree with it: with its cells in columns named after a setting,
+    with the settings named in its heading and its other words, and with its status.
     """
     words = [x.replace(" ", "_") if x not in section.varying else x for x in table.header]
     columns = {x: i for i, x in enumerate(words[: table.words]) if x in section.varying}
     index = {x: _index(section, x, exact=x in columns) for x in section.varying}
     states = _states(section) if "status" in words else {}
-    found = []
+    result = []
     for row in table.rows:
-        others = [row[i] for i in range(table.words) if i not in columns.values()]
-        text = f", {table.heading}, {', '.join(x.partition(' [')[0] for x in others)}, "
+        free_words = [row[i] for i in range(table.words) if i not in columns.values()]
+        text = f", {table.heading}, {', '.join(x.partition(' [')[0] for x in free_words)}, "
         agreed = []
         if states:
             state = row[words.index("status")]
@@ -226,14 +235,14 @@ def row_sources(section: Section, table: TextTable) -> list[list[int]]:
         for name, runs in index.items():
             if name in columns:
                 agreed.append(runs.get(row[columns[name]], set()))
-            elif spoken := [some for said, some in runs.items() if f", {said}, " in text]:
+            elif spoken := [some for label, some in runs.items() if f", {label}, " in text]:
                 agreed.append(set().union(*spoken))
-        found.append(sorted(set.intersection(*sorted(agreed, key=len))) if agreed else [])
-    return found
+        result.append(sorted(set.intersection(*sorted(agreed, key=len))) if agreed else [])
+    return result
 
 
 def _index(section: Section, name: str, exact: bool) -> dict[str, set[int]]:
-    """The runs by the text of a setting: as in a cell, or as a person says it."""
+    """Return the runs by the text of a setting, as in a cell or as a label."""
     index: dict[str, set[int]] = {}
     for place, run in enumerate(section.runs):
         value = run.settings[name]
@@ -243,10 +252,10 @@ def _index(section: Section, name: str, exact: bool) -> dict[str, set[int]]:
 
 
 def _states(section: Section) -> dict[str, set[int]]:
-    """The runs by the status cell of their case: complete, or one run alone that is not."""
+    """Return the runs by the status cell of their case: complete, or a single incomplete run."""
     index: dict[str, set[int]] = {}
     for place, run in enumerate(section.runs):
         state = run.row.status
-        said = COMPLETE if state == COMPLETE else f"{state} [seed {run.row.seed}]"
-        index.setdefault(said, set()).add(place)
+        cell = COMPLETE if state == COMPLETE else f"{state} [seed {run.row.seed}]"
+        index.setdefault(cell, set()).add(place)
     return index

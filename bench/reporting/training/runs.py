@@ -1,4 +1,4 @@
-"""What a report keeps of a training run: its row, settings and curve; raw steps are let go."""
+"""Training runs of a report: digests of files, sections with shared axes, cases and points."""
 
 from __future__ import annotations
 
@@ -22,43 +22,45 @@ from bench.results.rows import TrainingRow
 from bench.results.schema import COMPLETE
 
 POINTS = 200
-"""Most points of a curve."""
+"""Maximum number of points of a curve."""
 BINS = 60
-"""Most parts that the steps of a run are divided into, to see drift and noise."""
+"""Maximum number of parts of a run whose median steps show drift and noise."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 TROUBLE = ("data", "straggler", "drop", "link")
 IDENTITY = ("data_sha256", "case_hash", "run_uuid", "attempt", "suite_version", "schema_version")
-"""Attributes that say which run, which data, which suite it was."""
+"""Attributes that identify the run, the data and the version of the suite."""
 
 
 @dataclass(frozen=True)
 class Digest:
-    """One run, small enough to hold thousands of."""
+    """One run without its raw steps, small enough to keep thousands in memory."""
 
     row: TrainingRow
-    """Run.row()."""
+    """Settings and derived numbers, Run.row()."""
     direction: str
-    """Whether the metric is to be `max` or `min`."""
+    """`max` if a larger metric is better, else `min`."""
     settings: dict[str, Setting]
-    """Everything that was chosen but task and seed: equal settings make one case. Partition and
-    algorithm stand last: what is sorted by settings has the algorithms beside each other."""
+    """All settings but task and seed; equal settings make one case.
+
+    Partition and algorithm are last, so that sorting by settings groups the algorithms.
+    """
     curve: dict[str, NDArray[np.float64]]
-    """step, elapsed_s, bytes (moved by a worker), metric, consensus: one value an evaluation."""
+    """step, elapsed_s, bytes (moved per worker), metric, consensus: one value per evaluation."""
     phase_ms: dict[str, float]
-    """The median step divided by the phases' shares of all timed steps; NaN without steps."""
+    """Median step divided by the shares of the phases in all timed steps; NaN without steps."""
     spread_ms: tuple[float, float]
     """5th and 95th percentile of the step; NaN without steps."""
     timed: int
-    """Number of steps behind the times."""
+    """Number of timed steps."""
     rank_ms: NDArray[np.float32]
-    """(ranks, phases) mean milliseconds of the timed steps that the rank took; NaN without."""
+    """(ranks, phases) float32, mean ms of the timed steps that the rank took; NaN without any."""
     rank_hosts: list[str]
-    """The host of each rank; empty where the file does not say."""
+    """Host of each rank; empty if the file does not contain it."""
     drift: NDArray[np.float32]
-    """(at most BINS, 2) step at the end of a part of the run, and the median of its steps, ms."""
+    """(at most BINS, 2) float32, last step of each part of the run and its median step in ms."""
     provenance: dict[str, str]
-    """Label -> text: how the run was started, where, with what."""
+    """Label -> text: the command, the hosts and the software of the run."""
 
 
 def load(path: Path) -> Digest:
@@ -71,7 +73,7 @@ def load(path: Path) -> Digest:
 
 
 def digest(run: Run) -> Digest:
-    """What the report needs of a run."""
+    """Return the data of a run that the report needs."""
     row, params, timed = run.row(), run.params, int(run.timed.sum())
     settings: dict[str, Setting] = {name: run.attributes[name] for name in ATTRIBUTES}
     settings |= {name: params.get(name) for name in PARAMS}
@@ -98,35 +100,35 @@ def digest(run: Run) -> Digest:
 
 
 def _everything(run: Run) -> dict[str, str]:
-    """What every result says of itself, and all that was set and found for this one."""
-    said = provenance(run)
-    file = said.pop("file")
-    said["settings"] = _spelled(run.params)
+    """Return the provenance common to all results, and the settings and identity of this run."""
+    texts = provenance(run)
+    file = texts.pop("file")
+    texts["settings"] = _spelled(run.params)
     environment = json.loads(run.texts.get("environment", "{}"))
-    said["environment"] = " ".join(f"{key}={value}" for key, value in environment.items())
-    said |= {x.replace("_", " "): str(run.attributes.get(x, "")) for x in IDENTITY}
-    return {key: text for key, text in said.items() if text} | {"file": file}
+    texts["environment"] = " ".join(f"{key}={value}" for key, value in environment.items())
+    texts |= {x.replace("_", " "): str(run.attributes.get(x, "")) for x in IDENTITY}
+    return {key: text for key, text in texts.items() if text} | {"file": file}
 
 
 def _spelled(params: Mapping[str, Any]) -> str:
-    """Every setting that was made; options of a name in brackets."""
-    made = {key.replace("_", " "): x for key, x in params.items() if x not in (None, "", {})}
-    texts = (f"[{_spelled(x)}]" if isinstance(x, dict) else str(x) for x in made.values())
-    return ", ".join(f"{key} {text}" for key, text in zip(made, texts, strict=True))
+    """Return all explicit settings as a text, with options in brackets."""
+    options = {key.replace("_", " "): x for key, x in params.items() if x not in (None, "", {})}
+    texts = (f"[{_spelled(x)}]" if isinstance(x, dict) else str(x) for x in options.values())
+    return ", ".join(f"{key} {text}" for key, text in zip(options, texts, strict=True))
 
 
 def _rank_ms(run: Run) -> NDArray[np.float32]:
     spent = run.train["phase_ns"][run.timed].sum(0, dtype=float) / 1e6
-    taken = run.taken()[run.timed].sum(0).astype(float)
-    mean = spent / np.where(taken > 0, taken, np.nan)[:, None]
+    steps = run.taken()[run.timed].sum(0).astype(float)
+    mean = spent / np.where(steps > 0, steps, np.nan)[:, None]
     return np.asarray(mean, np.float32).reshape(-1, len(PHASES))
 
 
 def _drift(ms: NDArray[np.float64]) -> NDArray[np.float32]:
     parts = [part for part in np.array_split(ms, BINS) if len(part)]
     ends = np.cumsum([len(part) for part in parts])
-    made = [(end, np.median(part)) for end, part in zip(ends, parts, strict=True)]
-    return np.array(made, np.float32).reshape(-1, 2)
+    rows = [(end, np.median(part)) for end, part in zip(ends, parts, strict=True)]
+    return np.array(rows, np.float32).reshape(-1, 2)
 
 
 def _curve(run: Run) -> dict[str, NDArray[np.float64]]:
@@ -147,36 +149,36 @@ def _curve(run: Run) -> dict[str, NDArray[np.float64]]:
 
 @dataclass(frozen=True)
 class Section:
-    """The runs of one task and one metric: only they can stand on one axis."""
+    """Runs of one task and one metric, which can share an axis."""
 
     task: str
     metric: str
     direction: str
     runs: list[Digest]
-    """Sorted: equal conditions beside each other, then algorithms, then seeds."""
+    """Sorted by conditions, then algorithms, then seeds."""
     common: dict[str, Setting]
-    """The settings that are the same in all runs, those that say nothing left out."""
+    """Settings that all runs share, without empty ones."""
     varying: list[str]
-    """The names of the others."""
+    """Names of the other settings."""
 
     def summary(self) -> str:
-        """The task and what is the same in all runs, as a text."""
+        """Return the task and the shared settings as a text."""
         names = sorted(self.common, key=lambda x: x not in ("partition", "algorithm"))
         return ", ".join([self.task, *(setting_label(x, self.common[x]) for x in names)])
 
     def condition(self, run: Digest) -> str:
-        """What varies but the algorithm, as a text: `iid, 2 ranks`."""
+        """Return the varying settings except the algorithm as a text: `iid, 2 ranks`."""
         names = sorted(self.varying, key=lambda x: x != "partition")
         texts = [setting_label(x, run.settings[x]) for x in names if x != "algorithm"]
         return ", ".join(texts) or str(run.settings["partition"])
 
     def cases(self) -> list[list[Digest]]:
-        """The complete runs of equal settings together; each other run alone, after them."""
+        """Group the complete runs by settings; each other run is a case of its own."""
         return [[self.runs[i] for i in case] for case in self.places]
 
     @cached_property
     def places(self) -> list[list[int]]:
-        """The cases as the places of their runs in `runs`."""
+        """Return the indices in `runs` of the runs of each case."""
         cases: dict[tuple[Any, ...], list[int]] = {}
         for i, run in enumerate(self.runs):
             alone = () if run.row.status == COMPLETE else (i,)
@@ -191,22 +193,22 @@ class Section:
 
 
 def sections(runs: Sequence[Digest]) -> list[Section]:
-    """The runs by task and metric, sorted."""
+    """Return the runs by task and metric, sorted."""
     by_kind: dict[tuple[str, str, str], list[Digest]] = {}
     for run in sorted(runs, key=lambda run: (order(run.settings), run.row.seed, run.row.file)):
         kind = (run.row.task, run.row.metric_name, run.direction)
         by_kind.setdefault(kind, []).append(run)
-    made = []
+    result = []
     for kind, members in sorted(by_kind.items()):
         common, varying = shared([run.settings for run in members])
-        made.append(Section(*kind, members, common, varying))
-    return made
+        result.append(Section(*kind, members, common, varying))
+    return result
 
 
 def shared(
     settings: Sequence[Mapping[str, Setting]],
 ) -> tuple[dict[str, Setting], list[str]]:
-    """The settings that are the same in all, those that say nothing left out; the others' names."""
+    """Return the settings that are equal in all runs, without empty ones, and the other names."""
     first = settings[0]
     same = {x for x in first if all(other[x] == first[x] for other in settings)}
     common = {x: first[x] for x in first if x in same and first[x] not in (None, "")}
@@ -214,24 +216,24 @@ def shared(
 
 
 def median_run(case: Sequence[Digest]) -> Digest:
-    """The run whose median step is the median of the case, the lower of two; never without."""
+    """Return the run whose median step is the median of the case, the lower of two."""
     timed = [run for run in case if not math.isnan(run.row.step_ms_p50)] or list(case)
     return sorted(timed, key=lambda run: run.row.step_ms_p50)[(len(timed) - 1) // 2]
 
 
-def told(run: Digest, names: Sequence[str]) -> str:
-    """Some settings of a run as a person says them, with commas between."""
+def settings_label(run: Digest, names: Sequence[str]) -> str:
+    """Return some settings of a run as a text, separated by commas."""
     return ", ".join(setting_label(x, run.settings[x]) for x in names)
 
 
 def depends_on(runs: Sequence[Digest], name: str, leader: str) -> bool:
-    """Whether runs that share the leader's value share this setting's, too."""
+    """Report whether runs with equal values of `leader` have equal values of this setting."""
     pairs = {(run.settings[leader], run.settings[name]) for run in runs}
     return len(pairs) == len({lead for lead, _ in pairs})
 
 
 def order(settings: Mapping[str, Setting]) -> tuple[tuple[bool, bool, Any], ...]:
-    """A key to sort by: numbers before texts before nothing."""
+    """Return a sort key: numbers before strings before None."""
     return tuple((x is None, isinstance(x, str), 0 if x is None else x) for x in settings.values())
 
 
@@ -240,7 +242,7 @@ Place: TypeAlias = tuple[int, str, Fraction]
 
 @dataclass(frozen=True)
 class Point:
-    """Launches of the same work on the same ranks, bound the same way."""
+    """Launches of the same work on the same ranks with the same binding."""
 
     runs: list[Digest]
     workers: int
@@ -252,34 +254,34 @@ class Point:
 
     @property
     def crowd(self) -> Fraction:
-        """Ranks a node where they share cores, else 0: more of them are on fewer cores each."""
+        """Return the ranks per node if they share cores, else 0."""
         shared = "oversubscribed" in self.binding
         return Fraction(self.ranks, max(1, self.nodes)) if shared else Fraction(0)
 
     @property
     def place(self) -> Place:
-        """What must be equal where times are divided: threads, and how ranks are bound."""
+        """Return the properties that must be equal for a ratio of times: threads and binding."""
         return self.threads, self.binding, self.crowd
 
 
 def points(runs: Iterable[Digest]) -> list[Point]:
-    """The runs by what a point has in common, in the order of their first ones."""
-    found: dict[tuple[int, int, int, int, int, str], list[Digest]] = {}
+    """Group the runs into points, in the order of their first runs."""
+    runs_of: dict[tuple[int, int, int, int, int, str], list[Digest]] = {}
     for run in runs:
         row = run.row
         at = (row.workers, row.ranks, row.batch, row.nodes, row.threads, row.binding)
-        found.setdefault(at, []).append(run)
-    return [Point(some, *at) for at, some in found.items()]
+        runs_of.setdefault(at, []).append(run)
+    return [Point(some, *at) for at, some in runs_of.items()]
 
 
 def mismatch(point: Point, base: Point) -> str:
-    """Why times of the two may not be divided; empty where they may."""
-    why = []
+    """Return the reason against a ratio of times; empty if there is none."""
+    reasons = []
     if point.threads != base.threads:
-        why.append(f"{setting_label('threads', point.threads)}, base {base.threads}")
+        reasons.append(f"{setting_label('threads', point.threads)}, base {base.threads}")
     if point.binding != base.binding:
-        known = [x.binding or "binding not known" for x in (point, base)]
-        why.append(f"{known[0]}; base {known[1]}")
+        bindings = [x.binding or "binding not known" for x in (point, base)]
+        reasons.append(f"{bindings[0]}; base {bindings[1]}")
     elif point.crowd != base.crowd:
-        why.append(f"{point.crowd} ranks share the cores of a node, base {base.crowd}")
-    return "; ".join(why)
+        reasons.append(f"{point.crowd} ranks share the cores of a node, base {base.crowd}")
+    return "; ".join(reasons)

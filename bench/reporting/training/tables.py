@@ -1,4 +1,10 @@
-"""Tables of training runs: a frame with a row a run, a text table with a row a case."""
+"""Tables of training runs: one row per run, one row per case, or one cell per case.
+
+In the compact tables, a row is an algorithm and a column a number of workers. A block is a
+combination of the other settings, for example a partition. Settings determined by the row, such
+as a learning rate per algorithm, are part of its name; those determined by the column, of its
+title.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +35,7 @@ from bench.reporting.training.runs import (
     median_run,
     order,
     sections,
-    told,
+    settings_label,
 )
 from bench.results.schema import COMPLETE
 
@@ -37,22 +43,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWN_COLUMNS = 2
-"""So many varying numbers get columns; more, and varying words, become headings."""
+"""Maximum number of varying numeric settings with a column each; others become headings."""
 
 
 def frame(runs: Sequence[Digest]) -> pd.DataFrame:
-    """Run.row() of every run, sorted like the text tables."""
+    """Return Run.row() of every run, sorted like the text tables."""
     import pandas as pd
 
     return pd.DataFrame([run.row.record() for section in sections(runs) for run in section.runs])
 
 
 def text_tables(section: Section) -> list[TextTable]:
-    """The tables of a section; several where too much varies to have a column each."""
-    others = [x for x in section.varying if x not in ("partition", "algorithm")]
-    numbers = [x for x in others if not any(isinstance(r.settings[x], str) for r in section.runs)]
+    """Return the tables of a section; several if too many settings vary for a column each."""
+    rest = [x for x in section.varying if x not in ("partition", "algorithm")]
+    numbers = [x for x in rest if not any(isinstance(r.settings[x], str) for r in section.runs)]
     own = numbers if len(numbers) <= OWN_COLUMNS else []
-    apart = [x for x in others if x not in own]
+    apart = [x for x in rest if x not in own]
     groups: dict[str, list[list[Digest]]] = {}
     for case in section.cases():
         heading = ", ".join(setting_label(x, case[0].settings[x]) for x in apart)
@@ -124,62 +130,62 @@ def _to_target(seconds: list[float]) -> str:
 
 
 def notes(section: Section) -> list[str]:
-    """What a reader of the section's tables must know."""
+    """Return explanations for readers of the tables of a section."""
     lines = ["step ms: median step on its slowest rank [95 % interval of the median]"]
     if any(len(case) > 1 for case in section.cases()):
         lines.append(
-            f"several seeds: medians; {section.metric} [smallest, largest]; step ms of the run "
-            "in the middle"
+            f"several seeds: medians; {section.metric} [smallest, largest]; step ms of the "
+            "median run"
         )
     left = Counter(str(x) for run in section.runs if (x := run.row.status) != COMPLETE)
     if left:
         count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))
-        lines.append(f"in no median: {left.total()} of {len(section.runs)} runs ({count})")
+        lines.append(f"not in the medians: {left.total()} of {len(section.runs)} runs ({count})")
     return lines
 
 
 LABEL = 20
-"""Columns of a row's name: longer ones are broken."""
+"""Columns of the name of a row; longer names are broken into lines."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """The cells of runs that differ in the row, the column and the seed alone."""
+    """Cells of runs that differ only in row, column and seed."""
 
     heading: str
-    """What sets it apart from the other blocks; empty for one alone."""
+    """Settings that distinguish this block from the others; empty for a single block."""
     columns: list[str]
     rows: dict[str, list[list[str]]]
-    """Name -> a cell a column; a cell is lines of text."""
+    """Name -> one cell per column; a cell is a list of lines."""
 
 
 @dataclass(frozen=True)
 class Pivot:
-    """The blocks of one task and metric, for the terminal and for Markdown."""
+    """Blocks of one task and metric, for the terminal and for Markdown."""
 
     summary: str
-    """What is the same in all runs."""
+    """The settings that all runs share."""
     blocks: list[Block]
     notes: list[str]
-    """What a reader must know of the cells."""
+    """Explanations for readers of the cells."""
 
 
 def pivots(runs: Sequence[Digest]) -> list[Pivot]:
-    """The tables of all runs."""
+    """Return the tables of all runs."""
     return [_pivot(section) for section in sections(runs)]
 
 
 def _pivot(section: Section) -> Pivot:
     runs = section.runs
     row, column = _axes(section.varying)
-    others = [x for x in section.varying if x not in (row, column)]
-    beside = [row, *(x for x in others if depends_on(runs, x, row))]
-    above = [column, *(x for x in others if x not in beside and depends_on(runs, x, column))]
-    apart = [x for x in others if x not in (*beside, *above)]
+    rest = [x for x in section.varying if x not in (row, column)]
+    beside = [row, *(x for x in rest if depends_on(runs, x, row))]
+    above = [column, *(x for x in rest if x not in beside and depends_on(runs, x, column))]
+    apart = [x for x in rest if x not in (*beside, *above)]
     cells: dict[str, dict[tuple[str, str], list[Digest]]] = {}
     for run in runs:
-        place = told(run, beside), told(run, above)
-        cells.setdefault(told(run, apart), {}).setdefault(place, []).append(run)
+        place = settings_label(run, beside), settings_label(run, above)
+        cells.setdefault(settings_label(run, apart), {}).setdefault(place, []).append(run)
     most = max(len(cell) for block in cells.values() for cell in block.values())
     names, titles = _in_order(runs, beside), _in_order(runs, above)
     blocks = []
@@ -194,7 +200,7 @@ def _pivot(section: Section) -> Pivot:
 
 
 def _axes(varying: Sequence[str]) -> tuple[str, str]:
-    """What has a row and what a column each."""
+    """Return the settings of rows and columns."""
     free = [x for x in varying if x not in ("workers", "partition")]
     row = "algorithm" if "algorithm" in free or not free else free[0]
     column = "partition" if "partition" in varying and "workers" not in varying else "workers"
@@ -202,13 +208,13 @@ def _axes(varying: Sequence[str]) -> tuple[str, str]:
 
 
 def _in_order(runs: Sequence[Digest], names: Sequence[str]) -> list[str]:
-    """What the runs have of these settings, each once: by number or by name."""
+    """Return the distinct values of these settings, ordered by number or by name."""
     ordered = sorted(runs, key=lambda run: order({x: run.settings[x] for x in names}))
-    return list(dict.fromkeys(told(run, names) for run in ordered))
+    return list(dict.fromkeys(settings_label(run, names) for run in ordered))
 
 
 def _cell(runs: Sequence[Digest], most: int) -> list[str]:
-    """The metric; worst worker, step and bytes; what is missing or in no median."""
+    """Return the lines of a cell: the metric; worst worker, step and bytes; missing runs."""
     done = [run.row for run in runs if run.row.status == COMPLETE]
     states = Counter(run.row.status for run in runs)
     del states[COMPLETE]
@@ -238,11 +244,8 @@ def _notes(section: Section, most: int) -> list[str]:
     better = "higher" if section.direction == "max" else "lower"
     first = f"first line: {section.metric} of the mean model, {better} is better"
     if most > 1:
-        sure = 100 * (1 - 2 ** (1 - most))  # all on one side of the median: 2 times 2^-n
-        first += (
-            f"; median of {most} seeds [smallest, largest], which is its {sure:g} % confidence "
-            "interval"
-        )
+        sure = 100 * (1 - 2 ** (1 - most))  # probability 2 * 2^-n that all are on one side
+        first += f"; median of {most} seeds [smallest, largest], its {sure:g} % confidence interval"
     return [
         first,
         f"second line: {section.metric} of the worst worker; median step on its slowest rank "
@@ -251,9 +254,9 @@ def _notes(section: Section, most: int) -> list[str]:
     ]
 
 
-def show(made: Sequence[Pivot], console: Console) -> None:
-    """Print the tables, each as wide as it is."""
-    for pivot in made:
+def show(pivots: Sequence[Pivot], console: Console) -> None:
+    """Print the tables."""
+    for pivot in pivots:
         lines = ["", pivot.summary]
         for block in pivot.blocks:
             lines += ["", *([f"{block.heading}:"] if block.heading else []), *_terminal(block)]
@@ -262,7 +265,7 @@ def show(made: Sequence[Pivot], console: Console) -> None:
 
 
 def _terminal(block: Block) -> list[str]:
-    """The block as lines, names to the left and numbers to the right."""
+    """Return the block as lines, names left-aligned and numbers right-aligned."""
     rows = [[_folded(name), *cells] for name, cells in block.rows.items()]
     grid = [[[""], *([title] for title in block.columns)], *rows]
     width = [max(len(line) for row in grid for line in row[i]) for i in range(len(grid[0]))]
@@ -276,7 +279,7 @@ def _terminal(block: Block) -> list[str]:
 
 
 def _folded(name: str) -> list[str]:
-    """A name with what stands beside it, in lines broken after its signs."""
+    """Break the name of a row after its signs into lines."""
     lines = [""]
     for word in re.findall(r"[^:, ]+[:,]? ?", name):
         if lines[-1].endswith(", ") or len((lines[-1] + word).rstrip()) > LABEL:
@@ -285,10 +288,10 @@ def _folded(name: str) -> list[str]:
     return [line.removesuffix(", ") for line in lines if line]
 
 
-def markdown(made: Sequence[Pivot]) -> str:
-    """The tables as a document."""
+def markdown(pivots: Sequence[Pivot]) -> str:
+    """Return the tables as a Markdown document."""
     parts = []
-    for pivot in made:
+    for pivot in pivots:
         parts += [printable(pivot.summary), *(_markdown(block) for block in pivot.blocks)]
         parts.append("\n".join(f"- {printable(note)}" for note in pivot.notes))
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Time by rank: who computes, who waits for whom, and whether that drifts."""
+"""Charts of step times: by phase, by rank, their spread and their drift."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from bench.reporting.training.metrics import MARKS
 from bench.reporting.training.runs import Digest, Section, median_run
 
 BARS = 64
-"""Ranks with a bar each; of more, neighbours share one."""
+"""Maximum number of bars; with more ranks, neighbours share one."""
 LATE = 1.1
-"""A rank that computes longer than the median of the ranks by this factor is a straggler."""
+"""Compute time of a straggler relative to the median rank."""
 KINDS = ("compute", "exchange")
 COLUMNS = ("case", "rank", "order", "host", "kind", "layer", "ms", "late", "top", "begins")
-"""Of the time by rank."""
+"""Columns of the time by rank."""
 HOSTS = 8
-"""More names of hosts do not fit below an axis."""
+"""Maximum number of host names below an axis."""
 PHASES = (
-    "The median step of the complete run in the middle of each case, divided in the proportion "
-    "of the phases over all timed steps and ranks. Copy and wait are the exchange."
+    "Median step of the median run of each case, divided in proportion to the phases over all "
+    "timed steps and ranks. Copy and wait are the exchange."
 )
 STEPS = (
-    "The complete run in the middle of each case. Dot: its median step. Thick: the 95 % "
-    "interval of the median. Thin: the middle 90 % of its timed steps."
+    "Median run of each case. Dot: median step. Thick line: 95 % confidence interval of the "
+    "median. Thin line: middle 90 % of the timed steps."
 )
 RANKS = (
-    "The complete run in the middle of each case: mean milliseconds a step that each rank "
-    "computes (data, gradient, update, other) and exchanges (copy, wait). A straggler computes "
-    "longest while the others wait; where that is 10 % or more above the ranks' median, it stands "
-    "over its bar. Every panel has its own scale."
+    "Median run of each case: mean milliseconds per step in which each rank computes (data, "
+    "gradient, update, other) and exchanges (copy, wait). A straggler computes longest while the "
+    "others wait; an excess of 10 % or more over the median rank is printed above its bar. "
+    "Every panel has its own scale."
 )
 DRIFT = (
-    "The complete run in the middle of each case, in up to 60 parts: the median step of each, on "
-    "its slowest rank. A level line is a steady machine."
+    "Median run of each case, divided into up to 60 parts: median step of each part, on its "
+    "slowest rank. A level line indicates constant machine speed."
 )
 HEIGHT = 150
-"""px of a panel."""
+"""Height of a panel, px."""
 COLOURS = (look.PHASES[1], look.PHASES[4])
 
 
 def frame(section: Section) -> pd.DataFrame:
-    """Two rows a rank of the median run of every complete case: mean ms of compute and exchange.
+    """Return mean ms of compute and exchange by rank, for the median run of each complete case.
 
-    Cases beyond MARKS rows are left out. Above BARS ranks a row stands for neighbours: for the one
-    of them that computes longest. `late` says by how much a straggler is above the ranks' median
-    compute, `begins` names the host that begins at a rank; both are empty of others.
+    Cases beyond MARKS rows are left out. Above BARS ranks a row stands for several neighbours and
+    has the times of the one that computes longest. `late` is the excess of a straggler over the
+    median compute time, `begins` the host that begins at a rank; both are empty otherwise.
     """
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
         if len(run.rank_ms) > 1 and np.isfinite(run.rank_ms).all():
-            said = labels(section, run) | {"case": number}
-            rows += [said | x for x in _ranks(run)]
+            columns = labels(section, run) | {"case": number}
+            rows += [columns | x for x in _ranks(run)]
         if len(rows) >= MARKS:
             break
-    made = frame_of(rows, COLUMNS)
-    made["panel"] = made["algorithm"].str.cat(made["condition"].astype(str), sep=", ")
-    return made
+    result = frame_of(rows, COLUMNS)
+    result["panel"] = result["algorithm"].str.cat(result["condition"].astype(str), sep=", ")
+    return result
 
 
 def _ranks(run: Digest) -> list[Mark]:
@@ -80,21 +80,21 @@ def _ranks(run: Digest) -> list[Mark]:
         rank = first + int(compute[first:end].argmax())
         host = run.rank_hosts[rank] if rank < len(run.rank_hosts) else ""
         name = f"{first}" if end == first + 1 else f"{first}-{end - 1}"
-        begins = host if 0 < moves < HOSTS and host != host_before else ""
+        new_host = host if 0 < moves < HOSTS and host != host_before else ""
         host_before = host
         excess = float(compute[rank]) / middle - 1 if middle > 0 else 0.0
-        said = {"rank": name, "order": first, "host": host}
+        columns = {"rank": name, "order": first, "host": host}
         spent = (float(compute[rank]), float(exchange[rank]))
         for i, (kind, ms) in enumerate(zip(KINDS, spent, strict=True)):
             mark = f"+{excess:.0%}" if excess >= LATE - 1 and i == 0 else ""
             top = brief(sum(spent)) if mark else 0.0
             values = {"kind": kind, "layer": i, "ms": brief(ms), "late": mark, "top": top}
-            rows.append(said | values | {"begins": begins if i == 0 else ""})
+            rows.append(columns | values | {"begins": new_host if i == 0 else ""})
     return rows
 
 
 def by_rank(frame: pd.DataFrame) -> look.Chart:
-    """A bar a rank, compute below and exchange above it; a panel a case, each on its own scale."""
+    """Chart a bar per rank, compute below exchange; a panel per case, each on its own scale."""
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=list(KINDS), range=list(COLOURS)),
@@ -132,30 +132,30 @@ def by_rank(frame: pd.DataFrame) -> look.Chart:
     host = base.mark_text(align="left", dx=-6, fontSize=11, color="currentColor", opacity=0.7)
     host = host.encode(y=alt.value(HEIGHT + 27), text="begins:N")
     panels = frame.assign(condition=frame["panel"])
-    made = look.panels(alt.layer(bars, late, host), panels, HEIGHT)
-    if isinstance(made, alt.LayerChart):
-        return made
-    several: look.Chart = made.resolve_scale(x="independent", y="independent")
+    chart = look.panels(alt.layer(bars, late, host), panels, HEIGHT)
+    if isinstance(chart, alt.LayerChart):
+        return chart
+    several: look.Chart = chart.resolve_scale(x="independent", y="independent")
     return several
 
 
 def drift_frame(section: Section) -> pd.DataFrame:
-    """A part of the median run of every complete case a row: the median of its steps, ms."""
+    """Return the median step in ms of each part of the median run of every complete case."""
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
-        said = labels(section, run) | {"case": number}
+        columns = labels(section, run) | {"case": number}
         if len(run.drift) > 1:
-            rows += [said | {"step": int(step), "ms": brief(ms)} for step, ms in run.drift]
+            rows += [columns | {"step": int(step), "ms": brief(ms)} for step, ms in run.drift]
         if len(rows) >= MARKS:
             break
     return frame_of(rows, ["case", "step", "ms"])
 
 
 def drift(frame: pd.DataFrame) -> look.Chart:
-    """The step on its slowest rank over the run: a line a case, a panel a condition."""
+    """Chart the step on its slowest rank over the run: a line per case, a panel per condition."""
     y = alt.Y("ms:Q", title="step on its slowest rank (ms)", scale=_scale(frame["ms"]))
-    made = (
+    chart = (
         alt.Chart()
         .mark_line(strokeWidth=1.4, opacity=0.9)
         .encode(
@@ -171,7 +171,7 @@ def drift(frame: pd.DataFrame) -> look.Chart:
         )
     )
     dash = look.dash_of(frame)
-    return look.panels(made if dash is None else made.encode(strokeDash=dash), frame, 200)
+    return look.panels(chart if dash is None else chart.encode(strokeDash=dash), frame, 200)
 
 
 def _scale(values: pd.Series[float]) -> alt.Scale:
@@ -180,14 +180,14 @@ def _scale(values: pd.Series[float]) -> alt.Scale:
 
 
 def left_out(section: Section, drawn: pd.DataFrame) -> str:
-    """What a caption says where not all complete cases are drawn; empty where they are."""
+    """Return a sentence for the caption if not all complete cases are drawn; else empty."""
     cases, shown = len(list(section.complete())), drawn["case"].nunique()
     few = len(drawn) >= MARKS and shown < cases
     return f" The first {shown:,} of {cases:,} cases." if few else ""
 
 
 def phase_rows(section: Section) -> pd.DataFrame:
-    """A phase a row, of the median run of every complete case: ms of the median step."""
+    """Return a row per phase of the median run of every complete case: ms of the median step."""
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
@@ -203,7 +203,7 @@ def phase_rows(section: Section) -> pd.DataFrame:
 
 
 def step_rows(section: Section) -> pd.DataFrame:
-    """The median run of every complete case: step, its interval, its percentiles, in ms."""
+    """Return step, interval and percentiles in ms of the median run of every complete case."""
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
@@ -216,7 +216,7 @@ def step_rows(section: Section) -> pd.DataFrame:
 
 
 def phases(frame: pd.DataFrame) -> look.Chart:
-    """Median step of every case, divided into its phases."""
+    """Chart the median step of every case, divided into its phases."""
     names = list(dict.fromkeys(frame["phase"]))
     colour = alt.Color(
         "phase:N",
@@ -224,7 +224,7 @@ def phases(frame: pd.DataFrame) -> look.Chart:
         legend=alt.Legend(title=None, columns=len(names)),
     )
     bars = alt.Chart().mark_bar(height={"band": 0.72})
-    made = bars.encode(
+    chart = bars.encode(
         x=alt.X("ms:Q", title="median step (ms), divided by phase", axis=look.few_ticks()),
         y=look.algorithms(),
         color=colour,
@@ -236,11 +236,11 @@ def phases(frame: pd.DataFrame) -> look.Chart:
             alt.Tooltip("share:Q", title="share", format=".1%"),
         ],
     )
-    return look.rows(made, frame)
+    return look.rows(chart, frame)
 
 
 def steps(frame: pd.DataFrame) -> look.Chart:
-    """Median step of every case with its 95 % interval, and the middle 90 % of its steps."""
+    """Chart the median step of every case, its 95 % interval and the middle 90 % of its steps."""
     titles = {"p50": "median (ms)", "lo": "95 % interval from", "hi": "to", "n": "timed steps"}
     titles |= {"p05": "5th percentile", "p95": "95th percentile"}
     tips = [alt.Tooltip(f"{x}:Q", title=title, format=".4g") for x, title in titles.items()]
@@ -263,18 +263,18 @@ def figures(section: Section) -> list[Figure]:
     """Return the figures of step times: by phase, by rank, their spread and their drift."""
     by_phase, ranks = phase_rows(section), frame(section)
     spread, parts = step_rows(section), drift_frame(section)
-    made = []
+    result = []
     if len(by_phase):
         chart = phases(by_phase)
-        made.append(Figure("Where the time of a step goes", PHASES, {"phases": chart}))
+        result.append(Figure("Time of a step by phase", PHASES, {"phases": chart}))
     if len(ranks):
         caption = RANKS + left_out(section, ranks)
-        title = "Time by rank: who computes, who waits"
-        made.append(Figure(title, caption, {"ranks": by_rank(ranks)}))
+        title = "Time by rank: compute and exchange"
+        result.append(Figure(title, caption, {"ranks": by_rank(ranks)}))
     if len(spread):
-        title = "How long a step takes, and how much that varies"
-        made.append(Figure(title, STEPS, {"steps": steps(spread)}))
+        title = "Time of a step and its variation"
+        result.append(Figure(title, STEPS, {"steps": steps(spread)}))
     if len(parts):
         caption = DRIFT + left_out(section, parts)
-        made.append(Figure("How the step time drifts", caption, {"drift": drift(parts)}))
-    return made
+        result.append(Figure("Drift of the step time", caption, {"drift": drift(parts)}))
+    return result
