@@ -1,4 +1,4 @@
-"""Cases as job arrays of Slurm: the files that a job reads, sbatch's words, one job a geometry."""
+"""Job arrays: one for each geometry, with the files that its jobs read and the sbatch arguments."""
 
 from __future__ import annotations
 
@@ -15,116 +15,118 @@ from bench.common.text import printable
 from slurm import ledger, queue
 from slurm.campaign import Campaign, Entry
 from slurm.case import Geometry
-from slurm.ledger import REPORT, Submission, submitted
+from slurm.ledger import REPORT, Submission, new_submission
 from slurm.plan import arrays
 from slurm.scripts import array_script, jobs_of, report_script, sbatch_arguments, words
 from slurm.site import CHECKOUT, Site
-from slurm.states import Look
+from slurm.states import Snapshot
 
-REFUSED = 1
-"""The exit code where Slurm refused in the middle."""
+EXIT_REFUSED = 1
+"""Exit code if Slurm refused a job after others were queued."""
 
 
 @dataclass(frozen=True)
 class Array:
-    """A job array as it is to be queued."""
+    """A job array before it is queued."""
 
     geometry: Geometry
     entries: list[Entry]
     submission: Submission
     arguments: list[str]
-    """Of sbatch; the script is the last."""
+    """Arguments of sbatch; the script is the last."""
 
 
-def indices(some: Sequence[int]) -> str:
-    """Numbers as sbatch's --array names them: `0-3,7`."""
-    made = []
-    for _, run in itertools.groupby(enumerate(sorted(some)), lambda x: x[1] - x[0]):
+def index_ranges(indices: Sequence[int]) -> str:
+    """Return indices in the notation of sbatch --array: `0-3,7`."""
+    ranges = []
+    for _, run in itertools.groupby(enumerate(sorted(indices)), lambda x: x[1] - x[0]):
         members = [number for _, number in run]
-        made.append("-".join(map(str, dict.fromkeys((members[0], members[-1])))))
-    return ",".join(made)
+        ranges.append("-".join(map(str, dict.fromkeys((members[0], members[-1])))))
+    return ",".join(ranges)
 
 
-def written(campaign: Campaign, entries: Sequence[Entry], site: Site, command: str) -> list[Array]:
-    """The arrays of these cases, the largest first, their scripts and words written.
+def write_arrays(
+    campaign: Campaign, entries: Sequence[Entry], site: Site, command: str
+) -> list[Array]:
+    """Write the scripts and argument files of these cases and return the arrays, largest first.
 
     Errors: UserError.
     """
     folder, by_case = campaign.folder, {x.case.hash: x for x in entries}
-    made = []
+    result = []
     for geometry, cases in arrays([x.case for x in entries]):
-        some = [by_case[case.hash] for case in cases]
+        members = [by_case[case.hash] for case in cases]
         place = jobs_of(geometry, folder)
-        for entry in some:
+        for entry in members:
             _write(place / f"{entry.index}.args", words(entry.case, folder))
         script = place / "job.sbatch"
         _write(script, array_script(geometry, cases, site, folder, CHECKOUT))
         name = ledger.fresh_name(campaign.sweep.stem, str(geometry))
-        elements = {x.index: x.case.hash for x in some}
-        submission = submitted(
+        elements = {x.index: x.case.hash for x in members}
+        submission = new_submission(
             name, str(geometry), elements, campaign.site, site.scheduler, command
         )
         arguments = [
             f"--job-name={name}",
-            f"--array={indices(list(elements))}%{site.at_once}",
+            f"--array={index_ranges(list(elements))}%{site.at_once}",
             *sbatch_arguments(geometry, folder, CHECKOUT),
             str(script),
         ]
-        made.append(Array(geometry, some, submission, arguments))
-    return made
+        result.append(Array(geometry, members, submission, arguments))
+    return result
 
 
 def report_arguments(campaign: Campaign, site: Site, name: str) -> list[str]:
-    """sbatch's words for the job that makes the report, whose script is written.
+    """Write the script of the report job and return its sbatch arguments.
 
     Errors: UserError.
     """
     script = campaign.jobs / f"{REPORT}.sbatch"
     _write(script, report_script(site, campaign.folder, CHECKOUT))
-    more = sbatch_arguments(None, campaign.folder, CHECKOUT)
-    return [f"--job-name={name}", *more, str(script)]
+    arguments = sbatch_arguments(None, campaign.folder, CHECKOUT)
+    return [f"--job-name={name}", *arguments, str(script)]
 
 
-def queue_arrays(seen: Look, entries: Sequence[Entry], site: Site, command: str) -> int:
-    """Queue the cases and behind them the report; return the exit code.
+def queue_arrays(snapshot: Snapshot, entries: Sequence[Entry], site: Site, command: str) -> int:
+    """Queue the cases, and the report after them; return the exit code.
 
-    Every script is shown to sbatch before the first is queued. What was queued is in the ledger,
-    whatever comes next. Errors: UserError where sbatch would not take one.
+    sbatch tests every script before the first is queued. The ledger records each job that was
+    queued, even if a later one fails. Errors: UserError if sbatch refuses a script.
     """
-    campaign = seen.campaign
-    made = written(campaign, entries, site, command)
-    for one in made:
+    campaign = snapshot.campaign
+    pending = write_arrays(campaign, entries, site, command)
+    for array in pending:
         try:
-            queue.check(one.arguments)
+            queue.check(array.arguments)
         except queue.RefusedError as error:
             raise UserError(
-                f"sbatch does not take {one.geometry} on site {site.name}: {error}; --dry-run "
-                "shows what is asked for, --site local runs it here"
+                f"sbatch refuses {array.geometry} on site {site.name}: {error}; --dry-run "
+                "shows its options, --site local runs the cases on this machine"
             ) from None
-    jobs = list(dict.fromkeys(x.job for x in seen.elements if x.index is not None))
+    jobs = list(dict.fromkeys(x.job for x in snapshot.elements if x.index is not None))
     try:
-        for one in made:
-            job = _queue(campaign, one.submission, one.arguments)
+        for array in pending:
+            job = _submit(campaign, array.submission, array.arguments)
             jobs.append(job)
-            print(f"job {job}: {len(one.entries)} of {one.geometry}", flush=True)
+            print(f"job {job}: {len(array.entries)} of {array.geometry}", flush=True)
         name = ledger.fresh_name(campaign.sweep.stem, REPORT)
-        last = submitted(name, REPORT, {}, campaign.site, site.scheduler, command)
-        behind = f"--dependency=afterany:{':'.join(jobs)}"
-        job = _queue(campaign, last, [behind, *report_arguments(campaign, site, name)])
+        report = new_submission(name, REPORT, {}, campaign.site, site.scheduler, command)
+        dependency = f"--dependency=afterany:{':'.join(jobs)}"
+        job = _submit(campaign, report, [dependency, *report_arguments(campaign, site, name)])
     except queue.RefusedError as error:
         print(
-            f"error: Slurm refused: {printable(str(error))}; what was queued before stays, the "
-            "same command goes on from here",
+            f"error: Slurm refused: {printable(str(error))}; jobs queued before stay in the "
+            "queue, and the same command submits the rest",
             file=sys.stderr,
         )
-        return REFUSED
-    print(f"job {job}: the report, behind them")
-    print(printable(f"how they stand: python -m slurm.status {shlex.quote(str(campaign.folder))}"))
+        return EXIT_REFUSED
+    print(f"job {job}: the report, after them")
+    print(printable(f"state: python -m slurm.status {shlex.quote(str(campaign.folder))}"))
     return 0
 
 
-def _queue(campaign: Campaign, submission: Submission, arguments: Sequence[str]) -> str:
-    """The number of a job that is queued now and in the ledger.
+def _submit(campaign: Campaign, submission: Submission, arguments: Sequence[str]) -> str:
+    """Queue a job, record it in the ledger, and return its number.
 
     Errors: queue.RefusedError, UserError.
     """
@@ -134,14 +136,14 @@ def _queue(campaign: Campaign, submission: Submission, arguments: Sequence[str])
     return job
 
 
-def show_arrays(seen: Look, entries: Sequence[Entry], site: Site) -> int:
-    """Write and print scripts and sbatch's command lines, queue nothing; return the exit code.
+def show_arrays(snapshot: Snapshot, entries: Sequence[Entry], site: Site) -> int:
+    """Write and print the scripts and sbatch commands without queueing; return the exit code.
 
     Errors: UserError.
     """
-    campaign = seen.campaign
-    for one in written(campaign, entries, site, "submit"):
-        _show(Path(one.arguments[-1]), one.arguments)
+    campaign = snapshot.campaign
+    for array in write_arrays(campaign, entries, site, "submit"):
+        _show(Path(array.arguments[-1]), array.arguments)
     if entries:
         name = ledger.fresh_name(campaign.sweep.stem, REPORT)
         arguments = report_arguments(campaign, site, name)
@@ -160,5 +162,5 @@ def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path.parent} cannot be made: {error.strerror}") from None
+        raise UserError(f"{path.parent} cannot be created: {error.strerror}") from None
     write_whole(path, text)

@@ -1,4 +1,4 @@
-"""A sweep in its folder: which cases, each one's place in its job array, and where all lies."""
+"""Campaign: a submitted sweep in its folder, with the array index of every case."""
 
 from __future__ import annotations
 
@@ -24,99 +24,112 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """A case and its index in the job array of its geometry, which it keeps for good."""
+    """A case and its index in the job array of its geometry. The index never changes."""
 
     case: Case
     index: int
-    wanted: bool = True
-    """Whether the sweep file still has it."""
+    in_sweep: bool = True
+    """Whether the sweep file still contains the case."""
 
     def output(self, folder: Path) -> Path:
-        """What its job writes."""
+        """Return the path of the output of its job."""
         return folder / JOBS / str(self.case.geometry) / f"{self.index}.out"
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """What `plan.json` holds."""
+    """Contents of `plan.json`."""
 
     folder: Path
     sweep: Path
     sha256: str
-    """Of the sweep file when it was submitted."""
+    """SHA-256 of the sweep file when it was submitted."""
     settings: tuple[str, ...]
-    """--set of the command line."""
+    """Values of --set on the command line."""
     site: str
-    """Its name, or the path of its file."""
+    """Name of a site of the suite, or the path of a site file."""
     entries: tuple[Entry, ...]
 
     @property
     def jobs(self) -> Path:
-        """The folder of the plan, scripts, outputs, ledger and lock."""
+        """Folder of the plan, scripts, outputs, ledger and lock."""
         return self.folder / JOBS
 
     @property
-    def wanted(self) -> list[Entry]:
-        """The cases that the sweep file has and that can run."""
-        return [x for x in self.entries if x.wanted and not x.case.refused]
+    def runnable(self) -> list[Entry]:
+        """The cases of the sweep file that their algorithms accept."""
+        return [x for x in self.entries if x.in_sweep and not x.case.refused]
 
     @property
-    def changed(self) -> bool:
-        """Whether the sweep file is another by now; not where it is gone."""
+    def sweep_changed(self) -> bool:
+        """Whether the sweep file differs from the submitted one; False if it was removed."""
         return self.sweep.exists() and sha256(self.sweep) != self.sha256
 
     def save(self) -> None:
-        """Write `plan.json` whole. Errors: UserError."""
-        said = asdict(self) | {"version": VERSION, "sweep": str(self.sweep)}
-        del said["folder"]
-        write_whole(self.jobs / PLAN, json.dumps(said, indent=1) + "\n")
+        """Write `plan.json` atomically. Errors: UserError."""
+        document = {
+            "sweep": str(self.sweep),
+            "sha256": self.sha256,
+            "settings": self.settings,
+            "site": self.site,
+            "entries": [
+                {"case": asdict(x.case), "index": x.index, "wanted": x.in_sweep}
+                for x in self.entries
+            ],
+            "version": VERSION,
+        }
+        write_whole(self.jobs / PLAN, json.dumps(document, indent=1) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """64 hex digits of a file's bytes. Errors: UserError."""
+    """Return the SHA-256 of a file, 64 hex digits. Errors: UserError."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def merged(before: Sequence[Entry], cases: Sequence[Case], history: History) -> tuple[Entry, ...]:
-    """The cases of now with their indices, then those of before that are no more among them.
+def merge_entries(
+    before: Sequence[Entry], cases: Sequence[Case], history: History
+) -> tuple[Entry, ...]:
+    """Return entries for the current cases, followed by those of cases no longer in the sweep.
 
-    No index is given twice: a job of another case may still wait under it.
+    An index is never assigned twice: a job of another case may still be queued under it.
     """
-    known = {(x.case.hash, x.case.geometry): x.index for x in before}
+    indices = {(x.case.hash, x.case.geometry): x.index for x in before}
     following: dict[Geometry, int] = {}
     for entry in before:
         place = entry.case.geometry
         following[place] = max(following.get(place, 0), entry.index + 1)
-    made = []
+    current = []
     for case in cases:
-        place, index = case.geometry, known.get((case.hash, case.geometry), -1)
+        place, index = case.geometry, indices.get((case.hash, case.geometry), -1)
         if index < 0 and not case.refused:
             index = max(following.get(place, 0), history.next_index(str(place)))
             following[place] = index + 1
-        made.append(Entry(case, index))
-    now = {x.case.hash for x in made}
-    left = [x for x in before if x.case.hash not in now and x.index >= 0]
-    return (*made, *(Entry(x.case, x.index, False) for x in left))
+        current.append(Entry(case, index))
+    hashes = {x.case.hash for x in current}
+    removed = [x for x in before if x.case.hash not in hashes and x.index >= 0]
+    return (*current, *(Entry(x.case, x.index, False) for x in removed))
 
 
-def opened(folder: Path) -> Campaign | None:
-    """The campaign of a folder; None where none was begun there. Errors: UserError."""
+def load_campaign(folder: Path) -> Campaign | None:
+    """Return the campaign of a folder; None if nothing was submitted there. Errors: UserError."""
     path = folder / JOBS / PLAN
     try:
-        said = json.loads(path.read_text())
-        if said.pop("version") != VERSION:
-            raise UserError(f"{path} is of another version of this suite: give another --out")
+        document = json.loads(path.read_text())
+        if document.pop("version") != VERSION:
+            raise UserError(
+                f"{path} was written by another version of the suite: give another --out"
+            )
         return Campaign(
             folder=folder,
-            sweep=Path(said["sweep"]),
-            sha256=str(said["sha256"]),
-            settings=tuple(said["settings"]),
-            site=str(said["site"]),
+            sweep=Path(document["sweep"]),
+            sha256=str(document["sha256"]),
+            settings=tuple(document["settings"]),
+            site=str(document["site"]),
             entries=tuple(
-                Entry(_case(x["case"]), x["index"], x["wanted"]) for x in said["entries"]
+                Entry(_case(x["case"]), x["index"], x["wanted"]) for x in document["entries"]
             ),
         )
     except FileNotFoundError:
@@ -127,76 +140,78 @@ def opened(folder: Path) -> Campaign | None:
         raise UserError(f"{path} is damaged: give another --out, or move it away") from None
 
 
-def _case(said: Mapping[str, Any]) -> Case:
-    return Case(**{**said, "geometry": Geometry(**said["geometry"])})
+def _case(fields: Mapping[str, Any]) -> Case:
+    return Case(**{**fields, "geometry": Geometry(**fields["geometry"])})
 
 
-def add_place(made: argparse.ArgumentParser) -> None:
-    """Add what names the folder of a sweep to a command line."""
-    made.add_argument("path", metavar="SWEEP", help="the sweep file, or the folder of its results")
-    made.add_argument(
-        "--out", metavar="DIR", help="the folder, where it is not the one that submit chooses"
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name the folder of a sweep to a command line."""
+    parser.add_argument(
+        "path", metavar="SWEEP", help="the sweep file, or the folder of its results"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="the folder of the results, if submit was given one"
     )
 
 
 def folder_parser(program: str, description: str, epilog: str) -> Parser:
-    """The command line of a program that looks at a submitted sweep."""
-    made = Parser(
+    """Return the command line of a program that reads a submitted sweep."""
+    parser = Parser(
         prog=f"python -m slurm.{program}",
         description=description,
         epilog=epilog,
         allow_abbrev=False,
     )
-    add_place(made)
-    return made
+    add_folder_arguments(parser)
+    return parser
 
 
-USUAL = Path("runs") / "sweeps"
-"""Where results lie that nobody has another place for."""
+DEFAULT_ROOT = Path("runs") / "sweeps"
+"""Parent of the results folder where neither --out nor the site's scratch names another."""
 
 
-def chosen_folder(sweep: Path, site: Site, out: str | None) -> Path:
-    """Where results of a sweep file lie: --out, else in the site's scratch or USUAL by its name.
+def results_folder(sweep: Path, site: Site, out: str | None) -> Path:
+    """Return the results folder of a sweep: --out, or under the scratch or DEFAULT_ROOT.
 
-    Errors: UserError for a variable in the site's scratch that the environment lacks.
+    Errors: UserError for a variable in the site's scratch that is not set.
     """
     if out:
         return Path(out)
-    base = os.path.expanduser(os.path.expandvars(site.scratch)) if site.scratch else str(USUAL)
-    if "$" in base:
+    root = os.path.expanduser(os.path.expandvars(site.scratch)) if site.scratch else DEFAULT_ROOT
+    if "$" in str(root):
         raise UserError(
             f"site {site.name}: scratch is {site.scratch}, and not all of its variables are set: "
             "set them, or give --out"
         )
-    return Path(base) / sweep.stem
+    return Path(root) / sweep.stem
 
 
-def _usual(sweep: Path) -> list[Path]:
-    """Where submit would have put a sweep: on this site, or by --site local."""
-    usual = USUAL / sweep.stem
+def _default_folders(sweep: Path) -> list[Path]:
+    """Return the folders that submit chooses without --out: on this site, or with --site local."""
+    local = DEFAULT_ROOT / sweep.stem
     try:
-        return [chosen_folder(sweep, find(os.environ), None), usual]
-    except UserError:  # it need not be known where jobs run to look at what has
-        return [usual]
+        return [results_folder(sweep, find(os.environ), None), local]
+    except UserError:  # an unknown cluster does not matter for reading results
+        return [local]
 
 
-def submitted_at(path: str, out: str | None) -> Campaign:
-    """The campaign that a sweep file or a folder on the command line means. Errors: UserError."""
-    given = Path(path)
-    if not given.exists():
-        raise UserError(f"there is no {given}: name a sweep file, or the folder of its results")
-    if given.is_dir():
+def find_campaign(path: str, out: str | None) -> Campaign:
+    """Return the campaign of a sweep file or a folder of the command line. Errors: UserError."""
+    source = Path(path)
+    if not source.exists():
+        raise UserError(f"{source} does not exist: give a sweep file, or the folder of its results")
+    if source.is_dir():
         if out:
-            raise UserError(f"{given} is a folder, and --out names one, too: drop --out")
-        places = [given]
+            raise UserError(f"{source} is a folder, and --out gives another: drop --out")
+        folders = [source]
     elif out:
-        places = [Path(out)]
+        folders = [Path(out)]
     else:
-        places = _usual(given)
-    for folder in places:
-        if found := opened(folder):
-            return found
+        folders = _default_folders(source)
+    for folder in folders:
+        if campaign := load_campaign(folder):
+            return campaign
     raise UserError(
-        f"no sweep was submitted to {places[0]}: begin by `python -m slurm.submit FILE.toml`, or "
-        "name the folder that it wrote to"
+        f"no sweep was submitted to {folders[0]}: start with `python -m slurm.submit FILE.toml`, "
+        "or give the folder of its results"
     )

@@ -1,4 +1,4 @@
-"""Call off what is left of a submitted sweep: `python -m slurm.cancel SWEEP`."""
+"""Cancel the unfinished cases of a submitted sweep: `python -m slurm.cancel SWEEP`."""
 
 from __future__ import annotations
 
@@ -12,71 +12,72 @@ from collections.abc import Sequence
 from bench.common.cli import run
 from bench.common.spec import UserError
 from slurm import ledger, queue
-from slurm.campaign import Campaign, folder_parser, submitted_at
-from slurm.ledger import Holder, holder
+from slurm.campaign import Campaign, find_campaign, folder_parser
+from slurm.ledger import Holder, lock_holder
 
-PATIENCE_S = 300
-"""A training that is asked to end writes a checkpoint first."""
+TIMEOUT_S = 300
+"""Maximum wait for a local run to end: a training writes a checkpoint first."""
 
 
 def cancel(argv: Sequence[str]) -> int:
-    """Cancel all jobs of the folder, and end what runs on this machine; return the exit code.
+    """Cancel all jobs of the folder and end the run on this machine; return the exit code.
 
     Errors: UserError.
     """
-    given = folder_parser(
+    options = folder_parser(
         "cancel",
-        "Cancel all jobs of a submitted sweep that have not ended, or end what runs on this "
-        "machine. Trainings write a checkpoint: the same submit goes on from there. What has "
-        "ended is kept.",
-        "Example: python -m slurm.cancel slurm/sweeps/demo.toml. Exit code: 0, also where there "
-        "was nothing to cancel; 2 for a mistake.",
+        "Cancel all jobs of a submitted sweep, or end its run on this machine. Trainings write a "
+        "checkpoint, from which the same submit resumes. Finished results are kept.",
+        "Example: python -m slurm.cancel slurm/sweeps/demo.toml. Exit code: 0, also if there was "
+        "nothing to cancel; 2 for a mistake.",
     ).parse_args(argv)
-    from slurm.states import look
-    from slurm.status import counted
+    from slurm.states import take_snapshot
+    from slurm.status import summary
 
-    campaign = submitted_at(given.path, given.out)
-    seen = look(campaign)
-    jobs = list(dict.fromkeys(x.job for x in seen.elements))
-    left = [x for x in seen.states if x.under_way]
+    campaign = find_campaign(options.path, options.out)
+    snapshot = take_snapshot(campaign)
+    jobs = list(dict.fromkeys(x.job for x in snapshot.elements))
+    active = [x for x in snapshot.states if x.in_progress]
     if jobs:
-        called_off = [x.entry.case.hash for x in left]
-        ledger.add(campaign.jobs, "cancel", hashes=called_off, jobs=jobs)
+        hashes = [x.entry.case.hash for x in active]
+        ledger.add(campaign.jobs, "cancel", hashes=hashes, jobs=jobs)
         queue.cancel(jobs)
-        print(f"cancelled job {', '.join(jobs)}: {len(left)} cases were not finished")
-    if seen.holder and seen.runs_here:
-        _end(campaign, seen.holder)
-    elif seen.holder:
-        raise UserError(f"{campaign.folder} is in the hands of {seen.holder}: wait for it")
+        print(f"cancelled job {', '.join(jobs)}: {len(active)} cases were not finished")
+    if snapshot.holder and snapshot.runs_here:
+        _end(campaign, snapshot.holder)
+    elif snapshot.holder:
+        raise UserError(
+            f"{campaign.folder} is in use by {snapshot.holder}: wait until it has ended"
+        )
     elif not jobs:
-        print(f"nothing is under way: {counted(seen.states)}")
+        print(f"nothing is in progress: {summary(snapshot.states)}")
     return 0
 
 
-def _end(campaign: Campaign, found: Holder) -> None:
-    """End the run on this machine, once it has kept what it has. Errors: UserError."""
-    if found.host != socket.gethostname():
-        raise UserError(f"{found} can only be ended on {found.host}: go there")
+def _end(campaign: Campaign, holder: Holder) -> None:
+    """End the run on this machine and wait until its results are written. Errors: UserError."""
+    if holder.host != socket.gethostname():
+        raise UserError(f"{holder} runs on another machine: cancel it on {holder.host}")
     try:
-        os.kill(found.pid, signal.SIGTERM)
+        os.kill(holder.pid, signal.SIGTERM)
     except ProcessLookupError:
         pass
     except PermissionError:
-        raise UserError(f"{found} belongs to another user, who can end it") from None
-    print(f"told {found} to end", flush=True)
-    deadline = time.monotonic() + PATIENCE_S
-    while holder(campaign.jobs) == found:
+        raise UserError(f"{holder} belongs to another user: only that user can end it") from None
+    print(f"sent SIGTERM to {holder}", flush=True)
+    deadline = time.monotonic() + TIMEOUT_S
+    while lock_holder(campaign.jobs) == holder:
         if time.monotonic() > deadline:
             raise UserError(
-                f"{found} has not ended after {PATIENCE_S} s: cancel once more, which does not "
-                "wait for a checkpoint"
+                f"{holder} has not ended after {TIMEOUT_S} s: cancel again, which does not wait "
+                "for a checkpoint"
             )
         time.sleep(0.1)
-    print("ended: what has ended is kept, the same submit goes on from here")
+    print("ended: finished results are kept, the same submit continues with the rest")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+    """Run the program and return its exit code."""
     return run(cancel, argv)
 
 

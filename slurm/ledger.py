@@ -1,4 +1,4 @@
-"""What was handed over of a folder's cases, when, and what came of it: one line an event."""
+"""Ledger and lock of a submitted sweep: one line an event, one writer at a time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from bench.common.spec import UserError
 
 LEDGER = "ledger.jsonl"
 REPORT = "report"
-"""Instead of a geometry: the job that makes the report."""
+"""Value of Submission.geometry for the job that makes the report."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """Cases handed over together: a job array, or what is run on this machine."""
+    """Cases submitted together: a job array, or a run on this machine."""
 
     name: str
-    """Of the job; no other has it, so it is found in the queue whatever becomes of its number."""
+    """Job name. No other job has it, so it finds the job in the queue even without its number."""
     geometry: str
     elements: dict[int, str]
     """Index in the array -> hash of the case."""
@@ -37,126 +37,128 @@ class Submission:
     command: str
     when: str
     job: str = ""
-    """Its number; empty until Slurm has told it. Of a run on this machine its process."""
+    """Job number, empty until Slurm returns it; the process id for a run on this machine."""
 
 
 @dataclass
 class History:
-    """All that the ledger says."""
+    """Contents of the ledger."""
 
     submissions: dict[str, Submission] = field(default_factory=dict)
-    """By name, the oldest first."""
+    """By job name, the oldest first."""
     codes: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Name, hash of a case -> exit code, of what has ended on this machine."""
+    """(job name, case hash) -> exit code of a case that ended on this machine."""
     cancelled: set[str] = field(default_factory=set)
-    """Hashes of cases that were called off and not handed over since."""
+    """Hashes of cases that were cancelled and not submitted again since."""
 
     def last(self, case: str) -> Submission | None:
-        """The submission that had the case last; None where none had."""
-        some = [x for x in self.submissions.values() if case in x.elements.values()]
-        return some[-1] if some else None
+        """Return the last submission that contains a case; None if there is none."""
+        submissions = [x for x in self.submissions.values() if case in x.elements.values()]
+        return submissions[-1] if submissions else None
 
     def next_index(self, geometry: str) -> int:
-        """The first index of the geometry's array that no job has had."""
+        """Return the first array index of a geometry that no job has used."""
         used = [i for x in self.submissions.values() if x.geometry == geometry for i in x.elements]
         return max(used, default=-1) + 1
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
+    """Return the UTC time in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def fresh_name(stem: str, geometry: str) -> str:
-    """A name for a job that no other has: people read it in squeue."""
+    """Return a unique job name that is readable in squeue."""
     plain = "".join(x if x.isascii() and x.isalnum() else "-" for x in stem)[:40]
     return f"{plain}.{geometry}.{secrets.token_hex(3)}"
 
 
-def submitted(
+def new_submission(
     name: str, geometry: str, elements: Mapping[int, str], site: str, scheduler: str, command: str
 ) -> Submission:
-    """A submission of now."""
+    """Return a submission with the current time."""
     return Submission(name, geometry, dict(elements), site, scheduler, command, now())
 
 
-def add(folder: Path, event: str, **said: Any) -> None:
-    """Put an event into the ledger, whole, and on disk. Errors: UserError."""
+def add(folder: Path, event: str, **fields: Any) -> None:
+    """Append an event to the ledger and flush it to disk. Errors: UserError."""
     path = folder / LEDGER
-    line = json.dumps({"event": event, "when": now(), **said}) + "\n"
+    line = json.dumps({"event": event, "when": now(), **fields}) + "\n"
     try:
         with open(path, "a+b") as file:
             file.seek(0, os.SEEK_END)
-            if file.tell():  # a disk that was full has cut a line: this one begins its own
+            if file.tell():  # a full disk may have cut the last line: start a new one
                 file.seek(-1, os.SEEK_END)
                 line = line if file.read(1) == b"\n" else f"\n{line}"
             os.write(file.fileno(), line.encode())
             os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make room") from None
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): free space on its disk"
+        ) from None
 
 
-def add_submission(folder: Path, made: Submission) -> None:
-    """Put a submission into the ledger, before it is one: what follows may be cut off.
+def add_submission(folder: Path, submission: Submission) -> None:
+    """Append a submission to the ledger. Call it before sbatch, which may be interrupted.
 
     Errors: UserError.
     """
-    add(folder, "submit", **asdict(made))
+    add(folder, "submit", **asdict(submission))
 
 
 def history(folder: Path) -> History:
-    """What the ledger says; nothing where there is none. A line that was cut says nothing.
+    """Return the contents of the ledger, empty without one. Truncated lines are skipped.
 
     Errors: UserError.
     """
-    path, made = folder / LEDGER, History()
+    path, result = folder / LEDGER, History()
     try:
         lines = path.read_text(errors="replace").splitlines()
     except FileNotFoundError:
-        return made
+        return result
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     for line in lines:
         try:
-            said = json.loads(line)
-            event = said.pop("event")
+            fields = json.loads(line)
+            event = fields.pop("event")
         except (ValueError, KeyError, AttributeError):
             continue
         try:
-            _take(made, event, said)
+            _apply(result, event, fields)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(
-                f"{path}: not a line of this version's: {line[:80]!r}; take it out"
+                f"{path}: the line {line[:80]!r} is not of this version: remove the line"
             ) from None
-    return made
+    return result
 
 
-def _take(made: History, event: str, said: dict[str, Any]) -> None:
+def _apply(result: History, event: str, fields: dict[str, Any]) -> None:
     match event:
         case "submit":
-            said["elements"] = {int(i): str(x) for i, x in said["elements"].items()}
-            one = Submission(**said)
-            made.submissions[one.name] = one
-            made.cancelled -= set(one.elements.values())
+            fields["elements"] = {int(i): str(x) for i, x in fields["elements"].items()}
+            submission = Submission(**fields)
+            result.submissions[submission.name] = submission
+            result.cancelled -= set(submission.elements.values())
         case "queued":
-            name = said["name"]
-            made.submissions[name] = replace(made.submissions[name], job=str(said["job"]))
+            name = fields["name"]
+            result.submissions[name] = replace(result.submissions[name], job=str(fields["job"]))
         case "ended":
-            made.codes[said["name"], said["hash"]] = int(said["code"])
+            result.codes[fields["name"], fields["hash"]] = int(fields["code"])
         case "cancel":
-            made.cancelled |= set(said["hashes"])
+            result.cancelled |= set(fields["hashes"])
 
 
 LOCK = "lock"
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What a file system says that cannot lock files."""
-PATIENCE_S = 0.5
-"""Whoever only looks at the lock holds it for a moment."""
+"""Errors of a file system that cannot lock files."""
+LOCK_TIMEOUT_S = 0.5
+"""Maximum wait for the lock: a command that only reads the holder keeps it for a moment."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a folder."""
+    """Process that holds the lock of a folder."""
 
     pid: int
     host: str
@@ -167,15 +169,15 @@ class Holder:
         return f"{self.command} (process {self.pid} on {self.host}, since {self.since})"
 
 
-def holder(folder: Path) -> Holder | None:
-    """Who holds the folder now; None where nobody does."""
+def lock_holder(folder: Path) -> Holder | None:
+    """Return the process that holds the lock of a folder; None if it is free."""
     try:
         with open(folder / LOCK, "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _read_holder(folder)
-    except OSError:  # no lock, or a file system without any
+    except OSError:  # no lock file, or a file system without locks
         pass
     return None
 
@@ -183,37 +185,39 @@ def holder(folder: Path) -> Holder | None:
 def _read_holder(folder: Path) -> Holder:
     try:
         return Holder(**json.loads((folder / LOCK).read_text()))
-    except (OSError, ValueError, TypeError):  # it is writing its name
+    except (OSError, ValueError, TypeError):  # the holder is writing its name
         return Holder(0, "?", "another command", "now")
 
 
 @contextmanager
-def held(folder: Path, command: str) -> Iterator[None]:
-    """Hold the folder, alone, until the end: two that submit at once would submit twice.
+def lock_folder(folder: Path, command: str) -> Iterator[None]:
+    """Hold the lock of a folder: two commands at once would submit every case twice.
 
-    Errors: UserError where another holds it, or the folder cannot be made.
+    Errors: UserError if another process holds it, or the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "a+b")  # noqa: SIM115 - its end is the lock's
+        file = open(folder / LOCK, "a+b")  # noqa: SIM115 - closing it releases the lock
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): name another") from None
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}): give another --out"
+        ) from None
     with file:
-        deadline = time.monotonic() + PATIENCE_S
-        while not _locked(file.fileno()):
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not _try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"{folder.parent} is in the hands of {_read_holder(folder)}: wait until it has "
-                    "ended, or end it: python -m slurm.cancel"
+                    f"{folder.parent} is in use by {_read_holder(folder)}: wait until it has "
+                    "ended, or end it with python -m slurm.cancel"
                 )
             time.sleep(0.05)
-        me = Holder(os.getpid(), socket.gethostname(), command, now())
+        holder = Holder(os.getpid(), socket.gethostname(), command, now())
         file.truncate(0)
-        os.write(file.fileno(), json.dumps(asdict(me)).encode())
+        os.write(file.fileno(), json.dumps(asdict(holder)).encode())
         yield
 
 
-def _locked(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

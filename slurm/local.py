@@ -1,4 +1,4 @@
-"""Cases one after the other on this machine, each by mpirun; a signal ends them cleanly."""
+"""Local runs: cases one after the other on this machine, each under mpirun."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from bench.session.terminal import CaseLines
 from slurm import ledger, status
 from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN
-from slurm.ledger import Submission, submitted
+from slurm.ledger import Submission, new_submission
 from slurm.site import CHECKOUT, NONE, Site
-from slurm.states import last_words, look, marks
+from slurm.states import last_error_line, read_marks, take_snapshot
 
 
-class Teller(CaseLines):
-    """The lines of entries, by their results in a campaign's folder."""
+class Progress(CaseLines):
+    """Lines on the terminal for the start and the end of each case."""
 
     def __init__(self, folder: Path, entries: list[Entry]) -> None:
         width = max((len(x.case.label) for x in entries), default=0)
@@ -35,78 +35,78 @@ class Teller(CaseLines):
         self._folder = folder
 
     def begin(self, entry: Entry) -> None:
-        """Tell that a case begins."""
+        """Report the start of a case."""
         self.start(entry.case.label)
 
     def end(self, entry: Entry, code: int) -> None:
-        """Tell how it ended, by its result or else its exit code."""
+        """Report the end of a case: the status of its result, or else its exit code."""
         if code == EXIT_RESUME:
-            how = "stopped, to go on from there"
+            outcome = "stopped, will resume from its checkpoint"
         elif code:
-            how = f"failed: {last_words(entry.output(self._folder)) or f'exit code {code}'}"
+            error = last_error_line(entry.output(self._folder))
+            outcome = f"failed: {error or f'exit code {code}'}"
         else:
-            said = marks(self._folder, [entry]).get(entry.case.hash)
-            how = said.status if said else "no result"
-        self.finish(entry.case.label, how, entry.case.geometry.ranks, typical=not code)
+            mark = read_marks(self._folder, [entry]).get(entry.case.hash)
+            outcome = mark.status if mark else "no result"
+        self.finish(entry.case.label, outcome, entry.case.geometry.ranks, typical=not code)
 
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What Ctrl-C, slurm.cancel and a closed terminal send."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals of Ctrl-C, slurm.cancel and a closed terminal."""
 OPENMPI = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "OMPI_MCA_osc": "^ucx",
 }
-"""Open MPI refuses root and more ranks than cores unless told; UCX windows are broken in its wheel.
-"""
+"""Settings that let Open MPI run as root and with more ranks than cores; UCX windows are broken in
+its wheel."""
 
 
 @dataclass
-class Running:
-    """The mpirun that runs now, and what was asked of it."""
+class CurrentRun:
+    """The mpirun in progress, and the signals that this process received."""
 
     process: subprocess.Popen[bytes] | None = None
-    gentle: int = signal.SIGTERM
-    """What has its program end, and keep what it has."""
-    asked: list[int] = field(default_factory=list)
-    """The signals so far."""
+    first_signal: int = signal.SIGTERM
+    """Signal at which the program ends cleanly, and keeps its results."""
+    signals: list[int] = field(default_factory=list)
 
-    def ask(self, number: int, frame: FrameType | None = None) -> None:
-        """Have it end: at first so that it keeps what it has, then as soon as may be."""
-        self.asked.append(number)
-        self.pass_on()
+    def stop(self, number: int, frame: FrameType | None = None) -> None:
+        """Record a signal and forward it: the first ends mpirun cleanly, later ones at once."""
+        self.signals.append(number)
+        self.forward()
 
-    def pass_on(self) -> None:
-        """Tell mpirun, where it runs and was not yet told."""
-        if self.process and self.asked:
-            harder = (self.gentle, signal.SIGTERM, signal.SIGKILL)
-            self.process.send_signal(harder[min(len(self.asked), len(harder)) - 1])
+    def forward(self) -> None:
+        """Send mpirun the signal that is due, if it runs."""
+        if self.process and self.signals:
+            escalation = (self.first_signal, signal.SIGTERM, signal.SIGKILL)
+            self.process.send_signal(escalation[min(len(self.signals), len(escalation)) - 1])
 
 
 def python(site: Site) -> str:
-    """The interpreter of the cases: the site's, else this one."""
+    """Return the interpreter of the cases: the site's, or else this one."""
     return site.python or sys.executable
 
 
 def command(entry: Entry, folder: Path, interpreter: str) -> list[str]:
-    """The words that run a case: the mpirun beside the interpreter, else the one on PATH.
+    """Return the command of a case: the mpirun beside the interpreter, or else the one on PATH.
 
-    Errors: UserError where there is none.
+    Errors: UserError without an mpirun.
     """
     beside = Path(interpreter).with_name("mpirun")
     mpirun = str(beside) if beside.exists() else shutil.which("mpirun")
     if mpirun is None:
         raise UserError(
-            f"no mpirun beside {interpreter} or on PATH: install an MPI (`make test` brings one), "
-            "or name the interpreter of another environment in the site's python"
+            f"no mpirun beside {interpreter} or on PATH: install an MPI (`make test` installs "
+            "one), or set python in the site's file to an interpreter of another environment"
         )
     case = entry.case
     return [mpirun, "-n", str(case.geometry.ranks), interpreter, "-m", *case.argv(folder)]
 
 
 def environment(site: Site, threads: int) -> dict[str, str]:
-    """That of this process with what the site sets and what Open MPI needs on a small machine."""
+    """Return this process's environment with the variables of Open MPI, threads and the site."""
     ours = {"OMP_NUM_THREADS": str(threads)} | site.environment
     return OPENMPI | dict(os.environ) | ours
 
@@ -117,65 +117,66 @@ def run(
     submission: Submission,
     site: Site,
     checkout: Path,
-    teller: Teller,
+    progress: Progress,
 ) -> int:
-    """Run cases in order, each to its end; the signal that asked to stop, 0 where none did.
+    """Run cases in order and return the signal that stopped them, 0 without one.
 
-    Each one's exit code goes into the ledger. Errors: UserError.
+    The ledger records the exit code of each case. Errors: UserError.
     """
-    running = Running()
-    with _stopping(running), teller:
+    current = CurrentRun()
+    with _handle_signals(current), progress:
         for entry in entries:
-            if running.asked:
+            if current.signals:
                 break
-            teller.begin(entry)
+            progress.begin(entry)
             words = command(entry, folder, python(site))
             variables = environment(site, entry.case.geometry.threads)
-            code = _one(running, words, variables, entry, folder, checkout)
+            code = _run_case(current, words, variables, entry, folder, checkout)
             name, case = submission.name, entry.case.hash
             ledger.add(folder / "jobs", "ended", name=name, hash=case, code=code)
-            if running.asked:
+            if current.signals:
                 ledger.add(folder / "jobs", "cancel", hashes=[case])
-            teller.end(entry, code)
-    return running.asked[0] if running.asked else 0
+            progress.end(entry, code)
+    return current.signals[0] if current.signals else 0
 
 
-def _one(
-    running: Running,
+def _run_case(
+    current: CurrentRun,
     words: Sequence[str],
     variables: dict[str, str],
     entry: Entry,
     folder: Path,
     checkout: Path,
 ) -> int:
-    """The exit code of one case, 128 and more where a signal ended mpirun."""
-    output = entry.output(folder)
+    """Return the exit code of one case, above 128 if a signal ended mpirun."""
+    path = entry.output(folder)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "ab") as written:
-            running.gentle = signal.SIGUSR1 if entry.case.program == TRAIN else signal.SIGTERM
-            running.process = subprocess.Popen(
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as output:
+            training = entry.case.program == TRAIN
+            current.first_signal = signal.SIGUSR1 if training else signal.SIGTERM
+            current.process = subprocess.Popen(
                 words,
                 cwd=checkout,
                 env=variables,
                 stdin=subprocess.DEVNULL,
-                stdout=written,
+                stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for this process, which tells mpirun
+                start_new_session=True,  # Ctrl-C reaches this process, which signals mpirun
             )
     except OSError as error:
-        raise UserError(f"{words[0]} cannot be run for {output}: {error.strerror}") from None
-    running.pass_on()  # what was asked while it was started
-    code = running.process.wait()
-    running.process = None
+        raise UserError(f"{words[0]} cannot be run for {path}: {error.strerror}") from None
+    current.forward()  # a signal may have arrived before mpirun was started
+    code = current.process.wait()
+    current.process = None
     return code if code >= 0 else 128 - code
 
 
 @contextmanager
-def _stopping(running: Running) -> Iterator[None]:
-    """Have signals that ask to end asked of what is running; an ignored one (nohup) stays so."""
-    heard = [x for x in STOPS if signal.getsignal(x) != signal.SIG_IGN]
-    before = {x: signal.signal(x, running.ask) for x in heard}
+def _handle_signals(current: CurrentRun) -> Iterator[None]:
+    """Forward stop signals to the current run; a signal ignored by nohup stays ignored."""
+    numbers = [x for x in STOP_SIGNALS if signal.getsignal(x) != signal.SIG_IGN]
+    before = {x: signal.signal(x, current.stop) for x in numbers}
     try:
         yield
     finally:
@@ -183,27 +184,32 @@ def _stopping(running: Running) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-NOT_FINISHED = 1
-"""The exit code where a case did not end well, or Slurm refused in the middle."""
+EXIT_UNFINISHED = 1
+"""Exit code if a case did not finish."""
 
 
 def run_here(campaign: Campaign, entries: Sequence[Entry], site: Site, program: str) -> int:
-    """Run cases on this machine, the folder in hand, and print how all stand; the exit code."""
+    """Run cases on this machine, print the state of all, and return the exit code.
+
+    This process holds the lock of the folder.
+    """
     name = ledger.fresh_name(campaign.sweep.stem, "local")
     elements = {i: entry.case.hash for i, entry in enumerate(entries)}
-    made = submitted(name, "", elements, campaign.site, NONE, program)
-    made = replace(made, job=str(os.getpid()))
-    command(entries[0], campaign.folder, python(site))  # no mpirun: told before
-    ledger.add_submission(campaign.jobs, made)
-    teller = Teller(campaign.folder, list(entries))
-    stopped = run(campaign.folder, entries, made, site, CHECKOUT, teller)
-    seen = look(campaign, mine=True)
-    status.show(seen)
+    submission = new_submission(name, "", elements, campaign.site, NONE, program)
+    submission = replace(submission, job=str(os.getpid()))
+    command(entries[0], campaign.folder, python(site))  # reports a missing mpirun before any run
+    ledger.add_submission(campaign.jobs, submission)
+    progress = Progress(campaign.folder, list(entries))
+    stopped = run(campaign.folder, entries, submission, site, CHECKOUT, progress)
+    snapshot = take_snapshot(campaign, own_lock=True)
+    status.show(snapshot)
     if stopped:
-        teller.print_line("stopped: what has ended is kept, the same command goes on from here")
+        progress.print_line(
+            "stopped: finished cases are kept, the same command continues with the rest"
+        )
         return 128 + stopped
-    teller.print_line(f"the report: python -m slurm.collect {campaign.folder}")
-    return 0 if all(x.finished for x in seen.states) else NOT_FINISHED
+    progress.print_line(f"the report: python -m slurm.collect {campaign.folder}")
+    return 0 if all(x.finished for x in snapshot.states) else EXIT_UNFINISHED
 
 
 def show_commands(campaign: Campaign, entries: Sequence[Entry], site: Site) -> int:

@@ -1,4 +1,4 @@
-"""The commands of Slurm: each answers within a time, or one line says why it did not."""
+"""Commands of Slurm: sbatch, squeue and scancel, with a timeout and one-line errors."""
 
 from __future__ import annotations
 
@@ -10,52 +10,53 @@ from dataclasses import dataclass
 
 from bench.common.spec import UserError
 
-PATIENCE_S = 60
-"""A controller under load may take long to answer."""
+TIMEOUT_S = 60
+"""Maximum time for an answer: a controller under load may be slow."""
 FIELDS = ("%j", "%F", "%K", "%T", "%M", "%N", "%r")
-"""Of squeue: name, number of the array, index in it, state, time used, nodes, reason."""
+"""Fields of squeue: name, number of the array, index in it, state, time used, nodes, reason."""
 SEPARATOR = "|"
-PENDING = "PENDING"
+PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED")
+"""States of a job that has not started, or will start again."""
 
 
 class RefusedError(Exception):
-    """What Slurm said instead of doing it: one line."""
+    """Refusal of a command by Slurm, with Slurm's last line."""
 
 
 @dataclass(frozen=True)
 class Element:
-    """A job, or an element of a job array, that is still in the queue."""
+    """A job, or an element of a job array, in the queue."""
 
     name: str
     job: str
     index: int | None
-    """None of a job without an array."""
+    """Index in the array; None for a job without an array."""
     state: str
     used: str
     nodes: str
     reason: str
-    """Why it waits."""
+    """Reason why the job is pending."""
 
     @property
-    def waits(self) -> bool:
-        """Whether it has not begun, or is to begin again."""
-        return self.state in (PENDING, "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED")
+    def pending(self) -> bool:
+        """Whether the job has not started, or will start again."""
+        return self.state in PENDING
 
 
-def need_slurm(site: str) -> None:
+def require_slurm(site: str) -> None:
     """Refuse a machine without Slurm's commands. Errors: UserError."""
     for command in ("sbatch", "squeue", "scancel"):
         if not shutil.which(command):
             raise UserError(
-                f"no {command} here, and site {site} is one of Slurm: go to its login node, or "
-                "give --site local to run by mpirun on this machine"
+                f"no {command} on this machine, but site {site} uses Slurm: go to its login node, "
+                "or give --site local to run by mpirun on this machine"
             )
 
 
 def call(command: Sequence[str]) -> str:
-    """What a command of Slurm prints.
+    """Return the output of a command of Slurm.
 
-    Errors: RefusedError where it fails, in its own words; UserError where it does not answer.
+    Errors: RefusedError if it fails, with its own message; UserError if it does not answer.
     """
     try:
         done = subprocess.run(
@@ -64,48 +65,48 @@ def call(command: Sequence[str]) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
             env=os.environ | {"LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"{command[0]} did not answer within {PATIENCE_S} s: try again when Slurm does"
+            f"{command[0]} did not answer within {TIMEOUT_S} s: try again when Slurm responds"
         ) from None
     except OSError as error:
         raise UserError(
             f"{command[0]} cannot be run ({error.strerror}): go to a login node of Slurm"
         ) from None
     if done.returncode:
-        raise RefusedError(brief(done.stderr or done.stdout, command[0]))
+        raise RefusedError(last_line(done.stderr or done.stdout, command[0]))
     return done.stdout
 
 
-def brief(text: str, command: str) -> str:
-    """The last line of what a command said, without its own name before it."""
+def last_line(text: str, command: str) -> str:
+    """Return the last line of a command's output without its own name in front."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    said = lines[-1] if lines else "it failed and did not say why"
+    line = lines[-1] if lines else "it failed without a message"
     for lead in (f"{command}: ", "error: "):
-        said = said.removeprefix(lead)
-    return said
+        line = line.removeprefix(lead)
+    return line
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Have sbatch look at a job without queueing it. Errors: RefusedError, UserError."""
+    """Have sbatch test a job without queueing it. Errors: RefusedError, UserError."""
     call(["sbatch", "--test-only", *arguments])
 
 
 def submit(arguments: Sequence[str]) -> str:
-    """The number of a job that sbatch has queued. Errors: RefusedError, UserError."""
-    said = call(["sbatch", "--parsable", *arguments]).split()
-    job = said[-1].partition(";")[0] if said else ""
+    """Queue a job and return its number. Errors: RefusedError, UserError."""
+    words = call(["sbatch", "--parsable", *arguments]).split()
+    job = words[-1].partition(";")[0] if words else ""
     if not job.isdigit():
-        raise RefusedError(f"sbatch told no number of a job but {' '.join(said)!r}")
+        raise RefusedError(f"sbatch printed no job number but {' '.join(words)!r}")
     return job
 
 
-def waiting(names: Collection[str]) -> list[Element]:
-    """The jobs of these names that have not ended, elements of arrays one by one.
+def queued_elements(names: Collection[str]) -> list[Element]:
+    """Return the jobs of these names that have not ended, one entry for each array element.
 
     Errors: UserError.
     """
@@ -113,13 +114,13 @@ def waiting(names: Collection[str]) -> list[Element]:
         return []
     command = ["squeue", "--noheader", "--array", f"--format={SEPARATOR.join(FIELDS)}"]
     try:
-        said = call([*command, f"--name={','.join(names)}"])
+        output = call([*command, f"--name={','.join(names)}"])
     except RefusedError as error:
         raise UserError(
-            f"squeue does not tell what is queued ({error}): try again when Slurm answers"
+            f"squeue cannot list the queue ({error}): try again when Slurm responds"
         ) from None
     return [
-        _element(line) for line in said.splitlines() if line.count(SEPARATOR) >= len(FIELDS) - 1
+        _element(line) for line in output.splitlines() if line.count(SEPARATOR) >= len(FIELDS) - 1
     ]
 
 
@@ -129,7 +130,7 @@ def _element(line: str) -> Element:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Call jobs off, whatever of them is left. Errors: UserError."""
+    """Cancel jobs and all their array elements. Errors: UserError."""
     if not jobs:
         return
     try:

@@ -1,4 +1,4 @@
-"""Hand over again what did not end well: `python -m slurm.retry SWEEP`."""
+"""Submit the unfinished cases of a sweep again: `python -m slurm.retry SWEEP`."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ from collections.abc import Sequence
 
 from bench.common.cli import run
 from bench.results.schema import DIED, FAILED
-from slurm.campaign import folder_parser, submitted_at
-from slurm.ledger import held
-from slurm.queue import need_slurm
+from slurm.campaign import find_campaign, folder_parser
+from slurm.ledger import lock_folder
+from slurm.queue import require_slurm
 from slurm.site import SLURM, load
 from slurm.states import CANCELLED, MISSING, PREEMPTED
 
-AGAIN = (FAILED, DIED, MISSING, PREEMPTED, CANCELLED)
+RETRIED = (FAILED, DIED, MISSING, PREEMPTED, CANCELLED)
+"""States of the cases that retry submits."""
 
 
 def retry(argv: Sequence[str]) -> int:
-    """Hand over what failed, died or is missing; return the exit code. Errors: UserError."""
-    given = folder_parser(
+    """Submit failed, dead and missing cases again; return the exit code. Errors: UserError."""
+    options = folder_parser(
         "retry",
-        "Hand over again those cases of a submitted sweep that failed, died, were cancelled or "
-        "are missing, on the site and with the options of its last submit. What is under way or "
-        "has a result is left alone.",
-        "Example: python -m slurm.retry slurm/sweeps/demo.toml. Exit code: as of slurm.submit.",
+        "Submit those cases of a sweep again that failed, died, were cancelled or are missing, "
+        "with the site and the options of the last submit. Cases in progress or with a result "
+        "are left alone.",
+        "Example: python -m slurm.retry slurm/sweeps/demo.toml. Exit code: that of slurm.submit.",
     ).parse_args(argv)
-    from slurm.states import look
-    from slurm.status import counted
-    from slurm.submit import hand_over
+    from slurm.states import take_snapshot
+    from slurm.status import summary
+    from slurm.submit import submit_cases
 
-    campaign = submitted_at(given.path, given.out)
+    campaign = find_campaign(options.path, options.out)
     site = load(campaign.site)
     if site.scheduler == SLURM:
-        need_slurm(site.name)
-    with held(campaign.jobs, "slurm.retry"):
-        seen = look(campaign, mine=True)
-        chosen = [x.entry for x in seen.states if x.state in AGAIN and not x.under_way]
-        if not chosen:
-            print(f"nothing to do again: {counted(seen.states)}")
+        require_slurm(site.name)
+    with lock_folder(campaign.jobs, "slurm.retry"):
+        snapshot = take_snapshot(campaign, own_lock=True)
+        cases = [x.entry for x in snapshot.states if x.state in RETRIED and not x.in_progress]
+        if not cases:
+            print(f"nothing to retry: {summary(snapshot.states)}")
             return 0
-        return hand_over(seen, chosen, site, "retry")
+        return submit_cases(snapshot, cases, site, "retry")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+    """Run the program and return its exit code."""
     return run(retry, argv)
 
 

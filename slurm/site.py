@@ -1,4 +1,4 @@
-"""Where jobs run: a site's few lines of TOML, found by host or cluster name."""
+"""Site: the properties of one machine, read from a TOML file found by cluster or host name."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SLURM, NONE = "slurm", "none"
 SRUN, MPIRUN = "srun", "mpirun"
 SITES = Path(__file__).parent / "sites"
 LOCAL = "local"
-PATIENCE_S = 10
-"""For scontrol's answer."""
+TIMEOUT_S = 10
+"""Maximum time for the answer of scontrol."""
 
 CHOICES = {"scheduler": (SLURM, NONE), "launcher": (SRUN, MPIRUN)}
 WORD = r"[A-Za-z0-9_][A-Za-z0-9_.,:/@+=-]*"
@@ -32,41 +32,41 @@ PATTERNS = {
     "constraint": r"[A-Za-z0-9_(\[][A-Za-z0-9_.,:&|*()\[\]-]*",
     "modules": WORD,
 }
-"""What stands in a batch script as it is; Slurm reads its lines by rules of its own."""
+"""Patterns of values that are copied into batch scripts."""
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 @dataclass(frozen=True)
 class Site:
-    """What is particular to one machine; the fields are the keys of its file."""
+    """Properties of one machine; the fields are the keys of its file."""
 
     name: str
     scheduler: str = SLURM
-    """`slurm`, or `none`: cases run here, one after the other, by mpirun."""
+    """`slurm`, or `none`: cases run on this machine, one after the other, by mpirun."""
     launcher: str = SRUN
     mpi: str = "pmix"
-    """Of srun --mpi."""
+    """Value of srun --mpi."""
     hosts: tuple[str, ...] = ()
-    """Patterns of host names that are this site."""
+    """Patterns of the host names of this site."""
     cluster: str = ""
-    """Slurm's ClusterName that is this site."""
+    """ClusterName of this site in Slurm."""
     partition: str = ""
     account: str = ""
     qos: str = ""
     constraint: str = ""
     exclusive: bool = False
-    """Whether a job has its nodes to itself."""
+    """Whether a job gets its nodes exclusively."""
     cores: int = 0
-    """Of a node; 0: not known, then a sweep must say ranks_per_node."""
+    """Cores of a node; with 0, unknown, a sweep must set ranks_per_node."""
     at_once: int = 8
-    """Elements of an array that run at the same time, at most."""
+    """Maximum number of elements of an array that run at the same time."""
     modules: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables of a job, as they are: nothing in them is filled in."""
+    """Environment variables of a job, without expansion."""
     scratch: str = ""
-    """Folder of the results where --out is not given; variables in it are filled in."""
+    """Parent of the results folder without --out; its variables are expanded."""
     python: str = ""
-    """The interpreter; empty: .venv/bin/python of the checkout."""
+    """Interpreter of the jobs; empty for .venv/bin/python of the checkout."""
 
     def __post_init__(self) -> None:
         for option, known in CHOICES.items():
@@ -74,23 +74,23 @@ class Site:
                 raise unknown_name(f"{option} of site {self.name}", getattr(self, option), known)
         if self.scheduler == NONE and self.launcher != MPIRUN:
             raise UserError(
-                f'site {self.name}: without a scheduler there is no srun: say launcher = "mpirun"'
+                f'site {self.name}: without a scheduler there is no srun: set launcher = "mpirun"'
             )
         for option, least in (("cores", 0), ("at_once", 1)):
             value = getattr(self, option)
             if value < least:
                 raise UserError(f"site {self.name}: {option} must be >= {least}, got {value}")
         for option, pattern in PATTERNS.items():
-            given = getattr(self, option)
-            for text in given if isinstance(given, tuple) else filter(None, [given]):
+            setting = getattr(self, option)
+            for text in setting if isinstance(setting, tuple) else filter(None, [setting]):
                 if not re.fullmatch(pattern, text, re.ASCII):
                     raise UserError(
-                        f"site {self.name}: {option} must be like {pattern}, got {text!r}"
+                        f"site {self.name}: {option} must match {pattern}, got {text!r}"
                     )
         for name, value in self.environment.items():
             if not re.fullmatch(VARIABLE, name, re.ASCII):
                 raise UserError(
-                    f"site {self.name}: a variable of the environment must be like {VARIABLE}, "
+                    f"site {self.name}: a variable of the environment must match {VARIABLE}, "
                     f"got {name!r}"
                 )
             _plain(self.name, f"environment.{name}", value)
@@ -98,14 +98,14 @@ class Site:
 
 
 def names() -> list[str]:
-    """The sites that come with the suite, and those put beside them."""
+    """Return the names of all sites in slurm/sites."""
     return sorted(path.stem for path in SITES.glob("*.toml"))
 
 
 def load(name: str) -> Site:
-    """The site of that name, or that a TOML file describes.
+    """Return the site of a name in slurm/sites, or of the path of a TOML file.
 
-    Errors: UserError for an unknown name or key, and values that do not do.
+    Errors: UserError for an unknown name or key, and for invalid values.
     """
     path = Path(name) if name.endswith(".toml") else SITES / f"{name}.toml"
     if path.parent == SITES and path.stem not in names():
@@ -114,9 +114,9 @@ def load(name: str) -> Site:
 
 
 def find(environment: Mapping[str, str]) -> Site:
-    """The site that this machine is: by Slurm's cluster, then by host name, else `local`.
+    """Return the site of this machine: by Slurm's cluster, then by host name, else `local`.
 
-    Errors: UserError on a cluster that no site is: by mpirun all would run on its login node.
+    Errors: UserError on a cluster without a site: there, mpirun would use the login node.
     """
     sites = [load(name) for name in names()]
     cluster = environment.get("SLURM_CLUSTER_NAME") or cluster_name(environment)
@@ -129,14 +129,14 @@ def find(environment: Mapping[str, str]) -> Site:
             return site
     if cluster:
         raise UserError(
-            f"no site is the cluster {cluster!r}: give --site NAME, or write a file "
-            f'into slurm/sites/ that says cluster = "{cluster}", as example.toml does'
+            f"the cluster {cluster!r} has no site: give --site NAME, or add a file with "
+            f'cluster = "{cluster}" to slurm/sites/, as example.toml shows'
         )
     return load(LOCAL)
 
 
 def cluster_name(environment: Mapping[str, str]) -> str:
-    """The ClusterName that scontrol tells; empty where there is none or it does not answer."""
+    """Return the ClusterName of scontrol; empty without scontrol or without an answer."""
     command = shutil.which("scontrol", path=environment.get("PATH"))
     if not command:
         return ""
@@ -148,13 +148,13 @@ def cluster_name(environment: Mapping[str, str]) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(r"^ClusterName\s*=\s*(\S+)", done.stdout, re.MULTILINE)
-    return found[1] if found and not done.returncode else ""
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", done.stdout, re.MULTILINE)
+    return match[1] if match and not done.returncode else ""
 
 
 def _site(path: Path) -> Site:
@@ -170,21 +170,21 @@ def _site(path: Path) -> Site:
 
 
 def _typed(value: Any, kind: type, where: str) -> Any:
-    """A value of a site's file as its field has it. Errors: UserError."""
+    """Return a value of a site's file in the type of its field. Errors: UserError."""
     if kind is tuple and isinstance(value, list) and all(isinstance(x, str) for x in value):
         return tuple(value)
     if kind is dict and isinstance(value, dict) and all(isinstance(x, str) for x in value.values()):
         return value
     if kind in (str, int, bool) and type(value) is kind:
         return value
-    rules = {str: "a text", int: "a whole number", bool: "true or false", tuple: "a list of texts"}
-    raise UserError(f"{where} must be {rules.get(kind, 'a table of texts')}, got {value!r}")
+    rules = {str: "a string", int: "an integer", bool: "true or false", tuple: "a list of strings"}
+    raise UserError(f"{where} must be {rules.get(kind, 'a table of strings')}, got {value!r}")
 
 
 def _plain(name: str, key: str, text: str) -> None:
     if not text.isprintable():
-        raise UserError(f"site {name}: {key} must be one line of text, got {text!r}")
+        raise UserError(f"site {name}: {key} must be one printable line, got {text!r}")
 
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-"""Where jobs start."""
+"""Root of the checkout, the working directory of jobs."""

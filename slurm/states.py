@@ -1,4 +1,4 @@
-"""How each case of a folder stands: what its result says, what the queue says, what was said."""
+"""State of every case of a campaign, from its result file, the queue, and the ledger."""
 
 from __future__ import annotations
 
@@ -15,91 +15,94 @@ from typing import Any
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
 from slurm import queue
 from slurm.campaign import Campaign, Entry
-from slurm.ledger import History, Holder, Submission, history, holder
+from slurm.ledger import History, Holder, Submission, history, lock_holder
 from slurm.site import NONE, SLURM
 
 FINISHED = (COMPLETE, DIVERGED)
-"""The same again would end the same."""
+"""States of a result that a second run would not change."""
 TAIL_BYTES = 8192
-"""So much of a job's output is looked at."""
+"""Bytes at the end of a job's output that are searched for an error."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a result file says of itself."""
+    """State of a result file."""
 
     status: str
     reason: str = ""
     case: str = ""
     step: int = 0
     steps: int = 0
-    """0 where the program counts none."""
-    took_s: float = 0.0
-    """From its first to its last write; 0 where it has not ended, or went on after a break."""
+    """Steps of the whole run; 0 for a program that counts none."""
+    elapsed_s: float = 0.0
+    """Time from the first to the last write; 0 for a run that is not closed or was resumed."""
     alive: bool = False
-    """Whether the process that writes it is seen on this host."""
+    """Whether the writing process runs on this host."""
 
 
-def mark(path: Path) -> Mark:
-    """What a result file says, closed or not. Errors: BrokenFileError."""
+def read_mark(path: Path) -> Mark:
+    """Return the state of a result file, closed or not. Errors: BrokenFileError."""
     from bench.results import contents
     from bench.results.provenance import process_started
 
     with contents.opened(path) as file:
-        said = contents.attributes(file)
-        taken = contents.column(file, "eval/step")[-1:] if contents.has(file, "eval/step") else ()
-    status, here = str(said["status"]), said.get("host") == socket.gethostname()
-    alive = here and process_started(int(said["pid"])) == said["pid_started"]
+        attributes = contents.attributes(file)
+        evaluated = (
+            contents.column(file, "eval/step")[-1:] if contents.has(file, "eval/step") else ()
+        )
+    status, here = str(attributes["status"]), attributes.get("host") == socket.gethostname()
+    alive = here and process_started(int(attributes["pid"])) == attributes["pid_started"]
     if status == RUNNING and here and not alive:
         status = DIED
-    again = int(said.get("attempt", 1)) > 1  # the wait in between says nothing of the case
-    params: dict[str, Any] = json.loads(said.get("params_json", "{}"))
+    resumed = int(attributes.get("attempt", 1)) > 1  # its elapsed time includes the pause
+    params: dict[str, Any] = json.loads(attributes.get("params_json", "{}"))
+    begin, end = str(attributes["created_utc"]), str(attributes["closed_utc"])
     return Mark(
         status,
-        str(said.get("reason", "")),
-        str(said.get("case_hash", "")),
-        int(max(taken, default=0)),
+        str(attributes.get("reason", "")),
+        str(attributes.get("case_hash", "")),
+        int(max(evaluated, default=0)),
         int(params.get("steps", 0)),
-        0.0 if again else _seconds(str(said["created_utc"]), str(said["closed_utc"])),
+        0.0 if resumed else _seconds(begin, end),
         alive and status == RUNNING,
     )
 
 
-def _seconds(begun: str, ended: str) -> float:
+def _seconds(begin: str, end: str) -> float:
     try:
-        return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
     except ValueError:
         return 0.0
 
 
-def marks(folder: Path, entries: Sequence[Entry]) -> dict[str, Mark]:
-    """What the results of these cases say, by hash; of a broken file what is wrong with it.
+def read_marks(folder: Path, entries: Sequence[Entry]) -> dict[str, Mark]:
+    """Return the mark of each case that has a result file, by hash.
 
-    A closed result counts before one that is being written anew. Files are read in processes of
-    their own: a damaged one may crash its reader.
+    A broken file is marked as failed, with the reason. A closed result takes precedence over a
+    part file. Files are read in separate processes: a damaged file may crash its reader.
     """
     from bench.reporting.loading import readings
     from bench.results.contents import BrokenFileError
     from bench.results.resultfile import part_of
 
-    there: list[tuple[str, Path]] = []
+    files: list[tuple[str, Path]] = []
     for entry in entries:
         path = entry.case.result(folder)
-        there += [(entry.case.hash, x) for x in (part_of(path), path) if x.exists()]
-    made: dict[str, Mark] = {}
-    with closing(readings([path for _, path in there], mark)) as answers:
-        for (case, path), said in zip(there, answers, strict=True):
-            if not isinstance(said, BrokenFileError):
-                if said.case == case:
-                    made[case] = said
-            elif path.exists():  # else it has ended since, and its result is read next
-                why = " ".join(str(said).split()).removeprefix(f"{path}: ")
-                made.setdefault(case, Mark(FAILED, why, case))
-    return made
+        files += [(entry.case.hash, x) for x in (part_of(path), path) if x.exists()]
+    marks: dict[str, Mark] = {}
+    with closing(readings([path for _, path in files], read_mark)) as answers:
+        for (case, path), answer in zip(files, answers, strict=True):
+            if not isinstance(answer, BrokenFileError):
+                if answer.case == case:
+                    marks[case] = answer
+            elif path.exists():  # else the run has just ended, and its result is read next
+                reason = " ".join(str(answer).split()).removeprefix(f"{path}: ")
+                marks.setdefault(case, Mark(FAILED, reason, case))
+    return marks
 
 
-def last_words(output: Path) -> str:
-    """The last line of a job's output that tells an error, or else its last line."""
+def last_error_line(output: Path) -> str:
+    """Return the last line of a job's output with an error, or else its last line."""
     try:
         with open(output, "rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
@@ -128,135 +131,135 @@ STATES = (
 
 @dataclass(frozen=True)
 class State:
-    """How a case stands."""
+    """State of a case."""
 
     entry: Entry
     state: str
     reason: str = ""
     step: int = 0
     steps: int = 0
-    took_s: float = 0.0
-    under_way: bool = False
-    """Whether a job, or the run on this machine, has it or will have it."""
+    elapsed_s: float = 0.0
+    in_progress: bool = False
+    """Whether a queued or running job, or the run on this machine, contains the case."""
 
     @property
     def finished(self) -> bool:
-        """Whether it need not be run again."""
+        """Whether the case need not run again."""
         return self.state in FINISHED
 
 
 @dataclass(frozen=True)
-class Look:
-    """All there is to know of a folder at a moment."""
+class Snapshot:
+    """State of a whole campaign at one moment."""
 
     campaign: Campaign
     history: History
     elements: list[queue.Element]
-    """What the queue has of its jobs."""
+    """Jobs of the campaign in the queue."""
     holder: Holder | None
-    """Who holds the folder: where cases run on this machine, the process that runs them."""
+    """Process that holds the folder: for a run on this machine, the one that runs the cases."""
     states: list[State]
 
     @property
     def runs_here(self) -> bool:
         """Whether the holder runs cases on this machine."""
-        return self.holder is not None and _here(self.history, self.holder) is not None
+        return self.holder is not None and _local_submission(self.history, self.holder) is not None
 
 
-def look(campaign: Campaign, *, mine: bool = False) -> Look:
-    """What there is to know of a folder now; mine: this process holds it.
+def take_snapshot(campaign: Campaign, *, own_lock: bool = False) -> Snapshot:
+    """Return the state of a campaign now; own_lock: this process holds its lock.
 
-    The queue is asked before the results are read: what ends in between has ended then, and is not
-    taken for dead. Errors: UserError.
+    The queue is read before the results, so that a case that ends in between is seen as ended
+    and not as dead. Errors: UserError.
     """
-    said = history(campaign.jobs)
-    names = [x.name for x in said.submissions.values() if x.scheduler == SLURM]
-    elements = queue.waiting(names)
-    who = None if mine else holder(campaign.jobs)
-    made = states(campaign, said, ways(said, elements, who))
-    return Look(campaign, said, elements, who, made)
+    events = history(campaign.jobs)
+    names = [x.name for x in events.submissions.values() if x.scheduler == SLURM]
+    elements = queue.queued_elements(names)
+    holder = None if own_lock else lock_holder(campaign.jobs)
+    states = case_states(campaign, events, active_states(events, elements, holder))
+    return Snapshot(campaign, events, elements, holder, states)
 
 
-def _here(history: History, holder: Holder) -> Submission | None:
-    """The submission that the holder runs on this machine; None where it runs none."""
-    some = [x for x in history.submissions.values() if x.scheduler == NONE]
-    return some[-1] if some and some[-1].job == str(holder.pid) else None
+def _local_submission(history: History, holder: Holder) -> Submission | None:
+    """Return the submission that the holder runs on this machine; None if it runs none."""
+    local = [x for x in history.submissions.values() if x.scheduler == NONE]
+    return local[-1] if local and local[-1].job == str(holder.pid) else None
 
 
-def ways(
+def active_states(
     history: History, elements: Sequence[queue.Element], holder: Holder | None
 ) -> dict[str, str]:
-    """RUNNING or QUEUED of each case, by hash, that a job or the run on this machine has.
+    """Return RUNNING or QUEUED, by hash, for each case of a job or of the run on this machine.
 
-    holder: who holds the folder.
+    holder: the process that holds the folder.
     """
-    made: dict[str, str] = {}
+    states: dict[str, str] = {}
     for element in elements:
         submission = history.submissions.get(element.name)
         if submission is None or element.index not in submission.elements:
             continue
         case = submission.elements[element.index]
-        if made.get(case) != RUNNING:
-            made[case] = QUEUED if element.waits else RUNNING
-    here = _here(history, holder) if holder else None
-    if here:
-        ended = {case for name, case in history.codes if name == here.name}
-        left = [case for _, case in sorted(here.elements.items()) if case not in ended]
-        made |= dict.fromkeys(left, QUEUED) | dict.fromkeys(left[:1], RUNNING)
-    return made
+        if states.get(case) != RUNNING:
+            states[case] = QUEUED if element.pending else RUNNING
+    local = _local_submission(history, holder) if holder else None
+    if local:
+        ended = {case for name, case in history.codes if name == local.name}
+        rest = [case for _, case in sorted(local.elements.items()) if case not in ended]
+        states |= dict.fromkeys(rest, QUEUED) | dict.fromkeys(rest[:1], RUNNING)
+    return states
 
 
-def states(campaign: Campaign, history: History, under_way: Mapping[str, str]) -> list[State]:
-    """How each wanted case stands.
+def case_states(campaign: Campaign, history: History, active: Mapping[str, str]) -> list[State]:
+    """Return the state of each case of the sweep.
 
-    under_way: what `ways` had said before the results are read: who ends in between has ended.
+    active: the result of active_states, computed before the results are read.
     """
-    found = marks(campaign.folder, campaign.wanted)
+    marks = read_marks(campaign.folder, campaign.runnable)
     return [
-        _state(campaign, history, x, found.get(x.case.hash), under_way.get(x.case.hash, ""))
-        for x in campaign.wanted
+        _state(campaign, history, x, marks.get(x.case.hash), active.get(x.case.hash, ""))
+        for x in campaign.runnable
     ]
 
 
 def _state(
-    campaign: Campaign, history: History, entry: Entry, said: Mark | None, way: str
+    campaign: Campaign, history: History, entry: Entry, mark: Mark | None, active: str
 ) -> State:
-    steps = (said.step, said.steps) if said else (0, 0)
-    if said and said.status in FINISHED:
-        return State(entry, said.status, said.reason, *steps, took_s=said.took_s)
-    if way or (said and said.alive):
-        goes_on = said is not None and said.status in (RUNNING, PREEMPTED, DIED)
-        waits = way == QUEUED and said is not None and said.status == PREEMPTED
-        state = PREEMPTED if waits else way or RUNNING
-        return State(entry, state, "", *(steps if goes_on else (0, 0)), under_way=True)
-    if said and said.status == PREEMPTED:
-        return State(entry, PREEMPTED, said.reason, *steps)
+    steps = (mark.step, mark.steps) if mark else (0, 0)
+    if mark and mark.status in FINISHED:
+        return State(entry, mark.status, mark.reason, *steps, elapsed_s=mark.elapsed_s)
+    if active or (mark and mark.alive):
+        resumes = mark is not None and mark.status in (RUNNING, PREEMPTED, DIED)
+        waits = active == QUEUED and mark is not None and mark.status == PREEMPTED
+        state = PREEMPTED if waits else active or RUNNING
+        return State(entry, state, "", *(steps if resumes else (0, 0)), in_progress=True)
+    if mark and mark.status == PREEMPTED:
+        return State(entry, PREEMPTED, mark.reason, *steps)
     if entry.case.hash in history.cancelled:
         return State(entry, CANCELLED, "", *steps)
-    return _ended(campaign, history, entry, said)
+    return _ended_state(campaign, history, entry, mark)
 
 
-def _ended(campaign: Campaign, history: History, entry: Entry, said: Mark | None) -> State:
-    """How a case stands that nothing has, and that did not end well."""
+def _ended_state(campaign: Campaign, history: History, entry: Entry, mark: Mark | None) -> State:
+    """Return the state of a case that is in no job and has no finished result."""
     last = history.last(entry.case.hash)
-    wrote = last_words(entry.output(campaign.folder)) if last else ""
-    if said:
-        steps = (said.step, said.steps)
-        if said.status == FAILED:
-            return State(entry, FAILED, said.reason or wrote, *steps)
-        if last or said.status == DIED:
-            return State(entry, DIED, wrote or "its process is gone", *steps)
-        # of nobody's submission, on a host that is not seen from here
-        return State(entry, RUNNING, "", *steps, under_way=True)
+    error = last_error_line(entry.output(campaign.folder)) if last else ""
+    if mark:
+        steps = (mark.step, mark.steps)
+        if mark.status == FAILED:
+            return State(entry, FAILED, mark.reason or error, *steps)
+        if last or mark.status == DIED:
+            return State(entry, DIED, error or "its process is gone", *steps)
+        # started outside of slurm.submit, on a host whose processes cannot be seen from here
+        return State(entry, RUNNING, "", *steps, in_progress=True)
     if last is None:
         return State(entry, MISSING, "not submitted yet")
     code = history.codes.get((last.name, entry.case.hash))
-    if wrote or code:
-        return State(entry, FAILED, wrote or f"exit code {code}")
-    return State(entry, MISSING, _gone(last))
+    if error or code:
+        return State(entry, FAILED, error or f"exit code {code}")
+    return State(entry, MISSING, _missing_reason(last))
 
 
-def _gone(last: Submission) -> str:
+def _missing_reason(last: Submission) -> str:
     if last.scheduler == NONE:
         return "the run on this machine ended before it"
     return f"job {last.job} is gone and left no result" if last.job else "sbatch did not queue it"

@@ -1,4 +1,4 @@
-"""How a submitted sweep stands: `python -m slurm.status SWEEP`."""
+"""Show the state of a submitted sweep: `python -m slurm.status SWEEP`."""
 
 from __future__ import annotations
 
@@ -17,166 +17,172 @@ from bench.common.text import format_duration, printable
 from bench.results.schema import DIED, DIVERGED, FAILED
 from bench.sweep.running import console
 from slurm import queue
-from slurm.campaign import folder_parser, submitted_at
-from slurm.states import CANCELLED, MISSING, STATES, Look, State
-from slurm.table import rows, seeds, value, varying
+from slurm.campaign import find_campaign, folder_parser
+from slurm.states import CANCELLED, MISSING, STATES, Snapshot, State
+from slurm.table import group_by_seed, option_value, seed_list, varying_options
 
-TOLD = (FAILED, DIED, MISSING, CANCELLED, DIVERGED)
-"""States that are told case by case, with their reasons."""
-MOST = 12
-"""So many cases of a state at most."""
-ALL_COMPLETE, SOMETHING_MISSING, UNDER_WAY = 0, 1, 3
+REPORTED = (FAILED, DIED, MISSING, CANCELLED, DIVERGED)
+"""States whose cases are listed one by one, with their reasons."""
+MAX_LINES = 12
+"""Maximum number of listed cases of a state."""
+EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_IN_PROGRESS = 0, 1, 3
 """Exit codes of slurm.status."""
 
 
-def show(seen: Look) -> None:
-    """Print the table, the reasons, and what is under way."""
-    shown, campaign = console(), seen.campaign
-    shown.print(table(seen.states))
-    shown.print()
-    lines = [*reasons(seen.states), counted(seen.states), *jobs(seen.elements)]
-    if seen.holder:
-        lines.append(f"{'runs here' if seen.runs_here else 'in the hands of'}: {seen.holder}")
-    lines += left(seen.states)
+def show(snapshot: Snapshot) -> None:
+    """Print the table of states, the reasons, the jobs and the remaining time."""
+    output, campaign = console(), snapshot.campaign
+    output.print(state_table(snapshot.states))
+    output.print()
+    lines = [
+        *reasons(snapshot.states),
+        summary(snapshot.states),
+        *job_lines(snapshot.elements),
+    ]
+    if snapshot.holder:
+        lines.append(f"{'runs here' if snapshot.runs_here else 'in use by'}: {snapshot.holder}")
+    lines += remaining_time(snapshot.states)
     refused = sum(bool(x.case.refused) for x in campaign.entries)
     if refused:
         lines.append(f"{refused} more refused by their algorithms")
-    if campaign.changed:
+    if campaign.sweep_changed:
         lines.append(
             f"note: {campaign.sweep} has changed since it was submitted: "
             f"python -m slurm.submit {campaign.sweep}"
         )
     for line in lines:
-        say(shown, line)
+        print_line(output, line)
 
 
-def say(shown: Console, line: str) -> None:
-    """Print a line of text as it is."""
-    shown.print(printable(line), markup=False, soft_wrap=True)
+def print_line(output: Console, line: str) -> None:
+    """Print a line of text without markup."""
+    output.print(printable(line), markup=False, soft_wrap=True)
 
 
-def table(states: Sequence[State]) -> Table:
-    """A row for all cases that differ in nothing but the seed: how many stand how."""
+def state_table(states: Sequence[State]) -> Table:
+    """Return a table of counts: a row for all seeds of a case, a column for each state."""
     cases, by_case = [x.entry.case for x in states], {x.entry.case.hash: x for x in states}
-    there = [x for x in STATES if any(one.state == x for one in states)]
-    names = varying(cases)
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    columns = [x for x in STATES if any(one.state == x for one in states)]
+    names = varying_options(cases)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     for name in (*names, "seeds"):
-        made.add_column(Text(printable(name.replace("_", " "))), overflow="fold")
-    for name in ("ranks", *there):
-        made.add_column(Text(name), justify="right")
-    for row in rows(cases):
-        some = [by_case[case.hash] for case in row]
-        cells = [*(value(row[0], name) for name in names), seeds(row), str(row[0].geometry.ranks)]
-        cells += [_cell([x for x in some if x.state == state]) for state in there]
-        bad = any(x.state in (FAILED, DIED) for x in some)
-        made.add_row(*(Text(printable(x)) for x in cells), style="bold red" if bad else "")
-    return made
+        table.add_column(Text(printable(name.replace("_", " "))), overflow="fold")
+    for name in ("ranks", *columns):
+        table.add_column(Text(name), justify="right")
+    for group in group_by_seed(cases):
+        members = [by_case[case.hash] for case in group]
+        cells = [option_value(group[0], name) for name in names]
+        cells += [seed_list(group), str(group[0].geometry.ranks)]
+        cells += [_count([x for x in members if x.state == state]) for state in columns]
+        bad = any(x.state in (FAILED, DIED) for x in members)
+        table.add_row(*(Text(printable(x)) for x in cells), style="bold red" if bad else "")
+    return table
 
 
-def _cell(some: Sequence[State]) -> str:
-    """How many there are, and how far those have come that count steps."""
-    if not some:
+def _count(states: Sequence[State]) -> str:
+    """Return the number of cases, and the steps taken by unfinished trainings."""
+    if not states:
         return ""
-    steps = sum(x.steps for x in some)
-    if some[0].finished or not steps or not sum(x.step for x in some):
-        return str(len(some))
-    return f"{len(some)} ({sum(x.step for x in some)} of {steps} steps)"
+    steps = sum(x.steps for x in states)
+    if states[0].finished or not steps or not sum(x.step for x in states):
+        return str(len(states))
+    return f"{len(states)} ({sum(x.step for x in states)} of {steps} steps)"
 
 
 def reasons(states: Sequence[State]) -> list[str]:
-    """A line for each case that has not ended well, with the reason; MOST of a kind."""
-    made = []
-    for state in TOLD:
-        some = [x for x in states if x.state == state]
-        # Cases that wait for their first submission are told by their number.
-        told = [x for x in some if state != MISSING or x.reason != "not submitted yet"]
-        made += [_told(x) for x in told[:MOST]]
-        if len(told) > MOST:
-            made.append(f"{state}: and {len(told) - MOST} more")
-    return made
+    """Return a line for each case that did not end well, at most MAX_LINES of a state."""
+    lines = []
+    for state in REPORTED:
+        cases = [x for x in states if x.state == state]
+        # The summary counts the cases that were never submitted.
+        listed = [x for x in cases if state != MISSING or x.reason != "not submitted yet"]
+        lines += [_state_line(x) for x in listed[:MAX_LINES]]
+        if len(listed) > MAX_LINES:
+            lines.append(f"{state}: and {len(listed) - MAX_LINES} more")
+    return lines
 
 
-def unfinished(states: Sequence[State]) -> list[str]:
-    """A line for every case without a finished result."""
-    return [_told(x) for x in states if not x.finished]
+def unfinished_lines(states: Sequence[State]) -> list[str]:
+    """Return a line for each case without a finished result."""
+    return [_state_line(x) for x in states if not x.finished]
 
 
-def _told(state: State) -> str:
-    why = f": {state.reason}" if state.reason else ""
-    return f"{state.state}: {state.entry.case.label}{why}"
+def _state_line(state: State) -> str:
+    reason = f": {state.reason}" if state.reason else ""
+    return f"{state.state}: {state.entry.case.label}{reason}"
 
 
-def counted(states: Sequence[State]) -> str:
-    """How many cases there are, and how they stand."""
+def summary(states: Sequence[State]) -> str:
+    """Return the number of cases, and of cases in each state."""
     counts = Counter(x.state for x in states)
     parts = [f"{counts[x]} {x}" for x in STATES if counts[x]]
     return f"{len(states)} case{'s' if len(states) != 1 else ''}: {', '.join(parts)}"
 
 
-def jobs(elements: Sequence[queue.Element]) -> list[str]:
-    """A line a job of the queue: what runs where, what waits and why."""
-    made = []
+def job_lines(elements: Sequence[queue.Element]) -> list[str]:
+    """Return a line for each job in the queue: its nodes, or the reason why it is pending."""
+    lines = []
     for job in sorted({x.job for x in elements}, key=int):
-        some = [x for x in elements if x.job == job]
-        waits = Counter(x.reason for x in some if x.waits)
-        runs = [x for x in some if not x.waits]
-        parts = [f"{len(runs)} running on {', '.join(dict.fromkeys(x.nodes for x in runs))}"]
-        parts = (parts if runs else []) + [f"{n} waiting ({why})" for why, n in waits.items()]
-        made.append(f"job {job}  {some[0].name}  {', '.join(parts)}")
-    return made
+        members = [x for x in elements if x.job == job]
+        pending = Counter(x.reason for x in members if x.pending)
+        running = [x for x in members if not x.pending]
+        nodes = ", ".join(dict.fromkeys(x.nodes for x in running))
+        parts = [f"{len(running)} running on {nodes}"] if running else []
+        parts += [f"{n} waiting ({reason})" for reason, n in pending.items()]
+        lines.append(f"job {job}  {members[0].name}  {', '.join(parts)}")
+    return lines
 
 
-def left(states: Sequence[State]) -> list[str]:
-    """A line for the time that is left, by what cases on as many ranks have taken."""
-    waiting = [x for x in states if x.under_way]
-    took: dict[int, list[float]] = {}
+def remaining_time(states: Sequence[State]) -> list[str]:
+    """Return a line with the remaining time, estimated from finished cases on as many ranks."""
+    active = [x for x in states if x.in_progress]
+    times: dict[int, list[float]] = {}
     for state in states:
-        if state.finished and state.took_s:
-            took.setdefault(state.entry.case.geometry.ranks, []).append(state.took_s)
-    if not waiting:
+        if state.finished and state.elapsed_s:
+            times.setdefault(state.entry.case.geometry.ranks, []).append(state.elapsed_s)
+    if not active:
         return []
-    limit = sum(x.entry.case.geometry.minutes * 60 for x in waiting)
-    line = f"left: {len(waiting)} cases, at most {format_duration(limit)} one after the other"
-    if took:
-        any_case = median(x for some in took.values() for x in some)
-        typical = {ranks: median(some) for ranks, some in took.items()}
+    limit = sum(x.entry.case.geometry.minutes * 60 for x in active)
+    line = f"left: {len(active)} cases, at most {format_duration(limit)} one after the other"
+    if times:
+        any_case = median(x for some in times.values() for x in some)
+        typical = {ranks: median(some) for ranks, some in times.items()}
         rest = sum(
             typical.get(x.entry.case.geometry.ranks, any_case)
             * (1 - min(x.step / x.steps, 1) if x.steps else 1)
-            for x in waiting
+            for x in active
         )
-        line += f", some {format_duration(rest)} by those that have ended"
+        line += f", about {format_duration(rest)} by the finished cases"
     return [line]
 
 
-def code(states: Sequence[State]) -> int:
-    """The exit code: whether all is complete, something is missing, or it still goes on."""
-    if any(x.under_way for x in states):
-        return UNDER_WAY
-    return ALL_COMPLETE if all(x.finished for x in states) else SOMETHING_MISSING
+def exit_code(states: Sequence[State]) -> int:
+    """Return the exit code: all complete, some not, or some still in progress."""
+    if any(x.in_progress for x in states):
+        return EXIT_IN_PROGRESS
+    return EXIT_COMPLETE if all(x.finished for x in states) else EXIT_INCOMPLETE
 
 
 def status(argv: Sequence[str]) -> int:
-    """Print how the cases stand; return the exit code. Errors: UserError."""
-    given = folder_parser(
+    """Print the state of each case and return the exit code. Errors: UserError."""
+    options = folder_parser(
         "status",
-        "How the cases of a submitted sweep stand, from their results, the queue and the folder's "
-        "ledger: complete, diverged, running, queued, preempted (stopped with a checkpoint, goes "
-        "on), cancelled, failed, died (its process is gone), missing.",
-        "Example: python -m slurm.status slurm/sweeps/demo.toml. Exit code: 0 where every case is "
-        "complete or diverged, 1 where one is not and nothing is under way, 3 while something is, "
-        "2 for a mistake.",
+        "Show the state of each case of a submitted sweep, from its result, the queue and the "
+        "ledger of the folder: complete, diverged, running, queued, preempted (stopped with a "
+        "checkpoint, will resume), cancelled, failed, died (its process is gone), missing.",
+        "Example: python -m slurm.status slurm/sweeps/demo.toml. Exit code: 0 if every case is "
+        "complete or diverged, 1 if some are not and none is in progress, 3 while some are in "
+        "progress, 2 for a mistake.",
     ).parse_args(argv)
-    from slurm.states import look
+    from slurm.states import take_snapshot
 
-    seen = look(submitted_at(given.path, given.out))
-    show(seen)
-    return code(seen.states)
+    snapshot = take_snapshot(find_campaign(options.path, options.out))
+    show(snapshot)
+    return exit_code(snapshot.states)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+    """Run the program and return its exit code."""
     return run(status, argv)
 
 

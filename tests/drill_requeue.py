@@ -53,18 +53,18 @@ def script_of(job: Job) -> int:
 def drilled(folder: Path, seed: int) -> float:
     """Seconds from the signal until a job had ended cleanly and was queued again."""
     job = started(folder / f"signalled-{seed}", seed)
-    until(lambda: re.search(r"^step +20/", job.said(), re.MULTILINE))
+    until(lambda: re.search(r"^step +20/", job.text(), re.MULTILINE))
     began = time.monotonic()
     os.kill(script_of(job), signal.SIGUSR1)
-    took = until(lambda: "queued again, 1 of 20 times" in job.said()) - began
-    if job.ended():
-        sys.exit(f"error: job {job.id} failed: {job.said()}")
+    took = until(lambda: "queued again, 1 of 20 times" in job.text()) - began
+    if job.exit_code():
+        sys.exit(f"error: job {job.id} failed: {job.text()}")
     other = started(folder / f"alone-{seed}", seed)
-    if other.ended():
-        sys.exit(f"error: job {other.id} failed: {other.said()}")
+    if other.exit_code():
+        sys.exit(f"error: job {other.id} failed: {other.text()}")
     made, alone = (read(x.output.with_name("x.h5")) for x in (job, other))
     same = made.attributes["parameters_sha256"] == alone.attributes["parameters_sha256"]
-    step = re.findall(r"stopped by SIGUSR1 at step (\d+)", job.said())[0]
+    step = re.findall(r"stopped by SIGUSR1 at step (\d+)", job.text())[0]
     print(
         f"job {job.id}: {took:.2f} s from the signal to the end, at step {step}; ended as attempt "
         f"{made.attributes['attempt']}, parameters {'the same' if same else 'OTHERS'}",

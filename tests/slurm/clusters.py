@@ -1,4 +1,4 @@
-"""Clusters of slurm/devcluster, for tests: what is up under a name, and what runs there."""
+"""Clusters of slurm/devcluster for tests."""
 
 import os
 import shlex
@@ -11,14 +11,14 @@ from tests.slurm.real import skip_or_fail
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster"
 REFUSED, DOWN = 2, 3
-"""Exit codes: a mistake or something missing; status of what is down."""
+"""Exit codes: a mistake or a missing program; status of a cluster that is down."""
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 
 
 def call(
     *command: str | Path, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """A command to its end, outside of the checkout."""
+    """Run a command outside of the checkout."""
     return subprocess.run(
         command,
         cwd="/",
@@ -37,7 +37,7 @@ def devcluster(line: str) -> subprocess.CompletedProcess[str]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Slurm that is up under a name."""
+    """A running cluster of a name."""
 
     name: str
     configuration: str
@@ -47,7 +47,7 @@ class Cluster:
         return Path(self.configuration).parent
 
     def slurm(self, *command: str) -> str:
-        """What a command of Slurm prints."""
+        """Return the output of a command of Slurm."""
         done = call(
             *command,
             environment={
@@ -59,7 +59,7 @@ class Cluster:
         return done.stdout
 
     def submit(self, *options: str) -> str:
-        """The id of a job that sleeps for as long as nobody ends it, once it runs."""
+        """Submit a job, wait until it runs, and return its number."""
         job = self.slurm("sbatch", "--parsable", "--output=/dev/null", *options).strip()
         wait_until(lambda: self.state(job) == "RUNNING", f"job {job} runs")
         return job
@@ -68,18 +68,18 @@ class Cluster:
         return self.slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip()
 
     def requeued(self, job: str) -> bool:
-        told = self.slurm("scontrol", "--oneliner", "show", "job", job)
-        return " JobState=PENDING " in told and " Restarts=1 " in told
+        job_line = self.slurm("scontrol", "--oneliner", "show", "job", job)
+        return " JobState=PENDING " in job_line and " Restarts=1 " in job_line
 
     def table(self) -> dict[str, list[str]]:
-        """What status says of each node: address, state, link."""
+        """Return the address, state and link of each node from the status."""
         done = devcluster(f"status --name {self.name}")
         assert done.returncode == 0, done.stderr
         rows = [line.split(maxsplit=3) for line in done.stdout.partition("\n\n")[0].splitlines()]
         return {name: rest for name, *rest in rows[1:]}
 
     def on(self, node: str, *ip: str) -> str:
-        """What an `ip` command prints on a node."""
+        """Return the output of an `ip` command on a node."""
         space = f"murmuration-slurm-{self.name}-{node}"
         done = subprocess.run(["ip", "-n", space, *ip], capture_output=True, text=True, check=True)
         return done.stdout
@@ -102,7 +102,7 @@ def down(name: str) -> None:
 
 
 def processes(words: str) -> list[str]:
-    """Command lines that have each of these words in them."""
+    """Return the command lines that contain each of these words."""
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

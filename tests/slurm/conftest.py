@@ -1,12 +1,12 @@
-"""What the tests of slurm/ share."""
+"""Fixtures of the tests of slurm/."""
 
 import pytest
 
-from tests.slurm.real import skip_or_fail, why_no_slurm
+from tests.slurm.real import missing_slurm, skip_or_fail
 
 
 @pytest.fixture(scope="session")
 def slurm() -> None:
-    """A Slurm that takes jobs: skip where there is none; fail with MURMURATION_REQUIRE_SLURM=1."""
-    if reason := why_no_slurm():
+    """Skip the test without a running Slurm; fail it with MURMURATION_REQUIRE_SLURM=1."""
+    if reason := missing_slurm():
         skip_or_fail(reason)

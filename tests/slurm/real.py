@@ -1,4 +1,4 @@
-"""Whether there is a Slurm to submit to: `eval "$(sudo slurm/devcluster up)"` makes one."""
+"""Detection of a running Slurm; `eval "$(sudo slurm/devcluster up)"` starts one."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ import pytest
 from tests.launching import DEADLINE_S
 
 REQUIRED = "MURMURATION_REQUIRE_SLURM"
-"""The variable that makes the absence of a Slurm a failure."""
+"""Variable that turns the skip without a Slurm into a failure."""
 
 
-def why_no_slurm() -> str:
-    """The reason why no job can be submitted here; empty where one can."""
+def missing_slurm() -> str:
+    """Return the reason why no job can be submitted; empty if Slurm answers."""
     if not shutil.which("sbatch") or not shutil.which("sinfo"):
         return "no Slurm here: sinfo or sbatch is missing"
     try:

@@ -1,4 +1,4 @@
-"""Batch scripts without a Slurm: srun, mpirun and scontrol only write down how they are called."""
+"""Batch scripts without a Slurm: stand-ins for srun, mpirun and scontrol record their calls."""
 
 import json
 import os
@@ -18,20 +18,20 @@ TRAIN, COLLECTIVES, SCALING = SCRIPTS
 
 @dataclass(frozen=True)
 class Call:
-    """How a program was called; its name leads its arguments."""
+    """Call of a program: its name, followed by its arguments, and its environment."""
 
     words: list[str]
     environment: dict[str, str]
 
     @property
     def program(self) -> list[str]:
-        """What the launcher was to run, behind `python -m`."""
+        """Arguments of the launched program, after `python -m`."""
         return self.words[self.words.index("-m") + 1 :]
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a run of a script came to."""
+class Outcome:
+    """Outcome of a script: exit code, errors and calls."""
 
     code: int
     stderr: str
@@ -41,20 +41,20 @@ class Ran:
 RECORDER = """\
 import json, os, signal, sys, time
 name = os.path.basename(sys.argv[0])
-with open({called!r}, "a") as file:
+with open({record!r}, "a") as file:
     print(json.dumps([[name, *sys.argv[1:]], dict(os.environ)]), file=file)
 here = json.loads(os.environ[name.upper()])
-if sys.argv[-1] == "true":  # whether all nodes answer
+if sys.argv[-1] == "true":  # the script checks that all nodes answer
     sys.exit(here["lost"])
 if here["sends"]:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-    for sent in here["sends"]:
-        os.kill(os.getppid(), getattr(signal, sent))
+    for number in here["sends"]:
+        os.kill(os.getppid(), getattr(signal, number))
     signal.sigwait([signal.SIGUSR1])
     time.sleep(0.1)  # bash loses the code of a child that ends in the instant of a signal
 sys.exit(here["code"])
 """
-"""What each program is: it exits with its code, after SIGUSR1 where it has sent a signal."""
+"""Text of each stand-in: it exits with its code, after SIGUSR1 if it has sent a signal."""
 
 JOB = {"SLURM_JOB_ID": "42", "SLURM_NNODES": "1", "SLURM_NTASKS": "3", "SLURM_CPUS_PER_TASK": "2"}
 HERE = {"MURMURATION_PYTHON": sys.executable}
@@ -70,18 +70,18 @@ def run(
     lost: bool = False,
     requeued: int = 0,
     checkout: bool = True,
-) -> Ran:
-    """Run a copy of the script, as Slurm does, in a checkout of its own.
+) -> Outcome:
+    """Run a copy of the script, as Slurm does, in its own checkout.
 
-    The launcher exits with `launched`, where it sends `signals` to the script only once it has
-    got SIGUSR1 itself; scontrol exits with `requeued`. lost: a node of the job answers no more.
+    The launcher exits with code `launched`; if it sends `signals` to the script, it first waits
+    for SIGUSR1. scontrol exits with code `requeued`. lost: a node of the job does not answer.
     """
-    spooled, called, where = (folder / name for name in ("job42/slurm_script", "called", "where"))
+    spooled, record, where = (folder / name for name in ("job42/slurm_script", "record", "where"))
     executable(spooled, script.read_text())
     where.mkdir(exist_ok=True)
     if checkout:
         (where / "slurm").symlink_to(SLURM)
-    recorder = f"#!{sys.executable} -IS\n{RECORDER.format(called=str(called))}"
+    recorder = f"#!{sys.executable} -IS\n{RECORDER.format(record=str(record))}"
     for name in ("srun", "mpirun", "scontrol"):
         executable(folder / "bin" / name, recorder)
     launcher = json.dumps({"code": launched, "sends": signals, "lost": lost})
@@ -98,5 +98,5 @@ def run(
         check=False,
     )
     assert done.stdout == ""
-    lines = called.read_text().splitlines() if called.exists() else []
-    return Ran(done.returncode, done.stderr, [Call(*json.loads(line)) for line in lines])
+    lines = record.read_text().splitlines() if record.exists() else []
+    return Outcome(done.returncode, done.stderr, [Call(*json.loads(line)) for line in lines])

@@ -1,4 +1,4 @@
-"""The programs of slurm/ in turn, on one sweep and its folder."""
+"""Session: the programs of slurm/ on one sweep and its folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ Program = Callable[[list[str]], int]
 
 
 @dataclass(frozen=True)
-class Ran:
+class Output:
     """What a program printed, and its exit code."""
 
     code: int
@@ -39,22 +39,22 @@ class Ran:
 
 
 class Session:
-    """A sweep of measurements: what came of each command, in turn."""
+    """A sweep and the outputs of the commands on it."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.sweep, self.out, self.capture = folder / "s.toml", folder / "out", capture
 
-    def run(self, program: Program, *arguments: str) -> Ran:
+    def run(self, program: Program, *arguments: str) -> Output:
         self.capture.readouterr()
         code = program([*arguments])
         out, error = self.capture.readouterr()
-        return Ran(code, out, error)
+        return Output(code, out, error)
 
-    def submit(self, *more: str) -> Ran:
+    def submit(self, *more: str) -> Output:
         return self.run(submit.main, str(self.sweep), "--site=local", f"--out={self.out}", *more)
 
     def results(self) -> dict[str, int]:
-        """Name -> when it was written."""
+        """Return the modification time of each result, by name."""
         return {x.name: x.stat().st_mtime_ns for x in self.out.glob("*.h5")}
 
     def submissions(self) -> int:

@@ -1,4 +1,4 @@
-"""slurm/*.sbatch and slurm/job.sh: their texts, and what they ask of srun and mpirun."""
+"""Tests of slurm/*.sbatch and slurm/job.sh: their texts, and their calls of srun and mpirun."""
 
 import shutil
 import subprocess
@@ -69,7 +69,7 @@ def test_the_directives(script: Path, name: str, directives: list[str]) -> None:
     assert lines[first_command] == "set -euo pipefail"
 
 
-# What they ask for
+# Calls
 
 
 def test_srun_gets_the_ranks_before_the_options(tmp_path: Path) -> None:
@@ -82,14 +82,14 @@ def test_srun_gets_the_ranks_before_the_options(tmp_path: Path) -> None:
     assert (ran.code, ran.stderr) == (7, "")  # srun's own
 
 
-def test_what_srun_and_openmp_are_told(tmp_path: Path) -> None:
+def test_environment_of_srun_and_openmp(tmp_path: Path) -> None:
     ran = run(tmp_path, TRAIN, variables=JOB | HERE | {"OMP_NUM_THREADS": "9"})
-    told = ran.calls[0].environment
+    variables = ran.calls[0].environment
     names = ("OMP_NUM_THREADS", "SLURM_WAIT", "SLURM_KILL_BAD_EXIT")
-    assert [told[name] for name in names] == ["2", "30", "0"]
+    assert [variables[name] for name in names] == ["2", "30", "0"]
 
 
-def test_another_wire_up_can_be_named(tmp_path: Path) -> None:
+def test_the_mpi_type_can_be_chosen(tmp_path: Path) -> None:
     # SLURM_MPI_TYPE is what a shell inside another job has; it must not decide.
     chosen = {"MURMURATION_SRUN_MPI": "pmi2", "SLURM_MPI_TYPE": "none"}
     ran = run(tmp_path, TRAIN, variables=JOB | HERE | chosen)
@@ -104,7 +104,7 @@ def test_mpirun_is_the_one_beside_python(tmp_path: Path) -> None:
     assert (ran.code, ran.calls) == (7, [])
 
 
-def test_without_an_mpirun_beside_python_it_is_the_one_on_path(tmp_path: Path) -> None:
+def test_without_an_mpirun_beside_python_the_one_on_path_is_used(tmp_path: Path) -> None:
     python = str(executable(tmp_path / "site" / "python", "#!/bin/sh\n"))
     chosen = JOB | {"MURMURATION_LAUNCHER": "mpirun", "MURMURATION_PYTHON": python}
     ran = run(tmp_path, TRAIN, "--steps", "9", variables=chosen)
@@ -146,14 +146,14 @@ def test_a_mistake_is_one_line(tmp_path: Path, mistake: str) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_outside_of_a_job_it_says_so(tmp_path: Path, script: Path) -> None:
+def test_outside_of_a_job_the_script_is_refused(tmp_path: Path, script: Path) -> None:
     ran = run(tmp_path, script, variables=HERE)
     assert (ran.code, ran.calls) == (2, [])
     assert ran.stderr == "error: this is a batch script: submit it with sbatch\n"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_outside_the_checkout_it_says_so(tmp_path: Path, script: Path) -> None:
+def test_outside_of_the_checkout_the_script_is_refused(tmp_path: Path, script: Path) -> None:
     ran = run(tmp_path, script, checkout=False)
     assert (ran.code, ran.calls) == (2, [])
     assert ran.stderr == (
@@ -161,7 +161,7 @@ def test_outside_the_checkout_it_says_so(tmp_path: Path, script: Path) -> None:
     )
 
 
-def test_collectives_have_a_result_and_a_table_of_the_job(tmp_path: Path) -> None:
+def test_collectives_write_a_result_and_a_table_of_the_job(tmp_path: Path) -> None:
     ran = run(tmp_path, COLLECTIVES, "-b", "1K", launched=1)
     place = ["--out", "runs", "--name", "collectives-42", "--csv", "runs/collectives-42.csv"]
     assert ran.calls[0].program == ["bench.collectives", "--ranks", "3", *place, "-b", "1K"]
@@ -190,7 +190,7 @@ def test_scaling_ends_at_all_nodes(tmp_path: Path, nodes: int, rungs: list[int])
     assert report == "-m bench.report runs/scaling-42 --html runs/scaling-42/report.html\n"
 
 
-def test_scaling_stops_at_what_fails(tmp_path: Path) -> None:
+def test_scaling_stops_at_a_failure(tmp_path: Path) -> None:
     job = JOB | HERE | {"SLURM_NNODES": "3"}
     ran = run(tmp_path, SCALING, variables=job, launched=7)
     assert [x.words[0] for x in ran.calls] == ["srun", "srun"]  # the second asks for the nodes
@@ -198,7 +198,7 @@ def test_scaling_stops_at_what_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["--out", "--name=x"])
-def test_scaling_has_its_own_place_for_results(tmp_path: Path, word: str) -> None:
+def test_scaling_refuses_another_results_folder(tmp_path: Path, word: str) -> None:
     ran = run(tmp_path, SCALING, word, "x")
     assert (ran.code, ran.calls) == (2, [])
     assert ran.stderr == (

@@ -1,4 +1,4 @@
-"""The folder of a sweep: indices that stay, a ledger that survives a cut, one command at a time."""
+"""Tests of the folder of a sweep: fixed indices, a ledger with cut lines, and the lock."""
 
 import json
 import subprocess
@@ -10,9 +10,9 @@ import pytest
 
 from bench.common.spec import UserError
 from slurm import campaign, ledger
-from slurm.campaign import Campaign, merged, opened, submitted_at
+from slurm.campaign import Campaign, find_campaign, load_campaign, merge_entries
 from slurm.case import TRAIN, Case, Geometry
-from slurm.ledger import History, history, submitted
+from slurm.ledger import History, history, new_submission
 from tests.slurm.jobs import CHECKOUT
 
 PLACE = Geometry(ranks=2, ranks_per_node=2, threads=1, minutes=5)
@@ -23,120 +23,120 @@ def case(name: str, place: Geometry = PLACE, refused: str = "") -> Case:
 
 
 def names_and_indices(entries: tuple[campaign.Entry, ...]) -> list[tuple[str, int, bool]]:
-    return [(x.case.name, x.index, x.wanted) for x in entries]
+    return [(x.case.name, x.index, x.in_sweep) for x in entries]
 
 
 # The plan
 
 
 def test_indices_stay_when_the_sweep_changes() -> None:
-    first = merged((), [case("a"), case("b"), case("r", refused="too few")], History())
+    first = merge_entries((), [case("a"), case("b"), case("r", refused="too few")], History())
     assert names_and_indices(first) == [("a", 0, True), ("b", 1, True), ("r", -1, True)]
-    second = merged(first, [case("c"), case("b")], History())
+    second = merge_entries(first, [case("c"), case("b")], History())
     assert names_and_indices(second) == [("c", 2, True), ("b", 1, True), ("a", 0, False)]
-    third = merged(second, [case("a"), case("b"), case("c")], History())
+    third = merge_entries(second, [case("a"), case("b"), case("c")], History())
     assert names_and_indices(third) == [("a", 0, True), ("b", 1, True), ("c", 2, True)]
 
 
-def test_every_geometry_counts_for_itself() -> None:
+def test_indices_count_within_a_geometry() -> None:
     other = replace(PLACE, minutes=6)
-    made = merged((), [case("a"), case("b", other), case("c")], History())
-    assert names_and_indices(made) == [("a", 0, True), ("b", 0, True), ("c", 1, True)]
-    moved = merged(made, [case("a", other)], History())
-    assert names_and_indices(moved)[0] == ("a", 1, True)
+    before = merge_entries((), [case("a"), case("b", other), case("c")], History())
+    assert names_and_indices(before) == [("a", 0, True), ("b", 0, True), ("c", 1, True)]
+    after = merge_entries(before, [case("a", other)], History())
+    assert names_and_indices(after)[0] == ("a", 1, True)
 
 
-def test_no_index_is_given_twice_that_a_job_may_still_wait_under() -> None:
-    waiting = submitted("n", str(PLACE), {0: "x", 4: "y"}, "s", "slurm", "submit")
-    made = merged((), [case("a")], History(submissions={"n": waiting}))
-    assert made[0].index == 5
+def test_an_index_of_a_queued_job_is_not_assigned_again() -> None:
+    queued = new_submission("n", str(PLACE), {0: "x", 4: "y"}, "s", "slurm", "submit")
+    entries = merge_entries((), [case("a")], History(submissions={"n": queued}))
+    assert entries[0].index == 5
 
 
 def in_folder(folder: Path) -> Campaign:
     sweep = folder / "s.toml"
     sweep.write_text("steps = 1\n")
     (folder / "jobs").mkdir()
-    entries = merged((), [case("a")], History())
+    entries = merge_entries((), [case("a")], History())
     return Campaign(folder, sweep, campaign.sha256(sweep), ("a=b",), "local", entries)
 
 
-def test_the_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    made = in_folder(tmp_path)
-    made.save()
-    assert opened(tmp_path) == made
-    assert not made.changed
-    made.sweep.write_text("steps = 2\n")
-    assert made.changed
-    made.sweep.unlink()
-    assert not made.changed
+def test_a_saved_plan_loads_as_the_same_campaign(tmp_path: Path) -> None:
+    saved = in_folder(tmp_path)
+    saved.save()
+    assert load_campaign(tmp_path) == saved
+    assert not saved.sweep_changed
+    saved.sweep.write_text("steps = 2\n")
+    assert saved.sweep_changed
+    saved.sweep.unlink()
+    assert not saved.sweep_changed
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"version": 1}', '{"version": 9}'])
-def test_a_damaged_plan_is_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_plan_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "plan.json").write_text(text)
     with pytest.raises(UserError, match="give another --out"):
-        opened(tmp_path)
+        load_campaign(tmp_path)
 
 
-def test_a_sweep_file_means_the_folder_that_submit_chose(
+def test_a_sweep_file_finds_the_folder_of_submit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")  # no scontrol: the site is this machine
     (tmp_path / "runs" / "sweeps" / "s").mkdir(parents=True)
-    made = in_folder(tmp_path / "runs" / "sweeps" / "s")
-    made.save()
+    saved = in_folder(tmp_path / "runs" / "sweeps" / "s")
+    saved.save()
     sweep = tmp_path / "s.toml"
     sweep.touch()
-    assert submitted_at(str(sweep), None).entries == made.entries
-    assert submitted_at("runs/sweeps/s", None).entries == made.entries
-    assert submitted_at(str(sweep), "runs/sweeps/s").entries == made.entries
+    assert find_campaign(str(sweep), None).entries == saved.entries
+    assert find_campaign("runs/sweeps/s", None).entries == saved.entries
+    assert find_campaign(str(sweep), "runs/sweeps/s").entries == saved.entries
     for path, out, words in (
-        ("nowhere", None, "there is no nowhere"),
+        ("nowhere", None, "nowhere does not exist"),
         ("runs/sweeps/s", "runs", "drop --out"),
-        ("runs", None, "no sweep was submitted to runs: begin by"),
+        ("runs", None, "no sweep was submitted to runs: start with"),
     ):
         with pytest.raises(UserError, match=words):
-            submitted_at(path, out)
+            find_campaign(path, out)
 
 
 # The ledger
 
 
-def test_the_ledger_remembers(tmp_path: Path) -> None:
-    one = submitted("one", "g", {0: "a", 1: "b"}, "s", "slurm", "submit")
+def test_the_ledger_restores_its_events(tmp_path: Path) -> None:
+    one = new_submission("one", "g", {0: "a", 1: "b"}, "s", "slurm", "submit")
     ledger.add_submission(tmp_path, one)
     ledger.add(tmp_path, "queued", name="one", job="17")
     ledger.add(tmp_path, "cancel", hashes=["a", "b"], jobs=["17"])
-    ledger.add_submission(tmp_path, submitted("two", "g", {1: "b"}, "s", "none", "retry"))
+    ledger.add_submission(tmp_path, new_submission("two", "g", {1: "b"}, "s", "none", "retry"))
     ledger.add(tmp_path, "ended", name="two", hash="b", code=3)
-    said = history(tmp_path)
-    assert said.submissions["one"] == replace(one, job="17")
-    assert said.codes == {("two", "b"): 3}
-    assert said.cancelled == {"a"}  # b was handed over since
-    last = said.last("b")
+    events = history(tmp_path)
+    assert events.submissions["one"] == replace(one, job="17")
+    assert events.codes == {("two", "b"): 3}
+    assert events.cancelled == {"a"}  # b was submitted again since
+    last = events.last("b")
     assert last is not None
     assert (last.name, last.command) == ("two", "retry")
-    assert said.last("c") is None
-    assert (said.next_index("g"), said.next_index("h")) == (2, 0)
+    assert events.last("c") is None
+    assert (events.next_index("g"), events.next_index("h")) == (2, 0)
 
 
-def test_a_line_that_was_cut_says_nothing_and_spoils_nothing(tmp_path: Path) -> None:
-    ledger.add_submission(tmp_path, submitted("one", "g", {0: "a"}, "s", "slurm", "submit"))
+def test_a_truncated_line_is_skipped(tmp_path: Path) -> None:
+    ledger.add_submission(tmp_path, new_submission("one", "g", {0: "a"}, "s", "slurm", "submit"))
     with open(tmp_path / "ledger.jsonl", "a") as file:
         file.write('{"event": "queu')
-    ledger.add_submission(tmp_path, submitted("two", "g", {1: "b"}, "s", "slurm", "submit"))
+    ledger.add_submission(tmp_path, new_submission("two", "g", {1: "b"}, "s", "slurm", "submit"))
     assert list(history(tmp_path).submissions) == ["one", "two"]
 
 
-def test_a_line_of_something_else_is_told(tmp_path: Path) -> None:
+def test_an_unknown_line_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "ledger.jsonl").write_text(json.dumps({"event": "submit", "color": 3}) + "\n")
-    with pytest.raises(UserError, match="not a line of this version's"):
+    with pytest.raises(UserError, match="is not of this version"):
         history(tmp_path)
 
 
-def test_names_of_jobs_are_plain_and_unlike() -> None:
+def test_job_names_are_plain_and_unique() -> None:
     names = {ledger.fresh_name("a b,c|d/é" * 20, "r2-n1") for _ in range(20)}
     assert len(names) == 20
     for name in names:
@@ -148,13 +148,13 @@ def test_names_of_jobs_are_plain_and_unlike() -> None:
 # The lock
 
 
-def test_who_holds_a_folder_is_told_and_others_are_refused(tmp_path: Path) -> None:
-    assert ledger.holder(tmp_path) is None
-    with ledger.held(tmp_path, "slurm.submit"):
+def test_a_locked_folder_refuses_others_and_names_the_holder(tmp_path: Path) -> None:
+    assert ledger.lock_holder(tmp_path) is None
+    with ledger.lock_folder(tmp_path, "slurm.submit"):
         code = (
             "import sys; from pathlib import Path; from slurm import ledger\n"
-            "print(ledger.holder(Path(sys.argv[1])))\n"
-            "with ledger.held(Path(sys.argv[1]), 'other'): pass"
+            "print(ledger.lock_holder(Path(sys.argv[1])))\n"
+            "with ledger.lock_folder(Path(sys.argv[1]), 'other'): pass"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path],
@@ -164,7 +164,7 @@ def test_who_holds_a_folder_is_told_and_others_are_refused(tmp_path: Path) -> No
             check=False,
         )
         assert done.stdout.startswith("slurm.submit (process ")
-        assert "is in the hands of slurm.submit (process" in done.stderr
-    assert ledger.holder(tmp_path) is None
-    with ledger.held(tmp_path, "slurm.submit"):
+        assert "is in use by slurm.submit (process" in done.stderr
+    assert ledger.lock_holder(tmp_path) is None
+    with ledger.lock_folder(tmp_path, "slurm.submit"):
         pass

@@ -1,4 +1,4 @@
-"""A sweep on a cluster of its own, with all that happens there: a lost node, a signal, a report."""
+"""Test of a sweep on its own cluster, with a lost node, a signal and a report."""
 
 import os
 import signal
@@ -37,15 +37,15 @@ seeds = 4
 algorithm = ["allreduce_sgd", "push_sum"]
 """
 SLOWLY = 'straggler = "probability=1,delay=60ms"\n'
-"""So that signals come while it trains; it changes no parameter."""
+"""Delay of every step, so that signals arrive during training; it changes no parameter."""
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Four nodes; nobody else's jobs are there when one is lost."""
+    """Start a cluster of four nodes, so that no other job is hit by the lost node."""
     name = f"s{os.getpid()}"
-    made = up(name, "4")
-    yield made
+    cluster = up(name, "4")
+    yield cluster
     down(name)
 
 
@@ -58,28 +58,28 @@ def session(
 ) -> Session:
     monkeypatch.setenv("SLURM_CONF", cluster.configuration)
     monkeypatch.setenv("OMPI_MCA_mpi_yield_when_idle", "1")  # more ranks than cores
-    made = Session(tmp_path, capfd)
+    session = Session(tmp_path, capfd)
     site = ('partition = "all"', "cores = 4", "at_once = 4", f"python = {sys.executable!r}")
     (tmp_path / "here.toml").write_text("\n".join(site))
-    made.sweep.write_text(SLOWLY + SWEEP)
-    return made
+    session.sweep.write_text(SLOWLY + SWEEP)
+    return session
 
 
-def until(true: Callable[[], bool], folder: Path) -> None:
-    wait_until(true, f"the outputs in {folder / 'jobs'} show it", poll_s=0.1)
+def wait(condition: Callable[[], bool], folder: Path) -> None:
+    wait_until(condition, f"the outputs in {folder / 'jobs'} show it", poll_s=0.1)
 
 
 def by_index(folder: Path) -> dict[int, Path]:
-    """The result of every element of the only array."""
-    made = {}
+    """Return the result of each element of the only array, by index."""
+    results = {}
     for words in folder.glob("jobs/*/*.args"):
         (name,) = [x for x in words.read_text().splitlines() if x.startswith("--name=")]
-        made[int(words.stem)] = folder / f"{name.removeprefix('--name=')}.h5"
-    return made
+        results[int(words.stem)] = folder / f"{name.removeprefix('--name=')}.h5"
+    return results
 
 
 def script(cluster: Cluster, index: int) -> int:
-    """The process that runs the script of an element of the array."""
+    """Return the process of the batch script of an element of the array."""
     spool, element = bytes(cluster.folder / "spool"), b"SLURM_ARRAY_TASK_ID=%d\0" % index
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -100,8 +100,8 @@ def steps(result: Path) -> int:
     return len(run.train["step"]) if run else 0
 
 
-def going_on(results: Mapping[int, Path]) -> list[int]:
-    """The elements that train again, from a checkpoint, with most of it still to come."""
+def resumed(results: Mapping[int, Path]) -> list[int]:
+    """Return the elements that were resumed and have 30 steps or more left."""
     runs = {i: unfinished(path) for i, path in results.items()}
     return [
         i
@@ -114,37 +114,37 @@ def going_on(results: Mapping[int, Path]) -> list[int]:
 
 
 def alone(run: Run, folder: Path) -> str:
-    """The parameters of the same case on one rank, that nothing disturbed."""
+    """Return the hash of the parameters of an undisturbed run of the case on one rank."""
     options = [f"--{x}={run.params[x]}" for x in ("task", "algorithm", "optimizer", "seed")]
     options += [f"--steps={STEPS}", "--eval-every=40", "--workers=6", f"--out={folder}"]
     train(MPI.COMM_SELF, [*options, f"--name={run.path.stem}"], [])
     return str(read(folder / run.path.name).attributes["parameters_sha256"])
 
 
-def test_whatever_happens_every_case_ends_as_if_alone(session: Session, cluster: Cluster) -> None:
+def test_disturbed_cases_end_like_undisturbed_runs(session: Session, cluster: Cluster) -> None:
     site = f"--site={session.sweep.with_name('here.toml')}"
     done = session.run(submit.main, str(session.sweep), site, f"--out={session.out}")
     assert done.code == 0, done.error
     results = by_index(session.out)
     assert sorted(results) == list(range(8))
 
-    # A node goes in the middle, and with it every job that has a rank there.
-    until(lambda: sum(steps(x) > 15 for x in results.values()) >= 2, session.out)
+    # A node goes down, and with it every job that has a rank there.
+    wait(lambda: sum(steps(x) > 15 for x in results.values()) >= 2, session.out)
     assert devcluster(f"node n4 down --name {cluster.name}").returncode == 0
     cluster.slurm("scontrol", "update", "nodename=n4", "state=down", "reason=test")
     assert devcluster(f"node n4 up --name {cluster.name}").returncode == 0
-    until(lambda: bool(going_on(results)), session.out)
-    chosen = going_on(results)[0]
+    wait(lambda: bool(resumed(results)), session.out)
+    chosen = resumed(results)[0]
 
     # Near its time limit a job's script gets USR1 (scancel would send it again and again).
     os.kill(script(cluster, chosen), signal.SIGUSR1)
     output = next(session.out.glob(f"jobs/*/{chosen}.out"))
-    until(lambda: "stopped by SIGUSR1 at step " in output.read_text(), session.out)
-    until(lambda: "queued again, " in output.read_text(), session.out)
+    wait(lambda: "stopped by SIGUSR1 at step " in output.read_text(), session.out)
+    wait(lambda: "queued again, " in output.read_text(), session.out)
 
-    until((session.out / "report.html").exists, session.out)
-    looked = session.run(status.main, str(session.out))
-    assert (looked.code, "8 cases: 8 complete" in looked.out) == (0, True), looked.out
+    wait((session.out / "report.html").exists, session.out)
+    shown = session.run(status.main, str(session.out))
+    assert (shown.code, "8 cases: 8 complete" in shown.out) == (0, True), shown.out
     runs = [read(x) for x in results.values()]
     assert [flaws(x.path) for x in runs] == [[]] * 8
     assert {x.attributes["nodes"] for x in runs} == {4}

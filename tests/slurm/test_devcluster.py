@@ -1,6 +1,6 @@
-"""slurm/devcluster: its text, and a Slurm of three nodes that it makes beside whatever is up.
+"""Tests of slurm/devcluster: its text, and a cluster of three nodes.
 
-For root on Debian. MURMURATION_REQUIRE_SLURM=1 makes the lack of what it needs a failure.
+They need root on Debian; MURMURATION_REQUIRE_SLURM=1 turns their skip into a failure.
 """
 
 import json
@@ -31,7 +31,7 @@ from tests.slurm.jobs import CHECKOUT
 from tests.slurm.real import skip_or_fail
 
 BRIEF = f"b{os.getpid()}"
-"""Name of a cluster beside that of the fixture."""
+"""Name of a second cluster beside the fixture's."""
 MESSAGE = 1 << 20
 
 VIEW = f"""
@@ -82,7 +82,7 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_it_explains_itself() -> None:
+def test_help_is_printed() -> None:
     done = devcluster("--help")
     assert (done.returncode, done.stderr) == (0, "")
     without = devcluster("")
@@ -110,7 +110,7 @@ def test_a_mistake_ends_it_with_one_line(line: str, answer: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("line", ["up", "node n1 down", "down"])
-def test_it_is_for_root(line: str) -> None:
+def test_other_users_are_refused(line: str) -> None:
     with SCRIPT.open() as script:
         done = subprocess.run(
             [*NOBODY, "bash", "-s", *line.split(), "--name", BRIEF],
@@ -119,8 +119,8 @@ def test_it_is_for_root(line: str) -> None:
             text=True,
             check=False,
         )
-    said = f"error: must run as root: sudo slurm/devcluster {line.partition(' ')[0]}\n"
-    assert (done.returncode, done.stderr) == (REFUSED, said)
+    message = f"error: must run as root: sudo slurm/devcluster {line.partition(' ')[0]}\n"
+    assert (done.returncode, done.stderr) == (REFUSED, message)
 
 
 # Jobs
@@ -128,8 +128,8 @@ def test_it_is_for_root(line: str) -> None:
 
 def test_all_nodes_are_idle(cluster: Cluster) -> None:
     network = cluster.table()["n1"][0].rpartition(".")[0]
-    wanted = {n: [f"{network}.{i + 1}", "idle", "rate 500Mbit"] for i, n in enumerate(NAMES)}
-    assert cluster.table() == wanted
+    expected = {n: [f"{network}.{i + 1}", "idle", "rate 500Mbit"] for i, n in enumerate(NAMES)}
+    assert cluster.table() == expected
     assert cluster.slurm("sinfo", "--noheader", "--Format=Partition,CPUs,Nodes").split() == [
         *("all*", "2", "3"),
         *("urgent", "2", "3"),
@@ -144,19 +144,19 @@ def test_every_user_gets_a_step_on_every_node(cluster: Cluster, user: Sequence[s
     assert answers == sorted(f"{i}: {line}" for i, n in enumerate(NAMES) for line in (n, number))
 
 
-def test_nodes_have_networks_names_and_memory_of_their_own(cluster: Cluster) -> None:
+def test_nodes_have_separate_networks_names_and_memory(cluster: Cluster) -> None:
     look = "readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc; stat -c %d /dev/shm"
     here = call("sh", "-c", look).stdout.split()
-    there = cluster.slurm("srun", "--nodes=3", "sh", "-c", look).split()
-    assert len({*here, *there}) == 4 * len(here) == 16
+    remote = cluster.slurm("srun", "--nodes=3", "sh", "-c", look).split()
+    assert len({*here, *remote}) == 4 * len(here) == 16
 
 
 def test_mpi_sees_the_nodes(cluster: Cluster) -> None:
-    def sent() -> int:
+    def bytes_sent() -> int:
         (link,) = json.loads(cluster.on("n3", "-json", "-stats", "link", "show", "eth0"))
         return int(link["stats64"]["tx"]["bytes"])
 
-    before = sent()
+    before = bytes_sent()
     layout = ["--nodes=3", "--ntasks=4", "--distribution=block"]
     views = json.loads(cluster.slurm("srun", *layout, sys.executable, "-c", VIEW))
     assert sorted(views) == [
@@ -164,23 +164,23 @@ def test_mpi_sees_the_nodes(cluster: Cluster) -> None:
         ["n2", [2], 4],
         ["n3", [3], 4],
     ]
-    assert sent() - before > MESSAGE // 2
+    assert bytes_sent() - before > MESSAGE // 2
 
 
-def test_an_urgent_job_requeues_one_in_its_way(cluster: Cluster) -> None:
+def test_an_urgent_job_requeues_a_running_one(cluster: Cluster) -> None:
     job = cluster.submit("--nodes=3", "--exclusive", "--wrap=exec sleep 600")
     cluster.slurm("srun", "--partition=urgent", "--nodes=3", "true")
     assert cluster.requeued(job)
     cluster.slurm("scancel", job)
 
 
-def test_a_node_goes_and_comes_back(cluster: Cluster) -> None:
+def test_a_node_goes_down_and_comes_back(cluster: Cluster) -> None:
     job = cluster.submit("--nodelist=n2,n3", "--wrap=srun sleep 600")
     wait_until(lambda: "StepId" in cluster.slurm("scontrol", "show", "step"), "the step is there")
     assert devcluster(f"node n3 down --name {cluster.name}").returncode == 0
     assert cluster.table()["n3"][2] == "down"
     assert processes(f"{cluster.configuration} -N n3") == []
-    # An administrator is quicker than the half minute that Slurm takes to notice.
+    # An administrator acts at once; Slurm would notice after half a minute.
     cluster.slurm("scontrol", "update", "nodename=n3", "state=down", "reason=test")
     wait_until(lambda: cluster.requeued(job), "the job waits to start again")
     cluster.slurm("scancel", job)
@@ -189,13 +189,13 @@ def test_a_node_goes_and_comes_back(cluster: Cluster) -> None:
     assert cluster.slurm("srun", "--nodelist=n3", "uname", "-n") == "n3\n"
 
 
-def test_a_node_that_is_not_there(cluster: Cluster) -> None:
+def test_an_unknown_node_is_refused(cluster: Cluster) -> None:
     done = devcluster(f"node n4 down --name {cluster.name}")
-    said = "error: there is no node 'n4': see devcluster status\n"
-    assert (done.returncode, done.stderr) == (REFUSED, said)
+    message = "error: there is no node 'n4': see devcluster status\n"
+    assert (done.returncode, done.stderr) == (REFUSED, message)
 
 
-def test_up_again_leaves_what_is_up(cluster: Cluster) -> None:
+def test_up_again_keeps_the_running_cluster(cluster: Cluster) -> None:
     def controller() -> str:
         return (cluster.folder / "run" / "slurmctld.pid").read_text()
 
@@ -204,7 +204,7 @@ def test_up_again_leaves_what_is_up(cluster: Cluster) -> None:
     assert controller() == before
 
 
-# What is left
+# Removal
 
 
 def up_twice_at_once(line: str) -> list[int]:
@@ -215,7 +215,7 @@ def up_twice_at_once(line: str) -> list[int]:
 
 @pytest.mark.usefixtures("cluster")
 def test_down_leaves_nothing() -> None:
-    def all_of_ours() -> list[str]:
+    def remains() -> list[str]:
         links = {path.name for path in Path("/sys/class/net").glob(f"slurm-{BRIEF}*")}
         spaces = {path.name for path in Path("/run/netns").glob(f"murmuration-slurm-{BRIEF}-*")}
         folders = {path.name for path in Path("/var/lib").glob(f"*{BRIEF}*")}
@@ -227,12 +227,12 @@ def test_down_leaves_nothing() -> None:
         assert up_twice_at_once("2") == [0, 0]
         brief = up(BRIEF, "1")  # replaces it
         assert list(brief.table()) == ["n1"]
-        assert all_of_ours() == sorted([own, f"{own}-n1", switch, f"slurm-{BRIEF}"])
+        assert remains() == sorted([own, f"{own}-n1", switch, f"slurm-{BRIEF}"])
         brief.submit("--wrap=srun sleep " + marker)
         wait_until(lambda: bool(processes(f"sleep {marker}")), "the job sleeps")
     finally:
         down(BRIEF)
-    assert all_of_ours() == []
+    assert remains() == []
     assert processes(f"sleep {marker}") == []
     assert processes(own) == []
     assert BRIEF not in Path("/proc/mounts").read_text()

@@ -1,4 +1,4 @@
-"""Ranks on nodes of their own wait for one another, where Slurm starts them."""
+"""Tests of the fence at the start of ranks on several nodes of Slurm."""
 
 import subprocess
 import sys
@@ -25,9 +25,9 @@ print(here.exists())
 
 
 @pytest.mark.usefixtures("slurm")
-def test_no_rank_leaves_the_fence_before_all_have_come(tmp_path: Path) -> None:
+def test_no_rank_leaves_the_fence_before_all_arrive(tmp_path: Path) -> None:
     srun = ("srun", "--mpi=pmix", "--nodes=2", "--ntasks=2", sys.executable, "-c", LATE)
-    told = subprocess.run(
+    done = subprocess.run(
         (*srun, str(tmp_path / "here")),
         cwd=CHECKOUT,
         env=environment({}),
@@ -36,4 +36,4 @@ def test_no_rank_leaves_the_fence_before_all_have_come(tmp_path: Path) -> None:
         timeout=DEADLINE_S,
         check=False,
     )
-    assert (told.returncode, told.stdout.split()) == (0, ["True", "True"]), told.stderr
+    assert (done.returncode, done.stdout.split()) == (0, ["True", "True"]), done.stderr

@@ -26,16 +26,16 @@ trap 'sleep $SLURM_PROCID; exit 85' USR1 TERM
 echo rank $SLURM_PROCID waits
 while :; do sleep 0.1; done
 """
-"""Stands for a Python whose ranks write checkpoints when told to end, one later than the other."""
+"""Stand-in for a Python whose ranks write checkpoints after a signal, one later than the other."""
 
 DYING = "#!/bin/sh\n[ $SLURM_PROCID = 1 ] && exit 3\nexec sleep 600\n"
-"""Stands for a Python that dies on one rank."""
+"""Stand-in for a Python that dies on one rank."""
 
 
-def submitted(folder: Path) -> dict[str, Job]:
-    """All jobs of this file, each with a folder of its name.
+def submit_all(folder: Path) -> dict[str, Job]:
+    """Submit all jobs of this file, each with a folder of its name.
 
-    They are queued at once: one that is queued again must wait until its credential has expired.
+    All are queued at once: a job that is queued again waits until its credential has expired.
     """
 
     def job(
@@ -66,12 +66,12 @@ def submitted(folder: Path) -> dict[str, Job]:
 
 @pytest.fixture(scope="module")
 def jobs(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Job]]:
-    """The jobs; those that have not ended when the tests have are cancelled."""
-    made = submitted(tmp_path_factory.mktemp("jobs"))
+    """Yield the jobs by name and cancel the rest at the end."""
+    jobs = submit_all(tmp_path_factory.mktemp("jobs"))
     try:
-        yield made
+        yield jobs
     finally:
-        for job in made.values():
+        for job in jobs.values():
             job.signal()
 
 
@@ -80,78 +80,78 @@ def only_result(job: Job) -> Run:
     return read(path)
 
 
-def test_what_is_cancelled_writes_a_checkpoint_and_is_gone(jobs: dict[str, Job]) -> None:
+def test_a_cancelled_job_writes_a_checkpoint_and_ends(jobs: dict[str, Job]) -> None:
     job = jobs["cancelled"]
-    job.until("RUNNING", says="rank 1 waits")
+    job.wait("RUNNING", text="rank 1 waits")
     job.signal()
-    assert job.until("CANCELLED", says="is not queued again") == "CANCELLED"
+    assert job.wait("CANCELLED", text="is not queued again") == "CANCELLED"
     assert job.field("Restarts") == "0"
-    assert "task 1: Exited with exit code 85" in job.said()
+    assert "task 1: Exited with exit code 85" in job.text()
 
 
-def test_what_is_interrupted_is_queued_again(jobs: dict[str, Job]) -> None:
+def test_an_interrupted_job_is_queued_again(jobs: dict[str, Job]) -> None:
     job = jobs["requeued"]
-    job.until("RUNNING", says="rank 1 waits")
-    job.signal("--batch", "--signal=USR1")  # what --signal=B:USR1 has Slurm do
-    job.until("PENDING", says=f"job {job.id} goes on from its checkpoint: queued again, 1 of 20 ")
-    assert "task 1: Exited with exit code 85" in job.said()
+    job.wait("RUNNING", text="rank 1 waits")
+    job.signal("--batch", "--signal=USR1")  # as Slurm does for --signal=B:USR1
+    job.wait("PENDING", text=f"job {job.id} goes on from its checkpoint: queued again, 1 of 20 ")
+    assert "task 1: Exited with exit code 85" in job.text()
 
 
 def test_a_dead_rank_ends_the_job(jobs: dict[str, Job]) -> None:
-    assert jobs["dead"].ended() not in (0, 85)
-    assert "task 1: Exited with exit code 3" in jobs["dead"].said()
+    assert jobs["dead"].exit_code() not in (0, 85)
+    assert "task 1: Exited with exit code 3" in jobs["dead"].text()
 
 
-def test_a_rank_that_stops_answering_is_named_and_the_job_ends(jobs: dict[str, Job]) -> None:
+def test_a_silent_rank_is_named_and_the_job_ends(jobs: dict[str, Job]) -> None:
     job = jobs["stuck"]
-    job.until("RUNNING", says="step   2000/")
+    job.wait("RUNNING", text="step   2000/")
     part = job.output.parent / "stuck.h5.part"
     os.kill(int(read(part).ranks["pid"][1]), signal.SIGSTOP)
-    assert job.ended() not in (0, 2, 85), job.said()
+    assert job.exit_code() not in (0, 2, 85), job.text()
     (line,) = [x for x in job.errors() if "rank" in x]
     place = r"last at step \d+, in [\w ]+ \([\w/]+\.py:\d+\)"
-    assert re.match(rf"error: rank 1 on \w+ has sent no heartbeat for \d s; {place}; ", line), line
+    assert re.match(rf"error: rank 1 on \w+ has sent no heartbeat for \d+ s; {place}; ", line), line
     assert read(part).status == FAILED
 
 
 def test_a_mistake_is_one_line_and_code_2(jobs: dict[str, Job]) -> None:
     job = jobs["mistake"]
-    assert job.ended() == 2, job.said()
+    assert job.exit_code() == 2, job.text()
     (line,) = job.errors()
     assert line.startswith("error: unknown algorithm 'gossip_girl'; known: ")
-    assert "Traceback" not in job.said()
+    assert "Traceback" not in job.text()
     assert not list(job.output.parent.glob("*.h5"))
 
 
-def test_ranks_that_do_not_find_each_other_are_refused(jobs: dict[str, Job]) -> None:
+def test_ranks_without_a_common_world_are_refused(jobs: dict[str, Job]) -> None:
     job = jobs["alone"]
-    assert job.ended() == 2, job.said()
+    assert job.exit_code() == 2, job.text()
     assert "use `srun --mpi=pmix`" in job.errors()[0]
     assert not list(job.output.parent.glob("*.h5"))
 
 
 def test_two_nodes_train(jobs: dict[str, Job]) -> None:
     job = jobs["srun"]
-    assert (job.ended(), job.errors()) == (0, []), job.said()
+    assert (job.exit_code(), job.errors()) == (0, []), job.text()
     run = only_result(job)
     assert (run.status, run.attributes["ranks"], len(run.train["step"])) == ("complete", 2, 12)
     variables = json.loads(run.texts["environment"])
     assert (variables["SLURM_JOB_ID"], variables["OMP_NUM_THREADS"]) == (job.id, "1")
 
 
-def test_options_arrive_as_they_are(jobs: dict[str, Job]) -> None:
+def test_options_are_passed_unchanged(jobs: dict[str, Job]) -> None:
     job = jobs["srun"]
-    assert job.ended() == 0, job.said()
+    assert job.exit_code() == 0, job.text()
     run = only_result(job)
     out = ["--out", str(job.output.parent)]
-    given = ["--ranks", "2", "--resume", *QUICK, "--name", ODD_NAME, *out]
-    assert json.loads(run.attributes["argv_json"]) == given
+    arguments = ["--ranks", "2", "--resume", *QUICK, "--name", ODD_NAME, *out]
+    assert json.loads(run.attributes["argv_json"]) == arguments
     assert run.path.name == f"{ODD_NAME}.h5"
     assert not (job.output.parent.parent / "marker").exists()
 
 
 def test_both_launchers_compute_the_same(jobs: dict[str, Job]) -> None:
-    assert [jobs[name].ended() for name in ("srun", "mpirun")] == [0, 0], jobs["mpirun"].said()
+    assert [jobs[name].exit_code() for name in ("srun", "mpirun")] == [0, 0], jobs["mpirun"].text()
     srun, mpirun = (only_result(jobs[name]).attributes for name in ("srun", "mpirun"))
     assert (srun["ranks"], mpirun["ranks"], len(srun["parameters_sha256"])) == (2, 2, 64)
     assert srun["parameters_sha256"] == mpirun["parameters_sha256"]
@@ -160,15 +160,15 @@ def test_both_launchers_compute_the_same(jobs: dict[str, Job]) -> None:
 
 def test_collectives_are_measured(jobs: dict[str, Job]) -> None:
     job = jobs["collectives"]
-    assert (job.ended(), job.errors()) == (0, []), job.said()
-    assert "2 ranks on 2 hosts" in job.said()
+    assert (job.exit_code(), job.errors()) == (0, []), job.text()
+    assert "2 ranks on 2 hosts" in job.text()
     rows = (job.output.parent / "few.csv").read_text().splitlines()
     assert [row.split(",")[1:3] for row in rows[1:]] == [["ring", "2"], ["library", "2"]]
     assert (job.output.parent / "few.h5").exists()
 
 
-def test_what_was_queued_again_ends(jobs: dict[str, Job]) -> None:
+def test_a_requeued_job_completes(jobs: dict[str, Job]) -> None:
     job = jobs["requeued"]
-    assert job.until("COMPLETED") == "COMPLETED"
+    assert job.wait("COMPLETED") == "COMPLETED"
     assert job.field("Restarts") == "1"
-    assert "rank 1 waits" in job.said()  # of its first time: the output was not begun anew
+    assert "rank 1 waits" in job.text()  # from its first start: the output is appended

@@ -14,7 +14,7 @@ from bench.results.reader import read
 from slurm import cancel, collect, retry, status, submit
 from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN, Case, Geometry
-from slurm.ledger import holder
+from slurm.ledger import lock_holder
 from tests.launching import DEADLINE_S, wait_until
 from tests.slurm.jobs import CHECKOUT
 from tests.slurm.session import MEASURING, TRAINING, Program, Session
@@ -33,7 +33,7 @@ def test_a_sweep_from_its_file_to_its_report(
     assert not session.results()
     assert session.submissions() == 0
 
-    # What an earlier run left behind is taken away first, which a folder cannot be: this fails.
+    # A run first removes leftovers of an earlier one. A folder cannot be removed: this fails.
     in_the_way = session.out / f".{name}.h5.folder"
     in_the_way.mkdir()
     ran = session.submit()
@@ -41,54 +41,54 @@ def test_a_sweep_from_its_file_to_its_report(
     assert "1/2  seed 0  failed: " in ran.out
     assert "2/2  seed 1  complete" in ran.out
     assert "2 cases: 1 complete, 1 failed" in ran.out
-    there = session.results()
-    assert len(there) == 1
+    results = session.results()
+    assert len(results) == 1
 
     again = session.submit()
     assert again.code == 0
     assert "left out: 1 complete" in again.out
     assert f"left out: 1 failed, python -m slurm.retry {session.out}" in again.out
-    assert session.results() == there
+    assert session.results() == results
     assert session.submissions() == 1
 
-    looked = session.run(status.main, str(session.out))
-    assert looked.code == 1
-    assert "failed: seed 0: --out " in looked.out
+    shown = session.run(status.main, str(session.out))
+    assert shown.code == 1
+    assert "failed: seed 0: --out " in shown.out
 
-    # A case more in the file: it alone is run.
+    # Only the case that was added to the file runs.
     session.sweep.write_text(f"{MEASURING}seeds = 3\n")
     assert "has changed since it was submitted" in session.run(status.main, str(session.out)).out
     more = session.submit()
     assert "1/1  seed 2  complete" in more.out
-    assert there.items() < session.results().items()
+    assert results.items() < session.results().items()
 
     in_the_way.rmdir()
-    there = session.results()
-    mended = session.run(retry.main, str(session.out))
-    assert (mended.code, "1/1  seed 0  complete" in mended.out) == (0, True)
-    assert there.items() < session.results().items()
+    results = session.results()
+    retried = session.run(retry.main, str(session.out))
+    assert (retried.code, "1/1  seed 0  complete" in retried.out) == (0, True)
+    assert results.items() < session.results().items()
     assert session.run(status.main, str(session.out)).code == 0
     nothing = session.run(retry.main, str(session.out))
-    assert (nothing.code, nothing.out) == (0, "nothing to do again: 3 cases: 3 complete\n")
+    assert (nothing.code, nothing.out) == (0, "nothing to retry: 3 cases: 3 complete\n")
 
-    whole = session.run(collect.main, str(session.out))
-    assert whole.code == 0
-    assert "3 of 3 files read" in whole.out
+    collected = session.run(collect.main, str(session.out))
+    assert collected.code == 0
+    assert "3 of 3 files read" in collected.out
     assert "<html" in (session.out / "report.html").read_text()
     assert (session.out / "report.md").exists()
-    assert session.run(cancel.main, str(session.out)).out.startswith("nothing is under way")
+    assert session.run(cancel.main, str(session.out)).out.startswith("nothing is in progress")
 
 
-def until(true: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
     def reached() -> bool:
         assert process.poll() is None, process.communicate()
-        return true()
+        return condition()
 
     wait_until(reached, "the command shows it")
 
 
-def begun(sweep: Path, out: Path) -> "subprocess.Popen[str]":
-    """slurm.submit in a process of its own, once its first training has taken a step."""
+def start_submit(sweep: Path, out: Path) -> "subprocess.Popen[str]":
+    """Start slurm.submit as a process and wait for the first step of its first training."""
     process = subprocess.Popen(
         [sys.executable, "-m", "slurm.submit", sweep, "--site=local", f"--out={out}"],
         cwd=CHECKOUT,
@@ -97,45 +97,45 @@ def begun(sweep: Path, out: Path) -> "subprocess.Popen[str]":
         text=True,
     )
     outputs = "jobs/*/0.out"
-    until(lambda: any("step" in x.read_text() for x in out.glob(outputs)), process)
+    wait(lambda: any("step" in x.read_text() for x in out.glob(outputs)), process)
     return process
 
 
-def test_a_run_is_seen_from_elsewhere_stopped_and_gone_on_with(
+def test_a_local_run_is_shown_cancelled_and_resumed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     session = Session(tmp_path, capfd)
     session.sweep.write_text(f"{TRAINING}seeds = 2\n")
-    process = begun(session.sweep, session.out)
+    process = start_submit(session.sweep, session.out)
 
-    looked = session.run(status.main, str(session.out))
-    assert looked.code == 3
-    assert "2 cases: 1 running, 1 queued" in looked.out
-    assert f"runs here: slurm.submit (process {process.pid} on " in looked.out
+    shown = session.run(status.main, str(session.out))
+    assert shown.code == 3
+    assert "2 cases: 1 running, 1 queued" in shown.out
+    assert f"runs here: slurm.submit (process {process.pid} on " in shown.out
     for program, arguments in (
         (submit.main, [str(session.sweep), "--site=local", f"--out={session.out}"]),
         (retry.main, [str(session.out)]),
     ):
         refused = session.run(program, *arguments)
         assert refused.code == 2
-        assert "is in the hands of slurm.submit" in refused.error
+        assert "is in use by slurm.submit" in refused.error
 
     ended = session.run(cancel.main, str(session.out))
     assert ended.code == 0, ended.error
     out, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 128 + signal.SIGTERM, out
-    assert "the same command goes on from here" in out
-    assert holder(session.out / "jobs") is None
+    assert "the same command continues with the rest" in out
+    assert lock_holder(session.out / "jobs") is None
     # mpirun kills its ranks a second after SIGTERM, which may be too early for a checkpoint.
-    (wrote,) = session.out.glob("jobs/*/0.out")
-    assert "stopped by SIGUSR1" in wrote.read_text()
+    (output,) = session.out.glob("jobs/*/0.out")
+    assert "stopped by SIGUSR1" in output.read_text()
     after = session.run(status.main, str(session.out))
     assert after.code == 1
     assert "2 cases: 1 preempted, 1 missing" in after.out
 
-    gone_on = session.submit("--set=seeds=1")  # the other is no more wanted
-    assert gone_on.code == 0, gone_on.out
-    assert "1 case: 1 complete" in gone_on.out
+    resumed = session.submit("--set=seeds=1")  # the other is no longer in the sweep
+    assert resumed.code == 0, resumed.out
+    assert "1 case: 1 complete" in resumed.out
     (result,) = session.out.glob("*.h5")
     run = read(result)
     assert run.attributes["attempt"] == 2
@@ -146,12 +146,12 @@ def test_a_run_is_seen_from_elsewhere_stopped_and_gone_on_with(
     ("program", "arguments", "words"),
     [
         (submit.main, ["nowhere.toml"], "nowhere.toml cannot be read"),
-        (submit.main, ["."], "is a folder: name the sweep file"),
+        (submit.main, ["."], "is a folder: give the sweep file"),
         (submit.main, ["s.toml", "--site=nowhere"], "unknown site 'nowhere'"),
         (submit.main, ["s.toml", "--color"], "unrecognized arguments: --color; see --help"),
         (submit.main, ["s.toml", "--site=local", "--out=s.toml"], "cannot be written"),
-        (submit.main, ["s.toml", "--site=devcluster"], "no sbatch here"),
-        (status.main, ["nowhere"], "there is no nowhere"),
+        (submit.main, ["s.toml", "--site=devcluster"], "no sbatch on this machine"),
+        (status.main, ["nowhere"], "nowhere does not exist"),
         (cancel.main, ["."], "no sweep was submitted to ."),
         (retry.main, ["s.toml"], "no sweep was submitted to runs/sweeps/s"),
         (collect.main, [".", "--out=x"], "drop --out"),

@@ -1,4 +1,4 @@
-"""Plans: the cases of sweep files on sites, each as its program sees it, and every mistake."""
+"""Tests of plans: the cases of sweep files on sites, and every mistake."""
 
 import json
 from pathlib import Path
@@ -30,16 +30,16 @@ def planned(folder: Path, text: str, site: Site = NODES, *settings: str) -> list
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_those_that_come_with_the_suite_can_run(path: Path) -> None:
+def test_bundled_sweeps_run(path: Path) -> None:
     cases, here = (plan(path, load(name)) for name in ("devcluster", "local"))
     assert not any(case.refused for case in cases)
     assert len({case.name for case in cases}) == len(cases)
-    assert [x.hash for x in cases] == [x.hash for x in here], "where it runs makes no other case"
+    assert [x.hash for x in cases] == [x.hash for x in here], "the site does not change the case"
     assert f"slurm.submit slurm/sweeps/{path.name}" in path.read_text()
 
 
 @pytest.mark.parametrize("name", names())
-def test_sites_that_come_with_the_suite_take_the_demo(name: str) -> None:
+def test_bundled_sites_plan_the_demo(name: str) -> None:
     cases = plan(DEMO, load(name))
     assert [len(some) for _, some in arrays(cases)] == [4, 4, 4]
 
@@ -50,22 +50,22 @@ def test_the_demo_is_small() -> None:
     assert {case.geometry.ranks for case in cases} == {1, 2, 4}
 
 
-def test_a_training_calls_itself_as_planned(tmp_path: Path) -> None:
+def test_a_training_has_the_planned_name_and_hash(tmp_path: Path) -> None:
     (case,) = planned(tmp_path, QUICK + "seed = 3\nworkers = 2\nthreads = 1\n")
     assert main([*command_line(case.options), f"--out={tmp_path}"]) == 0
-    said = read(case.result(tmp_path)).attributes
-    assert (said["case_hash"], said["seed"]) == (case.hash, 3)
-    params = json.loads(said["params_json"])
+    attributes = read(case.result(tmp_path)).attributes
+    assert (attributes["case_hash"], attributes["seed"]) == (case.hash, 3)
+    params = json.loads(attributes["params_json"])
     assert kin(params, 1) == case.kin
 
 
-def test_measurements_call_themselves_as_planned(tmp_path: Path) -> None:
+def test_a_measurement_has_the_planned_name_and_hash(tmp_path: Path) -> None:
     (case,) = planned(tmp_path, MEASURED + "ranks = 2\nseed = 3\ntime = 0.1\n")
     done = launch(2, "-m", case.program, *command_line(case.options), f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
-    said = read_calls(case.result(tmp_path)).attributes
-    assert (said["case_hash"], said["seed"]) == (case.hash, 3)
-    assert kin(json.loads(said["params_json"]), 2) == case.kin
+    attributes = read_calls(case.result(tmp_path)).attributes
+    assert (attributes["case_hash"], attributes["seed"]) == (case.hash, 3)
+    assert kin(json.loads(attributes["params_json"]), 2) == case.kin
 
 
 def test_lists_of_the_top_level_and_seeds_are_axes(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_lists_of_the_top_level_and_seeds_are_axes(tmp_path: Path) -> None:
     assert [case.options["seed"] for case in one] == ["7", "7"]
 
 
-def test_where_a_case_runs_is_not_told_to_the_program(tmp_path: Path) -> None:
+def test_geometry_is_not_passed_to_the_program(tmp_path: Path) -> None:
     place = "ranks_per_node = 2\nranks = 4\nthreads = 2\nminutes = 9\n"
     (case,) = planned(tmp_path, QUICK + place)
     assert case.geometry == Geometry(4, 2, 2, 9)
@@ -120,7 +120,7 @@ def test_ranks_fill_the_cores_of_a_node(
     assert (case.geometry, str(case.geometry)) == (expected, name)
 
 
-def test_the_largest_come_first_and_refused_ones_not_at_all(tmp_path: Path) -> None:
+def test_arrays_are_sorted_by_size_without_refused_cases(tmp_path: Path) -> None:
     text = (
         QUICK + "skip_refused = true\nworkers = 16\nranks = [1, 2, 8]\n"
         '[axes]\nalgorithm = ["push_sum", "elastic_averaging:alpha=0.3", "local_sgd"]\n'
@@ -132,15 +132,15 @@ def test_the_largest_come_first_and_refused_ones_not_at_all(tmp_path: Path) -> N
         "alpha must be below 2 / (workers + 1) = 0.117647",
         "",
     ]
-    made = [(str(geometry), [x.label for x in some]) for geometry, some in arrays(cases)]
-    assert made == [
+    groups = [(str(geometry), [x.label for x in some]) for geometry, some in arrays(cases)]
+    assert groups == [
         ("r1-n1-t1-m120", ["1 rank, push_sum, seed 0", "1 rank, local_sgd, seed 0"]),
         ("r8-n2-t1-m30", ["8 ranks, push_sum, seed 0", "8 ranks, local_sgd, seed 0"]),
         ("r2-n1-t1-m30", ["2 ranks, push_sum, seed 0", "2 ranks, local_sgd, seed 0"]),
     ]
 
 
-def test_more_than_an_array_can_hold_are_several(
+def test_cases_beyond_the_limit_of_an_array_form_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slurm.plan.ELEMENTS", 3)
@@ -152,7 +152,7 @@ def test_more_than_an_array_can_hold_are_several(
     ]
 
 
-def test_two_names_that_are_the_same_by_chance_are_told_apart(
+def test_equal_names_get_the_hash_of_their_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Experiment, "default_name", "same")
@@ -160,7 +160,7 @@ def test_two_names_that_are_the_same_by_chance_are_told_apart(
     assert [case.name for case in cases] == [f"same-{case.hash}" for case in cases]
 
 
-def test_inside_a_job_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_are_the_same_inside_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = planned(tmp_path, QUICK + "ranks = 4")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "7")
     monkeypatch.setenv("PMI_SIZE", "7")
@@ -210,13 +210,13 @@ MISTAKES = [
 
 
 def test_a_mistake_is_one_line_that_names_the_case(tmp_path: Path) -> None:
-    for text, *said in MISTAKES:
+    for text, *parts in MISTAKES:
         with pytest.raises(UserError) as caught:
             planned(tmp_path, text)
         line = str(caught.value)
         assert str(tmp_path / "sweep.toml") in line, line
         assert "\n" not in line, text
-        assert all(part in line for part in said), f"{text}: {line}"
+        assert all(part in line for part in parts), f"{text}: {line}"
 
 
 def test_a_site_of_unknown_nodes_needs_ranks_per_node(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How the job of a batch script ends: slurm/job.sh asked to by signals, and by exit codes."""
+"""Tests of slurm/job.sh: the end of a batch job after signals and exit codes."""
 
 from pathlib import Path
 
@@ -9,15 +9,13 @@ from tests.slurm.recording import HERE, JOB, SCALING, TRAIN, run
 
 
 def python_beside(folder: Path) -> str:
-    """A Python in the folder of the programs that record."""
+    """Return a Python in the folder of the stand-ins."""
     return str(executable(folder / "bin" / "python", "#!/bin/sh\n"))
 
 
 @pytest.mark.parametrize("script", [TRAIN, SCALING], ids=lambda path: path.name)
 @pytest.mark.parametrize("launcher", ["srun", "mpirun"])
-def test_what_is_interrupted_goes_on_in_the_queue(
-    tmp_path: Path, script: Path, launcher: str
-) -> None:
+def test_an_interrupted_job_is_queued_again(tmp_path: Path, script: Path, launcher: str) -> None:
     variables = JOB | {"MURMURATION_LAUNCHER": launcher, "SLURM_RESTART_COUNT": "4"}
     variables["MURMURATION_PYTHON"] = python_beside(tmp_path)
     ran = run(tmp_path, script, variables=variables, launched=85, signals=["SIGUSR1"])
@@ -42,13 +40,13 @@ def test_an_element_of_an_array_is_queued_again_alone(tmp_path: Path) -> None:
     assert ran.calls[1].words == ["scontrol", "requeue", "40_2"]
 
 
-TOLD = "job 42 was told to end, so it is not queued again: submit it again to go on\n"
+CANCELLED = "job 42 was told to end, so it is not queued again: submit it again to go on\n"
 
 
 @pytest.mark.parametrize("signals", [["SIGTERM"], ["SIGUSR1", "SIGTERM"]], ids=" ".join)
-def test_what_is_cancelled_is_not_queued_again(tmp_path: Path, signals: list[str]) -> None:
+def test_a_cancelled_job_is_not_queued_again(tmp_path: Path, signals: list[str]) -> None:
     ran = run(tmp_path, TRAIN, launched=85, signals=signals)
-    assert (ran.code, ran.stderr, len(ran.calls)) == (85, TOLD, 1)
+    assert (ran.code, ran.stderr, len(ran.calls)) == (85, CANCELLED, 1)
 
 
 def test_restarts_have_an_end(tmp_path: Path) -> None:
@@ -61,21 +59,21 @@ def test_restarts_have_an_end(tmp_path: Path) -> None:
     )
 
 
-def test_a_requeue_that_is_refused_is_told(tmp_path: Path) -> None:
+def test_a_refused_requeue_is_reported(tmp_path: Path) -> None:
     ran = run(tmp_path, TRAIN, launched=85, requeued=1)
     assert ran.code == 85
     last = ran.stderr.splitlines()[-1]
     assert last == "error: scontrol could not requeue job 42: submit it again to go on"
 
 
-def test_a_signal_that_came_too_early_is_told(tmp_path: Path) -> None:
+def test_an_early_signal_is_reported(tmp_path: Path) -> None:
     ran = run(tmp_path, TRAIN, launched=128 + 10)
     assert (ran.code, len(ran.calls)) == (138, 1)
     assert ran.stderr.endswith("came before there was anything to keep: raise --time\n")
 
 
 @pytest.mark.parametrize("code", [1, 137], ids=["failed", "killed"])
-def test_a_job_that_has_lost_a_node_goes_on(tmp_path: Path, code: int) -> None:
+def test_a_job_that_lost_a_node_is_queued_again(tmp_path: Path, code: int) -> None:
     job = JOB | HERE | {"SLURM_NNODES": "3"}
     ran = run(tmp_path, TRAIN, variables=job, launched=code, lost=True)
     assert [x.words[0] for x in ran.calls] == ["srun", "srun", "scontrol"]

@@ -14,47 +14,47 @@ from tests.slurm.jobs import executable
 SHIPPED = ["devcluster", "example", "example_mpirun", "local"]
 MISTAKES = [
     ("color = 3", "unknown key in site", "'color'"),
-    ("cores = '4'", "cores must be a whole number, got '4'"),
-    ("cores = true", "cores must be a whole number, got True"),
+    ("cores = '4'", "cores must be an integer, got '4'"),
+    ("cores = true", "cores must be an integer, got True"),
     ("cores = -1", "cores must be >= 0, got -1"),
     ("at_once = 0", "at_once must be >= 1, got 0"),
     ("exclusive = 1", "exclusive must be true or false, got 1"),
-    ("hosts = 'n1'", "hosts must be a list of texts, got 'n1'"),
-    ("modules = [1]", "modules must be a list of texts, got [1]"),
-    ("environment = { A = 1 }", "environment must be a table of texts"),
+    ("hosts = 'n1'", "hosts must be a list of strings, got 'n1'"),
+    ("modules = [1]", "modules must be a list of strings, got [1]"),
+    ("environment = { A = 1 }", "environment must be a table of strings"),
     ("scheduler = 'pbs'", "unknown scheduler of site bad 'pbs'", "known: none, slurm"),
     ("launcher = 'mpiexec'", "unknown launcher of site bad 'mpiexec'; known: mpirun, srun"),
-    ("scheduler = 'none'", 'say launcher = "mpirun"'),
-    ("partition = 'a b'", "partition must be like", "got 'a b'"),
-    ('partition = "a\\n#SBATCH --uid=0"', "partition must be like"),
-    ("account = '-x'", "account must be like"),
-    ("qos = '$(id)'", "qos must be like"),
-    ("constraint = 'a;b'", "constraint must be like"),
-    ("mpi = 'pmix -n 1'", "mpi must be like"),
-    ("modules = ['gcc', '-gcc']", "modules must be like", "got '-gcc'"),
-    ("environment = { 'A B' = 'x' }", "a variable of the environment must be like", "got 'A B'"),
-    ('environment = { A = "x\\ny" }', "environment.A must be one line of text"),
-    ('python = "a\\u0000b"', "python must be one line of text"),
+    ("scheduler = 'none'", 'set launcher = "mpirun"'),
+    ("partition = 'a b'", "partition must match", "got 'a b'"),
+    ('partition = "a\\n#SBATCH --uid=0"', "partition must match"),
+    ("account = '-x'", "account must match"),
+    ("qos = '$(id)'", "qos must match"),
+    ("constraint = 'a;b'", "constraint must match"),
+    ("mpi = 'pmix -n 1'", "mpi must match"),
+    ("modules = ['gcc', '-gcc']", "modules must match", "got '-gcc'"),
+    ("environment = { 'A B' = 'x' }", "a variable of the environment must match", "got 'A B'"),
+    ('environment = { A = "x\\ny" }', "environment.A must be one printable line"),
+    ('python = "a\\u0000b"', "python must be one printable line"),
     ("cores =", "is not TOML"),
 ]
 
 
-def test_those_that_come_with_the_suite_are_short() -> None:
+def test_bundled_sites_are_short() -> None:
     assert names() == SHIPPED
     for name in names():
         assert load(name).name == name
         assert len((site.SITES / f"{name}.toml").read_text().splitlines()) <= 15
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_site_of_a_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("cores = 12\nconstraint = '[rack1|rack2]&gpu*2'\nmodules = ['gcc/13.2']\n")
-    made = load(str(path))
-    assert (made.name, made.cores, made.modules) == ("mine", 12, ("gcc/13.2",))
-    assert made.constraint == "[rack1|rack2]&gpu*2"
+    mine = load(str(path))
+    assert (mine.name, mine.cores, mine.modules) == ("mine", 12, ("gcc/13.2",))
+    assert mine.constraint == "[rack1|rack2]&gpu*2"
 
 
-def test_an_unknown_name_says_the_known_ones() -> None:
+def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"unknown site 'locale' \(did you mean local\?\)"):
         load("locale")
     with pytest.raises(UserError, match=r"none\.toml cannot be read"):
@@ -63,18 +63,18 @@ def test_an_unknown_name_says_the_known_ones() -> None:
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
-    for text, *said in MISTAKES:
+    for text, *parts in MISTAKES:
         path.write_text(text)
         with pytest.raises(UserError) as caught:
             load(str(path))
         line = str(caught.value)
         assert "\n" not in line, text
-        assert all(part in line for part in said), f"{text}: {line}"
+        assert all(part in line for part in parts), f"{text}: {line}"
 
 
 @pytest.fixture
 def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sites `here`, of cluster c1 and hosts login*, and `local`."""
+    """Use two sites: `here`, of cluster c1 and hosts login*, and `local`."""
     folder = tmp_path / "sites"
     folder.mkdir()
     (folder / "here.toml").write_text("cluster = 'c1'\nhosts = ['login*']\n")
@@ -85,13 +85,13 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def scontrol(folder: Path, text: str) -> dict[str, str]:
-    """An environment with this scontrol."""
+    """Return an environment whose PATH has this scontrol."""
     executable(folder / "bin" / "scontrol", f"#!/bin/sh\n{text}\n")
     return {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.mark.usefixtures("sites")
-def test_it_is_found_by_cluster_and_by_host(
+def test_a_site_is_found_by_cluster_and_by_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = {"PATH": str(tmp_path)}
@@ -104,23 +104,23 @@ def test_it_is_found_by_cluster_and_by_host(
 
 
 @pytest.mark.usefixtures("sites")
-def test_a_cluster_that_no_site_is_does_not_run_on_its_login_node(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no site is the cluster 'c9': give --site NAME, or write"):
+def test_a_cluster_without_a_site_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the cluster 'c9' has no site: give --site NAME, or add"):
         find(scontrol(tmp_path, "echo 'ClusterName = c9'"))
 
 
 @pytest.mark.usefixtures("sites")
-def test_without_an_answer_of_slurm_it_is_local(
+def test_without_an_answer_of_scontrol_the_site_is_local(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find(scontrol(tmp_path, "echo 'ClusterName = c1'; exit 1")).name == "local"
-    monkeypatch.setattr(site, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(site, "TIMEOUT_S", 0.1)
     late = "import time; time.sleep(3); print('ClusterName = c1')"
     assert find(scontrol(tmp_path, f'exec {sys.executable} -c "{late}"')).name == "local"
 
 
 @pytest.mark.usefixtures("slurm")
-def test_the_cluster_that_is_up_is_found() -> None:
+def test_the_running_cluster_is_found() -> None:
     name = site.cluster_name(os.environ)
     assert name
     if name == load("devcluster").cluster:

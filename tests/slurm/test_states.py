@@ -1,4 +1,4 @@
-"""How a case stands: every pair of what its result says and what is under way."""
+"""Tests of case states: every pair of a result status and an active job."""
 
 import os
 import socket
@@ -10,21 +10,21 @@ import h5py
 import pytest
 
 from bench.results.provenance import process_started
-from slurm import status as overview
-from slurm.campaign import Campaign, merged
+from slurm import status as report
+from slurm.campaign import Campaign, merge_entries
 from slurm.case import TRAIN, Case, Geometry
-from slurm.ledger import History, Holder, submitted
-from slurm.queue import Element, brief
-from slurm.states import State, last_words, states, ways
+from slurm.ledger import History, Holder, new_submission
+from slurm.queue import Element, last_line
+from slurm.states import State, active_states, case_states, last_error_line
 
 PLACE = Geometry(ranks=1, ranks_per_node=1, threads=1, minutes=5)
 CASE = Case(TRAIN, {"steps": "40", "seed": "0"}, "0123456789ab", "x", PLACE, "case x", kin="k")
 
 
 def write(path: Path, status: str, **changed: Any) -> None:
-    """A result file with what is read of it; its process is this one."""
+    """Write a result file with the attributes of a state; its process is this one."""
     pid = os.getpid()
-    said = {
+    attributes = {
         "status": status,
         "host": socket.gethostname(),
         "pid": pid,
@@ -35,91 +35,91 @@ def write(path: Path, status: str, **changed: Any) -> None:
         "closed_utc": "",
     }
     with h5py.File(path, "w") as file:
-        file.attrs.update(said | changed)
+        file.attrs.update(attributes | changed)
         file["eval/step"] = [0, 10]
 
 
-def stand(folder: Path, history: History, way: str = "") -> State:
-    entries = merged((), [CASE], History())
-    made = Campaign(folder, folder / "s.toml", "", (), "local", entries)
-    (state,) = states(made, history, {CASE.hash: way} if way else {})
+def state_of(folder: Path, history: History, active: str = "") -> State:
+    entries = merge_entries((), [CASE], History())
+    campaign = Campaign(folder, folder / "s.toml", "", (), "local", entries)
+    (state,) = case_states(campaign, history, {CASE.hash: active} if active else {})
     return state
 
 
 NEVER = History()
 GONE = {"pid": 2**22 + 1}
 AWAY = {"host": "elsewhere"}
-ONCE = submitted("n", str(PLACE), {0: CASE.hash}, "s", "slurm", "submit")
-HANDED = History(submissions={"n": ONCE})
+ONCE = new_submission("n", str(PLACE), {0: CASE.hash}, "s", "slurm", "submit")
+SUBMITTED = History(submissions={"n": ONCE})
 CANCELLED = History(submissions={"n": ONCE}, cancelled={CASE.hash})
 
-STANDS: dict[str, tuple[str, dict[str, Any], History, str, str, bool]] = {
-    # what it is called: file's status and what else it says, history, way -> state, under way
+CASES: dict[str, tuple[str, dict[str, Any], History, str, str, bool]] = {
+    # name: status and other attributes of the file, history, active -> state, in progress
     "nothing": ("", {}, NEVER, "", "missing", False),
-    "handed over and gone": ("", {}, HANDED, "", "missing", False),
-    "called off": ("", {}, CANCELLED, "", "cancelled", False),
-    "waits": ("", {}, HANDED, "queued", "queued", True),
-    "begins": ("", {}, HANDED, "running", "running", True),
-    "runs": ("running", AWAY, HANDED, "running", "running", True),
-    "job gone": ("running", AWAY, HANDED, "", "died", False),
+    "job gone, no result": ("", {}, SUBMITTED, "", "missing", False),
+    "cancelled": ("", {}, CANCELLED, "", "cancelled", False),
+    "queued": ("", {}, SUBMITTED, "queued", "queued", True),
+    "starts": ("", {}, SUBMITTED, "running", "running", True),
+    "runs": ("running", AWAY, SUBMITTED, "running", "running", True),
+    "job gone, result running": ("running", AWAY, SUBMITTED, "", "died", False),
     "killed by cancel": ("running", AWAY, CANCELLED, "", "cancelled", False),
-    "runs by hand here": ("running", {}, NEVER, "", "running", True),
-    "runs by hand elsewhere": ("running", AWAY, NEVER, "", "running", True),
-    "orphan of a submit": ("running", {}, HANDED, "", "running", True),
+    "other run on this host": ("running", {}, NEVER, "", "running", True),
+    "other run elsewhere": ("running", AWAY, NEVER, "", "running", True),
+    "orphan of a submit": ("running", {}, SUBMITTED, "", "running", True),
     "process gone": ("running", GONE, NEVER, "", "died", False),
-    "failed": ("failed", {"reason": "no disk"}, HANDED, "", "failed", False),
-    "failed, goes again": ("failed", {"reason": "no disk"}, HANDED, "queued", "queued", True),
-    "stopped": ("preempted", AWAY, HANDED, "", "preempted", False),
-    "stopped, waits": ("preempted", AWAY, HANDED, "queued", "preempted", True),
-    "stopped, called off": ("preempted", AWAY, CANCELLED, "", "preempted", False),
-    "complete": ("complete", {}, HANDED, "", "complete", False),
-    "complete, job ends": ("complete", {}, HANDED, "running", "complete", False),
-    "diverged": ("diverged", {"reason": "nan"}, HANDED, "", "diverged", False),
+    "failed": ("failed", {"reason": "no disk"}, SUBMITTED, "", "failed", False),
+    "failed, queued again": ("failed", {"reason": "no disk"}, SUBMITTED, "queued", "queued", True),
+    "stopped": ("preempted", AWAY, SUBMITTED, "", "preempted", False),
+    "preempted, queued": ("preempted", AWAY, SUBMITTED, "queued", "preempted", True),
+    "preempted, cancelled": ("preempted", AWAY, CANCELLED, "", "preempted", False),
+    "complete": ("complete", {}, SUBMITTED, "", "complete", False),
+    "complete, job ends": ("complete", {}, SUBMITTED, "running", "complete", False),
+    "diverged": ("diverged", {"reason": "nan"}, SUBMITTED, "", "diverged", False),
     "of another case": ("complete", {"case_hash": "f" * 12}, NEVER, "", "missing", False),
 }
 
 
-@pytest.mark.parametrize("name", STANDS)
-def test_a_case_stands(tmp_path: Path, name: str) -> None:
-    status, changed, history, way, state, under_way = STANDS[name]
+@pytest.mark.parametrize("name", CASES)
+def test_state_of_a_case(tmp_path: Path, name: str) -> None:
+    status, changed, history, active, state, in_progress = CASES[name]
     if status:
         closed = status in ("complete", "diverged")
         write(tmp_path / ("x.h5" if closed else "x.h5.part"), status, **changed)
-    found = stand(tmp_path, history, way)
-    assert (found.state, found.under_way) == (state, under_way)
-    assert found.reason == changed.get("reason", found.reason) or way
+    result = state_of(tmp_path, history, active)
+    assert (result.state, result.in_progress) == (state, in_progress)
+    assert result.reason == changed.get("reason", result.reason) or active
 
 
-def test_the_steps_and_the_time_are_those_of_the_file(tmp_path: Path) -> None:
+def test_steps_and_elapsed_time_come_from_the_file(tmp_path: Path) -> None:
     write(tmp_path / "x.h5.part", "running", **AWAY)
-    found = stand(tmp_path, HANDED, "running")
-    assert (found.step, found.steps, found.took_s) == (10, 40, 0)
+    result = state_of(tmp_path, SUBMITTED, "running")
+    assert (result.step, result.steps, result.elapsed_s) == (10, 40, 0)
     write(tmp_path / "x.h5", "complete", closed_utc="2026-01-01T00:01:30+00:00")
-    assert stand(tmp_path, HANDED).took_s == 90
+    assert state_of(tmp_path, SUBMITTED).elapsed_s == 90
     write(tmp_path / "x.h5", "complete", closed_utc="2026-01-01T00:01:30+00:00", attempt=2)
-    assert stand(tmp_path, HANDED).took_s == 0
+    assert state_of(tmp_path, SUBMITTED).elapsed_s == 0
 
 
-def test_a_finished_result_counts_before_one_that_is_made_anew(tmp_path: Path) -> None:
+def test_a_finished_result_takes_precedence_over_a_part_file(tmp_path: Path) -> None:
     write(tmp_path / "x.h5", "complete")
     write(tmp_path / "x.h5.part", "failed", reason="no disk")
-    assert stand(tmp_path, HANDED).state == "complete"
+    assert state_of(tmp_path, SUBMITTED).state == "complete"
 
 
-def test_a_damaged_result_has_failed_and_says_why(tmp_path: Path) -> None:
+def test_a_damaged_result_is_failed_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(b"no HDF5")
-    found = stand(tmp_path, NEVER)
-    assert found.state == "failed"
-    assert "signature" in found.reason
-    assert str(tmp_path) not in found.reason
+    result = state_of(tmp_path, NEVER)
+    assert result.state == "failed"
+    assert "signature" in result.reason
+    assert str(tmp_path) not in result.reason
 
 
-def test_a_job_that_left_only_words_has_failed_with_them(tmp_path: Path) -> None:
+def test_a_job_without_a_result_is_failed_with_its_error(tmp_path: Path) -> None:
     output = tmp_path / "jobs" / str(PLACE) / "0.out"
     output.parent.mkdir(parents=True)
     output.write_text("begins\nerror: no such data\nslurmstepd: error: more\n\n")
-    found = stand(tmp_path, HANDED)
-    assert (found.state, found.reason) == ("failed", "no such data")
+    result = state_of(tmp_path, SUBMITTED)
+    assert (result.state, result.reason) == ("failed", "no such data")
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_a_job_that_left_only_words_has_failed_with_them(tmp_path: Path) -> None
     ],
     ids=["empty", "last line", "of slurm", "ours before others", "long"],
 )
-def test_the_last_words_of_an_output(tmp_path: Path, text: str, words: str) -> None:
+def test_the_last_error_line_of_an_output(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "out").write_text(text)
-    assert last_words(tmp_path / "out") == words
+    assert last_error_line(tmp_path / "out") == words
 
 
-# What is under way
+# Active jobs
 
 
 def element(index: int | None, state: str, name: str = "n") -> Element:
@@ -146,33 +146,33 @@ def element(index: int | None, state: str, name: str = "n") -> Element:
 
 
 def test_elements_of_the_queue_are_cases() -> None:
-    array = submitted("n", "g", {0: "a", 3: "b", 4: "c"}, "s", "slurm", "submit")
-    later = submitted("o", "g", {0: "a"}, "s", "slurm", "retry")
+    array = new_submission("n", "g", {0: "a", 3: "b", 4: "c"}, "s", "slurm", "submit")
+    later = new_submission("o", "g", {0: "a"}, "s", "slurm", "retry")
     history = History(submissions={"n": array, "o": later})
     elements = [element(0, "RUNNING"), element(3, "PENDING"), element(9, "RUNNING")]
     elements += [element(4, "COMPLETING"), element(None, "RUNNING"), element(0, "RUNNING", "m")]
     elements += [element(0, "PENDING", "o")]
-    assert ways(history, elements, None) == {"a": "running", "b": "queued", "c": "running"}
+    assert active_states(history, elements, None) == {"a": "running", "b": "queued", "c": "running"}
 
 
-def test_what_runs_here_is_the_first_that_has_not_ended() -> None:
-    here = submitted("n", "", {0: "a", 1: "b", 2: "c"}, "local", "none", "submit")
+def test_the_local_run_is_at_its_first_unfinished_case() -> None:
+    here = new_submission("n", "", {0: "a", 1: "b", 2: "c"}, "local", "none", "submit")
     holder = Holder(7, "host", "slurm.submit", "now")
-    made = History(
+    history = History(
         submissions={"n": replace(here, job="7")},
         codes={("n", "a"): 1},
     )
-    assert ways(made, [], holder) == {"b": "running", "c": "queued"}
-    assert ways(made, [], None) == {}
-    assert ways(made, [], Holder(8, "host", "slurm.retry", "now")) == {}
+    assert active_states(history, [], holder) == {"b": "running", "c": "queued"}
+    assert active_states(history, [], None) == {}
+    assert active_states(history, [], Holder(8, "host", "slurm.retry", "now")) == {}
 
 
-# What is printed
+# Output
 
 
-def state(name: str, under_way: bool = False, **more: Any) -> State:
-    (entry,) = merged((), [CASE], History())
-    return State(entry, name, under_way=under_way, **more)
+def state(name: str, in_progress: bool = False, **more: Any) -> State:
+    (entry,) = merge_entries((), [CASE], History())
+    return State(entry, name, in_progress=in_progress, **more)
 
 
 @pytest.mark.parametrize(
@@ -183,27 +183,27 @@ def state(name: str, under_way: bool = False, **more: Any) -> State:
         ([state("complete"), state("preempted")], 1),
         ([state("failed"), state("queued", True)], 3),
     ],
-    ids=["finished", "failed", "stopped", "under way"],
+    ids=["finished", "failed", "stopped", "in progress"],
 )
 def test_the_exit_code(some: list[State], code: int) -> None:
-    assert overview.code(some) == code
+    assert report.exit_code(some) == code
 
 
-def test_reasons_are_told_but_not_a_thousand() -> None:
+def test_reasons_are_limited_to_a_number_of_lines() -> None:
     some = [state("failed", reason=f"why {i}") for i in range(30)]
-    lines = overview.reasons([state("missing", reason="not submitted yet"), *some])
+    lines = report.reasons([state("missing", reason="not submitted yet"), *some])
     assert lines[0] == "failed: case x: why 0"
     assert lines[-1] == "failed: and 18 more"
     assert len(lines) == 13
 
 
-def test_the_time_left_comes_of_those_that_have_ended() -> None:
-    done = state("complete", took_s=100.0)
+def test_remaining_time_is_estimated_from_finished_cases() -> None:
+    done = state("complete", elapsed_s=100.0)
     half = state("running", True, step=20, steps=40)
-    (line,) = overview.left([done, half, state("queued", True)])
+    (line,) = report.remaining_time([done, half, state("queued", True)])
     assert line.startswith("left: 2 cases, at most 10 min")
-    assert "some 2 min by" in line  # a half and a whole of 100 s
-    assert overview.left([done]) == []
+    assert "about 2 min by" in line  # a half and a whole of 100 s
+    assert report.remaining_time([done]) == []
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_the_time_left_comes_of_those_that_have_ended() -> None:
     [
         ("sbatch: error: Batch job submission failed: No", "Batch job submission failed: No"),
         ("sbatch: error: one\nallocation failure: two\n", "allocation failure: two"),
-        ("", "it failed and did not say why"),
+        ("", "it failed without a message"),
     ],
     ids=["prefix", "last", "nothing"],
 )
-def test_what_slurm_says_is_told_in_a_line(text: str, words: str) -> None:
-    assert brief(text, "sbatch") == words
+def test_an_answer_of_slurm_is_one_line(text: str, words: str) -> None:
+    assert last_line(text, "sbatch") == words

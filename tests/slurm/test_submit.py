@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from slurm import cancel, collect, queue, retry, status, submit
-from slurm.arrays import indices
+from slurm.arrays import index_ranges
 from slurm.ledger import REPORT, history
 from tests.launching import DEADLINE_S, wait_until
 from tests.slurm.jobs import executable
-from tests.slurm.session import MEASURING, TRAINING, Ran, Session
+from tests.slurm.session import MEASURING, TRAINING, Output, Session
 
 
 class Campaigner(Session):
@@ -29,28 +29,28 @@ class Campaigner(Session):
         more = ("cores = 4", "at_once = 1", f"python = {sys.executable!r}")
         self.site.write_text("\n".join((*lines, *more)))
 
-    def submit(self, *more: str) -> Ran:
+    def submit(self, *more: str) -> Output:
         chosen = (f"--site={self.site}", f"--out={self.out}", *more)
         return self.run(submit.main, str(self.sweep), *chosen)
 
-    def waiting(self) -> list[queue.Element]:
-        return queue.waiting(history(self.out / "jobs").submissions)
+    def queued(self) -> list[queue.Element]:
+        return queue.queued_elements(history(self.out / "jobs").submissions)
 
-    def until(self, true: Callable[[], bool]) -> None:
-        wait_until(true, f"the outputs in {self.out / 'jobs'} show it", poll_s=0.2)
+    def wait(self, condition: Callable[[], bool]) -> None:
+        wait_until(condition, f"the outputs in {self.out / 'jobs'} show it", poll_s=0.2)
 
     def indices(self) -> list[list[int]]:
-        """Of every array that was queued, in order."""
-        made = history(self.out / "jobs").submissions.values()
-        return [list(x.elements) for x in made if x.geometry != REPORT and x.job]
+        """Return the indices of every queued array, in order."""
+        submissions = history(self.out / "jobs").submissions.values()
+        return [list(x.elements) for x in submissions if x.geometry != REPORT and x.job]
 
 
 @pytest.fixture
 def session(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Campaigner]:
-    """A sweep of Slurm, whose jobs are cancelled in the end."""
-    made = Campaigner(tmp_path, capfd)
-    yield made
-    for element in made.waiting():
+    """Yield a session of a sweep on Slurm; its jobs are cancelled at the end."""
+    campaigner = Campaigner(tmp_path, capfd)
+    yield campaigner
+    for element in campaigner.queued():
         subprocess.run(["scancel", element.job], check=False, timeout=DEADLINE_S)
 
 
@@ -62,7 +62,7 @@ def test_an_array_is_queued_once_fails_in_part_and_is_retried(session: Campaigne
     (array, report) = [x for x in planned.out.splitlines() if x.startswith("sbatch ")]
     assert "--array=0-1%1" in array
     assert "--dependency=afterany:" in report
-    assert session.waiting() == []
+    assert session.queued() == []
     (words,) = session.out.glob("jobs/*/0.args")
     (name,) = [x for x in words.read_text().splitlines() if x.startswith("--name=")]
     in_the_way = session.out / f".{name.removeprefix('--name=')}.h5.folder"
@@ -74,10 +74,10 @@ def test_an_array_is_queued_once_fails_in_part_and_is_retried(session: Campaigne
     assert again.code == 0, again.error
     assert "left out: " in again.out
     assert session.indices() == [[0, 1]]
-    under_way = session.run(status.main, str(session.out))
-    assert (under_way.code, "(Dependency)" in under_way.out) == (3, True)
+    running = session.run(status.main, str(session.out))
+    assert (running.code, "(Dependency)" in running.out) == (3, True)
 
-    session.until(lambda: not session.waiting())
+    session.wait(lambda: not session.queued())
     failed = session.run(status.main, str(session.out))
     assert failed.code == 1
     assert "failed: seed 0: --out " in failed.out
@@ -86,27 +86,27 @@ def test_an_array_is_queued_once_fails_in_part_and_is_retried(session: Campaigne
     assert "nothing to submit: 2 cases: 1 complete, 1 failed" in session.submit().out
 
     in_the_way.rmdir()
-    there = session.results()
+    results = session.results()
     assert session.run(retry.main, str(session.out)).code == 0
     assert session.indices() == [[0, 1], [0]]
-    session.until(lambda: not any(x.index is not None for x in session.waiting()))
+    session.wait(lambda: not any(x.index is not None for x in session.queued()))
     assert session.run(status.main, str(session.out)).code == 0
-    assert there.items() < session.results().items()
+    assert results.items() < session.results().items()
 
 
 @pytest.mark.usefixtures("slurm")
-def test_what_is_cancelled_keeps_its_checkpoint_and_is_submitted_again(
+def test_a_cancelled_case_keeps_its_checkpoint_and_is_submitted_again(
     session: Campaigner,
 ) -> None:
     session.sweep.write_text(f"{TRAINING}seeds = 2\n".replace("60", "6000"))
     assert session.submit().code == 0
-    session.until(lambda: any("step" in x.read_text() for x in session.out.glob("jobs/*/0.out")))
-    looked = session.run(status.main, str(session.out))
-    assert looked.code == 3
-    assert "2 cases: 1 running, 1 queued" in looked.out
-    assert "1 waiting (JobArrayTaskLimit)" in looked.out
+    session.wait(lambda: any("step" in x.read_text() for x in session.out.glob("jobs/*/0.out")))
+    shown = session.run(status.main, str(session.out))
+    assert shown.code == 3
+    assert "2 cases: 1 running, 1 queued" in shown.out
+    assert "1 waiting (JobArrayTaskLimit)" in shown.out
     assert session.run(cancel.main, str(session.out)).code == 0
-    session.until(lambda: not session.waiting())
+    session.wait(lambda: not session.queued())
     stopped = session.run(status.main, str(session.out))
     assert stopped.code == 1
     assert "2 cases: 1 preempted, 1 cancelled" in stopped.out
@@ -117,19 +117,19 @@ def test_what_is_cancelled_keeps_its_checkpoint_and_is_submitted_again(
 
 
 @pytest.mark.usefixtures("slurm")
-def test_a_site_that_slurm_refuses_is_told_before_anything_is_queued(session: Campaigner) -> None:
+def test_a_refused_site_is_reported_before_anything_is_queued(session: Campaigner) -> None:
     session.sweep.write_text(f"{MEASURING}seeds = 1\n")
     session.write_site('partition = "nowhere"')
     refused = session.submit()
     assert refused.code == 2
     (line,) = refused.error.splitlines()
-    assert "error: sbatch does not take r2-n1-t1-m30 on site here: " in line
+    assert "error: sbatch refuses r2-n1-t1-m30 on site here: " in line
     assert "Invalid partition name" in line
     assert not (session.out / "jobs" / "ledger.jsonl").exists()
 
 
 @pytest.mark.usefixtures("slurm")
-def test_what_was_queued_before_slurm_refused_is_not_queued_again(
+def test_jobs_queued_before_a_refusal_are_not_queued_again(
     session: Campaigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.sweep.write_text(f"{MEASURING}seeds = 1\n".replace("ranks = 2", "ranks = [2, 3]"))
@@ -147,20 +147,20 @@ def test_what_was_queued_before_slurm_refused_is_not_queued_again(
         assert refused.code == 1
         (line,) = refused.error.splitlines()
         assert line.startswith("error: Slurm refused: the queue is full; ")
-    (first,) = [x.job for x in session.waiting()]
+    (first,) = [x.job for x in session.queued()]
     assert session.submit().code == 0
-    jobs = {x.job for x in session.waiting() if x.index is not None}
+    jobs = {x.job for x in session.queued() if x.index is not None}
     assert len(jobs) == 2
     assert first in jobs
     assert session.indices() == [[0], [0]]  # of two geometries
-    looked = session.run(collect.main, str(session.out))
-    assert (looked.code, "queued: 2 ranks, seed 0" in looked.out) == (1, True)
+    shown = session.run(collect.main, str(session.out))
+    assert (shown.code, "queued: 2 ranks, seed 0" in shown.out) == (1, True)
 
 
 @pytest.mark.parametrize(
-    ("some", "text"),
+    ("indices", "text"),
     [([5], "5"), ([0, 1, 2, 3], "0-3"), ([7, 0, 1, 3], "0-1,3,7"), ([2, 3], "2-3")],
     ids=["one", "all", "some", "two"],
 )
-def test_indices_are_written_as_sbatch_reads_them(some: list[int], text: str) -> None:
-    assert indices(some) == text
+def test_index_ranges_have_the_notation_of_sbatch(indices: list[int], text: str) -> None:
+    assert index_ranges(indices) == text

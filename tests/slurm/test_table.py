@@ -1,4 +1,4 @@
-"""The plan as a table: a row for all seeds, what it takes at most, and by results there are."""
+"""Tests of the plan as a table: a row for all seeds, time limits, and estimates."""
 
 import shutil
 from datetime import datetime
@@ -12,7 +12,7 @@ from bench.train import main
 from slurm.case import Case
 from slurm.plan import plan
 from slurm.site import Site
-from slurm.table import seconds, short, show, total
+from slurm.table import format_hours, run_times, show, total
 
 Capture = pytest.CaptureFixture[str]
 
@@ -36,7 +36,7 @@ batch = 8
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cell is broken into lines."""
+    """Make the console wide enough that no cell is wrapped."""
     monkeypatch.setattr("bench.sweep.running.WIDTH", 200)
 
 
@@ -50,7 +50,7 @@ def lines(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_a_row_has_all_seeds_and_what_is_not_theirs(tmp_path: Path, capsys: Capture) -> None:
+def test_a_row_has_all_seeds_and_the_varying_options(tmp_path: Path, capsys: Capture) -> None:
     cases = planned(tmp_path)
     first, second, _ = [case for case in cases if case.kin == cases[0].kin]
     show(cases, {first.hash: "complete", second.hash: "queued"}, tmp_path)
@@ -70,20 +70,18 @@ def test_a_row_has_all_seeds_and_what_is_not_theirs(tmp_path: Path, capsys: Capt
     )
 
 
-def test_results_that_are_there_tell_how_long_the_others_take(
-    tmp_path: Path, capsys: Capture
-) -> None:
+def test_finished_results_estimate_the_run_times(tmp_path: Path, capsys: Capture) -> None:
     case, *_ = cases = planned(tmp_path)
     assert main([*command_line(case.options), f"--out={tmp_path}"]) == 0
     capsys.readouterr()
     path = case.result(tmp_path)
     with h5py.File(path, "r+") as file:
         file.attrs["closed_utc"] = _later(file.attrs["created_utc"], 90)
-    assert seconds(tmp_path, {case.kin}) == {case.kin: [90.0]}
-    assert seconds(tmp_path, {"another"}) == {}
-    took = seconds(tmp_path, {x.kin for x in cases})
-    assert total(cases, {case.hash: "complete"}, took).endswith(
-        "; at most 1.1 node-hours, some 0.05 for 2 of them by the results that are there"
+    assert run_times(tmp_path, {case.kin}) == {case.kin: [90.0]}
+    assert run_times(tmp_path, {"another"}) == {}
+    times = run_times(tmp_path, {x.kin for x in cases})
+    assert total(cases, {case.hash: "complete"}, times).endswith(
+        "; at most 1.1 node-hours, about 0.05 for 2 of them by finished runs"
     )
     show(cases, {case.hash: "complete"}, tmp_path)
     head, _, row, *_ = lines(capsys.readouterr().out)
@@ -93,16 +91,16 @@ def test_results_that_are_there_tell_how_long_the_others_take(
     with h5py.File(tmp_path / "again.h5", "r+") as file:
         file.attrs["attempt"] = 2
     (tmp_path / "broken.h5").write_bytes(b"no HDF5")
-    assert seconds(tmp_path, {case.kin}) == {case.kin: [90.0]}, "whoever waited in a queue is not"
+    assert run_times(tmp_path, {case.kin}) == {case.kin: [90.0]}, "a resumed run is left out"
 
 
-def _later(text: str, seconds_: float) -> str:
-    began = datetime.fromisoformat(text)
-    return datetime.fromtimestamp(began.timestamp() + seconds_, began.tzinfo).isoformat()
+def _later(text: str, seconds: float) -> str:
+    begin = datetime.fromisoformat(text)
+    return datetime.fromtimestamp(begin.timestamp() + seconds, begin.tzinfo).isoformat()
 
 
-def test_hours_are_brief() -> None:
-    assert list(map(short, (0.0019, 0.25, 1.5, 12.3, 1234.5))) == [
+def test_hours_have_two_digits() -> None:
+    assert list(map(format_hours, (0.0019, 0.25, 1.5, 12.3, 1234.5))) == [
         "0.0019",
         "0.25",
         "1.5",
