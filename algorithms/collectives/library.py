@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.wire import carrier as messages
+from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
-from algorithms.wire.sums import over
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -73,7 +73,7 @@ class Library:
 
     def _divide(self, divisor: int) -> None:
         if divisor != 1:
-            over(self.parts[0], divisor)
+            divide_in_place(self.parts[0], divisor)
             self._meter.lap(COPY)
 
     def close(self) -> None:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
-from algorithms.wire.sums import over
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -74,7 +74,7 @@ def add_up_and_share(owned: list[list[Vector]], divisor: int = 1) -> None:
 def _add(first: Vector, others: list[Vector], divisor: int) -> None:
     for other in others:
         np.add(first, other, out=first)
-    over(first, divisor)
+    divide_in_place(first, divisor)
 
 
 def _copy(first: Vector, others: list[Vector]) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.exchange.trouble import Shaper
-from algorithms.wire.carrier import Scheduled
+from algorithms.wire.carrier import Scheduled, divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
-from algorithms.wire.sums import TreeSum, over
+from algorithms.wire.sums import TreeSum
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -129,7 +129,7 @@ class GroupAverage:
         for members, add_up in self._here:
             n = members.stop - members.start
             add_up(rows[members], self._sum)
-            over(self._sum, n)
+            divide_in_place(self._sum, n)
             rows[members] = self._sum
             self._meter.bytes_copied += 2 * (n - 1) * self._sum.nbytes
         self._meter.lap(COPY)

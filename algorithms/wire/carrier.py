@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
 from algorithms.wire.schedule import Piece, Round, Schedule, added, start_times
-from algorithms.wire.sums import Span, over
+from algorithms.wire.sums import Span
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -112,7 +112,7 @@ class Carrier:
             elif do == "copy":
                 into[:] = other
             else:
-                over(into, self._divisor)
+                divide_in_place(into, self._divisor)
         for request in self._starts[2 * at + 2]:
             request.Start()
         self._at = at + 1
@@ -151,6 +151,17 @@ class Carrier:
         parts = [view[a : a + self._most] for a in range(0, len(view), self._most)]
         peer, tag = piece.peer, self._tag
         return [self._watch(make(x, peer, tag), kind, peer, x.nbytes) for x in parts]
+
+
+def divide_in_place(x: NDArray[Any], divisor: int) -> None:
+    """Divide x, of a floating type, in place.
+
+    By a power of two as a product, which has the same bits and takes a third to a half less time.
+    """
+    if divisor & (divisor - 1):
+        np.divide(x, divisor, out=x)
+    elif divisor != 1:
+        np.multiply(x, 1 / divisor, out=x)
 
 
 class Scheduled:

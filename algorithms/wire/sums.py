@@ -1,4 +1,4 @@
-"""Sums over workers in the order of a canonical tree, and their means.
+"""Sums over workers in the order of a canonical tree.
 
 Node (level, i) of the tree over W workers covers the workers [i W >> level, (i + 1) W >> level);
 its children are (level + 1, 2 i) and (level + 1, 2 i + 1), which split it without a gap. When W
@@ -8,7 +8,6 @@ then enough to add everything in the order of this tree, and the sum has the sam
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,14 +78,3 @@ class TreeSum:
 
         for left, right, into in self._adds:
             np.add(vector(left), vector(right), out=vector(into))
-
-
-def over(x: NDArray[Any], divisor: int) -> None:
-    """Divide x, of a floating type, in place.
-
-    By a power of two as a product, which has the same bits and takes a third to a half less time.
-    """
-    if divisor & (divisor - 1):
-        np.divide(x, divisor, out=x)
-    elif divisor != 1:
-        np.multiply(x, 1 / divisor, out=x)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
-from algorithms.wire.sums import TreeSum, cover, over, span
+from algorithms.wire.carrier import divide_in_place
+from algorithms.wire.sums import TreeSum, cover, span
 from tests.algorithms.collectives_by_hand import simulate
 from tests.helpers import Array
 
@@ -84,5 +85,5 @@ def test_every_quotient_has_the_bits_of_a_division(divisor: int, dtype: type) ->
     )
     x[:7] = 0, -0.0, np.inf, -np.inf, np.nan, info.max, info.smallest_subnormal
     expected = x / dtype(divisor)
-    over(x, divisor)
+    divide_in_place(x, divisor)
     np.testing.assert_array_equal(x.view(f"i{x.itemsize}"), expected.view(f"i{x.itemsize}"))
