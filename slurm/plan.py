@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.collectives import opening
+from bench.collectives import config as measurement
 from bench.collectives import options as measuring
 from bench.common.spec import UserError, case_hash, unknown_name
 from bench.common.text import setting_label
@@ -58,8 +58,8 @@ def _measuring(case: Case) -> Case:
         raise UserError(f"an all-reduce needs 2 ranks or more, got {ranks}")
     return replace(
         case,
-        hash=opening.case_hash(made, ranks),
-        name=opening.default_name(made, ranks),
+        hash=measurement.case_hash(made, ranks),
+        name=measurement.default_name(made, ranks),
         kin=kin(made.resolved(), ranks),
     )
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code: 1 where a sum was wrong."""
+    """Run the program and return its exit code, 1 after a wrong sum."""
     return launch.main(argv, TABLE.parser, collectives)
 
 
 def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
-    """Measure as the command line says; return the exit code; collective."""
+    """Measure with the options of a command line; return the exit code; collective."""
     config = launch.on_all_ranks(comm, lambda: read(argv))
     launch.check_launch(os.environ, comm.size, config.ranks)
     wrong = measure(comm, config, argv, results)
@@ -33,36 +33,37 @@ def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -
 
 
 def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: list[Path]) -> int:
-    """Measure, print and write; return the number of wrong elements, on rank 0; collective.
+    """Measure, print and write; return the number of wrong elements on rank 0; collective.
 
-    The path of the result goes into `results`. Errors: UserError on every rank.
+    Appends the path of the result to `results`. Errors: UserError on every rank.
     """
-    from bench.collectives import candidates, links, memory, opening
-    from bench.collectives.onesize import measure_size
-    from bench.collectives.record import Record
+    from bench.collectives import candidates, links, memory
+    from bench.collectives.record import Record, reserve
+    from bench.collectives.timing import measure_size
     from bench.session.binding import keep_freed_memory, use_threads
 
     if comm.size < 2:
         raise UserError(
-            "an all-reduce needs 2 ranks or more, here is 1: launch with `mpirun -n 2 python -m "
+            "an all-reduce needs 2 ranks or more, got 1: launch with `mpirun -n 2 python -m "
             "bench.collectives`"
         )
     memory.check_memory(comm, config.sizes[-1], config.measured)
-    path = opening.place(comm, config)
+    path = reserve(comm, config)
     keep_freed_memory()
     makers = candidates.makers(comm, config.measured)
-    notes = candidates.leave_out(comm, config, makers)
+    notes = candidates.drop_unsupported(comm, config, makers)
     ranks, flaws = use_threads(comm, 1)
-    found = links.measure(comm, [rank["host"] for rank in ranks])
+    baseline = links.measure(comm, [rank["host"] for rank in ranks])
     results.append(path)
     record = None
     if comm.rank == 0:
-        record = Record(config, path, argv, ranks, flaws, found)
+        record = Record(config, path, argv, ranks, flaws, baseline)
         record.begin(list(makers), notes)
     for index in range(len(config.sizes)):
-        measured = measure_size(comm, config, makers, index, record.tell if record else None)
-        if record and measured:
-            record.add(measured)
+        progress = record.progress if record else None
+        measurement = measure_size(comm, config, makers, index, progress)
+        if record and measurement:
+            record.add(measurement)
     candidates.finish(comm, makers)
     return record.close() if record else 0
 

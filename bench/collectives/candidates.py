@@ -1,4 +1,10 @@
-"""The all-reduces that compete: built for one size, tried once, closed."""
+"""Candidates of a measurement: all-reduces planned for one size, validated on known vectors.
+
+Element i of rank r is (r mod 256) + 1 + (i mod 1021): a rank counted twice, omitted or confused
+with another, and a misplaced chunk, all change the sum; 1021 is prime, so that no chunk of a power
+of two elements goes unnoticed. Every partial sum is below 2^24, exact in float32, up to 13,000
+ranks.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +17,28 @@ from numpy.typing import NDArray
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
+from algorithms.collectives.library import cuts
 from algorithms.wire.meter import Meter
-from bench.collectives import payload
 from bench.collectives.config import YARDSTICK, Config
 from bench.collectives.options import AGAINST
-from bench.collectives.out_of_place import OutOfPlace
 from bench.common.spec import UserError
 from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+RANK_PERIOD, ELEMENT_PERIOD = 256, 1021
+PATTERN = np.arange(ELEMENT_PERIOD * 64) % ELEMENT_PERIOD
+"""Pattern of one block: the validation of a vector needs no second vector of its size."""
+UNKNOWN = -1
+
 
 class Plan(Protocol):
-    """What is needed of an all-reduce here: see algorithms.collectives.protocol.AllReduce."""
+    """Planned all-reduce, as in algorithms.collectives.protocol.AllReduce."""
 
     @property
     def parts(self) -> Sequence[NDArray[Any]]:
-        """parts[0], (d,): what this rank contributes, and the sum after a call."""
+        """parts[0], (d,): contribution of this rank, and the sum after a call."""
         ...
 
     def __call__(self) -> None:
@@ -36,13 +46,34 @@ class Plan(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the operating system lent; collective."""
+        """Release resources of the operating system; collective."""
         ...
 
 
 Maker: TypeAlias = Callable[[Any, int, Any, list[int], Meter], Plan]
-"""Called as cls(comm, d, dtype, bounds, meter)."""
-UNKNOWN = -1
+"""Called as maker(comm, d, dtype, bounds, meter)."""
+
+
+class OutOfPlace:
+    """MPI_Allreduce from one buffer to another, as OSU and IMB call it; `library` is in place."""
+
+    def __init__(
+        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+    ) -> None:
+        self.parts: list[NDArray[Any]] = [np.zeros(d, dtype)]
+        """parts[0], (d,): contribution of this rank, unchanged by a call."""
+        self.sum: NDArray[Any] = np.zeros(d, dtype)
+        """(d,) sum after a call."""
+        self._pieces = [(self.parts[0][cut], self.sum[cut]) for cut in cuts(d, dtype)]
+        self._reduce = comm.Allreduce
+
+    def __call__(self) -> None:
+        """Set `sum` to the sum over the ranks, without counting messages; collective."""
+        for part, total in self._pieces:
+            self._reduce(part, total)
+
+    def close(self) -> None:
+        """Do nothing: there are no resources to release."""
 
 
 @dataclass
@@ -53,63 +84,66 @@ class Candidate:
     plan: Plan
     meter: Meter
     chosen: str = ""
-    """The algorithm that a choosing one took; empty for one that does not choose."""
+    """Algorithm that a selecting candidate chose; empty for any other."""
     wrong: int = UNKNOWN
-    """Wrong elements over all ranks, the most of all checks; -1: not checked."""
+    """Wrong elements over all ranks, the maximum of all validations; -1: not validated."""
     messages: int = UNKNOWN
-    """Sent in one call by the rank that sends most; -1 where nobody counts."""
+    """Messages of one call by the rank that sends most; -1: not counted."""
     bytes_sent: int = UNKNOWN
+    """Bytes of one call by the rank that sends most; -1: not counted."""
 
     @property
     def vector(self) -> NDArray[Any]:
-        """(d,) this rank's part."""
+        """Contribution of this rank, (d,)."""
         return self.plan.parts[0]
 
     @property
     def sum(self) -> NDArray[Any]:
-        """(d,) the sum after a call: mostly in the place of this rank's part."""
+        """Sum after a call, (d,); the vector itself for an in-place candidate."""
         return self.plan.sum if isinstance(self.plan, OutOfPlace) else self.vector
 
 
 def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
-    """What builds each candidate, by name; collective."""
-    made: dict[str, Maker] = {name: ALLREDUCES[name] for name in names if name not in AGAINST}
+    """Return the constructor of each candidate by name; collective."""
+    constructors: dict[str, Maker] = {
+        name: ALLREDUCES[name] for name in names if name not in AGAINST
+    }
     if "out_of_place" in names:
-        made["out_of_place"] = OutOfPlace
+        constructors["out_of_place"] = OutOfPlace
     if "gloo" in names:
         from bench.yardsticks.distributed import Gloo, open_group
 
         open_group(comm)
-        made["gloo"] = Gloo
-    return {name: made[name] for name in names}
+        constructors["gloo"] = Gloo
+    return {name: constructors[name] for name in names}
 
 
-def finish(comm: MPI.Intracomm, made: Mapping[str, Maker]) -> None:
-    """End what `makers` started; collective."""
-    if "gloo" in made:
+def finish(comm: MPI.Intracomm, constructors: Mapping[str, Maker]) -> None:
+    """Close the process group that `makers` opened; collective."""
+    if "gloo" in constructors:
         from bench.yardsticks.distributed import close_group
 
         close_group(comm)
 
 
 def build(
-    comm: MPI.Intracomm, made: Mapping[str, Maker], d: int, dtype: str
+    comm: MPI.Intracomm, constructors: Mapping[str, Maker], d: int, dtype: str
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """A plan of each for (d,) vectors, and the reason of those that refuse; collective."""
-    candidates, refused = [], {}
+    """Plan each candidate for (d,) vectors; return them and the reasons of refusals; collective."""
+    candidates, refusals = [], {}
     bounds = list(range(comm.size + 1))
-    for name, maker in made.items():
+    for name, maker in constructors.items():
         meter = Meter()
         try:
             plan = on_all_ranks(comm, lambda: maker(comm, d, np.dtype(dtype), bounds, meter))  # noqa: B023
         except UserError as reason:
-            refused[name] = str(reason)
+            refusals[name] = str(reason)
             continue
         if isinstance(plan, Auto):
             candidates.append(Candidate(name, plan.plan, meter, plan.chosen))
         else:
             candidates.append(Candidate(name, plan, meter))
-    return candidates, refused
+    return candidates, refusals
 
 
 def close(candidates: Sequence[Candidate]) -> None:
@@ -118,31 +152,55 @@ def close(candidates: Sequence[Candidate]) -> None:
         candidate.plan.close()
 
 
-def leave_out(comm: MPI.Intracomm, config: Config, made: dict[str, Maker]) -> list[str]:
-    """Take out of `made` what does not serve these ranks; return a note for each; collective.
+def drop_unsupported(
+    comm: MPI.Intracomm, config: Config, constructors: dict[str, Maker]
+) -> list[str]:
+    """Remove candidates that do not support these ranks; return a note for each; collective.
 
-    Errors: UserError on every rank where the user named one of them.
+    Errors: UserError on every rank if the user named one of them.
     """
-    candidates, refused = build(comm, made, config.sizes[0] // config.itemsize, config.dtype)
+    candidates, refusals = build(
+        comm, constructors, config.sizes[0] // config.itemsize, config.dtype
+    )
     close(candidates)
-    for name, reason in refused.items():
+    for name, reason in refusals.items():
         if name in (*config.algorithms, *config.against, YARDSTICK):
             raise UserError(f"{name}: {reason}")
-        del made[name]
-    return [f"{name} is left out: {reason}" for name, reason in refused.items()]
+        del constructors[name]
+    return [f"{name} is left out: {reason}" for name, reason in refusals.items()]
 
 
-def examine(comm: MPI.Intracomm, candidates: Sequence[Candidate], check: bool) -> None:
-    """Call each once, untimed: count what it sends and what comes out wrong; collective."""
+def validate(comm: MPI.Intracomm, candidates: Sequence[Candidate], check: bool) -> None:
+    """Call each candidate once, untimed, to count its messages and wrong elements; collective.
+
+    check: False to count the messages alone.
+    """
     for candidate in candidates:
         meter = candidate.meter
-        payload.fill(candidate.vector, comm.rank)
+        fill(candidate.vector, comm.rank)
         before = meter.messages, meter.bytes_sent
         candidate.plan()
         sent = (meter.messages - before[0], meter.bytes_sent - before[1])
-        wrong = payload.wrong(candidate.sum, comm.size) if check else 0
-        found = np.array(comm.allgather((*sent, wrong)))
+        wrong = count_wrong(candidate.sum, comm.size) if check else 0
+        counts = np.array(comm.allgather((*sent, wrong)))
         if candidate.name not in AGAINST:
-            candidate.messages, candidate.bytes_sent = (int(x) for x in found[:, :2].max(0))
+            candidate.messages, candidate.bytes_sent = (int(x) for x in counts[:, :2].max(0))
         if check:
-            candidate.wrong = max(candidate.wrong, int(found[:, 2].sum()))
+            candidate.wrong = max(candidate.wrong, int(counts[:, 2].sum()))
+
+
+def fill(vector: NDArray[Any], rank: int) -> None:
+    """Set a vector, (d,), to the contribution of a rank."""
+    for a in range(0, len(vector), len(PATTERN)):
+        block = vector[a : a + len(PATTERN)]
+        block[:] = PATTERN[: len(block)] + (rank % RANK_PERIOD + 1)
+
+
+def count_wrong(vector: NDArray[Any], ranks: int) -> int:
+    """Return the number of elements of a vector, (d,), that differ from the sum over the ranks."""
+    weights = sum(rank % RANK_PERIOD + 1 for rank in range(ranks))
+    wrong = 0
+    for a in range(0, len(vector), len(PATTERN)):
+        block = vector[a : a + len(PATTERN)]
+        wrong += int(np.count_nonzero(block != PATTERN[: len(block)] * ranks + weights))
+    return wrong

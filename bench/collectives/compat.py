@@ -1,11 +1,11 @@
-"""The classic columns of OSU, nccl-tests and IMB, so that what reads those reads these.
+"""Output in the columns of OSU, nccl-tests and IMB, so that scripts for these can parse it.
 
-Their times are means over calls: avg over ranks, min and max over ranks of each rank's mean.
+Their times are means over calls: average, minimum and maximum over ranks of each rank's mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,21 +21,21 @@ NCCL_NAMES = {"float32": "float", "float64": "double", "int64": "int64"}
 TAILS = (99, 90, 50)
 
 Durations: TypeAlias = NDArray[np.int64]
-"""(n, ranks) ns of the calls of a row."""
+"""Durations of the calls of a row, (n, ranks) int64, ns."""
 
 
 @dataclass(frozen=True)
 class Classic:
-    """One table: what stands above, what a row looks like, what stands below."""
+    """Table of another benchmark: its header, rows and footer."""
 
-    head: Callable[[Config, str, int], list[str]]
-    """config, algorithm, ranks."""
+    header: Callable[[Config, str, int], list[str]]
+    """Called with config, algorithm and number of ranks."""
     row: Callable[[Config, CollectiveRow, Durations], str]
-    foot: Callable[[list[tuple[CollectiveRow, Durations]]], list[str]]
+    footer: Callable[[Sequence[tuple[CollectiveRow, Durations]]], list[str]]
 
 
 def _means_us(durations: Durations) -> tuple[float, float, float]:
-    """Average, least and greatest over ranks of each rank's mean, us."""
+    """Return average, minimum and maximum over ranks of each rank's mean, us."""
     means = durations.mean(0) / 1e3
     return float(means.mean()), float(means.min()), float(means.max())
 
@@ -47,7 +47,7 @@ def _osu_titles(config: Config) -> list[str]:
     return titles + [f"P{tail} Tail Lat(us)" for tail in TAILS if config.tail_lat]
 
 
-def _osu_head(config: Config, algorithm: str, ranks: int) -> list[str]:
+def _osu_header(config: Config, algorithm: str, ranks: int) -> list[str]:
     return [
         "",
         f"# OSU MPI Allreduce Latency Test: its columns, by bench.collectives, {algorithm}",
@@ -61,13 +61,13 @@ def _osu_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
     fields = [f"{average:.2f}"]
     fields += [f"{least:.2f}", f"{most:.2f}", f"{len(durations)}"] * config.full
     fields += ["Fail" if row.wrong else "Pass"] * config.check
-    if config.tail_lat:  # OSU's: percentiles over calls of the mean over ranks
+    if config.tail_lat:  # as OSU: percentiles over calls of the mean over ranks
         tails = np.percentile(durations.mean(1), TAILS) / 1e3
         fields += [f"{tail:.2f}" for tail in tails]
     return f"{row.bytes:<10}" + "".join(f"{field:>20}" for field in fields)
 
 
-def _nccl_head(config: Config, algorithm: str, ranks: int) -> list[str]:
+def _nccl_header(config: Config, algorithm: str, ranks: int) -> list[str]:
     half = f"  {'time':>7}  {'algbw':>6}  {'busbw':>6}  {'#wrong':>6}"
     units = f"  {'(us)':>7}  {'(GB/s)':>6}  {'(GB/s)':>6}  {'':>6}"
     left, right = f"{'out-of-place':>29}", f"{'in-place':>29}"
@@ -91,19 +91,19 @@ def _nccl_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
 
 
 def nccl_figure(x: float, width: int) -> str:
-    """A number with falling precision, as nccl-tests prints times."""
+    """Return a time with the precision of nccl-tests, which decreases with the value."""
     digits = 2 if x < 1e2 else 1 if x < 1e4 else 0
     return f"{x:>{width}.{digits}f}"
 
 
 def _nccl_figures(row: CollectiveRow, durations: Durations) -> tuple[float, float, float]:
-    """Time, us, algbw and busbw, GB/s, of the mean."""
+    """Return time (us), algbw and busbw (GB/s) of the mean."""
     average, *_ = _means_us(durations)
     algbw = row.bytes / average / 1e3
     return average, algbw, algbw * 2 * (row.ranks - 1) / row.ranks
 
 
-def _nccl_foot(rows: list[tuple[CollectiveRow, Durations]]) -> list[str]:
+def _nccl_footer(rows: Sequence[tuple[CollectiveRow, Durations]]) -> list[str]:
     wrong = sum(row.wrong > 0 for row, _ in rows)
     mean = float(np.mean([_nccl_figures(row, durations)[2] for row, durations in rows]))
     return [
@@ -112,7 +112,7 @@ def _nccl_foot(rows: list[tuple[CollectiveRow, Durations]]) -> list[str]:
     ]
 
 
-def _imb_head(config: Config, algorithm: str, ranks: int) -> list[str]:
+def _imb_header(config: Config, algorithm: str, ranks: int) -> list[str]:
     rule = "#" + "-" * 64
     titles = f"{'#bytes':>13} {'#repetitions':>12} {'t_min[usec]':>12} {'t_max[usec]':>12}"
     return [
@@ -133,7 +133,7 @@ def _imb_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
 
 
 COMPATS: dict[str, Classic] = {
-    "osu": Classic(_osu_head, _osu_row, lambda rows: []),
-    "nccl": Classic(_nccl_head, _nccl_row, _nccl_foot),
-    "imb": Classic(_imb_head, _imb_row, lambda rows: []),
+    "osu": Classic(_osu_header, _osu_row, lambda rows: []),
+    "nccl": Classic(_nccl_header, _nccl_row, _nccl_footer),
+    "imb": Classic(_imb_header, _imb_row, lambda rows: []),
 }

@@ -1,31 +1,29 @@
-"""The configuration of bench.collectives: one frozen dataclass."""
+"""Configuration of a measurement: checked options, their hash, and the name of the result."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from algorithms.collectives import ALLREDUCES
+from bench.common import spec
 
 YARDSTICK = "library"
-"""Always measured: the column `vs library` needs it."""
-
-
+"""Candidate that is always measured: the column `vs library` is relative to it."""
+ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8}
+"""Element type -> bytes of an element."""
 ASIDE = ("compat", "full", "tail_lat", "csv", "out", "name", "overwrite", "ranks")
-"""What does not change the numbers."""
+"""Options that leave the numbers unchanged."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The options of bench.collectives, checked."""
+    """Options of bench.collectives after all checks."""
 
     sizes: tuple[int, ...]
-    """Bytes, ascending, whole elements."""
+    """Sizes in bytes, ascending, multiples of an element."""
     dtype: str
     algorithms: tuple[str, ...]
-    """As named by the user; empty where he named none."""
+    """Names given by the user; empty for the default."""
     against: tuple[str, ...]
     iterations: int
     warmup: int
@@ -44,21 +42,33 @@ class Config:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The candidates that get a row: by default all, in a classic format MPI's own."""
+        """Candidates that get a row: by default all, or MPI's own in a classic format."""
+        from algorithms.collectives import ALLREDUCES
+
         default = (YARDSTICK,) if self.compat else tuple(ALLREDUCES)
         return (*(self.algorithms or default), *self.against)
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The candidates that are timed: those shown and the yardstick."""
+        """Candidates that are timed: those shown and the yardstick."""
         return self.shown if YARDSTICK in self.shown else (*self.shown, YARDSTICK)
 
     @property
     def itemsize(self) -> int:
         """Bytes of an element."""
-        return np.dtype(self.dtype).itemsize
+        return ITEM_BYTES[self.dtype]
 
     def resolved(self) -> dict[str, Any]:
-        """Everything that decides the numbers, with every default filled in."""
-        plain = {key: value for key, value in asdict(self).items() if key not in ASIDE}
-        return plain | {"algorithms": self.measured}
+        """Return all options that affect the numbers, with defaults filled in."""
+        values = {key: value for key, value in asdict(self).items() if key not in ASIDE}
+        return values | {"algorithms": self.measured}
+
+
+def case_hash(config: Config, ranks: int) -> str:
+    """Return 12 hex digits of all options that affect the numbers, and of the ranks."""
+    return spec.case_hash(config.resolved(), ranks)
+
+
+def default_name(config: Config, ranks: int) -> str:
+    """Return the default name of the result, without .h5."""
+    return f"collectives-r{ranks}-{case_hash(config, ranks)[:6]}"

@@ -1,4 +1,4 @@
-"""Whether all candidates of the largest size fit into the memory of every host."""
+"""Memory check: all candidates at the largest size must fit into every host."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 VECTORS = 3
-"""Of the message's size that a candidate may hold on a rank: vector, scratch, what MPI buffers."""
+"""Buffers of the message's size of one candidate on a rank: vector, scratch and MPI's own."""
 SHARE = 0.9
-"""Of the available memory that may be used."""
+"""Usable share of the available memory."""
 SHARED = Path("/dev/shm")
-"""Where MPI keeps shared windows on Linux; in containers it is often small."""
+"""File system of MPI's shared windows on Linux; often small in containers."""
 WINDOWED = ("shared_memory", "hierarchical", "auto")
-"""Algorithms whose vector may lie in a shared window."""
+"""Algorithms that may place their vector in a shared window."""
 
 
 def most_bytes(places: Sequence[tuple[str, int | None]], vectors: int) -> tuple[int, str] | None:
-    """The largest size of which `vectors` a rank fit, and the host that sets it.
+    """Return the largest size for `vectors` buffers on each rank, and the limiting host.
 
-    places: host name and available bytes of every rank; None where no host says.
+    places: host name and available bytes of every rank, None if unknown. Returns None if no host
+    knows.
     """
     hosts: dict[str, list[int]] = {}
     for host, free in places:
         if free is not None:
             hosts.setdefault(host, []).append(free)
-    fits = [(int(SHARE * min(free) / (len(free) * vectors)), host) for host, free in hosts.items()]
-    return min(fits, default=None)
+    limits = [
+        (int(SHARE * min(free) / (len(free) * vectors)), host) for host, free in hosts.items()
+    ]
+    return min(limits, default=None)
 
 
 def check_memory(comm: MPI.Intracomm, largest: int, names: Sequence[str]) -> None:
-    """Refuse a largest size, bytes, with which these algorithms do not fit; collective.
+    """Check that these algorithms fit into memory at the largest size, in bytes; collective.
 
-    Errors: UserError on every rank.
+    Errors: UserError on every rank, with the largest size that fits.
     """
     try:
         free = available_bytes(Path("/proc/meminfo").read_text())
@@ -50,12 +53,12 @@ def check_memory(comm: MPI.Intracomm, largest: int, names: Sequence[str]) -> Non
     needs = [("the memory", free, VECTORS * len(names))]
     if windows:
         needs.append((f"the shared memory ({SHARED})", free_bytes(SHARED), windows))
-    for what, there, vectors in needs:
-        found = most_bytes(comm.allgather((host, there)), vectors)
-        if found and largest > found[0]:
-            fits = format_size(round_down(found[0]))
+    for kind, available, vectors in needs:
+        limit = most_bytes(comm.allgather((host, available)), vectors)
+        if limit and largest > limit[0]:
+            most = format_size(round_down(limit[0]))
             raise UserError(
                 f"--maxbytes {format_size(largest)} with {len(names)} algorithms at {comm.size} "
-                f"ranks does not fit into {what} of {found[1]}: the largest size that does is "
-                f"{fits}; give -e {fits}, or fewer --algorithms"
+                f"ranks does not fit into {kind} of {limit[1]}: give -e {most}, the largest size "
+                "that does, or fewer --algorithms"
             )

@@ -1,4 +1,4 @@
-"""Options of bench.collectives: nccl-tests' letters and OSU's long names."""
+"""Command line of bench.collectives: the letters of nccl-tests and the long names of OSU."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from algorithms.collectives import ALLREDUCES
-from bench.collectives.compat import COMPATS
-from bench.collectives.config import Config
+from bench.collectives.config import ITEM_BYTES, Config
 from bench.common.options import Table, check_ranges, flag, option
 from bench.common.sizes import geometric_sizes, parse_size, split_message_size
 from bench.common.spec import UserError, unknown_name
@@ -24,21 +20,25 @@ DTYPES = {
     "float64": "float64",
     "int64": "int64",
 }
+"""Name of an element type on the command line -> numpy's name."""
 AGAINST = {
     "gloo": "torch.distributed's all-reduce over TCP",
-    "out_of_place": "MPI's own from one buffer into another, as OSU's and IMB's benchmarks call it",
+    "out_of_place": "MPI_Allreduce from one buffer to another, as OSU and IMB call it",
 }
+"""Further candidates of --against."""
+FORMATS = ("osu", "nccl", "imb")
+"""Output formats of --compat."""
 
 EPILOG = """\
 columns:
   A sample is the slowest rank's time in one call after a barrier; percentiles are over calls.
-  Each rank has just written its vector, as a gradient would be; that write is not timed.
-  ci95     the larger half of the median's 95 % interval, as a share of the median
-  algbw    S/t for a vector of S bytes; busbw is algbw 2(p-1)/p; GB are 10^9 bytes
-  %bound   max(ceil(log2 p) alpha, 2(p-1)/p S/B) over p50: what messages between p ranks need at
-           least. shared_memory, and hierarchical inside a node, send none: they can be above 100.
+  Before each call every rank writes its vector, as a gradient would; that write is not timed.
+  ci95     larger half of the median's 95 % interval, relative to the median
+  algbw    S/t for a vector of S bytes; busbw is algbw 2(p-1)/p; 1 GB is 10^9 bytes
+  %bound   max(ceil(log2 p) alpha, 2(p-1)/p S/B), the lower bound for messages between p ranks,
+           over p50. shared_memory, and hierarchical within a node, send none and can exceed 100.
   vs       p50 over that of library, which is always measured
-  #wrong   elements that differ from the known sum, over all ranks; any makes the exit code 1
+  #wrong   elements that differ from the exact sum, over all ranks; the exit code is then 1
   flags    ! interval not reached   s start skew above 10 % of p50   t clock above 1 % of p50
            o more ranks than cores
 
@@ -49,22 +49,20 @@ example:
 GROUPS = {
     "sizes": "bytes of the vector; K, M, G are 2^10, 2^20, 2^30",
     "candidates": "",
-    "duration": "a size ends when every median is known, or after --time",
+    "duration": "a size ends when all medians have converged, or after --time",
     "output": "",
 }
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of bench.collectives as a user gives them."""
+    """Options of bench.collectives as the user gives them."""
 
-    minbytes: str = option("8", "smallest", "SIZE", names=("-b",), group="sizes")
-    maxbytes: str = option("32M", "largest", "SIZE", names=("-e",), group="sizes")
-    stepfactor: float = option(
-        4.0, "ratio of one size to the one before", "F", names=("-f",), group="sizes"
-    )
+    minbytes: str = option("8", "smallest size", "SIZE", names=("-b",), group="sizes")
+    maxbytes: str = option("32M", "largest size", "SIZE", names=("-e",), group="sizes")
+    stepfactor: float = option(4.0, "ratio of consecutive sizes", "F", names=("-f",), group="sizes")
     message_size: str = option(
-        "", "the three options above in one, as OSU has it", "[MIN:]MAX[:xF]", group="sizes"
+        "", "the three options above in one, as in OSU", "[MIN:]MAX[:xF]", group="sizes"
     )
     type: str = option(
         "float",
@@ -74,12 +72,14 @@ class Options:
         group="candidates",
     )
     algorithms: str = option(
-        "", f"of {', '.join(ALLREDUCES)} (default: all)", "A,B,...", group="candidates"
+        "",
+        "all-reduces to time, names of `python -m bench list` (default: all)",
+        "A,B,...",
+        group="candidates",
     )
     against: str = option(
         "",
-        "others that alternate with ours: "
-        + "; ".join(f"{name}: {text}" for name, text in AGAINST.items()),
+        "further candidates: " + "; ".join(f"{name}: {text}" for name, text in AGAINST.items()),
         "A,B,...",
         group="candidates",
     )
@@ -87,14 +87,19 @@ class Options:
         0.05, "relative half-width of every median's 95 %% interval", "X", group="duration"
     )
     time: float = option(
-        10.0, "seconds a size at most, all candidates together", "S", group="duration"
+        10.0, "maximum seconds per size, for all candidates together", "S", group="duration"
     )
     iterations: int = option(
-        20, "calls of each at least", "N", names=("-n", "--iters"), group="duration", least=1
+        20,
+        "minimum number of calls of each candidate",
+        "N",
+        names=("-n", "--iters"),
+        group="duration",
+        least=1,
     )
     warmup: int = option(
         5,
-        "calls before, left out of the statistics",
+        "calls before the first sample",
         "N",
         names=("-w", "--warmup_iters"),
         group="duration",
@@ -102,24 +107,28 @@ class Options:
     )
     check: str = option(
         "1",
-        "compare a sum with the known one, before and after, untimed",
+        "validate a sum before and after the timed calls",
         "0|1",
         names=("-c", "--validation"),
         group="duration",
         nargs="?",
         const="1",
     )
-    seed: int = option(0, "of the order within a round", "S", group="duration", least=0)
+    seed: int = option(0, "seed of the order within a round", "S", group="duration", least=0)
     compat: str = option(
         "",
-        f"classic columns: {', '.join(COMPATS)}; a table for each of --algorithms, by default "
-        "library alone",
+        f"columns of another benchmark: {', '.join(FORMATS)}; one table for each of --algorithms "
+        "(default: library)",
         "FORMAT",
         group="output",
     )
-    full: bool = option(False, "with --compat osu: least and greatest rank, calls", group="output")
+    full: bool = option(
+        False, "with --compat osu: minimum and maximum over ranks, calls", group="output"
+    )
     tail_lat: bool = option(False, "with --compat osu: P99, P90, P50", group="output")
-    csv: str = option("", "write a table with a row an algorithm and size", "FILE", group="output")
+    csv: str = option(
+        "", "write a table with one row per algorithm and size", "FILE", group="output"
+    )
     out: str = option("runs", "folder of the result file", "DIR", group="output")
     name: str = option("", "name of the result file, without .h5", "NAME", group="output")
     overwrite: bool = option(False, "replace a result of the same name", group="output")
@@ -131,8 +140,8 @@ class Options:
         check_ranges(self)
         for name, bound in (("ci", 1.0), ("time", math.inf)):
             _check_between(name, getattr(self, name), bound)
-        if self.compat and self.compat not in COMPATS:
-            raise unknown_name("--compat", self.compat, COMPATS)
+        if self.compat and self.compat not in FORMATS:
+            raise unknown_name("--compat", self.compat, FORMATS)
         for name in ("full", "tail_lat"):
             if getattr(self, name) and self.compat != "osu":
                 raise UserError(
@@ -146,7 +155,7 @@ TABLE = Table(
     Options,
     prog="python -m bench.collectives",
     description="Time all-reduces against MPI's own on the ranks of mpirun. All candidates "
-    "alternate\nwithin one run, size by size, until their medians are known.",
+    "alternate\nwithin one run, size by size, until their medians have converged.",
     epilog=EPILOG,
     groups=GROUPS,
 )
@@ -159,6 +168,8 @@ def read(argv: Sequence[str]) -> Config:
 
 def configured(texts: Mapping[str, str]) -> Config:
     """Return the configuration that some options, given as texts, describe. Errors: UserError."""
+    from algorithms.collectives import ALLREDUCES
+
     options = TABLE.build(texts)
     dtype = _dtype(options.type)
     return Config(
@@ -191,7 +202,7 @@ def _dtype(text: str) -> str:
 
 
 def _sizes(options: Options, named: Collection[str], dtype: str) -> tuple[int, ...]:
-    """Return the sizes in bytes; named: the options that the user gives."""
+    """Return the sizes in bytes; named: the options on the command line."""
     low, high, factor = options.minbytes, options.maxbytes, options.stepfactor
     if options.message_size:
         both = [name for name in ("minbytes", "maxbytes") if name in named]
@@ -199,13 +210,11 @@ def _sizes(options: Options, named: Collection[str], dtype: str) -> tuple[int, .
         if both or (step and "stepfactor" in named):
             raise UserError(
                 f"--message-size {options.message_size} and --{(both or ['stepfactor'])[0]} both "
-                "say the sizes: give one of them"
+                "set the sizes: give one of them"
             )
         low, high, factor = least or low, most or high, float(step) if step else factor
-    itemsize = np.dtype(dtype).itemsize
-    return geometric_sizes(
-        parse_size(low, "--minbytes"), parse_size(high, "--maxbytes"), factor, itemsize, dtype
-    )
+    least_bytes, most_bytes = parse_size(low, "--minbytes"), parse_size(high, "--maxbytes")
+    return geometric_sizes(least_bytes, most_bytes, factor, ITEM_BYTES[dtype], dtype)
 
 
 def _names(

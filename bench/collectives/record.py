@@ -1,37 +1,62 @@
-"""What rank 0 keeps of a measurement: the result file, the lines on stdout, the CSV."""
+"""Output of a measurement on rank 0: result file, lines on stdout, CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.collectives.config import Config
+from bench.collectives.config import Config, case_hash, default_name
 from bench.collectives.links import Links
-from bench.collectives.onesize import Measured
-from bench.collectives.opening import attributes, open_file
+from bench.collectives.timing import Measurement
 from bench.collectives.view import View, introduction
-from bench.common.files import write_whole
-from bench.results.calls import read_calls
+from bench.common.files import check_target, write_whole
+from bench.results.calls import PROGRAM, read_calls
+from bench.results.callsfile import CallsFile
 from bench.results.rows import CollectiveRow
 from bench.results.schema import COMPLETE
+from bench.runtime.opening import add_provenance, claim, origin
+from bench.session.launch import on_all_ranks
 from bench.session.terminal import is_interactive
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 CSV = (
     *("op", "algorithm", "ranks", "bytes", "dtype", "n", "p50_us", "ci_lo_us", "ci_hi_us"),
     *("p99_us", "algbw_GBps", "busbw_GBps", "wrong", "count", "max_us", "bound_percent"),
     *("vs_library", "flags", "messages", "bytes_sent", "chosen"),
 )
-"""The columns of --csv."""
+"""Columns of --csv."""
+
+
+def reserve(comm: MPI.Intracomm, config: Config) -> Path:
+    """Create the folder of the result and return its path; collective.
+
+    Errors: UserError on every rank if the result or the CSV cannot be written.
+    """
+    path = Path(config.out) / f"{config.name or default_name(config, comm.size)}.h5"
+
+    def check() -> None:
+        if config.csv:
+            check_target("--csv", Path(config.csv))
+        claim(path, config.overwrite)
+
+    on_all_ranks(comm, lambda: check() if comm.rank == 0 else None)
+    return path
 
 
 class Record:
-    """One measurement, written and shown as it goes; on rank 0."""
+    """One measurement, written and printed size by size; on rank 0.
+
+    ranks and flaws: as returned by use_threads.
+    """
 
     def __init__(
         self,
@@ -43,11 +68,17 @@ class Record:
         links: Links,
     ) -> None:
         self._config, self._ranks, self._flaws, self._links = config, ranks, flaws, links
-        self._attributes = attributes(config, argv, ranks, flaws, links)
-        self._file = open_file(path, self._attributes, ranks, links)
+        self._attributes = _attributes(config, argv, ranks, flaws, links)
+        self._file = CallsFile(
+            path,
+            self._attributes,
+            links.offset_ns,
+            links.round_trip_ns,
+            lambda file: add_provenance(file, ranks),
+        )
 
     def begin(self, names: Sequence[str], notes: Sequence[str]) -> None:
-        """Say what is measured and how; names: the candidates that are."""
+        """Print the introduction; names: the candidates that are measured."""
         from mpi4py import MPI
 
         library = MPI.Get_library_version().partition(",")[0].strip("\x00 \n")
@@ -57,32 +88,32 @@ class Record:
             introduction(self._config, self._links, self._ranks, library, names, notes)
         )
 
-    def tell(self, nbytes: int, rounds: int, widths: NDArray[np.float64]) -> None:
-        """Say how far a size is."""
-        self._view.tell(nbytes, rounds, widths)
+    def progress(self, nbytes: int, rounds: int, widths: NDArray[np.float64]) -> None:
+        """Show the progress of a size."""
+        self._view.progress(nbytes, rounds, widths)
 
-    def add(self, measured: Measured) -> None:
-        """Write and show a size."""
-        calls = measured.calls(self._file.path, self._attributes, self._links.offset_ns)
+    def add(self, measurement: Measurement) -> None:
+        """Write and print one size."""
+        calls = measurement.calls(self._file.path, self._attributes, self._links.offset_ns)
         self._file.append(calls)
         self._view.add(calls)
-        for name, reason in measured.refused.items():
-            self._view.say(f"note: {name} is left out here: {reason}")
+        for name, reason in measurement.refusals.items():
+            self._view.print_note(f"note: {name} is left out here: {reason}")
 
     def close(self) -> int:
-        """Close the file, write the CSV, say what came out; return how many elements are wrong."""
+        """Close the file, write the CSV, print the footer; return the number of wrong elements."""
         path = self._file.path
         self._file.close(COMPLETE, {})
         if self._config.csv:
             write_whole(Path(self._config.csv), csv_text(read_calls(path).rows()))
         wrong = self._view.end(path)
         if self._config.csv:
-            self._view.say(f"csv {self._config.csv}")
+            self._view.print_note(f"csv {self._config.csv}")
         return wrong
 
 
 def csv_text(rows: Sequence[CollectiveRow]) -> str:
-    """The rows as CSV."""
+    """Return the rows as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV, lineterminator="\n")
     writer.writeheader()
@@ -90,3 +121,28 @@ def csv_text(rows: Sequence[CollectiveRow]) -> str:
         record = row.record()
         writer.writerow({name: record[name] for name in CSV})
     return text.getvalue()
+
+
+def _attributes(
+    config: Config,
+    argv: Sequence[str],
+    ranks: Sequence[dict[str, Any]],
+    flaws: Sequence[str],
+    links: Links,
+) -> dict[str, Any]:
+    """Return the attributes of the result file."""
+    return {
+        **origin(PROGRAM, argv, ranks, flaws),
+        "case_hash": case_hash(config, len(ranks)),
+        "params_json": json.dumps(config.resolved()),
+        "seed": config.seed,
+        "ci": config.ci,
+        "time_s": config.time_s,
+        "alpha_ns": links.alpha_ns,
+        "bandwidth_Bps": links.bandwidth,
+        "memory_Bps": links.memory,
+        "timer_ns": links.timer_ns,
+        "sync": "MPI_Barrier",
+        "time_definition": "the duration of a call is that of its slowest rank; before it, "
+        "untimed, every rank writes its vector and enters a barrier",
+    }

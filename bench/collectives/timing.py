@@ -1,77 +1,158 @@
-"""Timed calls: all candidates in turn, round after round, until every median is known.
+"""Timing of one message size: plans built, validated, called in rounds until medians converge.
 
-A round calls each candidate once, in an order drawn anew for every round, so that drift meets all
-alike. Before each call, untimed, every rank writes its vector and meets the others at a barrier:
-no value overflows, however many the calls, and every candidate finds the caches as a gradient
-would leave them. Rounds come in batches; only between batches do ranks exchange what they measured.
+A round calls each candidate once, in a new random order, so that drift affects all alike. Before
+each call, untimed, every rank writes its vector and enters a barrier: values cannot overflow, and
+every candidate starts with the caches that a gradient would leave. Rounds come in batches, and
+ranks exchange their measurements between batches only.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.collectives.candidates import Candidate
+from bench.collectives.candidates import Candidate, Maker, build, close, validate
+from bench.collectives.config import Config
+from bench.results.calls import Calls
 from bench.results.statistics import median_interval
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 LEAST_SAMPLES = 6
-"""Below, no 95 % interval of a median exists."""
+"""Smallest sample for which a 95 % interval of the median exists."""
 GROWTH = 0.5
-"""A batch has this part of the rounds so far: deciding costs little, and few rounds are spare."""
+"""Size of a batch relative to all rounds before it: few decisions, few surplus rounds."""
 BATCH_S = 1.0
-"""A batch is no longer than this, or one round, so that a person sees progress."""
+"""Maximum duration of a batch of several rounds, for the progress line."""
+
+Progress: TypeAlias = Callable[[int, int, NDArray[np.float64]], None]
+"""Called with bytes, rounds so far, and the relative half-width of each candidate's interval."""
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """When a size is done: every median within ci of itself, or its time is over."""
+    """End of a size: all medians within `ci` of themselves, or its time is over."""
 
     ci: float
     least: int
+    """Smallest number of rounds."""
     time_s: float
 
     def width(self, slowest: NDArray[np.int64]) -> float:
-        """The larger half of the median's interval over the median; slowest: (n,) ns."""
+        """Return the larger half of the median's interval over the median; slowest: (n,) ns."""
         median, low, high = median_interval(slowest)
         return max(high - median, median - low) / median if median > 0 else 0.0
 
-    def known(self, slowest: NDArray[np.int64]) -> bool:
-        """Whether the median of (n,) samples is known."""
+    def converged(self, slowest: NDArray[np.int64]) -> bool:
+        """Return True if the interval of the median is narrow enough; slowest: (n,) ns."""
         enough = len(slowest) >= max(self.least, LEAST_SAMPLES)
         return enough and self.width(slowest) <= self.ci
 
     def rounds(self, slowest: NDArray[np.int64], elapsed_s: float) -> int:
-        """How many more rounds to take after some; 0: stop. slowest: (rounds, candidates) ns."""
-        done = len(slowest)
-        if elapsed_s >= self.time_s or all(self.known(column) for column in slowest.T):
+        """Return the rounds of the next batch, 0 to stop; slowest: (rounds, candidates) ns."""
+        n = len(slowest)
+        if elapsed_s >= self.time_s or all(self.converged(column) for column in slowest.T):
             return 0
-        wanted = max(self.least - done, int(GROWTH * done), 1)
-        return self.fitting(wanted, elapsed_s / done, self.time_s - elapsed_s)
+        goal = max(self.least - n, int(GROWTH * n), 1)
+        return self.fitting(goal, elapsed_s / n, self.time_s - elapsed_s)
 
-    def fitting(self, wanted: int, round_s: float, left_s: float) -> int:
-        """As many of the wanted rounds as a batch and the time that is left can hold; 1 or more."""
-        return max(1, min(wanted, int(min(left_s, BATCH_S) / max(round_s, 1e-9))))
+    def fitting(self, goal: int, round_s: float, rest_s: float) -> int:
+        """Return the part of a goal of rounds that fits a batch and the remaining time, >= 1."""
+        return max(1, min(goal, int(min(rest_s, BATCH_S) / max(round_s, 1e-9))))
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Every call of a size; on rank 0."""
+    """All calls of one size; on rank 0."""
 
     start_ns: NDArray[np.int64]
     """(rounds, candidates, ranks) on each rank's own clock."""
     duration_ns: NDArray[np.int64]
     """(rounds, candidates, ranks)."""
-    known: list[bool]
-    """Of each candidate, whether its median is."""
+    converged: list[bool]
+    """By candidate: True if the interval of its median is narrow enough."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Result of one size; on rank 0."""
+
+    table: dict[str, NDArray[Any]]
+    """(candidates,) each, by the names of bench.results.calls.ROWS."""
+    start_ns: NDArray[np.int64]
+    """(calls, ranks), grouped by candidate."""
+    duration_ns: NDArray[np.int64]
+    """(calls, ranks), grouped by candidate."""
+    refusals: dict[str, str]
+    """Reason by name of each candidate that does not support this size."""
+
+    def calls(
+        self, path: Path, attributes: Mapping[str, Any], offset_ns: NDArray[np.int64]
+    ) -> Calls:
+        """Return the measurement as the reader of its file would return it."""
+        return Calls(path, attributes, self.table, self.start_ns, self.duration_ns, offset_ns)
+
+
+def measure_size(
+    comm: MPI.Intracomm,
+    config: Config,
+    makers: Mapping[str, Maker],
+    index: int,
+    progress: Progress | None,
+) -> Measurement | None:
+    """Measure the candidates at config.sizes[index]; the result on rank 0; collective.
+
+    progress: None on ranks that print nothing.
+    """
+    nbytes = config.sizes[index]
+    candidates, refusals = build(comm, makers, nbytes // config.itemsize, config.dtype)
+    validate(comm, candidates, config.check)
+    samples = measure(
+        comm,
+        candidates,
+        StopRule(config.ci, config.iterations, config.time_s),
+        config.warmup,
+        np.random.default_rng((config.seed, index)),
+        lambda rounds, widths: progress(nbytes, rounds, widths) if progress else None,
+    )
+    if config.check:
+        validate(comm, candidates, check=True)
+    close(candidates)
+    if samples is None:
+        return None
+    n, ranks = len(samples.start_ns), comm.size
+    start, duration = (
+        spans.swapaxes(0, 1).reshape(-1, ranks) for spans in (samples.start_ns, samples.duration_ns)
+    )
+    return Measurement(_table(config, nbytes, candidates, samples, n), start, duration, refusals)
+
+
+def _table(
+    config: Config, nbytes: int, candidates: Sequence[Candidate], samples: Samples, n: int
+) -> dict[str, NDArray[Any]]:
+    same = {
+        "op": "allreduce",
+        "dtype": config.dtype,
+        "count": nbytes // config.itemsize,
+        "bytes": nbytes,
+        "warmup": config.warmup,
+        "n": n,
+    }
+    table = {name: np.array([value] * len(candidates)) for name, value in same.items()}
+    table["algorithm"] = np.array([candidate.name for candidate in candidates])
+    for name in ("chosen", "wrong", "messages", "bytes_sent"):
+        table[name] = np.array([getattr(candidate, name) for candidate in candidates])
+    table["converged"] = np.array(samples.converged, np.int8)
+    table["first"] = np.arange(len(candidates)) * n
+    return table
 
 
 def measure(
@@ -80,39 +161,39 @@ def measure(
     rule: StopRule,
     warmup: int,
     rng: np.random.Generator,
-    tell: Callable[[int, NDArray[np.float64]], None],
+    progress: Callable[[int, NDArray[np.float64]], None],
 ) -> Samples | None:
-    """Time the candidates until the rule says stop; the samples on rank 0; collective.
+    """Time the candidates until the rule ends it; the samples on rank 0; collective.
 
-    rng: in the same state on every rank. tell: called on rank 0 between batches with the rounds
-    so far and the relative half-width of every candidate's interval.
+    rng: in the same state on every rank. progress: called on rank 0 between batches with the
+    rounds so far and the relative half-width of each candidate's interval.
     """
-    began = perf_counter_ns()
+    start_ns = perf_counter_ns()
     _batch(comm, candidates, warmup, rng)
-    round_s = (perf_counter_ns() - began) / max(warmup, 1) / 1e9 if warmup else rule.time_s
-    more = comm.bcast(rule.fitting(rule.least, round_s, rule.time_s))
+    round_s = (perf_counter_ns() - start_ns) / max(warmup, 1) / 1e9 if warmup else rule.time_s
+    rounds = comm.bcast(rule.fitting(rule.least, round_s, rule.time_s))
     batches, slowest = [], np.empty((0, len(candidates)), np.int64)
-    began = perf_counter_ns()
-    while more:
-        batch = _gather(comm, _batch(comm, candidates, more, rng))
+    start_ns = perf_counter_ns()
+    while rounds:
+        batch = _gather(comm, _batch(comm, candidates, rounds, rng))
         if batch is not None:
             batches.append(batch)
             slowest = np.concatenate([slowest, batch[1].max(2)])
-            more = rule.rounds(slowest, (perf_counter_ns() - began) / 1e9)
-            tell(len(slowest), np.array([rule.width(column) for column in slowest.T]))
-        more = comm.bcast(more)
+            rounds = rule.rounds(slowest, (perf_counter_ns() - start_ns) / 1e9)
+            progress(len(slowest), np.array([rule.width(column) for column in slowest.T]))
+        rounds = comm.bcast(rounds)
     if comm.rank > 0:
         return None
     start, duration = np.concatenate(batches, axis=1)
-    return Samples(start, duration, [rule.known(column) for column in slowest.T])
+    return Samples(start, duration, [rule.converged(column) for column in slowest.T])
 
 
 def _batch(
     comm: MPI.Intracomm, candidates: Sequence[Candidate], rounds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """(2, rounds, candidates) start and duration of every call of this rank; collective."""
+    """Return start and duration of this rank's calls, (2, rounds, candidates) ns; collective."""
     spans = np.empty((2, rounds, len(candidates)), np.int64)
-    start, duration = spans
+    starts, durations = spans
     orders = [rng.permutation(len(candidates)).tolist() for _ in range(rounds)]
     turns = [(candidate.vector, candidate.plan) for candidate in candidates]
     value, barrier, clock = comm.rank % 256 + 1, comm.Barrier, perf_counter_ns
@@ -123,18 +204,18 @@ def _batch(
                 vector, plan = turns[i]
                 vector.fill(value)
                 barrier()
-                began = clock()
+                start = clock()
                 plan()
-                ended = clock()
-                start[k, i] = began
-                duration[k, i] = ended - began
+                end = clock()
+                starts[k, i] = start
+                durations[k, i] = end - start
     finally:
         gc.enable()
     return spans
 
 
 def _gather(comm: MPI.Intracomm, spans: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """(2, rounds, candidates, ranks) of all ranks, on rank 0; collective."""
-    of_all = np.empty((comm.size, *spans.shape), np.int64) if comm.rank == 0 else None
-    comm.Gather(spans, of_all)
-    return None if of_all is None else np.moveaxis(of_all, 0, -1)
+    """Return the spans of all ranks, (2, rounds, candidates, ranks), on rank 0; collective."""
+    gathered = np.empty((comm.size, *spans.shape), np.int64) if comm.rank == 0 else None
+    comm.Gather(spans, gathered)
+    return None if gathered is None else np.moveaxis(gathered, 0, -1)

@@ -1,93 +1,170 @@
-"""What a person or a script sees of a measurement: what is above, between and below the rows."""
+"""Printed output of a measurement: introduction, rows of at most 120 columns, footer."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.collectives.compat import COMPATS
+from bench.collectives.compat import COMPATS, Classic
 from bench.collectives.config import Config
 from bench.collectives.links import Links
-from bench.collectives.table import Table, verdict
 from bench.common.sizes import format_size
-from bench.results.calls import fastest
+from bench.common.text import figure, percent
+from bench.results.calls import fastest, half_width
+from bench.results.rows import CollectiveRow
 
 if TYPE_CHECKING:
     from bench.results.calls import Calls
-    from bench.results.rows import CollectiveRow
 
 WIDTH = 120
+MOST_WRONG = 4
+"""Maximum number of wrong rows that the verdict names."""
+
+COLUMNS: dict[str, tuple[str, int, Callable[[CollectiveRow], str]]] = {
+    "count": ("", 5, lambda row: str(row.count)),
+    "dtype": ("", 5, lambda row: row.dtype),
+    "algorithm": ("", 9, lambda row: row.algorithm),
+    "n": ("", 5, lambda row: str(row.n)),
+    "p50(us)": ("", 7, lambda row: figure(row.p50_us)),
+    "ci95": ("+-", 4, lambda row: percent(half_width(row))),
+    "p99": ("us", 6, lambda row: figure(row.p99_us)),
+    "max": ("us", 6, lambda row: figure(row.max_us)),
+    "algbw": ("GB/s", 5, lambda row: figure(row.algbw_GBps)),
+    "busbw": ("GB/s", 5, lambda row: figure(row.busbw_GBps)),
+    "%bound": ("", 6, lambda row: figure(row.bound_percent)),
+    "vs": ("library", 7, lambda row: figure(row.vs_library)),
+    "#wrong": ("", 6, lambda row: str(row.wrong) if row.wrong >= 0 else "-"),
+}
+"""Title -> second line of the title, width, text of a row; size and flags are the outer columns."""
+
+
+class Table:
+    """Layout of the suite's own rows, one for each algorithm and size."""
+
+    def __init__(self, sizes: Sequence[int], itemsize: int, dtype: str, names: Sequence[str]):
+        largest = max(sizes)
+        self._first = max(len("#size(B)"), len(str(largest)))
+        self._width = {title: width for title, (_, width, _) in COLUMNS.items()}
+        for title, texts in (
+            ("count", [str(largest // itemsize)]),
+            ("dtype", [dtype]),
+            ("algorithm", names),
+        ):
+            self._width[title] = max(self._width[title], *map(len, texts))
+
+    def header(self) -> list[str]:
+        """Return the two lines of titles."""
+        titles = {title: title for title in COLUMNS}
+        units = {title: unit for title, (unit, _, _) in COLUMNS.items()}
+        return [self._line("#size(B)", titles, "flags"), self._line("#", units, "")]
+
+    def rows(self, rows: Sequence[CollectiveRow]) -> list[str]:
+        """Return one line for each row, then the choice of each algorithm that selects another."""
+        lines = []
+        for row in rows:
+            texts = {title: text(row) for title, (_, _, text) in COLUMNS.items()}
+            lines.append(self._line(str(row.bytes), texts, row.flags))
+        return lines + [
+            f"# {row.algorithm} took {row.chosen} at {format_size(row.bytes)}"
+            for row in rows
+            if row.chosen
+        ]
+
+    def _line(self, first: str, texts: Mapping[str, str], flags: str) -> str:
+        cells = [
+            f"{text:<{self._width[title]}}"
+            if title == "algorithm"
+            else f"{text:>{self._width[title]}}"
+            for title, text in texts.items()
+        ]
+        return " ".join([f"{first:<{self._first}}", *cells, flags]).rstrip()
+
+
+def verdict(rows: Sequence[CollectiveRow], checked: bool) -> str:
+    """Return the result of the validation of all sums."""
+    if not checked:
+        return "#wrong: not checked (-c 0)"
+    wrong = [row for row in rows if row.wrong]
+    if not wrong:
+        return f"#wrong: 0, every sum exact in {len(rows)} rows"
+    names = [f"{row.algorithm} at {format_size(row.bytes)}" for row in wrong[:MOST_WRONG]]
+    more = f" and {len(wrong) - MOST_WRONG} more" if len(wrong) > MOST_WRONG else ""
+    elements = sum(row.wrong for row in wrong)
+    return f"#wrong: {elements} elements, {', '.join(names)}{more}: exit code 1"
 
 
 class View:
-    """Lines on stdout, flushed as they come; on rank 0."""
+    """Lines on stdout, flushed at once, and a progress line on stderr; on rank 0.
 
-    def __init__(self, config: Config, names: Sequence[str], ranks: int, watched: bool) -> None:
-        self._config, self._ranks, self._watched = config, ranks, watched
+    names: candidates that are measured. ranks: number of ranks. interactive: True to show progress.
+    """
+
+    def __init__(self, config: Config, names: Sequence[str], ranks: int, interactive: bool) -> None:
+        self._config, self._ranks, self._interactive = config, ranks, interactive
         self._names = [name for name in config.shown if name in names]
         table = Table(config.sizes, config.itemsize, config.dtype, names)
-        self._ours = None if config.compat else table
+        self._table = None if config.compat else table
         self._rows: list[CollectiveRow] = []
         self._classic: list[tuple[CollectiveRow, NDArray[np.int64]]] = []
 
     def begin(self, lines: Sequence[str]) -> None:
-        """Say what is measured and how, then the head of the table."""
+        """Print the introduction and the header of the table."""
         self._print([f"# {part}" for line in lines for part in wrapped(line)])
-        if self._ours:
-            self._print(self._ours.head())
+        if self._table:
+            self._print(self._table.header())
         elif len(self._names) == 1:
-            self._print(self._format.head(self._config, self._names[0], self._ranks))
+            self._print(self._format.header(self._config, self._names[0], self._ranks))
 
     def add(self, calls: Calls) -> None:
-        """Print the rows of a size."""
-        if self._watched:
+        """Print the rows of one size."""
+        if self._interactive:
             print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
         rows = calls.rows()
         self._rows += rows
-        if self._ours:
-            self._print(self._ours.rows(rows))
+        if self._table:
+            self._print(self._table.rows(rows))
             return
-        made = [(row, calls.duration_ns[calls.span(i)]) for i, row in enumerate(rows)]
-        made = [(row, durations) for row, durations in made if row.algorithm in self._names]
-        self._classic += made
+        pairs = [(row, calls.duration_ns[calls.span(i)]) for i, row in enumerate(rows)]
+        pairs = [(row, durations) for row, durations in pairs if row.algorithm in self._names]
+        self._classic += pairs
         if len(self._names) == 1:
-            self._print([self._format.row(self._config, *one) for one in made])
+            self._print([self._format.row(self._config, *pair) for pair in pairs])
 
-    def tell(self, nbytes: int, rounds: int, widths: NDArray[np.float64]) -> None:
-        """Where a person watches, say how far a size is."""
-        if self._watched:
+    def progress(self, nbytes: int, rounds: int, widths: NDArray[np.float64]) -> None:
+        """Show the progress of a size on an interactive terminal."""
+        if self._interactive:
             line = f"{format_size(nbytes)}: {rounds} calls, widest interval {widths.max():.1%}"
             print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
 
-    def say(self, line: str) -> None:
-        """Print a line that is no row."""
+    def print_note(self, line: str) -> None:
+        """Print a comment line."""
         self._print([f"# {line}"])
 
     def end(self, path: Path) -> int:
-        """Say what came out of it; return how many elements are wrong."""
+        """Print the footer; return the number of wrong elements."""
         several = len(self._names) > 1
-        for name in () if self._ours else self._names:
-            table = [(row, spans) for row, spans in self._classic if row.algorithm == name]
+        for name in () if self._table else self._names:
+            pairs = [(row, spans) for row, spans in self._classic if row.algorithm == name]
             if several:
-                self._print(self._format.head(self._config, name, self._ranks))
-                self._print([self._format.row(self._config, *one) for one in table])
-            self._print(self._format.foot(table))
-        self.say(f"fastest: {fastest(self._rows)}")
-        self.say(verdict(self._rows, self._config.check))
-        self.say(f"file {path}")
+                self._print(self._format.header(self._config, name, self._ranks))
+                self._print([self._format.row(self._config, *pair) for pair in pairs])
+            self._print(self._format.footer(pairs))
+        self.print_note(f"fastest: {fastest(self._rows)}")
+        self.print_note(verdict(self._rows, self._config.check))
+        self.print_note(f"file {path}")
         report = shlex.join(["python", "-m", "bench.report", str(path), "--html", "report.html"])
-        self.say(f"draw it: {report}")
+        self.print_note(f"draw it: {report}")
         return sum(max(row.wrong, 0) for row in self._rows)
 
     @property
-    def _format(self) -> Any:
+    def _format(self) -> Classic:
         return COMPATS[self._config.compat]
 
     @staticmethod
@@ -104,7 +181,7 @@ def introduction(
     names: Sequence[str],
     notes: Sequence[str],
 ) -> list[str]:
-    """What is measured, on what, and how, a line each."""
+    """Return the lines above the table: subject, machine and method of the measurement."""
     hosts = list(dict.fromkeys(rank["host"] for rank in ranks))
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts ({hosts[0]} ... {hosts[-1]})"
     low, high = (format_size(config.sizes[i]) for i in (0, -1))
@@ -119,12 +196,12 @@ def introduction(
         f"memory {links.memory / 1e9:.1f} GB/s read and written by a host's ranks at once; "
         "shared_memory moves 2 p S bytes through it",
         f"stop: every median's 95 % interval within {100 * config.ci:g} %, "
-        f"{config.iterations} calls or more; or {config.time_s:g} s a size",
+        f"{config.iterations} calls or more; or {config.time_s:g} s per size",
         f"a sample: slowest rank, one call after an untimed write of the vector and a barrier; "
         f"{config.warmup} warm-up calls",
-        "rounds of one call each, order drawn anew (seed "
-        f"{config.seed}); sums are {'checked' if config.check else 'not checked'}, untimed",
-        "%bound: max(ceil(log2 p) alpha, 2(p-1)/p S/B), what messages need, over p50; "
+        f"rounds of one call each in random order (seed {config.seed}); sums are "
+        f"{'checked' if config.check else 'not checked'}, untimed",
+        "%bound: max(ceil(log2 p) alpha, 2(p-1)/p S/B), the lower bound for messages, over p50; "
         "shared memory can exceed 100",
         "flags: ! interval not reached, s start skew > 10 % of p50, t clock > 1 %, o more ranks "
         "than cores; GB = 10^9 B",
@@ -133,5 +210,5 @@ def introduction(
 
 
 def wrapped(text: str) -> list[str]:
-    """The text in lines that fit behind `# `."""
+    """Return the text in lines that fit behind `# `."""
     return textwrap.wrap(text, WIDTH - 2, subsequent_indent="  ")

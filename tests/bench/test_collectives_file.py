@@ -1,4 +1,4 @@
-"""The file of bench.collectives: what goes in comes out, and what is derived is right."""
+"""Result files of bench.collectives: round trip, derived numbers, flags, broken files."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,24 +29,24 @@ NO_LEAD = np.zeros(RANKS, np.int64)
 
 
 def table(*names: str, nbytes: int = 4096, n: int = 100, **more: Any) -> dict[str, NDArray[Any]]:
-    """Rows of algorithms at one size, n calls each."""
+    """Return rows of algorithms at one size, with n calls each."""
     same = {"op": "allreduce", "dtype": "float32", "chosen": "", "count": nbytes // 4}
     same |= {"bytes": nbytes, "wrong": 0, "warmup": 5, "converged": 1, "messages": 6}
     same |= {"bytes_sent": 6144, "n": n} | more
-    made = {name: np.array([value] * len(names)) for name, value in same.items()}
-    return made | {"algorithm": np.array(names), "first": np.arange(len(names)) * n}
+    columns = {name: np.array([value] * len(names)) for name, value in same.items()}
+    return columns | {"algorithm": np.array(names), "first": np.arange(len(names)) * n}
 
 
 def calls(rows: dict[str, NDArray[Any]], duration: Any, start: Any = 0, **more: Any) -> Calls:
-    """Calls of which every rank takes as long as `duration`, broadcast to (calls, ranks)."""
+    """Return calls with start and duration in ns, broadcast to (calls, ranks)."""
     shape = (int(rows["n"].sum()), RANKS)
-    begun, spent = (
+    starts, durations = (
         np.broadcast_to(np.asarray(x, np.int64), shape).copy() for x in (start, duration)
     )
-    return Calls(Path("x.h5"), ATTRIBUTES | more, rows, begun, spent, NO_LEAD)
+    return Calls(Path("x.h5"), ATTRIBUTES | more, rows, starts, durations, NO_LEAD)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_file_reads_back_as_written(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     lead, trip = np.array([0, 5, -7, 9]), np.array([0, 2, 2, 2])
     file = CallsFile(path, ATTRIBUTES, lead, trip)
@@ -57,7 +57,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         part = calls(rows, rng.integers(1, 10**6, (30, RANKS)), rng.integers(0, 2**60, (30, RANKS)))
         file.append(part)
         parts.append(part)
-        assert len(read_calls(part_of(path)).table["n"]) == 3 * len(parts), "on disk at once"
+        assert len(read_calls(part_of(path)).table["n"]) == 3 * len(parts), "written at once"
     file.close(COMPLETE, {})
     assert not part_of(path).exists()
     read = read_calls(path)
@@ -69,22 +69,22 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     for name in ("start_ns", "duration_ns"):
         expected = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(getattr(read, name), expected)
-    of_both = [row for part in parts for row in part.rows()]
+    expected_rows = [row for part in parts for row in part.rows()]
     assert [replace(row, flags="") for row in read.rows()] == [
-        replace(x, flags="") for x in of_both
+        replace(x, flags="") for x in expected_rows
     ]
-    with h5py.File(path) as made:
-        assert made["calls/row"][()].tolist() == np.repeat(np.arange(6), 10).tolist()
-        assert made["calls/duration_ns"].compression == "gzip"
-        assert made["calls/duration_ns"].shuffle
+    with h5py.File(path) as data:
+        assert data["calls/row"][()].tolist() == np.repeat(np.arange(6), 10).tolist()
+        assert data["calls/duration_ns"].compression == "gzip"
+        assert data["calls/duration_ns"].shuffle
         for group in ("rows", "calls", "clock"):
-            for name, dataset in made[group].items():
+            for name, dataset in data[group].items():
                 numeric = dataset.dtype.kind in "iuf"
                 assert "units" in dataset.attrs or not numeric, f"{group}/{name}"
-        assert set(made["rows"]) == {"row", *ROWS}
+        assert set(data["rows"]) == {"row", *ROWS}
 
 
-def test_figures_are_those_of_the_slowest_rank() -> None:
+def test_times_are_those_of_the_slowest_rank() -> None:
     slowest = np.arange(1, 101) * 1000  # 1 to 100 us on rank 2
     duration = np.full((100, RANKS), 10)
     duration[:, 2] = slowest
@@ -106,32 +106,33 @@ def test_the_bound_is_the_larger_of_latency_and_bandwidth(nbytes: int, bound_ns:
 
 
 @pytest.mark.parametrize(("ranks", "rounds"), [(2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4)])
-def test_latency_is_counted_in_rounds(ranks: int, rounds: int) -> None:
-    made = calls(table("ring"), 1, ranks=ranks, bandwidth_Bps=1e18)
-    assert made.bound_ns(8) == rounds * 1000
+def test_the_latency_bound_counts_rounds(ranks: int, rounds: int) -> None:
+    data = calls(table("ring"), 1, ranks=ranks, bandwidth_Bps=1e18)
+    assert data.bound_ns(8) == rounds * 1000
 
 
-def test_the_ratio_is_to_the_library_at_the_same_size() -> None:
+def test_the_ratio_compares_with_the_library_at_the_same_size() -> None:
     both = [table("ring", "library", nbytes=nbytes, n=2) for nbytes in (8, 64)]
     rows = {name: np.concatenate([one[name] for one in both]) for name in both[0]}
     rows["first"] = np.arange(4) * 2
     durations = np.repeat([300, 100, 500, 1000], 2)[:, None]
-    made = calls(rows, durations).rows()
-    assert [row.vs_library for row in made] == pytest.approx([3, 1, 0.5, 1])
+    data = calls(rows, durations).rows()
+    assert [row.vs_library for row in data] == pytest.approx([3, 1, 0.5, 1])
     (alone,) = calls(table("ring"), 5).rows()
     assert np.isnan(alone.vs_library)
 
 
 def flags(duration: int, start: Any = 0, lead: Any = 0, converged: int = 1, **more: Any) -> str:
-    made = calls(table("ring", converged=converged), duration, start, **more)
+    """Return the flags of a row of one call."""
+    data = calls(table("ring", converged=converged), duration, start, **more)
     offset = np.broadcast_to(np.asarray(lead), (RANKS,))
     (row,) = Calls(
-        made.path, made.attributes, made.table, made.start_ns, made.duration_ns, offset
+        data.path, data.attributes, data.table, data.start_ns, data.duration_ns, offset
     ).rows()
     return str(row.flags)
 
 
-def test_flags() -> None:
+def test_flags_mark_their_thresholds() -> None:
     assert flags(10_000) == ""
     assert flags(10_000, converged=0) == "!"
     assert flags(10_000, start=[0, 900, 500, 1000]) == ""
@@ -143,7 +144,7 @@ def test_flags() -> None:
     assert flags(100, start=[0, 0, 0, 11], converged=0, binding_flaws="x") == "!sto"
 
 
-def test_broken_files_are_told_in_one_line(tmp_path: Path) -> None:
+def test_broken_files_are_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     with pytest.raises(BrokenFileError):
         read_calls(path)
@@ -157,15 +158,15 @@ def test_broken_files_are_told_in_one_line(tmp_path: Path) -> None:
     file.close(COMPLETE, {})
     whole = path.read_bytes()
     changes: list[tuple[Callable[[Any], object], str]] = [
-        (lambda made: made.attrs.pop("alpha_ns"), "attribute alpha_ns is missing"),
-        (lambda made: made["rows"].pop("n"), "n"),
-        (lambda made: made["calls/duration_ns"].resize(99, axis=0), "the rows say"),
-        (lambda made: made.attrs.update(schema_version="9.0"), "schema version 9.0"),
+        (lambda data: data.attrs.pop("alpha_ns"), "attribute alpha_ns is missing"),
+        (lambda data: data["rows"].pop("n"), "n"),
+        (lambda data: data["calls/duration_ns"].resize(99, axis=0), "the rows say"),
+        (lambda data: data.attrs.update(schema_version="9.0"), "schema version 9.0"),
     ]
     for change, message in changes:
         path.write_bytes(whole)
-        with h5py.File(path, "r+") as made:
-            change(made)
+        with h5py.File(path, "r+") as data:
+            change(data)
         with pytest.raises(BrokenFileError, match=message) as error:
             read_calls(path)
         assert "\n" not in str(error.value)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.collectives import ALLREDUCES
+from bench.collectives.config import case_hash
 from bench.collectives.memory import most_bytes
-from bench.collectives.opening import case_hash
 from bench.collectives.options import read
 from bench.common.sizes import (
     MOST_SIZES,
@@ -159,8 +159,8 @@ MISTAKES = [
     ("-f inf", "--stepfactor must be a finite number > 1, got inf"),
     ("-f two", "--stepfactor must be a number, got 'two'"),
     ("-f 1.0001", f"makes more than {MOST_SIZES} sizes from 8 to 32M: take a larger factor"),
-    ("--message-size 8:64 -b 8", "--message-size 8:64 and --minbytes both say the sizes"),
-    ("--message-size 8:64:x2 -f 2", "--message-size 8:64:x2 and --stepfactor both say the sizes"),
+    ("--message-size 8:64 -b 8", "--message-size 8:64 and --minbytes both set the sizes"),
+    ("--message-size 8:64:x2 -f 2", "--message-size 8:64:x2 and --stepfactor both set the sizes"),
     ("--message-size 8:64:2", "--message-size must be MAX, MIN:MAX or MIN:MAX:xFACTOR"),
     ("--message-size 8:64:x2:1", "--message-size must be MAX, MIN:MAX or MIN:MAX:xFACTOR"),
     ("--algorithms rings", "unknown name in --algorithms 'rings' (did you mean ring?); known: "),

@@ -1,4 +1,4 @@
-"""The rows that a person reads and those that scripts for OSU, nccl-tests and IMB read."""
+"""Printed rows: the suite's own, and those in the columns of OSU, nccl-tests and IMB."""
 
 import math
 import re
@@ -13,8 +13,15 @@ from algorithms.collectives import ALLREDUCES
 from bench.collectives.compat import COMPATS
 from bench.collectives.links import Links
 from bench.collectives.options import read
-from bench.collectives.table import COLUMNS, Table, verdict
-from bench.collectives.view import WIDTH, View, introduction, wrapped
+from bench.collectives.view import (
+    COLUMNS,
+    WIDTH,
+    Table,
+    View,
+    introduction,
+    verdict,
+    wrapped,
+)
 from bench.common.text import figure, percent
 from bench.results.calls import fastest
 from bench.results.rows import CollectiveRow
@@ -22,9 +29,9 @@ from tests.bench.test_collectives_file import calls, table
 
 
 def row(**more: Any) -> CollectiveRow:
-    """A derived row."""
-    (made,) = calls(table("ring", n=6), 10_000).rows()
-    return replace(made, **more)
+    """Return a derived row."""
+    (derived,) = calls(table("ring", n=6), 10_000).rows()
+    return replace(derived, **more)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +64,7 @@ def test_shares() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
 def test_no_line_is_wider_than_120(largest: int, dtype: str) -> None:
     item = np.dtype(dtype).itemsize
-    made = Table([8, largest], item, dtype, list(ALLREDUCES))
+    layout = Table([8, largest], item, dtype, list(ALLREDUCES))
     widest = row(
         **dict.fromkeys(("algorithm", "chosen"), "recursive_doubling"),
         **dict.fromkeys(("p99_us", "max_us"), 123_456_789.0),
@@ -74,20 +81,20 @@ def test_no_line_is_wider_than_120(largest: int, dtype: str) -> None:
         wrong=123_456,
         flags="!sto",
     )
-    lines = [*made.head(), *made.rows([widest])]
+    lines = [*layout.header(), *layout.rows([widest])]
     assert max(map(len, lines)) <= WIDTH
     config = read(["--seed", str(2**62), "-n", "100000", "--time", "12345"])
     links = Links(123456.0, 1e12, 1e12, 50.0, np.zeros(999, np.int64), np.zeros(999, np.int64))
     ranks = [{"host": f"node{i:04}"} for i in range(999)]
-    said = introduction(config, links, ranks, "Open MPI v5.0.11", list(ALLREDUCES), [])
-    assert max(len(f"# {part}") for line in said for part in wrapped(line)) <= WIDTH
+    introductory = introduction(config, links, ranks, "Open MPI v5.0.11", list(ALLREDUCES), [])
+    assert max(len(f"# {part}") for line in introductory for part in wrapped(line)) <= WIDTH
 
 
-def test_rows_stand_under_their_titles() -> None:
-    made = Table([8, 4096], 4, "float32", ["ring"])
-    title, _ = made.head()
+def test_cells_are_aligned_with_their_titles() -> None:
+    layout = Table([8, 4096], 4, "float32", ["ring"])
+    title, _ = layout.header()
     assert title.split() == ["#size(B)", *COLUMNS, "flags"]
-    line, note = made.rows([row(flags="!", chosen="star")])
+    line, note = layout.rows([row(flags="!", chosen="star")])
     cells = line.split()
     assert len(cells) == len(COLUMNS) + 2
     assert cells[:5] == ["4096", "1024", "float32", "ring", "6"]
@@ -96,11 +103,11 @@ def test_rows_stand_under_their_titles() -> None:
         assert line[end - 1] != " ", name
         assert line[end] == " ", name
     assert note == "# ring took star at 4K"
-    (unchecked,) = made.rows([row(wrong=-1)])
+    (unchecked,) = layout.rows([row(wrong=-1)])
     assert unchecked.split()[-1] == "-"
 
 
-def test_the_fastest_by_size() -> None:
+def test_fastest_algorithm_by_size() -> None:
     times = {"ring": (5, 5, 1, 1), "library": (1, 2, 3, 4)}
     rows = [
         row(algorithm=name, bytes=8 * 4**k, p50_us=p50)
@@ -111,24 +118,25 @@ def test_the_fastest_by_size() -> None:
     assert fastest(rows[2:3]) == "ring 128"
 
 
-def test_the_verdict() -> None:
+def test_verdict_counts_wrong_elements() -> None:
     assert verdict([row(), row()], checked=True) == "#wrong: 0, every sum exact in 2 rows"
     assert verdict([row(wrong=-1)], checked=False) == "#wrong: not checked (-c 0)"
-    bad = verdict([row(), row(wrong=3), row(wrong=4, bytes=8)], checked=True)
-    assert bad == "#wrong: 7 elements, ring at 4K, ring at 8: exit code 1"
+    text = verdict([row(), row(wrong=3), row(wrong=4, bytes=8)], checked=True)
+    assert text == "#wrong: 7 elements, ring at 4K, ring at 8: exit code 1"
     assert verdict([row(wrong=1)] * 6, checked=True).count("ring") == 4
 
 
 DURATIONS = np.array([[1000, 3000], [2000, 5000]])
-"""Rank means 1.5 and 4 us: average 2.75."""
+"""Durations of 2 calls on 2 ranks, ns: means by rank 1.5 and 4 us, average 2.75 us."""
 SMALL = {"bytes": 8, "count": 2, "ranks": 2}
 
 
 def classic(name: str, *options: str, wrong: int = 0) -> tuple[list[str], str]:
+    """Return header and row of a small message in the columns of another benchmark."""
     config = read(["--compat", name, *options])
-    made = COMPATS[name]
-    given = row(**SMALL, wrong=wrong)
-    return made.head(config, "library", 2), made.row(config, given, DURATIONS)
+    columns = COMPATS[name]
+    line = columns.row(config, row(**SMALL, wrong=wrong), DURATIONS)
+    return columns.header(config, "library", 2), line
 
 
 def test_osu_columns() -> None:
@@ -136,9 +144,9 @@ def test_osu_columns() -> None:
     assert "# Datatype: MPI_FLOAT." in head
     assert head[-1] == f"{'# Size':<10}{'Avg Latency(us)':>20}{'Validation':>20}"
     assert line == f"{8:<10}{2.75:>20.2f}{'Pass':>20}"
-    found = re.search(r"^8\s+(\S+)", line)
-    assert found is not None
-    assert float(found[1]) == 2.75
+    match = re.search(r"^8\s+(\S+)", line)
+    assert match is not None
+    assert float(match[1]) == 2.75
     assert re.search(r"^8.*Pass", line)
     assert re.search(r"^8.*Fail", classic("osu", wrong=1)[1])
     assert classic("osu", "-c", "0")[1].split() == ["8", "2.75"]
@@ -157,10 +165,12 @@ def test_nccl_columns() -> None:
         or head[-2].split()[0] == "#"
     )
     assert classic("nccl", "-c", "0", wrong=-1)[1].split()[8] == "N/A"
-    foot = COMPATS["nccl"].foot([(row(**SMALL), DURATIONS), (row(**SMALL, wrong=2), DURATIONS)])
-    assert foot[0] == "# Out of bounds values : 1 FAILED"
-    assert COMPATS["nccl"].foot([(row(**SMALL), DURATIONS)])[0].endswith(": 0 OK")
-    assert float(foot[1].split()[-1]) == pytest.approx(8 / 2750, rel=1e-4)  # GB/s, printed with %g
+    footer = COMPATS["nccl"].footer([(row(**SMALL), DURATIONS), (row(**SMALL, wrong=2), DURATIONS)])
+    assert footer[0] == "# Out of bounds values : 1 FAILED"
+    assert COMPATS["nccl"].footer([(row(**SMALL), DURATIONS)])[0].endswith(": 0 OK")
+    assert float(footer[1].split()[-1]) == pytest.approx(
+        8 / 2750, rel=1e-4
+    )  # GB/s, printed with %g
 
 
 def test_imb_columns() -> None:
@@ -174,14 +184,15 @@ def test_imb_columns() -> None:
 
 
 def two_algorithms() -> Any:
+    """Return the calls of two algorithms at one size."""
     return calls(table("ring", "library", nbytes=8, n=6), 10_000)
 
 
-def test_several_classic_tables_come_one_after_the_other(
+def test_several_algorithms_get_one_classic_table_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = read(["--compat", "osu", "--algorithms", "ring,library", "-e", "8"])
-    view = View(config, ["ring", "library"], 4, watched=False)
+    view = View(config, ["ring", "library"], 4, interactive=False)
     view.begin(["about"])
     view.add(two_algorithms())
     assert capsys.readouterr().out == "# about\n"
@@ -192,7 +203,7 @@ def test_several_classic_tables_come_one_after_the_other(
     assert "# draw it: python -m bench.report 'x y.h5' --html report.html" in out
 
 
-def test_one_classic_table_shows_what_was_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_classic_table_shows_the_requested_algorithm(capsys: pytest.CaptureFixture[str]) -> None:
     view = View(read(["--compat", "imb", "--algorithms", "ring"]), ["ring", "library"], 4, False)
     view.begin([])
     view.add(two_algorithms())
@@ -200,11 +211,13 @@ def test_one_classic_table_shows_what_was_named(capsys: pytest.CaptureFixture[st
     assert sum(line[:1] != "#" and "[usec]" not in line for line in lines) == 1, lines
 
 
-def test_a_watcher_sees_how_far_a_size_is(capsys: pytest.CaptureFixture[str]) -> None:
-    for watched in (False, True):
-        view = View(read([]), list(ALLREDUCES), 4, watched)
-        view.tell(4096, 30, np.array([0.01, 0.123]))
+def test_progress_is_shown_on_an_interactive_terminal_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for interactive in (False, True):
+        view = View(read([]), list(ALLREDUCES), 4, interactive)
+        view.progress(4096, 30, np.array([0.01, 0.123]))
         view.add(two_algorithms())
         err = capsys.readouterr().err
-        assert ("4K: 30 calls, widest interval 12.3%" in err) == watched
-        assert err.endswith("\r\x1b[2K") == watched, "and nothing of it stays"
+        assert ("4K: 30 calls, widest interval 12.3%" in err) == interactive
+        assert err.endswith("\r\x1b[2K") == interactive, "the line is cleared"

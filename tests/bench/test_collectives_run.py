@@ -133,7 +133,7 @@ def test_help_needs_no_mpi_and_no_file_format() -> None:
         "--against",
         "-b SIZE, --minbytes SIZE",
         "example:",
-        "can be above",
+        "can exceed 100",
     ):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
@@ -142,7 +142,7 @@ def test_help_needs_no_mpi_and_no_file_format() -> None:
 
 
 MISTAKES = [
-    (0, [], "an all-reduce needs 2 ranks or more, here is 1: launch with `mpirun -n 2 python -m"),
+    (0, [], "an all-reduce needs 2 ranks or more, got 1: launch with `mpirun -n 2 python -m"),
     (2, ["--algorithms", "rign"], "unknown name in --algorithms 'rign' (did you mean ring?)"),
     (2, ["-b", "3"], "--minbytes 3 is below one element, 4 bytes of float32: give -b 4 or more"),
     (2, ["-e", "1000000G"], "does not fit into the memory of"),

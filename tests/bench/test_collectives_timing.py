@@ -1,4 +1,4 @@
-"""When a size is done, and vectors that know their sum: pure functions on made numbers."""
+"""The stop rule and the validation of sums: pure functions on synthetic numbers."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.collectives import payload
+from bench.collectives.candidates import count_wrong, fill
 from bench.collectives.timing import LEAST_SAMPLES, StopRule
 from bench.results.statistics import median_interval
 
@@ -14,21 +14,21 @@ RULE = StopRule(ci=0.05, least=20, time_s=10)
 
 
 def samples(rounds: int, spread: float, seed: int = 0) -> NDArray[np.int64]:
-    """(rounds, 1) ns around 1 ms."""
+    """Return (rounds, 1) durations around 1 ms, in ns."""
     drawn = np.random.default_rng(seed).uniform(-spread, spread, (rounds, 1))
     return np.rint(1e6 * (1 + drawn)).astype(np.int64)
 
 
-def test_a_steady_candidate_is_known_after_the_least_number_of_calls() -> None:
-    assert not RULE.known(samples(19, 0)[:, 0])
-    assert RULE.known(samples(20, 0)[:, 0])
+def test_a_steady_candidate_converges_after_the_least_number_of_calls() -> None:
+    assert not RULE.converged(samples(19, 0)[:, 0])
+    assert RULE.converged(samples(20, 0)[:, 0])
     assert RULE.rounds(samples(20, 0), 0.1) == 0
 
 
-def test_below_six_samples_nothing_is_known() -> None:
+def test_nothing_converges_below_six_samples() -> None:
     rule = StopRule(0.05, least=1, time_s=10)
-    assert not rule.known(samples(LEAST_SAMPLES - 1, 0)[:, 0])
-    assert rule.known(samples(LEAST_SAMPLES, 0)[:, 0])
+    assert not rule.converged(samples(LEAST_SAMPLES - 1, 0)[:, 0])
+    assert rule.converged(samples(LEAST_SAMPLES, 0)[:, 0])
 
 
 def test_the_wider_half_of_the_interval_decides() -> None:
@@ -38,71 +38,73 @@ def test_the_wider_half_of_the_interval_decides() -> None:
     skewed = np.array([99] * 11 + [100] * 3 + [108] * 10)
     median, low, high = median_interval(skewed)
     assert median - low <= 0.05 * median < high - median
-    assert not RULE.known(skewed)
-    assert StopRule(0.09, 20, 10).known(skewed)
+    assert not RULE.converged(skewed)
+    assert StopRule(0.09, 20, 10).converged(skewed)
 
 
-def test_one_unknown_candidate_keeps_all_going() -> None:
+def test_one_unconverged_candidate_continues_all() -> None:
     steady, wild = samples(40, 0), samples(40, 0.9)
     assert RULE.rounds(np.hstack([steady, steady]), 1.0) == 0
     assert RULE.rounds(np.hstack([steady, wild]), 1.0) > 0
 
 
-def test_time_ends_what_noise_would_not() -> None:
+def test_the_time_limit_ends_a_noisy_size() -> None:
     wild = samples(40, 0.9)
     assert RULE.rounds(wild, 9.9) >= 1
     assert RULE.rounds(wild, 10.0) == 0
     assert RULE.rounds(samples(1, 0), 10.5) == 0, "even below the least number of calls"
 
 
-def test_batches_grow_but_never_beyond_a_second_or_the_time_left() -> None:
+def test_a_batch_is_limited_to_a_second_and_the_remaining_time() -> None:
     assert RULE.rounds(samples(5, 0), 0.001) == 15  # up to the least number
-    assert RULE.rounds(samples(1000, 0.9), 0.1) == 500  # half of what there is
+    assert RULE.rounds(samples(1000, 0.9), 0.1) == 500  # half of the rounds so far
     assert RULE.rounds(samples(1000, 0.9), 5.0) == 200  # a second of 5 ms rounds
     assert RULE.rounds(samples(1000, 0.9), 9.5) == 52  # half a second of 9.5 ms rounds
-    assert RULE.rounds(samples(2, 0.9), 8.0) == 1  # a round takes longer than what is left
+    assert RULE.rounds(samples(2, 0.9), 8.0) == 1  # a round exceeds the remaining time
 
 
-def test_more_samples_make_a_median_known() -> None:
+def test_intervals_shrink_with_more_samples() -> None:
     widths = [RULE.width(samples(n, 0.3)[:, 0]) for n in (20, 200, 2000)]
     assert widths == sorted(widths, reverse=True)
-    assert RULE.known(samples(2000, 0.3)[:, 0])
+    assert RULE.converged(samples(2000, 0.3)[:, 0])
 
 
 def summed(ranks: int, d: int, dtype: str) -> NDArray[Any]:
+    """Return the sum of all ranks' contributions, (d,)."""
+    """Return the sum of all ranks' contributions, (d,)."""
     total = np.zeros(d, dtype)
     for rank in range(ranks):
         part = np.empty(d, dtype)
-        payload.fill(part, rank)
+        fill(part, rank)
         total += part
     return total
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
 @pytest.mark.parametrize("d", [1, 7, 1021, 65_344, 65_345, 200_000])
-def test_the_sum_is_known_exactly(dtype: str, d: int) -> None:
+def test_exact_sums_have_no_wrong_element(dtype: str, d: int) -> None:
     for ranks in (2, 3, 300):
-        assert payload.wrong(summed(ranks, d, dtype), ranks) == 0
+        assert count_wrong(summed(ranks, d, dtype), ranks) == 0
 
 
 def test_float32_is_exact_at_thousands_of_ranks() -> None:
     ranks = 13_000
     largest = sum(r % 256 + 1 for r in range(ranks)) + 1020 * ranks
     assert largest < 2**24
-    assert payload.wrong(np.array([largest - 1020 * ranks], np.float32), ranks) == 0
+    assert count_wrong(np.array([largest - 1020 * ranks], np.float32), ranks) == 0
 
 
-def test_every_kind_of_mistake_is_counted() -> None:
+def test_every_kind_of_error_is_counted() -> None:
     ranks, d = 4, 5000
-    right = summed(ranks, d, "float32")
+    total = summed(ranks, d, "float32")
     one = np.empty(d, np.float32)
-    payload.fill(one, 2)
+    fill(one, 2)
     other = np.empty(d, np.float32)
-    payload.fill(other, 3)
-    assert payload.wrong(right - one, ranks) == d, "a rank left out"
-    assert payload.wrong(right + one, ranks) == d, "a rank counted twice"
-    assert payload.wrong(right - one + other, ranks) == d, "a rank taken for another"
-    assert payload.wrong(np.roll(right, 1024), ranks) == d, "chunks in the wrong place"
-    spoiled = right.copy()
-    spoiled[[0, 4999]] = np.nan, np.inf
-    assert payload.wrong(spoiled, ranks) == 2
+    fill(other, 3)
+    assert count_wrong(total - one, ranks) == d, "a rank omitted"
+    assert count_wrong(total + one, ranks) == d, "a rank counted twice"
+    assert count_wrong(total - one + other, ranks) == d, "a rank confused with another"
+    assert count_wrong(np.roll(total, 1024), ranks) == d, "chunks in the wrong place"
+    corrupt = total.copy()
+    corrupt[[0, 4999]] = np.nan, np.inf
+    assert count_wrong(corrupt, ranks) == 2
