@@ -9,6 +9,7 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
+from algorithms.collectives.auto import Auto
 from algorithms.collectives.ring import Ring
 from bench.collectives import memory
 from bench.collectives.__main__ import measure
@@ -25,19 +26,19 @@ pytestmark = pytest.mark.mpi
 QUICK = ("--time", "0.2", "-n", "6", "-w", "1", "-d", "double")
 
 
-def measured(comm: MPI.Intracomm, out: Path, *options: str) -> tuple[int, Calls | None]:
-    """Wrong elements as rank 0 counts them, on every rank, and the file on rank 0."""
+def run(comm: MPI.Intracomm, out: Path, *options: str) -> tuple[int, Calls | None]:
+    """Return the number of wrong elements, on every rank, and the calls of the file on rank 0."""
     results: list[Path] = []
     config = read([*QUICK, "--out", str(out), *options])
     wrong = comm.bcast(measure(comm, config, options, results))
     return wrong, read_calls(results[0]) if comm.rank == 0 else None
 
 
-def refused(comm: MPI.Intracomm, out: Path, *options: str) -> str:
-    """The line of a UserError, which every rank must get."""
+def refusal(comm: MPI.Intracomm, out: Path, *options: str) -> str:
+    """Return the message of the UserError that every rank must raise."""
     line = ""
     try:
-        measured(comm, out, *options)
+        run(comm, out, *options)
     except UserError as error:
         line = str(error)
     everywhere(comm, line == comm.bcast(line) != "", line)
@@ -48,11 +49,11 @@ def test_one_rank_is_refused_and_ring_counts_exactly(comm: MPI.Intracomm, tmp_pa
     p = comm.size
     options = ("-b", "96", "-e", "960", "-f", "10", "--algorithms", "ring")
     if p == 1:
-        assert "launch with `mpirun -n 2 python -m bench.collectives`" in refused(
+        assert "launch with `mpirun -n 2 python -m bench.collectives`" in refusal(
             comm, tmp_path, *options
         )
         return
-    wrong, calls = measured(comm, tmp_path, *options)
+    wrong, calls = run(comm, tmp_path, *options)
     assert wrong == 0
     fine = True
     if calls:
@@ -66,7 +67,7 @@ def test_one_rank_is_refused_and_ring_counts_exactly(comm: MPI.Intracomm, tmp_pa
 
 
 class Wrong(Ring):
-    """One element off on the last rank, from the second call on."""
+    """Ring with one wrong element on the last rank, from the second call on."""
 
     def __init__(self, comm: MPI.Intracomm, *rest: Any) -> None:
         super().__init__(comm, *rest)
@@ -80,65 +81,65 @@ class Wrong(Ring):
 
 
 @pytest.mark.parametrize("check", ["1", "0"])
-def test_a_sum_that_goes_wrong_later_is_found(
+def test_a_sum_wrong_after_the_first_call_is_detected(
     comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str
 ) -> None:
     if comm.size == 1:
         return
     monkeypatch.setitem(cast(dict[str, Any], ALLREDUCES), "wrong", Wrong)
-    wrong, calls = measured(comm, tmp_path, "-e", "32", "--algorithms", "wrong", "-c", check)
-    found = {row.algorithm: row.wrong for row in calls.rows()} if calls else {}
+    wrong, calls = run(comm, tmp_path, "-e", "32", "--algorithms", "wrong", "-c", check)
+    counts = {row.algorithm: row.wrong for row in calls.rows()} if calls else {}
     expected = {"wrong": 1, "library": 0} if check == "1" else {"wrong": -1, "library": -1}
     everywhere(comm, wrong == (2 if check == "1" else 0), wrong)  # one at 8, one at 32 bytes
-    everywhere(comm, comm.rank > 0 or found == expected, found)
+    everywhere(comm, comm.rank > 0 or counts == expected, counts)
 
 
-class Watching(Ring):
-    """Remembers what it is called with, and sends once more on the last rank."""
+class Recorder(Ring):
+    """Ring that records its input, and counts one more message on the last rank."""
 
-    seen: ClassVar[list[tuple[float, float]]] = []
+    inputs: ClassVar[list[tuple[float, float]]] = []
 
     def __init__(self, comm: MPI.Intracomm, d: int, *rest: Any) -> None:
         super().__init__(comm, d, *rest)
         self._extra, self._counter = comm.rank == comm.size - 1, rest[-1]
 
     def __call__(self, divisor: int = 1) -> None:
-        Watching.seen.append((float(self.parts[0].min()), float(self.parts[0].max())))
+        Recorder.inputs.append((float(self.parts[0].min()), float(self.parts[0].max())))
         super().__call__(divisor)
         if self._extra:
             self._counter.sent(1000)
 
 
-def test_every_call_starts_from_a_fresh_vector_and_the_busiest_rank_counts(
+def test_every_call_starts_from_a_new_vector_and_the_busiest_rank_counts(
     comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if comm.size == 1:
         return
-    monkeypatch.setitem(cast(dict[str, Any], ALLREDUCES), "watching", Watching)
-    Watching.seen.clear()
-    options = ("-b", "96", "-e", "96", "--algorithms", "watching", "-w", "3")
-    _, calls = measured(comm, tmp_path, *options)
+    monkeypatch.setitem(cast(dict[str, Any], ALLREDUCES), "recorder", Recorder)
+    Recorder.inputs.clear()
+    options = ("-b", "96", "-e", "96", "--algorithms", "recorder", "-w", "3")
+    _, calls = run(comm, tmp_path, *options)
     own = comm.rank + 1
-    checked, *timed, again = Watching.seen
-    everywhere(comm, checked == again == (own, own + 11), checked, again)
+    first, *timed, last = Recorder.inputs
+    everywhere(comm, first == last == (own, own + 11), first, last)
     everywhere(comm, set(timed) == {(own, own)}, timed)
     n = comm.bcast(int(calls.table["n"][0]) if calls else 0)
     everywhere(comm, len(timed) == 3 + n, len(timed), n)  # warm-up and samples
-    found = calls.rows()[0] if calls else None
+    row = calls.rows()[0] if calls else None
     sent = 2 * (comm.size - 1)
-    fine = found is None or found.messages == sent + 1
-    fine &= found is None or found.bytes_sent == sent * 96 // comm.size + 1000
-    everywhere(comm, fine, found)
+    fine = row is None or row.messages == sent + 1
+    fine &= row is None or row.bytes_sent == sent * 96 // comm.size + 1000
+    everywhere(comm, fine, row)
 
 
 class Refusing(Ring):
-    """Serves nobody."""
+    """Ring that supports no ranks."""
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *arguments: Any) -> None:
         raise ValueError("refusing needs ranks it never gets: take ring")
 
 
-def test_what_refuses_is_left_out_unless_it_was_named(
+def test_an_unsupported_candidate_is_left_out_unless_the_user_named_it(
     comm: MPI.Intracomm,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -150,8 +151,10 @@ def test_what_refuses_is_left_out_unless_it_was_named(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in set(known) - {"ring", "library", "auto"}:
         monkeypatch.delitem(known, name)
+    pair = {name: known[name] for name in ("ring", "library")}
+    monkeypatch.setattr(Auto, "candidates", pair)
     monkeypatch.setitem(known, "refusing", Refusing)
-    _, calls = measured(comm, tmp_path, "-e", "8")
+    _, calls = run(comm, tmp_path, "-e", "8")
     out = capfd.readouterr().out
     fine = True
     if calls:
@@ -160,16 +163,16 @@ def test_what_refuses_is_left_out_unless_it_was_named(
         (took,) = set(calls.table["chosen"].tolist()) - {""}
         fine &= took in ("ring", "library") and f"# auto took {took} at 8\n" in out
     everywhere(comm, fine, out)
-    line = refused(comm, tmp_path, "--algorithms", "ring,refusing", "--name", "other")
+    line = refusal(comm, tmp_path, "--algorithms", "ring,refusing", "--name", "other")
     everywhere(comm, line.startswith("refusing: refusing needs ranks it never gets"), line)
     everywhere(comm, not list(tmp_path.glob("other*")))
 
 
-def test_candidates_alternate_and_no_order_repeats(comm: MPI.Intracomm, tmp_path: Path) -> None:
+def test_candidates_alternate_in_random_order(comm: MPI.Intracomm, tmp_path: Path) -> None:
     if comm.size == 1:
         return
     options = ("-e", "8", "--algorithms", "ring,recursive_doubling", "-n", "30", "--time", "5")
-    _, calls = measured(comm, tmp_path, *options)
+    _, calls = run(comm, tmp_path, *options)
     fine = True
     if calls:
         starts = np.array([calls.start_ns[calls.span(i), 0] for i in range(3)])
@@ -182,29 +185,29 @@ def test_candidates_alternate_and_no_order_repeats(comm: MPI.Intracomm, tmp_path
     everywhere(comm, fine)
 
 
-def test_memory_is_checked_on_all_ranks_before_anything(
+def test_memory_is_checked_on_all_ranks_before_the_result_is_created(
     comm: MPI.Intracomm, tmp_path: Path
 ) -> None:
     if comm.size == 1:
         return
-    line = refused(comm, tmp_path, "-e", "100000G", "--algorithms", "ring")
+    line = refusal(comm, tmp_path, "-e", "100000G", "--algorithms", "ring")
     everywhere(comm, "with 2 algorithms at" in line and "; give -e " in line, line)
     everywhere(comm, not list(tmp_path.iterdir()))
 
 
-def test_shared_memory_is_checked_for_those_that_use_it(
+def test_shared_memory_is_checked_for_algorithms_with_windows(
     comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if comm.size == 1:
         return
     monkeypatch.setattr(memory, "free_bytes", lambda folder: 64 * 2**20)  # that of many containers
-    line = refused(comm, tmp_path, "-e", "64M", "--algorithms", "ring,shared_memory")
+    line = refusal(comm, tmp_path, "-e", "64M", "--algorithms", "ring,shared_memory")
     fits = {2: "28M", 3: "19M", 4: "14M"}[comm.size]
     everywhere(comm, "into the shared memory (/dev/shm) of" in line and f"-e {fits}" in line, line)
     memory.check_memory(comm, 64 * 2**20, ["ring", "library"])
 
 
-def test_clocks_of_other_hosts_are_compared(comm: MPI.Intracomm) -> None:
+def test_clock_offsets_are_zero_within_a_host(comm: MPI.Intracomm) -> None:
     same = clock_offsets(comm, ["here"] * comm.size)
     everywhere(comm, not np.any(same))
     hosts = ["here", "there", "yonder", "there"][: comm.size]
@@ -217,7 +220,7 @@ def test_clocks_of_other_hosts_are_compared(comm: MPI.Intracomm) -> None:
     everywhere(comm, comm.allgather(offset.tolist()) == [offset.tolist()] * comm.size)
 
 
-def test_a_clock_that_is_ahead_is_told_so(
+def test_the_lead_of_a_clock_is_measured(
     comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead = 10**12 * comm.rank
