@@ -3,6 +3,7 @@
 import ast
 import re
 import textwrap
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from algorithms import protocol
 from bench import __version__
 from bench.__main__ import registries
 from tests.imports import ROOT
-from tests.test_house import ROOMS, bench
+from tests.test_house import MODULES, ROOMS, bench
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTIONS = {
@@ -75,6 +76,19 @@ def test_named_files_exist(page: Path) -> None:
     rooms = "algorithms|bench|contrib|partitions|slurm|tests"
     code = set(re.findall(rf"(?<![\w/.])((?:{rooms})/[\w./]*\w/?)", page.read_text()))
     assert [x for x in code if "NAME" not in x and not (ROOT / x).exists()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda x: x.name)
+def test_named_modules_and_functions_exist(page: Path) -> None:
+    names = set(
+        re.findall(r"(?<![\w/.-])((?:bench|slurm|tests)(?:\.[a-z_]+)+)\b", page.read_text())
+    )
+    for name in names:
+        module, _, function = name.rpartition(".")
+        if name not in MODULES and name.startswith(("bench.", "slurm.")):
+            assert hasattr(import_module(module), function), name
+        elif name.startswith("tests."):
+            assert (ROOT / f"{name.replace('.', '/')}.py").exists(), name
 
 
 def test_readme_counts_the_choices() -> None:
