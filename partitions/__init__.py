@@ -1,4 +1,4 @@
-"""The registry of partition schemes: the name on the command line -> the class.  The only list."""
+"""Registry of partition schemes: the name on the command line and its class."""
 
 from partitions.bases import BASES
 from partitions.gain import Gain

@@ -1,7 +1,4 @@
-"""Schemes that only separate the data, so that others can build on them: name -> class.
-
-What schemes that build on another one share: its split is theirs.
-"""
+"""Schemes that only separate the data, by name, and the base class of those that build on them."""
 
 from dataclasses import dataclass, field, replace
 
@@ -48,16 +45,17 @@ BASES: dict[str, type[Partition]] = {
     "histogram": Histogram,
     "file": FromFile,
 }
+"""Scheme by name, for the option `base`."""
 
 
 @dataclass(frozen=True)
 class Based(Partition):
-    """A scheme that separates the samples as `base` does."""
+    """Scheme that takes the split of `base`."""
 
     base: Partition = field(
         default=IID(),
         kw_only=True,
-        metadata={"help": "how the samples are separated", "registry": BASES},
+        metadata={"help": "scheme that separates the samples", "registry": BASES},
     )
 
     @property
@@ -68,5 +66,5 @@ class Based(Partition):
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shards of the base, by this rng."""
+        """Return the shards of the base, drawn by this rng."""
         return self.base.split(samples, parts, rng)

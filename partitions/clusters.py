@@ -1,4 +1,4 @@
-"""Shards by likeness of features: clusters of k-means.
+"""Feature skew by clusters of k-means.
 
 Lloyd, "Least Squares Quantization in PCM", IEEE Transactions on Information Theory 28(2), 1982,
 seeded as in Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007;
@@ -6,7 +6,8 @@ Douillard et al., "DiLoCo: Distributed Low-Communication Training of Language Mo
 (arXiv:2311.08105), separate a text by k-means of its features.
 
 Departs from the papers: (1) centres are fitted on at most FITTED samples in at most ROUNDS rounds,
-all samples go to the nearest; (2) clusters are dealt to workers as natural groups are.
+then every sample goes to the nearest centre; (2) clusters are assigned to workers like natural
+groups.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.placing import dealt_groups, features_of, pieces, require_enough, shards_of
+from partitions.placing import assign_groups, features_of, require_enough, row_slices, shards_of
 from partitions.protocol import Needs, Partition, Samples
 
 FITTED, ROUNDS = 10_000, 20
@@ -24,16 +25,17 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Clusters(Partition):
-    """feature skew: clusters of k-means on the features, dealt to workers
+    """Feature skew: clusters of k-means on the features, dealt to workers.
 
-    The largest cluster goes first, to the worker that holds least; with fewer clusters than workers
-    the largest are divided.  There are no more of them than different samples.  Disjoint and
-    covering.  The same on every rank, whatever its number of threads, if all run one build of numpy
-    and scikit-learn on one kind of processor: another may round a sample to another centre.
+    The largest cluster goes first, to the worker with the fewest samples; with fewer clusters than
+    workers the largest are divided. There are at most as many clusters as distinct samples.
+    Disjoint and covering. All ranks compute the same split with any number of threads, provided
+    that they run one build of numpy and scikit-learn on one kind of processor: another one may
+    round a sample to another centre.
     """
 
     clusters: int = field(
-        default=0, metadata={"help": f"number of them; 0: one a worker, {MOST} at most"}
+        default=0, metadata={"help": f"number of clusters; 0: one a worker, at most {MOST}"}
     )
 
     def __post_init__(self) -> None:
@@ -42,40 +44,42 @@ class Clusters(Partition):
 
     @property
     def needs(self) -> Needs:
-        """Read the features."""
+        """Declare that the scheme reads the features."""
         return Needs(features=True)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker.
+        """Return the shard of every worker.
 
         Raises ValueError for samples without features and for fewer samples than workers.
         """
         require_enough(samples, parts)
         features = features_of(samples, "clusters")
-        groups = nearest_centres(features, self.clusters or min(parts, MOST), rng)
-        return shards_of(dealt_groups(groups, parts, "balanced", rng), parts)
+        groups = assign_to_centres(features, self.clusters or min(parts, MOST), rng)
+        return shards_of(assign_groups(groups, parts, "balanced", rng), parts)
 
 
-def nearest_centres(
+def assign_to_centres(
     features: NDArray[Any], clusters: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """The cluster of every row, (n,) int64; features: (n, f), finite."""
+    """Return the cluster of every row, (n,) int64; features: (n, f), finite."""
     from sklearn.metrics import pairwise_distances_argmin
 
-    cuts = pieces(len(features), features.shape[1], FITTED)
+    cuts = row_slices(len(features), features.shape[1], FITTED)
     chosen = np.sort(rng.permutation(len(features))[: cuts[0].stop])
-    centres = fitted(features[chosen].astype(np.float64), clusters, int(rng.integers(2**31)))
-    found = [pairwise_distances_argmin(features[rows].astype(np.float64), centres) for rows in cuts]
-    return np.concatenate(found).astype(np.int64)
+    centres = fit_centres(features[chosen].astype(np.float64), clusters, int(rng.integers(2**31)))
+    nearest = [
+        pairwise_distances_argmin(features[rows].astype(np.float64), centres) for rows in cuts
+    ]
+    return np.concatenate(nearest).astype(np.int64)
 
 
-def fitted(points: NDArray[np.float64], clusters: int, seed: int) -> NDArray[np.float64]:
-    """The centres that k-means finds in points (m, f): (k, f), k at most m.
+def fit_centres(points: NDArray[np.float64], clusters: int, seed: int) -> NDArray[np.float64]:
+    """Return the centres of k-means on points (m, f): (k, f), k at most m.
 
-    Lloyd's rounds are spelled out because KMeans of scikit-learn adds up the centres of several
-    threads in the order in which these end: ranks would not agree on the last bits.
+    Lloyd's rounds are spelled out because KMeans of scikit-learn adds the centres of several
+    threads in the order in which they finish: ranks would differ in the last bits.
     """
     from scipy.sparse import csr_array
     from sklearn.cluster import kmeans_plusplus
@@ -88,8 +92,8 @@ def fitted(points: NDArray[np.float64], clusters: int, seed: int) -> NDArray[np.
         before, nearest = nearest, pairwise_distances_argmin(points, centres)
         if np.array_equal(before, nearest):
             break
-        held = np.bincount(nearest, minlength=clusters)
+        members_count = np.bincount(nearest, minlength=clusters)
         members = csr_array((np.ones(len(points)), nearest, rows), shape=(len(points), clusters))
-        some = held > 0  # a centre without points, as a second one in a place, stays there
-        centres[some] = (members.T @ points)[some] / held[some, np.newaxis]
+        some = members_count > 0  # a centre without points, a duplicate for example, stays
+        centres[some] = (members.T @ points)[some] / members_count[some, np.newaxis]
     return centres

@@ -1,11 +1,11 @@
-"""One knob from IID to sorted, along any number that a sample has.
+"""Skew along any number of a sample, with one knob from IID to sorted.
 
 Symbols: z a sample's rank by that number, in (0, 1); eps uniform noise in (0, 1); s the strength.
 Samples are sorted by b = s z + (1 - s) eps and cut into runs.
 
-The ContinuousPartitioner of Flower (Beutel et al., 2020, arXiv:2007.14390) has the idea.  Departs
+The idea is the ContinuousPartitioner of Flower (Beutel et al., 2020, arXiv:2007.14390). Departs
 from it: (1) ranks instead of the standardised number, and uniform noise instead of normal, so that
-s means the same for every distribution, one with outliers, too.
+s has the same effect for every distribution, also one with outliers.
 """
 
 from collections.abc import Callable
@@ -15,26 +15,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from partitions.placing import features_of, pieces, require_enough
+from partitions.placing import features_of, require_enough, row_slices
 from partitions.protocol import Needs, Partition, Samples
 
 BY = ("label", "index", "mean", "norm", "component", "column")
 FITTED = 2000
-"""Samples behind the principal component, so that no eigenproblem is larger."""
+"""Samples behind the principal component; they bound the size of the eigenproblem."""
 
 
 @dataclass(frozen=True)
 class Continuous(Partition):
-    """any skew: from IID (strength=0) to sorted (1) along some number
+    """Any skew: from IID (strength=0) to sorted (1) along some number.
 
-    label; index: the place in the data, which is time in a series; mean, norm: of the features;
-    component: their first principal component; column: one of them.  Sizes differ by at most one;
+    label; index: the position in the data, which is time in a series; mean, norm: of the features;
+    component: their first principal component; column: one of them. Sizes differ by at most one;
     disjoint and covering.
     """
 
     strength: float = field(default=0.8, metadata={"help": "from 0, IID, to 1, sorted"})
-    by: str = field(default="label", metadata={"help": "the number", "choices": BY})
-    column: int = field(default=0, metadata={"help": "which feature, with by=column"})
+    by: str = field(default="label", metadata={"help": "number to sort by", "choices": BY})
+    column: int = field(default=0, metadata={"help": "index of the feature, with by=column"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -48,15 +48,15 @@ class Continuous(Partition):
 
     @property
     def needs(self) -> Needs:
-        """Read the features, unless the number is the label or the index."""
+        """Declare that the scheme reads the features, unless it sorts by label or index."""
         return Needs(features=self.by not in ("label", "index"))
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker.
+        """Return the shard of every worker.
 
-        Raises ValueError where the samples have no such number, and for fewer of them than workers.
+        Raises ValueError for samples without this number and for fewer samples than workers.
         """
         require_enough(samples, parts)
         n = samples.size
@@ -87,21 +87,21 @@ class Continuous(Partition):
             "norm": lambda rows: np.linalg.norm(rows, axis=1),
             "component": lambda rows: rows @ direction,
         }[self.by]
-        cuts = pieces(samples.size, features.shape[1])
+        cuts = row_slices(samples.size, features.shape[1])
         return np.concatenate([number(features[rows].astype(np.float64)) for rows in cuts])
 
 
 def first_component(features: NDArray[Any]) -> NDArray[np.float64]:
-    """The direction of largest variance, (f,), of features (n, f), by FITTED rows at most.
+    """Return the direction of largest variance, (f,), of features (n, f), by at most FITTED rows.
 
-    Its largest entry is positive, so that it is one of two; zeros where nothing varies.
+    Its largest entry is positive, which fixes the sign; zeros if nothing varies.
     """
     from scipy.linalg import eigh
 
-    rows = pieces(len(features), features.shape[1], FITTED)[0].stop
+    rows = row_slices(len(features), features.shape[1], FITTED)[0].stop
     some = features[:: -(-len(features) // rows)].astype(np.float64)
     some -= some.mean(axis=0)
-    # The products of columns and those of rows share their eigenvalues: the fewer are solved.
+    # The Gram matrices of columns and of rows share their eigenvalues: the smaller one is solved.
     wide = some.shape[1] > len(some)
     products = some @ some.T if wide else some.T @ some
     last = len(products) - 1

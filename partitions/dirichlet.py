@@ -1,18 +1,19 @@
 """Label skew by a Dirichlet draw for each class.
 
-Yurochkin, Agarwal, Ghosh, Greenewald, Hoang, Khazaeni, "Bayesian Nonparametric Federated
-Learning of Neural Networks", ICML 2019, section 4 (the heterogeneous partition).
+Yurochkin, Agarwal, Ghosh, Greenewald, Hoang, Khazaeni, "Bayesian Nonparametric Federated Learning
+of Neural Networks", ICML 2019, section 4 (the heterogeneous partition).
+
 Symbols: W workers (the paper's J batches), c a class of n_c samples, q its shares (the paper's
 p_k), alpha the concentration (0.5 in the paper).
 
-Departs from the paper: (1) a cut that falls inside a sample is rounded at random, so that a
-worker expects exactly q_k n_c samples of a class: rounding down would favour the last worker,
-rounding to nearest would give every class's few samples to the same workers when n_c < W;
-(2) workers below min_size are topped up (step 4).
-Departs from common implementations: (3) no balance rule: a worker that already holds n / W
-samples still takes its share of the next class, so the order of the classes does not matter;
-(4) no retry: a draw with small shards is not thrown away, which would sample another
-distribution than the one named.
+Departs from the paper: (1) a cut that falls inside a sample is rounded at random, so that a worker
+expects exactly q_k n_c samples of a class: rounding down would favour the last worker, rounding to
+nearest would give the few samples of every class to the same workers when n_c < W; (2) workers
+below min_size are topped up (step 4).
+
+Departs from common implementations: (3) no balance rule: a worker that already holds n / W samples
+still takes its share of the next class, so the order of the classes does not matter; (4) no retry:
+rejecting draws with small shards would sample another distribution than the Dirichlet.
 """
 
 from dataclasses import dataclass, field
@@ -27,22 +28,22 @@ from partitions.sizes import cut, shares, top_up
 
 @dataclass(frozen=True)
 class Dirichlet(Partition):
-    """label skew: each class cut by shares drawn from Dirichlet(alpha)
+    """Label skew: each class cut by shares drawn from Dirichlet(alpha).
 
     For every class c present:
       1. its n_c samples are shuffled;
       2. q ~ Dir_W(alpha);
       3. worker k takes the k-th run, cut at n_c * cumsum(q), rounded at random.
     Then, so that no worker is too small to train:
-      4. a worker below min_size takes random samples, one by one, from the worker that then
-         holds most (the lowest id among equals).
+      4. a worker below min_size takes random samples, one by one, from the largest shard at that
+         moment (the lowest id among equals).
     Every sample is placed exactly once; shard sizes vary with q.
     """
 
     alpha: float = field(default=0.5, metadata={"help": "concentration; small is more skewed"})
     min_size: int = field(
         default=1,
-        metadata={"help": "least samples a worker holds, moved from the largest; 0 moves none"},
+        metadata={"help": "minimum samples of a worker, moved from the largest; 0 moves none"},
     )
 
     def __post_init__(self) -> None:
@@ -53,22 +54,22 @@ class Dirichlet(Partition):
 
     @property
     def needs(self) -> Needs:
-        """Bound the sizes of shards by min_size."""
+        """Declare min_size as the minimum size of a shard."""
         return Needs(min_size=self.min_size)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker, disjoint and covering, of at least min_size samples each.
+        """Return the shard of every worker, disjoint, covering, and of at least min_size samples.
 
-        Raises ValueError where parts * min_size exceeds the number of samples.
+        Raises ValueError if parts * min_size exceeds the number of samples.
         """
         return shards_of(self.assign(samples, parts, rng)[0], parts)
 
     def assign(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], int]:
-        """The owner of every sample, (n,) int64, and how many samples step 4 moved.
+        """Return the owner of every sample, (n,) int64, and the number of samples moved by step 4.
 
         The same rng state with min_size = 0 gives the owners before those moves.
         """

@@ -1,22 +1,16 @@
-"""Label skew by a Dirichlet draw for each worker, all shards of one size.
+"""Label skew by a Dirichlet draw for each worker, in shards of one size or of a law of sizes.
 
-Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
-Classification", 2019 (arXiv:1909.06335).  Symbols: p_k the wanted label shares of worker k, alpha
-the concentration, of every class alike.
+DirichletWorker: Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution for
+Federated Visual Classification", 2019 (arXiv:1909.06335). Symbols: p_k the label shares drawn for
+worker k, alpha the concentration, the same for every class. Departs from the paper: (1) p_k is
+symmetric, while the paper draws around the shares of the data, with alpha as their sum: the second
+margin brings those in; (2) both margins, the sizes of shards and of classes, are met by the nearest
+table in Kullback-Leibler divergence (partitions.transport), instead of drawing sample by sample and
+redrawing when a class is exhausted, which leaves the remainders to the last workers.
 
-Departs from the paper: (1) p_k is symmetric, where the paper draws around the shares of the data
-with alpha their sum: the second margin brings those in; (2) both margins, the sizes of shards and
-of classes, are met by the nearest table in Kullback-Leibler divergence (partitions.transport),
-instead of drawing sample by sample and drawing again when a class is used up, which leaves the last
-workers with what is left over.
-
-Label skew and quantity skew at once.
-
-Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022,
-mix both kinds.
-
-Departs from the paper: (1) sizes follow any law of partitions.sizes and are kept exactly, labels
-a Dirichlet draw for each worker, as in partitions.dirichlet_worker with its departures.
+Mixed: Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE
+2022, mix label and quantity skew. Departs from the paper: (1) sizes follow any law of
+partitions.sizes and are met exactly, and labels are a Dirichlet draw for each worker, as above.
 """
 
 from dataclasses import dataclass, field
@@ -27,18 +21,18 @@ from numpy.typing import NDArray
 from partitions.placing import require_enough
 from partitions.protocol import Partition, Samples
 from partitions.sizes import LAWS, amounts, check, even, log_gamma
-from partitions.transport import class_sizes, dealt, fit_logarithms, rounded
+from partitions.transport import class_sizes, deal, fit_logarithms, round_table
 
 
 @dataclass(frozen=True)
 class DirichletWorker(Partition):
-    """label skew: Dirichlet(alpha) label shares a worker, equal sizes
+    """Label skew: Dirichlet(alpha) label shares a worker, equal sizes.
 
       1. p_k ~ Dir_C(alpha) over the classes present, for every worker;
       2. the table nearest to p whose rows are the sizes and whose columns are the classes;
       3. rounded to whole samples with both margins exact, drawn at random within a class.
-    Disjoint and covering; sizes differ by at most one.  From alpha of about 0.001 down nothing
-    changes: the table is as skewed as the margins allow.
+    Disjoint and covering; sizes differ by at most one. Below alpha of about 0.001 nothing changes:
+    the table is as skewed as the margins allow.
     """
 
     alpha: float = field(default=0.5, metadata={"help": "concentration; small is more skewed"})
@@ -50,24 +44,24 @@ class DirichletWorker(Partition):
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker. Raises ValueError for fewer samples than workers."""
+        """Return the shard of every worker. Raises ValueError for fewer samples than workers."""
         require_enough(samples, parts)
-        return skewed(samples, even(samples.size, parts), self.alpha, rng)
+        return dirichlet_shards(samples, even(samples.size, parts), self.alpha, rng)
 
 
-def skewed(
+def dirichlet_shards(
     samples: Samples, sizes: NDArray[np.int64], alpha: float, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Shards of these sizes, (W,) int64, > 0, summing to n, by the three steps."""
+    """Return shards of these sizes, (W,) int64, > 0, summing to n, by the three steps."""
     columns = class_sizes(samples)
     logs = log_gamma(alpha, (len(sizes), len(columns)), rng)  # 1, up to a factor for each worker
     plan = fit_logarithms(logs, sizes, columns)  # 2
-    return dealt(samples, rounded(plan, sizes, columns, rng), rng)  # 3
+    return deal(samples, round_table(plan, sizes, columns, rng), rng)  # 3
 
 
 @dataclass(frozen=True)
 class Mixed(Partition):
-    """label x quantity skew: Dirichlet(alpha) labels in shards sized by a law
+    """Label x quantity skew: Dirichlet(alpha) labels in shards sized by a law.
 
       1. sizes by the law, see partitions.sizes;
       2. p_k ~ Dir_C(alpha) over the classes present, for every worker;
@@ -76,14 +70,12 @@ class Mixed(Partition):
     """
 
     alpha: float = field(default=0.5, metadata={"help": "concentration; small is more skewed"})
-    law: str = field(
-        default="zipf", metadata={"help": "how sizes are spread", "choices": tuple(LAWS)}
-    )
+    law: str = field(default="zipf", metadata={"help": "law of the sizes", "choices": tuple(LAWS)})
     parameter: float = field(
         default=0.0,
-        metadata={"help": "alpha, sigma, rate, exponent or part of the law; 0: its default"},
+        metadata={"help": "alpha, sigma, rate, exponent or fraction of the law; 0: its default"},
     )
-    min_size: int = field(default=1, metadata={"help": "least samples a worker holds"})
+    min_size: int = field(default=1, metadata={"help": "minimum number of samples of a worker"})
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < np.inf:
@@ -95,7 +87,7 @@ class Mixed(Partition):
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker. Raises ValueError for fewer samples than workers."""
+        """Return the shard of every worker. Raises ValueError for fewer samples than workers."""
         require_enough(samples, parts)
         rows = amounts(self.law, self.parameter, samples.size, parts, self.min_size, rng)  # 1
-        return skewed(samples, rows, self.alpha, rng)  # 2, 3
+        return dirichlet_shards(samples, rows, self.alpha, rng)  # 2, 3

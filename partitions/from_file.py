@@ -1,4 +1,4 @@
-"""Shards that somebody else has made: the worker of each sample, from a file."""
+"""Shards from a file with the worker of each sample."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,25 +11,25 @@ from partitions.placing import require_parts, shards_of
 from partitions.protocol import Partition, Samples
 
 NUMBER = re.compile(r"-?[0-9]{1,18}")
-"""Of up to 18 digits, which fit int64."""
+"""Whole number of up to 18 digits, which fits int64."""
 
 
 @dataclass(frozen=True)
 class FromFile(Partition):
-    """any skew: the worker of each sample, read from a file
+    """Any skew: the worker of each sample, read from a file.
 
     A text file with one whole number a line, or an .npy array: the worker, 0 .. W - 1, of each
-    sample in the order of the data.  Disjoint and covering; draws nothing.
+    sample in the order of the data. Disjoint and covering; draws nothing.
     """
 
-    path: str = field(default="", metadata={"help": "the file"})
+    path: str = field(default="", metadata={"help": "text or .npy file"})
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shards of the file.
+        """Return the shards of the file.
 
-        Raises ValueError for a file that is not one worker a sample, or leaves a worker empty.
+        Raises ValueError for a file without one worker a sample, or with a worker without samples.
         """
         require_parts(samples, parts)
         owners = read(self.path)
@@ -56,7 +56,10 @@ class FromFile(Partition):
 
 
 def read(name: str) -> NDArray[np.int64]:
-    """The whole numbers of a file, (n,) int64. Raises ValueError, naming file, line and value."""
+    """Return the whole numbers of a file, (n,) int64.
+
+    Raises ValueError, naming file, line and value, for anything else.
+    """
     if not name:
         raise ValueError("file needs path=NAME, a text with the worker of each sample or an .npy")
     try:
@@ -68,10 +71,12 @@ def read(name: str) -> NDArray[np.int64]:
 def _array(name: str) -> NDArray[np.int64]:
     try:
         array = np.load(name, allow_pickle=False)
-    except ValueError:  # its own words name neither the file nor what is expected of it
+    except ValueError:  # numpy's message names neither the file nor the expected content
         array = None
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} is no .npy of numbers: write it by numpy.save(path, workers)")
+        raise ValueError(
+            f"{name} is not an .npy file of numbers: write it with numpy.save(path, workers)"
+        )
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
             f"{name} must hold whole numbers (n,), the worker of each sample; got {array.dtype} "

@@ -1,8 +1,8 @@
-"""Inputs as sensors of different gain and offset would give them: a covariate shift.
+"""Covariate shift by the gain and offset of sensors.
 
-Balzano, Nowak, "Blind Calibration of Sensor Networks", IPSN 2007, have the model: every sensor
-reads the truth through a gain and an offset of its own.  Symbols: x an input, s_k and o_k the
-errors of gain and offset of worker k.
+Model: Balzano, Nowak, "Blind Calibration of Sensor Networks", IPSN 2007: every sensor measures with
+a gain and an offset of its own. Symbols: x an input, s_k and o_k the errors of gain and offset of
+worker k.
 
 Departs from the paper: (1) one gain and one offset for all inputs of a worker; (2) both are drawn
 from normal distributions.
@@ -18,7 +18,7 @@ from partitions.bases import Based
 
 @dataclass(frozen=True)
 class Gain(Based):
-    """covariate shift: worker k sees x (1 + s_k) + o_k, drawn for each worker
+    """Covariate shift: worker k sees x (1 + s_k) + o_k, drawn for each worker.
 
     s_k ~ N(0, spread^2), o_k ~ N(0, offset^2).  The split is that of `base`.
     """
@@ -40,8 +40,8 @@ class Gain(Based):
         classes: int,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """Inputs through the worker's sensor, the labels as they are."""
-        # Both are always drawn, so that one option does not change what the other draws; as
-        # Python's numbers they leave the dtype of the inputs as it is.
+        """Return the inputs as the worker's sensor measures them, and unchanged labels."""
+        # Both are always drawn, so that neither option changes the draw of the other. As Python
+        # floats they keep the dtype of the inputs.
         s, o = (rng.standard_normal(2) * (self.spread, self.offset)).tolist()
         return inputs * (1 + s) + o, labels

@@ -1,8 +1,8 @@
-"""The label histogram of another federation, laid over these data.
+"""Label and quantity skew by the label histogram of another federation.
 
-A CSV file has a line for each worker and a column for each class, in samples or shares; lines are
-skipped where they are empty, and the first where it begins with a name.  A file that ends in .json
-has a list of such rows, each a list of numbers.
+A CSV file has a line for each worker and a column for each class, in samples or shares. Empty lines
+are skipped, and so is the first line if it begins with a name. A .json file has a list of such
+rows, each a list of numbers.
 """
 
 import csv
@@ -17,31 +17,30 @@ from numpy.typing import NDArray
 
 from partitions.placing import require_enough
 from partitions.protocol import Partition, Samples
-from partitions.sizes import apportioned
-from partitions.transport import class_sizes, dealt, fit, rounded
+from partitions.sizes import apportion
+from partitions.transport import class_sizes, deal, fit, round_table
 
 
 @dataclass(frozen=True)
 class Histogram(Partition):
-    """label and quantity skew of a CSV or JSON file: samples by worker and class
+    """Label and quantity skew of a CSV or JSON file: samples by worker and class.
 
-      1. worker k takes row k of the file, from the first again where there are fewer rows; further
-         rows are left out;
+      1. worker k takes row k of the file, modulo the number of rows; further rows are left out;
       2. sizes in proportion to the sums of rows, each at least 1;
       3. the table nearest to the rows with these sizes and the classes of the data, in whole
-         samples (partitions.transport); a class that no row has goes where the sizes leave room.
-    Disjoint and covering.  Columns are the classes of the data from 0 on; columns of classes that
-    are absent are left out.
+         samples (partitions.transport); a class missing in all rows fills the remaining places.
+    Disjoint and covering. Columns are the classes of the data from 0 on; columns of absent classes
+    are left out.
     """
 
-    file: str = field(default="", metadata={"help": "the CSV or JSON file"})
+    file: str = field(default="", metadata={"help": "CSV or JSON file"})
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker.
+        """Return the shard of every worker.
 
-        Raises ValueError for a file that is not such a table, for one without a class of the data,
+        Raises ValueError for a file without such a table, for a table without a class of the data,
         and for fewer samples than workers.
         """
         require_enough(samples, parts)
@@ -56,18 +55,18 @@ class Histogram(Partition):
         if not weights.any(axis=1).all():
             row = int(weights.any(axis=1).argmin())
             raise ValueError(
-                f"{self.file}, row {row + 1} has no sample of a class that the data have: give "
+                f"{self.file}, row {row + 1} has no sample of a class of the data: give "
                 "every worker some, or take the row out"
             )
-        rows, columns = apportioned(weights.sum(axis=1), samples.size), class_sizes(samples)  # 2
+        rows, columns = apportion(weights.sum(axis=1), samples.size), class_sizes(samples)  # 2
         plan = fit(weights, rows, columns)
-        return dealt(samples, rounded(plan, rows, columns, rng), rng)  # 3
+        return deal(samples, round_table(plan, rows, columns, rng), rng)  # 3
 
 
 def read(name: str) -> NDArray[np.float64]:
-    """The table of a file, (rows, columns) float64 in [0, 1], in parts of the largest entry.
+    """Return the table of a file, (rows, columns) float64 in [0, 1], relative to its largest entry.
 
-    Raises ValueError, naming the file and the place, for what is no table of numbers >= 0.
+    Raises ValueError, naming the file and the place, for anything but a table of numbers >= 0.
     """
     if not name:
         raise ValueError("histogram needs file=NAME.csv, samples by worker and class")
@@ -91,8 +90,8 @@ def read(name: str) -> NDArray[np.float64]:
 
 
 def _csv_rows(path: Path) -> dict[str, list[Any]]:
-    """The cells of every line by its place; utf-8-sig, for a byte order mark is no name."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    """Return the cells of every line by its place."""
+    with path.open(newline="", encoding="utf-8-sig") as file:  # -sig skips a byte order mark
         lines = {f"line {i}": cells for i, cells in enumerate(csv.reader(file), start=1) if cells}
     first = next(iter(lines), None)
     if first and math.isnan(_number(lines[first][0])) and lines[first][0].strip().lower() != "nan":
@@ -101,7 +100,7 @@ def _csv_rows(path: Path) -> dict[str, list[Any]]:
 
 
 def _json_rows(path: Path) -> dict[str, list[Any]]:
-    """The entries of every row by its place."""
+    """Return the entries of every row by its place."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError("it must hold a list of rows, each a list of numbers")
@@ -109,7 +108,7 @@ def _json_rows(path: Path) -> dict[str, list[Any]]:
 
 
 def _number(entry: Any) -> float:
-    """The number that an entry says, NaN where it says none; JSON's true is none."""
+    """Return the number in an entry; NaN if there is none, as in JSON's true."""
     if isinstance(entry, bool) or not isinstance(entry, str | int | float):
         return math.nan
     try:

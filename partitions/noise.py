@@ -1,21 +1,17 @@
-"""Inputs with noise that grows from worker to worker.
+"""Noise in the inputs or in the labels that grows from worker to worker.
 
-Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022
-(noise-based feature imbalance).  Symbols: W workers, sigma the noise of the last worker.
-
+FeatureNoise: Li, Diao, Chen, He, "Federated Learning on Non-IID Data Silos: An Experimental Study",
+ICDE 2022 (noise-based feature imbalance). Symbols: W workers, sigma the noise of the last worker.
 Departs from the paper: (1) worker k = 0 .. W - 1 has the standard deviation sigma (k + 1) / W; the
-paper calls the parameter of Gau(sigma i / N), i = 1 .. N, the variance, while its code takes
-sigma k / (W - 1) as the standard deviation, which its sigma = 0.1 is meant for; (2) a sample gets
-its noise once, not anew at every visit; (3) what is held out gets none; (4) any split can stand
-below the noise, not the even one alone.
+paper calls the parameter of Gau(sigma i / N), i = 1 .. N, the variance, while its code takes sigma
+k / (W - 1) as the standard deviation, for which its sigma = 0.1 is meant; (2) a sample gets its
+noise once, not at every visit; (3) held-out samples get none; (4) the noise can be added to any
+split, not to the even one alone.
 
-Wrong labels, and more of them on some workers.
-
-Symmetric label noise: Patrini, Rozza, Menon, Nock, Qu, "Making Deep Neural Networks Robust to Label
-Noise: A Loss Correction Approach", CVPR 2017: a label becomes each of the C - 1 others with
-probability rate / (C - 1).  Symbols: W workers, C classes.
-
-Departs from the paper: the rate may grow from worker to worker.
+LabelNoise: symmetric label noise of Patrini, Rozza, Menon, Nock, Qu, "Making Deep Neural Networks
+Robust to Label Noise: A Loss Correction Approach", CVPR 2017: a label becomes each of the C - 1
+others with probability rate / (C - 1). Symbols: W workers, C classes. Departs from the paper: (1)
+the rate may grow from worker to worker.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +24,7 @@ from partitions.bases import Based
 
 @dataclass(frozen=True)
 class FeatureNoise(Based):
-    """covariate shift: worker k adds normal noise of sigma (k + 1) / W
+    """Covariate shift: worker k adds normal noise of sigma (k + 1) / W.
 
     The split is that of `base`; every worker sees its own version of a sample.
     """
@@ -48,12 +44,12 @@ class FeatureNoise(Based):
         classes: int,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """Noisy inputs, the labels as they are."""
+        """Return noisy inputs and unchanged labels."""
         # Drawn in float64 for every dtype, so that runs in float32 and float64 see the same noise.
-        seen = rng.standard_normal(inputs.shape)
-        seen *= self.sigma * (worker + 1) / parts
-        seen += inputs
-        return seen.astype(inputs.dtype, copy=False), labels
+        noisy = rng.standard_normal(inputs.shape)
+        noisy *= self.sigma * (worker + 1) / parts
+        noisy += inputs
+        return noisy.astype(inputs.dtype, copy=False), labels
 
 
 SPREADS = ("linear", "all")
@@ -61,15 +57,16 @@ SPREADS = ("linear", "all")
 
 @dataclass(frozen=True)
 class LabelNoise(Based):
-    """label noise: a part of each worker's labels is replaced by other classes
+    """Label noise: a part of each worker's labels is replaced by other classes.
 
-    linear: worker k has rate k / (W - 1), from none to `rate`; all: every worker has `rate`.  The
-    split is that of `base`, by the labels as they are.  What is held out keeps its labels.
+    linear: worker k has rate k / (W - 1), from none to `rate`; all: every worker has `rate`. The
+    split is that of `base`, by the original labels. Held-out samples keep their labels.
     """
 
-    rate: float = field(default=0.4, metadata={"help": "largest part of wrong labels"})
+    rate: float = field(default=0.4, metadata={"help": "largest fraction of wrong labels"})
     spread: str = field(
-        default="linear", metadata={"help": "who has how much of it", "choices": SPREADS}
+        default="linear",
+        metadata={"help": "distribution of the rate over the workers", "choices": SPREADS},
     )
 
     def __post_init__(self) -> None:
@@ -79,7 +76,7 @@ class LabelNoise(Based):
             raise ValueError(f"spread must be one of {', '.join(SPREADS)}, got {self.spread!r}")
 
     def rate_of(self, worker: int, parts: int) -> float:
-        """The part of the worker's labels that is wrong; of one worker alone, `rate`."""
+        """Return the fraction of wrong labels of a worker; `rate` if there is only one worker."""
         grows = self.spread == "linear" and parts > 1
         return self.rate * worker / (parts - 1) if grows else self.rate
 
@@ -92,14 +89,14 @@ class LabelNoise(Based):
         classes: int,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """The inputs as they are, labels of which some are wrong.
+        """Return unchanged inputs, and labels of which some are wrong.
 
-        Raises ValueError where there is no other class.
+        Raises ValueError if there is no other class.
         """
         if classes < 2:
             raise ValueError(
-                f"label_noise replaces a class by another one, and here is {classes}: take data of "
-                "two classes or more, or feature_noise"
+                f"label_noise replaces a class by another one, and there is {classes}: take data "
+                "of two classes or more, or feature_noise"
             )
         wrong = rng.random(labels.size) < self.rate_of(worker, parts)
         shift = rng.integers(1, classes, labels.size)

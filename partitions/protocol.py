@@ -1,4 +1,4 @@
-"""The contract between a data set and a partition scheme: Samples, and the Partition over them.
+"""Contract between a data set and a partition scheme: Samples, and the Partition of them.
 
 Symbols, in all of this package: n samples, C classes, W workers (`parts`).
 """
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What a scheme may look at: n samples, known by their index.
+    """View of the data for a scheme: n samples, identified by their index.
 
-    labels: (n,) int64, the class of each sample, 0 <= label; any integer dtype is converted.
-    features: (n, ...) of numbers, or None where a task has none to show.
-    groups: (n,) int64, >= 0, whom or what each sample comes from (a speaker, a writer, a site);
-    None where that is not known.
-    The order of the samples is that of the data, which is time where the data are a series.
-    Raises ValueError for labels or groups that are not 1-D, not integers or negative, and for
-    features or groups of another length.
+    labels: (n,) int64, the class of each sample, >= 0; any integer dtype is converted. features:
+    (n, ...) numbers, or None if the task has no features. groups: (n,) int64, >= 0, the source of
+    each sample (a speaker, a writer, a site); None if unknown.
+
+    The order of the samples is that of the data, which is time in a series. Raises ValueError for
+    labels or groups that are not 1-D, not integers or negative, and for features or groups of
+    another length.
     """
 
     labels: NDArray[np.int64]
@@ -46,25 +46,28 @@ class Samples:
 
     @property
     def size(self) -> int:
-        """The number n of samples."""
+        """Return the number n of samples."""
         return int(self.labels.size)
 
     @property
     def classes(self) -> int:
-        """The number C of classes, absent ones included: the largest label + 1, 0 when empty."""
+        """Return the number C of classes, absent ones included: the largest label + 1, or 0."""
         return int(self.labels.max()) + 1 if self.size else 0
 
 
 def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.int64]:
-    """One whole number >= 0 for each sample, (n,) int64. Raises ValueError for anything else."""
-    given = np.asarray(values)
-    if given.ndim != 1:
-        raise ValueError(f"{name} must be 1-D, got shape {given.shape}")
-    if not np.issubdtype(given.dtype, np.integer):
-        raise ValueError(f"{name} must be integers, got dtype {given.dtype}")
-    if given.size and given.min() < 0:
-        raise ValueError(f"{name} must be >= 0, got {given.min()}")
-    return given.astype(np.int64, copy=False)
+    """Return one whole number >= 0 for each sample, (n,) int64.
+
+    Raises ValueError for anything else.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, got dtype {array.dtype}")
+    if array.size and array.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {array.min()}")
+    return array.astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Partition(Protocol):
 
     A scheme that reads features or groups declares it in `needs`, and takes them by
     `placing.features_of` or `placing.groups_of`, which refuse samples without them. A scheme that
-    alters samples or draws its split anew builds on another one, by `bases.Based`.
+    alters samples or renews its split builds on another one, by `bases.Based`.
 
     A complete scheme:
 

@@ -1,10 +1,10 @@
-"""A split that is drawn anew during the training.
+"""Splits that are renewed during training.
 
 Assran, Loizou, Ballas, Rabbat, "Stochastic Gradient Push for Distributed Deep Learning", ICML 2019,
 shuffle the data between the workers at every epoch.
 
-Departs from the paper: (1) any scheme can be renewed, so that a worker's skew changes instead of
-staying; (2) the period need not be an epoch.
+Departs from the paper: (1) any scheme can be renewed, so that a worker's skew changes over time;
+(2) the period need not be an epoch.
 """
 
 from dataclasses import dataclass, field, replace
@@ -18,10 +18,10 @@ from partitions.protocol import Needs, Samples
 
 @dataclass(frozen=True)
 class Reshuffle(Based):
-    """the split of another scheme, drawn anew every so many epochs
+    """Renewed split: another scheme's split drawn again at a period of epochs.
 
-    An epoch is as many steps as the workers together need for as many samples as there are.  Every
-    rank holds all samples.  The skew that a run reports is that of its first split.
+    An epoch is the number of steps in which the workers together draw as many samples as there are.
+    Every rank keeps all samples. The reported skew is that of the first split.
     """
 
     epochs: float = field(default=1.0, metadata={"help": "epochs between two splits"})
@@ -38,22 +38,22 @@ class Reshuffle(Based):
 
     @property
     def needs(self) -> Needs:
-        """Declare the needs of the base, and the period between two splits."""
+        """Declare the needs of the base and the period between two splits."""
         return replace(self.base.needs, renewal=self.epochs)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shards of the base, by this rng.
+        """Return the shards of the base, drawn by this rng.
 
-        Raises ValueError where the base draws nothing, so that every split would be the same.
+        Raises ValueError if the base draws nothing, because every split would be the same.
         """
         before = rng.bit_generator.state
         shards = super().split(samples, parts, rng)
         if rng.bit_generator.state == before:
             name = next(name for name, scheme in BASES.items() if scheme is type(self.base))
             raise ValueError(
-                f"reshuffle draws a split anew, and {name} draws nothing: take {name} without "
-                "reshuffle, or a base that is random, as iid or dirichlet"
+                f"reshuffle renews a random split, and {name} draws nothing: take {name} without "
+                "reshuffle, or a random base, such as iid or dirichlet"
             )
         return shards

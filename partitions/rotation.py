@@ -1,12 +1,12 @@
-"""Pictures turned by an angle of each worker's own.
+"""Covariate shift by pictures rotated by an angle of each worker.
 
 Ghifary, Kleijn, Zhang, Balduzzi, "Domain Generalization for Object Recognition with Multi-Task
-Autoencoders", ICCV 2015, make domains of MNIST by turning it; Ghosh, Chung, Yin, Ramchandran, "An
-Efficient Framework for Clustered Federated Learning", NeurIPS 2020, turn it by 0, 90, 180 and 270
+Autoencoders", ICCV 2015, make domains of MNIST by rotation; Ghosh, Chung, Yin, Ramchandran, "An
+Efficient Framework for Clustered Federated Learning", NeurIPS 2020, rotate it by 0, 90, 180 and 270
 degrees between groups of workers.
 
-Departs from the papers: (1) the angles go evenly from -degrees to +degrees over the workers, so
-that one knob leads from no shift to a large one; (2) what is held out is not turned.
+Departs from the papers: (1) the angles are evenly spaced from -degrees to +degrees over the
+workers, so that one option scales the shift; (2) held-out pictures are not rotated.
 """
 
 import math
@@ -20,22 +20,21 @@ from partitions.bases import Based
 
 @dataclass(frozen=True)
 class Rotation(Based):
-    """covariate shift: worker k turns its pictures, from -degrees to +degrees
+    """Covariate shift: worker k turns its pictures, from -degrees to +degrees.
 
     Inputs are (m, height, width), (m, channels, height, width), or (m, f) with f a square number,
-    rows of a square picture.  Pixels are interpolated linearly, and what turns in from outside is
-    0.  One worker, and the middle one of an odd number, turns nothing.  The split is that of
-    `base`.
+    rows of a square picture. Pixels are interpolated linearly, with 0 outside the picture. A single
+    worker, and the middle one of an odd number, does not rotate. The split is that of `base`.
     """
 
-    degrees: float = field(default=45.0, metadata={"help": "turn of the first and last worker"})
+    degrees: float = field(default=45.0, metadata={"help": "rotation of the first and last worker"})
 
     def __post_init__(self) -> None:
         if not 0 <= self.degrees <= 180:
             raise ValueError(f"degrees must be in [0, 180], got {self.degrees}")
 
     def angle(self, worker: int, parts: int) -> float:
-        """The turn of a worker in degrees, counterclockwise."""
+        """Return the rotation of a worker in degrees, counterclockwise."""
         return self.degrees * (2 * worker / (parts - 1) - 1) if parts > 1 else 0.0
 
     def alter(
@@ -47,29 +46,29 @@ class Rotation(Based):
         classes: int,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """Turned pictures, the labels as they are.
+        """Return rotated pictures and unchanged labels.
 
-        Raises ValueError for inputs that are no pictures.
+        Raises ValueError for inputs that are not pictures.
         """
         from scipy.ndimage import rotate
 
         pictures = _pictures(inputs)
-        turn = self.angle(worker, parts)
-        if not turn:
+        angle = self.angle(worker, parts)
+        if not angle:
             return inputs, labels
-        turned = rotate(pictures, turn, axes=(-2, -1), reshape=False, order=1)
-        return turned.reshape(inputs.shape), labels
+        rotated = rotate(pictures, angle, axes=(-2, -1), reshape=False, order=1)
+        return rotated.reshape(inputs.shape), labels
 
 
 def _pictures(inputs: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Inputs with height and width as their last two dimensions."""
+    """Return inputs with height and width as their last two dimensions."""
     if inputs.ndim > 2:
         return inputs
     numbers = math.prod(inputs.shape[1:])
     side = math.isqrt(numbers)
     if side * side != numbers or side == 1:
         raise ValueError(
-            f"rotation turns pictures, and {numbers} numbers a sample make no square one: take a "
+            f"rotation needs pictures, and {numbers} numbers a sample are not a square one: take a "
             "task on pictures, or gain"
         )
     return inputs.reshape(-1, side, side)

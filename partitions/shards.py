@@ -1,14 +1,13 @@
-"""Label skew by dealing out runs of the data sorted by label.
+"""Label skew by runs of the data sorted by label.
 
-McMahan, Moore, Ramage, Hampson, Aguera y Arcas, "Communication-Efficient Learning of Deep
+Shards: McMahan, Moore, Ramage, Hampson, Aguera y Arcas, "Communication-Efficient Learning of Deep
 Networks from Decentralized Data", AISTATS 2017, section 3 (the pathological non-IID partition).
-Departs from the paper: (1) n need not divide by the number of shards: sizes differ by at most
-one, and no remainder is dropped.
+Departs from the paper: (1) n need not divide by the number of shards: sizes differ by at most one,
+and no remainder is dropped.
 
-The data in the order of its labels, cut into runs: the extreme of label skew.
-
-The `sorted` partition of Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019, and
-of Koloskova, Stich, Jaggi, ICML 2019.  Departs from the papers: (1) no remainder is dropped.
+Sorted: the `sorted` partition of Stich, "Local SGD Converges Fast and Communicates Little", ICLR
+2019, and of Koloskova, Stich, Jaggi, ICML 2019, the extreme of label skew. Departs from the papers:
+(1) no remainder is dropped.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from partitions.protocol import Partition, Samples
 
 @dataclass(frozen=True)
 class Shards(Partition):
-    """label skew: data sorted by label, cut, per_worker runs to each worker
+    """Label skew: data sorted by label, cut, per_worker runs to each worker.
 
       1. sort by label; equal labels keep the order of the data;
       2. cut into W * per_worker runs of n / (W * per_worker) samples, up to one;
@@ -42,9 +41,9 @@ class Shards(Partition):
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The samples of every worker, disjoint and covering.
+        """Return the shard of every worker, disjoint and covering.
 
-        Raises ValueError where there are fewer samples than shards.
+        Raises ValueError for fewer samples than runs.
         """
         require_parts(samples, parts)
         n, runs = samples.size, parts * self.per_worker
@@ -66,7 +65,7 @@ class Shards(Partition):
 
 @dataclass(frozen=True)
 class Sorted(Partition):
-    """label skew: data sorted by label, one run to each worker in order
+    """Label skew: data sorted by label, one run to each worker in order.
 
     Equal labels keep the order of the data.  Sizes differ by at most one; draws nothing.
     """
@@ -74,7 +73,10 @@ class Sorted(Partition):
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The runs, disjoint and covering. Raises ValueError for fewer samples than workers."""
+        """Return the runs, disjoint and covering.
+
+        Raises ValueError for fewer samples than workers.
+        """
         require_enough(samples, parts)
         runs = np.array_split(np.argsort(samples.labels, kind="stable"), parts)
         return [np.sort(run).astype(np.int64, copy=False) for run in runs]

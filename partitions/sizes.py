@@ -1,14 +1,12 @@
-"""How much goes to whom: shares drawn and cut into whole samples, and small shards topped up.
+"""Sizes of shards: random shares and laws, cut into whole samples, and small shards topped up.
 
-Laws by which shards differ in size.
-
-Symbols: n samples, W workers, k = 0 .. W - 1.
+Laws by which shards differ in size. Symbols: n samples, W workers, k = 0 .. W - 1.
   dirichlet    Dir_W(parameter): NIID-Bench (Li et al., ICDE 2022), beta = 0.5
   log_normal   exp(parameter N(0, 1)): the sizes of FedProx (Li et al., MLSys 2020)
   linear       k + 1        square   (k + 1)^2
-  exponential  e^(parameter k / (W - 1)): the largest e^parameter times the smallest, whatever W
+  exponential  e^(parameter k / (W - 1)): the largest is e^parameter times the smallest for any W
   zipf         (k + 1)^-parameter
-  giant        the part `parameter` of all samples for worker 0, the rest evenly
+  giant        the fraction `parameter` of all samples for worker 0, the rest evenly
 linear and square have no parameter.
 """
 
@@ -21,59 +19,59 @@ from numpy.typing import NDArray
 
 Shares: TypeAlias = NDArray[np.float64]
 ALPHA_FLOOR = 1e-300
-"""Below this, one worker takes all of q in double precision; and E / alpha stays finite."""
+"""Minimum alpha: below it one worker takes all of q in float64. E / alpha stays finite."""
 
 
 def dirichlet(alpha: float, shape: tuple[int, ...], rng: np.random.Generator) -> Shares:
-    """Draws q ~ Dir(alpha) along the last axis: float64 of this shape, >= 0, summing to 1.
+    """Draw q ~ Dir(alpha), alpha > 0, along the last axis: float64 of this shape, summing to 1.
 
-    For any alpha > 0: q is a normalised vector of Gamma(alpha) draws.
+    q is a normalised vector of Gamma(alpha) draws.
     """
     return softmax(log_gamma(alpha, shape, rng))
 
 
 def log_gamma(alpha: float, shape: tuple[int, ...], rng: np.random.Generator) -> Shares:
-    """Logarithms of Gamma(alpha) draws, whose softmax is Dir(alpha): float64 of this shape, finite.
+    """Draw logarithms of Gamma(alpha), finite float64 of this shape; their softmax is Dir(alpha).
 
     Each is Gamma(alpha + 1) * U^(1 / alpha): below alpha of about 1e-2 the draws themselves
-    underflow, all of them at once.
+    underflow.
     """
-    gamma = rng.standard_gamma(alpha + 1.0, shape) + np.finfo(np.float64).tiny  # log(0) is none
+    gamma = rng.standard_gamma(alpha + 1.0, shape) + np.finfo(np.float64).tiny  # avoids log(0)
     exponential = rng.standard_exponential(shape)  # -log U
     return np.log(gamma) - exponential / max(alpha, ALPHA_FLOOR)
 
 
 def softmax(logarithms: Shares) -> Shares:
-    """exp(logarithms), normalised along the last axis; -inf is a share of 0."""
+    """Return exp(logarithms) normalised along the last axis; -inf is a share of 0."""
     q: Shares = np.exp(logarithms - logarithms.max(-1, keepdims=True))
     q /= q.sum(-1, keepdims=True)
     return q
 
 
 def shares(alpha: float, parts: int, rng: np.random.Generator) -> Shares:
-    """One draw q ~ Dir_parts(alpha): (parts,) float64."""
+    """Draw q ~ Dir_parts(alpha): (parts,) float64."""
     return dirichlet(alpha, (parts,), rng)
 
 
 def even(n: int, parts: int) -> NDArray[np.int64]:
-    """(W,) int64 sizes that differ by at most one, the larger ones first, summing to n."""
+    """Return sizes that differ by at most one and sum to n, the larger first: (W,) int64."""
     sizes: NDArray[np.int64] = np.full(parts, n // parts, np.int64)
     sizes[: n % parts] += 1
     return sizes
 
 
-def apportioned(weights: NDArray[np.float64], n: int, min_size: int = 1) -> NDArray[np.int64]:
-    """(W,) int64 sizes in proportion to the weights, each at least min_size, summing to n.
+def apportion(weights: NDArray[np.float64], n: int, min_size: int = 1) -> NDArray[np.int64]:
+    """Return sizes in proportion to the weights, each at least min_size: (W,) int64, summing to n.
 
-    weights: (W,) float64, >= 0, not all 0; W * min_size <= n.  Largest remainders (Hamilton), ties
-    to the lowest ids; what small ones lack is taken from the largest.
+    weights: (W,) float64, >= 0, not all 0; W * min_size <= n. Rounds by largest remainders
+    (Hamilton), ties to the lowest ids; the largest shards make up for those below min_size.
     """
-    wanted = weights / weights.sum() * n
-    sizes: NDArray[np.int64] = np.floor(wanted).astype(np.int64)
+    exact = weights / weights.sum() * n
+    sizes: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     left = n - int(sizes.sum())
-    sizes[np.argsort(sizes - wanted, kind="stable")[:left]] += 1
+    sizes[np.argsort(sizes - exact, kind="stable")[:left]] += 1
     lacking = np.maximum(min_size - sizes, 0)
-    gives = taken_from_largest(sizes, int(lacking.sum()))
+    gives = gifts_of_largest(sizes, int(lacking.sum()))
     sizes += lacking - gives
     return sizes
 
@@ -81,9 +79,9 @@ def apportioned(weights: NDArray[np.float64], n: int, min_size: int = 1) -> NDAr
 def cut(
     q: NDArray[np.float64], n: int | NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """How many of n samples each share of q takes: (W,) int64, summing to n, mean q * n.
+    """Return the number of samples of each share of q: (W,) int64, summing to n, of mean q * n.
 
-    q: (W,) float64, shares; or (W, C) with n (C,), each column by itself.  One offset in [0, 1)
+    q: (W,) float64, shares; or (W, C) with n (C,), column by column. One random offset in [0, 1)
     rounds every cut of a column, so each count is q * n rounded up or down (systematic sampling).
     """
     ends = np.cumsum(q, axis=0)
@@ -94,19 +92,19 @@ def cut(
 
 
 def top_up(owners: NDArray[np.int64], parts: int, min_size: int, rng: np.random.Generator) -> int:
-    """The number of samples moved so that every worker holds min_size.
+    """Move samples until every worker holds min_size; return the number of moves.
 
-    owners: (n,) int64, the worker of each sample, updated in place; n >= parts * min_size.
-    Takes from the largest one by one, but counts the takings first (taken_from_largest), then
-    draws that many samples of each giver and deals them to the short workers at random.
-    Draws nothing where nothing is short.
+    owners: (n,) int64, the worker of each sample, updated in place; n >= parts * min_size. Samples
+    come one by one from the shard that is the largest at that moment: the number that each worker
+    gives is computed first (gifts_of_largest), then that many of its samples are drawn and dealt to
+    the short workers at random. Draws nothing if no worker is short.
     """
     sizes = np.bincount(owners, minlength=parts)
     short = np.maximum(min_size - sizes, 0)
     moves = int(short.sum())
     if moves == 0:
         return 0
-    gives = taken_from_largest(sizes, moves)
+    gives = gifts_of_largest(sizes, moves)
     shuffled = rng.permutation(owners.size)
     grouped = shuffled[np.argsort(owners[shuffled], kind="stable")]  # by owner, in random order
     rank = np.arange(owners.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -115,12 +113,12 @@ def top_up(owners: NDArray[np.int64], parts: int, min_size: int, rng: np.random.
     return moves
 
 
-def taken_from_largest(sizes: NDArray[np.int64], moves: int) -> NDArray[np.int64]:
-    """What each worker gives when the largest gives one sample, `moves` times over.
+def gifts_of_largest(sizes: NDArray[np.int64], moves: int) -> NDArray[np.int64]:
+    """Return the samples that each worker gives if the largest gives one, `moves` times.
 
-    sizes: (W,) int64, with moves <= sizes.sum().  Returns (W,) int64, summing to moves.
-    The order does not change the totals: the tops are cut to one level, found by bisection, and
-    the moves left over take one more from the lowest ids at that level.
+    sizes: (W,) int64, with moves <= sizes.sum(). Returns (W,) int64, summing to moves. The order
+    does not change the totals: a bisection finds the level to which the largest are cut, and the
+    remaining moves take one more from the lowest ids at that level.
     """
     low, high = 0, int(sizes.max())
     while low < high:
@@ -146,7 +144,7 @@ def _giant(part: float, parts: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Law:
-    """A law, the parameter it has by default, and the largest it can have: 0 where it has none."""
+    """Law of sizes with the default and the maximum of its parameter, 0 if it has none."""
 
     weights: Weights
     default: float
@@ -154,7 +152,7 @@ class Law:
 
 
 STEEPEST = 50.0
-"""Of the exponents: one worker holds nearly all long before, and no weight overflows."""
+"""Maximum exponent: no weight overflows, and one worker holds nearly all samples before that."""
 
 LAWS: dict[str, Law] = {
     "dirichlet": Law(shares, 0.5, np.finfo(np.float64).max),
@@ -168,7 +166,7 @@ LAWS: dict[str, Law] = {
 
 
 def check(law: str, parameter: float) -> None:
-    """Nothing, or ValueError for a law or a parameter that there is not."""
+    """Refuse an unknown law and a parameter out of range by ValueError."""
     if law not in LAWS:
         raise ValueError(f"law must be one of {', '.join(LAWS)}, got {law!r}")
     if 0 <= parameter <= LAWS[law].most:
@@ -184,11 +182,12 @@ def check(law: str, parameter: float) -> None:
 def amounts(
     law: str, parameter: float, n: int, parts: int, min_size: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """(W,) int64 sizes by a law, each at least min_size, summing to n.
+    """Return sizes by a law, each at least min_size: (W,) int64, summing to n.
 
-    parameter: 0 takes the law's default.  Shares are rounded by largest remainders; what the law
-    gives less than min_size is made up by the largest.
-    Raises ValueError for what `check` refuses, and where W * min_size exceeds n.
+    parameter: 0 takes the law's default. Shares are rounded by largest remainders; the largest
+    shards make up for those below min_size.
+    Raises ValueError for an unknown law, for a parameter out of range, and if W * min_size
+    exceeds n.
     """
     check(law, parameter)
     if parts * min_size > n:
@@ -196,5 +195,5 @@ def amounts(
             f"{parts} workers x min_size {min_size} need {parts * min_size}, but there are {n} "
             "samples: take a smaller min_size or fewer workers"
         )
-    made = LAWS[law]
-    return apportioned(made.weights(parameter or made.default, parts, rng), n, min_size)
+    chosen = LAWS[law]
+    return apportion(chosen.weights(parameter or chosen.default, parts, rng), n, min_size)

@@ -1,51 +1,45 @@
-"""How different the shards are: sizes, labels, and one number in [0, 1].
+"""Measures of skew between shards: sizes, labels, features and neighbourhoods.
 
 Symbols: n_k samples in shard k, n their sum, pi_k the label shares of shard k, pi those of all
-shards together (a sample counts once for each shard that holds it), H the entropy in nats.
+shards together (a sample counts once for each shard that contains it), H the entropy in nats.
 
   label_tv[k]           total variation, sum_c |pi_k,c - pi_c| / 2; twice that is the earth mover's
                         distance of Zhao et al., 2018 (arXiv:1806.00582)
   hellinger[k]          |sqrt pi_k - sqrt pi| / sqrt 2
-  effective_classes[k]  exp H(pi_k): how many classes a shard has, rare ones counting less; the
+  effective_classes[k]  exp H(pi_k): number of classes of a shard, rare ones counting less; the
                         diversity of order 1 of Hill, "Diversity and Evenness: A Unifying Notation
                         and Its Consequences", Ecology 54(2), 1973
-  missing_classes[k]    part of the classes present that the shard has no sample of
+  missing_classes[k]    fraction of the classes present that is missing in the shard
   label_js              generalised Jensen-Shannon divergence: Lin, "Divergence Measures Based on
                         the Shannon Entropy", IEEE Transactions on Information Theory 37(1), 1991,
                         with weights n_k / n; it equals the mutual information I(worker; label)
-  size_gini             Gini coefficient of the sizes: 0 where all are alike, 1 - 1/W where one
-                        worker has all
+  size_gini             Gini coefficient of the sizes: 0 if all are equal, 1 - 1/W if one worker
+                        has all samples
   size_cv               coefficient of variation: standard deviation of the sizes over their mean
-  effective_workers     n^2 / sum n_k^2: as many workers of one size weigh as these do; the
-                        effective sample size of Kish, "Survey Sampling", 1965
+  effective_workers     n^2 / sum n_k^2: number of equal shards of the same weight; the effective
+                        sample size of Kish, "Survey Sampling", 1965
 
 Departs from the source: (1) label_js is divided by min(log W, log C'), C' the classes present,
 which bounds it by 1: each worker a class of its own, or each class a worker of its own.
 
-How different the labels are that a worker hears of: its own and those of its neighbours.
+Neighbourhoods: Bellet, Kermarrec, Lavoie, "D-Cliques: Compensating for Data Heterogeneity with
+Topology in Decentralized Federated Learning", SRDS 2022, build topologies whose neighbourhoods have
+the labels of the whole; Le Bars et al., "Refined Convergence and Topology Learning for
+Decentralized SGD with Heterogeneous Data", AISTATS 2023, show that convergence depends on them.
 
-Bellet, Kermarrec, Lavoie, "D-Cliques: Compensating for Data Heterogeneity with Topology in
-Decentralized Federated Learning", SRDS 2022, build topologies whose neighbourhoods have the labels
-of the whole; Le Bars et al., "Refined Convergence and Topology Learning for Decentralized SGD with
-Heterogeneous Data", AISTATS 2023, show that such neighbourhoods are what counts.
+Features, by sliced Wasserstein distances: Rabin, Peyre, Delon, Bernot, "Wasserstein Barycenter and
+Its Application to Texture Mixing", SSVM 2011; Bonneel, Rabin, Peyre, Pfister, "Sliced and Radon
+Wasserstein Barycenters of Measures", Journal of Mathematical Imaging and Vision 51, 2015. Symbols:
+f features, P directions, Q levels. On a line, the Wasserstein distance W1 is the area between two
+quantile functions. Each worker's features are projected on P random directions and summarised by
+their quantiles at Q levels, so that ranks exchange (Q, P) numbers a worker and no sample.
 
-How far the features of each worker are from those of all: sliced Wasserstein distances.
-
-Rabin, Peyre, Delon, Bernot, "Wasserstein Barycenter and Its Application to Texture Mixing", SSVM
-2011; Bonneel, Rabin, Peyre, Pfister, "Sliced and Radon Wasserstein Barycenters of Measures",
-Journal of Mathematical Imaging and Vision 51, 2015.  Symbols: f features, P directions, Q levels, W
-workers.
-
-Along a line, the Wasserstein distance W1 is the area between two quantile functions.  Each worker's
-features are projected on P random directions and told by their quantiles at Q levels, so ranks that
-hold other workers send (Q, P) numbers a worker and no sample.
-
-Departs from the papers: (1) the distance is of order 1, where they take squares, so that a few
-samples far out do not decide; (2) P directions, drawn once for all runs, stand for all of them, and
-quantiles at Q levels for the samples: along a direction where all features span r, W1 is off by 3 r
-/ (2 Q) at most; (3) the distance is divided by the spread of all features, the root mean square
-over the directions of their standard deviation, so that it has no unit: 1 is a shift by one
-standard deviation along every direction.
+Departs from the papers: (1) the distance is of order 1, not 2, so that a few outliers do not
+dominate; (2) P directions, drawn once for all runs, stand for all of them, and quantiles at Q
+levels for the samples: along a direction in which all features span r, W1 is off by at most 3 r /
+(2 Q); (3) the distance is divided by the spread of all features, the root mean square over the
+directions of their standard deviation, so that it has no unit: 1 is a shift by one standard
+deviation along every direction.
 """
 
 import math
@@ -58,14 +52,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Skew:
-    """The skew of W shards over C classes; every array but counts is (W,), see the module.
+    """Skew of W shards over C classes; every array but counts is (W,), see the module.
 
-    counts: (W, C) int64, samples of each class in each shard.
-    sizes: int64, samples in each shard.
-    label_tv, hellinger, missing_classes: float64 in [0, 1].  An empty shard counts as 1: it shares
-    nothing with the others.
-    effective_classes: float64, 1 to C; 0 of an empty shard.
-    label_js: in [0, 1]; 0 where there is one worker or one class.  An empty shard weighs 0.
+    counts: (W, C) int64, samples of each class in each shard. sizes: int64, samples in each shard.
+    label_tv, hellinger, missing_classes: float64 in [0, 1]; 1 for an empty shard.
+    effective_classes: float64, 1 to C; 0 for an empty shard. label_js: in [0, 1]; 0 for one worker
+    or one class. An empty shard has no weight.
     """
 
     counts: NDArray[np.int64]
@@ -77,11 +69,11 @@ class Skew:
     label_js: float
 
     def summary(self) -> dict[str, float]:
-        """The scalars worth a column in a table; every worker weighs the same in a mean.
+        """Return the scalars for a table; every worker has the same weight in a mean.
 
-        missing_classes_mean is in [0, 1], label_emd_mean in [0, 2], size_ratio >= 1 and infinite
-        where a shard is empty, size_cv in [0, sqrt(W - 1)], effective_workers in [1, W].  Without
-        any sample size_cv and effective_workers are 0.
+        missing_classes_mean is in [0, 1], label_emd_mean in [0, 2], size_ratio >= 1 and infinite if
+        a shard is empty, size_cv in [0, sqrt(W - 1)], effective_workers in [1, W]. Without any
+        sample size_cv and effective_workers are 0.
         """
         sizes = self.sizes.astype(np.float64)
         smallest = int(self.sizes.min())
@@ -107,17 +99,16 @@ COLUMNS = {
     "label_tv": "total variation between the labels of the shard and of all",
     "hellinger": "Hellinger distance between the labels of the shard and of all",
     "effective_classes": "exponential of the entropy of the labels",
-    "missing_classes": "part of the classes that the shard lacks",
+    "missing_classes": "fraction of the classes missing in the shard",
 }
-"""Arrays of a Skew, one number a worker, and what they are."""
+"""Descriptions of the arrays of a Skew with one number a worker, by name."""
 
 
 def measure(labels: NDArray[np.int64], shards: Sequence[NDArray[np.int64]]) -> Skew:
-    """The skew of these shards.
+    """Measure the skew of these shards.
 
-    labels: (n,) int64, >= 0, the class of every sample.
-    shards: W >= 1 arrays of sample indices, (n_k,) int64; they may overlap or be empty.
-    Raises ValueError where there is no shard.
+    labels: (n,) int64, >= 0, the class of every sample. shards: W >= 1 arrays of sample indices,
+    (n_k,) int64; they may overlap or be empty. Raises ValueError for zero shards.
     """
     if len(shards) == 0:
         raise ValueError("skew needs at least one shard, got 0")
@@ -129,18 +120,18 @@ def measure(labels: NDArray[np.int64], shards: Sequence[NDArray[np.int64]]) -> S
 
 
 def of_counts(counts: NDArray[np.int64]) -> Skew:
-    """The skew of shards that hold so many samples of each class: counts is (W, C) int64."""
+    """Measure the skew of shards by their samples of each class: counts is (W, C) int64."""
     sizes = counts.sum(axis=1)
     share, whole = label_shares(counts)
-    there = sizes > 0
-    apart = np.sqrt(((np.sqrt(share) - np.sqrt(whole)) ** 2).sum(axis=1) / 2)
+    filled = sizes > 0
+    hellinger = np.sqrt(((np.sqrt(share) - np.sqrt(whole)) ** 2).sum(axis=1) / 2)
     missing = (counts[:, whole > 0] == 0).mean(axis=1) if whole.any() else np.ones(len(counts))
     return Skew(
         counts,
         sizes,
-        label_tv=np.where(there, np.abs(share - whole).sum(axis=1) / 2, 1.0),
-        hellinger=np.where(there, np.minimum(apart, 1.0), 1.0),
-        effective_classes=np.where(there, np.exp(_entropy(share)), 0.0),
+        label_tv=np.where(filled, np.abs(share - whole).sum(axis=1) / 2, 1.0),
+        hellinger=np.where(filled, np.minimum(hellinger, 1.0), 1.0),
+        effective_classes=np.where(filled, np.exp(_entropy(share)), 0.0),
         missing_classes=missing,
         label_js=normalised_js(counts),
     )
@@ -149,7 +140,7 @@ def of_counts(counts: NDArray[np.int64]) -> Skew:
 def label_shares(
     counts: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """pi_k, (W, C) float64, 0 for an empty shard, and pi, (C,) float64, of counts (W, C)."""
+    """Return pi_k, (W, C) float64, 0 for an empty shard, and pi, (C,) float64, of counts (W, C)."""
     sizes = counts.sum(axis=1)
     # max(n_k, 1) leaves the shares of an empty shard at zero instead of 0 / 0.
     share = counts / np.maximum(sizes, 1)[:, np.newaxis]
@@ -157,7 +148,7 @@ def label_shares(
 
 
 def normalised_js(counts: NDArray[np.int64]) -> float:
-    """(H(pi) - sum_k (n_k / n) H(pi_k)) / min(log W, log C'), or 0 where that is 0 / 0.
+    """Return (H(pi) - sum_k (n_k / n) H(pi_k)) / min(log W, log C'), or 0 instead of 0 / 0.
 
     counts: (W, C) int64.
     """
@@ -167,11 +158,11 @@ def normalised_js(counts: NDArray[np.int64]) -> float:
         return 0.0
     weights = counts.sum(axis=1) / counts.sum()
     js = float(_entropy(whole) - weights @ _entropy(share)) / math.log(states)
-    return min(max(js, 0.0), 1.0)  # rounding can step over either end by an ulp
+    return min(max(js, 0.0), 1.0)  # rounding can exceed either end by an ulp
 
 
 def gini(sizes: NDArray[np.float64]) -> float:
-    """The Gini coefficient, sum_ij |n_i - n_j| / (2 W n), of sizes (W,); 0 where all are 0."""
+    """Return the Gini coefficient, sum_ij |n_i - n_j| / (2 W n), of sizes (W,); 0 if all are 0."""
     total = float(sizes.sum())
     if not total:
         return 0.0
@@ -180,7 +171,7 @@ def gini(sizes: NDArray[np.float64]) -> float:
 
 
 def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The entropy in nats along the last axis, with 0 log 0 = 0."""
+    """Return the entropy in nats along the last axis, with 0 log 0 = 0."""
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     entropy: NDArray[np.float64] = -(shares * logs).sum(axis=-1)
     return entropy
@@ -189,11 +180,11 @@ def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 def neighbourhood_tv(
     counts: NDArray[np.int64], source: NDArray[np.int64], target: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Total variation between the labels of each neighbourhood and of all, (W,) float64 in [0, 1].
+    """Return the total variation between the labels of each neighbourhood and of all: (W,) float64.
 
-    counts: (W, C) int64.  source, target: (E,) int64, worker source[e] sends to target[e]; links
-    may come twice.  The neighbourhood of a worker is itself and all that send to it; where they
-    hold nothing it counts as 1, as in partitions.skew.
+    counts: (W, C) int64. source, target: (E,) int64, worker source[e] sends to target[e]; links may
+    repeat. The neighbourhood of a worker is itself and all its in-neighbours. The values are in [0,
+    1]; a neighbourhood without samples counts as 1.
     """
     from scipy.sparse import coo_array
 
@@ -209,11 +200,11 @@ def neighbourhood_tv(
 
 DIRECTIONS, LEVELS = 16, 64
 ROUNDING = 1e-12
-"""Of the largest projection: a spread below this is that of a sum in float64, not of features."""
+"""Spread, relative to the largest projection, below which it is a rounding error of float64."""
 
 
 def directions(features: int, count: int = DIRECTIONS) -> NDArray[np.float64]:
-    """Random unit vectors, (f, P) float64, always the same ones."""
+    """Return random unit vectors, (f, P) float64, the same in every run."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((features, count))
     unit: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=0)
@@ -221,54 +212,54 @@ def directions(features: int, count: int = DIRECTIONS) -> NDArray[np.float64]:
 
 
 def quantiles(features: NDArray[np.floating], along: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The quantile functions of the projections at mid-levels (q + 1/2) / Q: (Q, P) float64.
+    """Return the quantile functions of the projections at mid-levels (q + 1/2) / Q: (Q, P) float64.
 
-    features: (m, f), finite; along: (f, P), see directions.  NaN where there is no sample.
+    features: (m, f), finite; along: (f, P), see directions. NaN without samples.
     """
     if not len(features):
         return np.full((LEVELS, along.shape[1]), np.nan)
     levels = (np.arange(LEVELS) + 0.5) / LEVELS
     projected = np.sort(features.astype(np.float64) @ along, axis=0)
-    # The generalised inverse of the distribution function: a value of the sample, no interpolation.
+    # The generalised inverse of the distribution function: a sample's value, not interpolated.
     return projected[np.ceil(levels * len(projected)).astype(np.int64) - 1]
 
 
 def distances(by_worker: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The distance of each worker from the mixture of all, (W,) float64, >= 0.
+    """Return the distance of each worker from the mixture of all, (W,) float64, >= 0.
 
-    by_worker: (W, Q, P), see quantiles; sizes: (W,) int64, samples of each worker, which weigh them
-    in the mixture.  0 where no feature varies.  An empty shard has no features and no weight: NaN.
+    by_worker: (W, Q, P), see quantiles; sizes: (W,) int64, samples of each worker, its weight in
+    the mixture. 0 if no feature varies. NaN for an empty shard, which has no weight.
     """
-    found = np.full(len(by_worker), np.nan)
-    there = sizes > 0
-    if there.any():
-        held, weights = by_worker[there], sizes[there]
-        apart = np.abs(held - mixture(held, weights)).mean(axis=(1, 2))
-        width = spread(held, weights)
-        found[there] = apart / width if width > ROUNDING * np.abs(held).max() else 0.0
-    return found
+    result = np.full(len(by_worker), np.nan)
+    filled = sizes > 0
+    if filled.any():
+        shards, weights = by_worker[filled], sizes[filled]
+        distance = np.abs(shards - mixture(shards, weights)).mean(axis=(1, 2))
+        width = spread(shards, weights)
+        result[filled] = distance / width if width > ROUNDING * np.abs(shards).max() else 0.0
+    return result
 
 
 def mixture(by_worker: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The quantile functions of all samples together at the same levels: (Q, P) float64.
+    """Return the quantile functions of all samples together at the same levels: (Q, P) float64.
 
     by_worker: (W, Q, P); sizes: (W,) int64, > 0.
     """
     _, levels, count = by_worker.shape
-    # In units of 1 / (2 Q n) shares and levels are whole: whether a level lies just before a value
-    # or after it is no matter of rounding, so the order of the workers makes no difference.
+    # In units of 1 / (2 Q n) shares and levels are whole numbers: comparisons are exact, so that
+    # the result does not depend on the order of the workers.
     shares = np.repeat(2 * sizes, levels)
-    wanted = (2 * np.arange(levels) + 1) * sizes.sum()
-    found = np.empty((levels, count))
+    marks = (2 * np.arange(levels) + 1) * sizes.sum()
+    result = np.empty((levels, count))
     for p in range(count):
         values = by_worker[:, :, p].ravel()
         order = np.argsort(values)
-        found[:, p] = values[order[np.searchsorted(np.cumsum(shares[order]), wanted)]]
-    return found
+        result[:, p] = values[order[np.searchsorted(np.cumsum(shares[order]), marks)]]
+    return result
 
 
 def spread(by_worker: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
-    """Root mean square over the directions of the standard deviation of all samples together.
+    """Return the root mean square over the directions of the standard deviation of all samples.
 
     by_worker: (W, Q, P); sizes: (W,) int64, > 0.
     """

@@ -1,9 +1,9 @@
-"""Blocks of space: regions of the plane, or of more dimensions, of as many samples each.
+"""Spatial skew: regions of the plane, or of more dimensions, with equal numbers of samples.
 
 Recursive coordinate bisection: Berger, Bokhari, "A Partitioning Strategy for Nonuniform Problems on
-Multiprocessors", IEEE Transactions on Computers C-36(5), 1987.  Departs from the paper: (1) any
-number of workers, by unequal halves; (2) every cut is across the wider side of its region, as later
-codes have it; (3) samples weigh alike.
+Multiprocessors", IEEE Transactions on Computers C-36(5), 1987. Departs from the paper: (1) any
+number of workers, by unequal halves; (2) every cut is across the wider side of its region, as in
+later codes; (3) samples have equal weight.
 """
 
 import re
@@ -21,16 +21,16 @@ FORM = re.compile(r"[0-9]{1,9}(/[0-9]{1,9})*")
 
 @dataclass(frozen=True)
 class Spatial(Partition):
-    """spatial skew: regions of equal size by bisection of coordinates
+    """Spatial skew: regions of equal size by bisection of coordinates.
 
       1. a region of w workers is cut across its wider side: w // 2 workers on the lower one;
       2. until every region has one worker.
-    Sides are compared in the units of the features; neighbours in number are near in space.  Sizes
-    differ by at most one; draws nothing.  Disjoint and covering.
+    Sides are compared in the units of the features; workers with adjacent ids are close in space.
+    Sizes differ by at most one; draws nothing. Disjoint and covering.
     """
 
     columns: str = field(
-        default="0/1", metadata={"help": "which features are the coordinates, as in 0/1"}
+        default="0/1", metadata={"help": "indices of the coordinates among the features, as in 0/1"}
     )
 
     def __post_init__(self) -> None:
@@ -42,13 +42,13 @@ class Spatial(Partition):
 
     @property
     def needs(self) -> Needs:
-        """Read the features."""
+        """Declare that the scheme reads the features."""
         return Needs(features=True)
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shard of every worker.
+        """Return the shard of every worker.
 
         Raises ValueError for samples without these features and for fewer samples than workers.
         """
@@ -57,20 +57,20 @@ class Spatial(Partition):
         if max(self._chosen()) >= features.shape[1]:
             raise ValueError(
                 f"columns must be below the number of features, {features.shape[1]}, got "
-                f"{self.columns}: name those of the coordinates, as in columns=0"
+                f"{self.columns}: name the coordinates, as in columns=0"
             )
         points = features[:, self._chosen()].astype(np.float64)
         ends = np.concatenate([[0], np.cumsum(even(samples.size, parts))])
         shards: list[NDArray[np.int64]] = []
         regions = [(np.arange(samples.size, dtype=np.int64), 0, parts)]
-        while regions:  # depth first, the lower side next: shards come in the order of workers
-            held, first, last = regions.pop()
+        while regions:  # depth first, lower side first: shards in the order of workers
+            members, first, last = regions.pop()
             if last - first == 1:
-                shards.append(np.sort(held))
+                shards.append(np.sort(members))
                 continue
-            inside = points[held]
+            inside = points[members]
             wider = int(np.ptp(inside, axis=0).argmax())
-            order = held[np.argsort(inside[:, wider], kind="stable")]
+            order = members[np.argsort(inside[:, wider], kind="stable")]
             middle = first + (last - first) // 2
             cut = int(ends[middle] - ends[first])
             regions += [(order[cut:], middle, last), (order[:cut], first, middle)]

@@ -1,7 +1,7 @@
-"""Samples dealt in turn, as cards are: sample i to worker i mod W.
+"""Samples dealt in turn: sample i to worker i mod W.
 
-The sampler of most distributed loaders.  Departs from them: (1) no sample is repeated or dropped to
-make shards equal; (2) neighbours can stay together in blocks.
+This is the sampler of most distributed data loaders. Departs from them: (1) no sample is repeated
+or dropped to make shards equal; (2) neighbours can stay together in blocks.
 """
 
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ from partitions.protocol import Partition, Samples
 
 @dataclass(frozen=True)
 class Strided(Partition):
-    """samples dealt in turn: worker (i // block) mod W holds sample i
+    """Samples dealt in turn: worker (i // block) mod W gets sample i.
 
-    Sizes differ by at most one block; draws nothing.  As even as the order of the data is mixed.
+    Sizes differ by at most one block; draws nothing. The skew is that of the order of the data.
     """
 
     block: int = field(default=1, metadata={"help": "neighbouring samples kept together"})
@@ -29,7 +29,10 @@ class Strided(Partition):
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The shards, disjoint and covering. Raises ValueError where a worker would be empty."""
+        """Return the shards, disjoint and covering.
+
+        Raises ValueError if a worker would be empty.
+        """
         require_parts(samples, parts)
         if (parts - 1) * self.block >= samples.size:
             raise ValueError(

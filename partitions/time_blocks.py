@@ -1,8 +1,8 @@
-"""Blocks of time: the data in their order, cut into runs, with a gap between them if wanted.
+"""Time skew: the data in their order, cut into runs, with an optional gap between them.
 
-Gaps between neighbouring blocks keep what is alike in time from lying on both sides of a cut:
-Racine, "Consistent Cross-Validatory Model-Selection for Dependent Data: hv-Block Cross-Validation",
-Journal of Econometrics 99(1), 2000, for the same reason.
+Gaps between neighbouring blocks separate samples that are correlated in time: Racine, "Consistent
+Cross-Validatory Model-Selection for Dependent Data: hv-Block Cross-Validation", Journal of
+Econometrics 99(1), 2000, has them for the same reason.
 """
 
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from partitions.protocol import Partition, Samples
 
 @dataclass(frozen=True)
 class TimeBlocks(Partition):
-    """time skew: runs of the data in their order, with a gap between them
+    """Time skew: runs of the data in their order, with a gap between them.
 
-    Sizes differ by at most one; draws nothing.  Disjoint; covering where gap = 0: the samples of a
-    gap are on no worker.
+    Sizes differ by at most one; draws nothing. Disjoint; covering for gap = 0, otherwise the
+    samples of the gaps are on no worker.
     """
 
-    gap: int = field(default=0, metadata={"help": "samples between two blocks that nobody holds"})
+    gap: int = field(default=0, metadata={"help": "samples left out between two blocks"})
 
     def __post_init__(self) -> None:
         if self.gap < 0:
@@ -31,7 +31,7 @@ class TimeBlocks(Partition):
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator
     ) -> list[NDArray[np.int64]]:
-        """The runs. Raises ValueError where the gaps leave fewer samples than workers."""
+        """Return the runs. Raises ValueError if the gaps leave fewer samples than workers."""
         require_enough(samples, parts)
         left = samples.size - self.gap * (parts - 1)
         if left < parts:

@@ -1,8 +1,8 @@
-"""How many samples of each class each worker holds, with both margins met exactly.
+"""Tables of samples by worker and class, both margins met exactly, and the shards dealt by them.
 
 The transport problem of a partition: of all (W, C) tables whose rows sum to the sizes of the shards
-and whose columns sum to the samples of each class, the one of least Kullback-Leibler divergence
-from wanted weights, and whole numbers beside it.
+and whose columns sum to the samples of each class, find the one of least Kullback-Leibler
+divergence from given weights, and round it to whole numbers.
 
   balancing   Deming, Stephan, "On a Least Squares Adjustment of a Sampled Frequency Table When the
               Expected Marginal Totals are Known", Annals of Mathematical Statistics 11(4), 1940;
@@ -12,15 +12,13 @@ from wanted weights, and whole numbers beside it.
               Transport", 2017 (arXiv:1710.06635)
   remainder   Altschuler, Weed, Rigollet, "Near-linear Time Approximation Algorithms for Optimal
               Transport via Sinkhorn Iteration", NeurIPS 2017 (the rounding onto the polytope)
-  rounding    Cox, Ernst, "Controlled Rounding", INFOR 20(4), 1982: what is asked of it
+  rounding    Cox, Ernst, "Controlled Rounding", INFOR 20(4), 1982: its conditions
+
+Symbols: C' the number of classes present, in ascending order.
 
 Departs from the sources: (1) Newton's steps are in the factors of the columns alone, those of the
-rows follow from them; (2) controlled rounding is found by carrying remainders along the rows and
-mending what is left by alternating paths.
-
-From how many samples of each class a worker holds to which ones.
-
-Symbols: C' the classes that are present, in ascending order.
+rows follow from them; (2) controlled rounding carries remainders along the rows and repairs the
+rest by alternating paths.
 """
 
 from itertools import pairwise
@@ -36,31 +34,31 @@ Table = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 FLOOR = 1e-280
-"""Of the largest weight of a row, what each of its entries has at least: a table of positive
-entries can be fitted to any margins, where zeros might forbid it."""
+"""Minimum of an entry, relative to the largest of its row: a positive table fits any margins, a
+table with zeros may fit none."""
 COLDEST = 1e4
-"""The range of logarithms that is told apart. Wider ones are scaled down to it: the cheapest table
-stays the cheapest, and Newton's method gets there in some 40 steps."""
+"""Maximum range of logarithms. Wider ones are scaled down to it, so that Newton's method converges
+in some 40 steps; the cheapest table stays the cheapest."""
 BALANCES, STEPS, NEAR = 10, 60, 1e-9
-"""Rounds of balancing, Newton steps at most, and the part of all samples that may be misplaced
-before the remainder."""
+"""Rounds of balancing, maximum of Newton steps, and the fraction of samples that the remainder
+may have to move."""
 
 
 def fit(weights: Table, rows: Counts, columns: Counts) -> Table:
-    """The table nearest to the weights that has these margins: (W, C) float64, >= 0.
+    """Return the table nearest to the weights with these margins: (W, C) float64, >= 0.
 
-    weights: (W, C) float64, >= 0, a positive one in every row; see FLOOR.  rows: (W,), columns:
-    (C,) int64, >= 0, of one sum > 0.  Both margins are met to rounding.
+    weights: (W, C) float64, >= 0, with a positive entry in every row; see FLOOR. rows: (W,),
+    columns: (C,) int64, >= 0, of one sum > 0. Both margins are met up to rounding errors.
     """
     most = weights.max(axis=1, keepdims=True)
     return fit_logarithms(np.log(np.maximum(weights / most, FLOOR)), rows, columns)
 
 
 def fit_logarithms(logs: Table, rows: Counts, columns: Counts) -> Table:
-    """`fit` to weights of which the logarithms are given: (W, C) float64, finite.
+    """Return the table of `fit` for the logarithms of weights: (W, C) float64, finite.
 
-    A number added to a whole row changes nothing.  Weights far below the smallest float keep their
-    order, see COLDEST.
+    A constant added to a whole row changes nothing. Weights far below the smallest float keep
+    their order, see COLDEST.
     """
     used = np.ix_(rows > 0, columns > 0)
     logs = logs[used] - logs[used].max(axis=1, keepdims=True)
@@ -77,10 +75,10 @@ def fit_logarithms(logs: Table, rows: Counts, columns: Counts) -> Table:
 
 
 def _fitted(logs: Table, rows: Table, columns: Table) -> Table:
-    """exp(logs + u_i + v_j) whose rows are met, and whose columns nearly are.
+    """Return exp(logs + u_i + v_j) with exact row sums and nearly exact column sums.
 
-    v minimises the convex sum_i rows_i log sum_j exp(logs_ij + v_j) - columns . v, whose gradient
-    is what the columns have too much.
+    v minimises the convex sum_i rows_i log sum_j exp(logs_ij + v_j) - columns . v. Its gradient is
+    the excess of the columns.
     """
 
     def at(v: Table) -> tuple[Table, float]:
@@ -109,14 +107,14 @@ def _fitted(logs: Table, rows: Table, columns: Table) -> Table:
 
 
 def _logsumexp(table: Table, axis: int) -> Table:
-    """log sum exp along the axis, which stays with length 1."""
+    """Return log sum exp along the axis, which stays with length 1."""
     top = table.max(axis=axis, keepdims=True)
     sums: Table = top + np.log(np.exp(table - top).sum(axis=axis, keepdims=True))
     return sums
 
 
 def _on_margins(plan: Table, rows: Table, columns: Table) -> Table:
-    """The plan with both margins met: excess scaled away, the lack added as a rank-one table."""
+    """Return the plan with both margins met: excess is scaled away, a lack added in rank one."""
     plan = plan * (rows / np.maximum(rows, plan.sum(axis=1)))[:, np.newaxis]
     plan *= columns / np.maximum(columns, plan.sum(axis=0))
     lacks = np.maximum(rows - plan.sum(axis=1), 0)
@@ -124,11 +122,11 @@ def _on_margins(plan: Table, rows: Table, columns: Table) -> Table:
     return plan + np.outer(lacks, wants / max(float(wants.sum()), np.finfo(np.float64).tiny))
 
 
-def columnwise(weights: Table, columns: Counts, rng: np.random.Generator) -> Counts:
-    """Each class divided by the weights of its column: (W, C) int64 whose columns are exact.
+def divide_columns(weights: Table, columns: Counts, rng: np.random.Generator) -> Counts:
+    """Divide each class by the weights of its column: (W, C) int64 with exact columns.
 
-    weights: (W, C) float64, >= 0, a positive one in every column.  Every entry is its share of the
-    column rounded up or down, in expectation exact (systematic sampling along a random order).
+    weights: (W, C) float64, >= 0, with a positive entry in every column. Every entry is its share
+    of the column rounded up or down, exact in expectation (systematic sampling in random order).
     """
     order = rng.permutation(len(weights))
     counts = np.empty(weights.shape, np.int64)
@@ -136,14 +134,14 @@ def columnwise(weights: Table, columns: Counts, rng: np.random.Generator) -> Cou
     return counts
 
 
-def rounded(plan: Table, rows: Counts, columns: Counts, rng: np.random.Generator) -> Counts:
-    """The plan with every entry rounded up or down and both margins exact: (W, C) int64, >= 0.
+def round_table(plan: Table, rows: Counts, columns: Counts, rng: np.random.Generator) -> Counts:
+    """Round every entry of the plan up or down with both margins exact: (W, C) int64, >= 0.
 
-    plan: (W, C) float64 with these margins, as `fit` gives it.
+    plan: (W, C) float64 with these margins, as returned by `fit`.
 
-    Numbers are taken to a grid so fine that a rounding exists still, which makes ties of what
-    machines compute differently in the last digit; the rng breaks them.  One class after the other,
-    the workers whose rounded-off parts have added up to most are rounded up; few rows miss then.
+    Entries are first rounded to a grid fine enough for a solution to exist. It turns differences
+    between machines in the last digit into ties, which the rng breaks. Class by class, the
+    workers with the largest accumulated remainders are rounded up; few rows are off afterwards.
     """
     grid = 4 * plan.size
     low, part = np.divmod(np.rint(plan * grid).astype(np.int64), grid)
@@ -168,21 +166,21 @@ def rounded(plan: Table, rows: Counts, columns: Counts, rng: np.random.Generator
 def _alternating(
     up: NDArray[np.bool_], down: NDArray[np.bool_], surplus: Counts
 ) -> list[tuple[int, int]]:
-    """A shortest chain of (worker, class it gives one of to the next), from surplus to lack.
+    """Return a shortest chain of (worker, class of the sample it passes on), from surplus to lack.
 
-    up, down: (W, C), entries that can be lowered or raised by one.  The last class is -1.  A chain
-    exists: the plan itself is a fractional rounding, and such flows have integral ones.
+    up, down: (W, C), entries that can be lowered or raised by one. The last class is -1. A chain
+    exists, because the plan itself is a fractional rounding and such flows have integral ones.
     """
     through, source = np.full(len(up), -1), np.full(up.shape[1], -1)
-    found, reached = np.flatnonzero(surplus > 0), surplus > 0
+    frontier, reached = np.flatnonzero(surplus > 0), surplus > 0
     while True:
-        classes = np.flatnonzero(up[found].any(axis=0) & (source < 0))
-        assert classes.size, "the plan has not these margins"
-        source[classes] = found[up[np.ix_(found, classes)].argmax(axis=0)]
-        found = np.flatnonzero(down[:, classes].any(axis=1) & ~reached)
-        through[found] = classes[down[np.ix_(found, classes)].argmax(axis=1)]
-        reached[found] = True
-        lacking = found[surplus[found] < 0]
+        classes = np.flatnonzero(up[frontier].any(axis=0) & (source < 0))
+        assert classes.size, "the plan does not have these margins"
+        source[classes] = frontier[up[np.ix_(frontier, classes)].argmax(axis=0)]
+        frontier = np.flatnonzero(down[:, classes].any(axis=1) & ~reached)
+        through[frontier] = classes[down[np.ix_(frontier, classes)].argmax(axis=1)]
+        reached[frontier] = True
+        lacking = frontier[surplus[frontier] < 0]
         if lacking.size:
             path = [(int(lacking[0]), -1)]
             while surplus[path[0][0]] <= 0:
@@ -192,20 +190,20 @@ def _alternating(
 
 
 def class_sizes(samples: Samples) -> NDArray[np.int64]:
-    """(C',) int64, how many samples each class that is present has."""
+    """Return the number of samples of each class present: (C',) int64."""
     sizes = np.bincount(samples.labels)
     return sizes[sizes > 0]
 
 
-def dealt(
+def deal(
     samples: Samples,
     counts: NDArray[np.int64],
     rng: np.random.Generator,
     min_size: int = 0,
 ) -> list[NDArray[np.int64]]:
-    """The shards in which worker k holds counts[k, c] random samples of the c-th class present.
+    """Deal worker k counts[k, c] random samples of the c-th class present; return the shards.
 
-    counts: (W, C') int64 whose columns sum to class_sizes.  A worker below min_size is topped up
+    counts: (W, C') int64 whose columns sum to class_sizes. A worker below min_size is topped up
     from the largest, see sizes.top_up.
     """
     parts, classes = counts.shape
@@ -217,13 +215,13 @@ def dealt(
     return shards_of(owners, parts)
 
 
-def owned(
+def class_owners(
     parts: int, classes: int, k: int, assign: str, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """(W, C') bool: which classes each worker holds, k of them or all where there are fewer.
+    """Choose k classes, or all if there are fewer, for each worker: (W, C') bool.
 
-    random: worker i holds class i mod C' and k - 1 random others; deterministic: classes
-    (i + j) mod C', j < k.  A class without an owner goes to worker c mod W as one more.
+    random: worker i owns class i mod C' and k - 1 random others; deterministic: classes
+    (i + j) mod C', j < k. A class c without an owner goes to worker c mod W in addition.
     """
     k = min(k, classes)
     first = np.arange(parts) % classes
@@ -233,8 +231,8 @@ def owned(
         keys = rng.random((parts, classes))
         keys[np.arange(parts), first] = -1
         chosen = np.argsort(keys, axis=1)[:, :k]
-    held = np.zeros((parts, classes), np.bool_)
-    np.put_along_axis(held, chosen, True, axis=1)
-    left = np.flatnonzero(~held.any(0))
-    held[left % parts, left] = True
-    return held
+    owns = np.zeros((parts, classes), np.bool_)
+    np.put_along_axis(owns, chosen, True, axis=1)
+    left = np.flatnonzero(~owns.any(0))
+    owns[left % parts, left] = True
+    return owns

@@ -1,1 +1,1 @@
-"""Readers of the files that `--data` names."""
+"""Readers of the files named by --data, and downloads of open data sets."""

@@ -1,8 +1,8 @@
-"""Open data sets that bench.fetch can download: where they are, and what they must be.
+"""Open data sets for bench.fetch: addresses, sizes and checksums.
 
-Sizes and SHA-256 are those that TensorFlow Datasets checks (its url_checksums/*.txt), each found
-the same in projects of others; MD5 sums that torchvision and the authors' pages give are of the
-same files. Those of MNIST's test set and of the text are also computed from the files themselves.
+Sizes and SHA-256 are those checked by TensorFlow Datasets (its url_checksums/*.txt), each confirmed
+by other projects; the MD5 sums given by torchvision and by the authors' pages belong to the same
+files. Those of MNIST's test set and of the text were also computed from the files themselves.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive: its path there, and its size in bytes where that is known."""
+    """File in an archive: its path there, and its size in bytes if known."""
 
     path: str
     size: int | None = None
@@ -20,9 +20,9 @@ class Member:
 
 @dataclass(frozen=True)
 class File:
-    """A file to download, its size in bytes and SHA-256.
+    """File to download: its name, size in bytes and SHA-256.
 
-    unpacks: what is taken out of an archive, .tar.gz or .zip, which is then let go.
+    unpacks: members to take out of an archive, .tar.gz or .zip, which is deleted afterwards.
     """
 
     name: str
@@ -33,10 +33,10 @@ class File:
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set.
+    """Data set to download.
 
-    places: where its files lie, without their names, the first one first. use: what --data takes,
-    below the data set's folder; empty for the folder.
+    places: base addresses of its files, in order of preference. use: path for --data, relative to
+    the folder of the data set; empty for the folder itself.
     """
 
     title: str
@@ -48,12 +48,12 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes to download."""
+        """Return the number of bytes to download."""
         return sum(file.size for file in self.files)
 
 
 def _idx(*files: tuple[int, str]) -> tuple[File, ...]:
-    """The four files of MNIST and its kind: training images, their labels, test images, theirs."""
+    """Return the files of MNIST and its family: images and labels to train, then to test."""
     names = (
         "train-images-idx3-ubyte.gz",
         "train-labels-idx1-ubyte.gz",

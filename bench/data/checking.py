@@ -1,4 +1,4 @@
-"""What a file must be like, and what is said where it is not: one line, naming file and place."""
+"""Checks of data files: each refuses with one line that names the file and the place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.common.sizes import available_bytes
 from bench.common.spec import UserError
 
 SHARE = 0.9
-"""Of the available memory that a file may fill."""
+"""Fraction of the available memory that a file may fill."""
 MEMINFO = Path("/proc/meminfo")
 LOCAL = (
     "OMPI_COMM_WORLD_LOCAL_SIZE",
@@ -24,32 +24,32 @@ LOCAL = (
     "MV2_COMM_WORLD_LOCAL_SIZE",
     "SLURM_STEP_TASKS_PER_NODE",
 )
-"""Where launchers say how many ranks they started on a host: they read at the same time."""
+"""Environment variables with the number of ranks on a host, all of which read at the same time."""
 MOST_CLASSES = 2**20
-"""A label is a place in the model's last layer: beyond this it is something else."""
+"""Maximum number of classes: a label is an output of the model's last layer."""
 
 
 def require_memory(
     path: Path, needed: int, meminfo: Path = MEMINFO, environment: Mapping[str, str] = os.environ
 ) -> None:
-    """Refuse to read bytes that memory cannot hold, once for each rank of this host.
+    """Refuse to read more bytes than memory can hold, counted once for each rank of this host.
 
     Errors: UserError with both numbers.
     """
     available = available_bytes(meminfo.read_text()) if meminfo.exists() else None
-    ranks = ranks_here(environment)
+    ranks = local_ranks(environment)
     if available is not None and needed * ranks > SHARE * available:
         each = f" on each of {ranks} ranks of this host" if ranks > 1 else ""
         raise UserError(
             f"{path} needs {amount(needed)} of memory{each}, {amount(available)} are available: "
-            "put the samples into an HDF5 file, of which every rank reads its own alone, or take "
-            "fewer of them"
+            "put the samples into an HDF5 file, of which every rank reads its own samples only, "
+            "or take fewer of them"
         )
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """What the system refuses while a path is read becomes a UserError."""
+    """Turn errors of the operating system into a UserError while a path is read."""
     try:
         yield
     except OSError as error:
@@ -57,14 +57,14 @@ def readable(path: Path) -> Iterator[None]:
         raise UserError(f"{where} cannot be read: {why}") from None
 
 
-def ranks_here(environment: Mapping[str, str]) -> int:
-    """How many ranks run on this host, as the launcher says; 1 where there is none."""
-    said = (re.match(r"\d+", environment.get(name, "")) for name in LOCAL)
-    return next((max(1, int(found[0])) for found in said if found), 1)
+def local_ranks(environment: Mapping[str, str]) -> int:
+    """Return the number of ranks on this host as given by the launcher; 1 without one."""
+    matches = (re.match(r"\d+", environment.get(name, "")) for name in LOCAL)
+    return next((max(1, int(match[0])) for match in matches if match), 1)
 
 
 def amount(nbytes: int) -> str:
-    """Bytes for a person, in the largest unit of which there is one."""
+    """Format bytes in the largest unit with a value of at least one."""
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if nbytes >= 2**power:
             return f"{nbytes / 2**power:,.1f} {unit}"
@@ -76,7 +76,7 @@ def require_finite(
 ) -> None:
     """Refuse NaN and infinity. Errors: UserError with the first sample and feature.
 
-    rows: (m, ...). numbers: (m,) what they are called in the file; from 0 on by default.
+    rows: (m, ...). numbers: (m,) numbers of the samples in the file; by default from 0 on.
     """
     if rows.dtype.kind != "f" or not rows.size:
         return
@@ -92,14 +92,14 @@ def require_finite(
     )
 
 
-def whole_labels(
+def as_labels(
     where: Path | str, labels: NDArray[Any], what: str = "label", most: int = MOST_CLASSES
 ) -> NDArray[np.int64]:
-    """The labels as (n,) int64. Errors: UserError for what is no whole number in [0, most)."""
+    """Return the labels as (n,) int64. Errors: UserError for anything but integers in [0, most)."""
     if labels.ndim != 1:
         raise UserError(f"{where}: {what}s must be one a sample, (n,), got shape {labels.shape}")
     if not np.issubdtype(labels.dtype, np.number) or np.iscomplexobj(labels):
-        raise UserError(f"{where}: {what}s must be whole numbers, got {kind_of(labels.dtype)}")
+        raise UserError(f"{where}: {what}s must be whole numbers, got {dtype_name(labels.dtype)}")
     wrong = np.flatnonzero(~((labels >= 0) & (labels < most) & (labels == np.floor(labels))))
     if wrong.size:
         raise UserError(
@@ -109,13 +109,13 @@ def whole_labels(
     return labels.astype(np.int64)
 
 
-def kind_of(dtype: np.dtype[Any]) -> str:
-    """A dtype for a person: texts are objects or bytes to numpy."""
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return the name of a dtype for a message; texts are objects or bytes to numpy."""
     return "texts" if dtype.kind in "OSUT" else str(dtype)
 
 
 def require_samples(where: Path | str, inputs: int, labels: int) -> None:
-    """Refuse inputs without a label or labels without an input. Errors: UserError."""
+    """Refuse inputs without a label and labels without an input. Errors: UserError."""
     if inputs != labels:
         raise UserError(f"{where}: {inputs:,} samples but {labels:,} labels: they must agree")
     if not inputs:

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their binary versions.
+"""Reader of CIFAR-10 and CIFAR-100 in their binary versions.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. A record is the label,
 one byte, or two for CIFAR-100 (coarse, fine), and 3,072 bytes: red, green, blue planes of 32 x 32.
@@ -13,15 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.common.spec import UserError
-from bench.data.checking import require_memory, whole_labels
-from bench.data.protocol import Table, in_memory
+from bench.data.checking import as_labels, require_memory
+from bench.data.protocol import Table, table_in_memory
 
 SHAPE = (3, 32, 32)
 PIXELS = 3072
 
 
 class Layout(NamedTuple):
-    """Names of the files that train and of the one held out; classes of each byte of label."""
+    """File names of the training and the test set, and the number of classes of each label byte."""
 
     train: str
     held_out: str
@@ -35,8 +35,8 @@ LAYOUTS = (
 NAMES = "data_batch_*.bin and test_batch.bin, or train.bin and test.bin"
 
 
-def found(path: Path) -> tuple[dict[str, list[Path]], Layout] | None:
-    """The files of each set, "train" and "held_out", of a folder; None where there are none."""
+def find_sets(path: Path) -> tuple[dict[str, list[Path]], Layout] | None:
+    """Return the files of each set, "train" and "held_out", of a folder; None if it has none."""
     for layout in LAYOUTS if path.is_dir() else ():
         sets = {
             "train": sorted(path.glob(layout.train)),
@@ -48,9 +48,9 @@ def found(path: Path) -> tuple[dict[str, list[Path]], Layout] | None:
 
 
 def read_set(paths: Sequence[Path], layout: Layout) -> Table:
-    """The pictures of some files: bytes (n, 3, 32, 32), and their labels, the fine ones of two.
+    """Read the pictures of some files, bytes (n, 3, 32, 32), and their (fine) labels.
 
-    Errors: UserError for a file of another length than whole records, a label out of range.
+    Errors: UserError for a file that is not a whole number of records, and a label out of range.
     """
     length = len(layout.classes) + PIXELS
     counts = [_records(path, length) for path in paths]
@@ -61,14 +61,17 @@ def read_set(paths: Sequence[Path], layout: Layout) -> Table:
         part = every[start : start + count]
         part[:] = np.fromfile(path, np.uint8).reshape(-1, length)
         for i, most in enumerate(layout.classes):
-            whole_labels(path, part[:, i], most=most)
+            as_labels(path, part[:, i], most=most)
         start += count
     labels = every[:, len(layout.classes) - 1].astype(np.int64)
-    return in_memory(every[:, len(layout.classes) :].reshape(-1, *SHAPE), labels)
+    return table_in_memory(every[:, len(layout.classes) :].reshape(-1, *SHAPE), labels)
 
 
 def _records(path: Path, length: int) -> int:
-    """How many records of so many bytes a file holds. Errors: UserError where one is not whole."""
+    """Return the number of records of this length in a file.
+
+    Errors: UserError for a partial record.
+    """
     size = path.stat().st_size
     if not size or size % length:
         raise UserError(

@@ -1,7 +1,4 @@
-"""Downloads that are whole or not there: checked, and only then given their name.
-
-Files out of archives: only those that are asked for, under names of our own.
-"""
+"""Downloads and unpacked archives: complete, checked and then renamed, or absent."""
 
 from __future__ import annotations
 
@@ -25,18 +22,18 @@ from bench.data.catalogue import Entry, File
 
 BLOCK = 2**18
 TIMEOUT_S = 30.0
-"""Without a byte."""
+"""Maximum time without a byte."""
 
 Progress = Callable[[int], None]
-"""Told how many bytes there are so far."""
+"""Callback with the number of bytes received so far."""
 
 
 class FetchError(Exception):
-    """A file that could not be had: one line with the reason and the way out."""
+    """Failed download: one line with the reason and the way out."""
 
 
 class _PlaceError(Exception):
-    """Why a place did not give a file; answered: whether it was there at all."""
+    """Failure of one address; answered: True if its server was reached."""
 
     def __init__(self, reason: str, answered: bool = True) -> None:
         super().__init__(reason)
@@ -44,40 +41,40 @@ class _PlaceError(Exception):
 
 
 def fetch(
-    entry: Entry, folder: Path, places: tuple[str, ...], tell: Callable[[File], Progress]
+    entry: Entry, folder: Path, places: tuple[str, ...], show: Callable[[File], Progress]
 ) -> list[str]:
-    """Put the files of a data set into the folder; return the names of those that were fetched.
+    """Put the files of a data set into the folder; return the names of the downloaded ones.
 
-    What is there and right is kept, and so is an archive that was put there by hand. Errors:
-    FetchError, and OSError where the folder cannot be written.
+    Files that are there and correct are kept, and so is an archive that was put there by hand.
+    Errors: FetchError, and OSError if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [file for file in entry.files if not _there(file, folder)]
+    missing = [file for file in entry.files if not _present(file, folder)]
     for file in missing:
         by_hand = folder / file.name
         if file.unpacks and by_hand.exists():
             _require(file, by_hand)
             _settle(file, by_hand, folder)
             continue
-        with unfinished(by_hand) as part:
-            _from_any(file, part, places, folder, missing, tell(file))
+        with partial_file(by_hand) as part:
+            _from_any(file, part, places, folder, missing, show(file))
             _settle(file, part, folder)
     return [file.name for file in missing]
 
 
 def results(file: File, folder: Path) -> list[Path]:
-    """What lies in the folder once the file is there."""
+    """Return the paths in the folder once the file is there and unpacked."""
     return [folder / Path(member.path).name for member in file.unpacks] or [folder / file.name]
 
 
-def _there(file: File, folder: Path) -> bool:
-    """Whether a file, or all that it unpacks to, is there. Errors: FetchError for another one."""
+def _present(file: File, folder: Path) -> bool:
+    """Return True if a file, or all its members, are there. Errors: FetchError for another file."""
     if not file.unpacks:
         (path,) = results(file, folder)
         if path.exists():
             _require(file, path)
         return path.exists()
-    there = True
+    complete = True
     for member, path in zip(file.unpacks, results(file, folder), strict=True):
         size = path.stat().st_size if path.exists() else None
         if size is not None and member.size not in (None, size):
@@ -85,24 +82,24 @@ def _there(file: File, folder: Path) -> bool:
                 f"{path} is there, but holds {size:,} bytes, must hold {member.size:,}: move it "
                 "away to fetch it again"
             )
-        there = there and size is not None
-    return there
+        complete = complete and size is not None
+    return complete
 
 
 def _require(file: File, path: Path) -> None:
-    wrong = _wrong(file, path)
-    if wrong:
-        raise FetchError(f"{path} is there, but {wrong}: move it away to fetch it again")
+    mismatch = _mismatch(file, path)
+    if mismatch:
+        raise FetchError(f"{path} is there, but {mismatch}: move it away to fetch it again")
 
 
-def _wrong(file: File, path: Path) -> str:
-    """What is wrong with what should be a file; empty where nothing is."""
+def _mismatch(file: File, path: Path) -> str:
+    """Return the difference between a path and the file it should be; empty if there is none."""
     size = path.stat().st_size
     if size != file.size:
         return f"it holds {size:,} bytes, must hold {file.size:,}"
     with path.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    return "" if found == file.sha256 else f"its SHA-256 is {found}, must be {file.sha256}"
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return "" if digest == file.sha256 else f"its SHA-256 is {digest}, must be {file.sha256}"
 
 
 def _from_any(
@@ -113,7 +110,7 @@ def _from_any(
     missing: list[File],
     progress: Progress,
 ) -> None:
-    """Download from the first place that gives the right file."""
+    """Download from the first place with the correct file. Errors: FetchError with all reasons."""
     failed = []
     for place in places:
         url = place + quote(file.name)
@@ -122,20 +119,21 @@ def _from_any(
         except _PlaceError as error:
             failed.append((url, error))
             continue
-        wrong = _wrong(file, part)
-        if not wrong:
+        mismatch = _mismatch(file, part)
+        if not mismatch:
             return
-        failed.append((url, _PlaceError(wrong)))
+        failed.append((url, _PlaceError(mismatch)))
     network = "" if any(error.answered for _, error in failed) else "there seems to be no network: "
     reasons = "; ".join(f"{url}: {error}" for url, error in failed)
     raise FetchError(
-        f"{file.name} could not be had, {network}{reasons}. Fetch it where there is a network, "
-        f"give --mirror URL, or copy {', '.join(x.name for x in missing)} into {folder} by hand"
+        f"{file.name} could not be downloaded, {network}{reasons}. Fetch it on a machine with a "
+        f"network, give --mirror URL, or copy {', '.join(x.name for x in missing)} into {folder} "
+        "by hand"
     )
 
 
 def _download(url: str, part: Path, size: int, progress: Progress) -> None:
-    """Write what a URL gives, but not more than should come. Errors: _PlaceError."""
+    """Write the content of a URL, at most one block beyond its size. Errors: _PlaceError."""
     with _answer(url) as answer, part.open("wb") as out:
         done = 0
         while done <= size and (block := _read(answer)):
@@ -147,6 +145,7 @@ def _download(url: str, part: Path, size: int, progress: Progress) -> None:
 
 
 def _answer(url: str) -> IO[bytes]:
+    """Open a URL. Errors: _PlaceError."""
     try:
         opened: IO[bytes] = urlopen(url, timeout=TIMEOUT_S)
     except HTTPError as error:
@@ -158,7 +157,7 @@ def _answer(url: str) -> IO[bytes]:
 
 
 def _read(answer: IO[bytes]) -> bytes:
-    """The next block. A write that fails is no matter of the network, and stays an OSError."""
+    """Read the next block. Errors: _PlaceError; an error of the disk stays an OSError."""
     try:
         return answer.read(BLOCK)
     except (OSError, HTTPException) as error:
@@ -166,26 +165,26 @@ def _read(answer: IO[bytes]) -> bytes:
 
 
 def _settle(file: File, whole: Path, folder: Path) -> None:
-    """Give a download its name, or what it unpacks to theirs."""
+    """Rename a download to its final name, or unpack it."""
     if not file.unpacks:
         os.replace(whole, folder / file.name)
         return
     try:
         unpack(whole, file, folder)
     except DamagedError as error:
-        raise FetchError(f"{file.name} is not the archive that it was: {error}") from None
+        raise FetchError(f"{file.name} is not the expected archive: {error}") from None
 
 
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error)
 
 
 class DamagedError(Exception):
-    """An archive that cannot be read, or lacks something."""
+    """Archive that cannot be read, or lacks a member."""
 
 
 @contextmanager
-def unfinished(path: Path) -> Iterator[Path]:
-    """A place beside a path for what is not whole yet; nothing stays there."""
+def partial_file(path: Path) -> Iterator[Path]:
+    """Return a temporary path beside a path while the body runs; remove it afterwards."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -194,17 +193,17 @@ def unfinished(path: Path) -> Iterator[Path]:
 
 
 def unpack(archive: Path, file: File, folder: Path) -> None:
-    """Put what the file unpacks to into the folder, each member whole or not at all.
+    """Extract the members of the file into the folder, each complete or not at all.
 
-    What else is in the archive is passed over, and no path of its becomes one of ours. Errors:
+    Other members are skipped, and no path of the archive is used as a path here. Errors:
     DamagedError.
     """
-    wanted = {member.path: member for member in file.unpacks}
+    missing = {member.path: member for member in file.unpacks}
     try:
-        for path, source in (_zipped if file.name.endswith(".zip") else _tarred)(archive, wanted):
-            member = wanted.pop(path)
+        for path, source in (_zipped if file.name.endswith(".zip") else _tarred)(archive, missing):
+            member = missing.pop(path)
             to = folder / Path(path).name
-            with unfinished(to) as part:
+            with partial_file(to) as part:
                 with source, part.open("wb") as out:
                     shutil.copyfileobj(source, out)
                 size = part.stat().st_size
@@ -213,23 +212,23 @@ def unpack(archive: Path, file: File, folder: Path) -> None:
                 os.replace(part, to)
     except BROKEN as error:
         raise DamagedError(str(error)) from None
-    if wanted:
-        raise DamagedError(f"{', '.join(wanted)} is not in it")
+    if missing:
+        raise DamagedError(f"it lacks {', '.join(missing)}")
 
 
-def _tarred(archive: Path, wanted: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Paths of regular files of a tar archive, and these open, in one pass."""
+def _tarred(archive: Path, members: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Iterate over paths of regular files of a tar archive with the open files, in one pass."""
     with tarfile.open(archive, "r:gz") as opened:
         for member in opened:
-            if member.name in wanted and member.isreg():
+            if member.name in members and member.isreg():
                 source = opened.extractfile(member)
                 assert source is not None, "a regular file can be read"
                 yield member.name, source
 
 
-def _zipped(archive: Path, wanted: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Paths of files of a zip archive, and these open."""
+def _zipped(archive: Path, members: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Iterate over paths of files of a zip archive with the open files."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
-            if member.filename in wanted:
+            if member.filename in members:
                 yield member.filename, opened.open(member)

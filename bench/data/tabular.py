@@ -1,6 +1,7 @@
-"""CSV files: a sample a row, its label in one column, its group perhaps in another.
+"""Readers of text tables: CSV, and svmlight (libsvm) files, made dense.
 
-svmlight (libsvm) files: a sample a line, LABEL INDEX:VALUE ..., made dense.
+CSV has a sample a row, its label in one column, optionally its group in another. An svmlight file
+has a sample a line, LABEL INDEX:VALUE ... .
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from numpy.typing import NDArray
 
 from bench.common.spec import UserError
 from bench.data.checking import require_finite, require_memory
-from bench.data.protocol import Table, in_memory
+from bench.data.protocol import Table, table_in_memory
 
 LABELS, GROUP = ("label", "y", "class", "target"), "group"
 """Names of columns; without one of LABELS the last column is the label."""
 WHOLE = re.compile(r"([+-]?\d{1,18})(?:\.0*)?")
 LOOKED_AT = 2**20
-"""Bytes by which the number of fields is judged."""
+"""Bytes from which the number of fields is estimated."""
 FIELD_BYTES = 16
-"""Of memory for a number: as pandas reads it, and in the array that is made of it."""
+"""Bytes of memory for a number: as read by pandas, and in the resulting array."""
 
 
 class Layout(NamedTuple):
-    """The columns of a file, by number, and how many lines of names come first, 0 or 1."""
+    """Columns of a file, by number, and the number of header lines, 0 or 1."""
 
     columns: list[str]
     label: int
@@ -41,18 +42,18 @@ class Layout(NamedTuple):
 
 
 def read_csv(path: Path) -> tuple[Table, list[str], list[str]]:
-    """The samples of a CSV file, the names of its classes and of its groups.
+    """Return the samples of a CSV file, the names of its classes and of its groups.
 
-    Any distinct labels will do, whole numbers or texts: they are numbered in sorted order. Errors:
-    UserError, with the line, for a row of another length, a feature that is no finite number, a
-    label that is missing or a fraction.
+    Distinct labels, whole numbers or texts, are numbered in sorted order. Errors: UserError, with
+    the line, for a row of another length, a feature that is not a finite number, and a label that
+    is missing or a fraction.
     """
     try:
         layout = _layout(path)
         require_memory(path, _needed(path))
         frame = _frame(path, layout)
-        names, labels = _numbered(frame[layout.label])
-        groups, owners = ([], None) if layout.group is None else _numbered(frame[layout.group])
+        names, labels = _enumerate(frame[layout.label])
+        groups, owners = ([], None) if layout.group is None else _enumerate(frame[layout.group])
         texts = [x for x in (layout.label, layout.group) if x is not None]
         rows = np.ascontiguousarray(frame.drop(columns=texts).to_numpy(np.float64))
         if not np.isfinite(rows).all() or any(map(_no_class, names)) or "" in groups:
@@ -63,11 +64,11 @@ def read_csv(path: Path) -> tuple[Table, list[str], list[str]]:
         raise UserError(f"{path} is not CSV: {error}") from None
     if not len(rows):
         raise UserError(f"{path} holds no sample")
-    return in_memory(rows, labels, owners), names, groups
+    return table_in_memory(rows, labels, owners), names, groups
 
 
 def _layout(path: Path) -> Layout:
-    """What the first line says: names, where one is that of a label or none is a number."""
+    """Return the layout: the first line is a header if it names a label or has no number."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = next(filter(None, csv.reader(file, skipinitialspace=True)), None)
     if first is None:
@@ -92,12 +93,12 @@ def _layout(path: Path) -> Layout:
 
 
 def _frame(path: Path, layout: Layout) -> pd.DataFrame:
-    """All rows: features float64, label and group as they are written."""
+    """Read all rows: features as float64, label and group as text."""
     kinds: dict[int, Any] = dict.fromkeys(range(len(layout.columns)), np.float64)
     kinds |= dict.fromkeys((x for x in (layout.label, layout.group) if x is not None), str)
     try:
         with warnings.catch_warnings():
-            # pandas only warns where it drops what is beyond the names
+            # pandas only warns about fields that it drops
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 path,
@@ -114,34 +115,34 @@ def _frame(path: Path, layout: Layout) -> pd.DataFrame:
         raise _fault(path, layout, str(error).strip()) from None
 
 
-def _numbered(texts: Any) -> tuple[list[str], NDArray[np.int64]]:
-    """Distinct texts in sorted order, by size where all are whole numbers, and the place of each.
+def _enumerate(texts: Any) -> tuple[list[str], NDArray[np.int64]]:
+    """Return distinct texts in sorted order, by value if all are integers, and each text's index.
 
-    2 and 2.0 are one.
+    2 and 2.0 are the same.
     """
-    found, places = np.unique(texts.str.strip().to_numpy(str), return_inverse=True)
-    whole = [WHOLE.fullmatch(name) for name in found.tolist()]
+    distinct, places = np.unique(texts.str.strip().to_numpy(str), return_inverse=True)
+    whole = [WHOLE.fullmatch(name) for name in distinct.tolist()]
     numbers = [int(match[1]) for match in whole if match]
     if len(numbers) < len(whole):
-        return found.tolist(), places
+        return distinct.tolist(), places
     ordered = sorted(set(numbers))
     at = {number: i for i, number in enumerate(ordered)}
     return [str(x) for x in ordered], np.array([at[x] for x in numbers], np.int64)[places]
 
 
 def _fault(path: Path, layout: Layout, otherwise: str) -> UserError:
-    """What is wrong with the first row that is wrong, with its line; else what pandas says."""
+    """Return the error of the first invalid row, with its line; otherwise the message of pandas."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, skipinitialspace=True)
         for i, row in enumerate(filter(None, lines)):
-            what = _wrong(row, layout) if i >= layout.named else ""
-            if what:
-                return UserError(f"{path}, line {lines.line_num}: {what}")
+            problem = _problem(row, layout) if i >= layout.named else ""
+            if problem:
+                return UserError(f"{path}, line {lines.line_num}: {problem}")
     return UserError(f"{path} is not CSV: {otherwise}")
 
 
-def _wrong(row: list[str], layout: Layout) -> str:
-    """What is wrong with a row; empty where nothing is."""
+def _problem(row: list[str], layout: Layout) -> str:
+    """Describe the first error of a row; empty if there is none."""
     columns = len(layout.columns)
     if len(row) < columns or any(row[columns:]):
         first = "the names have" if layout.named else "the first line has"
@@ -159,11 +160,12 @@ def _wrong(row: list[str], layout: Layout) -> str:
 
 
 def _no_class(text: str) -> bool:
-    """Whether a label is missing, or a number that is not whole."""
+    """Return True if a label is missing, or a number that is not whole."""
     return not text.strip() or (_number(text) and not WHOLE.fullmatch(text.strip()))
 
 
 def _number(text: str, finite: bool = False) -> bool:
+    """Return True if the text is a number, optionally a finite one."""
     try:
         value = float(text)
     except ValueError:
@@ -172,7 +174,7 @@ def _number(text: str, finite: bool = False) -> bool:
 
 
 def _needed(path: Path) -> int:
-    """Bytes of memory to read the file, by the fields of its beginning."""
+    """Return the bytes of memory to read the file, estimated from its beginning."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(LOOKED_AT)
@@ -181,13 +183,13 @@ def _needed(path: Path) -> int:
 
 
 PARSED = 4
-"""Bytes of memory for one of the file: `1:0.5` becomes 12, and is copied once."""
+"""Bytes of memory for one byte of the file: `1:0.5` becomes 12, and is copied once."""
 
 
 def read_svmlight(path: Path) -> tuple[Table, list[str]]:
-    """The samples of a file, and the names of its classes: its labels, whole numbers, sorted.
+    """Return the samples of a file, and the names of its classes: its whole-number labels, sorted.
 
-    Errors: UserError for a line that does not parse, a label that is a fraction, features that
+    Errors: UserError for a line that does not parse, a label that is a fraction, and features that
     memory cannot hold.
     """
     from sklearn.datasets import load_svmlight_file
@@ -213,11 +215,11 @@ def read_svmlight(path: Path) -> tuple[Table, list[str]]:
     rows = sparse.toarray()
     require_finite(path, rows)
     names, labels = np.unique(marks, return_inverse=True)
-    return in_memory(rows, labels), [f"{name:.0f}" for name in names]
+    return table_in_memory(rows, labels), [f"{name:.0f}" for name in names]
 
 
 def _broken(lines: Sequence[bytes]) -> str:
-    """The place of the first line that does not parse, by halving; empty where each does."""
+    """Return the place of the first line that does not parse, by bisection; empty if all do."""
     low, high = 0, len(lines)
     while high - low > 1:
         middle = (low + high) // 2
@@ -226,6 +228,7 @@ def _broken(lines: Sequence[bytes]) -> str:
 
 
 def _parses(lines: Sequence[bytes]) -> bool:
+    """Return True if scikit-learn parses these lines."""
     from sklearn.datasets import load_svmlight_file
 
     try:

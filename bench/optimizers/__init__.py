@@ -1,4 +1,4 @@
-"""Base optimisers: one step of every row, in place; one optimiser, one file."""
+"""Base optimisers: one step of every row, in place."""
 
 from bench.optimizers.adam import Adam, AdamW
 from bench.optimizers.lamb import LAMB
@@ -16,4 +16,4 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "larc": LARC,
     "lamb": LAMB,
 }
-"""Optimiser by name: the only list."""
+"""Optimiser by name."""

@@ -1,15 +1,12 @@
-"""Adam, as torch.optim.Adam defines it.
+"""Adam and AdamW, as torch.optim defines them.
 
-Kingma, Ba: Adam, A Method for Stochastic Optimization, ICLR 2015, Algorithm 1. Departures: none;
-the symbols and steps 1 and 2 are those of `bench.optimizers.moments`.
+Adam: Kingma, Ba: Adam, A Method for Stochastic Optimization, ICLR 2015, Algorithm 1. Departures:
+none. The symbols and steps 1 and 2 are those of `bench.optimizers.moments`.
 
     3. x <- x - lr r
 
-AdamW: Adam with decoupled weight decay, as torch.optim.AdamW defines it.
-
-Loshchilov, Hutter: Decoupled Weight Decay Regularization, ICLR 2019, Algorithm 2. The symbols and
-steps 1 and 2 are those of `bench.optimizers.moments`. Departs from the paper: the decay is
-multiplied by lr, as everywhere in practice.
+AdamW: Loshchilov, Hutter: Decoupled Weight Decay Regularization, ICLR 2019, Algorithm 2. Departs
+from the paper: (1) the decay is multiplied by lr, as in common implementations.
 
     3. x <- (1 - lr weight_decay) x - lr r
 """
@@ -19,17 +16,19 @@ from dataclasses import dataclass, field
 
 from algorithms.protocol import Layer
 from bench.optimizers.blocks import Rows
-from bench.optimizers.moments import Moments, at_rest, check, descend
+from bench.optimizers.moments import Moments, check, descend, zero_moments
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam: every parameter at its own rate, by the moments of its gradient."""
+    """Adam: every parameter has its own rate, from the moments of its gradient."""
 
     lr: float = field(default=0.001, metadata={"help": "learning rate"})
-    beta1: float = field(default=0.9, metadata={"help": "memory of the gradient"})
-    beta2: float = field(default=0.999, metadata={"help": "memory of its square"})
-    eps: float = field(default=1e-8, metadata={"help": "added to the root of the square"})
+    beta1: float = field(default=0.9, metadata={"help": "decay rate of the first moment"})
+    beta2: float = field(default=0.999, metadata={"help": "decay rate of the second moment"})
+    eps: float = field(
+        default=1e-8, metadata={"help": "term added to the root of the second moment"}
+    )
     weight_decay: float = field(
         default=0.0, metadata={"help": "L2 term added to every worker's gradient"}
     )
@@ -39,28 +38,30 @@ class Adam:
 
     @property
     def l2(self) -> float:
-        """The decay is part of the gradient."""
+        """Return the decay, which is part of the gradient."""
         return self.weight_decay
 
     def init(self, x: Rows, layers: Sequence[Layer]) -> Moments:
-        """Moments at rest; every parameter is treated alike."""
-        return at_rest(x)
+        """Return zero moments; every parameter is treated alike."""
+        return zero_moments(x)
 
     def update(self, x: Rows, g: Rows, state: Moments) -> None:
-        """One step of every row, in place."""
+        """Take one step of every row, in place."""
         descend(self, x, g, state)  # 1. 2. 3.
 
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam whose weight decay bypasses the moments."""
+    """Adam with decoupled weight decay."""
 
     lr: float = field(default=0.001, metadata={"help": "learning rate"})
-    beta1: float = field(default=0.9, metadata={"help": "memory of the gradient"})
-    beta2: float = field(default=0.999, metadata={"help": "memory of its square"})
-    eps: float = field(default=1e-8, metadata={"help": "added to the root of the square"})
+    beta1: float = field(default=0.9, metadata={"help": "decay rate of the first moment"})
+    beta2: float = field(default=0.999, metadata={"help": "decay rate of the second moment"})
+    eps: float = field(
+        default=1e-8, metadata={"help": "term added to the root of the second moment"}
+    )
     weight_decay: float = field(
-        default=0.01, metadata={"help": "times lr, what every step takes off the parameters"}
+        default=0.01, metadata={"help": "decay rate of the parameters, times lr a step"}
     )
 
     def __post_init__(self) -> None:
@@ -68,13 +69,13 @@ class AdamW:
 
     @property
     def l2(self) -> float:
-        """The decay is no part of the gradient."""
+        """Return 0: the decay is not part of the gradient."""
         return 0.0
 
     def init(self, x: Rows, layers: Sequence[Layer]) -> Moments:
-        """Moments at rest; every parameter is treated alike."""
-        return at_rest(x)
+        """Return zero moments; every parameter is treated alike."""
+        return zero_moments(x)
 
     def update(self, x: Rows, g: Rows, state: Moments) -> None:
-        """One step of every row, in place."""
-        descend(self, x, g, state, kept=1 - self.lr * self.weight_decay)  # 1. 2. 3.
+        """Take one step of every row, in place."""
+        descend(self, x, g, state, factor=1 - self.lr * self.weight_decay)  # 1. 2. 3.

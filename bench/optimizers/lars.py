@@ -1,31 +1,28 @@
-"""LARS, layer-wise adaptive rate scaling.
+"""LARS and LARC: layer-wise rates in proportion to the norm of the weights.
 
-You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017, Algorithm 1; Ying et
-al.: Image Classification at Supercomputer Scale, 2018.
 Symbols: w parameters of a layer, g its gradient, v its velocity, c the trust coefficient, wd the
 weight decay, m the momentum, lr the global rate, all norms of one layer of one worker.
 
+LARS: You, Gitman, Ginsburg: Large Batch Training of Convolutional Networks, 2017, Algorithm 1; Ying
+et al.: Image Classification at Supercomputer Scale, 2018.
+
     1. rate = lr c |w| / (|g| + wd |w|)
     2. unscaled, as in the paper: v <- m v + rate (g + wd w);  w <- w - v
-       scaled, the velocity by the rate of the day: v <- m v + (g + wd w);  w <- w - rate v
+       scaled, the velocity by the current rate: v <- m v + (g + wd w);  w <- w - rate v
 
-Departs from the paper: (1) layers of one dimension keep the rate lr and do not decay, as in Ying
-et al.; (2) where w is 0 the local rate is 1: by the formula such a layer would never move; (3) c is
-0.01 by default, for lr 0.1: the paper's 0.001 belongs to rates of 1 and more, too many for biases.
+Departs from the paper: (1) layers of one dimension keep the rate lr and do not decay, as in Ying et
+al.; (2) the local rate is 1 for w = 0: by the formula such a layer would never move; (3) c is 0.01
+by default, for lr 0.1: the paper's 0.001 belongs to rates above 1, too large for biases.
 
-LARC, layer-wise adaptive rate control.
-
-Kurth et al.: Exascale Deep Learning for Climate Analytics, SC 2018, section V-B; the local rate is
-that of LARS (You, Gitman, Ginsburg 2017). Symbols: w parameters of a layer, g its gradient, v its
-velocity, c the trust coefficient, wd the weight decay, m the momentum, lr the global rate, all
-norms of one layer of one worker.
+LARC: Kurth et al.: Exascale Deep Learning for Climate Analytics, SC 2018, section V-B; the local
+rate is that of LARS.
 
     1. local = c |w| / (|g| + wd |w|)
     2. rate = min(local, lr), or without clip lr local
     3. v <- m v + rate (g + wd w);  w <- w - v
 
-Departs from the paper: (1) layers of one dimension keep the rate lr and do not decay; (2) where w
-is 0 the rate is lr: by the formula such a layer would never move.
+Departs from the paper: (1) layers of one dimension keep the rate lr and do not decay; (2) the rate
+is lr for w = 0: by the formula such a layer would never move.
 """
 
 from collections.abc import Sequence
@@ -35,11 +32,11 @@ from algorithms.protocol import Layer
 from bench.optimizers.blocks import Rows, lean, library
 from bench.optimizers.layerwise import (
     Velocity,
-    at_rest,
     groups,
     momentum_step,
     norms,
     ratio,
+    zero_velocity,
 )
 from bench.optimizers.protocol import fraction, not_negative, positive
 
@@ -48,13 +45,16 @@ FORMS = ("unscaled", "scaled")
 
 @dataclass(frozen=True)
 class LARS:
-    """LARS: every layer's step is in proportion to its weights, whatever its gradient."""
+    """LARS: every layer's step is in proportion to its weights, for any norm of its gradient."""
 
     lr: float = field(default=0.1, metadata={"help": "learning rate"})
     momentum: float = field(default=0.9, metadata={"help": "heavy-ball momentum"})
     form: str = field(
         default="unscaled",
-        metadata={"help": "whether the rate scales gradients or the velocity", "choices": FORMS},
+        metadata={
+            "help": "unscaled: the rate scales gradients; scaled: the velocity",
+            "choices": FORMS,
+        },
     )
     trust: float = field(default=0.01, metadata={"help": "c of the local rate c |w| / |g|"})
     weight_decay: float = field(
@@ -73,15 +73,15 @@ class LARS:
 
     @property
     def l2(self) -> float:
-        """The decay is no part of the gradient, whose norm is taken without it."""
+        """Return 0: the decay is not part of the gradient, whose norm excludes it."""
         return 0.0
 
     def init(self, x: Rows, layers: Sequence[Layer]) -> Velocity:
-        """Velocity at rest."""
-        return at_rest(x, layers)
+        """Return zero velocity."""
+        return zero_velocity(x, layers)
 
     def update(self, x: Rows, g: Rows, state: Velocity) -> None:
-        """One step of every row, in place."""
+        """Take one step of every row, in place."""
         x, g = lean(x), lean(g)
         for rows, start, stop, adapted in groups(state.spans, len(x)):
             w, gradient = x[rows, start:stop], g[rows, start:stop]
@@ -104,7 +104,7 @@ class LARS:
 
 @dataclass(frozen=True)
 class LARC:
-    """LARC: the local rate of LARS, and never more than the global one."""
+    """LARC: the local rate of LARS, limited by the global one."""
 
     lr: float = field(default=0.1, metadata={"help": "learning rate, the largest of any layer"})
     momentum: float = field(default=0.9, metadata={"help": "heavy-ball momentum"})
@@ -122,15 +122,15 @@ class LARC:
 
     @property
     def l2(self) -> float:
-        """The decay is no part of the gradient, whose norm is taken without it."""
+        """Return 0: the decay is not part of the gradient, whose norm excludes it."""
         return 0.0
 
     def init(self, x: Rows, layers: Sequence[Layer]) -> Velocity:
-        """Velocity at rest."""
-        return at_rest(x, layers)
+        """Return zero velocity."""
+        return zero_velocity(x, layers)
 
     def update(self, x: Rows, g: Rows, state: Velocity) -> None:
-        """One step of every row, in place."""
+        """Take one step of every row, in place."""
         x, g = lean(x), lean(g)
         for rows, start, stop, adapted in groups(state.spans, len(x)):
             w, gradient = x[rows, start:stop], g[rows, start:stop]

@@ -1,7 +1,7 @@
-"""A rate for every layer of every row: what LARS, LARC and LAMB have in common.
+"""Layer-wise rates for every row: shared by LARS, LARC and LAMB.
 
-Layers of one dimension (biases, scales and shifts of a batch norm) keep the global rate and do
-not decay, as Ying et al.: Image Classification at Supercomputer Scale, 2018, do.
+Layers of one dimension (biases, scales and shifts of a batch norm) keep the global rate and do not
+decay, as in Ying et al.: Image Classification at Supercomputer Scale, 2018.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,17 +15,17 @@ from bench.optimizers import blocks
 from bench.optimizers.blocks import Rows, lean, library
 
 Spans = NDArray[np.int64]
-"""(L, 3): where each layer starts and stops in a row, and 1 where its rate is its own."""
+"""(L, 3): start and stop of each layer in a row, and 1 if it has a rate of its own."""
 
 
 def spans(layers: Sequence[Layer]) -> Spans:
-    """The layers as numbers, which a state can hold."""
+    """Return the layers as an array, which a state can contain."""
     rows = [(layer.start, layer.stop, len(layer.shape) > 1) for layer in layers]
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def groups(spans_: Spans, workers: int) -> Iterator[tuple[slice, int, int, bool]]:
-    """(rows, start, stop, adapted): each layer of so many rows as make a block, or of one."""
+    """Iterate over (rows, start, stop, adapted): each layer, of as many rows as make a block."""
     for start, stop, adapted in spans_.tolist():
         at_once = max(1, blocks.BLOCK // (stop - start))
         for a in range(0, workers, at_once):
@@ -33,9 +33,10 @@ def groups(spans_: Spans, workers: int) -> Iterator[tuple[slice, int, int, bool]
 
 
 def norms(rows: Rows) -> Rows:
-    """The Euclidean norm of every row of (r, n): (r, 1).
+    """Return the Euclidean norm of every row of (r, n): (r, 1).
 
-    By squares, so a gradient whose squares underflow counts as none: no rate becomes infinite.
+    Computed from squares, so that a gradient with underflowing squares counts as 0: no rate becomes
+    infinite.
     """
     to = library(rows)
     squares = np.vecdot(rows, rows) if to is np else to.linalg.vecdot(rows, rows)
@@ -43,10 +44,10 @@ def norms(rows: Rows) -> Rows:
 
 
 def ratio(above: Rows, below: Rows) -> Rows:
-    """Above over below, (r, 1) each; 1 where either is 0, so that a zero layer can leave 0."""
+    """Return above / below, (r, 1) each; 1 if either is 0, so that a zero layer can leave 0."""
     where = library(above).where
-    there = (above > 0) & (below > 0)
-    return where(there, above / where(there, below, 1.0), 1.0)
+    positive = (above > 0) & (below > 0)
+    return where(positive, above / where(positive, below, 1.0), 1.0)
 
 
 @dataclass
@@ -58,8 +59,8 @@ class Velocity:
     spans: Spans
 
 
-def at_rest(x: Rows, layers: Sequence[Layer]) -> Velocity:
-    """The velocity of parameters x, (V, d), before the first step."""
+def zero_velocity(x: Rows, layers: Sequence[Layer]) -> Velocity:
+    """Return zero velocity for parameters x, (V, d)."""
     x = lean(x)
     return Velocity(0 * x, 0 * x.reshape(-1)[: blocks.BLOCK], spans(layers))
 
@@ -75,10 +76,10 @@ def momentum_step(
     momentum: float,
     scaled: bool,
 ) -> None:
-    """A step with momentum of (r, n) parameters x along g + decay x, in place; g is kept.
+    """Take a step with momentum of (r, n) parameters x along g + decay x, in place.
 
-    rate: a number or (r, 1). Scaled: v <- m v + (g + decay x), x <- x - rate v. Else
-    v <- m v + rate (g + decay x), x <- x - v. step: scratch of any length.
+    g is not modified. rate: a number or (r, 1). Scaled: v <- m v + (g + decay x), x <- x - rate v.
+    Otherwise v <- m v + rate (g + decay x), x <- x - v. step: scratch of any length.
     """
     multiply = library(x).multiply
     columns = max(1, len(step) // len(x))

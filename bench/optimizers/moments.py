@@ -1,7 +1,8 @@
-"""First and second moment of the gradient: what Adam, AdamW and LAMB have in common.
+"""First and second moments of the gradient: shared by Adam, AdamW and LAMB.
 
 Kingma, Ba: Adam, A Method for Stochastic Optimization, ICLR 2015, Algorithm 1.
-Symbols: m, v first and second moment, b1, b2 how slowly they forget, k the step.
+
+Symbols: m, v first and second moment, b1, b2 their decay rates, k the step.
 
     1. m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2
     2. r = (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + eps)
@@ -18,37 +19,37 @@ from bench.optimizers.protocol import fraction, not_negative, positive
 
 
 class Options(Protocol):
-    """The options of all three."""
+    """Options of all three optimisers."""
 
     @property
     def lr(self) -> float:
-        """Learning rate."""
+        """Return the learning rate."""
         ...
 
     @property
     def beta1(self) -> float:
-        """b1."""
+        """Return b1."""
         ...
 
     @property
     def beta2(self) -> float:
-        """b2."""
+        """Return b2."""
         ...
 
     @property
     def eps(self) -> float:
-        """Keeps the denominator away from 0."""
+        """Return the term that keeps the denominator away from 0."""
         ...
 
     @property
     def weight_decay(self) -> float:
-        """Decay of the parameters."""
+        """Return the decay of the parameters."""
         ...
 
 
 @dataclass
 class Moments:
-    """m and v, (V, d) each, the number of steps taken, and scratch for the step of a block."""
+    """Moments m and v, (V, d) each, the number of steps taken, and scratch for a block's step."""
 
     first: Rows
     second: Rows
@@ -57,7 +58,7 @@ class Moments:
 
 
 def check(options: Options) -> None:
-    """Refuse values outside their range."""
+    """Refuse values out of range. Errors: ValueError."""
     positive("lr", options.lr)
     fraction("beta1", options.beta1)
     fraction("beta2", options.beta2)
@@ -65,8 +66,8 @@ def check(options: Options) -> None:
     not_negative("weight_decay", options.weight_decay)
 
 
-def at_rest(x: Rows, block: int = 0) -> Moments:
-    """Moments of parameters x, (V, d), before the first step; scratch of a block or more."""
+def zero_moments(x: Rows, block: int = 0) -> Moments:
+    """Return zero moments for parameters x, (V, d), with scratch of a block or more."""
     x = lean(x)
     return Moments(0 * x, 0 * x, 0 * x.reshape(-1)[: max(block, blocks.BLOCK)], 0)
 
@@ -88,8 +89,8 @@ def direction(options: Options, k: int, g: Rows, m: Rows, v: Rows, out: Rows) ->
     out /= 1 - options.beta1**k
 
 
-def descend(options: Options, x: Rows, g: Rows, state: Moments, kept: float = 1.0) -> None:
-    """X <- kept x - lr r for every row of x, (V, d), in place."""
+def descend(options: Options, x: Rows, g: Rows, state: Moments, factor: float = 1.0) -> None:
+    """Set every row of x, (V, d), to factor x - lr r, in place."""
     state.k += 1
     x, g, m, v = (rows.reshape(-1) for rows in (lean(x), lean(g), state.first, state.second))
     for a in range(0, len(x), blocks.BLOCK):
@@ -97,6 +98,6 @@ def descend(options: Options, x: Rows, g: Rows, state: Moments, kept: float = 1.
         step = state.step[: len(x[block])]
         direction(options, state.k, g[block], m[block], v[block], out=step)
         step *= options.lr
-        if kept != 1:
-            x[block] *= kept
+        if factor != 1:
+            x[block] *= factor
         x[block] -= step

@@ -41,15 +41,15 @@ class SGD:
 
     @property
     def l2(self) -> float:
-        """The decay is part of the gradient."""
+        """Return the decay, which is part of the gradient."""
         return self.weight_decay
 
     def init(self, x: Rows, layers: Sequence[Layer]) -> SGDState:
-        """Velocity at rest; every parameter is treated alike."""
+        """Return zero velocity; every parameter is treated alike."""
         return SGDState(0 * (x if self.momentum else x[:0]))
 
     def update(self, x: Rows, g: Rows, state: SGDState) -> None:
-        """One step of every row, in place."""
+        """Take one step of every row, in place."""
         if not self.momentum:
             add(x, -self.lr, g, out=x)  # 2.
             return

@@ -1,4 +1,4 @@
-"""What is learned: data, model, loss and metric, one file each."""
+"""Registry of tasks: data, model, loss and metric, one file each."""
 
 from bench.tasks.cnn import CNN
 from bench.tasks.digits import Digits
@@ -18,4 +18,4 @@ TASKS: dict[str, type[Task]] = {
     "logistic": Logistic,
     "quadratic": Quadratic,
 }
-"""Task by name: the only list."""
+"""Task by name."""

@@ -1,4 +1,4 @@
-"""The transformer of bench.tasks.transformer in torch, and its problem."""
+"""Transformer of bench.tasks.transformer in torch, and its problem."""
 
 from __future__ import annotations
 
@@ -18,33 +18,36 @@ from bench.tasks.protocol import Alter
 
 
 class Block(torch.nn.Module):
-    """Causal attention of several heads and a perceptron, each added to what comes in."""
+    """Causal multi-head attention and a perceptron, each added to its input."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self._heads = heads
         self.norm1 = torch.nn.LayerNorm(width)
         self.into = torch.nn.Linear(width, 3 * width)
-        self.softmax = torch.nn.Softmax(-1)  # a layer, so that what it puts out is counted
+        self.softmax = torch.nn.Softmax(-1)  # a layer, so that its outputs are counted
         self.out = torch.nn.Linear(width, width)
         self.norm2 = torch.nn.LayerNorm(width)
         self.wide = torch.nn.Linear(width, 4 * width)
         self.narrow = torch.nn.Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor, ahead: torch.Tensor) -> torch.Tensor:
-        """x: (m, T, width); ahead: (T, T), -inf where a character would look ahead, else 0."""
+        """Return the activations, (m, T, width), of x, (m, T, width).
+
+        ahead: (T, T), -inf for later characters, else 0.
+        """
         m, length, width = x.shape
         heads = self.into(self.norm1(x)).view(m, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = heads[0], heads[1], heads[2]  # (m, heads, T, width / heads)
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + ahead
-        seen = self.softmax(scores) @ v
-        x = x + self.out(seen.transpose(1, 2).reshape(m, length, width))
-        made: torch.Tensor = x + self.narrow(gelu(self.wide(self.norm2(x))))
-        return made
+        values = self.softmax(scores) @ v
+        x = x + self.out(values.transpose(1, 2).reshape(m, length, width))
+        result: torch.Tensor = x + self.narrow(gelu(self.wide(self.norm2(x))))
+        return result
 
 
 class Decoder(torch.nn.Module):
-    """Codes (m, T) of characters to logits (m, T, alphabet) of the next ones, T <= context."""
+    """Model from codes (m, T) of characters, T <= context, to logits (m, T, alphabet)."""
 
     def __init__(self, alphabet: int, context: int, width: int, depth: int, heads: int) -> None:
         super().__init__()
@@ -57,28 +60,28 @@ class Decoder(torch.nn.Module):
             torch.nn.init.normal_(embedding.weight, std=0.02)
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """The logits."""
+        """Return the logits."""
         length = codes.shape[-1]
         x = self.character(codes) + self.place.weight[:length]
         ahead = torch.full((length, length), -math.inf, dtype=x.dtype).triu(1)
         for block in self.blocks:
             x = block(x, ahead)
-        answer: torch.Tensor = self.logits(self.norm(x))
-        return answer
+        logits: torch.Tensor = self.logits(self.norm(x))
+        return logits
 
 
 class CharacterProblem(Classifier):
-    """A Classifier of every character of a window by those before it."""
+    """Classifier of every character of a window by the preceding ones."""
 
     def read(self, table: Table, indices: NDArray[np.int64]) -> Batch:
-        """Codes (m, T) and the codes that come next, (m, T)."""
+        """Return codes (m, T) and the codes of the next characters, (m, T)."""
         codes = torch.from_numpy(table.rows(indices).astype(np.int64))
         return codes[:, :-1].contiguous(), codes[:, 1:].contiguous()
 
     def features(self) -> NDArray[Any]:
-        """Errors: ValueError, always."""
+        """Refuse always, by ValueError: characters have no features."""
         raise ValueError(
-            "characters are no features that could be compared: partition by labels or groups, "
+            "characters are not features that can be compared: partition by labels or groups, "
             "which are the speakers"
         )
 
@@ -91,12 +94,12 @@ class CharacterProblem(Classifier):
         return super().hold(ids, shards)
 
     def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
-        """None: codes are no numbers."""
+        """Return None: codes are not numbers."""
         return None
 
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Held-out loss (n,) in nats a character, and in bits (n,), float64."""
+        """Return the held-out loss in nats a character and in bits, (n,) float64 each."""
         loss, _ = super().evaluate(rows)
         return loss, loss / math.log(2)

@@ -1,18 +1,17 @@
-"""Batch norm whose statistics are those of a group of workers.
+"""Batch norm with statistics of a group of workers, and a two-layer perceptron with it.
 
 Ioffe, Szegedy: Batch Normalization, ICML 2015; Ying et al.: Image Classification at Supercomputer
 Scale, 2018 (distributed batch norm).
+
 Symbols: x activations of a feature over all n samples of a group, y = (x - mu) / sqrt(s2 + eps),
 r = dL/dy, where L is the sum of the losses of all workers of the group.
 
     1. mu = sum x / n,  s2 = sum x^2 / n - mu^2
     2. dL/dx = (r - sum r / n - y sum(r y) / n) / sqrt(s2 + eps)
 
-The sums run over the samples of all workers and n is counted with them, so minibatches may be of
-different sizes. Every worker scales and shifts y by its own parameters afterwards. Departs from
-Ying et al., who share means: those would weigh workers alike.
-
-A two-layer perceptron with batch norm, all workers of a rank at once.
+The sums run over the samples of all workers and n is summed with them, so minibatches may differ in
+size. Every worker scales and shifts y by its own parameters afterwards. Departs from Ying et al.:
+(1) they average means, which would give workers equal weight.
 """
 
 from __future__ import annotations
@@ -33,29 +32,30 @@ from bench.tasks.model import Batch
 from bench.tasks.protocol import Learner, Share
 
 EPS = 1e-5
-"""Added to the variance: torch's own default."""
+"""Term added to the variance: torch's default."""
 
 GroupMean: TypeAlias = Callable[[NDArray[np.floating]], None]
-"""Replaces every row of (V, n) by the mean over the workers of its group; collective."""
+"""mean(rows) replaces every row of (V, n) by the mean over the workers of its group; collective."""
 
 
-def alone(rows: NDArray[np.floating]) -> None:
-    """The mean over a group of one worker."""
+def no_group(rows: NDArray[np.floating]) -> None:
+    """Leave the rows as they are: the mean over a group of one worker."""
 
 
 def normalise(
-    x: torch.Tensor, mean: GroupMean = alone, mask: torch.Tensor | None = None
+    x: torch.Tensor, mean: GroupMean = no_group, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Normalise the activations x, (V, b, f), over the samples of each worker's group; collective.
 
-    So is the backward pass. mask, (V, b, 1): 1 for a sample and 0 for what pads a shorter
-    minibatch, which neither counts nor has a gradient, and comes out as 0. Ranks may differ in b.
+    The backward pass is collective, too. mask, (V, b, 1): 1 for a sample and 0 for the padding of a
+    shorter minibatch, which does not count, has no gradient, and is 0 in the result. Ranks may
+    differ in b.
     """
     result: torch.Tensor = _Normalise.apply(x, mean, mask)  # type: ignore[no-untyped-call]
     return result
 
 
-def normalised_by(x: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+def normalise_by(x: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
     """Normalise x, (..., b, f), by the statistics of other samples, (..., n, f)."""
     variance, mean = torch.var_mean(samples, dim=-2, correction=0, keepdim=True)
     return (x - mean) * torch.rsqrt(variance + EPS)
@@ -65,16 +65,16 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, mean: GroupMean, mask: Any) -> torch.Tensor:
         if mask is None:
-            kept, counts = x, torch.full_like(x[:, 0, :1], x.shape[1])
+            real, counts = x, torch.full_like(x[:, 0, :1], x.shape[1])
         else:
-            kept, counts = x * mask, mask.sum(1)
-        sums = torch.cat([kept.sum(1), (kept * kept).sum(1), counts], dim=1)
-        mean(sums.numpy())  # of sums, so the size of the group cancels in what follows
+            real, counts = x * mask, mask.sum(1)
+        sums = torch.cat([real.sum(1), (real * real).sum(1), counts], dim=1)
+        mean(sums.numpy())  # of sums: the size of the group cancels below
         ctx.mean, ctx.n = mean, sums[:, -1:]
         mu, square = (sums[:, :-1] / ctx.n).chunk(2, dim=1)  # 1.
-        variance = (square - mu * mu).clamp_(min=0)  # rounding can leave less than nothing
+        variance = (square - mu * mu).clamp_(min=0)  # rounding can make it negative
         scale = torch.rsqrt(variance + EPS)[:, None]
-        y: torch.Tensor = (kept - mu[:, None]) * scale
+        y: torch.Tensor = (real - mu[:, None]) * scale
         if mask is not None:
             y *= mask
         ctx.save_for_backward(y, scale, mask)
@@ -92,13 +92,13 @@ class _Normalise(torch.autograd.Function):
 
 
 EVALUATED = 16
-"""Models evaluated at once: each passes all training samples."""
+"""Models evaluated at once: each processes all training samples."""
 
 
 def layers(inputs: int, hidden: int, classes: int) -> torch.nn.Sequential:
-    """The model as torch writes it, with the statistics of the minibatch at hand, always.
+    """Return the torch model, which normalises by the minibatch at hand in training and evaluation.
 
-    The first layer has no bias: the norm would take it away again.
+    The first layer has no bias: the norm would remove it.
     """
     return torch.nn.Sequential(
         torch.nn.Linear(inputs, hidden, bias=False),
@@ -109,7 +109,7 @@ def layers(inputs: int, hidden: int, classes: int) -> torch.nn.Sequential:
 
 
 class NormedPerceptron(Classifier):
-    """A Classifier of `layers` whose groups of consecutive workers share their statistics."""
+    """Classifier of `layers` with shared statistics in groups of consecutive workers."""
 
     def __init__(self, model: Callable[[], torch.nn.Module], *, group: int, **data: Any) -> None:
         super().__init__(model, **data)
@@ -119,12 +119,12 @@ class NormedPerceptron(Classifier):
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
     ) -> Learner:
-        """Batched products over the rows, so that statistics can cross them.
+        """Bind batched products over the rows, so that statistics can cross them.
 
-        With groups of two and more, gradient is collective: its forward and its backward pass
-        exchange statistics by `share`. Errors: ValueError where that is missing.
+        With groups of two or more, the gradient is collective: its forward and its backward pass
+        exchange statistics by `share`. Errors: ValueError if `share` is missing.
         """
-        mean: GroupMean = alone
+        mean: GroupMean = no_group
         if self._group > 1:
             if share is None:
                 raise ValueError(
@@ -137,10 +137,10 @@ class NormedPerceptron(Classifier):
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Loss (n,) and accuracy (n,) of n models on the held-out images, float64.
+        """Return loss (n,) and accuracy (n,) of n models on the held-out images, float64.
 
-        Nothing remembers statistics from training. They are estimated anew for every model that is
-        evaluated, the mean model too, from all training images.
+        No statistics are kept from training. They are estimated for every evaluated model, the mean
+        model too, from all training images.
         """
         inputs, targets = self._held_out
         losses, accuracies = [], []
@@ -148,36 +148,40 @@ class NormedPerceptron(Classifier):
             for chunk in torch.split(torch.from_numpy(rows), EVALUATED):
                 parameters = list(self.views(chunk).values())
                 samples = hidden(parameters, self._everything)
-                outcome = logits(parameters, normalised_by(hidden(parameters, inputs), samples))
+                outcome = logits(parameters, normalise_by(hidden(parameters, inputs), samples))
                 losses.append(loss_of(outcome, targets.expand(len(chunk), -1)).double())
                 accuracies.append((outcome.argmax(2) == targets).double().mean(1))
         return torch.cat(losses).numpy(), torch.cat(accuracies).numpy()
 
 
 def _in_groups(share: Share, group: int, rows: NDArray[np.floating]) -> None:
+    """Replace the rows by their mean over groups."""
     share(rows, group)
 
 
 def hidden(parameters: list[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-    """What the norm receives, (V, b, h), of V models: inputs are (V, b, n), or (b, n) for all."""
+    """Return the input of the norm, (V, b, h), of V models.
+
+    inputs: (V, b, n), or (b, n) for all models.
+    """
     return torch.matmul(inputs, parameters[0].transpose(1, 2))
 
 
 def logits(parameters: list[torch.Tensor], normalised: torch.Tensor) -> torch.Tensor:
-    """(V, b, classes) of V models from what the norm gives, (V, b, h)."""
+    """Return the logits, (V, b, classes), of V models from the output of the norm, (V, b, h)."""
     _, scale, shift, weights, bias = parameters
     active = torch.relu(normalised * scale[:, None] + shift[:, None])
     return torch.baddbmm(bias[:, None], active, weights.transpose(1, 2))
 
 
 def loss_of(outcome: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy of each model, (V,), of logits (V, b, classes) and targets (V, b)."""
+    """Return the mean cross-entropy of each model, (V,): logits (V, b, classes), targets (V, b)."""
     each = cross_entropy(outcome.flatten(0, 1), targets.flatten(), reduction="none")
     return each.view(targets.shape).mean(1)
 
 
 class NormedRows:
-    """The workers of a rank: parameters are (V, *shape) views of the rows."""
+    """Gradients of the workers of a rank: parameters are (V, *shape) views of the rows."""
 
     def __init__(
         self,
@@ -193,9 +197,9 @@ class NormedRows:
         self._watched: tuple[list[torch.Tensor], FinishedParts] | None = None
 
     def fetch(self, indices: NDArray[np.int64]) -> Batch:
-        """Inputs (V, b, n) and targets (V, b)."""
-        chosen = torch.from_numpy(indices)
-        return self._problem.inputs[chosen], self._problem.targets[chosen]
+        """Return inputs (V, b, n) and targets (V, b)."""
+        i = torch.from_numpy(indices)
+        return self._problem.inputs[i], self._problem.targets[i]
 
     def gradient(self, batch: Batch, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradient of the sum of the group's losses; return the (V,) losses."""
@@ -221,7 +225,7 @@ class NormedRows:
         return [view.detach().requires_grad_() for view in views]
 
     def _watch(self) -> tuple[list[torch.Tensor], FinishedParts]:
-        """Leaves of their own for hooks: without `ready` nothing must wait for them."""
+        """Return leaves of their own for hooks: without `ready` no step waits for hooks."""
         leaves = self._leaves()
         self._watched = leaves, FinishedParts(leaves, self._gradients, self._problem.layers)
         return self._watched

@@ -18,14 +18,14 @@ from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
 from partitions.protocol import Samples
 
 BYTE = 255
-"""Bytes stand for 0 to 1."""
+"""Maximum of a byte, which encodes 1."""
 
 
 class Classifier:
     """Cross-entropy and accuracy of a torch model; see bench.tasks.protocol.Problem.
 
     classes: above every target, the width of the model's last layer. names: of the labels, for
-    people.
+    display.
     """
 
     def __init__(
@@ -49,75 +49,75 @@ class Classifier:
         self.layers: Sequence[Layer] = consecutive_layers(self.shapes.values())
         self.d = self.layers[-1].stop
         self._train = train
-        self._kept: Batch | None = None
+        self._own: Batch | None = None
         self._held_out = self.read(held_out, np.arange(held_out.size))
 
     @property
     def inputs(self) -> torch.Tensor:
-        """The inputs that are held, (m, ...)."""
-        return self._held()[0]
+        """Return the inputs on this rank, (m, ...)."""
+        return self._samples()[0]
 
     @property
     def targets(self) -> torch.Tensor:
-        """The targets that are held, (m,) or (m, ...) int64."""
-        return self._held()[1]
+        """Return the targets on this rank, (m,) or (m, ...) int64."""
+        return self._samples()[1]
 
-    def _held(self) -> Batch:
-        if self._kept is None:
-            self._kept = self.read(self._train, np.arange(self._train.size))
-        return self._kept
+    def _samples(self) -> Batch:
+        if self._own is None:
+            self._own = self.read(self._train, np.arange(self._train.size))
+        return self._own
 
     def read(self, table: Table, indices: NDArray[np.int64]) -> Batch:
-        """Inputs and targets of these samples of a table, scaled."""
+        """Return inputs and targets of these samples of a table, scaled."""
         inputs = self._scaled(table.rows(indices))
         return torch.from_numpy(inputs), torch.from_numpy(table.labels[indices])
 
     def _scaled(self, rows: NDArray[Any]) -> NDArray[np.floating]:
-        """Bytes as parts of 255, and the run's dtype."""
+        """Return bytes as fractions of 255, in the run's dtype."""
         kind = str(self._dtype).removeprefix("torch.")
         return rows.astype(kind) / BYTE if rows.dtype == np.uint8 else rows.astype(kind, copy=False)
 
     def training(self, indices: NDArray[np.int64]) -> Batch:
-        """Inputs and targets of these training samples, whatever is held."""
+        """Return inputs and targets of these training samples, also of those dropped by `hold`."""
         return self.read(self._train, indices)
 
     def features(self) -> NDArray[Any]:
-        """The inputs of all training samples, (n, ...)."""
-        everything = self._train.features
-        return self._train.rows(np.arange(self._train.size)) if everything is None else everything
+        """Return the inputs of all training samples, (n, ...)."""
+        features = self._train.features
+        return self._train.rows(np.arange(self._train.size)) if features is None else features
 
     def hold(
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
     ) -> list[NDArray[np.int64]]:
-        """Keep the samples of these workers: each once, or once a worker where they are altered."""
+        """Keep the samples of these workers: each once, or once a worker if they are altered."""
 
         def read(own: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
             inputs, targets = self.training(own)
             return inputs.numpy(), targets.numpy()
 
-        kept = keep(ids, shards, alter, read)
-        self._kept = torch.from_numpy(kept.inputs), torch.from_numpy(kept.targets)
-        return kept.places
+        own_samples = keep(ids, shards, alter, read)
+        self._own = torch.from_numpy(own_samples.inputs), torch.from_numpy(own_samples.targets)
+        return own_samples.places
 
     def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
-        """The inputs at these places of what is held, (m, f)."""
+        """Return the inputs at these positions after `hold`, (m, f)."""
         rows: NDArray[np.floating] = self.inputs[torch.from_numpy(places)].flatten(1).numpy()
         return rows
 
     def build(self, seed: int) -> torch.nn.Module:
-        """A model with the initial parameters of this seed; torch's global rng is left alone."""
+        """Return a model with the initial parameters of this seed; torch's rng keeps its state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self._model().to(self._dtype)
 
     def initial(self, seed: int) -> NDArray[np.floating]:
-        """The (d,) parameters of `build(seed)`."""
+        """Return the (d,) parameters of `build(seed)`."""
         flat = torch.nn.utils.parameters_to_vector(self.build(seed).parameters())
         vector: NDArray[np.floating] = flat.detach().numpy()
         return vector
 
     def views(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The parameters by name as views of rows, (n, d): each (n, *shape)."""
+        """Return the parameters by name as views of rows, (n, d): each (n, *shape)."""
         pieces = torch.split(rows, [shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
             name: piece.view(len(rows), *shape)
@@ -127,16 +127,16 @@ class Classifier:
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
     ) -> Learner:
-        """Plain autograd for one worker, vmap in chunks for many; nothing is shared."""
+        """Bind plain autograd for one worker, vmap in chunks for many; nothing is shared."""
         rows, gradients = torch.from_numpy(x), torch.from_numpy(g)
         return (OneModel if len(x) == 1 else ManyModels)(self, rows, gradients)
 
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
-        """The model with these parameters, ready to be judged: inputs (m, ...) to logits."""
+        """Return the model with these parameters for evaluation: inputs (m, ...) to logits."""
         return lambda inputs: functional_call(self.module, parameters, (inputs,))
 
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Loss (n,) and accuracy (n,) of n models on the held-out samples, float64."""
+        """Return loss (n,) and accuracy (n,) of n models on the held-out samples, float64."""
         return Scores(self, *self._held_out)(torch.from_numpy(rows))

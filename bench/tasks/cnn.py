@@ -1,8 +1,8 @@
-"""A small convolutional network on pictures: those of `--data`, or scikit-learn's digits.
+"""Task of a small convolutional network on pictures: those of `--data`, or scikit-learn's digits.
 
-LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition",
-Proceedings of the IEEE 86(11), 1998, for the idea: two convolutions that halve the picture, then a
-linear layer. Here they are strided, without pooling, so that hundreds of virtual workers train on
+Idea: LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition",
+Proceedings of the IEEE 86(11), 1998: two convolutions that halve the picture, then a linear layer.
+Departs from the paper: (1) strides instead of pooling, so that hundreds of virtual workers train on
 one rank.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.data.protocol import Dataset, Table, pictures
+from bench.data.protocol import Table, as_pictures
 from bench.tasks.mlp import check_part, width_for
 from bench.tasks.protocol import Metric, Needs, Task
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
 
 LEAST = 8
-"""Height and width of the smallest picture: what two convolutions leave something of."""
+"""Minimum height and width of a picture for two convolutions."""
 NORMS = ("none", "batch")
 
 
@@ -32,13 +32,13 @@ class CNN(Task):
     )
     parameters: int = field(
         default=0,
-        metadata={"help": "choose the channels that have at least so many; 0: by channels"},
+        metadata={"help": "minimum number of parameters, sets the channels; 0: by channels"},
     )
     norm: str = field(
-        default="none", metadata={"help": "what normalises convolutions", "choices": NORMS}
+        default="none", metadata={"help": "normalisation of convolutions", "choices": NORMS}
     )
     held_out: float = field(
-        default=0.2, metadata={"help": "part held out where the data bring no test set"}
+        default=0.2, metadata={"help": "fraction held out of data without a test set"}
     )
     metric: ClassVar[Metric] = Metric("accuracy", "max")
 
@@ -49,7 +49,7 @@ class CNN(Task):
             raise ValueError(f"parameters must be >= 0, got {self.parameters}")
         if self.parameters and self.channels != CNN.channels:
             raise ValueError(
-                f"parameters={self.parameters} chooses the channels itself: leave "
+                f"parameters={self.parameters} sets the channels: leave "
                 f"channels={self.channels} out"
             )
         if self.norm not in NORMS:
@@ -58,18 +58,18 @@ class CNN(Task):
 
     @property
     def needs(self) -> Needs:
-        """Read samples."""
+        """Declare that the task reads samples."""
         return Needs(reads="samples")
 
     def load(self, dtype: str, data: str = "") -> Classifier:
-        """Read the pictures. Errors: ValueError for inputs that are none, or too small."""
+        """Read the pictures. Errors: ValueError for inputs that are not pictures, or too small."""
         from bench.data.opening import data_or_digits
         from bench.tasks.classifier import Classifier
         from bench.tasks.convolution import NormedNetwork, count, network
 
-        found = data_or_digits(data, self.held_out)
-        given = Dataset(_planes(found.train), _planes(found.held_out), found.classes)
-        shape, classes = given.train.shape, given.classes
+        data_set = data_or_digits(data, self.held_out)
+        train, held_out = _planes(data_set.train), _planes(data_set.held_out)
+        shape, classes = train.shape, data_set.classes
         channels = self.channels
         if self.parameters:
             channels = width_for(self.parameters, lambda n: count(n, shape, classes, self.norm))
@@ -77,19 +77,19 @@ class CNN(Task):
         return kind(
             lambda: network(shape, channels, classes, self.norm),
             metric=self.metric,
-            train=given.train,
-            held_out=given.held_out,
+            train=train,
+            held_out=held_out,
             classes=classes,
             dtype=dtype,
-            names=found.names,
+            names=data_set.names,
         )
 
 
 def _planes(table: Table) -> Table:
-    """Pictures as (channels, height, width). Errors: ValueError."""
+    """Return pictures as (channels, height, width). Errors: ValueError."""
     if len(table.shape) not in (2, 3) or min(table.shape[-2:]) < LEAST:
         raise ValueError(
             f"cnn needs pictures, (height, width) or (channels, height, width) of {LEAST} pixels "
             f"or more a side, got inputs of shape {table.shape}: mlp takes any"
         )
-    return pictures(table)
+    return as_pictures(table)

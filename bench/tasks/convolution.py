@@ -1,4 +1,4 @@
-"""The network of bench.tasks.cnn in torch, with and without batch norm."""
+"""Network of bench.tasks.cnn in torch, with and without batch norm."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from bench.tasks.model import Answer
 KERNEL, STRIDE = 5, 2
 Statistics: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 CALIBRATION = 1000
-"""Training pictures by which a model's statistics are estimated to evaluate it."""
+"""Training pictures from which a model's statistics are estimated for evaluation."""
 CALIBRATION_SEED = 0
-"""Always the same pictures, drawn: the first ones may be of one class."""
+"""Seed of these pictures; they are drawn, because the first ones may be of one class."""
 
 
 def side(pixels: int) -> int:
-    """Height or width after one convolution; a border of zeros keeps half of it."""
+    """Return height or width after one convolution; zero padding keeps half of it."""
     return (pixels + 2 * (KERNEL // 2) - KERNEL) // STRIDE + 1
 
 
 def count(channels: int, shape: tuple[int, ...], classes: int, norm: str) -> int:
-    """Parameters of the network with so many channels in its first layer."""
+    """Return the number of parameters of the network with these channels in its first layer."""
     planes, height, width = shape
     wide = 2 * channels
     left = wide * side(side(height)) * side(side(width))
@@ -40,8 +40,8 @@ class BatchNorm(torch.nn.Module):
     """Batch norm over (m, channels, h, w) with the statistics of the minibatch at hand.
 
     Ioffe, Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
-    Covariate Shift", ICML 2015. Departs from the paper: (1) nothing remembers statistics from
-    training; `frozen` are those that a model is evaluated with, estimated anew for every model.
+    Covariate Shift", ICML 2015. Departs from the paper: (1) there are no running statistics from
+    training; `frozen` are those of an evaluation, estimated for every model.
     """
 
     def __init__(self, channels: int) -> None:
@@ -50,10 +50,10 @@ class BatchNorm(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(channels))
         self.frozen: Statistics | None = None
         self.freezes = False
-        """Whether the next minibatch gives the frozen statistics."""
+        """The next minibatch sets the frozen statistics."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x, (m, channels, h, w), at mean 0 and variance 1 by channel, scaled and shifted."""
+        """Return x, (m, channels, h, w), normalised, scaled and shifted by channel."""
         mean, variance = self.frozen or statistics(x)
         if self.freezes:
             self.frozen = mean, variance
@@ -62,15 +62,15 @@ class BatchNorm(torch.nn.Module):
 
 
 def statistics(x: torch.Tensor) -> Statistics:
-    """Mean and variance of every channel of (m, channels, h, w): (1, channels, 1, 1) each."""
+    """Return mean and variance of the channels of (m, channels, h, w), (1, channels, 1, 1) each."""
     axes = (0, 2, 3)
     return x.mean(axes, keepdim=True), x.var(axes, unbiased=False, keepdim=True)
 
 
 def network(shape: tuple[int, ...], channels: int, classes: int, norm: str) -> torch.nn.Module:
-    """Two strided convolutions and a linear layer on pictures of this shape (planes, h, w).
+    """Return two strided convolutions and a linear layer for pictures of this shape (planes, h, w).
 
-    For many workers vmap makes grouped convolutions of them, several times as fast on a CPU as
+    For many workers vmap turns them into grouped convolutions, several times as fast on a CPU as
     products with unfolded pictures.
     """
     planes, height, width = shape
@@ -89,9 +89,9 @@ def network(shape: tuple[int, ...], channels: int, classes: int, norm: str) -> t
 
 
 class NormedNetwork(Classifier):
-    """A Classifier whose batch norms estimate their statistics anew for every model evaluated.
+    """Classifier whose batch norms estimate their statistics for every model evaluated.
 
-    They come from training pictures as they are in the data: from what the mean model would see.
+    The estimate uses unaltered training pictures: the data of the mean model.
     """
 
     def __init__(self, *model: Any, **data: Any) -> None:
@@ -101,20 +101,20 @@ class NormedNetwork(Classifier):
         self._norms = [part for part in self.module.modules() if isinstance(part, BatchNorm)]
 
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
-        """The model with these parameters and the statistics of the calibration pictures."""
+        """Return the model with these parameters and the statistics of the calibration pictures."""
         for norm in self._norms:
             norm.frozen, norm.freezes = None, True
-        answer = super().ready(parameters)
-        answer(self._calibration)
+        model = super().ready(parameters)
+        model(self._calibration)
         for norm in self._norms:
             norm.freezes = False
-        return answer
+        return model
 
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Loss (n,) and accuracy (n,) of n models on the held-out pictures, float64."""
+        """Return loss (n,) and accuracy (n,) of n models on the held-out pictures, float64."""
         scores = super().evaluate(rows)
-        for norm in self._norms:  # the same module trains
+        for norm in self._norms:  # the same module serves training
             norm.frozen = None
         return scores

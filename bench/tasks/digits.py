@@ -1,4 +1,4 @@
-"""Handwritten digits: scikit-learn's 1,797 real 8x8 images (bench.data.opening), a perceptron."""
+"""Task of a perceptron on scikit-learn's 1,797 handwritten digits of 8x8 (bench.data.opening)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.data.protocol import flat
+from bench.data.protocol import flatten
 from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ class Digits(Task):
     hidden: int = field(default=128, metadata={"help": "width of a hidden layer"})
     depth: int = field(default=1, metadata={"help": "hidden layers"})
     norm: str = field(
-        default="none", metadata={"help": "what normalises the hidden layer", "choices": NORMS}
+        default="none", metadata={"help": "normalisation of the hidden layer", "choices": NORMS}
     )
     group: int = field(
         default=0,
-        metadata={"help": "consecutive workers that share the batch norm's statistics; 0: none do"},
+        metadata={"help": "consecutive workers that share the batch norm's statistics; 0: none"},
     )
     metric: ClassVar[Metric] = Metric("accuracy", "max")
 
@@ -45,27 +45,27 @@ class Digits(Task):
 
     @property
     def needs(self) -> Needs:
-        """Share the statistics of batch norm in groups of two workers or more."""
+        """Declare that groups of two workers or more share the statistics of batch norm."""
         return Needs(shares_statistics=self.group > 1)
 
     def load(self, dtype: str, data: str = "") -> Classifier:
-        """Read the images; the split into training and held-out ones never changes."""
+        """Read the images; the split into training and held-out images never changes."""
         from bench.data.opening import digits
         from bench.tasks import batchnorm, mlp
         from bench.tasks.classifier import Classifier
 
         data_set = digits()
         classes = data_set.classes
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "metric": self.metric,
-            "train": flat(data_set.train),
-            "held_out": flat(data_set.held_out),
+            "train": flatten(data_set.train),
+            "held_out": flatten(data_set.held_out),
             "classes": classes,
             "dtype": dtype,
         }
 
         if self.norm == "none":
             widths = [64, *[self.hidden] * self.depth, classes]
-            return Classifier(lambda: mlp.perceptron(widths), **given)
+            return Classifier(lambda: mlp.perceptron(widths), **arguments)
         normed = partial(batchnorm.layers, 64, self.hidden, classes)
-        return batchnorm.NormedPerceptron(normed, group=self.group, **given)
+        return batchnorm.NormedPerceptron(normed, group=self.group, **arguments)

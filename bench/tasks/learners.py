@@ -1,12 +1,9 @@
-"""The gradients of the workers of a rank: plain autograd for one, vmap for many.
+"""Gradients of the workers of a rank by torch: plain autograd for one, vmap for many.
 
-Parts of the gradient, told as the backward pass finishes them.
-
-Li et al.: PyTorch Distributed: Experiences on Accelerating Data Parallel Training, VLDB 2020,
-section 3.2, give the idea: an all-reduce of the last layers runs while the first ones are still to
-be differentiated.
-
-Gradients of large linear layers, written where they are wanted: autograd's would be copied.
+Parts of the gradient are reported while the backward pass runs. Li et al.: PyTorch Distributed:
+Experiences on Accelerating Data Parallel Training, VLDB 2020, section 3.2, have the idea: the
+all-reduce of the last layers overlaps the backward pass of the first ones. Gradients of large
+linear layers are computed in their place, since autograd's would be copied.
 """
 
 from __future__ import annotations
@@ -29,14 +26,14 @@ from bench.tasks.model import Batch, Model, outputs
 CHUNK = 128
 """Models that vmap trains at once: beyond this their activations leave the cache."""
 ELEMENTS = 2**24
-"""Numbers that all layers of these models together may put out; autograd keeps some times more."""
+"""Maximum number of outputs of all layers of these models; autograd keeps some times more."""
 
 Views = dict[str, torch.Tensor]
 """Parameters or gradients of several models by name."""
 
 
 def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy, (), of logits (b, ..., classes) and the classes (b, ...) wanted.
+    """Return the mean cross-entropy, (), of logits (b, ..., classes) and target classes (b, ...).
 
     targets may be one-hot, (b, ..., classes).
     """
@@ -45,7 +42,7 @@ def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 class OneModel:
-    """One worker: a module whose parameters are views of the row."""
+    """Gradient of one worker: a module with views of the row as parameters."""
 
     def __init__(self, problem: Model, rows: torch.Tensor, gradients: torch.Tensor) -> None:
         self._problem = problem
@@ -57,9 +54,9 @@ class OneModel:
         self._watched: tuple[torch.nn.Module, FinishedParts] | None = None
 
     def fetch(self, indices: NDArray[np.int64]) -> Batch:
-        """Inputs (b, ...) and targets (b,)."""
-        chosen = torch.from_numpy(indices[0])
-        return self._problem.inputs[chosen], self._problem.targets[chosen]
+        """Return inputs (b, ...) and targets (b,)."""
+        i = torch.from_numpy(indices[0])
+        return self._problem.inputs[i], self._problem.targets[i]
 
     def gradient(self, batch: Batch, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradient of the row; return the (1,) loss."""
@@ -83,15 +80,15 @@ class OneModel:
         return module
 
     def _leaves(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """What autograd differentiates for, and where the gradients must be copied to."""
+        """Return the leaves of autograd, and the views into which their gradients are copied."""
         views: dict[torch.Tensor, torch.Tensor]
         views = dict(zip(self._module.parameters(), self._gradients, strict=True))
-        for layer in large(self._module):
-            write(layer, views.pop(layer.weight))
+        for layer in large_layers(self._module):
+            write_gradient(layer, views.pop(layer.weight))
         return list(views), list(views.values())
 
     def _watch(self) -> tuple[torch.nn.Module, FinishedParts]:
-        """A module of its own for hooks: without `ready` nothing must wait for them."""
+        """Return a module of its own for hooks: without `ready` no step waits for hooks."""
         module = self._bound()
         parts = FinishedParts(list(module.parameters()), self._gradients, self._problem.layers)
         self._watched = module, parts
@@ -99,7 +96,7 @@ class OneModel:
 
 
 class ManyModels:
-    """Many workers: per-row gradients by vmap, a chunk of rows at a time.
+    """Gradients of many workers: per-row gradients by vmap, a chunk of rows at a time.
 
     Targets are one-hot here: under vmap cross-entropy of class indices scatters, which costs 12 %.
     """
@@ -119,17 +116,17 @@ class ManyModels:
         self._traced = {}
 
     def fetch(self, indices: NDArray[np.int64]) -> list[Batch]:
-        """Inputs (c, b, ...) and one-hot targets (c, b, ..., C) of each chunk of c workers."""
+        """Return inputs (c, b, ...) and one-hot targets (c, b, ..., C) of chunks of c workers."""
         each = self._outputs * indices.shape[1]
-        chosen = torch.split(torch.from_numpy(indices), max(1, min(CHUNK, ELEMENTS // each)))
-        return [(self._inputs[i], self._one_hot[self._targets[i]]) for i in chosen]
+        chunks = torch.split(torch.from_numpy(indices), max(1, min(CHUNK, ELEMENTS // each)))
+        return [(self._inputs[i], self._one_hot[self._targets[i]]) for i in chunks]
 
     def gradient(self, batch: list[Batch], ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradients of all rows, which are one part; return the (V,) losses."""
         losses, size = [], len(batch[0][0])
         chunks = self._chunks.get(size) or self._split(size)
         for (x, g), (inputs, targets) in zip(chunks, batch, strict=True):
-            if inputs.shape not in self._traced:  # a trace saves what vmap costs at every call
+            if inputs.shape not in self._traced:  # a trace saves vmap's cost at every call
                 traced = make_fx(self._gradient_of)(x, inputs, targets)
                 self._traced[inputs.shape] = traced
             gradients, loss = self._traced[inputs.shape](x, inputs, targets)
@@ -142,17 +139,17 @@ class ManyModels:
         return result
 
     def _split(self, size: int) -> list[tuple[Views, Views]]:
-        """Views of x and g, so many models a chunk, kept for the next batch."""
+        """Return views of x and g by chunks of this size, kept for the next batch."""
         pairs = zip(torch.split(self.x, size), torch.split(self.g, size), strict=True)
         self._chunks[size] = [(self._views(x), self._views(g)) for x, g in pairs]
         return self._chunks[size]
 
 
 class FinishedParts:
-    """Fills gradients and tells which are final, by hooks on the parameters.
+    """Gradients filled and reported layer by layer, by hooks on the parameters.
 
-    parameters: leaves of the graph, in the order of the row. gradients: views of the rows of g,
-    one a parameter, of its shape. layers: where each lies in a row.
+    parameters: leaves of the graph, in the order of the row. gradients: views of the rows of g, one
+    a parameter, of its shape. layers: their positions in a row.
     """
 
     def __init__(
@@ -166,9 +163,9 @@ class FinishedParts:
             parameter.register_hook(partial(self._arrived, i))  # type: ignore[no-untyped-call]
 
     def fill(self, loss: torch.Tensor, ready: Ready) -> None:
-        """Fill the gradients of a loss, (), that these parameters gave; call ready meanwhile.
+        """Fill the gradients of a loss, (), of these parameters, and call ready for finished parts.
 
-        The parts come from the last layer to the first, whatever order they are finished in.
+        The parts come from the last layer to the first, in any order of completion.
         """
         self._ready, self._thread = ready, get_ident()
         self._done = [False] * len(self._layers)
@@ -188,14 +185,14 @@ class FinishedParts:
 
 
 WORTH = 2**18
-"""Weights from which on the copy is dearer than a hook."""
+"""Minimum number of weights for which the copy costs more than a hook."""
 
 
-def large(module: torch.nn.Module) -> list[torch.nn.Linear]:
-    """The layers for which `write` pays.
+def large_layers(module: torch.nn.Module) -> list[torch.nn.Linear]:
+    """Return the linear layers for which `write_gradient` pays.
 
-    Without a bias nothing may be left to differentiate for, and a weight in two layers has the
-    sum of two gradients: these are left to autograd.
+    Autograd keeps two kinds: layers without a bias, which would leave no leaf to differentiate for,
+    and weights in two layers, whose gradient is a sum.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
     weights = [id(layer.weight) for layer in layers]
@@ -208,19 +205,19 @@ def large(module: torch.nn.Module) -> list[torch.nn.Linear]:
     ]
 
 
-def write(layer: torch.nn.Linear, gradient: torch.Tensor) -> None:
-    """From now on a backward pass writes the weight's gradient, bit for bit autograd's, there.
+def write_gradient(layer: torch.nn.Linear, gradient: torch.Tensor) -> None:
+    """Make backward passes write the weight's gradient, bit for bit autograd's, to this tensor.
 
-    The weight is none of the leaves any more. The layer must be called once in a forward pass.
+    The weight is no longer a leaf. The layer must be called once in a forward pass.
     """
     layer.weight.requires_grad_(False)
     layer.register_forward_hook(partial(_called, gradient))
 
 
 def _called(
-    gradient: torch.Tensor, _: torch.nn.Module, given: tuple[Any, ...], outputs: torch.Tensor
+    gradient: torch.Tensor, _: torch.nn.Module, arguments: tuple[Any, ...], outputs: torch.Tensor
 ) -> None:
-    (inputs,) = given
+    (inputs,) = arguments
     outputs.register_hook(  # type: ignore[no-untyped-call]
         partial(_product, gradient, inputs.detach().flatten(0, -2))
     )

@@ -1,12 +1,11 @@
-"""Multinomial logistic regression with weight decay: convex, and its optimum is known.
+"""Multinomial logistic regression with weight decay: convex, with a known optimum.
 
     f(W) = mean over the samples of -log softmax(W x)_y + l2 / 2 |W|^2,  W (classes, features + 1),
-the last column for a constant feature 1, decayed with the others, so that f is l2-strongly convex:
-where the gradient is g, f is at most |g|^2 / (2 l2) above its least value. The metric, gap, is f
-minus that value over all training samples, as they are; at the optimum rounding may leave it a
-little below 0. No torch is needed.
 
-Softmax regression in numpy: its loss, and where that is least.
+with the last column for a constant feature 1, decayed like the others, so that f is l2-strongly
+convex: at a point with gradient g, f is at most |g|^2 / (2 l2) above its minimum. The metric, gap,
+is f minus the minimum over all unaltered training samples; at the optimum it may be slightly
+negative from rounding. No torch is needed.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.protocol import Layer, Ready
-from bench.data.protocol import flat
+from bench.data.protocol import flatten
 from bench.tasks.mlp import check_part
 from bench.tasks.protocol import Alter, Metric, Needs, Share, Task, keep
 from partitions.protocol import Samples
 
 BYTE = 255
 EVALUATED = 2**24
-"""Logits that are computed at once to evaluate models."""
+"""Logits computed at once to evaluate models."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,13 @@ class Logistic(Task):
     """Logistic regression on --data or the digits; metric: the loss above its optimum."""
 
     l2: float = field(
-        default=0.01, metadata={"help": "weight decay, which makes it strongly convex"}
+        default=0.01, metadata={"help": "weight decay, which makes the loss strongly convex"}
     )
     standardise: bool = field(
-        default=True, metadata={"help": "bring every feature to mean 0 and deviation 1"}
+        default=True, metadata={"help": "scale every feature to mean 0 and deviation 1"}
     )
     held_out: float = field(
-        default=0.2, metadata={"help": "part left out where the data bring no test set"}
+        default=0.2, metadata={"help": "fraction left out of data without a test set"}
     )
     metric: ClassVar[Metric] = Metric("gap", "min")
 
@@ -51,27 +50,30 @@ class Logistic(Task):
 
     @property
     def needs(self) -> Needs:
-        """Read samples."""
+        """Declare that the task reads samples."""
         return Needs(reads="samples")
 
     def load(self, dtype: str, data: str = "") -> LogisticProblem:
-        """Read the samples and find the optimum, in float64."""
+        """Read the samples and compute the optimum, in float64."""
         from bench.data.opening import data_or_digits
-        from bench.data.protocol import standardised
+        from bench.data.protocol import standardise
 
-        found = data_or_digits(data, self.held_out)
-        table = flat(found.train)
+        data_set = data_or_digits(data, self.held_out)
+        table = flatten(data_set.train)
         if self.standardise:
-            (table,) = standardised(table)
+            (table,) = standardise(table)
         inputs = table.rows(np.arange(table.size))
         if inputs.dtype == np.uint8:
             inputs = inputs / BYTE
         samples = Samples(table.labels, inputs.astype(np.float64, copy=False), table.groups)
-        return LogisticProblem(self.metric, samples, found.classes, self.l2, dtype)
+        return LogisticProblem(self.metric, samples, data_set.classes, self.l2, dtype)
 
 
 class LogisticProblem:
-    """See bench.tasks.protocol.Problem; inputs with the constant are (n, f + 1)."""
+    """Problem of the task; inputs with the constant are (n, f + 1).
+
+    See bench.tasks.protocol.Problem.
+    """
 
     def __init__(
         self, metric: Metric, samples: Samples, classes: int, l2: float, dtype: str
@@ -80,39 +82,39 @@ class LogisticProblem:
         self.metric, self.classes, self.l2, self._dtype = metric, classes, l2, dtype
         self.names: Sequence[str] = ()
         self._all, self._labels = _with_constant(samples.features), samples.labels
-        self.samples = replace(samples, features=self._all[:, :-1])  # in memory once
+        self.samples = replace(samples, features=self._all[:, :-1])  # one copy in memory
         self.inputs, self.targets = self._all.astype(dtype, copy=False), self._labels
         self.d = classes * self._all.shape[1]
         self.layers: Sequence[Layer] = [Layer(0, self.d, (classes, self._all.shape[1]))]
         self.optimum, self.least = optimum(self._all, self._labels, classes, l2)
 
     def features(self) -> NDArray[Any]:
-        """The inputs of all samples, (n, f)."""
+        """Return the inputs of all samples, (n, f)."""
         assert self.samples.features is not None
         return self.samples.features
 
     def hold(
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
     ) -> list[NDArray[np.int64]]:
-        """Keep the samples of these workers: each once, or once a worker where they are altered."""
+        """Keep the samples of these workers: each once, or once a worker if they are altered."""
 
         def read(own: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
             return self._all[own, :-1].astype(self._dtype), self._labels[own]
 
-        kept = keep(ids, shards, alter, read)
-        self.inputs, self.targets = _with_constant(kept.inputs), kept.targets
-        return kept.places
+        own_samples = keep(ids, shards, alter, read)
+        self.inputs, self.targets = _with_constant(own_samples.inputs), own_samples.targets
+        return own_samples.places
 
     def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
-        """The inputs at these places, (m, f)."""
+        """Return the inputs at these positions after `hold`, (m, f)."""
         rows: NDArray[np.floating] = self.inputs[places, :-1]
         return rows
 
     def initial(self, seed: int) -> NDArray[np.floating]:
-        """Small random numbers, (d,)."""
+        """Return small random numbers, (d,)."""
         start = 0.01 * np.random.default_rng(seed).standard_normal(self.d)
-        made: NDArray[np.floating] = start.astype(self._dtype)
-        return made
+        vector: NDArray[np.floating] = start.astype(self._dtype)
+        return vector
 
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
@@ -123,7 +125,7 @@ class LogisticProblem:
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Loss over all training samples as they are, (n,), and how far above its least, (n,)."""
+        """Return the loss over all unaltered training samples and its gap, (n,) each."""
         models = max(1, EVALUATED // (len(self._labels) * self.classes))
         losses = []
         for part in np.array_split(rows.astype(np.float64), -(-len(rows) // models)):
@@ -145,7 +147,7 @@ class LogisticLearner:
         self._x, self._g = x.reshape(shape), g.reshape(shape)
 
     def fetch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """Inputs (V, b, f + 1) and targets (V, b)."""
+        """Return inputs (V, b, f + 1) and targets (V, b)."""
         return self._problem.inputs[indices], self._problem.targets[indices]
 
     def gradient(
@@ -157,7 +159,7 @@ class LogisticLearner:
         inputs, targets = batch
         l2 = self._problem.l2
         shares, each = softmax(np.matmul(inputs, self._x.swapaxes(1, 2)), targets)
-        np.matmul(against(shares, targets).swapaxes(1, 2), inputs, out=self._g)
+        np.matmul(subtract_targets(shares, targets).swapaxes(1, 2), inputs, out=self._g)
         self._g /= inputs.shape[1]
         self.g += l2 * self.x
         if ready:
@@ -167,24 +169,28 @@ class LogisticLearner:
 
 
 def _with_constant(inputs: NDArray[Any]) -> NDArray[Any]:
+    """Append a constant feature 1."""
     return np.concatenate([inputs, np.ones((len(inputs), 1), inputs.dtype)], axis=1)
 
 
 PRECISION = 1e-8
-"""How far above its least value the loss of an optimum may be."""
+"""Maximum distance of the loss of an optimum from its minimum."""
 
 
 def softmax(logits: NDArray[Any], targets: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Shares of the classes, (..., C), and the loss of each sample, (...), of targets (...)."""
+    """Return the shares of the classes, (..., C), and the loss of each sample, (...).
+
+    targets: (...), the class of each sample.
+    """
     logits = logits - logits.max(-1, keepdims=True)
     exponentials = np.exp(logits)
     total = exponentials.sum(-1)
-    wanted = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
-    return exponentials / total[..., None], np.log(total) - wanted
+    target = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    return exponentials / total[..., None], np.log(total) - target
 
 
-def against(shares: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[Any]:
-    """The gradient of each sample's loss by its logits, (..., C), in place of the shares."""
+def subtract_targets(shares: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[Any]:
+    """Turn shares, in place, into the gradient of each sample's loss by its logits, (..., C)."""
     at = targets[..., None]
     np.put_along_axis(shares, at, np.take_along_axis(shares, at, -1) - 1, -1)
     return shares
@@ -193,9 +199,9 @@ def against(shares: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[Any]:
 def optimum(
     inputs: NDArray[np.float64], labels: NDArray[np.int64], classes: int, l2: float
 ) -> tuple[NDArray[np.float64], float]:
-    """The optimum of bench.tasks.logistic's f, (classes * f,), and f there, by L-BFGS.
+    """Return the optimum of f, (classes * f,), and f there, by L-BFGS.
 
-    inputs: (n, f). Errors: ValueError where it is not found to within PRECISION.
+    inputs: (n, f). Errors: ValueError if it is not within PRECISION.
     """
     from scipy.optimize import minimize
 
@@ -203,20 +209,20 @@ def optimum(
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         shares, each = softmax(inputs @ w.reshape(shape).T, labels)
-        gradient = (against(shares, labels).T @ inputs / n).ravel() + l2 * w
+        gradient = (subtract_targets(shares, labels).T @ inputs / n).ravel() + l2 * w
         return float(each.mean() + l2 / 2 * (w @ w)), gradient
 
-    found = minimize(
+    solution = minimize(
         loss,
         np.zeros(classes * inputs.shape[1]),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 0.0, "gtol": 1e-9, "maxcor": 30},
     )
-    bound = float(found.jac @ found.jac) / (2 * l2)  # f is l2-strongly convex
+    bound = float(solution.jac @ solution.jac) / (2 * l2)  # f is l2-strongly convex
     if bound > PRECISION:
         raise ValueError(
-            f"l2={l2:g}: the optimum is found to within {bound:.2g} only, and {PRECISION:g} is "
+            f"l2={l2:g}: the optimum is accurate to {bound:.2g} only, and {PRECISION:g} is "
             "needed: take a larger l2"
         )
-    return found.x, float(found.fun)
+    return solution.x, float(solution.fun)

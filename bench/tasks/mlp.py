@@ -1,4 +1,4 @@
-"""A perceptron on any samples: those of `--data`, or scikit-learn's digits."""
+"""Task of a perceptron on any samples: those of `--data`, or scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.data.protocol import Dataset, flat
+from bench.data.protocol import Dataset, flatten
 from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 WIDEST = 2**27
-"""A unit has one parameter at least: any model can have 10^8 of them."""
+"""Maximum width. A unit has at least one parameter, so any model can have 10^8 of them."""
 
 
 def width_for(parameters: int, count: Callable[[int], int]) -> int:
-    """The smallest width at which a model has at least so many parameters.
+    """Return the smallest width with at least this number of parameters.
 
-    count(width): parameters of the model, growing with the width. Errors: ValueError where even
-    the widest has fewer.
+    count(width): parameters of the model, growing with the width. Errors: ValueError if the widest
+    model has fewer.
     """
     if parameters > count(WIDEST):
         raise ValueError(f"parameters must be at most {count(WIDEST):,}, got {parameters:,}")
@@ -39,7 +39,7 @@ def width_for(parameters: int, count: Callable[[int], int]) -> int:
 
 
 def widths_of(inputs: int, classes: int, width: int, depth: int, parameters: int) -> list[int]:
-    """The widths of all layers, the inputs first: with `parameters`, as wide as those need."""
+    """Return the widths of all layers, the inputs first; `parameters` sets the hidden ones."""
 
     def widths(hidden: int) -> list[int]:
         return [inputs, *[hidden] * depth, classes]
@@ -50,12 +50,12 @@ def widths_of(inputs: int, classes: int, width: int, depth: int, parameters: int
 
 
 def count(widths: Sequence[int]) -> int:
-    """Parameters of a perceptron of these widths."""
+    """Return the number of parameters of a perceptron of these widths."""
     return sum((n + 1) * m for n, m in pairwise(widths))
 
 
 def perceptron(widths: Sequence[int]) -> torch.nn.Module:
-    """Linear layers of these widths with ReLU between them."""
+    """Return linear layers of these widths with ReLU between them."""
     import torch
 
     layers: list[torch.nn.Module] = []
@@ -65,7 +65,7 @@ def perceptron(widths: Sequence[int]) -> torch.nn.Module:
 
 
 def check_size(width: int, depth: int, parameters: int, default: int) -> None:
-    """Refuse sizes that no perceptron has. Errors: ValueError."""
+    """Refuse widths, depths and numbers of parameters out of range. Errors: ValueError."""
     for name, value, least in (
         ("width", width, 1),
         ("depth", depth, 0),
@@ -74,15 +74,13 @@ def check_size(width: int, depth: int, parameters: int, default: int) -> None:
         if value < least:
             raise ValueError(f"{name} must be >= {least}, got {value}")
     if parameters and width != default:
-        raise ValueError(
-            f"parameters={parameters} chooses the width itself: leave width={width} out"
-        )
+        raise ValueError(f"parameters={parameters} sets the width: leave width={width} out")
     if parameters and not depth:
         raise ValueError("parameters needs a hidden layer to make wider: depth >= 1, got 0")
 
 
 def check_part(held_out: float) -> None:
-    """Refuse a part that is none. Errors: ValueError."""
+    """Refuse a fraction outside (0, 1). Errors: ValueError."""
     if not 0 < held_out < 1:
         raise ValueError(f"held_out must be in (0, 1), got {held_out}")
 
@@ -94,13 +92,13 @@ class MLP(Task):
     width: int = field(default=128, metadata={"help": "units of a hidden layer"})
     depth: int = field(default=1, metadata={"help": "hidden layers; 0 is logistic regression"})
     parameters: int = field(
-        default=0, metadata={"help": "choose the width that has at least so many; 0: by width"}
+        default=0, metadata={"help": "minimum number of parameters, sets the width; 0: by width"}
     )
     standardise: bool = field(
-        default=False, metadata={"help": "bring every feature to mean 0 and deviation 1"}
+        default=False, metadata={"help": "scale every feature to mean 0 and deviation 1"}
     )
     held_out: float = field(
-        default=0.2, metadata={"help": "part held out where the data bring no test set"}
+        default=0.2, metadata={"help": "fraction held out of data without a test set"}
     )
     metric: ClassVar[Metric] = Metric("accuracy", "max")
 
@@ -110,28 +108,28 @@ class MLP(Task):
 
     @property
     def needs(self) -> Needs:
-        """Read samples."""
+        """Declare that the task reads samples."""
         return Needs(reads="samples")
 
     def load(self, dtype: str, data: str = "") -> Classifier:
-        """Read the samples; inputs of several dimensions become one."""
+        """Read the samples; inputs of several dimensions are flattened."""
         from bench.data.opening import data_or_digits
 
-        found = data_or_digits(data, self.held_out)
-        tables = [flat(found.train), flat(found.held_out)]
+        data_set = data_or_digits(data, self.held_out)
+        tables = [flatten(data_set.train), flatten(data_set.held_out)]
         if self.standardise:
-            from bench.data.protocol import standardised
+            from bench.data.protocol import standardise
 
-            tables = standardised(*tables)
-        made = Dataset(tables[0], tables[1], found.classes, found.names)
+            tables = standardise(*tables)
+        prepared = Dataset(tables[0], tables[1], data_set.classes, data_set.names)
         widths = widths_of(
-            tables[0].shape[0], found.classes, self.width, self.depth, self.parameters
+            tables[0].shape[0], data_set.classes, self.width, self.depth, self.parameters
         )
-        return classifier(made, widths, self.metric, dtype)
+        return classifier(prepared, widths, self.metric, dtype)
 
 
 def classifier(data: Dataset, widths: Sequence[int], metric: Metric, dtype: str) -> Classifier:
-    """The problem of a perceptron on flat samples."""
+    """Return the problem of a perceptron on flat samples."""
     from bench.tasks.classifier import Classifier
 
     return Classifier(

@@ -1,7 +1,4 @@
-"""The interface of a torch task that learners and scores need.
-
-Scores of models on held-out samples, one model after the other, a piece at a time.
-"""
+"""Interface of a torch task for learners, and scores of its models on held-out samples."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from algorithms.protocol import Layer
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Inputs (b, ...) and targets (b, ...)."""
 Answer: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-"""Logits (m, ..., classes) of inputs (m, ...)."""
+"""Function from inputs (m, ...) to logits (m, ..., classes)."""
 
 
 class Model(Protocol):
-    """A torch module with the samples of this rank; a flat row holds its parameters."""
+    """A torch module with the samples of this rank; a flat row has its parameters."""
 
     module: torch.nn.Module
     classes: int
@@ -31,12 +28,12 @@ class Model(Protocol):
 
     @property
     def inputs(self) -> torch.Tensor:
-        """The inputs that are held, (m, ...)."""
+        """Return the inputs on this rank, (m, ...)."""
         ...
 
     @property
     def targets(self) -> torch.Tensor:
-        """The targets that are held, (m,) or (m, ...) int64."""
+        """Return the targets on this rank, (m,) or (m, ...) int64."""
         ...
 
     def build(self, seed: int) -> torch.nn.Module:
@@ -53,14 +50,14 @@ class Model(Protocol):
 
 
 ELEMENTS = 2**22
-"""Numbers that all layers together may put out for a piece; as many as a larger model has."""
+"""Maximum number of outputs of all layers for one piece; for a larger model its size."""
 
 
 class Scores:
-    """Loss and accuracy of models on inputs (m, ...) and targets (m, ...).
+    """Loss and accuracy of models on inputs (m, ...) and targets (m, ...), evaluated in pieces.
 
     A loop over the models is as fast as vmap for small ones and several times faster for
-    convolutions and attention, whose samples already fill the cores.
+    convolutions and attention, whose samples already use all cores.
     """
 
     def __init__(self, problem: Model, inputs: torch.Tensor, targets: torch.Tensor) -> None:
@@ -72,34 +69,34 @@ class Scores:
         self._count = targets.numel()
 
     def __call__(self, rows: torch.Tensor) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Mean loss (n,) and part of the targets that is hit (n,) of rows (n, d), float64."""
+        """Return mean loss (n,) and fraction of correct targets (n,) of rows (n, d), float64."""
         with torch.no_grad():
             sums = np.array([self._sums(row) for row in rows])
         loss, hits = (sums / self._count).T  # in float64: 324 of 360 is below 0.9 in float32
         return loss, hits
 
     def _sums(self, row: torch.Tensor) -> tuple[float, float]:
-        """Summed losses and hits of one model, (d,)."""
+        """Return summed losses and hits of one model, (d,)."""
         views = self._problem.views(row[None])
         answer = self._problem.ready({name: view[0] for name, view in views.items()})
         loss = hits = 0.0
         for inputs, targets in self._pieces:
-            logits, wanted = answer(inputs).flatten(0, -2), targets.flatten()
-            loss += float(cross_entropy(logits, wanted, reduction="sum"))
-            hits += float((logits.argmax(1) == wanted).sum())
+            logits, classes = answer(inputs).flatten(0, -2), targets.flatten()
+            loss += float(cross_entropy(logits, classes, reduction="sum"))
+            hits += float((logits.argmax(1) == classes).sum())
         return loss, hits
 
 
 def outputs(module: torch.nn.Module, sample: torch.Tensor) -> int:
-    """Numbers that all layers of the module put out for one sample, (1, ...)."""
+    """Return the number of outputs of all layers of the module for one sample, (1, ...)."""
     count = 0
 
-    def count_up(_: torch.nn.Module, given: Any, made: torch.Tensor) -> None:
+    def add(_: torch.nn.Module, arguments: Any, result: torch.Tensor) -> None:
         nonlocal count
-        count += made.numel()
+        count += result.numel()
 
     leaves = [part for part in module.modules() if not list(part.children())]
-    hooks = [part.register_forward_hook(count_up) for part in leaves]
+    hooks = [part.register_forward_hook(add) for part in leaves]
     with torch.no_grad():
         module(sample)
     for hook in hooks:

@@ -1,6 +1,6 @@
-"""Heterogeneous quadratics: everything about them is known, and no torch is needed.
+"""Heterogeneous quadratics with known optima and curvatures; no torch is needed.
 
-Sample s of class c asks the parameters to be at b_s, with curvature h_c:
+Sample s of class c has the optimum b_s and the curvature h_c:
     f_s(x) = h_c/2 |x - b_s|^2,  b_s = centre of class c + noise,  h_c from 1/condition to 1.
 Over any set of samples the optimum is x* = sum h_s b_s / sum h_s and the curvature mean h_s, so a
 partition by label gives workers different optima and different curvatures.
@@ -18,7 +18,7 @@ from bench.tasks.protocol import Alter, Metric, Share, Task
 from partitions.protocol import Samples
 
 DATA_SEED = 0
-"""The data are the same in every run: the seed of a run chooses start and minibatches only."""
+"""Seed of the data, the same in every run: the seed of a run sets start and minibatches only."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,16 @@ class Quadratic(Task):
         rng = np.random.default_rng(DATA_SEED)
         labels = np.arange(self.samples) % self.classes
         centres = self.spread * rng.standard_normal((self.classes, self.dimension))
-        wanted = centres[labels] + self.noise * rng.standard_normal((self.samples, self.dimension))
+        optima = centres[labels] + self.noise * rng.standard_normal((self.samples, self.dimension))
         curvature = np.geomspace(1 / self.condition, 1, self.classes)[labels]
-        return QuadraticProblem(self.metric, labels, wanted.astype(dtype), curvature.astype(dtype))
+        return QuadraticProblem(self.metric, labels, optima.astype(dtype), curvature.astype(dtype))
 
 
 class QuadraticProblem:
-    """See bench.tasks.protocol.Problem; h is (n,) and b is (n, d), of one dtype."""
+    """Problem of the task: h is (n,) and b is (n, d), of one dtype.
+
+    See bench.tasks.protocol.Problem.
+    """
 
     def __init__(
         self,
@@ -80,23 +83,23 @@ class QuadraticProblem:
         self.optimum = weights @ b.astype(np.float64) / weights.sum()
 
     def features(self) -> NDArray[Any]:
-        """b of all samples, (n, d)."""
+        """Return b of all samples, (n, d)."""
         return self.b
 
     def hold(
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
     ) -> list[NDArray[np.int64]]:
-        """Everything stays, and every sample in its place. Errors: ValueError for `alter`."""
+        """Keep all samples in their places. Errors: ValueError for `alter`."""
         if alter:
-            raise ValueError("quadratic has no inputs that could be altered: take another task")
+            raise ValueError("quadratic has no inputs to alter: take another task")
         return list(shards)
 
     def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating]:
-        """b of these samples, (m, d)."""
+        """Return b of these samples, (m, d)."""
         return self.b[places]
 
     def initial(self, seed: int) -> NDArray[np.floating]:
-        """A standard normal start, (d,)."""
+        """Return a standard normal start, (d,)."""
         start: NDArray[np.floating] = np.random.default_rng(seed).standard_normal((1, self.d))[0]
         return start.astype(self.b.dtype)
 
@@ -109,7 +112,7 @@ class QuadraticProblem:
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Mean loss over all samples, (n,), and |x - x*| / |x*|, (n,), float64."""
+        """Return the mean loss over all samples, (n,), and |x - x*| / |x*|, (n,), float64."""
         x, b, h = (a.astype(np.float64) for a in (rows, self.b, self.h))
         squares = (x**2).sum(1)[:, None] - 2 * x @ b.T + (b**2).sum(1)
         loss = squares @ h / (2 * len(h))
@@ -128,7 +131,7 @@ class QuadraticLearner:
     def fetch(
         self, indices: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """b (V, n, d) and h (V, n) of n samples a worker."""
+        """Return b (V, n, d) and h (V, n) of n samples a worker."""
         return self._problem.b[indices], self._problem.h[indices]
 
     def gradient(
@@ -138,9 +141,9 @@ class QuadraticLearner:
     ) -> NDArray[np.floating]:
         """Fill g, which is one part; return the (V,) losses."""
         b, h = batch
-        away = self.x[:, None, :] - b
-        losses: NDArray[np.floating] = (h * (away**2).sum(2)).mean(1) / 2
-        np.einsum("vn,vnd->vd", h / h.shape[1], away, out=self.g)
+        difference = self.x[:, None, :] - b
+        losses: NDArray[np.floating] = (h * (difference**2).sum(2)).mean(1) / 2
+        np.einsum("vn,vnd->vd", h / h.shape[1], difference, out=self.g)
         if ready:
             ready(0, self._problem.d)
         return losses

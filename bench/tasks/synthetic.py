@@ -1,14 +1,14 @@
 """Classification of any size, for runs at scale: a sample is a function of its number.
 
-Sample i is of class y = i mod C and lies at the centre of y plus standard normal noise in each of f
-features; the centres are at distance s (`separation`) from 0 in random directions, nearly at right
-angles where there are many features. Then the best classifier, the nearest centre, hits about
+Sample i is of class y = i mod C, at the centre of y plus standard normal noise in each of f
+features; the centres are at distance s (`separation`) from 0 in random directions, nearly
+orthogonal for many features. The best classifier, the nearest centre, then has the accuracy
 
     integral over z of phi(z) Phi(z + s)^(C - 1)
 
-of the samples, phi and Phi being the standard normal density and distribution: 0.90 by default.
+where phi and Phi are the standard normal density and distribution: 0.90 by default.
 
-A rank makes the samples of its own workers when it needs them, and nobody ever has them all.
+A rank computes the samples of its own workers on request; no process has all of them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from bench.tasks.classifier import Classifier
 
 DATA_SEED = 0
-"""The data are the same in every run: the seed of a run chooses start and minibatches only."""
+"""Seed of the data, the same in every run: the seed of a run sets start and minibatches only."""
 HELD_OUT = 10_000
-"""Samples held out at most; as many as train where those are fewer."""
+"""Maximum number of held-out samples; at most as many as training samples."""
 BLOCK = 32
-"""Samples that are drawn together: few, since a rank needs only some of a block."""
+"""Samples drawn together: few, since a rank needs only some of a block."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Synthetic(Task):
     """Classes around centres on a sphere, of any number of samples, and a perceptron."""
 
     samples: int = field(default=100_000, metadata={"help": "training samples"})
-    features: int = field(default=64, metadata={"help": "numbers of a sample"})
+    features: int = field(default=64, metadata={"help": "features of a sample"})
     classes: int = field(default=10, metadata={"help": "classes, of equal size"})
     separation: float = field(
         default=3.0, metadata={"help": "distance of a class's centre from 0, in deviations"}
@@ -47,7 +47,7 @@ class Synthetic(Task):
     width: int = field(default=128, metadata={"help": "units of a hidden layer"})
     depth: int = field(default=1, metadata={"help": "hidden layers; 0 is logistic regression"})
     parameters: int = field(
-        default=0, metadata={"help": "choose the width that has at least so many; 0: by width"}
+        default=0, metadata={"help": "minimum number of parameters, sets the width; 0: by width"}
     )
     metric: ClassVar[Metric] = Metric("accuracy", "max")
 
@@ -65,43 +65,44 @@ class Synthetic(Task):
         check_size(self.width, self.depth, self.parameters, Synthetic.width)
 
     def load(self, dtype: str, data: str = "") -> Classifier:
-        """Lay the samples out; none is made yet but those held out."""
+        """Declare the samples; only the held-out ones are computed here."""
         held_out = min(HELD_OUT, self.samples)
         widths = widths_of(self.features, self.classes, self.width, self.depth, self.parameters)
-        made = Dataset(
+        data_set = Dataset(
             self.table(0, self.samples, dtype),
             self.table(self.samples, held_out, dtype),
             self.classes,
         )
-        return classifier(made, widths, self.metric, dtype)
+        return classifier(data_set, widths, self.metric, dtype)
 
     def centres(self) -> NDArray[np.float64]:
-        """The centres of the classes, (classes, features), at distance `separation` from 0."""
+        """Return the centres of the classes, (classes, features), `separation` away from 0."""
         rng = np.random.default_rng(DATA_SEED)
         vectors = rng.standard_normal((self.classes, self.features))
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(self.separation * vectors / length)
 
     def table(self, first: int, count: int, dtype: str) -> Table:
-        """The samples first ... first + count - 1, whose features are made when they are read."""
+        """Return the samples first ... first + count - 1, with features computed on request."""
         labels = np.arange(first, first + count) % self.classes
         centres = self.centres().astype(dtype)
 
         def rows(indices: NDArray[np.int64]) -> NDArray[Any]:
-            made = noise(first + indices, self.features, dtype)
-            made += centres[labels[indices]]
-            return made
+            inputs = noise(first + indices, self.features, dtype)
+            inputs += centres[labels[indices]]
+            return inputs
 
         return Table(labels, (self.features,), rows)
 
 
 def noise(numbers: NDArray[np.int64], features: int, dtype: str) -> NDArray[Any]:
-    """Standard normal numbers of these samples, (m, f): a function of (sample, feature) alone.
+    """Return standard normal numbers of these samples, (m, f): a function of sample and feature.
 
     Blocks of samples are drawn by the Philox generator (Salmon et al., "Parallel Random Numbers: As
-    Easy as 1, 2, 3", SC 2011) whose counter is the block's number.
+    Easy as 1, 2, 3", SC 2011) with the block's number as its counter, the same numbers for every
+    dtype.
     """
-    made = np.empty((len(numbers), features), dtype)
+    result = np.empty((len(numbers), features), dtype)
     order = np.argsort(numbers, kind="stable")
     blocks = numbers[order] // BLOCK
     for part in np.split(order, np.flatnonzero(np.diff(blocks)) + 1):
@@ -109,5 +110,5 @@ def noise(numbers: NDArray[np.int64], features: int, dtype: str) -> NDArray[Any]
             block = int(numbers[part[0]]) // BLOCK
             rng = np.random.Generator(np.random.Philox(key=DATA_SEED, counter=[0, 0, 0, block]))
             drawn = rng.standard_normal((BLOCK, features))  # the same numbers for every dtype
-            made[part] = drawn[numbers[part] % BLOCK]
-    return made
+            result[part] = drawn[numbers[part] % BLOCK]
+    return result

@@ -1,11 +1,9 @@
-"""A small transformer that predicts the next character, on the text of `--data`.
+"""Task of a small transformer that predicts the next character, on the text of `--data`.
 
-Vaswani et al., "Attention Is All You Need", NeurIPS 2017, the decoder alone, with the norm in front
-of each part: Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020.
-Departs from the papers: (1) no dropout; (2) places are learned, and in and out do not share
-weights.
-
-Windows of a text, of one speaker each.
+Vaswani et al., "Attention Is All You Need", NeurIPS 2017, the decoder alone, with the norm before
+each part: Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020.
+Departs from the papers: (1) no dropout; (2) positions are learned, and input and output do not
+share weights.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from bench.data.protocol import Table, Text
 
 
 def count(width: int, depth: int, context: int, alphabet: int) -> int:
-    """Parameters of a transformer."""
+    """Return the number of parameters of a transformer."""
     block = 12 * width**2 + 13 * width
     return (alphabet + context) * width + depth * block + 2 * width + (width + 1) * alphabet
 
@@ -37,18 +35,20 @@ def count(width: int, depth: int, context: int, alphabet: int) -> int:
 class Transformer(Task):
     """Next character of a text by a small transformer; speakers are classes and groups."""
 
-    context: int = field(default=64, metadata={"help": "characters that it looks at"})
-    width: int = field(default=64, metadata={"help": "numbers a character, a multiple of heads"})
+    context: int = field(default=64, metadata={"help": "characters of a window"})
+    width: int = field(
+        default=64, metadata={"help": "features of a character, a multiple of heads"}
+    )
     depth: int = field(default=2, metadata={"help": "blocks of attention and perceptron"})
     heads: int = field(default=4, metadata={"help": "heads of attention in a block"})
     parameters: int = field(
-        default=0, metadata={"help": "choose the width that has at least so many; 0: by width"}
+        default=0, metadata={"help": "minimum number of parameters, sets the width; 0: by width"}
     )
     speakers: int = field(
-        default=0, metadata={"help": "only so many speakers, those who say most; 0: all"}
+        default=0, metadata={"help": "number of speakers, those with most text; 0: all"}
     )
     held_out: float = field(
-        default=0.1, metadata={"help": "part of each speaker's windows, the last, held out"}
+        default=0.1, metadata={"help": "last fraction of each speaker's windows, held out"}
     )
     metric: ClassVar[Metric] = Metric("bits_per_character", "min")
 
@@ -71,20 +71,20 @@ class Transformer(Task):
             )
         if self.parameters and self.width != Transformer.width:
             raise ValueError(
-                f"parameters={self.parameters} chooses the width itself: leave width={self.width} "
-                "out"
+                f"parameters={self.parameters} sets the width: leave width={self.width} out"
             )
         check_part(self.held_out)
 
     @property
     def needs(self) -> Needs:
-        """Read a text, which --data must name."""
+        """Declare that the task reads a text, which --data must name."""
         return Needs(reads="text", data=True)
 
     def load(self, dtype: str, data: str = "") -> CharacterProblem:
         """Read the text and cut it into windows of context + 1 characters of one speaker.
 
-        Errors: UserError without a text; ValueError where it is too short, or has fewer speakers.
+        Errors: UserError without a text; ValueError for a text that is too short, or has fewer
+        speakers.
         """
         from bench.data.opening import open_text
         from bench.tasks.attention import CharacterProblem, Decoder
@@ -116,7 +116,7 @@ class Transformer(Task):
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """What trains and what is held out: tables whose inputs are codes, (length,) a window.
+    """Windows of one speaker each: tables to train and to evaluate, inputs are codes (length,).
 
     Labels and groups are the speakers, numbered as in `names`.
     """
@@ -127,36 +127,36 @@ class Windows:
 
 
 def windows(text: Text, length: int, held_out: float, speakers: int) -> Windows:
-    """Windows of so many characters of what each speaker says, one speech after the other.
+    """Cut each speaker's text, speech after speech, into windows of `length` characters.
 
-    They do not overlap; what is left at the end of a speaker is left out, and so are speakers with
-    less than one window. speakers: only so many who say most; 0: all. Of each speaker the last
-    part `held_out` of the windows is held out, rounded, but for one at least: who is judged has
-    trained. Errors: ValueError where nothing is left to judge by, or where fewer speakers than
-    wanted have a window.
+    Windows do not overlap; the remainder of a speaker is left out, and so are speakers with less
+    than one window. speakers: number of speakers, those with most text; 0: all. Of each speaker the
+    last fraction `held_out` of the windows is held out, rounded, but at least one window trains:
+    every evaluated speaker has trained. Errors: ValueError if nothing is left to evaluate, or fewer
+    speakers than requested have a window.
     """
     order = np.argsort(text.speaker, kind="stable")
     codes = text.codes[order]
-    said = np.bincount(text.speaker, minlength=len(text.names))
-    count = said // length
+    lengths = np.bincount(text.speaker, minlength=len(text.names))
+    count = lengths // length
     able = np.count_nonzero(count)
     if speakers > able:
         raise ValueError(
-            f"speakers={speakers}: the text has {able} who say {length} characters or more, one "
-            "window: take at most so many, or 0 for all"
+            f"speakers={speakers}: the text has {able} with {length} characters or more, one "
+            "window: take at most {able}, or 0 for all"
         )
     if speakers:
-        count[np.argsort(-said, kind="stable")[speakers:]] = 0
+        count[np.argsort(-lengths, kind="stable")[speakers:]] = 0
     chosen = np.flatnonzero(count)
-    begins = (np.cumsum(said) - said)[chosen]
+    begins = (np.cumsum(lengths) - lengths)[chosen]
     tested = np.round(held_out * count[chosen]).astype(np.int64)
     tested = np.minimum(tested, count[chosen] - 1)
     trained = count[chosen] - tested
     if not tested.sum():
         raise ValueError(
             f"the text has {trained.sum()} windows of {length} characters of one speaker, of which "
-            f"held_out={held_out:g} of each speaker's leaves none to judge by: take a shorter "
-            "context, a larger part or a longer text"
+            f"held_out={held_out:g} of each speaker's leaves none to evaluate: take a shorter "
+            "context, a larger fraction or a longer text"
         )
 
     def table(first: NDArray[np.int64], many: NDArray[np.int64]) -> Table:

@@ -100,10 +100,10 @@ def _writes(data: bytes) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("name", "damage", "told"),
     [
-        ("images-idx3-ubyte", _cut, "should hold 60 bytes after its head, holds 55: it is trunc"),
-        ("images-idx3-ubyte", _longer, "should hold 60 bytes after its head, holds more"),
+        ("images-idx3-ubyte", _cut, "should hold 60 bytes after its header, holds 55: it is trunc"),
+        ("images-idx3-ubyte", _longer, "should hold 60 bytes after its header, holds more"),
         ("images-idx3-ubyte", _writes(b""), " is empty"),
-        ("images-idx3-ubyte", _writes(bytes([0, 0, 8, 3, 0])), "ends within its head, after 5 b"),
+        ("images-idx3-ubyte", _writes(bytes([0, 0, 8, 3, 0])), "ends within its header, after 5 b"),
         (
             "images-idx3-ubyte",
             _writes(idx_bytes(LABELS)),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.common.spec import UserError
-from bench.data.checking import amount, ranks_here, require_memory
+from bench.data.checking import amount, local_ranks, require_memory
 from bench.data.opening import digest, open_data
 from tests.bench.made_data import numbered_pictures, refusal, text_file, write_pictures
 
@@ -25,7 +25,7 @@ def test_a_single_set_is_separated_in_its_order(
     write_pictures(folder, "t10k-{}-ubyte", images, labels)
     if not 0 < round(part * count) < count:
         told = refusal(folder, part)
-        assert "to judge by: both need one at least" in told
+        assert "to evaluate: both need at least one" in told
         return
     one, other = open_data(str(folder), part), open_data(str(folder), part)
     kept, judged = (
@@ -98,6 +98,6 @@ def test_memory_that_would_not_do_is_told_with_both_numbers(tmp_path: Path) -> N
 
 
 def test_how_many_ranks_a_host_has_and_how_bytes_are_told() -> None:
-    assert ranks_here({}) == 1
-    assert ranks_here({"SLURM_STEP_TASKS_PER_NODE": "16(x2),3"}) == 16
+    assert local_ranks({}) == 1
+    assert local_ranks({"SLURM_STEP_TASKS_PER_NODE": "16(x2),3"}) == 16
     assert [amount(x) for x in (7, 1536, 2**40)] == ["7 bytes", "1.5 KiB", "1,024.0 GiB"]

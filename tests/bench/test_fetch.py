@@ -47,7 +47,7 @@ def test_a_data_set_comes_from_a_folder_named_like_it(
     assert capsys.readouterr().out == f"toy: fetched a.txt; --data {here / 'toy' / 'a.txt'}\n"
     assert (here / "toy" / "a.txt").read_bytes() == content
     assert main([*command[:3], "--mirror", NOWHERE]) == 0
-    assert capsys.readouterr().out.startswith("toy: already there, and right; --data ")
+    assert capsys.readouterr().out.startswith("toy: already there and correct; --data ")
 
 
 def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, capsys: Capture) -> None:
@@ -67,7 +67,7 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, capsys: Capt
     ("arguments", "told"),
     [
         (["mnits"], "unknown data set 'mnits' (did you mean mnist?); known: cifar10, "),
-        ([], "name what to fetch: mnist, "),
+        ([], "name a data set: mnist, "),
         (["mnist", "--mirror", "host/x"], "--mirror must begin with http:// or https:// or file"),
         (["mnist", "--too", "x"], "unrecognized arguments: --too x; see --help"),
         (["mnist", "--to", "/dev/null"], "--to /dev/null: /dev/null/mnist cannot be written: Not"),

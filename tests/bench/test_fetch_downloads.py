@@ -136,7 +136,7 @@ def test_what_is_not_right_leaves_nothing(
     server.files = {} if given is None else {"a.bin": given}
     server.cut = {"a.bin": cut}
     found = refused(entry(file_of(CONTENT)), tmp_path, server.place)
-    assert found.startswith(f"a.bin could not be had, {server.place}a.bin: {told}")
+    assert found.startswith(f"a.bin could not be downloaded, {server.place}a.bin: {told}")
     assert "no network" not in found
     assert names(tmp_path) == []
 
@@ -153,7 +153,7 @@ def test_a_server_that_does_not_end_is_left(tmp_path: Path, server: Server) -> N
 def test_no_network_is_told_with_what_to_copy(tmp_path: Path, server: Server) -> None:
     server.files = {"a.bin": CONTENT}
     toy = entry(file_of(CONTENT), file_of(b"b", "b.bin"), file_of(b"c", "c.bin"))
-    assert "b.bin could not be had" in refused(toy, tmp_path, server.place)
+    assert "b.bin could not be downloaded" in refused(toy, tmp_path, server.place)
     gone = "http://127.0.0.1:9/"
     found = refused(toy, tmp_path, gone, "http://no-such-host.invalid/")
     assert "there seems to be no network: http://127.0.0.1:9/b.bin: " in found
@@ -253,7 +253,7 @@ def test_an_archive_that_is_not_what_it_should_be_is_told(
     toy = entry(file_of(content, "a.tar.gz", (Member("d/two.bin", 2),)))
     server.files = {"a.tar.gz": content}
     found = refused(toy, tmp_path, server.place)
-    assert found.startswith("a.tar.gz is not the archive that it was: ")
+    assert found.startswith("a.tar.gz is not the expected archive: ")
     assert told in found
     assert "two.bin" not in names(tmp_path)
 

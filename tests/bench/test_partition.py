@@ -75,7 +75,7 @@ def test_pictures(tmp_path: Path, name: str, begins: bytes) -> None:
     [
         (["--picture", "p.doc"], "--picture p.doc: must end in .svg, .png, .pdf, .html"),
         (["--picture", "/no/p.svg"], "--picture /no/p.svg: there is no folder /no"),
-        (["--partition", "natural"], "natural looks at groups, and the data of this task name"),
+        (["--partition", "natural"], "natural reads groups, and the data of this task have"),
         (["--partition", "target:js=2"], "partition target: js must be in [0, 1], got 2.0"),
         (["--data", "/no/file.csv"], "--data /no/file.csv does not exist: name a folder of IDX"),
         (["--workers", "-1"], "--workers must be >= 0, got -1"),

@@ -207,7 +207,7 @@ def test_inputs_that_are_no_pictures_are_refused(tmp_path: Path, shape: tuple[in
         ({"parameters": -1}, "parameters must be >= 0, got -1"),
         (
             {"parameters": 9000, "channels": 4},
-            "parameters=9000 chooses the channels itself: leave channels=4 out",
+            "parameters=9000 sets the channels: leave channels=4 out",
         ),
         ({"norm": "layer"}, "norm must be one of none, batch, got 'layer'"),
         ({"held_out": 1.5}, "held_out must be in (0, 1), got 1.5"),

@@ -147,7 +147,7 @@ def test_inputs_are_standardised_and_bytes_are_parts_of_255(tmp_path: Path, path
 
 def test_an_optimum_that_is_not_found_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logistic, "PRECISION", 1e-30)
-    with pytest.raises(ValueError, match=r"^l2=0.03: the optimum is found to within .*larger l2$"):
+    with pytest.raises(ValueError, match=r"^l2=0.03: the optimum is accurate to .*larger l2$"):
         logistic.optimum(INPUTS, LABELS, 3, L2)
 
 

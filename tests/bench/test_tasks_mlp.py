@@ -170,7 +170,7 @@ def test_workers_see_what_was_made_for_them(data: str) -> None:
         ({"parameters": -5}, "parameters must be >= 0, got -5"),
         (
             {"parameters": 1000, "width": 64},
-            "parameters=1000 chooses the width itself: leave width=64 out",
+            "parameters=1000 sets the width: leave width=64 out",
         ),
         (
             {"parameters": 1000, "depth": 0},

@@ -105,7 +105,7 @@ def test_steps_down_the_gradient_come_near_the_best_accuracy() -> None:
         ({"separation": float("nan")}, "separation must be finite and >= 0, got nan"),
         (
             {"parameters": 10, "width": 3},
-            "parameters=10 chooses the width itself: leave width=3 out",
+            "parameters=10 sets the width: leave width=3 out",
         ),
     ],
 )

@@ -279,7 +279,7 @@ def test_parameters_give_the_smallest_width_that_the_heads_divide(data: str, hea
         ({"width": 3}, "width must be a multiple of heads=4, got 3: take 4"),
         (
             {"parameters": 1000, "width": 32},
-            "parameters=1000 chooses the width itself: leave width=32 out",
+            "parameters=1000 sets the width: leave width=32 out",
         ),
         ({"held_out": 1.0}, "held_out must be in (0, 1), got 1.0"),
     ],
@@ -295,7 +295,7 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
     [
         ({"context": len(TEXT)}, "the text has 0 windows of "),
         ({"held_out": 0.001}, f"the text has {len(TRAINING + HELD_OUT)} windows of 8 characters"),
-        ({"speakers": 4}, "speakers=4: the text has 3 who say 8 characters or more, one window:"),
+        ({"speakers": 4}, "speakers=4: the text has 3 with 8 characters or more, one window:"),
     ],
 )
 def test_a_text_that_is_too_short_is_refused(

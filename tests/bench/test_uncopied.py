@@ -45,13 +45,13 @@ def test_have_the_bits_of_autograd(
     if name == "transformer":
         data = str(tmp_path / "text.txt")
         Path(data).write_text("A:\n" + "the quick brown fox jumps over the lazy dog\n" * 20)
-    written, write = [], learners.write
+    written, write = [], learners.write_gradient
 
     def writes(layer: torch.nn.Linear, gradient: torch.Tensor) -> None:
         written.append(layer)
         write(layer, gradient)
 
-    monkeypatch.setattr(learners, "write", writes)
+    monkeypatch.setattr(learners, "write_gradient", writes)
     expected = gradients(TASKS[name], dtype, data)
     assert not written
     monkeypatch.setattr(learners, "WORTH", 0)
@@ -67,4 +67,4 @@ def test_are_left_to_autograd_where_they_cannot_be_written_or_need_not() -> None
     alone = torch.nn.Linear(512, 512)
     small, unbiased = torch.nn.Linear(511, 512), torch.nn.Linear(600, 600, bias=False)
     module = torch.nn.Sequential(tied, also, alone, small, unbiased)
-    assert learners.large(module) == [alone]
+    assert learners.large_layers(module) == [alone]

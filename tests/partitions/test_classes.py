@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from partitions.classes import Classes, ExtendedDirichlet, PowerLaw
 from partitions.protocol import Partition, Samples
 from partitions.skew import measure
-from partitions.transport import class_sizes, columnwise, dealt, owned
+from partitions.transport import class_owners, class_sizes, deal, divide_columns
 
 BALANCED = np.random.default_rng(1).permutation(np.arange(8000) % 10)
 GAPS = np.random.default_rng(0).choice([0, 1, 4, 9], 3001, p=[0.6, 0.2, 0.15, 0.05])
@@ -26,7 +26,7 @@ def counts_of(
 def test_every_worker_owns_k_classes_and_every_class_has_an_owner(
     parts: int, classes: int, k: int, assign: str
 ) -> None:
-    held = owned(parts, classes, k, assign, np.random.default_rng(0))
+    held = class_owners(parts, classes, k, assign, np.random.default_rng(0))
     for i in range(parts):
         assert held[i, i % classes]
         if assign == "deterministic":
@@ -40,7 +40,7 @@ def test_every_worker_owns_k_classes_and_every_class_has_an_owner(
 
 
 def test_random_others_are_drawn_evenly() -> None:
-    held = owned(20_000, 5, 2, "random", np.random.default_rng(2))
+    held = class_owners(20_000, 5, 2, "random", np.random.default_rng(2))
     for c in range(5):
         first = np.arange(20_000) % 5 == c
         assert held[first, c].all()
@@ -51,8 +51,8 @@ def test_random_others_are_drawn_evenly() -> None:
 
 def test_what_is_dealt_has_the_counts_and_is_drawn_within_a_class() -> None:
     samples, parts = Samples(GAPS), 7
-    counts = columnwise(np.ones((parts, 4)), class_sizes(samples), np.random.default_rng(1))
-    shards, others = (dealt(samples, counts, np.random.default_rng(seed)) for seed in (2, 3))
+    counts = divide_columns(np.ones((parts, 4)), class_sizes(samples), np.random.default_rng(1))
+    shards, others = (deal(samples, counts, np.random.default_rng(seed)) for seed in (2, 3))
     np.testing.assert_array_equal(measure(GAPS, shards).counts[:, [0, 1, 4, 9]], counts)
     # The first worker draws a seventh: two draws have a seventh of that in common, no more.
     common = len(np.intersect1d(shards[0], others[0]))

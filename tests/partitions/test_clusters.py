@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from partitions.clusters import FITTED, Clusters, fitted, nearest_centres
+from partitions.clusters import FITTED, Clusters, assign_to_centres, fit_centres
 from partitions.continuous import Continuous
-from partitions.placing import pieces
+from partitions.placing import row_slices
 from partitions.protocol import Partition, Samples
 from partitions.spatial import Spatial
 
@@ -25,15 +25,15 @@ def test_centres_are_those_of_scikit_learn(n: int, width: int, clusters: int) ->
     points = blobs(n, 8, width, seed=n)
     seeds, _ = kmeans_plusplus(points, clusters, random_state=3)
     model = KMeans(clusters, init=seeds, n_init=1, max_iter=20, tol=0).fit(points)
-    np.testing.assert_allclose(fitted(points, clusters, 3), model.cluster_centers_, atol=1e-9)
+    np.testing.assert_allclose(fit_centres(points, clusters, 3), model.cluster_centers_, atol=1e-9)
 
 
-def test_a_sample_goes_to_the_nearest_centre_beyond_those_that_were_fitted() -> None:
+def test_a_sample_goes_to_the_nearest_centre_beyond_those_that_were_fit_centres() -> None:
     points = blobs(FITTED + 1500, 5, 3, seed=1).astype(np.float32)
-    found = nearest_centres(points, 5, np.random.default_rng(2))
+    found = assign_to_centres(points, 5, np.random.default_rng(2))
     rng = np.random.default_rng(2)
     chosen = np.sort(rng.permutation(len(points))[:FITTED])
-    centres = fitted(points[chosen].astype(np.float64), 5, int(rng.integers(2**31)))
+    centres = fit_centres(points[chosen].astype(np.float64), 5, int(rng.integers(2**31)))
     distance = np.linalg.norm(points[:, np.newaxis] - centres, axis=2)
     np.testing.assert_array_equal(found, distance.argmin(axis=1))
 
@@ -44,7 +44,7 @@ def test_any_number_of_threads_makes_the_same_clusters() -> None:
     made = []
     for threads in (1, 3, 8):
         with threadpool_limits(threads):
-            made.append(fitted(points, 16, 7).tobytes())
+            made.append(fit_centres(points, 16, 7).tobytes())
     assert len(set(made)) == 1
 
 
@@ -63,7 +63,7 @@ def test_there_are_no_more_clusters_than_different_samples() -> None:
 
 def test_pieces_cover_every_row_once_and_bound_their_numbers() -> None:
     for n, width in ((1, 1), (25_000, 64), (300, 10**6), (7, 10**9)):
-        cuts = pieces(n, width)
+        cuts = row_slices(n, width)
         rows = np.concatenate([np.arange(n)[cut] for cut in cuts])
         np.testing.assert_array_equal(rows, np.arange(n))
         assert all((cut.stop - cut.start) * width <= max(width, 2**25) for cut in cuts)

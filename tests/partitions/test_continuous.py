@@ -85,7 +85,7 @@ def test_refusals(options: dict[str, float | str], message: str) -> None:
 def test_features_that_are_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match="column must be below the number of features, 2, got 2"):
         split(Continuous(by="column", column=2), Samples(LABELS, np.zeros((600, 2))))
-    with pytest.raises(ValueError, match="continuous:by=mean looks at features, and the samples"):
+    with pytest.raises(ValueError, match="continuous:by=mean reads features, and the samples"):
         split(Continuous(by="mean"), Samples(LABELS))
     assert Continuous().needs == Continuous(by="index").needs == Needs()
     assert Continuous(by="column").needs == Needs(features=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from partitions.dirichlet import Dirichlet
 from partitions.protocol import Samples
-from partitions.sizes import taken_from_largest
+from partitions.sizes import gifts_of_largest
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -19,7 +19,7 @@ def test_taking_from_the_largest_equals_taking_one_by_one(
     left = list(sizes)
     for _ in range(moves):
         left[left.index(max(left))] -= 1
-    gives = taken_from_largest(np.array(sizes), moves)
+    gives = gifts_of_largest(np.array(sizes), moves)
     np.testing.assert_array_equal(np.array(sizes) - gives, left)
 
 

@@ -40,14 +40,14 @@ def test_an_array_that_is_none(tmp_path: Path) -> None:
     for array, message in (
         (np.zeros(4), r"must hold whole numbers \(n,\), the worker of each sample; got float64"),
         (np.zeros((2, 2), int), r"the worker of each sample; got int64 \(2, 2\)"),
-        (np.array([{}]), r"is no \.npy of numbers: write it by numpy\.save"),
+        (np.array([{}]), r"is not an \.npy file of numbers: write it with"),
     ):
         np.save(file, array)
         with pytest.raises(ValueError, match=message):
             split(file, 4, 2)
     with file.open("wb") as stream:
         np.savez(stream, owners=np.zeros(4, int))
-    with pytest.raises(ValueError, match=r"is no \.npy of numbers: write it by numpy\.save"):
+    with pytest.raises(ValueError, match=r"is not an \.npy file of numbers: write it with"):
         split(file, 4, 2)
     for content in (b"", b"0 1 0 1", b"\x93NUMPY\x01\x00v\x00{"):
         file.write_bytes(content)

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from partitions.natural import Natural
-from partitions.placing import dealt_groups
+from partitions.placing import assign_groups
 from partitions.protocol import Samples
 
 
 def owners(sizes: list[int], parts: int, assign: str = "balanced", seed: int = 0) -> list[int]:
     """Owners of samples in runs of groups, whose names have holes."""
     group = np.repeat(7 * np.arange(len(sizes)) + 3, sizes)
-    return [int(k) for k in dealt_groups(group, parts, assign, np.random.default_rng(seed))]
+    return [int(k) for k in assign_groups(group, parts, assign, np.random.default_rng(seed))]
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,11 +1,11 @@
-"""Samples on several workers: different ones, evenly, and any of them."""
+"""Samples on replicas workers: different ones, evenly, and any of them."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitions.overlap import Overlap, several
+from partitions.overlap import Overlap, replicas
 from partitions.protocol import Samples
 
 
@@ -20,7 +20,7 @@ def test_owners_are_different_and_workers_come_equally_often(
     n: int, parts: int, copies: int, seed: int
 ) -> None:
     copies = min(copies, parts)
-    owners = several(n, parts, copies, np.random.default_rng(seed))
+    owners = replicas(n, parts, copies, np.random.default_rng(seed))
     assert owners.shape == (n, copies)
     assert all(len(set(row)) == copies for row in owners.tolist())
     load = np.bincount(owners.ravel(), minlength=parts)
@@ -32,7 +32,7 @@ def test_owners_are_different_and_workers_come_equally_often(
 def test_any_workers_may_share_any_sample(parts: int, copies: int) -> None:
     n, together = 2 * parts - 1, np.zeros((2 * parts - 1, parts, parts))
     for seed in range(3000):
-        for i, row in enumerate(several(n, parts, copies, np.random.default_rng(seed))):
+        for i, row in enumerate(replicas(n, parts, copies, np.random.default_rng(seed))):
             together[i][np.ix_(row, row)] += 1
     share = copies * (copies - 1) / (parts * (parts - 1))
     off = together[:, ~np.eye(parts, dtype=bool)] / 3000
@@ -64,7 +64,7 @@ def test_all_copies_are_all_samples_on_every_worker() -> None:
         ({"copies": 0}, "copies must be >= 1, got 0"),
         ({"common": -0.1}, r"common must be in \[0, 1\], got -0.1"),
         ({"common": float("nan")}, r"common must be in \[0, 1\], got nan"),
-        ({"common": 0.1, "copies": 3}, "common=0.1 stands instead of copies: leave copies out"),
+        ({"common": 0.1, "copies": 3}, "common=0.1 replaces copies: leave copies out"),
     ],
 )
 def test_refusals(options: dict[str, float], message: str) -> None:

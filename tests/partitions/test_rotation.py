@@ -69,6 +69,6 @@ def test_the_worker_in_the_middle_turns_nothing(parts: int) -> None:
 @pytest.mark.parametrize("numbers", [1, 2, 63, 65])
 @pytest.mark.parametrize("worker", [0, 1])
 def test_what_is_no_picture_is_refused_by_every_worker(numbers: int, worker: int) -> None:
-    message = rf"{numbers} numbers a sample make no square one: take a task on pictures, or gain"
+    message = rf"{numbers} numbers a sample are not a square one: take a task on pictures, or gain"
     with pytest.raises(ValueError, match=message):
         seen(Rotation(), pictures(5, numbers), worker=worker, parts=3)

@@ -16,7 +16,7 @@ from partitions.from_file import FromFile
 from partitions.histogram import Histogram
 from partitions.natural import Natural
 from partitions.overlap import Overlap
-from partitions.placing import dealt_groups
+from partitions.placing import assign_groups
 from partitions.protocol import Partition, Samples
 from partitions.quantity import Quantity
 from partitions.shards import Sorted
@@ -110,7 +110,7 @@ def test_groups_stay_together_or_have_workers_of_their_own(
 ) -> None:
     parts = min(parts, len(groups))
     group = np.array(groups)
-    owner = dealt_groups(group, parts, assign, np.random.default_rng(0))
+    owner = assign_groups(group, parts, assign, np.random.default_rng(0))
     assert set(owner.tolist()) == set(range(parts))
     pairs = {(g, k) for g, k in zip(groups, owner.tolist(), strict=True)}
     if parts <= len(set(groups)):
@@ -125,12 +125,12 @@ def test_balanced_groups_are_within_grahams_bound() -> None:
     sizes = rng.integers(1, 60, 40)
     group = np.repeat(np.arange(40), sizes)
     for parts in (2, 5, 9):
-        load = np.bincount(dealt_groups(group, parts, "balanced", rng), minlength=parts)
+        load = np.bincount(assign_groups(group, parts, "balanced", rng), minlength=parts)
         assert load.max() <= 4 / 3 * max(sizes.max(), sizes.sum() / parts) + 1
 
 
 def test_natural_needs_groups() -> None:
-    with pytest.raises(ValueError, match="natural looks at groups, and the data of this task"):
+    with pytest.raises(ValueError, match="natural reads groups, and the data of this task"):
         split(Natural(), Samples(LABELS), 4)
     with pytest.raises(ValueError, match="assign must be one of balanced, random, got 'x'"):
         Natural(assign="x")
@@ -145,7 +145,7 @@ def test_clusters_find_what_lies_together() -> None:
     assert [len(set(blob[shard].tolist())) for shard in shards] == [1, 1, 1, 1]
     halves = split(Clusters(clusters=4), samples, 8)
     assert all(len(set(blob[shard].tolist())) == 1 for shard in halves)
-    with pytest.raises(ValueError, match="clusters looks at features, and the samples of this"):
+    with pytest.raises(ValueError, match="clusters reads features, and the samples of this"):
         split(Clusters(), Samples(LABELS), 4)
     with pytest.raises(ValueError, match="clusters must be >= 0, got -1"):
         Clusters(clusters=-1)
@@ -226,7 +226,7 @@ def test_a_common_part_is_on_all() -> None:
     held = np.bincount(np.concatenate(shards), minlength=2000)
     assert sorted(set(held.tolist())) == [1, 6]
     assert (held == 6).sum() == 100
-    with pytest.raises(ValueError, match=r"common=0.1 stands instead of copies: leave copies out"):
+    with pytest.raises(ValueError, match=r"common=0.1 replaces copies: leave copies out"):
         Overlap(copies=3, common=0.1)
 
 
@@ -250,7 +250,7 @@ def test_an_imported_histogram_is_met_where_it_fits(tmp_path: Path) -> None:
         ("1,2\n3,nan\n", r"line 2: must be numbers >= 0, got 'nan'"),
         ("a,b\n", r"holds no row of numbers"),
         ("1,2\n", r"has 2 columns, the data 3 classes"),
-        ("1,2,3\n0,0,0\n", r"row 2 has no sample of a class that the data have"),
+        ("1,2,3\n0,0,0\n", r"row 2 has no sample of a class of the data"),
     ],
 )
 def test_a_histogram_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from partitions.sizes import apportioned, dirichlet, log_gamma
-from partitions.transport import COLDEST, columnwise, fit, fit_logarithms, rounded
+from partitions.sizes import apportion, dirichlet, log_gamma
+from partitions.transport import COLDEST, divide_columns, fit, fit_logarithms, round_table
 
 Table = NDArray[np.float64]
 Margin = NDArray[np.int64]
@@ -19,13 +19,13 @@ def margins(
 ) -> tuple[Margin, Margin]:
     """Uneven sizes and classes of one sum, all at least so much."""
     columns = rng.integers(least, 40, classes) + parts // classes + 1 - least
-    return apportioned(rng.random(parts) ** 4, int(columns.sum()), least), columns
+    return apportion(rng.random(parts) ** 4, int(columns.sum()), least), columns
 
 
 def assert_rounds(plan: Table, rows: Margin, columns: Margin, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(plan.sum(axis=1), rows, rtol=1e-9)
     np.testing.assert_allclose(plan.sum(axis=0), columns, rtol=1e-9)
-    counts = rounded(plan, rows, columns, rng)
+    counts = round_table(plan, rows, columns, rng)
     assert counts.dtype == np.int64
     np.testing.assert_array_equal(counts.sum(axis=1), rows)
     np.testing.assert_array_equal(counts.sum(axis=0), columns)
@@ -73,7 +73,7 @@ def test_sparse_plans_whose_rows_are_mended_by_chains(parts: int, classes: int) 
     for seed in range(30):
         rng = np.random.default_rng(seed)
         columns = rng.integers(2, 20, classes)
-        rows = apportioned(np.ones(parts), int(columns.sum()))
+        rows = apportion(np.ones(parts), int(columns.sum()))
         plan = fit_logarithms(log_gamma(0.02, (parts, classes), rng), rows, columns)
         assert_rounds(plan, rows, columns, rng)
 
@@ -122,15 +122,15 @@ def test_a_table_that_fits_is_kept_with_its_zeros() -> None:
     rows, columns = wanted.sum(axis=1), wanted.sum(axis=0)
     plan = fit(wanted / 7, rows, columns)
     for seed in range(20):
-        counts = rounded(plan, rows, columns, np.random.default_rng(seed))
+        counts = round_table(plan, rows, columns, np.random.default_rng(seed))
         np.testing.assert_array_equal(counts, wanted)
 
 
 def test_rounding_breaks_ties_at_random_and_by_the_rng_alone() -> None:
     """Halves of two classes: any two of four workers may hold the first, six ways."""
     plan, ones, twos = np.full((4, 2), 0.5), np.full(4, 1), np.full(2, 2)
-    made = [rounded(plan, ones, twos, np.random.default_rng(seed)) for seed in range(60)]
-    np.testing.assert_array_equal(made[3], rounded(plan, ones, twos, np.random.default_rng(3)))
+    made = [round_table(plan, ones, twos, np.random.default_rng(seed)) for seed in range(60)]
+    np.testing.assert_array_equal(made[3], round_table(plan, ones, twos, np.random.default_rng(3)))
     assert len({counts.tobytes() for counts in made}) == 6
 
 
@@ -139,7 +139,7 @@ def test_columnwise_shares_are_unbiased_and_rounded_by_less_than_one() -> None:
     wanted = weights / weights.sum(axis=0) * columns
     rng, total = np.random.default_rng(0), np.zeros_like(weights)
     for _ in range(1000):
-        counts = columnwise(weights, columns, rng)
+        counts = divide_columns(weights, columns, rng)
         assert (np.abs(counts - wanted) < 1).all()
         assert (counts.sum(axis=0) == columns).all()
         total += counts

@@ -80,7 +80,7 @@ def begin(folder: Path, step: int) -> Path:
 
 def write_rank(fresh: Path, rank: int, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Write a rank's arrays to disk; return what `About.files` says of them. Errors: OSError."""
-    with h5py.File.in_memory() as file:
+    with h5py.File.table_in_memory() as file:
         for path, values in arrays.items():
             file.create_dataset(path, data=values)
         file.flush()
