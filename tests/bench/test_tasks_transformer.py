@@ -312,5 +312,5 @@ def test_what_a_text_cannot_do_is_refused(shared: CharacterProblem) -> None:
         Transformer().load("float32")
     with pytest.raises(ValueError, match=r"^characters cannot be altered: take "):
         shared.hold(range(1), [np.arange(3)], shifted)
-    with pytest.raises(ValueError, match=r"^characters are no features .*: partition by "):
+    with pytest.raises(ValueError, match=r"^characters are not features .*: partition by "):
         shared.features()
