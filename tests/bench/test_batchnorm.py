@@ -149,9 +149,9 @@ def gradients(comm: MPI.Intracomm, total: int) -> None:
 
         learner = problem.learner(x, g, share)
         losses = learner.gradient(learner.fetch(indices[list(exchange.ids)]))
-        wanted_losses, wanted = reference(problem, full, indices, group)
+        wanted_losses, expected = reference(problem, full, indices, group)
         everywhere(comm, close(losses, wanted_losses[list(exchange.ids)]), group)
-        everywhere(comm, close(g, wanted[exchange.ids]), group)
+        everywhere(comm, close(g, expected[exchange.ids]), group)
     exchange.close()
 
 

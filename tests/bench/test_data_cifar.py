@@ -20,37 +20,37 @@ def records(count: int, *labels: int) -> tuple[bytes, Bytes]:
 
 
 def test_batches_train_one_after_the_other_and_the_test_batch_is_held_out(tmp_path: Path) -> None:
-    made = [records(3 + i, i) for i in range(2)]
-    for i, (data, _) in enumerate(made):
+    result = [records(3 + i, i) for i in range(2)]
+    for i, (data, _) in enumerate(result):
         (tmp_path / f"data_batch_{i + 1}.bin").write_bytes(data)
     tested, pictures = records(2, 7)
     (tmp_path / "test_batch.bin").write_bytes(tested)
-    found = open_data(str(tmp_path), 0.5)
-    assert found.train.features is not None
-    both = np.concatenate([x for _, x in made])
-    np.testing.assert_array_equal(found.train.features, both, strict=True)
-    assert found.train.labels.tolist() == [0] * 3 + [1] * 4
-    np.testing.assert_array_equal(found.held_out.rows(np.arange(2)), pictures, strict=True)
-    assert (found.held_out.labels.tolist(), found.classes) == ([7, 7], 8)
+    actual = open_data(str(tmp_path), 0.5)
+    assert actual.train.features is not None
+    both = np.concatenate([x for _, x in result])
+    np.testing.assert_array_equal(actual.train.features, both, strict=True)
+    assert actual.train.labels.tolist() == [0] * 3 + [1] * 4
+    np.testing.assert_array_equal(actual.held_out.rows(np.arange(2)), pictures, strict=True)
+    assert (actual.held_out.labels.tolist(), actual.classes) == ([7, 7], 8)
 
 
 def test_of_two_labels_the_fine_one_counts(tmp_path: Path) -> None:
     data, pictures = records(4, 19, 99)
     (tmp_path / "train.bin").write_bytes(data)
     (tmp_path / "test.bin").write_bytes(records(1, 3, 4)[0])
-    found = open_data(str(tmp_path), 0.5)
-    assert (found.train.labels.tolist(), found.held_out.labels.tolist()) == ([99] * 4, [4])
-    np.testing.assert_array_equal(found.train.rows(np.arange(4)), pictures)
+    actual = open_data(str(tmp_path), 0.5)
+    assert (actual.train.labels.tolist(), actual.held_out.labels.tolist()) == ([99] * 4, [4])
+    np.testing.assert_array_equal(actual.train.rows(np.arange(4)), pictures)
 
 
 def test_a_test_batch_alone_is_separated(tmp_path: Path) -> None:
     (tmp_path / "test_batch.bin").write_bytes(records(4, 1)[0])
-    found = open_data(str(tmp_path), 0.25)
-    assert (found.train.size, found.held_out.size) == (3, 1)
+    actual = open_data(str(tmp_path), 0.25)
+    assert (actual.train.size, actual.held_out.size) == (3, 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "message"),
     [
         (
             "data_batch_1.bin",
@@ -67,9 +67,9 @@ def test_a_test_batch_alone_is_separated(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_one_line_with_the_file(
-    tmp_path: Path, name: str, data: bytes, told: str
+    tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    found = refusal(tmp_path)
-    assert told in found
-    assert found.startswith(str(tmp_path / name))
+    actual = refusal(tmp_path)
+    assert message in actual
+    assert actual.startswith(str(tmp_path / name))

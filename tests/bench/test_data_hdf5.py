@@ -49,8 +49,8 @@ def test_rows_are_those_that_numpy_takes(
         with h5py.File(path, "w") as file:
             chunks = (min(chunk, rows), *shape) if chunk else None
             file.create_dataset("x", data=everything, chunks=chunks)
-        found = Reader(path, "x", block)(indices)
-    np.testing.assert_array_equal(found, everything[indices], strict=True)
+        actual = Reader(path, "x", block)(indices)
+    np.testing.assert_array_equal(actual, everything[indices], strict=True)
 
 
 def test_inputs_are_not_read_before_they_are_asked_for(tmp_path: Path) -> None:
@@ -71,20 +71,20 @@ def test_inputs_are_not_read_before_they_are_asked_for(tmp_path: Path) -> None:
 
 def test_no_file_stays_open(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", x=X, y=Y)
-    found = open_data(path, 0.25)
-    found.train.rows(np.arange(3))
+    actual = open_data(path, 0.25)
+    actual.train.rows(np.arange(3))
     open_files = {os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
     assert os.path.realpath(path) not in open_files
 
 
 def test_a_single_set_is_separated_in_its_order(tmp_path: Path) -> None:
-    found = open_data(write(tmp_path / "a.h5", x=X, y=Y, group=np.arange(12) // 6), 0.25)
+    actual = open_data(write(tmp_path / "a.h5", x=X, y=Y, group=np.arange(12) // 6), 0.25)
     firsts = [
-        table.rows(np.arange(table.size))[:, 0] / 5 for table in (found.train, found.held_out)
+        table.rows(np.arange(table.size))[:, 0] / 5 for table in (actual.train, actual.held_out)
     ]
     assert [len(first) for first in firsts] == [9, 3]
     assert sorted(np.concatenate(firsts)) == list(range(12))
-    for table, first in zip((found.train, found.held_out), firsts, strict=True):
+    for table, first in zip((actual.train, actual.held_out), firsts, strict=True):
         assert (np.diff(first) > 0).all()
         assert table.groups is not None
         np.testing.assert_array_equal(table.labels, first % 3)
@@ -105,18 +105,18 @@ def test_groups_are_numbered_over_both_sets(
         y_test=Y[:2],
         group_test=tested,
     )
-    found = open_data(path, 0.5)
-    assert list(found.groups) == [str(x) for x in (name(10), name(20), name(30))]
-    for table, given_groups in ((found.train, owners), (found.held_out, tested)):
+    actual = open_data(path, 0.5)
+    assert list(actual.groups) == [str(x) for x in (name(10), name(20), name(30))]
+    for table, given_groups in ((actual.train, owners), (actual.held_out, tested)):
         assert table.groups is not None
-        assert [found.groups[i] for i in table.groups] == [str(x) for x in given_groups]
+        assert [actual.groups[i] for i in table.groups] == [str(x) for x in given_groups]
 
 
 GOOD: dict[str, Any] = {"x": X, "y": Y}
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"x": None}, "has no dataset x: it must hold x (n, ...), y (n,)"),
         ({"y": None}, "it holds x"),
@@ -139,13 +139,13 @@ GOOD: dict[str, Any] = {"x": X, "y": Y}
     ],
 )
 def test_what_is_wrong_is_one_line_with_the_file(
-    tmp_path: Path, changed: dict[str, Any], told: str
+    tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     arrays = {name: array for name, array in (GOOD | changed).items() if array is not None}
     path = write(tmp_path / "a.h5", **arrays)
-    found = refusal(path)
-    assert told in found
-    assert found.startswith(path)
+    actual = refusal(path)
+    assert message in actual
+    assert actual.startswith(path)
 
 
 def test_foreign_and_truncated_files_are_told(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def test_any_array_of_bytes_is_read_as_it_was_written(
     written = np.frombuffer(content, np.uint8).reshape(shape)
     with tempfile.TemporaryDirectory() as folder:
         path = write_idx(Path(folder) / ("x.gz" if zipped else "x"), written)
-        found = read(path, len(shape))
-    np.testing.assert_array_equal(found, written, strict=True)
+        actual = read(path, len(shape))
+    np.testing.assert_array_equal(actual, written, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,15 @@ def test_any_array_of_bytes_is_read_as_it_was_written(
     ],
 )
 def test_a_test_set_that_is_there_is_held_out(tmp_path: Path, train: str, test: str) -> None:
-    tested, wanted = numbered_pictures(4, first=100)
-    wanted[0] = 9
+    tested, expected = numbered_pictures(4, first=100)
+    expected[0] = 9
     write_pictures(tmp_path, train, PICTURES, LABELS)
-    write_pictures(tmp_path, test, tested, wanted)
-    found = open_data(str(tmp_path), 0.5)
-    assert found.classes == 10  # above the labels of both
+    write_pictures(tmp_path, test, tested, expected)
+    actual = open_data(str(tmp_path), 0.5)
+    assert actual.classes == 10  # above the labels of both
     for table, images, labels in (
-        (found.train, PICTURES, LABELS),
-        (found.held_out, tested, wanted),
+        (actual.train, PICTURES, LABELS),
+        (actual.held_out, tested, expected),
     ):
         assert table.features is not None
         np.testing.assert_array_equal(table.features, images, strict=True)
@@ -69,9 +69,9 @@ def test_a_file_names_its_set_and_the_test_set_beside_it(tmp_path: Path) -> None
         for part, count in (("train", 6), ("test", 4)):
             images, labels = numbered_pictures(count, first=100 * first)
             write_pictures(tmp_path, f"emnist-{split}-{part}-{{}}-ubyte.gz", images, labels)
-    told = refusal(tmp_path)
-    assert "holds several sets, emnist-digits, emnist-letters: name the images of one" in told
-    both = open_data(told.rpartition(" ")[2], 0.5)
+    message = refusal(tmp_path)
+    assert "holds several sets, emnist-digits, emnist-letters: name the images of one" in message
+    both = open_data(message.rpartition(" ")[2], 0.5)
     assert (both.train.size, both.held_out.size) == (6, 4)
     letters = open_data(str(tmp_path / "emnist-letters-train-images-idx3-ubyte.gz"), 0.5)
     assert letters.held_out.rows(np.array([0])).flat[0] == 100
@@ -98,7 +98,7 @@ def _writes(data: bytes) -> Callable[[Path], object]:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "told"),
+    ("name", "damage", "message"),
     [
         ("images-idx3-ubyte", _cut, "should hold 60 bytes after its header, holds 55: it is trunc"),
         ("images-idx3-ubyte", _longer, "should hold 60 bytes after its header, holds more"),
@@ -127,15 +127,15 @@ def _writes(data: bytes) -> Callable[[Path], object]:
     ],
 )
 def test_what_is_wrong_is_one_line_with_the_file(
-    tmp_path: Path, name: str, damage: Callable[[Path], object], told: str
+    tmp_path: Path, name: str, damage: Callable[[Path], object], message: str
 ) -> None:
     end = ".gz" if name.endswith(".gz") else ""
     write_pictures(tmp_path, f"train-{{}}-ubyte{end}", PICTURES, LABELS)
     path = tmp_path / f"train-{name}"
     damage(path)
-    found = refusal(tmp_path)
-    assert told in found
-    assert found.startswith(str(tmp_path / "train-"))
+    actual = refusal(tmp_path)
+    assert message in actual
+    assert actual.startswith(str(tmp_path / "train-"))
 
 
 def test_no_picture_is_told(tmp_path: Path) -> None:

@@ -24,16 +24,16 @@ def test_a_single_set_is_separated_in_its_order(
     images, labels = numbered_pictures(count)
     write_pictures(folder, "t10k-{}-ubyte", images, labels)
     if not 0 < round(part * count) < count:
-        told = refusal(folder, part)
-        assert "to evaluate: both need at least one" in told
+        message = refusal(folder, part)
+        assert "to evaluate: both need at least one" in message
         return
     one, other = open_data(str(folder), part), open_data(str(folder), part)
-    kept, judged = (
+    train_rows, judged = (
         table.rows(np.arange(table.size))[:, 0, 0] for table in (one.train, one.held_out)
     )
     assert len(judged) == round(part * count)
-    assert sorted([*kept, *judged]) == list(range(count))
-    for numbers, table in ((kept, one.train), (judged, one.held_out)):
+    assert sorted([*train_rows, *judged]) == list(range(count))
+    for numbers, table in ((train_rows, one.train), (judged, one.held_out)):
         assert (np.diff(numbers.astype(int)) > 0).all()
         np.testing.assert_array_equal(table.labels, numbers % 5)
     np.testing.assert_array_equal(other.held_out.labels, one.held_out.labels)
@@ -43,20 +43,20 @@ def test_a_single_set_is_separated_in_its_order(
 def test_the_part_of_ten_thousand_is_what_was_asked_for(tmp_path: Path) -> None:
     labels = (np.arange(10_000) % 10).astype(np.uint8)
     write_pictures(tmp_path, "t10k-{}-ubyte", np.zeros((10_000, 1, 1), np.uint8), labels)
-    found = open_data(str(tmp_path), 0.2)
-    assert (found.train.size, found.held_out.size, found.classes) == (8000, 2000, 10)
+    actual = open_data(str(tmp_path), 0.2)
+    assert (actual.train.size, actual.held_out.size, actual.classes) == (8000, 2000, 10)
     # drawn from all over the file: each class to within 4 standard deviations of its mean
-    assert abs(np.bincount(found.held_out.labels) - 200).max() < 4 * np.sqrt(2000 * 0.09)
+    assert abs(np.bincount(actual.held_out.labels) - 200).max() < 4 * np.sqrt(2000 * 0.09)
 
 
 @pytest.mark.parametrize("name", ["", "missing", "a.parquet", "folder"])
 def test_what_no_reader_knows_is_told_with_what_they_know(tmp_path: Path, name: str) -> None:
     text_file(tmp_path, "a.parquet", "PAR1")
     (tmp_path / "folder").mkdir()
-    told = refusal(tmp_path / name)
-    assert told.startswith(f"--data {tmp_path / name} ")
-    for known in ("train-images-idx3-ubyte", "data_batch_*.bin", ".h5", ".csv", ".svmlight"):
-        assert known in told
+    message = refusal(tmp_path / name)
+    assert message.startswith(f"--data {tmp_path / name} ")
+    for kind in ("train-images-idx3-ubyte", "data_batch_*.bin", ".h5", ".csv", ".svmlight"):
+        assert kind in message
 
 
 def test_what_the_system_refuses_is_told(tmp_path: Path) -> None:
@@ -70,14 +70,14 @@ def test_the_digest_is_what_sha256sum_prints(tmp_path: Path) -> None:
     write_pictures(tmp_path, "t10k-{}-ubyte", images, labels)
     names = sorted(path.name for path in tmp_path.iterdir())
 
-    def summed(*arguments: str, given: str | None = None) -> str:
+    def summed(*arguments: str, stdin: str | None = None) -> str:
         command = ["sha256sum", *arguments]
         return subprocess.run(
-            command, cwd=tmp_path, input=given, capture_output=True, text=True, check=True
+            command, cwd=tmp_path, input=stdin, capture_output=True, text=True, check=True
         ).stdout
 
     whole = digest(str(tmp_path))
-    assert whole == summed(given=summed(*names)).split()[0]
+    assert whole == summed(stdin=summed(*names)).split()[0]
     text_file(tmp_path, "README.md", "is not read")
     assert digest(str(tmp_path)) == whole
     text = text_file(tmp_path, "input.txt", "a text")

@@ -60,8 +60,8 @@ def test_what_the_csv_module_writes_is_read(
 def test_labels_are_numbered_in_sorted_order(
     tmp_path: Path, text: str, labels: list[int], names: list[str]
 ) -> None:
-    table, found, _ = read_csv(Path(text_file(tmp_path, "a.csv", text)))
-    assert (table.labels.tolist(), found) == (labels, names)
+    table, actual, _ = read_csv(Path(text_file(tmp_path, "a.csv", text)))
+    assert (table.labels.tolist(), actual) == (labels, names)
     assert table.features is not None
     assert table.features.shape == (3, 2)
     assert table.features.flags.c_contiguous
@@ -69,10 +69,10 @@ def test_labels_are_numbered_in_sorted_order(
 
 def test_a_table_is_separated_with_its_names_and_groups(tmp_path: Path) -> None:
     lines = "".join(f"{i},{'ab'[i % 2]},{'xyz'[i % 3]}\n" for i in range(12))
-    found = open_data(text_file(tmp_path, "a.csv", "t,label,group\n" + lines), 0.25)
-    assert (found.classes, list(found.names), list(found.groups)) == (2, ["a", "b"], [*"xyz"])
-    assert (found.train.size, found.held_out.size) == (9, 3)
-    for table in (found.train, found.held_out):
+    actual = open_data(text_file(tmp_path, "a.csv", "t,label,group\n" + lines), 0.25)
+    assert (actual.classes, list(actual.names), list(actual.groups)) == (2, ["a", "b"], [*"xyz"])
+    assert (actual.train.size, actual.held_out.size) == (9, 3)
+    for table in (actual.train, actual.held_out):
         when = table.rows(np.arange(table.size))[:, 0].astype(int)
         assert table.groups is not None
         np.testing.assert_array_equal(table.labels, when % 2)
@@ -81,7 +81,7 @@ def test_a_table_is_separated_with_its_names_and_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", " is empty"),
         ("\n\n", " is empty"),
@@ -108,10 +108,10 @@ def test_a_table_is_separated_with_its_names_and_groups(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_csv_is_one_line_with_its_line(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
     path = text_file(tmp_path, "a.csv", text)
-    assert refusal(path).startswith(path + told)
+    assert refusal(path).startswith(path + message)
 
 
 def test_a_csv_in_another_encoding_is_told(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_svmlight_is_made_dense(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", " is empty"),
         ("# nothing\n", " holds no sample"),
@@ -146,7 +146,7 @@ def test_svmlight_is_made_dense(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_svmlight_is_one_line_with_its_place(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
     path = text_file(tmp_path, "a.svm", text)
-    assert refusal(path).startswith(path + told)
+    assert refusal(path).startswith(path + message)

@@ -14,7 +14,7 @@ from bench.data.protocol import Text
 from tests.bench.made_data import refusal, text_file
 
 
-def said(text: Text) -> list[tuple[str, str]]:
+def turns(text: Text) -> list[tuple[str, str]]:
     """Speaker and text, in the order of the file, neighbours of one speaker together."""
     characters = [text.alphabet[code] for code in text.codes]
     pairs = zip([text.names[i] for i in text.speaker], characters, strict=True)
@@ -50,7 +50,7 @@ def test_a_speech_with_its_head_is_of_its_speaker(
         (name, "".join(part for _, part in group))
         for name, group in itertools.groupby(parts or [("", whole)], key=lambda pair: pair[0])
     ]
-    assert said(text) == joined
+    assert turns(text) == joined
     assert text.alphabet == "".join(sorted(set(whole)))
     assert list(text.names) == sorted({name for name, _ in joined})
     assert text.codes.dtype == np.uint8
@@ -59,23 +59,23 @@ def test_a_speech_with_its_head_is_of_its_speaker(
 
 def test_a_line_within_a_speech_is_no_head(tmp_path: Path) -> None:
     text = open_text(text_file(tmp_path, "a.txt", "A:\nsaid thus:\nB:\n\nC:\nno\n"))
-    assert [name for name, _ in said(text)] == ["A", "C"]
+    assert [name for name, _ in turns(text)] == ["A", "C"]
 
 
 def test_byte_order_mark_and_line_ends_are_not_of_the_text(tmp_path: Path) -> None:
     text = open_text(text_file(tmp_path, "a.txt", "\ufeffA:\r\nyes\r\n\r\nB:\r\nno\r\n"))
-    assert said(text) == [("A", "A:\nyes\n\n"), ("B", "B:\nno\n")]
+    assert turns(text) == [("A", "A:\nyes\n\n"), ("B", "B:\nno\n")]
 
 
 def test_a_large_alphabet_takes_larger_codes(tmp_path: Path) -> None:
     whole = "".join(chr(0x4E00 + i) for i in range(300)) + "\U0001f600"
     text = open_text(text_file(tmp_path, "a.txt", whole))
     assert text.codes.dtype == np.int32
-    assert said(text) == [("", whole)]
+    assert turns(text) == [("", whole)]
 
 
 def test_what_is_no_text_is_told(tmp_path: Path) -> None:
-    for name, content, told in (
+    for name, content, message in (
         ("empty.txt", b"", " is empty"),
         ("latin.txt", b"caf\xe9", " is not text in UTF-8: byte 3 is no character"),
     ):
@@ -83,12 +83,12 @@ def test_what_is_no_text_is_told(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UserError) as refused:
             open_text(str(path))
-        assert str(refused.value) == f"{path}{told}"
-    for path, told in (
+        assert str(refused.value) == f"{path}{message}"
+    for path, message in (
         (tmp_path / "none.txt", "does not exist: name a text file"),
         (tmp_path, f"is a folder: name a text file ({tmp_path / 'empty.txt'}, "),
     ):
         with pytest.raises(UserError) as refused:
             open_text(str(path))
-        assert str(refused.value).startswith(f"--data {path} {told}")
+        assert str(refused.value).startswith(f"--data {path} {message}")
     assert "is a text, which the task transformer reads" in refusal(tmp_path / "empty.txt")

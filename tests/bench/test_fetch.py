@@ -37,8 +37,8 @@ def test_a_data_set_comes_from_a_folder_named_like_it(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = b"A:\nyes\n"
-    made = File("a.txt", len(content), hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(CATALOGUE, "toy", Entry("toy", "me", "none", (), (made,), "a.txt"))
+    result = File("a.txt", len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(CATALOGUE, "toy", Entry("toy", "me", "none", (), (result,), "a.txt"))
     (tmp_path / "site" / "toy").mkdir(parents=True)
     (tmp_path / "site" / "toy" / "a.txt").write_bytes(content)
     here = tmp_path / "data"
@@ -64,7 +64,7 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, capsys: Capt
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["mnits"], "unknown data set 'mnits' (did you mean mnist?); known: cifar10, "),
         ([], "name a data set: mnist, "),
@@ -73,11 +73,11 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, capsys: Capt
         (["mnist", "--to", "/dev/null"], "--to /dev/null: /dev/null/mnist cannot be written: Not"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: list[str], told: str, capsys: Capture) -> None:
+def test_a_mistake_is_one_line(arguments: list[str], message: str, capsys: Capture) -> None:
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"error: {told}")
+    assert err.startswith(f"error: {message}")
 
 
 def test_several_ranks_are_refused_once() -> None:

@@ -24,7 +24,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.cut: dict[str, int] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     @property
     def place(self) -> str:
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send the file, or 404."""
         path = self.path.removeprefix("/")
-        self.server.asked.append(path)
+        self.server.requests.append(path)
         if path not in self.server.files:
             self.send_error(404)
             return
@@ -58,11 +58,11 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server on this machine, which no proxy stands before."""
     monkeypatch.setenv("no_proxy", "*")
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+    with Server() as result:
+        thread = threading.Thread(target=result.serve_forever, args=(0.01,))
         thread.start()
-        yield made
-        made.shutdown()
+        yield result
+        result.shutdown()
         thread.join()
 
 
@@ -93,21 +93,24 @@ def refused(toy: Entry, folder: Path, *places: str) -> str:
 
 def test_a_file_is_fetched_once(tmp_path: Path, server: Server) -> None:
     server.files = {"a.bin": CONTENT, "b%20c.bin": b"b"}
-    told: dict[str, list[int]] = {}
+    message: dict[str, list[int]] = {}
 
     def tell(file: File) -> Progress:
-        return told.setdefault(file.name, []).append
+        return message.setdefault(file.name, []).append
 
     toy, folder = entry(file_of(CONTENT), file_of(b"b", "b c.bin")), tmp_path / "deep" / "toy"
     assert fetch(toy, folder, (server.place,), tell) == ["a.bin", "b c.bin"]
     assert (folder / "a.bin").read_bytes() == CONTENT
     assert names(folder) == ["a.bin", "b c.bin"]
-    assert {name: done[-1] for name, done in told.items()} == {"a.bin": len(CONTENT), "b c.bin": 1}
-    assert told["a.bin"] == sorted(told["a.bin"])
+    assert {name: done[-1] for name, done in message.items()} == {
+        "a.bin": len(CONTENT),
+        "b c.bin": 1,
+    }
+    assert message["a.bin"] == sorted(message["a.bin"])
     assert fetch(toy, folder, (server.place,), tell) == []
     (folder / "a.bin").unlink()
     assert fetch(toy, folder, (server.place,), tell) == ["a.bin"]
-    assert server.asked == ["a.bin", "b%20c.bin", "a.bin"]
+    assert server.requests == ["a.bin", "b%20c.bin", "a.bin"]
 
 
 def test_the_next_place_is_asked_where_one_does_not_do(tmp_path: Path, server: Server) -> None:
@@ -116,11 +119,11 @@ def test_the_next_place_is_asked_where_one_does_not_do(tmp_path: Path, server: S
     places = tuple(f"{server.place}{x}/" for x in ("none", "wrong", "right", "more"))
     assert fetch(entry(file_of(CONTENT)), tmp_path, places, silent) == ["a.bin"]
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
-    assert server.asked == ["none/a.bin", "wrong/a.bin", "right/a.bin"]
+    assert server.requests == ["none/a.bin", "wrong/a.bin", "right/a.bin"]
 
 
 @pytest.mark.parametrize(
-    ("given", "cut", "told"),
+    ("content", "cut", "message"),
     [
         (None, 0, "the server answers 404 Not Found"),
         (bytes([1]) + CONTENT[1:], 0, "its SHA-256 is "),
@@ -131,34 +134,34 @@ def test_the_next_place_is_asked_where_one_does_not_do(tmp_path: Path, server: S
     ids=["404", "other", "longer", "shorter", "broken off"],
 )
 def test_what_is_not_right_leaves_nothing(
-    tmp_path: Path, server: Server, given: bytes | None, cut: int, told: str
+    tmp_path: Path, server: Server, content: bytes | None, cut: int, message: str
 ) -> None:
-    server.files = {} if given is None else {"a.bin": given}
+    server.files = {} if content is None else {"a.bin": content}
     server.cut = {"a.bin": cut}
-    found = refused(entry(file_of(CONTENT)), tmp_path, server.place)
-    assert found.startswith(f"a.bin could not be downloaded, {server.place}a.bin: {told}")
-    assert "no network" not in found
+    actual = refused(entry(file_of(CONTENT)), tmp_path, server.place)
+    assert actual.startswith(f"a.bin could not be downloaded, {server.place}a.bin: {message}")
+    assert "no network" not in actual
     assert names(tmp_path) == []
 
 
 def test_a_server_that_does_not_end_is_left(tmp_path: Path, server: Server) -> None:
     server.files = {"a.bin": CONTENT * 4}
-    told: list[int] = []
+    message: list[int] = []
     toy = entry(file_of(CONTENT))
     with pytest.raises(FetchError, match=r"must hold 1,024,000"):
-        fetch(toy, tmp_path, (server.place,), lambda file: told.append)
-    assert len(CONTENT) < told[-1] <= len(CONTENT) + BLOCK
+        fetch(toy, tmp_path, (server.place,), lambda file: message.append)
+    assert len(CONTENT) < message[-1] <= len(CONTENT) + BLOCK
 
 
 def test_no_network_is_told_with_what_to_copy(tmp_path: Path, server: Server) -> None:
     server.files = {"a.bin": CONTENT}
     toy = entry(file_of(CONTENT), file_of(b"b", "b.bin"), file_of(b"c", "c.bin"))
     assert "b.bin could not be downloaded" in refused(toy, tmp_path, server.place)
-    gone = "http://127.0.0.1:9/"
-    found = refused(toy, tmp_path, gone, "http://no-such-host.invalid/")
-    assert "there seems to be no network: http://127.0.0.1:9/b.bin: " in found
-    assert "Connection refused; http://no-such-host.invalid/b.bin: " in found
-    assert found.endswith(f"or copy b.bin, c.bin into {tmp_path} by hand")
+    unreachable = "http://127.0.0.1:9/"
+    actual = refused(toy, tmp_path, unreachable, "http://no-such-host.invalid/")
+    assert "there seems to be no network: http://127.0.0.1:9/b.bin: " in actual
+    assert "Connection refused; http://no-such-host.invalid/b.bin: " in actual
+    assert actual.endswith(f"or copy b.bin, c.bin into {tmp_path} by hand")
     assert names(tmp_path) == ["a.bin"]
 
 
@@ -179,22 +182,22 @@ def test_an_interrupted_transfer_leaves_nothing(tmp_path: Path, server: Server) 
 
 def test_another_file_of_that_name_is_left_alone(tmp_path: Path, server: Server) -> None:
     path = tmp_path / "a.bin"
-    for content, told in (
+    for content, message in (
         (b"mine", "it holds 4 bytes, must hold 1,024,000"),
         (bytes([1]) + CONTENT[1:], "its SHA-256 is "),
     ):
         path.write_bytes(content)
-        found = refused(entry(file_of(CONTENT)), tmp_path, server.place)
-        assert found.startswith(f"{path} is there, but {told}")
-        assert found.endswith(": move it away to fetch it again")
+        actual = refused(entry(file_of(CONTENT)), tmp_path, server.place)
+        assert actual.startswith(f"{path} is there, but {message}")
+        assert actual.endswith(": move it away to fetch it again")
         assert path.read_bytes() == content
-    assert server.asked == []
+    assert server.requests == []
 
 
 def tarred(members: dict[str, bytes], link: str = "") -> bytes:
     """A .tar.gz of these files and, if any, a link of this name to the password file."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz", compresslevel=1) as archive:
+    result = io.BytesIO()
+    with tarfile.open(fileobj=result, mode="w:gz", compresslevel=1) as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -203,16 +206,16 @@ def tarred(members: dict[str, bytes], link: str = "") -> bytes:
             info = tarfile.TarInfo(link)
             info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
             archive.addfile(info)
-    return made.getvalue()
+    return result.getvalue()
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
     """A .zip of these files."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    return made.getvalue()
+    return result.getvalue()
 
 
 @pytest.mark.parametrize(("name", "pack"), [("a.tar.gz", tarred), ("a.zip", zipped)])
@@ -236,7 +239,7 @@ def test_only_what_is_asked_for_comes_out_of_an_archive(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (tarred({"d/one.bin": b"1"}), "d/two.bin is not in it"),
         (tarred({"d/one.bin": b"1"}, link="d/two.bin"), "d/two.bin is not in it"),
@@ -248,13 +251,13 @@ def test_only_what_is_asked_for_comes_out_of_an_archive(
     ids=["missing", "a link", "longer", "cut", "no archive"],
 )
 def test_an_archive_that_is_not_what_it_should_be_is_told(
-    tmp_path: Path, server: Server, content: bytes, told: str
+    tmp_path: Path, server: Server, content: bytes, message: str
 ) -> None:
     toy = entry(file_of(content, "a.tar.gz", (Member("d/two.bin", 2),)))
     server.files = {"a.tar.gz": content}
-    found = refused(toy, tmp_path, server.place)
-    assert found.startswith("a.tar.gz is not the expected archive: ")
-    assert told in found
+    actual = refused(toy, tmp_path, server.place)
+    assert actual.startswith("a.tar.gz is not the expected archive: ")
+    assert message in actual
     assert "two.bin" not in names(tmp_path)
 
 
@@ -262,5 +265,5 @@ def test_another_member_of_that_name_is_left_alone(tmp_path: Path) -> None:
     toy = entry(file_of(b"", "a.tar.gz", (Member("d/two.bin", 2),)))
     path = tmp_path / "two.bin"
     path.write_bytes(b"333")
-    found = refused(toy, tmp_path)
-    assert found.startswith(f"{path} is there, but holds 3 bytes, must hold 2: move it away")
+    actual = refused(toy, tmp_path)
+    assert actual.startswith(f"{path} is there, but holds 3 bytes, must hold 2: move it away")

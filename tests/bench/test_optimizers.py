@@ -57,11 +57,11 @@ def test_takes_the_steps_of_torch(
     expected = by_torch(options, x, gradients)
     arrays = (lambda a: a) if library == "numpy" else torch.from_numpy  # the same memory
     state = options.init(arrays(x), LAYERS)
-    for given in gradients:
-        g = given + options.l2 * x  # as TrainingWorkers.gradient does
-        kept = g.copy()
+    for gradient in gradients:
+        g = gradient + options.l2 * x  # as TrainingWorkers.gradient does
+        original = g.copy()
         options.update(arrays(x), arrays(g), state)
-        np.testing.assert_array_equal(g, kept)
+        np.testing.assert_array_equal(g, original)
     np.testing.assert_allclose(x, expected, rtol=0, atol=1e-12)  # float64, 20 steps
 
 
@@ -71,16 +71,16 @@ def test_a_step_has_the_same_bits_wherever_a_parameter_lies(dtype: type, nestero
     options = SGD(lr=0.0137, momentum=0.9, nesterov=nesterov)
     x, *gradients = np.random.default_rng(0).standard_normal((3, 1, 70_001)).astype(dtype)
     cuts = [(0, 70_001), (0, 1), (1, 2), (5, 12), (3, 100), (7, 64_000), (33, 70_000)]
-    found = {}
+    actual = {}
     for lo, hi in cuts:
         part = torch.from_numpy(x[:, lo:hi].copy())
         state = options.init(part, LAYERS)
         for g in gradients:
             options.update(part, torch.from_numpy(g[:, lo:hi]), state)
-        found[lo, hi] = part.numpy()
-    whole = found[cuts[0]]
+        actual[lo, hi] = part.numpy()
+    whole = actual[cuts[0]]
     for lo, hi in cuts:
-        np.testing.assert_array_equal(found[lo, hi], whole[:, lo:hi])
+        np.testing.assert_array_equal(actual[lo, hi], whole[:, lo:hi])
 
 
 def test_float32_stays_float32_and_one_step_is_the_formula() -> None:

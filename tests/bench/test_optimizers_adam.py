@@ -55,11 +55,11 @@ def test_takes_the_steps_of_torch(
         gradients[:, :, 0] = 0  # a dead unit
         expected = by_torch(options, x, gradients)
         state = options.init(arrays(x), LAYERS)
-        for given in gradients:
-            g = given + options.l2 * x  # as TrainingWorkers.gradient does
-            kept = g.copy()
+        for gradient in gradients:
+            g = gradient + options.l2 * x  # as TrainingWorkers.gradient does
+            original = g.copy()
             options.update(arrays(x), arrays(g), state)
-            np.testing.assert_array_equal(g, kept)
+            np.testing.assert_array_equal(g, original)
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-12)  # float64, 20 steps
         assert state.k == STEPS
 

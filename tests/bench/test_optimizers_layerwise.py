@@ -96,9 +96,9 @@ def test_takes_the_steps_of_the_formula(
         start = x.copy()
         state = options.init(arrays(x), LAYERS)
         for g in gradients:
-            kept = g.copy()
+            original = g.copy()
             options.update(arrays(x), arrays(g), state)
-            np.testing.assert_array_equal(g, kept)
+            np.testing.assert_array_equal(g, original)
         for i in range(workers):
             for layer in LAYERS:
                 here = slice(layer.start, layer.stop)

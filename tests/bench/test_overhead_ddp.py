@@ -52,9 +52,9 @@ def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) 
         drawn = Batches(
             data.shards, range(comm.rank, comm.rank + 1), BATCH, experiment.options.seed
         )
-        held = np.argsort(shard)
+        order = np.argsort(shard)
         for samples in drawn.at(0, steps)[:, 0]:
-            theirs.learn(torch.from_numpy(held[np.searchsorted(shard, samples, sorter=held)]))
+            theirs.learn(torch.from_numpy(order[np.searchsorted(shard, samples, sorter=order)]))
         x = parameters(theirs)
         del theirs  # before its group
         moved = np.abs(x - problem.initial(0)).max()
@@ -72,14 +72,14 @@ def test_ddp_s_own_minibatches_come_from_the_shard(comm: MPI.Intracomm) -> None:
     assert isinstance(problem, Classifier)
     shard = np.array([7 + comm.rank])
     with gloo_group(comm):
-        drawn, given = (
+        drawn, samples = (
             ddp_loop(problem, shard, batch=BATCH, lr=LR, momentum=MOMENTUM) for _ in range(2)
         )
         drawn.run(3)
         for _ in range(3):
-            given.learn(torch.zeros(BATCH, dtype=torch.int64))
-        one, other = parameters(drawn), parameters(given)
-        del drawn, given  # before their group
+            samples.learn(torch.zeros(BATCH, dtype=torch.int64))
+        one, other = parameters(drawn), parameters(samples)
+        del drawn, samples  # before their group
     everywhere(comm, np.array_equal(one, other))
 
 

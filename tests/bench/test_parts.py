@@ -47,7 +47,7 @@ def in_order(parts: Parts, d: int, several: bool = True) -> bool:
 
 
 def gradients(
-    problem: Problem, workers: int, told: Callable[[NDArray[np.floating]], Any] | None = None
+    problem: Problem, workers: int, calls: Callable[[NDArray[np.floating]], Any] | None = None
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], Parts]:
     """g, losses and the parts told of; told(g) is called before each."""
     x = np.stack([problem.initial(seed) for seed in range(workers)])
@@ -57,13 +57,13 @@ def gradients(
     parts: Parts = []
 
     def ready(lo: int, hi: int) -> None:
-        assert told is not None
-        told(g)
+        assert calls is not None
+        calls(g)
         parts.append((lo, hi))
 
-    kept = x.copy()
-    losses = learner.gradient(learner.fetch(indices), ready if told else None)
-    np.testing.assert_array_equal(x, kept)
+    original = x.copy()
+    losses = learner.gradient(learner.fetch(indices), ready if calls else None)
+    np.testing.assert_array_equal(x, original)
     return g, losses, parts
 
 
@@ -102,10 +102,10 @@ def test_parts_are_final_when_told_and_the_bits_those_without(
     task: Task, workers: int, several: bool, dtype: str
 ) -> None:
     problem = task.load(dtype)
-    seen: list[NDArray[np.floating]] = []
-    g, losses, parts = gradients(problem, workers, lambda g: seen.append(g.copy()))
+    snapshots: list[NDArray[np.floating]] = []
+    g, losses, parts = gradients(problem, workers, lambda g: snapshots.append(g.copy()))
     assert in_order(parts, problem.d, several)
-    for (lo, hi), then in zip(parts, seen, strict=True):
+    for (lo, hi), then in zip(parts, snapshots, strict=True):
         np.testing.assert_array_equal(then[:, lo:hi], g[:, lo:hi])
         assert np.isnan(then[:, :lo]).all(), "the rest of the backward pass is still to come"
     plain, plain_losses, _ = gradients(problem, workers)
@@ -132,16 +132,16 @@ def test_whatever_is_finished_first_the_end_of_the_row_is_told_first() -> None:
     parameters = [values[span].clone().requires_grad_() for span in spans]
     finished = FinishedParts(parameters, [g[0, span] for span in spans], layers)
     first, second, third = parameters
-    told: Parts = []
+    calls: Parts = []
     for _ in range(
         2
     ):  # the middle one is used last, so its gradient is there first; then the first
         loss = (torch.exp(third.sum() * 0.1) * first).sum() * second.sum()
-        finished.fill(loss, lambda lo, hi: told.append((lo, hi)))
+        finished.fill(loss, lambda lo, hi: calls.append((lo, hi)))
     expected = torch.autograd.grad(
         (torch.exp(third.sum() * 0.1) * first).sum() * second.sum(), parameters
     )
-    assert told == [(0, 6)] * 2, "the third one held up the others"
+    assert calls == [(0, 6)] * 2, "the third one held up the others"
     assert torch.equal(g[0], torch.cat(expected))
 
 
@@ -157,9 +157,9 @@ def test_an_error_while_being_told_is_the_callers() -> None:
 
     with pytest.raises(RuntimeError, match="no room"):
         learner.gradient(batch, refuse)
-    told: Parts = []
-    learner.gradient(batch, lambda lo, hi: told.append((lo, hi)))
-    assert in_order(told, problem.d)
+    calls: Parts = []
+    learner.gradient(batch, lambda lo, hi: calls.append((lo, hi)))
+    assert in_order(calls, problem.d)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_the_decay_is_in_a_part_before_it_is_told(optimizer: Optimizer, total: i
         meter = Loud()
         x, g = (np.zeros((total, problem.d), np.float32) for _ in range(2))
         samples = np.array([len(shard) for shard in shards])
-        made = TrainingWorkers(
+        result = TrainingWorkers(
             problem,
             optimizer,
             lambda _: Batches(shards, range(total), 8, seed=0),
@@ -187,24 +187,24 @@ def test_the_decay_is_in_a_part_before_it_is_told(optimizer: Optimizer, total: i
             seed=0,
             meter=meter,
         )
-        return made, meter
+        return result, meter
 
     plain, _ = workers()
     plain.gradient()
     assert plain.layers == problem.layers
     ours, meter = workers()
-    seen: list[tuple[int, int, NDArray[np.floating]]] = []
+    snapshots: list[tuple[int, int, NDArray[np.floating]]] = []
 
     def ready(lo: int, hi: int) -> None:
-        seen.append((lo, hi, ours.g[:, lo:hi].copy()))
+        snapshots.append((lo, hi, ours.g[:, lo:hi].copy()))
         meter.lap(WAIT)
 
     ours.gradient(ready)
-    assert in_order([(lo, hi) for lo, hi, _ in seen], problem.d, several=total == 1)
-    for lo, hi, then in seen:
+    assert in_order([(lo, hi) for lo, hi, _ in snapshots], problem.d, several=total == 1)
+    for lo, hi, then in snapshots:
         assert then.tobytes() == np.ascontiguousarray(plain.g[:, lo:hi]).tobytes()
     assert ours.g.tobytes() == plain.g.tobytes()
-    assert meter.laps == [OTHER, DATA, *[GRADIENT, WAIT] * len(seen), GRADIENT]
+    assert meter.laps == [OTHER, DATA, *[GRADIENT, WAIT] * len(snapshots), GRADIENT]
     x, g = ours.x.copy(), np.full_like(ours.x, np.nan)
     learner = problem.learner(x, g)
     batch = learner.fetch(Batches(shards, range(total), 8, seed=0).next())

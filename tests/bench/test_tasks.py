@@ -68,9 +68,9 @@ def test_digits_holds_out_360_images_and_uses_every_image_once() -> None:
     assert problem.samples.features is not None
     both = np.concatenate([problem.samples.features, problem._held_out[0].numpy()])
     labels = np.concatenate([problem.samples.labels, problem._held_out[1].numpy()])
-    pixels, known = load_digits(return_X_y=True)
+    pixels, targets = load_digits(return_X_y=True)
     used = sorted((*image, label) for image, label in zip(both * 16, labels, strict=True))
-    assert used == sorted((*image, label) for image, label in zip(pixels, known, strict=True))
+    assert used == sorted((*image, label) for image, label in zip(pixels, targets, strict=True))
     assert (both.min(), both.max()) == (0, 1)
     assert set(problem.samples.labels.tolist()) == set(range(10))
 
@@ -100,9 +100,9 @@ def test_gradients_are_those_of_a_plain_module(
     indices = np.random.default_rng(workers).integers(0, TRAINING, (workers, 6))
     x, g = random_rows(problem, workers), np.full((workers, D), np.nan)
     learner = problem.learner(x, g)
-    kept = x.copy()
+    original = x.copy()
     losses = learner.gradient(learner.fetch(indices))
-    np.testing.assert_array_equal(x, kept)
+    np.testing.assert_array_equal(x, original)
     assert losses.shape == (workers,)
     for i in range(workers):
         loss, gradient = gradient_of_plain(problem, x[i], indices[i])
@@ -149,12 +149,12 @@ def test_rows_are_views_and_losses_are_not(workers: int) -> None:
     learner = problem.learner(x, g)
     batch = learner.fetch(np.arange(workers * 8).reshape(workers, 8))
     first = learner.gradient(batch)
-    kept, before = first.copy(), g.copy()
+    original, before = first.copy(), g.copy()
     x *= 2
     second = learner.gradient(batch)
-    assert (second != kept).all()
+    assert (second != original).all()
     assert (g != before).any(axis=1).all()
-    np.testing.assert_array_equal(first, kept)  # the recorder keeps them over many steps
+    np.testing.assert_array_equal(first, original)  # the recorder keeps them over many steps
     x[0, -1] += 1
     third = learner.gradient(batch)
     np.testing.assert_array_equal(third != second, np.arange(workers) == 0)

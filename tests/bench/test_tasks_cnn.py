@@ -80,11 +80,11 @@ def test_gradients_are_those_of_torch_functions(data: str, norm: str, workers: i
     x = starts(problem, workers)
     indices = np.random.default_rng(workers).integers(0, 30, (workers, 5))
     losses, g = gradient(problem, x, indices)
-    for row, at, loss, made in zip(x, indices, losses, g, strict=True):
+    for row, at, loss, result in zip(x, indices, losses, g, strict=True):
         of = parameters(row, SHAPES[norm])
-        wanted, slope = loss_and_gradient(plain(of, BYTES[at] / 255), LABELS[at], of)
-        np.testing.assert_allclose(loss, wanted, atol=EXACT)
-        np.testing.assert_allclose(made, slope, atol=EXACT)
+        expected, slope = loss_and_gradient(plain(of, BYTES[at] / 255), LABELS[at], of)
+        np.testing.assert_allclose(loss, expected, atol=EXACT)
+        np.testing.assert_allclose(result, slope, atol=EXACT)
 
 
 def calibrating(monkeypatch: pytest.MonkeyPatch, data: str) -> tuple[Classifier, Array]:
@@ -119,8 +119,8 @@ def test_scores_are_those_of_torch_functions(
     x = np.concatenate([x, x.mean(0, keepdims=True)])  # the mean model has statistics of its own
     for row, loss, accuracy in zip(x, *problem.evaluate(x), strict=True):
         logits = plain(parameters(row, SHAPES[norm]), TESTED / 255, calibration)
-        wanted = cross_entropy(logits, torch.from_numpy(WANTED)).item()
-        np.testing.assert_allclose(loss, wanted, atol=EXACT)
+        expected = cross_entropy(logits, torch.from_numpy(WANTED)).item()
+        np.testing.assert_allclose(loss, expected, atol=EXACT)
         assert accuracy == np.mean(logits.argmax(1).numpy() == WANTED)
 
 

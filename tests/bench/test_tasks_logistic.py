@@ -30,8 +30,8 @@ EXACT = 1e-12  # float64, sums of some dozens
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """60 samples of four features and three classes; what is held out plays no part."""
-    made = tmp_path_factory.mktemp("data") / "x.h5"
-    return write(made, x=INPUTS, y=LABELS, x_test=INPUTS[:2] + 9, y_test=LABELS[:2])
+    result = tmp_path_factory.mktemp("data") / "x.h5"
+    return write(result, x=INPUTS, y=LABELS, x_test=INPUTS[:2] + 9, y_test=LABELS[:2])
 
 
 @pytest.fixture
@@ -57,21 +57,21 @@ def test_gradients_are_those_of_torch(problem: LogisticProblem, workers: int) ->
     x = starts(problem, workers) * 30
     indices = np.random.default_rng(workers).integers(0, 60, (workers, 7))
     losses, g = gradient(problem, x, indices)
-    for row, at, loss, made in zip(x, indices, losses, g, strict=True):
+    for row, at, loss, result in zip(x, indices, losses, g, strict=True):
         w = torch.from_numpy(row.copy()).requires_grad_()
-        wanted = plain(w, INPUTS[at], LABELS[at])
-        np.testing.assert_allclose(loss, wanted.item(), atol=EXACT)
-        np.testing.assert_allclose(made, torch.autograd.grad(wanted, w)[0].numpy(), atol=EXACT)
+        expected = plain(w, INPUTS[at], LABELS[at])
+        np.testing.assert_allclose(loss, expected.item(), atol=EXACT)
+        np.testing.assert_allclose(result, torch.autograd.grad(expected, w)[0].numpy(), atol=EXACT)
 
 
 def test_the_gradient_is_ready_as_one_part(problem: LogisticProblem) -> None:
     x = starts(problem, 2)
     learner = problem.learner(x, np.zeros_like(x))
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     learner.gradient(
-        learner.fetch(np.zeros((2, 3), np.int64)), lambda lo, hi: told.append((lo, hi))
+        learner.fetch(np.zeros((2, 3), np.int64)), lambda lo, hi: calls.append((lo, hi))
     )
-    assert told == [(0, problem.d)] == [(0, 15)]
+    assert calls == [(0, problem.d)] == [(0, 15)]
 
 
 def test_the_optimum_is_that_of_scikit_learn(problem: LogisticProblem) -> None:
@@ -108,8 +108,8 @@ def test_models_are_evaluated_in_pieces_of_any_size(
     x = starts(problem, 5) * 50
     losses, gaps = problem.evaluate(x.astype(np.float32))
     assert losses.dtype == gaps.dtype == np.float64
-    wanted = [plain(torch.from_numpy(row), INPUTS, LABELS).item() for row in x]
-    np.testing.assert_allclose(losses, wanted, rtol=1e-6)  # parameters in float32
+    expected = [plain(torch.from_numpy(row), INPUTS, LABELS).item() for row in x]
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)  # parameters in float32
     np.testing.assert_allclose(losses - gaps, problem.least)
 
 
@@ -139,10 +139,10 @@ def test_inputs_are_standardised_and_bytes_are_parts_of_255(tmp_path: Path, path
     np.testing.assert_allclose(features.std(0), 1, atol=EXACT)
     pictures = RNG.integers(0, 256, (20, 2, 3), np.uint8)
     bytes_path = write(tmp_path / "b.h5", x=pictures, y=np.arange(20) % 2)
-    made = Logistic(standardise=False).load("float32", bytes_path).features()
-    seen = {tuple(row) for row in (made * 255).round().astype(int).tolist()}
-    assert len(made) == 16
-    assert seen < {tuple(row) for row in pictures.reshape(20, 6).tolist()}
+    result = Logistic(standardise=False).load("float32", bytes_path).features()
+    pixels = {tuple(row) for row in (result * 255).round().astype(int).tolist()}
+    assert len(result) == 16
+    assert pixels < {tuple(row) for row in pictures.reshape(20, 6).tolist()}
 
 
 def test_an_optimum_that_is_not_found_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,11 +58,11 @@ def test_gradients_are_those_of_plain_products(data: str, workers: int) -> None:
     x = starts(problem, workers)
     indices = np.random.default_rng(workers).integers(0, 40, (workers, 6))
     losses, g = gradient(problem, x, indices)
-    for row, at, loss, made in zip(x, indices, losses, g, strict=True):
+    for row, at, loss, result in zip(x, indices, losses, g, strict=True):
         of = parameters(row, SHAPES)
-        wanted, slope = loss_and_gradient(plain(of, flat(BYTES[at])), LABELS[at], of)
-        np.testing.assert_allclose(loss, wanted, atol=EXACT)
-        np.testing.assert_allclose(made, slope, atol=EXACT)
+        expected, slope = loss_and_gradient(plain(of, flat(BYTES[at])), LABELS[at], of)
+        np.testing.assert_allclose(loss, expected, atol=EXACT)
+        np.testing.assert_allclose(result, slope, atol=EXACT)
 
 
 @pytest.mark.parametrize("elements", [1, 100, 2**22])
@@ -91,20 +91,20 @@ def test_on_the_digits_it_is_the_task_digits() -> None:
 def test_standardised_features_have_mean_0_and_deviation_1(tmp_path: Path) -> None:
     train = np.random.default_rng(1).standard_normal((50, 4)) * [1, 100, 0, 1e-3] + [0, 5, 7, -1]
     tested = train[:9] + 1
-    labels, wanted = np.arange(50) % 2, np.zeros(9, np.int64)
-    path = write(tmp_path / "x.h5", x=train, y=labels, x_test=tested, y_test=wanted)
+    labels, expected = np.arange(50) % 2, np.zeros(9, np.int64)
+    path = write(tmp_path / "x.h5", x=train, y=labels, x_test=tested, y_test=expected)
     problem = MLP(width=3, standardise=True).load("float64", path)
-    seen = problem.inputs.numpy()
+    views = problem.inputs.numpy()
     varies = [0, 1, 3]
-    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-11)  # deviations from -1 of 1e-3
-    np.testing.assert_allclose(seen[:, varies].std(0), 1, atol=1e-11)
-    np.testing.assert_array_equal(seen[:, 2], 0)
+    np.testing.assert_allclose(views.mean(0), 0, atol=1e-11)  # deviations from -1 of 1e-3
+    np.testing.assert_allclose(views[:, varies].std(0), 1, atol=1e-11)
+    np.testing.assert_array_equal(views[:, 2], 0)
     x = starts(problem, 1)
     of = parameters(x[0], {"w1": (3, 4), "b1": (3,), "w2": (2, 3), "b2": (2,)})
     scaled = np.zeros_like(tested)
     scaled[:, varies] = ((tested - train.mean(0)) / train.std(0).clip(1e-9))[:, varies]
     hidden = torch.relu(torch.from_numpy(scaled) @ of["w1"].T + of["b1"])
-    loss = cross_entropy(hidden @ of["w2"].T + of["b2"], torch.from_numpy(wanted))
+    loss = cross_entropy(hidden @ of["w2"].T + of["b2"], torch.from_numpy(expected))
     np.testing.assert_allclose(problem.evaluate(x)[0], loss.item(), rtol=1e-9)  # scaled by 1e3
 
 
@@ -112,13 +112,13 @@ def test_standardised_features_have_mean_0_and_deviation_1(tmp_path: Path) -> No
 @given(st.integers(1, 10**8), st.integers(1, 5000), st.integers(1, 1000), st.integers(1, 4))
 @example(10**8, 1, 1, 1)  # the widest there can be
 def test_parameters_give_the_smallest_width_that_has_them(
-    wanted: int, inputs: int, classes: int, depth: int
+    expected: int, inputs: int, classes: int, depth: int
 ) -> None:
-    widths = widths_of(inputs, classes, 128, depth, wanted)
+    widths = widths_of(inputs, classes, 128, depth, expected)
     hidden = widths[1]
     assert widths == [inputs, *[hidden] * depth, classes]
-    assert count(widths) >= wanted
-    assert hidden == 1 or count([inputs, *[hidden - 1] * depth, classes]) < wanted
+    assert count(widths) >= expected
+    assert hidden == 1 or count([inputs, *[hidden - 1] * depth, classes]) < expected
 
 
 @settings(max_examples=25, deadline=None)

@@ -47,8 +47,8 @@ def test_what_is_held_out_are_the_next_numbers() -> None:
 def test_noise_is_standard_normal_and_never_the_same() -> None:
     task = Synthetic(samples=40 * BLOCK, features=8)
     labels = np.arange(task.samples) % 10
-    made = task.table(0, task.samples, "float64").rows(np.arange(task.samples))
-    noise = (made - task.centres()[labels]).ravel()
+    result = task.table(0, task.samples, "float64").rows(np.arange(task.samples))
+    noise = (result - task.centres()[labels]).ravel()
     # A wrong distribution of 80,000 numbers is at a p below any bound; the data never change.
     assert kstest(noise, "norm").pvalue > 0.01
     assert len(np.unique(noise.round(12))) > noise.size - 10  # blocks do not repeat each other

@@ -37,7 +37,7 @@ SPEECHES = [
     (name, " ".join(RNG.choice(WORDS, n)))
     for name, n in [("CLEO", 12), ("ANNA", 17), ("BERT", 3), ("CLEO", 2), ("ANNA", 31), ("CLEO", 9)]
 ]
-TEXT = "\n\n".join(f"{name}:\n{said}" for name, said in [*SPEECHES, ("DORA", "")])
+TEXT = "\n\n".join(f"{name}:\n{speech}" for name, speech in [*SPEECHES, ("DORA", "")])
 ALPHABET = "".join(sorted(set(TEXT)))
 CHARACTERS = len(ALPHABET)
 EXACT = 1e-12  # float64, sums of some dozens
@@ -68,8 +68,8 @@ SHAPES: Plain = {
 
 def cut(name: str) -> tuple[list[str], list[str]]:
     """What trains and what is held out of a speaker, cut by hand."""
-    said = "".join(f"{who}:\n{words}\n\n" for who, words in SPEECHES if who == name)
-    every = [said[i : i + CONTEXT + 1] for i in range(0, len(said) - CONTEXT, CONTEXT + 1)]
+    speech = "".join(f"{who}:\n{words}\n\n" for who, words in SPEECHES if who == name)
+    every = [speech[i : i + CONTEXT + 1] for i in range(0, len(speech) - CONTEXT, CONTEXT + 1)]
     trained = len(every) - round(len(every) / 4)
     return every[:trained], every[trained:]
 
@@ -121,15 +121,15 @@ def test_gradients_are_those_of_torch_s_encoder(shared: CharacterProblem, worker
     indices = np.random.default_rng(workers).integers(0, len(TRAINING), (workers, 4))
     losses, g = gradient(shared, x, indices)
     codes = coded(TRAINING)
-    for row, at, loss, made in zip(x, indices, losses, g, strict=True):
+    for row, at, loss, result in zip(x, indices, losses, g, strict=True):
         of = parameters(row, SHAPES)
         logits = plain(of, codes[at, :-1])
-        wanted, slope = loss_and_gradient(logits.flatten(0, 1), codes[at, 1:].ravel(), of)
-        np.testing.assert_allclose(loss, wanted, atol=EXACT)
-        np.testing.assert_allclose(made, slope, atol=EXACT)
+        expected, slope = loss_and_gradient(logits.flatten(0, 1), codes[at, 1:].ravel(), of)
+        np.testing.assert_allclose(loss, expected, atol=EXACT)
+        np.testing.assert_allclose(result, slope, atol=EXACT)
         alone, same = gradient(shared, row[None].copy(), at[None])
         np.testing.assert_allclose(alone[0], loss, atol=EXACT)
-        np.testing.assert_allclose(same[0], made, atol=EXACT)
+        np.testing.assert_allclose(same[0], result, atol=EXACT)
 
 
 def test_parts_of_the_gradient_are_the_gradient(shared: CharacterProblem) -> None:
@@ -198,21 +198,21 @@ def test_windows_never_mix_speakers_and_cover_all_but_the_tails(
     speaker = np.repeat(*np.array(speeches, np.int32).T)
     place = np.arange(len(speaker), dtype=np.int32)  # a code is a place: each once
     text = Text(place, "", speaker, [f"speaker {i}" for i in range(5)])
-    said = {i: place[speaker == i] for i in range(5)}
-    many = {i: len(said[i]) // length for i in range(5) if len(said[i]) >= length}
-    able = sorted(sorted(many, key=lambda i: -len(said[i]))[: most or 5])
+    speech = {i: place[speaker == i] for i in range(5)}
+    many = {i: len(speech[i]) // length for i in range(5) if len(speech[i]) >= length}
+    able = sorted(sorted(many, key=lambda i: -len(speech[i]))[: most or 5])
     tested = [min(round(held_out * many[i]), many[i] - 1) for i in able]
     if len(able) < most or not any(tested):
         with pytest.raises(ValueError, match=r"take "):
             windows(text, length, held_out, most)
         return
-    made = windows(text, length, held_out, most)
-    assert made.names == [f"speaker {i}" for i in able]
-    np.testing.assert_array_equal(np.bincount(made.held_out.labels, minlength=len(able)), tested)
+    result = windows(text, length, held_out, most)
+    assert result.names == [f"speaker {i}" for i in able]
+    np.testing.assert_array_equal(np.bincount(result.held_out.labels, minlength=len(able)), tested)
     for label, i in enumerate(able):
-        each = [t.rows(np.flatnonzero(t.labels == label)) for t in (made.train, made.held_out)]
-        np.testing.assert_array_equal(np.concatenate(each).ravel(), said[i][: many[i] * length])
-    for table in (made.train, made.held_out):
+        each = [t.rows(np.flatnonzero(t.labels == label)) for t in (result.train, result.held_out)]
+        np.testing.assert_array_equal(np.concatenate(each).ravel(), speech[i][: many[i] * length])
+    for table in (result.train, result.held_out):
         np.testing.assert_array_equal(table.groups, table.labels)
         assert table.shape == (length,)
 
@@ -255,8 +255,8 @@ def test_parameters_are_counted_as_torch_has_them(
     module = Decoder(alphabet, context, 2 * half, depth, heads=2)
     assert count(2 * half, depth, context, alphabet) == sum(p.numel() for p in module.parameters())
     with torch.no_grad():
-        made = module(torch.zeros(2, context, dtype=torch.int64))
-    assert made.shape == (2, context, alphabet)
+        result = module(torch.zeros(2, context, dtype=torch.int64))
+    assert result.shape == (2, context, alphabet)
 
 
 @pytest.mark.parametrize("heads", [1, 3])

@@ -27,13 +27,13 @@ def gradients(task: Any, dtype: str, data: str, steps: int = 3) -> list[Array]:
     x = problem.initial(0)[None].copy()
     g = np.full_like(x, np.nan)
     learner = problem.learner(x, g)
-    found = []
+    actual = []
     for k in range(steps):
         indices = np.random.default_rng(k).integers(0, problem.samples.size, (1, 5))
         learner.gradient(learner.fetch(indices))
         x -= g.dtype.type(0.1) * g
-        found.append(g.copy())
-    return found
+        actual.append(g.copy())
+    return actual
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -55,9 +55,9 @@ def test_have_the_bits_of_autograd(
     expected = gradients(TASKS[name], dtype, data)
     assert not written
     monkeypatch.setattr(learners, "WORTH", 0)
-    found = gradients(TASKS[name], dtype, data)
+    actual = gradients(TASKS[name], dtype, data)
     assert written
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -72,10 +72,10 @@ def test_a_function_of_seed_and_worker_and_workers_differ(name: str) -> None:
 def test_the_split_is_that_of_the_base(name: str, base: str) -> None:
     scheme = parse_spec(f"{name}:base={base}", SCHEMES, "partition")
     samples = Samples(classes_of(200))
-    found = scheme.split(samples, 7, np.random.default_rng(3))
+    actual = scheme.split(samples, 7, np.random.default_rng(3))
     expected = scheme.base.split(samples, 7, np.random.default_rng(3))
-    for mine, its in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(mine, its)
+    for shard, reference in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(shard, reference)
 
 
 def test_the_base_comes_from_the_command_line_with_its_options() -> None:

@@ -37,9 +37,9 @@ def test_sizes_are_whole_and_complete_at_any_parameter_of_a_law(
 @pytest.mark.parametrize(("n", "parts"), [(1000, 7), (30_001, 64), (5000, 1)])
 def test_largest_remainders_in_fractions(law: str, power: int, n: int, parts: int) -> None:
     weights = [Fraction(k + 1) ** power for k in range(parts)]
-    wanted = [weight * n / sum(weights) for weight in weights]
-    expected = [int(share) for share in wanted]
-    by_remainder = sorted(range(parts), key=lambda k: (expected[k] - wanted[k], k))
+    reference = [weight * n / sum(weights) for weight in weights]
+    expected = [int(share) for share in reference]
+    by_remainder = sorted(range(parts), key=lambda k: (expected[k] - reference[k], k))
     for k in by_remainder[: n - sum(expected)]:
         expected[k] += 1
     parameter = -power if law == "zipf" else 0
@@ -59,9 +59,9 @@ def test_dirichlet_sizes_have_the_moments_of_the_dirichlet() -> None:
 def test_what_is_lifted_to_the_least_is_taken_from_the_largest_alone() -> None:
     free, lifted = (amounts("zipf", 3, 300, 20, m, np.random.default_rng(0)) for m in (0, 2))
     assert free.min() == 0
-    kept = free >= 2
-    kept[0] = False
-    np.testing.assert_array_equal(lifted[kept], free[kept])
+    large = free >= 2
+    large[0] = False
+    np.testing.assert_array_equal(lifted[large], free[large])
     assert (lifted[free < 2] == 2).all()
 
 

@@ -26,36 +26,36 @@ def counts_of(
 def test_every_worker_owns_k_classes_and_every_class_has_an_owner(
     parts: int, classes: int, k: int, assign: str
 ) -> None:
-    held = class_owners(parts, classes, k, assign, np.random.default_rng(0))
+    owners = class_owners(parts, classes, k, assign, np.random.default_rng(0))
     for i in range(parts):
-        assert held[i, i % classes]
+        assert owners[i, i % classes]
         if assign == "deterministic":
-            assert all(held[i, (i + j) % classes] for j in range(k))
-    assert held.any(axis=0).all()
-    more = held.sum(axis=1) - min(k, classes)
+            assert all(owners[i, (i + j) % classes] for j in range(k))
+    assert owners.any(axis=0).all()
+    more = owners.sum(axis=1) - min(k, classes)
     assert more.min() >= 0
     # Only a class that nobody else owns is one more.
     for i in np.flatnonzero(more).tolist():
-        assert (held[i] & (held.sum(axis=0) == 1) & (np.arange(classes) % parts == i)).any()
+        assert (owners[i] & (owners.sum(axis=0) == 1) & (np.arange(classes) % parts == i)).any()
 
 
 def test_random_others_are_drawn_evenly() -> None:
-    held = class_owners(20_000, 5, 2, "random", np.random.default_rng(2))
+    owners = class_owners(20_000, 5, 2, "random", np.random.default_rng(2))
     for c in range(5):
         first = np.arange(20_000) % 5 == c
-        assert held[first, c].all()
+        assert owners[first, c].all()
         # One of four others: 4,000 workers, standard deviation 0.0068 of a share; 5 of those.
-        others = held[first].mean(axis=0)[np.arange(5) != c]
-        np.testing.assert_allclose(others, 0.25, atol=0.034)
+        rest = owners[first].mean(axis=0)[np.arange(5) != c]
+        np.testing.assert_allclose(rest, 0.25, atol=0.034)
 
 
 def test_what_is_dealt_has_the_counts_and_is_drawn_within_a_class() -> None:
     samples, parts = Samples(GAPS), 7
     counts = divide_columns(np.ones((parts, 4)), class_sizes(samples), np.random.default_rng(1))
-    shards, others = (deal(samples, counts, np.random.default_rng(seed)) for seed in (2, 3))
+    shards, rest = (deal(samples, counts, np.random.default_rng(seed)) for seed in (2, 3))
     np.testing.assert_array_equal(measure(GAPS, shards).counts[:, [0, 1, 4, 9]], counts)
     # The first worker draws a seventh: two draws have a seventh of that in common, no more.
-    common = len(np.intersect1d(shards[0], others[0]))
+    common = len(np.intersect1d(shards[0], rest[0]))
     assert common == pytest.approx(3001 / 49, abs=5 * (3001 / 49) ** 0.5)
 
 
@@ -63,8 +63,8 @@ def test_what_is_dealt_has_the_counts_and_is_drawn_within_a_class() -> None:
 def test_classes_are_shared_evenly_by_their_owners(assign: str) -> None:
     counts = counts_of(Classes(k=3, assign=assign), BALANCED, 23)
     assert ((counts > 0).sum(axis=1) == 3).all()
-    for held in counts.T:
-        assert np.ptp(held[held > 0]) <= 1
+    for owners in counts.T:
+        assert np.ptp(owners[owners > 0]) <= 1
     one = counts_of(Classes(k=10), BALANCED, 9)
     assert np.ptp(one) <= 1
 
@@ -78,8 +78,8 @@ def test_classes_that_are_absent_are_nobodys() -> None:
 
 def test_classes_beyond_what_the_workers_own_are_dealt_in_turn() -> None:
     counts = counts_of(Classes(k=2, assign="deterministic"), BALANCED, 3)
-    wanted = [{0, 1, 6, 9}, {1, 2, 4, 7}, {2, 3, 5, 8}]
-    assert [set(np.flatnonzero(held).tolist()) for held in counts] == wanted
+    expected = [{0, 1, 6, 9}, {1, 2, 4, 7}, {2, 3, 5, 8}]
+    assert [set(np.flatnonzero(owners).tolist()) for owners in counts] == expected
 
 
 def test_shares_of_an_extended_class_follow_the_dirichlet_of_its_owners() -> None:

@@ -30,22 +30,22 @@ def test_centres_are_those_of_scikit_learn(n: int, width: int, clusters: int) ->
 
 def test_a_sample_goes_to_the_nearest_centre_beyond_those_that_were_fit_centres() -> None:
     points = blobs(FITTED + 1500, 5, 3, seed=1).astype(np.float32)
-    found = assign_to_centres(points, 5, np.random.default_rng(2))
+    actual = assign_to_centres(points, 5, np.random.default_rng(2))
     rng = np.random.default_rng(2)
     chosen = np.sort(rng.permutation(len(points))[:FITTED])
     centres = fit_centres(points[chosen].astype(np.float64), 5, int(rng.integers(2**31)))
     distance = np.linalg.norm(points[:, np.newaxis] - centres, axis=2)
-    np.testing.assert_array_equal(found, distance.argmin(axis=1))
+    np.testing.assert_array_equal(actual, distance.argmin(axis=1))
 
 
 def test_any_number_of_threads_makes_the_same_clusters() -> None:
     """To the bit: ranks that disagreed would train on samples twice, or on none."""
     points = blobs(6000, 9, 20, seed=5)
-    made = []
+    result = []
     for threads in (1, 3, 8):
         with threadpool_limits(threads):
-            made.append(fit_centres(points, 16, 7).tobytes())
-    assert len(set(made)) == 1
+            result.append(fit_centres(points, 16, 7).tobytes())
+    assert len(set(result)) == 1
 
 
 def test_there_are_no_more_clusters_than_different_samples() -> None:

@@ -22,12 +22,12 @@ def test_the_first_component_is_that_of_a_singular_value_decomposition(n: int, w
     features = rng.standard_normal((n, width)) * scales + 7
     some = features if n <= FITTED else features[::4]
     expected = np.linalg.svd(some - some.mean(axis=0), full_matrices=False)[2][0]
-    found = first_component(features)
+    actual = first_component(features)
     if n == 1:
-        assert np.isfinite(found).all()
+        assert np.isfinite(actual).all()
         return
-    assert found[np.abs(found).argmax()] > 0
-    assert abs(found @ expected) / np.linalg.norm(found) == pytest.approx(1, abs=1e-9)
+    assert actual[np.abs(actual).argmax()] > 0
+    assert abs(actual @ expected) / np.linalg.norm(actual) == pytest.approx(1, abs=1e-9)
 
 
 def test_only_the_order_of_the_number_counts() -> None:

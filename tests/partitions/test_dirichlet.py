@@ -47,8 +47,8 @@ def test_a_share_follows_the_beta_marginal(alpha: float) -> None:
     expected = stats.beta(alpha, (parts - 1) * alpha).cdf(below)
     tolerance = 5 * np.sqrt(expected * (1 - expected) / draws) + 2 / draws  # 5 standard errors
     for worker in range(parts):
-        found = (q[:, worker, np.newaxis] < below).mean(axis=0)
-        assert (np.abs(found - expected) <= tolerance).all()
+        actual = (q[:, worker, np.newaxis] < below).mean(axis=0)
+        assert (np.abs(actual - expected) <= tolerance).all()
 
 
 @pytest.mark.parametrize("parts", [1, 3, 4096])

@@ -24,8 +24,8 @@ def test_label_shares_are_dirichlet_where_the_margins_leave_them_free() -> None:
         share = skew_of(DirichletWorker(alpha), labels, 1000).counts / 200
         np.testing.assert_allclose(share.mean(axis=0), 0.2)
         # 1,000 workers know a variance to 5 to 10 %, the fit and whole samples take 1 % more.
-        wanted = 4 / (25 * (5 * alpha + 1))
-        np.testing.assert_allclose(share.var(axis=0), wanted, rtol=0.25)
+        expected = 4 / (25 * (5 * alpha + 1))
+        np.testing.assert_allclose(share.var(axis=0), expected, rtol=0.25)
 
 
 def test_sizes_are_equal_and_skew_falls_with_alpha() -> None:
@@ -52,8 +52,8 @@ def test_mixed_keeps_the_sizes_of_its_law_whatever_the_labels(law: str) -> None:
     skews = []
     for alpha in (0.1, 100.0):
         skew = skew_of(Mixed(alpha=alpha, law=law, min_size=3), UNEVEN, 8)
-        wanted = amounts(law, 0, 3001, 8, 3, np.random.default_rng(0))
-        np.testing.assert_array_equal(skew.sizes, wanted)
+        expected = amounts(law, 0, 3001, 8, 3, np.random.default_rng(0))
+        np.testing.assert_array_equal(skew.sizes, expected)
         skews.append(skew.label_js)
     assert skews[0] > 4 * skews[1]
 

@@ -25,11 +25,11 @@ def test_disjoint_sizes_differ_by_at_most_one(n: int, parts: int) -> None:
 
 
 def test_disjoint_membership_is_uniform() -> None:
-    held = np.zeros(40)
+    counts = np.zeros(40)
     for seed in range(2000):
-        held[split(0, 40, 4, seed)[0]] += 1
+        counts[split(0, 40, 4, seed)[0]] += 1
     # Binomial(2000, 1/4) has standard deviation 19.4; 5 of them.
-    np.testing.assert_allclose(held, 500, atol=97)
+    np.testing.assert_allclose(counts, 500, atol=97)
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -48,9 +48,9 @@ def test_own_draws_are_ascending_without_repeats(n: int, parts: int, data: st.Da
 def test_thousands_of_workers_share_few_samples_evenly() -> None:
     n, parts, size = 1437, 4096, 64
     shards = split(size, n, parts)
-    held = np.bincount(np.concatenate(shards), minlength=n)
+    counts = np.bincount(np.concatenate(shards), minlength=n)
     # Binomial(4096, 64/1437): mean 182.4, standard deviation 13.2; 6 of them over 1437 samples.
-    np.testing.assert_allclose(held, parts * size / n, atol=79)
+    np.testing.assert_allclose(counts, parts * size / n, atol=79)
     assert len({shard.tobytes() for shard in shards}) == parts
 
 

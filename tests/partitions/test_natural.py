@@ -39,21 +39,21 @@ def test_divided_groups_have_the_smallest_largest_shard(
 ) -> None:
     """No other number of workers for each group, of all there are, has a smaller one."""
     parts = data.draw(st.integers(len(sizes), min(sum(sizes), 8)))
-    found = owners(sizes, parts)
+    actual = owners(sizes, parts)
     shares = [n for n in product(range(1, parts + 1), repeat=len(sizes)) if sum(n) == parts]
     best = min(max(-(-size // n) for size, n in zip(sizes, ways, strict=True)) for ways in shares)
-    assert max(np.bincount(found)) == best
+    assert max(np.bincount(actual)) == best
     if parts > len(sizes):
-        assert found == sorted(found), "a group is divided in order, and groups in theirs"
-    assert set(found) == set(range(parts))
+        assert actual == sorted(actual), "a group is divided in order, and groups in theirs"
+    assert set(actual) == set(range(parts))
 
 
 def test_by_lot_every_worker_may_hold_every_group() -> None:
-    held = np.zeros((5, 3))
+    counts = np.zeros((5, 3))
     for seed in range(2000):
         for group, worker in enumerate(owners([1] * 5, 3, "random", seed)):
-            held[group, worker] += 1
-    np.testing.assert_allclose(held, 2000 / 3, atol=106)  # 5 standard deviations of 21.1
+            counts[group, worker] += 1
+    np.testing.assert_allclose(counts, 2000 / 3, atol=106)  # 5 standard deviations of 21.1
 
 
 def test_a_worker_holds_whole_speakers() -> None:

@@ -26,23 +26,23 @@ def one_by_one(
     counts: NDArray[np.int64], source: NDArray[np.int64], target: NDArray[np.int64]
 ) -> list[float]:
     """The same by sets."""
-    found = []
+    actual = []
     whole = counts.sum(axis=0)
     for i in range(len(counts)):
         members = {i} | {int(a) for a, b in zip(source, target, strict=True) if b == i}
         near = sum(counts[j] for j in members)
-        there = near.sum() > 0
-        apart = abs(near / near.sum() - whole / whole.sum()).sum() / 2 if there else 1.0
-        found.append(float(apart))
-    return found
+        filled = near.sum() > 0
+        apart = abs(near / near.sum() - whole / whole.sum()).sum() / 2 if filled else 1.0
+        actual.append(float(apart))
+    return actual
 
 
 def test_by_hand() -> None:
     counts = np.array([[2, 0], [0, 1], [1, 0]])  # of all samples 3/4 are of class 0
     # 0 -> 1 -> 2: worker 1 hears of [2, 1], worker 2 of [1, 1], worker 0 of its own alone.
-    found = neighbourhood_tv(counts, np.array([0, 1]), np.array([1, 2]))
-    np.testing.assert_allclose(found, [1 / 4, 1 / 12, 1 / 4])
-    assert found.dtype == np.float64
+    actual = neighbourhood_tv(counts, np.array([0, 1]), np.array([1, 2]))
+    np.testing.assert_allclose(actual, [1 / 4, 1 / 12, 1 / 4])
+    assert actual.dtype == np.float64
 
 
 @settings(max_examples=40, deadline=None)
@@ -51,10 +51,10 @@ def test_it_is_that_of_the_samples_of_the_set(
     links: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
 ) -> None:
     with np.errstate(all="raise"):
-        found = neighbourhood_tv(*links)
-    np.testing.assert_allclose(found, one_by_one(*links), atol=1e-12)
-    assert (found >= 0).all()
-    assert (found <= 1).all()
+        actual = neighbourhood_tv(*links)
+    np.testing.assert_allclose(actual, one_by_one(*links), atol=1e-12)
+    assert (actual >= 0).all()
+    assert (actual <= 1).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -98,5 +98,5 @@ def test_thousands_of_workers_on_an_exponential_graph() -> None:
     worker = np.arange(4096)
     counts = 16 * np.eye(4, dtype=np.int64)[worker % 4]
     target = ((worker[:, np.newaxis] + 2 ** np.arange(12)) % 4096).ravel()
-    found = neighbourhood_tv(counts, np.repeat(worker, 12), target)
-    np.testing.assert_allclose(found, 11 / 13 - 1 / 4)
+    actual = neighbourhood_tv(counts, np.repeat(worker, 12), target)
+    np.testing.assert_allclose(actual, 11 / 13 - 1 / 4)

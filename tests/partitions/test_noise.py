@@ -71,16 +71,16 @@ def test_labels_are_replaced_at_the_rate_and_evenly_by_all_other_classes(spread:
     n, parts, rate = 20_000, 5, 0.4
     inputs, labels = pictures(n, 1), classes_of(n)
     for worker in range(parts):
-        _, found = seen(
+        _, actual = seen(
             LabelNoise(rate=rate, spread=spread), inputs, labels, worker=worker, parts=parts
         )
         expected = rate * worker / 4 if spread == "linear" else rate
-        wrong = found != labels
+        wrong = actual != labels
         # 5 standard deviations of a binomial count.
         assert abs(wrong.sum() - n * expected) <= 5 * np.sqrt(n * expected * (1 - expected))
         if not expected:
             continue
-        shift = np.bincount((found - labels)[wrong] % CLASSES, minlength=CLASSES)[1:]
+        shift = np.bincount((actual - labels)[wrong] % CLASSES, minlength=CLASSES)[1:]
         even, freedom = wrong.sum() / (CLASSES - 1), CLASSES - 2
         chi_square = ((shift - even) ** 2 / even).sum()
         assert chi_square < freedom + 5 * np.sqrt(2 * freedom)
@@ -112,8 +112,8 @@ def test_a_wrong_label_is_another_class_that_exists(
 
 def test_one_worker_alone_has_the_whole_rate() -> None:
     labels = classes_of(50)
-    _, found = seen(LabelNoise(rate=1), pictures(50, 1), labels, parts=1)
-    assert (found != labels).all()
+    _, actual = seen(LabelNoise(rate=1), pictures(50, 1), labels, parts=1)
+    assert (actual != labels).all()
 
 
 def test_a_single_class_is_refused_with_the_way_out() -> None:

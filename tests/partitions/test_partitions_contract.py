@@ -55,8 +55,8 @@ def assert_separates(name: str, labels: NDArray[np.int64], parts: int, seed: int
         assert shard.ndim == 1
         assert (np.diff(shard) > 0).all()
         assert shard.size > 0
-    held = np.sort(np.concatenate(shards))
-    np.testing.assert_array_equal(np.unique(held) if name in OVERLAPS else held, np.arange(n))
+    indices = np.sort(np.concatenate(shards))
+    np.testing.assert_array_equal(np.unique(indices) if name in OVERLAPS else indices, np.arange(n))
 
 
 @EACH_SCHEME

@@ -33,15 +33,15 @@ def turn(text: str, k: int, parts: int = 6) -> list[NDArray[np.int64]]:
 )
 def test_every_turn_is_a_split_of_the_base_and_no_two_are_alike(base: str) -> None:
     inner = parse_spec(f"reshuffle:base={base}", SCHEMES, "partition").base
-    found = set()
+    actual = set()
     for k in range(TURNS):
         shards = turn(base, k)
         expected = inner.split(samples(), 6, np.random.default_rng((0, k)))
-        for mine, its in zip(shards, expected, strict=True):
-            np.testing.assert_array_equal(mine, its)
+        for part, reference in zip(shards, expected, strict=True):
+            np.testing.assert_array_equal(part, reference)
         assert all(shard.size for shard in shards)
-        found.add(tuple(shard.tobytes() for shard in shards))
-    assert len(found) == TURNS
+        actual.add(tuple(shard.tobytes() for shard in shards))
+    assert len(actual) == TURNS
 
 
 @pytest.mark.parametrize("base", ["sorted", "strided", "natural", "time_blocks", "spatial"])

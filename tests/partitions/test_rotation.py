@@ -16,16 +16,16 @@ def test_a_quarter_turn_is_exact_and_counterclockwise_for_the_last_worker(
     inputs = pictures(*shape)
     square = inputs.reshape(4, 3, 3) if inputs.ndim == 2 else inputs
     for worker, quarters in ((0, -1), (1, 0), (2, 1)):
-        found = seen(Rotation(degrees=90), inputs, worker=worker, parts=3)[0]
+        actual = seen(Rotation(degrees=90), inputs, worker=worker, parts=3)[0]
         turned = np.rot90(square, quarters, axes=(-2, -1))
-        np.testing.assert_allclose(found.reshape(turned.shape), turned, atol=1e-12)  # float64
+        np.testing.assert_allclose(actual.reshape(turned.shape), turned, atol=1e-12)  # float64
 
 
 def test_half_a_turn_reverses_a_picture_that_is_not_square() -> None:
     inputs = pictures(3, 2, 4, 7)
     for worker in (0, 1):
-        found = seen(Rotation(degrees=180), inputs, worker=worker, parts=2)[0]
-        np.testing.assert_allclose(found, inputs[..., ::-1, ::-1], atol=1e-12)  # float64
+        actual = seen(Rotation(degrees=180), inputs, worker=worker, parts=2)[0]
+        np.testing.assert_allclose(actual, inputs[..., ::-1, ::-1], atol=1e-12)  # float64
 
 
 @settings(deadline=None, max_examples=30)
@@ -48,22 +48,22 @@ def test_a_plane_turns_into_the_plane_that_is_turned(
     # What stands at a place afterwards comes from the place turned back, clockwise.
     from_right, from_up = cos * right + sin * up, cos * up - sin * right
     plane = 3 + 0.5 * right - 0.2 * up
-    (found,) = seen(Rotation(degrees=degrees), plane[np.newaxis], worker=worker, parts=parts)[0]
+    (actual,) = seen(Rotation(degrees=degrees), plane[np.newaxis], worker=worker, parts=parts)[0]
     margin = 1e-6  # a place on the very border may round to either side
     inside = (abs(from_right) < (width - 1) / 2 - margin) & (
         abs(from_up) < (height - 1) / 2 - margin
     )
     outside = (abs(from_right) > (width + 1) / 2) | (abs(from_up) > (height + 1) / 2)
     expected = 3 + 0.5 * from_right - 0.2 * from_up
-    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-9)  # float64
-    assert not found[outside].any()
+    np.testing.assert_allclose(actual[inside], expected[inside], atol=1e-9)  # float64
+    assert not actual[outside].any()
 
 
 @pytest.mark.parametrize("parts", [1, 3, 7])
 def test_the_worker_in_the_middle_turns_nothing(parts: int) -> None:
     inputs = pictures(5, 49)
-    found = seen(Rotation(degrees=77), inputs, worker=parts // 2, parts=parts)[0]
-    np.testing.assert_array_equal(found, inputs)
+    actual = seen(Rotation(degrees=77), inputs, worker=parts // 2, parts=parts)[0]
+    np.testing.assert_array_equal(actual, inputs)
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 63, 65])

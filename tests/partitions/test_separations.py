@@ -35,10 +35,10 @@ def split(scheme: Partition, samples: Samples, parts: int, seed: int = 0) -> Sha
 
 
 def owners(shards: Shards, n: int) -> NDArray[np.int64]:
-    found = np.full(n, -1)
+    actual = np.full(n, -1)
     for k, shard in enumerate(shards):
-        found[shard] = k
-    return found
+        actual[shard] = k
+    return actual
 
 
 def test_sorted_and_strided_are_the_two_ends() -> None:
@@ -205,8 +205,8 @@ def test_spatial_regions_are_boxes_that_do_not_overlap(parts: int) -> None:
 @pytest.mark.parametrize(("parts", "copies"), [(1, 2), (2, 2), (7, 3), (16, 2), (5, 5)])
 def test_every_sample_is_on_so_many_workers(parts: int, copies: int) -> None:
     shards = split(Overlap(copies=copies), Samples(LABELS), parts)
-    held = np.bincount(np.concatenate(shards), minlength=2000)
-    assert (held == min(copies, parts)).all()
+    counts = np.bincount(np.concatenate(shards), minlength=2000)
+    assert (counts == min(copies, parts)).all()
     sizes = [len(x) for x in shards]
     assert max(sizes) - min(sizes) <= copies
     assert all(len(np.unique(x)) == len(x) for x in shards)
@@ -223,9 +223,9 @@ def test_shifts_do_not_tie_two_workers_to_each_other() -> None:
 
 def test_a_common_part_is_on_all() -> None:
     shards = split(Overlap(common=0.05), Samples(LABELS), 6)
-    held = np.bincount(np.concatenate(shards), minlength=2000)
-    assert sorted(set(held.tolist())) == [1, 6]
-    assert (held == 6).sum() == 100
+    counts = np.bincount(np.concatenate(shards), minlength=2000)
+    assert sorted(set(counts.tolist())) == [1, 6]
+    assert (counts == 6).sum() == 100
     with pytest.raises(ValueError, match=r"common=0.1 replaces copies: leave copies out"):
         Overlap(copies=3, common=0.1)
 

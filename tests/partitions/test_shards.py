@@ -35,10 +35,10 @@ def test_a_worker_holds_whole_runs_of_the_sorted_data(
     expected = {frozenset(run.tolist()) for run in np.array_split(np.array(in_order), runs)}
     left = set(expected)
     for shard in split(per_worker, np.array(labels), parts, seed):
-        held = {run for run in left if run <= set(shard.tolist())}
-        assert len(held) == per_worker
-        assert sum(len(run) for run in held) == shard.size
-        left -= held
+        whole = {run for run in left if run <= set(shard.tolist())}
+        assert len(whole) == per_worker
+        assert sum(len(run) for run in whole) == shard.size
+        left -= whole
     assert not left
 
 

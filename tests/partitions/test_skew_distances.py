@@ -13,7 +13,7 @@ from partitions.skew import LEVELS, directions, distances, mixture, quantiles, s
 Floats = NDArray[np.float64]
 
 
-def told(features: Sequence[Floats], along: Floats) -> Floats:
+def summaries(features: Sequence[Floats], along: Floats) -> Floats:
     """(W, Q, P), as the ranks that hold the workers send it."""
     return np.array([quantiles(x, along) for x in features])
 
@@ -23,7 +23,7 @@ def sizes_of(features: Sequence[Floats]) -> NDArray[np.int64]:
 
 
 def apart(features: Sequence[Floats]) -> Floats:
-    return distances(told(features, directions(features[0].shape[1])), sizes_of(features))
+    return distances(summaries(features, directions(features[0].shape[1])), sizes_of(features))
 
 
 def drawn(seed: int, sizes: Sequence[int], features: int) -> list[Floats]:
@@ -40,14 +40,14 @@ def test_it_is_the_wasserstein_distance_of_the_samples(sizes: tuple[int, ...]) -
     stats = pytest.importorskip("scipy.stats")
     features = drawn(len(sizes), sizes, features=5)
     along = directions(5)
-    by_worker, weights = told(features, along), sizes_of(features)
-    found = distances(by_worker, weights) * spread(by_worker, weights)
+    by_worker, weights = summaries(features, along), sizes_of(features)
+    actual = distances(by_worker, weights) * spread(by_worker, weights)
     pooled = np.concatenate(features) @ along
     # Each of three step functions is off by half a level of the range: see the module.
     tolerance = 1.5 * np.ptp(pooled, axis=0).mean() / LEVELS
-    for mine, x in zip(found, features, strict=True):
+    for distance, x in zip(actual, features, strict=True):
         lines = zip((x @ along).T, pooled.T, strict=True)
-        assert mine == pytest.approx(
+        assert distance == pytest.approx(
             np.mean([stats.wasserstein_distance(one, all_) for one, all_ in lines]), abs=tolerance
         )
     # Steps between 64 levels lose what lies beyond the first and the last of them.
@@ -61,24 +61,24 @@ def test_with_a_sample_for_every_level_it_is_exact() -> None:
     rng = np.random.default_rng(0)
     low, high = rng.random((LEVELS, 1)), 5 + rng.random((LEVELS, 1))
     along = np.ones((1, 1))
-    by_worker = told([low, high], along)
+    by_worker = summaries([low, high], along)
     np.testing.assert_array_equal(by_worker[0], np.sort(low, axis=0))
     mixed = mixture(by_worker, np.array([LEVELS, LEVELS]))
     # Every other one of the 128: the first sample at or above (q + 1/2) / 64.
     both = np.sort(np.concatenate([low, high]), axis=0)
     np.testing.assert_array_equal(mixed, both[::2])
     expected = [stats.wasserstein_distance(x[:, 0], mixed[:, 0]) for x in (low, high)]
-    found = distances(by_worker, np.array([LEVELS, LEVELS]))
-    np.testing.assert_allclose(found * spread(by_worker, np.array([1, 1])), expected)
+    actual = distances(by_worker, np.array([LEVELS, LEVELS]))
+    np.testing.assert_allclose(actual * spread(by_worker, np.array([1, 1])), expected)
 
 
 def test_quantiles_of_few_samples_by_hand() -> None:
     along = np.array([[1.0, -2.0]])
     half = LEVELS // 2
-    found = quantiles(np.array([[3.0], [1.0]], np.float32), along)
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found[:, 0], [1.0] * half + [3.0] * half)
-    np.testing.assert_array_equal(found[:, 1], [-6.0] * half + [-2.0] * half)
+    actual = quantiles(np.array([[3.0], [1.0]], np.float32), along)
+    assert actual.dtype == np.float64
+    np.testing.assert_array_equal(actual[:, 0], [1.0] * half + [3.0] * half)
+    np.testing.assert_array_equal(actual[:, 1], [-6.0] * half + [-2.0] * half)
 
 
 @pytest.mark.parametrize("size", [1, 5, 64, 128, 384, 1000])
@@ -121,15 +121,15 @@ def test_neither_units_nor_origin_nor_the_order_of_workers_matter(
     sizes: list[int], scale: float, seed: int
 ) -> None:
     features = drawn(seed, sizes, features=3)
-    found = apart(features)
-    assert (found >= 0).all()
+    actual = apart(features)
+    assert (actual >= 0).all()
     order = np.random.default_rng(seed).permutation(len(sizes))
     # The order of the sum in the spread is all that differs: the mixture is the same to the bit.
-    np.testing.assert_allclose(apart([features[k] for k in order]), found[order], rtol=1e-12)
+    np.testing.assert_allclose(apart([features[k] for k in order]), actual[order], rtol=1e-12)
     origin = np.array([1.0, -2.0, 7.0])
     # Moved samples are rounded at some 1e-16 of the origin, which is near to their spread.
     moved = apart([scale * (x + origin) for x in features])
-    np.testing.assert_allclose(moved, found, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(moved, actual, rtol=1e-9, atol=1e-12)
 
 
 @settings(max_examples=25, deadline=None)
@@ -146,17 +146,17 @@ def test_features_that_are_all_the_same_are_at_no_distance(features: int) -> Non
     """Also where the product of a larger matrix rounds the same sum otherwise."""
     row = np.random.default_rng(0).random(features)
     with np.errstate(all="raise"):
-        found = apart([np.tile(row, (m, 1)) for m in (1, 3, 16, 37)])
-    np.testing.assert_array_equal(found, np.zeros(4))
+        actual = apart([np.tile(row, (m, 1)) for m in (1, 3, 16, 37)])
+    np.testing.assert_array_equal(actual, np.zeros(4))
     np.testing.assert_array_equal(apart([np.zeros((2, features))] * 2), [0, 0])
 
 
 def test_an_empty_shard_has_no_distance_and_no_weight() -> None:
     features = [*drawn(3, (30, 40), features=2), np.empty((0, 2))]
     with np.errstate(all="raise"):
-        found = apart(features)
-    np.testing.assert_array_equal(found[:2], apart(features[:2]))
-    assert np.isnan(found[2])
+        actual = apart(features)
+    np.testing.assert_array_equal(actual[:2], apart(features[:2]))
+    assert np.isnan(actual[2])
     assert np.isnan(apart([np.empty((0, 2))] * 2)).all()
 
 

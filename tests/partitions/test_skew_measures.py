@@ -46,19 +46,19 @@ def test_every_worker_by_second_ways(counts: NDArray[np.int64]) -> None:
     stats = pytest.importorskip("scipy.stats")
     skew = of_counts(counts)
     whole = counts.sum(axis=0)
-    for k, held in enumerate(counts):
-        found = [float(values[k]) for values in columns(skew).values()]
-        if not held.any():
-            assert found == [1.0, 1.0, 0.0, 1.0]  # the rule of the class
+    for k, contents in enumerate(counts):
+        actual = [float(values[k]) for values in columns(skew).values()]
+        if not contents.any():
+            assert actual == [1.0, 1.0, 0.0, 1.0]  # the rule of the class
             continue
-        p, q = held / held.sum(), whole / whole.sum()
+        p, q = contents / contents.sum(), whole / whole.sum()
         emd = sum(abs(a - b) for a, b in zip(p, q, strict=True))
         # 1 - h^2 is the Bhattacharyya coefficient; a root of rounding is 1e-8.
         apart = math.sqrt(max(0.0, 1 - sum(np.sqrt(p * q))))
         present = [c for c in range(len(whole)) if whole[c]]
-        missing = sum(held[c] == 0 for c in present) / len(present)
-        expected = [emd / 2, apart, math.exp(stats.entropy(held)), missing]
-        assert found == pytest.approx(expected, abs=1e-7)
+        missing = sum(contents[c] == 0 for c in present) / len(present)
+        expected = [emd / 2, apart, math.exp(stats.entropy(contents)), missing]
+        assert actual == pytest.approx(expected, abs=1e-7)
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,9 +78,9 @@ def test_bounds(counts: NDArray[np.int64]) -> None:
     h = skew.hellinger
     assert (h**2 <= skew.label_tv + 1e-12).all()
     assert (skew.label_tv <= h * np.sqrt(2 - h**2) + 1e-12).all()
-    held = (counts > 0).sum(axis=1)
-    assert (skew.effective_classes <= held * (1 + 1e-12)).all()
-    assert (skew.effective_classes[held > 0] >= 1 - 1e-12).all()
+    present = (counts > 0).sum(axis=1)
+    assert (skew.effective_classes <= present * (1 + 1e-12)).all()
+    assert (skew.effective_classes[present > 0] >= 1 - 1e-12).all()
     assert 0 <= summary["size_gini"] <= 1 - 1 / workers + 1e-12
     assert summary["size_ratio"] >= 1
     assert summary["size_min"] <= summary["size_median"] <= summary["size_max"]

@@ -13,18 +13,18 @@ from partitions.time_blocks import TimeBlocks
 Point = tuple[int, ...]
 
 
-def bisected(held: list[int], points: list[Point], sizes: list[int]) -> list[list[int]]:
+def bisected(members: list[int], points: list[Point], sizes: list[int]) -> list[list[int]]:
     """The regions by their definition: shards of these sizes, each cut across the wider side."""
     if len(sizes) == 1:
-        return [sorted(held)]
-    sides = [[points[i][axis] for i in held] for axis in range(len(points[0]))]
+        return [sorted(members)]
+    sides = [[points[i][axis] for i in members] for axis in range(len(points[0]))]
     wide = [max(side) - min(side) for side in sides]
     axis = wide.index(max(wide))
-    held = sorted(held, key=lambda i: points[i][axis])
+    members = sorted(members, key=lambda i: points[i][axis])
     middle = len(sizes) // 2
     cut = sum(sizes[:middle])
-    lower = bisected(held[:cut], points, sizes[:middle])
-    return lower + bisected(held[cut:], points, sizes[middle:])
+    lower = bisected(members[:cut], points, sizes[:middle])
+    return lower + bisected(members[cut:], points, sizes[middle:])
 
 
 @settings(deadline=None, max_examples=40)

@@ -46,9 +46,9 @@ def test_few_samples_have_it_or_are_told_the_range_and_a_value_in_it_is_had(
     try:
         shards = Target(js=js).split(samples, parts, np.random.default_rng(seed))
     except ValueError as error:
-        found = re.search(r"between (\d\.\d+) and (\d\.\d+) can", str(error))
-        assert found is not None
-        least, most = map(float, found.groups())
+        actual = re.search(r"between (\d\.\d+) and (\d\.\d+) can", str(error))
+        assert actual is not None
+        least, most = map(float, actual.groups())
         end = most if js > most else least
         if not least <= js <= most:
             # Three digits are told, and other draws may be made where the most skewed is asked for.
@@ -89,8 +89,8 @@ def test_label_shares_follow_the_dirichlet_distribution() -> None:
     for alpha in (0.1, 1.0, 10.0):
         share = softmax(log_gamma_quantiles(alpha, uniform))
         np.testing.assert_allclose(share.mean(axis=0), 0.2, atol=0.02)  # 6 standard errors
-        wanted = 4 / (25 * (5 * alpha + 1))
-        np.testing.assert_allclose(share.var(axis=0), wanted, rtol=0.08)
+        expected = 4 / (25 * (5 * alpha + 1))
+        np.testing.assert_allclose(share.var(axis=0), expected, rtol=0.08)
 
 
 @pytest.mark.parametrize(("labels", "parts"), [(BALANCED, 1), (np.full(50, 3), 4)])

@@ -113,35 +113,37 @@ def test_in_the_cold_the_fit_is_an_assignment_of_largest_sum(seed: int) -> None:
     logs *= COLDEST / -logs.min()
     tens = np.full(15, 10)
     best = 10 * logs[linear_sum_assignment(-logs)].sum()
-    found = (fit_logarithms(1e6 * logs, tens, tens) * logs).sum()
-    assert best - 150 * np.log(15) <= found <= best + 1e-4 * abs(best)
+    actual = (fit_logarithms(1e6 * logs, tens, tens) * logs).sum()
+    assert best - 150 * np.log(15) <= actual <= best + 1e-4 * abs(best)
 
 
 def test_a_table_that_fits_is_kept_with_its_zeros() -> None:
-    wanted = np.array([[100, 0, 50], [0, 150, 0], [0, 50, 250]])
-    rows, columns = wanted.sum(axis=1), wanted.sum(axis=0)
-    plan = fit(wanted / 7, rows, columns)
+    expected = np.array([[100, 0, 50], [0, 150, 0], [0, 50, 250]])
+    rows, columns = expected.sum(axis=1), expected.sum(axis=0)
+    plan = fit(expected / 7, rows, columns)
     for seed in range(20):
         counts = round_table(plan, rows, columns, np.random.default_rng(seed))
-        np.testing.assert_array_equal(counts, wanted)
+        np.testing.assert_array_equal(counts, expected)
 
 
 def test_rounding_breaks_ties_at_random_and_by_the_rng_alone() -> None:
     """Halves of two classes: any two of four workers may hold the first, six ways."""
     plan, ones, twos = np.full((4, 2), 0.5), np.full(4, 1), np.full(2, 2)
-    made = [round_table(plan, ones, twos, np.random.default_rng(seed)) for seed in range(60)]
-    np.testing.assert_array_equal(made[3], round_table(plan, ones, twos, np.random.default_rng(3)))
-    assert len({counts.tobytes() for counts in made}) == 6
+    result = [round_table(plan, ones, twos, np.random.default_rng(seed)) for seed in range(60)]
+    np.testing.assert_array_equal(
+        result[3], round_table(plan, ones, twos, np.random.default_rng(3))
+    )
+    assert len({counts.tobytes() for counts in result}) == 6
 
 
 def test_columnwise_shares_are_unbiased_and_rounded_by_less_than_one() -> None:
     weights, columns = np.array([[1.0, 0], [2, 1], [0, 3]]), np.array([10, 7])
-    wanted = weights / weights.sum(axis=0) * columns
+    expected = weights / weights.sum(axis=0) * columns
     rng, total = np.random.default_rng(0), np.zeros_like(weights)
     for _ in range(1000):
         counts = divide_columns(weights, columns, rng)
-        assert (np.abs(counts - wanted) < 1).all()
+        assert (np.abs(counts - expected) < 1).all()
         assert (counts.sum(axis=0) == columns).all()
         total += counts
     # A count has standard deviation 1/2 at most: 5 of those of the mean.
-    np.testing.assert_allclose(total / 1000, wanted, atol=5 * 0.5 / 1000**0.5)
+    np.testing.assert_allclose(total / 1000, expected, atol=5 * 0.5 / 1000**0.5)
