@@ -1,4 +1,4 @@
-"""Small data files of the kinds that users have, written without the readers' code."""
+"""Small data files in the formats of users, written without the readers' code."""
 
 import gzip
 import struct
@@ -15,39 +15,39 @@ Bytes = NDArray[np.uint8]
 
 
 def idx_bytes(array: Bytes) -> bytes:
-    """An IDX file of bytes: magic number, shape, data."""
+    """Return an IDX file of bytes: magic number, shape, data."""
     head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     return head + array.tobytes()
 
 
 def write_idx(path: Path, array: Bytes) -> Path:
-    """An IDX file, gzipped where its name says so."""
+    """Write an IDX file, gzipped if its name ends in .gz."""
     data = idx_bytes(array)
     path.write_bytes(gzip.compress(data, 1) if path.suffix == ".gz" else data)
     return path
 
 
 def write_pictures(folder: Path, pattern: str, images: Bytes, labels: Bytes) -> None:
-    """Images and labels; pattern: the name of both files with {} for what is in them."""
+    """Write images and labels; pattern: the name of both files with {} for their kind."""
     write_idx(folder / pattern.format("images-idx3"), images)
     write_idx(folder / pattern.format("labels-idx1"), labels)
 
 
 def numbered_pictures(count: int, first: int = 0) -> tuple[Bytes, Bytes]:
-    """Pictures (n, 2, 3) whose pixels all are their number, and labels from 0 to 4."""
+    """Return pictures (n, 2, 3) whose pixels are all their number, and labels from 0 to 4."""
     numbers = (first + np.arange(count)).astype(np.uint8)
     return np.tile(numbers[:, None, None], (1, 2, 3)), numbers % 5
 
 
 def text_file(folder: Path, name: str, text: str) -> str:
-    """A file of this text; its name."""
+    """Write a file of this text; return its name."""
     path = folder / name
     path.write_text(text, encoding="utf-8", newline="")
     return str(path)
 
 
 def refusal(path: Path | str, held_out: float = 0.5) -> str:
-    """The one line by which the data are refused."""
+    """Return the one-line error message for the data."""
     with pytest.raises(UserError) as refused:
         open_data(str(path), held_out)
     text = str(refused.value)

@@ -29,12 +29,12 @@ TOTALS = (5, 6, 7)
 
 @cache
 def perceptron(group: int) -> Classifier:
-    """The task in float64: loaded once."""
+    """Load the task in float64, once for all tests."""
     return Digits(HIDDEN, norm="batch", group=group).load("float64")
 
 
-def grouped(total: int, group: int) -> list[range]:
-    """The workers of each group."""
+def groups_of(total: int, group: int) -> list[range]:
+    """Return the workers of each group."""
     size = max(1, group)
     return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
@@ -42,9 +42,9 @@ def grouped(total: int, group: int) -> list[range]:
 def by_torch(
     xs: list[torch.Tensor], rs: list[torch.Tensor], group: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Output and gradient of every worker's activations, (n, f), by BatchNorm1d."""
+    """Compute output and gradient of every worker's activations, (n, f), by BatchNorm1d."""
     results = []
-    for members in grouped(len(xs), group):
+    for members in groups_of(len(xs), group):
         norm = torch.nn.BatchNorm1d(FEATURES, affine=False).double().train()
         x = torch.cat([xs[i] for i in members]).requires_grad_()
         y = norm(x)
@@ -67,7 +67,7 @@ def test_forward_and_backward_are_those_of_the_whole_group(comm: MPI.Intracomm) 
 
 
 def forward_and_backward(comm: MPI.Intracomm, total: int) -> None:
-    """Unequal minibatches: padded ones under a mask, then ranks that differ in their size."""
+    """Unequal minibatches: padded ones under a mask, then ranks that differ in size."""
     rng = np.random.default_rng(total)
     exchange = MPIExchange(comm, total, dtype="float64")
     ids = exchange.ids
@@ -106,10 +106,10 @@ def forward_and_backward(comm: MPI.Intracomm, total: int) -> None:
 def reference(
     problem: Any, x: Array, indices: NDArray[np.int64], group: int
 ) -> tuple[Array, Array]:
-    """Losses (W,) and gradients (W, d) of workers at x, (W, d), each group in one graph."""
+    """Compute losses (W,) and gradients (W, d) of workers at x, (W, d), each group in one graph."""
     rows = torch.from_numpy(x).requires_grad_()
     losses = []
-    for members in grouped(len(x), group):
+    for members in groups_of(len(x), group):
         views = [
             {name: v[0] for name, v in problem.views(rows[i : i + 1]).items()} for i in members
         ]
@@ -155,8 +155,8 @@ def gradients(comm: MPI.Intracomm, total: int) -> None:
     exchange.close()
 
 
-def trained(comm: MPI.Intracomm, indices: NDArray[np.int64], group: int) -> Array:
-    """The (W, d) parameters after all-reduce SGD on the given samples, (steps, W, b)."""
+def train(comm: MPI.Intracomm, indices: NDArray[np.int64], group: int) -> Array:
+    """Train by all-reduce SGD on these samples, (steps, W, b); return the (W, d) parameters."""
     total = indices.shape[1]
     problem = perceptron(group)
     exchange = MPIExchange(comm, total, dtype="float64")
@@ -182,7 +182,7 @@ def trained(comm: MPI.Intracomm, indices: NDArray[np.int64], group: int) -> Arra
 
 
 def by_plain_torch(indices: NDArray[np.int64]) -> Array:
-    """The (d,) parameters of one torch module with BatchNorm1d after the same, (steps, n)."""
+    """Train one torch module with BatchNorm1d on the same, (steps, n); return its parameters."""
     problem = perceptron(0)
     model = problem.build(0).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -199,12 +199,12 @@ def by_plain_torch(indices: NDArray[np.int64]) -> Array:
 def test_a_group_of_everyone_is_one_worker_with_everyones_minibatch(comm: MPI.Intracomm) -> None:
     steps, total, batch = 20, 6, 5
     indices = np.random.default_rng(0).integers(0, TRAINING, (steps, total, batch))
-    x = trained(comm, indices, group=total)
+    x = train(comm, indices, group=total)
     large = by_plain_torch(indices.reshape(steps, total * batch))
     everywhere(comm, np.abs(x - perceptron(0).initial(0)).max() > 0.1, "it must have moved")
     for row in x:  # float64, 20 steps with momentum
         everywhere(comm, np.allclose(row, large, rtol=0, atol=1e-12), np.abs(row - large).max())
-    apart = trained(comm, indices, group=2)
+    apart = train(comm, indices, group=2)
     everywhere(comm, np.abs(apart[0] - large).max() > 1e-3, "smaller groups are another model")
 
 
@@ -212,7 +212,7 @@ def test_a_group_of_everyone_is_one_worker_with_everyones_minibatch(comm: MPI.In
 def test_results_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None:
     indices = np.random.default_rng(1).integers(0, TRAINING, (8, 7, 4))
     for group in (0, 3, 7):
-        here, alone = trained(comm, indices, group), trained(MPI.COMM_SELF, indices, group)
+        here, alone = train(comm, indices, group), train(MPI.COMM_SELF, indices, group)
         # float64, 8 steps: a product of one row may round otherwise than one of many
         everywhere(comm, np.allclose(here, alone, rtol=0, atol=1e-12), group)
 
@@ -240,7 +240,7 @@ def test_a_model_is_scored_with_statistics_of_the_training_images() -> None:
 
 
 def test_equal_activations_stay_finite() -> None:
-    """Their variance is 0, of which rounding leaves less than nothing in float32."""
+    """The variance is 0, and rounding can make it negative in float32."""
     values = np.linspace(1, 3000, 500, dtype=np.float32)
     x = torch.from_numpy(np.tile(values, (1, 3, 1))).requires_grad_()
     squares = (x.detach() ** 2).sum(1) / 3 - (x.detach().sum(1) / 3) ** 2

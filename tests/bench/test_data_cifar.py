@@ -1,4 +1,4 @@
-"""CIFAR's binary files: planes, labels, and records that are not whole."""
+"""CIFAR's binary files: planes, labels, and partial records."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ Bytes = NDArray[np.uint8]
 
 
 def records(count: int, *labels: int) -> tuple[bytes, Bytes]:
-    """Records of random pictures with these bytes of label, and the pictures (n, 3, 32, 32)."""
+    """Return records of random pictures with these label bytes, and the pictures (n, 3, 32, 32)."""
     rng = np.random.default_rng(count)
     pictures = rng.integers(0, 256, (count, 3, 32, 32), np.uint8)
     return b"".join(bytes(labels) + picture.tobytes() for picture in pictures), pictures
@@ -34,7 +34,7 @@ def test_batches_train_one_after_the_other_and_the_test_batch_is_held_out(tmp_pa
     assert (actual.held_out.labels.tolist(), actual.classes) == ([7, 7], 8)
 
 
-def test_of_two_labels_the_fine_one_counts(tmp_path: Path) -> None:
+def test_cifar100_uses_the_fine_label(tmp_path: Path) -> None:
     data, pictures = records(4, 19, 99)
     (tmp_path / "train.bin").write_bytes(data)
     (tmp_path / "test.bin").write_bytes(records(1, 3, 4)[0])
@@ -66,7 +66,7 @@ def test_a_test_batch_alone_is_separated(tmp_path: Path) -> None:
         ("train.bin", records(1, 20, 0)[0], "must be a whole number from 0 to 19, got 20"),
     ],
 )
-def test_what_is_wrong_is_one_line_with_the_file(
+def test_invalid_files_are_refused_in_one_line(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(data)

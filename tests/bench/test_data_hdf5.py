@@ -1,4 +1,4 @@
-"""HDF5: rows as numpy takes them, read when they are asked for; no file stays open."""
+"""HDF5 files: rows equal numpy's, are read on request, and leave no file open."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ Y = np.arange(12) % 3
 
 
 def write(path: Path, **arrays: Any) -> str:
-    """An HDF5 file of these datasets; its name."""
+    """Write an HDF5 file of these datasets; return its name."""
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():
             file[name] = array
@@ -37,7 +37,7 @@ def write(path: Path, **arrays: Any) -> str:
     block=st.sampled_from([1, 24, 100, 2**23]),
     data=st.data(),
 )
-def test_rows_are_those_that_numpy_takes(
+def test_rows_equal_numpy_indexing(
     rows: int, shape: tuple[int, ...], chunk: int, block: int, data: st.DataObject
 ) -> None:
     everything = np.arange(rows * int(np.prod(shape)), dtype=np.float32).reshape(rows, *shape)
@@ -53,7 +53,7 @@ def test_rows_are_those_that_numpy_takes(
     np.testing.assert_array_equal(actual, everything[indices], strict=True)
 
 
-def test_inputs_are_not_read_before_they_are_asked_for(tmp_path: Path) -> None:
+def test_inputs_are_read_on_request_only(tmp_path: Path) -> None:
     broken = X.copy()
     broken[7, 3] = np.nan
     broken[9, 0] = -np.inf
@@ -138,7 +138,7 @@ GOOD: dict[str, Any] = {"x": X, "y": Y}
         ({"x_test": X[:, :2], "y_test": Y}, "train on are (5,), those held out (2,)"),
     ],
 )
-def test_what_is_wrong_is_one_line_with_the_file(
+def test_invalid_files_are_refused_in_one_line(
     tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     arrays = {name: array for name, array in (GOOD | changed).items() if array is not None}
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_one_line_with_the_file(
     assert actual.startswith(path)
 
 
-def test_foreign_and_truncated_files_are_told(tmp_path: Path) -> None:
+def test_foreign_and_truncated_files_are_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "text.h5"
     foreign.write_text("no HDF5")
     assert refusal(foreign).startswith(f"{foreign} cannot be read as HDF5: ")

@@ -1,4 +1,4 @@
-"""IDX files: what is read is what was written, and what is wrong is told."""
+"""IDX files: a round trip, the choice of sets, and error messages."""
 
 import gzip
 import math
@@ -46,7 +46,7 @@ def test_any_array_of_bytes_is_read_as_it_was_written(
         ("emnist-letters-train-{}-ubyte.gz", "emnist-letters-test-{}-ubyte.gz"),
     ],
 )
-def test_a_test_set_that_is_there_is_held_out(tmp_path: Path, train: str, test: str) -> None:
+def test_a_test_set_is_held_out(tmp_path: Path, train: str, test: str) -> None:
     tested, expected = numbered_pictures(4, first=100)
     expected[0] = 9
     write_pictures(tmp_path, train, PICTURES, LABELS)
@@ -126,7 +126,7 @@ def _writes(data: bytes) -> Callable[[Path], object]:
         ("labels-idx1-ubyte", Path.unlink, "has no train-labels-idx1-ubyte[.gz] beside it"),
     ],
 )
-def test_what_is_wrong_is_one_line_with_the_file(
+def test_invalid_files_are_refused_in_one_line(
     tmp_path: Path, name: str, damage: Callable[[Path], object], message: str
 ) -> None:
     end = ".gz" if name.endswith(".gz") else ""
@@ -138,6 +138,6 @@ def test_what_is_wrong_is_one_line_with_the_file(
     assert actual.startswith(str(tmp_path / "train-"))
 
 
-def test_no_picture_is_told(tmp_path: Path) -> None:
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path, "train-{}-ubyte", PICTURES[:0], LABELS[:0])
     assert refusal(tmp_path).endswith("train-images-idx3-ubyte holds no sample")

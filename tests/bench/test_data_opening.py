@@ -1,4 +1,4 @@
-"""What --data names: which reader, what is held out, the digest, and memory that would not do."""
+"""Data at a path: choice of the reader, held-out samples, the digest, and checks of memory."""
 
 import shutil
 import subprocess
@@ -40,7 +40,7 @@ def test_a_single_set_is_separated_in_its_order(
     shutil.rmtree(folder)
 
 
-def test_the_part_of_ten_thousand_is_what_was_asked_for(tmp_path: Path) -> None:
+def test_the_held_out_fraction_of_ten_thousand_is_exact(tmp_path: Path) -> None:
     labels = (np.arange(10_000) % 10).astype(np.uint8)
     write_pictures(tmp_path, "t10k-{}-ubyte", np.zeros((10_000, 1, 1), np.uint8), labels)
     actual = open_data(str(tmp_path), 0.2)
@@ -50,7 +50,7 @@ def test_the_part_of_ten_thousand_is_what_was_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "missing", "a.parquet", "folder"])
-def test_what_no_reader_knows_is_told_with_what_they_know(tmp_path: Path, name: str) -> None:
+def test_unknown_formats_are_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     text_file(tmp_path, "a.parquet", "PAR1")
     (tmp_path / "folder").mkdir()
     message = refusal(tmp_path / name)
@@ -59,12 +59,12 @@ def test_what_no_reader_knows_is_told_with_what_they_know(tmp_path: Path, name: 
         assert kind in message
 
 
-def test_what_the_system_refuses_is_told(tmp_path: Path) -> None:
+def test_errors_of_the_system_become_user_errors(tmp_path: Path) -> None:
     path = tmp_path / ("a" * 300)
     assert refusal(path) == f"{path} cannot be read: File name too long"
 
 
-def test_the_digest_is_what_sha256sum_prints(tmp_path: Path) -> None:
+def test_the_digest_equals_sha256sum(tmp_path: Path) -> None:
     images, labels = numbered_pictures(3)
     write_pictures(tmp_path, "train-{}-ubyte.gz", images, labels)
     write_pictures(tmp_path, "t10k-{}-ubyte", images, labels)
@@ -84,7 +84,7 @@ def test_the_digest_is_what_sha256sum_prints(tmp_path: Path) -> None:
     assert digest(text) == summed("input.txt").split()[0]
 
 
-def test_memory_that_would_not_do_is_told_with_both_numbers(tmp_path: Path) -> None:
+def test_too_little_memory_is_refused_with_both_numbers(tmp_path: Path) -> None:
     meminfo = Path(text_file(tmp_path, "meminfo", "MemAvailable: 2048 kB\n"))
     fits, data = int(0.9 * 2**21), tmp_path / "x"
     require_memory(data, fits, meminfo, {})
@@ -97,7 +97,7 @@ def test_memory_that_would_not_do_is_told_with_both_numbers(tmp_path: Path) -> N
         require_memory(data, fits // 4 + 1, meminfo, four)
 
 
-def test_how_many_ranks_a_host_has_and_how_bytes_are_told() -> None:
+def test_local_ranks_and_formatted_bytes() -> None:
     assert local_ranks({}) == 1
     assert local_ranks({"SLURM_STEP_TASKS_PER_NODE": "16(x2),3"}) == 16
     assert [amount(x) for x in (7, 1536, 2**40)] == ["7 bytes", "1.5 KiB", "1,024.0 GiB"]

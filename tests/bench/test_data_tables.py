@@ -1,4 +1,4 @@
-"""CSV and svmlight: features, labels and groups by name, and the line that is wrong."""
+"""CSV and svmlight: features, labels and groups by name, and the line of an error."""
 
 import csv
 from pathlib import Path
@@ -24,7 +24,7 @@ TEXTS = st.text("aB\u00e9 ,\"'-:", min_size=1, max_size=6).map(str.strip).filter
     rows=st.lists(st.tuples(NUMBERS, NUMBERS, TEXTS, TEXTS), min_size=1, max_size=8),
     order=st.permutations(["p", "q", "Label", "group"]),
 )
-def test_what_the_csv_module_writes_is_read(
+def test_output_of_the_csv_module_is_read(
     tmp_path: Path, rows: list[tuple[float, float, str, str]], order: list[str]
 ) -> None:
     path = tmp_path / "a.csv"
@@ -107,14 +107,12 @@ def test_a_table_is_separated_with_its_names_and_groups(tmp_path: Path) -> None:
         ('1,2,"a\n', " is not CSV: "),
     ],
 )
-def test_what_is_wrong_with_a_csv_is_one_line_with_its_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_an_invalid_csv_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = text_file(tmp_path, "a.csv", text)
     assert refusal(path).startswith(path + message)
 
 
-def test_a_csv_in_another_encoding_is_told(tmp_path: Path) -> None:
+def test_a_csv_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"p,label\n1,caf\xe9\n")
     assert refusal(path).startswith(f"{path} is not text in UTF-8: ")
@@ -145,7 +143,7 @@ def test_svmlight_is_made_dense(tmp_path: Path) -> None:
         ("1 1:2\n1 1:nan\n", ": feature 0 of sample 1 is nan"),
     ],
 )
-def test_what_is_wrong_with_svmlight_is_one_line_with_its_place(
+def test_an_invalid_svmlight_file_is_refused_with_its_line(
     tmp_path: Path, text: str, message: str
 ) -> None:
     path = text_file(tmp_path, "a.svm", text)

@@ -15,7 +15,7 @@ from tests.bench.made_data import refusal, text_file
 
 
 def turns(text: Text) -> list[tuple[str, str]]:
-    """Speaker and text, in the order of the file, neighbours of one speaker together."""
+    """Return speaker and text in the order of the file, with neighbours of one speaker joined."""
     characters = [text.alphabet[code] for code in text.codes]
     pairs = zip([text.names[i] for i in text.speaker], characters, strict=True)
     return [
@@ -36,7 +36,7 @@ LINES = st.lists(st.text("ab \u00e9:", min_size=1, max_size=5).map("x{}".format)
         st.tuples(st.sampled_from(["ALL", "First Citizen", "Z."]), LINES), max_size=6
     ),
 )
-def test_a_speech_with_its_head_is_of_its_speaker(
+def test_a_speech_and_its_header_belong_to_the_speaker(
     tmp_path: Path, preface: list[str], speeches: list[tuple[str, list[str]]]
 ) -> None:
     parts = [("", "no head\n" + "".join(f"{line}\n" for line in preface) + "\n")] if preface else []
@@ -57,12 +57,12 @@ def test_a_speech_with_its_head_is_of_its_speaker(
     assert text.speaker.dtype == np.int32
 
 
-def test_a_line_within_a_speech_is_no_head(tmp_path: Path) -> None:
+def test_a_line_within_a_speech_is_not_a_header(tmp_path: Path) -> None:
     text = open_text(text_file(tmp_path, "a.txt", "A:\nsaid thus:\nB:\n\nC:\nno\n"))
     assert [name for name, _ in turns(text)] == ["A", "C"]
 
 
-def test_byte_order_mark_and_line_ends_are_not_of_the_text(tmp_path: Path) -> None:
+def test_byte_order_mark_and_line_ends_are_removed(tmp_path: Path) -> None:
     text = open_text(text_file(tmp_path, "a.txt", "\ufeffA:\r\nyes\r\n\r\nB:\r\nno\r\n"))
     assert turns(text) == [("A", "A:\nyes\n\n"), ("B", "B:\nno\n")]
 
@@ -74,7 +74,7 @@ def test_a_large_alphabet_takes_larger_codes(tmp_path: Path) -> None:
     assert turns(text) == [("", whole)]
 
 
-def test_what_is_no_text_is_told(tmp_path: Path) -> None:
+def test_files_without_text_are_refused(tmp_path: Path) -> None:
     for name, content, message in (
         ("empty.txt", b"", " is empty"),
         ("latin.txt", b"caf\xe9", " is not text in UTF-8: byte 3 is no character"),

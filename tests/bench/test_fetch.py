@@ -1,4 +1,4 @@
-"""bench.fetch as users start it, and its catalogue."""
+"""bench.fetch from the command line, and its catalogue."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
-def test_the_list_names_what_there_is_with_size_and_licence(capsys: Capture) -> None:
+def test_the_list_has_size_and_licence_of_every_data_set(capsys: Capture) -> None:
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
     for name, entry in CATALOGUE.items():
@@ -50,7 +50,7 @@ def test_a_data_set_comes_from_a_folder_named_like_it(
     assert capsys.readouterr().out.startswith("toy: already there and correct; --data ")
 
 
-def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, capsys: Capture) -> None:
+def test_without_a_network_one_line_has_the_way_out(tmp_path: Path, capsys: Capture) -> None:
     command = ["mnist", "--to", str(tmp_path), "--mirror", NOWHERE]
     assert main(command) == 1
     out, err = capsys.readouterr()
@@ -98,7 +98,7 @@ def test_it_needs_no_torch_no_mpi_and_no_reader() -> None:
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_the_catalogue_has_what_readers_look_for(name: str, tmp_path: Path) -> None:
+def test_readers_find_the_files_of_the_catalogue(name: str, tmp_path: Path) -> None:
     entry = CATALOGUE[name]
     assert all(re.fullmatch(r"https?://\S+/", place) for place in entry.places)
     assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for file in entry.files)

@@ -1,4 +1,4 @@
-"""Downloads from a real server: whole and right under their name, or not there at all."""
+"""Downloads from a real server: complete and correct under their name, or absent."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ CONTENT = bytes(range(256)) * 4000
 
 
 class Server(ThreadingHTTPServer):
-    """Gives files by their path. cut: those whose last bytes it keeps back."""
+    """Server of files by path; the last bytes of the files in `cut` are withheld."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -28,12 +28,12 @@ class Server(ThreadingHTTPServer):
 
     @property
     def place(self) -> str:
-        """The URL that the paths follow."""
+        """Return the base URL of the paths."""
         return f"http://127.0.0.1:{self.server_address[1]}/"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """Answer to one request."""
 
     server: Server
 
@@ -51,12 +51,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[: len(data) - self.server.cut.get(path, 0)])
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server on this machine, which no proxy stands before."""
+    """Start a server on this machine, without a proxy."""
     monkeypatch.setenv("no_proxy", "*")
     with Server() as result:
         thread = threading.Thread(target=result.serve_forever, args=(0.01,))
@@ -79,12 +79,12 @@ def silent(file: File) -> Progress:
 
 
 def names(folder: Path) -> list[str]:
-    """All that lies in a folder, hidden files too."""
+    """Return the names of all files in a folder, hidden ones too."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def refused(toy: Entry, folder: Path, *places: str) -> str:
-    """The one line by which nothing is fetched."""
+    """Return the one-line error of a download that fails."""
     with pytest.raises(FetchError) as error:
         fetch(toy, folder, places, silent)
     assert "\n" not in str(error.value)
@@ -113,7 +113,7 @@ def test_a_file_is_fetched_once(tmp_path: Path, server: Server) -> None:
     assert server.requests == ["a.bin", "b%20c.bin", "a.bin"]
 
 
-def test_the_next_place_is_asked_where_one_does_not_do(tmp_path: Path, server: Server) -> None:
+def test_the_next_place_is_tried_after_a_failure(tmp_path: Path, server: Server) -> None:
     wrong = bytes([1]) + CONTENT[1:]
     server.files = {"wrong/a.bin": wrong, "right/a.bin": CONTENT}
     places = tuple(f"{server.place}{x}/" for x in ("none", "wrong", "right", "more"))
@@ -133,7 +133,7 @@ def test_the_next_place_is_asked_where_one_does_not_do(tmp_path: Path, server: S
     ],
     ids=["404", "other", "longer", "shorter", "broken off"],
 )
-def test_what_is_not_right_leaves_nothing(
+def test_an_incorrect_download_leaves_nothing(
     tmp_path: Path, server: Server, content: bytes | None, cut: int, message: str
 ) -> None:
     server.files = {} if content is None else {"a.bin": content}
@@ -144,7 +144,7 @@ def test_what_is_not_right_leaves_nothing(
     assert names(tmp_path) == []
 
 
-def test_a_server_that_does_not_end_is_left(tmp_path: Path, server: Server) -> None:
+def test_an_endless_download_is_abandoned(tmp_path: Path, server: Server) -> None:
     server.files = {"a.bin": CONTENT * 4}
     message: list[int] = []
     toy = entry(file_of(CONTENT))
@@ -153,7 +153,9 @@ def test_a_server_that_does_not_end_is_left(tmp_path: Path, server: Server) -> N
     assert len(CONTENT) < message[-1] <= len(CONTENT) + BLOCK
 
 
-def test_no_network_is_told_with_what_to_copy(tmp_path: Path, server: Server) -> None:
+def test_without_a_network_the_message_lists_the_files_to_copy(
+    tmp_path: Path, server: Server
+) -> None:
     server.files = {"a.bin": CONTENT}
     toy = entry(file_of(CONTENT), file_of(b"b", "b.bin"), file_of(b"c", "c.bin"))
     assert "b.bin could not be downloaded" in refused(toy, tmp_path, server.place)
@@ -195,7 +197,7 @@ def test_another_file_of_that_name_is_left_alone(tmp_path: Path, server: Server)
 
 
 def tarred(members: dict[str, bytes], link: str = "") -> bytes:
-    """A .tar.gz of these files and, if any, a link of this name to the password file."""
+    """Return a .tar.gz of these files and, optionally, a link of this name to the password file."""
     result = io.BytesIO()
     with tarfile.open(fileobj=result, mode="w:gz", compresslevel=1) as archive:
         for name, content in members.items():
@@ -210,7 +212,7 @@ def tarred(members: dict[str, bytes], link: str = "") -> bytes:
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
-    """A .zip of these files."""
+    """Return a .zip of these files."""
     result = io.BytesIO()
     with zipfile.ZipFile(result, "w") as archive:
         for name, content in members.items():
@@ -219,7 +221,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize(("name", "pack"), [("a.tar.gz", tarred), ("a.zip", zipped)])
-def test_only_what_is_asked_for_comes_out_of_an_archive(
+def test_only_listed_members_are_extracted(
     tmp_path: Path, server: Server, name: str, pack: Callable[[dict[str, bytes]], bytes]
 ) -> None:
     inside = {"d/one.bin": b"1", "../evil": b"e", "/abs": b"e", "d/two.bin": b"22", "d/x": b"x"}
@@ -250,7 +252,7 @@ def test_only_what_is_asked_for_comes_out_of_an_archive(
     # An archive holds the time: as names, two collections would differ.
     ids=["missing", "a link", "longer", "cut", "no archive"],
 )
-def test_an_archive_that_is_not_what_it_should_be_is_told(
+def test_an_unexpected_archive_is_refused(
     tmp_path: Path, server: Server, content: bytes, message: str
 ) -> None:
     toy = entry(file_of(content, "a.tar.gz", (Member("d/two.bin", 2),)))

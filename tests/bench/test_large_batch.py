@@ -15,8 +15,8 @@ from tests.helpers import Array, Given
 STEPS = 50
 
 
-def trained(dtype: str, indices: NDArray[np.int64]) -> Array:
-    """The (W, d) parameters after training on the given samples, (steps, W, b)."""
+def train(dtype: str, indices: NDArray[np.int64]) -> Array:
+    """Train on these samples, (steps, W, b); return the (W, d) parameters."""
     total = indices.shape[1]
     problem = Digits().load(dtype)
     exchange = MPIExchange(MPI.COMM_SELF, total, dtype=dtype)
@@ -41,8 +41,8 @@ def trained(dtype: str, indices: NDArray[np.int64]) -> Array:
 @pytest.mark.parametrize(("dtype", "rounding"), [("float64", 1e-13), ("float32", 2e-6)])
 def test_four_workers_of_batch_16_follow_one_of_batch_64(dtype: str, rounding: float) -> None:
     four = np.random.default_rng(0).integers(0, 1437, (STEPS, 4, 16))
-    small = trained(dtype, four)
-    large = trained(dtype, four.reshape(STEPS, 1, 64))
+    small = train(dtype, four)
+    large = train(dtype, four.reshape(STEPS, 1, 64))
     assert np.abs(large - Digits().load(dtype).initial(0)).max() > 0.1, "it must have moved"
     np.testing.assert_array_equal(small, np.tile(small[0], (4, 1)))
     np.testing.assert_allclose(small[0], large[0], rtol=0, atol=rounding)

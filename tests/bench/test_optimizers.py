@@ -24,7 +24,7 @@ VARIANTS = [
 def by_torch(
     options: SGD, x: NDArray[np.float64], gradients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Where torch.optim.SGD takes every row of x, along gradients (steps, V, d)."""
+    """Return the rows of x after torch.optim.SGD along gradients (steps, V, d)."""
     rows = [torch.nn.Parameter(torch.from_numpy(row.copy())) for row in x]
     optimizer = torch.optim.SGD(
         rows,
@@ -67,7 +67,9 @@ def test_takes_the_steps_of_torch(
 
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_step_has_the_same_bits_wherever_a_parameter_lies(dtype: type, nesterov: bool) -> None:
+def test_a_step_has_the_same_bits_at_any_position_of_a_parameter(
+    dtype: type, nesterov: bool
+) -> None:
     options = SGD(lr=0.0137, momentum=0.9, nesterov=nesterov)
     x, *gradients = np.random.default_rng(0).standard_normal((3, 1, 70_001)).astype(dtype)
     cuts = [(0, 70_001), (0, 1), (1, 2), (5, 12), (3, 100), (7, 64_000), (33, 70_000)]
@@ -94,7 +96,7 @@ def test_float32_stays_float32_and_one_step_is_the_formula() -> None:
     np.testing.assert_array_equal(state.velocity, np.float32(6))
 
 
-def test_without_momentum_no_velocity_is_kept() -> None:
+def test_without_momentum_the_velocity_is_empty() -> None:
     assert SGD().init(np.zeros((5, 4)), consecutive_layers([(4,)])).velocity.shape == (0, 4)
 
 

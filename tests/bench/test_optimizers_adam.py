@@ -24,7 +24,7 @@ VARIANTS = [
 def by_torch(
     options: Adam | AdamW, x: NDArray[np.float64], gradients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Where torch.optim takes every row of x, along gradients (steps, V, d)."""
+    """Return the rows of x after torch.optim along gradients (steps, V, d)."""
     rows = [torch.nn.Parameter(torch.from_numpy(row.copy())) for row in x]
     kind = torch.optim.Adam if isinstance(options, Adam) else torch.optim.AdamW
     optimizer = kind(

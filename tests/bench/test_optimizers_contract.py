@@ -1,4 +1,4 @@
-"""What every registered optimiser must do: be copied with its state, and train digits."""
+"""Contract of every registered optimiser: its state can be copied, and it trains digits."""
 
 import copy
 from dataclasses import fields, is_dataclass
@@ -21,7 +21,7 @@ LAYERS = consecutive_layers([(3, 4), (3,)])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_copy_of_the_state_goes_on_as_the_state_does(name: str) -> None:
+def test_a_copy_of_the_state_continues_equally(name: str) -> None:
     options = OPTIMIZERS[name]()
     rng = np.random.default_rng(0)
     for library in (np.asarray, torch.from_numpy):

@@ -19,7 +19,7 @@ norm = np.linalg.norm
 
 
 def by_lars(options: LARS, w: Array, gradients: Array, wide: bool) -> Array:
-    """Where one layer goes, You et al. 2017 and the scaled form."""
+    """Return one layer after steps of You et al. 2017, or of the scaled form."""
     v, decay = np.zeros_like(w), options.weight_decay * wide
     for g in gradients:
         local = options.trust * norm(w) / (norm(g) + decay * norm(w)) if wide else 1.0
@@ -34,7 +34,7 @@ def by_lars(options: LARS, w: Array, gradients: Array, wide: bool) -> Array:
 
 
 def by_larc(options: LARC, w: Array, gradients: Array, wide: bool) -> Array:
-    """Where one layer goes, Kurth et al. 2018."""
+    """Return one layer after steps of Kurth et al. 2018."""
     v, decay = np.zeros_like(w), options.weight_decay * wide
     for g in gradients:
         rate = options.lr
@@ -47,7 +47,7 @@ def by_larc(options: LARC, w: Array, gradients: Array, wide: bool) -> Array:
 
 
 def by_lamb(options: LAMB, w: Array, gradients: Array, wide: bool) -> Array:
-    """Where one layer goes, You et al. 2020."""
+    """Return one layer after steps of You et al. 2020."""
     m, v = np.zeros_like(w), np.zeros_like(w)
     for k, g in enumerate(gradients, start=1):
         m = options.beta1 * m + (1 - options.beta1) * g
@@ -70,8 +70,8 @@ REFERENCES: list[tuple[Any, Callable[..., Array]]] = [
 ]
 
 
-def walked(options: Any, x: Array, gradients: Array, layers: list[Layer]) -> Any:
-    """Where the optimiser takes x, (V, d), along (steps, V, d)."""
+def run_steps(options: Any, x: Array, gradients: Array, layers: list[Layer]) -> Any:
+    """Return x, (V, d), after steps of the optimiser along (steps, V, d)."""
     x = x.copy()
     state = options.init(x, layers)
     for g in gradients:
@@ -110,7 +110,7 @@ def test_takes_the_steps_of_the_formula(
 
 
 def test_a_rescaled_gradient_is_the_same_step() -> None:
-    """Of layers that adapt; the eps of LAMB is made small beside the smallest gradient."""
+    """For layers with their own rate; the eps of LAMB is small against the smallest gradient."""
     layers = consecutive_layers([(3, 4), (2, 2)])
     rng = np.random.default_rng(0)
     x, gradients = rng.standard_normal((3, 16)), rng.standard_normal((STEPS, 3, 16))
@@ -120,28 +120,28 @@ def test_a_rescaled_gradient_is_the_same_step() -> None:
         LARC(clip=False),
         LAMB(weight_decay=0.0, eps=1e-30),
     ):
-        ends = [walked(options, x, gradients * scale, layers) for scale in (1.0, 1e-4, 1e4)]
+        ends = [run_steps(options, x, gradients * scale, layers) for scale in (1.0, 1e-4, 1e4)]
         assert np.abs(ends[0] - x).max() > 1e-3, "it must have moved"
         for end in ends[1:]:
             np.testing.assert_allclose(end, ends[0], rtol=1e-11)  # float64, 20 steps
-    sized = [walked(LARC(), x, gradients * scale, layers) for scale in (1.0, 1e-4)]
+    sized = [run_steps(LARC(), x, gradients * scale, layers) for scale in (1.0, 1e-4)]
     assert np.abs(sized[0] - sized[1]).max() > 1e-3, (
         "clipped at lr, a small gradient is a small step"
     )
 
 
-def test_larc_is_sgd_where_the_global_rate_is_the_smaller_one() -> None:
+def test_larc_equals_sgd_if_the_global_rate_is_smaller() -> None:
     layers = consecutive_layers([(3, 4)])
     rng = np.random.default_rng(1)
     x, gradients = rng.standard_normal((2, 12)), rng.standard_normal((STEPS, 2, 12))
-    clipped = walked(LARC(lr=0.001, trust=1.0), x, gradients, layers)
+    clipped = run_steps(LARC(lr=0.001, trust=1.0), x, gradients, layers)
     v, plain = np.zeros_like(x), x.copy()
     for g in gradients:
         v = 0.9 * v + 0.001 * g
         plain -= v
     np.testing.assert_allclose(clipped, plain, rtol=1e-12)  # float64
-    freed = walked(LARC(lr=1e3, trust=1e-3), x, gradients, layers)
-    adapted = walked(LARS(lr=1.0, trust=1e-3), x, gradients, layers)
+    freed = run_steps(LARC(lr=1e3, trust=1e-3), x, gradients, layers)
+    adapted = run_steps(LARS(lr=1.0, trust=1e-3), x, gradients, layers)
     np.testing.assert_allclose(freed, adapted, rtol=1e-12)  # the local rate is the smaller one
 
 
@@ -150,8 +150,8 @@ def test_a_layer_of_zeros_takes_the_global_rate() -> None:
     x, g = np.zeros((3, 4)), np.random.default_rng(2).standard_normal((1, 3, 4))
     for lr in (0.3, 2.0):
         for options in (LARS(lr=lr), LARC(lr=lr), LARC(lr=lr, clip=False)):
-            np.testing.assert_array_equal(walked(options, x, g, layers), -lr * g[0])
-        first = walked(LAMB(lr=lr, eps=1e-12), x, g, layers)
+            np.testing.assert_array_equal(run_steps(options, x, g, layers), -lr * g[0])
+        first = run_steps(LAMB(lr=lr, eps=1e-12), x, g, layers)
         np.testing.assert_allclose(first, -lr * np.sign(g[0]), rtol=1e-9)  # eps beside |g| > 1e-3
 
 

@@ -1,4 +1,4 @@
-"""bench.overhead's two sides across ranks: the same training, and samples of the slowest rank."""
+"""Both sides of bench.overhead across ranks: the same training, and times of the slowest rank."""
 
 from contextlib import closing
 
@@ -24,14 +24,14 @@ BATCH = 16
 
 @pytest.fixture(scope="module", autouse=True)
 def _imports() -> None:
-    """The first DDP of a process imports for seconds: before the clock of the first test runs."""
+    """Import DDP, which takes seconds, before the time limit of the first test starts."""
     problem = Digits(hidden=1).load("float32")
     with gloo_group(MPI.COMM_SELF):
         ddp_loop(problem, np.arange(2), batch=1, lr=LR, momentum=MOMENTUM)
 
 
 def parameters(loop: PlainLoop) -> Array:
-    """A copy of a loop's parameters, (d,)."""
+    """Return a copy of a loop's parameters, (d,)."""
     flat = torch.nn.utils.parameters_to_vector(loop.module.parameters())
     copied: Array = flat.detach().numpy().copy()
     return copied
@@ -39,8 +39,8 @@ def parameters(loop: PlainLoop) -> Array:
 
 @on(1, 3)
 @pytest.mark.parametrize(("task", "steps"), [("digits", 20), ("digits:hidden=13333", 3)])
-def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) -> None:
-    """Both sides of the program, fed the same samples; the wide model fills several buckets."""
+def test_our_steps_equal_ddp(comm: MPI.Intracomm, task: str, steps: int) -> None:
+    """Both sides of the program on the same samples; the wide model fills several buckets."""
     options = {"dtype": "float64", "allreduce": "shared_memory"}
     experiment = timed_experiment(comm.size, comm.size, BATCH, task=task, **options)
     data = setup.material(comm, experiment)
@@ -63,8 +63,8 @@ def test_our_steps_are_those_of_ddp(comm: MPI.Intracomm, task: str, steps: int) 
     everywhere(comm, apart < 1e-12, apart)  # float64, sums in another order
 
 
-def test_ddp_s_own_minibatches_come_from_the_shard(comm: MPI.Intracomm) -> None:
-    """A shard of one sample: its parameters follow that sample, whatever is drawn."""
+def test_ddp_draws_minibatches_from_the_shard(comm: MPI.Intracomm) -> None:
+    """With a shard of one sample, the parameters follow that sample for any draw."""
     experiment = timed_experiment(
         comm.size, comm.size, BATCH, task="digits:hidden=3", dtype="float64"
     )

@@ -1,4 +1,4 @@
-"""Parts of the gradient as they are finished, and where the layers lie."""
+"""Parts of the gradient in the order of completion, and the positions of layers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -26,7 +26,7 @@ PLAIN, NORMED = Digits(HIDDEN), Digits(HIDDEN, norm="batch")
 
 
 class Loud(Meter):
-    """A meter that also remembers which phases were closed."""
+    """Meter that records the phases that were closed."""
 
     __slots__ = ("laps",)
 
@@ -40,7 +40,7 @@ class Loud(Meter):
 
 
 def in_order(parts: Parts, d: int, several: bool = True) -> bool:
-    """Whether the parts lead from d down to 0 without a gap, in one step or in several."""
+    """Return True if the parts lead from d down to 0 without a gap, in one step or several."""
     ends = [d, *(lo for lo, _ in parts)]
     gapless = [hi for _, hi in parts] == ends[:-1] and ends[-1] == 0
     return gapless and all(lo < hi for lo, hi in parts) and (len(parts) > 1) is several
@@ -49,7 +49,7 @@ def in_order(parts: Parts, d: int, several: bool = True) -> bool:
 def gradients(
     problem: Problem, workers: int, calls: Callable[[NDArray[np.floating]], Any] | None = None
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], Parts]:
-    """g, losses and the parts told of; told(g) is called before each."""
+    """Return g, losses and the reported parts; calls(g) is called before each report."""
     x = np.stack([problem.initial(seed) for seed in range(workers)])
     g = np.full_like(x, np.nan)
     learner = problem.learner(x, g)
@@ -67,7 +67,7 @@ def gradients(
     return g, losses, parts
 
 
-def test_layers_lie_where_the_parameters_are() -> None:
+def test_layers_have_the_positions_of_the_parameters() -> None:
     assert consecutive_layers([(2, 3), (), (4,)]) == [
         Layer(0, 6, (2, 3)),
         Layer(6, 7, ()),
@@ -98,7 +98,7 @@ def test_layers_lie_where_the_parameters_are() -> None:
     ],
     ids=str,
 )
-def test_parts_are_final_when_told_and_the_bits_those_without(
+def test_parts_are_final_when_reported_and_bits_are_unchanged(
     task: Task, workers: int, several: bool, dtype: str
 ) -> None:
     problem = task.load(dtype)
@@ -113,7 +113,7 @@ def test_parts_are_final_when_told_and_the_bits_those_without(
     assert losses.tobytes() == plain_losses.tobytes()
 
 
-def test_a_part_may_be_changed_at_once_and_the_rest_does_not_notice() -> None:
+def test_a_part_may_be_changed_at_once_without_effect_on_the_rest() -> None:
     problem = PLAIN.load("float64")
     plain, _, _ = gradients(problem, 1)
 
@@ -125,7 +125,7 @@ def test_a_part_may_be_changed_at_once_and_the_rest_does_not_notice() -> None:
         np.testing.assert_array_equal(g[:, lo:hi], 2**times * plain[:, lo:hi])
 
 
-def test_whatever_is_finished_first_the_end_of_the_row_is_told_first() -> None:
+def test_the_end_of_the_row_is_reported_first_in_any_order_of_completion() -> None:
     layers = consecutive_layers([(1,), (2,), (3,)])
     values, g = torch.arange(1.0, 7.0), torch.zeros(1, 6)
     spans = [slice(layer.start, layer.stop) for layer in layers]
@@ -145,7 +145,7 @@ def test_whatever_is_finished_first_the_end_of_the_row_is_told_first() -> None:
     assert torch.equal(g[0], torch.cat(expected))
 
 
-def test_an_error_while_being_told_is_the_callers() -> None:
+def test_an_error_of_the_callback_reaches_the_caller() -> None:
     problem = PLAIN.load("float32")
     x = problem.initial(0)[None].copy()
     g = np.zeros_like(x)
@@ -168,7 +168,7 @@ def test_an_error_while_being_told_is_the_callers() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("total", [1, 3])
-def test_the_decay_is_in_a_part_before_it_is_told(optimizer: Optimizer, total: int) -> None:
+def test_a_reported_part_includes_the_decay(optimizer: Optimizer, total: int) -> None:
     problem = PLAIN.load("float32")
     shards = [np.arange(i, 100, total) for i in range(total)]
 

@@ -28,7 +28,7 @@ FLOATS = {"float32": torch.float32, "float64": torch.float64}
 
 
 def plain_module(row: NDArray[np.floating]) -> torch.nn.Module:
-    """The perceptron of Digits, written down again, with these parameters."""
+    """Return the perceptron of Digits, written independently, with these parameters."""
     model = torch.nn.Sequential(
         torch.nn.Linear(64, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, 10)
     ).to(torch.from_numpy(row).dtype)
@@ -37,7 +37,7 @@ def plain_module(row: NDArray[np.floating]) -> torch.nn.Module:
 
 
 def images(problem: Classifier, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels, read from scikit-learn again."""
+    """Return images and labels, read from scikit-learn."""
     features, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
     chosen = order[TRAINING:] if held_out else order[:TRAINING]
@@ -111,7 +111,7 @@ def test_gradients_are_those_of_a_plain_module(
 
 
 @pytest.mark.parametrize(("elements", "models"), [(1, 1), (2 * 6 * (HIDDEN * 2 + 10), 2)])
-def test_only_so_many_models_train_at_once_as_memory_can_take(
+def test_memory_bounds_the_models_trained_at_once(
     monkeypatch: pytest.MonkeyPatch, elements: int, models: int
 ) -> None:
     problem = Digits(HIDDEN).load("float64")
@@ -176,7 +176,7 @@ def test_scores_are_those_of_a_plain_forward(monkeypatch: pytest.MonkeyPatch, ro
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_an_accuracy_of_exactly_the_target_reaches_it(dtype: str) -> None:
-    """The last bias decides: a class nobody can miss gives hits / 360, in any dtype."""
+    """The last bias decides: a class that is always predicted gives hits / 360, in any dtype."""
     problem = Digits(HIDDEN).load(dtype)
     x = np.zeros((10, D), dtype)
     x[np.arange(10), D - 10 + np.arange(10)] = 1  # model c always answers c
@@ -262,7 +262,7 @@ def test_quadratic_gradient_by_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_quadratic_scores_in_float64_whatever_the_rows(dtype: str) -> None:
+def test_quadratic_scores_in_float64_for_rows_of_any_dtype(dtype: str) -> None:
     problem = quadratic(dtype)
     x = np.random.default_rng(1).standard_normal((6, 4)).astype(dtype)
     losses, distances = problem.evaluate(x)
@@ -331,7 +331,7 @@ def test_the_worst_and_the_target_follow_the_direction() -> None:
         assert not metric.reached(float("nan"), 0.5)
 
 
-def test_torch_waits_for_the_task_that_needs_it() -> None:
+def test_torch_is_imported_by_the_tasks_that_need_it_only() -> None:
     script = (
         "import sys; import bench.runtime.experiment; from bench.tasks import TASKS; "
         "made = [cls() for cls in TASKS.values()]; problem = TASKS['quadratic']().load('float32'); "

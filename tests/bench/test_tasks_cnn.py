@@ -41,7 +41,7 @@ NORMS = pytest.mark.parametrize("norm", ["none", "batch"])
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Coloured pictures, 9 by 8, of three classes, with a test set."""
+    """Write coloured pictures, 9 by 8, of three classes, with a test set."""
     path = tmp_path_factory.mktemp("data") / "pictures.h5"
     return write(path, x=BYTES, y=LABELS, x_test=TESTED, y_test=WANTED)
 
@@ -53,7 +53,7 @@ def small(data: str, norm: str) -> Classifier:
 def plain(
     of: dict[str, torch.Tensor], pictures: Array, calibration: Array | None = None
 ) -> torch.Tensor:
-    """The logits by torch's functions. calibration: pictures that statistics come from."""
+    """Return the logits by torch's functions. calibration: pictures for the statistics."""
     x, c = torch.from_numpy(pictures), torch.zeros(0)
     if calibration is not None:
         c = torch.from_numpy(calibration)
@@ -88,7 +88,7 @@ def test_gradients_are_those_of_torch_functions(data: str, norm: str, workers: i
 
 
 def calibrating(monkeypatch: pytest.MonkeyPatch, data: str) -> tuple[Classifier, Array]:
-    """A network with batch norm and the 12 training pictures that calibrate it."""
+    """Return a network with batch norm and the 12 training pictures that calibrate it."""
     monkeypatch.setattr(convolution, "CALIBRATION", 12)
     read: list[NDArray[np.int64]] = []
 
@@ -126,7 +126,7 @@ def test_scores_are_those_of_torch_functions(
 
 @NORMS
 @pytest.mark.parametrize("workers", [1, 2])
-def test_evaluating_leaves_training_alone(data: str, norm: str, workers: int) -> None:
+def test_evaluation_does_not_affect_training(data: str, norm: str, workers: int) -> None:
     problem = small(data, norm)
     x, g = starts(problem, workers), np.zeros((workers, problem.d))
     learner = problem.learner(x, g)
@@ -137,7 +137,7 @@ def test_evaluating_leaves_training_alone(data: str, norm: str, workers: int) ->
     problem.evaluate(x)
     learner.gradient(batch)
     np.testing.assert_array_equal(g, before)
-    shorter = learner.fetch(np.arange(workers * 3).reshape(workers, 3))  # traced anew
+    shorter = learner.fetch(np.arange(workers * 3).reshape(workers, 3))  # traced again
     learner.gradient(shorter)
     again = np.zeros_like(g)
     anew = small(data, norm).learner(x, again)
@@ -146,7 +146,7 @@ def test_evaluating_leaves_training_alone(data: str, norm: str, workers: int) ->
 
 
 @NORMS
-def test_what_workers_see_does_not_change_how_models_are_judged(data: str, norm: str) -> None:
+def test_altered_samples_do_not_change_the_evaluation(data: str, norm: str) -> None:
     problem = small(data, norm)
     x = starts(problem, 2)
     before = problem.evaluate(x)
@@ -168,7 +168,7 @@ def test_what_workers_see_does_not_change_how_models_are_judged(data: str, norm:
     st.integers(1, 12),
     st.sampled_from(["none", "batch"]),
 )
-def test_parameters_are_counted_as_torch_has_them(
+def test_the_number_of_parameters_equals_torch(
     channels: int, shape: tuple[int, int, int], classes: int, norm: str
 ) -> None:
     module = network(shape, channels, classes, norm)
@@ -177,7 +177,7 @@ def test_parameters_are_counted_as_torch_has_them(
 
 
 @NORMS
-def test_parameters_give_the_fewest_channels_that_have_them(norm: str) -> None:
+def test_the_option_parameters_sets_the_fewest_channels(norm: str) -> None:
     problem = CNN(parameters=5000, norm=norm).load("float32")
     sizes = [count(channels, (1, 8, 8), 10, norm) for channels in range(1, 50)]
     assert problem.d == min(size for size in sizes if size >= 5000)
@@ -190,7 +190,7 @@ def test_without_data_it_learns_the_digits() -> None:
 
 
 @pytest.mark.parametrize("shape", [(30,), (7, 8), (8, 8, 3), (2, 3, 8, 8)])
-def test_inputs_that_are_no_pictures_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_inputs_other_than_pictures_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = write(tmp_path / "x.h5", x=np.zeros((10, *shape)), y=np.arange(10) % 2)
     with pytest.raises(ValueError) as error:  # noqa: PT011
         CNN().load("float32", path)

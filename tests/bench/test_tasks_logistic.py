@@ -29,7 +29,7 @@ EXACT = 1e-12  # float64, sums of some dozens
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """60 samples of four features and three classes; what is held out plays no part."""
+    """Write 60 samples of four features and three classes; held-out samples have no effect."""
     result = tmp_path_factory.mktemp("data") / "x.h5"
     return write(result, x=INPUTS, y=LABELS, x_test=INPUTS[:2] + 9, y_test=LABELS[:2])
 
@@ -40,7 +40,7 @@ def problem(path: str) -> LogisticProblem:
 
 
 def plain(w: torch.Tensor, inputs: Array, labels: Any) -> torch.Tensor:
-    """The regularised loss, written down again in torch."""
+    """Return the regularised loss, written independently in torch."""
     weights = w.reshape(3, 5)
     logits = torch.from_numpy(inputs) @ weights[:, :4].T + weights[:, 4]
     return cross_entropy(logits, torch.from_numpy(labels)) + L2 / 2 * (w**2).sum()
@@ -48,7 +48,7 @@ def plain(w: torch.Tensor, inputs: Array, labels: Any) -> torch.Tensor:
 
 @cache
 def shared() -> LogisticProblem:
-    """The same problem for every example of a property."""
+    """Return one problem for all examples of a property."""
     return LogisticProblem(Logistic.metric, Samples(LABELS, INPUTS), 3, L2, "float32")
 
 
@@ -113,7 +113,7 @@ def test_models_are_evaluated_in_pieces_of_any_size(
     np.testing.assert_allclose(losses - gaps, problem.least)
 
 
-def test_workers_see_what_was_made_for_them_and_are_judged_by_all(
+def test_workers_train_on_altered_samples_and_are_evaluated_on_all(
     problem: LogisticProblem,
 ) -> None:
     x = starts(problem, 2) * 30
@@ -133,7 +133,7 @@ def test_workers_see_what_was_made_for_them_and_are_judged_by_all(
         np.testing.assert_array_equal(problem.evaluate(x), before)
 
 
-def test_inputs_are_standardised_and_bytes_are_parts_of_255(tmp_path: Path, path: str) -> None:
+def test_inputs_are_standardised_and_bytes_are_fractions_of_255(tmp_path: Path, path: str) -> None:
     features = Logistic().load("float64", path).features()
     np.testing.assert_allclose(features.mean(0), 0, atol=EXACT)
     np.testing.assert_allclose(features.std(0), 1, atol=EXACT)
@@ -145,7 +145,7 @@ def test_inputs_are_standardised_and_bytes_are_parts_of_255(tmp_path: Path, path
     assert pixels < {tuple(row) for row in pictures.reshape(20, 6).tolist()}
 
 
-def test_an_optimum_that_is_not_found_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inaccurate_optimum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logistic, "PRECISION", 1e-30)
     with pytest.raises(ValueError, match=r"^l2=0.03: the optimum is accurate to .*larger l2$"):
         logistic.optimum(INPUTS, LABELS, 3, L2)

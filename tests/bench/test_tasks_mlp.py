@@ -1,4 +1,4 @@
-"""The perceptron on any data: against plain products, sizes counted, what workers hold."""
+"""The perceptron on any data: plain products, sizes, and the samples of workers."""
 
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,13 @@ EXACT = 1e-12  # float64, sums of some dozens
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Three classes of 3x4 pictures in bytes, with a test set."""
+    """Write three classes of 3x4 pictures in bytes, with a test set."""
     path = tmp_path_factory.mktemp("data") / "bytes.h5"
     return write(path, x=BYTES, y=LABELS, x_test=TESTED, y_test=WANTED)
 
 
 def plain(of: dict[str, torch.Tensor], inputs: Array) -> torch.Tensor:
-    """Two hidden layers, written down again: inputs (m, 12)."""
+    """Return the logits of two hidden layers, written independently: inputs (m, 12)."""
     x = torch.from_numpy(inputs)
     x = torch.relu(x @ of["w1"].T + of["b1"])
     x = torch.relu(x @ of["w2"].T + of["b2"])
@@ -80,7 +80,7 @@ def test_scores_are_those_of_a_plain_forward_in_pieces_of_any_size(
         assert accuracy == np.mean(logits.argmax(1).numpy() == WANTED)
 
 
-def test_on_the_digits_it_is_the_task_digits() -> None:
+def test_on_the_digits_it_equals_the_task_digits() -> None:
     one, other = MLP(width=7, depth=2).load("float32"), Digits(7, depth=2).load("float32")
     x, indices = starts(one, 2), np.arange(16).reshape(2, 8) * 80
     np.testing.assert_array_equal(x, starts(other, 2))
@@ -111,7 +111,7 @@ def test_standardised_features_have_mean_0_and_deviation_1(tmp_path: Path) -> No
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 10**8), st.integers(1, 5000), st.integers(1, 1000), st.integers(1, 4))
 @example(10**8, 1, 1, 1)  # the widest there can be
-def test_parameters_give_the_smallest_width_that_has_them(
+def test_the_option_parameters_sets_the_smallest_width(
     expected: int, inputs: int, classes: int, depth: int
 ) -> None:
     widths = widths_of(inputs, classes, 128, depth, expected)
@@ -123,13 +123,13 @@ def test_parameters_give_the_smallest_width_that_has_them(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=5))
-def test_parameters_are_counted_as_torch_has_them(widths: list[int]) -> None:
+def test_the_number_of_parameters_equals_torch(widths: list[int]) -> None:
     module = perceptron(widths)
     assert count(widths) == sum(p.numel() for p in module.parameters())
     assert module(torch.zeros(2, widths[0])).shape == (2, widths[-1])
 
 
-def test_a_problem_has_at_least_the_parameters_asked_for(data: str) -> None:
+def test_a_problem_has_at_least_the_requested_parameters(data: str) -> None:
     problem = MLP(parameters=1000).load("float32", data)
     assert problem.d == len(problem.initial(0)) == problem.layers[-1].stop
     assert 1000 <= problem.d < 1000 + 12 + 1 + 3  # less than one unit too many
@@ -147,7 +147,7 @@ def test_workers_hold_their_own_samples_once(data: str) -> None:
     np.testing.assert_array_equal(everything, BYTES.reshape(40, 12))
 
 
-def test_workers_see_what_was_made_for_them(data: str) -> None:
+def test_workers_train_on_altered_samples(data: str) -> None:
     problem = MLP(width=5, depth=2).load("float64", data)
     x = starts(problem, 2)
     before = problem.evaluate(x)
@@ -187,7 +187,7 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
     assert str(error.value) == message
 
 
-def test_more_parameters_than_there_can_be_are_refused() -> None:
+def test_too_many_parameters_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"^parameters must be at most [\d,]+, got 1,000,000,000,000,000,000$"
     ):

@@ -1,4 +1,4 @@
-"""Synthetic samples: functions of their number, of the difficulty that the module states."""
+"""Synthetic samples: functions of their number, with the documented difficulty."""
 
 import tracemalloc
 from typing import Any
@@ -23,7 +23,7 @@ EVERYTHING = TASK.table(0, 500, "float64").rows(np.arange(500))
     st.lists(st.integers(0, 99), max_size=40),
     st.sampled_from(["float32", "float64"]),
 )
-def test_a_sample_does_not_depend_on_what_else_is_asked(
+def test_a_sample_does_not_depend_on_the_other_indices(
     first: int, indices: list[int], dtype: str
 ) -> None:
     table = TASK.table(first, 100, dtype)
@@ -35,7 +35,7 @@ def test_a_sample_does_not_depend_on_what_else_is_asked(
     np.testing.assert_array_equal(table.labels, np.arange(first, first + 100) % 7)
 
 
-def test_what_is_held_out_are_the_next_numbers() -> None:
+def test_held_out_samples_have_the_next_numbers() -> None:
     problem = TASK.load("float64")
     inputs, targets = problem._held_out
     np.testing.assert_array_equal(problem.features(), EVERYTHING[:300])
@@ -56,7 +56,7 @@ def test_noise_is_standard_normal_and_never_the_same() -> None:
 
 
 @pytest.mark.parametrize("separation", [0.0, 2.0, Synthetic.separation])
-def test_the_nearest_centre_hits_as_often_as_stated(separation: float) -> None:
+def test_the_nearest_centre_has_the_documented_accuracy(separation: float) -> None:
     task = Synthetic(separation=separation)
     table = task.table(0, 20_000, "float32")
     centres = task.centres()
@@ -66,7 +66,7 @@ def test_the_nearest_centre_hits_as_often_as_stated(separation: float) -> None:
     assert abs(hits - stated) < 0.02  # centres are at right angles only nearly
 
 
-def test_loading_makes_no_features_and_holding_only_those_of_the_workers() -> None:
+def test_only_features_of_the_own_workers_are_computed() -> None:
     task = Synthetic(samples=1_000_000)
     tracemalloc.start()
     problem = task.load("float32")

@@ -67,7 +67,7 @@ SHAPES: Plain = {
 
 
 def cut(name: str) -> tuple[list[str], list[str]]:
-    """What trains and what is held out of a speaker, cut by hand."""
+    """Return the training and the held-out windows of a speaker, cut by hand."""
     speech = "".join(f"{who}:\n{words}\n\n" for who, words in SPEECHES if who == name)
     every = [speech[i : i + CONTEXT + 1] for i in range(0, len(speech) - CONTEXT, CONTEXT + 1)]
     trained = len(every) - round(len(every) / 4)
@@ -79,13 +79,13 @@ HELD_OUT = [window for name in ("ANNA", "BERT", "CLEO") for window in cut(name)[
 
 
 def coded(texts: list[str]) -> NDArray[np.int64]:
-    """The windows as places in the alphabet, (m, CONTEXT + 1)."""
+    """Return the windows as indices into the alphabet, (m, CONTEXT + 1)."""
     return np.array([[ALPHABET.index(character) for character in text] for text in texts])
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A text of three speakers, and of one who says less than a window."""
+    """Write a text of three speakers, and of one with less than a window."""
     path = tmp_path_factory.mktemp("data") / "play.txt"
     path.write_text(TEXT)
     return str(path)
@@ -93,17 +93,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def shared(data: str) -> CharacterProblem:
-    """The problem in float64, for tests that leave it as it is."""
+    """Return the problem in float64, for tests that do not change it."""
     return TASK.load("float64", data)
 
 
 def models(problem: CharacterProblem, n: int) -> Array:
-    """Different models, (n, d), whose norms do something, too."""
+    """Return different models, (n, d), with norms that have an effect."""
     return starts(problem, n) + 0.2 * np.random.default_rng(n).standard_normal((n, problem.d))
 
 
 def plain(of: dict[str, torch.Tensor], codes: NDArray[np.int64]) -> torch.Tensor:
-    """The logits (m, T, characters) by torch's encoder layer under its mask: codes (m, T)."""
+    """Return the logits (m, T, characters) by torch's masked encoder layer: codes (m, T)."""
     layer = torch.nn.TransformerEncoderLayer(
         WIDTH, HEADS, 4 * WIDTH, 0, "gelu", batch_first=True, norm_first=True
     )
@@ -160,7 +160,7 @@ def test_scores_are_those_of_torch_s_encoder_in_nats_and_bits(
     assert problem.metric.reached(1.5, target=1.6)  # fewer bits are better
 
 
-def test_no_character_is_seen_before_its_turn(shared: CharacterProblem) -> None:
+def test_later_characters_have_no_effect(shared: CharacterProblem) -> None:
     codes = torch.from_numpy(coded(TRAINING[:5])[:, :-1])
     with torch.no_grad():
         before = shared.module(codes)
@@ -235,7 +235,7 @@ def test_workers_hold_the_windows_of_their_speakers(data: str) -> None:
         np.testing.assert_array_equal(slope, g)
 
 
-def test_more_than_the_character_before_is_learned(tmp_path: Path) -> None:
+def test_it_learns_more_than_bigrams(tmp_path: Path) -> None:
     path = tmp_path / "abca.txt"
     path.write_text("abca" * 60)
     problem = Transformer(context=4, width=8, depth=1, heads=2).load("float32", str(path))
@@ -249,7 +249,7 @@ def test_more_than_the_character_before_is_learned(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.integers(1, 70))
-def test_parameters_are_counted_as_torch_has_them(
+def test_the_number_of_parameters_equals_torch(
     half: int, depth: int, context: int, alphabet: int
 ) -> None:
     module = Decoder(alphabet, context, 2 * half, depth, heads=2)
@@ -260,7 +260,7 @@ def test_parameters_are_counted_as_torch_has_them(
 
 
 @pytest.mark.parametrize("heads", [1, 3])
-def test_parameters_give_the_smallest_width_that_the_heads_divide(data: str, heads: int) -> None:
+def test_the_option_parameters_sets_the_smallest_multiple_of_heads(data: str, heads: int) -> None:
     problem = Transformer(context=CONTEXT, heads=heads, parameters=3000).load("float32", data)
     sizes = [count(width, 2, CONTEXT, CHARACTERS) for width in range(heads, 99, heads)]
     assert problem.d == min(size for size in sizes if size >= 3000)
@@ -307,7 +307,7 @@ def test_a_text_that_is_too_short_is_refused(
     assert ": take " in str(error.value)
 
 
-def test_what_a_text_cannot_do_is_refused(shared: CharacterProblem) -> None:
+def test_features_and_altered_characters_are_refused(shared: CharacterProblem) -> None:
     with pytest.raises(UserError, match=r"^transformer needs --data FILE: a text, .*shakespeare"):
         Transformer().load("float32")
     with pytest.raises(ValueError, match=r"^characters cannot be altered: take "):

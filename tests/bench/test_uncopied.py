@@ -1,4 +1,4 @@
-"""Large linear layers' gradients, written in place: the bits of autograd's."""
+"""Gradients of large linear layers, written in place: bit for bit those of autograd."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ TASKS = {
 
 
 def gradients(task: Any, dtype: str, data: str, steps: int = 3) -> list[Array]:
-    """Of steps that follow their own gradients."""
+    """Return the gradients of steps along them."""
     problem = task.load(dtype, data)
     x = problem.initial(0)[None].copy()
     g = np.full_like(x, np.nan)
@@ -38,7 +38,7 @@ def gradients(task: Any, dtype: str, data: str, steps: int = 3) -> list[Array]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", TASKS)
-def test_have_the_bits_of_autograd(
+def test_gradients_equal_autograd_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, dtype: str
 ) -> None:
     data = ""
@@ -61,7 +61,7 @@ def test_have_the_bits_of_autograd(
         np.testing.assert_array_equal(one, other)
 
 
-def test_are_left_to_autograd_where_they_cannot_be_written_or_need_not() -> None:
+def test_small_shared_and_unbiased_layers_are_left_to_autograd() -> None:
     tied, also = torch.nn.Linear(600, 600), torch.nn.Linear(600, 600)
     also.weight = tied.weight
     alone = torch.nn.Linear(512, 512)

@@ -1,4 +1,4 @@
-"""What schemes that change samples all promise: shapes stay, seed and worker decide, refusals."""
+"""Contract of schemes that alter samples: shapes stay, seed and worker decide, refusals."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from partitions.noise import FeatureNoise, LabelNoise
 from partitions.protocol import Needs, Samples
 from partitions.rotation import Rotation
 from partitions.spatial import Spatial
-from tests.partitions.seen_samples import classes_of, pictures, seen
+from tests.partitions.altered_samples import alter, classes_of, pictures
 
 SCHEMES: Mapping[str, type[Based]] = {
     "feature_noise": FeatureNoise,
@@ -34,12 +34,12 @@ def test_every_scheme_that_alters_is_here() -> None:
 @EACH_SCHEME
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(30, 64), (30, 8, 8), (30, 1, 8, 8), (30, 3, 6, 8)])
-def test_shapes_dtypes_and_what_is_given_stay(
+def test_shapes_dtypes_and_arguments_are_unchanged(
     name: str, dtype: str, shape: tuple[int, ...]
 ) -> None:
     inputs, labels = pictures(*shape, dtype=dtype), classes_of(30)
     before = inputs.copy(), labels.copy()
-    altered, relabelled = seen(SCHEMES[name](), inputs, labels, worker=3)
+    altered, relabelled = alter(SCHEMES[name](), inputs, labels, worker=3)
     assert (altered.shape, altered.dtype) == (inputs.shape, inputs.dtype)
     assert (relabelled.shape, relabelled.dtype) == (labels.shape, labels.dtype)
     np.testing.assert_array_equal(inputs, before[0])
@@ -53,14 +53,14 @@ def test_shapes_dtypes_and_what_is_given_stay(
 def test_a_function_of_seed_and_worker_and_workers_differ(name: str) -> None:
     scheme, inputs, labels = SCHEMES[name](), pictures(40, 64), classes_of(40)
     np.random.seed(7)  # a scheme that looks at the global rng would change
-    first = [seen(scheme, inputs, labels, worker=worker) for worker in range(4)]
+    first = [alter(scheme, inputs, labels, worker=worker) for worker in range(4)]
     np.random.seed(8)
-    again = [seen(scheme, inputs, labels, worker=worker) for worker in range(4)]
+    again = [alter(scheme, inputs, labels, worker=worker) for worker in range(4)]
     flat = [np.concatenate([x.ravel(), y]) for x, y in first]
     for one, other in zip(flat, again, strict=True):
         np.testing.assert_array_equal(one, np.concatenate([other[0].ravel(), other[1]]))
     assert len({one.tobytes() for one in flat}) == 4
-    other_seed = seen(scheme, inputs, labels, worker=2, seed=1)
+    other_seed = alter(scheme, inputs, labels, worker=2, seed=1)
     same = all(np.array_equal(a, b) for a, b in zip(first[2], other_seed, strict=True))
     assert same == (name == "rotation")  # only the angle is a function of the worker alone
 
@@ -88,7 +88,7 @@ def test_the_base_comes_from_the_command_line_with_its_options() -> None:
         parse_spec("gain:base=label_noise", SCHEMES, "partition")
 
 
-def test_what_the_base_looks_at_is_asked_for() -> None:
+def test_the_needs_of_the_base_are_declared() -> None:
     assert Gain(base=Spatial()).needs == Needs(features=True, alters=True)
     assert Gain().needs == Needs(alters=True)
     features = pictures(60, 4)
@@ -115,6 +115,6 @@ def test_what_the_base_looks_at_is_asked_for() -> None:
         ("rotation:base=dirichlet:alpha=0", r"base of partition rotation dirichlet: alpha must"),
     ],
 )
-def test_options_out_of_range_are_told_with_value_and_rule(text: str, message: str) -> None:
+def test_options_out_of_range_are_refused_with_value_and_rule(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_spec(text, SCHEMES, "partition")

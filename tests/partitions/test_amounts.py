@@ -1,4 +1,4 @@
-"""Sizes by a law: exact at any parameter, and as the law says; the scheme that lays them."""
+"""Sizes by a law: exact at any parameter and by the law; the scheme Quantity."""
 
 from fractions import Fraction
 
@@ -56,7 +56,7 @@ def test_dirichlet_sizes_have_the_moments_of_the_dirichlet() -> None:
     assert q.var() == pytest.approx(variance, rel=0.1)
 
 
-def test_what_is_lifted_to_the_least_is_taken_from_the_largest_alone() -> None:
+def test_only_the_largest_make_up_for_small_shards() -> None:
     free, lifted = (amounts("zipf", 3, 300, 20, m, np.random.default_rng(0)) for m in (0, 2))
     assert free.min() == 0
     large = free >= 2
@@ -65,7 +65,7 @@ def test_what_is_lifted_to_the_least_is_taken_from_the_largest_alone() -> None:
     assert (lifted[free < 2] == 2).all()
 
 
-def test_explicit_sizes_are_proportions_of_the_samples_there_are() -> None:
+def test_explicit_sizes_are_proportions_of_all_samples() -> None:
     labels = np.zeros(60, dtype=np.int64)
     for text, sizes in (
         ("3/0/1", [45, 0, 15]),
@@ -77,7 +77,7 @@ def test_explicit_sizes_are_proportions_of_the_samples_there_are() -> None:
         np.testing.assert_array_equal(np.sort(np.concatenate(shards)), np.arange(60))
 
 
-def test_which_samples_a_worker_holds_is_random() -> None:
+def test_samples_of_a_worker_are_random() -> None:
     first = [
         Quantity(law="giant").split(Samples(np.zeros(1000, int)), 4, np.random.default_rng(seed))[0]
         for seed in range(2)

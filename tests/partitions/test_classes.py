@@ -1,4 +1,4 @@
-"""Schemes that give each worker a number of classes: who owns what, and how it is shared."""
+"""Schemes by a number of classes for each worker: owners of classes and their shares."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_random_others_are_drawn_evenly() -> None:
         np.testing.assert_allclose(rest, 0.25, atol=0.034)
 
 
-def test_what_is_dealt_has_the_counts_and_is_drawn_within_a_class() -> None:
+def test_dealt_shards_have_the_counts_and_are_drawn_within_a_class() -> None:
     samples, parts = Samples(GAPS), 7
     counts = divide_columns(np.ones((parts, 4)), class_sizes(samples), np.random.default_rng(1))
     shards, rest = (deal(samples, counts, np.random.default_rng(seed)) for seed in (2, 3))
@@ -69,14 +69,14 @@ def test_classes_are_shared_evenly_by_their_owners(assign: str) -> None:
     assert np.ptp(one) <= 1
 
 
-def test_classes_that_are_absent_are_nobodys() -> None:
-    """Four classes are present, of labels up to 9: worker i begins with the one of rank i mod 4."""
+def test_absent_classes_have_no_owner() -> None:
+    """Four of the labels up to 9 are present: worker i begins with the one of rank i mod 4."""
     counts = counts_of(Classes(k=1), GAPS, 8)
     assert ((counts > 0).sum(axis=1) == 1).all()
     assert counts.argmax(axis=1).tolist() == [0, 1, 4, 9] * 2
 
 
-def test_classes_beyond_what_the_workers_own_are_dealt_in_turn() -> None:
+def test_further_classes_are_dealt_in_turn() -> None:
     counts = counts_of(Classes(k=2, assign="deterministic"), BALANCED, 3)
     expected = [{0, 1, 6, 9}, {1, 2, 4, 7}, {2, 3, 5, 8}]
     assert [set(np.flatnonzero(owners).tolist()) for owners in counts] == expected
@@ -99,12 +99,12 @@ def test_shares_of_an_extended_class_follow_the_dirichlet_of_its_owners() -> Non
 
 
 @pytest.mark.parametrize("alpha", [5e-324, 1e-3, 1.0, 1e308])
-def test_extended_workers_hold_k_classes_at_any_concentration(alpha: float) -> None:
+def test_extended_workers_own_k_classes_at_any_concentration(alpha: float) -> None:
     for min_size in (1, 50):
         scheme = ExtendedDirichlet(k=3, alpha=alpha, min_size=min_size)
         counts = counts_of(scheme, BALANCED, 40)
         assert counts.sum(axis=1).min() >= min_size
-        full = counts.sum(axis=1) > min_size  # not topped up with whatever was there
+        full = counts.sum(axis=1) > min_size  # not topped up from any shard
         assert ((counts[full] > 0).sum(axis=1) <= 3).all()
     if alpha == 1e308:
         owners = counts[counts > 0]
@@ -125,7 +125,7 @@ def test_power_law_follows_its_normal_draws() -> None:
 
 
 @pytest.mark.parametrize("sigma", [2.0, 1e307, 1.7e308])
-def test_power_law_places_all_and_keeps_the_least_at_any_spread(sigma: float) -> None:
+def test_power_law_places_all_and_keeps_min_size_at_any_spread(sigma: float) -> None:
     for n, least in ((8000, 5), (90, 3), (40, 1)):
         counts = counts_of(PowerLaw(sigma=sigma), BALANCED[:n], 30)
         assert counts.sum() == n

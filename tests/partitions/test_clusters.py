@@ -1,4 +1,4 @@
-"""Clusters against k-means of scikit-learn, the same whatever the number of threads."""
+"""Clusters against k-means of scikit-learn, the same with any number of threads."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_centres_are_those_of_scikit_learn(n: int, width: int, clusters: int) ->
     np.testing.assert_allclose(fit_centres(points, clusters, 3), model.cluster_centers_, atol=1e-9)
 
 
-def test_a_sample_goes_to_the_nearest_centre_beyond_those_that_were_fit_centres() -> None:
+def test_every_sample_goes_to_the_nearest_centre() -> None:
     points = blobs(FITTED + 1500, 5, 3, seed=1).astype(np.float32)
     actual = assign_to_centres(points, 5, np.random.default_rng(2))
     rng = np.random.default_rng(2)
@@ -39,7 +39,7 @@ def test_a_sample_goes_to_the_nearest_centre_beyond_those_that_were_fit_centres(
 
 
 def test_any_number_of_threads_makes_the_same_clusters() -> None:
-    """To the bit: ranks that disagreed would train on samples twice, or on none."""
+    """Bit for bit: ranks with different clusters would train on samples twice, or never."""
     points = blobs(6000, 9, 20, seed=5)
     result = []
     for threads in (1, 3, 8):
@@ -48,7 +48,7 @@ def test_any_number_of_threads_makes_the_same_clusters() -> None:
     assert len(set(result)) == 1
 
 
-def test_there_are_no_more_clusters_than_different_samples() -> None:
+def test_there_are_at_most_as_many_clusters_as_distinct_samples() -> None:
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 3, 90)
     samples = Samples(np.zeros(90, int), np.array([[0.0, 1], [5, 5], [9, 0]])[kind])
@@ -61,7 +61,7 @@ def test_there_are_no_more_clusters_than_different_samples() -> None:
     assert [len(shard) for shard in Clusters(clusters=9).split(few, 5, rng)] == [1] * 5
 
 
-def test_pieces_cover_every_row_once_and_bound_their_numbers() -> None:
+def test_slices_cover_every_row_once_and_bound_their_numbers() -> None:
     for n, width in ((1, 1), (25_000, 64), (300, 10**6), (7, 10**9)):
         cuts = row_slices(n, width)
         rows = np.concatenate([np.arange(n)[cut] for cut in cuts])

@@ -1,4 +1,4 @@
-"""The number along which samples are sorted, and what the strength means."""
+"""The number to sort by, and the effect of the strength."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_the_first_component_is_that_of_a_singular_value_decomposition(n: int, w
 
 
 def test_only_the_order_of_the_number_counts() -> None:
-    """Outliers and units change nothing: exp and an offset leave the ranks as they are."""
+    """Outliers and units have no effect: exp and an offset keep the ranks."""
     features = np.random.default_rng(3).standard_normal((600, 2))
     scheme = Continuous(strength=0.6, by="column", column=1)
     plain = split(scheme, Samples(LABELS, features))
@@ -47,8 +47,8 @@ def test_full_strength_by_label_has_the_labels_of_sorted() -> None:
         np.testing.assert_array_equal(np.sort(LABELS[shard]), np.sort(LABELS[run]))
 
 
-def test_between_the_ends_a_run_mixes_ranks_as_the_sum_of_two_uniforms_does() -> None:
-    """At strength 1/2, b of a triangular distribution, its correlation with z is 1 / sqrt(2)."""
+def test_at_half_strength_ranks_are_those_of_the_sum_of_two_uniforms() -> None:
+    """At strength 1/2, b has a triangular distribution and the correlation 1 / sqrt(2) with z."""
     n = 40_000
     shards = split(Continuous(strength=0.5, by="index"), Samples(np.zeros(n, int)), parts=200)
     run = np.empty(n)
@@ -60,7 +60,7 @@ def test_between_the_ends_a_run_mixes_ranks_as_the_sum_of_two_uniforms_does() ->
     assert np.corrcoef(b, np.arange(n))[0, 1] == pytest.approx(0.5**0.5, abs=0.015)
 
 
-def test_where_all_numbers_are_equal_the_order_is_random() -> None:
+def test_equal_numbers_are_in_random_order() -> None:
     samples = Samples(LABELS, np.full((600, 3), 2))
     for by in ("component", "norm", "mean"):
         shard = split(Continuous(strength=1, by=by), samples, 2)[0]
@@ -82,7 +82,7 @@ def test_refusals(options: dict[str, float | str], message: str) -> None:
         Continuous(**options)  # type: ignore[arg-type]
 
 
-def test_features_that_are_not_there_are_refused() -> None:
+def test_missing_features_are_refused() -> None:
     with pytest.raises(ValueError, match="column must be below the number of features, 2, got 2"):
         split(Continuous(by="column", column=2), Samples(LABELS, np.zeros((600, 2))))
     with pytest.raises(ValueError, match="continuous:by=mean reads features, and the samples"):

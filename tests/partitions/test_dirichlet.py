@@ -1,4 +1,4 @@
-"""The Dirichlet draw against its known law, at every alpha, and the cuts."""
+"""The Dirichlet draw against its distribution, at every alpha, and the cuts."""
 
 from typing import cast
 
@@ -71,7 +71,7 @@ def test_tiny_alpha_chooses_every_worker_alike() -> None:
     np.testing.assert_allclose(chosen, 1000, atol=137)  # 5 standard deviations of 27.4
 
 
-def test_a_zero_from_the_generator_is_no_nan() -> None:
+def test_a_zero_from_the_generator_gives_no_nan() -> None:
     class Zeros:
         def standard_gamma(self, shape: float, size: int) -> NDArray[np.float64]:
             return np.zeros(size)
@@ -108,7 +108,7 @@ def test_a_cut_is_its_share_rounded_up_or_down(weights: list[float], n: int, see
     assert (np.abs(counts - q * n) < 1 + 1e-6).all()  # 1e6 samples x a few ulps
 
 
-def test_an_offset_that_rounds_up_takes_no_sample_too_many() -> None:
+def test_an_offset_that_rounds_up_takes_no_extra_sample() -> None:
     class AlmostOne:
         def random(self, size: tuple[int, ...]) -> float:
             return 1.0 - 2.0**-53
@@ -131,7 +131,7 @@ def test_small_classes_do_not_all_land_on_the_same_workers() -> None:
     assert np.unique(owners).size > 50
 
 
-def test_which_samples_of_a_class_a_worker_gets_is_random() -> None:
+def test_samples_of_a_class_are_dealt_at_random() -> None:
     shard = np.flatnonzero(owners_of(Dirichlet(1e9), np.zeros(1000, dtype=np.int64), 2) == 0)
     assert abs(shard.mean() - 499.5) < 46  # 5 standard errors of 9.1
 

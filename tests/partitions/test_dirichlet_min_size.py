@@ -1,4 +1,4 @@
-"""The Dirichlet scheme's rule for small shards: who gives, who is given, and how much moves."""
+"""Rule of the Dirichlet scheme for small shards: givers, takers, and the number of moves."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_taking_from_the_largest_equals_taking_one_by_one(
     min_size=st.integers(0, 10),
     seed=st.integers(0, 999),
 )
-def test_min_size_moves_only_what_is_short(
+def test_min_size_moves_only_the_missing_samples(
     labels: list[int], parts: int, min_size: int, seed: int
 ) -> None:
     min_size = min(min_size, len(labels) // parts)
@@ -54,7 +54,7 @@ def test_the_samples_moved_are_random() -> None:
     assert abs(np.flatnonzero(owners == 0).mean() - 499.5) < 46  # 5 standard errors of 9.1
 
 
-def test_what_an_empty_worker_is_given_mixes_the_givers() -> None:
+def test_an_empty_worker_takes_from_all_givers() -> None:
     # Two workers hold one class each; the two empty ones are given half of each, dealt at random.
     labels = np.repeat([0, 1], 400)
     samples = Samples(labels)
@@ -82,7 +82,7 @@ def test_min_size_zero_leaves_workers_empty() -> None:
     np.testing.assert_array_equal(np.sort(np.concatenate(shards)), [0, 1, 2])
 
 
-def test_min_size_that_cannot_be_met_is_refused_with_the_way_out() -> None:
+def test_min_size_out_of_reach_is_refused_with_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"^min_size must be >= 0, got -1$"):
         Dirichlet(0.5, -1)
     samples = Samples(np.zeros(100, dtype=np.int64))

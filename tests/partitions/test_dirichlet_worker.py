@@ -1,4 +1,4 @@
-"""Dirichlet labels in shards of given sizes: equal ones, and those of a law."""
+"""Dirichlet labels in shards of equal sizes, and in shards of the sizes of a law."""
 
 import numpy as np
 import pytest
@@ -16,9 +16,12 @@ def skew_of(scheme: Partition, labels: NDArray[np.int64], parts: int, seed: int 
     return measure(labels, scheme.split(Samples(labels), parts, np.random.default_rng(seed)))
 
 
-def test_label_shares_are_dirichlet_where_the_margins_leave_them_free() -> None:
-    """Of many workers and balanced classes the columns hardly move: the shares of a class have
-    mean 1 / C and the variance (C - 1) / (C^2 (C alpha + 1)) of Dir_C(alpha)."""
+def test_label_shares_are_dirichlet_with_many_workers() -> None:
+    """With many workers and balanced classes the columns hardly change the draw.
+
+    The shares of a class have mean 1 / C and the variance (C - 1) / (C^2 (C alpha + 1)) of
+    Dir_C(alpha).
+    """
     labels = np.repeat(np.arange(5), 40_000)
     for alpha in (0.3, 3.0):
         share = skew_of(DirichletWorker(alpha), labels, 1000).counts / 200
@@ -48,7 +51,7 @@ def test_alpha_at_the_ends_is_as_skewed_and_as_even_as_margins_allow(alpha: floa
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_mixed_keeps_the_sizes_of_its_law_whatever_the_labels(law: str) -> None:
+def test_mixed_keeps_the_sizes_of_its_law_for_any_labels(law: str) -> None:
     skews = []
     for alpha in (0.1, 100.0):
         skew = skew_of(Mixed(alpha=alpha, law=law, min_size=3), UNEVEN, 8)

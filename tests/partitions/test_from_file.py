@@ -1,4 +1,4 @@
-"""Shards of a file: what is no such file is refused in one line that says what to mend."""
+"""Shards of a file: invalid files are refused in one line with the way out."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def split(path: Path, n: int, parts: int) -> list[NDArray[np.int64]]:
         ("", "names the workers of 0 samples, the data have 4: give one worker for each"),
     ],
 )
-def test_a_text_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_text_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "owners.txt"
     file.write_text(text)
     with pytest.raises(ValueError, match=message) as error:
@@ -35,7 +35,7 @@ def test_a_text_that_is_none(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_an_array_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_array_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "owners.npy"
     for array, message in (
         (np.zeros(4), r"must hold whole numbers \(n,\), the worker of each sample; got float64"),

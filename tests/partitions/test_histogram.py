@@ -1,4 +1,4 @@
-"""A label histogram from a file: met where it fits, near where it does not, refused where none."""
+"""A label histogram from a file: exact if it fits, near otherwise, refused if invalid."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def written(path: Path, table: NDArray[np.float64] | NDArray[np.int64], names: s
     return path
 
 
-def test_a_table_that_fits_is_met_whatever_it_is_written_in(tmp_path: Path) -> None:
+def test_a_table_that_fits_is_met_in_any_unit(tmp_path: Path) -> None:
     counts, shares = WANTED, WANTED / 600
     (tmp_path / "h.json").write_text(json.dumps(counts.tolist()))
     # What a spreadsheet writes: a byte order mark, names, and carriage returns.
@@ -52,7 +52,7 @@ def test_rows_are_repeated_and_further_ones_left_out(tmp_path: Path) -> None:
 
 
 def test_other_class_sizes_scale_rows_and_columns_of_the_table(tmp_path: Path) -> None:
-    """Odds ratios of a table are what scaling its rows and columns keeps."""
+    """Scaling the rows and columns of a table keeps its odds ratios."""
     labels = np.repeat([0, 1], [50_000, 10_000])
     counts = counts_of(written(tmp_path / "h.csv", np.array([[3, 1], [1, 4]])), labels, 2)
     np.testing.assert_array_equal(counts.sum(axis=0), [50_000, 10_000])
@@ -61,7 +61,7 @@ def test_other_class_sizes_scale_rows_and_columns_of_the_table(tmp_path: Path) -
     assert a * d / (b * c) == pytest.approx(12, rel=0.01)  # whole samples
 
 
-def test_classes_that_no_row_has_are_placed_and_absent_ones_left_out(tmp_path: Path) -> None:
+def test_classes_missing_in_all_rows_are_placed(tmp_path: Path) -> None:
     table = np.array([[5, 0, 9, 0, 1], [0, 0, 9, 5, 1]])
     labels = np.repeat([0, 1, 3], [40, 20, 40])
     counts = counts_of(written(tmp_path / "h.csv", table), labels, 2)
@@ -89,7 +89,7 @@ def test_classes_that_no_row_has_are_placed_and_absent_ones_left_out(tmp_path: P
         ("h.json", "[]", r"histogram file .*h\.json holds no row of numbers$"),
     ],
 )
-def test_what_is_no_table_is_refused_in_one_line(
+def test_invalid_tables_are_refused_in_one_line(
     tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -98,7 +98,7 @@ def test_what_is_no_table_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-def test_a_file_must_be_named_and_there(tmp_path: Path) -> None:
+def test_a_file_must_be_named_and_exist(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^histogram needs file=NAME.csv"):
         Histogram().split(Samples(LABELS), 2, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"^histogram file .*none\.csv cannot be read: "):

@@ -34,7 +34,9 @@ def test_disjoint_membership_is_uniform() -> None:
 
 @settings(deadline=None)  # a busy machine is no failure
 @given(n=st.integers(1, 200), parts=st.integers(1, 50), data=st.data())
-def test_own_draws_are_ascending_without_repeats(n: int, parts: int, data: st.DataObject) -> None:
+def test_separate_draws_are_ascending_without_repeats(
+    n: int, parts: int, data: st.DataObject
+) -> None:
     size = data.draw(st.integers(1, n))
     shards = split(size, n, parts, seed=data.draw(st.integers(0, 999)))
     assert len(shards) == parts

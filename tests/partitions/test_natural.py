@@ -1,4 +1,4 @@
-"""Whole groups to workers: as even as it can be, and any group to any worker by lot."""
+"""Whole groups to workers: as even as possible, or any group to any worker by lot."""
 
 from itertools import product
 
@@ -13,7 +13,7 @@ from partitions.protocol import Samples
 
 
 def owners(sizes: list[int], parts: int, assign: str = "balanced", seed: int = 0) -> list[int]:
-    """Owners of samples in runs of groups, whose names have holes."""
+    """Return owners of samples in runs of groups, with gaps between their names."""
     group = np.repeat(7 * np.arange(len(sizes)) + 3, sizes)
     return [int(k) for k in assign_groups(group, parts, assign, np.random.default_rng(seed))]
 
@@ -21,7 +21,7 @@ def owners(sizes: list[int], parts: int, assign: str = "balanced", seed: int = 0
 @settings(deadline=None, max_examples=30)
 @given(sizes=st.lists(st.integers(1, 20), min_size=2, max_size=6), parts=st.integers(2, 3))
 def test_balanced_is_within_grahams_bound_of_the_best(sizes: list[int], parts: int) -> None:
-    """4/3 - 1 / (3 W) of the best, which is found by trying all."""
+    """4/3 - 1 / (3 W) of the best, from an exhaustive search."""
     parts = min(parts, len(sizes))
     best = min(
         max(np.bincount(chosen, weights=sizes, minlength=parts))
@@ -37,7 +37,7 @@ def test_balanced_is_within_grahams_bound_of_the_best(sizes: list[int], parts: i
 def test_divided_groups_have_the_smallest_largest_shard(
     sizes: list[int], data: st.DataObject
 ) -> None:
-    """No other number of workers for each group, of all there are, has a smaller one."""
+    """No other numbers of workers by group have a smaller one."""
     parts = data.draw(st.integers(len(sizes), min(sum(sizes), 8)))
     actual = owners(sizes, parts)
     shares = [n for n in product(range(1, parts + 1), repeat=len(sizes)) if sum(n) == parts]
@@ -48,7 +48,7 @@ def test_divided_groups_have_the_smallest_largest_shard(
     assert set(actual) == set(range(parts))
 
 
-def test_by_lot_every_worker_may_hold_every_group() -> None:
+def test_random_assignment_gives_any_group_to_any_worker() -> None:
     counts = np.zeros((5, 3))
     for seed in range(2000):
         for group, worker in enumerate(owners([1] * 5, 3, "random", seed)):
@@ -56,7 +56,7 @@ def test_by_lot_every_worker_may_hold_every_group() -> None:
     np.testing.assert_allclose(counts, 2000 / 3, atol=106)  # 5 standard deviations of 21.1
 
 
-def test_a_worker_holds_whole_speakers() -> None:
+def test_a_worker_gets_whole_speakers() -> None:
     groups: NDArray[np.int64] = np.random.default_rng(1).integers(0, 30, 900)
     for assign in ("balanced", "random"):
         samples = Samples(np.zeros(900, int), groups=groups)

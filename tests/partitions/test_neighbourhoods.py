@@ -1,4 +1,4 @@
-"""Label skew of neighbourhoods: by hand, by a loop, and where the answer is known."""
+"""Label skew of neighbourhoods: by hand, by a loop, and with a known answer."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ NOBODY = np.array([], np.int64)
 
 
 @st.composite
-def heard(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Counts (W, C) and the two ends of links, some twice, some from a worker to itself."""
+def draw_links(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Draw counts (W, C) and the two ends of links, some repeated, some from a worker to itself."""
     workers, classes = draw(st.integers(1, 7)), draw(st.integers(1, 5))
     counts = draw(arrays(np.int64, (workers, classes), elements=st.integers(0, 9)))
     ends = st.tuples(st.integers(0, workers - 1), st.integers(0, workers - 1))
@@ -25,7 +25,7 @@ def heard(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
 def one_by_one(
     counts: NDArray[np.int64], source: NDArray[np.int64], target: NDArray[np.int64]
 ) -> list[float]:
-    """The same by sets."""
+    """Compute the same from sets."""
     actual = []
     whole = counts.sum(axis=0)
     for i in range(len(counts)):
@@ -46,8 +46,8 @@ def test_by_hand() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(heard())
-def test_it_is_that_of_the_samples_of_the_set(
+@given(draw_links())
+def test_it_equals_that_of_the_samples_of_the_set(
     links: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
 ) -> None:
     with np.errstate(all="raise"):
@@ -58,7 +58,7 @@ def test_it_is_that_of_the_samples_of_the_set(
 
 
 @settings(max_examples=25, deadline=None)
-@given(links=heard(), seed=st.integers(0, 99))
+@given(links=draw_links(), seed=st.integers(0, 99))
 def test_neither_the_order_of_links_nor_of_workers_matters(
     links: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], seed: int
 ) -> None:
@@ -71,7 +71,7 @@ def test_neither_the_order_of_links_nor_of_workers_matters(
 
 
 @pytest.mark.parametrize("workers", [1, 2, 9])
-def test_nobody_heard_is_the_skew_of_the_shard_and_all_heard_is_none(workers: int) -> None:
+def test_no_links_give_the_skew_of_the_shard_and_all_links_none(workers: int) -> None:
     counts = np.random.default_rng(workers).integers(0, 9, (workers, 4))
     alone = neighbourhood_tv(counts, NOBODY, NOBODY)
     np.testing.assert_allclose(alone, of_counts(counts).label_tv)
@@ -79,7 +79,7 @@ def test_nobody_heard_is_the_skew_of_the_shard_and_all_heard_is_none(workers: in
     np.testing.assert_allclose(neighbourhood_tv(counts, source, target), 0.0, atol=1e-12)
 
 
-def test_cliques_of_all_classes_have_no_skew_and_cliques_of_one_class_have_all_of_it() -> None:
+def test_cliques_of_all_classes_have_no_skew_and_cliques_of_one_class_the_whole() -> None:
     """9 workers of one class each, 3 classes, in cliques 0 1 2, 3 4 5 and 6 7 8."""
     worker = np.arange(9)
     source, target = np.nonzero(worker // 3 == worker[:, np.newaxis] // 3)
@@ -90,7 +90,7 @@ def test_cliques_of_all_classes_have_no_skew_and_cliques_of_one_class_have_all_o
 
 
 def test_thousands_of_workers_on_an_exponential_graph() -> None:
-    """Worker i holds class i mod 4 and hears from those 1, 2, 4, ..., 2048 before it.
+    """Worker i has class i mod 4 and gets rows from those 1, 2, 4, ..., 2048 before it.
 
     Itself and the ten of 4 hops and more are of its class, the other two of two others: shares of
     11/13, 1/13, 1/13 and 0 against a quarter each.

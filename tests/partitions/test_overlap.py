@@ -1,4 +1,4 @@
-"""Samples on replicas workers: different ones, evenly, and any of them."""
+"""Samples on several workers: distinct, evenly chosen, and any of them."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_sizes_differ_by_one_at_most(parts: int, common: float) -> None:
     assert sum(sizes) == (101 + (parts - 1) * shared if common else 101 * min(2, parts))
 
 
-def test_all_copies_are_all_samples_on_every_worker() -> None:
+def test_as_many_copies_as_workers_give_all_samples_to_all() -> None:
     for scheme in (Overlap(copies=4), Overlap(copies=9), Overlap(common=1)):
         shards = scheme.split(Samples(np.zeros(30, int)), 4, np.random.default_rng(0))
         assert all(shard.tolist() == list(range(30)) for shard in shards)

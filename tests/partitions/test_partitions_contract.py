@@ -1,4 +1,4 @@
-"""What every scheme in the registry promises, asked of all of them alike."""
+"""Contract of every scheme in the registry."""
 
 import dataclasses
 import typing
@@ -26,12 +26,12 @@ CHOOSY = {"target"}
 
 
 def uneven(n: int) -> NDArray[np.int64]:
-    """n labels out of 0, 1, 4 and 9, in unequal numbers: classes in between are absent."""
+    """Return n labels out of 0, 1, 4 and 9, in unequal numbers: classes in between are absent."""
     return np.random.default_rng(5).choice([0, 1, 4, 9], size=n, p=[0.6, 0.2, 0.15, 0.05])
 
 
 def samples_of(labels: NDArray[np.int64]) -> Samples:
-    """Samples with everything a scheme may look at: features near their class, a dozen groups."""
+    """Return samples with all that schemes read: features near their class, a dozen groups."""
     rng = np.random.default_rng(6)
     features = labels[:, np.newaxis] + rng.standard_normal((labels.size, 3))
     return Samples(labels, features, groups=rng.integers(0, 12, labels.size))

@@ -1,4 +1,4 @@
-"""Samples, and the toy scheme of the contract's docstring, run as it stands there."""
+"""Samples, and the toy scheme of the contract's docstring, executed."""
 
 import textwrap
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ def test_bad_samples_are_refused_with_value_and_rule(
 
 
 def documented_toy() -> Any:
-    """The class Strided, made from the text of Partition's docstring."""
+    """Build the class Strided from the text of Partition's docstring."""
     text = (Partition.__doc__ or "").split("scheme:\n", 1)[1].split("with its line in", 1)[0]
     names: dict[str, Any] = {
         "dataclass": dataclass,

@@ -1,4 +1,4 @@
-"""Splits that are drawn anew: the base's own, another one each time, and none without samples."""
+"""Renewed splits: those of the base, a different one each time, and none without samples."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ TURNS = 20
 
 
 def samples() -> Samples:
-    """Samples with all that a base may look at."""
+    """Return samples with everything that a base may read."""
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 5, 120)
     return Samples(labels, rng.random((120, 2)), groups=rng.integers(0, 12, 120))
@@ -56,7 +56,7 @@ def test_a_base_that_may_leave_a_worker_empty_later_is_refused(base: str) -> Non
         parse_spec(f"reshuffle:base={base}:min_size=0", SCHEMES, "partition")
 
 
-def test_the_mistakes_of_the_base_are_told() -> None:
+def test_the_base_refuses_as_alone() -> None:
     with pytest.raises(ValueError, match=r"^121 workers but 120 samples"):
         turn("iid", 0, parts=121)
 
@@ -70,6 +70,6 @@ def test_epochs_and_base_come_from_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "inf", "nan"])
-def test_epochs_that_never_pass_are_refused(epochs: str) -> None:
+def test_invalid_epochs_are_refused(epochs: str) -> None:
     with pytest.raises(UserError, match=rf"epochs must be a finite number > 0, got {epochs}"):
         parse_spec(f"reshuffle:epochs={epochs}", SCHEMES, "partition")

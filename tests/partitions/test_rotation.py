@@ -1,4 +1,4 @@
-"""Turned pictures against exact turns, and against the formula of a turned plane."""
+"""Rotated pictures against exact rotations, and against the formula of a rotated plane."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partitions.rotation import Rotation
-from tests.partitions.seen_samples import pictures, seen
+from tests.partitions.altered_samples import alter, pictures
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (4, 5, 5), (4, 2, 6, 6), (4, 8, 8)])
@@ -16,7 +16,7 @@ def test_a_quarter_turn_is_exact_and_counterclockwise_for_the_last_worker(
     inputs = pictures(*shape)
     square = inputs.reshape(4, 3, 3) if inputs.ndim == 2 else inputs
     for worker, quarters in ((0, -1), (1, 0), (2, 1)):
-        actual = seen(Rotation(degrees=90), inputs, worker=worker, parts=3)[0]
+        actual = alter(Rotation(degrees=90), inputs, worker=worker, parts=3)[0]
         turned = np.rot90(square, quarters, axes=(-2, -1))
         np.testing.assert_allclose(actual.reshape(turned.shape), turned, atol=1e-12)  # float64
 
@@ -24,7 +24,7 @@ def test_a_quarter_turn_is_exact_and_counterclockwise_for_the_last_worker(
 def test_half_a_turn_reverses_a_picture_that_is_not_square() -> None:
     inputs = pictures(3, 2, 4, 7)
     for worker in (0, 1):
-        actual = seen(Rotation(degrees=180), inputs, worker=worker, parts=2)[0]
+        actual = alter(Rotation(degrees=180), inputs, worker=worker, parts=2)[0]
         np.testing.assert_allclose(actual, inputs[..., ::-1, ::-1], atol=1e-12)  # float64
 
 
@@ -36,10 +36,10 @@ def test_half_a_turn_reverses_a_picture_that_is_not_square() -> None:
     height=st.integers(8, 12),
     width=st.integers(8, 12),
 )
-def test_a_plane_turns_into_the_plane_that_is_turned(
+def test_a_plane_becomes_the_rotated_plane(
     degrees: float, worker: int, parts: int, height: int, width: int
 ) -> None:
-    """Linear interpolation is exact on a plane, so the turned one has a formula."""
+    """Linear interpolation is exact on a plane, so the rotated one has a formula."""
     worker %= parts
     row, column = np.mgrid[:height, :width]
     up, right = (height - 1) / 2 - row, column - (width - 1) / 2
@@ -48,7 +48,7 @@ def test_a_plane_turns_into_the_plane_that_is_turned(
     # What stands at a place afterwards comes from the place turned back, clockwise.
     from_right, from_up = cos * right + sin * up, cos * up - sin * right
     plane = 3 + 0.5 * right - 0.2 * up
-    (actual,) = seen(Rotation(degrees=degrees), plane[np.newaxis], worker=worker, parts=parts)[0]
+    (actual,) = alter(Rotation(degrees=degrees), plane[np.newaxis], worker=worker, parts=parts)[0]
     margin = 1e-6  # a place on the very border may round to either side
     inside = (abs(from_right) < (width - 1) / 2 - margin) & (
         abs(from_up) < (height - 1) / 2 - margin
@@ -60,15 +60,15 @@ def test_a_plane_turns_into_the_plane_that_is_turned(
 
 
 @pytest.mark.parametrize("parts", [1, 3, 7])
-def test_the_worker_in_the_middle_turns_nothing(parts: int) -> None:
+def test_the_worker_in_the_middle_does_not_rotate(parts: int) -> None:
     inputs = pictures(5, 49)
-    actual = seen(Rotation(degrees=77), inputs, worker=parts // 2, parts=parts)[0]
+    actual = alter(Rotation(degrees=77), inputs, worker=parts // 2, parts=parts)[0]
     np.testing.assert_array_equal(actual, inputs)
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 63, 65])
 @pytest.mark.parametrize("worker", [0, 1])
-def test_what_is_no_picture_is_refused_by_every_worker(numbers: int, worker: int) -> None:
+def test_inputs_other_than_pictures_are_refused_by_every_worker(numbers: int, worker: int) -> None:
     message = rf"{numbers} numbers a sample are not a square one: take a task on pictures, or gain"
     with pytest.raises(ValueError, match=message):
-        seen(Rotation(), pictures(5, numbers), worker=worker, parts=3)
+        alter(Rotation(), pictures(5, numbers), worker=worker, parts=3)

@@ -1,4 +1,4 @@
-"""Schemes by quantity, order, place, features, groups, overlap and files: what each promises."""
+"""Schemes by quantity, order, place, features, groups, overlap and files: their properties."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -62,7 +62,7 @@ def test_laws_of_size_sum_to_all_and_leave_nobody_empty(law: str, parts: int) ->
     assert sizes.min() >= 2
 
 
-def test_laws_of_size_are_what_they_say() -> None:
+def test_laws_of_size_follow_their_formulas() -> None:
     def of(law: str, parameter: float) -> list[float]:
         sizes = amounts(law, parameter, 10**6, 5, 0, np.random.default_rng(3))
         return [float(size) / 1e6 for size in sizes]
@@ -105,9 +105,7 @@ def test_quantity_changes_sizes_and_not_labels() -> None:
     parts=st.integers(1, 40),
     assign=st.sampled_from(["balanced", "random"]),
 )
-def test_groups_stay_together_or_have_workers_of_their_own(
-    groups: list[int], parts: int, assign: str
-) -> None:
+def test_groups_stay_together_or_are_divided(groups: list[int], parts: int, assign: str) -> None:
     parts = min(parts, len(groups))
     group = np.array(groups)
     owner = assign_groups(group, parts, assign, np.random.default_rng(0))
@@ -120,7 +118,7 @@ def test_groups_stay_together_or_have_workers_of_their_own(
 
 
 def test_balanced_groups_are_within_grahams_bound() -> None:
-    """The fullest worker of largest-first holds at most 4/3 of the best that is possible."""
+    """The largest shard of largest-first has at most 4/3 of the samples of the best possible."""
     rng = np.random.default_rng(4)
     sizes = rng.integers(1, 60, 40)
     group = np.repeat(np.arange(40), sizes)
@@ -136,7 +134,7 @@ def test_natural_needs_groups() -> None:
         Natural(assign="x")
 
 
-def test_clusters_find_what_lies_together() -> None:
+def test_clusters_find_separate_groups() -> None:
     rng = np.random.default_rng(1)
     blob = rng.permutation(np.arange(600) % 4)
     centres = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
@@ -203,7 +201,7 @@ def test_spatial_regions_are_boxes_that_do_not_overlap(parts: int) -> None:
 
 
 @pytest.mark.parametrize(("parts", "copies"), [(1, 2), (2, 2), (7, 3), (16, 2), (5, 5)])
-def test_every_sample_is_on_so_many_workers(parts: int, copies: int) -> None:
+def test_every_sample_has_the_requested_copies(parts: int, copies: int) -> None:
     shards = split(Overlap(copies=copies), Samples(LABELS), parts)
     counts = np.bincount(np.concatenate(shards), minlength=2000)
     assert (counts == min(copies, parts)).all()
@@ -230,7 +228,7 @@ def test_a_common_part_is_on_all() -> None:
         Overlap(copies=3, common=0.1)
 
 
-def test_an_imported_histogram_is_met_where_it_fits(tmp_path: Path) -> None:
+def test_an_imported_histogram_is_met_if_it_fits(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(3), [100, 200, 300])
     table = tmp_path / "h.csv"
     table.write_text("a,b,c\n100,0,50\n0,150,0\n0,50,250\n")
@@ -253,7 +251,7 @@ def test_an_imported_histogram_is_met_where_it_fits(tmp_path: Path) -> None:
         ("1,2,3\n0,0,0\n", r"row 2 has no sample of a class of the data"),
     ],
 )
-def test_a_histogram_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_histogram_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "h.csv"
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -296,6 +294,6 @@ def test_a_file_of_shards_that_does_not_fit_is_refused(
         (lambda: Histogram("/no/such"), "histogram file /no/such cannot be read"),
     ],
 )
-def test_a_file_that_is_not_there(make: Callable[[], Partition], message: str) -> None:
+def test_a_missing_file_is_refused(make: Callable[[], Partition], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split(make(), Samples(LABELS), 2)

@@ -1,4 +1,4 @@
-"""The skew measures: by hand, by two other libraries, and at their bounds."""
+"""Measures of skew: by hand, by two other libraries, and at their bounds."""
 
 import math
 
@@ -143,7 +143,7 @@ def test_an_empty_shard_weighs_nothing_in_js_and_is_farthest_in_tv() -> None:
     "shards", [[EMPTY], [EMPTY, EMPTY], [np.array([0])], [np.array([0]), EMPTY]]
 )
 @pytest.mark.parametrize("label", [0, 6])
-def test_nothing_is_nan_where_little_is_there(shards: list[NDArray[np.int64]], label: int) -> None:
+def test_nothing_is_nan_with_few_samples(shards: list[NDArray[np.int64]], label: int) -> None:
     with np.errstate(all="raise"):
         skew = measure(np.array([label]), shards)
     assert skew.counts.shape == (len(shards), label + 1)

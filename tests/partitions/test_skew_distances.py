@@ -1,4 +1,4 @@
-"""Feature distances: by scipy on the samples themselves, by hand, and what must not change them."""
+"""Feature distances: against scipy on the samples themselves, by hand, and their invariances."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def summaries(features: Sequence[Floats], along: Floats) -> Floats:
-    """(W, Q, P), as the ranks that hold the workers send it."""
+    """Return the summaries of all workers, (W, Q, P)."""
     return np.array([quantiles(x, along) for x in features])
 
 
@@ -26,8 +26,8 @@ def apart(features: Sequence[Floats]) -> Floats:
     return distances(summaries(features, directions(features[0].shape[1])), sizes_of(features))
 
 
-def drawn(seed: int, sizes: Sequence[int], features: int) -> list[Floats]:
-    """Workers that differ in place, width and shape."""
+def draw_workers(seed: int, sizes: Sequence[int], features: int) -> list[Floats]:
+    """Draw workers that differ in location, width and shape."""
     rng = np.random.default_rng(seed)
     return [
         rng.normal(2) + rng.uniform(0.2, 2) * rng.random((m, features)) ** rng.integers(1, 4)
@@ -36,9 +36,9 @@ def drawn(seed: int, sizes: Sequence[int], features: int) -> list[Floats]:
 
 
 @pytest.mark.parametrize("sizes", [(64, 64, 64), (1, 7, 300, 90), (500, 20)], ids=str)
-def test_it_is_the_wasserstein_distance_of_the_samples(sizes: tuple[int, ...]) -> None:
+def test_it_equals_the_wasserstein_distance_of_the_samples(sizes: tuple[int, ...]) -> None:
     stats = pytest.importorskip("scipy.stats")
-    features = drawn(len(sizes), sizes, features=5)
+    features = draw_workers(len(sizes), sizes, features=5)
     along = directions(5)
     by_worker, weights = summaries(features, along), sizes_of(features)
     actual = distances(by_worker, weights) * spread(by_worker, weights)
@@ -92,7 +92,7 @@ def test_quantiles_are_the_inverse_of_the_distribution_function(size: int) -> No
 
 @pytest.mark.parametrize("weight", [1, 3])
 def test_a_point_against_a_point_is_known(weight: int) -> None:
-    """Of points at 0 and 1 with weights w and 1: |x - mixture| over sqrt(p (1 - p)), p = 1 / (w+1).
+    """Points at 0 and 1 with weights w and 1: |x - mixture| / sqrt(p (1 - p)), p = 1 / (w+1).
 
     One feature, so every direction is the same line.
     """
@@ -104,7 +104,7 @@ def test_a_point_against_a_point_is_known(weight: int) -> None:
 
 @pytest.mark.parametrize("delta", [0.0, 0.5, 1.0, 4.0])
 def test_a_shift_is_counted_in_standard_deviations(delta: float) -> None:
-    """One sample in 10^9 leaves the mixture and its spread what they are."""
+    """One sample in 10^9 does not change the mixture and its spread."""
     one = np.sort(np.random.default_rng(1).standard_normal((1, LEVELS, 3)), axis=1)
     most, few = np.array([10**9]), np.array([10**9, 1])
     by_worker = np.concatenate([one, one + delta * spread(one, most)])
@@ -120,7 +120,7 @@ def test_a_shift_is_counted_in_standard_deviations(delta: float) -> None:
 def test_neither_units_nor_origin_nor_the_order_of_workers_matter(
     sizes: list[int], scale: float, seed: int
 ) -> None:
-    features = drawn(seed, sizes, features=3)
+    features = draw_workers(seed, sizes, features=3)
     actual = apart(features)
     assert (actual >= 0).all()
     order = np.random.default_rng(seed).permutation(len(sizes))
@@ -142,8 +142,8 @@ def test_equal_shards_are_at_no_distance(workers: int, size: int, repeats: int) 
 
 
 @pytest.mark.parametrize("features", [1, 784, 3072])
-def test_features_that_are_all_the_same_are_at_no_distance(features: int) -> None:
-    """Also where the product of a larger matrix rounds the same sum otherwise."""
+def test_constant_features_are_at_no_distance(features: int) -> None:
+    """Also if the product of a larger matrix rounds the same sum differently."""
     row = np.random.default_rng(0).random(features)
     with np.errstate(all="raise"):
         actual = apart([np.tile(row, (m, 1)) for m in (1, 3, 16, 37)])
@@ -152,7 +152,7 @@ def test_features_that_are_all_the_same_are_at_no_distance(features: int) -> Non
 
 
 def test_an_empty_shard_has_no_distance_and_no_weight() -> None:
-    features = [*drawn(3, (30, 40), features=2), np.empty((0, 2))]
+    features = [*draw_workers(3, (30, 40), features=2), np.empty((0, 2))]
     with np.errstate(all="raise"):
         actual = apart(features)
     np.testing.assert_array_equal(actual[:2], apart(features[:2]))

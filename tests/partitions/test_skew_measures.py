@@ -1,4 +1,4 @@
-"""What a Skew says of each worker and of the sizes: by loops, by scipy, and at the bounds."""
+"""Measures of skew by worker and of sizes: by loops, by scipy, and at the bounds."""
 
 import math
 
@@ -46,18 +46,18 @@ def test_every_worker_by_second_ways(counts: NDArray[np.int64]) -> None:
     stats = pytest.importorskip("scipy.stats")
     skew = of_counts(counts)
     whole = counts.sum(axis=0)
-    for k, contents in enumerate(counts):
+    for k, row in enumerate(counts):
         actual = [float(values[k]) for values in columns(skew).values()]
-        if not contents.any():
+        if not row.any():
             assert actual == [1.0, 1.0, 0.0, 1.0]  # the rule of the class
             continue
-        p, q = contents / contents.sum(), whole / whole.sum()
+        p, q = row / row.sum(), whole / whole.sum()
         emd = sum(abs(a - b) for a, b in zip(p, q, strict=True))
         # 1 - h^2 is the Bhattacharyya coefficient; a root of rounding is 1e-8.
         apart = math.sqrt(max(0.0, 1 - sum(np.sqrt(p * q))))
         present = [c for c in range(len(whole)) if whole[c]]
-        missing = sum(contents[c] == 0 for c in present) / len(present)
-        expected = [emd / 2, apart, math.exp(stats.entropy(contents)), missing]
+        missing = sum(row[c] == 0 for c in present) / len(present)
+        expected = [emd / 2, apart, math.exp(stats.entropy(row)), missing]
         assert actual == pytest.approx(expected, abs=1e-7)
 
 
@@ -114,7 +114,7 @@ def test_gini_by_its_definition(sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 10])
-def test_a_class_of_its_own_for_each_worker(workers: int) -> None:
+def test_one_class_for_each_worker(workers: int) -> None:
     skew = of_counts(6 * np.eye(workers, dtype=np.int64))
     share = 1 / workers
     np.testing.assert_allclose(skew.label_tv, 1 - share, atol=1e-12)
@@ -124,7 +124,7 @@ def test_a_class_of_its_own_for_each_worker(workers: int) -> None:
     assert skew.summary()["label_emd_mean"] == pytest.approx(2 - 2 * share, abs=1e-12)
 
 
-def test_shards_alike_have_no_skew_but_of_size() -> None:
+def test_equal_label_shares_have_no_skew_but_of_size() -> None:
     skew = of_counts(np.outer([1, 2, 5], [3, 1, 0, 4]))
     for name in ("label_tv", "hellinger", "missing_classes"):
         np.testing.assert_allclose(getattr(skew, name), 0.0, atol=1e-12)
@@ -144,12 +144,12 @@ def test_one_worker_has_all(workers: int) -> None:
     assert (summary["effective_workers"], summary["size_ratio"]) == (1.0, math.inf)
 
 
-def test_classes_without_a_sample_are_nobodys_lack() -> None:
+def test_absent_classes_do_not_count_as_missing() -> None:
     skew = measure(np.array([0, 5, 5, 5]), [np.array([0, 1]), np.array([2, 3])])
     np.testing.assert_array_equal(skew.missing_classes, [0.0, 0.5])
 
 
-def test_nobody_has_anything() -> None:
+def test_shards_without_samples() -> None:
     with np.errstate(all="raise"):
         summary = measure(EMPTY, [EMPTY, EMPTY]).summary()
     assert summary.pop("size_ratio") == math.inf

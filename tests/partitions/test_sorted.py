@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7, 101, 203])
-def test_sorted_runs_are_those_of_a_sort_by_label_then_index(parts: int) -> None:
+def test_sorted_runs_equal_a_sort_by_label_then_index(parts: int) -> None:
     shards = Sorted().split(Samples(LABELS), parts, RNG)
     order = sorted(range(203), key=lambda i: (LABELS[i], i))
     start = 0

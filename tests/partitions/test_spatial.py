@@ -13,8 +13,8 @@ from partitions.time_blocks import TimeBlocks
 Point = tuple[int, ...]
 
 
-def bisected(members: list[int], points: list[Point], sizes: list[int]) -> list[list[int]]:
-    """The regions by their definition: shards of these sizes, each cut across the wider side."""
+def bisect(members: list[int], points: list[Point], sizes: list[int]) -> list[list[int]]:
+    """Return the regions by definition: shards of these sizes, each cut across the wider side."""
     if len(sizes) == 1:
         return [sorted(members)]
     sides = [[points[i][axis] for i in members] for axis in range(len(points[0]))]
@@ -23,13 +23,13 @@ def bisected(members: list[int], points: list[Point], sizes: list[int]) -> list[
     members = sorted(members, key=lambda i: points[i][axis])
     middle = len(sizes) // 2
     cut = sum(sizes[:middle])
-    lower = bisected(members[:cut], points, sizes[:middle])
-    return lower + bisected(members[cut:], points, sizes[middle:])
+    lower = bisect(members[:cut], points, sizes[:middle])
+    return lower + bisect(members[cut:], points, sizes[middle:])
 
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), axes=st.integers(1, 3), parts=st.integers(1, 20))
-def test_regions_are_those_of_the_recursion(data: st.DataObject, axes: int, parts: int) -> None:
+def test_regions_equal_the_recursion(data: st.DataObject, axes: int, parts: int) -> None:
     point = st.tuples(*[st.integers(-9, 9)] * axes)
     points = data.draw(st.lists(point, min_size=parts, max_size=80))
     # The coordinates are the last columns, in reverse order, of a picture (n, 1, f).
@@ -38,10 +38,10 @@ def test_regions_are_those_of_the_recursion(data: st.DataObject, axes: int, part
     samples = Samples(np.zeros(len(points), int), shown)
     shards = scheme.split(samples, parts, np.random.default_rng(0))
     sizes = even(len(points), parts).tolist()
-    assert [x.tolist() for x in shards] == bisected(list(range(len(points))), points, sizes)
+    assert [x.tolist() for x in shards] == bisect(list(range(len(points))), points, sizes)
 
 
-def test_a_long_strip_is_cut_into_pieces_of_it() -> None:
+def test_a_long_strip_is_cut_across() -> None:
     points = np.random.default_rng(0).random((700, 2)) * [1, 100]
     shards = Spatial().split(Samples(np.zeros(700, int), points), 7, np.random.default_rng(0))
     for k in range(6):
@@ -49,7 +49,7 @@ def test_a_long_strip_is_cut_into_pieces_of_it() -> None:
 
 
 @pytest.mark.parametrize("columns", ["", "0/", "a", "-1/0", "²", "0/0", "9" * 30])
-def test_columns_that_are_none_are_refused(columns: str) -> None:
+def test_invalid_columns_are_refused(columns: str) -> None:
     with pytest.raises(ValueError, match=r"columns must be whole numbers as in 0/1, got '.*': fea"):
         Spatial(columns=columns)
 

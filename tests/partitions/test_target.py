@@ -1,4 +1,4 @@
-"""A skew that was asked for is there, at any number of workers, or refused with what can be had."""
+"""A requested skew is met at any number of workers, or refused with the range in reach."""
 
 import re
 
@@ -21,7 +21,7 @@ UNEVEN = np.random.default_rng(1).choice(7, 3000, p=[0.4, 0.2, 0.15, 0.1, 0.08, 
     ("labels", "js"),
     [(BALANCED, 0.05), (BALANCED, 0.4), (BALANCED, 0.8), (UNEVEN, 0.05), (UNEVEN, 0.4)],
 )
-def test_the_skew_is_the_one_asked_for_and_sizes_are_equal(
+def test_the_skew_is_the_requested_one_and_sizes_are_equal(
     labels: NDArray[np.int64], js: float
 ) -> None:
     for parts in (2, 3, 7, 10, 16, 31, 64, 101):
@@ -39,7 +39,7 @@ def test_the_skew_is_the_one_asked_for_and_sizes_are_equal(
     js=st.floats(0, 1),
     seed=st.integers(0, 99),
 )
-def test_few_samples_have_it_or_are_told_the_range_and_a_value_in_it_is_had(
+def test_few_samples_meet_it_or_any_value_in_the_range_of_the_message(
     labels: list[int], parts: int, js: float, seed: int
 ) -> None:
     samples = Samples(np.array(labels))
@@ -61,7 +61,7 @@ def test_few_samples_have_it_or_are_told_the_range_and_a_value_in_it_is_had(
     assert got == pytest.approx(js, abs=0.02) or min(parts, len(set(labels))) == 1
 
 
-def test_a_skew_that_half_of_the_draws_reach_is_had_by_others() -> None:
+def test_a_skew_in_reach_of_half_the_draws_is_met() -> None:
     target = Target(js=0.825, tolerance=0.002)
     for seed in range(6):
         shards = target.split(Samples(BALANCED), 7, np.random.default_rng(seed))
@@ -73,7 +73,7 @@ def test_a_finer_tolerance_is_kept() -> None:
     assert measure(BALANCED, shards).label_js == pytest.approx(0.5, abs=0.002)
 
 
-def test_the_counts_that_are_found_are_those_of_the_split() -> None:
+def test_the_counts_equal_those_of_the_split() -> None:
     target, samples = Target(js=0.3), Samples(UNEVEN)
     alpha, counts = target.find(samples, 9, np.random.default_rng(4))
     shards = target.split(samples, 9, np.random.default_rng(4))
@@ -94,9 +94,7 @@ def test_label_shares_follow_the_dirichlet_distribution() -> None:
 
 
 @pytest.mark.parametrize(("labels", "parts"), [(BALANCED, 1), (np.full(50, 3), 4)])
-def test_where_nothing_can_be_skewed_there_is_one_partition(
-    labels: NDArray[np.int64], parts: int
-) -> None:
+def test_one_worker_or_one_class_has_one_partition(labels: NDArray[np.int64], parts: int) -> None:
     shards = Target(js=0.7).split(Samples(labels), parts, np.random.default_rng(0))
     sizes = [len(shard) for shard in shards]
     assert sum(sizes) == labels.size
@@ -106,7 +104,7 @@ def test_where_nothing_can_be_skewed_there_is_one_partition(
 @pytest.mark.parametrize(
     ("labels", "parts", "js"), [(BALANCED[:40], 20, 0.1), (BALANCED, 7, 0.95), (UNEVEN, 16, 1.0)]
 )
-def test_what_cannot_be_had_is_refused_with_what_can(
+def test_a_skew_out_of_reach_is_refused_with_the_range(
     labels: NDArray[np.int64], parts: int, js: float
 ) -> None:
     message = rf"^js={js} is out of reach for {parts} workers .* between \d\.\d+ and \d\.\d+, or"
@@ -114,7 +112,7 @@ def test_what_cannot_be_had_is_refused_with_what_can(
         Target(js=js).split(Samples(labels), parts, np.random.default_rng(0))
 
 
-def test_the_range_that_is_told_is_that_of_the_best_draw() -> None:
+def test_the_range_in_the_message_is_that_of_the_best_draw() -> None:
     """The median draw of seven workers reaches 0.826, the best of sixteen about 0.84."""
     for seed in range(4):
         with pytest.raises(ValueError, match=r"between 0\.000 and 0\.8[34]\d, or"):

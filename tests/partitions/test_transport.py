@@ -1,4 +1,4 @@
-"""Tables with both margins exact: nearest to what was wanted, and in whole numbers beside it."""
+"""Tables with both margins exact: nearest to the weights, and rounded to whole numbers."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ Margin = NDArray[np.int64]
 def margins(
     parts: int, classes: int, rng: np.random.Generator, least: int = 1
 ) -> tuple[Margin, Margin]:
-    """Uneven sizes and classes of one sum, all at least so much."""
+    """Draw uneven sizes and classes of one sum, with a minimum for all."""
     columns = rng.integers(least, 40, classes) + parts // classes + 1 - least
     return apportion(rng.random(parts) ** 4, int(columns.sum()), least), columns
 
@@ -57,7 +57,7 @@ def test_both_margins_and_rounding_at_any_concentration(
     zeros=st.floats(0, 1),
     seed=st.integers(0, 2**20),
 )
-def test_weights_whose_support_may_not_carry_the_margins(
+def test_weights_with_zeros_that_fit_no_margins(
     parts: int, classes: int, zeros: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -68,8 +68,8 @@ def test_weights_whose_support_may_not_carry_the_margins(
 
 
 @pytest.mark.parametrize(("parts", "classes"), [(20, 30), (60, 30)])
-def test_sparse_plans_whose_rows_are_mended_by_chains(parts: int, classes: int) -> None:
-    """At this concentration a third of the plans have rows that carrying alone does not meet."""
+def test_chains_repair_the_rows_of_sparse_plans(parts: int, classes: int) -> None:
+    """At this concentration, carrying remainders misses rows in a third of the plans."""
     for seed in range(30):
         rng = np.random.default_rng(seed)
         columns = rng.integers(2, 20, classes)
@@ -81,8 +81,10 @@ def test_sparse_plans_whose_rows_are_mended_by_chains(parts: int, classes: int) 
 @pytest.mark.parametrize("alpha", [0.5, 2.0, 50.0])
 @pytest.mark.parametrize(("parts", "classes"), [(4, 9), (9, 4), (1, 5), (5, 1)])
 def test_the_fit_only_scales_rows_and_columns(alpha: float, parts: int, classes: int) -> None:
-    """Which is what the nearest table in Kullback-Leibler divergence is, by Lagrange: with two
-    margins, log(table / weights) is a number for each row plus a number for each column."""
+    """The nearest table in Kullback-Leibler divergence has this form, by Lagrange multipliers.
+
+    With two margins, log(table / weights) is a number for each row plus a number for each column.
+    """
     rng = np.random.default_rng(3)
     rows, columns = margins(parts, classes, rng)
     logs = log_gamma(alpha, (parts, classes), rng)
@@ -91,8 +93,8 @@ def test_the_fit_only_scales_rows_and_columns(alpha: float, parts: int, classes:
     np.testing.assert_allclose(scale - scale[:1] - scale[:, :1] + scale[0, 0], 0, atol=1e-3)
 
 
-def test_the_fit_is_where_balancing_goes() -> None:
-    """Against the alternation of Deming and Stephan, carried on until it stands still."""
+def test_the_fit_is_the_limit_of_balancing() -> None:
+    """Against the alternation of Deming and Stephan, continued to convergence."""
     rng = np.random.default_rng(0)
     rows, columns = margins(12, 7, rng)
     weights = dirichlet(0.05, (12, 7), rng)
@@ -104,9 +106,11 @@ def test_the_fit_is_where_balancing_goes() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_in_the_cold_the_fit_is_an_assignment_of_largest_sum(seed: int) -> None:
-    """Of a concentration near 0 the fit maximises the sum of logarithms, in units in which they
-    range over COLDEST, and entropy, which is n log C at most."""
+def test_at_small_concentration_the_fit_is_an_assignment(seed: int) -> None:
+    """At a concentration near 0 the fit maximises the sum of logarithms.
+
+    In these units logarithms range over COLDEST, and entropy is at most n log C.
+    """
     rng = np.random.default_rng(seed)
     logs = log_gamma(1e-9, (15, 15), rng)
     logs -= logs.max(axis=1, keepdims=True)
@@ -117,7 +121,7 @@ def test_in_the_cold_the_fit_is_an_assignment_of_largest_sum(seed: int) -> None:
     assert best - 150 * np.log(15) <= actual <= best + 1e-4 * abs(best)
 
 
-def test_a_table_that_fits_is_kept_with_its_zeros() -> None:
+def test_a_table_with_these_margins_keeps_its_zeros() -> None:
     expected = np.array([[100, 0, 50], [0, 150, 0], [0, 50, 250]])
     rows, columns = expected.sum(axis=1), expected.sum(axis=0)
     plan = fit(expected / 7, rows, columns)
@@ -127,7 +131,7 @@ def test_a_table_that_fits_is_kept_with_its_zeros() -> None:
 
 
 def test_rounding_breaks_ties_at_random_and_by_the_rng_alone() -> None:
-    """Halves of two classes: any two of four workers may hold the first, six ways."""
+    """Halves of two classes: any two of four workers may get the first, in six ways."""
     plan, ones, twos = np.full((4, 2), 0.5), np.full(4, 1), np.full(2, 2)
     result = [round_table(plan, ones, twos, np.random.default_rng(seed)) for seed in range(60)]
     np.testing.assert_array_equal(
@@ -136,7 +140,7 @@ def test_rounding_breaks_ties_at_random_and_by_the_rng_alone() -> None:
     assert len({counts.tobytes() for counts in result}) == 6
 
 
-def test_columnwise_shares_are_unbiased_and_rounded_by_less_than_one() -> None:
+def test_divided_columns_are_unbiased_and_rounded_by_less_than_one() -> None:
     weights, columns = np.array([[1.0, 0], [2, 1], [0, 3]]), np.array([10, 7])
     expected = weights / weights.sum(axis=0) * columns
     rng, total = np.random.default_rng(0), np.zeros_like(weights)
