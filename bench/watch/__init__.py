@@ -1,1 +1,1 @@
-"""What bench.watch is made of."""
+"""Live display of result files while runs write them."""

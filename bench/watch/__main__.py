@@ -1,4 +1,4 @@
-"""Watch runs while they train, in the terminal: `python -m bench.watch runs/`."""
+"""Watch runs in the terminal while they train: `python -m bench.watch runs/`."""
 
 from __future__ import annotations
 
@@ -15,93 +15,91 @@ from bench.common.files import RESULTS
 from bench.common.spec import UserError
 
 LEAST_S = 0.1
-"""Looking more often would take time from the runs."""
+"""Shortest interval between looks; shorter ones would slow down the runs."""
 INTERRUPTED, NOBODY_READS = 130, 141
-"""Exit codes that shells give to Ctrl-C and to a pipe without a reader."""
+"""Exit codes of shells after Ctrl-C and for a closed pipe."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of bench.watch."""
-    made = Parser(
+    """Return the command line of bench.watch."""
+    result = Parser(
         prog="python -m bench.watch",
         description="Watch result files of train, sweep, collectives and consensus while they are "
-        "written: progress, pace, the slowest rank, the learning curve, time left. On a terminal a "
-        "picture that changes, elsewhere lines: of running runs at every look, of the others once.",
-        epilog="Example: python -m bench.watch runs/ --until-done. Exit code: 0, also where runs "
-        "diverged; with --until-done 1 where a run died or failed; 2 for a mistake; 130 after "
-        "Ctrl-C. A run on another host that was killed there stays `silent`: its end cannot be "
-        "seen from here.",
+        "written: progress, pace, slowest rank, learning curve, time left. A terminal shows a live "
+        "picture; other outputs get lines, for running runs at every look, for ended ones once.",
+        epilog="Example: python -m bench.watch runs/ --until-done. Exit code: 0, also if runs "
+        "diverged; with --until-done, 1 if a run died or failed; 2 for an invalid option; 130 "
+        "after Ctrl-C. A run killed on another host stays `silent`, because its end cannot be detected "
+        "from this host.",
         allow_abbrev=False,
     )
-    made.add_argument(
+    result.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="a folder searched to its depths, again at every look, or a result file; names that "
-        "begin with a dot are skipped",
+        help="a result file, or a folder searched recursively at every look; names with a leading "
+        "dot are skipped",
     )
-    made.add_argument(
+    result.add_argument(
         "--every",
         type=float,
         default=2.0,
         metavar="S",
-        help="seconds between looks (default: 2), more where reading takes a tenth of that",
+        help="seconds between looks (default: 2); longer if reading takes more than a tenth of it",
     )
-    made.add_argument("--once", action="store_true", help="look once and end")
-    made.add_argument(
+    result.add_argument("--once", action="store_true", help="look once and exit")
+    result.add_argument(
         "--until-done",
         action="store_true",
-        help="end when nothing runs any more, neither a run nor the process of a sweep between "
-        "two (of another host: nothing written for 30 s); where all runs have ended already, a "
-        "start is waited for 30 s, in an empty folder as long as it takes",
+        help="exit when all runs and sweeps have ended (on another host: no write for 30 s); if "
+        "all runs have ended already, wait 30 s for a new one, in an empty folder without limit",
     )
-    made.add_argument(
+    result.add_argument(
         "--focus",
         default="",
         metavar="NAME",
-        help="the run to show in large: a part of its file's name, or of what is said of it "
-        "(default: the one that was written last)",
+        help="the run to enlarge: a part of its file name or of its title (default: the latest)",
     )
-    return made
+    return result
 
 
 def watch(argv: Sequence[str]) -> int:
-    """Watch as long as it is wished; return the exit code.
+    """Watch until the end by the options; return the exit code.
 
     Errors: UserError.
     """
-    given = parser().parse_args(argv)
-    if not (LEAST_S <= given.every < math.inf):
+    args = parser().parse_args(argv)
+    if not (LEAST_S <= args.every < math.inf):
         raise UserError(
-            f"--every must be at least {LEAST_S} s, got {given.every:g}: drop it to look every 2 s"
+            f"--every must be at least {LEAST_S} s, got {args.every:g}: the default is 2 s"
         )
-    if given.once and given.until_done:
-        raise UserError("--once looks a single time, --until-done to the end: drop one")
-    paths = [Path(path) for path in given.paths]
+    if args.once and args.until_done:
+        raise UserError("--once and --until-done exclude each other: drop one")
+    paths = [Path(path) for path in args.paths]
     for path in paths:
         _check(path)
 
-    from bench.watch.display import Wish, show
+    from bench.watch.display import WatchOptions, show
     from bench.watch.folder import Watched
 
-    return show(Watched(paths), Wish(given.every, given.once, given.until_done, given.focus))
+    return show(Watched(paths), WatchOptions(args.every, args.once, args.until_done, args.focus))
 
 
 def _check(path: Path) -> None:
-    """Refuse what can hold no result. Errors: UserError."""
+    """Refuse a path that cannot hold results. Errors: UserError."""
     beside = [path, path.with_name(path.name + ".part")] if path.name else [path]
     if not any(x.exists() for x in beside):
         raise UserError(
-            f"{path} does not exist: name the folder that is the --out of the runs, or make it "
-            "first if they begin later"
+            f"{path} does not exist: name the --out folder of the runs, or create it "
+            "if they start later"
         )
     if path.is_file() and not path.name.endswith(RESULTS):
-        raise UserError(f"{path} is no result file (*.h5, *.h5.part): name one, or a folder")
+        raise UserError(f"{path} is not a result file (*.h5, *.h5.part): name one, or a folder")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows no blocks gets a `?`
+    if isinstance(sys.stdout, io.TextIOWrapper):  # terminals without block characters get a `?`
         sys.stdout.reconfigure(errors="replace")
     try:
         return watch(sys.argv[1:] if argv is None else argv)
@@ -110,11 +108,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
-    except OSError as error:  # of writing: what cannot be read is told as such
+    except OSError as error:  # of writing; files that cannot be read are handled elsewhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return NOBODY_READS
-        print(f"error: the output cannot be written ({error.strerror}): make room", file=sys.stderr)
+        print(
+            f"error: cannot write the output ({error.strerror}): free disk space", file=sys.stderr
+        )
         return 2
 
 

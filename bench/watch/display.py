@@ -1,4 +1,4 @@
-"""A scene as a picture for a terminal, as wide and as high as it is at the moment."""
+"""Pictures of scenes on a terminal, and lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from bench.watch.training import Training
 from bench.watch.words import Writer
 
 ENDED, LEAST_ENDED = 8, 3
-"""Most ended runs in the list; lines that they get although there are many running ones."""
+"""Maximum number of ended runs shown, and the lines reserved for them."""
 BAR, LEAST_BAR, SPARK, LEAST_SPARK, SMALL = 24, 8, 20, 4, 8
 """Columns of bars and small curves."""
 PANEL, LEAST_PANEL = 12, 4
-"""Rows of a large curve."""
+"""Rows of the large curve."""
 NARROW = 60
-"""Columns below which lines may run over the edge."""
+"""Minimum width; narrower terminals crop lines."""
 MARKS: dict[str, Part] = {
     RUNNING: ("●", "green"),
     words.STARTING: ("○", "green"),
@@ -42,15 +42,15 @@ BAD: Part = ("✗", "bold red")
 
 @dataclass(frozen=True)
 class Picture:
-    """What a terminal shows; laid out anew whenever it is drawn, so that it may be resized."""
+    """Content of the terminal, laid out again at every drawing to follow its size."""
 
     scene: Scene
     chosen: View | None
-    """The run that is shown in large."""
+    """The run that is shown with its curve."""
     note: str = ""
-    """What to say where there is none."""
+    """Message if no run is shown with its curve."""
     whole: bool = True
-    """Whether it may be higher than the terminal."""
+    """Allow a picture higher than the terminal."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines."""
@@ -60,17 +60,17 @@ class Picture:
 
 
 def picture(shown: Picture, width: int, height: int = sys.maxsize) -> list[Text]:
-    """The lines, none wider than `width`; of many runs as many as `height` lines have room for."""
+    """Return the lines, none wider than `width`, with as many runs as `height` allows."""
     scene = shown.scene
-    running = [seen for seen in scene.views if seen.status == RUNNING]
-    ended = [seen for seen in scene.views if seen.status != RUNNING]
-    told = sorted(ended, key=lambda seen: not seen.bad)[:ENDED]
-    common, titles = words.titles([*running, *told])
+    running = [view for view in scene.views if view.status == RUNNING]
+    ended = [view for view in scene.views if view.status != RUNNING]
+    shown_ended = sorted(ended, key=lambda view: not view.bad)[:ENDED]
+    common, titles = words.titles([*running, *shown_ended])
     lines = [line([(words.counts(scene), "bold"), (common, "")], width)]
     least = min(PANEL, max(LEAST_PANEL, height // 4)) + EXTRA if shown.chosen else 0
     room = max(height - len(lines) - least, 2 * LEAST_ENDED)
 
-    last = [_ended(*x, width) for x in zip(told, titles[len(running) :], strict=True)]
+    last = [_ended(*x, width) for x in zip(shown_ended, titles[len(running) :], strict=True)]
     room_first = room - min(sum(map(len, last)), LEAST_ENDED)
     named = list(zip(running, titles, strict=False))
     first = [_block(scene, *x, width) for x in named[:room]]
@@ -78,11 +78,13 @@ def picture(shown: Picture, width: int, height: int = sys.maxsize) -> list[Text]
         first = [[_brief(scene, *x, width)] for x in named[:room]]
     lines += fitting(first, len(running), room_first, "running")
     lines += fitting(last, len(ended), room + 1 - len(lines), "ended")
-    return lines + enlarged(shown, width, min(PANEL, max(height - len(lines) - EXTRA, LEAST_PANEL)))
+    return lines + focus_lines(
+        shown, width, min(PANEL, max(height - len(lines) - EXTRA, LEAST_PANEL))
+    )
 
 
-def enlarged(shown: Picture, width: int, rows: int) -> list[Text]:
-    """The chosen run with a curve of so many rows, or why there is none."""
+def focus_lines(shown: Picture, width: int, rows: int) -> list[Text]:
+    """Return the chosen run with a curve of `rows` rows, or the note."""
     if shown.note:
         return [cut(shown.note, width, "yellow")]
     if shown.chosen is None or shown.chosen.training is None:
@@ -91,152 +93,154 @@ def enlarged(shown: Picture, width: int, rows: int) -> list[Text]:
     return panel(shown.chosen.training, title, printable(shown.chosen.name), width, rows)
 
 
-def _block(scene: Scene, seen: View, title: str, width: int) -> list[Text]:
-    """A running run in two or three lines."""
-    name = pair((title, "bold"), [], width, _mark(scene, seen))
-    made = seen.training
-    if made is None:
-        return [name, line([(printable(seen.told), ""), _age(scene, seen)], width, "  ")]
-    return [name, _far(scene, seen, made, width), _well(made, width)]
+def _block(scene: Scene, view: View, title: str, width: int) -> list[Text]:
+    """Return two or three lines about a running run."""
+    name = pair((title, "bold"), [], width, _mark(scene, view))
+    run = view.training
+    if run is None:
+        return [name, line([(printable(view.summary), ""), _age(scene, view)], width, "  ")]
+    return [name, _far(scene, view, run, width), _well(run, width)]
 
 
-def _far(scene: Scene, seen: View, made: Training, width: int) -> Text:
-    """How far it is; a bar takes the columns that are left."""
-    told = [(words.progress(made), ""), (words.pace(made), ""), (words.left(made), "bold")]
-    told.insert(1 if words.silent(scene, seen) else len(told), _age(scene, seen))
-    said = line(told, width - LEAST_BAR - 3)
-    columns = min(width - said.cell_len - 3, BAR)
-    return Text.assemble("  ", (bar(made.part, columns), "green"), " ", said)
+def _far(scene: Scene, view: View, run: Training, width: int) -> Text:
+    """Return progress and pace; a bar fills the remaining columns."""
+    parts = [(words.progress(run), ""), (words.pace(run), ""), (words.left(run), "bold")]
+    parts.insert(1 if words.silent(scene, view) else len(parts), _age(scene, view))
+    text = line(parts, width - LEAST_BAR - 3)
+    columns = min(width - text.cell_len - 3, BAR)
+    return Text.assemble("  ", (bar(run.part, columns), "green"), " ", text)
 
 
-def _well(made: Training, width: int) -> Text:
-    """How well it does and who is slow; a small curve takes the columns that are left."""
-    score = line([(words.score(made), "")], width - 2, "  ")
-    slowest = (words.slowest(made), BAD[1] if words.straggles(made) else "")
-    rest = line([slowest, (words.consensus(made), "")], width - score.cell_len - len(GAP))
+def _well(run: Training, width: int) -> Text:
+    """Return metric and slowest rank; a small curve fills the remaining columns."""
+    score = line([(words.score(run), "")], width - 2, "  ")
+    slowest = (words.slowest(run), BAD[1] if words.straggles(run) else "")
+    rest = line([slowest, (words.consensus(run), "")], width - score.cell_len - len(GAP))
     left = width - score.cell_len - rest.cell_len - 2 * len(GAP)
-    small = _small(made, min(left, SPARK)) if left >= LEAST_SPARK else ""
+    small = _small(run, min(left, SPARK)) if left >= LEAST_SPARK else ""
     return Text(GAP).join([score, *([Text(small, "green")] if small else []), rest])
 
 
-def _brief(scene: Scene, seen: View, title: str, width: int) -> Text:
-    """A running run in a line."""
-    made, mark, name = seen.training, _mark(scene, seen), (title, "")
-    if made is None:
-        return pair(name, [(printable(seen.told), "")], width, mark)
-    told = [
-        (f"{bar(made.part, LEAST_BAR)} {made.part:4.0%}", "green"),
-        (format_number(made.now), ""),
+def _brief(scene: Scene, view: View, title: str, width: int) -> Text:
+    """Return one line about a running run."""
+    run, mark, name = view.training, _mark(scene, view), (title, "")
+    if run is None:
+        return pair(name, [(printable(view.summary), "")], width, mark)
+    parts = [
+        (f"{bar(run.part, LEAST_BAR)} {run.part:4.0%}", "green"),
+        (format_number(run.now), ""),
     ]
-    told += [(_small(made, SMALL), "green"), (words.left(made), "")]
-    if words.silent(scene, seen):
-        told.insert(0, _age(scene, seen))
-    return pair(name, told, width, mark)
+    parts += [(_small(run, SMALL), "green"), (words.left(run), "")]
+    if words.silent(scene, view):
+        parts.insert(0, _age(scene, view))
+    return pair(name, parts, width, mark)
 
 
-def _ended(seen: View, title: str, width: int) -> list[Text]:
-    """An ended run in a line, and the reason in another where it ended badly."""
-    if not seen.bad:
-        told = [(text, "") for text in words.outcome(seen)]
-        return [pair((title, ""), told, width, MARKS[COMPLETE])]
-    told = [(text, BAD[1]) for text in (seen.status, *words.outcome(seen))]
-    lines = [pair((title, BAD[1]), told, width, BAD)]
-    return [*lines, line([(words.reason(seen), BAD[1])], width, "    ")] if seen.reason else lines
+def _ended(view: View, title: str, width: int) -> list[Text]:
+    """Return one line about an ended run, and the reason of a failure in a second."""
+    if not view.bad:
+        parts = [(text, "") for text in words.outcome(view)]
+        return [pair((title, ""), parts, width, MARKS[COMPLETE])]
+    parts = [(text, BAD[1]) for text in (view.status, *words.outcome(view))]
+    lines = [pair((title, BAD[1]), parts, width, BAD)]
+    return [*lines, line([(words.reason(view), BAD[1])], width, "    ")] if view.reason else lines
 
 
-def _age(scene: Scene, seen: View) -> Part:
-    return words.age(scene, seen), "yellow" if words.silent(scene, seen) else "dim"
+def _age(scene: Scene, view: View) -> Part:
+    return words.age(scene, view), "yellow" if words.silent(scene, view) else "dim"
 
 
-def _mark(scene: Scene, seen: View) -> Part:
-    return MARKS.get(words.state(scene, seen), BAD)
+def _mark(scene: Scene, view: View) -> Part:
+    return MARKS.get(words.state(scene, view), BAD)
 
 
-def _small(made: Training, columns: int) -> str:
-    return sparkline(made.curve["metric"], columns, made.direction)
+def _small(run: Training, columns: int) -> str:
+    return sparkline(run.curve["metric"], columns, run.direction)
 
 
 REST = 9
-"""After a look so many times as long as it took nothing is read: runs need the cores, too."""
+"""Ratio of idle time to reading time, which leaves the cores to the runs."""
 REFRESH = 2
-"""Times a second that a terminal is drawn anew: it may have been resized."""
+"""Redraws per second, because the terminal may be resized."""
 TERMINATED = 143
-"""The exit code that shells give to SIGTERM."""
+"""Exit code after SIGTERM, as in shells."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """How a user wants to watch."""
+class WatchOptions:
+    """Options of the display."""
 
     every_s: float
     once: bool
     until_done: bool
     focus: str
-    """A part of a name; empty for the run that was written last."""
+    """Part of a name; empty for the latest run."""
     patience_s: float = 30.0
-    """For so long a start is waited for where all runs have ended already."""
+    """Time to wait for a start if all runs have ended already, s."""
 
 
-def show(watched: Watched, wish: Wish) -> int:
-    """Show scene after scene; return 1 where a run died or failed and all were to end, else 0."""
-    seen = scenes(watched, wish)
+def show(watched: Watched, options: WatchOptions) -> int:
+    """Show scene after scene; return 1 if a run failed under --until-done, else 0."""
+    all_scenes = scenes(watched, options)
     console = Console(highlight=False, emoji=False)
     if not sys.stdout.isatty() or console.is_dumb_terminal:
-        last = _as_lines(seen, wish.focus)
-    elif wish.once:
-        last = next(seen)
-        console.print(framed(last, wish.focus))
+        last = _as_lines(all_scenes, options.focus)
+    elif options.once:
+        last = next(all_scenes)
+        console.print(picture_of(last, options.focus))
     else:
-        last = _on_terminal(seen, wish.focus, console)
-    return int(wish.until_done and last.failed)
+        last = _on_terminal(all_scenes, options.focus, console)
+    return int(options.until_done and last.failed)
 
 
-def scenes(watched: Watched, wish: Wish) -> Iterator[Scene]:
-    """What is seen every wish.every_s seconds or less often, until all is seen as wished."""
+def scenes(watched: Watched, options: WatchOptions) -> Iterator[Scene]:
+    """Yield a scene every options.every_s seconds or less often, until the end by the options."""
     first, ran = time.monotonic(), False
     while True:
         began = time.monotonic()
         scene = watched.look()
         ended = time.monotonic()
         yield scene
-        if wish.once:
+        if options.once:
             return
-        if wish.until_done and scene.views:
+        if options.until_done and scene.views:
             over = scene.over
-            if over and (ran or ended - first >= wish.patience_s):
+            if over and (ran or ended - first >= options.patience_s):
                 return
             ran |= not over
-        time.sleep(max(wish.every_s, REST * (ended - began)))
+        time.sleep(max(options.every_s, REST * (ended - began)))
 
 
-def framed(scene: Scene, focus: str) -> Picture:
-    """The picture of a scene, one run of it in large."""
+def picture_of(scene: Scene, focus: str) -> Picture:
+    """Return the picture of a scene with one run enlarged."""
     return Picture(scene, *chosen(scene, focus))
 
 
 def chosen(scene: Scene, focus: str) -> tuple[View | None, str]:
-    """The run of bench.train to show in large, and what to say where none is meant by `focus`.
+    """Return the run of bench.train to enlarge, or a message if `focus` matches none.
 
-    focus: a part of the name of its file, or of what is said of it. Of several the last that was
-    written, a running one before an ended one.
+    focus: part of the file name or of the title. Of several runs the latest is returned, a running
+    one before an ended one.
     """
-    runs = [seen for seen in scene.views if seen.training]
-    meant = [seen for seen in runs if focus in seen.name]
-    meant = meant or [seen for seen in runs if focus in words.titles([seen])[1][0]]
-    if meant or not runs:
-        return next((x for x in meant if x.status == RUNNING), meant[0] if meant else None), ""
-    names = ", ".join(printable(seen.name) for seen in runs)
-    return None, f"no run is named like --focus {printable(focus)}, there are: {names}"
+    runs = [view for view in scene.views if view.training]
+    matches = [view for view in runs if focus in view.name]
+    matches = matches or [view for view in runs if focus in words.titles([view])[1][0]]
+    if matches or not runs:
+        return next(
+            (x for x in matches if x.status == RUNNING), matches[0] if matches else None
+        ), ""
+    names = ", ".join(printable(view.name) for view in runs)
+    return None, f"no run matches --focus {printable(focus)}; runs: {names}"
 
 
-def _on_terminal(seen: Iterable[Scene], focus: str, console: Console) -> Scene:
-    """Draw on a screen of its own; what was drawn last is left where the user was before."""
+def _on_terminal(all_scenes: Iterable[Scene], focus: str, console: Console) -> Scene:
+    """Draw on an alternate screen; leave the last picture on the normal one."""
     picture: Picture | None = None
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         with Live(console=console, screen=True, refresh_per_second=REFRESH) as live:
-            for scene in seen:
-                picture = framed(scene, focus)
+            for scene in all_scenes:
+                picture = picture_of(scene, focus)
                 live.update(replace(picture, whole=False), refresh=True)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -247,16 +251,16 @@ def _on_terminal(seen: Iterable[Scene], focus: str, console: Console) -> Scene:
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    """End by an exception, so that the screen is left."""
+    """Exit by an exception, so that the alternate screen is closed."""
     sys.exit(TERMINATED)
 
 
-def _as_lines(seen: Iterable[Scene], focus: str) -> Scene:
+def _as_lines(all_scenes: Iterable[Scene], focus: str) -> Scene:
     writer = Writer()
-    for scene in seen:
-        made = writer.lines(scene)
+    for scene in all_scenes:
+        lines = writer.lines(scene)
         if focus:
-            picture = framed(scene, focus)
-            made += [text.plain.rstrip() for text in enlarged(picture, WIDTH, PANEL)]
-        print("\n".join(made), flush=True)
+            picture = picture_of(scene, focus)
+            lines += [text.plain.rstrip() for text in focus_lines(picture, WIDTH, PANEL)]
+        print("\n".join(lines), flush=True)
     return scene

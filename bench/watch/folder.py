@@ -1,4 +1,4 @@
-"""Result files looked at again and again: only those are read that have changed."""
+"""Result files of folders, read again whenever they change."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from bench.watch.training import Training, training
 
 PART = ".part"
 KEPT = 8
-"""So many of the finished files, the last ones, are read at once, the others as time allows."""
+"""Number of the latest finished files that are read at once."""
 BUDGET_S = 0.1
-"""Seconds of a look for the other finished files."""
+"""Time per look for other finished files, s."""
 QUIET_S = 30
-"""After so many seconds without a write a job on another host is taken to have ended."""
+"""Time without a write after which a job on another host counts as ended, s."""
 TRIES = 5
-"""Lists of files that are drawn up while files end."""
+"""Attempts to list files while runs end."""
 
 
 @dataclass(frozen=True)
-class Found:
+class ResultFile:
     """A result file in a folder."""
 
     path: Path
     written: float
     """Seconds since 1970."""
     stamp: tuple[int, int, int]
-    """Other after every write."""
+    """Modification time (ns), inode and size; differs after every write."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was seen of a file."""
+class Entry:
+    """The content of a file at a stamp."""
 
     stamp: tuple[int, int, int]
     view: View
@@ -55,61 +55,61 @@ class Seen:
 
 @dataclass(frozen=True)
 class Scene:
-    """All there is to see at a moment."""
+    """State of all files at a moment."""
 
     now: float
     """Seconds since 1970."""
     views: list[View]
-    """The last written first."""
+    """Latest write first."""
     unread: int = 0
-    """Finished files that no look has had time for yet."""
+    """Number of finished files that have not been read yet."""
 
     @property
     def over(self) -> bool:
-        """Whether something has run, and nothing does any more.
+        """Report whether at least one run exists and nothing runs any more.
 
-        The process of a sweep goes on between two cases; of another host it is taken to do so for
-        QUIET_S after the last write.
+        The process of a sweep is alive between two cases. On another host it counts as alive until
+        QUIET_S after its last write.
         """
-        if not self.views or any(seen.status == RUNNING for seen in self.views):
+        if not self.views or any(view.status == RUNNING for view in self.views):
             return False
-        here, writers = socket.gethostname(), {seen.writer for seen in self.views}
+        here, writers = socket.gethostname(), {view.writer for view in self.views}
         alive = any(x and x[0] == here and process_started(x[1]) == x[2] for x in writers)
         away = [x for x in self.views if x.writer and x.writer[0] != here]
-        return not alive and all(self.age_s(seen) >= QUIET_S for seen in away)
+        return not alive and all(self.age_s(view) >= QUIET_S for view in away)
 
     @property
     def failed(self) -> bool:
-        """Whether a run died or failed."""
-        return any(seen.status in (DIED, FAILED) for seen in self.views)
+        """Report whether a run died or failed."""
+        return any(view.status in (DIED, FAILED) for view in self.views)
 
-    def age_s(self, seen: View) -> float:
-        """Seconds since the file was written; 0 where its clock is ahead of this one."""
-        return max(self.now - seen.written, 0.0)
+    def age_s(self, view: View) -> float:
+        """Return the seconds since the last write; 0 if the clock of the file is ahead."""
+        return max(self.now - view.written, 0.0)
 
 
-def found(paths: Sequence[Path]) -> list[Found]:
-    """The result files that the paths are or hold, to their depths, the last written first.
+def result_files(paths: Sequence[Path]) -> list[ResultFile]:
+    """Return the result files that the paths name or contain, the latest write first.
 
-    A file keeps its place when it ends: NAME.h5 is NAME.h5.part, too.
+    A named file is also found under its other name, NAME.h5 or NAME.h5.part.
     """
-    files: dict[Path, Found] = {}
-    for path in [x for given in paths for x in _files(given)]:
+    files: dict[Path, ResultFile] = {}
+    for path in [x for path_ in paths for x in _files(path_)]:
         try:
             stat = os.stat(path)
-        except OSError:  # gone since
+        except OSError:  # removed after the listing
             continue
-        files[path] = Found(
+        files[path] = ResultFile(
             path, stat.st_mtime_ns / 1e9, (stat.st_mtime_ns, stat.st_ino, stat.st_size)
         )
     return sorted(files.values(), key=lambda x: (-x.written, x.path))
 
 
-def _files(given: Path) -> Iterator[Path]:
-    if given.name.endswith(RESULTS) and not given.is_dir():
-        whole = given.with_name(given.name.removesuffix(PART))
+def _files(path: Path) -> Iterator[Path]:
+    if path.name.endswith(RESULTS) and not path.is_dir():
+        whole = path.with_name(path.name.removesuffix(PART))
         yield from (whole, whole.with_name(whole.name + PART))
-    for folder, folders, names in os.walk(given):
+    for folder, folders, names in os.walk(path):
         folders[:] = [x for x in folders if not x.startswith(".")]
         for name in names:
             if name.endswith(RESULTS) and not name.startswith("."):
@@ -117,31 +117,31 @@ def _files(given: Path) -> Iterator[Path]:
 
 
 class Watched:
-    """Folders and files, and what was seen of them at the last look."""
+    """Folders and files with their state at the last look."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
-        self._seen: dict[Path, Seen] = {}
+        self._entries: dict[Path, Entry] = {}
 
     def look(self) -> Scene:
-        """Read what has changed."""
+        """Read the files that have changed."""
         for _ in range(TRIES):
             try:
                 return self._look()
-            except FileNotFoundError:  # a run ended between the list and its reading
+            except FileNotFoundError:  # a run ended after the listing
                 continue
         return self._look(patient=False)
 
     def _look(self, *, patient: bool = True) -> Scene:
-        files = found(self._paths)
-        there = {file.path for file in files}
-        self._seen = {path: seen for path, seen in self._seen.items() if path in there}
+        files = result_files(self._paths)
+        present = {file.path for file in files}
+        self._entries = {path: entry for path, entry in self._entries.items() if path in present}
         deadline, finished, unread = time.monotonic() + BUDGET_S, 0, 0
         for file in sorted(files, key=lambda x: x.path.suffix != PART):
             if file.path.suffix != PART:
                 finished += 1
                 late = finished > KEPT and time.monotonic() > deadline
-                if late and file.path not in self._seen:
+                if late and file.path not in self._entries:
                     unread += 1
                     continue
             try:
@@ -149,23 +149,23 @@ class Watched:
             except FileNotFoundError:
                 if patient:
                     raise
-        views = [self._seen[file.path].view for file in files if file.path in self._seen]
+        views = [self._entries[file.path].view for file in files if file.path in self._entries]
         return Scene(time.time(), views, unread)
 
-    def _refresh(self, file: Found) -> None:
-        """Read the file if it has changed, or its writer died. Errors: FileNotFoundError."""
-        before = self._seen.get(file.path)
+    def _refresh(self, file: ResultFile) -> None:
+        """Read the file if it changed or its writer died. Errors: FileNotFoundError."""
+        before = self._entries.get(file.path)
         died = before is not None and before.view.outdated
         if before and not died and before.stamp == file.stamp:
             return
-        made = view(file.path, file.written)
-        if made.status == DIED and not died:  # it may have said why before it was gone
-            made = view(file.path, file.written)
-        self._seen[file.path] = Seen(file.stamp, made)
+        result = view(file.path, file.written)
+        if result.status == DIED and not died:  # the reason may have been written before it died
+            result = view(file.path, file.written)
+        self._entries[file.path] = Entry(file.stamp, result)
 
 
 BROKEN = "broken"
-"""The status of a file that cannot be read."""
+"""Status of a file that cannot be read."""
 ATTRIBUTES = (
     "algorithm",
     "partition",
@@ -181,97 +181,99 @@ PARAMS = ("batch", "steps", "dtype", "data", "straggler", "drop", "link")
 
 @dataclass(frozen=True)
 class View:
-    """One file."""
+    """State of one file."""
 
     path: Path
     written: float
-    """When it was last written, seconds since 1970."""
+    """Time of the last write, seconds since 1970."""
     status: str
     reason: str = ""
-    """Why it is not complete; of a broken file what is wrong with it."""
+    """Reason for an incomplete run; for a broken file, its fault."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    """What was chosen, algorithm and partition first."""
+    """Settings, algorithm and partition first."""
     training: Training | None = None
-    """None of a program that measures."""
-    told: str = ""
-    """What such a program has so far."""
+    """None for a program that measures."""
+    summary: str = ""
+    """Results so far of a program that measures."""
     origin: Run | None = None
-    """The attributes, without numbers."""
+    """Attributes, without numbers."""
 
     @property
     def name(self) -> str:
-        """The name of the file without its ending."""
+        """Return the name of the file without its ending."""
         return self.path.name.removesuffix(".part").removesuffix(".h5")
 
     @property
     def bad(self) -> bool:
-        """Whether it has ended, and not well."""
+        """Report whether it ended without success."""
         return self.status not in (RUNNING, COMPLETE)
 
     @property
     def outdated(self) -> bool:
-        """Whether it has died since it was read: the file does not change then."""
+        """Report whether the process died after the file was read, which leaves it unchanged."""
         return self.status == RUNNING and self.origin is not None and self.origin.status == DIED
 
     @property
     def writer(self) -> tuple[str, int, str] | None:
-        """The host of the process that wrote it, its number there, and when it was started."""
+        """Return host, process id and start time of the process that wrote the file."""
         if self.origin is None:
             return None
-        said = self.origin.attributes
-        return str(said["host"]), int(said["pid"]), str(said["pid_started"])
+        attributes = self.origin.attributes
+        return str(attributes["host"]), int(attributes["pid"]), str(attributes["pid_started"])
 
 
 def view(path: Path, written: float) -> View:
-    """What there is to see of a file; of a broken one what is wrong with it.
+    """Return the state of a file; of a broken one, with its fault as the reason.
 
-    written: seconds since 1970. Errors: FileNotFoundError where it is gone: it ended just now.
+    written: seconds since 1970. Errors: FileNotFoundError if the file was renamed meanwhile.
     """
     try:
         program = program_of(path)
         if program not in KINDS:
             raise BrokenFileError(f"{path}: written by {program!r}, not one of {', '.join(KINDS)}")
-        made = derived(path, lambda: _view(path, program))
+        result = derived(path, lambda: _view(path, program))
     except BrokenFileError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None
         reason = " ".join(str(error).split()).removeprefix(f"{path}: ")
-        made = View(path, written, BROKEN, reason)
-    return replace(made, written=written)
+        result = View(path, written, BROKEN, reason)
+    return replace(result, written=written)
 
 
 def _view(path: Path, program: str) -> View:
-    seen, told = None, ""
+    run_training, summary = None, ""
     if program == PROGRAM:
         calls = read_calls(path)
-        origin, told = read_origin(path, calls.attributes), told_of_calls(calls)
+        origin, summary = read_origin(path, calls.attributes), summarize_calls(calls)
     elif program == "bench.consensus":
         rounds = read_rounds(path)
-        origin, told = read_origin(path, rounds.attributes), told_of_rounds(rounds)
+        origin, summary = read_origin(path, rounds.attributes), summarize_rounds(rounds)
     else:
         run = read(path)
-        seen = training(run)
+        run_training = training(run)
         origin = replace(run, train={}, evals={}, partition={}, workers={}, ranks={}, texts={})
     status = origin.status
-    said = origin.attributes
-    reason = str(said.get("reason", ""))
+    attributes = origin.attributes
+    reason = str(attributes.get("reason", ""))
     if status == DIED:
-        reason = f"its process {said['pid']} on {said['host']} is gone"
-    return View(path, 0.0, status, reason, _settings(origin, program), seen, told, origin)
+        reason = f"process {attributes['pid']} on {attributes['host']} no longer exists"
+    return View(
+        path, 0.0, status, reason, _settings(origin, program), run_training, summary, origin
+    )
 
 
 def _settings(run: Run, program: str) -> dict[str, Setting]:
-    """What was chosen; what says most comes first."""
-    said = run.attributes
+    """Return the settings, the most important first."""
+    attributes = run.attributes
     if program != "bench.train":
         names = ("workers", "ranks", "seed")
-        return {"program": program.removeprefix("bench.")} | {x: said.get(x) for x in names}
-    made: dict[str, Setting] = {name: said[name] for name in ATTRIBUTES}
-    return made | {name: run.params.get(name) or None for name in PARAMS}
+        return {"program": program.removeprefix("bench.")} | {x: attributes.get(x) for x in names}
+    settings: dict[str, Setting] = {name: attributes[name] for name in ATTRIBUTES}
+    return settings | {name: run.params.get(name) or None for name in PARAMS}
 
 
-def told_of_calls(calls: Calls) -> str:
-    """Rows of bench.collectives: how many, the fastest at the last size, and what was wrong."""
+def summarize_calls(calls: Calls) -> str:
+    """Return the number of rows, the fastest algorithm at the last size and wrong sums."""
     rows = calls.rows()
     if not rows:
         return "no row yet"
@@ -285,16 +287,14 @@ def told_of_calls(calls: Calls) -> str:
     )
 
 
-def told_of_rounds(rounds: Rounds) -> str:
-    """Cases of bench.consensus: how many of how many, and the last one beside theory."""
-    wanted = json.loads(rounds.attributes["params_json"]).get("topologies", [])
+def summarize_rounds(rounds: Rounds) -> str:
+    """Return the number of cases done, and the last one compared with theory."""
+    topologies = json.loads(rounds.attributes["params_json"]).get("topologies", [])
     rows = rows_of(rounds)
-    of = f" of {len(wanted)}" if wanted else ""
+    of = f" of {len(topologies)}" if topologies else ""
     count = f"{len(rows)}{of} topologies done"
     if not rows:
         return count
     last = rows[-1]
     measured, theory = (format_number(x, 3) for x in (last.measured_factor, last.theory_factor))
-    return (
-        f"{count}, {last.topology}: the error shrinks by {measured} a round, in theory by {theory}"
-    )
+    return f"{count}, {last.topology}: contraction {measured} per round, in theory {theory}"

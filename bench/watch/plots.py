@@ -1,4 +1,4 @@
-"""Curves and bars drawn with characters, as plain texts."""
+"""Curves, bars and lines of text for a terminal, and the panel of one run."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from bench.watch.training import Rank, Recent, Training
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LOG_RATIO = 20
-"""What is to become small and falls as far as this is drawn on a log scale."""
+"""Range ratio above which a metric to be minimised is drawn on a log scale."""
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille character, Unicode chapter 21.1: four rows of two dots."""
 BRAILLE = 0x2800
+"""Code point of the empty braille character."""
 DENSE = 8
-"""Points of a curve for a column."""
+"""Points of a curve per column."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """From values to 0 ... 1."""
+    """Map from values to 0 ... 1."""
 
     low: float
     high: float
     log: bool
 
     def place(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where values lie, those out of range at its ends; NaN for what is not finite."""
+        """Return the positions of values, clipped to 0 ... 1; NaN for NaN and infinity."""
         if self.log:
             low, high = math.log(self.low), math.log(self.high)
             values = np.log(np.where(values > 0, values, np.nan))
@@ -51,9 +52,9 @@ class Axis:
 
 
 def axis(values: NDArray[np.float64], direction: str) -> Axis | None:
-    """An axis as long as the finite values; None without any.
+    """Return an axis over the finite values; None without any.
 
-    Logarithmic for what is to become small, direction `min`, and falls far.
+    It is logarithmic for a wide range of a metric to be minimised, direction `min`.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -63,7 +64,7 @@ def axis(values: NDArray[np.float64], direction: str) -> Axis | None:
 
 
 def sparkline(values: NDArray[np.float64], width: int, direction: str) -> str:
-    """At most `width` of the values as blocks, first and last among them; a gap is a space."""
+    """Return at most `width` of the values as blocks, including first and last; gaps are spaces."""
     scale = axis(values, direction)
     if scale is None:
         return ""
@@ -80,10 +81,10 @@ def curve(
     scales: tuple[Axis, Axis],
     size: tuple[int, int],
 ) -> list[str]:
-    """A curve as lines of braille characters, blank where it does not pass; size: columns, rows.
+    """Return a curve as lines of braille characters; size: columns, rows.
 
-    x, y: (n,) points in order, joined by straight lines; a point that is not finite parts them.
-    Of very many some are left out.
+    x, y: (n,) float64, points in order, joined by straight lines and interrupted at points that are
+    not finite. Long curves are thinned.
     """
     columns, rows = size
     some = np.unique(np.linspace(0, len(x) - 1, min(len(x), DENSE * columns)).round().astype(int))
@@ -106,13 +107,13 @@ def curve(
 
 
 def _braille(dots: NDArray[np.bool_]) -> str:
-    """The character of 4 x 2 dots; a space for none."""
+    """Return the character of (4, 2) dots; a space for none."""
     bits = int((np.array(DOTS) * dots).sum())
     return chr(BRAILLE + bits) if bits else " "
 
 
 def bar(part: float, width: int, full: str = "━", empty: str = "─") -> str:
-    """A bar of which a part, 0 ... 1, is full."""
+    """Return a bar filled to the fraction `part`, 0 ... 1."""
     done = min(max(int(part * width), 0), width) if math.isfinite(part) else 0
     return full * done + empty * (width - done)
 
@@ -121,95 +122,95 @@ Part: TypeAlias = tuple[str, str]
 """A text and its style."""
 
 GAP = "  "
-"""Between parts."""
+"""Separator between parts."""
 
 
 def cut(text: str, width: int, style: str = "") -> Text:
-    """The text, its end replaced by an ellipsis where it is wider."""
-    made = Text(text, style, no_wrap=True)
-    made.truncate(width, overflow="ellipsis")
-    return made
+    """Return the text, truncated with an ellipsis to a width."""
+    result = Text(text, style, no_wrap=True)
+    result.truncate(width, overflow="ellipsis")
+    return result
 
 
 def line(parts: Iterable[Part], width: int, indent: str = "") -> Text:
-    """The parts that are not empty and fit in their order; the first is cut where it must be."""
-    made = Text(indent, no_wrap=True)
+    """Return the non-empty parts that fit; only the first is truncated."""
+    result = Text(indent, no_wrap=True)
     first = True
     for text, style in parts:
         if not text:
             continue
-        part = cut(text, width - made.cell_len, style) if first else Text(GAP).append(text, style)
-        if made.cell_len + part.cell_len <= width:
-            made.append_text(part)
+        part = cut(text, width - result.cell_len, style) if first else Text(GAP).append(text, style)
+        if result.cell_len + part.cell_len <= width:
+            result.append_text(part)
             first = False
-    return made
+    return result
 
 
-def pair(name: Part, told: Sequence[Part], width: int, mark: Part = ("", "")) -> Text:
-    """A name, cut where it must be, and beside it of what is said of it the parts that fit.
+def pair(name: Part, details: Sequence[Part], width: int, mark: Part = ("", "")) -> Text:
+    """Return a name, truncated if necessary, and the parts of its description that fit.
 
-    mark: stands before the name.
+    mark: precedes the name.
     """
     begin = Text.assemble(mark, GAP, no_wrap=True) if mark[0] else Text(no_wrap=True)
-    free = width - begin.cell_len - (len(GAP) if told else 0)
-    said = line(told, max(free - cell_len(name[0]), free // 2))
-    begin.append_text(cut(name[0], free - said.cell_len, name[1]))
-    return begin.append(GAP).append_text(said) if said.cell_len else begin
+    free = width - begin.cell_len - (len(GAP) if details else 0)
+    text = line(details, max(free - cell_len(name[0]), free // 2))
+    begin.append_text(cut(name[0], free - text.cell_len, name[1]))
+    return begin.append(GAP).append_text(text) if text.cell_len else begin
 
 
 def fitting(groups: Sequence[Sequence[Text]], of: int, room: int, rest: str) -> list[Text]:
-    """The lines of as many groups as have room, and how many of all the `rest` are left out.
+    """Return the lines of the groups that fit, and a line with the number of groups left out.
 
-    of: how many groups there are, in and beside the list; room: lines.
+    of: total number of groups; room: number of lines; rest: noun of the groups.
     """
     if len(groups) == of and sum(map(len, groups)) <= room:
         return [each for group in groups for each in group]
-    made: list[Text] = []
+    result: list[Text] = []
     shown = 0
     for group in groups:
-        if len(made) + len(group) >= room:
+        if len(result) + len(group) >= room:
             break
-        made += group
+        result += group
         shown += 1
     more = "more " if shown else ""
-    return [*made, Text(f"  and {of - shown:,} {more}{rest}", "dim", no_wrap=True)]
+    return [*result, Text(f"  and {of - shown:,} {more}{rest}", "dim", no_wrap=True)]
 
 
 EXTRA = 3
-"""Lines of a panel that are not the curve's."""
+"""Lines of a panel besides the curve."""
 LABEL = 9
-"""Columns of the numbers at the axis."""
+"""Columns of the axis labels."""
 SIDE = 34
-"""Columns for the ranks."""
+"""Columns of the list of ranks."""
 RANK_BAR, HOST = 10, 7
 MEAN, WORST, TARGET, STRAGGLER = "green", "magenta", "yellow", "bold red"
 
 
-def panel(made: Training, title: str, name: str, width: int, rows: int) -> list[Text]:
-    """A heading, then the curve, `rows` high, with the ranks beside it, then what is what.
+def panel(run: Training, title: str, name: str, width: int, rows: int) -> list[Text]:
+    """Return a heading, the curve with the ranks beside it, and the legend.
 
-    name: of the file.
+    name: of the file; rows: height of the curve.
     """
     heading = pair((title, "bold"), [(name, "dim")], width)
     beside = width - SIDE - len(GAP)
     lines = [Text("─" * width, "dim"), heading]
-    above, legend = learning(made, beside, rows)
-    for left, right in zip_longest(above, ranks(made.recent, rows), fillvalue=Text()):
+    above, legend = learning(run, beside, rows)
+    for left, right in zip_longest(above, ranks(run.recent, rows), fillvalue=Text()):
         drawn = left.copy()
         drawn.pad_right(beside - left.cell_len)
         lines.append(Text.assemble(drawn, GAP, right))
     return [*lines, line(legend, width)]
 
 
-def learning(made: Training, width: int, rows: int) -> tuple[list[Text], list[Part]]:
-    """The curve of the mean model, under it the worst worker's and the target; and their legend."""
-    metric, worst, steps = (made.curve[x] for x in ("metric", "worst", "step"))
-    up = axis(np.concatenate([metric, worst, [made.target]]), made.direction)
+def learning(run: Training, width: int, rows: int) -> tuple[list[Text], list[Part]]:
+    """Return the curves of the mean model, the worst worker and the target, and their legend."""
+    metric, worst, steps = (run.curve[x] for x in ("metric", "worst", "step"))
+    up = axis(np.concatenate([metric, worst, [run.target]]), run.direction)
     across = axis(steps, "max")
     if up is None or across is None or not np.isfinite(metric).any():
         return [cut("no evaluation yet", width, "dim")], []
     size, ends = (width - LABEL - 1, rows), np.array([across.low, across.high])
-    curves = [(steps, metric, MEAN), (steps, worst, WORST), (ends, np.full(2, made.target), TARGET)]
+    curves = [(steps, metric, MEAN), (steps, worst, WORST), (ends, np.full(2, run.target), TARGET)]
     layers = [(curve(x, y, (across, up), size), style) for x, y, style in curves]
     lines = [Text(f"{_number(i, rows, up):>{LABEL}} ") for i in range(rows)]
     for i, drawn in enumerate(lines):
@@ -219,30 +220,30 @@ def learning(made: Training, width: int, rows: int) -> tuple[list[Text], list[Pa
     scale = ", log scale" if up.log else ""
     legend = [
         (f"{'':{LABEL}} step {across.low:.0f} to {across.high:.0f}", "dim"),
-        (f"{printable(made.metric)} of the mean model{scale}", MEAN),
+        (f"{printable(run.metric)} of the mean model{scale}", MEAN),
         ("worst worker", WORST),
-        (f"target {made.target:g}" if made.aims else "", TARGET),
+        (f"target {run.target:g}" if run.aims else "", TARGET),
     ]
     return lines, legend
 
 
 def _number(row: int, rows: int, up: Axis) -> str:
-    """What stands at a row of the axis: its ends alone."""
+    """Return the axis label of a row; only both ends have one."""
     ends = {0: up.high, rows - 1: up.low}
     return format_number(ends[row], 3) if row in ends else ""
 
 
 def ranks(recent: Recent, rows: int) -> list[Text]:
-    """A bar a rank, what it computes and what it waits, in at most `rows` lines."""
+    """Return a bar per rank, compute and wait, in at most `rows` lines."""
     shown = recent.ranks
-    if len(shown) >= rows:  # one line is the heading
+    if len(shown) >= rows:  # one line is for the heading
         shown = sorted(shown, key=lambda rank: -rank.busy_ms)[: rows - 1]
     if not shown:
         return [cut("no step yet", SIDE, "dim")]
     hosts = {rank.host for rank in shown}
     which = "rank" if len(shown) == recent.of else f"slowest of {recent.of:,} ranks"
     longest = max(rank.busy_ms + rank.wait_ms for rank in shown)
-    head = line([(which, "dim"), ("█ compute ░ wait, ms a step", "dim")], SIDE)
+    head = line([(which, "dim"), ("█ compute ░ wait, ms per step", "dim")], SIDE)
     return [head, *(_rank(rank, longest, named=len(hosts) > 1) for rank in shown)]
 
 
@@ -250,14 +251,16 @@ def _rank(rank: Rank, longest: float, *, named: bool) -> Text:
     part = rank.busy_ms / longest if longest > 0 else 0.0
     busy = bar(part, RANK_BAR, "█", "")
     whole = bar((rank.busy_ms + rank.wait_ms) / longest if longest > 0 else 0.0, RANK_BAR, "░", "")
-    made = Text(f"{rank.number:>5} ")
+    result = Text(f"{rank.number:>5} ")
     if named:
         host = cut(printable(rank.host), HOST)
         host.pad_right(HOST + 1 - host.cell_len)
-        made.append_text(host)
-    made.append(busy, STRAGGLER if rank.straggles else "blue").append(whole[len(busy) :], "dim")
-    made.pad_right(RANK_BAR - len(whole))
-    made.append(f" {format_number(rank.busy_ms, 3)}+{format_number(rank.wait_ms, 3)}")
+        result.append_text(host)
+    result.append(busy, STRAGGLER if rank.straggles else "blue").append(whole[len(busy) :], "dim")
+    result.pad_right(RANK_BAR - len(whole))
+    result.append(f" {format_number(rank.busy_ms, 3)}+{format_number(rank.wait_ms, 3)}")
     return (
-        made.append(f" {format_number(rank.slowdown, 2)}x", STRAGGLER) if rank.straggles else made
+        result.append(f" {format_number(rank.slowdown, 2)}x", STRAGGLER)
+        if rank.straggles
+        else result
     )

@@ -1,4 +1,4 @@
-"""How far a run of bench.train has come, and how well it does."""
+"""Progress, pace and quality of a run of bench.train, from its result file."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from bench.results.reader import Run
 from bench.results.schema import NOT_TAKEN
 
 LATE_S, LATE_PAUSES = 30, 5
-"""A run is silent after so many seconds, and so many times the pause between its writes."""
+"""A run is silent after LATE_S and LATE_PAUSES times the interval between its writes."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run of bench.train as its file stands."""
+    """State of a run of bench.train according to its file."""
 
     step: int
     steps: int
     pause_s: float
-    """At most so many seconds lie between two writes at the recent pace; NaN without a pace."""
+    """Longest interval between two writes at the recent pace; NaN without a pace."""
     target: float
     """NaN without one."""
     reached: bool
-    """Whether the target was."""
+    """Report whether the target was reached."""
     metric: str
     direction: str
-    """Whether the metric is to be `max` or `min`."""
+    """`max` if a larger metric is better, else `min`."""
     curve: Mapping[str, NDArray[np.float64]]
-    """step, metric (of the mean model), worst (of the workers): one value an evaluation."""
+    """step, metric (mean model), worst (worst worker): one value per evaluation."""
     consensus: float
-    """At the last evaluation; NaN before."""
+    """Consensus distance at the last evaluation; NaN before."""
     elapsed_s: float
     """Training time at the last evaluation; NaN before."""
     recent: Recent
 
     @property
     def now(self) -> float:
-        """The metric at the last evaluation; NaN before."""
+        """Return the metric at the last evaluation; NaN before."""
         return _last(self.curve["metric"])
 
     @property
     def best(self) -> float:
-        """The best finite metric so far; NaN without one."""
+        """Return the best finite metric so far; NaN without one."""
         finite = self.curve["metric"][np.isfinite(self.curve["metric"])]
         if not len(finite):
             return math.nan
@@ -56,42 +56,42 @@ class Training:
 
     @property
     def part(self) -> float:
-        """How much of the steps is taken, 0 ... 1."""
+        """Return the fraction of the steps taken, 0 ... 1."""
         return min(self.step / max(self.steps, 1), 1.0)
 
     @property
     def aims(self) -> bool:
-        """Whether it has a target, where it ends."""
+        """Report whether the run ends at a target."""
         return not math.isnan(self.target)
 
     @property
     def left_s(self) -> float:
-        """Seconds to the last step at the recent pace, NaN without one."""
+        """Return the seconds to the last step at the recent pace; NaN without one."""
         return max(self.steps - self.step, 0) / self.recent.rate
 
     def silent(self, age_s: float) -> bool:
-        """Whether it ought to have written since: age_s ago was the last time."""
+        """Report whether a write is overdue; age_s: seconds since the last one."""
         pause = 0.0 if math.isnan(self.pause_s) else self.pause_s
         return age_s > max(LATE_S, LATE_PAUSES * pause)
 
 
 def training(run: Run) -> Training:
-    """What the file says. Errors: KeyError, ValueError, TypeError, IndexError of a broken one."""
-    said, params, train, evals = run.attributes, run.params, run.train, run.evals
-    ranks = int(said["ranks"])
+    """Return the state of a run. Errors: KeyError, ValueError, TypeError, IndexError if broken."""
+    attributes, params, train, evals = run.attributes, run.params, run.train, run.evals
+    ranks = int(attributes["ranks"])
     numbers = train.get("rank", np.arange(train["start_ns"].shape[1])).astype(int)
-    weights = hosted(int(said["workers"]), ranks)[numbers]
+    weights = hosted(int(attributes["workers"]), ranks)[numbers]
     hosts = [x.decode(errors="replace") for x in run.ranks.get("host", np.array([], "S1"))]
     last = recent(train, weights, numbers.tolist(), hosts)
-    taken = steps_taken(run.taken(), weights)
+    n_steps = steps_taken(run.taken(), weights)
     return Training(
-        step=int(max(round(taken), *evals["step"][-1:], 0)),
+        step=int(max(round(n_steps), *evals["step"][-1:], 0)),
         steps=int(params["steps"]),
         pause_s=int(params.get("eval_every", 0)) / last.rate,
-        target=float(said.get("target", math.nan)),
-        reached=bool(said.get("target_reached", False)),
-        metric=str(said["metric_name"]),
-        direction=str(said["metric_direction"]),
+        target=float(attributes.get("target", math.nan)),
+        reached=bool(attributes.get("target_reached", False)),
+        metric=str(attributes["metric_name"]),
+        direction=str(attributes["metric_direction"]),
         curve={
             "step": evals["step"].astype(float),
             "metric": evals["metric"].astype(float),
@@ -108,30 +108,30 @@ def _last(column: NDArray[np.generic]) -> float:
 
 
 RECENT_S = 10
-"""Seconds that count as recent."""
+"""Length of the recent window, s."""
 LEAST = 20
-"""So many steps are looked at, however long they took."""
+"""Minimum number of steps in the recent window."""
 SHOWN = 8
-"""Of more ranks only the slowest are kept."""
+"""Maximum number of ranks kept; of more, the slowest."""
 STRAGGLES = 1.2
-"""From so many times the median rank on, a rank holds the others up."""
+"""Compute time of a straggler relative to the median rank."""
 
 
 @dataclass(frozen=True)
 class Rank:
-    """What a rank did in a recent step, mean."""
+    """Mean times of a rank in a recent step."""
 
     number: int
     host: str
     busy_ms: float
-    """Everything but blocked inside MPI."""
+    """Time outside blocking MPI calls."""
     wait_ms: float
     slowdown: float
-    """busy_ms divided by that of the median rank, the lower of two; NaN where that is 0."""
+    """busy_ms relative to the median rank, the lower of two; NaN if that is 0."""
 
     @property
     def straggles(self) -> bool:
-        """Whether it holds the others up."""
+        """Report whether the rank is a straggler."""
         return self.slowdown >= STRAGGLES
 
 
@@ -140,29 +140,29 @@ class Recent:
     """The last RECENT_S of a run, by the clocks of its ranks."""
 
     rate: float
-    """Steps a second, evaluations included; NaN before the second step."""
+    """Steps per second, including evaluations; NaN before the second step."""
     of: int
-    """How many ranks took a step."""
+    """Number of ranks that took a step."""
     ranks: list[Rank]
-    """All by number, or the SHOWN slowest of more, the slowest first."""
+    """All ranks in order, or the SHOWN slowest, the slowest first."""
 
     @property
     def slowest(self) -> Rank | None:
-        """The rank that was busiest; None where there is no other to compare with."""
+        """Return the busiest rank; None for a single rank."""
         return max(self.ranks, key=lambda rank: rank.busy_ms) if self.of > 1 else None
 
 
 def hosted(workers: int, ranks: int) -> NDArray[np.int64]:
-    """(ranks,) how many workers each rank has."""
+    """Return (ranks,) int64, the number of workers of each rank."""
     return np.diff(np.arange(ranks + 1) * workers // ranks)
 
 
-def steps_taken(taken: NDArray[np.bool_], weights: NDArray[np.int64]) -> float:
-    """Steps of a worker, mean: where ranks take turns at a shared budget they differ.
+def steps_taken(was_taken: NDArray[np.bool_], weights: NDArray[np.int64]) -> float:
+    """Return the mean number of steps of a worker; ranks that share a budget differ in it.
 
-    taken: (steps, ranks) who took which; weights: (ranks,) workers.
+    taken: (steps, ranks) bool, True if the rank took the step; weights: (ranks,) workers.
     """
-    return float(taken.sum(0) @ weights) / max(int(weights.sum()), 1)
+    return float(was_taken.sum(0) @ weights) / max(int(weights.sum()), 1)
 
 
 def recent(
@@ -171,17 +171,17 @@ def recent(
     numbers: Sequence[int],
     hosts: Sequence[str],
 ) -> Recent:
-    """What the end of /train says.
+    """Return pace and times of the last rows of /train.
 
-    weights: (ranks,) workers; numbers: (ranks,) which ranks the columns are; hosts: of all ranks.
+    weights: (ranks,) workers; numbers: (ranks,) rank of each column; hosts: of all ranks.
     """
     start, phase = _window(train["start_ns"], train["phase_ns"])
-    taken = start != NOT_TAKEN
-    counts = taken.sum(0)
+    was_taken = start != NOT_TAKEN
+    counts = was_taken.sum(0)
     some = np.flatnonzero(counts)
     if not len(some):
         return Recent(math.nan, 0, [])
-    spent = (phase * taken[:, :, None]).sum(0)[some] / counts[some, None] / 1e6
+    spent = (phase * was_taken[:, :, None]).sum(0)[some] / counts[some, None] / 1e6
     wait = spent[:, WAIT]
     busy = spent.sum(1) - wait
     median = float(np.sort(busy)[(len(busy) - 1) // 2])
@@ -196,16 +196,16 @@ def recent(
         )
         for i in order
     ]
-    span_s = _span_ns(start, phase.sum(2), taken)[some].max() / 1e9
+    span_s = _span_ns(start, phase.sum(2), was_taken)[some].max() / 1e9
     enough = len(start) > 1 and span_s > 0
-    rate = steps_taken(taken, weights) / span_s if enough else math.nan
+    rate = steps_taken(was_taken, weights) / span_s if enough else math.nan
     return Recent(rate, len(some), ranks)
 
 
 def _window(
     start: NDArray[np.int64], phase: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of the last RECENT_S by a clock of the last step's; LEAST rows or all there are."""
+    """Return the rows of the last RECENT_S on one clock, but at least LEAST rows."""
     if not start.size:
         return start, phase
     clock = start[:, int((start[-1] != NOT_TAKEN).argmax())]
@@ -215,9 +215,9 @@ def _window(
 
 
 def _span_ns(
-    start: NDArray[np.int64], took: NDArray[np.int64], taken: NDArray[np.bool_]
+    start: NDArray[np.int64], took: NDArray[np.int64], was_taken: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """(ranks,) from the beginning of the first to the end of the last step, each on its clock."""
-    first = np.where(taken, start, np.iinfo(np.int64).max).min(0)
-    last = np.where(taken, start + took, NOT_TAKEN).max(0)
-    return np.where(taken.any(0), last - first, 0)
+    """Return (ranks,) int64, ns from the start of the first to the end of the last step."""
+    first = np.where(was_taken, start, np.iinfo(np.int64).max).min(0)
+    last = np.where(was_taken, start + took, NOT_TAKEN).max(0)
+    return np.where(was_taken.any(0), last - first, 0)

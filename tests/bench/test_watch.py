@@ -16,7 +16,7 @@ import pytest
 
 from bench.results.schema import FAILED, RUNNING
 from bench.watch.__main__ import INTERRUPTED, main
-from bench.watch.display import Wish, show
+from bench.watch.display import WatchOptions, show
 from bench.watch.folder import Watched
 from tests.bench.made_runs import make
 from tests.launching import DEADLINE_S, command
@@ -115,14 +115,14 @@ def test_until_done_fails_where_a_run_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path / "a.h5", status=FAILED, reason="rank 1: no room", **GONE)
-    wish = Wish(0.1, once=False, until_done=True, focus="", patience_s=0.2)
-    assert show(Watched([tmp_path]), wish) == 1
+    options = WatchOptions(0.1, once=False, until_done=True, focus="", patience_s=0.2)
+    assert show(Watched([tmp_path]), options) == 1
     first, *more = capsys.readouterr().out.splitlines()
     assert first.endswith("1 failed")
     assert more[0].endswith("rank 1: no room")
     assert len(more) >= 2, "a start was waited for"
     make(tmp_path / "a.h5", **GONE)
-    assert show(Watched([tmp_path]), wish) == 0
+    assert show(Watched([tmp_path]), options) == 0
 
 
 @pytest.mark.parametrize(

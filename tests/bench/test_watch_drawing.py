@@ -10,7 +10,7 @@ import pytest
 
 from bench.results.schema import DIVERGED, FAILED, RUNNING
 from bench.watch import words
-from bench.watch.display import chosen, framed, picture
+from bench.watch.display import chosen, picture, picture_of
 from bench.watch.folder import Scene, View, view
 from bench.watch.plots import Axis, axis, bar, curve, ranks, sparkline
 from bench.watch.training import Rank, Recent
@@ -27,7 +27,7 @@ def scene(*paths: Path, ago_s: float = 3) -> Scene:
 
 
 def texts(shown: Scene, width: int = 80, height: int = 24, focus: str = "") -> list[str]:
-    return [text.plain for text in picture(framed(shown, focus), width, height)]
+    return [text.plain for text in picture(picture_of(shown, focus), width, height)]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def test_no_line_is_too_wide_and_none_commands_the_terminal(kinds: Scene, width: int) -> None:
     for focus in ("", "c", "no such"):
         for height in (24, 40):
-            lines = picture(framed(kinds, focus), width, height)
+            lines = picture(picture_of(kinds, focus), width, height)
             assert max(line.cell_len for line in lines) <= width
             assert len(lines) <= height
             assert all(line.plain.isprintable() for line in lines)
@@ -126,7 +126,7 @@ def test_the_run_in_large_is_the_one_that_is_meant(tmp_path: Path) -> None:
     assert chosen(shown, "local_sgd, iid")[0] is shown.views[0]
     none, note = chosen(shown, "three")
     assert none is None
-    assert note == "no run is named like --focus three, there are: one, two"
+    assert note == "no run matches --focus three; runs: one, two"
     assert note in texts(shown, focus="three")
 
 

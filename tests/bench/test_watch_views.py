@@ -126,7 +126,7 @@ def test_measurements_say_what_they_have(tmp_path: Path) -> None:
     calls = make_calls(
         tmp_path / "c.h5", {64: {"library": 5, "ring": 4}}, status=RUNNING, wrong={"ring": 3}
     )
-    told = view(calls, 0.0).told
+    told = view(calls, 0.0).summary
     assert told == "2 rows, at 64B ring is fastest: 4.00 us, WRONG SUMS: ring"
     rounds = make_rounds(
         tmp_path / "r.h5",
@@ -134,8 +134,8 @@ def test_measurements_say_what_they_have(tmp_path: Path) -> None:
         status=RUNNING,
         params_json='{"topologies": ["ring", "x"]}',
     )
-    assert view(rounds, 0.0).told.startswith(
-        "1 of 2 topologies done, ring: the error shrinks by 0.5"
+    assert view(rounds, 0.0).summary.startswith(
+        "1 of 2 topologies done, ring: contraction 0.500 per round"
     )
 
 
@@ -227,7 +227,7 @@ def test_a_killed_writer_is_seen_although_the_file_stays(
     scene = watched.look()
     assert (scene.over, scene.failed) == (True, True)
     (died,) = (x for x in scene.views if x.status == DIED)
-    assert died.reason == f"its process {writer.pid} on {socket.gethostname()} is gone"
+    assert died.reason == f"process {writer.pid} on {socket.gethostname()} no longer exists"
 
 
 def test_a_sweep_between_two_cases_goes_on(tmp_path: Path) -> None:
