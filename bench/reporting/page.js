@@ -91,8 +91,8 @@ const dataFor = chart => {
 const say = (chart, left, empty) => {
   const figure = chart.place.closest("figure"), note = figure.querySelector(".note");
   chart.place.hidden = empty;
-  chart.note = empty ? "The filters leave nothing to draw here."
-    : left ? `${PANELS} of ${many(left)} panels are drawn: choose others with the filters.` : "";
+  chart.note = empty ? "No data match the filters."
+    : left ? `${PANELS} of ${many(left)} panels are shown: select others with the filters.` : "";
   const own = charts.filter(x => figure.contains(x.place));
   note.textContent = own.map(x => x.note).find(Boolean) ?? "";
   note.hidden = note.textContent === "";
@@ -101,7 +101,7 @@ const draw = async chart => {
   const {data, left, empty} = dataFor(chart);
   say(chart, left, empty);
   if (empty) return;
-  // Drawn anew, because panels that lose all their rows confuse a view that goes on.
+  // Create a new view: Vega does not update panels that lose all their rows.
   const whole = {...chart.specification, datasets: Object.fromEntries(data)};
   const inner = element("div");  // vega-embed makes its place as wide as the chart
   const {view} = await window.vegaEmbed(inner, whole, options);

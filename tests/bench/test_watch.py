@@ -128,11 +128,11 @@ def test_until_done_fails_where_a_run_failed(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "nowhere does not exist: name the folder that is the --out of the runs"),
+        (["nowhere"], "nowhere does not exist: name the --out folder of the runs"),
         ([".", "--every", "0"], "--every must be at least 0.1 s, got 0"),
         ([".", "--every", "nan"], "--every must be at least 0.1 s, got nan"),
         ([".", "--once", "--until-done"], "drop one"),
-        (["README.md"], "README.md is no result file (*.h5, *.h5.part)"),
+        (["README.md"], "README.md is not a result file (*.h5, *.h5.part)"),
         ([], "the following arguments are required: PATH; see --help"),
     ],
 )
