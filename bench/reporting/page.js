@@ -1,15 +1,15 @@
-// What is shown follows from two things: which runs the filters keep, and how much a page can bear.
+// The page shows the runs that pass the filters, up to a number of rows and panels.
 const report = JSON.parse(document.getElementById("report").textContent);
 const {specifications, chapters, facets, provenance} = report;
-const ROWS = 30, PANELS = 12;  // of a table, of a chart, before more must be asked for
+const ROWS = 30, PANELS = 12;  // shown at first, per table and per chart
 const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-// logLevel 1: errors; a layer of crosses that the filters leave empty is none.
+// logLevel 1: errors only; an empty layer of crosses is not an error.
 const options = {renderer: "svg", tooltip: {theme}, logLevel: 1,
   actions: {export: true, source: false, compiled: false, editor: false}};
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const element = (name, text = "", className = "") =>
   Object.assign(document.createElement(name), {textContent: text, className});
-const many = n => n.toLocaleString("en");
+const formatted = n => n.toLocaleString("en");
 
 // ---- data
 
@@ -24,32 +24,32 @@ const dataIn = part => part === null || typeof part !== "object" ? []
   : [...(part.data?.name in report.datasets ? [part.data.name] : []), ...Object.values(part).flatMap(dataIn)];
 const textsOf = run => provenance.of[run].map(i => provenance.texts[i]);
 
-// ---- which runs are kept
+// ---- filtered runs
 
 const form = document.getElementById("filters");
 const summaries = all(".runs details").map(x => x.firstElementChild.textContent);
 const haystack = summaries.map(() => null);
 const chosen = facets.map(() => new Set());
-let search = "", kept = summaries.map(() => true);
+let search = "", selected = summaries.map(() => true);
 
-const found = (run, words) => {
+const matches = (run, words) => {
   haystack[run] ??= [summaries[run], ...textsOf(run)].join(" ").toLowerCase();
   return words.every(word => haystack[run].includes(word));
 };
 const choose = () => {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const active = facets.map((facet, i) => [facet.of, chosen[i]]).filter(([, some]) => some.size);
-  kept = summaries.map((_, run) => found(run, words)
+  selected = summaries.map((_, run) => matches(run, words)
     && active.every(([of, some]) => of[run] < 0 || some.has(of[run])));
 };
-const isKept = (row, chapter) => {
+const isSelected = (row, chapter) => {
   const {first, cases, filtered} = chapters[chapter];
   if (!filtered) return true;
-  if (row.run !== undefined) return kept[first + row.run];
-  return row.case === undefined || cases[row.case].some(run => kept[first + run]);
+  if (row.run !== undefined) return selected[first + row.run];
+  return row.case === undefined || cases[row.case].some(run => selected[first + run]);
 };
 
-// ---- tables and lists: hide rows, bound their number
+// ---- tables and lists: hide rows, limit their number
 
 const lists = [...all("tbody").map(body => ({place: body.closest(".table"), rows: [...body.rows], what: "rows"})),
   {place: document.querySelector(".runs"), rows: all(".runs details"), what: "runs"}]
@@ -63,15 +63,15 @@ for (const list of lists) {
 const showRows = list => {
   let n = 0;
   list.rows.forEach((row, i) => {
-    const some = list.runs[i].length === 0 || list.runs[i].some(run => kept[run]);
+    const some = list.runs[i].length === 0 || list.runs[i].some(run => selected[run]);
     row.hidden = !some || (n += 1) > ROWS && !list.whole;
   });
   list.more.hidden = n <= ROWS || list.whole;
-  list.more.textContent = `Show all ${many(n)} ${list.what}`;
+  list.more.textContent = `Show all ${formatted(n)} ${list.what}`;
   if (list.what === "rows") list.place.hidden = n === 0 && list.rows.length > 0;
 };
 
-// ---- charts: draw the rows that are kept
+// ---- charts: draw the rows that pass the filters
 
 const charts = Object.entries(specifications).map(([id, specification]) => ({
   place: document.getElementById(id), specification, names: [...new Set(dataIn(specification))],
@@ -79,7 +79,7 @@ const charts = Object.entries(specifications).map(([id, specification]) => ({
 const dataFor = chart => {
   let left = 0;
   const data = chart.names.map(name => {
-    const rows = rowsOf(name).filter(row => isKept(row, chart.chapter));
+    const rows = rowsOf(name).filter(row => isSelected(row, chart.chapter));
     const panels = [...new Set(rows.map(row => row.condition))], drawn = new Set(panels.slice(0, PANELS));
     if (!chapters[chart.chapter].filtered || panels.length <= PANELS) return [name, rows];
     left = panels.length;
@@ -88,22 +88,22 @@ const dataFor = chart => {
   const own = data.filter(([name]) => ["run", "case"].some(x => x in report.datasets[name]));
   return {data, left, empty: own.length > 0 && own.every(([, rows]) => rows.length === 0)};
 };
-const say = (chart, left, empty) => {
+const showNote = (chart, left, empty) => {
   const figure = chart.place.closest("figure"), note = figure.querySelector(".note");
   chart.place.hidden = empty;
   chart.note = empty ? "No data match the filters."
-    : left ? `${PANELS} of ${many(left)} panels are shown: select others with the filters.` : "";
+    : left ? `${PANELS} of ${formatted(left)} panels are shown: select others with the filters.` : "";
   const own = charts.filter(x => figure.contains(x.place));
   note.textContent = own.map(x => x.note).find(Boolean) ?? "";
   note.hidden = note.textContent === "";
 };
 const draw = async chart => {
   const {data, left, empty} = dataFor(chart);
-  say(chart, left, empty);
+  showNote(chart, left, empty);
   if (empty) return;
   // Create a new view: Vega does not update panels that lose all their rows.
   const whole = {...chart.specification, datasets: Object.fromEntries(data)};
-  const inner = element("div");  // vega-embed makes its place as wide as the chart
+  const inner = element("div");  // vega-embed sets the width of its element to that of the chart
   const {view} = await window.vegaEmbed(inner, whole, options);
   chart.view?.finalize();
   chart.view = view;
@@ -114,7 +114,7 @@ const drawAll = async () => {
   const mine = turn += 1;
   const seen = charts.filter(x => x.place.offsetParent !== null);
   for (const chart of new Set([...seen, ...charts])) {
-    if (mine !== turn) return;  // the filters have changed since
+    if (mine !== turn) return;  // the filters have changed meanwhile
     try { await draw(chart); } catch (error) {
       chart.place.textContent = `This chart cannot be drawn: ${error.message}`;
       throw error;
@@ -124,26 +124,26 @@ const drawAll = async () => {
   document.body.dataset.drawn = "";
 };
 
-// ---- the filters, and the address that remembers them
+// ---- filters, stored in the address
 
 const apply = () => {
   choose();
   lists.forEach(showRows);
   chapters.forEach(({first, filtered}, i) => {
-    const end = chapters[i + 1]?.first ?? kept.length;
-    const empty = filtered && !kept.slice(first, end).some(Boolean);
+    const end = chapters[i + 1]?.first ?? selected.length;
+    const empty = filtered && !selected.slice(first, end).some(Boolean);
     all(`[data-chapter="${i}"]`).forEach(x => { x.hidden = empty; });
   });
-  if (form) tell();
+  if (form) showState();
   delete document.body.dataset.drawn;
   return drawAll();
 };
-const tell = () => {
+const showState = () => {
   const own = chapters.flatMap(({first, filtered}, i) =>
-    filtered ? kept.slice(first, chapters[i + 1]?.first ?? kept.length) : []);
+    filtered ? selected.slice(first, chapters[i + 1]?.first ?? selected.length) : []);
   const n = own.filter(Boolean).length, active = search !== "" || chosen.some(x => x.size);
   document.getElementById("count").value = n < own.length
-    ? `${many(n)} of ${many(own.length)} runs` : `${many(own.length)} runs`;
+    ? `${formatted(n)} of ${formatted(own.length)} runs` : `${formatted(own.length)} runs`;
   document.getElementById("reset").hidden = !active;
   all(".filtered").forEach(x => { x.hidden = !active; });
   all(".facet").forEach((place, i) => {
@@ -198,12 +198,12 @@ if (form) {
   });
 }
 all('nav a').forEach(link => link.addEventListener("click", event => {
-  event.preventDefault();  // the address holds the filters
+  event.preventDefault();  // the fragment of the address holds the filters
   document.querySelector(link.getAttribute("href")).scrollIntoView();
 }));
 addEventListener("hashchange", () => { recall(); apply(); });
 
-// ---- provenance, written when it is opened
+// ---- provenance, rendered when it is opened
 
 const copied = async (text, button) => {
   try { await navigator.clipboard.writeText(text); } catch {

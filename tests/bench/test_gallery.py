@@ -13,7 +13,7 @@ Capture = pytest.CaptureFixture[str]
 MAGIC = {"pdf": b"%PDF-", "svg": b"<svg", "png": b"\x89PNG"}
 
 
-def test_a_file_a_chart_in_every_format_and_a_caption_each(tmp_path: Path, capsys: Capture) -> None:
+def test_every_chart_has_a_file_per_format_and_a_caption(tmp_path: Path, capsys: Capture) -> None:
     make(tmp_path / "a.h5")
     folder = tmp_path / "figures"
     assert main([str(tmp_path), "--figures", str(folder), "--format", "pdf,svg,png"]) == 0
@@ -35,9 +35,7 @@ def test_a_file_a_chart_in_every_format_and_a_caption_each(tmp_path: Path, capsy
     assert said == f"wrote {len(names) - 1} figures and {folder / CAPTIONS}"
 
 
-def test_a_later_report_replaces_its_own_files_and_no_others(
-    tmp_path: Path, capsys: Capture
-) -> None:
+def test_a_later_report_replaces_only_files_of_reports(tmp_path: Path, capsys: Capture) -> None:
     folder, runs = tmp_path / "figures", tmp_path / "runs"
     runs.mkdir()
     make(runs / "a.h5")
@@ -64,7 +62,7 @@ def test_a_later_report_replaces_its_own_files_and_no_others(
     assert f"{stranger} is there" in capsys.readouterr().err
 
 
-def test_names_are_safe_and_unlike_each_other(tmp_path: Path) -> None:
+def test_names_are_safe_and_unique(tmp_path: Path) -> None:
     assert slug(["Exposé: élan", "x"]) == "expose-elan-x"
     assert slug(["../../etc", "a_b"]) == "etc-a-b"
     assert slug(["…"]) == "figure"

@@ -45,13 +45,13 @@ def test_answers_come_in_order_from_several_processes() -> None:
     assert children() == before
 
 
-def test_few_files_take_one_process_and_none_take_none() -> None:
+def test_few_files_use_one_process_and_none_use_no_process() -> None:
     answers = list(readings([Path("a"), Path("b")], lambda path: os.getpid(), cores=3))
     assert len(set(answers)) == 1
     assert list(readings([], lambda path: path)) == []
 
 
-def test_files_that_crash_their_reader_are_named_and_the_others_read() -> None:
+def test_files_that_crash_a_reader_are_reported_and_others_read() -> None:
     names = [f"{i} {'crash' if i % 9 == 4 else 'fine'}" for i in range(100)]
     answers = list(readings([Path(x) for x in names], name_of, cores=2))
     assert len(answers) == 100
@@ -63,7 +63,7 @@ def test_files_that_crash_their_reader_are_named_and_the_others_read() -> None:
             assert answer == name
 
 
-def test_a_file_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_loops_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "PATIENCE_S", 0.3)
     monkeypatch.setattr(loading, "_size", lambda path: 0 if path.name == "endless" else 1e12)
     before = children()
@@ -74,7 +74,7 @@ def test_a_file_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     assert children() == before
 
 
-def test_every_error_of_a_file_is_one_of_that_file() -> None:
+def test_every_error_names_its_file() -> None:
     wrong, odd = readings([Path("wrong"), Path("odd")], name_of)
     assert str(wrong) == "wrong: wrong"
     assert str(odd) == "odd: ZeroDivisionError: by what?"
@@ -122,7 +122,7 @@ def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) ->
     )
 
 
-def test_damaged_files_are_read_or_named_in_one_line(tmp_path: Path) -> None:
+def test_damaged_files_are_read_or_reported_in_one_line(tmp_path: Path) -> None:
     """Two of each damage; `python -m tests.drill_damage` takes more."""
     from bench.reporting.loading import load
 

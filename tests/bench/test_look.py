@@ -10,7 +10,7 @@ from bench.reporting.training.partitions import MEASURES, heat_map
 CONDITIONS = ["iid, 4 workers", "iid, 16 workers", "iid, 128 workers"]
 
 
-def test_panels_stand_in_the_order_of_the_data() -> None:
+def test_panels_follow_the_order_of_the_data() -> None:
     frame = pd.DataFrame({"condition": [*CONDITIONS, CONDITIONS[0]], "x": range(4)})
     dots = alt.Chart().mark_point().encode(x="x:Q")
     for made in (look.panels(dots, frame, 100), look.rows(dots, frame)):
@@ -20,9 +20,7 @@ def test_panels_stand_in_the_order_of_the_data() -> None:
 @pytest.mark.parametrize(
     ("panels", "partitions", "columns"), [(4, 3, 2), (3, 3, 1), (4, 4, 1), (2, 1, 2)]
 )
-def test_panels_of_a_heat_map_stand_beside_each_other_where_there_is_room(
-    panels: int, partitions: int, columns: int
-) -> None:
+def test_narrow_heat_maps_are_side_by_side(panels: int, partitions: int, columns: int) -> None:
     frame = pd.DataFrame(
         [
             {"panel": f"{i} workers", "partition": f"p{j}", "algorithm": "ring", "value": 1.0}

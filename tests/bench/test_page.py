@@ -96,7 +96,7 @@ def drawn_by_browser(target: Path, profile: Path) -> set[str]:
     return set(found)
 
 
-def test_loads_nothing_from_outside(tmp_path: Path) -> None:
+def test_the_page_has_no_external_resources(tmp_path: Path) -> None:
     made = page_of(make(tmp_path / "a.h5"))
     loads = [x for x in made.attributes if x[1] in ("src", "href", "srcset", "data", "action")]
     assert [x for x in loads if not x[2].startswith("#")] == []
@@ -115,7 +115,7 @@ def test_size_is_bounded(tmp_path: Path) -> None:
     assert text.count("window.vegaEmbed = ") + text.count("window.vegaEmbed=") == 1
 
 
-def test_nothing_of_a_file_is_taken_for_html(tmp_path: Path) -> None:
+def test_texts_of_files_are_escaped(tmp_path: Path) -> None:
     evil = "</script><b>'\"&x"
     path = make(tmp_path / "<i>.h5")
     with h5py.File(path, "r+") as file:
@@ -135,7 +135,7 @@ def test_nothing_of_a_file_is_taken_for_html(tmp_path: Path) -> None:
     assert evil in report["provenance"]["texts"]
 
 
-def test_every_chart_of_complete_runs_is_there_with_data(tmp_path: Path) -> None:
+def test_every_chart_of_complete_runs_has_data(tmp_path: Path) -> None:
     made = page_of(*(make(tmp_path / f"{i}.h5", seed=i) for i in range(2)))
     report = made.report()
     assert set(report["specifications"]) == {f"chart-0-{name}" for name in CHARTS}
@@ -158,7 +158,7 @@ def test_tasks_have_sections_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [RUNNING, DIVERGED])
-def test_run_without_steps_or_numbers_does_not_break_it(tmp_path: Path, status: str) -> None:
+def test_a_run_without_steps_or_numbers_is_accepted(tmp_path: Path, status: str) -> None:
     path = make(tmp_path / "a.h5", status=status, steps=0, metric=math.nan)
     made = page_of(path)
     assert made.report()["specifications"] == {}
@@ -166,7 +166,7 @@ def test_run_without_steps_or_numbers_does_not_break_it(tmp_path: Path, status: 
     assert status in made.text
 
 
-def test_diverged_run_ends_with_a_cross_where_its_metric_was_finite(tmp_path: Path) -> None:
+def test_a_cross_marks_the_last_finite_metric_of_a_diverged_run(tmp_path: Path) -> None:
     path = make(tmp_path / "a.h5", status=DIVERGED)
     with h5py.File(path, "r+") as file:
         file["eval/metric"][3:] = [math.nan, math.inf]
@@ -177,7 +177,7 @@ def test_diverged_run_ends_with_a_cross_where_its_metric_was_finite(tmp_path: Pa
     assert metrics.finals(section)["seed"].tolist() == [1, 1]
 
 
-def test_provenance_tells_the_command_and_everything_each_once(tmp_path: Path) -> None:
+def test_provenance_stores_every_text_once(tmp_path: Path) -> None:
     paths = [
         make(tmp_path / f"{i}.h5", partition="a b", seed=i, case_hash="c0ffee") for i in (0, 1)
     ]

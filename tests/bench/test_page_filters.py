@@ -41,7 +41,7 @@ def made(folder: Path) -> Section:
     return made
 
 
-def test_runs_behind_every_row_are_those_it_was_made_of(made: Section) -> None:
+def test_rows_list_their_runs(made: Section) -> None:
     (table,) = text_tables(made)
     assert row_sources(made, table) == [sorted(places) for places in made.places]
     (overview,) = best(made)
@@ -50,7 +50,7 @@ def test_runs_behind_every_row_are_those_it_was_made_of(made: Section) -> None:
         assert len(runs) == (5 if row[0] == "iid" else 4)
 
 
-def test_rows_below_a_heading_of_settings_are_told_apart(made: Section) -> None:
+def test_rows_below_headings_list_their_own_runs(made: Section) -> None:
     runs = [
         replace(run, settings=run.settings | {"optimizer": x, "steps": n, "ranks": n, "batch": n})
         for run in made.runs
@@ -64,7 +64,7 @@ def test_rows_below_a_heading_of_settings_are_told_apart(made: Section) -> None:
     assert sorted(map(sorted, found)) == sorted(map(sorted, mixed.places))
 
 
-def test_facets_are_what_varies_and_can_be_listed(made: Section) -> None:
+def test_facets_are_the_varying_settings(made: Section) -> None:
     (chapter,) = chapters(made.runs)
     found = {x.name: x for x in facets(chapter.sources)}
     assert list(found) == ["algorithm", "partition", "seed", "status"]
@@ -88,7 +88,7 @@ def test_overview_counts_and_names_the_best(made: Section) -> None:
     assert {row[-1] for row in few.rows} == {"-"}
 
 
-def test_a_crowd_is_drawn_as_medians_in_bands(made: Section) -> None:
+def test_many_runs_are_drawn_as_medians_in_bands(made: Section) -> None:
     bands = metrics.bands(made)
     curves = metrics.curves(made)
     for number, case in made.complete():
@@ -121,7 +121,7 @@ def test_a_straggler_is_marked_and_neighbours_share_a_bar(made: Section) -> None
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH: the page is not rendered")
-def test_filters_change_what_is_shown(folder: Path, tmp_path: Path) -> None:
+def test_filters_change_tables_and_charts(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     assert main([str(folder), "--html", str(target)]) == 0
     shown = (

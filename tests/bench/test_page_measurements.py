@@ -26,7 +26,7 @@ def times(names: list[str]) -> dict[int, dict[str, float]]:
     return {size: {name: i + 2 + size / 1000 for i, name in enumerate(names)} for size in SIZES}
 
 
-def test_every_chart_is_there_with_data_and_provenance(tmp_path: Path) -> None:
+def test_every_chart_has_data_and_provenance(tmp_path: Path) -> None:
     calls = make_calls(tmp_path / "a.h5", times(["ring", "library"]))
     made = page_of(calls, make_rounds(tmp_path / "b.h5", {"ring": 0.5}))
     report = made.report()
@@ -61,7 +61,7 @@ def _data(specification: object) -> list[str]:
     return own + [x for part in specification.values() for x in _data(part)]
 
 
-def test_a_click_in_the_legend_chooses(tmp_path: Path) -> None:
+def test_a_click_in_the_legend_highlights_an_algorithm(tmp_path: Path) -> None:
     calls = make_calls(tmp_path / "a.h5", times(["ring", "library"]))
     report = page_of(calls, make_rounds(tmp_path / "b.h5", {"ring": 0.5})).report()
     for name, specification in report["specifications"].items():
@@ -71,7 +71,7 @@ def test_a_click_in_the_legend_chooses(tmp_path: Path) -> None:
             assert any("_legend" in signal["name"] for signal in signals), name
 
 
-def test_nothing_of_a_file_is_taken_for_html(tmp_path: Path) -> None:
+def test_texts_of_files_are_escaped(tmp_path: Path) -> None:
     evil = "</script><b>'\"&x"
     paths = [
         make_calls(tmp_path / "<i>.h5", {8: {evil: 4.0, "library": 2.0}}, hosts=[evil] * 2),
@@ -86,7 +86,7 @@ def test_nothing_of_a_file_is_taken_for_html(tmp_path: Path) -> None:
     assert {row.get("algorithm", row.get("topology")) for row in rows} >= {evil, "ring"}
 
 
-def test_samples_stay_in_the_file(tmp_path: Path) -> None:
+def test_the_page_contains_no_samples(tmp_path: Path) -> None:
     lengths = []
     for n in (20, 4000):
         path = make_calls(tmp_path / f"{n}.h5", times(["ring", "library"]), n=n)
@@ -107,7 +107,7 @@ def test_size_is_bounded(tmp_path: Path) -> None:
     assert len(page(both, ())) < 1_800_000
 
 
-def test_files_without_a_row_do_not_break_it(tmp_path: Path) -> None:
+def test_files_without_rows_are_accepted(tmp_path: Path) -> None:
     calls = make_calls(tmp_path / "a.h5", {}, status=RUNNING)
     made = page_of(calls, make_rounds(tmp_path / "b.h5", {}, status=RUNNING))
     assert made.report()["specifications"] == {}
@@ -116,7 +116,7 @@ def test_files_without_a_row_do_not_break_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH: the page is not rendered")
-def test_browser_draws_what_the_programs_wrote(tmp_path: Path) -> None:
+def test_browser_draws_real_results(tmp_path: Path) -> None:
     runs = ("--out", str(tmp_path / "runs"))
     for program, options in {
         "bench.collectives": ("--algorithms", "ring", "-e", "128", "--time", "0.05"),

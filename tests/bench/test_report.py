@@ -24,7 +24,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_csv_has_a_row_a_run_and_every_column_of_it(tmp_path: Path, capsys: Capture) -> None:
+def test_csv_has_one_row_per_run_with_every_column(tmp_path: Path, capsys: Capture) -> None:
     runs = tmp_path / "runs"
     (runs / "deep").mkdir(parents=True)
     make(runs / "deep" / "b.h5", seed=1, target=2.0, hit=False)
@@ -47,9 +47,7 @@ def test_csv_has_a_row_a_run_and_every_column_of_it(tmp_path: Path, capsys: Capt
     assert capsys.readouterr().out.splitlines()[-1] == f"wrote {table}"
 
 
-def test_broken_and_foreign_files_are_listed_and_do_not_stop_it(
-    tmp_path: Path, capsys: Capture
-) -> None:
+def test_broken_and_foreign_files_are_listed_and_skipped(tmp_path: Path, capsys: Capture) -> None:
     good = make(tmp_path / "good.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
     (tmp_path / "cut.h5").write_bytes(good.read_bytes()[:3000])
@@ -89,9 +87,7 @@ def test_finds_parts_and_skips_hidden_files_and_repeats(tmp_path: Path) -> None:
     assert find([str(hidden)]) == [hidden]
 
 
-def test_whatever_has_the_name_of_a_result_is_found_and_told_of(
-    tmp_path: Path, capsys: Capture
-) -> None:
+def test_files_named_like_results_are_found_and_reported(tmp_path: Path, capsys: Capture) -> None:
     make(tmp_path / "good.h5")
     (tmp_path / "same.h5").symlink_to(tmp_path / "good.h5")
     (tmp_path / "gone.h5").symlink_to(tmp_path / "nowhere")
@@ -132,7 +128,7 @@ def test_whatever_has_the_name_of_a_result_is_found_and_told_of(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_are_one_line_and_exit_code_2(
+def test_invalid_arguments_give_one_line_and_exit_code_2(
     tmp_path: Path, capsys: Capture, arguments: list[str], said: str
 ) -> None:
     make(tmp_path / "a.h5")
@@ -154,7 +150,7 @@ def test_target_is_refused_before_a_file_is_read(tmp_path: Path, capsys: Capture
     assert "text.h5" not in capsys.readouterr().err
 
 
-def test_targets_are_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_targets_are_replaced_atomically(tmp_path: Path) -> None:
     make(tmp_path / "a.h5")
     for name in ("page.html", "table.csv"):
         (tmp_path / name).write_text("old")
@@ -180,14 +176,14 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(
     assert "[bold]" in out
 
 
-def test_a_name_that_is_no_utf8_is_no_obstacle(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_accepted(tmp_path: Path) -> None:
     make(tmp_path / "a.h5").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.h5"))
     table, page = tmp_path / "t.csv", tmp_path / "p.html"
     assert main([str(tmp_path), "--csv", str(table), "--html", str(page)]) == 0
     assert b"/\xff.h5" in table.read_bytes()
 
 
-def test_validate_tells_of_every_file_and_counts(tmp_path: Path, capsys: Capture) -> None:
+def test_validate_reports_and_counts_every_file(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     assert main([str(tmp_path), "--validate"]) == 1
     out, err = capsys.readouterr()
@@ -215,7 +211,7 @@ def test_parquet_has_the_rows_of_the_csv(tmp_path: Path) -> None:
     assert {row["file"].rpartition("/")[2] for row in read_back} == {"a.h5", "\ufffd.h5"}
 
 
-def test_markdown_is_what_the_terminal_says_and_no_name_means_anything(tmp_path: Path) -> None:
+def test_markdown_equals_the_terminal_and_names_are_escaped(tmp_path: Path) -> None:
     make(tmp_path / "a.h5", algorithm="evil|<b>*x*[y](z)`\x1b")
     make(tmp_path / "b.h5", partition="other", metric=0.5)
     (tmp_path / "text|.h5").write_text("no HDF5")

@@ -55,7 +55,7 @@ def test_cells_have_the_median_the_winner_and_the_ratio_to_the_library(tmp_path:
     assert table.foot[-1].startswith("20 calls of each; widest interval ±0.6%")
 
 
-def test_what_cannot_be_told_apart_is_marked(tmp_path: Path) -> None:
+def test_differences_without_significance_are_marked(tmp_path: Path) -> None:
     near = 1 + SPREAD / 2
     row = {"ring": 10.0, "star": 10 * near, "torus": 10 * (1 + 3 * SPREAD), "library": 20.0}
     table = one_table(make_calls(tmp_path / "a.h5", {64: row}))
@@ -63,7 +63,7 @@ def test_what_cannot_be_told_apart_is_marked(tmp_path: Path) -> None:
     assert marks == ["*", "=", "1", "2"]
 
 
-def test_what_chooses_is_out_of_the_contest(tmp_path: Path) -> None:
+def test_selecting_algorithms_are_not_ranked(tmp_path: Path) -> None:
     path = make_calls(
         tmp_path / "a.h5",
         {64: {"ring": 10.0, "library": 20.0, "auto": 9.9}},
@@ -74,7 +74,7 @@ def test_what_chooses_is_out_of_the_contest(tmp_path: Path) -> None:
     assert table.foot[:2] == ["winner by size: ring 64", "auto took: ring 64"]
 
 
-def test_wrong_sums_win_nothing_and_are_marked(tmp_path: Path) -> None:
+def test_wrong_sums_are_not_ranked_and_are_marked(tmp_path: Path) -> None:
     path = make_calls(tmp_path / "a.h5", {64: {"ring": 10.0, "library": 20.0}}, wrong={"ring": 3})
     table = one_table(path)
     assert table.rows[0][1:] == ["10.00 [0.50x] [3 wrong]", "*20.00 [1.00x]"]
@@ -127,13 +127,13 @@ def test_only_launches_of_equal_conditions_are_merged(tmp_path: Path) -> None:
     assert chapter.summary.startswith("bench.collectives, allreduce, Some MPI 1.2, 4 cores")
 
 
-def test_algorithm_that_is_not_there_at_a_size_has_a_dash(tmp_path: Path) -> None:
+def test_an_algorithm_without_a_size_has_a_dash(tmp_path: Path) -> None:
     times = {8: {"ring": 4.0}, 64: {"ring": 5.0, "library": 4.0}}
     table = one_table(make_calls(tmp_path / "a.h5", times))
     assert table.rows == [["8", "*4.000", "-"], ["64", "5.000 [1.25x]", "*4.000 [1.00x]"]]
 
 
-def test_file_before_its_first_size_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_file_without_rows_is_accepted(tmp_path: Path) -> None:
     empty = make_calls(tmp_path / "a.h5", {}, status=RUNNING)
     chapter = chapter_of(empty)
     assert chapter.tables == []
@@ -144,7 +144,7 @@ def test_file_before_its_first_size_is_no_obstacle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("launches", [1, 2])
-def test_table_of_all_algorithms_fits_120_columns_whole(tmp_path: Path, launches: int) -> None:
+def test_the_table_of_all_algorithms_fits_120_columns(tmp_path: Path, launches: int) -> None:
     from algorithms.collectives import ALLREDUCES
 
     row = dict.fromkeys([*ALLREDUCES, "gloo"], 123456.7)
@@ -175,7 +175,7 @@ def test_frame_of_the_charts_has_the_bound_and_the_bands(tmp_path: Path) -> None
     assert frame["sums"].tolist() == ["exact", "exact"]
 
 
-def test_winners_fill_the_axis_and_say_who_is_next(tmp_path: Path) -> None:
+def test_winners_fill_the_axis_and_name_the_second(tmp_path: Path) -> None:
     sizes: dict[int, dict[str, float]] = {
         4: {"ring": 2.0, "library": 4.0},
         64: {"ring": 2.0, "library": 2.0},
@@ -188,13 +188,15 @@ def test_winners_fill_the_axis_and_say_who_is_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("us", "alpha"), [(0.0, 1.0), (4.0, math.inf), (4.0, math.nan)])
-def test_times_that_no_axis_has_are_a_broken_file(tmp_path: Path, us: float, alpha: float) -> None:
+def test_times_that_are_not_positive_make_a_broken_file(
+    tmp_path: Path, us: float, alpha: float
+) -> None:
     path = make_calls(tmp_path / "a.h5", {8: {"ring": us}}, alpha_ns=alpha)
     with pytest.raises(BrokenFileError, match=r"a\.h5: the parts do not fit together"):
         load(path)
 
 
-def test_csv_is_every_row_of_every_file(tmp_path: Path) -> None:
+def test_csv_has_every_row_of_every_file(tmp_path: Path) -> None:
     path = make_calls(tmp_path / "a.h5", TIMES, chosen={"ring": "größte"})
     make_calls(tmp_path / "b.h5", TIMES, hosts=["node1"] * 3)
     table = tmp_path / "t.csv"
@@ -213,7 +215,7 @@ def test_csv_is_every_row_of_every_file(tmp_path: Path) -> None:
                 assert made[key] == str(value)
 
 
-def test_winners_reach_the_terminal(tmp_path: Path, capsys: Capture) -> None:
+def test_winners_are_printed(tmp_path: Path, capsys: Capture) -> None:
     make_calls(tmp_path / "a.h5", TIMES)
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out

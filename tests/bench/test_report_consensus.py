@@ -29,7 +29,7 @@ def column(table: TextTable, name: str) -> list[str]:
     return [row[table.header.index(name)] for row in table.rows]
 
 
-def test_cells_have_theory_beside_what_was_measured(tmp_path: Path) -> None:
+def test_cells_have_theory_and_measurement(tmp_path: Path) -> None:
     path = make_rounds(tmp_path / "a.h5", {"ring": 0.5, "star": 0.25}, theory=0.5)
     (table,) = chapter_of(path).tables
     assert column(table, "topology") == ["ring", "star"]
@@ -46,7 +46,7 @@ def test_cells_have_theory_beside_what_was_measured(tmp_path: Path) -> None:
     assert table.foot[0].split(":") == ["fewest rounds to 1e-6", "  star (10)"]
 
 
-def test_exact_agreement_and_none_are_told(tmp_path: Path) -> None:
+def test_exact_and_missed_agreement_are_shown(tmp_path: Path) -> None:
     path = make_rounds(tmp_path / "a.h5", {"complete": 0.0, "ring": 0.99}, rounds=5, reached=False)
     chapter = chapter_of(path)
     (table,) = chapter.tables
@@ -56,7 +56,7 @@ def test_exact_agreement_and_none_are_told(tmp_path: Path) -> None:
     assert "! the error did not reach the tolerance" in chapter.notes
 
 
-def test_launches_and_seeds_are_medians_and_workers_are_apart(tmp_path: Path) -> None:
+def test_launches_and_seeds_give_medians_per_number_of_workers(tmp_path: Path) -> None:
     paths = [
         make_rounds(tmp_path / f"{us}.h5", {"ring": 0.5}, round_us=us, seed=us) for us in (1, 9, 3)
     ]
@@ -93,12 +93,12 @@ def test_theory_continues_the_middle_of_the_curve(tmp_path: Path) -> None:
     assert "theory" not in curves([Group("", [exact])])
 
 
-def test_curve_that_moved_nothing_can_be_drawn(tmp_path: Path) -> None:
+def test_a_curve_without_traffic_can_be_drawn(tmp_path: Path) -> None:
     (figure,) = chapter_of(make_rounds(tmp_path / "a.h5", {"ring": 0.5}, sent=0)).draw()
     assert figure.charts["bytes"].to_dict()["datasets"]
 
 
-def test_csv_has_a_row_a_topology(tmp_path: Path) -> None:
+def test_csv_has_one_row_per_topology(tmp_path: Path) -> None:
     path = make_rounds(tmp_path / "a.h5", {"ring": 0.5, "star": 0.99}, rounds=30)
     table = tmp_path / "t.csv"
     assert main([str(path), "--csv", str(table)]) == 0
@@ -112,7 +112,7 @@ def test_csv_has_a_row_a_topology(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [RUNNING, FAILED])
-def test_file_that_did_not_end_is_in_and_told(tmp_path: Path, status: str) -> None:
+def test_an_incomplete_file_is_included_with_a_note(tmp_path: Path, status: str) -> None:
     chapter = chapter_of(
         make_rounds(tmp_path / "a.h5", {"ring": 0.5}, status=status),
         make_rounds(tmp_path / "b.h5", {}, status=RUNNING),

@@ -26,7 +26,7 @@ def make_all(folder: Path) -> None:
     make_rounds(folder / "c.h5", {"ring": 0.5})
 
 
-def test_the_file_says_which_program_wrote_it(tmp_path: Path) -> None:
+def test_the_program_is_read_from_the_file(tmp_path: Path) -> None:
     make_all(tmp_path)
     loaded = [load(tmp_path / f"{name}.h5") for name in "abc"]
     assert [program for program, _ in loaded] == list(KINDS)
@@ -41,7 +41,7 @@ def test_run_that_ends_between_listing_and_reading_is_read(tmp_path: Path) -> No
         assert told["file"] == str(tmp_path / f"{name}.h5")
 
 
-def test_training_runs_are_shown_as_without_the_others(tmp_path: Path, capsys: Capture) -> None:
+def test_training_tables_do_not_depend_on_other_programs(tmp_path: Path, capsys: Capture) -> None:
     make_all(tmp_path)
     assert main([str(tmp_path / "a.h5")]) == 0
     alone = capsys.readouterr().out.removeprefix("1 file read\n")
@@ -53,7 +53,7 @@ def test_training_runs_are_shown_as_without_the_others(tmp_path: Path, capsys: C
     assert err == ""
 
 
-def test_csv_takes_one_program_which_can_be_named(tmp_path: Path, capsys: Capture) -> None:
+def test_csv_requires_a_single_program(tmp_path: Path, capsys: Capture) -> None:
     make_all(tmp_path)
     table, page = tmp_path / "t.csv", tmp_path / "p.html"
     assert main([str(tmp_path), "--csv", str(table), "--html", str(page)]) == 2
@@ -80,9 +80,7 @@ def test_csv_takes_one_program_which_can_be_named(tmp_path: Path, capsys: Captur
         ("tain", "unknown program 'tain' (did you mean train?); known: collectives, consensus,"),
     ],
 )
-def test_mistakes_of_only_are_one_line(
-    tmp_path: Path, capsys: Capture, only: str, said: str
-) -> None:
+def test_invalid_only_gives_one_line(tmp_path: Path, capsys: Capture, only: str, said: str) -> None:
     make(tmp_path / "a.h5")
     assert main([str(tmp_path), "--only", only]) == 2
     out, err = capsys.readouterr()
@@ -118,7 +116,7 @@ def without(path: Path, name: str) -> None:
     ],
     ids=["cut", "program", "schema", "group", "argv", "ranks"],
 )
-def test_broken_files_are_one_line_each(
+def test_broken_files_give_one_line_each(
     tmp_path: Path, capsys: Capture, name: str, spoil: Any, said: str
 ) -> None:
     make_all(tmp_path)
@@ -133,7 +131,7 @@ def test_broken_files_are_one_line_each(
     assert err.count("\n") == 1
 
 
-def test_nothing_of_a_file_commands_the_terminal(tmp_path: Path, capsys: Capture) -> None:
+def test_control_characters_of_files_are_not_printed(tmp_path: Path, capsys: Capture) -> None:
     evil = "evil\x1b[2J[bold]"
     make_calls(tmp_path / "a.h5", {8: {evil: 4.0, "library": 2.0}}, chosen={evil: evil})
     make_rounds(tmp_path / "b.h5", {evil: 0.5}, suite_version=evil)

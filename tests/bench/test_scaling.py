@@ -68,7 +68,7 @@ def test_karp_flatt_of_amdahls_law_is_its_serial_part(tmp_path: Path, base: int)
         assert row.serial[0] == pytest.approx(serial * whole / times[base])
 
 
-def test_weak_scaling_divides_times_as_they_are(tmp_path: Path) -> None:
+def test_weak_scaling_divides_times(tmp_path: Path) -> None:
     one = only([made(tmp_path, ms, ranks=p, workers=p) for p, ms in ((1, 6), (2, 9), (4, 12))])
     assert (one.kind, one.work) == ("weak", "1 worker a rank of batch 16")
     assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 6 / 9, 6 / 12])
@@ -80,7 +80,7 @@ def test_weak_scaling_divides_times_as_they_are(tmp_path: Path) -> None:
     assert "Karp Flatt" not in table.header
 
 
-def test_a_run_may_stand_in_a_strong_and_a_weak_series(tmp_path: Path) -> None:
+def test_a_run_can_belong_to_a_strong_and_a_weak_series(tmp_path: Path) -> None:
     points = [(1, 1), (2, 1), (2, 2)]  # workers, ranks
     found = series(section([made(tmp_path, 6, ranks=r, workers=w) for w, r in points]))
     assert [(x.kind, [(y.point.workers, y.point.ranks) for y in x.rows]) for x in found] == [
@@ -89,14 +89,14 @@ def test_a_run_may_stand_in_a_strong_and_a_weak_series(tmp_path: Path) -> None:
     ]
 
 
-def test_halved_batches_scale_strongly_too(tmp_path: Path) -> None:
+def test_halved_batches_form_a_strong_series(tmp_path: Path) -> None:
     runs = [made(tmp_path, 6, ranks=p, workers=p, batch=32 // p) for p in (1, 2, 4)]
     one = only(runs)
     assert (one.kind, one.work) == ("strong", "1 worker a rank, 32 samples a step")
     assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 1 / 2, 1 / 4])
 
 
-def test_nothing_is_divided_by_runs_bound_in_another_way(tmp_path: Path) -> None:
+def test_other_bindings_give_no_efficiency(tmp_path: Path) -> None:
     runs = [made(tmp_path, 24, ranks=1), made(tmp_path, 12, ranks=2)]
     runs += [made(tmp_path, 6, ranks=4, binding_flaws="4 ranks share 2 cores")]
     runs += [made(tmp_path, 8, ranks=3, threads_per_rank=2)]
@@ -111,7 +111,7 @@ def test_nothing_is_divided_by_runs_bound_in_another_way(tmp_path: Path) -> None
     assert any("threads or binding" in note for note in notes(section(runs)))
 
 
-def test_ranks_that_share_cores_more_and_more_have_no_efficiency(tmp_path: Path) -> None:
+def test_increasingly_shared_cores_give_no_efficiency(tmp_path: Path) -> None:
     flaws = "share 2 cores"
     runs = [made(tmp_path, 6, ranks=p, binding_flaws=flaws) for p in (3, 4)]
     runs.append(made(tmp_path, 3, ranks=6, binding_flaws=flaws, nodes=2))
@@ -125,7 +125,7 @@ def test_ranks_that_share_cores_more_and_more_have_no_efficiency(tmp_path: Path)
     assert [[row.point.ranks for row in one.rows] for one in found] == [[3, 6], [4, 8]]
 
 
-def test_every_binding_scales_by_itself(tmp_path: Path) -> None:
+def test_every_binding_forms_its_own_series(tmp_path: Path) -> None:
     narrow = [made(tmp_path, 24 / p, ranks=p, masks=["0"] * p) for p in (1, 2)]
     wide = [made(tmp_path, 48 / p, ranks=p) for p in (2, 4, 6)]
     odd = made(tmp_path, 1.2, ranks=1, threads_per_rank=7)
@@ -137,7 +137,7 @@ def test_every_binding_scales_by_itself(tmp_path: Path) -> None:
     assert [one.base.binding for one in found] == ["1 cores a rank", "2 cores a rank"]
 
 
-def test_launches_are_the_sample_where_there_are_several(tmp_path: Path) -> None:
+def test_several_launches_give_intervals_over_launches(tmp_path: Path) -> None:
     ones, twos = (24, 36, 30), (18, 15, 21)
     runs = [made(tmp_path, x, ranks=1, seed=i) for i, x in enumerate(ones)]
     runs += [made(tmp_path, x, ranks=2, seed=i) for i, x in enumerate(twos)]
@@ -163,7 +163,7 @@ def test_one_launch_has_the_interval_of_its_steps(tmp_path: Path) -> None:
     assert any("between launches" in note for note in notes(section(runs)))
 
 
-def test_asynchronous_runs_are_measured_by_their_samples(tmp_path: Path) -> None:
+def test_asynchronous_runs_are_timed_by_samples(tmp_path: Path) -> None:
     """One rank takes every step, so the flag is not set there: the series decides."""
     rates = {1: (10, 12, 14), 2: (6, 8, 7)}  # us a sample
     runs = []
@@ -183,7 +183,7 @@ def test_asynchronous_runs_are_measured_by_their_samples(tmp_path: Path) -> None
     assert "[" not in "".join(cells(table, "step ms"))  # one launch: no interval
 
 
-def test_length_of_a_run_does_not_set_it_apart_but_the_rest_does(tmp_path: Path) -> None:
+def test_other_settings_than_the_length_separate_series(tmp_path: Path) -> None:
     runs = [made(tmp_path, 24 / p, ranks=p, params={"steps": 20 * p}) for p in (1, 2)]
     runs += [made(tmp_path, 12, ranks=p, partition="shards", algorithm="easgd") for p in (1, 2)]
     found = series(section(runs))
@@ -195,7 +195,7 @@ def test_length_of_a_run_does_not_set_it_apart_but_the_rest_does(tmp_path: Path)
     assert headings == [f"strong scaling, 12 workers of batch 16, {x}" for x in ("iid", "shards")]
 
 
-def test_nothing_is_said_where_nothing_scales(tmp_path: Path) -> None:
+def test_no_series_gives_no_table(tmp_path: Path) -> None:
     one = made(tmp_path, 6, ranks=1)
     others = [made(tmp_path, 6, ranks=2, status=FAILED), made(tmp_path, 6, ranks=2, workers=6)]
     alone = section([one, *others, made(tmp_path, 6, ranks=2, steps=0)])

@@ -17,7 +17,7 @@ def pivot(folder: Path, *made: dict[str, Any]) -> Pivot:
     return found
 
 
-def test_a_cell_has_the_median_its_interval_and_what_is_missing(tmp_path: Path) -> None:
+def test_a_cell_has_the_median_its_interval_and_missing_runs(tmp_path: Path) -> None:
     metrics = (0.5, 0.9, 0.7, 0.6, 0.8)
     found = pivot(
         tmp_path,
@@ -48,7 +48,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     assert found.notes[0] == "first line: accuracy of the mean model, lower is better"
 
 
-def test_what_follows_from_row_or_column_stands_there_the_rest_makes_blocks(tmp_path: Path) -> None:
+def test_dependent_settings_join_names_and_others_make_blocks(tmp_path: Path) -> None:
     rates = {"push_sum": "sgd", "local_sgd": "sgd:lr=0.01"}
     found = pivot(
         tmp_path,
@@ -71,7 +71,7 @@ def test_what_follows_from_row_or_column_stands_there_the_rest_makes_blocks(tmp_
         assert list(block.rows) == ["local_sgd, optimizer sgd:lr=0.01", "push_sum, optimizer sgd"]
 
 
-def test_partitions_get_the_columns_where_workers_do_not_vary(tmp_path: Path) -> None:
+def test_partitions_are_columns_if_workers_do_not_vary(tmp_path: Path) -> None:
     found = pivot(
         tmp_path,
         *(
@@ -85,12 +85,12 @@ def test_partitions_get_the_columns_where_workers_do_not_vary(tmp_path: Path) ->
     assert list(block.rows) == ["optimizer sgd", "optimizer sgd:lr=1"]
 
 
-def test_tasks_are_apart(tmp_path: Path) -> None:
+def test_tasks_have_separate_tables(tmp_path: Path) -> None:
     made = [make(tmp_path / f"{x}.h5", task=x) for x in ("digits", "quadratic")]
     assert len(pivots([load(path) for path in made])) == 2
 
 
-def test_terminal_and_markdown_say_the_same(
+def test_terminal_and_markdown_are_equal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = "push_sum:topology=static_exponential,weights=samples"

@@ -25,7 +25,7 @@ def cells(table: TextTable, name: str) -> list[str]:
     return [row[table.header.index(name)] for row in table.rows]
 
 
-def test_frame_is_every_runs_row_in_its_order(tmp_path: Path) -> None:
+def test_frame_has_every_row_in_order(tmp_path: Path) -> None:
     paths = [make(tmp_path / f"{seed}.h5", seed=seed, metric=0.1 * seed) for seed in (2, 0, 1)]
     made = frame([load(path) for path in paths])
     expected = [read(tmp_path / f"{seed}.h5").row().record() for seed in (0, 1, 2)]
@@ -60,16 +60,14 @@ def test_seeds_are_one_row_with_median_and_extremes(tmp_path: Path) -> None:
     assert cells(table, "status") == ["complete [3 seeds]"]
 
 
-def test_median_time_is_that_of_a_run_in_the_middle(tmp_path: Path) -> None:
+def test_median_time_is_of_the_median_run(tmp_path: Path) -> None:
     runs = [load(make(tmp_path / f"{x}.h5", seed=x, step_ms=x)) for x in (3, 9, 5, 7)]
     assert median_run(runs).row.seed == 5
     assert cells(one_table(runs), "step ms") == ["5.00 [5.00, 5.00]"]
 
 
 @pytest.mark.parametrize("status", [DIVERGED, FAILED, RUNNING, DIED])
-def test_incomplete_run_has_its_own_marked_row_and_no_part_in_a_median(
-    tmp_path: Path, status: str
-) -> None:
+def test_an_incomplete_run_has_its_own_row_outside_the_medians(tmp_path: Path, status: str) -> None:
     gone: dict[str, Any] = {"pid_started": "1"} if status == DIED else {}
     odd = make(
         tmp_path / "odd.h5",
@@ -87,7 +85,7 @@ def test_incomplete_run_has_its_own_marked_row_and_no_part_in_a_median(
     assert f"not in the medians: 1 of 3 runs (1 {status})" in notes(section)
 
 
-def test_common_settings_are_said_once_and_the_others_are_columns(tmp_path: Path) -> None:
+def test_common_settings_are_in_the_summary_and_others_are_columns(tmp_path: Path) -> None:
     kinds = [("push_sum", "iid"), ("push_sum", "shards"), ("local_sgd", "iid")]
     paths = [make(tmp_path / f"{i}.h5", algorithm=a, partition=p) for i, (a, p) in enumerate(kinds)]
     runs = [load(path) for path in paths]
@@ -137,7 +135,7 @@ def test_time_to_target_has_a_column_only_with_a_target(tmp_path: Path) -> None:
     assert cells(one_table(runs[2:]), "time to target") == ["missed"]
 
 
-def test_table_fits_120_columns_whole(tmp_path: Path) -> None:
+def test_the_table_fits_120_columns(tmp_path: Path) -> None:
     runs = [
         load(
             make(
@@ -173,7 +171,7 @@ def test_run_without_a_step_has_dashes(tmp_path: Path) -> None:
     ]
 
 
-def test_parts_that_do_not_fit_are_a_broken_file(tmp_path: Path) -> None:
+def test_inconsistent_parts_make_a_broken_file(tmp_path: Path) -> None:
     path = make(tmp_path / "a.h5", params_json="not json")
     with pytest.raises(BrokenFileError, match=r"a\.h5: the parts do not fit together"):
         load(path)
@@ -182,11 +180,11 @@ def test_parts_that_do_not_fit_are_a_broken_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0, "0"), (math.nan, "-"), (math.inf, "inf"), (1234.5, "1234")]
 )
-def test_short(value: float, text: str) -> None:
+def test_format_number(value: float, text: str) -> None:
     assert format_number(value) == text
 
 
-def test_said_counts() -> None:
+def test_setting_labels_count() -> None:
     assert [setting_label("workers", 1), setting_label("workers", 2)] == ["1 worker", "2 workers"]
     assert setting_label("threads", 1) == "1 thread a rank"
     assert setting_label("target", None) == "target none"

@@ -42,7 +42,7 @@ def cells(table: TextTable, name: str) -> list[str]:
     return [row[table.header.index(name)] for row in table.rows]
 
 
-def test_medians_and_their_ends_by_hand(tmp_path: Path) -> None:
+def test_medians_and_intervals_by_hand(tmp_path: Path) -> None:
     (table,) = tables(section(seeds(tmp_path, [30, 10, 20, 50, 25])))
     assert table.heading == "to accuracy 0.9"
     assert table.rows == [
@@ -69,7 +69,7 @@ def test_medians_and_their_ends_by_hand(tmp_path: Path) -> None:
         ([30, 100], "1 of 2 [2 of 5 seeds]", "missed [0.192, inf]", "-"),
     ],
 )
-def test_misses_are_infinite(
+def test_missed_targets_are_infinite(
     tmp_path: Path, steps: list[int], reached: str, time: str, olympic: str
 ) -> None:
     whole = section(seeds(tmp_path, steps))
@@ -81,7 +81,7 @@ def test_misses_are_infinite(
     assert any("fewer than 5 seeds" in note for note in notes(whole)) == (len(steps) < 5)
 
 
-def test_time_is_samples_times_time_a_sample(tmp_path: Path) -> None:
+def test_time_is_samples_times_time_per_sample(tmp_path: Path) -> None:
     for steps, us in ((10, 30), (45, 7), (20, 110)):
         row = made(tmp_path, steps, us=us).row
         assert row.samples_to_target == steps * SAMPLES
@@ -90,7 +90,7 @@ def test_time_is_samples_times_time_a_sample(tmp_path: Path) -> None:
         assert row.time_to_target_s == pytest.approx(product)
 
 
-def test_ratios_to_the_named_base_separate_the_two_efficiencies(tmp_path: Path) -> None:
+def test_ratios_to_the_base_separate_the_two_efficiencies(tmp_path: Path) -> None:
     runs = seeds(tmp_path, [40, 50, 60], us=80, algorithm="ad_psgd")
     runs += seeds(tmp_path, [20, 25, 30], us=100, algorithm="allreduce_sgd")
     runs += seeds(tmp_path, [50, 100, 100], us=50, algorithm="easgd")
@@ -112,14 +112,14 @@ def test_ratios_to_the_named_base_separate_the_two_efficiencies(tmp_path: Path) 
     ]
 
 
-def test_nothing_is_divided_by_a_base_that_missed(tmp_path: Path) -> None:
+def test_a_base_that_missed_gives_no_ratios(tmp_path: Path) -> None:
     runs = seeds(tmp_path, [100] * 3, algorithm="allreduce_sgd")
     _, relative = tables(section([*runs, *seeds(tmp_path, [10] * 3, us=50)]))
     assert "allreduce_sgd (missed, 100 us a sample)" in relative.heading
     assert relative.rows[1] == ["push_sum", "-", "-", "0.500 [0.500, 0.500]"]
 
 
-def test_times_of_other_bindings_are_not_divided_but_samples_are(tmp_path: Path) -> None:
+def test_other_bindings_give_ratios_of_samples_only(tmp_path: Path) -> None:
     runs = seeds(tmp_path, [20] * 5, algorithm="allreduce_sgd", masks=["0", "1"])
     runs += seeds(tmp_path, [40] * 5, masks=["0-1", "0-1"])
     _, relative = tables(section(runs))
@@ -127,7 +127,7 @@ def test_times_of_other_bindings_are_not_divided_but_samples_are(tmp_path: Path)
     assert relative.foot == ["push_sum: no ratio of times, 2 cores a rank; base 1 cores a rank"]
 
 
-def test_a_diverged_run_missed_and_an_open_one_is_told_of(tmp_path: Path) -> None:
+def test_a_diverged_run_missed_and_an_open_one_is_noted(tmp_path: Path) -> None:
     runs = seeds(tmp_path, [10, 20])
     runs.append(made(tmp_path, 0, seed=2, hit=False, status=DIVERGED))
     runs.append(made(tmp_path, 5, seed=3, hit=False, status=FAILED))
@@ -147,7 +147,7 @@ def test_launches_of_a_seed_are_one_value(tmp_path: Path) -> None:
     assert np.sort(case.values("time_to_target_s")) == pytest.approx(np.sort(expected))
 
 
-def test_what_follows_from_the_algorithm_stands_beside_it(tmp_path: Path) -> None:
+def test_settings_determined_by_the_algorithm_are_part_of_its_name(tmp_path: Path) -> None:
     runs = []
     for part in ("iid", "shards"):
         for name, lr in (("allreduce_sgd", 1), ("easgd", 2)):
@@ -159,7 +159,7 @@ def test_what_follows_from_the_algorithm_stands_beside_it(tmp_path: Path) -> Non
     assert [[case.name for case in group.cases] for group in found] == [names] * 2
 
 
-def test_one_algorithm_is_compared_over_what_else_differs_but_the_target(tmp_path: Path) -> None:
+def test_a_single_algorithm_is_compared_across_other_settings(tmp_path: Path) -> None:
     runs = [made(tmp_path, 10, batch=batch) for batch in (8, 16)]
     runs += [made(tmp_path, 10, params={"target": 0.5})]
     found = groups(section(runs))
@@ -169,7 +169,7 @@ def test_one_algorithm_is_compared_over_what_else_differs_but_the_target(tmp_pat
     ]
 
 
-def test_nothing_is_said_without_a_target(tmp_path: Path) -> None:
+def test_no_target_gives_no_table(tmp_path: Path) -> None:
     none = section([load(make(tmp_path / "a.h5"))])
     assert (tables(none), notes(none), figures(none)) == ([], [], [])
     missed = section(seeds(tmp_path, [100]))
@@ -177,7 +177,7 @@ def test_nothing_is_said_without_a_target(tmp_path: Path) -> None:
     assert figures(missed) == []
 
 
-def test_charts_show_every_run_and_misses_at_the_edge(tmp_path: Path) -> None:
+def test_charts_show_every_run_and_missed_ones_at_the_edge(tmp_path: Path) -> None:
     runs = [*seeds(tmp_path, [10, 20, 100], algorithm="easgd"), *seeds(tmp_path, [30, 100, 100])]
     whole = section(runs)
     rows = frame(whole)
@@ -206,7 +206,7 @@ def test_charts_show_every_run_and_misses_at_the_edge(tmp_path: Path) -> None:
     assert ">0.2 s<" in (tmp_path / "target-efficiencies.svg").read_text()
 
 
-def test_far_apart_costs_have_a_log_axis_and_no_run_is_lost(tmp_path: Path) -> None:
+def test_wide_ranges_of_costs_have_a_log_axis(tmp_path: Path) -> None:
     rows = frame(section([*seeds(tmp_path, [10, 10, 100]), made(tmp_path, 90, us=1e5, seed=9)]))
     chart: Any = cost(rows, "time_to_target_s")
     assert "'type': 'log'" in str(chart.to_dict())

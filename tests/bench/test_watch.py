@@ -59,7 +59,7 @@ class Terminal:
         return self.process.wait(DEADLINE_S)
 
 
-def test_a_real_run_is_watched_to_its_end(tmp_path: Path) -> None:
+def test_a_real_run_is_watched_until_completion(tmp_path: Path) -> None:
     cadence = ["--steps", "500", "--eval-every", "20", "--flush-every", "20"]
     slow = ["--straggler", "probability=1,delay=5ms"]  # so the run takes seconds on any machine
     arguments = ["-m", "bench.train", "--task", "quadratic", *cadence, *slow]
@@ -81,7 +81,7 @@ def test_a_real_run_is_watched_to_its_end(tmp_path: Path) -> None:
     assert max(map(len, last)) <= 80
 
 
-def test_ctrl_c_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+def test_ctrl_c_restores_the_terminal(tmp_path: Path) -> None:
     make(tmp_path / "a.h5", status=RUNNING)
     terminal = Terminal(str(tmp_path))
     terminal.read(until="written")
@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.text
 
 
-def test_once_in_a_pipe_is_lines(tmp_path: Path) -> None:
+def test_once_writes_lines_to_a_pipe(tmp_path: Path) -> None:
     make(tmp_path / "a.h5", status=RUNNING, steps=10)
     done = subprocess.run(
         [sys.executable, "-m", "bench.watch", str(tmp_path), "--once", "--focus", "a"],
@@ -111,7 +111,7 @@ def test_once_in_a_pipe_is_lines(tmp_path: Path) -> None:
     assert b"\x1b" not in done.stdout
 
 
-def test_until_done_fails_where_a_run_failed(
+def test_until_done_returns_1_after_a_failed_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path / "a.h5", status=FAILED, reason="rank 1: no room", **GONE)
@@ -136,7 +136,7 @@ def test_until_done_fails_where_a_run_failed(
         ([], "the following arguments are required: PATH; see --help"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_invalid_arguments_give_one_line(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -145,7 +145,7 @@ def test_a_mistake_is_one_line(
     assert said in line
 
 
-def test_a_full_disk_is_one_line(
+def test_a_full_disk_gives_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open("/dev/full", "w") as full:
@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_line(
     assert capfd.readouterr().err == said
 
 
-def test_neither_mpi_nor_torch_is_needed(tmp_path: Path) -> None:
+def test_imports_neither_mpi_nor_torch(tmp_path: Path) -> None:
     make(tmp_path / "a.h5")
     code = (
         "import sys; from bench.watch.__main__ import main; main([sys.argv[1], '--once'])\n"

@@ -48,7 +48,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.mark.parametrize("width", [60, 80, 81, 120, 200])
-def test_no_line_is_too_wide_and_none_commands_the_terminal(kinds: Scene, width: int) -> None:
+def test_lines_fit_and_contain_no_control_characters(kinds: Scene, width: int) -> None:
     for focus in ("", "c", "no such"):
         for height in (24, 40):
             lines = picture(picture_of(kinds, focus), width, height)
@@ -58,7 +58,7 @@ def test_no_line_is_too_wide_and_none_commands_the_terminal(kinds: Scene, width:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_what_is_said_is_said_whole(kinds: Scene, width: int) -> None:
+def test_texts_are_not_truncated(kinds: Scene, width: int) -> None:
     lines = texts(kinds, width, height=40)
     assert lines[0].startswith("2 running, 1 starting, 1 broken, 1 diverged, 1 failed, 1 complete")
     told = "\n".join(lines)
@@ -69,14 +69,14 @@ def test_what_is_said_is_said_whole(kinds: Scene, width: int) -> None:
     assert "2 rows, at 64B ring is fastest: 4.00 us" in told
 
 
-def test_a_name_gives_way_to_what_is_said_of_it(kinds: Scene) -> None:
+def test_a_long_name_is_truncated_before_its_details(kinds: Scene) -> None:
     first = texts(kinds)[1]
     assert first.startswith("●  push_sum:topology=exponential")
     assert first.rstrip().endswith("…")
     assert len(first) == 80
 
 
-def test_many_runs_have_a_line_each_and_those_to_mind_come_first(tmp_path: Path) -> None:
+def test_many_runs_get_one_line_each_and_failed_ones_come_first(tmp_path: Path) -> None:
     one = view(make(tmp_path / "a.h5", status=RUNNING, steps=10), NOW)
     bad = view(make(tmp_path / "b.h5", status=DIVERGED, reason="NaN"), NOW)
     good = view(make(tmp_path / "c.h5"), NOW)
@@ -100,14 +100,14 @@ def test_many_runs_have_a_line_each_and_those_to_mind_come_first(tmp_path: Path)
     assert sum("written 0 s ago" in line for line in full) == 2
 
 
-def test_a_silent_run_is_told_with_its_age(tmp_path: Path) -> None:
+def test_a_silent_run_shows_its_age(tmp_path: Path) -> None:
     part = make(tmp_path / "a.h5", status=RUNNING, steps=10)
     lines = texts(scene(part, ago_s=45))
     assert lines[0].startswith("1 silent")
     assert "silent 45 s" in lines[2]
 
 
-def test_only_what_differs_names_a_run(tmp_path: Path) -> None:
+def test_titles_contain_varying_settings_only(tmp_path: Path) -> None:
     shown = scene(
         *(make(tmp_path / f"{s}{a}.h5", seed=s, algorithm=a) for s in (0, 1) for a in ("x", "y"))
     )
@@ -117,7 +117,7 @@ def test_only_what_differs_names_a_run(tmp_path: Path) -> None:
     assert words.titles(shown.views[:1])[1] == ["x, iid, digits, 4 workers on 2 ranks, seed 0"]
 
 
-def test_the_run_in_large_is_the_one_that_is_meant(tmp_path: Path) -> None:
+def test_focus_selects_the_enlarged_run(tmp_path: Path) -> None:
     ended = make(tmp_path / "one.h5", algorithm="local_sgd")
     running = make(tmp_path / "two.h5", status=RUNNING)
     shown = scene(ended, running)
@@ -130,7 +130,7 @@ def test_the_run_in_large_is_the_one_that_is_meant(tmp_path: Path) -> None:
     assert note in texts(shown, focus="three")
 
 
-def test_a_panel_has_the_curve_its_ends_and_the_ranks(tmp_path: Path) -> None:
+def test_a_panel_has_the_curve_its_axis_and_the_ranks(tmp_path: Path) -> None:
     lines = texts(scene(make(tmp_path / "a.h5", target=0.95, params={"target": 0.95})))
     panel = lines[next(i for i, line in enumerate(lines) if line.startswith("──")) :]
     assert panel[1].startswith("push_sum, iid, digits, 4 workers on 2 ranks, seed 0  a")
@@ -144,7 +144,7 @@ def test_a_panel_has_the_curve_its_ends_and_the_ranks(tmp_path: Path) -> None:
     assert re.search(r" 1 █+░+ 1\.67\+0\.333 2\.0x", "\n".join(panel))
 
 
-def test_a_straggler_is_marked_and_of_many_ranks_the_slowest_are_shown() -> None:
+def test_a_straggler_is_marked_and_the_slowest_ranks_are_shown() -> None:
     made = [Rank(i, f"node{i}", 10.0, 5.0, 1.0) for i in range(699, 707)]
     made[1] = Rank(700, "node700", 40.0, 5.0, 4.0)
     made[2] = Rank(701, "\x1b[2J", 20.0, 5.0, 1.0)
@@ -157,7 +157,7 @@ def test_a_straggler_is_marked_and_of_many_ranks_the_slowest_are_shown() -> None
     assert all(line.plain.isprintable() for line in lines)
 
 
-def test_lines_tell_of_ended_runs_once(tmp_path: Path) -> None:
+def test_lines_list_ended_runs_once(tmp_path: Path) -> None:
     shown = scene(make(tmp_path / "a.h5"), make(tmp_path / "b.h5", status=RUNNING, steps=10))
     writer = Writer()
     first, second = writer.lines(shown), writer.lines(shown)
@@ -177,7 +177,7 @@ def test_sparklines() -> None:
     assert sparkline(np.array([10.0**-k for k in range(8)]), 8, "min") == "█▇▆▅▄▃▂▁", "logarithmic"
 
 
-def test_a_curve_passes_where_its_points_are() -> None:
+def test_a_curve_passes_through_its_points() -> None:
     unit, ends = Axis(0.0, 1.0, log=False), np.array([0.0, 1.0])
     assert curve(ends, ends, (unit, unit), (2, 1)) == ["⡠⠊"]
     assert curve(ends, ends, (unit, unit), (4, 2)) == ["  ⡠⠊", "⡠⠊  "]

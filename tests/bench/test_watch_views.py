@@ -46,19 +46,19 @@ def seen(train: dict[str, NDArray[np.int64]], workers: int = 0) -> Recent:
     return recent(train, hosted(workers or ranks, ranks), range(ranks), hosts)
 
 
-def test_the_pace_counts_what_lies_between_steps() -> None:
+def test_the_pace_includes_time_between_steps() -> None:
     assert seen(steps(101, [4, 4], wait_ms=6)).rate == pytest.approx(100)
     gaps = steps(101, [4, 4], wait_ms=6, every_ms=20)
     assert seen(gaps).rate == pytest.approx(50, rel=0.01)  # the last step has no gap behind it
 
 
-def test_the_pace_is_that_of_the_last_seconds() -> None:
+def test_the_pace_is_recent() -> None:
     train = steps(2000, [10], every_ms=10)
     train["start_ns"][:1000] -= 1000 * 90 * MS  # a hundred seconds earlier there were others
     assert seen(train).rate == pytest.approx(100, rel=0.01)
 
 
-def test_long_steps_are_not_too_few() -> None:
+def test_long_steps_extend_the_window() -> None:
     assert seen(steps(30, [60_000], every_ms=60_000)).rate == pytest.approx(1 / 60)
 
 
@@ -69,20 +69,20 @@ def test_the_slowest_rank_is_the_busiest() -> None:
     assert rank.straggles
 
 
-def test_of_two_ranks_the_other_is_the_median() -> None:
+def test_the_slowdown_of_two_ranks_is_relative_to_the_faster() -> None:
     rank = seen(steps(50, [2, 6], wait_ms=1)).slowest
     assert rank is not None
     assert (rank.slowdown, rank.busy_ms, rank.wait_ms) == (3, 6, 1)
 
 
-def test_of_a_thousand_ranks_the_slowest_are_kept() -> None:
+def test_the_slowest_of_a_thousand_ranks_are_kept() -> None:
     found = seen(steps(25, [1 + r % 97 for r in range(1000)]))
     assert found.of == 1000
     assert len(found.ranks) == SHOWN
     assert {rank.busy_ms for rank in found.ranks} == {97}
 
 
-def test_ranks_that_take_turns_count_by_their_steps() -> None:
+def test_ranks_that_share_a_budget_count_their_own_steps() -> None:
     train = steps(100, [5, 5], wait_ms=5)
     train["start_ns"][::2, 1] = -1  # rank 1 takes every other step
     train["phase_ns"][::2, 1] = 0
@@ -91,13 +91,13 @@ def test_ranks_that_take_turns_count_by_their_steps() -> None:
     assert found.ranks[1].busy_ms == 5
 
 
-def test_no_step_and_one_step_have_no_pace() -> None:
+def test_fewer_than_two_steps_have_no_pace() -> None:
     assert math.isnan(seen(steps(0, [1, 1])).rate)
     assert seen(steps(0, [1, 1])).slowest is None
     assert math.isnan(seen(steps(1, [1, 1])).rate)
 
 
-def test_a_running_run_says_how_far_it_is(tmp_path: Path) -> None:
+def test_a_running_run_has_its_progress(tmp_path: Path) -> None:
     part = make(tmp_path / "a.h5", status=RUNNING, steps=10, params={"steps": 40}, target=0.95)
     made = view(part, 7.0).training
     assert made is not None
@@ -106,13 +106,13 @@ def test_a_running_run_says_how_far_it_is(tmp_path: Path) -> None:
     assert made.left_s == pytest.approx(30 / made.recent.rate)
 
 
-def test_the_best_is_the_least_where_less_is_better(tmp_path: Path) -> None:
+def test_the_best_metric_follows_its_direction(tmp_path: Path) -> None:
     made = view(make(tmp_path / "a.h5", metric_direction="min"), 0.0).training
     assert made is not None
     assert (made.now, made.best) == (0.9, 0.0)
 
 
-def test_a_run_is_silent_after_several_pauses(tmp_path: Path) -> None:
+def test_a_run_is_silent_after_several_intervals(tmp_path: Path) -> None:
     made = view(make(tmp_path / "a.h5", params={"eval_every": 10}), 0.0).training
     assert made is not None
     assert not made.silent(29)
@@ -122,7 +122,7 @@ def test_a_run_is_silent_after_several_pauses(tmp_path: Path) -> None:
     assert slow.silent(301)
 
 
-def test_measurements_say_what_they_have(tmp_path: Path) -> None:
+def test_measurements_are_summarized(tmp_path: Path) -> None:
     calls = make_calls(
         tmp_path / "c.h5", {64: {"library": 5, "ring": 4}}, status=RUNNING, wrong={"ring": 3}
     )
@@ -139,7 +139,7 @@ def test_measurements_say_what_they_have(tmp_path: Path) -> None:
     )
 
 
-def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
+def test_a_broken_file_gives_one_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.h5"
     path.write_bytes(b"no\nHDF5")
     found = view(path, 0.0)
@@ -150,7 +150,7 @@ def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
         view(tmp_path / "gone.h5.part", 0.0)
 
 
-def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
+def test_only_changed_files_are_read_again(tmp_path: Path) -> None:
     make(tmp_path / "a.h5", **GONE)
     (tmp_path / "b").mkdir()
     make(tmp_path / "b" / "b.h5", **GONE)
@@ -165,7 +165,7 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     assert after["a"].training.now == 0.1
 
 
-def test_many_finished_files_are_read_little_by_little(
+def test_many_finished_files_are_read_over_several_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.watch.folder.BUDGET_S", 0.0)
@@ -187,7 +187,7 @@ def test_a_named_file_is_followed_to_its_end(tmp_path: Path) -> None:
     assert [x.status for watched in by_name for x in watched.look().views] == [COMPLETE] * 2
 
 
-def test_a_file_that_ends_before_it_is_read_is_no_error(
+def test_a_file_renamed_before_reading_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = make(tmp_path / "a.h5", status=RUNNING)
@@ -213,7 +213,7 @@ def writer() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_killed_writer_is_seen_although_the_file_stays(
+def test_a_killed_writer_is_detected_in_an_unchanged_file(
     tmp_path: Path, writer: subprocess.Popen[bytes]
 ) -> None:
     by: dict[str, Any] = {"pid": writer.pid, "pid_started": process_started(writer.pid)}
@@ -230,7 +230,7 @@ def test_a_killed_writer_is_seen_although_the_file_stays(
     assert died.reason == f"process {writer.pid} on {socket.gethostname()} no longer exists"
 
 
-def test_a_sweep_between_two_cases_goes_on(tmp_path: Path) -> None:
+def test_a_sweep_between_two_cases_is_not_over(tmp_path: Path) -> None:
     make(tmp_path / "a.h5")  # by this process, which lives
     assert not Watched([tmp_path]).look().over
     make(tmp_path / "a.h5", **GONE, status=DIVERGED)
@@ -238,7 +238,7 @@ def test_a_sweep_between_two_cases_goes_on(tmp_path: Path) -> None:
     assert (scene.over, scene.failed) == (True, False)
 
 
-def test_another_host_may_go_on_for_a_while(tmp_path: Path) -> None:
+def test_another_host_is_not_over_until_it_is_quiet(tmp_path: Path) -> None:
     path = make(tmp_path / "a.h5", host="elsewhere")
     assert not Watched([tmp_path]).look().over
     os.utime(path, (time.time() - 60,) * 2)
