@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
-    """Separate and measure; rank 0 tells; collective. Errors: UserError on every rank."""
+    """Separate and measure the data; rank 0 prints; collective. Errors: UserError on every rank."""
     options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
     experiment = launch.on_all_ranks(comm, lambda: _checked(options, comm.size))
     launch.on_all_ranks(comm, lambda: _check_files(options.files) if comm.rank == 0 else None)
@@ -106,7 +106,7 @@ def report(
         markup=False,
         soft_wrap=True,
     )
-    for line in measured.told(text):
+    for line in measured.lines(text):
         console.print(line, markup=False, soft_wrap=True)
     partition_view.show(console, measured.skew.counts, names)
     columns = {name: values for name, (values, _) in measured.columns().items()}

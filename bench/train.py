@@ -68,11 +68,11 @@ def train(
     if plan.finished:
         results.append(plan.path)
         if comm.rank == 0 and not quiet:
-            print(f"{plan.path} is there already: nothing to do")
+            print(f"{plan.path} exists already: nothing to do")
         return 0
     material = setup.material(comm, experiment)
     ranks, flaws = use_threads(comm, options.threads)
-    before = launch.on_all_ranks(comm, lambda: repeat.before(options, ranks[0]["threads"]))
+    original = launch.on_all_ranks(comm, lambda: repeat.original_run(options, ranks[0]["threads"]))
     keep_freed_memory()
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, experiment, material)
@@ -86,42 +86,43 @@ def train(
         clocks, uuid = read_clocks(comm, hosts), comm.bcast(uuid4().hex)
         if plan.resumed:
             plan.resumed.check_writers(comm, writers.writes)
-            uuid = plan.resumed.about.run_uuid
+            uuid = plan.resumed.manifest.run_uuid
         file = reporter = None
         if comm.rank == 0:
-            about = (plan, material, measured, exchange)
-            file = open_file(*about, ranks, argv, flaws, writers, clocks, uuid)
+            parts = (plan, material, measured, exchange)
+            file = open_file(*parts, ranks, argv, flaws, writers, clocks, uuid)
             reporter = Reporter(options.steps, experiment.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
-            notes = repeat.changes(before) if before else []
-            for line in introduction(*about, comm.size, [*notes, *flaws]):
-                reporter.say(line)
+            notes = repeat.changes(original) if original else []
+            for line in introduction(*parts, comm.size, [*notes, *flaws]):
+                reporter.print_line(line)
         elif writers.writes:
             file = open_part(plan, writers, uuid, comm.size)
         recording = Recording(comm, options, exchange.meter, writers, file, hosts)
-        with np.errstate(all="ignore"):  # a run that overflows is told as diverged
-            about_it = (exchange, workers, evaluation, recording, reporter, uuid)
-            training = Training(comm, plan, *about_it)
+        with np.errstate(all="ignore"):  # a run that overflows is reported as diverged
+            training = Training(
+                comm, plan, exchange, workers, evaluation, recording, reporter, uuid
+            )
             watched = watchdog(comm, options.watchdog, lambda: training.now, results)
             with launch.closing(training), watched:
                 if not training.run():
                     return EXIT_RESUME
         if reporter:
-            tell(reporter, plan, writers.groups, before)
+            conclude(reporter, plan, writers.groups, original)
     return 0
 
 
-def tell(reporter: Reporter, plan: setup.Plan, parts: int, before: Run | None) -> None:
-    """Print how a run ended; before: the run that it repeated."""
-    if parts > 1:
-        reporter.say(
-            f"steps in {parts} files, to be put together: python -m bench.merge {plan.path}"
+def conclude(reporter: Reporter, plan: setup.Plan, files: int, original: Run | None) -> None:
+    """Print the summary of a finished run; files: with its steps; original: the run repeated."""
+    if files > 1:
+        reporter.print_line(
+            f"steps in {files} files, to be merged: python -m bench.merge {plan.path}"
         )
         return
     run = read_result(plan.path)
     reporter.summarise(run)
-    if before:
-        reporter.say(f"repeated   {repeat.verdict(before, run)}")
+    if original:
+        reporter.print_line(f"repeated   {repeat.verdict(original, run)}")
 
 
 if __name__ == "__main__":

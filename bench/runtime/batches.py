@@ -1,14 +1,14 @@
-"""Which samples each worker sees at which step: a function of (seed, worker, step) alone.
+"""Minibatches of every worker: a pure function of (seed, worker, step).
 
-A worker walks through its shard in a new random order every epoch. The orders are never stored:
-position j of epoch e is mapped by a keyed bijection, so any step can be asked for at any time, in
-any order, by any rank. Mitchell, Stokes, Frank, Holmes: Bandwidth-Optimal Random Shuffling for
-GPUs, ACM Trans. Parallel Comput. 2022, give the idea: a bijection of [0, 2^b), applied again
-while the image lies outside [0, n). Ours mixes by odd multiplication and xor-shift.
+A worker walks through its shard in a new random order every epoch. The orders are not stored: a
+keyed bijection maps position j of epoch e, so any rank can compute any step at any time. Mitchell,
+Stokes, Frank, Holmes: Bandwidth-Optimal Random Shuffling for GPUs, ACM Trans. Parallel Comput.
+2022, give the idea: a bijection of [0, 2^b), applied again while the image lies outside [0, n).
+Ours mixes by odd multiplication and xor-shift.
 
 Shards may also be drawn anew during the training: Assran, Loizou, Ballas, Rabbat, "Stochastic
 Gradient Push for Distributed Deep Learning", ICML 2019, shuffle all data between the workers at
-every epoch; it is the control of every study of shards that stay.
+every epoch; it is the control experiment of studies of fixed shards.
 """
 
 import math
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 ROUNDS = 12
 INDICES_AHEAD = 2**14
-"""Indices made at once: enough steps ahead that the cost of a step disappears."""
+"""Number of indices drawn at once, so that their cost per step is negligible."""
 
 Words = NDArray[np.uint64]
 Shards = Sequence[NDArray[np.int64]] | Mapping[int, NDArray[np.int64]]
@@ -35,7 +35,7 @@ def _hash(words: Words) -> Words:
 
 
 def shuffled(position: NDArray[np.int64], n: NDArray[np.int64], key: Words) -> NDArray[np.int64]:
-    """Where `position` of [0, n) lies in the order of `key`: for each key a permutation of [0, n).
+    """Map a position of [0, n) by the permutation of [0, n) that belongs to a key.
 
     position, n: int64 of one shape, 0 <= position < n < 2^62. key: uint64 of that shape.
     """
@@ -57,12 +57,11 @@ def shuffled(position: NDArray[np.int64], n: NDArray[np.int64], key: Words) -> N
 
 
 class Batches:
-    """The minibatches of the workers `ids` on their shards, one (V, b) index array a step.
+    """Minibatches of the workers `ids` on their shards, one (V, b) index array per step.
 
-    shards: by worker; those of other workers are not looked at. ahead: most steps drawn at once.
-
-    A batch longer than what is left of an epoch goes on into the next one, so a batch larger than
-    the shard repeats samples. Errors: ValueError for an empty shard.
+    shards: by worker; only those of `ids` are used. ahead: maximum number of steps drawn at once.
+    A batch longer than the rest of an epoch continues into the next one, so a batch larger than the
+    shard repeats samples. Errors: ValueError for an empty shard.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Batches:
         self._block = max(1, min(ahead, INDICES_AHEAD // (len(ids) * batch)))
 
     def at(self, first: int, steps: int) -> NDArray[np.int64]:
-        """Sample indices of `steps` steps from `first` on: (steps, V, b) int64."""
+        """Return the sample indices of some steps from `first` on, (steps, V, b) int64."""
         k = np.arange(first, first + steps)[:, None, None]
         walked = k * self._batch + np.arange(self._batch)
         n = np.broadcast_to(self._sizes[:, None], (steps, len(self._sizes), self._batch))
@@ -97,7 +96,7 @@ class Batches:
         return drawn
 
     def next(self) -> NDArray[np.int64]:
-        """Sample indices of the next step: (V, b) int64."""
+        """Return the sample indices of the next step, (V, b) int64."""
         if not self._ahead:
             self._ahead = list(self.at(self._step, self._block))[::-1]
             self._step += self._block
@@ -105,9 +104,9 @@ class Batches:
 
 
 def steps_between(epochs: float, n: int, workers: int, batch: int) -> int:
-    """Steps after which the workers together have seen epochs * n samples, at least 1.
+    """Return the steps in which all workers together draw epochs * n samples, at least 1.
 
-    With shards of equal size and epochs >= 1, every sample is seen between two splits.
+    With shards of equal size and epochs >= 1, every sample is drawn between two splits.
     """
     # As fractions: 0.07 of 100 samples are 7, which floating point would make 8 steps of 1, and no
     # number of epochs is too large.
@@ -115,13 +114,11 @@ def steps_between(epochs: float, n: int, workers: int, batch: int) -> int:
 
 
 class RenewedBatches:
-    """The minibatches of the workers `ids`, on the shards of a new split every so many steps.
+    """Minibatches of the workers `ids` on shards that are drawn anew every `every` steps.
 
-    split(turn): the shards of all workers in turn 0, 1, ...; `every`: the steps of a turn. Turn 0
-    has the minibatches of Batches(split(0), ids, batch, seed). `step`: the first one that is asked
-    for. A later split is drawn at the first
-    step of its turn, which pays for it. Errors: ValueError for an empty shard, and what `split`
-    raises.
+    split(turn): returns the shards of all workers in turn 0, 1, ... Turn 0 has the minibatches of
+    Batches(split(0), ids, batch, seed). step: the first step. A split is drawn in the first step of
+    its turn. Errors: ValueError for an empty shard, and those of `split`.
     """
 
     def __init__(
@@ -137,20 +134,20 @@ class RenewedBatches:
         self._seed, self._every = seed, every
         self._turn, into = divmod(step, every)
         self._left = every - into
-        self._batches = self._drawn(self._turn, into)
+        self._batches = self._batches_of(self._turn, into)
 
-    def _drawn(self, turn: int, step: int = 0) -> Batches:
-        # Workers walk each turn in an order of its own, also where their shard stays.
+    def _batches_of(self, turn: int, step: int = 0) -> Batches:
+        # Each turn has an order of its own, also for a worker whose shard stays.
         seed = _seed(self._seed, turn) if turn else self._seed
         return Batches(
             self._split(turn), self._ids, self._batch, seed, step=step, ahead=self._every
         )
 
     def next(self) -> NDArray[np.int64]:
-        """Sample indices of the next step: (V, b) int64."""
+        """Return the sample indices of the next step, (V, b) int64."""
         if not self._left:
             self._turn, self._left = self._turn + 1, self._every
-            self._batches = self._drawn(self._turn)
+            self._batches = self._batches_of(self._turn)
         self._left -= 1
         return self._batches.next()
 

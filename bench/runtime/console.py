@@ -1,4 +1,4 @@
-"""What a person sees: progress while it runs, a summary at the end."""
+"""Output of a run on the terminal: introduction, progress, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bench.runtime.setup import Material, Plan
 from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
 FEW_RANKS = 8
-"""So many ranks have their paces told one by one."""
+"""Maximum number of ranks whose paces are printed one by one."""
 
 
 class Reporter(OptionalProgress):
-    """Progress of a run on rank 0: a bar where a person watches, plain lines elsewhere.
+    """Progress of a run on rank 0: a bar on an interactive terminal, plain lines elsewhere.
 
-    quiet: nothing at all, for a program that tells of many runs in its own way.
+    quiet: print nothing, for a program with output of its own.
     """
 
     def __init__(self, steps: int, metric: str, *, quiet: bool = False) -> None:
@@ -35,23 +35,23 @@ class Reporter(OptionalProgress):
             )
             self._task = self._bar.add_task("step", total=steps)
 
-    def say(self, line: str) -> None:
-        """Print a line of text as it is."""
+    def print_line(self, line: str) -> None:
+        """Print a line of text without markup."""
         self._console.print(line, markup=False)
 
-    def evaluated(self, step: int, seconds: float, scores: dict[str, float]) -> None:
-        """Tell how an evaluation went."""
+    def show_evaluation(self, step: int, seconds: float, scores: dict[str, float]) -> None:
+        """Show the scores of an evaluation."""
         text = f"{self._metric} {scores['metric']:.4f}"
         if self._bar:
             self._bar.update(self._task, completed=step, description=text)
             return
-        self.say(
+        self.print_line(
             f"step {step:>6}/{self._steps}  {seconds:8.2f} s  {text}  "
             f"worst worker {scores['metric_worst']:.4f}  loss {scores['loss']:.4f}  "
             f"consensus {scores['consensus']:.3g}"
         )
 
-    def advanced(self, step: int) -> None:
+    def show_progress(self, step: int) -> None:
         """Move the bar."""
         if self._bar:
             self._bar.update(self._task, completed=step)
@@ -63,11 +63,11 @@ class Reporter(OptionalProgress):
         lines = summary(run)
         width = max(len(label) for label, _ in lines)
         for label, text in lines:
-            self.say(f"{label:<{width}}  {text}")
+            self.print_line(f"{label:<{width}}  {text}")
 
 
 def paces(run: Run) -> str:
-    """How fast the ranks went: each of them where they are few."""
+    """Return a text with the pace of the ranks, each of them where they are few."""
     pace = run.pace()
     if len(pace) <= FEW_RANKS:
         return f"{', '.join(f'{x:.1f}' for x in pace)} steps/s by rank"
@@ -75,7 +75,7 @@ def paces(run: Run) -> str:
 
 
 def summary(run: Run) -> list[tuple[str, str]]:
-    """Label and text of each line of the summary."""
+    """Return label and text of each line of the summary."""
     row = run.row()
     share = run.phase_share()
     lines = [
@@ -126,13 +126,13 @@ def introduction(
     ranks: int,
     flaws: list[str],
 ) -> list[str]:
-    """The lines: what runs, how the data are separated, what is unusual."""
+    """Return the lines before the first step: the run, the separation of the data, and notes."""
     experiment, sizes = plan.experiment, data.skew.sizes
     options, texts = experiment.options, experiment.texts
     lines = []
     if plan.resumed:
         lines.append(
-            f"going on at step {plan.resumed.about.step} of {options.steps}, attempt "
+            f"resuming at step {plan.resumed.manifest.step} of {options.steps}, attempt "
             f"{plan.resumed.attempt}, from {plan.resumed.checkpoint}"
         )
     lines += [f"note: {note}" for note in plan.notes]
@@ -140,7 +140,7 @@ def introduction(
         f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
         f"{texts['optimizer']}, batch {options.batch}: {experiment.workers} workers on {ranks} "
         "ranks",
-        *separation.told(texts["partition"]),
+        *separation.lines(texts["partition"]),
     ]
     small = int(sizes.min())
     if options.batch > small:
@@ -157,6 +157,6 @@ def introduction(
             f"{separation.spectral_gap:.4g}"
         )
     troubles = ("straggler", "drop", "link")
-    said = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
-    lines += [f"trouble on purpose: {', '.join(said)}"] if said else []
+    faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
+    lines += [f"trouble on purpose: {', '.join(faults)}"] if faults else []
     return lines + [f"note: {flaw}" for flaw in flaws]

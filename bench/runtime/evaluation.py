@@ -1,4 +1,4 @@
-"""How good the models are and how far apart: outside the timed steps."""
+"""Scores and consensus distance of the models, measured outside the timed steps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 HASHED_ROWS_BYTES = 64 * 2**20
+"""Maximum size of a message with parameters to hash."""
 
 
 class Evaluation:
-    """Scores of the mean model and of every worker; collective to build and to use.
+    """Scores of the mean model and of every worker. All methods are collective.
 
-    Its exchange is its own: what an evaluation moves is not counted, and its mean adds in worker
-    order whatever all-reduce the run uses.
+    An exchange of its own keeps the traffic of evaluations out of the counters, and adds the mean
+    in worker order for every --allreduce.
     """
 
     def __init__(self, comm: MPI.Intracomm, problem: Problem, total: int, x: Rows) -> None:
@@ -30,9 +31,9 @@ class Evaluation:
         self._exchange = MPIExchange(comm, total, dtype=x.dtype.name)
 
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
-        """The scores by name (see schema.EVAL), and loss and metric of every worker, (W,) each.
+        """Return the scores by name, and loss and metric of every worker, (W,) float64 each.
 
-        The same on all ranks.
+        The names are those of schema.EVAL. The result is the same on all ranks.
         """
         x, metric = self._x, self._problem.metric
         mean = self.average(x)
@@ -42,18 +43,18 @@ class Evaluation:
         losses = np.concatenate([loss for _, loss, _ in gathered])
         metrics = np.concatenate([values for _, _, values in gathered])
         mean_loss, mean_metric = self._problem.evaluate(mean[None])
-        apart = sum(square for squares, _, _ in gathered for square in squares)
+        distance2 = sum(square for squares, _, _ in gathered for square in squares)
         scores = {
             "loss": float(mean_loss[0]),
             "metric": float(mean_metric[0]),
             "metric_mean": float(metrics.mean()),
             "metric_worst": metric.worst(metrics),
-            "consensus": float(np.sqrt(apart / self._total)),
+            "consensus": float(np.sqrt(distance2 / self._total)),
         }
         return scores, losses, metrics
 
     def _scores(self, x: Rows) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Loss (V,) and metric (V,) of the rows; workers that agree are scored once."""
+        """Return loss (V,) and metric (V,) of the rows; equal rows are scored once."""
         digests = [hashlib.sha256(row.data).digest() for row in x]
         first: dict[bytes, int] = {}
         for i, digest in enumerate(digests):
@@ -65,7 +66,10 @@ class Evaluation:
         return loss[places], metric[places]
 
     def average(self, rows: Rows) -> NDArray[np.floating]:
-        """The mean over all workers of rows (V, d), added in worker order: (d,); collective."""
+        """Return the mean over all workers of rows (V, d), added in worker order; collective.
+
+        The result has shape (d,) and the dtype of the rows.
+        """
         mean: NDArray[np.floating] = np.empty_like(rows[0])
         self._exchange.mean(rows, out=mean)
         return mean
@@ -76,7 +80,10 @@ class Evaluation:
 
 
 def parameters_sha256(comm: MPI.Intracomm, x: Rows) -> str:
-    """SHA-256 of all workers' parameters in worker order, on rank 0, elsewhere ""; collective."""
+    """Return the SHA-256 of the parameters in worker order, "" on other ranks; collective.
+
+    x: (V, d), parameters of the workers of this rank.
+    """
     rows = max(1, HASHED_ROWS_BYTES // x[0].nbytes)
     counts = comm.gather(len(x))
     if counts is None:

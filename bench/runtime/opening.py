@@ -1,4 +1,4 @@
-"""The place of a result, and what every result file says of where it comes from."""
+"""The place of a result file, its origin attributes, and its provenance."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ from bench.runtime.checkpoint import store
 from bench.runtime.writers import parts_of
 
 
-def claim(path: Path, overwrite: bool, goes_on: bool = False) -> None:
-    """Make the folder of the result; UserError where it cannot be written or is taken.
+def claim(path: Path, overwrite: bool, resumes: bool = False) -> None:
+    """Make the folder of the result and check that it may be written.
 
     A result to be overwritten stays until the new one is complete and replaces it by rename.
-    goes_on: what is there is gone on with.
+    resumes: the run continues the files there. Errors: UserError for a folder that cannot be
+    written, or a result in the way.
     """
-    parts, kept = [] if goes_on else parts_of(path), store.place(path)
-    there = [place for place in (path, part_of(path), *parts) if place.exists()]
-    left = _left(part_of(path)) if part_of(path) in there else ""
-    if there and not overwrite and not goes_on:
-        whose = left if there[0] == part_of(path) else ""
-        again = "--resume to go on with it, " if whose and kept.exists() else ""
+    parts, checkpoints = [] if resumes else parts_of(path), store.place(path)
+    existing = [place for place in (path, part_of(path), *parts) if place.exists()]
+    ending = _describe_end(part_of(path)) if part_of(path) in existing else ""
+    if existing and not overwrite and not resumes:
+        suffix = ending if existing[0] == part_of(path) else ""
+        resume = "--resume to continue it, " if suffix and checkpoints.exists() else ""
         raise UserError(
-            f"{there[0]} exists{whose}: give {again}--overwrite to replace it, or another --name, "
-            "--out or --seed"
+            f"{existing[0]} exists{suffix}: give {resume}--overwrite to replace it, or "
+            "another --name, --out or --seed"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in (*path.parent.glob(glob.escape(f".{path.name}.") + "*"), *parts):
-            leftover.unlink()  # of a kill, and parts of what is replaced
-        if not goes_on:
-            shutil.rmtree(kept, ignore_errors=True)
+            leftover.unlink()  # of a killed run, and parts of a replaced result
+        if not resumes:
+            shutil.rmtree(checkpoints, ignore_errors=True)
         probe = path.parent / f".{path.name}.probe"
         probe.touch()
         probe.unlink()
@@ -56,30 +57,31 @@ def claim(path: Path, overwrite: bool, goes_on: bool = False) -> None:
         ) from None
 
 
-def _left(part: Path) -> str:
-    """Words for how the run ended that left an unfinished file; none where it does not say.
+def _describe_end(part: Path) -> str:
+    """Return words for the end of the run of an unfinished file; empty where it has no record.
 
     Errors: UserError where another process of this host still writes it.
     """
     try:
         with contents.opened(part) as file:
-            said = contents.attributes(file)
-        status = read_origin(part, said).status
+            attributes = contents.attributes(file)
+        status = read_origin(part, attributes).status
     except (BrokenFileError, KeyError):
         return ""
-    if status == RUNNING and said["host"] == socket.gethostname() and said["pid"] != os.getpid():
+    here = attributes["host"] == socket.gethostname()
+    if status == RUNNING and here and attributes["pid"] != os.getpid():
         raise UserError(
-            f"{part} is being written by process {said['pid']}: wait until it has ended, or give "
-            "another --name, --out or --seed"
+            f"{part} is being written by process {attributes['pid']}: wait until it has ended, "
+            "or give another --name, --out or --seed"
         )
-    reason = f" ({said['reason']})" if said.get("reason") else ""
+    reason = f" ({attributes['reason']})" if attributes.get("reason") else ""
     return "" if status == RUNNING else f", left by a run that {status}{reason}"
 
 
 def origin(
     program: str, argv: Sequence[str], ranks: Sequence[dict[str, Any]], flaws: Sequence[str]
 ) -> dict[str, Any]:
-    """The attributes that every result has; ranks and flaws as use_threads returns them."""
+    """Return the attributes of every result; ranks and flaws as use_threads returns them."""
     pid = os.getpid()
     return {
         "suite_version": __version__,
@@ -99,7 +101,7 @@ def origin(
 
 
 def add_provenance(file: Any, ranks: Sequence[dict[str, Any]]) -> None:
-    """Add /provenance: the place of every rank, and what the machine and its software are."""
+    """Add /provenance: the place of every rank, the machine and its software."""
     from mpi4py import MPI
 
     add_table(

@@ -1,4 +1,4 @@
-"""What a run tells its files, and when."""
+"""Recording of a run: steps, evaluations and traces on their way into the result files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """The steps of a run on their way into files; collective to call, but for `step`.
+    """Recorder of a run. All methods are collective, except `step`.
 
-    file: of the group on the rank that writes it, None on the others. Rank 0's also has what is
-    not about steps.
+    file: the file of the group on the rank that writes it, None on the others. The file of rank 0
+    also holds everything that is not about steps.
     """
 
     def __init__(
@@ -44,55 +44,55 @@ class Recording:
         self.step = self._recorder.step
 
     def begin(self, first: int) -> None:
-        """Steps are about to be taken, the first of which has this number."""
+        """Begin a segment of steps; first: the number of its first step."""
         if isinstance(self._meter, TracingMeter):
             self._meter.tracing = 0 <= first - self._warmup < self._trace
         self._recorder.begin()
 
     def gather(self, first: int) -> None:
-        """Hand over the steps since `begin`, the first of which has this number."""
+        """Write the steps since `begin`; first: the number of the first one."""
         block = self._recorder.gather(self._group.comm)
         if self._file and block:
             self._file.append(block, first, self._warmup)
         if isinstance(self._meter, TracingMeter) and self._meter.tracing:
             self._meter.tracing = False
-            mine = events.packed(self._meter.take(), self._comm.rank)
-            traced = self._group.comm.gather(mine)
+            packed = events.packed(self._meter.take(), self._comm.rank)
+            traced = self._group.comm.gather(packed)
             if self._file and traced:
                 self._file.trace(traced)
 
-    def evaluated(self, row: Mapping[str, float]) -> None:
-        """Hand over an evaluation: a value for every name of schema.EVAL, on rank 0."""
+    def add_evaluation(self, row: Mapping[str, float]) -> None:
+        """Write an evaluation: a value for every name of schema.EVAL, on rank 0."""
         if self._main:
             self._main.evaluate(row)
 
     def flush(self) -> None:
-        """Have the files written, unless they just were."""
+        """Write the files to disk, unless they were written just before."""
         if self._file:
             self._file.flush()
 
     @property
-    def taken(self) -> int:
+    def steps(self) -> int:
         """Steps of this rank since `begin`."""
         return self._recorder.taken
 
-    def kept(self) -> dict[str, int]:
-        """Have the files written now; how long the tables are of the one of this rank, if any."""
+    def table_lengths(self) -> dict[str, int]:
+        """Write the files to disk; return the table lengths of this rank's file, if any."""
         return self._file.lengths() if self._file else {}
 
     def mark(self) -> None:
-        """Say in the file that the run was stopped, should it not come to say more."""
+        """Record that the run was stopped, in case it ends before it can record more."""
         if self._main:
             with suppress(Exception):
                 mark(self._main.path, FAILED, "stopped by SIGTERM")
 
     def suspend(self, reason: str) -> None:
-        """Say in the files that the run waits to go on, and why."""
+        """Record in the files that the run waits to be resumed, with the reason."""
         if self._file:
             self._file.suspend(PREEMPTED, reason)
 
     def close(self, status: str, attributes: Mapping[str, Any], last: Change) -> None:
-        """Close all files, rank 0's after the others; `last` adds to it what only the end knows."""
+        """Close all files, that of rank 0 last; `last` adds the final tables to it."""
         clocks = read_clocks(self._comm, self._hosts)
         if self._file and not self._main:
             self._file.close(status, {})

@@ -1,4 +1,4 @@
-"""Running again exactly what a result file says, and whether it came out the same."""
+"""Repetition of the run in a result file, and its comparison with the original."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bench.results.reader import BrokenFileError, Run, read
 from bench.runtime.options import TABLE, TrainOptions
 
 VARIABLE = ("load", "kernel", "cores")
-"""Of a machine, what does not change the numbers."""
+"""Properties of a machine that leave the numbers unchanged."""
 
 
 def load(path: Path) -> Run:
-    """The run that a file tells of. Errors: UserError where it cannot be read."""
+    """Read the run of a file. Errors: UserError."""
     try:
         return read(path)
     except BrokenFileError as error:
@@ -61,49 +61,49 @@ def check_only_aside(path: str, values: Mapping[str, Any]) -> None:
     other = [name for name in values if not entries[name].metadata["aside"] or name == "ranks"]
     if other:
         raise UserError(
-            f"--repeat {path} runs exactly what the file says: leave {flag(other[0])} out, or give "
+            f"--repeat {path} repeats the run exactly: leave {flag(other[0])} out, or give "
             "all options by themselves"
         )
 
 
 def free_name(path: Path, out: Path) -> str:
-    """A name for the repetition of a file that nothing in `out` has: NAME-2, NAME-3, ..."""
+    """Return the first free name in `out` for the repetition of a file: NAME-2, NAME-3, ..."""
     stem, number = path.name.removesuffix(".part").removesuffix(".h5"), 2
     while any((out / f"{stem}-{number}.h5{end}").exists() for end in ("", ".part")):
         number += 1
     return f"{stem}-{number}"
 
 
-def before(options: TrainOptions, threads: int) -> Run | None:
-    """The run that is repeated, None where none is; threads: how many a rank has now.
+def original_run(options: TrainOptions, threads: int) -> Run | None:
+    """Return the run to repeat, None without --repeat; threads: per rank now.
 
-    Errors: UserError where threads or data are others than they were.
+    Errors: UserError for another number of threads, or other data.
     """
     if not options.repeat:
         return None
     run = load(Path(options.repeat))
-    was = int(run.attributes.get("threads_per_rank", threads))
-    if was != threads:
+    threads_before = int(run.attributes.get("threads_per_rank", threads))
+    if threads_before != threads:
         raise UserError(
-            f"--repeat {run.path}: it ran {was} thread(s) a rank, here are {threads}: set "
-            f"OMP_NUM_THREADS={was}"
+            f"--repeat {run.path}: it ran {threads_before} thread(s) per rank, now there are "
+            f"{threads}: set OMP_NUM_THREADS={threads_before}"
         )
     sums = str(run.attributes.get("data_sha256", "")), digest(options.data) if options.data else ""
     if sums[0] != sums[1]:
         raise UserError(
-            f"--repeat {run.path}: {options.data} is not what it was: its SHA-256 was {sums[0]}, "
-            f"it is {sums[1]}"
+            f"--repeat {run.path}: {options.data} has changed: its SHA-256 was {sums[0]}, is "
+            f"{sums[1]}: restore the file"
         )
     return run
 
 
 def changes(run: Run) -> list[str]:
-    """What is not as it was when a run was made, a text each: software and processor."""
+    """Return a line for each change of software and processor since a run."""
     lines = []
     for what, now in (("packages", provenance.packages()), ("machine", provenance.machine())):
         before = json.loads(run.texts.get(what, "{}"))
         lines += [
-            f"{name} is {now[name]}, in {run.path} it was {before[name]}"
+            f"{name} is {now[name]}, was {before[name]} in {run.path}"
             for name in now
             if name in before and name not in VARIABLE and before[name] != now[name]
         ]
@@ -111,7 +111,7 @@ def changes(run: Run) -> list[str]:
 
 
 def verdict(before: Run, after: Run) -> str:
-    """Whether a repetition ended as the run did, as a text."""
+    """Return a text that compares the final parameters of a repetition with those of the run."""
     was, now = (str(x.attributes.get("parameters_sha256", "")) for x in (before, after))
     if not was:
         return f"{before.path} has no final parameters to compare: it is {before.status}"

@@ -43,19 +43,19 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 ROUNDS = 64
-"""Rounds of a topology that make a neighbourhood, where its period is longer or it has none."""
+"""Maximum number of rounds whose links form a neighbourhood."""
 
 
 PROBED = 64
-"""Samples of a worker behind each of its two estimates, at least."""
+"""Minimum number of samples of a worker in each of its two estimates."""
 
 
-MOST = 2**28
-"""Numbers that the estimates of a rank may take; beyond this nothing is measured."""
+MAX_ELEMENTS = 2**28
+"""Maximum number of elements of a rank's estimates; beyond it gradients are not measured."""
 
 
 Average = Callable[[NDArray[np.floating]], NDArray[np.floating]]
-"""The mean over all workers of the rows (V, d) of every rank, (d,); collective."""
+"""Function that returns the mean over all workers of rows (V, d), (d,); collective."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Heterogeneity:
     norm2: float
 
     def summary(self) -> dict[str, float]:
-        """The scalars of a result file."""
+        """Return the scalars of a result file."""
         return {
             "gradient_zeta2": float(self.zeta2.mean()),
             "gradient_sigma2": self.sigma2,
@@ -81,13 +81,13 @@ def heterogeneity(
     draw: Callable[[], NDArray[np.int64]],
     average: Average,
 ) -> Heterogeneity | None:
-    """The heterogeneity at the workers' x, the same on every rank; collective.
+    """Measure the heterogeneity at the workers' x, the same on every rank; collective.
 
-    draw() gives the next minibatch of every worker, (V, b).  None where the gradients of a rank
-    are too many to keep.  Leaves g zero and x as it was.
+    draw() returns the next minibatch of every worker, (V, b) int64. Returns None where the
+    gradients of a rank have more than MAX_ELEMENTS elements. Sets g to zero and leaves x unchanged.
     """
     g = workers.g
-    if max(comm.allgather(g.size)) > MOST:
+    if max(comm.allgather(g.size)) > MAX_ELEMENTS:
         return None
 
     def estimate() -> NDArray[np.floating]:
@@ -113,7 +113,7 @@ def heterogeneity(
 
 @dataclass(frozen=True)
 class Separation:
-    """The measures of a run; None where there is nothing to measure.
+    """Measures of a run; None where one does not apply.
 
     feature_distance: (W,) float64, see partitions.skew. neighbourhood_tv: (W,) float64, of the
     topology that the algorithm gossips over, see partitions.skew.
@@ -126,33 +126,38 @@ class Separation:
     spectral_gap: float | None
 
     def summary(self) -> dict[str, float]:
-        """Every scalar by name, as attributes of the result file."""
-        found = self.skew.summary()
+        """Return every scalar by name, for the attributes of the result file."""
+        scalars = self.skew.summary()
         for name in ("feature_distance", "neighbourhood_tv"):
             values = getattr(self, name)
             if values is not None:
-                found |= {f"{name}_mean": float(values.mean()), f"{name}_max": float(values.max())}
+                scalars |= {
+                    f"{name}_mean": float(values.mean()),
+                    f"{name}_max": float(values.max()),
+                }
         if self.gradients:
-            found |= self.gradients.summary()
-        return found if self.spectral_gap is None else found | {"spectral_gap": self.spectral_gap}
+            scalars |= self.gradients.summary()
+        return (
+            scalars if self.spectral_gap is None else scalars | {"spectral_gap": self.spectral_gap}
+        )
 
     def columns(self) -> dict[str, tuple[NDArray[Any], str]]:
-        """What there is for every worker: name -> (W,) values and what they are."""
-        found = {name: (getattr(self.skew, name), title) for name, title in skew.COLUMNS.items()}
+        """Return the measures of every worker: name -> values (W,), and a title."""
+        columns = {name: (getattr(self.skew, name), title) for name, title in skew.COLUMNS.items()}
         more = {
             "feature_distance": "sliced Wasserstein distance of the features from those of all",
-            "neighbourhood_tv": "total variation of the labels of the worker and those it hears of",
+            "neighbourhood_tv": "total variation of the labels of the worker and its in-neighbours",
         }
         for name, title in more.items():
             if getattr(self, name) is not None:
-                found[name] = getattr(self, name), title
+                columns[name] = getattr(self, name), title
         if self.gradients:
             title = "squared distance of the gradient at the start from the mean"
-            found["gradient_zeta2"] = self.gradients.zeta2, title
-        return {"size": (self.skew.sizes, "samples of the shard")} | found
+            columns["gradient_zeta2"] = self.gradients.zeta2, title
+        return {"size": (self.skew.sizes, "samples of the shard")} | columns
 
-    def told(self, partition: str) -> Iterator[str]:
-        """The lines that a user reads before the first step."""
+    def lines(self, partition: str) -> Iterator[str]:
+        """Yield the lines to print before the first step; partition: its canonical spec."""
         x = self.summary()
         yield (
             f"{partition}: shards of {x['size_min']:g} to {x['size_max']:g} samples, median "
@@ -189,7 +194,7 @@ def separation(
     workers: TrainingWorkers,
     evaluation: Evaluation,
 ) -> Separation:
-    """Measure everything, the same on every rank; collective."""
+    """Measure the separation, the same on every rank; collective."""
     topology, rule = gossip(experiment.algorithm)
     if topology is not None and (
         experiment.workers == 1 or topology.size(experiment.workers) > MANY_LINKS
@@ -198,7 +203,7 @@ def separation(
     return Separation(
         data.skew,
         feature_distance(comm, data),
-        hears_of(topology, data.skew.counts, exchange) if topology else None,
+        neighbourhood_skew(topology, data.skew.counts, exchange) if topology else None,
         heterogeneity(comm, workers, data.batches(0).next, evaluation.average),
         theory.spectral_gap(topology, rule, experiment.workers) if topology else None,
     )
@@ -219,21 +224,21 @@ def gossip(algorithm: Algorithm) -> tuple[Topology | None, str]:
 
 
 def feature_distance(comm: MPI.Intracomm, data: Material) -> NDArray[np.float64] | None:
-    """How far the features that each worker sees are from those of all, (W,); collective."""
-    mine, along = [], None
+    """Return the distance of each worker's features from those of all, (W,) float64; collective."""
+    rows, along = [], None
     for places in data.places:  # one worker's features at a time: together they are all samples
         features = data.problem.inputs_at(places)
         if features is not None:
             along = skew.directions(features.shape[1]) if along is None else along
-            mine.append(skew.quantiles(features, along))
-    found = [x for part in comm.allgather(mine) for x in part]
-    return skew.distances(np.array(found), data.skew.sizes) if found else None
+            rows.append(skew.quantiles(features, along))
+    every = [x for part in comm.allgather(rows) for x in part]
+    return skew.distances(np.array(every), data.skew.sizes) if every else None
 
 
-def hears_of(
+def neighbourhood_skew(
     topology: Topology, counts: NDArray[np.int64], exchange: MPIExchange
 ) -> NDArray[np.float64]:
-    """Label skew of the neighbourhoods of one period of the run's own links, (W,) float64."""
+    """Return the label skew of the neighbourhoods over one period of the links, (W,) float64."""
     period = min(topology.period(len(counts)) or ROUNDS, ROUNDS)
     rounds = [exchange.links(topology, k) for k in range(period)]
     source, target = (

@@ -1,4 +1,4 @@
-"""Everything before the first step: checks, data, shards, workers."""
+"""Setup of a run before the first step: place of the result, data, shards, workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 PARTITION_STREAM, ALTERING_STREAM = 1, 2
-"""Keep the draws of the partition apart from others of the same seed."""
+"""Streams of random numbers of the partition, apart from others of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,22 @@ def plan(comm: MPI.Intracomm, experiment: Experiment) -> Plan:
 
 @dataclass(frozen=True)
 class Material:
-    """The data of a run and who holds what.
-
-    places: for each worker of this rank, where its samples lie in what `problem` holds.
-    """
+    """Data of a run: the problem, the shards, and the minibatches of this rank."""
 
     problem: Problem
     shards: list[NDArray[np.int64]]
     skew: Skew
     places: list[NDArray[np.int64]]
+    """Positions of the samples of each worker of this rank in the arrays of `problem`."""
     batches: Callable[[int], Batches | RenewedBatches]
-    """The minibatches of the rank's workers from a step on."""
+    """Function that returns the minibatches of this rank's workers from a step on."""
 
 
 def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
-    """Read the data and separate them, the same on every rank; collective.
+    """Read and separate the data; collective.
 
-    Every rank keeps what its own workers train on. Errors: UserError on all ranks where one of
-    them meets it.
+    Every rank computes the same shards and keeps the samples of its own workers. Errors: UserError
+    on all ranks where one of them meets it.
     """
     bounds = dealt(experiment.workers, comm.size)
     ids = range(bounds[comm.rank], bounds[comm.rank + 1])
@@ -117,12 +115,12 @@ def _material(experiment: Experiment, ids: range) -> Material:
     skew = measure(samples.labels, shards)
     if not skew.sizes.all():
         raise UserError(
-            f"worker {int(skew.sizes.argmin())} is left without a sample, so it has no gradient; "
+            f"worker {int(skew.sizes.argmin())} has no sample and so no gradient: "
             "dirichlet:min_size=1 or iid:size=64 give every worker some"
         )
-    mine = [shards[i] for i in ids]
+    local = [shards[i] for i in ids]
     if needs.renewal:
-        places = mine
+        places = local
         problem.hold(range(1), [np.arange(samples.size)])
         every = steps_between(needs.renewal, samples.size, experiment.workers, options.batch)
 
@@ -130,17 +128,17 @@ def _material(experiment: Experiment, ids: range) -> Material:
             return RenewedBatches(split, ids, options.batch, options.seed, every, step)
     else:
         alter = altered(experiment, problem) if needs.alters else None
-        places = problem.hold(ids, mine, alter)
-        held = dict(zip(ids, places, strict=True))
+        places = problem.hold(ids, local, alter)
+        by_worker = dict(zip(ids, places, strict=True))
 
         def batches(step: int) -> Batches | RenewedBatches:
-            return Batches(held, ids, options.batch, options.seed, step)
+            return Batches(by_worker, ids, options.batch, options.seed, step)
 
     return Material(problem, shards, skew, places, batches)
 
 
 def separate(experiment: Experiment, samples: Samples, turn: int) -> list[NDArray[np.int64]]:
-    """The shard of every worker; a scheme that renews its split gives another one each turn."""
+    """Return the shard of every worker; turn: number of the split, for schemes that renew it."""
     stream = (experiment.options.seed, PARTITION_STREAM, *([turn] if turn else []))
     return experiment.partition.split(samples, experiment.workers, np.random.default_rng(stream))
 

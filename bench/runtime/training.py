@@ -1,4 +1,4 @@
-"""The training loop: timed segments of steps, and what happens between them."""
+"""The training loop: timed segments of steps; recording and evaluation between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from algorithms.exchange.mpi import MPIExchange
 from algorithms.wire.meter import OTHER
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
-from bench.runtime.checkpoint.keeping import Keeper
+from bench.runtime.checkpoint.checkpoints import Checkpoints
 from bench.runtime.console import Reporter
 from bench.runtime.evaluation import Evaluation, parameters_sha256
 from bench.runtime.recording import Recording
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
-MEET_NS, MEETINGS = 100_000_000, 50
-"""How long ranks that exchange go on without meeting, to hear that one of them is to end: so long,
-or so many times what a meeting takes, 2 % of a run at most."""
+MEETING_INTERVAL_NS, MEETINGS = 100_000_000, 50
+"""Maximum interval between checks for a stop signal, or this multiple of the duration of a check:
+2 % of a run at most."""
 
 
 class Training:
-    """One run: timed segments of steps; between them recording, evaluation, when to stop.
+    """One run: timed segments of steps, with recording, evaluation and stops between them.
 
-    Collective to build, to run and to close. The reporter is None on all ranks but 0.
+    Construction, `run` and `close` are collective. reporter: None on all ranks but 0.
     """
 
     def __init__(
@@ -55,21 +55,21 @@ class Training:
         self._recording, self._reporter = recording, reporter
         self._state = self._algorithm.init(exchange, workers)
         self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
-        self._keeper = Keeper(comm, plan, exchange, workers, self._state, uuid)
-        self._step, self._elapsed_ns = self._keeper.step, self._keeper.elapsed_ns
+        self._checkpoints = Checkpoints(comm, plan, exchange, workers, self._state, uuid)
+        self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
         self._step_ns = 0.0
-        """What a step took in the last segment."""
-        self._met_ns, self._pause_ns = 0, MEET_NS
-        self._asked, self._ends = StopRequest(), 0
+        """Duration of a step in the last segment."""
+        self._meeting_ns, self._pause_ns = 0, MEETING_INTERVAL_NS
+        self._signal, self._stop_signal = StopRequest(), 0
 
     def run(self) -> bool:
         """Train until the last step, the target, or divergence; then close the file; collective.
 
-        False where the run was asked to end before: then a checkpoint of it lies there.
+        Returns False where a signal ended the run before, with a checkpoint to resume from.
         """
         options = self._options
         status, reached = COMPLETE, False
-        with defer_signals(self._recording.mark) as self._asked:
+        with defer_signals(self._recording.mark) as self._signal:
             if not self._step:
                 self._evaluate()
             while self._step < options.steps and status == COMPLETE and not reached:
@@ -81,40 +81,40 @@ class Training:
                 if last % options.flush_every == 0 or last % options.eval_every == 0:
                     self._recording.flush()
                 if status == COMPLETE and not reached and last < options.steps:
-                    if self._ends or self._keeper.due(last):
-                        kept = self._keeper.keep(last, self._elapsed_ns, self._recording)
-                    if self._ends:
-                        self._suspend(kept)
+                    if self._stop_signal or self._checkpoints.due(last):
+                        checkpoint = self._checkpoints.save(last, self._elapsed_ns, self._recording)
+                    if self._stop_signal:
+                        self._suspend(checkpoint)
                         return False
         self._algorithm.finish(self._exchange, self._workers, self._state)
-        if not reached:  # else what was in flight when the target was met comes too late
+        if not reached:  # else `finish` applied exchanges after the target was reached
             reached = self._evaluate()
         self._close(status, reached)
         return True
 
     @property
     def now(self) -> int:
-        """The step that this rank takes, counted from 0."""
-        return self._step + self._recording.taken
+        """Number of the step that this rank takes, counted from 0."""
+        return self._step + self._recording.steps
 
     def _next_stop(self) -> int:
-        """The step up to which the next segment goes.
+        """Return the last step of the next segment.
 
-        Asynchronous ranks meet for an evaluation, never for the sake of a file.
+        Asynchronous ranks meet for an evaluation, never to write a file.
         """
         options, step = self._options, self._step
         cadences = [options.eval_every]
         if not self._budget:
             cadences += [options.flush_every, options.checkpoint_every or options.steps]
         stops = [options.steps, *(step - step % n + n for n in cadences)]
-        if not self._budget:  # also to hear of signals that other ranks got
+        if not self._budget:  # also to learn of signals that other ranks received
             stops.append(step + max(1, int(self._pause_ns / self._step_ns) if self._step_ns else 1))
         if options.trace:
             stops += [options.warmup, options.warmup + options.trace]
         return min(stop for stop in stops if stop > step)
 
     def _segment(self, last: int) -> bool:
-        """Take the steps up to `last`, timed; return whether training is still finite."""
+        """Take the steps up to `last`, timed; return whether losses and parameters are finite."""
         algorithm, exchange, workers = self._algorithm, self._exchange, self._workers
         state, meter, note = self._state, exchange.meter, self._recording.step
         self._recording.begin(self._step)
@@ -126,30 +126,32 @@ class Training:
             algorithm.step(exchange, workers, state)
             meter.lap(OTHER)
             note(start, workers.losses)
-        took, taken = time.perf_counter_ns() - began, self._recording.taken
+        elapsed, steps = time.perf_counter_ns() - began, self._recording.steps
         self._recording.gather(self._step)
         finite = bool(np.isfinite(workers.losses).all() and np.isfinite(workers.x).all())
-        asked, met = self._asked.number, self._met_ns
-        heard = self._comm.allgather((took, finite, asked, taken * len(workers.ids), met))
-        self._met_ns = time.perf_counter_ns() - began - took
-        # Who came last did not wait for others: that is what meeting itself takes.
-        self._pause_ns = max(MEET_NS, MEETINGS * min(met for *_, met in heard))
-        slowest = max(took for took, *_ in heard)
+        number, meeting = self._signal.number, self._meeting_ns
+        reports = self._comm.allgather((elapsed, finite, number, steps * len(workers.ids), meeting))
+        self._meeting_ns = time.perf_counter_ns() - began - elapsed
+        # The rank that arrives last does not wait: its time is the cost of the meeting itself.
+        self._pause_ns = max(
+            MEETING_INTERVAL_NS, MEETINGS * min(meeting for *_, meeting in reports)
+        )
+        slowest = max(elapsed for elapsed, *_ in reports)
         self._elapsed_ns += slowest
-        self._ends = max(asked for _, _, asked, *_ in heard)
-        if self._budget and self._ends:  # the ranks have not gone as far as they were to
-            last = self._step + sum(steps for *_, steps, _ in heard) // workers.total
+        self._stop_signal = max(number for _, _, number, *_ in reports)
+        if self._budget and self._stop_signal:  # the ranks stopped before the end of the segment
+            last = self._step + sum(steps for *_, steps, _ in reports) // workers.total
         self._step_ns = slowest / max(1, last - self._step)
         if self._reporter:
-            self._reporter.advanced(last)
+            self._reporter.show_progress(last)
         self._step = last
-        return all(finite for _, finite, *_ in heard)
+        return all(finite for _, finite, *_ in reports)
 
     def _turns(self, steps: int) -> Iterable[int]:
-        """One item a step of this rank in a segment of `steps` steps; collective.
+        """Return an iterable with one item per step of this rank in a segment; collective.
 
-        Ranks of an asynchronous algorithm share the segment's steps: each takes the next one as
-        soon as it can, until all workers together have taken as many as others would have.
+        Ranks of an asynchronous algorithm share the steps of the segment: each takes the next one
+        as soon as it can, until all workers together have taken `steps` steps per worker.
         """
         if not self._budget:
             return range(steps)
@@ -157,7 +159,7 @@ class Training:
         budget.reset()
 
         def more() -> bool:
-            if self._asked.number:
+            if self._signal.number:
                 budget.end()
             return budget.take(here) < steps * total
 
@@ -169,20 +171,20 @@ class Training:
         if self._reporter:
             samples = self._step * self._options.batch * self._workers.total
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
-            self._recording.evaluated(at | scores)
-            self._reporter.evaluated(self._step, self._elapsed_ns / 1e9, scores)
+            self._recording.add_evaluation(at | scores)
+            self._reporter.show_evaluation(self._step, self._elapsed_ns / 1e9, scores)
         target = self._options.target
         return target is not None and self._metric.reached(scores["metric"], target)
 
-    def _suspend(self, kept: Path) -> None:
-        """Say in the files and to the user that the run waits to go on."""
-        name = signal.Signals(self._ends).name
-        self._recording.suspend(f"{name} at step {self._step}; goes on with --resume")
+    def _suspend(self, checkpoint: Path) -> None:
+        """Record and print that the run waits to be resumed."""
+        name = signal.Signals(self._stop_signal).name
+        self._recording.suspend(f"{name} at step {self._step}; continue with --resume")
         self._comm.Barrier()
         if self._reporter:
-            self._reporter.say(
-                f"stopped by {name} at step {self._step}: the same command with --resume goes on "
-                f"from {kept}"
+            self._reporter.print_line(
+                f"stopped by {name} at step {self._step}: the same command with --resume continues "
+                f"from {checkpoint}"
             )
 
     def close(self) -> None:
@@ -203,15 +205,15 @@ class Training:
             {"parameters_sha256": digest, "target_reached": reached, "reason": reason},
             lambda file: add_table(file, "workers", {"worker": worker}, columns),
         )
-        self._keeper.forget()
+        self._checkpoints.remove()
 
 
 FAR = 2**40
-"""More worker-steps than a segment has; so often added by every rank, still an int64."""
+"""Larger than the worker-steps of a segment; its sum over all ranks fits an int64."""
 
 
 class StepBudget:
-    """How many worker-steps have been begun since `reset`. Collective to build and to close."""
+    """Shared count of worker-steps begun since `reset`; construction and `close` are collective."""
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         from mpi4py import MPI
@@ -222,7 +224,7 @@ class StepBudget:
         self._before = np.zeros(1, np.int64)
 
     def reset(self) -> None:
-        """Nothing has been begun; collective."""
+        """Set the count to zero; collective."""
         self._comm.Barrier()
         if self._comm.rank == 0:
             self._win.Lock(0)
@@ -231,7 +233,7 @@ class StepBudget:
         self._comm.Barrier()
 
     def take(self, steps: int) -> int:
-        """Begin so many worker-steps; return how many all ranks had begun before."""
+        """Begin some worker-steps; return the number that all ranks began before."""
         from mpi4py import MPI
 
         self._win.Lock(0, MPI.LOCK_SHARED)
@@ -240,7 +242,7 @@ class StepBudget:
         return int(self._before[0])
 
     def end(self) -> None:
-        """Let no rank begin another step."""
+        """Stop all ranks from beginning another step."""
         self.take(FAR)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The files of a training run as they stand before the first step."""
+"""Creation of the result files of a training run, before the first step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.results.reader import read
 from bench.results.resultfile import add_table, now, part_of
 from bench.results.runfile import RunFile
 from bench.results.schema import EVAL, PART
-from bench.runtime.checkpoint.resuming import put_aside
+from bench.runtime.checkpoint.resuming import copy_attempt
 from bench.runtime.opening import add_provenance, origin
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
@@ -36,25 +36,25 @@ def open_file(
     clocks: Reading,
     uuid: str,
 ) -> RunFile:
-    """Create the result file with all that is known before the first step; on rank 0.
+    """Create the result file with the attributes known before the first step; on rank 0.
 
-    A run that goes on does so in the file that is there. Where the ranks are others, that one is
-    put aside, and the new one takes over its evaluations.
+    A resumed run continues its file. With another number of ranks, that file is copied under
+    another name, and the new file takes over its evaluations.
     """
     experiment, resumed = plan.experiment, plan.resumed
-    kept = resumed.kept(0, len(ranks)) if resumed else None
+    lengths = resumed.table_lengths(0, len(ranks)) if resumed else None
     evals = []
-    if resumed and not kept:
-        put_aside(plan.path, resumed.attempt - 1)
-        evals = evaluations(part_of(plan.path), resumed.about.step)
+    if resumed and not lengths:
+        copy_attempt(plan.path, resumed.attempt - 1)
+        evals = evaluations(part_of(plan.path), resumed.manifest.step)
     attributes: dict[str, Any] = {
         **origin("bench.train", argv, ranks, flaws),
         "run_uuid": uuid,
         "parts": group.groups,
         "attempt": resumed.attempt if resumed else 1,
-        "attempt_row": kept["train"] if kept else 0,
-        "attempt_sync": kept["clock"] if kept else 0,
-        "steps_before": resumed.about.step if resumed and not kept else 0,
+        "attempt_row": lengths["train"] if lengths else 0,
+        "attempt_sync": lengths["clock"] if lengths else 0,
+        "steps_before": resumed.manifest.step if resumed and not lengths else 0,
         "case_hash": experiment.hash,
         "params_json": json.dumps(experiment.params),
         "seed": experiment.options.seed,
@@ -74,7 +74,7 @@ def open_file(
     if experiment.options.target is not None:
         attributes["target"] = experiment.options.target
 
-    def material(file: Any) -> None:
+    def add_tables(file: Any) -> None:
         if "provenance" in file:
             del file["provenance"]
         add_provenance(file, ranks)
@@ -83,7 +83,7 @@ def open_file(
             file,
             {
                 "row": attributes["attempt_row"],
-                "step": resumed.about.step if resumed else 0,
+                "step": resumed.manifest.step if resumed else 0,
                 "sync": attributes["attempt_sync"],
                 "ranks": len(ranks),
                 "host": attributes["host"],
@@ -106,21 +106,21 @@ def open_file(
             },
         )
 
-    file = RunFile(plan.path, group.ranks, attributes, material, kept)
+    file = RunFile(plan.path, group.ranks, attributes, add_tables, lengths)
     for row in evals:
         file.evaluate(row)
     return file
 
 
 def open_part(plan: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
-    """Create, or go on with, the file that has the steps of a group without rank 0."""
-    kept = plan.resumed.kept(group.ranks[0], ranks) if plan.resumed else None
-    about = {"program": PART, "run_uuid": uuid}
-    return RunFile(group.path(plan.path), group.ranks, about, kept=kept)
+    """Create or continue the file with the steps of a group without rank 0."""
+    lengths = plan.resumed.table_lengths(group.ranks[0], ranks) if plan.resumed else None
+    attributes = {"program": PART, "run_uuid": uuid}
+    return RunFile(group.path(plan.path), group.ranks, attributes, kept=lengths)
 
 
 def evaluations(path: Path, step: int) -> list[dict[str, float]]:
-    """The evaluations of a result up to a step."""
+    """Return the evaluations of a result up to a step."""
     columns = read(path).evals
     rows = range(int((columns["step"] <= step).sum()))
     return [{name: columns[name][i] for name in EVAL} for i in rows]

@@ -1,4 +1,4 @@
-"""The workers of one rank: rows of parameters, their shards and their base optimiser."""
+"""Workers of one rank: rows of parameters, shards and local optimiser."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +18,10 @@ from bench.tasks.protocol import Problem
 class TrainingWorkers:
     """Workers that train a problem on their shards; see algorithms.protocol.Workers.
 
-    x, g: (V, d), from Exchange.rows. All start from problem.initial(seed). exchange: for tasks
-    whose workers share statistics inside a gradient, which is collective then. trouble: who is
-    late on purpose. batches: the minibatches from any one on.
+    x, g: (V, d), parameters and gradients from Exchange.rows. All workers start from
+    problem.initial(seed). exchange: for tasks whose workers share statistics, which makes
+    `gradient` collective. trouble: the stragglers. batches: returns the minibatches from a step
+    on.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class TrainingWorkers:
         self.ids, self.total, self.samples = ids, len(samples), samples
         self.x, self.g = x, g
         self.losses: NDArray[np.floating] = np.full(len(ids), np.nan)
-        """(V,) losses of the last minibatches."""
+        """Losses of the last minibatches, (V,)."""
         x[:] = problem.initial(seed)
         self.layers: Sequence[Layer] = problem.layers
         self._exchange = exchange
@@ -53,7 +54,7 @@ class TrainingWorkers:
 
     @property
     def drawn(self) -> int:
-        """How many minibatches each worker has had; may be set, to go on from there."""
+        """Number of minibatches that each worker has drawn; assign to it to resume from there."""
         return self._drawn
 
     @drawn.setter
@@ -76,28 +77,31 @@ class TrainingWorkers:
 
             def finished(lo: int, hi: int) -> None:
                 self._decay(lo, hi)
-                self._meter.lap(GRADIENT)  # what `ready` does is not the gradient's time
+                self._meter.lap(GRADIENT)  # the time of `ready` is not part of the gradient
                 ready(lo, hi)
 
             self.losses = self._learner.gradient(batch, finished)
         if self._trouble.straggler:
-            self._be_late(self._trouble.straggler, (time.perf_counter_ns() - began) / 1e9)
+            self._sleep(self._trouble.straggler, (time.perf_counter_ns() - began) / 1e9)
         self._drawn += 1
         self._meter.lap(GRADIENT)
         return self.losses
 
     def probe(self, indices: NDArray[np.int64]) -> None:
-        """Fill g with the gradient at x of these minibatches, (V, b), outside any step."""
+        """Fill g with the gradient at x of some minibatches, outside any step.
+
+        indices: (V, b) int64.
+        """
         self._learner.gradient(self._learner.fetch(indices))
 
     def update(self) -> None:
-        """Take one step of the base optimiser along g."""
+        """Take one step of the local optimiser along g."""
         self._meter.lap(OTHER)
         self._optimizer.update(self._learner.x, self._learner.g, self.optimizer_state)
         self._meter.lap(UPDATE)
 
-    def _be_late(self, straggler: Straggler, took_s: float) -> None:
-        time.sleep(straggler.late_s(self.ids, self._drawn, took_s, self._seed))
+    def _sleep(self, straggler: Straggler, duration_s: float) -> None:
+        time.sleep(straggler.late_s(self.ids, self._drawn, duration_s, self._seed))
 
     def _decay(self, lo: int, hi: int) -> None:
         l2 = self._optimizer.l2

@@ -1,4 +1,4 @@
-"""Who writes the steps of whom: rank 0 for all, or the first rank of every group for its own."""
+"""Groups of ranks whose steps the first rank of the group writes to one file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Group:
     """Ranks whose steps go into one file, written by the first of them."""
 
     comm: MPI.Intracomm
-    """Of these ranks alone."""
+    """Communicator of these ranks."""
     ranks: list[int]
-    """Their numbers among all ranks, ascending."""
+    """Ranks of the group in the communicator of the run, ascending."""
     groups: int
-    """How many groups there are."""
+    """Number of groups."""
 
     @property
     def writes(self) -> bool:
-        """Whether this rank writes the file."""
+        """True on the rank that writes the file."""
         return self.comm.rank == 0
 
     def path(self, result: Path) -> Path:
-        """The file of the group: the result itself, or where rank 0 is elsewhere a part of it."""
+        """Return the file of the group: the result, or a part of it for a group without rank 0."""
         first = self.ranks[0]
         return result.with_name(f"{result.name}.rank{first:05d}") if first else result
 
@@ -37,21 +37,21 @@ class Group:
 
 
 def group(comm: MPI.Intracomm, writers: str) -> Group:
-    """The group of this rank, writers being `one`, `node` or `rank`; collective."""
+    """Return the group of this rank; writers: `one`, `node` or `rank`; collective."""
     from mpi4py import MPI
 
     if writers == "node":
-        made = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
+        split = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
     else:
-        made = comm.Split(0 if writers == "one" else comm.rank, comm.rank)
-    assert isinstance(made, MPI.Intracomm)
-    ranks = made.allgather(comm.rank)
-    groups = comm.allreduce(int(made.rank == 0))
-    return Group(made, ranks, groups)
+        split = comm.Split(0 if writers == "one" else comm.rank, comm.rank)
+    assert isinstance(split, MPI.Intracomm)
+    ranks = split.allgather(comm.rank)
+    groups = comm.allreduce(int(split.rank == 0))
+    return Group(split, ranks, groups)
 
 
 def parts_of(result: Path) -> list[Path]:
-    """The files that lie beside a result and hold the steps of other ranks, finished or not."""
+    """Return the files beside a result with the steps of other ranks, finished or not."""
     pattern = f"{result.name}.rank"
     beside = result.parent.iterdir() if result.parent.is_dir() else ()
     return sorted(

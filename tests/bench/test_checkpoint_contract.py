@@ -22,8 +22,8 @@ from algorithms.relay_sgd import RelaySGD
 from algorithms.robust_push_sum import RobustPushSum
 from bench.optimizers import OPTIMIZERS
 from bench.runtime.checkpoint import store
-from bench.runtime.checkpoint.keeping import put_back, roots
-from bench.runtime.checkpoint.saving import save, usable
+from bench.runtime.checkpoint.checkpoints import restore_training, roots
+from bench.runtime.checkpoint.saving import read_checked, save
 from tests.algorithms.test_contract import VARIANTS
 from tests.helpers import Training, all_rows, everywhere, on, sha
 
@@ -74,8 +74,8 @@ def stopped(
 def resumed(comm: MPI.Intracomm, checkpoint: Path, made: Training, algorithm: Algorithm) -> Any:
     """The (V, d) parameters of a training that goes on from a checkpoint."""
     state = algorithm.init(made.exchange, made.workers)
-    about = usable(comm, checkpoint)
-    put_back(comm, checkpoint, about, made.exchange, made.workers, state)
+    about = read_checked(comm, checkpoint)
+    restore_training(comm, checkpoint, about, made.exchange, made.workers, state)
     return ended(made, algorithm, state)
 
 
@@ -153,7 +153,9 @@ def test_what_all_change_is_kept(comm: MPI.Intracomm, result: Path, name: str) -
     for there in (comm, MPI.COMM_SELF):
         fresh = Training(there, 7)
         state = algorithm.init(fresh.exchange, fresh.workers)
-        put_back(there, checkpoint, usable(there, checkpoint), fresh.exchange, fresh.workers, state)
+        restore_training(
+            there, checkpoint, read_checked(there, checkpoint), fresh.exchange, fresh.workers, state
+        )
         x = all_rows(there, fresh.workers.x)
         everywhere(comm, (x == before).all() and fresh.workers.drawn == BEFORE)
         algorithm.finish(fresh.exchange, fresh.workers, state)
@@ -175,7 +177,9 @@ def test_losses_and_what_each_rank_has_drawn_are_kept(comm: MPI.Intracomm, resul
     for there in (comm, MPI.COMM_SELF):
         fresh = Training(there, 7)
         state = algorithm.init(fresh.exchange, fresh.workers)
-        put_back(there, checkpoint, usable(there, checkpoint), fresh.exchange, fresh.workers, state)
+        restore_training(
+            there, checkpoint, read_checked(there, checkpoint), fresh.exchange, fresh.workers, state
+        )
         drawn, losses = fresh.workers.drawn, fresh.workers.losses.tolist()
         everywhere(comm, (drawn, losses) == (10 + there.rank, list(fresh.workers.ids)), drawn)
         fresh.exchange.close()
@@ -188,7 +192,7 @@ def test_damage_of_any_file_is_told_on_every_rank(comm: MPI.Intracomm, result: P
     checkpoint = kept(comm, result, made, algorithm.init(made.exchange, made.workers))
     made.exchange.close()
     everywhere(comm, [x.name for x in checkpoint.parent.iterdir()] == [f"{BEFORE:09d}"])
-    for name in [*map(store.rank_file, range(comm.size)), store.ABOUT]:
+    for name in [*map(store.rank_file, range(comm.size)), store.MANIFEST]:
         path = checkpoint / name
         intact = path.read_bytes()
         comm.Barrier()
@@ -196,11 +200,11 @@ def test_damage_of_any_file_is_told_on_every_rank(comm: MPI.Intracomm, result: P
             path.write_bytes(intact[:-5] + b"other")
         comm.Barrier()
         with pytest.raises(store.DamagedError, match=name):
-            usable(comm, checkpoint)
+            read_checked(comm, checkpoint)
         if comm.rank == 0:
             path.write_bytes(intact)
         comm.Barrier()
-    everywhere(comm, usable(comm, checkpoint).step == BEFORE)
+    everywhere(comm, read_checked(comm, checkpoint).step == BEFORE)
 
 
 @pytest.mark.mpi
@@ -209,12 +213,12 @@ def test_another_version_is_refused(comm: MPI.Intracomm, result: Path) -> None:
     made, algorithm = Training(comm, 7), LocalSGD()
     checkpoint = kept(comm, result, made, algorithm.init(made.exchange, made.workers))
     made.exchange.close()
-    said = json.loads((checkpoint / store.ABOUT).read_text().partition("\n")[2])
+    said = json.loads((checkpoint / store.MANIFEST).read_text().partition("\n")[2])
     text = json.dumps(said | {"version": 99})
     digest = hashlib.sha256(text.encode()).hexdigest()
-    (checkpoint / store.ABOUT).write_text(f"{digest}\n{text}\n")
-    with pytest.raises(store.DamagedError, match="is of version 99, this suite reads 1"):
-        usable(comm, checkpoint)
+    (checkpoint / store.MANIFEST).write_text(f"{digest}\n{text}\n")
+    with pytest.raises(store.DamagedError, match="has version 99, this suite reads version 1"):
+        read_checked(comm, checkpoint)
 
 
 @pytest.mark.mpi
@@ -222,7 +226,7 @@ def test_another_version_is_refused(comm: MPI.Intracomm, result: Path) -> None:
 def test_what_is_written_anew_is_not_kept(comm: MPI.Intracomm, result: Path) -> None:
     made, algorithm = Training(comm, 7), ChocoSGD()
     state = algorithm.init(made.exchange, made.workers)
-    about = store.about(kept(comm, result, made, state))
+    about = store.read_manifest(kept(comm, result, made, state))
     made.exchange.close()
     names = {x.partition("/")[2] for x in about.lengths if x.startswith("algorithm")}
     everywhere(comm, names == {"h", "s", "came"} and np.sum(about.lengths["x"]) == 7, names)

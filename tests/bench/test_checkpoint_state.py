@@ -74,7 +74,7 @@ def test_what_is_in_flight_lands_in_its_array_and_does_so_again() -> None:
 def test_what_cannot_be_kept_is_refused() -> None:
     one = toy()
     one.inner.rows = {"a": 1}
-    with pytest.raises(TypeError, match="toy/inner/rows is a dict, which a checkpoint cannot keep"):
+    with pytest.raises(TypeError, match="toy/inner/rows is a dict, which a checkpoint cannot hold"):
         state({"toy": one})
 
 

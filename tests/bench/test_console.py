@@ -106,10 +106,10 @@ def test_plain_lines_where_no_terminal_is(
     run = closed(tmp_path / "a[bold]:skull:.h5")
     long = "note: " + "a long line, that no width may break, " * 9
     with Reporter(400, "accuracy") as reporter:
-        reporter.say(long)
-        reporter.say("[red]no markup[/red] :skull: 3.5")
-        reporter.advanced(25)
-        reporter.evaluated(50, 1.5, SCORES)
+        reporter.print_line(long)
+        reporter.print_line("[red]no markup[/red] :skull: 3.5")
+        reporter.show_progress(25)
+        reporter.show_evaluation(50, 1.5, SCORES)
         reporter.summarise(run)
     out = capsys.readouterr().out
     assert "\x1b" not in out

@@ -131,7 +131,7 @@ def test_a_real_run_of_three_writers(tmp_path: Path) -> None:
     options += ["--writers", "rank", "--eval-every", "20", "--flush-every", "7", "--name", "w"]
     done = train(3, tmp_path, *options)
     assert done.returncode == 0, done.stderr
-    assert f"steps in 3 files, to be put together: python -m bench.merge {tmp_path / 'w.h5'}" in (
+    assert f"steps in 3 files, to be merged: python -m bench.merge {tmp_path / 'w.h5'}" in (
         done.stdout
     )
     assert main([str(tmp_path / "w.h5")]) == 0

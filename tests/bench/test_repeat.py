@@ -57,8 +57,8 @@ def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["--steps", "9"], "runs exactly what the file says: leave --steps out"),
-        (["--ranks", "9"], "runs exactly what the file says: leave --ranks out"),
+        (["--steps", "9"], "repeats the run exactly: leave --steps out"),
+        (["--ranks", "9"], "repeats the run exactly: leave --ranks out"),
         (["--batch", "x"], "--batch must be a whole number, got 'x'"),
     ],
 )
@@ -73,12 +73,12 @@ def test_what_cannot_be_repeated_is_refused_in_one_line(tmp_path: Path) -> None:
         config_of(["--repeat", str(tmp_path / "gone.h5")])
     path = made(tmp_path / "a.h5", config_of(OPTIONS))
     config = config_of(["--repeat", str(path)])
-    with pytest.raises(UserError, match=r"it ran 1 thread.* here are 2: set OMP_NUM_THREADS=1"):
-        repeat.before(config, 2)
+    with pytest.raises(UserError, match="now there are 2: set OMP_NUM_THREADS=1"):
+        repeat.original_run(config, 2)
     with h5py.File(path, "r+") as file:
         file.attrs["data_sha256"] = "ab"
-    with pytest.raises(UserError, match="its SHA-256 was ab, it is "):
-        repeat.before(config, 1)
+    with pytest.raises(UserError, match="its SHA-256 was ab, is "):
+        repeat.original_run(config, 1)
     params = Experiment.resolve(config, 2).params
     with h5py.File(path, "r+") as file:
         file.attrs["params_json"] = json.dumps(params | {"momentum_of_time": 1})
@@ -88,7 +88,7 @@ def test_what_cannot_be_repeated_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_what_is_not_as_it_was_is_told(tmp_path: Path) -> None:
     run = read(made(tmp_path / "a.h5", config_of(OPTIONS)))  # of numpy 2.0
-    assert repeat.changes(run) == [f"numpy is {np.__version__}, in {run.path} it was 2.0"]
+    assert repeat.changes(run) == [f"numpy is {np.__version__}, was 2.0 in {run.path}"]
 
 
 def test_the_verdict_names_what_differs(tmp_path: Path) -> None:

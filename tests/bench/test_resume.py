@@ -83,7 +83,7 @@ def test_it_ends_as_if_nothing_had_happened(stopped: Path, whole: Run) -> None:
         "preempted",
         int(store.newest_first(stopped / "one.h5.checkpoint")[0].name),
     )
-    assert part.attributes["reason"] == f"SIGUSR1 at step {taken}; goes on with --resume"
+    assert part.attributes["reason"] == f"SIGUSR1 at step {taken}; continue with --resume"
     assert flaws(stopped / "one.h5.part") == []
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
     made = read(stopped / "one.h5")
@@ -124,7 +124,7 @@ def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixtu
     before = (stopped / "one.h5").stat().st_mtime_ns
     capsys.readouterr()
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
-    assert capsys.readouterr().out == f"{stopped / 'one.h5'} is there already: nothing to do\n"
+    assert capsys.readouterr().out == f"{stopped / 'one.h5'} exists already: nothing to do\n"
     assert (stopped / "one.h5").stat().st_mtime_ns == before
 
 
@@ -163,8 +163,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
     told = capsys.readouterr().out
     assert f"note: {newest / name} " in told
-    assert "going back to the checkpoint before it" in told
-    assert f"going on at step {int(before.name)} of {STEPS}, attempt 2" in told
+    assert "falling back to the previous checkpoint" in told
+    assert f"resuming at step {int(before.name)} of {STEPS}, attempt 2" in told
     assert sha(read(stopped / "one.h5")) == sha(whole)
     assert flaws(stopped / "one.h5") == []
 
@@ -176,8 +176,8 @@ def test_without_a_whole_checkpoint_it_begins_anew(
         damage(checkpoint / "rank00000.h5", 0.9)
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
     told = capsys.readouterr().out
-    assert told.count("its SHA-256 is another") == 2
-    assert "beginning anew" in told
+    assert told.count("its SHA-256 differs") == 2
+    assert "starting over" in told
     made = read(stopped / "one.h5")
     assert (made.attributes["attempt"], sha(made)) == (1, sha(whole))
 
@@ -192,7 +192,7 @@ def test_a_result_that_lacks_steps_is_told(
 
 
 def test_other_settings_are_refused(stopped: Path) -> None:
-    with pytest.raises(UserError, match=r"is of other settings: seed was 4, is 5: give these"):
+    with pytest.raises(UserError, match=r"is of other settings: seed was 4, is 5: give the former"):
         run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
     with pytest.raises(UserError, match=r"left by a run that preempted .*give --resume to go on"):
         run(stopped, "--name=one", *SLOW)
@@ -300,7 +300,7 @@ def test_ranks_that_do_not_wait_agree_too(comm: MPI.Intracomm, folder: Path, nam
         threading.Thread(target=ask, daemon=True).start()
     code = run(folder, *options, comm=comm)
     everywhere(comm, code == EXIT_RESUME)
-    kept = store.about(store.newest_first(folder / "one.h5.checkpoint")[0]).step
+    kept = store.read_manifest(store.newest_first(folder / "one.h5.checkpoint")[0]).step
     everywhere(comm, 0 < kept < 240, kept)
     everywhere(comm, run(folder, *options, "--resume", comm=comm) == 0)
     if comm.rank == 0:
@@ -325,7 +325,7 @@ def test_mpirun_ends_with_85_and_goes_on(tmp_path: Path) -> None:
     assert own_lines(done.stderr) == []
     last = done.stdout.splitlines()[-1]
     assert last.startswith("stopped by SIGUSR1 at step ")
-    assert "the same command with --resume goes on from" in last
+    assert "the same command with --resume continues from" in last
     done = launch(2, *options)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     assert "attempt 2, from" in done.stdout

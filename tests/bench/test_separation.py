@@ -17,7 +17,7 @@ from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
 from bench.runtime import setup
 from bench.runtime.evaluation import Evaluation
-from bench.runtime.separation import MOST, Separation, separation
+from bench.runtime.separation import MAX_ELEMENTS, Separation, separation
 from bench.session import launch
 from bench.yardsticks.pairs import timed_experiment
 from tests.helpers import everywhere
@@ -109,7 +109,7 @@ def test_noise_of_minibatches_is_not_taken_for_heterogeneity(comm: MPI.Intracomm
 def test_too_many_gradients_are_not_kept(
     comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.runtime.separation.MOST", 5)
+    monkeypatch.setattr("bench.runtime.separation.MAX_ELEMENTS", 5)
     found = measured(comm, 4, task="quadratic")
     everywhere(comm, found.gradients is None and "gradient_zeta2" not in found.summary(), "none")
-    assert MOST > 5
+    assert MAX_ELEMENTS > 5

@@ -95,8 +95,8 @@ def test_what_lies_there_is_not_trained_again(tmp_path: Path, capsys: Capture) -
     assert main([file, "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert len(told(text)) == 4
-    assert f"no result to keep: {cut}" in text
-    assert f"no result to keep: {odd}: eval/metric is missing" in text
+    assert f"unreadable result: {cut}" in text
+    assert f"unreadable result: {odd}: eval/metric is missing" in text
     assert {path: path.stat().st_mtime_ns for path in kept} == before
     assert sha_of(out) == shas
     assert not part.exists()

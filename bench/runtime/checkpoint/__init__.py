@@ -1,1 +1,1 @@
-"""What a training keeps of itself to go on from: written whole or not at all, read or refused."""
+"""Checkpoints of a training: written completely or not at all, checked before they are read."""

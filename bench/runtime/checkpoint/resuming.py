@@ -1,4 +1,4 @@
-"""From where a run goes on: the newest checkpoint that is whole and belongs to it."""
+"""Search for the newest undamaged checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.results import attempts, contents
 from bench.results.contents import BrokenFileError
 from bench.results.resultfile import part_of
 from bench.runtime.checkpoint import store
-from bench.runtime.checkpoint.saving import usable
-from bench.runtime.checkpoint.store import About, DamagedError
+from bench.runtime.checkpoint.saving import read_checked
+from bench.runtime.checkpoint.store import DamagedError, Manifest
 from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A checkpoint that a run goes on from."""
+    """The checkpoint from which a run resumes."""
 
     checkpoint: Path
-    about: About
+    manifest: Manifest
     attempt: int
-    """Which attempt of the run this is, counted from 1."""
+    """Number of this attempt of the run, counted from 1."""
 
-    def kept(self, rank: int, ranks: int) -> dict[str, int] | None:
-        """How much stays of the file that a rank writes; None where it has to begin a new one."""
-        return self.about.rows[rank] or None if ranks == self.about.ranks else None
+    def table_lengths(self, rank: int, ranks: int) -> dict[str, int] | None:
+        """Return the table lengths of a rank's file to continue; None where it begins a new one."""
+        return self.manifest.rows[rank] or None if ranks == self.manifest.ranks else None
 
     def check_writers(self, comm: MPI.Intracomm, writes: bool) -> None:
-        """Refuse to go on with files that others wrote; collective. Errors: UserError."""
-        wrote = [bool(rows) for rows in self.about.rows]
+        """Check that the same ranks write the files as before; collective. Errors: UserError."""
+        wrote = [bool(rows) for rows in self.manifest.rows]
         writing = comm.allgather(writes)
         if writing == wrote or (sum(writing) == 1 and sum(wrote) == 1):
             return
         raise UserError(
-            f"{self.checkpoint}: its steps lie in files of {sum(wrote)} of {len(wrote)} ranks, "
-            f"here {sum(writing)} of {len(writing)} would write: go on with the "
-            "--writers, ranks and ranks a node of before"
+            f"{self.checkpoint}: its steps are in files of {sum(wrote)} of {len(wrote)} ranks, "
+            f"now {sum(writing)} of {len(writing)} would write: resume with the --writers, ranks "
+            "and ranks per node of before"
         )
 
 
 @dataclass(frozen=True)
-class Found:
-    """What lies where a run would go on; the fields are those of setup.Plan."""
+class Search:
+    """Result of the search for a run to resume; the fields are those of setup.Plan."""
 
     path: Path
     resumed: Resumed | None
@@ -68,114 +68,115 @@ def find(
     hash_: str,
     overwrite: bool,
     named: bool,
-) -> Found:
-    """What a run of these parameters goes on from; collective.
+) -> Search:
+    """Search for the checkpoint from which a run of these parameters resumes; collective.
 
-    overwrite: a finished result is not looked at. named: by the user, so the result of no other
-    name is looked for: its ranks may be others.
-    Errors: UserError on every rank where the result is of other parameters.
+    overwrite: ignore a finished result. named: the user gave the name, so no result with another
+    name is considered; without a name it may be one of other ranks. Errors: UserError on every rank
+    for a result of other parameters.
     """
-
-    params = json.loads(json.dumps(params))  # as files have them
+    params = json.loads(json.dumps(params))  # as in files
 
     def look() -> tuple[Path, list[Path]] | None:
         if not overwrite and _finished(path, params, hash_):
             return None
-        return _there(path, params, named)
+        return _candidates(path, params, named)
 
-    found = on_root(comm, look)
-    if found is None:
-        return Found(path, None, True, ())
-    there, checkpoints = found
+    candidates = on_root(comm, look)
+    if candidates is None:
+        return Search(path, None, True, ())
+    result, checkpoints = candidates
     notes = []
     for checkpoint in checkpoints:
         try:
-            about = usable(comm, checkpoint)
-            _whole(comm, there, about)
+            manifest = read_checked(comm, checkpoint)
+            _check_rows(comm, result, manifest)
         except DamagedError as error:
-            notes.append(f"{error}; going back to the checkpoint before it")
+            notes.append(f"{error}; falling back to the previous checkpoint")
             continue
-        on_root(comm, lambda about=about: _same(there, about, params))
-        attempt = on_root(comm, lambda: _attempts(part_of(there))) + 1
-        return Found(there, Resumed(checkpoint, about, attempt), False, tuple(notes))
+        on_root(comm, lambda manifest=manifest: _check_params(result, manifest, params))
+        attempt = on_root(comm, lambda: _attempts(part_of(result))) + 1
+        return Search(result, Resumed(checkpoint, manifest, attempt), False, tuple(notes))
     if notes:
-        notes[-1] = notes[-1].replace("going back to the checkpoint before it", "beginning anew")
-    return Found(there, None, False, tuple(notes))
+        notes[-1] = notes[-1].replace("falling back to the previous checkpoint", "starting over")
+    return Search(result, None, False, tuple(notes))
 
 
 def on_root(comm: MPI.Intracomm, work: Any) -> Any:
-    """What `work` returns on rank 0, on every rank. Errors: UserError on every rank."""
+    """Return the result of `work` on rank 0 on every rank. Errors: UserError on every rank."""
     return comm.bcast(on_all_ranks(comm, lambda: work() if comm.rank == 0 else None))
 
 
 def _finished(path: Path, params: Mapping[str, Any], hash_: str) -> bool:
-    """Whether the result is there. Errors: UserError for one of other settings, or broken."""
+    """Return whether the result exists. Errors: UserError for one of other settings, or broken."""
     if not path.exists():
         return False
     try:
         with contents.opened(path) as file:
-            said = contents.attributes(file, ["case_hash", "params_json"])
+            attributes = contents.attributes(file, ["case_hash", "params_json"])
     except BrokenFileError as error:
-        raise UserError(f"{error}: give --overwrite, too, to replace it") from None
-    if said.get("case_hash") != hash_ and json.loads(said.get("params_json", "{}")) != params:
+        raise UserError(f"{error}: add --overwrite to replace it") from None
+    other = json.loads(attributes.get("params_json", "{}"))
+    if attributes.get("case_hash") != hash_ and other != params:
         raise UserError(
-            f"{path} is the result of other settings: give another --name, or --overwrite in the "
-            "place of --resume"
+            f"{path} is the result of other settings: give another --name, or --overwrite "
+            "instead of --resume"
         )
     return True
 
 
-def _there(path: Path, params: Mapping[str, Any], named: bool) -> tuple[Path, list[Path]]:
-    """The result that an unfinished run has, and its checkpoints."""
+def _candidates(path: Path, params: Mapping[str, Any], named: bool) -> tuple[Path, list[Path]]:
+    """Return the result of an unfinished run, and its checkpoints, the newest first."""
     checkpoints = store.newest_first(store.place(path))
     if not checkpoints and not named and not part_of(path).exists():
         for folder in sorted(path.parent.glob("*.h5.checkpoint")):
             result = folder.with_name(folder.name.removesuffix(".checkpoint"))
-            found = store.newest_first(folder)
-            if part_of(result).exists() and any(_is_of(x, params) for x in found):
-                return result, found
+            others = store.newest_first(folder)
+            if part_of(result).exists() and any(_has_params(x, params) for x in others):
+                return result, others
     return path, checkpoints
 
 
-def _is_of(checkpoint: Path, params: Mapping[str, Any]) -> bool:
+def _has_params(checkpoint: Path, params: Mapping[str, Any]) -> bool:
     try:
-        return store.about(checkpoint).params == params
+        return store.read_manifest(checkpoint).params == params
     except DamagedError:
         return False
 
 
-def _whole(comm: MPI.Intracomm, path: Path, about: About) -> None:
-    """Refuse a checkpoint whose result files lack what they had then; collective.
+def _check_rows(comm: MPI.Intracomm, path: Path, manifest: Manifest) -> None:
+    """Check that the result files have all rows of a checkpoint; collective.
 
     Errors: DamagedError on every rank.
     """
     flaw = ""
-    for rank in range(comm.rank, about.ranks, comm.size):
-        if about.rows[rank]:
+    for rank in range(comm.rank, manifest.ranks, comm.size):
+        if manifest.rows[rank]:
             part = part_of(path.with_name(f"{path.name}.rank{rank:05d}") if rank else path)
             try:
                 with h5py.File(part, "r") as file:
-                    there = attempts.lengths(file)
-                if any(there.get(table, 0) < n for table, n in about.rows[rank].items()):
-                    flaw = f"{part} lacks steps that it had at the checkpoint of step {about.step}"
+                    lengths = attempts.lengths(file)
+                if any(lengths.get(x, 0) < n for x, n in manifest.rows[rank].items()):
+                    flaw = f"{part} lacks steps of the checkpoint at step {manifest.step}"
             except (OSError, KeyError) as error:
                 code = getattr(error, "errno", None)
-                why = os.strerror(code) if code else "damaged"
-                flaw = f"{part} cannot be read ({why})"
+                reason = os.strerror(code) if code else "damaged"
+                flaw = f"{part} cannot be read ({reason})"
     flaws = [x for x in comm.allgather(flaw) if x]
     if flaws:
         raise DamagedError(flaws[0])
 
 
-def _same(path: Path, about: About, params: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of other settings. Errors: UserError."""
-    other = [x for x in {**params, **about.params} if params.get(x) != about.params.get(x)]
+def _check_params(path: Path, manifest: Manifest, params: Mapping[str, Any]) -> None:
+    """Check that a checkpoint is of these settings. Errors: UserError."""
+    before = manifest.params
+    other = [x for x in {**params, **before} if params.get(x) != before.get(x)]
     if other:
         name = other[0]
         raise UserError(
-            f"{store.place(path)} is of other settings: {name} was {about.params.get(name)}, is "
-            f"{params.get(name)}: give these, another --name, or --overwrite in the place of "
-            "--resume"
+            f"{store.place(path)} is of other settings: {name} was {before.get(name)}, is "
+            f"{params.get(name)}: give the former settings, another --name, or --overwrite "
+            "instead of --resume"
         )
 
 
@@ -184,7 +185,7 @@ def _attempts(part: Path) -> int:
         return int(contents.attributes(file, ["attempt"]).get("attempt", 1))
 
 
-def put_aside(path: Path, attempt: int) -> None:
-    """Give what another number of ranks wrote a name of its own: NAME.attempt1.h5; on rank 0."""
+def copy_attempt(path: Path, attempt: int) -> None:
+    """Copy the file of another number of ranks to NAME.attempt1.h5; on rank 0."""
     stem = path.name.removesuffix(".h5")
     shutil.copyfile(part_of(path), path.with_name(f"{stem}.attempt{attempt}.h5"))

@@ -1,4 +1,4 @@
-"""Writing and reading the checkpoints of a run: each rank what it holds, rank 0 what joins them."""
+"""Collective writing and reading of checkpoints: each rank its arrays, rank 0 the manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.common.errors import DiskError
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.state import first_worker_rank, length, read, spans, state, write
-from bench.runtime.checkpoint.store import About, DamagedError
+from bench.runtime.checkpoint.store import DamagedError, Manifest
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -21,36 +21,36 @@ def save(
     result: Path,
     roots: Mapping[str, Any],
     rows: dict[str, int],
-    said: Mapping[str, Any],
+    entries: Mapping[str, Any],
 ) -> Path:
-    """Keep some objects; return the checkpoint; collective.
+    """Write the state of some objects to a new checkpoint; return its folder; collective.
 
-    What is in flight arrives first. said: of About, what is the same on every rank. rows: see
-    About. Errors: DiskError on the rank whose disk refuses.
+    Exchanges in flight are completed first. rows: of Manifest. entries: the fields of Manifest
+    that are the same on every rank. Errors: DiskError on the rank whose disk refuses.
     """
-    kept = state(roots)
-    landed = kept.land()
-    values = {path: read(array) for path, array in kept.arrays.items()}
+    content = state(roots)
+    landed = content.land()
+    values = {path: read(array) for path, array in content.arrays.items()}
     folder = store.place(result)
     try:
-        fresh = store.begin(folder, said["step"]) if comm.rank == 0 else None
+        fresh = store.begin(folder, entries["step"]) if comm.rank == 0 else None
         fresh = comm.bcast(fresh)
         file = store.write_rank(fresh, comm.rank, values)
-        mine = (file, {path: len(x) for path, x in values.items()}, _numbers(kept.numbers), rows)
-        gathered = comm.gather(mine)
+        lengths_here = {path: len(x) for path, x in values.items()}
+        gathered = comm.gather((file, lengths_here, _numbers(content.numbers), rows))
         if gathered is None:
             return Path(comm.bcast(None))
         files, lengths, numbers, tables = zip(*gathered, strict=True)
-        about = About(
-            **said,
+        manifest = Manifest(
+            **entries,
             ranks=comm.size,
             files=list(files),
             lengths={path: [x[path] for x in lengths] for path in values},
-            numbers={path: [x[path] for x in numbers] for path in kept.numbers},
+            numbers={path: [x[path] for x in numbers] for path in content.numbers},
             landed=landed,
             rows=list(tables),
         )
-        return Path(comm.bcast(store.complete(fresh, about)))
+        return Path(comm.bcast(store.complete(fresh, manifest)))
     except OSError as error:
         raise DiskError(
             error.errno,
@@ -63,52 +63,54 @@ def _numbers(places: Mapping[str, Any]) -> dict[str, Any]:
     return {path: place.get() for path, place in places.items()}
 
 
-def usable(comm: MPI.Intracomm, checkpoint: Path) -> About:
-    """What a checkpoint says of itself, once every file of it was found whole; collective.
+def read_checked(comm: MPI.Intracomm, checkpoint: Path) -> Manifest:
+    """Return the manifest of a checkpoint after checking every file; collective.
 
     Errors: DamagedError on every rank.
     """
-    said, flaw = None, ""
+    manifest, flaw = None, ""
     try:
-        said = store.about(checkpoint)
-        for rank in range(comm.rank, said.ranks, comm.size):
-            store.check(checkpoint, said, rank)
+        manifest = store.read_manifest(checkpoint)
+        for rank in range(comm.rank, manifest.ranks, comm.size):
+            store.check(checkpoint, manifest, rank)
     except DamagedError as error:
         flaw = str(error)
     flaws = [x for x in comm.allgather(flaw) if x]
-    if flaws or said is None:
+    if flaws or manifest is None:
         raise DamagedError(flaws[0])
-    return said
+    return manifest
 
 
 def restore(
-    comm: MPI.Intracomm, checkpoint: Path, said: About, roots: Mapping[str, Any], total: int
+    comm: MPI.Intracomm, checkpoint: Path, manifest: Manifest, roots: Mapping[str, Any], total: int
 ) -> None:
-    """Set some objects to what was kept of them, fresh ones of the same settings; collective.
+    """Set new objects of the same settings to the state in a checkpoint; collective.
 
-    On as many ranks as before every rank takes what it held; on others, what its workers had.
+    With as many ranks as before, each rank reads its own state; otherwise, that of its workers.
     """
-    kept = state(roots)
-    mine = {path: length(array) for path, array in kept.arrays.items()}
-    now = comm.allgather(mine)
-    wanted: dict[int, list[tuple[str, slice, slice]]] = {}
-    for path in mine:
-        for then, source, target in spans(said.lengths[path], [x[path] for x in now], comm.rank):
-            wanted.setdefault(then, []).append((path, source, target))
-    whole = {path: read(array) for path, array in kept.arrays.items()}
-    for then, pieces in sorted(wanted.items()):
+    content = state(roots)
+    lengths = {path: length(array) for path, array in content.arrays.items()}
+    now = comm.allgather(lengths)
+    pieces: dict[int, list[tuple[str, slice, slice]]] = {}
+    for path in lengths:
+        for then, source, target in spans(
+            manifest.lengths[path], [x[path] for x in now], comm.rank
+        ):
+            pieces.setdefault(then, []).append((path, source, target))
+    whole = {path: read(array) for path, array in content.arrays.items()}
+    for then, parts in sorted(pieces.items()):
         with store.opened(checkpoint, then) as file:
-            for path, source, target in pieces:
+            for path, source, target in parts:
                 whole[path][target] = file[path][source]
-    for path, array in kept.arrays.items():
+    for path, array in content.arrays.items():
         write(array, whole[path])
-    then = first_worker_rank(said.ranks, comm.size, total, comm.rank)
-    for path, place in kept.numbers.items():
-        place.set(said.numbers[path][then])
-    kept.arrive(said.landed)
+    then = first_worker_rank(manifest.ranks, comm.size, total, comm.rank)
+    for path, place in content.numbers.items():
+        place.set(manifest.numbers[path][then])
+    content.arrive(manifest.landed)
     comm.Barrier()
 
 
-def forget(result: Path) -> None:
+def remove(result: Path) -> None:
     """Remove the checkpoints of a run that has ended; on rank 0."""
     shutil.rmtree(store.place(result), ignore_errors=True)

@@ -1,8 +1,8 @@
-"""What is to be kept of a State, by path, known by nothing but what it is made of.
+"""Content of a checkpoint: arrays, numbers and exchanges in flight, collected by path.
 
-An array is either dealt to the ranks along its first axis (rows by worker, rows by link, slices),
-then what the ranks hold adds up to the same length at any number of ranks; or every rank holds it
-whole, then it is as long everywhere. So lengths say which it is, and no algorithm has to.
+An array is either sharded along its first axis (rows by worker, rows by link, slices) or replicated
+on every rank. The lengths of a sharded array add up to the same sum at any number of ranks, those
+of a replicated one are equal, so the lengths tell the two apart without help of the algorithm.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from algorithms.protocol import Landed
 
 @dataclass(frozen=True)
 class Place:
-    """Where a number lies, to be set there: an attribute or an element."""
+    """Location of a number: an attribute or an element of its holder."""
 
     holder: Any
     key: str | int
 
     def get(self) -> Any:
-        """The number."""
+        """Return the number."""
         return (
             self.holder[self.key] if isinstance(self.key, int) else getattr(self.holder, self.key)
         )
 
     def set(self, value: Any) -> None:
-        """Put another one there, of the same type."""
-        made = type(self.get())(value)
+        """Replace the number by one of the same type."""
+        number = type(self.get())(value)
         if isinstance(self.key, int):
-            self.holder[self.key] = made
+            self.holder[self.key] = number
         else:
-            setattr(self.holder, self.key, made)
+            setattr(self.holder, self.key, number)
 
 
 @dataclass
 class State:
-    """All of it that is kept, by path."""
+    """State of a training that a checkpoint holds, by path."""
 
     arrays: dict[str, Any] = field(default_factory=dict)
-    """Arrays of numpy or of the task's library, and memory that is shared (`mine`)."""
+    """Arrays of numpy or of the task's library, and memory in windows (`mine`)."""
     numbers: dict[str, Place] = field(default_factory=dict)
     flying: dict[str, MutableSequence[Any]] = field(default_factory=dict)
-    """Where means and pulls in flight lie, in the order in which they were started."""
+    """Lists of means and pulls in flight, in the order of their start."""
 
     def land(self) -> dict[str, list[str]]:
-        """Let all that is in flight arrive; the paths of the arrays where it did; collective."""
+        """Complete all exchanges in flight; return the paths of their results; collective."""
         names = {id(array): path for path, array in self.arrays.items()}
         landed = {}
         for path, handles in self.flying.items():
@@ -66,38 +66,38 @@ class State:
         return landed
 
     def arrive(self, landed: Mapping[str, Sequence[str]]) -> None:
-        """Have in flight, and there, what `land` told of."""
+        """Put completed exchanges in flight, from the paths that `land` returned."""
         for path, names in landed.items():
             self.flying[path].clear()
             self.flying[path].extend(Landed(self.arrays[name]) for name in names)
 
 
 def state(roots: Mapping[str, Any]) -> State:
-    """What is kept of some objects. Errors: TypeError for what cannot be."""
-    made = State()
+    """Collect the state of some objects. Errors: TypeError for an object of another kind."""
+    content = State()
     for name, root in roots.items():
-        _collect(made, name, Place(roots, name), root)
-    return made
+        _collect(content, name, Place(roots, name), root)
+    return content
 
 
-def _collect(made: State, path: str, place: Place, value: Any) -> None:
+def _collect(content: State, path: str, place: Place, value: Any) -> None:
     if isinstance(value, bool | int | float | np.generic):
-        made.numbers[path] = place
+        content.numbers[path] = place
     elif hasattr(value, "mine") or hasattr(value, "__array__"):
-        made.arrays[path] = value
+        content.arrays[path] = value
     elif isinstance(value, list | deque):
         if all(hasattr(x, "finish") for x in value):
-            made.flying[path] = value
+            content.flying[path] = value
         else:
             for i, x in enumerate(value):
-                _collect(made, f"{path}/{i}", Place(value, i), x)
+                _collect(content, f"{path}/{i}", Place(value, i), x)
     elif is_dataclass(value) and not _frozen(value):
         for option in fields(value):
             if not option.metadata.get("scratch"):
                 inner = getattr(value, option.name)
-                _collect(made, f"{path}/{option.name}", Place(value, option.name), inner)
-    elif not (isinstance(value, tuple) or is_dataclass(value)):  # those never change
-        raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot keep")
+                _collect(content, f"{path}/{option.name}", Place(value, option.name), inner)
+    elif not (isinstance(value, tuple) or is_dataclass(value)):  # immutable
+        raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot hold")
 
 
 def _frozen(value: Any) -> bool:
@@ -105,35 +105,35 @@ def _frozen(value: Any) -> bool:
 
 
 def read(array: Any) -> NDArray[Any]:
-    """A copy of what an array holds, in memory of this process."""
-    with held(array) as values:
+    """Return a copy of an array in memory of this process."""
+    with memory(array) as values:
         return np.array(values)
 
 
 def write(array: Any, values: NDArray[Any]) -> None:
-    """Set what an array holds."""
-    with held(array) as there:
-        there[...] = values
+    """Set the values of an array."""
+    with memory(array) as target:
+        target[...] = values
 
 
-def held(array: Any) -> Any:
-    """A context that gives the memory of an array as one of numpy."""
+def memory(array: Any) -> Any:
+    """Return a context with the memory of an array as a numpy array."""
     return array.mine() if hasattr(array, "mine") else nullcontext(np.asarray(array))
 
 
 def length(array: Any) -> int:
-    """Elements along the first axis."""
-    with held(array) as values:
+    """Return the length along the first axis."""
+    with memory(array) as values:
         return len(values)
 
 
 def spans(
     before: Sequence[int], now: Sequence[int], rank: int
 ) -> Iterator[tuple[int, slice, slice]]:
-    """Where the share of a rank lies in what ranks held before: (rank then, from, to).
+    """Yield the pieces of a rank's part of an array: (former rank, source, target).
 
-    before, now: the lengths of an array on each rank. Errors: ValueError where it is neither
-    dealt nor whole on every rank.
+    before, now: lengths of the array on each rank. Errors: ValueError for an array that is neither
+    sharded nor replicated.
     """
     if list(before) == list(now):
         yield rank, slice(0, now[rank]), slice(0, now[rank])
@@ -148,10 +148,10 @@ def spans(
     elif len({*before, *now}) == 1:
         yield 0, slice(0, now[rank]), slice(0, now[rank])
     else:
-        raise ValueError(f"held {list(before)} rows, now {list(now)}")
+        raise ValueError(f"lengths were {list(before)} by rank, are {list(now)}")
 
 
 def first_worker_rank(ranks_before: int, ranks: int, total: int, rank: int) -> int:
-    """The rank that then hosted the first worker of this rank."""
+    """Return the former rank of the first worker of a rank."""
     first = dealt(total, ranks)[rank]
     return bisect_right(dealt(total, ranks_before), first) - 1

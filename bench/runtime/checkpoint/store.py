@@ -1,11 +1,11 @@
-"""Checkpoints on disk: a folder for each, complete by its name, its files checked before use.
+"""Checkpoints on disk: one folder each, complete by its name, its files checked before use.
 
-    NAME.h5.checkpoint/000000400/             after 400 steps; the newest two are kept
-        rank00000.h5, rank00001.h5, ...       what each rank holds: HDF5, a dataset an array
-        checkpoint.json                       the sizes and SHA-256 of the files, and all numbers
+    NAME.h5.checkpoint/000000400/             after 400 steps; the newest two stay
+        rank00000.h5, rank00001.h5, ...       the state of each rank: HDF5, one dataset per array
+        checkpoint.json                       sizes and SHA-256 of the files, and all numbers
 
 The folder has another name until all files are on disk. A file is opened as HDF5 only where its
-SHA-256 is right: what is damaged is never looked into.
+SHA-256 is right, so a damaged file is never parsed.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from numpy.typing import NDArray
 from bench.results.resultfile import rename, write_through
 
 VERSION = 1
-KEPT = 2
-"""Checkpoints that stay: the last one, and the one before should that be damaged."""
-ABOUT = "checkpoint.json"
+RETAINED = 2
+"""Number of checkpoints that stay: the last one, and one before it in case of damage."""
+MANIFEST = "checkpoint.json"
 
 
 class DamagedError(Exception):
-    """A checkpoint that cannot be gone on from: one line that says why."""
+    """A checkpoint that cannot be resumed; the message is one line with the reason."""
 
 
 @dataclass(frozen=True)
-class About:
-    """What a checkpoint says of itself."""
+class Manifest:
+    """The manifest of a checkpoint: counters, settings, files, and all numbers of the state."""
 
     step: int
     """Steps taken."""
@@ -44,34 +44,34 @@ class About:
     workers: int
     ranks: int
     hash: str
-    """case_hash of the run."""
+    """The case_hash of the run."""
     params: dict[str, Any]
     run_uuid: str
     files: list[dict[str, Any]]
-    """By rank: bytes and sha256."""
+    """Bytes and SHA-256 of the file of each rank."""
     lengths: dict[str, list[int]]
-    """By array and rank: along the first axis."""
+    """Array -> length along the first axis on each rank."""
     numbers: dict[str, list[Any]]
-    """By path and rank."""
+    """Path -> number on each rank."""
     landed: dict[str, list[str]]
-    """What had been in flight, and in which arrays it lies."""
+    """Path of completed exchanges -> paths of the arrays with their results."""
     rows: list[dict[str, int]]
-    """By rank: how long the tables were of the result file that it writes; empty without one."""
+    """Table lengths of the result file that each rank writes; empty for ranks without a file."""
     version: int = VERSION
 
 
 def place(result: Path) -> Path:
-    """The folder of the checkpoints of a result."""
+    """Return the folder of the checkpoints of a result."""
     return result.with_name(f"{result.name}.checkpoint")
 
 
 def rank_file(rank: int) -> str:
-    """The name of a rank's file."""
+    """Return the name of a rank's file."""
     return f"rank{rank:05d}.h5"
 
 
 def begin(folder: Path, step: int) -> Path:
-    """Make the folder in which a checkpoint comes to be; what was left of another one goes."""
+    """Make the folder of a new checkpoint; remove the remains of an earlier attempt."""
     fresh = folder / f".{step:09d}"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -79,8 +79,8 @@ def begin(folder: Path, step: int) -> Path:
 
 
 def write_rank(fresh: Path, rank: int, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Write a rank's arrays to disk; return what `About.files` says of them. Errors: OSError."""
-    with h5py.File.table_in_memory() as file:
+    """Write a rank's arrays to disk; return the entry of Manifest.files. Errors: OSError."""
+    with h5py.File.in_memory() as file:
         for path, values in arrays.items():
             file.create_dataset(path, data=values)
         file.flush()
@@ -89,57 +89,57 @@ def write_rank(fresh: Path, rank: int, arrays: Mapping[str, NDArray[Any]]) -> di
     return {"bytes": len(image), "sha256": hashlib.sha256(image).hexdigest()}
 
 
-def complete(fresh: Path, about: About) -> Path:
-    """Write what it says of itself and give it its name; return that. Errors: OSError."""
-    text = json.dumps(asdict(about))
+def complete(fresh: Path, manifest: Manifest) -> Path:
+    """Write the manifest and rename the folder to its final path, returned. Errors: OSError."""
+    text = json.dumps(asdict(manifest))
     digest = hashlib.sha256(text.encode()).hexdigest()
-    write_through(fresh / ABOUT, f"{digest}\n{text}\n".encode())
-    made = fresh.with_name(fresh.name.removeprefix("."))
-    shutil.rmtree(made, ignore_errors=True)  # of an attempt that had come so far before
-    rename(fresh, made)
-    for old in newest_first(made.parent)[KEPT:]:
+    write_through(fresh / MANIFEST, f"{digest}\n{text}\n".encode())
+    final = fresh.with_name(fresh.name.removeprefix("."))
+    shutil.rmtree(final, ignore_errors=True)  # of an earlier attempt that reached this step
+    rename(fresh, final)
+    for old in newest_first(final.parent)[RETAINED:]:
         shutil.rmtree(old, ignore_errors=True)
-    return made
+    return final
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The checkpoints in a folder."""
-    there = folder.iterdir() if folder.is_dir() else iter(())
-    return sorted((x for x in there if x.name.isdecimal()), reverse=True)
+    """Return the checkpoints in a folder, the newest first."""
+    entries = folder.iterdir() if folder.is_dir() else iter(())
+    return sorted((x for x in entries if x.name.isdecimal()), reverse=True)
 
 
-def about(checkpoint: Path) -> About:
-    """What a checkpoint says of itself. Errors: DamagedError."""
+def read_manifest(checkpoint: Path) -> Manifest:
+    """Read the manifest of a checkpoint. Errors: DamagedError."""
     try:
-        digest, _, text = (checkpoint / ABOUT).read_text().rstrip("\n").partition("\n")
+        digest, _, text = (checkpoint / MANIFEST).read_text().rstrip("\n").partition("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "no text"
-        raise DamagedError(f"{checkpoint / ABOUT} cannot be read: {why}") from None
+        raise DamagedError(f"{checkpoint / MANIFEST} cannot be read: {why}") from None
     if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise DamagedError(f"{checkpoint / ABOUT} is damaged: its SHA-256 is another")
-    said = json.loads(text)
-    if said.get("version") != VERSION:
+        raise DamagedError(f"{checkpoint / MANIFEST} is damaged: its SHA-256 differs")
+    entries = json.loads(text)
+    if entries.get("version") != VERSION:
         raise DamagedError(
-            f"{checkpoint} is of version {said.get('version')}, this suite reads {VERSION}"
+            f"{checkpoint} has version {entries.get('version')}, this suite reads version {VERSION}"
         )
-    return About(**said)
+    return Manifest(**entries)
 
 
-def check(checkpoint: Path, said: About, rank: int) -> None:
-    """Refuse a rank's file that is not what was written. Errors: DamagedError."""
-    path, wanted = checkpoint / rank_file(rank), said.files[rank]
+def check(checkpoint: Path, manifest: Manifest, rank: int) -> None:
+    """Compare a rank's file with its SHA-256. Errors: DamagedError."""
+    path, expected = checkpoint / rank_file(rank), manifest.files[rank]
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DamagedError(f"{path} cannot be read: {error.strerror}") from None
-    if digest != wanted["sha256"]:
+    if digest != expected["sha256"]:
         raise DamagedError(
-            f"{path} is damaged: {path.stat().st_size} bytes of {wanted['bytes']}, its SHA-256 is "
-            "another"
+            f"{path} is damaged: {path.stat().st_size} bytes of {expected['bytes']}, its SHA-256 "
+            "differs"
         )
 
 
 def opened(checkpoint: Path, rank: int) -> h5py.File:
-    """A rank's file, which has been checked, open for reading: a dataset an array, by path."""
+    """Open a checked file of a rank for reading: one dataset per array, by path."""
     return h5py.File(checkpoint / rank_file(rank), "r")

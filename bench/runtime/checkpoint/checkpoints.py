@@ -1,0 +1,106 @@
+"""Checkpoints of one run: their cadence, their content, and its restoration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from algorithms.exchange.mpi import MPIExchange
+from bench.runtime.checkpoint.saving import remove, restore, save
+from bench.runtime.checkpoint.store import Manifest
+from bench.runtime.recording import Recording
+from bench.runtime.setup import Plan
+from bench.runtime.workers import TrainingWorkers
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+@dataclass
+class Counters:
+    """Counters that seed the next random draws."""
+
+    turn: int
+    """Rounds of the exchange so far."""
+    drawn: int
+    """Minibatches that every worker of this rank has drawn."""
+
+
+def roots(exchange: MPIExchange, workers: TrainingWorkers, state: Any) -> dict[str, Any]:
+    """Return the objects of a training that a checkpoint holds; state: of its algorithm."""
+    return {
+        "x": workers.x,
+        "losses": workers.losses,
+        "optimizer": workers.optimizer_state,
+        "algorithm": state,
+        "counters": Counters(exchange.turn, workers.drawn),
+    }
+
+
+def restore_training(
+    comm: MPI.Intracomm,
+    checkpoint: Path,
+    manifest: Manifest,
+    exchange: MPIExchange,
+    workers: TrainingWorkers,
+    state: Any,
+) -> None:
+    """Set a training at its start to the state of a checkpoint; collective."""
+    objects = roots(exchange, workers, state)
+    restore(comm, checkpoint, manifest, objects, workers.total)
+    counters = objects["counters"]
+    exchange.turn, workers.drawn = counters.turn, counters.drawn
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Construction restores the training where the run resumes. Construction and `save` are
+    collective. state: of the algorithm, from its `init`. uuid: of the run.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        plan: Plan,
+        exchange: MPIExchange,
+        workers: TrainingWorkers,
+        state: Any,
+        uuid: str,
+    ) -> None:
+        self._comm, self._plan, self._uuid = comm, plan, uuid
+        self._exchange, self._workers, self._state = exchange, workers, state
+        self.step = self.elapsed_ns = 0
+        """Step and training time of the last checkpoint; 0 where the run begins."""
+        if plan.resumed:
+            manifest = plan.resumed.manifest
+            checkpoint = plan.resumed.checkpoint
+            restore_training(comm, checkpoint, manifest, exchange, workers, state)
+            self.step, self.elapsed_ns = manifest.step, manifest.elapsed_ns
+
+    def due(self, step: int) -> bool:
+        """Return whether --checkpoint-every asks for a checkpoint at a step."""
+        every = self._plan.experiment.options.checkpoint_every
+        return bool(every) and step // every > self.step // every
+
+    def save(self, step: int, elapsed_ns: int, recording: Recording) -> Path:
+        """Write a checkpoint; return its folder; collective."""
+        entries = {
+            "step": step,
+            "elapsed_ns": elapsed_ns,
+            "workers": self._workers.total,
+            "hash": self._plan.experiment.hash,
+            "params": self._plan.experiment.params,
+            "run_uuid": self._uuid,
+        }
+        objects = roots(self._exchange, self._workers, self._state)
+        rows = recording.table_lengths()
+        self._comm.Barrier()  # every file with tables that the checkpoint counts on is on disk
+        self.step, self.elapsed_ns = step, elapsed_ns
+        return save(self._comm, self._plan.path, objects, rows, entries)
+
+    def remove(self) -> None:
+        """Remove the checkpoints of a run that has ended."""
+        if self._comm.rank == 0:
+            remove(self._plan.path)
