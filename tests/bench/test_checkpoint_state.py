@@ -100,7 +100,7 @@ def test_what_every_rank_has_whole_is_taken_whole(ranks: int) -> None:
 
 
 def test_what_is_neither_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"held \[4, 4\] rows, now \[4, 5, 4\]"):
+    with pytest.raises(ValueError, match=r"lengths were \[4, 4\] by rank, are \[4, 5, 4\]"):
         list(spans([4, 4], [4, 5, 4], 0))
 
 
