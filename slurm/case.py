@@ -1,4 +1,4 @@
-"""One run of a program as a job runs it: its name, what it asks for, how it is launched."""
+"""Case: one run of a program as a job, with its geometry and command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROGRAMS = (TRAIN, COLLECTIVES)
 
 @dataclass(frozen=True, order=True)
 class Geometry:
-    """What a job asks of the machine; all cases of one job array share it."""
+    """Resources of a job; all cases of one job array share them."""
 
     ranks: int
     ranks_per_node: int
@@ -25,7 +25,7 @@ class Geometry:
     minutes: int
     """Time limit of a case."""
     part: int = 0
-    """Of the cases that ask for the same: more than an array can hold are in several."""
+    """Number of the array among those of the same resources."""
 
     @property
     def nodes(self) -> int:
@@ -34,7 +34,7 @@ class Geometry:
 
     @property
     def node_hours(self) -> float:
-        """What a case takes at most."""
+        """Upper bound of the node-hours of a case."""
         return self.nodes * self.minutes / 60
 
     def __str__(self) -> str:
@@ -51,25 +51,25 @@ class Case:
     program: str
     options: Options
     hash: str
-    """12 hex digits of its resolved parameters and ranks: what its result says as case_hash."""
+    """12 hex digits of its resolved parameters and ranks: case_hash of its result."""
     name: str
-    """Of its result, without .h5."""
+    """Name of its result, without .h5."""
     geometry: Geometry
     label: str
-    """What sets it apart from the others, in words."""
+    """Values of the varying options, in words."""
     refused: str = ""
-    """Why its algorithm cannot serve so many workers; empty where it can."""
+    """Reason why its algorithm refuses the number of workers; empty if it does not."""
     kin: str = ""
-    """The hash without the seed: cases of one kin differ in nothing else."""
+    """Hash without the seed: cases of one kin differ only in the seed."""
 
     def result(self, folder: Path) -> Path:
-        """Where its result will lie."""
+        """Return the path of its result."""
         return folder / f"{self.name}.h5"
 
     def argv(self, folder: Path) -> list[str]:
-        """The words behind `python -m`.
+        """Return the arguments of `python -m`.
 
-        A training goes on from its checkpoint where there is one; anything else begins anew.
+        A training resumes from its checkpoint if there is one; a measurement starts again.
         """
         again = "--resume" if self.program == TRAIN else "--overwrite"
         return [
@@ -83,37 +83,37 @@ class Case:
 
 
 PLACE = ("ranks", "ranks_per_node", "threads", "minutes")
-"""Options of a case that say where and how long it runs."""
+"""Options of a case that determine its geometry."""
 MINUTES = 30
-"""Time limit of a case whose sweep does not say one."""
+"""Default time limit of a case."""
 YEAR = 366 * 24 * 60
 
 
 def geometry(options: Options, site: Site) -> Geometry:
-    """Where a case runs: so many ranks a node as its cores allow, unless the options say it.
+    """Return the geometry of a case: by default, each core of a node holds a rank.
 
-    On a site without a scheduler all ranks run on this machine, whatever its cores. Errors:
-    UserError for numbers out of range and ranks that do not fit a node.
+    On a site without a scheduler all ranks run on this machine, even if it has fewer cores.
+    Errors: UserError for numbers out of range, and for ranks that do not fit a node.
     """
-    ranks = _whole(options, "ranks", 1)
-    threads = _whole(options, "threads", 0) or 1  # 0: what OMP_NUM_THREADS says, a rank's cores
-    minutes = _whole(options, "minutes", MINUTES, most=YEAR)
-    per_node = _whole(options, "ranks_per_node", ranks)
+    ranks = _count(options, "ranks", 1)
+    threads = _count(options, "threads", 0) or 1  # 0: OMP_NUM_THREADS, the cores of a rank
+    minutes = _count(options, "minutes", MINUTES, most=YEAR)
+    per_node = _count(options, "ranks_per_node", ranks)
     if site.scheduler != NONE:
         per_node = min(per_node, ranks)
         if site.cores:
-            per_node = _fitting(options, site, ranks, per_node, threads)
+            per_node = _ranks_per_node(options, site, ranks, per_node, threads)
         elif ranks > 1 and "ranks_per_node" not in options:
             raise UserError(
-                f"site {site.name} does not say how many cores a node has: say ranks_per_node in "
-                "the sweep, or cores in the site's file"
+                f"site {site.name} does not set the cores of a node: set ranks_per_node in the "
+                "sweep, or cores in the site's file"
             )
     else:
         per_node = ranks
     return Geometry(ranks, per_node, threads, minutes)
 
 
-def _fitting(options: Options, site: Site, ranks: int, per_node: int, threads: int) -> int:
+def _ranks_per_node(options: Options, site: Site, ranks: int, per_node: int, threads: int) -> int:
     most = site.cores // threads
     if not most:
         raise UserError(
@@ -127,13 +127,13 @@ def _fitting(options: Options, site: Site, ranks: int, per_node: int, threads: i
     return min(per_node, most, ranks)
 
 
-def _whole(options: Options, name: str, usual: int, most: int = 2**31 - 1) -> int:
-    """A number of an option from 1 on, 0 for threads where they are left to the rank."""
+def _count(options: Options, name: str, default: int, most: int = 2**31 - 1) -> int:
+    """Return the value of an option, an integer from 1 on; 0 is allowed for threads."""
     if name not in options:
-        return usual
+        return default
     least = 0 if name == "threads" else 1
-    found: int = convert(options[name], int, name)
-    if not least <= found <= most:
-        rule = f">= {least}" if found < least else f"<= {most}"
-        raise UserError(f"{name} must be {rule}, got {found}")
-    return found
+    value: int = convert(options[name], int, name)
+    if not least <= value <= most:
+        rule = f">= {least}" if value < least else f"<= {most}"
+        raise UserError(f"{name} must be {rule}, got {value}")
+    return value

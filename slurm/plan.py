@@ -1,4 +1,4 @@
-"""The cases of a sweep on a site, each checked as its program would check it before it starts."""
+"""Plan of a sweep on a site: its cases, each checked as its program would check it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from bench.sweep.plan import ALWAYS
 from slurm.case import COLLECTIVES, PLACE, PROGRAMS, TRAIN, Case, Geometry, geometry
 from slurm.site import Site
 
-TOLD = (*DECIDED, "csv", "full", "tail_lat")
-"""What a sweep decides for every case, or what would be one file for all of them."""
-MEASURING = tuple(name for name in measuring.TABLE.entries if name not in TOLD)
-KNOWN = Known(tuple(dict.fromkeys((*TRAINING.options, *MEASURING, "program", *PLACE))), TOLD)
-"""What a sweep file of this room may say: options of both programs, and where a case runs."""
-USUAL: Mapping[str, Mapping[str, str]] = {
+EXCLUDED = (*DECIDED, "csv", "full", "tail_lat")
+"""Options that a sweep file may not set: the plan sets them, or all cases would share one file."""
+MEASURING = tuple(name for name in measuring.TABLE.entries if name not in EXCLUDED)
+KNOWN = Known(tuple(dict.fromkeys((*TRAINING.options, *MEASURING, "program", *PLACE))), EXCLUDED)
+"""Options of a sweep file: those of both programs, and the geometry of a case."""
+DEFAULTS: Mapping[str, Mapping[str, str]] = {
     TRAIN: training.TABLE.defaults(),
     COLLECTIVES: measuring.TABLE.defaults(),
 }
-"""Program -> the values of options that a case does not give."""
+"""Program -> the default values of its options."""
 
 
 def kin(params: Mapping[str, Any], ranks: int) -> str:
-    """12 hex digits of resolved parameters without their seed, and of the ranks."""
+    """Return 12 hex digits of the ranks and of resolved parameters without their seed."""
     return case_hash({name: value for name, value in params.items() if name != "seed"}, ranks)
 
 
@@ -53,31 +53,30 @@ def _training(case: Case) -> Case:
 
 
 def _measuring(case: Case) -> Case:
-    ranks, made = case.geometry.ranks, measuring.configured(case.options)
+    ranks, config = case.geometry.ranks, measuring.configured(case.options)
     if ranks < 2:
         raise UserError(f"an all-reduce needs 2 ranks or more, got {ranks}")
     return replace(
         case,
-        hash=measurement.case_hash(made, ranks),
-        name=measurement.default_name(made, ranks),
-        kin=kin(made.resolved(), ranks),
+        hash=measurement.case_hash(config, ranks),
+        name=measurement.default_name(config, ranks),
+        kin=kin(config.resolved(), ranks),
     )
 
 
-CHECKED: Mapping[str, Callable[[Case], Case]] = {TRAIN: _training, COLLECTIVES: _measuring}
-"""Program -> the case with hash, name and why it is refused. Errors: UserError."""
-
+CHECKS: Mapping[str, Callable[[Case], Case]] = {TRAIN: _training, COLLECTIVES: _measuring}
+"""Program -> function that returns the case with its hash, name and refusal. Errors: UserError."""
 
 ELEMENTS = 1000
-"""Cases of a job array at most: Slurm's MaxArraySize is 1001 where a site says nothing else."""
+"""Maximum number of cases in a job array: Slurm's default MaxArraySize is 1001."""
 
 
 def plan(path: Path, site: Site, settings: Sequence[str] = ()) -> list[Case]:
-    """All cases of a sweep file, in its order; those refused by their algorithms say why.
+    """Return all cases of a sweep file, in its order, also those that their algorithms refuse.
 
-    settings: NAME=VALUE, each instead of the option at the file's top level. Errors: UserError
-    naming the case: what its program refuses, ranks that do not fit the site's nodes, two cases
-    that are the same, nothing that can run.
+    settings: NAME=VALUE, each replacing an option at the file's top level. Errors: UserError with
+    the name of the case, for options that its program refuses, ranks that do not fit the site's
+    nodes, two equal cases, and a sweep without a runnable case.
     """
     sweep = read(path, settings, KNOWN)
     cases: dict[str, Case] = {}
@@ -86,17 +85,17 @@ def plan(path: Path, site: Site, settings: Sequence[str] = ()) -> list[Case]:
         if case.hash in cases:
             raise UserError(
                 f"{path}: two cases are the same experiment: {cases[case.hash].label}; and "
-                f"{case.label}: take one out; ranks_per_node and minutes do not make another"
+                f"{case.label}: remove one; ranks_per_node and minutes do not make cases differ"
             )
         cases[case.hash] = case
-    made = list(cases.values())
-    if all(case.refused for case in made):
-        raise UserError(f"{path}: nothing is left to run: {made[0].label}: {made[0].refused}")
-    return _parted(_named_apart(made))
+    result = list(cases.values())
+    if all(case.refused for case in result):
+        raise UserError(f"{path}: no case can run: {result[0].label}: {result[0].refused}")
+    return _split_arrays(_unique_names(result))
 
 
 def arrays(cases: Sequence[Case]) -> list[tuple[Geometry, list[Case]]]:
-    """The cases that can run by what they ask for, the largest first, each in the file's order."""
+    """Return the runnable cases by geometry, the largest first, each in the order of the file."""
     groups: dict[Geometry, list[Case]] = {}
     for case in cases:
         if not case.refused:
@@ -109,17 +108,17 @@ def _case(sweep: SweepFile, options: Options, site: Site) -> Case:
     where = f"{sweep.path}: {label}"
     try:
         for name, text in options.items():
-            # A case is handed over as a file of one word a line.
+            # A job reads the options of its case from a file with one word a line.
             if any(x < " " or x == "\x7f" for x in text):
-                raise UserError(f"{name} must not hold control characters, got {text!r}")
+                raise UserError(f"{name} must not contain control characters, got {text!r}")
         program = options.get("program", TRAIN)
         if program not in PROGRAMS:
             raise unknown_name("program", program, PROGRAMS)
         place = geometry(options, site)
-        apart = {"program", "ranks", "ranks_per_node", "minutes"}
-        apart |= {"threads"} if program == COLLECTIVES else set()  # of the job alone
-        rest = {name: text for name, text in options.items() if name not in apart}
-        case = CHECKED[program](Case(program, rest, "", "", place, label))
+        own = {"program", "ranks", "ranks_per_node", "minutes"}
+        own |= {"threads"} if program == COLLECTIVES else set()  # the job sets OMP_NUM_THREADS
+        rest = {name: text for name, text in options.items() if name not in own}
+        case = CHECKS[program](Case(program, rest, "", "", place, label))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if case.refused and not sweep.skip_refused:
@@ -130,28 +129,28 @@ def _case(sweep: SweepFile, options: Options, site: Site) -> Case:
 
 
 def _label(sweep: SweepFile, options: Options) -> str:
-    """What sets a case apart, as a text: the values that vary, and the seed."""
-    usual = USUAL.get(options.get("program", TRAIN), {})
+    """Return the label of a case: its varying values and the seed."""
+    defaults = DEFAULTS.get(options.get("program", TRAIN), {})
     varying = [name for name in sweep.varying() if name not in ("seed", "minutes")]
     names = varying or list(ALWAYS)
-    texts = {name: options.get(name, usual.get(name, "")) for name in (*names, "seed")}
+    texts = {name: options.get(name, defaults.get(name, "")) for name in (*names, "seed")}
     values = {name: int(x) if x.isdecimal() else x for name, x in texts.items()}
     return ", ".join(setting_label(name, x) for name, x in values.items() if x != "")
 
 
-def _parted(cases: Sequence[Case]) -> list[Case]:
-    """The cases, of each ELEMENTS that ask for the same the next part."""
+def _split_arrays(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with a new part of the geometry after every ELEMENTS of them."""
     count = Counter[Geometry]()
-    made = []
+    result = []
     for case in cases:
         part = count[case.geometry] // ELEMENTS
         count[case.geometry] += 1
-        made.append(replace(case, geometry=replace(case.geometry, part=part)))
-    return made
+        result.append(replace(case, geometry=replace(case.geometry, part=part)))
+    return result
 
 
-def _named_apart(cases: Sequence[Case]) -> list[Case]:
-    """The cases, those whose names are the same by chance with their whole hash in them."""
+def _unique_names(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases; those with equal names get their whole hash in the name."""
     count = Counter(case.name for case in cases)
     return [
         case if count[case.name] == 1 else replace(case, name=f"{case.name}-{case.hash}")

@@ -1,4 +1,4 @@
-"""Batch scripts of a sweep. No text of it becomes part of one: a case lies in a file of words."""
+"""Batch scripts of a sweep. They contain no text of the sweep: a job reads its case from a file."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from slurm.site import Site
 
 JOBS, REPORT = "jobs", "report"
 NOTICE_S = 120
-"""Before its time is up a case is asked to write a checkpoint; of a short one half its time."""
+"""Time before the limit at which a case is signalled to write a checkpoint; at most half of it."""
 REPORT_MINUTES = 60
 
 
 def jobs_of(geometry: Geometry, folder: Path) -> Path:
-    """Where words and outputs of a geometry's cases lie: `i.args` and `i.out`."""
+    """Return the folder of the files of a geometry's cases: `i.args` and `i.out`."""
     return folder / JOBS / str(geometry)
 
 
 def words(case: Case, folder: Path) -> str:
-    """What stands in the file of a case: the words behind `python -m`, one a line."""
-    made = case.argv(_sound(folder))
-    assert not any("\n" in word or "\0" in word for word in made)
-    return "".join(f"{word}\n" for word in made)
+    """Return the contents of a case's file: the arguments of `python -m`, one a line."""
+    arguments = case.argv(_checked(folder))
+    assert not any("\n" in word or "\0" in word for word in arguments)
+    return "".join(f"{word}\n" for word in arguments)
 
 
 def array_script(
     geometry: Geometry, cases: Sequence[Case], site: Site, folder: Path, checkout: Path
 ) -> str:
-    """The script of a job array: element i runs what stands in `i.args`.
+    """Return the script of a job array: element i runs the arguments in `i.args`.
 
-    Which elements there are, sbatch's command line may say otherwise. Errors: UserError for a
-    folder whose name no script can hold.
+    The command line of sbatch may override the elements. Errors: UserError for a folder whose
+    name a script cannot contain.
     """
     uneven = geometry.ranks % geometry.ranks_per_node
     directives = [
         f"nodes={geometry.nodes}",
         f"ntasks-per-node={geometry.ranks_per_node}",
-        # Beside a number of tasks the line above says the most of a node: the last one has fewer.
+        # With a number of tasks the line above is the maximum of a node: the last one has fewer.
         *([f"ntasks={geometry.ranks}"] if uneven else []),
         f"cpus-per-task={geometry.threads}",
         f"time={geometry.minutes}",
@@ -51,12 +51,12 @@ def array_script(
         "open-mode=append",
         *(["exclusive"] if site.exclusive else []),
     ]
-    # srun would ignore an uneven --ntasks-per-node, and say so.
+    # srun would ignore an uneven --ntasks-per-node with a warning.
     plane = ["unset SLURM_NTASKS_PER_NODE"]
     plane += [f"export SLURM_DISTRIBUTION=plane={geometry.ranks_per_node}"]
     body = [
         *(plane if uneven else []),
-        f"jobs={shlex.quote(str(jobs_of(geometry, _sound(folder))))}",
+        f"jobs={shlex.quote(str(jobs_of(geometry, _checked(folder))))}",
         'mapfile -t words <"$jobs/$SLURM_ARRAY_TASK_ID.args"',
         'launch "${words[@]}" && code=0 || code=$?',
         'finish "$code"',
@@ -69,14 +69,14 @@ def array_script(
 
 
 def report_script(site: Site, folder: Path, checkout: Path) -> str:
-    """The script of the job that makes the page and the tables of all results.
+    """Return the script of the job that reports on all results.
 
-    Errors: UserError for a folder whose name no script can hold.
+    Errors: UserError for a folder whose name a script cannot contain.
     """
     directives = ["nodes=1", "ntasks=1", "cpus-per-task=1", f"time={REPORT_MINUTES}"]
-    # Its dependency fails for good where an array is cancelled before it has begun.
+    # Its dependency is never met if an array is cancelled before it has started.
     directives += ["kill-on-invalid-dep=no", "open-mode=append"]
-    base = _sound(folder)
+    base = _checked(folder)
     command = ["-m", "bench.report", str(base)]
     command += [f"--html={base / 'report.html'}", f"--markdown={base / 'report.md'}"]
     body = [f'exec "$python" {shlex.join(command)}']
@@ -84,22 +84,20 @@ def report_script(site: Site, folder: Path, checkout: Path) -> str:
 
 
 def sbatch_arguments(geometry: Geometry | None, folder: Path, checkout: Path) -> list[str]:
-    """What sbatch is told beside the script: paths, which its lines would have to quote.
+    """Return the arguments of sbatch with paths, which directives cannot quote.
 
-    geometry: of the array, None for the report. Errors: UserError as for the script.
+    geometry: that of the array, None for the report. Errors: UserError as for the script.
     """
-    base = _sound(folder)
+    base = _checked(folder)
     output = (
         base / JOBS / f"{REPORT}.out" if geometry is None else jobs_of(geometry, base) / "INDEX"
     )
     pattern = str(output).replace("%", "%%")
     if "\\" in pattern:
-        raise UserError(
-            f"{base} holds a backslash, which sbatch reads otherwise: give another --out"
-        )
+        raise UserError(f"{base} contains a backslash, which sbatch interprets: give another --out")
     if geometry:
         pattern = pattern.removesuffix("INDEX") + "%a.out"
-    return [f"--chdir={_sound(checkout)}", f"--output={pattern}"]
+    return [f"--chdir={_checked(checkout)}", f"--output={pattern}"]
 
 
 def _script(
@@ -120,10 +118,10 @@ def _script(
         *(f"#SBATCH --{x}" for x in (*directives, *chosen)),
         "set -eo pipefail",
         *modules,
-        "set -u # not before: modules use what is not set",
+        "set -u # after the modules, which use unset variables",
         *exports,
         "",
-        f"cd -- {shlex.quote(str(_sound(checkout)))}",
+        f"cd -- {shlex.quote(str(_checked(checkout)))}",
         "source slurm/job.sh",
         "prepare",
         *body,
@@ -131,12 +129,12 @@ def _script(
     return "".join(f"{line}\n" for line in lines)
 
 
-def _sound(path: Path) -> Path:
-    """The whole path. Errors: UserError for one that a line of a file cannot hold."""
-    whole = path.absolute()
-    if not str(whole).isprintable():
+def _checked(path: Path) -> Path:
+    """Return the absolute path. Errors: UserError for a path that a line cannot contain."""
+    absolute = path.absolute()
+    if not str(absolute).isprintable():
         raise UserError(
-            f"{str(path)!r} holds control characters, which no batch script can hold: give "
+            f"{str(path)!r} contains control characters, which a batch script cannot: give "
             "another --out"
         )
-    return whole
+    return absolute

@@ -20,7 +20,7 @@ from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE
 from bench.sweep.running import console
 from slurm.case import TRAIN, Case
-from slurm.plan import USUAL, kin
+from slurm.plan import DEFAULTS, kin
 
 ATTRIBUTES = ("status", "params_json", "ranks", "attempt", "created_utc", "closed_utc")
 
@@ -111,7 +111,7 @@ def option_value(case: Case, name: str) -> str:
     """Return the value of an option of a case, or the default of its program."""
     if name == "program":
         return case.program
-    return case.options.get(name, USUAL[case.program].get(name, ""))
+    return case.options.get(name, DEFAULTS[case.program].get(name, ""))
 
 
 def group_by_seed(cases: Sequence[Case]) -> list[list[Case]]:

@@ -193,8 +193,8 @@ MISTAKES = [
     ("program = 'bench.collectives'\nranks = 2\nci = 7", "--ci must be between 0 and 1, got 7"),
     ("algorithms = 'ring'", "unknown option '--algorithms'", "(did you mean --algorithm?)"),
     ("[axes]\nalgorithm = ['push_some']", "push_some, seed 0: unknown algorithm 'push_some'"),
-    ('data = "a\\nb"', "data must not hold control characters, got 'a\\nb'"),
-    ('data = "a\\u0000b"', "data must not hold control characters"),
+    ('data = "a\\nb"', "data must not contain control characters, got 'a\\nb'"),
+    ('data = "a\\u0000b"', "data must not contain control characters"),
     ("seeds = [1, 1]", "two cases are the same experiment: allreduce_sgd, iid, seed 1; and"),
     ("ranks = 4\nranks_per_node = [1, 2]", "same experiment", "ranks_per_node and minutes do not"),
     (
@@ -204,7 +204,7 @@ MISTAKES = [
     ),
     (
         "skip_refused = true\nalgorithm = 'elastic_averaging:alpha=0.5'\nworkers = 4",
-        "nothing is left to run: elastic_averaging:alpha=0.5, iid, seed 0: alpha must be",
+        "no case can run: elastic_averaging:alpha=0.5, iid, seed 0: alpha must be",
     ),
 ]
 
@@ -220,7 +220,7 @@ def test_a_mistake_is_one_line_that_names_the_case(tmp_path: Path) -> None:
 
 
 def test_a_site_of_unknown_nodes_needs_ranks_per_node(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="site bare does not say how many cores a node has"):
+    with pytest.raises(UserError, match="site bare does not set the cores of a node"):
         planned(tmp_path, QUICK + "ranks = 2", Site("bare"))
     with pytest.raises(UserError, match="--set stepz=1 'stepz'"):
         planned(tmp_path, QUICK, NODES, "stepz=1")

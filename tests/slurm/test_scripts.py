@@ -198,9 +198,9 @@ def test_what_a_file_of_lines_cannot_hold_is_refused() -> None:
         lambda: report_script(FULL, Path("/srv/x"), Path("/opt/\x1b")),
         lambda: sbatch_arguments(place, Path("/srv/a\nb"), CHECKOUT),
     ):
-        with pytest.raises(UserError, match="holds control characters"):
+        with pytest.raises(UserError, match="contains control characters"):
             refused()
-    with pytest.raises(UserError, match="holds a backslash"):
+    with pytest.raises(UserError, match="contains a backslash"):
         sbatch_arguments(None, Path("/srv/a\\b"), CHECKOUT)
 
 
