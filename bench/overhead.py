@@ -17,7 +17,7 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.wire.meter import PHASES, Meter
 from bench.common.options import Table, check_ranges, option
 from bench.common.spec import UserError, unknown_name
-from bench.results.recorder import Recorder
+from bench.results.runfile import Recorder
 from bench.runtime import setup
 from bench.runtime.experiment import Experiment
 from bench.session import launch

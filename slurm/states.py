@@ -43,7 +43,7 @@ class Mark:
 def read_mark(path: Path) -> Mark:
     """Return the state of a result file, closed or not. Errors: BrokenFileError."""
     from bench.results import contents
-    from bench.results.provenance import process_started
+    from bench.results.resultfile import process_started
 
     with contents.opened(path) as file:
         attributes = contents.attributes(file)

@@ -17,8 +17,7 @@ from bench.collectives.links import Links
 from bench.collectives.timing import Measurement
 from bench.collectives.view import View, introduction
 from bench.common.files import check_target, write_whole
-from bench.results.calls import PROGRAM, read_calls
-from bench.results.callsfile import CallsFile
+from bench.results.calls import PROGRAM, CallsFile, read_calls
 from bench.results.rows import CollectiveRow
 from bench.results.schema import COMPLETE
 from bench.runtime.opening import add_provenance, claim, origin

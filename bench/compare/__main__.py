@@ -15,7 +15,7 @@ from bench.compare.metrics import told, wanted
 from bench.reporting.export import check_kind
 
 if TYPE_CHECKING:
-    from bench.compare.compared import Compared
+    from bench.compare.verdict import Compared
 
 ALPHA = 0.01
 WORSE = 1
@@ -137,8 +137,8 @@ def made(given: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]) -> C
 
     Errors: UserError where there is nothing to compare.
     """
-    from bench.compare.compared import compared
-    from bench.compare.sides import side
+    from bench.compare.metrics import side
+    from bench.compare.verdict import compared
 
     metrics = wanted(given.metric)
     a, b = (
@@ -167,7 +167,7 @@ def write(compared: Compared, read: int, files: int, targets: dict[str, Path]) -
     if "--markdown" in targets:
         write_whole(targets["--markdown"], document(compared))
     if "--figure" in targets:
-        from bench.compare.forest import forest, frame
+        from bench.compare.table import forest, frame
         from bench.reporting.export import save
 
         rows = frame(compared)

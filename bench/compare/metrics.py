@@ -1,10 +1,23 @@
-"""What can be compared: a number a launch, by the program that measures it."""
+"""Metrics that can be compared, and their values in the launches of each side."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.common.spec import unknown_name
+from bench.common.text import Setting
+from bench.results.rows import CollectiveRow, ConsensusRow, Row, TrainingRow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.reporting.launches import Launch
+    from bench.reporting.training.runs import Digest
 
 LEAST = 0.02
 """A difference of times, bytes or counts below this part is none."""
@@ -12,59 +25,71 @@ LEAST = 0.02
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that a launch gives for each of its cases."""
+    """A number that each launch gives for each of its cases: a column of a row of its program."""
 
     name: str
-    program: str
+    row: type[Row]
     column: str
-    """Where a row of the program's report has it."""
-    unit: str
-    """Of the number: B is told in powers of 1000."""
-    text: str
-    """What the number of a launch is."""
     seeded: bool = False
-    """Whether the seed decides it: launches of one seed are then the same launch again."""
+    """Whether the seed determines the number, so that launches with one seed repeat each other."""
     missed: bool = False
-    """Whether a run that diverged has missed it, which is worse than any number."""
+    """Whether a diverged run has missed it, which is worse than any number."""
     scored: bool = False
-    """Whether it is the task's metric, for which the file says what is better; no part is small."""
+    """Whether it is the metric of the task, whose direction the file states."""
+
+    @property
+    def program(self) -> str:
+        """Program that measures the number."""
+        return PROGRAMS[self.row]
+
+    @property
+    def unit(self) -> str:
+        """Unit of the number; empty for a pure number."""
+        units = self.row.columns[self.column].units
+        return "" if units == "1" else units
+
+    @property
+    def text(self) -> str:
+        """Long name of the column."""
+        return self.row.columns[self.column].long_name
 
     @property
     def least(self) -> float:
-        """The part below which a difference is none, unless the user says another."""
+        """Relative difference below which a case counts as equal, unless --least overrides it."""
         return 0.0 if self.scored else LEAST
 
     @property
     def words(self) -> tuple[str, str]:
-        """What B is called where it is better, and where it is worse."""
+        """Words for an improvement and for a regression in B."""
         return ("faster", "slower") if self.unit in ("us", "ms", "s") else ("better", "worse")
 
 
-def _train(name: str, column: str, unit: str, text: str, *flags: str) -> Metric:
-    return Metric(name, "bench.train", column, unit, text, **dict.fromkeys(flags, True))
-
-
+PROGRAMS: dict[type[Row], str] = {
+    TrainingRow: "bench.train",
+    CollectiveRow: "bench.collectives",
+    ConsensusRow: "bench.consensus",
+}
 _ALL = (
-    _train("step_ms", "step_ms_p50", "ms", "median step on its slowest rank"),
-    _train("exchange_ms", "exchange_ms", "ms", "exposed exchange a step and rank, mean"),
-    _train("elapsed_s", "elapsed_s", "s", "training time, evaluations left out"),
-    _train("s_per_sample", "s_per_sample", "s", "training time a sample"),
-    _train("time_to_target_s", "time_to_target_s", "s", "training time to --target", "missed"),
-    _train("steps_to_target", "steps_to_target", "", "steps to --target", "seeded", "missed"),
-    _train("samples_to_target", "samples_to_target", "", "samples to --target", "seeded", "missed"),
-    _train("bytes_to_target", "bytes_to_target", "B", "bytes to --target", "seeded", "missed"),
-    _train("bytes_per_step", "bytes_per_step", "B", "bytes a worker and step", "seeded"),
-    _train("metric", "metric", "", "the task's metric of the mean model", "seeded", "scored"),
-    _train("metric_mean", "metric_mean", "", "mean of the workers' metrics", "seeded", "scored"),
-    _train("metric_worst", "metric_worst", "", "metric of the worst worker", "seeded", "scored"),
-    _train("loss", "loss", "", "held-out loss of the mean model", "seeded"),
-    _train("consensus", "consensus", "", "consensus distance at the end", "seeded"),
-    Metric("p50_us", "bench.collectives", "p50_us", "us", "median call on its slowest rank"),
-    Metric("p99_us", "bench.collectives", "p99_us", "us", "99th percentile of the calls"),
-    Metric("round_us", "bench.consensus", "us_per_round_p50", "us", "median round, slowest rank"),
-    Metric("ms_to_1e6", "bench.consensus", "ms_to_1e6", "ms", "time to an error of 1e-6"),
-    Metric("rounds_to_1e6", "bench.consensus", "rounds_to_1e6", "", "rounds to 1e-6", True),
-    Metric("bytes_to_1e6", "bench.consensus", "bytes_to_1e6", "B", "bytes to 1e-6", True),
+    Metric("step_ms", TrainingRow, "step_ms_p50"),
+    Metric("exchange_ms", TrainingRow, "exchange_ms"),
+    Metric("elapsed_s", TrainingRow, "elapsed_s"),
+    Metric("s_per_sample", TrainingRow, "s_per_sample"),
+    Metric("time_to_target_s", TrainingRow, "time_to_target_s", missed=True),
+    Metric("steps_to_target", TrainingRow, "steps_to_target", seeded=True, missed=True),
+    Metric("samples_to_target", TrainingRow, "samples_to_target", seeded=True, missed=True),
+    Metric("bytes_to_target", TrainingRow, "bytes_to_target", seeded=True, missed=True),
+    Metric("bytes_per_step", TrainingRow, "bytes_per_step", seeded=True),
+    Metric("metric", TrainingRow, "metric", seeded=True, scored=True),
+    Metric("metric_mean", TrainingRow, "metric_mean", seeded=True, scored=True),
+    Metric("metric_worst", TrainingRow, "metric_worst", seeded=True, scored=True),
+    Metric("loss", TrainingRow, "loss", seeded=True),
+    Metric("consensus", TrainingRow, "consensus", seeded=True),
+    Metric("p50_us", CollectiveRow, "p50_us"),
+    Metric("p99_us", CollectiveRow, "p99_us"),
+    Metric("round_us", ConsensusRow, "us_per_round_p50"),
+    Metric("ms_to_1e6", ConsensusRow, "ms_to_1e6"),
+    Metric("rounds_to_1e6", ConsensusRow, "rounds_to_1e6", seeded=True),
+    Metric("bytes_to_1e6", ConsensusRow, "bytes_to_1e6", seeded=True),
 )
 METRICS = {metric.name: metric for metric in _ALL}
 
@@ -86,3 +111,135 @@ def told() -> str:
     for metric in _ALL:
         names.setdefault(metric.program.removeprefix("bench."), []).append(metric.name)
     return "; ".join(f"{program}: {', '.join(some)}" for program, some in names.items())
+
+
+Settings: TypeAlias = dict[str, Setting]
+Values: TypeAlias = "NDArray[np.float64]"
+"""Numbers of launches, (n,) float64, in the unit of the metric."""
+
+PLACE = ("suite version", "processor", "threads", "binding", "hosts", "mpi library", "cores")
+"""Settings that say what ran and on what: A and B may differ in them, which is then told."""
+TOLD = ("git commit", "data sha256", "hosts")
+"""What the provenance says of that."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """What one launch gives for one case."""
+
+    metric: Metric
+    settings: Settings
+    """Everything that was chosen; the seed is not among it."""
+    place: Settings
+    """What ran, and on what."""
+    seed: int
+    started: str
+    """UTC, ISO 8601; empty where the file does not say."""
+    larger: bool
+    """Whether more is better."""
+    value: float
+
+
+@dataclass(frozen=True)
+class Side:
+    """The launches of A or of B."""
+
+    name: str
+    path: str
+    """Where they lie, as the user says."""
+    numbers: list[Number] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Why -> how many."""
+
+    def told(self) -> str:
+        """What was left out, and why."""
+        return ", ".join(f"{n} {why}" for why, n in sorted(self.left_out.items()))
+
+
+def side(
+    name: str, path: str, loaded: Mapping[str, Sequence[Any]], metrics: Mapping[str, Metric]
+) -> Side:
+    """Collect the numbers of loaded files by program, each chosen by its metric.
+
+    What did not end well is counted and not compared, nor is what has no such number.
+    """
+    made = Side(name, path)
+    readers: dict[str, Callable[[Any, Metric], Iterator[Number | str]]] = {
+        "bench.train": _of_run,
+        "bench.collectives": _of_launch,
+        "bench.consensus": _of_launch,
+    }
+    for program, some in loaded.items():
+        if program not in metrics:
+            made.left_out[f"of {program}"] += len(some)
+            continue
+        for kept in some:
+            for found in readers[program](kept, metrics[program]):
+                if isinstance(found, str):
+                    made.left_out[found] += 1
+                elif math.isnan(found.value):
+                    made.left_out[f"without {found.metric.name}"] += 1
+                else:
+                    made.numbers.append(found)
+    return made
+
+
+def _of_run(run: Digest, metric: Metric) -> Iterator[Number | str]:
+    from bench.results.schema import COMPLETE, DIVERGED
+
+    row = run.row
+    status = row.status
+    if status != COMPLETE and not (status == DIVERGED and metric.missed):
+        yield status
+        return
+    settings = {"task": row.task, **run.settings}
+    place = {"binding": row.binding, **_place(run.provenance)}
+    direction = metric.scored and run.direction == "max"
+    yield _number(metric, settings, place, run.provenance, row, direction)
+
+
+def _of_launch(launch: Launch[Row], metric: Metric) -> Iterator[Number | str]:
+    from bench.results.schema import COMPLETE
+
+    if launch.source.status != COMPLETE:
+        yield launch.source.status
+        return
+    said = launch.source.provenance
+    for row in launch.rows:
+        record = row.record()
+        if record.get("wrong", 0) > 0:
+            yield f"with wrong sums of {record['algorithm']}"
+            continue
+        names = [x for x in ("op", "dtype", "bytes", "topology", "algorithm") if x in record]
+        settings = launch.settings | {name: record[name] for name in names}
+        yield _number(metric, settings, _place(said), said, row, False)
+
+
+def _number(
+    metric: Metric,
+    settings: Settings,
+    place: Settings,
+    said: Mapping[str, str],
+    row: Row,
+    larger: bool,
+) -> Number:
+    return Number(
+        metric=metric,
+        settings={name: x for name, x in settings.items() if name not in PLACE},
+        place=place | {name: x for name, x in settings.items() if name in PLACE},
+        seed=int(row.record().get("seed", 0)),
+        started=said.get("started", ""),
+        larger=larger,
+        value=row.number(metric.column),
+    )
+
+
+def _place(said: Mapping[str, str]) -> Settings:
+    """What ran and on what, of a provenance: hosts, commit, MPI, the version of every package."""
+    place: Settings = {name: said[name] for name in TOLD if name in said}
+    place["mpi library"] = " ".join(said.get("MPI", "").partition(",")[0].split())
+    for item in said.get("packages", "").split(", "):
+        package, _, version = item.partition(" ")
+        if version:
+            place[package] = version
+    return place

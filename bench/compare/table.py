@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.common.text import NONE, TextTable, format_bytes, format_number
-from bench.compare.compared import Compared
-from bench.compare.effect import Effect, Values, launches_to_find
 from bench.compare.matching import Pair
-from bench.compare.metrics import Metric
-from bench.compare.verdict import UNSHOWN, Verdict
+from bench.compare.metrics import Metric, Values
+from bench.compare.verdict import UNSHOWN, Compared, Effect, Verdict, launches_to_find
 from bench.reporting.training.tables import Block, Pivot, markdown
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.reporting.look import Chart
 
 HEADER = ("case", "verdict", "n", "A", "B", "B/A", "p", "finds")
 WORDS = 2
@@ -145,4 +148,59 @@ def records(compared: Compared) -> list[dict[str, Any]]:
         row |= {"p": found.p, "p_corrected": verdict.p, "alpha": compared.alpha}
         row |= {"verdict": verdict.text, "worse": verdict.worse, "better": verdict.better}
         made.append(row)
+    return made
+
+
+COLOURS = {"worse": "#D55E00", "better": "#009E73"}
+
+
+def frame(compared: Compared) -> pd.DataFrame:
+    """A row a case with a finite ratio; no interval where there are too few launches for one."""
+    import pandas as pd
+
+    texts = text_table(compared)
+    rows = []
+    for cells, found, verdict in zip(texts.rows, compared.effects, compared.verdicts, strict=True):
+        if not 0 < found.ratio < math.inf:
+            continue
+        ends = math.isfinite(found.finds)
+        shown = "worse" if verdict.worse else "better" if verdict.better else "neither"
+        numbers = {"ratio": found.ratio}
+        numbers |= {"low": found.low, "high": found.high} if ends else {}
+        rows.append({**dict(zip(texts.header, cells, strict=True)), "shown": shown, **numbers})
+    return pd.DataFrame(rows, columns=[*texts.header, "shown", "ratio", "low", "high"])
+
+
+def forest(rows: pd.DataFrame) -> Chart:
+    """The chart of a frame, not empty."""
+    import altair as alt
+    import pandas as pd
+
+    from bench.reporting import look
+
+    ends = pd.concat([rows["ratio"], rows["low"], rows["high"]]).dropna().astype(float)
+    widest = 1.005 * max(1.02, ends.max(), 1 / ends.min())
+    scale = alt.Scale(type="log", domain=[1 / widest, widest], nice=False)
+    x = alt.X("ratio:Q", title="B/A", scale=scale, axis=look.few_ticks())
+    y = alt.Y(
+        "case:N", title=None, sort=list(rows["case"]), axis=alt.Axis(ticks=False, domain=False)
+    )
+    colours = COLOURS | {"neither": look.GREY}
+    names = [name for name in colours if name in set(rows["shown"])]
+    colour = alt.Color(
+        "shown:N",
+        scale=alt.Scale(domain=names, range=[colours[name] for name in names]),
+        legend=alt.Legend(title=None),
+    )
+    tips = [alt.Tooltip(f"{name}:N") for name in ("case", "verdict", "n", "A", "B", "p", "finds")]
+    tips.append(alt.Tooltip("B/A:N", title="ratio"))
+    base = alt.Chart(rows).encode(y=y, color=colour, tooltip=tips)
+    none = alt.Chart(pd.DataFrame({"ratio": [1.0]})).mark_rule(
+        strokeDash=[4, 3], color="currentColor"
+    )
+    lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
+    marks = base.mark_point(size=70, filled=True, opacity=1).encode(x=x)
+    made: Chart = alt.layer(none.encode(x=x), lines, marks).properties(
+        width=look.WIDTH - 300, height=alt.Step(26)
+    )
     return made

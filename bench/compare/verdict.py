@@ -1,12 +1,142 @@
-"""What an effect comes to: faster, slower, no difference shown, too few launches."""
+"""How much two samples of launches differ: a ratio, its interval, a p-value; all by ranks.
+
+Nothing is assumed of how launches scatter, and infinity, a target that was missed, is a value that
+is larger than all others.
+
+Symbols: n, m launches of A and of B, N = n + m; W the sum of A's ranks among all N.
+
+    1. p: the probability, of all ways to choose A's launches among the N, of a W as far out.
+       Mann, Whitney, Annals of Mathematical Statistics 18 (1947); its law with ties by the shift
+       algorithm of Streitberg, Roehmel, Statistical Software Newsletter 12 (1986).
+    2. ratio: the median of the n m ratios of a launch of B to one of A, which is the shift of
+       Hodges, Lehmann, Annals of Mathematical Statistics 34 (1963), equation 4.3, of logarithms.
+    3. interval: the k-th smallest to the k-th largest of these ratios, the largest k with
+       2 P(U < k) <= alpha (Moses; Hollander, Wolfe: Nonparametric Statistical Methods, 1999, 4.3).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from bench.compare.effect import Effect, launches_for, least_p
-from bench.compare.matching import Pair
+import numpy as np
+from scipy.stats import mannwhitneyu, norm, rankdata
+
+from bench.common.spec import UserError
+from bench.compare.matching import Pair, match
+from bench.compare.metrics import Side, Values
+
+EXACT = 80
+"""Up to so many launches in all the law of the rank sum is counted out, then it is near normal."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How B differs from A."""
+
+    n: int
+    m: int
+    ratio: float
+    """Of B to A; infinite or 0 where one side has missed what the other reached."""
+    low: float
+    high: float
+    """The ends of the 1 - alpha interval of the ratio; 0 and infinite where there is none."""
+    p: float
+
+    @property
+    def finds(self) -> float:
+        """The part by which B must differ to be told from A every other time: half the interval."""
+        ends = self.low > 0 and math.isfinite(self.high)
+        return math.sqrt(self.high / self.low) - 1 if ends else math.inf
+
+
+def effect(a: Values, b: Values, alpha: float) -> Effect:
+    """The effect of B, (m,) float64, against A, (n,): values >= 0, infinite ones allowed, no NaN.
+
+    Errors: ValueError for values below 0, of which a ratio says nothing.
+    """
+    if min(a.min(), b.min()) < 0:
+        raise ValueError("a ratio says nothing of values below 0")
+    shifts = np.sort(_shifts(a, b))
+    k = depth(len(a), len(b), alpha)
+    low, high = (shifts[k - 1], shifts[-k]) if k else (-math.inf, math.inf)
+    middle = shifts[[(len(shifts) - 1) // 2, len(shifts) // 2]].tolist()
+    shift = 0.0 if middle == [-math.inf, math.inf] else sum(middle) / 2
+    ratio, low, high = np.exp([shift, low, high]).tolist()
+    return Effect(len(a), len(b), ratio, low, high, p_value(a, b))
+
+
+def _shifts(a: Values, b: Values) -> Values:
+    """(n m,) the logarithms of all ratios of a value of B to one of A; equal values have 0."""
+    one, other = np.repeat(a, len(b)), np.tile(b, len(a))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shifts: Values = np.where(one == other, 0.0, np.log(other) - np.log(one))
+    return shifts
+
+
+def p_value(a: Values, b: Values) -> float:
+    """The two-sided p-value of Mann and Whitney's test; exact up to EXACT values, ties or not."""
+    both = np.concatenate([a, b])
+    if len(both) > EXACT:
+        if (both == both[0]).all():
+            return 1.0
+        return float(mannwhitneyu(a, b, method="asymptotic").pvalue)
+    doubled = np.rint(2 * rankdata(both)).astype(int)
+    law = rank_sum_law(tuple(sorted(doubled.tolist())), len(a))
+    w = int(doubled[: len(a)].sum())
+    return min(1.0, 2 * float(min(law[: w + 1].sum(), law[w:].sum())))
+
+
+def depth(n: int, m: int, alpha: float) -> int:
+    """k of step 3 above; 0 where no interval of n and m launches is as sure as 1 - alpha."""
+    if n + m > EXACT:
+        spread = math.sqrt(n * m * (n + m + 1) / 12)
+        return max(0, math.floor(n * m / 2 - float(norm.ppf(1 - alpha / 2)) * spread))
+    law = rank_sum_law(tuple(range(2, 2 * (n + m) + 1, 2)), n)
+    below = np.cumsum(law[n * (n + 1) :: 2])  # P(U <= 0), P(U <= 1), ...
+    return int(np.searchsorted(below, alpha / 2, side="right"))
+
+
+@lru_cache(maxsize=256)
+def rank_sum_law(doubled: tuple[int, ...], n: int) -> Values:
+    """P(s) for s = 0, 1, ...: the sum of n of these ranks, drawn without replacement.
+
+    doubled: the ranks of all values times two, which makes those of ties whole.
+    """
+    law = np.zeros((n + 1, sum(sorted(doubled)[-n:]) + 1))
+    law[0, 0] = 1  # so many are drawn, their sum is so large
+    for seen, rank in enumerate(doubled):
+        chance = np.clip((n - np.arange(n + 1)) / (len(doubled) - seen), 0, 1)[:, None]
+        drawn = (law * chance)[:-1, : law.shape[1] - rank]
+        law *= 1 - chance
+        law[1:, rank:] += drawn
+    whole: Values = law[n]
+    return whole
+
+
+def least_p(n: int, m: int) -> float:
+    """The smallest p-value that n and m launches can have."""
+    return min(1.0, 2 / math.comb(n + m, n))
+
+
+def launches_for(alpha: float, most: int = EXACT // 2) -> int:
+    """How many launches a side can show p <= alpha; `most` where that many cannot."""
+    return next((n for n in range(2, most) if least_p(n, n) <= alpha), most)
+
+
+def launches_to_find(found: Effect, part: float, alpha: float, power: float = 0.95) -> float:
+    """How many launches a side find such a part in so many of all comparisons, about.
+
+    From the width of an interval and its launches, which say how much launches scatter: the width
+    falls with the root of their number.
+    """
+    sure = float(norm.ppf(1 - alpha / 2))
+    wanted = math.log1p(part) * sure / (sure + float(norm.ppf(power)))
+    each = 2 * found.n * found.m / (found.n + found.m)
+    return each * (math.log1p(found.finds) / wanted) ** 2
+
 
 UNSHOWN = "no difference shown"
 
@@ -72,3 +202,47 @@ def holm(p: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p) - passed) * p[i]))
         corrected[i] = largest
     return corrected
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Everything that is said of two sides."""
+
+    summary: str
+    """The sides, and what is the same in all cases."""
+    pairs: list[Pair]
+    effects: list[Effect]
+    verdicts: list[Verdict]
+    alpha: float
+    notes: list[str]
+    """What the sides have not in common, and what was left out."""
+
+
+def compared(
+    a: Side, b: Side, ignored: Collection[str], alpha: float, least: float | None
+) -> Compared:
+    """The comparison of A and B; the options are those of bench.compare.
+
+    Errors: UserError where there is nothing to compare.
+    """
+    for side in (a, b):
+        if not side.numbers:
+            why = f": {side.told()}" if side.left_out else ""
+            raise UserError(
+                f"{side.name} ({side.path}) has nothing to compare{why}; name complete results "
+                "that have it, or another --metric"
+            )
+    matched = match(a.numbers, b.numbers, ignored)
+    try:
+        effects = [effect(pair.a, pair.b, alpha) for pair in matched.pairs]
+    except ValueError as error:
+        raise UserError(f"{error}: choose another --metric") from None
+    left = [f"left out of {side.name}: {side.told()}" for side in (a, b) if side.left_out]
+    return Compared(
+        summary=f"A: {a.path}; B: {b.path}; {matched.common}",
+        pairs=matched.pairs,
+        effects=effects,
+        verdicts=judge(matched.pairs, effects, alpha, least),
+        alpha=alpha,
+        notes=[*matched.notes, *left],
+    )

@@ -17,9 +17,9 @@ from bench.consensus.flock import start
 from bench.consensus.measure import measure
 from bench.consensus.options import TABLE
 from bench.consensus.plan import Plan, plan
+from bench.results.convergence import flags
+from bench.results.convergence import rows as rows_of
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
-from bench.results.rounds_rows import flags
-from bench.results.rounds_rows import rows as rows_of
 from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
 from bench.runtime.opening import add_provenance, origin

@@ -14,7 +14,7 @@ from algorithms.exchange.mpi import MPIExchange
 from algorithms.protocol import Layer, Ready, consecutive_layers
 from algorithms.push_sum import PushSum
 from algorithms.topologies.protocol import Topology
-from bench.results.fit import Curve
+from bench.results.rounds import Curve
 
 if TYPE_CHECKING:
     from mpi4py import MPI

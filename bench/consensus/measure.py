@@ -15,8 +15,8 @@ from algorithms.topologies.protocol import Topology
 from algorithms.topologies.theory import contraction
 from bench.common.spec import INNER, format_spec
 from bench.consensus.flock import Flock, Limits, Start
-from bench.results.fit import RATE_ERROR, Curve, SquaredRatios
-from bench.results.rounds_schema import Case
+from bench.results.convergence import RATE_ERROR, SquaredRatios
+from bench.results.rounds import Case, Curve
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -7,8 +7,8 @@ import numpy as np
 
 from bench.common.text import factor, format_bytes, signed_percent
 from bench.consensus.flock import Limits
-from bench.results.fit import Curve, exact_after, rate
-from bench.results.rounds_rows import FLAGS, best, flags
+from bench.results.convergence import FLAGS, best, exact_after, flags, rate
+from bench.results.rounds import Curve
 from bench.results.rows import ConsensusRow
 
 BARS = " ▁▂▃▄▅▆▇█"

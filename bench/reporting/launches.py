@@ -17,7 +17,7 @@ import numpy as np
 from bench.common.text import Setting, setting_label
 from bench.reporting.chapter import Source
 from bench.reporting.training.runs import order, shared
-from bench.results.origin import hosts, machine
+from bench.results.provenance import hosts, machine_of
 from bench.results.reader import Run
 from bench.results.rows import CollectiveRow, Column, ConsensusRow, Row
 from bench.results.schema import COMPLETE
@@ -109,8 +109,8 @@ def environment(run: Run) -> dict[str, Setting]:
     return {
         "hosts": _layout(list(hosts(run).values())),
         "mpi library": " ".join(run.texts.get("mpi_library", "").partition(",")[0].split()),
-        "processor": machine(run).get("processor"),
-        "cores": f"{machine(run).get('cores', '?')} cores",
+        "processor": machine_of(run).get("processor"),
+        "cores": f"{machine_of(run).get('cores', '?')} cores",
         "suite version": None if version is None else str(version),
         "binding": "shared cores" if run.attributes.get("binding_flaws") else "",
     }

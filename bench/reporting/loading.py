@@ -29,7 +29,7 @@ from bench.reporting.collectives import report as collectives_report
 from bench.reporting.consensus import report as consensus_report
 from bench.reporting.training import report as training_report
 from bench.results.contents import BrokenFileError, brief
-from bench.results.origin import program_of
+from bench.results.provenance import program_of
 from bench.results.schema import PART
 
 Load: TypeAlias = Callable[[Path], Any]

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import events
-from bench.results.reader import BrokenFileError, read
+from bench.results.reader import BrokenFileError, add_summary, read, summary_of
 from bench.results.resultfile import CHUNK, rename
 from bench.results.runfile import append_rows, create_train
 from bench.results.schema import COMPLETE, NOT_TAKEN, PART, TRAIN
-from bench.results.summary import add, of
 
 EMPTY = {"start_ns": NOT_TAKEN, "loss": np.nan}
 """What stands where a rank took no step, if not 0."""
@@ -64,9 +63,9 @@ def merge(result: Path, parts: Sequence[Path], tell: Callable[[int, int], None])
             steps = _fill(main, pieces, tell)
             main.attrs["parts"] = 1
         if main_status(fresh) == COMPLETE:
-            summary = of(read(fresh))
+            summary = summary_of(read(fresh))
             with h5py.File(fresh, "r+") as file:
-                add(file, summary)
+                add_summary(file, summary)
         with fresh.open("rb") as written:
             os.fsync(written.fileno())
         rename(fresh, result)

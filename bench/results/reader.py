@@ -1,15 +1,194 @@
-"""The reader of result files of training runs."""
+"""Reader of training results, the numbers derived from them, and those that /summary stores."""
 
 from __future__ import annotations
 
+import json
+import math
+import socket
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results import contents
 from bench.results.contents import BrokenFileError
-from bench.results.run import NAMES, NUMBERS, Run
-from bench.results.schema import EVAL, SCHEMA, TRAIN, VERSION
+from bench.results.resultfile import process_started
+from bench.results.rows import TrainingRow
+from bench.results.schema import (
+    COMPLETE,
+    DIED,
+    DIVERGED,
+    EVAL,
+    NOT_TAKEN,
+    RUNNING,
+    SCHEMA,
+    TRAIN,
+    VERSION,
+    WARMUP,
+)
+from bench.results.statistics import median_interval
+
+NAMES = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
+NUMBERS = ("workers", "ranks", "batch", "seed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result file, read whole."""
+
+    path: Path
+    attributes: dict[str, Any]
+    train: dict[str, NDArray[Any]]
+    """step, start_ns, phase_ns, ...: see bench.results.schema."""
+    evals: dict[str, NDArray[Any]]
+    partition: dict[str, NDArray[Any]]
+    workers: dict[str, NDArray[Any]]
+    ranks: dict[str, NDArray[Any]]
+    texts: dict[str, str]
+
+    @property
+    def status(self) -> str:
+        """The status of the file; `died` for a running one whose writer on this host is gone."""
+        status = str(self.attributes["status"])
+        if status == RUNNING and self.attributes["host"] == socket.gethostname():
+            started = process_started(int(self.attributes["pid"]))
+            return status if started == self.attributes["pid_started"] else DIED
+        return status
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The resolved parameters."""
+        params: dict[str, Any] = json.loads(self.attributes["params_json"])
+        return params
+
+    @property
+    def timed(self) -> NDArray[np.bool_]:
+        """(steps,) which steps count for time statistics: all but the warm-up, if any is left."""
+        warm: NDArray[np.bool_] = (self.train["flags"] & WARMUP) == 0
+        return warm if warm.any() else ~warm
+
+    def step_ns(self) -> NDArray[np.int64]:
+        """(timed steps,) duration of each step on its slowest rank, ns."""
+        slowest: NDArray[np.int64] = self.train["phase_ns"][self.timed].sum(2).max(1, initial=0)
+        return slowest
+
+    def phase_share(self) -> dict[str, float]:
+        """Share of each phase in the timed steps of all ranks; NaN without steps."""
+        total = self.train["phase_ns"][self.timed].sum((0, 1)).astype(float)
+        share = total / total.sum() if total.sum() else np.full(len(PHASES), math.nan)
+        return dict(zip(PHASES, share.tolist(), strict=True))
+
+    def worker_steps(self) -> int:
+        """Steps that all workers took, added up."""
+        workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
+        hosted = np.diff([r * workers // ranks for r in range(ranks + 1)])
+        return int(self.taken().sum(0) @ hosted)
+
+    def taken(self) -> NDArray[np.bool_]:
+        """(steps, ranks) whether the rank took the step; always, unless it is asynchronous."""
+        taken: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
+        return taken
+
+    def exchange_ms(self) -> float:
+        """Milliseconds a step and rank that the exchange is exposed: waiting and copying, mean."""
+        spent = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
+        taken = int(self.taken()[self.timed].sum())
+        return float(spent) / 1e6 / taken if taken else math.nan
+
+    def pace(self) -> NDArray[np.float64]:
+        """(ranks,) steps a second of each rank in its timed steps, waiting included."""
+        took = self.train["phase_ns"][self.timed].sum(2)
+        counted = self.taken()[self.timed].sum(0)
+        seconds = took.sum(0) / 1e9
+        pace: NDArray[np.float64] = counted / np.where(seconds > 0, seconds, np.inf)
+        return pace
+
+    def bytes_per_step(self) -> tuple[float, float]:
+        """Bytes a worker and step that left for another worker: by any road, and through MPI."""
+        steps = self.worker_steps()
+        if not steps:
+            return math.nan, math.nan
+        sent, copied = (float(self.train[key].sum()) for key in ("bytes_sent", "bytes_copied"))
+        return (sent + copied) / steps, sent / steps
+
+    def to_target(self) -> dict[str, Any]:
+        """Seconds, steps, samples, bytes to the target: infinite where missed, NaN where open."""
+        names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
+        if "target" not in self.attributes:
+            return dict.fromkeys(names, math.nan)
+        if not self.attributes.get("target_reached", False):
+            missed = self.status in (COMPLETE, DIVERGED)
+            return dict.fromkeys(names, math.inf if missed else math.nan)
+        at = {key: float(self.evals[key][-1]) for key in ("elapsed_ns", "step", "samples")}
+        moved = (self.bytes_per_step()[0] * at["step"]) * int(self.attributes["workers"])
+        return dict(
+            zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], moved), strict=True)
+        )
+
+    def binding(self) -> str:
+        """Cores that a rank may use, and whether ranks share theirs; empty where not known."""
+        masks = [x.decode(errors="replace") for x in self.ranks.get("cpu_mask", ())]
+        widths = sorted({cores_in(mask) for mask in masks if mask})
+        if not widths:
+            return ""
+        wide = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+        shared = ", oversubscribed" if self.attributes.get("binding_flaws") else ""
+        return f"{wide} cores a rank{shared}"
+
+    def row(self) -> TrainingRow:
+        """Return the settings of the run and every number derived from its raw rows."""
+        about: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
+        about |= {name: int(self.attributes[name]) for name in NUMBERS}
+        before = int(self.attributes.get("steps_before", 0))  # on other ranks, in another file
+        names = ("metric", "metric_mean", "metric_worst", "loss", "consensus")
+        final: dict[str, Any] = {
+            name: float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
+            for name in names
+        }
+        p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
+        share, pace = self.phase_share(), self.pace()
+        moved, wire = self.bytes_per_step()
+        elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
+        elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
+        samples_seen = float(samples[-1]) if len(samples) else 0.0
+        return TrainingRow(
+            **about,
+            **final,
+            **self.to_target(),
+            steps=self.worker_steps() // max(1, about["workers"]) + before,
+            status=self.status,
+            step_ms_p50=p50,
+            step_ms_lo=lo,
+            step_ms_hi=hi,
+            asynchronous=not self.taken().all(),
+            pace_fastest=float(pace.max()),
+            pace_slowest=float(pace.min()),
+            exchange_share=share[PHASES[COPY]] + share[PHASES[WAIT]],
+            exchange_ms=self.exchange_ms(),
+            bytes_per_step=moved,
+            wire_bytes_per_step=wire,
+            elapsed_s=elapsed_s,
+            s_per_sample=elapsed_s / samples_seen if samples_seen else math.nan,
+            threads=int(self.attributes.get("threads_per_rank", 1)),
+            nodes=int(self.attributes.get("nodes", 1)),
+            binding=self.binding(),
+            spectral_gap=float(self.attributes.get("spectral_gap", math.nan)),
+            label_js=float(self.attributes.get("label_js", math.nan)),
+            parameters_sha256=self.attributes.get("parameters_sha256", ""),
+            file=str(self.path),
+        )
+
+
+def cores_in(mask: str) -> int:
+    """How many cores a set has that is written as the kernel does: 0-3,8."""
+    ends = [part.split("-") for part in mask.split(",")]
+    return sum(int(x[-1]) - int(x[0]) + 1 for x in ends)
+
 
 __all__ = ["DIGESTED", "BrokenFileError", "Run", "check_schema", "read"]
 
@@ -71,3 +250,42 @@ def check_schema(path: Path, attributes: Mapping[str, Any]) -> None:
     raise BrokenFileError(
         f"{path}: schema version {contents.brief(version)}, this suite reads {VERSION}: {way}"
     )
+
+
+SUMMARY = {name: column for name, column in TrainingRow.columns.items() if column.summary}
+"""Columns of a training row that /summary stores."""
+
+
+def final_summary(part: Path, attributes: Mapping[str, Any]) -> dict[str, float]:
+    """The summary of a file that is about to be closed with these attributes."""
+    run = read(part)
+    return summary_of(replace(run, attributes={**run.attributes, **attributes}))
+
+
+def summary_of(run: Run) -> dict[str, float]:
+    """The summary as the raw rows have it."""
+    row = run.row()
+    return {name: row.number(name) for name in SUMMARY}
+
+
+def add_summary(file: h5py.File, summary: Mapping[str, float]) -> None:
+    """Write the summary into an open file, in the place of an earlier one."""
+    if "summary" in file:
+        del file["summary"]
+    group = file.create_group("summary")
+    for name, column in SUMMARY.items():
+        dataset = group.create_dataset(name, data=summary[name])
+        dataset.attrs.update({"units": column.units, "long_name": column.long_name})
+
+
+def summary_flaws(run: Run, stored: Mapping[str, Any]) -> list[str]:
+    """Where a stored summary is not what the raw rows say, a line each."""
+    return [
+        f"summary/{name} is {stored[name]:.9g}, the raw rows give {value:.9g}"
+        for name, value in summary_of(run).items()
+        if name in stored and not _equal(float(stored[name]), value)
+    ]
+
+
+def _equal(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9)

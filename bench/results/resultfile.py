@@ -211,3 +211,13 @@ def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: st
 def fixed(values: NDArray[Any]) -> NDArray[Any]:
     """Strings as fixed-length UTF-8 bytes, everything else as it is."""
     return np.char.encode(values, "utf-8") if values.dtype.kind == "U" else values
+
+
+def process_started(pid: int) -> str:
+    """When a process of this host started, in clock ticks since boot; empty where it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    state, *rest = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else rest[18]  # a zombie is gone, too

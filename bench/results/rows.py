@@ -54,10 +54,11 @@ class Row:
 
     @classmethod
     def markdown(cls) -> str:
-        """Return the list of columns as a table in Markdown."""
+        """Return the columns as a table in Markdown; `*` marks those that /summary stores."""
         lines = ["| column | unit | meaning |", "|---|---|---|"]
         for name, column in cls.columns.items():
-            lines.append(f"| `{name}` | {column.units} | {column.long_name} |")
+            mark = " *" if column.summary else ""
+            lines.append(f"| `{name}`{mark} | {column.units} | {column.long_name} |")
         return "\n".join(lines)
 
 

@@ -4,19 +4,149 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.meter import PHASES
-from bench.results import attempts, events
-from bench.results.recorder import Block
+from algorithms.wire.meter import PHASES, Meter
+from bench.results import events
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
 from bench.results.resultfile import now as now_utc
-from bench.results.schema import EVAL, EVALUATED, SEGMENTS, TRAIN, WARMUP, Table
+from bench.results.schema import EVAL, EVALUATED, NOT_TAKEN, SEGMENTS, TRAIN, WARMUP, Table
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+@dataclass(frozen=True)
+class Block:
+    """n consecutive steps of all R ranks; where a rank took fewer, its last rows are empty.
+
+    Ranks take different numbers of steps only where the algorithm is asynchronous.
+    """
+
+    start_ns: NDArray[np.int64]
+    """(n, R) on each rank's own clock; NOT_TAKEN where the rank took no such step."""
+    phase_ns: NDArray[np.int64]
+    """(n, R, len(PHASES))."""
+    bytes_sent: NDArray[np.int64]
+    """(n, R) handed to MPI."""
+    bytes_copied: NDArray[np.int64]
+    """(n, R) read from other workers through memory."""
+    messages: NDArray[np.int64]
+    """(n, R)."""
+    loss: NDArray[np.float64]
+    """(n, R) mean minibatch loss of the rank's workers."""
+
+
+class Recorder:
+    """Notes the meter after every step: a tuple appended, nothing computed."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._before = self._counters()
+        self._counts: list[tuple[int, ...]] = []
+        self._losses: list[NDArray[np.floating]] = []
+
+    def begin(self) -> None:
+        """Book to no step what the meter counted since the last one."""
+        self._before = self._counters()
+
+    def step(self, start_ns: int, losses: NDArray[np.floating]) -> None:
+        """Note a step that began at start_ns and has just ended; losses, (V,), is kept."""
+        self._counts.append((start_ns, *self._counters()))
+        self._losses.append(losses)
+
+    @property
+    def taken(self) -> int:
+        """Steps noted since the last gather."""
+        return len(self._counts)
+
+    def gather(self, comm: MPI.Intracomm) -> Block | None:
+        """The steps since the last gather, of all ranks, on rank 0; collective."""
+        taken = len(self._counts)
+        rows = max(comm.allgather(taken))
+        counts = np.zeros((rows, 1 + len(self._before)), np.int64)
+        losses = np.full(rows, np.nan)
+        if taken:
+            counts[:taken] = self._counts
+            before = np.array([self._before], np.int64)
+            counts[:taken, 1:] = np.diff(np.concatenate([before, counts[:taken, 1:]]), axis=0)
+            losses[:taken] = [row.mean(dtype=np.float64) for row in self._losses]
+        counts[taken:, 0] = NOT_TAKEN
+        self._counts, self._losses = [], []
+        self.begin()
+        all_counts = np.empty((comm.size, *counts.shape), np.int64) if comm.rank == 0 else None
+        all_losses = np.empty((comm.size, *losses.shape)) if comm.rank == 0 else None
+        comm.Gather(counts, all_counts)
+        comm.Gather(losses, all_losses)
+        if all_counts is None or all_losses is None:
+            return None
+        start, messages, sent, copied = all_counts.transpose(2, 1, 0)[:4]
+        phases = all_counts[:, :, 4:].transpose(1, 0, 2)
+        assert phases.shape[2] == len(PHASES)
+        return Block(start, phases, sent, copied, messages, all_losses.T)
+
+    def _counters(self) -> tuple[int, ...]:
+        meter = self._meter
+        return (meter.messages, meter.bytes_sent, meter.bytes_copied, *meter.ns)
+
+
+ATTEMPTS = {
+    "row": (np.int64, "1", "its first row of /train"),
+    "step": (np.int64, "1", "steps that had been taken when it began"),
+    "sync": (np.int64, "1", "its first reading of /clock"),
+    "ranks": (np.int32, "1", "number of ranks"),
+    "host": ("S64", "", "host of rank 0"),
+    "began_utc": ("S32", "", "when it began"),
+}
+"""Dataset -> dtype, units, long_name; all along `attempt`."""
+GROWING = {"train": "step", "segments": "index", "eval": "index", "events": "event"}
+"""Group -> the dimension along which it grows while a run goes on."""
+
+
+def append_attempt(file: h5py.File, attempt: Mapping[str, Any]) -> None:
+    """Add an attempt, a value for every name of ATTEMPTS, to an open file; make the group."""
+    if "attempts" not in file:
+        group = file.create_group("attempts")
+        add_scale(group, "attempt", np.empty(0, np.int64), grows=True)
+        for name, (dtype, units, title) in ATTEMPTS.items():
+            column = group.create_dataset(
+                name, shape=(0,), maxshape=(None,), chunks=(8,), dtype=dtype
+            )
+            describe(column, ("attempt",), units, title)
+    group = file["attempts"]
+    n = len(group["attempt"])
+    for name, value in {**attempt, "attempt": n + 1}.items():
+        group[name].resize(n + 1, axis=0)
+        group[name][n] = value.encode() if isinstance(value, str) else value
+
+
+def table_lengths(file: h5py.File) -> dict[str, int]:
+    """How long the tables of an open file are that grow while a run goes on."""
+    found = {group: len(file[group][dim]) for group, dim in GROWING.items() if group in file}
+    return found | {"clock": len(file["clock/sync"])} if "clock" in file else found
+
+
+def cut_tables(file: h5py.File, kept: Mapping[str, int]) -> None:
+    """Take from an open file what its tables have beyond these lengths.
+
+    Errors: ValueError where one of them is shorter.
+    """
+    for group, dim in GROWING.items():
+        if group not in file:
+            continue
+        length, n = len(file[group][dim]), kept.get(group, 0)
+        if length < n:
+            raise ValueError(f"/{group} has {length} rows of the {n} that were kept")
+        for dataset in file[group].values():
+            if dataset.maxshape[0] is None:
+                dataset.resize(n, axis=0)
+
 
 LEAST_PAUSE = 20
 """A flush waits until this many times the last one's duration has passed: at most 5 % of a run."""
@@ -48,7 +178,7 @@ class RunFile(ResultFile):
 
         def create(file: h5py.File) -> None:
             if kept:
-                attempts.cut(file, kept)
+                cut_tables(file, kept)
             else:
                 create_train(file, ranks)
                 _create_table(file, "segments", SEGMENTS)
@@ -89,7 +219,7 @@ class RunFile(ResultFile):
         """Write what was added; return how long the tables are now that grow."""
         self.flush(now=True)
         with h5py.File(self.part, "r") as file:
-            return attempts.lengths(file)
+            return table_lengths(file)
 
     def suspend(self, status: str, reason: str) -> None:
         """Write what was added, and why the run does not go on by itself; the file stays a part."""

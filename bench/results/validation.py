@@ -4,23 +4,103 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 
 from algorithms.wire.meter import PHASES
 from bench.common.spec import case_hash
-from bench.results import contents, layout, summary
-from bench.results.calls import Calls, read_calls
-from bench.results.origin import program_of
-from bench.results.reader import BrokenFileError, read
-from bench.results.rounds import Rounds, read_rounds
-from bench.results.run import Run
-from bench.results.schema import COMPLETE, DIVERGED, FAILED, PART, PREEMPTED, RUNNING, WARMUP
+from bench.results import contents
+from bench.results.calls import CALLS, ROWS, Calls, read_calls
+from bench.results.clocks import CLOCK
+from bench.results.events import EVENTS
+from bench.results.provenance import program_of
+from bench.results.reader import BrokenFileError, Run, read, summary_flaws
+from bench.results.rounds import TABLES, Rounds, read_rounds
+from bench.results.runfile import ATTEMPTS
+from bench.results.schema import (
+    COMPLETE,
+    DIVERGED,
+    EVAL,
+    FAILED,
+    PART,
+    PREEMPTED,
+    RUNNING,
+    SEGMENTS,
+    TRAIN,
+    WARMUP,
+)
 from bench.results.statistics import median_interval
+
+Layout: TypeAlias = Mapping[str, Mapping[str, tuple[tuple[str, ...], Any, str]]]
+"""Group -> dataset -> dimensions, dtype, units."""
+
+
+def _along(dim: str, table: Mapping[str, tuple[Any, str, str]]) -> dict[str, Any]:
+    return {name: ((dim,), dtype, units) for name, (dtype, units, _) in table.items()}
+
+
+TRAINING: Layout = {
+    "train": {name: (dims, dtype, units) for name, (dims, dtype, units, _) in TRAIN.items()},
+    "eval": _along("index", EVAL),
+}
+SINCE_1_3: Layout = {
+    "segments": _along("index", SEGMENTS),
+    "clock": dict.fromkeys(CLOCK, (("sync", "rank"), np.int64, "ns")),
+}
+"""What training files have from this version on."""
+SINCE_1_4: Layout = {"attempts": _along("attempt", ATTEMPTS)}
+"""And from this one on."""
+TRACED: Layout = {"events": _along("event", EVENTS)}
+"""What those of --trace have."""
+COLLECTIVES: Layout = {
+    "rows": _along("row", ROWS),
+    "calls": {
+        name: (dims, np.int64, "ns" if name.endswith("_ns") else "1")
+        for name, (dims, _) in CALLS.items()
+    },
+}
+CONSENSUS: Layout = {
+    group: {name: (dims, dtype, units) for name, (dims, dtype, units, _) in table.items()}
+    for group, table in TABLES.items()
+}
+
+
+def layout_flaws(file: h5py.File, layout: Layout) -> Iterator[str]:
+    """Where an open file departs from a layout, a line each."""
+    for group, table in layout.items():
+        for name, (dims, dtype, units) in table.items():
+            where = f"{group}/{name}"
+            if not isinstance(file.get(where), h5py.Dataset):
+                yield f"{where} is missing"
+                continue
+            yield from _dataset_flaws(file[where], where, dims, np.dtype(dtype), units)
+
+
+def _dataset_flaws(
+    data: h5py.Dataset, where: str, dims: tuple[str, ...], dtype: np.dtype[Any], units: str
+) -> Iterator[str]:
+    """Where one dataset departs from what it must be."""
+    if data.dtype.kind != dtype.kind:
+        yield f"{where} holds {data.dtype}, not {dtype}"
+    if data.attrs.get("units", "") != units:
+        yield f"{where} has units {data.attrs.get('units', '')!r}, not {units!r}"
+    if not data.attrs.get("long_name"):
+        yield f"{where} does not say what it is: long_name is missing"
+    if data.ndim != len(dims):
+        yield f"{where} has {data.ndim} dimensions, not {len(dims)}"
+        return
+    for axis, dim in enumerate(dims):
+        scales = list(data.dims[axis].values())
+        own = f"{data.parent.name}/{dim}"
+        if not scales or scales[0].name != own:
+            yield f"{where} has no scale {dim!r} along axis {axis}"
+        elif len(scales[0]) != data.shape[axis]:
+            yield f"{where} is {data.shape[axis]} long along {dim}, its scale {len(scales[0])}"
+
 
 STATES = (RUNNING, COMPLETE, DIVERGED, FAILED, PREEMPTED)
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -45,14 +125,14 @@ def _training(path: Path) -> Iterator[str]:
     run = read(path)
     new = _version(run.attributes) >= (1, 3)
     with h5py.File(path, "r") as file:
-        yield from layout.flaws(file, layout.TRAINING)
+        yield from layout_flaws(file, TRAINING)
         if new:
-            yield from layout.flaws(file, layout.SINCE_1_3)
+            yield from layout_flaws(file, SINCE_1_3)
         if "events" in file:
-            yield from layout.flaws(file, layout.TRACED)
+            yield from layout_flaws(file, TRACED)
         begins = [0]
         if _version(run.attributes) >= (1, 4):
-            yield from layout.flaws(file, layout.SINCE_1_4)
+            yield from layout_flaws(file, SINCE_1_4)
             begins = file["attempts/row"][()].tolist()
         segments = {x: file[f"segments/{x}"][()] for x in ("first", "steps")} if new else {}
         stored = {x: file["summary"][x][()] for x in file.get("summary", {})}
@@ -65,7 +145,7 @@ def _training(path: Path) -> Iterator[str]:
         str(run.attributes.get("parameters_sha256", ""))
     ):
         yield "parameters_sha256 is no SHA-256, of a run that ended"
-    yield from summary.flaws(run, stored)
+    yield from summary_flaws(run, stored)
     if new and run.status in (COMPLETE, DIVERGED) and not stored:
         yield "summary is missing, of a run that ended"
 
@@ -140,7 +220,7 @@ def _evaluations(run: Run) -> Iterator[str]:
 def _collectives(path: Path) -> Iterator[str]:
     calls = read_calls(path)
     with h5py.File(path, "r") as file:
-        yield from layout.flaws(file, layout.COLLECTIVES)
+        yield from layout_flaws(file, COLLECTIVES)
         rows = file["calls/row"][()]
     yield from _attributes(calls.attributes)
     yield from _calls(calls, rows)
@@ -164,7 +244,7 @@ def _calls(calls: Calls, rows: Any) -> Iterator[str]:
 def _consensus(path: Path) -> Iterator[str]:
     found = read_rounds(path)
     with h5py.File(path, "r") as file:
-        yield from layout.flaws(file, layout.CONSENSUS)
+        yield from layout_flaws(file, CONSENSUS)
     yield from _attributes(found.attributes)
     yield from _rounds(found)
 

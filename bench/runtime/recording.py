@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from algorithms.wire.meter import Meter, TracingMeter
-from bench.results import clockfile, events
-from bench.results.recorder import Recorder
+from bench.results import events
+from bench.results.clocks import append_clocks
+from bench.results.reader import add_summary, final_summary
 from bench.results.resultfile import Change, mark
-from bench.results.runfile import RunFile
+from bench.results.runfile import Recorder, RunFile
 from bench.results.schema import FAILED, PREEMPTED
-from bench.results.summary import add, summarised
 from bench.runtime.options import TrainOptions
 from bench.runtime.writers import Group
 from bench.session.clocks import read_clocks
@@ -102,12 +102,12 @@ class Recording:
         summary: dict[str, float] = {}
         if self._group.groups == 1:
             self._main.flush(now=True)
-            summary = summarised(self._main.part, {**attributes, "status": status})
+            summary = final_summary(self._main.part, {**attributes, "status": status})
 
         def finish(file: Any) -> None:
             last(file)
-            clockfile.append(file, vars(clocks))
+            append_clocks(file, vars(clocks))
             if summary:
-                add(file, summary)
+                add_summary(file, summary)
 
         self._main.close(status, attributes, finish)

@@ -11,10 +11,10 @@ import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
 from bench.data.opening import digest
-from bench.results import attempts, clockfile
+from bench.results.clocks import append_clocks
 from bench.results.reader import read
 from bench.results.resultfile import add_table, now, part_of
-from bench.results.runfile import RunFile
+from bench.results.runfile import RunFile, append_attempt
 from bench.results.schema import EVAL, PART
 from bench.runtime.checkpoint.resuming import copy_attempt
 from bench.runtime.opening import add_provenance, origin
@@ -78,8 +78,8 @@ def open_file(
         if "provenance" in file:
             del file["provenance"]
         add_provenance(file, ranks)
-        clockfile.append(file, vars(clocks))
-        attempts.append(
+        append_clocks(file, vars(clocks))
+        append_attempt(
             file,
             {
                 "row": attributes["attempt_row"],

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.results.provenance import process_started
+from bench.results.resultfile import process_started
 from bench.session.beats import Beat, Post, rank_name
 from bench.session.launch import mark_failed, write_stderr
 from bench.session.whereabouts import locate

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.common.spec import UserError
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.runs import digest
-from bench.results.origin import derived, program_of
+from bench.results.provenance import derived, program_of
 from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED, RUNNING

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from bench.common.cli import Parser, run
 from bench.common.files import check_target
 from bench.common.spec import UserError
-from bench.trace.writing import ENDINGS, check_ending, write
 
 if TYPE_CHECKING:
     from bench.trace.chrome import Drawing
 
 MOST_BYTES = 1_000_000_000
 """Of a trace, before gzip: a browser holds no more."""
+ENDINGS = (".json", ".json.gz")
 VIEWER = "https://ui.perfetto.dev"
 
 
@@ -49,12 +49,18 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def check_ending(option: str, path: Path) -> None:
+    """Refuse a name that viewers do not know. Errors: UserError."""
+    if not path.name.endswith(ENDINGS):
+        raise UserError(f"{option} {path}: must end in {' or '.join(ENDINGS)}")
+
+
 def drawn(path: Path, ranks: str | None, steps: str | None) -> Drawing:
     """What is drawn of a file, by the program that wrote it.
 
     Errors: UserError, BrokenFileError.
     """
-    from bench.results.origin import program_of
+    from bench.results.provenance import program_of
     from bench.trace import calls, training
 
     if not path.is_file():
@@ -76,6 +82,7 @@ def trace(argv: Sequence[str]) -> int:
     """
     from bench.common.text import printable
     from bench.results.reader import BrokenFileError
+    from bench.trace.chrome import write
 
     given = parser().parse_args(argv)
     target = Path(given.out)

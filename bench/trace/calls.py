@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from bench.common.sizes import format_size
 from bench.common.spec import UserError
-from bench.results import alignment
-from bench.results.alignment import Alignment
 from bench.results.calls import Calls, read_calls
-from bench.results.origin import derived, provenance, read_origin
-from bench.trace.chrome import STEPS, Drawing, named, span
-from bench.trace.selection import chosen
+from bench.results.clocks import Alignment, read_clocks
+from bench.results.provenance import derived, provenance, read_origin
+from bench.trace.chrome import STEPS, Drawing, chosen, named, span
 
 CALL_BYTES = 130
 """About what a call takes."""
@@ -39,7 +37,7 @@ def _drawing(found: Calls, ranks: str | None, calls: str | None) -> Drawing:
     some = chosen("--steps", calls, n, "calls")
     origin = read_origin(found.path, found.attributes)
     hosts = [x.decode(errors="replace") for x in origin.ranks["host"].tolist()]
-    clocks = alignment.read(found.path, hosts).assumed(found.start_ns[0].tolist())
+    clocks = read_clocks(found.path, hosts).assumed(found.start_ns[0].tolist())
     times = aligned(found, clocks, wanted, some)
     return Drawing(
         lines=lines(found, clocks, times, some),

@@ -6,15 +6,21 @@ microseconds, written to the nanosecond. A process is a rank, a thread what runs
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.common.spec import UserError
 
 STEPS, MESSAGES = 1, 2
 """Threads of a rank: steps with their phases, or calls; messages. 0 would be the idle thread."""
@@ -119,3 +125,63 @@ def arrow(rank: int, end: Literal["s", "f"], number: int, at_ns: int) -> str:
 
 def _details(details: Mapping[str, Any]) -> str:
     return f',"args":{json.dumps(details)}' if details else ""
+
+
+def chosen(option: str, text: str | None, total: int, what: str) -> NDArray[np.int64]:
+    """The numbers of 0, ..., total - 1 that a text names, ascending; all where it is None.
+
+    text: numbers and ranges A:B, without B and open at either side, with commas between.
+    what: they count, in the plural. Errors: UserError for what is no such text or names none.
+    """
+    if text is None:
+        return np.arange(total)
+    there = f"there are {what} 0 to {total - 1}" if total else f"there are no {what}"
+    found: set[int] = set()
+    for part in text.split(","):
+        low, colon, high = (x.strip() for x in part.partition(":"))
+        if not all(x.isdecimal() or (colon and not x) for x in (low, high if colon else low)):
+            raise UserError(
+                f"{option} {text}: {part!r} is neither a number nor a range, {there}: write 3, "
+                "0,3,5, 10:20 (without 20) or 10:"
+            )
+        first = int(low or 0)
+        members = range(first, min(int(high or total), total) if colon else first + 1)
+        if not members or members[-1] >= total:
+            raise UserError(f"{option} {text}: {part!r} names none, {there}")
+        found.update(members)
+    return np.array(sorted(found))
+
+
+TOGETHER = 4096
+"""Events of a write."""
+EFFORT = 4
+"""Of gzip: more takes longer than the trace is worth."""
+
+
+def write(path: Path, about: dict[str, str], lines: Iterable[str]) -> int:
+    """Write the trace, whole or not at all; return how many events it has.
+
+    Errors: UserError where the disk refuses.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with _opened(fresh, path.name.endswith(".gz")) as file:
+            head = json.dumps({"displayTimeUnit": "ms", "otherData": about})
+            file.write(f'{head[:-1]}, "traceEvents": [\n')
+            events, between, each = 0, "", iter(lines)
+            while some := list(islice(each, TOGETHER)):
+                file.write(between + ",\n".join(some))
+                events, between = events + len(some), ",\n"
+            file.write("\n]}\n")
+        os.replace(fresh, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): make room") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    return events
+
+
+def _opened(path: Path, small: bool) -> TextIO:
+    if small:
+        return cast(TextIO, gzip.open(path, "wt", EFFORT, encoding="ascii"))
+    return open(path, "w", encoding="ascii")

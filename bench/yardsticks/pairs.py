@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from algorithms.wire.meter import OTHER
-from bench.results.recorder import Recorder
+from bench.results.runfile import Recorder
 from bench.results.statistics import median_interval
 from bench.runtime import setup
 from bench.runtime.experiment import Experiment

@@ -7,11 +7,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bench.results.calls import PROGRAM, Calls
-from bench.results.callsfile import CallsFile
+from bench.results.calls import PROGRAM, Calls, CallsFile
 from bench.results.resultfile import add_table, add_texts
-from bench.results.rounds import RoundsFile
-from bench.results.rounds_schema import Case
+from bench.results.rounds import Case, RoundsFile
 from bench.results.schema import COMPLETE, RUNNING
 from bench.runtime.opening import origin
 

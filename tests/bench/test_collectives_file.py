@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.results.calls import ROWS, Calls, read_calls
-from bench.results.callsfile import CallsFile
+from bench.results.calls import ROWS, Calls, CallsFile, read_calls
 from bench.results.reader import BrokenFileError
 from bench.results.resultfile import part_of
 from bench.results.schema import COMPLETE

@@ -9,18 +9,21 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, rankdata
 
 from bench.compare.__main__ import ALPHA
-from bench.compare.effect import (
+from bench.compare.matching import Pair
+from bench.compare.metrics import METRICS
+from bench.compare.verdict import (
     EXACT,
+    UNSHOWN,
+    Verdict,
     depth,
     effect,
+    holm,
+    judge,
     launches_for,
     launches_to_find,
     least_p,
     p_value,
 )
-from bench.compare.matching import Pair
-from bench.compare.metrics import METRICS
-from bench.compare.verdict import UNSHOWN, Verdict, holm, judge
 
 SCATTER = 0.02
 """Standard deviation of the logarithms of launches' median steps where nothing else is running:

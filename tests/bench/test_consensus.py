@@ -17,9 +17,9 @@ import xarray
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import ready
 from bench.consensus.__main__ import main
+from bench.results.convergence import rows as rows_of
 from bench.results.reader import BrokenFileError
 from bench.results.rounds import Rounds, read_rounds
-from bench.results.rounds_rows import rows as rows_of
 from bench.results.schema import COMPLETE, FAILED
 from tests.launching import command, launch, own_lines
 

@@ -8,8 +8,8 @@ from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies.mixing import ready
 from bench.consensus.flock import Flock, Limits, Start, start
 from bench.consensus.measure import measure
-from bench.results.fit import exact_after, squared_ratios, tail_factor
-from bench.results.rounds_schema import COUNTS, Case
+from bench.results.convergence import exact_after, squared_ratios, tail_factor
+from bench.results.rounds import COUNTS, Case
 from tests.helpers import all_rows, everywhere, on
 
 pytestmark = pytest.mark.mpi

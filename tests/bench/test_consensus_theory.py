@@ -24,9 +24,8 @@ from algorithms.topologies.theory import (
     spectral_radius,
 )
 from bench.__main__ import gaps, main
-from bench.results.fit import (
+from bench.results.convergence import (
     FLOOR,
-    Curve,
     SquaredRatios,
     bend,
     difference_percent,
@@ -36,6 +35,7 @@ from bench.results.fit import (
     tail,
     tail_factor,
 )
+from bench.results.rounds import Curve
 
 READY = ready()
 PERIODIC = {name: x for name, x in READY.items() if x.period(8)} | {

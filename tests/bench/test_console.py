@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from bench.common.text import format_bytes
-from bench.results.provenance import process_started
 from bench.results.reader import Run, read
-from bench.results.recorder import Block
-from bench.results.runfile import RunFile
+from bench.results.resultfile import process_started
+from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.console import Reporter, summary
 from bench.session.terminal import is_interactive

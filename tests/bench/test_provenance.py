@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from bench.results import provenance
-from bench.results.provenance import commit, environment, machine, packages, process_started
+from bench.results.provenance import commit, environment, machine, packages
+from bench.results.resultfile import process_started
 
 KEPT = {
     "FI_PROVIDER": "tcp",

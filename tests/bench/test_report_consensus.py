@@ -14,8 +14,8 @@ from bench.reporting.consensus.charts import curves
 from bench.reporting.consensus.report import chapters, load
 from bench.reporting.launches import Group
 from bench.reporting.training.runs import POINTS
+from bench.results.convergence import rows as rows_of
 from bench.results.rounds import read_rounds
-from bench.results.rounds_rows import rows as rows_of
 from bench.results.schema import FAILED, RUNNING
 from tests.bench.made_measurements import make_rounds
 

@@ -17,11 +17,16 @@ import pytest
 
 from algorithms.wire.meter import PHASES
 from bench.common.errors import DiskError
-from bench.results.provenance import process_started
 from bench.results.reader import read
-from bench.results.recorder import Block
-from bench.results.resultfile import add_table, add_texts, mark, part_of, replace_whole
-from bench.results.runfile import RunFile
+from bench.results.resultfile import (
+    add_table,
+    add_texts,
+    mark,
+    part_of,
+    process_started,
+    replace_whole,
+)
+from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, SEGMENTS, TRAIN
 from tests.launching import DEADLINE_S
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from algorithms.wire.meter import COPY, PHASES, RECEIVED, SENT, WAIT
-from bench.results import clockfile, events
+from bench.results import events
+from bench.results.clocks import append_clocks
 from bench.trace import __main__ as trace
-from bench.trace.selection import chosen
+from bench.trace.chrome import chosen
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 
@@ -48,7 +49,7 @@ def timed(path: Path, *, far: bool = False, clock: bool = True, **options: Any) 
                 local = np.array([at, shown(np.int64(at))])
                 lead = local - at
                 reading = {"read_ns": local, "offset_ns": lead, "round_trip_ns": [0, 3000]}
-                clockfile.append(file, {x: np.array(y, np.int64) for x, y in reading.items()})
+                append_clocks(file, {x: np.array(y, np.int64) for x, y in reading.items()})
     return path
 
 

@@ -8,10 +8,9 @@ import h5py
 import pytest
 import xarray
 
-from bench.results.reader import read
+from bench.results.reader import add_summary, read, summary_of
 from bench.results.resultfile import replace_whole
 from bench.results.schema import RUNNING
-from bench.results.summary import add, of
 from bench.results.validation import flaws
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
@@ -141,7 +140,7 @@ def test_a_summary_has_units_and_replaces_an_earlier_one(tmp_path: Path) -> None
     run = read(make(tmp_path / "a.h5"))
     with h5py.File(run.path, "r+") as file:
         for _ in range(2):
-            add(file, of(run))
+            add_summary(file, summary_of(run))
         assert file["summary/step_ms_p50"].attrs["units"] == "ms"
         assert file["summary/metric"][()] == run.row().metric
 

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import pytest
 
-from bench.results.provenance import process_started
+from bench.results.resultfile import process_started
 from slurm import status as report
 from slurm.campaign import Campaign, merge_entries
 from slurm.case import TRAIN, Case, Geometry

@@ -25,7 +25,7 @@ from bench.reporting.launches import (
     rows_frame,
 )
 from bench.results.calls import YARDSTICK, Calls, fastest, half_width, read_calls
-from bench.results.origin import derived, provenance, read_origin
+from bench.results.provenance import derived, provenance, read_origin
 from bench.results.reader import Run
 from bench.results.rows import CollectiveRow
 from bench.results.schema import COMPLETE

@@ -31,12 +31,11 @@ from bench.reporting.launches import (
     rows_frame,
 )
 from bench.reporting.training.runs import POINTS
-from bench.results.fit import Curve, exact_after
-from bench.results.origin import derived, provenance, read_origin
+from bench.results.convergence import FLAGS, best, exact_after, flags
+from bench.results.convergence import rows as rows_of
+from bench.results.provenance import derived, provenance, read_origin
 from bench.results.reader import Run
-from bench.results.rounds import Rounds, read_rounds
-from bench.results.rounds_rows import FLAGS, best, flags
-from bench.results.rounds_rows import rows as rows_of
+from bench.results.rounds import Curve, Rounds, read_rounds
 from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
 from bench.common.text import Setting, setting_label
-from bench.results.origin import derived, machine, provenance
+from bench.results.provenance import derived, machine_of, provenance
 from bench.results.reader import DIGESTED, Run, read
 from bench.results.rows import TrainingRow
 from bench.results.schema import COMPLETE
@@ -80,7 +80,7 @@ def digest(run: Run) -> Digest:
     settings |= {name: params.get(name) or None for name in TROUBLE}
     settings["threads"] = run.attributes.get("threads_per_rank")
     settings["suite version"] = run.attributes.get("suite_version")
-    settings["processor"] = machine(run).get("processor")
+    settings["processor"] = machine_of(run).get("processor")
     settings |= {name: run.attributes[name] for name in ("partition", "algorithm")}
     ms = run.step_ns() / 1e6
     low, high = np.quantile(ms, [0.05, 0.95]) if timed else (np.nan, np.nan)

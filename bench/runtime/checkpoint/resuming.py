@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from bench.common.spec import UserError
-from bench.results import attempts, contents
+from bench.results import contents
 from bench.results.contents import BrokenFileError
 from bench.results.resultfile import part_of
+from bench.results.runfile import table_lengths
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.saving import read_checked
 from bench.runtime.checkpoint.store import DamagedError, Manifest
@@ -155,7 +156,7 @@ def _check_rows(comm: MPI.Intracomm, path: Path, manifest: Manifest) -> None:
             part = part_of(path.with_name(f"{path.name}.rank{rank:05d}") if rank else path)
             try:
                 with h5py.File(part, "r") as file:
-                    lengths = attempts.lengths(file)
+                    lengths = table_lengths(file)
                 if any(lengths.get(x, 0) < n for x, n in manifest.rows[rank].items()):
                     flaw = f"{part} lacks steps of the checkpoint at step {manifest.step}"
             except (OSError, KeyError) as error:

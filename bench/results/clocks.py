@@ -7,16 +7,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import contents
-from bench.results.clockfile import CLOCK
 from bench.results.contents import BrokenFileError
+from bench.results.resultfile import add_scale, describe
+
+CLOCK = {
+    "read_ns": "when the rank's clock was read, on that clock",
+    "offset_ns": "lead of the clock over rank 0's",
+    "round_trip_ns": "of the message it was read by; 0: one clock",
+}
+"""Dataset -> long_name; (sync, rank), ns."""
+
+
+def append_clocks(file: h5py.File, reading: Mapping[str, NDArray[Any]]) -> None:
+    """Add a reading, a value a rank for every name of CLOCK, to an open file; make the group."""
+    ranks = len(reading["read_ns"])
+    if "clock" not in file:
+        group = file.create_group("clock")
+        add_scale(group, "sync", np.empty(0, np.int64), grows=True)
+        add_scale(group, "rank", np.arange(ranks, dtype=np.int32))
+        for name, title in CLOCK.items():
+            dataset = group.create_dataset(
+                name, shape=(0, ranks), maxshape=(None, ranks), chunks=(2, ranks), dtype=np.int64
+            )
+            describe(dataset, ("sync", "rank"), "ns", title)
+    group = file["clock"]
+    n = len(group["sync"])
+    for name, row in {**reading, "sync": n}.items():
+        group[name].resize(n + 1, axis=0)
+        group[name][n] = row
+
 
 SOME = 3
 """Hosts that are named."""
@@ -90,7 +119,7 @@ class Alignment:
         return said
 
 
-def read(path: Path, hosts: Sequence[str], since: int = 0) -> Alignment:
+def read_clocks(path: Path, hosts: Sequence[str], since: int = 0) -> Alignment:
     """The clocks of the ranks of a result file, which are on these hosts.
 
     since: the first reading that is looked at. Where nothing was measured the ranks of a host
