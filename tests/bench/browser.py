@@ -1,4 +1,4 @@
-"""A headless Chromium that a test drives through its DevTools protocol, over a pipe."""
+"""Headless Chromium that a test drives through its DevTools protocol over a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_S = 60.0
 
 
 class Browser:
-    """One page in one browser; `complaints` is what it wrote on its console, and exceptions."""
+    """One page in one browser; `complaints` holds console messages and exceptions."""
 
     def __init__(self, profile: Path, width: int = 1200, height: int = 1000) -> None:
         to_browser, self._write = os.pipe()
@@ -56,7 +56,7 @@ class Browser:
         os.close(self._read)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """The result of a command of the protocol."""
+        """Return the result of a command of the protocol."""
         self._calls += 1
         message = {"id": self._calls, "method": method, "params": params} | self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
@@ -79,19 +79,19 @@ class Browser:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the charts are drawn as the filters say."""
+        """Wait until the charts are drawn with the current filters."""
         wait_until(
             lambda: self.run("'drawn' in (document.body?.dataset ?? {})"), "the charts are drawn"
         )
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page."""
-        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        """Return the value of an expression in the page."""
+        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
     def click(self, selector: str) -> None:
-        """Click in the middle of an element, as a mouse does."""
+        """Click in the middle of an element, like a mouse."""
         quoted = json.dumps(selector)
         box = f"document.querySelector({quoted}).getBoundingClientRect()"
         x, y = self.run(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({box})")
@@ -99,13 +99,16 @@ class Browser:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def press(self, key: str, text: str = "") -> None:
-        """Press a key where the focus is."""
+        """Press a key on the focused element."""
         codes = {"Enter": 13, "Escape": 27, " ": 32}
-        said = {"key": key, "windowsVirtualKeyCode": codes.get(key, 0)}
+        arguments = {"key": key, "windowsVirtualKeyCode": codes.get(key, 0)}
         self.call(
-            "Input.dispatchKeyEvent", type="keyDown", **said, **({"text": text} if text else {})
+            "Input.dispatchKeyEvent",
+            type="keyDown",
+            **arguments,
+            **({"text": text} if text else {}),
         )
-        self.call("Input.dispatchKeyEvent", type="keyUp", **said)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **arguments)
 
     def _next(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._buffer:

@@ -1,4 +1,4 @@
-"""Result files written as bench.collectives and bench.consensus write them, with chosen numbers."""
+"""Result files of bench.collectives and bench.consensus with chosen numbers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from bench.results.schema import COMPLETE, RUNNING
 from bench.runtime.opening import origin
 
 SPREAD = 0.01
-"""Calls take from 1 - SPREAD to 1 + SPREAD of their median."""
+"""Calls take from 1 - SPREAD to 1 + SPREAD times their median."""
 
 
 def attributes(program: str, hosts: Sequence[str], more: dict[str, Any]) -> dict[str, Any]:
-    """What every file says of itself."""
+    """Return the attributes common to all files."""
     ranks = [{"host": host, "threads": 1} for host in hosts]
     return origin(program, ["--time", "2 s"], ranks, []) | {"seed": 0, "params_json": "{}"} | more
 
@@ -42,19 +42,19 @@ def make_calls(
     dtype: str = "float32",
     **more: Any,
 ) -> Path:
-    """A file of bench.collectives; times: bytes -> algorithm -> median us; where it lies.
+    """Write a file of bench.collectives; return its path.
 
-    chosen: algorithm -> what it took; wrong: algorithm -> wrong elements. Rank 1 takes as long as
-    said, the others half of it.
+    times: bytes -> algorithm -> median us on rank 1; the other ranks take half of it.
+    chosen: algorithm -> the algorithm that it selected; wrong: algorithm -> wrong elements.
     """
-    said = {"alpha_ns": 1000.0, "bandwidth_Bps": 1e9, "timer_ns": 1.0}
+    constants = {"alpha_ns": 1000.0, "bandwidth_Bps": 1e9, "timer_ns": 1.0}
     clocks = np.zeros(len(hosts), np.int64)
     file = CallsFile(
         path,
-        attributes(PROGRAM, hosts, said | more),
+        attributes(PROGRAM, hosts, constants | more),
         clocks,
         clocks,
-        lambda made: material(made, hosts),
+        lambda file_: material(file_, hosts),
     )
     for nbytes, by_name in times.items():
         names = list(by_name)
@@ -91,17 +91,18 @@ def make_rounds(
     reached: bool = True,
     **more: Any,
 ) -> Path:
-    """A file of bench.consensus; factors: topology -> by which its error shrinks; where it lies.
+    """Write a file of bench.consensus; return its path.
 
-    theory: of all of them, by default what is measured. A round takes round_us on rank 1 and half
-    of it elsewhere; each rank hands `sent` bytes to MPI and copies three times as many.
+    factors: topology -> contraction of the error per round; theory: of all topologies, by default
+    the measured factor. A round takes round_us on rank 1 and half of it elsewhere; each rank hands
+    `sent` bytes to MPI and copies three times as many.
     """
-    said = {"workers": workers, "dimension": 16, "tolerance": 1e-10}
+    constants = {"workers": workers, "dimension": 16, "tolerance": 1e-10}
     file = RoundsFile(
         path,
         len(hosts),
-        attributes("bench.consensus", hosts, said | more),
-        lambda made: material(made, hosts),
+        attributes("bench.consensus", hosts, constants | more),
+        lambda file_: material(file_, hosts),
     )
     for name, factor in factors.items():
         counts = np.ones((4, rounds, len(hosts)), np.int64)

@@ -1,4 +1,4 @@
-"""Result files written as bench.train writes them, with numbers a test chooses."""
+"""Result files of bench.train with chosen numbers."""
 
 import json
 import os
@@ -18,9 +18,9 @@ RANKS, WORKERS, BATCH, EVERY = 2, 4, 16, 5
 
 
 def attributes(*, params: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """What the root of a run says at first, but for what is given."""
+    """Return the attributes of a run, by default for 2 ranks and 4 workers."""
     params = {"steps": 20, "dtype": "float32", "target": None, **(params or {})}
-    said = {
+    result = {
         "task": "digits",
         "algorithm": "push_sum",
         "partition": "iid",
@@ -40,8 +40,8 @@ def attributes(*, params: dict[str, Any] | None = None, **more: Any) -> dict[str
         "threads_per_rank": 1,
         **more,
     }
-    argv = ["--partition", str(said["partition"]), "--seed", str(said["seed"])]
-    return {"argv_json": json.dumps(argv)} | said
+    argv = ["--partition", str(result["partition"]), "--seed", str(result["seed"])]
+    return {"argv_json": json.dumps(argv)} | result
 
 
 def make(
@@ -60,14 +60,14 @@ def make(
     masks: Sequence[str] = (),
     **more: Any,
 ) -> Path:
-    """A run, of 2 ranks and 4 workers at first; where it lies: path, with .part while it runs.
+    """Write a run, by default of 2 ranks and 4 workers; return its path, .part while it runs.
 
-    The metric rises evenly to `metric`; a step takes step_ms on the last rank and half of it on the
-    others; each rank sends 100 B and copies 300 B a step. Training takes sample_us a sample, 2 ms a
-    step at first. masks: the cores of each rank, as the kernel writes them.
+    The metric rises linearly to `metric`. A step takes step_ms on the last rank and half of it on
+    the others; each rank sends 100 B and copies 300 B per step. Training takes sample_us per sample, by
+    default 2 ms per step. masks: CPU mask of each rank in the format of the kernel.
     """
     chosen = {"algorithm": algorithm, "seed": seed, "ranks": ranks, "workers": workers}
-    given = attributes(params=params, **chosen, **more)
+    values = attributes(params=params, **chosen, **more)
     sizes = np.arange(10, 10 + workers)
     columns = {"size": (("worker",), sizes, "1", "samples of the shard")}
     hosts = np.array(["node1"] * ranks)
@@ -76,14 +76,14 @@ def make(
         column["cpu_mask"] = (("rank",), np.array(masks), "", "cores of the rank")
     texts = {"packages": json.dumps({"numpy": "2.0"}), "mpi_library": "Some MPI 1.2"}
 
-    def material(made: Any) -> None:
-        add_table(made, "partition", {"worker": np.arange(workers)}, columns)
-        add_table(made, "provenance/ranks", {"rank": np.arange(ranks)}, column)
-        add_texts(made, texts)
+    def material(file_: Any) -> None:
+        add_table(file_, "partition", {"worker": np.arange(workers)}, columns)
+        add_table(file_, "provenance/ranks", {"rank": np.arange(ranks)}, column)
+        add_texts(file_, texts)
 
-    file = RunFile(path, range(ranks), given, material)
+    file = RunFile(path, range(ranks), values, material)
     for step in range(0, steps + 1, EVERY):
-        samples = step * workers * given["batch"]
+        samples = step * workers * values["batch"]
         value = metric * step / max(steps, 1)
         scores = {"loss": 1.0, "metric": value, "metric_mean": value, "metric_worst": value / 2}
         file.evaluate(

@@ -1,4 +1,4 @@
-"""Figures for a paper: their names, whose files they replace, and their captions."""
+"""Figures for a paper: their names, replaced files and captions."""
 
 import shutil
 from pathlib import Path
@@ -31,8 +31,8 @@ def test_every_chart_has_a_file_per_format_and_a_caption(tmp_path: Path, capsys:
     assert learning.startswith(
         "**Learning curves: accuracy of the mean model (digits: accuracy; axis: steps).** One line"
     )
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert said == f"wrote {len(names) - 1} figures and {folder / CAPTIONS}"
+    captions = capsys.readouterr().out.splitlines()[-1]
+    assert captions == f"wrote {len(names) - 1} figures and {folder / CAPTIONS}"
 
 
 def test_a_later_report_replaces_only_files_of_reports(tmp_path: Path, capsys: Capture) -> None:

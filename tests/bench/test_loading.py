@@ -1,4 +1,4 @@
-"""Readers in processes of their own: order, crashes, files without an end, and no child left."""
+"""Readers in processes of their own: order, crashes, time limits and termination."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def children() -> list[str]:
 
 
 def name_of(path: Path) -> str:
-    """What a load makes of a file here: its name, unless its name says otherwise."""
+    """Return the name of a file, or fail as the name says."""
     if "crash" in path.name:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "endless" in path.name:
@@ -91,7 +91,7 @@ def test_closing_early_ends_the_readers() -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) -> None:
-    """Ctrl-C reaches the whole group; a kill only the program, whose readers then read no more."""
+    """Ctrl-C reaches the whole group; a kill reaches the program only, and the readers end."""
     code = (
         "import os, sys, time\nfrom pathlib import Path\n"
         "from bench import report\nfrom bench.reporting import loading\n"
@@ -123,7 +123,7 @@ def test_no_reader_outlives_the_program(tmp_path: Path, sent: signal.Signals) ->
 
 
 def test_damaged_files_are_read_or_reported_in_one_line(tmp_path: Path) -> None:
-    """Two of each damage; `python -m tests.drill_damage` takes more."""
+    """Two files of each damage; `python -m tests.drill_damage` tries more."""
     from bench.reporting.loading import load
 
     good = sound(tmp_path)

@@ -1,4 +1,4 @@
-"""The look of the charts: panels."""
+"""Look of the charts: panels."""
 
 import altair as alt
 import pandas as pd
@@ -13,8 +13,8 @@ CONDITIONS = ["iid, 4 workers", "iid, 16 workers", "iid, 128 workers"]
 def test_panels_follow_the_order_of_the_data() -> None:
     frame = pd.DataFrame({"condition": [*CONDITIONS, CONDITIONS[0]], "x": range(4)})
     dots = alt.Chart().mark_point().encode(x="x:Q")
-    for made in (look.panels(dots, frame, 100), look.rows(dots, frame)):
-        assert made.to_dict()["facet"]["sort"] == CONDITIONS
+    for result in (look.panels(dots, frame, 100), look.rows(dots, frame)):
+        assert result.to_dict()["facet"]["sort"] == CONDITIONS
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_narrow_heat_maps_are_side_by_side(panels: int, partitions: int, columns
             for j in range(partitions)
         ]
     )
-    made = heat_map(frame, MEASURES["mean"]).to_dict()
-    assert made["columns"] == columns
-    width = made["spec"]["width"]["step"] * partitions * columns
+    result = heat_map(frame, MEASURES["mean"]).to_dict()
+    assert result["columns"] == columns
+    width = result["spec"]["width"]["step"] * partitions * columns
     assert width <= look.WIDTH - 200

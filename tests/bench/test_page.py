@@ -21,11 +21,11 @@ from tests.bench.made_runs import make
 VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
 CHARTS = ("step", "elapsed_s", "bytes", "final", "phases", "ranks", "steps", "drift", "consensus")
 MAPS = ("map-mean", "map-worst", "map-step", "map-bytes")
-"""Where there are two algorithms and two partitions."""
+"""Charts drawn for two algorithms and two partitions."""
 
 
 class Reader(HTMLParser):
-    """Fails where elements do not nest; keeps attributes, texts of script and of the rest."""
+    """Parser that checks the nesting of elements and keeps attributes and texts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -59,9 +59,11 @@ class Reader(HTMLParser):
             self.text += data
 
     def report(self) -> dict[str, Any]:
-        """What the page carries, its data as rows."""
-        made: dict[str, Any] = json.loads(self.scripts[0])
-        return made | {"datasets": {name: rows(x) for name, x in made["datasets"].items()}}
+        """Return the data of the page, unpacked to rows."""
+        page_data: dict[str, Any] = json.loads(self.scripts[0])
+        return page_data | {
+            "datasets": {name: rows(x) for name, x in page_data["datasets"].items()}
+        }
 
 
 def rows(packed: dict[str, Any]) -> list[dict[str, Any]]:
@@ -79,33 +81,33 @@ def rows(packed: dict[str, Any]) -> list[dict[str, Any]]:
 def page_of(*paths: Path, broken: tuple[str, ...] = ()) -> Reader:
     loaded: dict[str, list[Any]] = {}
     for path in paths:
-        program, kept = loading.load(path)
-        loaded.setdefault(program, []).append(kept)
+        program, content = loading.load(path)
+        loaded.setdefault(program, []).append(content)
     return Reader(page(loaded, broken))
 
 
 def drawn_by_browser(target: Path, profile: Path) -> set[str]:
-    """The places of a page where a browser has drawn a chart; it must not complain of anything."""
+    """Return the ids of charts drawn by a browser, without any console message."""
     with Browser(profile) as browser:
         browser.open(target.as_uri())
-        found = browser.run(
+        result = browser.run(
             "[...document.querySelectorAll('.chart')].filter(x => "
             "x.querySelectorAll('svg path').length > 3).map(x => x.id)"
         )
         assert browser.complaints == []
-    return set(found)
+    return set(result)
 
 
 def test_the_page_has_no_external_resources(tmp_path: Path) -> None:
-    made = page_of(make(tmp_path / "a.h5"))
-    loads = [x for x in made.attributes if x[1] in ("src", "href", "srcset", "data", "action")]
+    page_data = page_of(make(tmp_path / "a.h5"))
+    loads = [x for x in page_data.attributes if x[1] in ("src", "href", "srcset", "data", "action")]
     assert [x for x in loads if not x[2].startswith("#")] == []
-    policy = next(value for _, _, value in made.attributes if "default-src" in value)
+    policy = next(value for _, _, value in page_data.attributes if "default-src" in value)
     assert policy.startswith("default-src 'none'")
     assert "http" not in policy
-    assert "link" not in made.tags
-    assert "@import" not in made.styles
-    assert "url(" not in made.styles
+    assert "link" not in page_data.tags
+    assert "@import" not in page_data.styles
+    assert "url(" not in page_data.styles
 
 
 def test_size_is_bounded(tmp_path: Path) -> None:
@@ -126,20 +128,20 @@ def test_texts_of_files_are_escaped(tmp_path: Path) -> None:
         file["provenance/text/mpi_library"] = evil
     # beside one that differs, names stand in cells of the table and over panels, too
     other = make(tmp_path / "b.h5", algorithm=evil, task=evil, metric_name=evil)
-    made = page_of(path, other, broken=(evil,))
-    assert not {"b", "i"} & set(made.tags)
-    assert len(made.scripts) == 3
-    assert made.text.count(evil) >= 8
-    report = made.report()
+    page_data = page_of(path, other, broken=(evil,))
+    assert not {"b", "i"} & set(page_data.tags)
+    assert len(page_data.scripts) == 3
+    assert page_data.text.count(evil) >= 8
+    report = page_data.report()
     assert {row["algorithm"] for data in report["datasets"].values() for row in data} == {evil}
     assert evil in report["provenance"]["texts"]
 
 
 def test_every_chart_of_complete_runs_has_data(tmp_path: Path) -> None:
-    made = page_of(*(make(tmp_path / f"{i}.h5", seed=i) for i in range(2)))
-    report = made.report()
+    page_data = page_of(*(make(tmp_path / f"{i}.h5", seed=i) for i in range(2)))
+    report = page_data.report()
     assert set(report["specifications"]) == {f"chart-0-{name}" for name in CHARTS}
-    places = {value for tag, name, value in made.attributes if tag == "div" and name == "id"}
+    places = {value for tag, name, value in page_data.attributes if tag == "div" and name == "id"}
     assert places == set(report["specifications"])
     for specification in report["specifications"].values():
         assert report["datasets"][specification["data"]["name"]]
@@ -147,23 +149,23 @@ def test_every_chart_of_complete_runs_has_data(tmp_path: Path) -> None:
 
 def test_tasks_have_sections_of_their_own(tmp_path: Path) -> None:
     other = make(tmp_path / "b.h5", task="quadratic", metric_name="distance")
-    made = page_of(make(tmp_path / "a.h5"), other)
-    specifications = made.report()["specifications"]
+    page_data = page_of(make(tmp_path / "a.h5"), other)
+    specifications = page_data.report()["specifications"]
     assert {name.rpartition("-")[0] for name in specifications} == {"chart-0", "chart-1"}
     axes = [
         re.findall("(accuracy|distance) of the mean model", json.dumps(specifications[name]))
         for name in ("chart-0-step", "chart-1-step")
     ]
-    assert [set(found) for found in axes] == [{"accuracy"}, {"distance"}]
+    assert [set(result) for result in axes] == [{"accuracy"}, {"distance"}]
 
 
 @pytest.mark.parametrize("status", [RUNNING, DIVERGED])
 def test_a_run_without_steps_or_numbers_is_accepted(tmp_path: Path, status: str) -> None:
     path = make(tmp_path / "a.h5", status=status, steps=0, metric=math.nan)
-    made = page_of(path)
-    assert made.report()["specifications"] == {}
-    assert "No run has a finite accuracy yet" in made.text
-    assert status in made.text
+    page_data = page_of(path)
+    assert page_data.report()["specifications"] == {}
+    assert "No run has a finite accuracy yet" in page_data.text
+    assert status in page_data.text
 
 
 def test_a_cross_marks_the_last_finite_metric_of_a_diverged_run(tmp_path: Path) -> None:
@@ -181,15 +183,17 @@ def test_provenance_stores_every_text_once(tmp_path: Path) -> None:
     paths = [
         make(tmp_path / f"{i}.h5", partition="a b", seed=i, case_hash="c0ffee") for i in (0, 1)
     ]
-    found = page_of(*paths).report()["provenance"]
-    assert len(set(found["texts"])) == len(found["texts"])
-    for i, of in enumerate(found["of"]):
-        texts = [found["texts"][x] for x in of]
-        told = dict(zip(texts[::2], texts[1::2], strict=True))
-        assert told["command"].startswith("mpirun -n 2 python -m bench.train --partition 'a b'")
-        assert told["command"].endswith(f"--seed {i}")
-        assert told["file"] == str(paths[i])
-        assert told["case hash"] == "c0ffee"
+    result = page_of(*paths).report()["provenance"]
+    assert len(set(result["texts"])) == len(result["texts"])
+    for i, of in enumerate(result["of"]):
+        texts = [result["texts"][x] for x in of]
+        provenance = dict(zip(texts[::2], texts[1::2], strict=True))
+        assert provenance["command"].startswith(
+            "mpirun -n 2 python -m bench.train --partition 'a b'"
+        )
+        assert provenance["command"].endswith(f"--seed {i}")
+        assert provenance["file"] == str(paths[i])
+        assert provenance["case hash"] == "c0ffee"
         for text in (
             "node1 (2 ranks)",
             "Some MPI 1.2",
@@ -197,7 +201,7 @@ def test_provenance_stores_every_text_once(tmp_path: Path) -> None:
             "10 to 13 samples",
             "steps 20",
         ):
-            assert text in ", ".join(told.values())
+            assert text in ", ".join(provenance.values())
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH: the page is not rendered")

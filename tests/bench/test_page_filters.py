@@ -1,4 +1,4 @@
-"""The filters of the page: the sources of its rows and marks, and a browser that uses them."""
+"""Filters of the page: the sources of rows and marks, and a browser that uses them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ PARTS = ("iid", "dirichlet:alpha=0.1")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2 algorithms x 2 partitions x 2 seeds, and a run of push_sum on iid that diverged."""
+    """Return a folder of 2 algorithms x 2 partitions x 2 seeds and a diverged run."""
     folder = tmp_path_factory.mktemp("runs")
     for i, name in enumerate(NAMES):
         for j, part in enumerate(PARTS):
@@ -36,72 +36,72 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path) -> Section:
-    (made,) = sections([load(path) for path in sorted(folder.glob("*.h5"))])
-    return made
+def example(folder: Path) -> Section:
+    (example,) = sections([load(path) for path in sorted(folder.glob("*.h5"))])
+    return example
 
 
-def test_rows_list_their_runs(made: Section) -> None:
-    (table,) = text_tables(made)
-    assert row_sources(made, table) == [sorted(places) for places in made.places]
-    (overview,) = best(made)
-    for row, runs in zip(overview.rows, row_sources(made, overview), strict=True):
-        assert {made.runs[i].settings["partition"] for i in runs} == {row[0]}
+def test_rows_list_their_runs(example: Section) -> None:
+    (table,) = text_tables(example)
+    assert row_sources(example, table) == [sorted(places) for places in example.places]
+    (overview,) = best(example)
+    for row, runs in zip(overview.rows, row_sources(example, overview), strict=True):
+        assert {example.runs[i].settings["partition"] for i in runs} == {row[0]}
         assert len(runs) == (5 if row[0] == "iid" else 4)
 
 
-def test_rows_below_headings_list_their_own_runs(made: Section) -> None:
+def test_rows_below_headings_list_their_own_runs(example: Section) -> None:
     runs = [
         replace(run, settings=run.settings | {"optimizer": x, "steps": n, "ranks": n, "batch": n})
-        for run in made.runs
+        for run in example.runs
         for x in ("sgd", "adam")
         for n in (20, 40)
     ]
     (mixed,) = sections(runs)
     tables = text_tables(mixed)
     assert len(tables) > 1  # too much varies for columns
-    found = [runs for table in tables for runs in row_sources(mixed, table)]
-    assert sorted(map(sorted, found)) == sorted(map(sorted, mixed.places))
+    rows_of_runs = [runs for table in tables for runs in row_sources(mixed, table)]
+    assert sorted(map(sorted, rows_of_runs)) == sorted(map(sorted, mixed.places))
 
 
-def test_facets_are_the_varying_settings(made: Section) -> None:
-    (chapter,) = chapters(made.runs)
-    found = {x.name: x for x in facets(chapter.sources)}
-    assert list(found) == ["algorithm", "partition", "seed", "status"]
-    assert found["seed"].values == ["0", "1", "7"]
-    for name, facet in found.items():
-        said = [facet.values[i] for i in facet.of]
-        assert said == [facts(run)[name] for run in made.runs]
+def test_facets_are_the_varying_settings(example: Section) -> None:
+    (chapter,) = chapters(example.runs)
+    rows_of_runs = {x.name: x for x in facets(chapter.sources)}
+    assert list(rows_of_runs) == ["algorithm", "partition", "seed", "status"]
+    assert rows_of_runs["seed"].values == ["0", "1", "7"]
+    for name, facet in rows_of_runs.items():
+        cards_by_label = [facet.values[i] for i in facet.of]
+        assert cards_by_label == [facts(run)[name] for run in example.runs]
 
 
-def test_overview_counts_and_names_the_best(made: Section) -> None:
-    said = {card.label: (card.value, card.note, card.bad) for card in cards(made)}
-    assert said["runs"] == ("9", "1 diverged", True)
-    assert said["algorithms"] == ("2", "", False)
-    assert said["workers"] == ("4", "on 2 ranks", False)
-    assert said["fastest step"][0] == "2.00 ms"
-    (table,) = best(made)
+def test_overview_counts_and_names_the_best(example: Section) -> None:
+    cards_by_label = {card.label: (card.value, card.note, card.bad) for card in cards(example)}
+    assert cards_by_label["runs"] == ("9", "1 diverged", True)
+    assert cards_by_label["algorithms"] == ("2", "", False)
+    assert cards_by_label["workers"] == ("4", "on 2 ranks", False)
+    assert cards_by_label["fastest step"][0] == "2.00 ms"
+    (table,) = best(example)
     assert [row[1:3] for row in table.rows] == [["push_sum [2 runs]", f"{ODD} [2 runs]"]] * 2
     assert table.rows[0][3:] == ["0.8950 [0.890, 0.900]", "0.7950 [0.790, 0.800]", "apart"]
     # one run each has no range to be apart in
-    (few,) = best(replace(made, runs=[x for x in made.runs if x.row.seed == 0]))
+    (few,) = best(replace(example, runs=[x for x in example.runs if x.row.seed == 0]))
     assert {row[-1] for row in few.rows} == {"-"}
 
 
-def test_many_runs_are_drawn_as_medians_in_bands(made: Section) -> None:
-    bands = metrics.bands(made)
-    curves = metrics.curves(made)
-    for number, case in made.complete():
+def test_many_runs_are_drawn_as_medians_in_bands(example: Section) -> None:
+    bands = metrics.bands(example)
+    curves = metrics.curves(example)
+    for number, case in example.complete():
         own = bands[bands["case"] == number]
-        theirs = curves[curves["run"].isin(made.places[number])].groupby("step")["metric"]
+        theirs = curves[curves["run"].isin(example.places[number])].groupby("step")["metric"]
         assert own["metric"].tolist() == pytest.approx(theirs.median().tolist())
         assert own["low"].tolist() == theirs.min().tolist()
         assert own["high"].tolist() == theirs.max().tolist()
         assert len(case) == 2
 
 
-def test_a_straggler_is_marked_and_neighbours_share_a_bar(made: Section) -> None:
-    drawn = times.frame(made)
+def test_a_straggler_is_marked_and_neighbours_share_a_bar(example: Section) -> None:
+    drawn = times.frame(example)
     assert drawn["late"].unique().tolist() == ["", "+33%"]  # rank 1 takes twice as long as rank 0
     assert drawn[drawn["late"] != ""]["rank"].unique().tolist() == ["1"]
     phase = 2.0 / 6  # ms of each of six phases on rank 1
@@ -112,9 +112,9 @@ def test_a_straggler_is_marked_and_neighbours_share_a_bar(made: Section) -> None
     )
     wide = [
         replace(run, rank_ms=run.rank_ms.repeat(100, 0), rank_hosts=["a"] * 100 + ["b"] * 100)
-        for run in made.runs
+        for run in example.runs
     ]
-    many = times.frame(replace(made, runs=wide))
+    many = times.frame(replace(example, runs=wide))
     assert many.groupby("case")["rank"].nunique().tolist() == [times.BARS] * 4
     named = many[(many["begins"] != "") & (many["case"] == many["case"].min())]
     assert named[["rank", "begins"]].to_numpy().tolist() == [["0-2", "a"], ["100-102", "b"]]

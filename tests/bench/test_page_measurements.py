@@ -28,16 +28,16 @@ def times(names: list[str]) -> dict[int, dict[str, float]]:
 
 def test_every_chart_has_data_and_provenance(tmp_path: Path) -> None:
     calls = make_calls(tmp_path / "a.h5", times(["ring", "library"]))
-    made = page_of(calls, make_rounds(tmp_path / "b.h5", {"ring": 0.5}))
-    report = made.report()
-    places = {value for tag, name, value in made.attributes if tag == "div" and name == "id"}
+    document = page_of(calls, make_rounds(tmp_path / "b.h5", {"ring": 0.5}))
+    report = document.report()
+    places = {value for tag, name, value in document.attributes if tag == "div" and name == "id"}
     expected = {f"chart-0-{name}" for name in COLLECTIVES}
     expected |= {f"chart-1-{name}" for name in CONSENSUS}
     assert set(report["specifications"]) == places == expected
     names = {x for text in report["specifications"].values() for x in _data(text)}
     assert names == set(report["datasets"])
     assert all(report["datasets"].values())
-    for told in (
+    for text in (
         "mpirun -n 2 python -m bench.collectives --time '2 s'",
         "mpirun -n 2 python -m bench.consensus --time '2 s'",
         "node1 (2 ranks)",
@@ -48,11 +48,11 @@ def test_every_chart_has_data_and_provenance(tmp_path: Path) -> None:
         "winner by size: ring 8-16M",
         "fewest rounds to 1e-6:",
     ):
-        assert told in made.text + ", ".join(report["provenance"]["texts"])
+        assert text in document.text + ", ".join(report["provenance"]["texts"])
 
 
 def _data(specification: object) -> list[str]:
-    """The names of all data of a specification, wherever in it."""
+    """Return the names of all data sets of a specification."""
     if isinstance(specification, list):
         return [x for part in specification for x in _data(part)]
     if not isinstance(specification, dict):
@@ -78,11 +78,11 @@ def test_texts_of_files_are_escaped(tmp_path: Path) -> None:
         make_calls(tmp_path / "b.h5", times(["ring"]), suite_version=evil, reason=evil),
         make_rounds(tmp_path / "c.h5", {evil: 0.5}, suite_version=evil),
     ]
-    made = page_of(*paths, broken=(evil,))
-    assert not {"b", "i"} & set(made.tags)
-    assert len(made.scripts) == 3
-    assert made.text.count(evil) >= 8
-    rows = [row for data in made.report()["datasets"].values() for row in data]
+    document = page_of(*paths, broken=(evil,))
+    assert not {"b", "i"} & set(document.tags)
+    assert len(document.scripts) == 3
+    assert document.text.count(evil) >= 8
+    rows = [row for data in document.report()["datasets"].values() for row in data]
     assert {row.get("algorithm", row.get("topology")) for row in rows} >= {evil, "ring"}
 
 
@@ -109,10 +109,10 @@ def test_size_is_bounded(tmp_path: Path) -> None:
 
 def test_files_without_rows_are_accepted(tmp_path: Path) -> None:
     calls = make_calls(tmp_path / "a.h5", {}, status=RUNNING)
-    made = page_of(calls, make_rounds(tmp_path / "b.h5", {}, status=RUNNING))
-    assert made.report()["specifications"] == {}
-    assert "no size is finished yet" in made.text
-    assert made.text.count(": running") == 2
+    document = page_of(calls, make_rounds(tmp_path / "b.h5", {}, status=RUNNING))
+    assert document.report()["specifications"] == {}
+    assert "no size is finished yet" in document.text
+    assert document.text.count(": running") == 2
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH: the page is not rendered")

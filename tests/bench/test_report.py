@@ -98,15 +98,15 @@ def test_files_named_like_results_are_found_and_reported(tmp_path: Path, capsys:
     assert main([str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("2 of 6 files read")
-    said = {line.split(".h5: ")[0].rpartition("/")[2]: line for line in err.splitlines()}
-    assert sorted(said) == ["folder", "gone", "loop", "pipe"]
-    assert said["folder"].endswith("is a folder")
-    assert said["gone"].endswith("No such file or directory")
-    assert said["pipe"].endswith("is no plain file")
+    message = {line.split(".h5: ")[0].rpartition("/")[2]: line for line in err.splitlines()}
+    assert sorted(message) == ["folder", "gone", "loop", "pipe"]
+    assert message["folder"].endswith("is a folder")
+    assert message["gone"].endswith("No such file or directory")
+    assert message["pipe"].endswith("is no plain file")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["{}/none"], "none does not exist"),
         (["{}/empty"], "no result file (*.h5, *.h5.part) in"),
@@ -129,7 +129,7 @@ def test_files_named_like_results_are_found_and_reported(tmp_path: Path, capsys:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_invalid_arguments_give_one_line_and_exit_code_2(
-    tmp_path: Path, capsys: Capture, arguments: list[str], said: str
+    tmp_path: Path, capsys: Capture, arguments: list[str], message: str
 ) -> None:
     make(tmp_path / "a.h5")
     (tmp_path / "empty").mkdir()
@@ -139,7 +139,7 @@ def test_invalid_arguments_give_one_line_and_exit_code_2(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
 

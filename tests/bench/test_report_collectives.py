@@ -206,13 +206,13 @@ def test_csv_has_every_row_of_every_file(tmp_path: Path) -> None:
     assert ",".join(written[0]).startswith("op,algorithm,ranks,bytes,dtype,n,p50_us,ci_lo_us,")
     assert [row["ranks"] for row in written] == ["2"] * 4 + ["3"] * 4
     expected = [row.record() for row in read_calls(path).rows()]
-    for row, made in zip(expected, written, strict=False):
-        assert made["file"] == str(path)
+    for row, result in zip(expected, written, strict=False):
+        assert result["file"] == str(path)
         for key, value in row.items():
             if isinstance(value, float):
-                assert math.isclose(float(made[key]), value)
+                assert math.isclose(float(result[key]), value)
             else:
-                assert made[key] == str(value)
+                assert result[key] == str(value)
 
 
 def test_winners_are_printed(tmp_path: Path, capsys: Capture) -> None:

@@ -104,10 +104,10 @@ def test_csv_has_one_row_per_topology(tmp_path: Path) -> None:
     assert main([str(path), "--csv", str(table)]) == 0
     with open(table, newline="") as file:
         written = list(csv.DictReader(file))
-    for row, made in zip(rows_of(read_rounds(path)), written, strict=True):
+    for row, result in zip(rows_of(read_rounds(path)), written, strict=True):
         for key in ("theory_factor", "measured_factor", "ms_to_1e6", "rounds_to_1e6"):
-            assert float(made[key]) == pytest.approx(row.number(key))
-        assert (made["topology"], made["workers"]) == (row.topology, "4")
+            assert float(result[key]) == pytest.approx(row.number(key))
+        assert (result["topology"], result["workers"]) == (row.topology, "4")
     assert math.isinf(float(written[1]["ms_to_1e6"]))
 
 

@@ -30,15 +30,17 @@ def test_the_program_is_read_from_the_file(tmp_path: Path) -> None:
     make_all(tmp_path)
     loaded = [load(tmp_path / f"{name}.h5") for name in "abc"]
     assert [program for program, _ in loaded] == list(KINDS)
-    assert [type(kept) for _, kept in loaded] == [Digest, Launch, Launch]
+    assert [type(content) for _, content in loaded] == [Digest, Launch, Launch]
 
 
 def test_run_that_ends_between_listing_and_reading_is_read(tmp_path: Path) -> None:
     make_all(tmp_path)
     for name in "abc":
-        _, kept = load(tmp_path / f"{name}.h5.part")
-        told = kept.provenance if isinstance(kept, Digest) else kept.source.provenance
-        assert told["file"] == str(tmp_path / f"{name}.h5")
+        _, content = load(tmp_path / f"{name}.h5.part")
+        provenance = (
+            content.provenance if isinstance(content, Digest) else content.source.provenance
+        )
+        assert provenance["file"] == str(tmp_path / f"{name}.h5")
 
 
 def test_training_tables_do_not_depend_on_other_programs(tmp_path: Path, capsys: Capture) -> None:
@@ -74,18 +76,20 @@ def test_csv_requires_a_single_program(tmp_path: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("only", "said"),
+    ("only", "message"),
     [
         ("collectives", "none of 1 files can be read as a result of bench.collectives"),
         ("tain", "unknown program 'tain' (did you mean train?); known: collectives, consensus,"),
     ],
 )
-def test_invalid_only_gives_one_line(tmp_path: Path, capsys: Capture, only: str, said: str) -> None:
+def test_invalid_only_gives_one_line(
+    tmp_path: Path, capsys: Capture, only: str, message: str
+) -> None:
     make(tmp_path / "a.h5")
     assert main([str(tmp_path), "--only", only]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
 
 
@@ -105,7 +109,7 @@ def without(path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["b", "c"])
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (cut, "file"),
         (lambda path: edit(path, program="bench.other"), "written by 'bench.other', this suite"),
@@ -117,12 +121,12 @@ def without(path: Path, name: str) -> None:
     ids=["cut", "program", "schema", "group", "argv", "ranks"],
 )
 def test_broken_files_give_one_line_each(
-    tmp_path: Path, capsys: Capture, name: str, spoil: Any, said: str
+    tmp_path: Path, capsys: Capture, name: str, spoil: Any, message: str
 ) -> None:
     make_all(tmp_path)
     path = tmp_path / f"{name}.h5"
     spoil(path)
-    with pytest.raises(BrokenFileError, match=said):
+    with pytest.raises(BrokenFileError, match=message):
         load(path)
     assert main([str(tmp_path)]) == 0
     out, err = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Scaling: laws whose efficiency is known, numbers by hand, and what must not be divided."""
+"""Scaling: laws with known efficiency, numbers by hand, and refused comparisons."""
 
 import math
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from tests.bench.made_runs import make
 CORES = ["0-1"]
 
 
-def made(
+def make_run(
     folder: Path, ms: float, *, ranks: int, workers: int = 12, seed: int = 0, **more: Any
 ) -> Digest:
-    """A run; ms must be a multiple of 6 ns, which its six phases share."""
+    """Return a run; ms must be a multiple of 6 ns, divided among its six phases."""
     masks = more.pop("masks", CORES * ranks)
     name = f"{len(list(folder.iterdir()))}.h5"
     more |= {"ranks": ranks, "workers": workers, "seed": seed, "masks": masks, "step_ms": ms}
@@ -44,7 +44,7 @@ def cells(table: TextTable, name: str) -> list[str]:
 
 
 def test_perfect_strong_scaling_is_efficiency_one_and_no_serial_part(tmp_path: Path) -> None:
-    one = only([made(tmp_path, 36 / p, ranks=p) for p in (1, 2, 3, 4)])
+    one = only([make_run(tmp_path, 36 / p, ranks=p) for p in (1, 2, 3, 4)])
     assert (one.kind, one.work, one.base.ranks) == ("strong", "12 workers of batch 16", 1)
     for row in one.rows:
         p = row.point.ranks
@@ -59,7 +59,7 @@ def test_perfect_strong_scaling_is_efficiency_one_and_no_serial_part(tmp_path: P
 def test_karp_flatt_of_amdahls_law_is_its_serial_part(tmp_path: Path, base: int) -> None:
     serial, whole = 0.25, 24
     times = {p: whole * (serial + (1 - serial) / p) for p in (1, 2, 3, 4) if p >= base}
-    one = only([made(tmp_path, ms, ranks=p) for p, ms in times.items()])
+    one = only([make_run(tmp_path, ms, ranks=p) for p, ms in times.items()])
     for row in one.rows[1:]:
         p = row.point.ranks
         assert row.speedup == pytest.approx(times[base] / times[p])
@@ -69,7 +69,7 @@ def test_karp_flatt_of_amdahls_law_is_its_serial_part(tmp_path: Path, base: int)
 
 
 def test_weak_scaling_divides_times(tmp_path: Path) -> None:
-    one = only([made(tmp_path, ms, ranks=p, workers=p) for p, ms in ((1, 6), (2, 9), (4, 12))])
+    one = only([make_run(tmp_path, ms, ranks=p, workers=p) for p, ms in ((1, 6), (2, 9), (4, 12))])
     assert (one.kind, one.work) == ("weak", "1 worker a rank of batch 16")
     assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 6 / 9, 6 / 12])
     assert [row.speedup for row in one.rows] == pytest.approx([1, 2 * 6 / 9, 4 * 6 / 12])
@@ -82,24 +82,24 @@ def test_weak_scaling_divides_times(tmp_path: Path) -> None:
 
 def test_a_run_can_belong_to_a_strong_and_a_weak_series(tmp_path: Path) -> None:
     points = [(1, 1), (2, 1), (2, 2)]  # workers, ranks
-    found = series(section([made(tmp_path, 6, ranks=r, workers=w) for w, r in points]))
-    assert [(x.kind, [(y.point.workers, y.point.ranks) for y in x.rows]) for x in found] == [
+    result = series(section([make_run(tmp_path, 6, ranks=r, workers=w) for w, r in points]))
+    assert [(x.kind, [(y.point.workers, y.point.ranks) for y in x.rows]) for x in result] == [
         ("strong", [(2, 1), (2, 2)]),
         ("weak", [(1, 1), (2, 2)]),
     ]
 
 
 def test_halved_batches_form_a_strong_series(tmp_path: Path) -> None:
-    runs = [made(tmp_path, 6, ranks=p, workers=p, batch=32 // p) for p in (1, 2, 4)]
+    runs = [make_run(tmp_path, 6, ranks=p, workers=p, batch=32 // p) for p in (1, 2, 4)]
     one = only(runs)
     assert (one.kind, one.work) == ("strong", "1 worker a rank, 32 samples a step")
     assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 1 / 2, 1 / 4])
 
 
 def test_other_bindings_give_no_efficiency(tmp_path: Path) -> None:
-    runs = [made(tmp_path, 24, ranks=1), made(tmp_path, 12, ranks=2)]
-    runs += [made(tmp_path, 6, ranks=4, binding_flaws="4 ranks share 2 cores")]
-    runs += [made(tmp_path, 8, ranks=3, threads_per_rank=2)]
+    runs = [make_run(tmp_path, 24, ranks=1), make_run(tmp_path, 12, ranks=2)]
+    runs += [make_run(tmp_path, 6, ranks=4, binding_flaws="4 ranks share 2 cores")]
+    runs += [make_run(tmp_path, 8, ranks=3, threads_per_rank=2)]
     (table,) = tables(section(runs))
     assert cells(table, "eff. %") == ["base", "100 [100, 100]", "-", "-"]
     assert cells(table, "speedup")[2:] == cells(table, "Karp Flatt")[2:] == ["-", "-"]
@@ -113,34 +113,34 @@ def test_other_bindings_give_no_efficiency(tmp_path: Path) -> None:
 
 def test_increasingly_shared_cores_give_no_efficiency(tmp_path: Path) -> None:
     flaws = "share 2 cores"
-    runs = [made(tmp_path, 6, ranks=p, binding_flaws=flaws) for p in (3, 4)]
-    runs.append(made(tmp_path, 3, ranks=6, binding_flaws=flaws, nodes=2))
+    runs = [make_run(tmp_path, 6, ranks=p, binding_flaws=flaws) for p in (3, 4)]
+    runs.append(make_run(tmp_path, 3, ranks=6, binding_flaws=flaws, nodes=2))
     assert [row.refused for row in only(runs).rows] == [
         "",
         "4 ranks share the cores of a node, base 3",
         "",  # 3 on each of two nodes
     ]
-    runs.append(made(tmp_path, 3, ranks=8, binding_flaws=flaws, nodes=2))
-    found = series(section(runs))
-    assert [[row.point.ranks for row in one.rows] for one in found] == [[3, 6], [4, 8]]
+    runs.append(make_run(tmp_path, 3, ranks=8, binding_flaws=flaws, nodes=2))
+    result = series(section(runs))
+    assert [[row.point.ranks for row in one.rows] for one in result] == [[3, 6], [4, 8]]
 
 
 def test_every_binding_forms_its_own_series(tmp_path: Path) -> None:
-    narrow = [made(tmp_path, 24 / p, ranks=p, masks=["0"] * p) for p in (1, 2)]
-    wide = [made(tmp_path, 48 / p, ranks=p) for p in (2, 4, 6)]
-    odd = made(tmp_path, 1.2, ranks=1, threads_per_rank=7)
-    found = series(section([*narrow, *wide, odd]))
-    assert [[(x.point.ranks, bool(x.refused)) for x in one.rows] for one in found] == [
+    narrow = [make_run(tmp_path, 24 / p, ranks=p, masks=["0"] * p) for p in (1, 2)]
+    wide = [make_run(tmp_path, 48 / p, ranks=p) for p in (2, 4, 6)]
+    odd = make_run(tmp_path, 1.2, ranks=1, threads_per_rank=7)
+    result = series(section([*narrow, *wide, odd]))
+    assert [[(x.point.ranks, bool(x.refused)) for x in one.rows] for one in result] == [
         [(1, False), (2, False)],
         [(1, True), (2, False), (4, False), (6, False)],
     ]
-    assert [one.base.binding for one in found] == ["1 cores a rank", "2 cores a rank"]
+    assert [one.base.binding for one in result] == ["1 cores a rank", "2 cores a rank"]
 
 
 def test_several_launches_give_intervals_over_launches(tmp_path: Path) -> None:
     ones, twos = (24, 36, 30), (18, 15, 21)
-    runs = [made(tmp_path, x, ranks=1, seed=i) for i, x in enumerate(ones)]
-    runs += [made(tmp_path, x, ranks=2, seed=i) for i, x in enumerate(twos)]
+    runs = [make_run(tmp_path, x, ranks=1, seed=i) for i, x in enumerate(ones)]
+    runs += [make_run(tmp_path, x, ranks=2, seed=i) for i, x in enumerate(twos)]
     base, row = only(runs).rows
     assert base.step_ms == pytest.approx((30, 24, 36))
     assert row.step_ms == pytest.approx((18, 15, 21))
@@ -155,7 +155,7 @@ def test_several_launches_give_intervals_over_launches(tmp_path: Path) -> None:
 
 
 def test_one_launch_has_the_interval_of_its_steps(tmp_path: Path) -> None:
-    runs = [made(tmp_path, 24, ranks=1), made(tmp_path, 12, ranks=2)]
+    runs = [make_run(tmp_path, 24, ranks=1), make_run(tmp_path, 12, ranks=2)]
     for row, run in zip(only(runs).rows, runs, strict=True):
         assert row.step_ms == tuple(run.row.number(f"step_ms_{x}") for x in ("p50", "lo", "hi"))
     (table,) = tables(section(runs))
@@ -164,12 +164,12 @@ def test_one_launch_has_the_interval_of_its_steps(tmp_path: Path) -> None:
 
 
 def test_asynchronous_runs_are_timed_by_samples(tmp_path: Path) -> None:
-    """One rank takes every step, so the flag is not set there: the series decides."""
-    rates = {1: (10, 12, 14), 2: (6, 8, 7)}  # us a sample
+    """One rank takes every step: the series, not the row, marks the algorithm as asynchronous."""
+    rates = {1: (10, 12, 14), 2: (6, 8, 7)}  # us per sample
     runs = []
     for ranks, each in rates.items():
         for seed, us in enumerate(each):
-            run = made(tmp_path, 6, ranks=ranks, seed=seed, sample_us=us)
+            run = make_run(tmp_path, 6, ranks=ranks, seed=seed, sample_us=us)
             runs.append(replace(run, row=replace(run.row, asynchronous=ranks > 1)))
     one = only(runs)
     assert one.asynchronous
@@ -184,10 +184,10 @@ def test_asynchronous_runs_are_timed_by_samples(tmp_path: Path) -> None:
 
 
 def test_other_settings_than_the_length_separate_series(tmp_path: Path) -> None:
-    runs = [made(tmp_path, 24 / p, ranks=p, params={"steps": 20 * p}) for p in (1, 2)]
-    runs += [made(tmp_path, 12, ranks=p, partition="shards", algorithm="easgd") for p in (1, 2)]
-    found = series(section(runs))
-    assert [(one.algorithm, one.condition, len(one.rows)) for one in found] == [
+    runs = [make_run(tmp_path, 24 / p, ranks=p, params={"steps": 20 * p}) for p in (1, 2)]
+    runs += [make_run(tmp_path, 12, ranks=p, partition="shards", algorithm="easgd") for p in (1, 2)]
+    result = series(section(runs))
+    assert [(one.algorithm, one.condition, len(one.rows)) for one in result] == [
         ("push_sum", "iid", 2),
         ("easgd", "shards", 2),
     ]
@@ -196,17 +196,20 @@ def test_other_settings_than_the_length_separate_series(tmp_path: Path) -> None:
 
 
 def test_no_series_gives_no_table(tmp_path: Path) -> None:
-    one = made(tmp_path, 6, ranks=1)
-    others = [made(tmp_path, 6, ranks=2, status=FAILED), made(tmp_path, 6, ranks=2, workers=6)]
-    alone = section([one, *others, made(tmp_path, 6, ranks=2, steps=0)])
+    one = make_run(tmp_path, 6, ranks=1)
+    rest = [
+        make_run(tmp_path, 6, ranks=2, status=FAILED),
+        make_run(tmp_path, 6, ranks=2, workers=6),
+    ]
+    alone = section([one, *rest, make_run(tmp_path, 6, ranks=2, steps=0)])
     assert (tables(alone), notes(alone), figures(alone)) == ([], [], [])
     assert frame(alone).empty
 
 
 def test_charts_show_every_point_and_can_be_drawn(tmp_path: Path) -> None:
     algorithms = ("allreduce_sgd", "push_sum")
-    runs = [made(tmp_path, 24 / p, ranks=p, algorithm=a) for p in (1, 2) for a in algorithms]
-    runs += [made(tmp_path, 24, ranks=4, algorithm=a, threads_per_rank=2) for a in algorithms]
+    runs = [make_run(tmp_path, 24 / p, ranks=p, algorithm=a) for p in (1, 2) for a in algorithms]
+    runs += [make_run(tmp_path, 24, ranks=4, algorithm=a, threads_per_rank=2) for a in algorithms]
     whole = section(runs)
     rows = frame(whole)
     assert rows["ideal"].tolist() == pytest.approx([24, 12, 6] * 2)

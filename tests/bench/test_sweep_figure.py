@@ -33,8 +33,8 @@ def test_the_metric_against_skew_is_drawn(tmp_path: Path, capsys: Capture) -> No
     points = skew_rows(section)
     assert curved(points)
     assert len(points) == 2 * len(runs), "mean model and worst worker"
-    asked = points[points["partition"] == "target:js=0.3"]["js"]
-    assert ((asked - 0.3).abs() <= 0.02).all()
+    skews = points[points["partition"] == "target:js=0.3"]["js"]
+    assert ((skews - 0.3).abs() <= 0.02).all()
 
     file.write_text(SWEEP.replace('"target:js=0.3", ', ""))
     assert main(options) == 0

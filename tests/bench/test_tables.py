@@ -27,11 +27,11 @@ def cells(table: TextTable, name: str) -> list[str]:
 
 def test_frame_has_every_row_in_order(tmp_path: Path) -> None:
     paths = [make(tmp_path / f"{seed}.h5", seed=seed, metric=0.1 * seed) for seed in (2, 0, 1)]
-    made = frame([load(path) for path in paths])
+    result = frame([load(path) for path in paths])
     expected = [read(tmp_path / f"{seed}.h5").row().record() for seed in (0, 1, 2)]
-    assert list(made.columns) == list(expected[0])
+    assert list(result.columns) == list(expected[0])
     # str: NaN equals nothing
-    assert made.astype(object).map(str).to_dict("records") == [
+    assert result.astype(object).map(str).to_dict("records") == [
         {key: str(value) for key, value in row.items()} for row in expected
     ]
 
@@ -68,13 +68,13 @@ def test_median_time_is_of_the_median_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [DIVERGED, FAILED, RUNNING, DIED])
 def test_an_incomplete_run_has_its_own_row_outside_the_medians(tmp_path: Path, status: str) -> None:
-    gone: dict[str, Any] = {"pid_started": "1"} if status == DIED else {}
+    dead_writer: dict[str, Any] = {"pid_started": "1"} if status == DIED else {}
     odd = make(
         tmp_path / "odd.h5",
         seed=9,
         metric=0.01,
         status=RUNNING if status == DIED else status,
-        **gone,
+        **dead_writer,
     )
     runs = [load(make(tmp_path / f"{i}.h5", seed=i, metric=0.8)) for i in range(2)] + [load(odd)]
     table = one_table(runs)

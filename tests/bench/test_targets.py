@@ -1,4 +1,4 @@
-"""What a target costs: medians with misses, by hand; what is told of runs that do not count."""
+"""Cost of a target: medians with missed targets, by hand, and notes on open runs."""
 
 import math
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from bench.results.schema import DIVERGED, FAILED
 from tests.bench.made_runs import make
 
 SAMPLES = 4 * 16
-"""Of a step of all workers."""
+"""Samples of a step of all workers."""
 
 
-def made(folder: Path, steps: int, *, us: float = 100, hit: bool = True, **more: Any) -> Digest:
-    """A run that comes to the target 0.9 after so many steps, or not; us a sample."""
+def make_run(folder: Path, steps: int, *, us: float = 100, hit: bool = True, **more: Any) -> Digest:
+    """Return a run that reaches the target 0.9 after `steps` steps, or misses it; us per sample."""
     more["params"] = {"target": 0.9, "eval_every": 5, **more.get("params", {})}
     name = f"{len(list(folder.iterdir()))}.h5"
     more |= {"steps": steps, "sample_us": us, "hit": hit, "target": more["params"]["target"]}
@@ -29,8 +29,8 @@ def made(folder: Path, steps: int, *, us: float = 100, hit: bool = True, **more:
 
 
 def seeds(folder: Path, steps: Sequence[int], **more: Any) -> list[Digest]:
-    """A run a seed: those of 100 steps missed."""
-    return [made(folder, n, seed=i, hit=n < 100, **more) for i, n in enumerate(steps)]
+    """Return one run per seed; those of 100 steps missed."""
+    return [make_run(folder, n, seed=i, hit=n < 100, **more) for i, n in enumerate(steps)]
 
 
 def section(runs: Sequence[Digest]) -> Section:
@@ -83,7 +83,7 @@ def test_missed_targets_are_infinite(
 
 def test_time_is_samples_times_time_per_sample(tmp_path: Path) -> None:
     for steps, us in ((10, 30), (45, 7), (20, 110)):
-        row = made(tmp_path, steps, us=us).row
+        row = make_run(tmp_path, steps, us=us).row
         assert row.samples_to_target == steps * SAMPLES
         assert row.s_per_sample == pytest.approx(us / 1e6)
         product = row.samples_to_target * row.s_per_sample
@@ -129,8 +129,8 @@ def test_other_bindings_give_ratios_of_samples_only(tmp_path: Path) -> None:
 
 def test_a_diverged_run_missed_and_an_open_one_is_noted(tmp_path: Path) -> None:
     runs = seeds(tmp_path, [10, 20])
-    runs.append(made(tmp_path, 0, seed=2, hit=False, status=DIVERGED))
-    runs.append(made(tmp_path, 5, seed=3, hit=False, status=FAILED))
+    runs.append(make_run(tmp_path, 0, seed=2, hit=False, status=DIVERGED))
+    runs.append(make_run(tmp_path, 5, seed=3, hit=False, status=FAILED))
     whole = section(runs)
     (table,) = tables(whole)
     assert cells(table, "reached") == ["2 of 3 [3 of 5 seeds]"]
@@ -140,8 +140,8 @@ def test_a_diverged_run_missed_and_an_open_one_is_noted(tmp_path: Path) -> None:
 
 
 def test_launches_of_a_seed_are_one_value(tmp_path: Path) -> None:
-    runs = [made(tmp_path, 10, seed=0, us=us) for us in (100, 300, 200)]
-    runs.append(made(tmp_path, 20, seed=1))
+    runs = [make_run(tmp_path, 10, seed=0, us=us) for us in (100, 300, 200)]
+    runs.append(make_run(tmp_path, 20, seed=1))
     ((case,),) = (group.cases for group in groups(section(runs)))
     expected = [10 * SAMPLES * 200e-6, 20 * SAMPLES * 100e-6]
     assert np.sort(case.values("time_to_target_s")) == pytest.approx(np.sort(expected))
@@ -152,18 +152,18 @@ def test_settings_determined_by_the_algorithm_are_part_of_its_name(tmp_path: Pat
     for part in ("iid", "shards"):
         for name, lr in (("allreduce_sgd", 1), ("easgd", 2)):
             optimizer = f"sgd:lr={lr}"
-            runs.append(made(tmp_path, 10, algorithm=name, optimizer=optimizer, partition=part))
-    found = groups(section(runs))
-    assert [group.heading for group in found] == ["accuracy 0.9, iid", "accuracy 0.9, shards"]
+            runs.append(make_run(tmp_path, 10, algorithm=name, optimizer=optimizer, partition=part))
+    result = groups(section(runs))
+    assert [group.heading for group in result] == ["accuracy 0.9, iid", "accuracy 0.9, shards"]
     names = ["allreduce_sgd, optimizer sgd:lr=1", "easgd, optimizer sgd:lr=2"]
-    assert [[case.name for case in group.cases] for group in found] == [names] * 2
+    assert [[case.name for case in group.cases] for group in result] == [names] * 2
 
 
 def test_a_single_algorithm_is_compared_across_other_settings(tmp_path: Path) -> None:
-    runs = [made(tmp_path, 10, batch=batch) for batch in (8, 16)]
-    runs += [made(tmp_path, 10, params={"target": 0.5})]
-    found = groups(section(runs))
-    assert [(group.heading, [case.name for case in group.cases]) for group in found] == [
+    runs = [make_run(tmp_path, 10, batch=batch) for batch in (8, 16)]
+    runs += [make_run(tmp_path, 10, params={"target": 0.5})]
+    result = groups(section(runs))
+    assert [(group.heading, [case.name for case in group.cases]) for group in result] == [
         ("accuracy 0.5", ["batch 16"]),
         ("accuracy 0.9", ["batch 8", "batch 16"]),
     ]
@@ -207,7 +207,7 @@ def test_charts_show_every_run_and_missed_ones_at_the_edge(tmp_path: Path) -> No
 
 
 def test_wide_ranges_of_costs_have_a_log_axis(tmp_path: Path) -> None:
-    rows = frame(section([*seeds(tmp_path, [10, 10, 100]), made(tmp_path, 90, us=1e5, seed=9)]))
+    rows = frame(section([*seeds(tmp_path, [10, 10, 100]), make_run(tmp_path, 90, us=1e5, seed=9)]))
     chart: Any = cost(rows, "time_to_target_s")
     assert "'type': 'log'" in str(chart.to_dict())
     last = 90 * SAMPLES * 1e5 / 1e6

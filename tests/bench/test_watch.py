@@ -1,4 +1,4 @@
-"""bench.watch as users run it: beside a real run, through a terminal and through a pipe."""
+"""bench.watch as users run it: beside a real run, on a terminal and in a pipe."""
 
 import fcntl
 import os
@@ -44,7 +44,7 @@ class Terminal:
         self.text = ""
 
     def read(self, until: str = "") -> None:
-        """Read until a text has come, else to the end."""
+        """Read until a text arrives, else to the end."""
         while not until or until not in self.text:
             try:
                 some = os.read(self.fd, 65536)
@@ -71,7 +71,7 @@ def test_a_real_run_is_watched_until_completion(tmp_path: Path) -> None:
         assert run.wait(DEADLINE_S) == 0
     assert code == 0
     steps = [int(x.replace(",", "")) for x in re.findall(r"([\d,]+)/500", terminal.text)]
-    assert len(set(steps)) >= 2, "it was seen to advance; a busy machine lets it write seldom"
+    assert len(set(steps)) >= 2, "the step advances between two looks"
     assert steps == sorted(steps)
     drawn, _, left = terminal.text.partition(LEAVE_SCREEN)
     assert "distance of the mean model" in drawn
@@ -120,13 +120,13 @@ def test_until_done_returns_1_after_a_failed_run(
     first, *more = capsys.readouterr().out.splitlines()
     assert first.endswith("1 failed")
     assert more[0].endswith("rank 1: no room")
-    assert len(more) >= 2, "a start was waited for"
+    assert len(more) >= 2, "it waits for a start"
     make(tmp_path / "a.h5", **GONE)
     assert show(Watched([tmp_path]), options) == 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist: name the --out folder of the runs"),
         ([".", "--every", "0"], "--every must be at least 0.1 s, got 0"),
@@ -137,12 +137,12 @@ def test_until_done_returns_1_after_a_failed_run(
     ],
 )
 def test_invalid_arguments_give_one_line(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert said in line
+    assert message in line
 
 
 def test_a_full_disk_gives_one_line(
@@ -151,8 +151,8 @@ def test_a_full_disk_gives_one_line(
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main([str(tmp_path), "--once"]) == 2
-    said = "error: the output cannot be written (No space left on device): make room\n"
-    assert capfd.readouterr().err == said
+    message = "error: the output cannot be written (No space left on device): make room\n"
+    assert capfd.readouterr().err == message
 
 
 def test_imports_neither_mpi_nor_torch(tmp_path: Path) -> None:

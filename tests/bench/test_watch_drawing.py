@@ -1,4 +1,4 @@
-"""The picture and the lines: nothing wider than the terminal, nothing cut into nonsense."""
+"""The picture and the lines: widths, truncation, and contents."""
 
 import dataclasses
 import re
@@ -32,7 +32,7 @@ def texts(shown: Scene, width: int = 80, height: int = 24, focus: str = "") -> l
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """A run of every status, a long name, one that is hostile, a measurement and a broken file."""
+    """Return a scene of every status, a long name, control characters and a broken file."""
     tmp_path = tmp_path_factory.mktemp("kinds")
     broken = tmp_path / "broken.h5"
     broken.write_bytes(b"nothing")
@@ -61,12 +61,12 @@ def test_lines_fit_and_contain_no_control_characters(kinds: Scene, width: int) -
 def test_texts_are_not_truncated(kinds: Scene, width: int) -> None:
     lines = texts(kinds, width, height=40)
     assert lines[0].startswith("2 running, 1 starting, 1 broken, 1 diverged, 1 failed, 1 complete")
-    told = "\n".join(lines)
-    assert re.search(r"━─+ 10/20  50 %  \S+ steps/s +\d+ s left  written 3 s ago", told)
-    assert re.search(r"accuracy 0\.9000  ▁▅█", told)
-    assert re.search(r"✓  push_sum, dirichlet\S* .*accuracy 0\.9000  target 0\.85 reached", told)
+    text = "\n".join(lines)
+    assert re.search(r"━─+ 10/20  50 %  \S+ steps/s +\d+ s left  written 3 s ago", text)
+    assert re.search(r"accuracy 0\.9000  ▁▅█", text)
+    assert re.search(r"✓  push_sum, dirichlet\S* .*accuracy 0\.9000  target 0\.85 reached", text)
     assert "    NaN or infinity at or before step 20" in lines
-    assert "2 rows, at 64B ring is fastest: 4.00 us" in told
+    assert "2 rows, at 64B ring is fastest: 4.00 us" in text
 
 
 def test_a_long_name_is_truncated_before_its_details(kinds: Scene) -> None:
@@ -81,8 +81,8 @@ def test_many_runs_get_one_line_each_and_failed_ones_come_first(tmp_path: Path) 
     bad = view(make(tmp_path / "b.h5", status=DIVERGED, reason="NaN"), NOW)
     good = view(make(tmp_path / "c.h5"), NOW)
 
-    def many(seen: View, n: int) -> list[View]:
-        return [dataclasses.replace(seen, path=tmp_path / f"{seen.name}{i}") for i in range(n)]
+    def many(view: View, n: int) -> list[View]:
+        return [dataclasses.replace(view, path=tmp_path / f"{view.name}{i}") for i in range(n)]
 
     lines = texts(Scene(NOW, [*many(good, 50), bad, *many(one, 40)]), height=30)
     assert len(lines) <= 30
@@ -145,10 +145,10 @@ def test_a_panel_has_the_curve_its_axis_and_the_ranks(tmp_path: Path) -> None:
 
 
 def test_a_straggler_is_marked_and_the_slowest_ranks_are_shown() -> None:
-    made = [Rank(i, f"node{i}", 10.0, 5.0, 1.0) for i in range(699, 707)]
-    made[1] = Rank(700, "node700", 40.0, 5.0, 4.0)
-    made[2] = Rank(701, "\x1b[2J", 20.0, 5.0, 1.0)
-    lines = ranks(Recent(1.0, 1024, made), 5)
+    result = [Rank(i, f"node{i}", 10.0, 5.0, 1.0) for i in range(699, 707)]
+    result[1] = Rank(700, "node700", 40.0, 5.0, 4.0)
+    result[2] = Rank(701, "\x1b[2J", 20.0, 5.0, 1.0)
+    lines = ranks(Recent(1.0, 1024, result), 5)
     assert lines[0].plain.startswith("slowest of 1,024 ranks")
     assert len(lines) == 5
     assert "700 node700 ████████░░ 40.0+5.00 4.0x" in lines[1].plain

@@ -1,4 +1,4 @@
-"""What there is to see of files: the pace, the slowest rank, how a run stands and who has died."""
+"""Views of files: pace, slowest rank, status, and dead writers."""
 
 import math
 import os
@@ -25,13 +25,13 @@ from tests.bench.made_runs import make
 
 MS = 10**6
 GONE: dict[str, Any] = {"pid": 1, "pid_started": "never"}
-"""Attributes of a writer that is no more."""
+"""Attributes of a writer that no longer exists."""
 
 
 def steps(
     n: int, busy_ms: list[float], wait_ms: float = 0, every_ms: float = 10
 ) -> dict[str, NDArray[np.int64]]:
-    """n steps, one every_ms, that keep the ranks busy for so long each; clocks differ."""
+    """Return /train of n steps, one every `every_ms`, with the busy times of the ranks."""
     phase = np.zeros((n, len(busy_ms), len(PHASES)), np.int64)
     phase[:, :, GRADIENT] = np.array(busy_ms) * MS
     phase[:, :, WAIT] = int(wait_ms * MS)
@@ -40,84 +40,84 @@ def steps(
     return {"start_ns": start, "phase_ns": phase}
 
 
-def seen(train: dict[str, NDArray[np.int64]], workers: int = 0) -> Recent:
+def recent_of(train: dict[str, NDArray[np.int64]], workers: int = 0) -> Recent:
     ranks = train["start_ns"].shape[1]
     hosts = [f"node{r // 2}" for r in range(ranks)]
     return recent(train, hosted(workers or ranks, ranks), range(ranks), hosts)
 
 
 def test_the_pace_includes_time_between_steps() -> None:
-    assert seen(steps(101, [4, 4], wait_ms=6)).rate == pytest.approx(100)
+    assert recent_of(steps(101, [4, 4], wait_ms=6)).rate == pytest.approx(100)
     gaps = steps(101, [4, 4], wait_ms=6, every_ms=20)
-    assert seen(gaps).rate == pytest.approx(50, rel=0.01)  # the last step has no gap behind it
+    assert recent_of(gaps).rate == pytest.approx(50, rel=0.01)  # the last step has no gap behind it
 
 
 def test_the_pace_is_recent() -> None:
     train = steps(2000, [10], every_ms=10)
     train["start_ns"][:1000] -= 1000 * 90 * MS  # a hundred seconds earlier there were others
-    assert seen(train).rate == pytest.approx(100, rel=0.01)
+    assert recent_of(train).rate == pytest.approx(100, rel=0.01)
 
 
 def test_long_steps_extend_the_window() -> None:
-    assert seen(steps(30, [60_000], every_ms=60_000)).rate == pytest.approx(1 / 60)
+    assert recent_of(steps(30, [60_000], every_ms=60_000)).rate == pytest.approx(1 / 60)
 
 
 def test_the_slowest_rank_is_the_busiest() -> None:
-    rank = seen(steps(50, [2, 2, 5, 2])).slowest
+    rank = recent_of(steps(50, [2, 2, 5, 2])).slowest
     assert rank is not None
     assert (rank.number, rank.host, rank.slowdown) == (2, "node1", 2.5)
     assert rank.straggles
 
 
 def test_the_slowdown_of_two_ranks_is_relative_to_the_faster() -> None:
-    rank = seen(steps(50, [2, 6], wait_ms=1)).slowest
+    rank = recent_of(steps(50, [2, 6], wait_ms=1)).slowest
     assert rank is not None
     assert (rank.slowdown, rank.busy_ms, rank.wait_ms) == (3, 6, 1)
 
 
 def test_the_slowest_of_a_thousand_ranks_are_kept() -> None:
-    found = seen(steps(25, [1 + r % 97 for r in range(1000)]))
-    assert found.of == 1000
-    assert len(found.ranks) == SHOWN
-    assert {rank.busy_ms for rank in found.ranks} == {97}
+    result = recent_of(steps(25, [1 + r % 97 for r in range(1000)]))
+    assert result.of == 1000
+    assert len(result.ranks) == SHOWN
+    assert {rank.busy_ms for rank in result.ranks} == {97}
 
 
 def test_ranks_that_share_a_budget_count_their_own_steps() -> None:
     train = steps(100, [5, 5], wait_ms=5)
     train["start_ns"][::2, 1] = -1  # rank 1 takes every other step
     train["phase_ns"][::2, 1] = 0
-    found = seen(train, workers=4)
-    assert found.rate == pytest.approx(75, rel=0.02)
-    assert found.ranks[1].busy_ms == 5
+    result = recent_of(train, workers=4)
+    assert result.rate == pytest.approx(75, rel=0.02)
+    assert result.ranks[1].busy_ms == 5
 
 
 def test_fewer_than_two_steps_have_no_pace() -> None:
-    assert math.isnan(seen(steps(0, [1, 1])).rate)
-    assert seen(steps(0, [1, 1])).slowest is None
-    assert math.isnan(seen(steps(1, [1, 1])).rate)
+    assert math.isnan(recent_of(steps(0, [1, 1])).rate)
+    assert recent_of(steps(0, [1, 1])).slowest is None
+    assert math.isnan(recent_of(steps(1, [1, 1])).rate)
 
 
 def test_a_running_run_has_its_progress(tmp_path: Path) -> None:
     part = make(tmp_path / "a.h5", status=RUNNING, steps=10, params={"steps": 40}, target=0.95)
-    made = view(part, 7.0).training
-    assert made is not None
-    assert (made.step, made.steps, made.part, made.target) == (10, 40, 0.25, 0.95)
-    assert (made.now, made.best, made.consensus) == (0.9, 0.9, 0.5)
-    assert made.left_s == pytest.approx(30 / made.recent.rate)
+    run = view(part, 7.0).training
+    assert run is not None
+    assert (run.step, run.steps, run.part, run.target) == (10, 40, 0.25, 0.95)
+    assert (run.now, run.best, run.consensus) == (0.9, 0.9, 0.5)
+    assert run.left_s == pytest.approx(30 / run.recent.rate)
 
 
 def test_the_best_metric_follows_its_direction(tmp_path: Path) -> None:
-    made = view(make(tmp_path / "a.h5", metric_direction="min"), 0.0).training
-    assert made is not None
-    assert (made.now, made.best) == (0.9, 0.0)
+    run = view(make(tmp_path / "a.h5", metric_direction="min"), 0.0).training
+    assert run is not None
+    assert (run.now, run.best) == (0.9, 0.0)
 
 
 def test_a_run_is_silent_after_several_intervals(tmp_path: Path) -> None:
-    made = view(make(tmp_path / "a.h5", params={"eval_every": 10}), 0.0).training
-    assert made is not None
-    assert not made.silent(29)
-    assert made.silent(31)
-    slow = type(made)(**(vars(made) | {"pause_s": 60.0}))
+    run = view(make(tmp_path / "a.h5", params={"eval_every": 10}), 0.0).training
+    assert run is not None
+    assert not run.silent(29)
+    assert run.silent(31)
+    slow = type(run)(**(vars(run) | {"pause_s": 60.0}))
     assert not slow.silent(299)
     assert slow.silent(301)
 
@@ -126,8 +126,8 @@ def test_measurements_are_summarized(tmp_path: Path) -> None:
     calls = make_calls(
         tmp_path / "c.h5", {64: {"library": 5, "ring": 4}}, status=RUNNING, wrong={"ring": 3}
     )
-    told = view(calls, 0.0).summary
-    assert told == "2 rows, at 64B ring is fastest: 4.00 us, WRONG SUMS: ring"
+    summary = view(calls, 0.0).summary
+    assert summary == "2 rows, at 64B ring is fastest: 4.00 us, WRONG SUMS: ring"
     rounds = make_rounds(
         tmp_path / "r.h5",
         {"ring": 0.5},
@@ -142,10 +142,10 @@ def test_measurements_are_summarized(tmp_path: Path) -> None:
 def test_a_broken_file_gives_one_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.h5"
     path.write_bytes(b"no\nHDF5")
-    found = view(path, 0.0)
-    assert found.status == BROKEN
-    assert found.reason
-    assert "\n" not in found.reason
+    result = view(path, 0.0)
+    assert result.status == BROKEN
+    assert result.reason
+    assert "\n" not in result.reason
     with pytest.raises(FileNotFoundError):
         view(tmp_path / "gone.h5.part", 0.0)
 
@@ -207,7 +207,7 @@ def test_a_file_renamed_before_reading_is_not_an_error(
 
 @pytest.fixture
 def writer() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that lives until it is killed."""
+    """Yield a process that lives until it is killed."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         yield process
         process.kill()
