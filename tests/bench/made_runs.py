@@ -63,8 +63,8 @@ def make(
     """Write a run, by default of 2 ranks and 4 workers; return its path, .part while it runs.
 
     The metric rises linearly to `metric`. A step takes step_ms on the last rank and half of it on
-    the others; each rank sends 100 B and copies 300 B per step. Training takes sample_us per sample, by
-    default 2 ms per step. masks: CPU mask of each rank in the format of the kernel.
+    the others; each rank sends 100 B and copies 300 B per step. Training takes sample_us per
+    sample, by default 2 ms per step. masks: CPU mask of each rank in the format of the kernel.
     """
     chosen = {"algorithm": algorithm, "seed": seed, "ranks": ranks, "workers": workers}
     values = attributes(params=params, **chosen, **more)

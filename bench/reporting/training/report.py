@@ -164,7 +164,7 @@ def best(section: Section) -> list[TextTable]:
         "best",
         "second",
         f"best {section.metric}",
-        "second {section.metric}",
+        f"second {section.metric}",
         "ranges",
     ]
     return [
