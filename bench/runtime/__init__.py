@@ -1,1 +1,1 @@
-"""What a program runs on."""
+"""One training run: experiment, setup, loop, evaluation, recording and checkpoints."""

@@ -6,7 +6,7 @@ Stokes, Frank, Holmes: Bandwidth-Optimal Random Shuffling for GPUs, ACM Trans. P
 2022, give the idea: a bijection of [0, 2^b), applied again while the image lies outside [0, n).
 Ours mixes by odd multiplication and xor-shift.
 
-Shards may also be drawn anew during the training: Assran, Loizou, Ballas, Rabbat, "Stochastic
+Shards may also be redrawn during the training: Assran, Loizou, Ballas, Rabbat, "Stochastic
 Gradient Push for Distributed Deep Learning", ICML 2019, shuffle all data between the workers at
 every epoch; it is the control experiment of studies of fixed shards.
 """
@@ -114,7 +114,7 @@ def steps_between(epochs: float, n: int, workers: int, batch: int) -> int:
 
 
 class RenewedBatches:
-    """Minibatches of the workers `ids` on shards that are drawn anew every `every` steps.
+    """Minibatches of the workers `ids` on shards that are redrawn every `every` steps.
 
     split(turn): returns the shards of all workers in turn 0, 1, ... Turn 0 has the minibatches of
     Batches(split(0), ids, batch, seed). step: the first step. A split is drawn in the first step of

@@ -44,7 +44,7 @@ class Plan:
     resumed: Resumed | None = None
     """The checkpoint from which the run resumes; None where it begins."""
     finished: bool = False
-    """Whether --resume finds the finished result."""
+    """True where --resume finds the finished result."""
     notes: tuple[str, ...] = ()
     """A line for each checkpoint that is damaged."""
 
@@ -68,10 +68,10 @@ def plan(comm: MPI.Intracomm, experiment: Experiment) -> Plan:
     plan = Plan(experiment, path)
     if options.resume:
         named = bool(options.name)
-        found = resuming.find(
+        search = resuming.find(
             comm, path, experiment.params, experiment.hash, options.overwrite, named
         )
-        plan = replace(plan, **vars(found))
+        plan = replace(plan, **vars(search))
     if not plan.finished:
         keep, overwrite = bool(plan.resumed), options.overwrite or options.resume
         on_all_ranks(comm, lambda: claim(plan.path, overwrite, keep) if comm.rank == 0 else None)

@@ -1,4 +1,4 @@
-"""Minibatches: every epoch a permutation, whoever asks, from whichever step."""
+"""Minibatches: every epoch is a permutation, on any rank and from any step."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from bench.runtime.batches import INDICES_AHEAD, Batches, shuffled
 
 
 def orders(n: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The order of [0, n) under every key, (keys, n)."""
+    """Return the order of [0, n) under every key, (keys, n)."""
     position = np.broadcast_to(np.arange(n), (len(keys), n))
     return shuffled(
         position, np.full_like(position, n), np.broadcast_to(keys[:, None], (len(keys), n))
@@ -20,7 +20,7 @@ def orders(n: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def shards_of(sizes: list[int]) -> list[NDArray[np.int64]]:
-    """Disjoint shards of these sizes, of scattered sample indices."""
+    """Return disjoint shards of scattered sample indices."""
     scattered = np.random.default_rng(8).permutation(10 * sum(sizes))[: sum(sizes)]
     return np.split(scattered, np.cumsum(sizes)[:-1])
 
@@ -109,14 +109,14 @@ def test_a_function_of_seed_worker_and_step_alone() -> None:
     np.testing.assert_array_equal(again.at(0, 30), whole)
 
 
-def test_next_walks_what_at_tells_and_resumes_at_any_step() -> None:
+def test_next_equals_at_and_resumes_at_any_step() -> None:
     shards = shards_of([9, 2])
     batch = INDICES_AHEAD // 10  # 5 steps are made at once
-    asked = Batches(shards, range(2), batch, seed=5)
+    expected_rows = Batches(shards, range(2), batch, seed=5)
     for k in range(13):
-        np.testing.assert_array_equal(asked.next(), asked.at(k, 1)[0])
+        np.testing.assert_array_equal(expected_rows.next(), expected_rows.at(k, 1)[0])
     resumed = Batches(shards, range(2), batch, seed=5, step=13)
-    np.testing.assert_array_equal(resumed.next(), asked.next())
+    np.testing.assert_array_equal(resumed.next(), expected_rows.next())
 
 
 def test_more_than_fits_ahead_still_gives_one_step() -> None:

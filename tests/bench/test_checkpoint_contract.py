@@ -1,4 +1,4 @@
-"""What holds for every algorithm: it goes on from a checkpoint as if it had never stopped."""
+"""Contract of every algorithm: training resumes from a checkpoint with the same numbers."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ ASYNCHRONOUS = [n for n, x in ALGORITHMS.items() if x.needs.asynchronous]
 
 @pytest.fixture
 def result(comm: MPI.Intracomm) -> Iterator[Path]:
-    """Where a result would be; the same on the ranks of the communicator."""
+    """Return the path of a result, the same on all ranks of the communicator."""
     folder = comm.bcast(tempfile.mkdtemp(prefix="checkpoint-") if comm.rank == 0 else None)
     yield Path(folder) / "run.h5"
     comm.Barrier()
@@ -41,61 +41,61 @@ def result(comm: MPI.Intracomm) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def walked(made: Training, algorithm: Algorithm, state: Any, steps: int) -> None:
+def walked(original: Training, algorithm: Algorithm, state: Any, steps: int) -> None:
     for _ in range(steps):
-        algorithm.step(made.exchange, made.workers, state)
+        algorithm.step(original.exchange, original.workers, state)
 
 
-def ended(made: Training, algorithm: Algorithm, state: Any) -> Any:
-    """The (V, d) parameters after the steps that are left."""
-    walked(made, algorithm, state, AFTER)
-    algorithm.finish(made.exchange, made.workers, state)
-    x = made.workers.x.copy()
-    made.exchange.close()
+def ended(original: Training, algorithm: Algorithm, state: Any) -> Any:
+    """Return the parameters after the remaining steps, (V, d)."""
+    walked(original, algorithm, state, AFTER)
+    algorithm.finish(original.exchange, original.workers, state)
+    x = original.workers.x.copy()
+    original.exchange.close()
     return x
 
 
-def kept(comm: MPI.Intracomm, result: Path, made: Training, state: Any) -> Path:
-    said = {"step": BEFORE, "elapsed_ns": 1, "workers": made.workers.total, "hash": "0"}
-    said |= {"params": {}, "run_uuid": "1"}
-    return save(comm, result, roots(made.exchange, made.workers, state), {}, said)
+def save_training(comm: MPI.Intracomm, result: Path, original: Training, state: Any) -> Path:
+    entries = {"step": BEFORE, "elapsed_ns": 1, "workers": original.workers.total, "hash": "0"}
+    entries |= {"params": {}, "run_uuid": "1"}
+    return save(comm, result, roots(original.exchange, original.workers, state), {}, entries)
 
 
 def stopped(
-    comm: MPI.Intracomm, result: Path, made: Training, algorithm: Algorithm
+    comm: MPI.Intracomm, result: Path, original: Training, algorithm: Algorithm
 ) -> tuple[Path, Any]:
-    """The checkpoint of a training after BEFORE steps, and where it goes itself from there."""
-    state = algorithm.init(made.exchange, made.workers)
-    walked(made, algorithm, state, BEFORE)
-    checkpoint = kept(comm, result, made, state)
-    return checkpoint, ended(made, algorithm, state)
+    """Return the checkpoint of a training after BEFORE steps, and its own final parameters."""
+    state = algorithm.init(original.exchange, original.workers)
+    walked(original, algorithm, state, BEFORE)
+    checkpoint = save_training(comm, result, original, state)
+    return checkpoint, ended(original, algorithm, state)
 
 
-def resumed(comm: MPI.Intracomm, checkpoint: Path, made: Training, algorithm: Algorithm) -> Any:
-    """The (V, d) parameters of a training that goes on from a checkpoint."""
-    state = algorithm.init(made.exchange, made.workers)
-    about = read_checked(comm, checkpoint)
-    restore_training(comm, checkpoint, about, made.exchange, made.workers, state)
-    return ended(made, algorithm, state)
+def resumed(comm: MPI.Intracomm, checkpoint: Path, original: Training, algorithm: Algorithm) -> Any:
+    """Return the parameters of a training that resumes from a checkpoint, (V, d)."""
+    state = algorithm.init(original.exchange, original.workers)
+    manifest = read_checked(comm, checkpoint)
+    restore_training(comm, checkpoint, manifest, original.exchange, original.workers, state)
+    return ended(original, algorithm, state)
 
 
 @pytest.mark.mpi
 @on(3)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_it_goes_on_as_if_nothing_had_happened(
+def test_a_restored_training_equals_the_original(
     comm: MPI.Intracomm, result: Path, variant: str
 ) -> None:
     algorithm, total, alone = VARIANTS[variant], 7, MPI.COMM_SELF
     x = Training(comm, total).run(algorithm, BEFORE + AFTER)
     whole = sha(all_rows(comm, x))
-    checkpoint, there = stopped(comm, result, Training(comm, total), algorithm)
-    everywhere(comm, sha(there) == sha(x), "a checkpoint changes what it keeps")
+    checkpoint, final = stopped(comm, result, Training(comm, total), algorithm)
+    everywhere(comm, sha(final) == sha(x), "a checkpoint changes what it keeps")
     again = resumed(comm, checkpoint, Training(comm, total), algorithm)
     everywhere(comm, sha(again) == sha(x), "on the same ranks")
     again = resumed(alone, checkpoint, Training(alone, total), algorithm)
     everywhere(comm, sha(again) == whole, "on one rank")
-    mine = result.with_name(f"alone{comm.rank}.h5")
-    checkpoint, _ = stopped(alone, mine, Training(alone, total), algorithm)
+    own_result = result.with_name(f"alone{comm.rank}.h5")
+    checkpoint, _ = stopped(alone, own_result, Training(alone, total), algorithm)
     again = resumed(comm, comm.bcast(checkpoint), Training(comm, total), algorithm)
     everywhere(comm, sha(all_rows(comm, again)) == whole, "from one rank")
 
@@ -103,7 +103,7 @@ def test_it_goes_on_as_if_nothing_had_happened(
 @pytest.mark.mpi
 @on(2)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_optimizer_goes_on_as_well(comm: MPI.Intracomm, result: Path, name: str) -> None:
+def test_the_optimizer_is_restored(comm: MPI.Intracomm, result: Path, name: str) -> None:
     algorithm, total = LocalSGD(period=4), 7
     checkpoint, x = stopped(
         comm, result, Training(comm, total, optimizer=OPTIMIZERS[name]()), algorithm
@@ -129,68 +129,80 @@ def test_the_optimizer_goes_on_as_well(comm: MPI.Intracomm, result: Path, name: 
 def test_the_same_messages_are_lost(
     comm: MPI.Intracomm, result: Path, algorithm: Algorithm
 ) -> None:
-    def made() -> Training:
+    def original() -> Training:
         return Training(comm, 7, trouble=Trouble(drop=0.4, seed=2))
 
-    checkpoint, x = stopped(comm, result, made(), algorithm)
-    everywhere(comm, sha(resumed(comm, checkpoint, made(), algorithm)) == sha(x))
+    checkpoint, x = stopped(comm, result, original(), algorithm)
+    everywhere(comm, sha(resumed(comm, checkpoint, original(), algorithm)) == sha(x))
 
 
 @pytest.mark.mpi
 @on(2, 4)
 @pytest.mark.parametrize("name", ASYNCHRONOUS)
-def test_what_all_change_is_kept(comm: MPI.Intracomm, result: Path, name: str) -> None:
+def test_shared_windows_are_restored(comm: MPI.Intracomm, result: Path, name: str) -> None:
     algorithm: Algorithm = ALGORITHMS[name]()
-    made = Training(comm, 7)
-    state = algorithm.init(made.exchange, made.workers)
-    walked(made, algorithm, state, BEFORE)
+    original = Training(comm, 7)
+    state = algorithm.init(original.exchange, original.workers)
+    walked(original, algorithm, state, BEFORE)
     comm.Barrier()  # as at the end of a segment: nobody changes another's rows any more
-    checkpoint = kept(comm, result, made, state)
-    before = all_rows(comm, made.workers.x)
-    algorithm.finish(made.exchange, made.workers, state)
-    whole = all_rows(comm, made.workers.x)
-    made.exchange.close()
-    for there in (comm, MPI.COMM_SELF):
-        fresh = Training(there, 7)
+    checkpoint = save_training(comm, result, original, state)
+    before = all_rows(comm, original.workers.x)
+    algorithm.finish(original.exchange, original.workers, state)
+    whole = all_rows(comm, original.workers.x)
+    original.exchange.close()
+    for subset in (comm, MPI.COMM_SELF):
+        fresh = Training(subset, 7)
         state = algorithm.init(fresh.exchange, fresh.workers)
         restore_training(
-            there, checkpoint, read_checked(there, checkpoint), fresh.exchange, fresh.workers, state
+            subset,
+            checkpoint,
+            read_checked(subset, checkpoint),
+            fresh.exchange,
+            fresh.workers,
+            state,
         )
-        x = all_rows(there, fresh.workers.x)
+        x = all_rows(subset, fresh.workers.x)
         everywhere(comm, (x == before).all() and fresh.workers.drawn == BEFORE)
         algorithm.finish(fresh.exchange, fresh.workers, state)
-        # Whoever comes first is added first, so the sums differ in rounding.
-        apart = np.abs(all_rows(there, fresh.workers.x) - whole).max()
+        # The order of arrival is the order of addition, so the sums differ in rounding.
+        apart = np.abs(all_rows(subset, fresh.workers.x) - whole).max()
         everywhere(comm, apart < 1e-12, apart)
         fresh.exchange.close()
 
 
 @pytest.mark.mpi
 @on(1, 3)
-def test_losses_and_what_each_rank_has_drawn_are_kept(comm: MPI.Intracomm, result: Path) -> None:
-    made, algorithm = Training(comm, 7), LocalSGD()
-    state = algorithm.init(made.exchange, made.workers)
-    made.workers.drawn = 10 + comm.rank
-    made.workers.losses[:] = made.workers.ids
-    checkpoint = kept(comm, result, made, state)
-    made.exchange.close()
-    for there in (comm, MPI.COMM_SELF):
-        fresh = Training(there, 7)
+def test_losses_and_drawn_minibatches_are_restored(comm: MPI.Intracomm, result: Path) -> None:
+    original, algorithm = Training(comm, 7), LocalSGD()
+    state = algorithm.init(original.exchange, original.workers)
+    original.workers.drawn = 10 + comm.rank
+    original.workers.losses[:] = original.workers.ids
+    checkpoint = save_training(comm, result, original, state)
+    original.exchange.close()
+    for subset in (comm, MPI.COMM_SELF):
+        fresh = Training(subset, 7)
         state = algorithm.init(fresh.exchange, fresh.workers)
         restore_training(
-            there, checkpoint, read_checked(there, checkpoint), fresh.exchange, fresh.workers, state
+            subset,
+            checkpoint,
+            read_checked(subset, checkpoint),
+            fresh.exchange,
+            fresh.workers,
+            state,
         )
         drawn, losses = fresh.workers.drawn, fresh.workers.losses.tolist()
-        everywhere(comm, (drawn, losses) == (10 + there.rank, list(fresh.workers.ids)), drawn)
+        everywhere(comm, (drawn, losses) == (10 + subset.rank, list(fresh.workers.ids)), drawn)
         fresh.exchange.close()
 
 
 @pytest.mark.mpi
 @on(1, 3)
-def test_damage_of_any_file_is_told_on_every_rank(comm: MPI.Intracomm, result: Path) -> None:
-    made, algorithm = Training(comm, 7), LocalSGD()
-    checkpoint = kept(comm, result, made, algorithm.init(made.exchange, made.workers))
-    made.exchange.close()
+def test_damage_of_any_file_is_reported_on_every_rank(comm: MPI.Intracomm, result: Path) -> None:
+    original, algorithm = Training(comm, 7), LocalSGD()
+    checkpoint = save_training(
+        comm, result, original, algorithm.init(original.exchange, original.workers)
+    )
+    original.exchange.close()
     everywhere(comm, [x.name for x in checkpoint.parent.iterdir()] == [f"{BEFORE:09d}"])
     for name in [*map(store.rank_file, range(comm.size)), store.MANIFEST]:
         path = checkpoint / name
@@ -210,11 +222,13 @@ def test_damage_of_any_file_is_told_on_every_rank(comm: MPI.Intracomm, result: P
 @pytest.mark.mpi
 @on(1)
 def test_another_version_is_refused(comm: MPI.Intracomm, result: Path) -> None:
-    made, algorithm = Training(comm, 7), LocalSGD()
-    checkpoint = kept(comm, result, made, algorithm.init(made.exchange, made.workers))
-    made.exchange.close()
-    said = json.loads((checkpoint / store.MANIFEST).read_text().partition("\n")[2])
-    text = json.dumps(said | {"version": 99})
+    original, algorithm = Training(comm, 7), LocalSGD()
+    checkpoint = save_training(
+        comm, result, original, algorithm.init(original.exchange, original.workers)
+    )
+    original.exchange.close()
+    entries = json.loads((checkpoint / store.MANIFEST).read_text().partition("\n")[2])
+    text = json.dumps(entries | {"version": 99})
     digest = hashlib.sha256(text.encode()).hexdigest()
     (checkpoint / store.MANIFEST).write_text(f"{digest}\n{text}\n")
     with pytest.raises(store.DamagedError, match="has version 99, this suite reads version 1"):
@@ -223,10 +237,10 @@ def test_another_version_is_refused(comm: MPI.Intracomm, result: Path) -> None:
 
 @pytest.mark.mpi
 @on(1, 4)
-def test_what_is_written_anew_is_not_kept(comm: MPI.Intracomm, result: Path) -> None:
-    made, algorithm = Training(comm, 7), ChocoSGD()
-    state = algorithm.init(made.exchange, made.workers)
-    about = store.read_manifest(kept(comm, result, made, state))
-    made.exchange.close()
-    names = {x.partition("/")[2] for x in about.lengths if x.startswith("algorithm")}
-    everywhere(comm, names == {"h", "s", "came"} and np.sum(about.lengths["x"]) == 7, names)
+def test_scratch_arrays_are_not_saved(comm: MPI.Intracomm, result: Path) -> None:
+    original, algorithm = Training(comm, 7), ChocoSGD()
+    state = algorithm.init(original.exchange, original.workers)
+    manifest = store.read_manifest(save_training(comm, result, original, state))
+    original.exchange.close()
+    names = {x.partition("/")[2] for x in manifest.lengths if x.startswith("algorithm")}
+    everywhere(comm, names == {"h", "s", "came"} and np.sum(manifest.lengths["x"]) == 7, names)

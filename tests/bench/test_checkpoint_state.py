@@ -1,4 +1,4 @@
-"""What of a State is kept, and which part of it which rank takes."""
+"""State of a checkpoint: collection by path, and the part of an array for each rank."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -42,18 +42,18 @@ def toy() -> Toy:
     return Toy(7, a, b, Inner(0.5, c), [d, 9])
 
 
-def test_arrays_numbers_and_what_is_in_flight_are_found_by_path() -> None:
-    made = state({"x": np.zeros(2), "toy": toy()})
-    assert sorted(made.arrays) == ["toy/inner/rows", "toy/lists/0", "toy/rows", "x"]
-    assert {path: place.get() for path, place in made.numbers.items()} == {
+def test_arrays_numbers_and_exchanges_in_flight_are_collected_by_path() -> None:
+    content = state({"x": np.zeros(2), "toy": toy()})
+    assert sorted(content.arrays) == ["toy/inner/rows", "toy/lists/0", "toy/rows", "x"]
+    assert {path: place.get() for path, place in content.numbers.items()} == {
         "toy/k": 7,
         "toy/inner/rate": 0.5,
         "toy/lists/1": 9,
     }
-    assert list(made.flying) == ["toy/flying"]
+    assert list(content.flying) == ["toy/flying"]
 
 
-def test_numbers_are_set_where_they_lie_and_keep_their_type() -> None:
+def test_numbers_are_set_in_place_and_keep_their_type() -> None:
     one = toy()
     for place in state({"toy": one}).numbers.values():
         place.set(2)
@@ -61,7 +61,7 @@ def test_numbers_are_set_where_they_lie_and_keep_their_type() -> None:
     assert isinstance(one.inner.rate, float)
 
 
-def test_what_is_in_flight_lands_in_its_array_and_does_so_again() -> None:
+def test_exchanges_in_flight_complete_in_their_arrays() -> None:
     one, other = toy(), toy()
     one.flying.append(Landed(one.lists[0]))
     landed = state({"toy": one}).land()
@@ -71,7 +71,7 @@ def test_what_is_in_flight_lands_in_its_array_and_does_so_again() -> None:
     assert handle.result is other.lists[0]
 
 
-def test_what_cannot_be_kept_is_refused() -> None:
+def test_unsupported_values_are_refused() -> None:
     one = toy()
     one.inner.rows = {"a": 1}
     with pytest.raises(TypeError, match="toy/inner/rows is a dict, which a checkpoint cannot hold"):
@@ -79,27 +79,27 @@ def test_what_cannot_be_kept_is_refused() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.data())
-def test_dealt_arrays_are_dealt_anew(total: int, p: int, q: int, data: Any) -> None:
+def test_sharded_arrays_are_redistributed(total: int, p: int, q: int, data: Any) -> None:
     p, q = min(p, total), min(q, total)
     links = data.draw(st.lists(st.integers(0, 3), min_size=total, max_size=total))
     ends = np.concatenate([[0], np.cumsum(links)])
     before, now = (np.diff(ends[dealt(total, ranks)]).tolist() for ranks in (p, q))
     whole = np.arange(ends[-1])
-    held = np.split(whole, np.cumsum(before)[:-1])
-    wanted = np.split(whole, np.cumsum(now)[:-1])
+    pieces = np.split(whole, np.cumsum(before)[:-1])
+    new_lengths = np.split(whole, np.cumsum(now)[:-1])
     for rank in range(q):
         out = np.full(now[rank], -1)
         for then, source, target in spans(before, now, rank):
-            out[target] = held[then][source]
-        assert out.tolist() == wanted[rank].tolist()
+            out[target] = pieces[then][source]
+        assert out.tolist() == new_lengths[rank].tolist()
 
 
 @pytest.mark.parametrize("ranks", [1, 3, 5])
-def test_what_every_rank_has_whole_is_taken_whole(ranks: int) -> None:
+def test_replicated_arrays_are_copied(ranks: int) -> None:
     assert list(spans([4, 4], [4] * ranks, 0)) == [(0, slice(0, 4), slice(0, 4))]
 
 
-def test_what_is_neither_is_refused() -> None:
+def test_neither_sharded_nor_replicated_arrays_are_refused() -> None:
     with pytest.raises(ValueError, match=r"lengths were \[4, 4\] by rank, are \[4, 5, 4\]"):
         list(spans([4, 4], [4, 5, 4], 0))
 

@@ -1,4 +1,4 @@
-"""The configuration: command line, TOML file, what they refuse, and what names a case."""
+"""Options of a run: command line, TOML file, error messages, and the hash of a case."""
 
 import dataclasses
 import json
@@ -98,7 +98,7 @@ def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "line"),
     [
         ("stesp = 3", "unknown option in {path} 'stesp' (did you mean steps?); known: algorithm, "),
         ("steps = [3]", "{path}: steps must be one value, got [3]"),
@@ -111,10 +111,10 @@ def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None
         ("eval-every = 3\neval_every = 4", "{path}: eval_every is given twice"),
     ],
 )
-def test_a_file_with_a_mistake(tmp_path: Path, text: str, told: str) -> None:
+def test_a_file_with_a_mistake(tmp_path: Path, text: str, line: str) -> None:
     path = tmp_path / "run.toml"
     path.write_text(text)
-    assert message(["--config", str(path)]).startswith(told.format(path=path))
+    assert message(["--config", str(path)]).startswith(line.format(path=path))
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "line"),
     [
         (["--workers", "-1"], "--workers must be >= 0, got -1"),
         (["--steps", "0"], "--steps must be >= 1, got 0"),
@@ -153,8 +153,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (["--steps"], "argument --steps: expected one argument; see --help"),
     ],
 )
-def test_a_command_line_with_a_mistake(argv: list[str], told: str) -> None:
-    assert message(argv).startswith(told)
+def test_a_command_line_with_a_mistake(argv: list[str], line: str) -> None:
+    assert message(argv).startswith(line)
 
 
 def test_a_seed_that_no_generator_takes_is_refused() -> None:
@@ -199,7 +199,7 @@ CHANGES = [
 ]
 
 
-def test_what_matters_changes_the_hash() -> None:
+def test_options_that_change_the_numbers_change_the_hash() -> None:
     hashes = [hash_of(), *(hash_of(*change) for change in CHANGES)]
     hashes += [hash_of(workers=9), hash_of(ranks=2)]
     assert len(set(hashes)) == len(CHANGES) + 3
@@ -222,7 +222,7 @@ def test_what_matters_changes_the_hash() -> None:
         ("--steps", "400"),
     ],
 )
-def test_what_does_not_matter_keeps_hash_and_texts(more: tuple[str, ...]) -> None:
+def test_equivalent_options_keep_hash_and_texts(more: tuple[str, ...]) -> None:
     assert hash_of(*more) == hash_of()
     plain, changed = (Experiment.resolve(read([*BASE, *x]), 4) for x in ((), more))
     assert changed.texts == plain.texts
@@ -240,10 +240,10 @@ def test_resolved_parameters_are_json_with_every_default() -> None:
     assert (params["workers"], params["optimizer"]) == (8, "sgd:lr=0.2,momentum=0.9")
 
 
-def test_data_go_with_tasks_that_read_them() -> None:
-    told = message(["--task", "digits", "--data", "d.csv"])
-    assert told.startswith("--data d.csv: digits brings data of its own; tasks that read some are ")
-    assert "mlp, cnn, transformer" in told
-    told = message(["--task", "transformer:depth=1"])
-    assert told.startswith("transformer needs --data PATH, a text file: `python -m bench.fetch")
+def test_data_are_for_tasks_that_read_them() -> None:
+    line = message(["--task", "digits", "--data", "d.csv"])
+    assert line.startswith("--data d.csv: digits brings data of its own; tasks that read some are ")
+    assert "mlp, cnn, transformer" in line
+    line = message(["--task", "transformer:depth=1"])
+    assert line.startswith("transformer needs --data PATH, a text file: `python -m bench.fetch")
     assert read(["--task", "mlp", "--data", "d.csv"]).data == "d.csv"

@@ -1,4 +1,4 @@
-"""What a person sees: quantities, the summary of a file, lines where no terminal is."""
+"""Terminal output of a run: quantities, summary, and lines without a terminal."""
 
 import math
 import os
@@ -69,7 +69,7 @@ def test_quantity(nbytes: float, text: str) -> None:
     assert format_bytes(nbytes) == text
 
 
-def test_the_summary_says_the_numbers_of_the_file(tmp_path: Path) -> None:
+def test_the_summary_has_the_numbers_of_the_file(tmp_path: Path) -> None:
     lines = summary(closed(tmp_path / "a.h5"))
     assert dict(lines) == {
         "status": "complete",
@@ -86,21 +86,19 @@ def test_the_summary_says_the_numbers_of_the_file(tmp_path: Path) -> None:
     assert len(lines) == 10
 
 
-def test_the_summary_says_whether_the_target_was_met(tmp_path: Path) -> None:
+def test_the_summary_has_the_target(tmp_path: Path) -> None:
     met = dict(summary(closed(tmp_path / "met.h5", target=0.9, target_reached=True)))
     assert met["target"] == "0.9 reached after 0.015 s, 3 steps, 48 samples, 13.5 kB"
     missed = dict(summary(closed(tmp_path / "missed.h5", target=0.95, target_reached=False)))
     assert missed["target"] == "0.95 not reached"
 
 
-def test_the_summary_says_why_a_run_ended(tmp_path: Path) -> None:
+def test_the_summary_has_the_reason_of_the_end(tmp_path: Path) -> None:
     run = closed(tmp_path / "a.h5", DIVERGED, "NaN or infinity at or before step 3")
     assert dict(summary(run))["status"] == "diverged  NaN or infinity at or before step 3"
 
 
-def test_plain_lines_where_no_terminal_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plain_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not is_interactive()
     run = closed(tmp_path / "a[bold]:skull:.h5")
     long = "note: " + "a long line, that no width may break, " * 9

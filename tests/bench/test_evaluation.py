@@ -12,7 +12,7 @@ from tests.helpers import everywhere
 pytestmark = pytest.mark.mpi
 
 MODELS = [0, 1, 0, 2, 2, 1, 3]
-"""Which model each worker has."""
+"""Model of each worker."""
 
 
 def test_every_worker_has_the_scores_of_its_own_model(comm: MPI.Intracomm) -> None:
@@ -23,10 +23,10 @@ def test_every_worker_has_the_scores_of_its_own_model(comm: MPI.Intracomm) -> No
     evaluation = Evaluation(comm, problem, len(MODELS), x)
     scores, losses, metrics = evaluation()
     evaluation.close()
-    wanted = [problem.evaluate(row[None]) for row in every]
-    same = np.allclose(losses, [loss[0] for loss, _ in wanted], rtol=1e-12)
+    expected = [problem.evaluate(row[None]) for row in every]
+    same = np.allclose(losses, [loss[0] for loss, _ in expected], rtol=1e-12)
     everywhere(comm, same, losses)
-    same = np.allclose(metrics, [metric[0] for _, metric in wanted], rtol=1e-12)
+    same = np.allclose(metrics, [metric[0] for _, metric in expected], rtol=1e-12)
     everywhere(comm, same, metrics)
     mean = problem.evaluate(every.mean(0)[None])
     everywhere(comm, np.isclose(scores["loss"], mean[0][0]), scores)

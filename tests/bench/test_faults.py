@@ -1,4 +1,4 @@
-"""Disks that refuse and signals that ask: one line, a file that says so, nothing is lost."""
+"""Disk errors and signals: one line of output, a marked file, and no lost rows."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def test_a_full_file_system_keeps_what_was_written(tmp_path: Path) -> None:
 
 
 def test_a_file_is_marked_once(tmp_path: Path) -> None:
-    """The first to say why a run ended is right: the others end because of it."""
+    """Check that the first reason stays: later ones are its consequences."""
     from tests.bench.test_runfile import started as begun
 
     path = tmp_path / "a.h5"
@@ -56,38 +56,43 @@ def test_a_file_is_marked_once(tmp_path: Path) -> None:
     assert not mark(path, FAILED, "too late")
 
 
-def test_a_file_that_cannot_be_marked_does_not_keep_the_job_from_its_end(tmp_path: Path) -> None:
+def test_a_job_ends_even_if_its_file_cannot_be_marked(tmp_path: Path) -> None:
     with h5py.File(part_of(tmp_path / "a.h5"), "w"):
         pass  # without a status
     part_of(tmp_path / "b.h5").write_text("no HDF5")
     assert mark_failed([tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "c.h5"], "why") == ""
 
 
-def test_a_signal_to_one_process_is_told_in_one_line(tmp_path: Path) -> None:
-    given = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
+def test_a_signal_to_one_process_is_reported_in_one_line(tmp_path: Path) -> None:
+    arguments = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
     with subprocess.Popen(
-        given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert any(line.startswith("step     20/") for line in process.stdout)
         process.send_signal(signal.SIGINT)
         error = process.communicate(timeout=DEADLINE_S)[1]
     part = tmp_path / "x.h5.part"
-    said = "stopped by SIGINT"
+    reason = "stopped by SIGINT"
     assert process.returncode == 128 + signal.SIGINT
-    assert own_lines(error) == [f"error: {said}; {part} keeps what was written"]
-    found = read(part)
-    assert (found.status, found.attributes["reason"]) == (FAILED, said)
-    with pytest.raises(UserError, match=rf"exists, left by a run that failed \({said}\): give"):
+    assert own_lines(error) == [f"error: {reason}; {part} keeps what was written"]
+    run = read(part)
+    assert (run.status, run.attributes["reason"]) == (FAILED, reason)
+    with pytest.raises(UserError, match=rf"exists, left by a run that failed \({reason}\): give"):
         claim(tmp_path / "x.h5", overwrite=False)
     claim(tmp_path / "x.h5", overwrite=True)
 
 
-def test_a_full_disk_under_stdout_is_told_in_one_line(tmp_path: Path) -> None:
-    given = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
+def test_a_full_disk_under_stdout_is_reported_in_one_line(tmp_path: Path) -> None:
+    arguments = command(0, "-m", "bench.train", *ENDLESS, "--out", str(tmp_path))
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            given, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=DEADLINE_S
+            arguments,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
         )
     assert done.returncode == 1
     assert own_lines(done.stderr) == [
@@ -148,7 +153,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_what_a_kill_leaves_beside_a_result_is_removed_by_the_next_run(tmp_path: Path) -> None:
+def test_remains_of_a_killed_run_are_removed_by_the_next_run(tmp_path: Path) -> None:
     for name in (".x.h5.part.123", ".x.h5.probe", ".y.h5.part.123"):
         (tmp_path / name).touch()
     claim(tmp_path / "x.h5", overwrite=False)

@@ -1,4 +1,4 @@
-"""bench.overhead as a user runs it: what it prints, and what it refuses."""
+"""Runs of bench.overhead: output and refusals."""
 
 import re
 
@@ -12,12 +12,12 @@ RATIO = r"ratio \d+\.\d{3} \[\d+\.\d{3}, \d+\.\d{3}\]"
 
 
 def row(label: str, yardstick: str, n: int) -> str:
-    """The pattern of a row."""
+    """Return the regular expression of a row."""
     return rf"{re.escape(label)} +ours {TIME} +{yardstick} {TIME} +{RATIO} +n={n}"
 
 
 def check(output: str, patterns: list[str]) -> None:
-    """Every line is as its pattern says."""
+    """Compare every line with its pattern."""
     lines = output.splitlines()
     assert len(lines) == len(patterns), output
     for line, pattern in zip(lines, patterns, strict=True):
@@ -78,8 +78,8 @@ def test_beside_a_plain_loop() -> None:
 def test_a_mistake_under_mpirun_is_one_line(options: str, line: str) -> None:
     done = launch(2, "-m", "bench.overhead", *options.split())
     assert done.returncode == 2, done.stderr
-    (said,) = own_lines(done.stderr)
-    assert said.startswith(f"error: {line}")
+    (errors,) = own_lines(done.stderr)
+    assert errors.startswith(f"error: {line}")
     assert done.stdout == ""
 
 
@@ -99,12 +99,12 @@ def test_a_mistake_on_one_rank_is_one_line(
 ) -> None:
     assert main(options.split()) == 2
     output, error = capsys.readouterr()
-    (said,) = error.splitlines()
-    assert said.startswith(f"error: {line}")
+    (errors,) = error.splitlines()
+    assert errors.startswith(f"error: {line}")
     assert output == ""
 
 
-def test_help_is_said_once() -> None:
+def test_help_is_printed_once() -> None:
     done = launch(2, "-m", "bench.overhead", "--help")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("usage: python -m bench.overhead") == 1

@@ -1,4 +1,4 @@
-"""bench.partition as a user runs it, and what a training run keeps of the same measures."""
+"""Runs of bench.partition, and the same measures in the file of a training run."""
 
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def test_pictures(tmp_path: Path, name: str, begins: bytes) -> None:
         (["--partition", "natural"], "natural reads groups, and the data of this task have"),
         (["--partition", "target:js=2"], "partition target: js must be in [0, 1], got 2.0"),
         (["--data", "/no/file.csv"], "--data /no/file.csv does not exist: name a folder of IDX"),
-        (["--workers", "-1"], "--workers must be >= 0, got -1"),
+        (["--workers", "-1"], "--workers must be >= 1, got -1"),
         (["--workers", "2000"], "2000 workers but 1437 samples"),
     ],
 )
@@ -89,7 +89,7 @@ def test_mistakes(capfd: Capture, options: list[str], message: str) -> None:
     assert message in error
 
 
-def test_a_result_file_keeps_every_measure(tmp_path: Path) -> None:
+def test_a_result_file_has_every_measure(tmp_path: Path) -> None:
     data = tmp_path / "data.csv"
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.standard_normal((90, 4)), columns=list("abcd"))

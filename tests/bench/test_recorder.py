@@ -8,7 +8,7 @@ from bench.results.runfile import Block, Recorder
 
 
 def counted(meter: Meter, sent: int, copied: int, wait: int) -> None:
-    """What a step leaves on the meter."""
+    """Advance the meter as a step does."""
     for _ in range(3):
         meter.sent(sent)
     meter.bytes_copied += copied
@@ -44,7 +44,7 @@ def test_counters_become_differences_step_by_step() -> None:
     assert {x.dtype for x in (block.start_ns, block.phase_ns, block.messages)} == {np.dtype("i8")}
 
 
-def test_what_is_counted_after_the_last_step_belongs_to_no_step() -> None:
+def test_counts_after_the_last_step_belong_to_no_step() -> None:
     meter = Meter()
     recorder = Recorder(meter)
     counted(meter, 1, 2, 3)
@@ -64,9 +64,9 @@ def test_the_loss_is_averaged_in_float64_and_nan_stays() -> None:
     losses = np.array([2**24, 1, 1, 1], np.float32)
     recorder.step(0, losses)
     recorder.step(1, np.array([1, np.nan, 1, 1], np.float32))
-    found = gathered(recorder).loss[:, 0]
-    assert found[0] == (2**24 + 3) / 4
-    assert np.isnan(found[1])
+    result = gathered(recorder).loss[:, 0]
+    assert result[0] == (2**24 + 3) / 4
+    assert np.isnan(result[1])
 
 
 def test_the_phases_of_a_step_add_up_to_it() -> None:

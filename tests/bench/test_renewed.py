@@ -1,4 +1,4 @@
-"""Minibatches over splits that change: whose they are, when they change, and that ranks agree."""
+"""Minibatches over renewed splits: ownership, time of renewal, and agreement of the ranks."""
 
 import itertools
 from fractions import Fraction
@@ -20,7 +20,7 @@ Rows = NDArray[np.int64]
 
 
 def split(turn: int) -> list[Rows]:
-    """Even shards, others in every turn."""
+    """Return even shards that differ in every turn."""
     samples = Samples(np.zeros(N, np.int64))
     return IID().split(samples, WORKERS, np.random.default_rng((3, turn)))
 
@@ -30,20 +30,20 @@ def renewed(ids: range = range(WORKERS), every: int = EVERY) -> RenewedBatches:
 
 
 def walked(batches: Batches | RenewedBatches, steps: int) -> Rows:
-    """Sample indices of the next steps, (steps, V, b)."""
+    """Return the sample indices of the next steps, (steps, V, b)."""
     return np.array([batches.next() for _ in range(steps)])
 
 
 @pytest.mark.parametrize("every", [1, 3, EVERY, 50])
-def test_the_first_turn_has_the_minibatches_of_shards_that_stay(every: int) -> None:
+def test_the_first_turn_equals_fixed_shards(every: int) -> None:
     plain = Batches(split(0), range(WORKERS), BATCH, SEED)
     expected = walked(plain, every + 1)
-    found = walked(renewed(every=every), every + 1)
-    np.testing.assert_array_equal(found[:-1], expected[:-1])
-    assert not np.array_equal(found[-1], expected[-1])
+    drawn_rows = walked(renewed(every=every), every + 1)
+    np.testing.assert_array_equal(drawn_rows[:-1], expected[:-1])
+    assert not np.array_equal(drawn_rows[-1], expected[-1])
 
 
-def test_every_turn_visits_all_samples_and_each_by_the_worker_that_holds_it() -> None:
+def test_every_turn_visits_each_sample_by_its_owner() -> None:
     turns = walked(renewed(), 4 * EVERY).reshape(4, EVERY, WORKERS, BATCH)
     for turn, rows in enumerate(turns):
         for worker, shard in enumerate(split(turn)):
@@ -55,14 +55,14 @@ def test_every_turn_visits_all_samples_and_each_by_the_worker_that_holds_it() ->
     assert counts.max() <= 2
 
 
-def test_in_time_every_worker_sees_every_sample() -> None:
+def test_eventually_every_worker_sees_every_sample() -> None:
     turns = 40  # a sample is missed by a worker with probability (3 / 4)^40, 244 pairs: 0.002
     rows = walked(renewed(), turns * EVERY)
     for worker in range(WORKERS):
         np.testing.assert_array_equal(np.unique(rows[:, worker]), np.arange(N))
 
 
-def test_a_shard_that_stays_is_walked_in_another_order_each_turn() -> None:
+def test_a_fixed_shard_is_walked_in_a_new_order_each_turn() -> None:
     shards = split(0)
     batches = RenewedBatches(lambda _: shards, range(WORKERS), BATCH, SEED, EVERY)
     turns = walked(batches, 5 * EVERY).reshape(5, -1)
@@ -81,21 +81,21 @@ def test_ranks_that_share_the_workers_draw_the_same_rows(
     whole = walked(renewed(every=every), steps)
     bounds = sorted({0, WORKERS, *cuts})
     for lo, hi in itertools.pairwise(bounds):
-        mine = walked(renewed(range(lo, hi), every), steps)
-        np.testing.assert_array_equal(mine, whole[:, lo:hi])
+        own_rows = walked(renewed(range(lo, hi), every), steps)
+        np.testing.assert_array_equal(own_rows, whole[:, lo:hi])
 
 
-def test_splits_are_drawn_when_they_are_needed_and_once_each() -> None:
-    asked = []
+def test_each_split_is_drawn_once_and_on_demand() -> None:
+    requested_turns = []
 
-    def told(turn: int) -> list[Rows]:
-        asked.append(turn)
+    def recording_split(turn: int) -> list[Rows]:
+        requested_turns.append(turn)
         return split(turn)
 
-    batches = RenewedBatches(told, range(WORKERS), BATCH, SEED, every=3)
+    batches = RenewedBatches(recording_split, range(WORKERS), BATCH, SEED, every=3)
     for steps, known in ((3, [0]), (1, [0, 1]), (2, [0, 1]), (4, [0, 1, 2, 3])):
         walked(batches, steps)
-        assert asked == known
+        assert requested_turns == known
 
 
 def test_an_empty_shard_is_refused_in_the_turn_that_has_it() -> None:
@@ -109,10 +109,10 @@ def test_an_empty_shard_is_refused_in_the_turn_that_has_it() -> None:
 
 
 @pytest.mark.parametrize("ahead", [1, 2, 7, 2**16])
-def test_how_far_ahead_minibatches_are_drawn_does_not_change_them(ahead: int) -> None:
+def test_minibatches_do_not_depend_on_drawing_ahead(ahead: int) -> None:
     expected = Batches(split(0), range(WORKERS), BATCH, SEED).at(0, 10)
-    found = walked(Batches(split(0), range(WORKERS), BATCH, SEED, ahead=ahead), 10)
-    np.testing.assert_array_equal(found, expected)
+    drawn_rows = walked(Batches(split(0), range(WORKERS), BATCH, SEED, ahead=ahead), 10)
+    np.testing.assert_array_equal(drawn_rows, expected)
 
 
 @settings(deadline=None, max_examples=40)
@@ -126,10 +126,10 @@ def test_steps_are_the_first_after_which_all_have_passed(
     part: Fraction, n: int, workers: int, batch: int
 ) -> None:
     steps = steps_between(float(part), n, workers, batch)
-    wanted, seen = part * n, workers * batch
+    expected_steps, visited = part * n, workers * batch
     assert steps >= 1
-    assert steps * seen >= wanted
-    assert steps == 1 or (steps - 1) * seen < wanted
+    assert steps * visited >= expected_steps
+    assert steps == 1 or (steps - 1) * visited < expected_steps
 
 
 @pytest.mark.parametrize("hundredths", [7, 14, 28, 55, 57, 58])

@@ -1,4 +1,4 @@
-"""--repeat runs again exactly what a result file says, and nothing else."""
+"""Repetition of the run in a result file by --repeat."""
 
 import json
 from pathlib import Path
@@ -23,15 +23,15 @@ OPTIONS = (
 )
 
 
-def made(path: Path, options: TrainOptions, ranks: int = 2) -> Path:
-    """A made-up result of a real configuration."""
+def write_result(path: Path, options: TrainOptions, ranks: int = 2) -> Path:
+    """Write an invented result with the parameters of real options."""
     experiment = Experiment.resolve(options, ranks)
     return make(path, params=experiment.params, case_hash=experiment.hash)
 
 
-def test_every_option_that_decides_the_numbers_is_taken_from_the_file(tmp_path: Path) -> None:
+def test_options_that_decide_the_numbers_come_from_the_file(tmp_path: Path) -> None:
     first = config_of([*OPTIONS, "--drop", "0.1", "--algorithm", "robust_push_sum"])
-    path = made(tmp_path / "a.h5", first)
+    path = write_result(tmp_path / "a.h5", first)
     again = config_of(["--repeat", str(path), "--out", "elsewhere", "--flush-every", "3"])
     assert Experiment.resolve(again, 2).params == Experiment.resolve(first, 2).params
     assert (again.ranks, again.out, again.flush_every) == (2, "elsewhere", 3)
@@ -55,23 +55,23 @@ def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "line"),
+    ("extra", "line"),
     [
         (["--steps", "9"], "repeats the run exactly: leave --steps out"),
         (["--ranks", "9"], "repeats the run exactly: leave --ranks out"),
         (["--batch", "x"], "--batch must be a whole number, got 'x'"),
     ],
 )
-def test_other_options_are_refused(tmp_path: Path, given: list[str], line: str) -> None:
-    path = made(tmp_path / "a.h5", config_of(OPTIONS))
+def test_other_options_are_refused(tmp_path: Path, extra: list[str], line: str) -> None:
+    path = write_result(tmp_path / "a.h5", config_of(OPTIONS))
     with pytest.raises(UserError, match=line):
-        config_of(["--repeat", str(path), *given])
+        config_of(["--repeat", str(path), *extra])
 
 
-def test_what_cannot_be_repeated_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_repetition_that_is_impossible_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--repeat .*gone\.h5: No such file"):
         config_of(["--repeat", str(tmp_path / "gone.h5")])
-    path = made(tmp_path / "a.h5", config_of(OPTIONS))
+    path = write_result(tmp_path / "a.h5", config_of(OPTIONS))
     config = config_of(["--repeat", str(path)])
     with pytest.raises(UserError, match="now there are 2: set OMP_NUM_THREADS=1"):
         repeat.original_run(config, 2)
@@ -86,8 +86,8 @@ def test_what_cannot_be_repeated_is_refused_in_one_line(tmp_path: Path) -> None:
         config_of(["--repeat", str(path)])
 
 
-def test_what_is_not_as_it_was_is_told(tmp_path: Path) -> None:
-    run = read(made(tmp_path / "a.h5", config_of(OPTIONS)))  # of numpy 2.0
+def test_changes_of_the_software_are_listed(tmp_path: Path) -> None:
+    run = read(write_result(tmp_path / "a.h5", config_of(OPTIONS)))  # of numpy 2.0
     assert repeat.changes(run) == [f"numpy is {np.__version__}, was 2.0 in {run.path}"]
 
 

@@ -1,4 +1,4 @@
-"""A run that is asked to end keeps itself and goes on as if nothing had happened."""
+"""Checkpoint and resume: a stopped run ends with the numbers of an uninterrupted one."""
 
 import json
 import os
@@ -28,17 +28,17 @@ QUICK = ["--task=quadratic", "--workers=6", "--algorithm=push_sum", "--partition
 QUICK += [f"--steps={STEPS}", "--eval-every=20", "--seed=4", "--optimizer=sgd:lr=0.1,momentum=0.9"]
 
 SLOW = ("--straggler=probability=1,delay=8ms",)
-"""Each step sleeps, so that the run is still there when the signal comes."""
+"""Options that make each step sleep, so that the run is active when the signal arrives."""
 
 
 def run(folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF) -> int:
     return train(comm, [*QUICK, f"--out={folder}", *options], [])
 
 
-def asked_to_end(
+def stop_by_signal(
     folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF, rank: int = 0, past: int = 20
 ) -> None:
-    """Train until one rank gets a signal, after some steps, and all have agreed to stop."""
+    """Train until one rank receives a signal after some steps and all agree to stop."""
 
     def ask() -> None:
         while not [
@@ -59,7 +59,7 @@ def asked_to_end(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The run that nobody stopped."""
+    """Return the uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     assert run(folder, "--name=one", *SLOW) == 0
     return read(folder / "one.h5")
@@ -67,8 +67,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
-    """A folder with a run that was stopped, with two checkpoints."""
-    asked_to_end(tmp_path)
+    """Return a folder with a stopped run that has two checkpoints."""
+    stop_by_signal(tmp_path)
     return tmp_path
 
 
@@ -76,22 +76,22 @@ def sha(run: Run) -> str:
     return str(run.attributes["parameters_sha256"])
 
 
-def test_it_ends_as_if_nothing_had_happened(stopped: Path, whole: Run) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(stopped: Path, whole: Run) -> None:
     part = read(stopped / "one.h5.part")
-    taken = len(part.train["step"])
-    assert (part.status, taken) == (
+    steps_taken = len(part.train["step"])
+    assert (part.status, steps_taken) == (
         "preempted",
         int(store.newest_first(stopped / "one.h5.checkpoint")[0].name),
     )
-    assert part.attributes["reason"] == f"SIGUSR1 at step {taken}; continue with --resume"
+    assert part.attributes["reason"] == f"SIGUSR1 at step {steps_taken}; continue with --resume"
     assert flaws(stopped / "one.h5.part") == []
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
-    made = read(stopped / "one.h5")
-    assert sha(made) == sha(whole)
-    assert made.evals["metric"].tolist() == whole.evals["metric"].tolist()
-    assert made.train["loss"].tolist() == whole.train["loss"].tolist()
-    assert (made.status, made.attributes["attempt"]) == ("complete", 2)
-    assert made.attributes["created_utc"] == part.attributes["created_utc"]
+    resumed_run = read(stopped / "one.h5")
+    assert sha(resumed_run) == sha(whole)
+    assert resumed_run.evals["metric"].tolist() == whole.evals["metric"].tolist()
+    assert resumed_run.train["loss"].tolist() == whole.train["loss"].tolist()
+    assert (resumed_run.status, resumed_run.attributes["attempt"]) == ("complete", 2)
+    assert resumed_run.attributes["created_utc"] == part.attributes["created_utc"]
     assert flaws(stopped / "one.h5") == []
     assert sorted(x.name for x in stopped.iterdir()) == ["one.h5"]
 
@@ -112,11 +112,11 @@ def test_the_timeline_is_that_of_the_last_attempt(
 
 
 def test_every_attempt_is_counted(stopped: Path, whole: Run) -> None:
-    asked_to_end(stopped, "--resume", past=40)
+    stop_by_signal(stopped, "--resume", past=40)
     assert read(stopped / "one.h5.part").attributes["attempt"] == 2
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
-    made = read(stopped / "one.h5")
-    assert (made.attributes["attempt"], sha(made)) == (3, sha(whole))
+    resumed_run = read(stopped / "one.h5")
+    assert (resumed_run.attributes["attempt"], sha(resumed_run)) == (3, sha(whole))
 
 
 def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,13 +128,13 @@ def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixtu
     assert (stopped / "one.h5").stat().st_mtime_ns == before
 
 
-def test_with_overwrite_a_finished_run_begins_anew_and_no_other(stopped: Path, whole: Run) -> None:
+def test_overwrite_restarts_a_finished_run_only(stopped: Path, whole: Run) -> None:
     both = ("--name=one", "--resume", "--overwrite", *SLOW)
     assert run(stopped, *both) == 0
     assert read(stopped / "one.h5").attributes["attempt"] == 2
     assert run(stopped, *both) == 0
-    made = read(stopped / "one.h5")
-    assert (made.attributes["attempt"], sha(made)) == (1, sha(whole))
+    resumed_run = read(stopped / "one.h5")
+    assert (resumed_run.attributes["attempt"], sha(resumed_run)) == (1, sha(whole))
     (stopped / "one.h5").write_bytes(b"no HDF5")
     with pytest.raises(UserError, match="give --overwrite, too, to replace it"):
         run(stopped, "--name=one", "--resume", *SLOW)
@@ -142,7 +142,7 @@ def test_with_overwrite_a_finished_run_begins_anew_and_no_other(stopped: Path, w
 
 
 def damage(path: Path, at: float) -> None:
-    """Flip a byte, at a part of the file's length."""
+    """Flip the byte at a fraction of the file's length."""
     data = bytearray(path.read_bytes())
     data[int(at * (len(data) - 1))] ^= 0xFF
     path.write_bytes(data)
@@ -161,28 +161,28 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     else:
         (newest / name).unlink()
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
-    told = capsys.readouterr().out
-    assert f"note: {newest / name} " in told
-    assert "falling back to the previous checkpoint" in told
-    assert f"resuming at step {int(before.name)} of {STEPS}, attempt 2" in told
+    output = capsys.readouterr().out
+    assert f"note: {newest / name} " in output
+    assert "falling back to the previous checkpoint" in output
+    assert f"resuming at step {int(before.name)} of {STEPS}, attempt 2" in output
     assert sha(read(stopped / "one.h5")) == sha(whole)
     assert flaws(stopped / "one.h5") == []
 
 
-def test_without_a_whole_checkpoint_it_begins_anew(
+def test_a_run_without_intact_checkpoint_starts_over(
     stopped: Path, whole: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for checkpoint in store.newest_first(stopped / "one.h5.checkpoint"):
         damage(checkpoint / "rank00000.h5", 0.9)
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
-    told = capsys.readouterr().out
-    assert told.count("its SHA-256 differs") == 2
-    assert "starting over" in told
-    made = read(stopped / "one.h5")
-    assert (made.attributes["attempt"], sha(made)) == (1, sha(whole))
+    output = capsys.readouterr().out
+    assert output.count("its SHA-256 differs") == 2
+    assert "starting over" in output
+    resumed_run = read(stopped / "one.h5")
+    assert (resumed_run.attributes["attempt"], sha(resumed_run)) == (1, sha(whole))
 
 
-def test_a_result_that_lacks_steps_is_told(
+def test_a_result_that_lacks_steps_is_refused(
     stopped: Path, whole: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (stopped / "one.h5.part").unlink()
@@ -201,7 +201,7 @@ def test_other_settings_are_refused(stopped: Path) -> None:
         run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, whole: Run) -> None:
+def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path, whole: Run) -> None:
     pid = os.fork()
     if not pid:
         try:
@@ -213,8 +213,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, whole: Ru
     time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    kept = int(store.newest_first(tmp_path / "one.h5.checkpoint")[0].name)
-    assert len(read(tmp_path / "one.h5.part").train["step"]) >= kept
+    saved = int(store.newest_first(tmp_path / "one.h5.checkpoint")[0].name)
+    assert len(read(tmp_path / "one.h5.part").train["step"]) >= saved
     assert run(tmp_path, "--name=one", "--resume", *SLOW) == 0
     assert sha(read(tmp_path / "one.h5")) == sha(whole)
     assert flaws(tmp_path / "one.h5") == []
@@ -225,24 +225,24 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, whole: Ru
 
 @pytest.fixture
 def folder(comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that all ranks see, for runs on some of those that the launcher started."""
+    """Yield a folder shared by all ranks, for runs on some of the launched ranks."""
     for name in SIZE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    there = Path(comm.bcast(str(tmp_path)))
-    yield there
+    participates = Path(comm.bcast(str(tmp_path)))
+    yield participates
     comm.Barrier()
     if comm.rank == 0:
-        shutil.rmtree(there, ignore_errors=True)
+        shutil.rmtree(participates, ignore_errors=True)
 
 
 @pytest.mark.mpi
 @on(3)
 @pytest.mark.parametrize("writers", ["one", "rank"])
-def test_all_agree_where_one_rank_was_asked(
+def test_a_signal_to_one_rank_stops_all_at_one_step(
     comm: MPI.Intracomm, folder: Path, writers: str
 ) -> None:
     options = (f"--writers={writers}", "--name=one", *SLOW)
-    asked_to_end(folder, f"--writers={writers}", comm=comm, rank=comm.size - 1)
+    stop_by_signal(folder, f"--writers={writers}", comm=comm, rank=comm.size - 1)
     code = run(folder, *options, "--resume", comm=comm)
     everywhere(comm, code == 0)
     whole = folder / "whole"
@@ -252,41 +252,41 @@ def test_all_agree_where_one_rank_was_asked(
             from bench.merge import main as merge
 
             assert merge([str(folder / "one.h5")]) == merge([str(whole / "one.h5")]) == 0
-        made, other = read(folder / "one.h5"), read(whole / "one.h5")
-        assert sha(made) == sha(other)
-        assert made.train["loss"].tolist() == other.train["loss"].tolist()
+        resumed_run, other = read(folder / "one.h5"), read(whole / "one.h5")
+        assert sha(resumed_run) == sha(other)
+        assert resumed_run.train["loss"].tolist() == other.train["loss"].tolist()
         assert flaws(folder / "one.h5") == []
     comm.Barrier()
 
 
 @pytest.mark.mpi
 @on(1, 4)
-def test_ranks_may_be_others_then(comm: MPI.Intracomm, folder: Path) -> None:
+def test_a_run_resumes_on_another_number_of_ranks(comm: MPI.Intracomm, folder: Path) -> None:
     if comm.rank == 0:  # without a name: it is found by its settings, beside one of others
         for name, seed in (("aaa", 5), ("abc", 4)):
-            asked_to_end(folder, f"--seed={seed}")
+            stop_by_signal(folder, f"--seed={seed}")
             (folder / "one.h5.part").rename(folder / f"{name}.h5.part")
             (folder / "one.h5.checkpoint").rename(folder / f"{name}.h5.checkpoint")
     comm.Barrier()
     everywhere(comm, run(folder, "--resume", *SLOW, comm=comm) == 0)
     run(folder, "--name=whole", *SLOW, comm=comm)
     if comm.rank == 0:
-        made, other = read(folder / "abc.h5"), read(folder / "whole.h5")
-        assert sha(made) == sha(other)
-        assert made.evals["metric"].tolist() == other.evals["metric"].tolist()
-        assert made.row().steps == STEPS
+        resumed_run, other = read(folder / "abc.h5"), read(folder / "whole.h5")
+        assert sha(resumed_run) == sha(other)
+        assert resumed_run.evals["metric"].tolist() == other.evals["metric"].tolist()
+        assert resumed_run.row().steps == STEPS
         assert flaws(folder / "abc.h5") == []
         if comm.size > 1:
             before = read(folder / "abc.attempt1.h5")
             assert (before.attributes["ranks"], before.status) == (1, "preempted")
-            assert made.attributes["steps_before"] == len(before.train["step"])
+            assert resumed_run.attributes["steps_before"] == len(before.train["step"])
     comm.Barrier()
 
 
 @pytest.mark.mpi
 @on(3)
 @pytest.mark.parametrize("name", ["ad_psgd", "downpour"])
-def test_ranks_that_do_not_wait_agree_too(comm: MPI.Intracomm, folder: Path, name: str) -> None:
+def test_asynchronous_ranks_stop_together(comm: MPI.Intracomm, folder: Path, name: str) -> None:
     slow = "--straggler=probability=1,delay=5ms"
     options = ("--name=one", f"--algorithm={name}", slow, "--steps=240", "--eval-every=240")
 
@@ -300,13 +300,13 @@ def test_ranks_that_do_not_wait_agree_too(comm: MPI.Intracomm, folder: Path, nam
         threading.Thread(target=ask, daemon=True).start()
     code = run(folder, *options, comm=comm)
     everywhere(comm, code == EXIT_RESUME)
-    kept = store.read_manifest(store.newest_first(folder / "one.h5.checkpoint")[0]).step
-    everywhere(comm, 0 < kept < 240, kept)
+    saved = store.read_manifest(store.newest_first(folder / "one.h5.checkpoint")[0]).step
+    everywhere(comm, 0 < saved < 240, saved)
     everywhere(comm, run(folder, *options, "--resume", comm=comm) == 0)
     if comm.rank == 0:
-        made = read(folder / "one.h5")
-        assert (made.status, made.attributes["attempt"]) == ("complete", 2)
-        assert 240 <= made.row().steps <= 240 + comm.size
+        resumed_run = read(folder / "one.h5")
+        assert (resumed_run.status, resumed_run.attributes["attempt"]) == ("complete", 2)
+        assert 240 <= resumed_run.row().steps <= 240 + comm.size
         assert flaws(folder / "one.h5") == []
     comm.Barrier()
 
@@ -314,7 +314,7 @@ def test_ranks_that_do_not_wait_agree_too(comm: MPI.Intracomm, folder: Path, nam
 # As a user launches it
 
 
-def test_mpirun_ends_with_85_and_goes_on(tmp_path: Path) -> None:
+def test_mpirun_ends_with_85_and_resumes(tmp_path: Path) -> None:
     slow = "--straggler=probability=1,delay=40ms"
     options = ["-m", "bench.train", *QUICK, slow, f"--out={tmp_path}", "--name=one", "--resume"]
     asking = threading.Thread(target=_ask_mpirun, args=(tmp_path / "one.h5.part",), daemon=True)
@@ -329,9 +329,9 @@ def test_mpirun_ends_with_85_and_goes_on(tmp_path: Path) -> None:
     done = launch(2, *options)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     assert "attempt 2, from" in done.stdout
-    made = read(tmp_path / "one.h5")
-    assert made.status == "complete"
-    assert json.loads(made.attributes["argv_json"])[-1] == "--resume"
+    resumed_run = read(tmp_path / "one.h5")
+    assert resumed_run.status == "complete"
+    assert json.loads(resumed_run.attributes["argv_json"])[-1] == "--resume"
 
 
 def _ask_mpirun(part: Path) -> None:

@@ -1,4 +1,4 @@
-"""Measures that need workers: gradients at the start, features and neighbourhoods, on any ranks."""
+"""Measures of the separation that need workers, on any number of ranks."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,10 +34,10 @@ def measured(comm: MPI.Intracomm, total: int, **options: Any) -> Separation:
         evaluation = Evaluation(comm, data.problem, total, workers.x)
         stack.enter_context(launch.closing(evaluation))
         before = workers.x.copy()
-        found = separation(comm, experiment, data, exchange, workers, evaluation)
-        kept = np.array_equal(before, workers.x) and not workers.g.any()
-        everywhere(comm, kept, "x stays, g is zero")
-    return found
+        measures = separation(comm, experiment, data, exchange, workers, evaluation)
+        after = np.array_equal(before, workers.x) and not workers.g.any()
+        everywhere(comm, after, "x stays, g is zero")
+    return measures
 
 
 def test_the_measures_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None:
@@ -80,25 +80,25 @@ def test_a_topology_under_any_name_has_its_spectral_gap(
 def test_quadratics_are_as_far_apart_as_their_formula_says(comm: MPI.Intracomm) -> None:
     """Whole shards in every minibatch: the estimates are exact gradients h (x - b)."""
     options = {"task": "quadratic:samples=80,noise=0.5", "partition": "sorted"}
-    found = measured(comm, 5, **options)  # 16 samples a worker, batches of 16
+    measures = measured(comm, 5, **options)  # 16 samples a worker, batches of 16
     experiment = timed_experiment(1, 5, 16, dtype="float64", **options)
     problem: Any = experiment.task.load("float64")
     shards = setup.material(MPI.COMM_SELF, experiment).shards
     x = problem.initial(0)
     gradients = np.array([(problem.h[s, None] * (x - problem.b[s])).mean(0) for s in shards])
     mean = gradients.mean(0)
-    assert found.gradients is not None
-    zeta2 = ((gradients - mean) ** 2).sum(1)
-    everywhere(comm, np.allclose(found.gradients.zeta2, zeta2, rtol=1e-9), found.gradients.zeta2)
-    everywhere(comm, np.isclose(found.gradients.norm2, mean @ mean), found.gradients.norm2)
-    everywhere(comm, found.gradients.sigma2 < 1e-20, found.gradients.sigma2)
+    assert measures.gradients is not None
+    zeta2, estimates = ((gradients - mean) ** 2).sum(1), measures.gradients
+    everywhere(comm, np.allclose(estimates.zeta2, zeta2, rtol=1e-9), estimates.zeta2)
+    everywhere(comm, np.isclose(measures.gradients.norm2, mean @ mean), measures.gradients.norm2)
+    everywhere(comm, measures.gradients.sigma2 < 1e-20, measures.gradients.sigma2)
 
 
 def test_noise_of_minibatches_is_not_taken_for_heterogeneity(comm: MPI.Intracomm) -> None:
     """IID shards: what minibatches add to the distances of gradients cancels."""
-    found = measured(comm, 8, task="quadratic:samples=8000,noise=1.0,classes=1", partition="iid")
-    assert found.gradients is not None
-    summary = found.gradients.summary()
+    measures = measured(comm, 8, task="quadratic:samples=8000,noise=1.0,classes=1", partition="iid")
+    assert measures.gradients is not None
+    summary = measures.gradients.summary()
     # Two estimates by 64 samples of noise sigma^2 each: their product has mean 0 and, over
     # 10 dimensions and 8 workers, a standard deviation of sigma^2 / sqrt(80).
     sigma2 = summary["gradient_sigma2"]
@@ -106,10 +106,12 @@ def test_noise_of_minibatches_is_not_taken_for_heterogeneity(comm: MPI.Intracomm
     everywhere(comm, sigma2 > 0, summary)
 
 
-def test_too_many_gradients_are_not_kept(
+def test_too_many_gradients_are_not_measured(
     comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.runtime.separation.MAX_ELEMENTS", 5)
-    found = measured(comm, 4, task="quadratic")
-    everywhere(comm, found.gradients is None and "gradient_zeta2" not in found.summary(), "none")
+    measures = measured(comm, 4, task="quadratic")
+    everywhere(
+        comm, measures.gradients is None and "gradient_zeta2" not in measures.summary(), "none"
+    )
     assert MAX_ELEMENTS > 5

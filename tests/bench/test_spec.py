@@ -1,4 +1,4 @@
-"""Specs: what is written is what is built, and every mistake is told with the way out."""
+"""Specs: text and object are equivalent, and every error message names the way out."""
 
 import dataclasses
 import typing
@@ -39,13 +39,13 @@ VALUES: dict[type, st.SearchStrategy[Any]] = {
 
 
 def kind_of(cls: type[Any], key: str) -> type:
-    """The type of an option, of `float | None` float."""
+    """Return the type of an option; that of `float | None` is float."""
     hint: type = typing.get_type_hints(cls)[key]
     return next(iter(typing.get_args(hint)), hint)
 
 
 def able(registry: Mapping[str, type[Any]]) -> list[type[Any]]:
-    """The classes that can be built without options."""
+    """Return the classes that need no options."""
     return [cls for cls in registry.values() if not needs_an_option(cls)]
 
 
@@ -59,7 +59,7 @@ def needs_an_option(cls: type[Any]) -> bool:
 
 @st.composite
 def built(draw: st.DrawFn, cls: type[Any]) -> Any:
-    """An object of the class with some options drawn, or the default one where it refuses."""
+    """Return an object with some options drawn, or the default object where they are refused."""
     given_ = {}
     for key, option in option_fields(cls).items():
         if draw(st.booleans()):
@@ -123,7 +123,7 @@ def test_every_option_has_help_and_a_default_of_its_type(what: str, name: str) -
 
 @dataclasses.dataclass(frozen=True)
 class Kite:
-    """A thing with an option of every type."""
+    """Example class with an option of every type."""
 
     tails: int = 2
     length: float = 1.5
@@ -138,7 +138,7 @@ class Kite:
 
 @dataclasses.dataclass(frozen=True)
 class Anchor:
-    """A thing whose option must be given."""
+    """Example class with a required option."""
 
     weight: int
 
@@ -186,12 +186,12 @@ def test_every_mistake_is_one_line_with_the_way_out(text: str, message: str) -> 
 
 
 @pytest.mark.parametrize(("what", "name"), EVERY)
-def test_a_typo_in_any_registered_name_is_told_with_the_name(what: str, name: str) -> None:
+def test_a_typo_in_any_registered_name_suggests_the_name(what: str, name: str) -> None:
     with pytest.raises(UserError, match=rf"^unknown {what} '{name}x' \(did you mean {name}\?\)"):
         parse_spec(f"{name}x", REGISTRIES[what], what)
 
 
-def test_nothing_known_is_said() -> None:
+def test_an_empty_registry_is_reported() -> None:
     assert str(unknown_name("toy", "kite", [])) == "unknown toy 'kite'; known: none"
 
 
@@ -208,14 +208,14 @@ def test_nothing_known_is_said() -> None:
     ],
 )
 def test_convert(text: str, kind: Any, value: object) -> None:
-    found = convert(text, kind, "--x")
-    assert found == value
-    assert type(found) is type(value)
+    value_read = convert(text, kind, "--x")
+    assert value_read == value
+    assert type(value_read) is type(value)
 
 
 @dataclasses.dataclass(frozen=True)
 class Flock:
-    """A thing that has a thing."""
+    """Example class with an option that is another class."""
 
     lead: Kite = dataclasses.field(default=Kite(), metadata={"registry": THINGS})
     size: int = 3
@@ -224,9 +224,9 @@ class Flock:
 def test_a_name_within_a_name_has_colons() -> None:
     flocks: dict[str, type[Any]] = {"flock": Flock}
     text = "flock:lead=kite:tails=4:colour=green,size=5"
-    made = parse_spec(text, flocks, "flock")
-    assert made == Flock(Kite(tails=4, colour="green"), 5)
-    assert format_spec(made, flocks) == text
+    wrapped = parse_spec(text, flocks, "flock")
+    assert wrapped == Flock(Kite(tails=4, colour="green"), 5)
+    assert format_spec(wrapped, flocks) == text
     assert parse_spec("flock:lead=kite", flocks, "flock") == Flock()
     assert format_spec(Flock(), flocks) == "flock"
     for wrong, says in (

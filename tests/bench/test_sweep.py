@@ -1,4 +1,4 @@
-"""bench.sweep as a user runs it: cases, resuming, what ends badly, what a long sweep holds."""
+"""Runs of bench.sweep: cases, resuming, failures, and memory of a long sweep."""
 
 import os
 import re
@@ -37,8 +37,8 @@ def sha_of(folder: Path) -> dict[tuple[str, int, int], str]:
     return {(r.algorithm, r.workers, r.seed): r.parameters_sha256 for r in rows}
 
 
-def told(out: str) -> list[str]:
-    """The numbers of the cases that were trained."""
+def trained_cases(out: str) -> list[str]:
+    """Return the numbers of the trained cases."""
     return [f"{number}/{total}" for number, total in LINE.findall(out)]
 
 
@@ -46,7 +46,7 @@ def test_cases_are_those_of_bench_train_on_any_ranks(tmp_path: Path, capsys: Cap
     file, alone = sweep_file(tmp_path, QUICK + TWO), tmp_path / "alone"
     assert main([file, "--out", str(alone)]) == 0
     out = capsys.readouterr().out
-    assert told(out) == [f"{i}/8" for i in range(1, 9)]
+    assert trained_cases(out) == [f"{i}/8" for i in range(1, 9)]
     assert "step " not in out.partition("first line")[0], "a run says nothing of its own"
     assert "8 of 8 cases complete; more: python -m bench.report" in out
     assert len(sha_of(alone)) == 8
@@ -63,58 +63,58 @@ def test_cases_are_those_of_bench_train_on_any_ranks(tmp_path: Path, capsys: Cap
     )
     assert two.returncode == 0, two.stderr
     assert own_lines(two.stderr) == []
-    assert told(two.stdout) == told(out), "rank 0 alone speaks"
+    assert trained_cases(two.stdout) == trained_cases(out), "rank 0 alone speaks"
     assert sha_of(tmp_path / "two") == sha_of(alone)
     assert "| `push_sum` |" in table.read_text()
 
 
-def test_what_lies_there_is_not_trained_again(tmp_path: Path, capsys: Capture) -> None:
+def test_finished_cases_are_not_trained_again(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     assert main([sweep_file(tmp_path, QUICK + "seed = 7\n"), "--out", str(out)]) == 0
     (other,) = out.glob("*.h5")
     other.rename(out / "other.h5")
     file = sweep_file(tmp_path, QUICK + TWO)
     assert main([file, "--out", str(out)]) == 0
-    gone, cut, half, odd, *kept = sorted(out.glob("quadratic*.h5"))
-    before = {path: path.stat().st_mtime_ns for path in kept}
+    removed, cut, half, odd, *remaining = sorted(out.glob("quadratic*.h5"))
+    before = {path: path.stat().st_mtime_ns for path in remaining}
     shas = sha_of(out)
-    gone.unlink()
+    removed.unlink()
     cut.write_bytes(cut.read_bytes()[:3000])
     part = half.rename(f"{half}.part")
-    with h5py.File(part, "r+") as made:
-        made.attrs.update({"status": RUNNING, "pid_started": -1})
-    with h5py.File(odd, "r+") as made:
-        del made["eval/metric"]
+    with h5py.File(part, "r+") as first_runs:
+        first_runs.attrs.update({"status": RUNNING, "pid_started": -1})
+    with h5py.File(odd, "r+") as first_runs:
+        del first_runs["eval/metric"]
     (out / "notes.txt").touch()
     assert read(part).status == DIED
     capsys.readouterr()
 
     assert main([file, "--out", str(out), "--dry-run"]) == 0
     assert "8 cases: 4 to run, 4 there already" in capsys.readouterr().out
-    assert not gone.exists()
+    assert not removed.exists()
     assert main([file, "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert len(told(text)) == 4
+    assert len(trained_cases(text)) == 4
     assert f"unreadable result: {cut}" in text
     assert f"unreadable result: {odd}: eval/metric is missing" in text
-    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert {path: path.stat().st_mtime_ns for path in remaining} == before
     assert sha_of(out) == shas
     assert not part.exists()
     assert main([file, "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert told(text) == []
+    assert trained_cases(text) == []
     assert "8 of 8 cases complete" in text
 
 
-def test_what_fails_or_diverges_stops_nothing(tmp_path: Path, capsys: Capture) -> None:
-    """On 1,000 samples, 2 workers of 600 shards are refused by the partition when it splits."""
+def test_failed_or_diverged_cases_do_not_stop_the_sweep(tmp_path: Path, capsys: Capture) -> None:
+    """Check a case that the partition refuses when it splits 1,000 samples."""
     axes = '[axes]\noptimizer = ["sgd:lr=1e30", "sgd:lr=0.1"]\n'
     bad = 'partition = ["shards:per_worker=600", "iid"]\nworkers = [2]\n'
     out = tmp_path / "out"
     file = sweep_file(tmp_path, QUICK + axes + bad)
     assert main([file, "--out", str(out)]) == 1
     text, error = capsys.readouterr()
-    assert told(text) == ["1/4", "2/4", "3/4", "4/4"]
+    assert trained_cases(text) == ["1/4", "2/4", "3/4", "4/4"]
     assert sorted(run.status for run in runs(out)) == [COMPLETE, DIVERGED]
     failed = "failed: optimizer sgd:lr=0.1, shards:per_worker=600, 2 workers, seed 0: "
     assert f"{failed}quadratic, shards:per_worker=600: 2 workers x per_worker 600 need 1200" in text
@@ -129,13 +129,11 @@ def test_what_fails_or_diverges_stops_nothing(tmp_path: Path, capsys: Capture) -
     file = sweep_file(tmp_path, QUICK + "workers = 2\n" + axes)
     assert main([file, "--out", str(out)]) == 0, "divergence is a result"
     text = capsys.readouterr().out
-    assert told(text) == [], "and is not computed twice"
+    assert trained_cases(text) == [], "and is not computed twice"
     assert "diverged: " in text
 
 
-def test_what_an_algorithm_refuses_is_listed_where_the_file_says_so(
-    tmp_path: Path, capsys: Capture
-) -> None:
+def test_refused_cases_are_listed_with_skip_refused(tmp_path: Path, capsys: Capture) -> None:
     axes = '[axes]\nalgorithm = ["push_sum", "elastic_averaging:alpha=0.5"]\nworkers = [2, 4]\n'
     more = "seed = [0, 1]\n"
     file, out = sweep_file(tmp_path, "skip_refused = true\n" + QUICK + axes + more), tmp_path / "x"
@@ -151,7 +149,7 @@ def test_what_an_algorithm_refuses_is_listed_where_the_file_says_so(
 
     assert main([file, "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert told(text)[-1] == "6/6"
+    assert trained_cases(text)[-1] == "6/6"
     assert f"refused: elastic_averaging:alpha=0.5, 4 workers, seeds 0, 1: {reason}" in text
     assert len(runs(out)) == 6
 
@@ -160,7 +158,7 @@ LONG = 'task = "quadratic"\neval_every = 20000\n[zip]\nsteps = [20, 100000]\nsee
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_an_end_from_outside_loses_the_running_case_alone(
+def test_a_signal_loses_the_running_case_only(
     tmp_path: Path, capsys: Capture, sent: signal.Signals
 ) -> None:
     file, out = sweep_file(tmp_path, LONG), tmp_path / "out"
@@ -183,8 +181,8 @@ def test_an_end_from_outside_loses_the_running_case_alone(
         assert own_lines(error) == [
             "interrupted: finished cases are kept, the same command continues"
         ]
-    (kept,), (part,) = runs(out), out.glob("*.h5.part")
-    assert kept.status == COMPLETE
+    (remaining,), (part,) = runs(out), out.glob("*.h5.part")
+    assert remaining.status == COMPLETE
     assert read(part).status == (FAILED if sent == signal.SIGINT else DIED)
     assert main([file, "--out", str(out), "--dry-run"]) == 0
     assert "2 cases: 1 to run, 1 there already" in capsys.readouterr().out

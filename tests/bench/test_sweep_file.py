@@ -1,4 +1,4 @@
-"""Sweep files: what cases they make, and every mistake in them is found before the first case."""
+"""Sweep files: their cases, and the errors reported before the first case."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ Capture = pytest.CaptureFixture[str]
 
 TABLE = Path(__file__).resolve().parents[2] / "bench/sweeps/table.toml"
 LEFT_OUT = {"ad_psgd", "async_elastic_averaging", "downpour"}
-"""Algorithms whose result depends on time, not on the seed alone: no row of the table."""
+"""Algorithms without a row in the table: their results depend on timing."""
 
 
 def written(folder: Path, text: str) -> Path:
@@ -119,20 +119,20 @@ MISTAKES = [
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: Capture) -> None:
-    for text, *said in MISTAKES:
+    for text, *messages in MISTAKES:
         out = tmp_path / "out"
         assert main([str(written(tmp_path, text)), "--out", str(out)]) == 2, text
         printed, error = capsys.readouterr()
         assert printed == "", text
         assert error.startswith("error: "), text
         assert error.count("\n") == 1, error
-        assert all(part in error for part in said), error
+        assert all(part in error for part in messages), error
         assert not out.exists(), "nothing has been touched"
 
 
 def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: Capture) -> None:
     file, out = str(written(tmp_path, GOOD)), str(tmp_path / "out")
-    for arguments, said in (
+    for arguments, messages in (
         ([str(tmp_path / "none.toml")], "none.toml cannot be read"),
         ([file, "--out", "/proc/nowhere"], "/proc/nowhere cannot be made"),
         ([file, "--out", out, "--markdown", f"{out}/a.h5"], "is the name of a result file"),
@@ -142,7 +142,7 @@ def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: C
         assert main(arguments) == 2
         printed, error = capsys.readouterr()
         assert printed == ""
-        assert said in error
+        assert messages in error
         assert error.count("\n") == 1
 
 

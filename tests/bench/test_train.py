@@ -1,4 +1,4 @@
-"""bench.train as a user runs it."""
+"""Runs of bench.train from the command line."""
 
 import hashlib
 import subprocess
@@ -17,7 +17,7 @@ QUICK = ("--task", "quadratic", "--steps", "30", "--batch", "4", "--eval-every",
 
 
 def only(folder: Path) -> Run:
-    """The one result of a folder, which holds nothing else."""
+    """Return the only file of a folder, the result."""
     (path,) = folder.iterdir()
     assert path.suffix == ".h5"
     return read(path)
@@ -50,7 +50,7 @@ def test_a_run_of_four_ranks_from_end_to_end(tmp_path: Path) -> None:
 
 
 def test_the_same_workers_on_other_ranks_have_one_sha(tmp_path: Path) -> None:
-    """As users launch them; test_contract.py has every algorithm."""
+    """Check one algorithm from the command line; test_contract.py checks all."""
     hashes = set()
     for ranks in (0, 3):
         out, options = tmp_path / str(ranks), ("--workers", "16", "--steps", "40")
@@ -71,7 +71,7 @@ def test_thousands_of_virtual_workers_without_mpirun(tmp_path: Path) -> None:
 
 
 def test_the_sha_is_that_of_the_parameters(tmp_path: Path) -> None:
-    """One worker that never moves: its parameters are the known start."""
+    """Compare with the known start of a worker that never moves."""
     from bench.tasks.quadratic import Quadratic
 
     still = ["--optimizer", "sgd:lr=1e-300", "--dtype", "float64", "--workers", "3"]
@@ -143,11 +143,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], line: str
 ) -> None:
     assert main([*QUICK, "--out", str(tmp_path / "runs"), *options]) == 2
-    out, said = capfd.readouterr()
+    out, errors = capfd.readouterr()
     assert out == ""
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1, said
-    assert line in said
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1, errors
+    assert line in errors
     assert not list(tmp_path.rglob("*.h5*")), "no result, not even half of one"
 
 
@@ -161,12 +161,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     ],
     ids=" ".join,
 )
-def test_of_two_ranks_one_tells_the_mistake(tmp_path: Path, options: list[str], line: str) -> None:
+def test_one_of_two_ranks_reports_the_mistake(
+    tmp_path: Path, options: list[str], line: str
+) -> None:
     done = train(2, tmp_path / "runs", *QUICK, *options)
     assert done.returncode == 2
-    (said,) = own_lines(done.stderr)
-    assert said.startswith("error: ")
-    assert line in said
+    (errors,) = own_lines(done.stderr)
+    assert errors.startswith("error: ")
+    assert line in errors
     assert not list(tmp_path.rglob("*.h5*"))
 
 
@@ -175,12 +177,12 @@ def test_a_typo_in_a_config_file(tmp_path: Path) -> None:
     file.write_text('task = "quadratic"\nstepps = 10\n')
     done = train(2, tmp_path / "runs", "--config", str(file))
     assert done.returncode == 2
-    (said,) = own_lines(done.stderr)
-    assert "unknown option in" in said
-    assert "did you mean steps?" in said
+    (errors,) = own_lines(done.stderr)
+    assert "unknown option in" in errors
+    assert "did you mean steps?" in errors
 
 
-def test_a_file_that_exists_is_kept_unless_told(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     assert train(0, tmp_path, *QUICK, "--name", "mine").returncode == 0
     before = (tmp_path / "mine.h5").read_bytes()
     done = train(0, tmp_path, *QUICK, "--name", "mine")
@@ -190,7 +192,7 @@ def test_a_file_that_exists_is_kept_unless_told(tmp_path: Path) -> None:
     assert train(0, tmp_path, *QUICK, "--name", "mine", "--overwrite").returncode == 0
 
 
-def test_the_batch_larger_than_a_shard_is_told(tmp_path: Path) -> None:
+def test_a_batch_larger_than_a_shard_is_noted(tmp_path: Path) -> None:
     options = ["--partition", "dirichlet:alpha=0.01", "--workers", "64", "--batch", "500"]
     done = train(0, tmp_path, *QUICK, *options)
     assert done.returncode == 0, done.stderr
@@ -255,7 +257,7 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
 
 
 def test_an_exception_ends_the_job_where_ranks_share_windows(tmp_path: Path) -> None:
-    """Freeing a window waits for all ranks, and one will not come."""
+    """Check the case in which freeing a window would wait for the failed rank."""
     script = tmp_path / "buggy.py"
     script.write_text(BUG.replace("LocalSGD", "ADPSGD").replace("local_sgd", "ad_psgd"))
     out = tmp_path / "runs"
@@ -269,23 +271,23 @@ def test_an_exception_ends_the_job_where_ranks_share_windows(tmp_path: Path) -> 
 
 
 def test_asynchronous_ranks_go_at_their_own_pace(tmp_path: Path) -> None:
-    """The slow one takes few steps, and all together take as many as they would in step."""
+    """Check that the slow rank takes few steps and the sum is that of synchronous ranks."""
     options = ["--algorithm", "downpour", "--straggler", "worker=2,factor=50", "--workers", "3"]
     options += ["--optimizer", "sgd:lr=0.01", "--eval-every", "30", "--steps", "60"]
     done = train(3, tmp_path, *QUICK, *options)
     assert done.returncode == 0, done.stderr
     assert "trouble on purpose: --straggler worker=2,factor=50" in done.stdout
     run = only(tmp_path)
-    taken = run.taken().sum(0)
+    steps_taken = run.taken().sum(0)
     assert run.status == COMPLETE
-    assert run.worker_steps() == taken.sum() == 60 * 3
-    assert taken[2] < taken[:2].sum() / 4
+    assert run.worker_steps() == steps_taken.sum() == 60 * 3
+    assert steps_taken[2] < steps_taken[:2].sum() / 4
     assert run.pace()[2] < run.pace()[:2].max() / 2
     assert ((run.train["start_ns"] == NOT_TAKEN) == np.isnan(run.train["loss"])).all()
     assert run.evals["step"].tolist() == [0, 30, 60]
 
 
-def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+def test_a_closed_pipe_does_not_end_the_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.train", *QUICK, "--eval-every", "1"]
     with subprocess.Popen(
         [*command, "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -132,9 +132,9 @@ def _candidates(path: Path, params: Mapping[str, Any], named: bool) -> tuple[Pat
     if not checkpoints and not named and not part_of(path).exists():
         for folder in sorted(path.parent.glob("*.h5.checkpoint")):
             result = folder.with_name(folder.name.removesuffix(".checkpoint"))
-            others = store.newest_first(folder)
-            if part_of(result).exists() and any(_has_params(x, params) for x in others):
-                return result, others
+            newest = store.newest_first(folder)
+            if part_of(result).exists() and any(_has_params(x, params) for x in newest):
+                return result, newest
     return path, checkpoints
 
 
