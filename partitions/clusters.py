@@ -94,6 +94,6 @@ def fit_centres(points: NDArray[np.float64], clusters: int, seed: int) -> NDArra
             break
         members_count = np.bincount(nearest, minlength=clusters)
         members = csr_array((np.ones(len(points)), nearest, rows), shape=(len(points), clusters))
-        some = members_count > 0  # a centre without points, a duplicate for example, stays
+        some = members_count > 0  # a centre without points, such as a duplicate, stays
         centres[some] = (members.T @ points)[some] / members_count[some, np.newaxis]
     return centres

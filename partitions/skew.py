@@ -191,7 +191,7 @@ def neighbourhood_tv(
     workers = np.arange(len(counts))
     to, of = np.concatenate([target, workers]), np.concatenate([source, workers])
     hears = coo_array((np.ones(len(to), np.int64), (to, of)), shape=(len(counts),) * 2).tocsr()
-    hears.data[:] = 1  # a link that comes twice brings nothing new
+    hears.data[:] = 1  # repeated links count once
     share, _ = label_shares(hears @ counts)
     _, whole = label_shares(counts)
     tv = np.abs(share - whole).sum(axis=1) / 2

@@ -36,8 +36,8 @@ class Spatial(Partition):
     def __post_init__(self) -> None:
         if not FORM.fullmatch(self.columns) or len(set(self._chosen())) < len(self._chosen()):
             raise ValueError(
-                f"columns must be whole numbers as in 0/1, got {self.columns!r}: features, "
-                "none of them twice"
+                f"columns must be whole numbers as in 0/1, got {self.columns!r}: indices of "
+                "features without repetition"
             )
 
     @property

@@ -1,1 +1,1 @@
-"""What the suite is compared with: plain torch, DistributedDataParallel, gloo."""
+"""Yardsticks of the suite: plain torch, DistributedDataParallel, gloo."""

@@ -213,7 +213,7 @@ def test_results_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> Non
     indices = np.random.default_rng(1).integers(0, TRAINING, (8, 7, 4))
     for group in (0, 3, 7):
         here, alone = train(comm, indices, group), train(MPI.COMM_SELF, indices, group)
-        # float64, 8 steps: a product of one row may round otherwise than one of many
+        # float64, 8 steps: a product of one row may round differently from one of many
         everywhere(comm, np.allclose(here, alone, rtol=0, atol=1e-12), group)
 
 

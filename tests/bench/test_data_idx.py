@@ -88,7 +88,9 @@ def _longer(path: Path) -> None:
 
 
 def _flipped(path: Path) -> None:
-    data = bytearray(gzip.compress(idx_bytes(PICTURES), 0))  # stored: only the sum knows
+    data = bytearray(
+        gzip.compress(idx_bytes(PICTURES), 0)
+    )  # stored: only the checksum detects the damage
     data[60] ^= 1
     path.write_bytes(data)
 
@@ -115,7 +117,7 @@ def _writes(data: bytes) -> Callable[[Path], object]:
             "magic number is 00000803, must be 00000801 (bytes in 1 dimension)",
         ),
         (
-            "images-idx3-ubyte",  # a head that promises what no memory holds
+            "images-idx3-ubyte",  # a header with more than any memory
             _writes(bytes([0, 0, 8, 3]) + b"\xff" * 12),
             "holds 0: it is truncated or damaged",
         ),

@@ -38,7 +38,7 @@ def test_output_of_the_csv_module_is_read(
     assert table.groups is not None
     features = sorted((0, 1), key=lambda i: order.index("pq"[i]))
     expected = [[float(row[i]) for i in features] for row in rows]
-    # pandas rounds the last place of a decimal number, not the one that is nearest
+    # pandas may round the last digit of a decimal number to another neighbour
     np.testing.assert_allclose(table.rows(np.arange(len(rows))), expected, rtol=1e-14)
     assert [names[i] for i in table.labels] == [row[2] for row in rows]
     assert [groups[i] for i in table.groups] == [row[3] for row in rows]
@@ -50,7 +50,7 @@ def test_output_of_the_csv_module_is_read(
     [
         ("5.1,3.5,setosa\n4,3,iris\n7,3,setosa\n", [1, 0, 1], ["iris", "setosa"]),
         ("1,0,-1\n2,0,+1\n3,0,-1\n", [0, 1, 0], ["-1", "1"]),
-        ("a,b,kind\n1,0,10\n2,0,9\n3,0,10\n", [1, 0, 1], ["9", "10"]),  # by size, not as texts
+        ("a,b,kind\n1,0,10\n2,0,9\n3,0,10\n", [1, 0, 1], ["9", "10"]),  # by value, not as texts
         ("1,0,2.0\n2,0,2\n3,0,7\n", [0, 0, 1], ["2", "7"]),
         ("\ufeffclass,a,b\r\n\r\nx , 1,0\r\n y,2,0\r\nx,3,0\r\n", [0, 1, 0], ["x", "y"]),
         ("0,1,label\n1,0,NA\n2,0,NA\n3,0,b\n", [0, 0, 1], ["NA", "b"]),
@@ -121,7 +121,7 @@ def test_a_csv_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_svmlight_is_made_dense(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((9, 6)) * (rng.random((9, 6)) < 0.4)
-    rows[0] = 1.0  # the first feature and the last, so that the width is known
+    rows[0] = 1.0  # the first and the last feature fix the width
     marks = rng.permutation([-1, 1, 12] * 3)
     path = tmp_path / "a.svmlight"
     dump_svmlight_file(rows, marks, str(path), zero_based=False)

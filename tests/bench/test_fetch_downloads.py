@@ -243,13 +243,13 @@ def test_only_listed_members_are_extracted(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (tarred({"d/one.bin": b"1"}), "d/two.bin is not in it"),
-        (tarred({"d/one.bin": b"1"}, link="d/two.bin"), "d/two.bin is not in it"),
+        (tarred({"d/one.bin": b"1"}), "it lacks d/two.bin"),
+        (tarred({"d/one.bin": b"1"}, link="d/two.bin"), "it lacks d/two.bin"),
         (tarred({"d/two.bin": b"333"}), "d/two.bin holds 3 bytes, must hold 2"),
         (tarred({"d/two.bin": b"22"})[:60], "Compressed file ended before"),
         (b"no archive", "not a gzip file"),
     ],
-    # An archive holds the time: as names, two collections would differ.
+    # An archive contains the time: as names, two test collections would differ.
     ids=["missing", "a link", "longer", "cut", "no archive"],
 )
 def test_an_unexpected_archive_is_refused(

@@ -92,7 +92,9 @@ def test_takes_the_steps_of_the_formula(
         rng = np.random.default_rng(workers)
         x = rng.standard_normal((workers, D))
         gradients = rng.standard_normal((STEPS, workers, D))
-        gradients *= np.geomspace(0.1, 10, workers)[:, None]  # rows must not see each other's norm
+        gradients *= np.geomspace(0.1, 10, workers)[
+            :, None
+        ]  # rows must not depend on each other's norm
         start = x.copy()
         state = options.init(arrays(x), LAYERS)
         for g in gradients:
@@ -152,7 +154,7 @@ def test_a_layer_of_zeros_takes_the_global_rate() -> None:
         for options in (LARS(lr=lr), LARC(lr=lr), LARC(lr=lr, clip=False)):
             np.testing.assert_array_equal(run_steps(options, x, g, layers), -lr * g[0])
         first = run_steps(LAMB(lr=lr, eps=1e-12), x, g, layers)
-        np.testing.assert_allclose(first, -lr * np.sign(g[0]), rtol=1e-9)  # eps beside |g| > 1e-3
+        np.testing.assert_allclose(first, -lr * np.sign(g[0]), rtol=1e-9)  # eps against |g| > 1e-3
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])

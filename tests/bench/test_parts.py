@@ -118,7 +118,7 @@ def test_a_part_may_be_changed_at_once_without_effect_on_the_rest() -> None:
     plain, _, _ = gradients(problem, 1)
 
     def double(g: NDArray[np.floating]) -> None:
-        g[~np.isnan(g)] *= 2  # what is there already once more
+        g[~np.isnan(g)] *= 2  # doubles the finished parts
 
     g, _, parts = gradients(problem, 1, double)
     for times, (lo, hi) in zip(range(len(parts), 0, -1), parts, strict=True):
@@ -135,7 +135,7 @@ def test_the_end_of_the_row_is_reported_first_in_any_order_of_completion() -> No
     calls: Parts = []
     for _ in range(
         2
-    ):  # the middle one is used last, so its gradient is there first; then the first
+    ):  # the middle one is used last, so its gradient is ready first; then the first
         loss = (torch.exp(third.sum() * 0.1) * first).sum() * second.sum()
         finished.fill(loss, lambda lo, hi: calls.append((lo, hi)))
     expected = torch.autograd.grad(

@@ -179,7 +179,7 @@ def test_an_accuracy_of_exactly_the_target_reaches_it(dtype: str) -> None:
     """The last bias decides: a class that is always predicted gives hits / 360, in any dtype."""
     problem = Digits(HIDDEN).load(dtype)
     x = np.zeros((10, D), dtype)
-    x[np.arange(10), D - 10 + np.arange(10)] = 1  # model c always answers c
+    x[np.arange(10), D - 10 + np.arange(10)] = 1  # model c always predicts c
     hits = np.bincount(problem._held_out[1].numpy(), minlength=10)
     np.testing.assert_array_equal(problem.evaluate(x)[1], hits / 360)
 
@@ -252,7 +252,7 @@ def test_quadratic_gradient_by_finite_differences() -> None:
             for row, i in zip(x, indices, strict=True)
         ],
     )
-    step = 1e-4  # central differences of a quadratic are exact but for rounding
+    step = 1e-4  # central differences of a quadratic are exact up to rounding
     for j in range(4):
         ahead, behind = x.copy(), x.copy()
         ahead[:, j] += step

@@ -78,7 +78,7 @@ def test_the_optimum_is_that_of_scikit_learn(problem: LogisticProblem) -> None:
     with_constant = np.concatenate([INPUTS, np.ones((60, 1))], axis=1)
     model = LogisticRegression(C=1 / (60 * L2), fit_intercept=False, tol=1e-10, max_iter=1000)
     w = model.fit(with_constant, LABELS).coef_.ravel()
-    np.testing.assert_allclose(problem.optimum, w, atol=1e-6)  # what their solver leaves
+    np.testing.assert_allclose(problem.optimum, w, atol=1e-6)  # accuracy of their solver
     assert abs(problem.evaluate(w[None])[1][0]) < 1e-10
 
 

@@ -110,7 +110,7 @@ def test_standardised_features_have_mean_0_and_deviation_1(tmp_path: Path) -> No
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 10**8), st.integers(1, 5000), st.integers(1, 1000), st.integers(1, 4))
-@example(10**8, 1, 1, 1)  # the widest there can be
+@example(10**8, 1, 1, 1)  # the maximum
 def test_the_option_parameters_sets_the_smallest_width(
     expected: int, inputs: int, classes: int, depth: int
 ) -> None:

@@ -49,7 +49,7 @@ def test_noise_is_standard_normal_and_never_the_same() -> None:
     labels = np.arange(task.samples) % 10
     result = task.table(0, task.samples, "float64").rows(np.arange(task.samples))
     noise = (result - task.centres()[labels]).ravel()
-    # A wrong distribution of 80,000 numbers is at a p below any bound; the data never change.
+    # A wrong distribution of 80,000 numbers has a p below any bound; the data never change.
     assert kstest(noise, "norm").pvalue > 0.01
     assert len(np.unique(noise.round(12))) > noise.size - 10  # blocks do not repeat each other
     np.testing.assert_allclose(np.linalg.norm(task.centres(), axis=1), task.separation)
@@ -63,7 +63,7 @@ def test_the_nearest_centre_has_the_documented_accuracy(separation: float) -> No
     apart = (centres**2).sum(1) - 2 * table.rows(np.arange(20_000)) @ centres.T
     hits = np.mean(apart.argmin(1) == table.labels)
     stated = quad(lambda z: norm.pdf(z) * norm.cdf(z + separation) ** 9, -9, 9)[0]
-    assert abs(hits - stated) < 0.02  # centres are at right angles only nearly
+    assert abs(hits - stated) < 0.02  # centres are nearly orthogonal only
 
 
 def test_only_features_of_the_own_workers_are_computed() -> None:
@@ -74,7 +74,7 @@ def test_only_features_of_the_own_workers_are_computed() -> None:
     places = problem.hold(range(2), shards)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2**26  # all features are 256 MB; labels 8 MB, while they are made 16
+    assert peak < 2**26  # all features take 256 MB; labels 8 MB, 16 while they are computed
     assert problem.samples.features is None
     assert problem.inputs.shape == (400, 64)
     for shard, at in zip(shards, places, strict=True):

@@ -178,7 +178,7 @@ def test_windows_are_those_of_each_speaker(shared: CharacterProblem) -> None:
     np.testing.assert_array_equal(targets, coded(TRAINING)[:, 1:])
     np.testing.assert_array_equal(shared._held_out[0], coded(HELD_OUT)[:, :-1])
     np.testing.assert_array_equal(shared._held_out[1], coded(HELD_OUT)[:, 1:])
-    assert shared.names == ["ANNA", "BERT", "CLEO"]  # DORA says less than a window
+    assert shared.names == ["ANNA", "BERT", "CLEO"]  # DORA has less than a window
     assert (shared.classes, shared.samples.classes) == (CHARACTERS, 3)
     speakers = np.repeat(np.arange(3), [len(cut(name)[0]) for name in shared.names])
     np.testing.assert_array_equal(shared.samples.labels, speakers)
@@ -242,8 +242,8 @@ def test_it_learns_more_than_bigrams(tmp_path: Path) -> None:
     x, everything = starts(problem, 1), np.arange(problem.samples.size)[None]
     for _ in range(150):
         x -= 0.5 * gradient(problem, x, everything)[1]
-    # Half of the characters are an a, and by itself it says a or b: half a bit a character. Who
-    # looks further back is in doubt about the first of a window only.
+    # Half of the characters are an a, followed by a or b with equal probability: bigrams leave
+    # half a bit a character. A longer context leaves doubt about the first of a window only.
     assert 0.1 < problem.evaluate(x)[1][0] < 0.4
 
 

@@ -52,7 +52,7 @@ def test_shapes_dtypes_and_arguments_are_unchanged(
 @EACH_SCHEME
 def test_a_function_of_seed_and_worker_and_workers_differ(name: str) -> None:
     scheme, inputs, labels = SCHEMES[name](), pictures(40, 64), classes_of(40)
-    np.random.seed(7)  # a scheme that looks at the global rng would change
+    np.random.seed(7)  # a scheme that uses the global rng would change
     first = [alter(scheme, inputs, labels, worker=worker) for worker in range(4)]
     np.random.seed(8)
     again = [alter(scheme, inputs, labels, worker=worker) for worker in range(4)]

@@ -34,7 +34,7 @@ def test_every_worker_owns_k_classes_and_every_class_has_an_owner(
     assert owners.any(axis=0).all()
     more = owners.sum(axis=1) - min(k, classes)
     assert more.min() >= 0
-    # Only a class that nobody else owns is one more.
+    # Only a class without another owner exceeds k.
     for i in np.flatnonzero(more).tolist():
         assert (owners[i] & (owners.sum(axis=0) == 1) & (np.arange(classes) % parts == i)).any()
 
@@ -54,7 +54,7 @@ def test_dealt_shards_have_the_counts_and_are_drawn_within_a_class() -> None:
     counts = divide_columns(np.ones((parts, 4)), class_sizes(samples), np.random.default_rng(1))
     shards, rest = (deal(samples, counts, np.random.default_rng(seed)) for seed in (2, 3))
     np.testing.assert_array_equal(measure(GAPS, shards).counts[:, [0, 1, 4, 9]], counts)
-    # The first worker draws a seventh: two draws have a seventh of that in common, no more.
+    # The first worker draws a seventh: two draws have at most a seventh of that in common.
     common = len(np.intersect1d(shards[0], rest[0]))
     assert common == pytest.approx(3001 / 49, abs=5 * (3001 / 49) ** 0.5)
 
@@ -119,7 +119,7 @@ def test_power_law_follows_its_normal_draws() -> None:
     labels = np.repeat(0, 10**6)
     for sigma in (0.1, 0.5):
         shares = counts_of(PowerLaw(sigma=sigma), labels, 1000)[:, 0]
-        # 1,000 draws know their deviation to 2.2 %; 1,000 samples a share add 3 %, in squares.
+        # 1,000 draws give the deviation to 2.2 %; 1,000 samples a share add 3 %, in squares.
         deviation = np.hypot(sigma, 1000**-0.5)
         assert np.log(shares).std() == pytest.approx(deviation, rel=0.12)
 

@@ -56,7 +56,7 @@ def test_at_half_strength_ranks_are_those_of_the_sum_of_two_uniforms() -> None:
         run[shard] = k
     below = (run + 0.5) / 200
     b = np.where(below < 0.5, np.sqrt(below / 2), 1 - np.sqrt((1 - below) / 2))  # its quantiles
-    # A standard error of 0.005 / 2 or less; 200 runs leave far less within.
+    # A standard error of 0.005 / 2 or less; the spread within 200 runs is far smaller.
     assert np.corrcoef(b, np.arange(n))[0, 1] == pytest.approx(0.5**0.5, abs=0.015)
 
 

@@ -55,7 +55,7 @@ def test_the_samples_moved_are_random() -> None:
 
 
 def test_an_empty_worker_takes_from_all_givers() -> None:
-    # Two workers hold one class each; the two empty ones are given half of each, dealt at random.
+    # Two workers have one class each; the two empty ones get half of each, dealt at random.
     labels = np.repeat([0, 1], 400)
     samples = Samples(labels)
     for seed in range(99):

@@ -26,7 +26,7 @@ def test_label_shares_are_dirichlet_with_many_workers() -> None:
     for alpha in (0.3, 3.0):
         share = skew_of(DirichletWorker(alpha), labels, 1000).counts / 200
         np.testing.assert_allclose(share.mean(axis=0), 0.2)
-        # 1,000 workers know a variance to 5 to 10 %, the fit and whole samples take 1 % more.
+        # 1,000 workers give a variance to 5 to 10 %; the fit and whole samples add 1 %.
         expected = 4 / (25 * (5 * alpha + 1))
         np.testing.assert_allclose(share.var(axis=0), expected, rtol=0.25)
 

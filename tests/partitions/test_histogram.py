@@ -29,7 +29,7 @@ def written(path: Path, table: NDArray[np.float64] | NDArray[np.int64], names: s
 def test_a_table_that_fits_is_met_in_any_unit(tmp_path: Path) -> None:
     counts, shares = WANTED, WANTED / 600
     (tmp_path / "h.json").write_text(json.dumps(counts.tolist()))
-    # What a spreadsheet writes: a byte order mark, names, and carriage returns.
+    # Output of a spreadsheet: a byte order mark, names, and carriage returns.
     (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf100,0,50\r\n0,150,0\r\n0,50,250\r\n")
     for file in (
         written(tmp_path / "c.csv", counts),

@@ -38,8 +38,8 @@ def one_by_one(
 
 
 def test_by_hand() -> None:
-    counts = np.array([[2, 0], [0, 1], [1, 0]])  # of all samples 3/4 are of class 0
-    # 0 -> 1 -> 2: worker 1 hears of [2, 1], worker 2 of [1, 1], worker 0 of its own alone.
+    counts = np.array([[2, 0], [0, 1], [1, 0]])  # 3/4 of all samples are of class 0
+    # 0 -> 1 -> 2: neighbourhoods have [2, 0], [2, 1] and [1, 1] samples.
     actual = neighbourhood_tv(counts, np.array([0, 1]), np.array([1, 2]))
     np.testing.assert_allclose(actual, [1 / 4, 1 / 12, 1 / 4])
     assert actual.dtype == np.float64
@@ -65,7 +65,7 @@ def test_neither_the_order_of_links_nor_of_workers_matters(
     counts, source, target = links
     rng = np.random.default_rng(seed)
     order, shuffled = rng.permutation(len(counts)), rng.permutation(len(source))
-    name = np.argsort(order)  # of worker order[k] it is k
+    name = np.argsort(order)  # the new name of worker order[k] is k
     renamed = neighbourhood_tv(counts[order], name[source[shuffled]], name[target[shuffled]])
     np.testing.assert_allclose(renamed, neighbourhood_tv(*links)[order], atol=1e-12)
 

@@ -22,7 +22,7 @@ def test_noise_grows_from_worker_to_worker_by_the_formula() -> None:
         assert abs((z**2).mean() - 1) < 5 * np.sqrt(2 / count)
         assert abs((z**3).mean()) < 5 * np.sqrt(15 / count)
         assert abs((z**4).mean() - 3) < 5 * np.sqrt(96 / count)
-        # Every number of every sample has its own: neighbours are not correlated.
+        # Every number of every sample has noise of its own: neighbours are not correlated.
         assert abs((z[:, 1:] * z[:, :-1]).mean()) < 5 / np.sqrt(count)
 
 

@@ -22,7 +22,7 @@ DRAWN_BY_NOTHING = {"sorted", "strided", "natural", "time_blocks", "spatial"}
 NEEDS_A_FILE = {"histogram", "file"}
 OVERLAPS = {"overlap"}
 CHOOSY = {"target"}
-"""Schemes that refuse samples with which they could not do what they are for."""
+"""Schemes that refuse samples unfit for their purpose."""
 
 
 def uneven(n: int) -> NDArray[np.int64]:
@@ -61,7 +61,7 @@ def assert_separates(name: str, labels: NDArray[np.int64], parts: int, seed: int
 
 @EACH_SCHEME
 def test_every_sample_exactly_once(name: str) -> None:
-    n = 3001  # a prime: no multiple of any number of workers
+    n = 3001  # a prime: not a multiple of any number of workers
     for parts in WORKERS:
         assert_separates(name, uneven(n), parts, seed=0)
 
@@ -91,7 +91,7 @@ def test_every_sample_exactly_once_for_any_labels(name: str, data: st.DataObject
 def test_a_function_of_its_arguments_alone(name: str) -> None:
     labels = uneven(400)
     first = split(name, labels, 7, seed=3)
-    np.random.seed(99)  # a scheme that looks at the global rng would change
+    np.random.seed(99)  # a scheme that uses the global rng would change
     split(name, labels[:300], 5, seed=4)
     again = split(name, labels.copy(), 7, seed=3)
     other = split(name, labels, 7, seed=8)
@@ -148,4 +148,4 @@ def test_options_can_be_listed_and_read_from_a_command_line(name: str) -> None:
             setattr(scheme(), option.name, option.default)
     line = (scheme.__doc__ or "").splitlines()[0]
     assert 10 < len(line) <= 72
-    assert not line.startswith(f"{scheme.__name__}(")  # the docstring dataclass makes up
+    assert not line.startswith(f"{scheme.__name__}(")  # the default docstring of a dataclass

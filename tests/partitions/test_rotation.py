@@ -45,11 +45,11 @@ def test_a_plane_becomes_the_rotated_plane(
     up, right = (height - 1) / 2 - row, column - (width - 1) / 2
     angle = np.deg2rad(degrees * np.linspace(-1, 1, parts)[worker] if parts > 1 else 0)
     cos, sin = np.cos(angle), np.sin(angle)
-    # What stands at a place afterwards comes from the place turned back, clockwise.
+    # The value at a point comes from the point rotated back, clockwise.
     from_right, from_up = cos * right + sin * up, cos * up - sin * right
     plane = 3 + 0.5 * right - 0.2 * up
     (actual,) = alter(Rotation(degrees=degrees), plane[np.newaxis], worker=worker, parts=parts)[0]
-    margin = 1e-6  # a place on the very border may round to either side
+    margin = 1e-6  # a point on the border may round to either side
     inside = (abs(from_right) < (width - 1) / 2 - margin) & (
         abs(from_up) < (height - 1) / 2 - margin
     )

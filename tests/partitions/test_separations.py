@@ -171,7 +171,7 @@ def test_continuous_leads_from_iid_to_sorted(by: str) -> None:
             step = np.diff(means)
             assert (step >= 0).all() or (by == "component" and (step <= 0).all())
     assert explained[0] < 0.05 < explained[1] < explained[2]
-    assert explained[2] > 0.9  # ten runs of a sorted number leave a hundredth within
+    assert explained[2] > 0.9  # ten runs of a sorted number have a hundredth of the variance
 
 
 def test_time_blocks_are_runs_with_a_gap() -> None:

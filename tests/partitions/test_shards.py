@@ -75,7 +75,7 @@ def test_refusals() -> None:
         Shards(0)
     with pytest.raises(ValueError, match=r"shards:per_worker=2 fits$"):
         split(3, labels, 4)
-    assert len(split(2, labels, 4)) == 4  # the way out it named
+    assert len(split(2, labels, 4)) == 4  # the way out in the message
     with pytest.raises(ValueError, match="11 workers") as error:
         split(2, labels, 11)
     assert str(error.value) == (

@@ -50,7 +50,7 @@ def test_it_equals_the_wasserstein_distance_of_the_samples(sizes: tuple[int, ...
         assert distance == pytest.approx(
             np.mean([stats.wasserstein_distance(one, all_) for one, all_ in lines]), abs=tolerance
         )
-    # Steps between 64 levels lose what lies beyond the first and the last of them.
+    # Steps between 64 levels miss the range outside the first and the last of them.
     expected = np.sqrt(pooled.var(axis=0).mean())
     assert spread(by_worker, weights) == pytest.approx(expected, rel=0.03)
 
@@ -64,7 +64,7 @@ def test_with_a_sample_for_every_level_it_is_exact() -> None:
     by_worker = summaries([low, high], along)
     np.testing.assert_array_equal(by_worker[0], np.sort(low, axis=0))
     mixed = mixture(by_worker, np.array([LEVELS, LEVELS]))
-    # Every other one of the 128: the first sample at or above (q + 1/2) / 64.
+    # Every second of the 128: the first sample at or above (q + 1/2) / 64.
     both = np.sort(np.concatenate([low, high]), axis=0)
     np.testing.assert_array_equal(mixed, both[::2])
     expected = [stats.wasserstein_distance(x[:, 0], mixed[:, 0]) for x in (low, high)]
@@ -124,10 +124,10 @@ def test_neither_units_nor_origin_nor_the_order_of_workers_matter(
     actual = apart(features)
     assert (actual >= 0).all()
     order = np.random.default_rng(seed).permutation(len(sizes))
-    # The order of the sum in the spread is all that differs: the mixture is the same to the bit.
+    # Only the order of the sum in the spread differs: the mixture is the same bit for bit.
     np.testing.assert_allclose(apart([features[k] for k in order]), actual[order], rtol=1e-12)
     origin = np.array([1.0, -2.0, 7.0])
-    # Moved samples are rounded at some 1e-16 of the origin, which is near to their spread.
+    # Shifted samples are rounded at some 1e-16 of the origin, which is near their spread.
     moved = apart([scale * (x + origin) for x in features])
     np.testing.assert_allclose(moved, actual, rtol=1e-9, atol=1e-12)
 
@@ -137,7 +137,7 @@ def test_neither_units_nor_origin_nor_the_order_of_workers_matter(
 def test_equal_shards_are_at_no_distance(workers: int, size: int, repeats: int) -> None:
     x = np.random.default_rng(size).standard_normal((size, 4))
     features = [np.tile(x, (repeats if k == 0 else 1, 1)) for k in range(workers)]
-    # Products of matrices of other shapes may round otherwise.
+    # Products of matrices of other shapes may round differently.
     np.testing.assert_allclose(apart(features), np.zeros(workers), atol=1e-12)
 
 

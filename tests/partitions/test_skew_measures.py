@@ -86,7 +86,7 @@ def test_bounds(counts: NDArray[np.int64]) -> None:
     assert summary["size_min"] <= summary["size_median"] <= summary["size_max"]
     if counts.any():
         assert 1 - 1e-12 <= summary["effective_workers"] <= workers * (1 + 1e-12)
-        # Both say the same of the sizes: n^2 / sum n_k^2 = W / (1 + cv^2).
+        # Both measure the same of the sizes: n^2 / sum n_k^2 = W / (1 + cv^2).
         again = workers / (1 + summary["size_cv"] ** 2)
         assert summary["effective_workers"] == pytest.approx(again)
 

@@ -46,12 +46,12 @@ def test_few_samples_meet_it_or_any_value_in_the_range_of_the_message(
     try:
         shards = Target(js=js).split(samples, parts, np.random.default_rng(seed))
     except ValueError as error:
-        actual = re.search(r"between (\d\.\d+) and (\d\.\d+) can", str(error))
+        actual = re.search(r"between (\d\.\d+) and (\d\.\d+), or", str(error))
         assert actual is not None
         least, most = map(float, actual.groups())
         end = most if js > most else least
         if not least <= js <= most:
-            # Three digits are told, and other draws may be made where the most skewed is asked for.
+            # The message has three digits, and the end of the range may need other draws.
             shards = Target(js=end, tolerance=0.03).split(
                 samples, parts, np.random.default_rng(seed)
             )

@@ -29,7 +29,7 @@ def assert_rounds(plan: Table, rows: Margin, columns: Margin, rng: np.random.Gen
     assert counts.dtype == np.int64
     np.testing.assert_array_equal(counts.sum(axis=1), rows)
     np.testing.assert_array_equal(counts.sum(axis=0), columns)
-    # Up or down, of a number that was taken to the grid first.
+    # Up or down, from a number rounded to the grid.
     assert np.abs(counts - plan).max() <= 1 + 1 / (8 * plan.size)
     assert counts.min() >= 0
 
@@ -89,7 +89,7 @@ def test_the_fit_only_scales_rows_and_columns(alpha: float, parts: int, classes:
     rows, columns = margins(parts, classes, rng)
     logs = log_gamma(alpha, (parts, classes), rng)
     scale = np.log(fit_logarithms(logs, rows, columns)) - logs
-    # 1e-9 of the samples are not fitted but spread: little of an entry of 1e-4 still.
+    # 1e-9 of the samples are spread without a fit: little even for an entry of 1e-4.
     np.testing.assert_allclose(scale - scale[:1] - scale[:, :1] + scale[0, 0], 0, atol=1e-3)
 
 
