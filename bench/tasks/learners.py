@@ -174,7 +174,9 @@ class FinishedParts:
         assert self._left == 0, f"{self._left} layers have no gradient"
 
     def _arrived(self, i: int, gradient: torch.Tensor) -> None:
-        assert get_ident() == self._thread, "on a CPU, torch differentiates in the calling thread"
+        assert get_ident() == self._thread, (
+            "on a CPU, torch runs the backward pass in the calling thread"
+        )
         self._gradients[i].copy_(gradient)
         self._done[i] = True
         last = self._left
@@ -191,8 +193,8 @@ WORTH = 2**18
 def large_layers(module: torch.nn.Module) -> list[torch.nn.Linear]:
     """Return the linear layers for which `write_gradient` pays.
 
-    Autograd keeps two kinds: layers without a bias, which would leave no leaf to differentiate for,
-    and weights in two layers, whose gradient is a sum.
+    Two kinds are left to autograd: layers without a bias, which would have no leaf to differentiate
+    for, and weights in two layers, whose gradient is a sum.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
     weights = [id(layer.weight) for layer in layers]

@@ -143,7 +143,7 @@ def windows(text: Text, length: int, held_out: float, speakers: int) -> Windows:
     if speakers > able:
         raise ValueError(
             f"speakers={speakers}: the text has {able} with {length} characters or more, one "
-            "window: take at most {able}, or 0 for all"
+            f"window: take at most {able}, or 0 for all"
         )
     if speakers:
         count[np.argsort(-lengths, kind="stable")[speakers:]] = 0
