@@ -30,9 +30,9 @@ HALVINGS, DRAWS = 40, 16
 class Target(Partition):
     """Label skew as requested: normalised Jensen-Shannon of js, equal sizes.
 
-      1. uniform numbers are drawn, and redrawn while their most skewed partition has less than js;
+      1. uniform numbers are draw, and redrawn while their most skewed partition has less than js;
       2. log alpha is bisected until their partition has js within tolerance / 4;
-      3. samples are drawn at random within a class.
+      3. samples are draw at random within a class.
     Disjoint and covering; sizes differ by at most one. With one worker or one class no partition
     has a skew, and js is ignored.
     """
@@ -76,10 +76,10 @@ class Target(Partition):
             return ALPHAS[1], table(ALPHAS[1], rng.random(shape))[1]
         most = -1.0
         for _ in range(DRAWS):  # 1
-            drawn = rng.random(shape)
-            js, counts = table(ALPHAS[0], drawn)
+            draw = rng.random(shape)
+            js, counts = table(ALPHAS[0], draw)
             if js > most:
-                uniform, most, trials = drawn, js, [(js, ALPHAS[0], counts)]
+                uniform, most, trials = draw, js, [(js, ALPHAS[0], counts)]
             if most >= self.js:
                 break
         least, counts = table(ALPHAS[1], uniform)

@@ -66,15 +66,15 @@ def fit_logarithms(logs: Table, rows: Counts, columns: Counts) -> Table:
     sizes = rows[rows > 0].astype(np.float64)
     classes = columns[columns > 0].astype(np.float64)
     if len(sizes) < len(classes):  # Newton's matrix has the shorter side
-        fitted = _fitted(logs.T, classes, sizes).T
+        table = _fit_columns(logs.T, classes, sizes).T
     else:
-        fitted = _fitted(logs, sizes, classes)
+        table = _fit_columns(logs, sizes, classes)
     plan = np.zeros((len(rows), len(columns)))
-    plan[used] = _on_margins(fitted, sizes, classes)
+    plan[used] = _on_margins(table, sizes, classes)
     return plan
 
 
-def _fitted(logs: Table, rows: Table, columns: Table) -> Table:
+def _fit_columns(logs: Table, rows: Table, columns: Table) -> Table:
     """Return exp(logs + u_i + v_j) with exact row sums and nearly exact column sums.
 
     v minimises the convex sum_i rows_i log sum_j exp(logs_ij + v_j) - columns . v. Its gradient is

@@ -111,20 +111,22 @@ def _from_any(
     progress: Progress,
 ) -> None:
     """Download from the first place with the correct file. Errors: FetchError with all reasons."""
-    failed = []
+    failures = []
     for place in places:
         url = place + quote(file.name)
         try:
             _download(url, part, file.size, progress)
         except _PlaceError as error:
-            failed.append((url, error))
+            failures.append((url, error))
             continue
         mismatch = _mismatch(file, part)
         if not mismatch:
             return
-        failed.append((url, _PlaceError(mismatch)))
-    network = "" if any(error.answered for _, error in failed) else "there seems to be no network: "
-    reasons = "; ".join(f"{url}: {error}" for url, error in failed)
+        failures.append((url, _PlaceError(mismatch)))
+    network = (
+        "" if any(error.answered for _, error in failures) else "there seems to be no network: "
+    )
+    reasons = "; ".join(f"{url}: {error}" for url, error in failures)
     raise FetchError(
         f"{file.name} could not be downloaded, {network}{reasons}. Fetch it on a machine with a "
         f"network, give --mirror URL, or copy {', '.join(x.name for x in missing)} into {folder} "
@@ -200,7 +202,9 @@ def unpack(archive: Path, file: File, folder: Path) -> None:
     """
     missing = {member.path: member for member in file.unpacks}
     try:
-        for path, source in (_zipped if file.name.endswith(".zip") else _tarred)(archive, missing):
+        for path, source in (_zip_members if file.name.endswith(".zip") else _tar_members)(
+            archive, missing
+        ):
             member = missing.pop(path)
             to = folder / Path(path).name
             with partial_file(to) as part:
@@ -216,7 +220,7 @@ def unpack(archive: Path, file: File, folder: Path) -> None:
         raise DamagedError(f"it lacks {', '.join(missing)}")
 
 
-def _tarred(archive: Path, members: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(archive: Path, members: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
     """Iterate over paths of regular files of a tar archive with the open files, in one pass."""
     with tarfile.open(archive, "r:gz") as opened:
         for member in opened:
@@ -226,7 +230,7 @@ def _tarred(archive: Path, members: Container[str]) -> Iterator[tuple[str, IO[by
                 yield member.name, source
 
 
-def _zipped(archive: Path, members: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(archive: Path, members: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
     """Iterate over paths of files of a zip archive with the open files."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():

@@ -194,7 +194,7 @@ class NormedRows:
         self.x, self.g = rows, gradients
         self._gradients = list(problem.views(gradients).values())
         self._parameters = self._leaves()
-        self._watched: tuple[list[torch.Tensor], FinishedParts] | None = None
+        self._hooked: tuple[list[torch.Tensor], FinishedParts] | None = None
 
     def fetch(self, indices: NDArray[np.int64]) -> Batch:
         """Return inputs (V, b, n) and targets (V, b)."""
@@ -204,7 +204,7 @@ class NormedRows:
     def gradient(self, batch: Batch, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradient of the sum of the group's losses; return the (V,) losses."""
         if ready:
-            parameters, parts = self._watched or self._watch()
+            parameters, parts = self._hooked or self._watch()
             losses = self._losses(parameters, batch)
             parts.fill(losses.sum(), ready)
         else:
@@ -227,5 +227,5 @@ class NormedRows:
     def _watch(self) -> tuple[list[torch.Tensor], FinishedParts]:
         """Return leaves of their own for hooks: without `ready` no step waits for hooks."""
         leaves = self._leaves()
-        self._watched = leaves, FinishedParts(leaves, self._gradients, self._problem.layers)
-        return self._watched
+        self._hooked = leaves, FinishedParts(leaves, self._gradients, self._problem.layers)
+        return self._hooked

@@ -69,10 +69,10 @@ class Classifier:
 
     def read(self, table: Table, indices: NDArray[np.int64]) -> Batch:
         """Return inputs and targets of these samples of a table, scaled."""
-        inputs = self._scaled(table.rows(indices))
+        inputs = self._scale(table.rows(indices))
         return torch.from_numpy(inputs), torch.from_numpy(table.labels[indices])
 
-    def _scaled(self, rows: NDArray[Any]) -> NDArray[np.floating]:
+    def _scale(self, rows: NDArray[Any]) -> NDArray[np.floating]:
         """Return bytes as fractions of 255, in the run's dtype."""
         kind = str(self._dtype).removeprefix("torch.")
         return rows.astype(kind) / BYTE if rows.dtype == np.uint8 else rows.astype(kind, copy=False)

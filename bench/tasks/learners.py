@@ -49,9 +49,9 @@ class OneModel:
         self.x, self.g = rows, gradients
         self._views = [view[0] for view in problem.views(rows).values()]
         self._gradients = [view[0] for view in problem.views(gradients).values()]
-        self._module = self._bound()
+        self._module = self._bind()
         self._parameters, self._copied = self._leaves()
-        self._watched: tuple[torch.nn.Module, FinishedParts] | None = None
+        self._hooked: tuple[torch.nn.Module, FinishedParts] | None = None
 
     def fetch(self, indices: NDArray[np.int64]) -> Batch:
         """Return inputs (b, ...) and targets (b,)."""
@@ -62,7 +62,7 @@ class OneModel:
         """Fill the gradient of the row; return the (1,) loss."""
         inputs, targets = batch
         if ready:
-            module, parts = self._watched or self._watch()
+            module, parts = self._hooked or self._watch()
             loss = mean_loss(module(inputs), targets)
             parts.fill(loss, ready)
         else:
@@ -73,7 +73,7 @@ class OneModel:
         losses: NDArray[np.floating] = loss.detach().numpy().reshape(1)
         return losses
 
-    def _bound(self) -> torch.nn.Module:
+    def _bind(self) -> torch.nn.Module:
         module = self._problem.build(seed=0)
         for parameter, view in zip(module.parameters(), self._views, strict=True):
             parameter.data = view
@@ -89,10 +89,10 @@ class OneModel:
 
     def _watch(self) -> tuple[torch.nn.Module, FinishedParts]:
         """Return a module of its own for hooks: without `ready` no step waits for hooks."""
-        module = self._bound()
+        module = self._bind()
         parts = FinishedParts(list(module.parameters()), self._gradients, self._problem.layers)
-        self._watched = module, parts
-        return self._watched
+        self._hooked = module, parts
+        return self._hooked
 
 
 class ManyModels:
@@ -160,7 +160,7 @@ class FinishedParts:
     ) -> None:
         self._parameters, self._gradients, self._layers = parameters, gradients, layers
         for i, parameter in enumerate(parameters):
-            parameter.register_hook(partial(self._arrived, i))  # type: ignore[no-untyped-call]
+            parameter.register_hook(partial(self._on_gradient, i))  # type: ignore[no-untyped-call]
 
     def fill(self, loss: torch.Tensor, ready: Ready) -> None:
         """Fill the gradients of a loss, (), of these parameters, and call ready for finished parts.
@@ -173,7 +173,7 @@ class FinishedParts:
         torch.autograd.grad(loss, self._parameters)
         assert self._left == 0, f"{self._left} layers have no gradient"
 
-    def _arrived(self, i: int, gradient: torch.Tensor) -> None:
+    def _on_gradient(self, i: int, gradient: torch.Tensor) -> None:
         assert get_ident() == self._thread, (
             "on a CPU, torch runs the backward pass in the calling thread"
         )
@@ -213,17 +213,17 @@ def write_gradient(layer: torch.nn.Linear, gradient: torch.Tensor) -> None:
     The weight is no longer a leaf. The layer must be called once in a forward pass.
     """
     layer.weight.requires_grad_(False)
-    layer.register_forward_hook(partial(_called, gradient))
+    layer.register_forward_hook(partial(_on_forward, gradient))
 
 
-def _called(
+def _on_forward(
     gradient: torch.Tensor, _: torch.nn.Module, arguments: tuple[Any, ...], outputs: torch.Tensor
 ) -> None:
     (inputs,) = arguments
     outputs.register_hook(  # type: ignore[no-untyped-call]
-        partial(_product, gradient, inputs.detach().flatten(0, -2))
+        partial(_on_backward, gradient, inputs.detach().flatten(0, -2))
     )
 
 
-def _product(gradient: torch.Tensor, inputs: torch.Tensor, outward: torch.Tensor) -> None:
+def _on_backward(gradient: torch.Tensor, inputs: torch.Tensor, outward: torch.Tensor) -> None:
     torch.mm(outward.flatten(0, -2).t(), inputs, out=gradient)

@@ -149,14 +149,14 @@ def windows(text: Text, length: int, held_out: float, speakers: int) -> Windows:
         count[np.argsort(-lengths, kind="stable")[speakers:]] = 0
     chosen = np.flatnonzero(count)
     begins = (np.cumsum(lengths) - lengths)[chosen]
-    tested = np.round(held_out * count[chosen]).astype(np.int64)
-    tested = np.minimum(tested, count[chosen] - 1)
-    trained = count[chosen] - tested
-    if not tested.sum():
+    test_count = np.round(held_out * count[chosen]).astype(np.int64)
+    test_count = np.minimum(test_count, count[chosen] - 1)
+    train_count = count[chosen] - test_count
+    if not test_count.sum():
         raise ValueError(
-            f"the text has {trained.sum()} windows of {length} characters of one speaker, of which "
-            f"held_out={held_out:g} of each speaker's leaves none to evaluate: take a shorter "
-            "context, a larger fraction or a longer text"
+            f"the text has {train_count.sum()} windows of {length} characters of one speaker, of "
+            f"which held_out={held_out:g} of each speaker's leaves none to evaluate: take a "
+            "shorter context, a larger fraction or a longer text"
         )
 
     def table(first: NDArray[np.int64], many: NDArray[np.int64]) -> Table:
@@ -170,4 +170,6 @@ def windows(text: Text, length: int, held_out: float, speakers: int) -> Windows:
         return Table(speaker, (length,), rows, groups=speaker)
 
     names = [text.names[i] for i in chosen.tolist()]
-    return Windows(table(np.zeros_like(trained), trained), table(trained, tested), names)
+    return Windows(
+        table(np.zeros_like(train_count), train_count), table(train_count, test_count), names
+    )
