@@ -1,4 +1,4 @@
-"""Put the files of a run that many ranks wrote together: `python -m bench.merge RUN.h5`."""
+"""Merge the files of a run with several writers: `python -m bench.merge RUN.h5`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.runtime.writers import parts_of
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of bench.merge."""
+    """Return the command line of bench.merge."""
     made = Parser(
         prog="python -m bench.merge",
         description="Put the steps that `bench.train --writers node` or `--writers rank` left in a "
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def put_together(result: Path, keep: bool) -> str:
-    """Merge one result; return what to tell of it.
+    """Merge one result; return the message to print.
 
     Errors: UserError.
     """
@@ -68,7 +68,7 @@ def put_together(result: Path, keep: bool) -> str:
 
 
 def merge_each(argv: Sequence[str]) -> int:
-    """Merge every result that is named; return the exit code. Errors: UserError."""
+    """Merge every named result; return the exit code. Errors: UserError."""
     given = parser().parse_args(argv)
     for name in given.results:
         print(put_together(Path(name), given.keep))

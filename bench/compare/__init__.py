@@ -1,1 +1,1 @@
-"""What bench.compare is made of: numbers of launches, their cases, the test, the verdict."""
+"""Comparison of two sides: their launches, cases, effects and verdicts."""

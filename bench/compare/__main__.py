@@ -1,4 +1,4 @@
-"""Two sets of runs: what is faster or slower in B than in A, and how sure that is."""
+"""Compare two sets of runs with a test: `python -m bench.compare A B`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORSE = 1
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of bench.compare."""
+    """Return the command line of bench.compare."""
     made = Parser(
         prog="python -m bench.compare",
         description="Compare two sets of runs, case by case. A launch, one file, gives one number, "
@@ -102,7 +102,7 @@ def compare(argv: Sequence[str]) -> int:
 
 
 def check_numbers(alpha: float, least: float | None) -> None:
-    """Refuse what is no probability or no part. Errors: UserError."""
+    """Check --alpha and --least. Errors: UserError."""
     if not 0 < alpha < 1:
         raise UserError(f"--alpha must be in (0, 1), got {alpha:g}: 0.01 is one false alarm in 100")
     if least is not None and not 0 <= least < 1:
@@ -110,7 +110,7 @@ def check_numbers(alpha: float, least: float | None) -> None:
 
 
 def check_files(given: argparse.Namespace) -> dict[str, Path]:
-    """The files to write, by option. Errors: UserError where one cannot be written."""
+    """Return the output files by option. Errors: UserError if one cannot be written."""
     named = {f"--{x}": getattr(given, x) for x in ("csv", "markdown", "figure")}
     targets = {option: Path(name) for option, name in named.items() if name is not None}
     places = [path.resolve() for path in targets.values()]
@@ -124,7 +124,7 @@ def check_files(given: argparse.Namespace) -> dict[str, Path]:
 
 
 def check_apart(a: Sequence[Path], b: Sequence[Path]) -> None:
-    """Refuse a file that stands on both sides. Errors: UserError."""
+    """Refuse a file that belongs to both sides. Errors: UserError."""
     both = {path.resolve() for path in a} & {path.resolve() for path in b}
     if both:
         raise UserError(
@@ -133,7 +133,7 @@ def check_apart(a: Sequence[Path], b: Sequence[Path]) -> None:
 
 
 def made(given: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]) -> Compared:
-    """The comparison of what was loaded of A and of B.
+    """Return the comparison of the results loaded for A and B.
 
     Errors: UserError where there is nothing to compare.
     """
@@ -150,7 +150,7 @@ def made(given: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]) -> C
 
 
 def write(compared: Compared, read: int, files: int, targets: dict[str, Path]) -> None:
-    """Print the table and write what is wanted; read: how many of the files could be.
+    """Print the table and write the output files; read: number of readable files.
 
     Errors: UserError where the disk refuses.
     """

@@ -1,4 +1,4 @@
-"""Which launches of A and B are of the same case, and what else they differ in."""
+"""Cases of A and B, and the other differences between the launches of both sides."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FEW = 4
 
 
 def values(numbers: Iterable[Number], name: str) -> list[str]:
-    """What some launches have of what ran, sorted."""
+    """Return the values of a property of the environment, sorted."""
     found: set[Setting] = {number.place.get(name) for number in numbers}
     return sorted("none" if x in (None, "") else str(x) for x in found)
 
 
 def differences(a: Sequence[Number], b: Sequence[Number]) -> list[str]:
-    """A line for each thing that differs between the sides, or within one."""
+    """Return a line for each property that differs between the sides or within one."""
     lines = []
     for name in dict.fromkeys(name for number in (*a, *b) for name in number.place):
         left, right = values(a, name), values(b, name)
@@ -37,7 +37,7 @@ def differences(a: Sequence[Number], b: Sequence[Number]) -> list[str]:
 
 
 def order_in_time(a: Sequence[Number], b: Sequence[Number]) -> list[str]:
-    """A line where one side ran as a whole before the other."""
+    """Return a note if all launches of one side ran before those of the other."""
     times = [sorted(x.started for x in side if x.started) for side in (a, b)]
     if not all(times):
         return []
@@ -51,7 +51,7 @@ def order_in_time(a: Sequence[Number], b: Sequence[Number]) -> list[str]:
 
 
 def repeated_seeds(numbers: Sequence[Number]) -> list[str]:
-    """A line where launches repeat a seed that decides a part of what is compared."""
+    """Return a note if launches repeat a seed that determines part of the metric."""
     runs = [x for x in numbers if x.metric.missed and not x.metric.seeded]
     seeds = {x.seed for x in runs}
     if len({(order(x.settings), x.seed) for x in runs}) == len(runs):
@@ -63,14 +63,14 @@ def repeated_seeds(numbers: Sequence[Number]) -> list[str]:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first names as a text, and how many more there are."""
+    """Return the first names as text, with the number of omitted ones."""
     more = len(names) - FEW
     shown = list(names[:FEW]) + ([f"{more} more"] if more > 0 else [])
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
 
 
 def nothing_common(a: Sequence[Number], b: Sequence[Number]) -> str:
-    """Why no case is on both sides: the settings in which every case of A differs from B's."""
+    """Return the reason for no common case: settings that differ in all cases."""
     programs = [sorted({number.metric.program for number in side}) for side in (a, b)]
     if not set(programs[0]) & set(programs[1]):
         return f"A is of {few(programs[0])}, B of {few(programs[1])}: name results of one program"
@@ -94,7 +94,7 @@ Label: TypeAlias = Callable[[Number], str]
 
 @dataclass(frozen=True)
 class Pair:
-    """A case that both sides have."""
+    """Case with launches on both sides."""
 
     metric: Metric
     label: str
@@ -110,7 +110,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matched:
-    """Everything that two sides have and have not in common."""
+    """Cases of two sides and their differences."""
 
     pairs: list[Pair]
     common: str
@@ -120,7 +120,7 @@ class Matched:
 
 
 def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) -> Matched:
-    """The cases of both sides.
+    """Return the cases of both sides.
 
     ignored: settings that may differ between A and B, as what ran and on what may.
     Errors: UserError for an unknown setting, one of which a side has several in a case, and where
@@ -149,7 +149,7 @@ def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) ->
 def _aside(
     a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]
 ) -> tuple[list[Number], list[Number]]:
-    """The numbers with the ignored settings moved to what may differ."""
+    """Return the numbers with the ignored settings moved to the environment."""
     known = {name for number in (*a, *b) for name in (*number.settings, *number.place)}
     strange = [name for name in ignored if name not in known]
     if strange:
@@ -183,7 +183,7 @@ def _refuse_several(side: str, cases: Iterable[Sequence[Number]], ignored: Colle
 
 
 def _labels(firsts: Sequence[Number]) -> tuple[Label, str]:
-    """What names a case by what varies in its program, and what is the same in all."""
+    """Return the labels of cases by their varying settings, and the common settings."""
     by_program: dict[str, list[Settings]] = defaultdict(list)
     for number in firsts:
         by_program[number.metric.program].append(number.settings)
@@ -219,7 +219,7 @@ def _pair(a: Sequence[Number], b: Sequence[Number], label: Label) -> Pair:
 
 
 def _numbers(launches: Sequence[Number]) -> Values:
-    """A number a launch; where the seed decides it the median of every seed's."""
+    """Return one value per launch, or the median per seed if the seed determines it."""
     if not launches[0].metric.seeded:
         return np.array([x.value for x in launches], np.float64)
     by_seed: dict[int, list[float]] = defaultdict(list)

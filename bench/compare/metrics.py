@@ -25,7 +25,7 @@ LEAST = 0.02
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that each launch gives for each of its cases: a column of a row of its program."""
+    """Metric of a launch: a column of the rows of its program."""
 
     name: str
     row: type[Row]
@@ -95,7 +95,7 @@ METRICS = {metric.name: metric for metric in _ALL}
 
 
 def wanted(name: str) -> dict[str, Metric]:
-    """The metric of each program that is compared: the named one, or the first of every program.
+    """Return the metric of each compared program: the named one or each default.
 
     Errors: UserError for an unknown name.
     """
@@ -106,7 +106,7 @@ def wanted(name: str) -> dict[str, Metric]:
 
 
 def told() -> str:
-    """Every name by its program, for --help."""
+    """Return the names of all metrics by program, for --help."""
     names: dict[str, list[str]] = {}
     for metric in _ALL:
         names.setdefault(metric.program.removeprefix("bench."), []).append(metric.name)
@@ -125,7 +125,7 @@ TOLD = ("git commit", "data sha256", "hosts")
 
 @dataclass(frozen=True)
 class Number:
-    """What one launch gives for one case."""
+    """Value of a metric in one launch for one case."""
 
     metric: Metric
     settings: Settings
@@ -142,7 +142,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Side:
-    """The launches of A or of B."""
+    """Launches of A or of B."""
 
     name: str
     path: str
@@ -152,7 +152,7 @@ class Side:
     """Why -> how many."""
 
     def told(self) -> str:
-        """What was left out, and why."""
+        """Return the number of omitted files by reason."""
         return ", ".join(f"{n} {why}" for why, n in sorted(self.left_out.items()))
 
 
@@ -235,7 +235,7 @@ def _number(
 
 
 def _place(said: Mapping[str, str]) -> Settings:
-    """What ran and on what, of a provenance: hosts, commit, MPI, the version of every package."""
+    """Return the environment of a launch: hosts, commit, MPI, package versions."""
     place: Settings = {name: said[name] for name in TOLD if name in said}
     place["mpi library"] = " ".join(said.get("MPI", "").partition(",")[0].split())
     for item in said.get("packages", "").split(", "):

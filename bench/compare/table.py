@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal, as Markdown, and as rows for a CSV."""
+"""Tables of a comparison for the terminal, Markdown and CSV, and its figure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOUGHT = 0.05
 
 
 def text_table(compared: Compared) -> TextTable:
-    """The table, with what it comes to below."""
+    """Return the table of a comparison, with its conclusion below."""
     tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
     for i, verdict in enumerate(compared.verdicts):
         if verdict.worse or verdict.better:
@@ -79,7 +79,7 @@ def _span(low: float, high: float) -> str:
 
 
 def conclusion(compared: Compared) -> list[str]:
-    """How many cases are of which verdict, and what the others would take."""
+    """Return the number of cases by verdict, and the launches that the rest would need."""
     cases = len(compared.verdicts)
     counts = {
         "worse in B": sum(x.worse for x in compared.verdicts),
@@ -106,7 +106,7 @@ def conclusion(compared: Compared) -> list[str]:
 
 
 def explanation(compared: Compared) -> list[str]:
-    """What a reader of the table must know."""
+    """Return the notes that explain the table."""
     metrics = {pair.metric.name: pair.metric for pair in compared.pairs}
     level = f"{100 * (1 - compared.alpha):g} %"
     cases = len(compared.pairs)
@@ -123,7 +123,7 @@ def explanation(compared: Compared) -> list[str]:
 
 
 def document(compared: Compared) -> str:
-    """The comparison as Markdown."""
+    """Return the comparison as Markdown."""
     table = text_table(compared)
     rows: dict[str, list[list[str]]] = {
         name: [[cell] for cell in cells] for name, *cells in table.rows
@@ -133,7 +133,7 @@ def document(compared: Compared) -> str:
 
 
 def records(compared: Compared) -> list[dict[str, Any]]:
-    """A row a case: settings, both sides, the effect and the verdict."""
+    """Return a record per case: settings, both sides, effect and verdict."""
     made = []
     for pair, found, verdict in zip(
         compared.pairs, compared.effects, compared.verdicts, strict=True
@@ -155,7 +155,7 @@ COLOURS = {"worse": "#D55E00", "better": "#009E73"}
 
 
 def frame(compared: Compared) -> pd.DataFrame:
-    """A row a case with a finite ratio; no interval where there are too few launches for one."""
+    """Return a row per case with a finite ratio; without an interval for too few launches."""
     import pandas as pd
 
     texts = text_table(compared)
@@ -172,7 +172,7 @@ def frame(compared: Compared) -> pd.DataFrame:
 
 
 def forest(rows: pd.DataFrame) -> Chart:
-    """The chart of a frame, not empty."""
+    """Return the chart of a non-empty frame."""
     import altair as alt
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""How much two samples of launches differ: a ratio, its interval, a p-value; all by ranks.
+"""Rank tests of two samples of launches: ratio, interval, p-value, and verdicts.
 
 Nothing is assumed of how launches scatter, and infinity, a target that was missed, is a value that
 is larger than all others.
@@ -34,7 +34,7 @@ EXACT = 80
 
 @dataclass(frozen=True)
 class Effect:
-    """How B differs from A."""
+    """Effect of B relative to A."""
 
     n: int
     m: int
@@ -47,13 +47,13 @@ class Effect:
 
     @property
     def finds(self) -> float:
-        """The part by which B must differ to be told from A every other time: half the interval."""
+        """Relative difference that is detected with power 0.5: half the interval."""
         ends = self.low > 0 and math.isfinite(self.high)
         return math.sqrt(self.high / self.low) - 1 if ends else math.inf
 
 
 def effect(a: Values, b: Values, alpha: float) -> Effect:
-    """The effect of B, (m,) float64, against A, (n,): values >= 0, infinite ones allowed, no NaN.
+    """Return the effect of B, (m,) float64, against A, (n,): values in [0, inf], no NaN.
 
     Errors: ValueError for values below 0, of which a ratio says nothing.
     """
@@ -69,7 +69,7 @@ def effect(a: Values, b: Values, alpha: float) -> Effect:
 
 
 def _shifts(a: Values, b: Values) -> Values:
-    """(n m,) the logarithms of all ratios of a value of B to one of A; equal values have 0."""
+    """Return the logarithms of all ratios of B to A, (n m,); 0 for equal values."""
     one, other = np.repeat(a, len(b)), np.tile(b, len(a))
     with np.errstate(divide="ignore", invalid="ignore"):
         shifts: Values = np.where(one == other, 0.0, np.log(other) - np.log(one))
@@ -77,7 +77,7 @@ def _shifts(a: Values, b: Values) -> Values:
 
 
 def p_value(a: Values, b: Values) -> float:
-    """The two-sided p-value of Mann and Whitney's test; exact up to EXACT values, ties or not."""
+    """Return the two-sided Mann-Whitney p-value; exact up to EXACT values, with ties."""
     both = np.concatenate([a, b])
     if len(both) > EXACT:
         if (both == both[0]).all():
@@ -90,7 +90,7 @@ def p_value(a: Values, b: Values) -> float:
 
 
 def depth(n: int, m: int, alpha: float) -> int:
-    """k of step 3 above; 0 where no interval of n and m launches is as sure as 1 - alpha."""
+    """Return k of step 3 above; 0 if n and m launches have no 1 - alpha interval."""
     if n + m > EXACT:
         spread = math.sqrt(n * m * (n + m + 1) / 12)
         return max(0, math.floor(n * m / 2 - float(norm.ppf(1 - alpha / 2)) * spread))
@@ -101,7 +101,7 @@ def depth(n: int, m: int, alpha: float) -> int:
 
 @lru_cache(maxsize=256)
 def rank_sum_law(doubled: tuple[int, ...], n: int) -> Values:
-    """P(s) for s = 0, 1, ...: the sum of n of these ranks, drawn without replacement.
+    """Return P(s), s = 0, 1, ..., of the sum of n ranks drawn without replacement.
 
     doubled: the ranks of all values times two, which makes those of ties whole.
     """
@@ -117,17 +117,17 @@ def rank_sum_law(doubled: tuple[int, ...], n: int) -> Values:
 
 
 def least_p(n: int, m: int) -> float:
-    """The smallest p-value that n and m launches can have."""
+    """Return the smallest possible p-value of n and m launches."""
     return min(1.0, 2 / math.comb(n + m, n))
 
 
 def launches_for(alpha: float, most: int = EXACT // 2) -> int:
-    """How many launches a side can show p <= alpha; `most` where that many cannot."""
+    """Return the launches per side that can reach p <= alpha, at most `most`."""
     return next((n for n in range(2, most) if least_p(n, n) <= alpha), most)
 
 
 def launches_to_find(found: Effect, part: float, alpha: float, power: float = 0.95) -> float:
-    """How many launches a side find such a part in so many of all comparisons, about.
+    """Estimate the launches per side that detect a relative difference with a power.
 
     From the width of an interval and its launches, which say how much launches scatter: the width
     falls with the root of their number.
@@ -143,7 +143,7 @@ UNSHOWN = "no difference shown"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a case."""
+    """Verdict on a case."""
 
     text: str
     p: float
@@ -157,7 +157,7 @@ class Verdict:
 def judge(
     pairs: Sequence[Pair], effects: Sequence[Effect], alpha: float, least: float | None = None
 ) -> list[Verdict]:
-    """A verdict a case: all of them together are wrong in at most alpha of all comparisons.
+    """Return the verdicts of all cases, with a family-wise error rate of alpha.
 
     least: the part below which a difference is none; None: what each metric says.
     """
@@ -191,7 +191,7 @@ def _verdict(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number: those up to alpha are wrong in alpha of all sets.
+    """Return the p-values with Holm's correction for multiple tests.
 
     Holm: A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6 (1979), section 3.
@@ -206,7 +206,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Compared:
-    """Everything that is said of two sides."""
+    """Comparison of two sides."""
 
     summary: str
     """The sides, and what is the same in all cases."""
@@ -221,7 +221,7 @@ class Compared:
 def compared(
     a: Side, b: Side, ignored: Collection[str], alpha: float, least: float | None
 ) -> Compared:
-    """The comparison of A and B; the options are those of bench.compare.
+    """Return the comparison of A and B; the options are those of bench.compare.
 
     Errors: UserError where there is nothing to compare.
     """

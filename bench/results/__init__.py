@@ -1,1 +1,1 @@
-"""The HDF5 schema, its writer and readers, statistics."""
+"""HDF5 schema of result files, writers, readers, derived numbers and validation."""

@@ -1,4 +1,4 @@
-"""The calls of bench.collectives, read from its file, and the rows derived from them.
+"""Result file of bench.collectives: calls, written and read, and the derived rows.
 
     /       attributes of every result, and alpha_ns, bandwidth_Bps, memory_Bps, timer_ns, ci,
             time_s, sync
@@ -54,7 +54,7 @@ SKEWED, TIMER = 0.1, 0.01
 
 @dataclass(frozen=True)
 class Calls:
-    """Rows and their calls: those of a file, or those of one size before they are written."""
+    """Rows and their calls, of a file or of one size before it is written."""
 
     path: Path
     attributes: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Calls:
     """(ranks,) lead of each clock over rank 0's."""
 
     def span(self, row: int) -> slice:
-        """The calls of a row."""
+        """Return the slice of the calls of a row."""
         first = int(self.table["first"][row])
         return slice(first, first + int(self.table["n"][row]))
 
@@ -120,7 +120,7 @@ class Calls:
         )
 
     def bound_ns(self, nbytes: int) -> float:
-        """What an all-reduce of so many bytes takes at least by messages between the ranks."""
+        """Return the lower bound of an all-reduce of nbytes by messages, ns."""
         p = int(self.attributes["ranks"])
         rounds = (p - 1).bit_length()  # ceil(log2 p)
         wire = 2 * (p - 1) / p * nbytes / float(self.attributes["bandwidth_Bps"]) * 1e9
@@ -209,7 +209,7 @@ CHUNK = 1024
 
 
 class CallsFile(ResultFile):
-    """The result file of bench.collectives, written by rank 0. Errors: DiskError."""
+    """Result file of bench.collectives, written by rank 0. Errors: DiskError."""
 
     holds = ("rows/row", "rows")
 
@@ -235,7 +235,7 @@ class CallsFile(ResultFile):
         super().__init__(path, {"program": PROGRAM, **attributes}, create)
 
     def append(self, calls: Calls) -> None:
-        """Add the rows and calls of `calls`; they are on disk afterwards."""
+        """Append the rows and calls and write them to disk."""
         self.change(lambda file: _append(file, calls))
 
 

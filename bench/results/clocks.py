@@ -1,4 +1,4 @@
-"""Times of all ranks on rank 0's clock, by the group /clock of a result file.
+"""Alignment of all ranks' clocks to rank 0's, by the group /clock of a result file.
 
 /clock  sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns (sync, rank): readings
         of a training run, at its start and its end; of bench.collectives offset_ns and
@@ -29,7 +29,7 @@ CLOCK = {
 
 
 def append_clocks(file: h5py.File, reading: Mapping[str, NDArray[Any]]) -> None:
-    """Add a reading, a value a rank for every name of CLOCK, to an open file; make the group."""
+    """Append a reading, one value per rank for every name of CLOCK, to /clock."""
     ranks = len(reading["read_ns"])
     if "clock" not in file:
         group = file.create_group("clock")
@@ -53,7 +53,7 @@ SOME = 3
 
 @dataclass(frozen=True)
 class Alignment:
-    """The clocks of R ranks beside rank 0's."""
+    """Clocks of R ranks relative to rank 0's."""
 
     hosts: list[str]
     """Of every rank."""
@@ -67,7 +67,7 @@ class Alignment:
     """(R,) whether the clock of the rank is known beside rank 0's."""
 
     def times(self, rank: int, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What rank 0's clock showed when this rank's showed local_ns, of any shape, to the ns.
+        """Return the times of rank 0's clock for local_ns, of any shape, int64, ns.
 
         The offset runs evenly from one reading to the next, and stays before the first and after
         the last one.
@@ -80,12 +80,12 @@ class Alignment:
         return times
 
     def title(self, rank: int) -> str:
-        """A rank as it is told: where it is, and whether its clock is known."""
+        """Return the title of a rank: its host, and a mark if its clock is not aligned."""
         known = "" if self.aligned[rank] else " (clock not aligned)"
         return f"rank {rank} on {self.hosts[rank]}{known}"
 
     def assumed(self, starts_ns: Sequence[int]) -> Alignment:
-        """The same, with hosts whose clocks are not known put to begin with rank 0's host.
+        """Return the alignment with unknown clocks shifted to start with rank 0's host.
 
         starts_ns: of every rank, when it began, on its clock.
         """
@@ -100,7 +100,7 @@ class Alignment:
         return replace(self, offset_ns=shift)
 
     def notes(self) -> list[str]:
-        """What a reader must know of them: a line each."""
+        """Return the notes on the alignment, one line each."""
         said = []
         unknown = sorted({h for h, fine in zip(self.hosts, self.aligned, strict=True) if not fine})
         if unknown:
@@ -120,7 +120,7 @@ class Alignment:
 
 
 def read_clocks(path: Path, hosts: Sequence[str], since: int = 0) -> Alignment:
-    """The clocks of the ranks of a result file, which are on these hosts.
+    """Return the alignment of the ranks of a result file; hosts: of every rank.
 
     since: the first reading that is looked at. Where nothing was measured the ranks of a host
     share its clock. Errors: BrokenFileError.

@@ -1,4 +1,4 @@
-"""What an HDF5 file holds, in few calls, and never more of it than the file can hold.
+"""Defensive reading of HDF5 files: no array larger than the file itself can hold.
 
 h5py's own objects cost ten times as much, which ten thousand files feel. And a damaged file may say
 that it has terabytes, or lead to other files: no size is believed that the file cannot have, and
@@ -29,12 +29,12 @@ PLAIN = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 
 
 class BrokenFileError(Exception):
-    """A file that is not a result of ours: one line that names it and says why."""
+    """Invalid result file; the message names the file and the reason in one line."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5f.FileID]:
-    """The open file, to be read.
+    """Open a file for reading.
 
     Errors: BrokenFileError for what is no HDF5, and for whatever of it cannot be read inside.
     """
@@ -65,13 +65,13 @@ def opened(path: Path) -> Iterator[h5f.FileID]:
 
 
 def brief(reason: object) -> str:
-    """A reason in one line that is not too long."""
+    """Return a reason as one short line."""
     text = " ".join(str(reason).split()) or type(reason).__name__
     return text if len(text) <= BRIEF else f"{text[:BRIEF]} ..."
 
 
 def attributes(file: h5f.FileID, wanted: Collection[str] = ()) -> dict[str, Any]:
-    """The attributes of the root, or of them only those wanted: texts, numbers, arrays."""
+    """Return the attributes of the root, all or the named ones: text, numbers, arrays."""
     root, names = h5g.open(file, b"/"), list[bytes]()
     h5a.iterate(root, names.append)
     size = file.get_filesize()
@@ -99,12 +99,12 @@ def _attribute(root: h5g.GroupID, name: bytes, size: int) -> Any:
 
 
 def has(file: h5f.FileID, path: str) -> bool:
-    """Whether there is such an object."""
+    """Return whether the object exists."""
     return _found(file, path) is not None
 
 
 def names(file: h5f.FileID, path: str) -> list[str]:
-    """What a group has; nothing where there is no such group."""
+    """Return the names in a group; empty without the group."""
     group, found = _found(file, path), list[bytes]()
     if isinstance(group, h5g.GroupID):
         group.links.iterate(found.append)
@@ -114,7 +114,7 @@ def names(file: h5f.FileID, path: str) -> list[str]:
 def columns(
     file: h5f.FileID, path: str, wanted: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """The datasets of a group by name, or those of them that are wanted."""
+    """Return the datasets of a group by name, all or the named ones."""
     group, size = _found(file, path), file.get_filesize()
     chosen = [x for x in names(file, path) if wanted is None or x in wanted]
     members = {name: _member(group, name.encode()) for name in chosen}
@@ -126,7 +126,7 @@ def columns(
 
 
 def column(file: h5f.FileID, path: str) -> NDArray[Any]:
-    """One dataset. Errors: KeyError where there is none."""
+    """Return one dataset. Errors: KeyError if it is missing."""
     data = _found(file, path)
     if not isinstance(data, h5d.DatasetID):
         raise KeyError(f"{path} is missing")
@@ -134,7 +134,7 @@ def column(file: h5f.FileID, path: str) -> NDArray[Any]:
 
 
 def texts(file: h5f.FileID, path: str) -> dict[str, str]:
-    """The texts of a group by name; none where there is no such group."""
+    """Return the texts of a group by name; empty without the group."""
     found: dict[str, str] = {}
     for name, value in columns(file, path).items():
         text = value[()]
@@ -145,7 +145,7 @@ def texts(file: h5f.FileID, path: str) -> dict[str, str]:
 
 
 def _found(file: h5f.FileID, path: str) -> h5o.ObjectID | None:
-    """The object at the end of plain links; None where there is none."""
+    """Return the object at the end of hard links; None if it is missing."""
     here: Any = h5g.open(file, b"/")
     for name in path.split("/"):
         if not isinstance(here, h5g.GroupID) or not here.links.exists(name.encode()):

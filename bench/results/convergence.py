@@ -1,4 +1,4 @@
-"""The measured contraction factor of an error curve, and how far it can be trusted.
+"""Contraction factors fitted to error curves of gossip, and the derived rows.
 
 A curve is error: (n,) float64, the consensus error after rounds 1 .. n relative to the start, which
 is 1. What has sunk into the rounding floor is never fitted.
@@ -24,7 +24,7 @@ RATE_ERROR = 0.015
 
 
 def tail(error: Curve, period: int) -> tuple[NDArray[np.int64], Curve]:
-    """Rounds and errors to be fitted: the ends of whole periods in the last half of the rounds.
+    """Return the rounds and errors to fit: ends of periods in the last half.
 
     The last half is where the slowest mode is alone; only at ends of periods does a periodic
     topology decay evenly. All ends, with the start, where the last half has fewer than two.
@@ -38,7 +38,7 @@ def tail(error: Curve, period: int) -> tuple[NDArray[np.int64], Curve]:
 
 
 def tail_factor(error: Curve, period: int) -> float:
-    """The factor a round, by least squares of log error on the round over the tail.
+    """Return the factor per round by least squares of the log error over the tail.
 
     0 where the error fell to the floor at once; NaN where not even one period is there.
     """
@@ -49,7 +49,7 @@ def tail_factor(error: Curve, period: int) -> float:
 
 
 def bend(error: Curve, period: int) -> float:
-    """By what part the rates of the two halves of the tail differ; 0 where it is too short."""
+    """Return the relative difference of the rates of both halves of the tail."""
     k, e = tail(error, period)
     half = len(k) // 2
     if half < 2:
@@ -59,7 +59,7 @@ def bend(error: Curve, period: int) -> float:
 
 
 def exact_after(error: Curve) -> int:
-    """The round after which the workers agree up to rounding; 0 where they do not."""
+    """Return the round of agreement up to rounding; 0 if there is none."""
     below = np.flatnonzero(error <= FLOOR + DRIFT * np.arange(1, len(error) + 1))
     return int(below[0]) + 1 if len(below) else 0
 
@@ -70,7 +70,7 @@ def _slope(k: NDArray[np.int64], e: Curve) -> float:
 
 @dataclass
 class SquaredRatios:
-    """The squared ratios of consecutive errors under a random topology.
+    """Squared ratios of consecutive errors under a random topology.
 
     Where no two workers differ, the expected ratio is the same whatever came before: lambda_2 of
     E[P^T P]. So the mean over all rounds of all curves estimates it, without a bias of the tail;
@@ -92,11 +92,11 @@ class SquaredRatios:
         self.squares += float((ratios**2).sum())
 
     def factor(self) -> float:
-        """The root of the mean; NaN without rounds."""
+        """Return the root of the mean; NaN without rounds."""
         return math.sqrt(self.total / self.n) if self.n else math.nan
 
     def rate_error(self) -> float:
-        """The standard error of -log(factor), relative to it; 0 where every curve ends at once."""
+        """Return the relative standard error of the rate; 0 if every curve ends at once."""
         mean = self.total / self.n
         if not 0 < mean < 1:
             return 0.0 if mean == 0 else math.inf
@@ -105,7 +105,7 @@ class SquaredRatios:
 
 
 def squared_ratios(curves: Sequence[Curve]) -> SquaredRatios:
-    """Those of all redraws together, curves[1:]; of the first curve where there are none.
+    """Return the ratios of all redraws, curves[1:], or of curves[0] without redraws.
 
     The redraws are of what workers hold, which is what the theory knows; where all weights stay
     1, the first curve is, too.
@@ -117,14 +117,14 @@ def squared_ratios(curves: Sequence[Curve]) -> SquaredRatios:
 
 
 def difference_percent(measured: float, theory: float) -> float:
-    """By how many percent one exceeds the other; 0 where they are equal, be it zero or infinity."""
+    """Return the excess of one over the other in percent; 0 if both are equal."""
     if measured == theory:
         return 0.0
     return 100 * (measured / theory - 1) if theory else math.inf
 
 
 def rate(factor: float) -> float:
-    """-log(factor): the part of the error that a round takes away where it is small."""
+    """Return the rate -log(factor), the relative reduction per round if it is small."""
     return math.inf if factor == 0 else -math.log(factor)
 
 
@@ -134,7 +134,7 @@ def rows(found: Rounds) -> list[ConsensusRow]:
 
 
 def row(found: Rounds, case: int) -> ConsensusRow:
-    """What a case was, and what comes of its rounds; infinite where a level was not reached.
+    """Return the settings and derived numbers of a case.
 
     A round is as long as on its slowest rank. Bytes are those a worker sent, by any road.
     """
@@ -172,7 +172,7 @@ def row(found: Rounds, case: int) -> ConsensusRow:
 
 
 def first_below(error: Curve, level: float) -> int | float:
-    """After how many rounds the error is at or below a level; infinite where it never is."""
+    """Return the rounds until the error is at most a level; infinite if it never is."""
     below = np.flatnonzero(error <= level)
     return int(below[0]) + 1 if len(below) else math.inf
 

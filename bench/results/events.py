@@ -1,4 +1,4 @@
-"""The group /events of a traced run: its phases and messages one by one, for bench.trace.
+"""Group /events of a traced run: single phases and messages, for bench.trace.
 
     /events  event: dimension scale; the columns of EVENTS. All of a rank stand in the order in
              which they ended.
@@ -47,7 +47,7 @@ CHUNK = 4096
 
 
 def packed(events: Sequence[Event], rank: int) -> Columns:
-    """What TracingMeter.take gave, as columns; steps are counted from the meter's first one.
+    """Return the events of TracingMeter.take as columns, steps from the meter's first.
 
     What came outside of a step is left out.
     """
@@ -59,7 +59,7 @@ def packed(events: Sequence[Event], rank: int) -> Columns:
 
 
 def append(file: h5py.File, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Add events to an open file, which has the group afterwards."""
+    """Append events to /events of an open file; create the group if needed."""
     if "events" not in file:
         _create(file)
     group = file["events"]
@@ -89,7 +89,7 @@ def _create(file: h5py.File) -> None:
 def read(
     path: Path, ranks: NDArray[np.int64] | None = None, steps: NDArray[np.int64] | None = None
 ) -> Columns:
-    """The events of some ranks and steps, of all where None; none where nothing was traced.
+    """Return the events of the given ranks and steps; None selects all.
 
     Errors: BrokenFileError.
     """
@@ -121,7 +121,7 @@ def _column(file: Any, name: str, kept: NDArray[np.bool_] | None) -> NDArray[Any
 
 @dataclass(frozen=True)
 class Segments:
-    """What was trained at a stretch: (n,) each."""
+    """Segments of consecutive steps: (n,) each."""
 
     first: NDArray[np.int64]
     """Number of its first step."""
@@ -129,7 +129,7 @@ class Segments:
     """So many rows of /train."""
 
     def behind(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows of /train that are filled when so many steps have been taken.
+        """Return the number of rows of /train after a number of steps, (n,) int64.
 
         They differ where ranks take steps at their own pace; each step is one where no segment
         is in the file.
@@ -141,7 +141,7 @@ class Segments:
 
 
 def read_segments(path: Path) -> Segments:
-    """The segments of a training file; none of a version before 1.3. Errors: BrokenFileError."""
+    """Return the segments of a training file; empty before version 1.3."""
     with contents.opened(path) as file:
         if not contents.has(file, "segments"):
             return Segments(np.empty(0, np.int64), np.empty(0, np.int64))

@@ -1,4 +1,4 @@
-"""One result file of the files in which groups of ranks wrote their own steps."""
+"""Merge of the files in which groups of ranks wrote their own steps."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ROOM = 1.5
 
 
 class MergeError(Exception):
-    """Files that do not make one result: one line with the way out."""
+    """Files that do not belong together; the message has the way out."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """An open file of one group of ranks."""
+    """Open file of one group of ranks."""
 
     file: h5py.File
     columns: NDArray[np.int64]
@@ -44,7 +44,7 @@ class Piece:
 
 
 def merge(result: Path, parts: Sequence[Path], tell: Callable[[int, int], None]) -> int:
-    """Put the steps of all parts into the result, whole or not at all; return how many.
+    """Merge the steps of all parts into the result atomically; return their number.
 
     A part that a dead run left unfinished may have fewer segments than others: its ranks then
     count as having taken no step in those. tell: called with rows done and rows in all.
@@ -77,13 +77,13 @@ def merge(result: Path, parts: Sequence[Path], tell: Callable[[int, int], None])
 
 
 def main_status(path: Path) -> str:
-    """The status that a file says of itself."""
+    """Return the status attribute of a file."""
     with h5py.File(path, "r") as file:
         return str(file.attrs["status"])
 
 
 def _fitting(opened: Sequence[h5py.File]) -> list[Piece]:
-    """The pieces of one result, rank 0's first. Errors: MergeError where they are not."""
+    """Return the pieces of one result, rank 0 first. Errors: MergeError."""
     main, *others = opened
     uuid, ranks = main.attrs["run_uuid"], int(main.attrs["ranks"])
     pieces = []
@@ -108,7 +108,7 @@ def _fitting(opened: Sequence[h5py.File]) -> list[Piece]:
 
 
 def _fill(main: h5py.File, pieces: Sequence[Piece], tell: Callable[[int, int], None]) -> int:
-    """Write /train and /segments anew, of all ranks, in an open copy of rank 0's file."""
+    """Rewrite /train and /segments for all ranks in an open copy of rank 0's file."""
     longest = max(pieces, key=lambda piece: len(piece.first)).first
     rows = np.zeros(len(longest), np.int64)
     for piece in pieces:
@@ -140,7 +140,7 @@ def _fill(main: h5py.File, pieces: Sequence[Piece], tell: Callable[[int, int], N
 
 
 def _rows(piece: Piece, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each row of a piece belongs."""
+    """Return the row of the merged table for each row of a piece."""
     offset = starts[: len(piece.steps)] - np.concatenate([[0], np.cumsum(piece.steps)[:-1]])
     made: NDArray[np.int64] = np.arange(piece.steps.sum()) + np.repeat(offset, piece.steps)
     return made
@@ -154,7 +154,7 @@ def _block(
     low: int,
     high: int,
 ) -> NDArray[Any]:
-    """Rows low to high of a dataset, of all ranks."""
+    """Return rows low to high of a dataset for all ranks."""
     block = np.full((high - low, *merged.shape[1:]), EMPTY.get(name, 0), merged.dtype)
     for piece, rows in zip(pieces, where, strict=True):
         begin, end = np.searchsorted(rows, [low, high])

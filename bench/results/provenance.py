@@ -29,7 +29,7 @@ PACKAGES = ("murmuration", "torch", "numpy", "mpi4py", "openmpi", "mpich", "h5py
 
 
 def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that change how MPI, Slurm and the threads behave; an allow-list."""
+    """Return the variables of MPI, Slurm and threads on an allow-list."""
     return {
         key: value
         for key, value in sorted(variables.items())
@@ -40,7 +40,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def packages() -> dict[str, str]:
-    """Installed versions of what the numbers depend on."""
+    """Return the installed versions of the packages that affect results."""
     found = {}
     for name in PACKAGES:
         try:
@@ -51,7 +51,7 @@ def packages() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores, kernel and load of this host."""
+    """Return processor, cores, kernel and load of this host."""
     model = ""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -67,7 +67,7 @@ def machine() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The git commit of this checkout, with -dirty where files differ; empty outside git."""
+    """Return the git commit of this checkout, with -dirty for changes; empty outside git."""
     here = Path(__file__).resolve().parent
     describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
@@ -83,7 +83,7 @@ T = TypeVar("T")
 
 
 def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
-    """The attributes, hosts and texts of a result: a Run without numbers.
+    """Read attributes, hosts and texts of a result: a Run without numbers.
 
     Errors: BrokenFileError.
     """
@@ -102,7 +102,7 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
 
 
 def derived(path: Path, derive: Callable[[], T]) -> T:
-    """What comes of the numbers of a file.
+    """Return the result of `derive`, with errors attributed to the file.
 
     Errors: BrokenFileError where something is missing or its parts do not fit together.
     """
@@ -116,19 +116,19 @@ def derived(path: Path, derive: Callable[[], T]) -> T:
 
 
 def hosts(run: Run) -> Counter[str]:
-    """The hosts of a run, rank 0's first, and how many ranks each has."""
+    """Return the number of ranks by host, rank 0's host first."""
     names = run.ranks.get("host", np.array([], "S1")).tolist()
     return Counter(x.decode(errors="replace") for x in names)
 
 
 def machine_of(run: Run) -> dict[str, Any]:
-    """Processor, cores, kernel and load of rank 0's host."""
+    """Return processor, cores, kernel and load of rank 0's host."""
     found: dict[str, Any] = json.loads(run.texts.get("machine", "{}"))
     return found
 
 
 def provenance(run: Run) -> dict[str, str]:
-    """Label -> text: how a program was started, where, with what."""
+    """Return the provenance of a result: label -> text."""
     attributes, texts = run.attributes, run.texts
     argv = [str(x) for x in json.loads(attributes.get("argv_json", "[]"))]
     program = str(attributes.get("program", "bench.train"))
@@ -166,7 +166,7 @@ def _pairs(table: dict[str, Any]) -> str:
 
 
 def program_of(path: Path) -> str:
-    """What the file says that wrote it; bench.train, whose reader tells the flaw, where nothing."""
+    """Return the program that wrote a file; bench.train if the file does not name one."""
     try:
         with contents.opened(path) as file:
             return str(contents.attributes(file, ["program"]).get("program", "bench.train"))

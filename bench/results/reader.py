@@ -39,7 +39,7 @@ NUMBERS = ("workers", "ranks", "batch", "seed")
 
 @dataclass(frozen=True)
 class Run:
-    """One result file, read whole."""
+    """Result file of bench.train in memory."""
 
     path: Path
     attributes: dict[str, Any]
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """The status of the file; `died` for a running one whose writer on this host is gone."""
+        """Return the status; `died` for a running file whose writer on this host is gone."""
         status = str(self.attributes["status"])
         if status == RUNNING and self.attributes["host"] == socket.gethostname():
             started = process_started(int(self.attributes["pid"]))
@@ -62,46 +62,46 @@ class Run:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The resolved parameters."""
+        """Return the resolved parameters."""
         params: dict[str, Any] = json.loads(self.attributes["params_json"])
         return params
 
     @property
     def timed(self) -> NDArray[np.bool_]:
-        """(steps,) which steps count for time statistics: all but the warm-up, if any is left."""
+        """Return the mask of timed steps, (steps,): all but the warm-up, if any remain."""
         warm: NDArray[np.bool_] = (self.train["flags"] & WARMUP) == 0
         return warm if warm.any() else ~warm
 
     def step_ns(self) -> NDArray[np.int64]:
-        """(timed steps,) duration of each step on its slowest rank, ns."""
+        """Return the duration of each step on its slowest rank, (timed steps,), ns."""
         slowest: NDArray[np.int64] = self.train["phase_ns"][self.timed].sum(2).max(1, initial=0)
         return slowest
 
     def phase_share(self) -> dict[str, float]:
-        """Share of each phase in the timed steps of all ranks; NaN without steps."""
+        """Return the share of each phase in the timed steps; NaN without steps."""
         total = self.train["phase_ns"][self.timed].sum((0, 1)).astype(float)
         share = total / total.sum() if total.sum() else np.full(len(PHASES), math.nan)
         return dict(zip(PHASES, share.tolist(), strict=True))
 
     def worker_steps(self) -> int:
-        """Steps that all workers took, added up."""
+        """Return the number of steps summed over all workers."""
         workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
         hosted = np.diff([r * workers // ranks for r in range(ranks + 1)])
         return int(self.taken().sum(0) @ hosted)
 
     def taken(self) -> NDArray[np.bool_]:
-        """(steps, ranks) whether the rank took the step; always, unless it is asynchronous."""
+        """Return the mask of the steps taken by each rank, (steps, ranks)."""
         taken: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
         return taken
 
     def exchange_ms(self) -> float:
-        """Milliseconds a step and rank that the exchange is exposed: waiting and copying, mean."""
+        """Return the mean exposed exchange per step and rank: waiting and copying, ms."""
         spent = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
         taken = int(self.taken()[self.timed].sum())
         return float(spent) / 1e6 / taken if taken else math.nan
 
     def pace(self) -> NDArray[np.float64]:
-        """(ranks,) steps a second of each rank in its timed steps, waiting included."""
+        """Return the steps per second of each rank in its timed steps, (ranks,)."""
         took = self.train["phase_ns"][self.timed].sum(2)
         counted = self.taken()[self.timed].sum(0)
         seconds = took.sum(0) / 1e9
@@ -109,7 +109,7 @@ class Run:
         return pace
 
     def bytes_per_step(self) -> tuple[float, float]:
-        """Bytes a worker and step that left for another worker: by any road, and through MPI."""
+        """Return the bytes sent per worker and step: in total, and through MPI."""
         steps = self.worker_steps()
         if not steps:
             return math.nan, math.nan
@@ -117,7 +117,7 @@ class Run:
         return (sent + copied) / steps, sent / steps
 
     def to_target(self) -> dict[str, Any]:
-        """Seconds, steps, samples, bytes to the target: infinite where missed, NaN where open."""
+        """Return the cost of the target: infinite if missed, NaN if undecided."""
         names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
         if "target" not in self.attributes:
             return dict.fromkeys(names, math.nan)
@@ -131,7 +131,7 @@ class Run:
         )
 
     def binding(self) -> str:
-        """Cores that a rank may use, and whether ranks share theirs; empty where not known."""
+        """Return the cores per rank, marked if ranks share them; empty if unknown."""
         masks = [x.decode(errors="replace") for x in self.ranks.get("cpu_mask", ())]
         widths = sorted({cores_in(mask) for mask in masks if mask})
         if not widths:
@@ -185,7 +185,7 @@ class Run:
 
 
 def cores_in(mask: str) -> int:
-    """How many cores a set has that is written as the kernel does: 0-3,8."""
+    """Return the number of cores of a CPU list in the kernel's format: 0-3,8."""
     ends = [part.split("-") for part in mask.split(",")]
     return sum(int(x[-1]) - int(x[0]) + 1 for x in ends)
 
@@ -234,7 +234,7 @@ def read(path: Path, wanted: Mapping[str, Collection[str]] | None = None) -> Run
 
 
 def check_schema(path: Path, attributes: Mapping[str, Any]) -> None:
-    """Refuse a file of another schema, or of a version of it that this suite cannot read.
+    """Refuse a file of another schema or of an unsupported version.
 
     Minor versions only add. Errors: BrokenFileError.
     """
@@ -257,19 +257,19 @@ SUMMARY = {name: column for name, column in TrainingRow.columns.items() if colum
 
 
 def final_summary(part: Path, attributes: Mapping[str, Any]) -> dict[str, float]:
-    """The summary of a file that is about to be closed with these attributes."""
+    """Return the summary of a file that will be closed with these attributes."""
     run = read(part)
     return summary_of(replace(run, attributes={**run.attributes, **attributes}))
 
 
 def summary_of(run: Run) -> dict[str, float]:
-    """The summary as the raw rows have it."""
+    """Return the summary derived from the raw rows."""
     row = run.row()
     return {name: row.number(name) for name in SUMMARY}
 
 
 def add_summary(file: h5py.File, summary: Mapping[str, float]) -> None:
-    """Write the summary into an open file, in the place of an earlier one."""
+    """Write the summary into an open file; replace an earlier one."""
     if "summary" in file:
         del file["summary"]
     group = file.create_group("summary")
@@ -279,7 +279,7 @@ def add_summary(file: h5py.File, summary: Mapping[str, float]) -> None:
 
 
 def summary_flaws(run: Run, stored: Mapping[str, Any]) -> list[str]:
-    """Where a stored summary is not what the raw rows say, a line each."""
+    """Return the differences between a stored summary and the raw rows, a line each."""
     return [
         f"summary/{name} is {stored[name]:.9g}, the raw rows give {value:.9g}"
         for name, value in summary_of(run).items()

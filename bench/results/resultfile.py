@@ -1,4 +1,4 @@
-"""A result file while it is written: a complete HDF5 file on disk at every moment, whoever dies."""
+"""Result file during a run: a complete HDF5 file on disk at every moment."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ CHUNK = 256
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
+    """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def part_of(path: Path) -> Path:
-    """Where a run lives until it is closed."""
+    """Return the path of a result until it is closed."""
     return path.with_name(path.name + ".part")
 
 
 def replace_whole(path: Path, change: Change, source: Path | None = None) -> None:
-    """Put a changed copy of `source` (None: an empty file) in the place of `path`, or nothing.
+    """Replace `path` atomically by a changed copy of `source`; None: an empty file.
 
     change: called with the open h5py.File. It is made in memory, twice the file's size at most:
     HDF5 never meets a disk that refuses, which it does not survive. The copy is complete and on
@@ -55,7 +55,7 @@ def replace_whole(path: Path, change: Change, source: Path | None = None) -> Non
 
 
 def write_through(path: Path, content: bytes) -> None:
-    """Write a file, and return once it is on disk. Errors: OSError."""
+    """Write a file and sync it to disk. Errors: OSError."""
     with open(path, "wb") as written:
         written.write(content)
         written.flush()
@@ -63,7 +63,7 @@ def write_through(path: Path, content: bytes) -> None:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Give a file another name in its folder that holds after a power cut, too. Errors: OSError."""
+    """Rename a file within its folder durably. Errors: OSError."""
     os.replace(old, new)
     folder = os.open(new.parent, os.O_RDONLY)
     try:
@@ -73,7 +73,7 @@ def rename(old: Path, new: Path) -> None:
 
 
 class ResultFile:
-    """The result of one program, written by rank 0. Errors: DiskError where it cannot be.
+    """Result file of one program, written by rank 0. Errors: DiskError.
 
     It is NAME.h5.part, replaced whole at every change, and NAME.h5 once it is closed.
     """
@@ -89,7 +89,7 @@ class ResultFile:
         *,
         again: bool = False,
     ) -> None:
-        """again: go on with the file that an earlier attempt left, instead of an empty one."""
+        """Create the file, or with `again` continue the file of an earlier attempt."""
         self.path = path
         self.part = part_of(path)
 
@@ -103,14 +103,14 @@ class ResultFile:
             replace_whole(self.part, begin, self.part if again else None)
 
     def change(self, change: Change) -> None:
-        """Put a changed copy in the place of the file."""
+        """Replace the file by a changed copy."""
         with self._told():
             replace_whole(self.part, change, self.part)
 
     def close(
         self, status: str, attributes: Mapping[str, Any], last: Change = lambda file: None
     ) -> None:
-        """Write everything and what `last` adds, set the status, and give the file its name."""
+        """Write all data, apply `last`, set the status and give the file its final name."""
 
         def finish(file: h5py.File) -> None:
             self._write(file)
@@ -122,7 +122,7 @@ class ResultFile:
             rename(self.part, self.path)
 
     def _write(self, file: h5py.File) -> None:
-        """Write what was added since the last change: for files that buffer."""
+        """Write the buffered data; for files that buffer."""
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -132,7 +132,7 @@ class ResultFile:
             raise DiskError(error.errno, self._loss(error.strerror or str(error))) from None
 
     def _loss(self, why: str) -> str:
-        """What a user is told of a disk that refuses: what is kept, and the way out."""
+        """Return the message about a failed write: the data kept and the way out."""
         folder = self.path.parent
         if not folder.is_dir():
             return (
@@ -152,7 +152,7 @@ class ResultFile:
 
 
 def mark(path: Path, status: str, message: str) -> bool:
-    """Set the status of a running file from whichever rank saw the end; return whether it was.
+    """Set the final status of a running file from any rank; return whether it was set.
 
     What has been said of the end already stays: it came first. Errors: OSError.
     """
@@ -200,7 +200,7 @@ def add_scale(group: h5py.Group, name: str, values: NDArray[Any], *, grows: bool
 
 
 def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: str) -> None:
-    """Give a dataset the scales of its group, its unit and what it is."""
+    """Attach the scales of its group, the unit and the long name to a dataset."""
     for axis, dim in enumerate(dims):
         dataset.dims[axis].attach_scale(dataset.parent[dim])
     dataset.attrs["long_name"] = title
@@ -209,12 +209,12 @@ def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: st
 
 
 def fixed(values: NDArray[Any]) -> NDArray[Any]:
-    """Strings as fixed-length UTF-8 bytes, everything else as it is."""
+    """Return strings as fixed-length UTF-8 bytes, other arrays unchanged."""
     return np.char.encode(values, "utf-8") if values.dtype.kind == "U" else values
 
 
 def process_started(pid: int) -> str:
-    """When a process of this host started, in clock ticks since boot; empty where it is gone."""
+    """Return the start of a local process in clock ticks since boot; empty if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

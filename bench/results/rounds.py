@@ -58,14 +58,14 @@ NEEDED = ("status", "workers", "ranks", "dimension", "tolerance", "seed", "param
 
 
 def scales(group: str) -> list[str]:
-    """The dimensions of a group, first the one that grows."""
+    """Return the dimensions of a group, the growing one first."""
     table = TABLES[group.strip("/")]
     return list(dict.fromkeys(dim for dims, *_ in table.values() for dim in dims))
 
 
 @dataclass(frozen=True)
 class Case:
-    """What one topology brought."""
+    """Measurement of one topology."""
 
     topology: str
     period: int
@@ -80,7 +80,7 @@ class Case:
 
 
 class RoundsFile(ResultFile):
-    """The result of bench.consensus, written by rank 0. Errors: DiskError.
+    """Result file of bench.consensus, written by rank 0. Errors: DiskError.
 
     material: adds what is known before the first round.
     """
@@ -98,7 +98,7 @@ class RoundsFile(ResultFile):
         super().__init__(path, attributes, create)
 
     def add(self, case: Case) -> None:
-        """Put a file with one more case in the place of the file."""
+        """Replace the file by a copy with one more case."""
 
         def change(file: h5py.File) -> None:
             index, first = len(file["cases/case"]), len(file["rounds/round"])
@@ -149,7 +149,7 @@ def _append(group: h5py.Group, columns: Mapping[str, NDArray[Any]]) -> None:
 
 @dataclass(frozen=True)
 class Rounds:
-    """One result of bench.consensus, read whole."""
+    """Result of bench.consensus in memory."""
 
     path: Path
     attributes: dict[str, Any]
@@ -158,12 +158,12 @@ class Rounds:
     redraws: dict[str, NDArray[Any]]
 
     def span(self, case: int) -> slice:
-        """Where the rounds of a case lie."""
+        """Return the slice of the rounds of a case."""
         first = int(self.cases["first"][case])
         return slice(first, first + int(self.cases["rounds"][case]))
 
     def curves(self, case: int) -> list[Curve]:
-        """The error after each round of a case, then of its redraws; 1 at the start of each."""
+        """Return the error curves of a case, then of its redraws; each starts from 1."""
         mine = self.redraws["case"] == case
         begins = np.flatnonzero(self.redraws["k"][mine] == 1)
         again = np.split(self.redraws["error"][mine], begins)[1:]
@@ -193,7 +193,7 @@ def read_rounds(path: Path) -> Rounds:
 
 
 def _flaw(found: Rounds, tables: Mapping[str, Mapping[str, NDArray[Any]]]) -> str:
-    """What is missing or does not fit together; empty for a sound file."""
+    """Return the first flaw; empty for a valid file."""
     for name in NEEDED:
         if name not in found.attributes:
             return f"attribute {name} is missing"

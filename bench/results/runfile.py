@@ -1,4 +1,4 @@
-"""The result file of a training run: its steps and evaluations, flushed as they come."""
+"""Result file of a training run: the recorder of steps, attempts, and the writer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Block:
-    """n consecutive steps of all R ranks; where a rank took fewer, its last rows are empty.
+    """Block of n consecutive steps of R ranks; missing steps of a rank are empty rows.
 
     Ranks take different numbers of steps only where the algorithm is asynchronous.
     """
@@ -44,7 +44,7 @@ class Block:
 
 
 class Recorder:
-    """Notes the meter after every step: a tuple appended, nothing computed."""
+    """Recorder of the meter after every step: it appends a tuple and computes nothing."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
@@ -53,21 +53,21 @@ class Recorder:
         self._losses: list[NDArray[np.floating]] = []
 
     def begin(self) -> None:
-        """Book to no step what the meter counted since the last one."""
+        """Discard the counts of the meter since the last step."""
         self._before = self._counters()
 
     def step(self, start_ns: int, losses: NDArray[np.floating]) -> None:
-        """Note a step that began at start_ns and has just ended; losses, (V,), is kept."""
+        """Record a step that began at start_ns and has just ended; losses, (V,), is kept."""
         self._counts.append((start_ns, *self._counters()))
         self._losses.append(losses)
 
     @property
     def taken(self) -> int:
-        """Steps noted since the last gather."""
+        """Number of steps recorded since the last gather."""
         return len(self._counts)
 
     def gather(self, comm: MPI.Intracomm) -> Block | None:
-        """The steps since the last gather, of all ranks, on rank 0; collective."""
+        """Gather the steps of all ranks since the last gather on rank 0; collective."""
         taken = len(self._counts)
         rows = max(comm.allgather(taken))
         counts = np.zeros((rows, 1 + len(self._before)), np.int64)
@@ -110,7 +110,7 @@ GROWING = {"train": "step", "segments": "index", "eval": "index", "events": "eve
 
 
 def append_attempt(file: h5py.File, attempt: Mapping[str, Any]) -> None:
-    """Add an attempt, a value for every name of ATTEMPTS, to an open file; make the group."""
+    """Append an attempt, a value for every name of ATTEMPTS, to /attempts."""
     if "attempts" not in file:
         group = file.create_group("attempts")
         add_scale(group, "attempt", np.empty(0, np.int64), grows=True)
@@ -127,13 +127,13 @@ def append_attempt(file: h5py.File, attempt: Mapping[str, Any]) -> None:
 
 
 def table_lengths(file: h5py.File) -> dict[str, int]:
-    """How long the tables of an open file are that grow while a run goes on."""
+    """Return the lengths of the growing tables of an open file."""
     found = {group: len(file[group][dim]) for group, dim in GROWING.items() if group in file}
     return found | {"clock": len(file["clock/sync"])} if "clock" in file else found
 
 
 def cut_tables(file: h5py.File, kept: Mapping[str, int]) -> None:
-    """Take from an open file what its tables have beyond these lengths.
+    """Truncate the growing tables of an open file to these lengths.
 
     Errors: ValueError where one of them is shorter.
     """
@@ -153,7 +153,7 @@ LEAST_PAUSE = 20
 
 
 class RunFile(ResultFile):
-    """The result file of one training run, written by one rank. Errors: DiskError.
+    """Result file of one training run, written by one rank. Errors: DiskError.
 
     ranks: those whose steps it holds; material: adds what is known before the first step. kept:
     how long the tables were when the checkpoint was written from which the run goes on.
@@ -188,7 +188,7 @@ class RunFile(ResultFile):
         super().__init__(path, attributes, create, again=bool(kept))
 
     def append(self, block: Block, first: int, warmup: int) -> None:
-        """Add the steps of a block; the first of them has number `first`, counted from 0."""
+        """Append the steps of a block; first: number of its first step, from 0."""
         steps = np.arange(first, first + len(block.loss))
         flags = np.where(steps < warmup, WARMUP, 0).astype(np.uint8)
         flags[:1] |= EVALUATED
@@ -197,7 +197,7 @@ class RunFile(ResultFile):
         self._rows += len(steps)
 
     def trace(self, traced: Sequence[events.Columns]) -> None:
-        """Add the events of the ranks in the block that was added last, steps counted from it."""
+        """Append the events of the last block; their steps count from its first."""
         at = self._rows - self._segments[-1][1]
         self._events += [columns | {"step": columns["step"] + at} for columns in traced]
 
@@ -206,7 +206,7 @@ class RunFile(ResultFile):
         self._evals.append(dict(row))
 
     def flush(self, *, now: bool = False) -> None:
-        """Write what was added, unless a flush has just been and `now` is false."""
+        """Write the buffered data, unless the last flush was recent and `now` is false."""
         if not now and time.monotonic() - self._flushed_at < LEAST_PAUSE * self._flush_took:
             return
         began = time.monotonic()
@@ -216,13 +216,13 @@ class RunFile(ResultFile):
         self._flush_took = self._flushed_at - began
 
     def lengths(self) -> dict[str, int]:
-        """Write what was added; return how long the tables are now that grow."""
+        """Write the buffered data; return the lengths of the growing tables."""
         self.flush(now=True)
         with h5py.File(self.part, "r") as file:
             return table_lengths(file)
 
     def suspend(self, status: str, reason: str) -> None:
-        """Write what was added, and why the run does not go on by itself; the file stays a part."""
+        """Write the buffered data, the status and its reason; keep the file a part."""
         self.flush(now=True)
         ended = {"status": status, "reason": reason, "closed_utc": now_utc()}
         self.change(lambda file: file.attrs.update(ended))
@@ -246,7 +246,7 @@ class RunFile(ResultFile):
 
 
 def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:
-    """Add rows to a table along `index`."""
+    """Append rows to a table along `index`."""
     n = len(group["index"])
     rows = len(next(iter(columns.values())))
     for name, column in {**columns, "index": range(n, n + rows)}.items():
@@ -255,7 +255,7 @@ def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArr
 
 
 def create_train(file: h5py.File, ranks: Sequence[int]) -> None:
-    """Add /train without a step, for the steps of some ranks."""
+    """Create an empty /train for the given ranks."""
     group = file.create_group("train")
     add_scale(group, "step", np.empty(0, np.int64), grows=True)
     add_scale(group, "rank", np.array(ranks, dtype=np.int32))

@@ -1,4 +1,4 @@
-"""The HDF5 schema of a result file: murmuration-timing 1.4.
+"""HDF5 schema of result files: murmuration-timing 1.4.
 
 One file a run. While it runs the file is NAME.h5.part, replaced whole at every flush by rename, so
 that whoever dies, and whenever, a complete HDF5 file is there; at the end it becomes NAME.h5.

@@ -1,4 +1,4 @@
-"""Statistics that stand up: medians and ratios of medians with nonparametric intervals."""
+"""Medians and ratios of medians with nonparametric confidence intervals."""
 
 import math
 from typing import TypeAlias
@@ -13,7 +13,7 @@ Interval: TypeAlias = tuple[float, float, float]
 
 
 def median_interval(values: NDArray[np.number]) -> Interval:
-    """Median and its 95 % confidence interval by order statistics, in the unit of the values.
+    """Return the median and its 95 % interval by order statistics, in the values' unit.
 
     Hoefler, Belli: Scientific Benchmarking of Parallel Computing Systems, SC 2015, section 3.1.3:
     the ranks floor((n - z sqrt n)/2) and ceil(1 + (n + z sqrt n)/2), counted from 1. With fewer
@@ -32,7 +32,7 @@ def median_interval(values: NDArray[np.number]) -> Interval:
 
 
 def ratio_interval(above: Interval, below: Interval) -> Interval:
-    """Ratio of two independent medians and its interval.
+    """Return the ratio of two independent medians and its interval.
 
     Zou, Donner: Construction of confidence limits about effect measures, Statistics in Medicine
     27 (2008), 1693-1702 (MOVER), of the difference of the logarithms: the arms of both intervals
@@ -53,7 +53,7 @@ def ratio_interval(above: Interval, below: Interval) -> Interval:
 
 
 def olympic_mean(values: NDArray[np.number]) -> float:
-    """Mean without the smallest and the largest, in the unit of the values.
+    """Return the mean without the smallest and the largest value.
 
     The score of Mattson and others: MLPerf Training Benchmark, MLSys 2020: one miss, infinite, is
     forgiven. Infinite where two values or more are; NaN below 3 values or where one is NaN.

@@ -1,4 +1,4 @@
-"""Whether a result file is what its schema says, and its summary what its raw rows say."""
+"""Validation of result files: layout, raw rows, and the summary against the raw rows."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CONSENSUS: Layout = {
 
 
 def layout_flaws(file: h5py.File, layout: Layout) -> Iterator[str]:
-    """Where an open file departs from a layout, a line each."""
+    """Yield the departures of an open file from a layout."""
     for group, table in layout.items():
         for name, (dims, dtype, units) in table.items():
             where = f"{group}/{name}"
@@ -83,7 +83,7 @@ def layout_flaws(file: h5py.File, layout: Layout) -> Iterator[str]:
 def _dataset_flaws(
     data: h5py.Dataset, where: str, dims: tuple[str, ...], dtype: np.dtype[Any], units: str
 ) -> Iterator[str]:
-    """Where one dataset departs from what it must be."""
+    """Yield the departures of one dataset from its layout."""
     if data.dtype.kind != dtype.kind:
         yield f"{where} holds {data.dtype}, not {dtype}"
     if data.attrs.get("units", "") != units:
@@ -107,7 +107,7 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def flaws(path: Path) -> list[str]:
-    """What is wrong with a file, a line each; empty where it is valid."""
+    """Return the flaws of a file, a line each; empty if it is valid."""
     program = program_of(path)
     if program not in CHECKS:
         if program == PART:
@@ -151,7 +151,7 @@ def _training(path: Path) -> Iterator[str]:
 
 
 def _attributes(attributes: Any) -> Iterator[str]:
-    """What every result says of itself."""
+    """Yield the flaws of the attributes common to all results."""
     if attributes["status"] not in STATES:
         yield f"status is {contents.brief(repr(attributes['status']))}, not {', '.join(STATES)}"
     if attributes["status"] == COMPLETE and not attributes.get("closed_utc"):
@@ -163,7 +163,7 @@ def _attributes(attributes: Any) -> Iterator[str]:
 
 
 def _steps(run: Run, begins: list[int]) -> Iterator[str]:
-    """Raw rows that no clock and no counter could have given.
+    """Yield the raw rows that no clock or counter can produce.
 
     begins: the first row of every attempt, which has clocks of its own.
     """
@@ -187,7 +187,7 @@ def _steps(run: Run, begins: list[int]) -> Iterator[str]:
 
 
 def _segments(run: Run, segments: dict[str, Any]) -> Iterator[str]:
-    """Whether segments and flags fit the steps."""
+    """Yield the mismatches between segments, flags and steps."""
     if segments["steps"].sum() != len(run.train["flags"]):
         yield "segments/steps do not add up to the rows of train"
         return
@@ -201,7 +201,7 @@ def _segments(run: Run, segments: dict[str, Any]) -> Iterator[str]:
 
 
 def _evaluations(run: Run) -> Iterator[str]:
-    """Whether evaluations follow each other, and the target is told as it was met."""
+    """Yield the flaws of the evaluations and of the target."""
     evals = run.evals
     for name in ("step", "samples", "elapsed_ns"):
         if (np.diff(evals[name]) < 0).any():

@@ -1,1 +1,1 @@
-"""What bench.trace is made of: what is drawn of a result file, and how it is written."""
+"""Timelines of result files in the Trace Event Format."""

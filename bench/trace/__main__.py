@@ -22,7 +22,7 @@ VIEWER = "https://ui.perfetto.dev"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of bench.trace."""
+    """Return the command line of bench.trace."""
     made = Parser(
         prog="python -m bench.trace",
         description="Draw a result file of bench.train or bench.collectives as a timeline of all "
@@ -50,13 +50,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_ending(option: str, path: Path) -> None:
-    """Refuse a name that viewers do not know. Errors: UserError."""
+    """Refuse a file name that viewers do not support. Errors: UserError."""
     if not path.name.endswith(ENDINGS):
         raise UserError(f"{option} {path}: must end in {' or '.join(ENDINGS)}")
 
 
 def drawn(path: Path, ranks: str | None, steps: str | None) -> Drawing:
-    """What is drawn of a file, by the program that wrote it.
+    """Return the drawing of a file by the program that wrote it.
 
     Errors: UserError, BrokenFileError.
     """

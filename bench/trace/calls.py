@@ -1,4 +1,4 @@
-"""What is drawn of a file of bench.collectives: every call on every rank."""
+"""Timeline of bench.collectives: every call on every rank."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEETING = "between calls every rank writes its vector and meets the others at a 
 
 
 def drawing(path: Path, ranks: str | None, calls: str | None) -> Drawing:
-    """The timeline of the ranks and calls that are wanted, all where None.
+    """Return the timeline of the selected ranks and calls; None selects all.
 
     Errors: UserError, BrokenFileError.
     """
@@ -52,7 +52,7 @@ def _drawing(found: Calls, ranks: str | None, calls: str | None) -> Drawing:
 def aligned(
     found: Calls, clocks: Alignment, ranks: NDArray[np.int64], calls: NDArray[np.int64]
 ) -> dict[int, NDArray[np.int64]]:
-    """(calls, 2) begin and end of the calls of each rank, ns since the first call of the file."""
+    """Return begin and end of the calls by rank, (calls, 2), ns since the first call."""
     zero = min(int(clocks.times(r, x)) for r, x in enumerate(found.start_ns[0]))
     made = {}
     for rank in ranks.tolist():
@@ -68,7 +68,7 @@ def lines(
     times: dict[int, NDArray[np.int64]],
     calls: NDArray[np.int64],
 ) -> Iterator[str]:
-    """All events."""
+    """Yield all events."""
     columns = (found.table[name].tolist() for name in ("algorithm", "bytes", "op", "chosen"))
     titles = [
         (f"{name} {format_size(nbytes)}B", op, {"chosen": chosen} if chosen else {})

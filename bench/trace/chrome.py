@@ -1,4 +1,4 @@
-"""The Trace Event Format, which Perfetto and chrome://tracing read: an event a line of JSON.
+"""Trace Event Format of Perfetto and chrome://tracing: one event per line of JSON.
 
 Google, Trace Event Format (2016): https://chromium.googlesource.com/catapult, docs. Times are
 microseconds, written to the nanosecond. A process is a rank, a thread what runs in it side by side.
@@ -28,7 +28,7 @@ STEPS, MESSAGES = 1, 2
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is drawn of a result file."""
+    """Drawing of a result file."""
 
     lines: Iterable[str]
     """Events, made while they are written."""
@@ -46,17 +46,17 @@ class Drawing:
 
 @lru_cache(maxsize=4096)
 def quoted(text: str) -> str:
-    """The text as JSON has it."""
+    """Return the text as a JSON string."""
     return json.dumps(text)
 
 
 def process(rank: int) -> int:
-    """The process that a rank is; never one of its threads, which would be called the main one."""
+    """Return the process id of a rank; it differs from all thread ids."""
     return 100 + rank
 
 
 def named(rank: int, name: str, threads: Mapping[int, str], order: int) -> Iterator[str]:
-    """The name of a process, where it stands, and the names of its threads."""
+    """Yield the name and position of a process and the names of its threads."""
     head = f'{{"ph":"M","pid":{process(rank)},'
     yield f'{head}"name":"process_name","args":{{"name":{quoted(name)}}}}}'
     yield f'{head}"name":"process_sort_index","args":{{"sort_index":{order}}}}}'
@@ -76,7 +76,7 @@ def span(
     end_ns: int,
     **details: Any,
 ) -> str:
-    """A slice from begin to end."""
+    """Return a slice from begin to end."""
     return (
         f'{{"ph":"X","name":{quoted(name)},"cat":{quoted(category)},"pid":{process(rank)},'
         f'"tid":{thread},"ts":{begin_ns / 1e3:.3f},"dur":{(end_ns - begin_ns) / 1e3:.3f}'
@@ -85,7 +85,7 @@ def span(
 
 
 def instant(rank: int, thread: int, name: str, category: str, at_ns: int, **details: Any) -> str:
-    """A mark at a moment."""
+    """Return an instant event."""
     return (
         f'{{"ph":"i","s":"t","name":{quoted(name)},"cat":{quoted(category)},'
         f'"pid":{process(rank)},"tid":{thread},"ts":{at_ns / 1e3:.3f}{_details(details)}}}'
@@ -93,7 +93,7 @@ def instant(rank: int, thread: int, name: str, category: str, at_ns: int, **deta
 
 
 def counter(rank: int, name: str, unit: str, at_ns: int, value: float) -> str:
-    """The value of a counter from a moment on; it must be finite."""
+    """Return the value of a counter from a time on; it must be finite."""
     return (
         f'{{"ph":"C","name":{quoted(name)},"pid":{process(rank)},"ts":{at_ns / 1e3:.3f},'
         f'"args":{{{quoted(unit)}:{value!r}}}}}'
@@ -103,7 +103,7 @@ def counter(rank: int, name: str, unit: str, at_ns: int, value: float) -> str:
 def counters(
     rank: int, name: str, unit: str, at_ns: NDArray[np.int64], values: NDArray[Any]
 ) -> Iterator[str]:
-    """A counter wherever it changes to a finite value."""
+    """Yield a counter at each change to a finite value."""
     before = None
     for at, value in zip(at_ns.tolist(), values.tolist(), strict=True):
         if value != before and math.isfinite(value):
@@ -112,7 +112,7 @@ def counters(
 
 
 def arrow(rank: int, end: Literal["s", "f"], number: int, at_ns: int) -> str:
-    """One end of an arrow, its start or its finish, on the slice of messages just before it.
+    """Return one end of an arrow, attached to the preceding slice of messages.
 
     Perfetto turns an arrow around whose finish is on a slice that begins before that of its start.
     """
@@ -128,7 +128,7 @@ def _details(details: Mapping[str, Any]) -> str:
 
 
 def chosen(option: str, text: str | None, total: int, what: str) -> NDArray[np.int64]:
-    """The numbers of 0, ..., total - 1 that a text names, ascending; all where it is None.
+    """Return the selected numbers of 0, ..., total - 1, ascending; None selects all.
 
     text: numbers and ranges A:B, without B and open at either side, with commas between.
     what: they count, in the plural. Errors: UserError for what is no such text or names none.
@@ -159,7 +159,7 @@ EFFORT = 4
 
 
 def write(path: Path, about: dict[str, str], lines: Iterable[str]) -> int:
-    """Write the trace, whole or not at all; return how many events it has.
+    """Write the trace atomically; return its number of events.
 
     Errors: UserError where the disk refuses.
     """

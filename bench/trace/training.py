@@ -1,4 +1,4 @@
-"""What is drawn of a training run: steps and phases, messages, counters, evaluations."""
+"""Timeline of a training run: steps and phases, messages, counters, evaluations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Traced:
         ranks: NDArray[np.int64],
         steps: NDArray[np.int64],
     ) -> Traced:
-        """Those of a file. Errors: BrokenFileError."""
+        """Read the events of a file. Errors: BrokenFileError."""
         columns = events.read(path, ranks, steps)
         local = np.stack([columns["start_ns"], columns["start_ns"] + columns["duration_ns"]])
         times = np.empty_like(local)
@@ -66,11 +66,11 @@ class Traced:
         return len(self.begin_ns)
 
     def steps(self, rank: int) -> set[int]:
-        """The steps of a rank whose phases are there."""
+        """Return the steps of a rank with traced phases."""
         return set(self.columns["step"][self.columns["rank"] == rank].tolist())
 
     def lines(self, rank: int, zero: int) -> Iterator[str]:
-        """The phases and messages of a rank, in ns since `zero`, with their ends of arrows.
+        """Yield phases, messages and arrow ends of a rank, in ns since `zero`.
 
         An arrow leads from where a message left to where it was known to be here, if both are
         drawn and the clocks put them in order.
@@ -93,7 +93,7 @@ class Traced:
 
     @cached_property
     def _arrows(self) -> NDArray[np.int64]:
-        """(n,) the number of the arrow that an event is an end of, -1 where of none."""
+        """Return the arrow number of each event, (n,); -1 without an arrow."""
         sent, came = self._ends
         numbers = np.full(len(self), -1)
         fine = self.end_ns[came] > self.begin_ns[sent]
@@ -101,7 +101,7 @@ class Traced:
         return numbers
 
     def notes(self) -> list[str]:
-        """What a reader must know of the arrows: a line where some are missing."""
+        """Return a note if arrows are missing."""
         sent, came = self._ends
         wrong = int((self.end_ns[came] <= self.begin_ns[sent]).sum())
         if not wrong:
@@ -113,7 +113,7 @@ class Traced:
 
     @cached_property
     def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The events at both ends of the same messages."""
+        """Return the events at both ends of the same messages."""
         kind, rank, peer, number = (self.columns[x] for x in ("kind", "rank", "peer", "number"))
         (sent, came) = (np.flatnonzero((kind == x) & (number >= 0)) for x in (SENT, RECEIVED))
         _, brief = np.unique(number, return_inverse=True)
@@ -150,7 +150,7 @@ STEP_BYTES, PHASE_BYTES, EVENT_BYTES = 210, 95, 150
 
 
 def drawing(path: Path, ranks: str | None, steps: str | None) -> Drawing:
-    """The timeline of the ranks and steps that are wanted, all where None.
+    """Return the timeline of the selected ranks and steps; None selects all.
 
     Errors: UserError, BrokenFileError.
     """
@@ -193,7 +193,7 @@ def attempts(first: int) -> list[str]:
 
 
 def check(run: Run, steps: int, ranks: int) -> None:
-    """Refuse columns that do not fit together. Errors: ValueError."""
+    """Check that the columns fit together. Errors: ValueError."""
     lengths = {"step": steps, "rank": ranks, "phase": len(PHASES)}
     for name, (dims, *_) in TRAIN.items():
         found = run.train[name]
@@ -204,7 +204,7 @@ def check(run: Run, steps: int, ranks: int) -> None:
 
 
 def begins(run: Run, first: int) -> list[int]:
-    """Of every rank, when its first step from row `first` on began, on its clock.
+    """Return the start of each rank's first step from row `first` on, on its clock.
 
     Very late where it took none.
     """
@@ -216,7 +216,7 @@ def begins(run: Run, first: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The events of some ranks and rows of /train, in ns since the first step of the run."""
+    """Events of some ranks and rows of /train, in ns since the first step of the run."""
 
     run: Run
     clocks: Alignment
@@ -229,41 +229,41 @@ class Timeline:
 
     @cached_property
     def zero(self) -> int:
-        """When the first step of all began, on rank 0's clock."""
+        """Return the start of the first step of all ranks, on rank 0's clock."""
         starts = ((r, x) for r, x in enumerate(begins(self.run, self.first)) if x != NEVER)
         return min(int(self.clocks.times(r, np.array(x))) for r, x in starts)
 
     def times(self, rank: int, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Aligned and counted from the first step."""
+        """Return aligned times in ns since the first step."""
         return self.clocks.times(rank, local_ns) - self.zero
 
     def edges(self, rank: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(rows, phases + 1): where the phases of a step would end, one after the other."""
+        """Return the edges of consecutive phases of each step, (rows, phases + 1), ns."""
         phases = self.run.train["phase_ns"][rows, rank].cumsum(1)
         start = self.run.train["start_ns"][rows, rank, None]
         return self.times(rank, np.concatenate([start, start + phases], axis=1))
 
     def nbytes(self) -> int:
-        """About how long the events are."""
+        """Estimate the size of the events, B."""
         taken = int(self.run.taken()[np.ix_(self.rows, self.ranks)].sum())
         summed = np.setdiff1d(self.rows, self.traced.columns["step"])
         phases = int((self.run.train["phase_ns"][np.ix_(summed, self.ranks)] > 0).sum())
         return taken * STEP_BYTES + phases * PHASE_BYTES + len(self.traced) * EVENT_BYTES
 
     def taken(self, rank: int) -> NDArray[np.int64]:
-        """Those of the rows that the rank took."""
+        """Return the rows of the steps taken by the rank."""
         rows: NDArray[np.int64] = self.rows[self.run.taken()[self.rows, rank]]
         return rows
 
     def seconds(self) -> float:
-        """From the start of the first step to the end of the last one that is drawn."""
+        """Return the time from the start of the first drawn step to the end of the last."""
         both = [self.edges(r, rows[[0, -1]]) for r in self.ranks if len(rows := self.taken(r))]
         if not both:
             return 0.0
         return float(max(x[1, -1] for x in both) - min(x[0, 0] for x in both)) / 1e9
 
     def what_phases_are(self) -> str:
-        """What a reader must know of the phases."""
+        """Return the note on the phases."""
         steps = np.unique(self.traced.columns["step"])
         if not len(steps):
             return SUMS
@@ -279,7 +279,7 @@ class Timeline:
             yield from self.traced.lines(rank, self.zero)
 
     def _steps(self, rank: int) -> Iterator[str]:
-        """The steps of a rank with their phases, and its counters."""
+        """Yield the steps of a rank with their phases, and its counters."""
         train = self.run.train
         rows = self.taken(rank)
         edges, traced = self.edges(rank, rows), self.traced.steps(rank)
@@ -297,7 +297,7 @@ class Timeline:
                 yield from counters(rank, *titles, edges[:, 0], values)
 
     def evaluations(self) -> Iterator[str]:
-        """Those between the steps that are drawn, where the last rank had ended its last step."""
+        """Yield the evaluations between the drawn steps, at the end of the slowest rank's step."""
         evals, rank = self.run.evals, len(self.clocks.hosts)
         behind = self.segments.behind(evals["step"])
         there = (behind >= self.rows[0]) & (behind <= self.rows[-1] + 1)
@@ -313,7 +313,7 @@ class Timeline:
             yield from counters(rank, title, "of the mean model", at, evals[name][there])
 
     def _ended(self, row: int) -> int:
-        """When the last of the drawn ranks had ended what it took of the rows before this one."""
+        """Return the end of the last drawn step before a row, over the drawn ranks."""
         taken = self.run.taken()[:row]
         last = [int(np.flatnonzero(took)[-1]) if took.any() else -1 for took in taken.T]
         ends = [self.edges(r, np.array([last[r]]))[0, -1] for r in self.ranks if last[r] >= 0]
