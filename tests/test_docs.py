@@ -141,7 +141,7 @@ def test_every_program_is_in_the_guide() -> None:
 
 def test_every_requirement_is_pinned() -> None:
     (call,) = [x for x in ast.walk(ast.parse(text("setup.py"))) if isinstance(x, ast.Call)][:1]
-    given = {x.arg: ast.literal_eval(x.value) for x in call.keywords if x.arg in REQUIREMENTS}
-    names = [*given["install_requires"], *chain(*given["extras_require"].values())]
+    lists = {x.arg: ast.literal_eval(x.value) for x in call.keywords if x.arg in REQUIREMENTS}
+    names = [*lists["install_requires"], *chain(*lists["extras_require"].values())]
     pins = {x.partition("==")[0].lower() for x in text("constraints.txt").splitlines()}
     assert {x.lower() for x in names} <= pins
