@@ -11,29 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from algorithms.collectives import ALLREDUCES
-from algorithms.wire.meter import PHASES, Meter
 from bench.common.options import Table, check_ranges, option
 from bench.common.spec import UserError, unknown_name
-from bench.results.runfile import Recorder
-from bench.runtime import setup
-from bench.runtime.experiment import Experiment
 from bench.session import launch
 from bench.session.binding import keep_freed_memory, use_threads
-from bench.yardsticks.pairs import (
-    LR,
-    MOMENTUM,
-    OPTIMIZER,
-    Figures,
-    OurLoop,
-    pairs,
-    timed_experiment,
-)
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from bench.runtime.experiment import Experiment
+    from bench.yardsticks.pairs import Figures
 
 ALONE = "local_sgd:period=0"
 """Algorithm of a step without exchange."""
@@ -59,7 +46,7 @@ class Options:
     )
     allreduce: str | None = option(
         None,
-        f"with ddp: ours, one or more of {', '.join(ALLREDUCES)} (default: {ALLREDUCE})",
+        f"with ddp: all-reduces of `bench list` (default: {ALLREDUCE})",
         "NAME[,NAME...]",
     )
 
@@ -97,6 +84,9 @@ def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
 
 def against_plain(comm: MPI.Intracomm, options: Options) -> None:
     """Print the cost of a step beside a plain torch loop, of one worker and of many."""
+    from bench.runtime import setup
+    from bench.yardsticks.pairs import LR, MOMENTUM, OPTIMIZER, OurLoop, pairs, timed_experiment
+
     if comm.size > 1:
         raise UserError(
             f"--against plain runs on one rank, got {comm.size}: start it without mpirun, or "
@@ -143,6 +133,8 @@ def against_plain(comm: MPI.Intracomm, options: Options) -> None:
 
 def against_ddp(comm: MPI.Intracomm, options: Options) -> None:
     """Print the cost of a step beside DistributedDataParallel, row by row; collective."""
+    from bench.yardsticks.pairs import OPTIMIZER
+
     if comm.size == 1:
         raise UserError("--against ddp needs 2 ranks or more, got 1: launch with `mpirun -n 2`")
     if options.workers is not None:
@@ -173,6 +165,8 @@ def against_ddp(comm: MPI.Intracomm, options: Options) -> None:
 
 def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[str, Experiment]:
     """Return our experiments by row: a step without exchange, then one per all-reduce."""
+    from bench.yardsticks.pairs import timed_experiment
+
     rows = {"no exchange": timed_experiment(ranks, ranks, batch, task=task, algorithm=ALONE)}
     return rows | {
         f"allreduce_sgd, {name}": timed_experiment(ranks, ranks, batch, task=task, allreduce=name)
@@ -182,6 +176,12 @@ def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[st
 
 def recording(comm: MPI.Intracomm, steps: int = 100, rounds: int = 200) -> Figures:
     """Return the median cost to record one step: laps, note, and its part of the gather."""
+    import numpy as np
+
+    from algorithms.wire.meter import PHASES, Meter
+    from bench.results.runfile import Recorder
+    from bench.yardsticks.pairs import Figures
+
     meter = Meter()
     recorder = Recorder(meter)
     losses = np.zeros(1, np.float32)

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 from bench.common.files import check_target, write_whole
 from bench.common.options import Table, check_ranges, option, same
-from bench.reporting.export import check_kind
-from bench.runtime import setup
-from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 from bench.session import launch
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from bench.runtime import setup
+    from bench.runtime.experiment import Experiment
     from bench.runtime.separation import Separation
 
 
@@ -73,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     """Separate and measure the data; rank 0 prints; collective. Errors: UserError on every rank."""
+    from bench.runtime import setup
+
     options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
     experiment = launch.on_all_ranks(comm, lambda: _checked(options, comm.size))
     launch.on_all_ranks(comm, lambda: _check_files(options.files) if comm.rank == 0 else None)
@@ -123,6 +124,8 @@ def report(
 
 def _checked(options: Options, ranks: int) -> Experiment:
     """Return the experiment whose data are separated. Errors: UserError."""
+    from bench.runtime.experiment import Experiment
+
     launch.check_launch(os.environ, ranks, 0)
     experiment = Experiment.resolve(options.training, ranks)
     experiment.check()
@@ -130,6 +133,8 @@ def _checked(options: Options, ranks: int) -> Experiment:
 
 
 def _check_files(files: dict[str, Path]) -> None:
+    from bench.reporting.export import check_kind
+
     for name, path in files.items():
         check_target(name, path)
         if name == "--picture":

@@ -9,28 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import numpy as np
-
-from bench.results.reader import Run
-from bench.results.reader import read as read_result
-from bench.runtime import repeat, setup
-from bench.runtime.console import Reporter, introduction
-from bench.runtime.evaluation import Evaluation
-from bench.runtime.experiment import Experiment
 from bench.runtime.options import TABLE
-from bench.runtime.recording import Recording
-from bench.runtime.separation import separation
-from bench.runtime.training import Training
-from bench.runtime.training_file import open_file, open_part
-from bench.runtime.writers import group
 from bench.session import launch
 from bench.session.binding import keep_freed_memory, use_threads
-from bench.session.clocks import read_clocks
 from bench.session.signals import EXIT_RESUME
-from bench.session.watchdog import watchdog
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from bench.results.reader import Run
+    from bench.runtime import setup
+    from bench.runtime.console import Reporter
+    from bench.runtime.experiment import Experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     """Train the experiment of a command line; see `train`."""
+    from bench.runtime import repeat
+    from bench.runtime.experiment import Experiment
 
     def resolve() -> Experiment:
         return Experiment.resolve(repeat.read_options(argv), comm.size)
@@ -62,14 +54,42 @@ def train(
     exit code is 0, or EXIT_RESUME where a signal ended the run and it waits to be resumed. Errors:
     UserError on every rank.
     """
+    from bench.runtime import setup
+
     plan = setup.plan(comm, experiment)
-    options = experiment.options
     argv = experiment.arguments() if argv is None else argv
     if plan.finished:
         results.append(plan.path)
         if comm.rank == 0 and not quiet:
             print(f"{plan.path} exists already: nothing to do")
         return 0
+    return _train(comm, experiment, plan, results, argv, quiet=quiet)
+
+
+def _train(
+    comm: MPI.Intracomm,
+    experiment: Experiment,
+    plan: setup.Plan,
+    results: list[Path],
+    argv: Sequence[str],
+    *,
+    quiet: bool,
+) -> int:
+    """Train as planned; return the exit code; collective."""
+    import numpy as np
+
+    from bench.runtime import repeat, setup
+    from bench.runtime.console import Reporter, introduction
+    from bench.runtime.evaluation import Evaluation
+    from bench.runtime.recording import Recording
+    from bench.runtime.separation import separation
+    from bench.runtime.training import Training
+    from bench.runtime.training_file import open_file, open_part
+    from bench.runtime.writers import group
+    from bench.session.clocks import read_clocks
+    from bench.session.watchdog import watchdog
+
+    options = experiment.options
     material = setup.material(comm, experiment)
     ranks, flaws = use_threads(comm, options.threads)
     original = launch.on_all_ranks(comm, lambda: repeat.original_run(options, ranks[0]["threads"]))
@@ -114,6 +134,9 @@ def train(
 
 def conclude(reporter: Reporter, plan: setup.Plan, files: int, original: Run | None) -> None:
     """Print the summary of a finished run; files: with its steps; original: the run repeated."""
+    from bench.results.reader import read as read_result
+    from bench.runtime import repeat
+
     if files > 1:
         reporter.print_line(
             f"steps in {files} files, to be merged: python -m bench.merge {plan.path}"

@@ -6,20 +6,18 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from bench.common.cli import run
 from bench.common.text import format_duration, printable
 from bench.results.schema import DIED, DIVERGED, FAILED
-from bench.sweep.running import console
 from slurm import queue
 from slurm.campaign import find_campaign, folder_parser
 from slurm.states import CANCELLED, MISSING, STATES, Snapshot, State
-from slurm.table import group_by_seed, option_value, seed_list, varying_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 REPORTED = (FAILED, DIED, MISSING, CANCELLED, DIVERGED)
 """States whose cases are listed one by one, with their reasons."""
@@ -31,6 +29,8 @@ EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_IN_PROGRESS = 0, 1, 3
 
 def show(snapshot: Snapshot) -> None:
     """Print the table of states, the reasons, the jobs and the remaining time."""
+    from bench.sweep.running import console
+
     output, campaign = console(), snapshot.campaign
     output.print(state_table(snapshot.states))
     output.print()
@@ -61,6 +61,12 @@ def print_line(output: Console, line: str) -> None:
 
 def state_table(states: Sequence[State]) -> Table:
     """Return a table of counts: a row for all seeds of a case, a column for each state."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from slurm.table import group_by_seed, option_value, seed_list, varying_options
+
     cases, by_case = [x.entry.case for x in states], {x.entry.case.hash: x for x in states}
     columns = [x for x in STATES if any(one.state == x for one in states)]
     names = varying_options(cases)

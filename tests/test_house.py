@@ -167,14 +167,6 @@ def test_the_catalogue_names_everything() -> None:
                 assert f"{option['name']}={option['default']}" in text
 
 
-def test_the_catalogue_needs_no_mpi_and_no_torch() -> None:
-    code = (
-        "import sys; from bench.__main__ import main; main(['list']);"
-        "print([m for m in ('torch', 'mpi4py.MPI', 'h5py', 'sklearn') if m in sys.modules])"
-    )
-    assert bench(code=code).splitlines()[-1] == "[]"
-
-
 def test_the_markdown_catalogue_names_everything() -> None:
     from bench.__main__ import registries
 

@@ -1,4 +1,4 @@
-"""The table of bench.consensus as text: a heading, a row a topology, what came of it."""
+"""Printed table of bench.consensus: introduction, one row per topology, conclusion."""
 
 import math
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.common.text import factor, format_bytes, signed_percent
-from bench.consensus.flock import Limits
+from bench.consensus.gossip import Limits
 from bench.results.convergence import FLAGS, best, exact_after, flags, rate
 from bench.results.rounds import Curve
 from bench.results.rows import ConsensusRow
 
 BARS = " ▁▂▃▄▅▆▇█"
-PICTURED = (1, 3, 10, 30, 100, 300, 1000, 3000)
-"""The rounds whose errors make the picture of a row."""
+PICTURE_ROUNDS = (1, 3, 10, 30, 100, 300, 1000, 3000)
+"""Rounds whose errors form the picture of a row."""
 
 
 HEADING = (
@@ -25,7 +25,7 @@ HEADING = (
 def introduction(
     total: int, ranks: int, dimension: int, seed: int, limits: Limits, *, picture: bool
 ) -> list[str]:
-    """What a reader of the table must know, a line each."""
+    """Return the lines above the table: subject, columns and end of a curve."""
     end = f"{limits.tolerance:g}, {limits.rounds:,} rounds or {limits.seconds:g} s"
     lines = [
         f"push-sum gossip: {total} workers on {ranks} rank{'s' if ranks > 1 else ''}, "
@@ -36,12 +36,12 @@ def introduction(
         "1e-3, 1e-6  rounds to that error; bytes a worker and ms: to 1e-6; us/round: median of "
         "its rounds, slowest rank",
     ]
-    pictured = "picture     logarithm of the error after 1, 3, 10, 30, ..., 3000 rounds"
-    return [*lines, pictured] if picture else lines
+    legend = "picture     logarithm of the error after 1, 3, 10, 30, ..., 3000 rounds"
+    return [*lines, legend] if picture else lines
 
 
 def line(row: ConsensusRow, curves: Sequence[Curve], *, picture: bool) -> str:
-    """One row of the table, at most 120 columns where the name has no more than 18."""
+    """Return one row of the table, at most 120 columns if the name has at most 18."""
     exact = exact_after(curves[0]) if row.measured_factor == 0 else 0
     factors = (
         f"exact after {exact} round{'s' if exact > 1 else ''}"
@@ -50,28 +50,28 @@ def line(row: ConsensusRow, curves: Sequence[Curve], *, picture: bool) -> str:
         f"{signed_percent(row.factor_difference_percent):>7} "
         f"{signed_percent(row.rate_difference_percent):>6}"
     )
-    there = not math.isinf(row.ms_to_1e6)
+    reached = not math.isinf(row.ms_to_1e6)
     text = (
         f"{row.topology:<18} {row.workers:>7} {row.degree_max:>5} "
         f"{factor(row.theory_factor):>8} {factors:>23} "
         f"{count(row.rounds_to_1e3):>6} {count(row.rounds_to_1e6):>6} "
-        f"{format_bytes(row.bytes_to_1e6) if there else '-':>8} "
-        f"{short(row.ms_to_1e6) if there else '-':>8} {short(row.us_per_round_p50):>8} "
+        f"{format_bytes(row.bytes_to_1e6) if reached else '-':>8} "
+        f"{short(row.ms_to_1e6) if reached else '-':>8} {short(row.us_per_round_p50):>8} "
     )
     return f"{text}{flags(row, curves):<2} {spark(curves[0]) if picture else ''}".rstrip()
 
 
 def spark(curve: Curve) -> str:
-    """The logarithm of the error at rounds 1, 3, 10, ...: full height 1, empty 1e-10."""
-    errors = [curve[min(k, len(curve)) - 1] for k in PICTURED]
+    """Return bars of the logarithm of the error at PICTURE_ROUNDS: full is 1, empty 1e-10."""
+    errors = [curve[min(k, len(curve)) - 1] for k in PICTURE_ROUNDS]
     heights = 1 + np.log10(np.clip(errors, 1e-10, 1)) / 10
     return "".join(BARS[round(height * (len(BARS) - 1))] for height in heights)
 
 
 def conclusion(
-    rows: Sequence[ConsensusRow], marks: Sequence[str], left_out: Sequence[str], limits: Limits
+    rows: Sequence[ConsensusRow], marks: Sequence[str], omitted: Sequence[str], limits: Limits
 ) -> list[str]:
-    """The winners, and what the flags mean where there are some."""
+    """Return the lines below the table: legend of the flags, and the best topologies."""
     lines = []
     late = [row for row, mark in zip(rows, marks, strict=True) if "!" in mark]
     if late:
@@ -84,31 +84,31 @@ def conclusion(
             f"{', '.join(random)}: both factors are root mean squares over many draws, "
             "of what workers hold"
         )
-    if left_out:
-        lines.append(f"left out, too many messages a round unless named: {', '.join(left_out)}")
-    there = [row for row in rows if not math.isinf(row.ms_to_1e6)]
-    if not there:
+    if omitted:
+        lines.append(f"left out, too many messages a round unless named: {', '.join(omitted)}")
+    reached = [row for row in rows if not math.isinf(row.ms_to_1e6)]
+    if not reached:
         return [*lines, "no topology came down to 1e-6"]
     return [
         *lines,
-        best(there, "fewest rounds to 1e-6", "rounds_to_1e6", lambda x: f"{x:.0f}"),
-        best(there, "fewest bytes", "bytes_to_1e6", lambda x: f"{format_bytes(x)} a worker"),
-        best(there, "least time", "ms_to_1e6", lambda x: f"{short(x)} ms"),
+        best(reached, "fewest rounds to 1e-6", "rounds_to_1e6", lambda x: f"{x:.0f}"),
+        best(reached, "fewest bytes", "bytes_to_1e6", lambda x: f"{format_bytes(x)} a worker"),
+        best(reached, "least time", "ms_to_1e6", lambda x: f"{short(x)} ms"),
     ]
 
 
 def needed(row: ConsensusRow, tolerance: float) -> str:
-    """About how many rounds the theory expects."""
-    a_round = rate(row.theory_factor) if row.theory_factor < 1 else math.nan
-    rounds = -math.log(tolerance) / a_round
+    """Return the number of rounds that the theory expects, as text."""
+    rate_per_round = rate(row.theory_factor) if row.theory_factor < 1 else math.nan
+    rounds = -math.log(tolerance) / rate_per_round
     return f"needs some {rounds:,.0f} rounds" if rounds >= 1 else f"after {row.rounds:,} rounds"
 
 
 def count(rounds: float) -> str:
-    """A number of rounds; a dash where the level was not reached."""
+    """Return a number of rounds; a dash if the level was not reached."""
     return "-" if math.isinf(rounds) else str(rounds)
 
 
 def short(value: float) -> str:
-    """A number in four digits or more, without an exponent."""
+    """Return a number with at least four digits and no exponent."""
     return f"{value:.{max(0, 3 - math.floor(math.log10(value)))}f}" if value > 0 else "0"

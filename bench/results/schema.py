@@ -25,11 +25,9 @@ the group or above it, never beside it. Every numeric dataset has `units`.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-
-Table: TypeAlias = Mapping[str, tuple[type[Any], str, str]]
+Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dataset -> dtype, units, long_name; all along one dimension."""
 
 SCHEMA = "murmuration-timing"
@@ -52,28 +50,28 @@ NOT_TAKEN = -1
 and a segment between two evaluations has as many rows as the fastest took steps."""
 
 TRAIN = {
-    "start_ns": (("step", "rank"), np.int64, "ns", "start of the step, clock of the rank"),
-    "phase_ns": (("step", "rank", "phase"), np.int64, "ns", "time by phase; they add up"),
-    "bytes_sent": (("step", "rank"), np.int64, "B", "handed to MPI for other ranks"),
-    "bytes_copied": (("step", "rank"), np.int64, "B", "read from other workers through memory"),
-    "messages": (("step", "rank"), np.int64, "1", "messages handed to MPI"),
-    "loss": (("step", "rank"), np.float64, "1", "mean minibatch loss of the rank's workers"),
-    "flags": (("step",), np.uint8, "1", "bits: 1 warm-up, 2 first after an evaluation or flush"),
+    "start_ns": (("step", "rank"), "i8", "ns", "start of the step, clock of the rank"),
+    "phase_ns": (("step", "rank", "phase"), "i8", "ns", "time by phase; they add up"),
+    "bytes_sent": (("step", "rank"), "i8", "B", "handed to MPI for other ranks"),
+    "bytes_copied": (("step", "rank"), "i8", "B", "read from other workers through memory"),
+    "messages": (("step", "rank"), "i8", "1", "messages handed to MPI"),
+    "loss": (("step", "rank"), "f8", "1", "mean minibatch loss of the rank's workers"),
+    "flags": (("step",), "u1", "1", "bits: 1 warm-up, 2 first after an evaluation or flush"),
 }
 """Dataset -> dimensions, dtype, units, long_name."""
 
 SEGMENTS: Table = {
-    "first": (np.int64, "1", "number of its first step"),
-    "steps": (np.int64, "1", "rows of /train that it has: steps of the fastest rank"),
+    "first": ("i8", "1", "number of its first step"),
+    "steps": ("i8", "1", "rows of /train that it has: steps of the fastest rank"),
 }
 
 EVAL: Table = {
-    "step": (np.int64, "1", "steps taken"),
-    "samples": (np.int64, "1", "samples seen by all workers"),
-    "elapsed_ns": (np.int64, "ns", "training time, evaluations left out, of the slowest rank"),
-    "loss": (np.float64, "1", "held-out loss of the mean model"),
-    "metric": (np.float64, "1", "metric of the mean model"),
-    "metric_mean": (np.float64, "1", "mean over workers of each one's metric"),
-    "metric_worst": (np.float64, "1", "metric of the worst worker"),
-    "consensus": (np.float64, "1", "consensus distance: root mean square over workers |x_i - x|"),
+    "step": ("i8", "1", "steps taken"),
+    "samples": ("i8", "1", "samples seen by all workers"),
+    "elapsed_ns": ("i8", "ns", "training time, evaluations left out, of the slowest rank"),
+    "loss": ("f8", "1", "held-out loss of the mean model"),
+    "metric": ("f8", "1", "metric of the mean model"),
+    "metric_mean": ("f8", "1", "mean over workers of each one's metric"),
+    "metric_worst": ("f8", "1", "metric of the worst worker"),
+    "consensus": ("f8", "1", "consensus distance: root mean square over workers |x_i - x|"),
 }

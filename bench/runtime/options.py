@@ -4,9 +4,8 @@ import math
 import os
 from dataclasses import dataclass
 
-from algorithms.collectives import ALLREDUCES
 from bench.common.options import Table, check_ranges, option
-from bench.common.spec import UserError
+from bench.common.spec import UserError, unknown_name
 
 DTYPES = ("float32", "float64")
 WRITERS = ("one", "node", "rank")
@@ -24,7 +23,7 @@ class TrainOptions:
     partition: str = option("iid", "how the data are separated", SPEC)
     optimizer: str = option("sgd:lr=0.1", "local optimiser of every worker", SPEC)
     allreduce: str = option(
-        "recursive_doubling", "the all-reduce behind every mean", "NAME", choices=tuple(ALLREDUCES)
+        "recursive_doubling", "all-reduce behind every mean, a name of `bench list`", "NAME"
     )
     workers: int = option(
         0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W", least=0
@@ -90,7 +89,11 @@ class TrainOptions:
     repeat: str = option("", "run again exactly as a result file records", "FILE.h5", aside=True)
 
     def __post_init__(self) -> None:
+        from algorithms.collectives import ALLREDUCES  # not at the top: --help needs no numpy
+
         check_ranges(self)
+        if self.allreduce not in ALLREDUCES:
+            raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
         if os.sep in self.name:

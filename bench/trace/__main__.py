@@ -80,11 +80,11 @@ def trace(argv: Sequence[str]) -> int:
 
     Errors: UserError.
     """
+    given = parser().parse_args(argv)
     from bench.common.text import printable
     from bench.results.reader import BrokenFileError
     from bench.trace.chrome import write
 
-    given = parser().parse_args(argv)
     target = Path(given.out)
     check_ending("--out", target)
     check_target("--out", target)

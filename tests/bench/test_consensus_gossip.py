@@ -6,8 +6,7 @@ from mpi4py import MPI
 
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies.mixing import ready
-from bench.consensus.flock import Flock, Limits, Start, start
-from bench.consensus.measure import measure
+from bench.consensus.gossip import Gossip, Limits, Start, draw_start, measure
 from bench.results.convergence import exact_after, squared_ratios, tail_factor
 from bench.results.rounds import COUNTS, Case
 from tests.helpers import all_rows, everywhere, on
@@ -24,7 +23,7 @@ PATIENT = Limits(tolerance=1e-10, rounds=10_000, seconds=1000)
 
 def begin(comm: MPI.Intracomm, total: int) -> Start:
     bounds = [r * total // comm.size for r in (comm.rank, comm.rank + 1)]
-    return start(SEED, total, range(*bounds), D)
+    return draw_start(SEED, total, range(*bounds), D)
 
 
 def gossip(comm: MPI.Intracomm, name: str, total: int, limits: Limits = PATIENT) -> Case:
@@ -34,8 +33,8 @@ def gossip(comm: MPI.Intracomm, name: str, total: int, limits: Limits = PATIENT)
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random topology is drawn for some rounds, not until its mean square is known."""
-    monkeypatch.setattr("bench.consensus.measure.LEAST_RATIOS", 30)
-    monkeypatch.setattr("bench.consensus.measure.RATE_ERROR", 10)
+    monkeypatch.setattr("bench.consensus.gossip.LEAST_RATIOS", 30)
+    monkeypatch.setattr("bench.consensus.gossip.RATE_ERROR", 10)
 
 
 @pytest.mark.usefixtures("few_draws")
@@ -101,10 +100,10 @@ def test_the_mean_is_kept(comm: MPI.Intracomm, name: str) -> None:
     exchange = MPIExchange(comm, total, dtype="float64", seed=SEED)
     first = begin(comm, total)
     everywhere(comm, np.allclose(all_rows(comm, first.rows).mean(0), first.mean, atol=1e-15))
-    flock = Flock(comm, exchange, READY[name], first)
+    gossip = Gossip(comm, exchange, READY[name], first)
     for _ in range(30):
-        flock.step()
-    x, w = (all_rows(comm, rows) for rows in (flock._workers.x, flock._state.w))
+        gossip.step()
+    x, w = (all_rows(comm, rows) for rows in (gossip._workers.x, gossip._state.w))
     everywhere(comm, np.abs((x * w).sum(0) - total * first.mean).max() < 1e-13)
     everywhere(comm, abs(w.sum() - total) < 1e-13)
     everywhere(

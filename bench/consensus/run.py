@@ -1,0 +1,184 @@
+"""One run of bench.consensus: checks before the first round, result file, printed rows, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from algorithms.topologies.mixing import ready
+from algorithms.topologies.protocol import Topology
+from bench.common.files import check_target, write_whole
+from bench.common.sizes import available_bytes
+from bench.common.spec import UserError, case_hash
+from bench.consensus import table
+from bench.consensus.gossip import Limits, draw_start, measure
+from bench.consensus.options import Options
+from bench.results.convergence import flags
+from bench.results.convergence import rows as rows_of
+from bench.results.rounds import Rounds, RoundsFile, read_rounds
+from bench.results.rows import ConsensusRow
+from bench.results.schema import COMPLETE
+from bench.runtime.opening import add_provenance, claim, origin
+from bench.session.binding import keep_freed_memory, use_threads
+from bench.session.launch import check_launch, on_all_ranks
+from bench.session.terminal import is_interactive
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+ARRAYS = 8
+"""Arrays of all rows that one round holds at once: start, x, message, inbox and others."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked options of a run, and the place of its result."""
+
+    options: Options
+    workers: int
+    topologies: dict[str, Topology]
+    """Topologies by name with options."""
+    limits: Limits
+    params: dict[str, Any]
+    """Options that affect the numbers."""
+    hash: str
+    path: Path
+
+
+def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: list[Path]) -> None:
+    """Measure every topology and append the path of the result to `results`; collective."""
+    plan = plan_run(comm, options)
+    ranks, flaws = use_threads(comm, 1)
+    keep_freed_memory()
+    results.append(plan.path)
+    file = None
+    if comm.rank == 0:
+        file = _open_file(plan, ranks, argv, flaws)
+        _introduce(plan, comm.size, flaws)
+    bounds = [r * plan.workers // comm.size for r in (comm.rank, comm.rank + 1)]
+    start = draw_start(options.seed, plan.workers, range(*bounds), options.dimension)
+    for topology in plan.topologies.values():
+        case = measure(comm, topology, start, plan.limits, total=plan.workers, seed=options.seed)
+        if file:
+            file.add(case)
+            row = rows_of(read_rounds(file.part))[-1]
+            curves = [case.error, *case.redraws]
+            _print(table.line(row, curves, picture=is_interactive()))
+    if file:
+        file.close(COMPLETE, {})
+        _conclude(plan, read_rounds(file.path))
+    on_all_ranks(comm, lambda: _write_csv(plan) if comm.rank == 0 and options.csv else None)
+
+
+def plan_run(comm: MPI.Intracomm, options: Options) -> Plan:
+    """Check the launch, the sizes and the places of the results; collective.
+
+    Errors: UserError on every rank.
+    """
+    check_launch(os.environ, comm.size, options.ranks)
+    workers = options.workers or comm.size
+    if workers < comm.size:
+        raise UserError(
+            f"--workers must be at least the number of ranks, {comm.size}, got {workers}: every "
+            "rank hosts one or more"
+        )
+    if workers < 2:
+        raise UserError(
+            f"agreement needs at least 2 workers, got {workers}: --workers 16, or mpirun -n 2"
+        )
+    on_all_ranks(comm, lambda: check_memory(comm, workers, options.dimension))
+    topologies = options.chosen(workers)
+    names = ("dimension", "rounds", "tolerance", "time", "seed")
+    params = {key: value for key, value in asdict(options).items() if key in names}
+    params |= {"workers": workers, "topologies": list(topologies)}
+    digest = case_hash(params, comm.size)
+    name = options.name or f"consensus-w{workers}-r{comm.size}-{digest[:6]}"
+    path = Path(options.out) / f"{name}.h5"
+
+    def reserve() -> None:
+        if options.csv:
+            check_target("--csv", Path(options.csv))
+        claim(path, options.overwrite)
+
+    on_all_ranks(comm, lambda: reserve() if comm.rank == 0 else None)
+    limits = Limits(options.tolerance, options.rounds, options.time)
+    return Plan(options, workers, topologies, limits, params, digest, path)
+
+
+def check_memory(comm: MPI.Intracomm, workers: int, dimension: int) -> None:
+    """Check that all rows fit into the memory of this node; collective. Errors: UserError."""
+    from mpi4py import MPI
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    rows = -(-workers // comm.size) * node.size
+    node.Free()
+    need = ARRAYS * 8 * rows * (dimension + 1)
+    try:
+        free = available_bytes(Path("/proc/meminfo").read_text())
+    except OSError:
+        return
+    if free is not None and need > free:
+        raise UserError(
+            f"--dimension {dimension} with {workers} workers needs about {need / 2**30:,.1f} GiB "
+            f"on a node, {free / 2**30:,.1f} GiB are free: reduce either"
+        )
+
+
+def _open_file(
+    plan: Plan, ranks: list[dict[str, Any]], argv: Sequence[str], flaws: list[str]
+) -> RoundsFile:
+    """Create the result file with its attributes; on rank 0."""
+    attributes = {
+        **origin("bench.consensus", argv, ranks, flaws),
+        "case_hash": plan.hash,
+        "params_json": json.dumps(plan.params),
+        "seed": plan.options.seed,
+        "workers": plan.workers,
+        "dimension": plan.options.dimension,
+        "tolerance": plan.options.tolerance,
+        "time_definition": "the duration of a round is that of its slowest rank; between rounds, "
+        "untimed, the ranks synchronise and the error is evaluated",
+    }
+    return RoundsFile(plan.path, len(ranks), attributes, lambda file: add_provenance(file, ranks))
+
+
+def _introduce(plan: Plan, ranks: int, flaws: list[str]) -> None:
+    """Print the introduction and the heading of the table."""
+    options, picture = plan.options, is_interactive()
+    for text in table.introduction(
+        plan.workers, ranks, options.dimension, options.seed, plan.limits, picture=picture
+    ):
+        _print(text)
+    for flaw in flaws:
+        _print(f"note: {flaw}")
+    _print(table.HEADING + (" " * 5 + "picture" if picture else ""))
+
+
+def _conclude(plan: Plan, rounds: Rounds) -> None:
+    """Print the conclusion below the table."""
+    rows = rows_of(rounds)
+    marks = [flags(row, rounds.curves(i)) for i, row in enumerate(rows)]
+    omitted = [] if plan.options.topology else [x for x in ready() if x not in plan.topologies]
+    for text in table.conclusion(rows, marks, omitted, plan.limits):
+        _print(text)
+    _print(f"{'file':<21}  {rounds.path}")
+    _print(f"{'report':<21}  python -m bench.report {rounds.path} --html report.html")
+
+
+def _write_csv(plan: Plan) -> None:
+    """Write the rows as CSV. Errors: UserError."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(ConsensusRow.columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.record() for row in rows_of(read_rounds(plan.path)))
+    write_whole(Path(plan.options.csv), text.getvalue())
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
