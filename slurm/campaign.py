@@ -29,7 +29,7 @@ class Entry:
     case: Case
     index: int
     in_sweep: bool = True
-    """Whether the sweep file still contains the case."""
+    """True if the sweep file still contains the case."""
 
     def output(self, folder: Path) -> Path:
         """Return the path of the output of its job."""
@@ -62,7 +62,7 @@ class Campaign:
 
     @property
     def sweep_changed(self) -> bool:
-        """Whether the sweep file differs from the submitted one; False if it was removed."""
+        """True if the sweep file differs from the submitted one; False without a sweep file."""
         return self.sweep.exists() and sha256(self.sweep) != self.sha256
 
     def save(self) -> None:

@@ -45,7 +45,7 @@ class History:
     """Contents of the ledger."""
 
     submissions: dict[str, Submission] = field(default_factory=dict)
-    """By job name, the oldest first."""
+    """Submissions keyed by job name, the oldest first."""
     codes: dict[tuple[str, str], int] = field(default_factory=dict)
     """(job name, case hash) -> exit code of a case that ended on this machine."""
     cancelled: set[str] = field(default_factory=set)

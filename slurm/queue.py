@@ -39,7 +39,7 @@ class Element:
 
     @property
     def pending(self) -> bool:
-        """Whether the job has not started, or will start again."""
+        """True if the job has not started, or will start again."""
         return self.state in PENDING
 
 

@@ -55,7 +55,7 @@ class Site:
     qos: str = ""
     constraint: str = ""
     exclusive: bool = False
-    """Whether a job gets its nodes exclusively."""
+    """True if a job gets its nodes exclusively."""
     cores: int = 0
     """Cores of a node; with 0, unknown, a sweep must set ranks_per_node."""
     at_once: int = 8
@@ -69,9 +69,9 @@ class Site:
     """Interpreter of the jobs; empty for .venv/bin/python of the checkout."""
 
     def __post_init__(self) -> None:
-        for option, known in CHOICES.items():
-            if getattr(self, option) not in known:
-                raise unknown_name(f"{option} of site {self.name}", getattr(self, option), known)
+        for option, choices in CHOICES.items():
+            if getattr(self, option) not in choices:
+                raise unknown_name(f"{option} of site {self.name}", getattr(self, option), choices)
         if self.scheduler == NONE and self.launcher != MPIRUN:
             raise UserError(
                 f'site {self.name}: without a scheduler there is no srun: set launcher = "mpirun"'

@@ -37,7 +37,7 @@ class Mark:
     elapsed_s: float = 0.0
     """Time from the first to the last write; 0 for a run that is not closed or was resumed."""
     alive: bool = False
-    """Whether the writing process runs on this host."""
+    """True if the writing process runs on this host."""
 
 
 def read_mark(path: Path) -> Mark:
@@ -111,8 +111,8 @@ def last_error_line(output: Path) -> str:
         return ""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     ours = [x.removeprefix("error: ") for x in lines if x.startswith("error: ")]
-    others = [x for x in lines if "error:" in x.lower()]
-    return (ours or others or lines or [""])[-1]
+    foreign = [x for x in lines if "error:" in x.lower()]
+    return (ours or foreign or lines or [""])[-1]
 
 
 QUEUED, PREEMPTED, CANCELLED, MISSING = "queued", "preempted", "cancelled", "missing"
@@ -140,11 +140,11 @@ class State:
     steps: int = 0
     elapsed_s: float = 0.0
     in_progress: bool = False
-    """Whether a queued or running job, or the run on this machine, contains the case."""
+    """True if a queued or running job, or the run on this machine, contains the case."""
 
     @property
     def finished(self) -> bool:
-        """Whether the case need not run again."""
+        """True if the case need not run again."""
         return self.state in FINISHED
 
 
@@ -162,7 +162,7 @@ class Snapshot:
 
     @property
     def runs_here(self) -> bool:
-        """Whether the holder runs cases on this machine."""
+        """True if the holder runs cases on this machine."""
         return self.holder is not None and _local_submission(self.history, self.holder) is not None
 
 

@@ -31,7 +31,7 @@ Program = Callable[[list[str]], int]
 
 @dataclass(frozen=True)
 class Output:
-    """What a program printed, and its exit code."""
+    """Output and exit code of a program."""
 
     code: int
     out: str

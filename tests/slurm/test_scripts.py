@@ -1,6 +1,6 @@
-"""Batch scripts of sweeps: their text, and that whatever a sweep says arrives as it is.
+"""Tests of the batch scripts of sweeps: their text, and options passed unchanged.
 
-MURMURATION_GOLDEN=1 writes the texts in golden/ anew.
+MURMURATION_GOLDEN=1 rewrites the texts in golden/.
 """
 
 import os
@@ -150,25 +150,25 @@ def test_the_program_gets_the_words_of_the_sweep(tmp_path: Path) -> None:
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
-        got = recorded(record)
-        module = got.index("-m") + 1
-        assert got[module - 2] == sys.executable
-        assert got[module] == "bench.train"
+        words_ = recorded(record)
+        module = words_.index("-m") + 1
+        assert words_[module - 2] == sys.executable
+        assert words_[module] == "bench.train"
         sent = case.argv(folder)[1:]
-        assert got[-len(sent) :] == sent
+        assert words_[-len(sent) :] == sent
         assert f"--data={case.options['data']}" in sent
-        seen = recorded(Path(f"{record}.environment"))
-        assert f"GREETING={site.environment['GREETING']}" in seen
-        assert "EMPTY=" in seen
+        variables = recorded(Path(f"{record}.environment"))
+        assert f"GREETING={site.environment['GREETING']}" in variables
+        assert "EMPTY=" in variables
     assert not list(tmp_path.rglob("ran"))
     assert not (CHECKOUT / "ran").exists()
 
 
-def test_modules_are_loaded_before_python_is_looked_for(tmp_path: Path) -> None:
+def test_modules_are_loaded_before_python_is_searched(tmp_path: Path) -> None:
     python = executable(tmp_path / "its" / "python", "#!/bin/sh\n")
     script, _ = prepared(tmp_path, replace(FULL, launcher="srun", python="python"))
     executable(tmp_path / "bin" / "srun", RECORD)
-    # As module functions are: it uses a variable that is not set.
+    # Like real module functions, it uses an unset variable.
     module = f'() {{ echo "$@ $NOT_SET" >>{tmp_path}/loaded; PATH={python.parent}:$PATH; }}'
     more = JOB | {
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -191,20 +191,20 @@ def test_the_signal_comes_after_half_of_a_short_time(tmp_path: Path) -> None:
         assert f"#SBATCH --signal=B:USR1@{notice}\n" in text
 
 
-def test_what_a_file_of_lines_cannot_hold_is_refused() -> None:
+def test_control_characters_and_backslashes_are_refused() -> None:
     place = Geometry(1, 1, 1, 1)
-    for refused in (
+    for call in (
         lambda: array_script(place, [], FULL, Path("/srv/a\nb"), CHECKOUT),
         lambda: report_script(FULL, Path("/srv/x"), Path("/opt/\x1b")),
         lambda: sbatch_arguments(place, Path("/srv/a\nb"), CHECKOUT),
     ):
         with pytest.raises(UserError, match="contains control characters"):
-            refused()
+            call()
     with pytest.raises(UserError, match="contains a backslash"):
         sbatch_arguments(None, Path("/srv/a\\b"), CHECKOUT)
 
 
-def test_sbatch_is_told_the_paths() -> None:
+def test_paths_are_arguments_of_sbatch() -> None:
     place = Geometry(8, 4, 1, 30)
     assert sbatch_arguments(place, Path("/srv/100%"), Path("/opt/x y")) == [
         "--chdir=/opt/x y",
@@ -216,7 +216,7 @@ def test_sbatch_is_told_the_paths() -> None:
 
 
 @pytest.mark.usefixtures("slurm")
-def test_a_real_slurm_runs_it(tmp_path: Path) -> None:
+def test_a_real_slurm_runs_the_script(tmp_path: Path) -> None:
     folder = tmp_path / ODD.name
     folder.mkdir()
     site = Site("any", at_once=2)
@@ -238,8 +238,8 @@ def test_a_real_slurm_runs_it(tmp_path: Path) -> None:
     outputs = {i: jobs_of(place, folder) / f"{i}.out" for i in (3, 11)}
     assert done.returncode == 0, (done.stderr, [x.read_text() for x in outputs.values()])
     for i, output in outputs.items():
-        said = sorted(x for x in output.read_text().splitlines() if "cpu binding" not in x)
-        assert said == [f"rank {rank} node {rank // 4}" for rank in range(6)]
+        lines = sorted(x for x in output.read_text().splitlines() if "cpu binding" not in x)
+        assert lines == [f"rank {rank} node {rank // 4}" for rank in range(6)]
         for rank in range(6):
             sent = cases[i].argv(folder)[1:]
             assert recorded(tmp_path / f"record.{i}.{rank}")[-len(sent) :] == sent

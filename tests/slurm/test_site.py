@@ -49,9 +49,9 @@ def test_bundled_sites_are_short() -> None:
 def test_a_site_of_a_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("cores = 12\nconstraint = '[rack1|rack2]&gpu*2'\nmodules = ['gcc/13.2']\n")
-    mine = load(str(path))
-    assert (mine.name, mine.cores, mine.modules) == ("mine", 12, ("gcc/13.2",))
-    assert mine.constraint == "[rack1|rack2]&gpu*2"
+    site_ = load(str(path))
+    assert (site_.name, site_.cores, site_.modules) == ("mine", 12, ("gcc/13.2",))
+    assert site_.constraint == "[rack1|rack2]&gpu*2"
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
