@@ -69,7 +69,7 @@ class Classes(Partition):
 
 @dataclass(frozen=True)
 class ExtendedDirichlet(Partition):
-    """Label skew: k classes to each worker, each class cut by Dirichlet(alpha).
+    """Label skew: k classes a worker, each class cut by Dirichlet(alpha).
 
       1. worker i owns class i mod C and k - 1 random others;
       2. each class is cut between its owners by q ~ Dir(alpha);

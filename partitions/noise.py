@@ -57,7 +57,7 @@ SPREADS = ("linear", "all")
 
 @dataclass(frozen=True)
 class LabelNoise(Based):
-    """Label noise: a part of each worker's labels is replaced by other classes.
+    """Label noise: part of each worker's labels is replaced by other classes.
 
     linear: worker k has rate k / (W - 1), from none to `rate`; all: every worker has `rate`. The
     split is that of `base`, by the original labels. Held-out samples keep their labels.
