@@ -70,7 +70,7 @@ def test_karp_flatt_of_amdahls_law_is_its_serial_part(tmp_path: Path, base: int)
 
 def test_weak_scaling_divides_times(tmp_path: Path) -> None:
     one = only([make_run(tmp_path, ms, ranks=p, workers=p) for p, ms in ((1, 6), (2, 9), (4, 12))])
-    assert (one.kind, one.work) == ("weak", "1 worker a rank of batch 16")
+    assert (one.kind, one.work) == ("weak", "1 worker per rank of batch 16")
     assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 6 / 9, 6 / 12])
     assert [row.speedup for row in one.rows] == pytest.approx([1, 2 * 6 / 9, 4 * 6 / 12])
     rates = [row.samples_per_s for row in one.rows]
@@ -92,7 +92,7 @@ def test_a_run_can_belong_to_a_strong_and_a_weak_series(tmp_path: Path) -> None:
 def test_halved_batches_form_a_strong_series(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, 6, ranks=p, workers=p, batch=32 // p) for p in (1, 2, 4)]
     one = only(runs)
-    assert (one.kind, one.work) == ("strong", "1 worker a rank, 32 samples a step")
+    assert (one.kind, one.work) == ("strong", "1 worker per rank, 32 samples per step")
     assert [row.efficiency[0] for row in one.rows] == pytest.approx([1, 1 / 2, 1 / 4])
 
 

@@ -77,7 +77,7 @@ def test_missed_targets_are_infinite(
     assert cells(table, "reached") == [reached]
     assert cells(table, "time to target s") == [time]
     assert cells(table, "Olympic mean s") == [olympic]
-    assert cells(table, "us a sample") == ["100 [100, 100]"]  # those that missed have one, too
+    assert cells(table, "us per sample") == ["100 [100, 100]"]  # those that missed have one, too
     assert any("fewer than 5 seeds" in note for note in notes(whole)) == (len(steps) < 5)
 
 
@@ -96,7 +96,7 @@ def test_ratios_to_the_base_separate_the_two_efficiencies(tmp_path: Path) -> Non
     runs += seeds(tmp_path, [50, 100, 100], us=50, algorithm="easgd")
     _, relative = tables(section(runs))
     assert relative.heading == (
-        "to accuracy 0.9, relative to allreduce_sgd (0.160 s, 1600 samples, 100 us a sample)"
+        "to accuracy 0.9, relative to allreduce_sgd (0.160 s, 1600 samples, 100 us per sample)"
     )
     up, down = (math.hypot(math.log(x), math.log(y)) for x, y in ((60 / 50, 25 / 20), (1.25, 1.2)))
     low, high = math.exp(-down), math.exp(up)
@@ -115,7 +115,7 @@ def test_ratios_to_the_base_separate_the_two_efficiencies(tmp_path: Path) -> Non
 def test_a_base_that_missed_gives_no_ratios(tmp_path: Path) -> None:
     runs = seeds(tmp_path, [100] * 3, algorithm="allreduce_sgd")
     _, relative = tables(section([*runs, *seeds(tmp_path, [10] * 3, us=50)]))
-    assert "allreduce_sgd (missed, 100 us a sample)" in relative.heading
+    assert "allreduce_sgd (missed, 100 us per sample)" in relative.heading
     assert relative.rows[1] == ["push_sum", "-", "-", "0.500 [0.500, 0.500]"]
 
 
@@ -135,7 +135,7 @@ def test_a_diverged_run_missed_and_an_open_one_is_noted(tmp_path: Path) -> None:
     (table,) = tables(whole)
     assert cells(table, "reached") == ["2 of 3 [3 of 5 seeds]"]
     assert cells(table, "time to target s") == ["0.128 [0.0640, inf]"]
-    assert cells(table, "us a sample") == ["100 [100, 100]"]  # it had no sample
+    assert cells(table, "us per sample") == ["100 [100, 100]"]  # it had no sample
     assert "to target, not included: 1 run that did not end (1 failed)" in notes(whole)
 
 

@@ -45,7 +45,7 @@ LABELS = 14
 """Maximum number of sizes labelled on an axis."""
 TIPS = (
     *("size", "median", "p99", "samples", "vs library", "bus bandwidth"),
-    *("algorithm bandwidth", "lower bound", "sent in a call", "sums", "remarks"),
+    *("algorithm bandwidth", "lower bound", "sent per call", "sums", "remarks"),
 )
 WINNER_TIPS = (
     *("size", "median", "samples", "second", "not significantly faster than", "slowest"),
@@ -215,7 +215,7 @@ def tips(row: Contestant) -> dict[str, str]:
         "bus bandwidth": f"{figure(row.busbw_GBps)} GB/s",
         "algorithm bandwidth": f"{figure(row.algbw_GBps)} GB/s",
         "lower bound": f"{us['bound']} µs, {row.bound_percent:.3g} % of the median",
-        "sent in a call": sent if row.bytes_sent >= 0 else "not counted",
+        "sent per call": sent if row.bytes_sent >= 0 else "not counted",
         "sums": wrong.get(row.wrong, f"{row.wrong:,.0f} wrong elements"),
         "remarks": ", ".join(remarks) or NONE,
     }

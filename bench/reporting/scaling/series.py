@@ -80,7 +80,7 @@ class Series:
 
     kind: Kind
     work: str
-    """Work that is constant: `8 workers of batch 16`, `1 worker a rank of batch 16`."""
+    """Work that is constant: `8 workers of batch 16`, `1 worker per rank of batch 16`."""
     condition: str
     """Other settings besides the algorithm; may be empty."""
     algorithm: str
@@ -124,9 +124,9 @@ def _works(point: Point) -> Iterable[tuple[Kind, str]]:
     each = Fraction(point.workers, point.ranks)
     whole = each.denominator == 1
     count = setting_label("workers", int(each)) if whole else f"{each} workers"
-    text = f"{count} a rank"
+    text = f"{count} per rank"
     yield "strong", f"{setting_label('workers', point.workers)} of batch {point.batch}"
-    yield "strong", f"{text}, {point.workers * point.batch} samples a step"
+    yield "strong", f"{text}, {point.workers * point.batch} samples per step"
     yield "weak", f"{text} of batch {point.batch}"
 
 

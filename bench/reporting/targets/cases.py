@@ -117,7 +117,7 @@ def _base(cases: Sequence[Case]) -> Case:
 SEEDS = 5
 """Number of seeds recommended for a time to target."""
 HEADER = ["reached", "time to target s", "Olympic mean s", "samples to target"]
-HEADER += ["us a sample", "steps to target", "bytes to target"]
+HEADER += ["us per sample", "steps to target", "bytes to target"]
 
 
 def tables(section: Section) -> list[TextTable]:
@@ -181,9 +181,9 @@ def _relative(group: Group) -> TextTable:
         if math.isfinite(time)
         else "missed"
     )
-    cost += f", {format_number(1e6 * each, 3)} us a sample"
+    cost += f", {format_number(1e6 * each, 3)} us per sample"
     heading = f"to {group.heading}, relative to {base.name} ({cost})"
-    header = [group.names, "time to target", "samples to target", "time a sample"]
+    header = [group.names, "time to target", "samples to target", "time per sample"]
     return TextTable(heading, header, rows, ["complete"] * len(rows), 1, foot=list(foot))
 
 

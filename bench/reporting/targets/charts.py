@@ -67,7 +67,7 @@ def figures(section: Section) -> list[Figure]:
     return [
         Figure("What the target costs", PAID, costs, [X[x][0] for x in shown]),
         Figure(
-            "Time to target: samples times time a sample",
+            "Time to target: samples times time per sample",
             APART,
             {"target-efficiencies": efficiencies(rows)},
         ),
@@ -117,7 +117,7 @@ def efficiencies(frame: pd.DataFrame) -> look.Chart:
     across, up = (alt.Scale(type="log", nice=False, domain=list(x)) for x in ends)
     axis = alt.Axis(labelExpr=look.PLAIN, tickCount=8, labelOverlap="greedy", labelSeparation=8)
     x = alt.X("samples_to_target:Q", title="samples to target", scale=across, axis=axis)
-    y = alt.Y("us:Q", title="time a sample (us)", scale=up, axis=axis)
+    y = alt.Y("us:Q", title="time per sample (us)", scale=up, axis=axis)
     base = alt.Chart().encode(x=x, y=y, tooltip=[*look.tooltips(), *_tips()], **encoding)
     runs = base.mark_point(size=45, opacity=0.5, strokeWidth=1.2)
     medians = base.mark_point(size=150, opacity=1, strokeWidth=2, filled=True)
@@ -162,5 +162,5 @@ def _range(shown: pd.DataFrame, x: str) -> tuple[float, float]:
 
 
 def _tips() -> list[alt.Tooltip]:
-    titles = {name: text for name, (_, text) in X.items()} | {"s_per_sample": "seconds a sample"}
+    titles = {name: text for name, (_, text) in X.items()} | {"s_per_sample": "seconds per sample"}
     return [alt.Tooltip(f"{x}:Q", title=text, format=".4~g") for x, text in titles.items()]

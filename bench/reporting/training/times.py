@@ -115,13 +115,13 @@ def by_rank(frame: pd.DataFrame) -> look.Chart:
         tooltip=[
             *look.tooltips(),
             *(alt.Tooltip(f"{name}:N") for name in ("rank", "host", "kind")),
-            alt.Tooltip("ms:Q", title="mean ms a step", format=".3g"),
+            alt.Tooltip("ms:Q", title="mean ms per step", format=".3g"),
         ],
     )
     bars = base.mark_bar().encode(
         y=alt.Y(
             "ms:Q",
-            title="ms a step",
+            title="ms per step",
             stack=True,
             axis=alt.Axis(labelExpr=look.PLAIN, tickCount=4, minExtent=30),
         ),
