@@ -59,7 +59,7 @@ def test_a_later_report_replaces_only_files_of_reports(tmp_path: Path, capsys: C
     shutil.move(tmp_path / "kept.md", folder / CAPTIONS)
     stranger.mkdir()
     assert main([*command[:-1], "pdf"]) == 2
-    assert f"{stranger} is there" in capsys.readouterr().err
+    assert f"{stranger} exists" in capsys.readouterr().err
 
 
 def test_names_are_safe_and_unique(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_full_disk_gives_one_line(
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main([str(tmp_path), "--once"]) == 2
-    message = "error: the output cannot be written (No space left on device): make room\n"
+    message = "error: cannot write the output (No space left on device): free disk space\n"
     assert capfd.readouterr().err == message
 
 
