@@ -45,7 +45,7 @@ def read_mark(path: Path) -> Mark:
     from bench.results import contents
     from bench.results.resultfile import process_started
 
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         evaluated = (
             contents.column(file, "eval/step")[-1:] if contents.has(file, "eval/step") else ()

@@ -43,7 +43,7 @@ def run_times(folder: Path, kins: Collection[str]) -> dict[str, list[float]]:
 
 def _run_time(path: Path) -> tuple[str, float]:
     """Return the kin and seconds of a result; the kin is empty for a resumed run."""
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file, ATTRIBUTES)
     if attributes["status"] != COMPLETE or int(attributes.get("attempt", 1)) > 1:
         return "", 0.0

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError
-from bench.compare.metrics import told, wanted
+from bench.compare.metrics import metric_list, select_metrics
 from bench.reporting.export import check_kind
 
 if TYPE_CHECKING:
-    from bench.compare.verdict import Compared
+    from bench.compare.verdict import Comparison
 
 ALPHA = 0.01
 WORSE = 1
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         "twice as many where one in ten is disturbed; with 4 a side no difference can be shown.",
         epilog="Example: python -m bench.compare runs/before runs/after --csv table.csv. Exit "
         "code: 0 where nothing is shown to be worse in B, 1 where something is, 2 for a mistake. "
-        f"Metrics of {told()}.",
+        f"Metrics of {metric_list()}.",
         allow_abbrev=False,
     )
     for name, which in (("a", "measured against"), ("b", "compared with it")):
@@ -84,7 +84,7 @@ def compare(argv: Sequence[str]) -> int:
     """
     given = parser().parse_args(argv)
     check_numbers(given.alpha, given.least)
-    wanted(given.metric)
+    select_metrics(given.metric)
     targets = check_files(given)
     from bench.reporting.loading import find, load_all
 
@@ -92,7 +92,7 @@ def compare(argv: Sequence[str]) -> int:
     check_apart(*paths)
     loaded = [load_all(files, "") for files in paths]
     try:
-        compared = made(given, [x for x, _ in loaded])
+        compared = comparison(given, [x for x, _ in loaded])
         read = sum(len(some) for kept, _ in loaded for some in kept.values())
         write(compared, read, sum(map(len, paths)), targets)
     finally:
@@ -132,24 +132,24 @@ def check_apart(a: Sequence[Path], b: Sequence[Path]) -> None:
         )
 
 
-def made(given: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]) -> Compared:
+def comparison(given: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]) -> Comparison:
     """Return the comparison of the results loaded for A and B.
 
     Errors: UserError where there is nothing to compare.
     """
     from bench.compare.metrics import side
-    from bench.compare.verdict import compared
+    from bench.compare.verdict import compare_sides
 
-    metrics = wanted(given.metric)
+    metrics = select_metrics(given.metric)
     a, b = (
         side(name, path, kept, metrics)
         for name, path, kept in zip("AB", (given.a, given.b), loaded, strict=True)
     )
     ignored = [name.strip() for name in given.ignore.split(",") if name.strip()]
-    return compared(a, b, ignored, given.alpha, given.least)
+    return compare_sides(a, b, ignored, given.alpha, given.least)
 
 
-def write(compared: Compared, read: int, files: int, targets: dict[str, Path]) -> None:
+def write(compared: Comparison, read: int, files: int, targets: dict[str, Path]) -> None:
     """Print the table and write the output files; read: number of readable files.
 
     Errors: UserError where the disk refuses.

@@ -94,7 +94,7 @@ _ALL = (
 METRICS = {metric.name: metric for metric in _ALL}
 
 
-def wanted(name: str) -> dict[str, Metric]:
+def select_metrics(name: str) -> dict[str, Metric]:
     """Return the metric of each compared program: the named one or each default.
 
     Errors: UserError for an unknown name.
@@ -105,7 +105,7 @@ def wanted(name: str) -> dict[str, Metric]:
     return {metric.program: metric for metric in chosen}
 
 
-def told() -> str:
+def metric_list() -> str:
     """Return the names of all metrics by program, for --help."""
     names: dict[str, list[str]] = {}
     for metric in _ALL:
@@ -151,7 +151,7 @@ class Side:
     left_out: Counter[str] = field(default_factory=Counter)
     """Why -> how many."""
 
-    def told(self) -> str:
+    def omitted(self) -> str:
         """Return the number of omitted files by reason."""
         return ", ".join(f"{n} {why}" for why, n in sorted(self.left_out.items()))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.common.text import NONE, TextTable, format_bytes, format_number
 from bench.compare.matching import Pair
 from bench.compare.metrics import Metric, Values
-from bench.compare.verdict import UNSHOWN, Compared, Effect, Verdict, launches_to_find
+from bench.compare.verdict import UNSHOWN, Comparison, Effect, Verdict, launches_to_find
 from bench.reporting.training.tables import Block, Pivot, markdown
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
@@ -24,7 +24,7 @@ SOUGHT = 0.05
 """The slowdown of which is told how many launches find it."""
 
 
-def text_table(compared: Compared) -> TextTable:
+def text_table(compared: Comparison) -> TextTable:
     """Return the table of a comparison, with its conclusion below."""
     tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
     for i, verdict in enumerate(compared.verdicts):
@@ -78,7 +78,7 @@ def _span(low: float, high: float) -> str:
     return f" [{format_number(low)}, {format_number(high)}]"
 
 
-def conclusion(compared: Compared) -> list[str]:
+def conclusion(compared: Comparison) -> list[str]:
     """Return the number of cases by verdict, and the launches that the rest would need."""
     cases = len(compared.verdicts)
     counts = {
@@ -105,7 +105,7 @@ def conclusion(compared: Compared) -> list[str]:
     return lines
 
 
-def explanation(compared: Compared) -> list[str]:
+def explanation(compared: Comparison) -> list[str]:
     """Return the notes that explain the table."""
     metrics = {pair.metric.name: pair.metric for pair in compared.pairs}
     level = f"{100 * (1 - compared.alpha):g} %"
@@ -122,7 +122,7 @@ def explanation(compared: Compared) -> list[str]:
     ]
 
 
-def document(compared: Compared) -> str:
+def document(compared: Comparison) -> str:
     """Return the comparison as Markdown."""
     table = text_table(compared)
     rows: dict[str, list[list[str]]] = {
@@ -132,7 +132,7 @@ def document(compared: Compared) -> str:
     return markdown([Pivot(compared.summary, [block], [*table.foot, *explanation(compared)])])
 
 
-def records(compared: Compared) -> list[dict[str, Any]]:
+def records(compared: Comparison) -> list[dict[str, Any]]:
     """Return a record per case: settings, both sides, effect and verdict."""
     made = []
     for pair, found, verdict in zip(
@@ -154,7 +154,7 @@ def records(compared: Compared) -> list[dict[str, Any]]:
 COLOURS = {"worse": "#D55E00", "better": "#009E73"}
 
 
-def frame(compared: Compared) -> pd.DataFrame:
+def frame(compared: Comparison) -> pd.DataFrame:
     """Return a row per case with a finite ratio; without an interval for too few launches."""
     import pandas as pd
 

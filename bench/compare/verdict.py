@@ -205,7 +205,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """Comparison of two sides."""
 
     summary: str
@@ -218,16 +218,16 @@ class Compared:
     """What the sides have not in common, and what was left out."""
 
 
-def compared(
+def compare_sides(
     a: Side, b: Side, ignored: Collection[str], alpha: float, least: float | None
-) -> Compared:
+) -> Comparison:
     """Return the comparison of A and B; the options are those of bench.compare.
 
     Errors: UserError where there is nothing to compare.
     """
     for side in (a, b):
         if not side.numbers:
-            why = f": {side.told()}" if side.left_out else ""
+            why = f": {side.omitted()}" if side.left_out else ""
             raise UserError(
                 f"{side.name} ({side.path}) has nothing to compare{why}; name complete results "
                 "that have it, or another --metric"
@@ -237,8 +237,8 @@ def compared(
         effects = [effect(pair.a, pair.b, alpha) for pair in matched.pairs]
     except ValueError as error:
         raise UserError(f"{error}: choose another --metric") from None
-    left = [f"left out of {side.name}: {side.told()}" for side in (a, b) if side.left_out]
-    return Compared(
+    left = [f"left out of {side.name}: {side.omitted()}" for side in (a, b) if side.left_out]
+    return Comparison(
         summary=f"A: {a.path}; B: {b.path}; {matched.common}",
         pairs=matched.pairs,
         effects=effects,

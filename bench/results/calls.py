@@ -143,7 +143,7 @@ def read_calls(path: Path) -> Calls:
 
     Errors: BrokenFileError for what is no HDF5, not of this program, or lacks a part of it.
     """
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         _check_origin(path, attributes)
         rows = {name: contents.column(file, f"rows/{name}") for name in ROWS}

@@ -126,7 +126,7 @@ def read_clocks(path: Path, hosts: Sequence[str], since: int = 0) -> Alignment:
     share its clock. Errors: BrokenFileError.
     """
     ranks = len(hosts)
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         clock = contents.columns(file, "clock").items()
         table = {name: np.atleast_2d(x).astype(np.int64) for name, x in clock if name in CLOCK}
     found = {name: column[since:] for name, column in table.items()}

@@ -33,7 +33,7 @@ class BrokenFileError(Exception):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5f.FileID]:
+def open_hdf5(path: Path) -> Iterator[h5f.FileID]:
     """Open a file for reading.
 
     Errors: BrokenFileError for what is no HDF5, and for whatever of it cannot be read inside.

@@ -93,7 +93,7 @@ def read(
 
     Errors: BrokenFileError.
     """
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         if not contents.has(file, "events"):
             return {name: np.empty(0, dtype) for name, (dtype, *_) in EVENTS.items()}
         kept: NDArray[np.bool_] | None = None
@@ -142,7 +142,7 @@ class Segments:
 
 def read_segments(path: Path) -> Segments:
     """Return the segments of a training file; empty before version 1.3."""
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         if not contents.has(file, "segments"):
             return Segments(np.empty(0, np.int64), np.empty(0, np.int64))
         first, rows = (contents.column(file, f"segments/{x}") for x in ("first", "steps"))

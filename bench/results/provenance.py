@@ -87,7 +87,7 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
 
     Errors: BrokenFileError.
     """
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         hosts = "provenance/ranks/host"
         return Run(
             path=path,
@@ -101,7 +101,7 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
         )
 
 
-def derived(path: Path, derive: Callable[[], T]) -> T:
+def derive_from(path: Path, derive: Callable[[], T]) -> T:
     """Return the result of `derive`, with errors attributed to the file.
 
     Errors: BrokenFileError where something is missing or its parts do not fit together.
@@ -168,7 +168,7 @@ def _pairs(table: dict[str, Any]) -> str:
 def program_of(path: Path) -> str:
     """Return the program that wrote a file; bench.train if the file does not name one."""
     try:
-        with contents.opened(path) as file:
+        with contents.open_hdf5(path) as file:
             return str(contents.attributes(file, ["program"]).get("program", "bench.train"))
     except BrokenFileError:
         return "bench.train"

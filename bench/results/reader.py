@@ -210,7 +210,7 @@ def read(path: Path, wanted: Mapping[str, Collection[str]] | None = None) -> Run
     wanted: group -> the columns to read, of those that the file has; by default all of them.
     Errors: BrokenFileError for what is no HDF5, not of this schema, or lacks a part of it.
     """
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         check_schema(path, attributes)
         parts = int(attributes.get("parts", 1))

@@ -175,7 +175,7 @@ def read_rounds(path: Path) -> Rounds:
 
     Errors: BrokenFileError for what is no HDF5, not of this schema, or lacks a part of it.
     """
-    with contents.opened(path) as file:
+    with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         check_schema(path, attributes)
         tables = {

@@ -63,7 +63,7 @@ def _describe_end(part: Path) -> str:
     Errors: UserError where another process of this host still writes it.
     """
     try:
-        with contents.opened(part) as file:
+        with contents.open_hdf5(part) as file:
             attributes = contents.attributes(file)
         status = read_origin(part, attributes).status
     except (BrokenFileError, KeyError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.common.spec import UserError
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.runs import digest
-from bench.results.provenance import derived, program_of
+from bench.results.provenance import derive_from, program_of
 from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED, RUNNING
@@ -129,7 +129,7 @@ def read_outcome(path: Path) -> Outcome:
 
 
 def _outcome(run: Run) -> Outcome:
-    row = derived(run.path, lambda: digest(run)).row
+    row = derive_from(run.path, lambda: digest(run)).row
     return Outcome(
         path=run.path,
         status=row.status,

@@ -55,7 +55,7 @@ def check_ending(option: str, path: Path) -> None:
         raise UserError(f"{option} {path}: must end in {' or '.join(ENDINGS)}")
 
 
-def drawn(path: Path, ranks: str | None, steps: str | None) -> Drawing:
+def draw_file(path: Path, ranks: str | None, steps: str | None) -> Drawing:
     """Return the drawing of a file by the program that wrote it.
 
     Errors: UserError, BrokenFileError.
@@ -89,7 +89,7 @@ def trace(argv: Sequence[str]) -> int:
     check_ending("--out", target)
     check_target("--out", target)
     try:
-        drawing = drawn(Path(given.file), given.ranks, given.steps)
+        drawing = draw_file(Path(given.file), given.ranks, given.steps)
     except BrokenFileError as error:
         raise UserError(" ".join(printable(str(error)).split())) from None
     if drawing.nbytes > MOST_BYTES:

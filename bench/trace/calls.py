@@ -12,8 +12,8 @@ from bench.common.sizes import format_size
 from bench.common.spec import UserError
 from bench.results.calls import Calls, read_calls
 from bench.results.clocks import Alignment, read_clocks
-from bench.results.provenance import derived, provenance, read_origin
-from bench.trace.chrome import STEPS, Drawing, chosen, named, span
+from bench.results.provenance import derive_from, provenance, read_origin
+from bench.trace.chrome import STEPS, Drawing, process_names, select_numbers, span
 
 CALL_BYTES = 130
 """About what a call takes."""
@@ -26,19 +26,19 @@ def drawing(path: Path, ranks: str | None, calls: str | None) -> Drawing:
     Errors: UserError, BrokenFileError.
     """
     found = read_calls(path)
-    return derived(path, lambda: _drawing(found, ranks, calls))
+    return derive_from(path, lambda: _drawing(found, ranks, calls))
 
 
 def _drawing(found: Calls, ranks: str | None, calls: str | None) -> Drawing:
     n, total = found.start_ns.shape
     if not n:
         raise UserError(f"{found.path} has no call yet: there is nothing to draw")
-    wanted = chosen("--ranks", ranks, total, "ranks")
-    some = chosen("--steps", calls, n, "calls")
+    wanted = select_numbers("--ranks", ranks, total, "ranks")
+    some = select_numbers("--steps", calls, n, "calls")
     origin = read_origin(found.path, found.attributes)
     hosts = [x.decode(errors="replace") for x in origin.ranks["host"].tolist()]
     clocks = read_clocks(found.path, hosts).assumed(found.start_ns[0].tolist())
-    times = aligned(found, clocks, wanted, some)
+    times = call_times(found, clocks, wanted, some)
     return Drawing(
         lines=lines(found, clocks, times, some),
         nbytes=len(wanted) * len(some) * CALL_BYTES,
@@ -49,7 +49,7 @@ def _drawing(found: Calls, ranks: str | None, calls: str | None) -> Drawing:
     )
 
 
-def aligned(
+def call_times(
     found: Calls, clocks: Alignment, ranks: NDArray[np.int64], calls: NDArray[np.int64]
 ) -> dict[int, NDArray[np.int64]]:
     """Return begin and end of the calls by rank, (calls, 2), ns since the first call."""
@@ -76,7 +76,7 @@ def lines(
     ]
     row = np.repeat(np.arange(len(titles)), found.table["n"])[calls].tolist()
     for rank, ends in times.items():
-        yield from named(rank, clocks.title(rank), {STEPS: "calls"}, rank)
+        yield from process_names(rank, clocks.title(rank), {STEPS: "calls"}, rank)
         for call, i, (begin, end) in zip(calls.tolist(), row, ends.tolist(), strict=True):
             name, op, more = titles[i]
             yield span(rank, STEPS, name, op, begin, end, call=call, **more)

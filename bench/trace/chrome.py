@@ -45,7 +45,7 @@ class Drawing:
 
 
 @lru_cache(maxsize=4096)
-def quoted(text: str) -> str:
+def json_string(text: str) -> str:
     """Return the text as a JSON string."""
     return json.dumps(text)
 
@@ -55,13 +55,13 @@ def process(rank: int) -> int:
     return 100 + rank
 
 
-def named(rank: int, name: str, threads: Mapping[int, str], order: int) -> Iterator[str]:
+def process_names(rank: int, name: str, threads: Mapping[int, str], order: int) -> Iterator[str]:
     """Yield the name and position of a process and the names of its threads."""
     head = f'{{"ph":"M","pid":{process(rank)},'
-    yield f'{head}"name":"process_name","args":{{"name":{quoted(name)}}}}}'
+    yield f'{head}"name":"process_name","args":{{"name":{json_string(name)}}}}}'
     yield f'{head}"name":"process_sort_index","args":{{"sort_index":{order}}}}}'
     for thread, title in threads.items():
-        yield f'{head}"tid":{thread},"name":"thread_name","args":{{"name":{quoted(title)}}}}}'
+        yield f'{head}"tid":{thread},"name":"thread_name","args":{{"name":{json_string(title)}}}}}'
         yield (
             f'{head}"tid":{thread},"name":"thread_sort_index","args":{{"sort_index":{thread}}}}}'
         )
@@ -78,7 +78,7 @@ def span(
 ) -> str:
     """Return a slice from begin to end."""
     return (
-        f'{{"ph":"X","name":{quoted(name)},"cat":{quoted(category)},"pid":{process(rank)},'
+        f'{{"ph":"X","name":{json_string(name)},"cat":{json_string(category)},"pid":{process(rank)},'
         f'"tid":{thread},"ts":{begin_ns / 1e3:.3f},"dur":{(end_ns - begin_ns) / 1e3:.3f}'
         f"{_details(details)}}}"
     )
@@ -87,7 +87,7 @@ def span(
 def instant(rank: int, thread: int, name: str, category: str, at_ns: int, **details: Any) -> str:
     """Return an instant event."""
     return (
-        f'{{"ph":"i","s":"t","name":{quoted(name)},"cat":{quoted(category)},'
+        f'{{"ph":"i","s":"t","name":{json_string(name)},"cat":{json_string(category)},'
         f'"pid":{process(rank)},"tid":{thread},"ts":{at_ns / 1e3:.3f}{_details(details)}}}'
     )
 
@@ -95,8 +95,8 @@ def instant(rank: int, thread: int, name: str, category: str, at_ns: int, **deta
 def counter(rank: int, name: str, unit: str, at_ns: int, value: float) -> str:
     """Return the value of a counter from a time on; it must be finite."""
     return (
-        f'{{"ph":"C","name":{quoted(name)},"pid":{process(rank)},"ts":{at_ns / 1e3:.3f},'
-        f'"args":{{{quoted(unit)}:{value!r}}}}}'
+        f'{{"ph":"C","name":{json_string(name)},"pid":{process(rank)},"ts":{at_ns / 1e3:.3f},'
+        f'"args":{{{json_string(unit)}:{value!r}}}}}'
     )
 
 
@@ -127,7 +127,7 @@ def _details(details: Mapping[str, Any]) -> str:
     return f',"args":{json.dumps(details)}' if details else ""
 
 
-def chosen(option: str, text: str | None, total: int, what: str) -> NDArray[np.int64]:
+def select_numbers(option: str, text: str | None, total: int, what: str) -> NDArray[np.int64]:
     """Return the selected numbers of 0, ..., total - 1, ascending; None selects all.
 
     text: numbers and ranges A:B, without B and open at either side, with commas between.

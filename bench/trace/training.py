@@ -16,7 +16,7 @@ from algorithms.wire.meter import PHASES, RECEIVED, SENT
 from bench.common.spec import UserError
 from bench.results import events
 from bench.results.clocks import Alignment, read_clocks
-from bench.results.provenance import derived, provenance
+from bench.results.provenance import derive_from, provenance
 from bench.results.reader import Run, read
 from bench.results.schema import EVAL, EVALUATED, TRAIN, WARMUP
 from bench.trace.chrome import (
@@ -24,10 +24,10 @@ from bench.trace.chrome import (
     STEPS,
     Drawing,
     arrow,
-    chosen,
     counters,
     instant,
-    named,
+    process_names,
+    select_numbers,
     span,
 )
 
@@ -155,7 +155,7 @@ def drawing(path: Path, ranks: str | None, steps: str | None) -> Drawing:
     Errors: UserError, BrokenFileError.
     """
     run = read(path)
-    return derived(path, lambda: _drawing(run, ranks, steps))
+    return derive_from(path, lambda: _drawing(run, ranks, steps))
 
 
 def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
@@ -163,8 +163,11 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
     check(run, n, total)
     if not n:
         raise UserError(f"{run.path} has no step yet: there is nothing to draw")
-    wanted = chosen("--ranks", ranks, total, "ranks")
-    rows, first = chosen("--steps", steps, n, "steps"), int(run.attributes.get("attempt_row", 0))
+    wanted = select_numbers("--ranks", ranks, total, "ranks")
+    rows, first = (
+        select_numbers("--steps", steps, n, "steps"),
+        int(run.attributes.get("attempt_row", 0)),
+    )
     rows = rows[rows >= first]
     if not len(rows):
         raise UserError(
@@ -204,10 +207,7 @@ def check(run: Run, steps: int, ranks: int) -> None:
 
 
 def begins(run: Run, first: int) -> list[int]:
-    """Return the start of each rank's first step from row `first` on, on its clock.
-
-    Very late where it took none.
-    """
+    """Return the start of each rank's first step from row `first` on, its clock; else NEVER."""
     taken = run.taken()[first:]
     starts = run.train["start_ns"][first + taken.argmax(0), np.arange(taken.shape[1])]
     begun: list[int] = np.where(taken.any(0), starts, NEVER).tolist()
@@ -274,7 +274,7 @@ class Timeline:
         """All events."""
         threads = {STEPS: "steps"} | ({MESSAGES: "messages"} if len(self.traced) else {})
         for rank in self.ranks.tolist():
-            yield from named(rank, self.clocks.title(rank), threads, rank)
+            yield from process_names(rank, self.clocks.title(rank), threads, rank)
             yield from self._steps(rank)
             yield from self.traced.lines(rank, self.zero)
 
@@ -303,7 +303,7 @@ class Timeline:
         there = (behind >= self.rows[0]) & (behind <= self.rows[-1] + 1)
         at = np.array([self._ended(row) for row in behind[there].tolist()], np.int64)
         if there.any():
-            yield from named(rank, "all ranks", {STEPS: "evaluations"}, -1)
+            yield from process_names(rank, "all ranks", {STEPS: "evaluations"}, -1)
         for i, ns in zip(np.flatnonzero(there).tolist(), at.tolist(), strict=True):
             values = {name: evals[name][i].item() for name in EVAL}
             told = {x: value for x, value in values.items() if math.isfinite(value)}

@@ -16,7 +16,7 @@ from bench.common.text import Setting, format_number
 from bench.reporting.loading import KINDS
 from bench.results.calls import PROGRAM, Calls, read_calls
 from bench.results.convergence import rows as rows_of
-from bench.results.provenance import derived, program_of, read_origin
+from bench.results.provenance import derive_from, program_of, read_origin
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.resultfile import process_started
 from bench.results.rounds import Rounds, read_rounds
@@ -231,7 +231,7 @@ def view(path: Path, written: float) -> View:
         program = program_of(path)
         if program not in KINDS:
             raise BrokenFileError(f"{path}: written by {program!r}, not one of {', '.join(KINDS)}")
-        result = derived(path, lambda: _view(path, program))
+        result = derive_from(path, lambda: _view(path, program))
     except BrokenFileError as error:
         if not path.exists():
             raise FileNotFoundError(path) from None

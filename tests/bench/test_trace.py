@@ -16,7 +16,7 @@ from algorithms.wire.meter import COPY, PHASES, RECEIVED, SENT, WAIT
 from bench.results import events
 from bench.results.clocks import append_clocks
 from bench.trace import __main__ as trace
-from bench.trace.chrome import chosen
+from bench.trace.chrome import select_numbers
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 
@@ -53,7 +53,7 @@ def timed(path: Path, *, far: bool = False, clock: bool = True, **options: Any) 
     return path
 
 
-def drawn(path: Path, *options: str) -> list[Event]:
+def draw_file(path: Path, *options: str) -> list[Event]:
     """The events of the trace of a file."""
     target = path.with_name(path.name + ".json")
     assert trace.main([str(path), "-o", str(target), *options]) == 0
@@ -91,7 +91,7 @@ def assert_nested(found: list[Event]) -> None:
 
 
 def test_the_phases_of_a_step_fill_it(tmp_path: Path, capsys: Capture) -> None:
-    found = drawn(timed(tmp_path / "a.h5"))
+    found = draw_file(timed(tmp_path / "a.h5"))
     steps, phases = slices(found, "step"), slices(found, "sum")
     assert len(steps) == 40
     assert_nested(found)
@@ -121,7 +121,7 @@ def test_evaluations_stand_where_the_steps_before_them_end(tmp_path: Path) -> No
         file["segments/first"][:], file["segments/steps"][:] = [0, 5], [12, 8]
         file["train/start_ns"][7:12, 1] = -1
         file["eval/loss"][2] = np.nan
-    found = drawn(path)
+    found = draw_file(path)
     marks = [x for x in found if x["ph"] == "i"]
     ends = [0, 12, 20, 20, 20]
     begun = [row * (STEP_NS + SETTLE_NS) for row in ends]
@@ -134,11 +134,11 @@ def test_evaluations_stand_where_the_steps_before_them_end(tmp_path: Path) -> No
     assert ["loss" in x["args"] for x in marks] == [True, True, False, True, True]
     steps = Counter(rank for rank, *_ in slices(found, "step"))
     assert steps == {0: 20, 1: 15}, "what a rank did not take is not drawn"
-    assert len([x for x in drawn(path, "--steps", "0:12") if x["ph"] == "i"]) == 2
+    assert len([x for x in draw_file(path, "--steps", "0:12") if x["ph"] == "i"]) == 2
 
 
 def test_clocks_of_other_hosts_are_aligned_to_the_ns(tmp_path: Path, capsys: Capture) -> None:
-    steps = slices(drawn(timed(tmp_path / "a.h5", far=True)), "step")
+    steps = slices(draw_file(timed(tmp_path / "a.h5", far=True)), "step")
     begins = np.array([[x[2] for x in steps if x[0] == rank] for rank in (0, 1)])
     true = np.arange(20) * (STEP_NS + SETTLE_NS)
     assert (begins[0] == true).all()
@@ -150,7 +150,7 @@ def test_clocks_of_other_hosts_are_aligned_to_the_ns(tmp_path: Path, capsys: Cap
 
 
 def test_clocks_that_were_not_measured_are_told(tmp_path: Path, capsys: Capture) -> None:
-    found = drawn(timed(tmp_path / "a.h5", far=True, clock=False))
+    found = draw_file(timed(tmp_path / "a.h5", far=True, clock=False))
     assert "clock of node2 was not measured" in capsys.readouterr().out
     names = [x["args"]["name"] for x in found if x["name"] == "process_name"]
     assert "rank 1 on node2 (clock not aligned)" in names
@@ -182,7 +182,7 @@ def traced(path: Path) -> Path:
 
 def test_traced_steps_are_drawn_as_they_were(tmp_path: Path, capsys: Capture) -> None:
     path = traced(tmp_path / "a.h5")
-    found = drawn(path)
+    found = draw_file(path)
     assert_nested(found)
     out = capsys.readouterr().out
     assert "phases and messages of step 3 are" in out
@@ -199,7 +199,7 @@ def test_arrows_lead_from_where_a_message_left_to_where_it_came(
     tmp_path: Path, capsys: Capture
 ) -> None:
     path = traced(tmp_path / "a.h5")
-    found = drawn(path)
+    found = draw_file(path)
     assert "1 of 2 messages have no arrow" in capsys.readouterr().out
     ends = [i for i, x in enumerate(found) if x["ph"] in "sf"]
     assert len(ends) == 2, "number 9 has no other end"
@@ -216,7 +216,7 @@ def test_arrows_lead_from_where_a_message_left_to_where_it_came(
     head = next(x for x in found if x["ph"] == "f")
     assert head["bp"] == "e"
     assert [x[3] for x in slices(found, "span") if x[:2] == (0, "wait")] == [head["ts"] * 1e3]
-    assert not [x for x in drawn(path, "--ranks", "0") if x["ph"] in "sf"]
+    assert not [x for x in draw_file(path, "--ranks", "0") if x["ph"] in "sf"]
 
 
 def test_events_are_read_as_they_were_added(tmp_path: Path) -> None:
@@ -242,8 +242,8 @@ def test_events_are_read_as_they_were_added(tmp_path: Path) -> None:
 
 def test_a_part_is_drawn_where_the_whole_has_it(tmp_path: Path) -> None:
     path = timed(tmp_path / "a.h5")
-    whole = slices(drawn(path), "step")
-    part = slices(drawn(path, "--steps", "5:8", "--ranks", "1"), "step")
+    whole = slices(draw_file(path), "step")
+    part = slices(draw_file(path, "--steps", "5:8", "--ranks", "1"), "step")
     assert part == [x for x in whole if x[0] == 1 and x[1] in ("step 5", "step 6", "step 7")]
 
 
@@ -256,7 +256,7 @@ def test_the_calls_of_collectives(tmp_path: Path) -> None:
         file["calls/start_ns"][:] = np.stack([begun, begun + LEAD_NS], axis=1)
         file["clock/offset_ns"][1] = LEAD_NS
         took = file["calls/duration_ns"][:]
-    found = drawn(path)
+    found = draw_file(path)
     assert_nested(found)
     calls = slices(found, "allreduce")
     for rank in (0, 1):
@@ -265,7 +265,7 @@ def test_the_calls_of_collectives(tmp_path: Path) -> None:
         assert [x[2] for x in mine] == (np.arange(40) * 100_000).tolist()
         assert [x[3] - x[2] for x in mine] == took[:, rank].tolist()
     assert found[-1]["args"] == {"call": 39, "chosen": "star"}
-    assert len(slices(drawn(path, "--steps", "7,9"), "allreduce")) == 4
+    assert len(slices(draw_file(path, "--steps", "7,9"), "allreduce")) == 4
 
 
 def test_gzip_holds_the_same(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_trace_that_no_browser_opens_is_refused_with_its_size(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, target = timed(tmp_path / "a.h5", steps=500), tmp_path / "t.json"
-    about = trace.drawn(path, None, None).nbytes
+    about = trace.draw_file(path, None, None).nbytes
     assert trace.main([str(path), "-o", str(target)]) == 0
     assert 0.5 < about / target.stat().st_size < 2
     target.unlink()
@@ -344,11 +344,11 @@ def test_files_that_cannot_be_drawn_are_one_line(tmp_path: Path, capsys: Capture
 
 
 def test_numbers_and_ranges() -> None:
-    assert chosen("--ranks", None, 3, "ranks").tolist() == [0, 1, 2]
-    assert chosen("--ranks", "5, 0:2,1", 8, "ranks").tolist() == [0, 1, 5]
-    assert chosen("--ranks", "6:99", 8, "ranks").tolist() == [6, 7]
-    assert chosen("--ranks", ":2", 8, "ranks").tolist() == [0, 1]
-    assert chosen("--ranks", ":", 2, "ranks").tolist() == [0, 1]
+    assert select_numbers("--ranks", None, 3, "ranks").tolist() == [0, 1, 2]
+    assert select_numbers("--ranks", "5, 0:2,1", 8, "ranks").tolist() == [0, 1, 5]
+    assert select_numbers("--ranks", "6:99", 8, "ranks").tolist() == [6, 7]
+    assert select_numbers("--ranks", ":2", 8, "ranks").tolist() == [0, 1]
+    assert select_numbers("--ranks", ":", 2, "ranks").tolist() == [0, 1]
 
 
 def test_help_needs_no_heavy_module() -> None:

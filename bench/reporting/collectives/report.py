@@ -25,7 +25,7 @@ from bench.reporting.launches import (
     rows_frame,
 )
 from bench.results.calls import YARDSTICK, Calls, fastest, half_width, read_calls
-from bench.results.provenance import derived, provenance, read_origin
+from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.reader import Run
 from bench.results.rows import CollectiveRow
 from bench.results.schema import COMPLETE
@@ -41,7 +41,7 @@ FIRST = ("op", "algorithm", "ranks", "bytes", "dtype", "n", "p50_us", "ci_lo_us"
 
 def load(path: Path) -> Launch[CollectiveRow]:
     """Read a file and derive its rows without keeping the calls. Errors: BrokenFileError."""
-    return derived(path, lambda: _launch(read_calls(path)))
+    return derive_from(path, lambda: _launch(read_calls(path)))
 
 
 def _launch(calls: Calls) -> Launch[CollectiveRow]:

@@ -33,7 +33,7 @@ from bench.reporting.launches import (
 from bench.reporting.training.runs import POINTS
 from bench.results.convergence import FLAGS, best, exact_after, flags
 from bench.results.convergence import rows as rows_of
-from bench.results.provenance import derived, provenance, read_origin
+from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.reader import Run
 from bench.results.rounds import Curve, Rounds, read_rounds
 from bench.results.rows import ConsensusRow
@@ -48,7 +48,7 @@ SETTINGS = ("workers", "ranks", "dimension", "tolerance")
 
 def load(path: Path) -> Launch[TopologyRow]:
     """Read a file, derive its rows and thin its curves. Errors: BrokenFileError."""
-    return derived(path, lambda: _launch(read_rounds(path)))
+    return derive_from(path, lambda: _launch(read_rounds(path)))
 
 
 def _launch(rounds: Rounds) -> Launch[TopologyRow]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
 from bench.common.text import Setting, setting_label
-from bench.results.provenance import derived, machine_of, provenance
+from bench.results.provenance import derive_from, machine_of, provenance
 from bench.results.reader import DIGESTED, Run, read
 from bench.results.rows import TrainingRow
 from bench.results.schema import COMPLETE
@@ -69,7 +69,7 @@ def load(path: Path) -> Digest:
     Errors: BrokenFileError, also for a file whose parts do not fit together.
     """
     run = read(path, DIGESTED)
-    return derived(path, lambda: digest(run))
+    return derive_from(path, lambda: digest(run))
 
 
 def digest(run: Run) -> Digest:

@@ -113,7 +113,7 @@ def _finished(path: Path, params: Mapping[str, Any], hash_: str) -> bool:
     if not path.exists():
         return False
     try:
-        with contents.opened(path) as file:
+        with contents.open_hdf5(path) as file:
             attributes = contents.attributes(file, ["case_hash", "params_json"])
     except BrokenFileError as error:
         raise UserError(f"{error}: add --overwrite to replace it") from None
@@ -182,7 +182,7 @@ def _check_params(path: Path, manifest: Manifest, params: Mapping[str, Any]) -> 
 
 
 def _attempts(part: Path) -> int:
-    with contents.opened(part) as file:
+    with contents.open_hdf5(part) as file:
         return int(contents.attributes(file, ["attempt"]).get("attempt", 1))
 
 
