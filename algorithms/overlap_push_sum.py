@@ -24,7 +24,7 @@ import numpy as np
 from algorithms.protocol import Algorithm, Exchange, Pull, Rows, Workers
 from algorithms.push_sum import divide
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.exponential import PEERS, Exponential, at, phases
+from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
 from algorithms.topologies.mixing import check
 from algorithms.topologies.protocol import Topology
 
@@ -81,7 +81,7 @@ class OverlapPushSum(Algorithm):
         if (w != 1).any():
             x *= w
         workers.update()  # 2.
-        links = exchange.links(at(self.topology, self.peers, state.k), state.k)
+        links = exchange.links(topology_at(self.topology, self.peers, state.k), state.k)
         divide(x, w, links, workers.ids, message)
         state.flying.append(exchange.start_pull(message, links, inbox))  # 3.
         x[:] = message[:, :-1]

@@ -27,7 +27,7 @@ import numpy as np
 
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.exponential import PEERS, Exponential, at, phases
+from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
 from algorithms.topologies.mixing import check
 from algorithms.topologies.protocol import Links, Topology
 
@@ -88,7 +88,7 @@ class PushSum(Algorithm):
         if (w != 1).any():
             x *= w
         workers.update()  # 2.
-        links = exchange.links(at(self.topology, self.peers, state.k), state.k)
+        links = exchange.links(topology_at(self.topology, self.peers, state.k), state.k)
         divide(x, w, links, workers.ids, message)
         exchange.pull(message, links, inbox)  # 3.
         np.add(message[:, :-1], inbox[:, :-1], out=x)  # 4.

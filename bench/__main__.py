@@ -77,10 +77,10 @@ def gaps(workers: int) -> dict[str, float | None]:
     None for a topology with a mandatory option, or with too many links to analyse quickly.
     """
     from algorithms.topologies import TOPOLOGIES
-    from algorithms.topologies.mixing import ready
+    from algorithms.topologies.mixing import default_topologies
     from algorithms.topologies.theory import MANY_LINKS, spectral_gap
 
-    sparse = {name: x for name, x in ready().items() if x.size(workers) <= MANY_LINKS}
+    sparse = {name: x for name, x in default_topologies().items() if x.size(workers) <= MANY_LINKS}
     return {
         name: spectral_gap(sparse[name], "uniform", workers) if name in sparse else None
         for name in TOPOLOGIES

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.compressors.protocol import Bytes, Draw, Row
-from algorithms.compressors.top_k import RATIO, check_ratio, kept
+from algorithms.compressors.top_k import RATIO, check_ratio, number_kept
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class RandomK:
 
     def gamma(self, d: int) -> float:
         """Half of delta."""
-        return kept(self.ratio, d) / d / 2
+        return number_kept(self.ratio, d) / d / 2
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
         """A value for each that is kept."""
-        return kept(self.ratio, d) * dtype.itemsize
+        return number_kept(self.ratio, d) * dtype.itemsize
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
         """The values."""
@@ -45,4 +45,4 @@ class RandomK:
         out[self._places(len(out), draw)] = packed.view(out.dtype)
 
     def _places(self, d: int, draw: Draw) -> NDArray[np.int64]:
-        return draw().choice(d, kept(self.ratio, d), replace=False, shuffle=False)
+        return draw().choice(d, number_kept(self.ratio, d), replace=False, shuffle=False)

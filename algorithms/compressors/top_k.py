@@ -25,7 +25,7 @@ def check_ratio(ratio: float) -> None:
         raise ValueError(f"ratio must be in (0, 1], got {ratio}")
 
 
-def kept(ratio: float, d: int) -> int:
+def number_kept(ratio: float, d: int) -> int:
     """k, the share of d elements that is nearest, one at least."""
     return max(1, round(ratio * d))
 
@@ -44,21 +44,21 @@ class TopK:
 
     def gamma(self, d: int) -> float:
         """Half of delta."""
-        return kept(self.ratio, d) / d / 2
+        return number_kept(self.ratio, d) / d / 2
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
         """A place and a value for each that is kept."""
-        return kept(self.ratio, d) * (PLACE.itemsize + dtype.itemsize)
+        return number_kept(self.ratio, d) * (PLACE.itemsize + dtype.itemsize)
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
         """Places, then values."""
-        k = kept(self.ratio, len(row))
+        k = number_kept(self.ratio, len(row))
         places = np.argpartition(np.abs(row), len(row) - k)[len(row) - k :]  # NaN goes last
         out[: k * PLACE.itemsize].view(PLACE)[:] = places
         out[k * PLACE.itemsize :].view(row.dtype)[:] = row[places]
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
         """The values in their places, zero elsewhere."""
-        ends = kept(self.ratio, len(out)) * PLACE.itemsize
+        ends = number_kept(self.ratio, len(out)) * PLACE.itemsize
         out[:] = 0
         out[packed[:ends].view(PLACE)] = packed[ends:].view(out.dtype)

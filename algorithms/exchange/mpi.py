@@ -50,8 +50,8 @@ class Rounds:
         self._comm, self._bounds = comm, bounds
         self._meter, self._trouble, self._shaper = meter, trouble, shaper
         self._plans: dict[tuple[Any, ...], tuple[Links | Mixing, list[RowPlan]]] = {}
-        self.turn = 0
-        """Rounds that were begun."""
+        self.started = 0
+        """Number of rounds started."""
 
     def start(
         self,
@@ -72,7 +72,7 @@ class Rounds:
                 self._plans[key] = (what, idle)  # holds the links: their id stays theirs
             idle = self._plans[key][1]
         plan = idle.pop() if idle else self._row_plan(routes, links, what, rows)
-        self.turn += 1
+        self.started += 1
         return StartedPull(
             plan,
             rows,
@@ -94,7 +94,7 @@ class Rounds:
         ways, weights = routes(links, self._bounds), None
         own, weight = (what.own, what.weight) if isinstance(what, Mixing) else (None, None)
         if self._trouble.drop:
-            kept = self._trouble.arrives(ways.sender, ways.receiver, self.turn)
+            kept = self._trouble.arrives(ways.sender, ways.receiver, self.started)
             ways = ways.only(kept)
             if own is not None and weight is not None:  # what is lost, a worker keeps of its own
                 lost = np.bincount(links.target[~kept], weight[~kept], links.total)
@@ -108,7 +108,7 @@ TOPOLOGY_STREAM = 2
 """Keeps the draws of random topologies apart from others of the same seed."""
 
 
-def dealt(total: int, ranks: int) -> list[int]:
+def worker_bounds(total: int, ranks: int) -> list[int]:
     """The first worker of each rank, and the number of workers behind: (ranks + 1,) ascending."""
     return [r * total // ranks for r in range(ranks + 1)]
 
@@ -137,7 +137,7 @@ class MPIExchange:
                 f"workers must be at least the number of ranks, {comm.size}, got {total}: "
                 "every rank hosts one or more"
             )
-        self.bounds = dealt(total, comm.size)
+        self.bounds = worker_bounds(total, comm.size)
         self.ids = range(self.bounds[comm.rank], self.bounds[comm.rank + 1])
         self.total = total
         self.meter = meter or Meter()
@@ -165,13 +165,13 @@ class MPIExchange:
         return self._means.chosen
 
     @property
-    def turn(self) -> int:
-        """Rounds so far: what is lost of the next one is drawn by it."""
-        return self._rounds.turn
+    def rounds_started(self) -> int:
+        """Number of rounds started; lost messages of the next round are drawn by it."""
+        return self._rounds.started
 
-    @turn.setter
-    def turn(self, turn: int) -> None:
-        self._rounds.turn = turn
+    @rounds_started.setter
+    def rounds_started(self, rounds: int) -> None:
+        self._rounds.started = rounds
 
     def rows(self, d: int) -> Rows:
         """Zeroed (V, d); with one worker a rank, the very memory the all-reduce works in."""

@@ -1,4 +1,4 @@
-"""TOPOLOGIES: who sends to whom, one topology a file."""
+"""Registry of topologies, the links between workers; one topology a file."""
 
 from algorithms.topologies.binary_tree import BinaryTree
 from algorithms.topologies.bipartite import Bipartite
@@ -34,4 +34,4 @@ TOPOLOGIES: dict[str, type[Topology]] = {
     "epidemic": Epidemic,
     "file": File,
 }
-"""Topology by name: the only list."""
+"""Topology by name."""

@@ -1,8 +1,8 @@
-"""Erdos-Renyi graph: every two workers are linked with the same probability.
+"""Erdos-Renyi graph: every pair of workers is linked with the same probability.
 
 Erdos, Renyi: On random graphs I, Publicationes Mathematicae 1959; Gilbert 1959 for p.
-Connected for sure: the components that a draw falls into become a chain, by a link from the first
-worker of each to the first of the next. Above p = ln W / W there are none, mostly.
+Always connected: the components of a draw are joined to a chain, by a link from the first worker of
+each to the first of the next. Above p = ln W / W a draw is connected in most cases.
 """
 
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from algorithms.topologies.protocol import Links, both_ways
 
 @dataclass(frozen=True)
 class ErdosRenyi:
-    """Both ways between any two with probability p, drawn once; parts are joined in a chain."""
+    """Both ways between any two with probability p, drawn once; components form a chain."""
 
     p: float | None = field(
-        default=None, metadata={"help": "probability of a link; none: 2 ln W / W, at most 1"}
+        default=None, metadata={"help": "probability of a link; default: 2 ln W / W, at most 1"}
     )
-    seed: int = field(default=0, metadata={"help": "of the one graph"})
+    seed: int = field(default=0, metadata={"help": "seed of the graph"})
 
     def __post_init__(self) -> None:
         if self.p is not None and not 0 <= self.p <= 1:
@@ -31,21 +31,21 @@ class ErdosRenyi:
             raise ValueError(f"seed must be >= 0, got {self.seed}")
 
     def period(self, total: int) -> int:
-        """1: static."""
+        """Return 1: the links are static."""
         return 1
 
     def size(self, total: int) -> int:
-        """Twice the edges that the seed draws, and what may join the parts."""
+        """Return twice the edges that the seed draws, with those that may join the components."""
         drawn = _edges(total, self.p, np.random.default_rng(self.seed))
         return min(2 * (drawn + total - 1), total * (total - 1))
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """The graph of (W, p, seed), the same every round."""
+        """Return the graph of (W, p, seed), the same every round."""
         return _graph(total, self.p, self.seed)
 
 
 def _edges(total: int, p: float | None, rng: np.random.Generator) -> int:
-    """How many of all pairs are linked: the first thing drawn."""
+    """Return the number of linked pairs, the first draw of the generator."""
     p = min(1.0, 2 * log(total) / total) if p is None else p
     return int(rng.binomial(total * (total - 1) // 2, p))
 
@@ -60,22 +60,22 @@ def _graph(total: int, p: float | None, seed: int) -> Links:
 
 
 def distinct(rng: np.random.Generator, below: int, count: int) -> NDArray[np.int64]:
-    """(count,) int64 different numbers from 0 to below - 1, ascending, all sets as likely."""
+    """Return `count` different numbers below `below`, ascending int64; all sets equally likely."""
     if 2 * count > below:
         rest = np.ones(below, bool)
         rest[distinct(rng, below, below - count)] = False
         return np.flatnonzero(rest)
-    found = np.empty(0, np.int64)
-    while len(found) < count:
-        more = rng.integers(below, size=count - len(found))
-        found = np.unique(np.concatenate([found, more]))
-    return found
+    numbers = np.empty(0, np.int64)
+    while len(numbers) < count:
+        more = rng.integers(below, size=count - len(numbers))
+        numbers = np.unique(np.concatenate([numbers, more]))
+    return numbers
 
 
 def joined(graph: Links) -> Links:
-    """The graph with a link more between the first workers of one component and the next."""
+    """Return the graph with links between the first workers of consecutive components."""
     first, before = np.arange(graph.total), np.empty(0, np.int64)
-    while not np.array_equal(first, before):  # the lowest worker that each has heard of
+    while not np.array_equal(first, before):  # the lowest worker in reach of each
         before = first.copy()
         np.minimum.at(first, graph.target, before[graph.source])
     parts = np.unique(first)

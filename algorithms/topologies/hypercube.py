@@ -1,6 +1,6 @@
 """Hypercube: workers whose numbers differ in one bit.
 
-With W = 2^m it has m neighbours a worker and, split evenly, the spectral gap 2 / (m + 1).
+With W = 2^m every worker has m neighbours, and uniform weights have the spectral gap 2 / (m + 1).
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from algorithms.topologies.protocol import Links, both_ways, hops
 
 @dataclass(frozen=True)
 class Hypercube:
-    """All whose number differs in one bit, every round; what there is of it for any W."""
+    """Workers whose numbers differ in one bit, every round; the part that exists for any W."""
 
     def period(self, total: int) -> int:
-        """1: static."""
+        """Return 1: the links are static."""
         return 1
 
     def size(self, total: int) -> int:
-        """ceil(log2 W) a worker at most."""
+        """Return W ceil(log2 W), an upper bound: ceil(log2 W) links a worker."""
         return total * hops(total)
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """i and i xor 2^j exchange, where both exist; connected, for clearing a bit goes down."""
+        """Return links between i and i xor 2^j if both exist; clearing bits leads to worker 0."""
         i, j = np.meshgrid(np.arange(total), np.arange(hops(total)))
         other = i ^ (1 << j)
-        there = (i < other) & (other < total)
-        return both_ways(total, i[there], other[there])
+        exists = (i < other) & (other < total)
+        return both_ways(total, i[exists], other[exists])

@@ -25,20 +25,21 @@ from algorithms.topologies.protocol import Links, Topology
 from algorithms.topologies.spectrum import extremes
 
 Need = Literal["column_stochastic", "doubly_stochastic", "symmetric", "static", "tree", "spectrum"]
-"""What an algorithm may need of its mixing; see `require`."""
+"""Requirement of an algorithm on its mixing matrix; see `require`."""
 
 JUDGED = 4
-"""Rounds by which a random topology is judged."""
+"""Number of rounds of a random topology that `require` checks."""
 EXACT = 1e-12
-"""Sums of weights that differ from one by less: rounding."""
+"""Tolerance of sums of weights, for rounding."""
 EDGE = -1 / 3 + 1e-9
-"""Exact diffusion neither grows nor shrinks what has the eigenvalue -1/3; the rest is rounding."""
+"""Least eigenvalue for exact diffusion, exclusive: -1/3 with a tolerance for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """Worker i becomes own[i] x_i + the sum of weight[e] x_source[e] over the links e into i.
+    """Mixing matrix of one round: x_i <- own[i] x_i + the sum of weight[e] x_source[e].
 
+    The sum is over the links e into i.
     own: (W,) float64. weight: (E,) float64, in the order of the links.
     """
 
@@ -47,48 +48,48 @@ class Mixing:
     weight: NDArray[np.float64]
 
     def matrix(self) -> NDArray[np.float64]:
-        """(W, W) float64 P: P[i, j] is the weight that i gives to what j holds."""
+        """Return P, (W, W) float64: P[i, j] is the weight of x_j in the new x_i."""
         P = np.diag(self.own)
         P[self.links.target, self.links.source] = self.weight
         return P
 
     def apply(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(W,) float64 P x."""
-        came = self.weight * x[self.links.source]
-        return self.own * x + np.bincount(self.links.target, came, self.links.total)
+        """Return P x, (W,) float64, for x, (W,) float64."""
+        incoming = self.weight * x[self.links.source]
+        return self.own * x + np.bincount(self.links.target, incoming, self.links.total)
 
     @property
     def columns(self) -> NDArray[np.float64]:
-        """(W,) float64, the sum of each column: how much is made of what a worker holds."""
+        """Column sums of P, (W,) float64."""
         return self.own + np.bincount(self.links.source, self.weight, self.links.total)
 
     @property
     def rows(self) -> NDArray[np.float64]:
-        """(W,) float64, the sum of each row: the weights by which a worker becomes a mean."""
+        """Row sums of P, (W,) float64."""
         return self.own + np.bincount(self.links.target, self.weight, self.links.total)
 
     @property
     def symmetric(self) -> bool:
-        """Whether P is its transpose, to the bit."""
+        """True if P equals its transpose, bit by bit."""
         links = self.links
         return links.symmetric and np.array_equal(self.weight[links.reverse], self.weight)
 
 
 def uniform(links: Links) -> Mixing:
-    """Every sender splits evenly over itself and its out-neighbours: column-stochastic."""
+    """Return column-stochastic weights: senders split evenly over themselves and out-neighbours."""
     share = 1 / (1 + links.out_degree)
     return Mixing(links, share, share[links.source])
 
 
 def metropolis(links: Links) -> Mixing:
-    """Symmetric weights 1 / (1 + max(d_i, d_j)), from what both ends know.
+    """Return symmetric weights 1 / (1 + max(d_i, d_j)).
 
-    Errors: ValueError where a link goes one way only.
+    Errors: ValueError if a link goes one way only.
     """
     if not links.symmetric:
         raise ValueError(
-            "metropolis needs links both ways, and some go one way only: take uniform, or a "
-            "topology such as ring"
+            "metropolis needs links both ways, and some go one way only: take uniform weights, or "
+            "a topology such as ring"
         )
     degree = links.out_degree
     weight = 1 / (1 + np.maximum(degree[links.source], degree[links.target]))
@@ -97,7 +98,7 @@ def metropolis(links: Links) -> Mixing:
 
 
 def lazy(rule: Callable[[Links], Mixing], links: Links) -> Mixing:
-    """(I + P) / 2: half of everything stays where it is."""
+    """Return (I + P) / 2: every worker keeps half of its row."""
     whole = rule(links)
     return Mixing(links, (1 + whole.own) / 2, whole.weight / 2)
 
@@ -108,40 +109,40 @@ MIXINGS: dict[str, Callable[[Links], Mixing]] = {
     "lazy": partial(lazy, uniform),
     "lazy_metropolis": partial(lazy, metropolis),
 }
-"""Rule by name: the only list."""
+"""Mixing rule by name."""
 
 
-def named(rule: str) -> Callable[[Links], Mixing]:
-    """The rule of a name. Errors: ValueError where there is none."""
+def mixing_rule(rule: str) -> Callable[[Links], Mixing]:
+    """Return the rule of a name. Errors: ValueError for an unknown name."""
     if rule not in MIXINGS:
         raise ValueError(f"mixing must be one of {', '.join(MIXINGS)}, got {rule!r}")
     return MIXINGS[rule]
 
 
 def mixings(topology: Topology, rule: str, total: int) -> list[Mixing]:
-    """Those of a period; of the first rounds where a topology never repeats.
+    """Return the mixing matrices of a period, or of the first rounds of a random topology.
 
-    Errors: ValueError where the topology does not serve W, the rule is unknown or does not serve
-    the links.
+    Errors: ValueError if the topology does not support W workers, or if the rule is unknown or does
+    not support the links.
     """
-    weigh = named(rule)
+    weights = mixing_rule(rule)
     check(topology, total)
     rounds = range(topology.period(total) or JUDGED)
-    drawn = (topology.links(total, k, np.random.default_rng((0, k))) for k in rounds)
-    return [weigh(links) for links in drawn]
+    graphs = (topology.links(total, k, np.random.default_rng((0, k))) for k in rounds)
+    return [weights(links) for links in graphs]
 
 
 def require(topology: Topology, rule: str, total: int, need: Need) -> None:
-    """Raise ValueError, with the reason and the way out, where a need is not met at W workers.
+    """Raise ValueError, with the reason and the way out, if a need is not met at W workers.
 
-    column_stochastic   the sum over all workers is kept
-    doubly_stochastic   so is agreement: plain averaging keeps the mean
+    column_stochastic   the sum over all workers is conserved
+    doubly_stochastic   the sum and consensus are conserved: plain averaging keeps the mean
     symmetric           P is its own transpose
     static              the links are the same every round
     tree                static, both ways, connected, W - 1 edges
     spectrum            static, symmetric, and the smallest eigenvalue is above -1/3
 
-    Random topologies are judged by their first rounds.
+    Of random topologies the first rounds are checked.
     """
     assert need in get_args(Need)
     if need == "tree":
@@ -149,17 +150,17 @@ def require(topology: Topology, rule: str, total: int, need: Need) -> None:
         return
     if need in ("static", "spectrum") and topology.period(total) != 1:
         raise ValueError(
-            f"{name_of(topology)} changes its links every round, and here they must stay: take a "
-            "static topology such as ring or hypercube"
+            f"{topology_name(topology)} changes its links every round, and they must be "
+            "static here: take a static topology such as ring or hypercube"
         )
     if need == "static":
         return
     try:
-        made = mixings(topology, rule, total)
+        matrices = mixings(topology, rule, total)
     except ValueError as error:
-        raise ValueError(f"{name_of(topology)} with mixing {rule}: {error}") from None
-    for mixing in made:
-        _require(mixing, need, f"{name_of(topology)} with mixing {rule} at {total:,} workers")
+        raise ValueError(f"{topology_name(topology)} with mixing {rule}: {error}") from None
+    for mixing in matrices:
+        _require(mixing, need, f"{topology_name(topology)} with mixing {rule} at {total:,} workers")
 
 
 def _require_tree(topology: Topology, total: int) -> None:
@@ -169,16 +170,16 @@ def _require_tree(topology: Topology, total: int) -> None:
     edges = len(links.source) // 2
     if not (links.symmetric and edges == total - 1 and links.reached(0).all()):
         raise ValueError(
-            f"{name_of(topology)} at {total:,} workers is no tree: that is connected by "
+            f"{topology_name(topology)} at {total:,} workers is not a tree: a tree is connected by "
             f"{total - 1:,} links, each both ways; take chain, binary_tree or star"
         )
 
 
 def _require(mixing: Mixing, need: Need, what: str) -> None:
-    """Raise ValueError where one round's mixing does not do."""
+    """Raise ValueError if the mixing matrix of one round does not meet a need."""
     if need == "column_stochastic":
         if abs(mixing.columns - 1).max() > EXACT:
-            raise ValueError(f"{what} does not keep the sum over all workers: take uniform")
+            raise ValueError(f"{what} does not conserve the sum over all workers: take uniform")
     elif need == "doubly_stochastic":
         if max(abs(mixing.columns - 1).max(), abs(mixing.rows - 1).max()) > EXACT:
             raise ValueError(
@@ -199,31 +200,31 @@ def _require(mixing: Mixing, need: Need, what: str) -> None:
 
 
 MOST_LINKS = 2**24
-"""Links a round may have: beyond this the lists alone take a GiB and a round takes minutes."""
+"""Maximum number of links a round: beyond it the lists alone take a GiB and a round minutes."""
 
 
 def check(topology: Topology, total: int) -> None:
-    """Raise ValueError where W is not served, or a round would not fit memory and patience."""
+    """Raise ValueError if W workers are not supported, or if a round has too many links."""
     size = topology.size(total)
     if size > MOST_LINKS:
         raise ValueError(
-            f"{name_of(topology)} at {total:,} workers is {size:,} messages a round, more than "
-            f"{MOST_LINKS:,}: take a sparse topology such as exponential"
+            f"{topology_name(topology)} at {total:,} workers is {size:,} messages a round, "
+            f"more than {MOST_LINKS:,}: take a sparse topology such as exponential"
         )
 
 
-def name_of(topology: Topology) -> str:
-    """The name in the registry; that of the class where it is in none."""
+def topology_name(topology: Topology) -> str:
+    """Return the name of a topology in the registry, or of its class if it is not registered."""
     cls = type(topology)
-    return next((name for name, known in TOPOLOGIES.items() if known is cls), cls.__name__)
+    return next((name for name, entry in TOPOLOGIES.items() if entry is cls), cls.__name__)
 
 
-def ready() -> dict[str, Topology]:
-    """Every topology with its defaults, by name; without those that need an option."""
-    found = {}
+def default_topologies() -> dict[str, Topology]:
+    """Return every topology with its default options, by name, except those that need an option."""
+    topologies = {}
     for name, cls in TOPOLOGIES.items():
         try:
-            found[name] = cls()
+            topologies[name] = cls()
         except ValueError:
             continue
-    return found
+    return topologies

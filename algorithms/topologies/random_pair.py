@@ -1,4 +1,4 @@
-"""Random pairs: a matching."""
+"""Random matching: pairs of workers."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from algorithms.topologies.protocol import Links, both_ways
 
 @dataclass(frozen=True)
 class RandomPair:
-    """A new random matching every round; with odd W one worker sits out."""
+    """A new random matching every round; with odd W one worker has no partner."""
 
     def period(self, total: int) -> None:
-        """None: never repeats."""
+        """Return None: the links never repeat."""
 
     def size(self, total: int) -> int:
-        """At most one a worker."""
+        """Return W, an upper bound: one link a worker."""
         return total
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """The workers of a random permutation exchange two by two."""
+        """Return links between consecutive pairs of a random permutation."""
         one, other = rng.permutation(total)[: total // 2 * 2].reshape(-1, 2).T
         return both_ways(total, one, other)

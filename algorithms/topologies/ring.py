@@ -12,14 +12,14 @@ class Ring:
     """Both neighbours on a ring, every round."""
 
     def period(self, total: int) -> int:
-        """1: static."""
+        """Return 1: the links are static."""
         return 1
 
     def size(self, total: int) -> int:
-        """Two a worker."""
+        """Return 2 W: two links a worker."""
         return 2 * total
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """i sends to i - 1 and i + 1 mod W."""
+        """Return links from i to i - 1 and i + 1 mod W."""
         i = np.arange(total)
         return both_ways(total, i, (i + 1) % total)

@@ -9,17 +9,17 @@ from algorithms.topologies.protocol import Links, both_ways
 
 @dataclass(frozen=True)
 class Star:
-    """Worker 0 with everybody else, both ways: the irregular one."""
+    """Worker 0 with all others, both ways; irregular."""
 
     def period(self, total: int) -> int:
-        """1: static."""
+        """Return 1: the links are static."""
         return 1
 
     def size(self, total: int) -> int:
-        """Two a worker but the hub."""
+        """Return 2 (W - 1): two links for every worker except the hub."""
         return 2 * (total - 1)
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """0 sends to all, all send to 0."""
+        """Return links from worker 0 to all others and back."""
         leaf = np.arange(1, total)
         return both_ways(total, np.zeros_like(leaf), leaf)

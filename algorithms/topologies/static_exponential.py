@@ -9,18 +9,18 @@ from algorithms.topologies.protocol import Links, hops, links
 
 @dataclass(frozen=True)
 class StaticExponential:
-    """Directed, all peers 1, 2, 4, ... hops away, every round."""
+    """Directed, to all peers at distances 1, 2, 4, ..., every round."""
 
     def period(self, total: int) -> int:
-        """1: static."""
+        """Return 1: the links are static."""
         return 1
 
     def size(self, total: int) -> int:
-        """ceil(log2 W) a worker."""
+        """Return W ceil(log2 W): ceil(log2 W) links a worker."""
         return total * hops(total)
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """i sends to i + 2^j mod W for every j < ceil(log2 W)."""
+        """Return links from i to i + 2^j mod W for every j < ceil(log2 W)."""
         i = np.arange(total)
         far = 2 ** np.arange(hops(total))
         return links(total, np.repeat(i, len(far)), ((i[:, None] + far) % total).ravel())

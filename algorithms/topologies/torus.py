@@ -9,18 +9,18 @@ from algorithms.topologies.protocol import Links, links, sides
 
 @dataclass(frozen=True)
 class Torus:
-    """Both neighbours along both sides of a wrap-around grid; a ring where W is prime."""
+    """Both neighbours along both sides of a wrap-around grid; a ring if W is prime."""
 
     def period(self, total: int) -> int:
-        """1: static."""
+        """Return 1: the links are static."""
         return 1
 
     def size(self, total: int) -> int:
-        """Four a worker; a side of two has one neighbour, a side of one has none."""
+        """Return 4 W for sides above 2; a side of two gives one neighbour, a side of one none."""
         return total * sum(min(side - 1, 2) for side in sides(total))
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """(r, c), which is r b + c, sends to (r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)."""
+        """Return links from worker (r, c) = r b + c to (r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)."""
         a, b = sides(total)
         grid = np.arange(total).reshape(a, b)
         near = [np.roll(grid, step, axis) for axis in (0, 1) for step in (1, -1)]

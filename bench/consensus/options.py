@@ -76,11 +76,11 @@ class Options:
 
         Errors: UserError if a topology of --topology does not support W, or none is left.
         """
-        from algorithms.topologies.mixing import check, ready
+        from algorithms.topologies.mixing import check, default_topologies
         from algorithms.topologies.theory import MANY_LINKS
 
         named = self.named()
-        sparse = {name: x for name, x in ready().items() if x.size(total) <= MANY_LINKS}
+        sparse = {name: x for name, x in default_topologies().items() if x.size(total) <= MANY_LINKS}
         if not named and not sparse:
             raise UserError(
                 f"--workers {total}: every topology has more than {MANY_LINKS:,} messages a round; "

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from algorithms.topologies.mixing import ready
+from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.protocol import Topology
 from bench.common.files import check_target, write_whole
 from bench.common.sizes import available_bytes
@@ -164,7 +164,7 @@ def _conclude(plan: Plan, rounds: Rounds) -> None:
     """Print the conclusion below the table."""
     rows = rows_of(rounds)
     marks = [flags(row, rounds.curves(i)) for i, row in enumerate(rows)]
-    omitted = [] if plan.options.topology else [x for x in ready() if x not in plan.topologies]
+    omitted = [] if plan.options.topology else [x for x in default_topologies() if x not in plan.topologies]
     for text in table.conclusion(rows, marks, omitted, plan.limits):
         _print(text)
     _print(f"{'file':<21}  {rounds.path}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.mpi import MPIExchange, dealt
+from algorithms.exchange.mpi import MPIExchange, worker_bounds
 from algorithms.wire.meter import TracingMeter
 from bench.common.spec import UserError
 from bench.runtime.batches import Batches, RenewedBatches, steps_between
@@ -97,7 +97,7 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     Every rank computes the same shards and keeps the samples of its own workers. Errors: UserError
     on all ranks where one of them meets it.
     """
-    bounds = dealt(experiment.workers, comm.size)
+    bounds = worker_bounds(experiment.workers, comm.size)
     ids = range(bounds[comm.rank], bounds[comm.rank + 1])
     where = f"{experiment.options.task}, {experiment.options.partition}"
     return on_all_ranks(comm, lambda: _material(experiment, ids), where)

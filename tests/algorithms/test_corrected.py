@@ -241,7 +241,7 @@ def test_an_infinity_is_relayed_but_not_back() -> None:
 
 def test_relay_refuses_what_is_no_tree() -> None:
     for topology in (Ring(), Complete()):
-        with pytest.raises(ValueError, match=r"is no tree: .* take chain, binary_tree or star"):
+        with pytest.raises(ValueError, match=r"is not a tree: .* take chain, binary_tree or star"):
             RelaySGD(topology=topology).check(5)
     RelaySGD(topology=Ring()).check(2)
     for total in (1, 2, 3, 1000):

@@ -19,7 +19,7 @@ from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.slowmo import SlowMo
 from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.mixing import ready, require
+from algorithms.topologies.mixing import default_topologies, require
 from algorithms.topologies.star import Star
 from bench.optimizers import SGD
 from tests.algorithms.twin import STEPS
@@ -57,7 +57,7 @@ def test_elastic_rate_zero_and_period_zero_are_independent_runs(comm: MPI.Intrac
 def balanced(total: int) -> list[str]:
     """The topologies whose uniform mixing keeps the mean at W workers."""
     names = []
-    for name, topology in ready().items():
+    for name, topology in default_topologies().items():
         with suppress(ValueError):
             require(topology, "uniform", total, "doubly_stochastic")
             names.append(name)
@@ -68,8 +68,8 @@ def test_push_sum_on_a_doubly_stochastic_graph_is_d_psgd(comm: MPI.Intracomm) ->
     assert len(balanced(7)) >= 7
     for total in (4, 7):
         for name in balanced(total):
-            pushed = Training(comm, total).run(PushSum(topology=ready()[name]), STEPS)
-            algorithm = DPSGD(topology=ready()[name], order="adapt_first")
+            pushed = Training(comm, total).run(PushSum(topology=default_topologies()[name]), STEPS)
+            algorithm = DPSGD(topology=default_topologies()[name], order="adapt_first")
             mixed = Training(comm, total).run(algorithm, STEPS)
             apart = np.abs(pushed - mixed).max()
             everywhere(comm, apart < 1e-13, name, total, apart)

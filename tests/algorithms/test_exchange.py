@@ -7,7 +7,7 @@ from mpi4py import MPI
 from algorithms.collectives import ALLREDUCES
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.mixing import ready
+from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.protocol import links
 from algorithms.topologies.ring import Ring
 from algorithms.wire import meter
@@ -101,7 +101,7 @@ def test_pull_and_mix_are_their_matrices(comm: MPI.Intracomm) -> None:
     for total in (4, 7, 12):
         exchange, full = MPIExchange(comm, total, dtype="float64", seed=7), rows_of(total)
         rows, out = full[exchange.ids], np.full((len(exchange.ids), 33), np.nan)
-        for name, topology in ready().items():
+        for name, topology in default_topologies().items():
             for k in (0, 1, 5, 0):
                 graph = exchange.links(topology, k)
                 adjacency = np.zeros((total, total))
@@ -124,7 +124,7 @@ def test_rounds_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None
     full = rows_of(total, dtype="float32")
     alone, spread = MPIExchange(MPI.COMM_SELF, total), MPIExchange(comm, total)
     a, b = np.empty_like(full), np.empty_like(full[spread.ids])
-    for name, topology in ready().items():
+    for name, topology in default_topologies().items():
         alone.pull(full, alone.links(topology, 3), a)
         spread.pull(full[spread.ids], spread.links(topology, 3), b)
         same = sha(a) == sha(all_rows(comm, b))
@@ -140,7 +140,7 @@ def test_rows_are_delivered_and_carried_along_every_link(comm: MPI.Intracomm) ->
     for total in (4, 7, 12):
         exchange = MPIExchange(comm, total)
         ids = exchange.ids
-        for name, topology in ready().items():
+        for name, topology in default_topologies().items():
             links = exchange.links(topology, 1)
             mine = (links.target >= ids.start) & (links.target < ids.stop)
             source, target = links.source[mine], links.target[mine]

@@ -11,7 +11,7 @@ from algorithms.local_sgd import LocalSGD
 from algorithms.overlap_push_sum import OverlapPushSum
 from algorithms.protocol import Ready
 from algorithms.push_sum import PushSum
-from algorithms.topologies.mixing import ready
+from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.star import Star
 from tests.helpers import Array, StillWorkers, all_rows, everywhere
 
@@ -49,7 +49,7 @@ def gossip(
 
 def test_push_sum_conserves_mass(comm: MPI.Intracomm) -> None:
     rounds, u = 30, np.finfo(np.float64).eps
-    for name, topology in ready().items():
+    for name, topology in default_topologies().items():
         for total in TOTALS:
             _, w, sums = gossip(comm, PushSum(topology=topology), total, rounds)
             most = max(np.abs(x_and_w - sums[0]).max() for x_and_w in sums)
@@ -60,7 +60,7 @@ def test_push_sum_conserves_mass(comm: MPI.Intracomm) -> None:
 def test_push_sum_agrees_on_the_mean(comm: MPI.Intracomm) -> None:
     """Resetting w every round would settle on another point: the star below shows how far."""
     total = 6
-    for name, topology in ready().items():
+    for name, topology in default_topologies().items():
         z, w, _ = gossip(comm, PushSum(topology=topology), total, 300)
         apart = np.abs(z - rows_of(total).mean(0)).max()
         everywhere(comm, apart < 1e-12, name, apart)
@@ -110,7 +110,7 @@ def test_push_sum_by_samples_agrees_on_the_weighted_mean(
     comm: MPI.Intracomm, topology: str
 ) -> None:
     total, samples = 7, np.arange(1, 8)
-    algorithm = PushSum(topology=ready()[topology], weights="samples")
+    algorithm = PushSum(topology=default_topologies()[topology], weights="samples")
     z, _, _ = gossip(comm, algorithm, total, 400, samples)
     expected = np.average(rows_of(total), axis=0, weights=samples)
     everywhere(comm, np.abs(z - expected).max() < 1e-12)
@@ -120,12 +120,14 @@ def test_push_sum_by_samples_agrees_on_the_weighted_mean(
 def test_push_sum_contracts_by_the_second_eigenvalue(comm: MPI.Intracomm, topology: str) -> None:
     total = 7
     exchange = MPIExchange(comm, total, dtype="float64")
-    P = exchange.links(ready()[topology], 0).mixing_matrix()
+    P = exchange.links(default_topologies()[topology], 0).mixing_matrix()
     second = np.sort(np.abs(np.linalg.eigvals(P)))[-2]
     mean = rows_of(total).mean(0)
     rounds = (20, 30)
     far, near = (
-        np.linalg.norm(gossip(comm, PushSum(topology=ready()[topology]), total, k)[0] - mean)
+        np.linalg.norm(
+            gossip(comm, PushSum(topology=default_topologies()[topology]), total, k)[0] - mean
+        )
         for k in rounds
     )
     rate = (near / far) ** (1 / (rounds[1] - rounds[0]))

@@ -9,14 +9,14 @@ import pytest
 
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.file import File
-from algorithms.topologies.mixing import MIXINGS, Need, mixings, ready, require
+from algorithms.topologies.mixing import MIXINGS, Need, default_topologies, mixings, require
 from algorithms.topologies.protocol import Links, Topology, links
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.spectrum import extremes
 from tests.helpers import Array
 
 TOTALS = [1, 2, 3, 4, 5, 6, 7, 12, 13, 16, 33]
-READY = ready()
+READY = default_topologies()
 
 
 def drawn(topology: Topology, total: int) -> list[Links]:
@@ -153,7 +153,7 @@ def test_a_triangle_with_one_beside_it_is_no_tree() -> None:
             return links(total, i, np.roll(i, 3))
 
     assert len(Apart().links(4, 0, np.random.default_rng()).source) == 6
-    with pytest.raises(ValueError, match="is no tree"):
+    with pytest.raises(ValueError, match="is not a tree"):
         require(Apart(), "uniform", 4, "tree")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.mixing import MOST_LINKS, check, ready
+from algorithms.topologies.mixing import MOST_LINKS, check, default_topologies
 from algorithms.topologies.protocol import Links, Topology
 from algorithms.topologies.protocol import links as links_of
 from algorithms.topologies.ring import Ring
@@ -27,7 +27,7 @@ OPTIONS = (
     "epidemic:s=1",
     "epidemic:s=40",
 )
-CASES: dict[str, Topology] = ready() | {
+CASES: dict[str, Topology] = default_topologies() | {
     text: parse_spec(text, TOPOLOGIES, "topology") for text in OPTIONS
 }
 DIRECTED = ("exponential", "static_exponential", "epidemic")
@@ -133,7 +133,7 @@ def test_options_that_make_no_sense_are_refused() -> None:
 
 
 def test_ready_is_all_but_the_file() -> None:
-    assert list(ready()) == [name for name in TOPOLOGIES if name != "file"]
+    assert list(default_topologies()) == [name for name in TOPOLOGIES if name != "file"]
 
 
 def test_thousands_of_workers_are_no_matter() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from algorithms.topologies.file import File
-from algorithms.topologies.mixing import check, name_of
+from algorithms.topologies.mixing import check, topology_name
 from algorithms.topologies.ring import Ring
 
 
@@ -29,7 +29,7 @@ def test_lines_and_lists_are_the_same_links(tmp_path: Path) -> None:
         links = file.links(4, 3, np.random.default_rng())
         np.testing.assert_array_equal(links.source, ring.source)
         np.testing.assert_array_equal(links.target, ring.target)
-        assert (file.period(4), file.size(4), name_of(file)) == (1, 8, "file")
+        assert (file.period(4), file.size(4), topology_name(file)) == (1, 8, "file")
         assert file == File(path=file.path)
         assert hash(file) == hash(File(path=file.path))
 

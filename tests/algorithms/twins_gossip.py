@@ -9,7 +9,7 @@ from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.topologies.chain import Chain
 from algorithms.topologies.epidemic import Epidemic
-from algorithms.topologies.exponential import at
+from algorithms.topologies.exponential import topology_at
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.star import Star
 from algorithms.topologies.static_exponential import StaticExponential
@@ -50,7 +50,7 @@ def push_sum(twin: Twin, algorithm: PushSum | RobustPushSum) -> None:
 def matrix(twin: Twin, algorithm: PushSum | RobustPushSum | OverlapPushSum, k: int) -> Array:
     """P of step k."""
     peers = "" if isinstance(algorithm, RobustPushSum) else algorithm.peers
-    topology = at(algorithm.topology, peers, k)
+    topology = topology_at(algorithm.topology, peers, k)
     return twin.exchange.mixing(topology, "uniform", k).matrix()
 
 

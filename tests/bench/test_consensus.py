@@ -15,7 +15,7 @@ import pytest
 import xarray
 
 from algorithms.topologies import TOPOLOGIES
-from algorithms.topologies.mixing import ready
+from algorithms.topologies.mixing import default_topologies
 from bench.consensus.__main__ import main
 from bench.results.convergence import rows as rows_of
 from bench.results.reader import BrokenFileError
@@ -108,7 +108,7 @@ def test_factors_are_within_5_percent_of_theory(tmp_path: Path, total: int) -> N
     enough = ("--rounds", "40000")  # for the chain of 64
     assert consensus(tmp_path, "--workers", str(total), *enough) == 0
     rows = rows_of(only(tmp_path))
-    assert [row.topology for row in rows] == list(ready())
+    assert [row.topology for row in rows] == list(default_topologies())
     for row in rows:
         assert abs(row.factor_difference_percent) < 5, row
         assert abs(row.rate_difference_percent) < 5, row
@@ -183,7 +183,7 @@ def test_what_is_too_dense_runs_only_when_named(
     out = capsys.readouterr().out
     assert "left out, too many messages a round unless named: complete" in out
     names = [row.topology for row in rows_of(only(tmp_path / "all"))]
-    assert names == [name for name in ready() if name != "complete"]
+    assert names == [name for name in default_topologies() if name != "complete"]
 
 
 def test_the_seed_decides_the_start(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.topologies.mixing import ready
+from algorithms.topologies.mixing import default_topologies
 from bench.consensus.gossip import Gossip, Limits, Start, draw_start, measure
 from bench.results.convergence import exact_after, squared_ratios, tail_factor
 from bench.results.rounds import COUNTS, Case
@@ -14,7 +14,7 @@ from tests.helpers import all_rows, everywhere, on
 pytestmark = pytest.mark.mpi
 
 D, SEED = 3, 4
-READY = ready()
+READY = default_topologies()
 RANDOM = ("random_pair", "epidemic")
 ROW_BYTES = 8 * (D + 1)
 PATIENT = Limits(tolerance=1e-10, rounds=10_000, seconds=1000)

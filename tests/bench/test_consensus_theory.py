@@ -11,7 +11,7 @@ from algorithms.topologies import theory
 from algorithms.topologies.epidemic import Epidemic
 from algorithms.topologies.erdos_renyi import ErdosRenyi
 from algorithms.topologies.exponential import Exponential
-from algorithms.topologies.mixing import MIXINGS, Mixing, ready
+from algorithms.topologies.mixing import MIXINGS, Mixing, default_topologies
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.random_pair import RandomPair
 from algorithms.topologies.random_regular import RandomRegular
@@ -37,7 +37,7 @@ from bench.results.convergence import (
 )
 from bench.results.rounds import Curve
 
-READY = ready()
+READY = default_topologies()
 PERIODIC = {name: x for name, x in READY.items() if x.period(8)} | {
     "exponential:peers=2": Exponential(peers=2),
     "erdos_renyi:p=0.9": ErdosRenyi(p=0.9),

@@ -34,7 +34,7 @@ def roots(exchange: MPIExchange, workers: TrainingWorkers, state: Any) -> dict[s
         "losses": workers.losses,
         "optimizer": workers.optimizer_state,
         "algorithm": state,
-        "counters": Counters(exchange.turn, workers.drawn),
+        "counters": Counters(exchange.rounds_started, workers.drawn),
     }
 
 
@@ -50,7 +50,7 @@ def restore_training(
     objects = roots(exchange, workers, state)
     restore(comm, checkpoint, manifest, objects, workers.total)
     counters = objects["counters"]
-    exchange.turn, workers.drawn = counters.turn, counters.drawn
+    exchange.rounds_started, workers.drawn = counters.turn, counters.drawn
 
 
 class Checkpoints:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.mpi import dealt
+from algorithms.exchange.mpi import worker_bounds
 from algorithms.protocol import Landed
 
 
@@ -153,5 +153,5 @@ def spans(
 
 def first_worker_rank(ranks_before: int, ranks: int, total: int, rank: int) -> int:
     """Return the former rank of the first worker of a rank."""
-    first = dealt(total, ranks)[rank]
-    return bisect_right(dealt(total, ranks_before), first) - 1
+    first = worker_bounds(total, ranks)[rank]
+    return bisect_right(worker_bounds(total, ranks_before), first) - 1
