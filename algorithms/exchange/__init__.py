@@ -1,1 +1,1 @@
-"""The Exchange over MPI: means of all workers, rounds between neighbours, faults on purpose."""
+"""The Exchange over MPI: means of all workers, rounds between neighbours, injected faults."""

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from algorithms.protocol import Rows
 
 Planner = Callable[["MPI.Intracomm", int, list[int]], "AllReduce"]
-"""(comm, d, bounds) -> a plan; collective over comm."""
+"""Factory of plans: (comm, d, bounds); collective over comm."""
 
 
 class Average:
-    """The mean over all workers of (V, d) rows."""
+    """Mean of (V, d) rows over all workers."""
 
     def __init__(self, plan: AllReduce, total: int, meter: Meter) -> None:
         self.plan, self._total, self._meter = plan, total, meter
         self.vector = plan.parts[0]
-        """(d,) where the mean lies after a call."""
+        """(d,) memory of the mean after a call."""
         lo = plan.spans[0][0]
         self._sums = [
             (
@@ -42,7 +42,7 @@ class Average:
         ]
 
     def in_place(self) -> None:
-        """Average what lies in `vector` on every rank."""
+        """Replace `vector` by its mean over all ranks; collective."""
         self.plan(self._total)
 
     def __call__(self, rows: Rows, out: NDArray[np.floating]) -> None:
@@ -52,13 +52,13 @@ class Average:
         self._hand_out(rows, out)
 
     def start(self, rows: Rows | None) -> None:
-        """Begin to average rows, (V, d), or what lies in `vector`."""
+        """Start the mean of rows, (V, d), or of `vector` if rows is None; collective."""
         if rows is not None:
             self._add_up(rows)
         self.plan.start(self._total)
 
     def finish(self, rows: Rows, out: NDArray[np.floating]) -> None:
-        """Complete what was started with these rows: out as in a call."""
+        """Complete a mean that was started with these rows; out as in a call."""
         self.plan.finish()
         self._hand_out(rows, out)
 
@@ -76,11 +76,11 @@ class Average:
 
 
 class GroupAverage:
-    """The mean over each group of `size` consecutive workers; the last group may be smaller.
+    """Mean over each group of `size` consecutive workers; the last group may be smaller.
 
-    A group on one rank needs no message. Groups that span ranks have a communicator each; a rank
-    is in at most two of them, which are neighbours, so even ones go before odd ones and nobody
-    waits in a circle. Collective to build, to call and to close.
+    A group on one rank needs no message. Groups that span ranks have a communicator each. A rank is
+    in at most two neighbouring ones, and even groups go before odd ones: ranks never wait in a
+    cycle. Collective to create, to call and to close.
     """
 
     def __init__(
@@ -112,17 +112,17 @@ class GroupAverage:
                 add_up = TreeSum(last - first, (0, last - first), d, dtype)
                 self._here.append((slice(first - lo, last - lo), add_up))
         for parity in (0, 1):
-            mine = next((x for x in spanning[parity::2] if comm.rank in x[2]), None)
-            made = comm.Split(mine[0] if mine else MPI.UNDEFINED, comm.rank)
-            if mine is None:
+            own = next((x for x in spanning[parity::2] if comm.rank in x[2]), None)
+            split = comm.Split(own[0] if own else MPI.UNDEFINED, comm.rank)
+            if own is None:
                 continue
-            assert isinstance(made, MPI.Intracomm)
-            first, last, hosts = mine
+            assert isinstance(split, MPI.Intracomm)
+            first, last, hosts = own
             inside = [max(bounds[r], first) - first for r in hosts] + [last - first]
-            plan = planner(made, d, inside)
+            plan = planner(split, d, inside)
             rows = slice(max(first, lo) - lo, min(last, hi) - lo)
             self._across.append((rows, Average(plan, last - first, meter)))
-            self._comms.append(made)
+            self._comms.append(split)
 
     def __call__(self, rows: Rows) -> None:
         """Replace every row, (V, d), by the mean over its group."""
@@ -140,13 +140,13 @@ class GroupAverage:
         """Release plans and communicators; collective."""
         for _, average in self._across:
             average.plan.close()
-        for made in self._comms:
-            made.Free()
+        for comm in self._comms:
+            comm.Free()
         self._across, self._comms = [], []
 
 
 class StartedMean:
-    """A mean in flight."""
+    """Handle of a mean in flight."""
 
     def __init__(
         self,
@@ -164,12 +164,12 @@ class StartedMean:
             average.start(None if home else rows)
 
     def test(self) -> None:
-        """Let the messages go on, without waiting."""
+        """Let the messages progress without blocking."""
         if self._average:
             self._average.plan.test()
 
     def finish(self, out: NDArray[np.floating] | None = None) -> None:
-        """Set out, (V, d) or (d,), or else the rows, to the mean; to be called once."""
+        """Set out, (V, d) or (d,), or else the rows, to the mean; call once."""
         self._meter.lap(OTHER)
         target = self.result if out is None else out
         if self._average:
@@ -184,10 +184,10 @@ class StartedMean:
 
 
 class Means:
-    """The means over the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1]).
+    """Means over the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1]).
 
-    Plans are made at the first call and kept. Errors: ValueError where the links are slowed and
-    the all-reduce does not say which messages it sends.
+    Plans are created at the first call and reused. Errors: ValueError if links are slow and the
+    messages of the all-reduce are unknown.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Means:
         self._allreduce = ALLREDUCES[allreduce]
         if shaper and not issubclass(self._allreduce, Scheduled):
             raise ValueError(
-                f"--link slows messages, and {allreduce} does not say which it sends: take "
+                f"--link slows messages, and those of {allreduce} are unknown: take "
                 "recursive_doubling, ring or another all-reduce by messages"
             )
         self._comm, self._bounds, self._total = comm, bounds, bounds[-1]
@@ -214,12 +214,12 @@ class Means:
         self._homes: dict[int, tuple[Rows, Average]] = {}
         self._idle: dict[int, list[Average]] = {}
         self.chosen: dict[int, Auto] = {}
-        """What the all-reduce `auto` took, by the bytes of a vector."""
+        """Choice of the all-reduce `auto` by the bytes of a vector."""
 
     def rows(self, d: int) -> Rows:
-        """Zeroed (V, d); with one worker a rank, the very memory the all-reduce works in.
+        """Return zeroed (V, d) rows; with one worker a rank, the memory of the all-reduce itself.
 
-        Plans what `mean` of such rows needs.
+        Creates the plan for the mean of such rows.
         """
         if self._total > self._comm.size:
             self._planned(d)
@@ -252,9 +252,9 @@ class Means:
             self._meter.lap(WAIT)
 
     def start_mean(self, rows: Rows) -> StartedMean:
-        """Begin a mean over all workers; rows belong to it until `finish`; collective.
+        """Start a mean over all workers; leave rows alone until `finish`; collective.
 
-        Any number may be in flight; all ranks start and finish them in one order.
+        Any number may be in flight; all ranks start and finish them in the same order.
         """
         self._meter.lap(OTHER)
         d, due = rows.shape[1], self._shaped_mean(rows.shape[1], 0)
@@ -307,7 +307,7 @@ class Means:
         return self._groups[key]
 
     def _shaped_mean(self, d: int, group: int) -> Callable[[], None] | None:
-        """Note the start of a mean of d elements, where links are slow; what waits for its end."""
+        """Start the delay of a mean on slow links; return a call that waits for it, or None."""
         members = min(group, self._total) if group else self._total
         if self._shaper is None or members == 1:
             return None

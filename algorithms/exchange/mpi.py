@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from algorithms.protocol import Rows
 
 PLANS_KEPT = 64
-"""Rounds whose plans are remembered: enough for every periodic topology at 2^60 workers."""
+"""Maximum number of rounds with reusable plans: enough for any period at 2^60 workers."""
 
 
 class Rounds:
@@ -60,7 +60,7 @@ class Rounds:
         rows: NDArray[Any],
         out: NDArray[Any],
     ) -> StartedPull:
-        """Begin a round; plans of links that come again are kept, one for each in flight."""
+        """Start a round; plans of periodic links are reused, one for each round in flight."""
         self._meter.lap(OTHER)
         key = (routes, id(what), rows.shape[1], rows.dtype)
         links = what.links if isinstance(what, Mixing) else what
@@ -69,7 +69,10 @@ class Rounds:
             if key not in self._plans:
                 if len(self._plans) >= PLANS_KEPT:
                     del self._plans[next(iter(self._plans))]
-                self._plans[key] = (what, idle)  # holds the links: their id stays theirs
+                self._plans[key] = (
+                    what,
+                    idle,
+                )  # keeps the links alive, so that their id stays unique
             idle = self._plans[key][1]
         plan = idle.pop() if idle else self._row_plan(routes, links, what, rows)
         self.started += 1
@@ -94,31 +97,30 @@ class Rounds:
         ways, weights = routes(links, self._bounds), None
         own, weight = (what.own, what.weight) if isinstance(what, Mixing) else (None, None)
         if self._trouble.drop:
-            kept = self._trouble.arrives(ways.sender, ways.receiver, self.started)
-            ways = ways.only(kept)
-            if own is not None and weight is not None:  # what is lost, a worker keeps of its own
-                lost = np.bincount(links.target[~kept], weight[~kept], links.total)
-                own, weight = own + lost, weight[kept]
+            arrived = self._trouble.arrives(ways.sender, ways.receiver, self.started)
+            ways = ways.only(arrived)
+            if own is not None and weight is not None:  # a worker keeps its own share of a lost row
+                lost = np.bincount(links.target[~arrived], weight[~arrived], links.total)
+                own, weight = own + lost, weight[arrived]
         if own is not None and weight is not None:
             weights = Weights(own, weight, rows.dtype)
         return RowPlan(ways, self._comm.rank, rows.shape[1], rows.dtype, weights)
 
 
 TOPOLOGY_STREAM = 2
-"""Keeps the draws of random topologies apart from others of the same seed."""
+"""Stream of the draws of random topologies, apart from others of the same seed."""
 
 
 def worker_bounds(total: int, ranks: int) -> list[int]:
-    """The first worker of each rank, and the number of workers behind: (ranks + 1,) ascending."""
+    """Return the first worker of each rank, then W: (ranks + 1,) ascending."""
     return [r * total // ranks for r in range(ranks + 1)]
 
 
 class MPIExchange:
     """The Exchange between the W workers of all ranks of `comm`; see algorithms.protocol.
 
-    Rank r of p hosts the workers [r W // p, (r + 1) W // p). Collective to build and to close.
-    Errors: ValueError where W is smaller than the number of ranks, or where the trouble that is
-    to be injected cannot be.
+    Rank r of p hosts the workers [r W // p, (r + 1) W // p). Collective to create and to close.
+    Errors: ValueError if W is smaller than the number of ranks, or if faults cannot be injected.
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class MPIExchange:
 
     @property
     def chosen(self) -> dict[int, Auto]:
-        """What the all-reduce `auto` took, by the bytes of a vector."""
+        """Choice of the all-reduce `auto` by the bytes of a vector."""
         return self._means.chosen
 
     @property
@@ -174,7 +176,7 @@ class MPIExchange:
         self._rounds.started = rounds
 
     def rows(self, d: int) -> Rows:
-        """Zeroed (V, d); with one worker a rank, the very memory the all-reduce works in."""
+        """Return zeroed (V, d) rows; with one worker a rank, the memory of the all-reduce."""
         return self._means.rows(d)
 
     def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:
@@ -185,25 +187,25 @@ class MPIExchange:
         self._means.mean(rows, out, group=group)
 
     def start_mean(self, rows: Rows) -> StartedMean:
-        """Begin a mean over all workers; rows belong to it until `finish`; collective.
+        """Start a mean over all workers; leave rows alone until `finish`; collective.
 
-        Any number may be in flight; all ranks start and finish them in one order.
+        Any number may be in flight; all ranks start and finish them in the same order.
         """
         return self._means.start_mean(rows)
 
     def links(self, topology: Topology, k: int) -> Links:
-        """Who sends to whom at round k: a function of (topology, W, k, seed)."""
+        """Return the links of round k: a function of (topology, W, k, seed)."""
         period = topology.period(self.total)
         if period is None:
             return topology.links(self.total, k, self._rng(k))
         key = (topology, k % period)
         if key not in self._schedule:
-            drawn = topology.links(self.total, k % period, self._rng(k % period))
-            self._schedule[key] = replace(drawn, again=True)
+            graph = topology.links(self.total, k % period, self._rng(k % period))
+            self._schedule[key] = replace(graph, again=True)
         return self._schedule[key]
 
     def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:
-        """The links of round k with the weights of a rule of `topologies.mixing.MIXINGS`."""
+        """Return the links of round k with the weights of a rule of `topologies.mixing.MIXINGS`."""
         period = topology.period(self.total)
         if period is None:
             return MIXINGS[rule](self.links(topology, k))
@@ -213,11 +215,11 @@ class MPIExchange:
         return self._mixings[key]
 
     def pull(self, rows: Rows, links: Links, out: Rows) -> None:
-        """Set out[i] to the sum of the rows of the workers that send to i; collective."""
+        """Set out[i] to the sum of the rows of the in-neighbours of i; collective."""
         self.start_pull(rows, links, out).finish()
 
     def start_pull(self, rows: Rows, links: Links, out: Rows) -> StartedPull:
-        """Begin a pull; rows and out belong to it until `finish`."""
+        """Start a pull; leave rows and out alone until `finish`; collective."""
         return self._rounds.start(between_workers, links, rows, out)
 
     def mix(self, rows: Rows, mixing: Mixing, out: Rows) -> None:
@@ -225,7 +227,7 @@ class MPIExchange:
         self.start_mix(rows, mixing, out).finish()
 
     def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> StartedPull:
-        """Begin a mix; rows and out belong to it until `finish`."""
+        """Start a mix; leave rows and out alone until `finish`; collective."""
         return self._rounds.start(between_workers, mixing, rows, out)
 
     def deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
@@ -236,22 +238,22 @@ class MPIExchange:
         self.start_deliver(rows, links, out).finish()
 
     def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> StartedPull:
-        """Begin to deliver; rows and out belong to it until `finish`."""
+        """Start a delivery; leave rows and out alone until `finish`; collective."""
         return self._rounds.start(to_links, links, rows, out)
 
     def carry(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
-        """Take a row along every link: from rows of those that leave to out of those that arrive.
+        """Send a row of its own along every link: rows by outgoing, out by incoming link.
 
         Collective; see algorithms.protocol.
         """
         self._rounds.start(along_links, links, rows, out).finish()
 
     def shared_vector(self, start: NDArray[np.floating]) -> SharedVector:
-        """A vector that all workers change without waiting, at start, (d,); collective."""
+        """Return a vector that all workers change without waiting, from start, (d,); collective."""
         return SharedVector(self._window(start.dtype), start, self._comm.rank, self._comm.size)
 
     def shared_rows(self, start: Rows) -> SharedRows:
-        """The workers' rows where others reach them, at start, (V, d); collective."""
+        """Return rows that all workers can average with theirs, from start, (V, d); collective."""
         return SharedRows(self._window(start.dtype), start, self.bounds, self._comm.rank)
 
     def close(self) -> None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Routes:
-    """Route e takes the row in slot source[e] to slot target[e]; sorted by target, then source.
+    """Routes of rows from slot source[e] to slot target[e], sorted by target, then source.
 
-    source, target: (E,) int64. Rank r owns the slots [bounds[r], bounds[r + 1]) on either side.
+    source, target: (E,) int64. Rank r stores the slots [bounds[r], bounds[r + 1]) on each side.
     """
 
     source: NDArray[np.int64]
@@ -36,39 +36,38 @@ class Routes:
     source_bounds: Sequence[int]
     target_bounds: Sequence[int]
     sender: NDArray[np.int64]
-    """(E,) the worker that each row comes from."""
+    """(E,) int64, the sender of each row."""
     receiver: NDArray[np.int64]
-    """(E,) the worker that each row goes to."""
+    """(E,) int64, the receiver of each row."""
 
-    def only(self, kept: NDArray[np.bool_]) -> Routes:
-        """Those routes of which kept, (E,), is true; slots stay as they are."""
+    def only(self, mask: NDArray[np.bool_]) -> Routes:
+        """Return the routes of a mask, (E,) bool, with the same slots."""
         return Routes(
-            self.source[kept],
-            self.target[kept],
+            self.source[mask],
+            self.target[mask],
             self.source_bounds,
             self.target_bounds,
-            self.sender[kept],
-            self.receiver[kept],
+            self.sender[mask],
+            self.receiver[mask],
         )
 
 
 def between_workers(links: Links, bounds: Sequence[int]) -> Routes:
-    """From the row of a worker to the row of a worker; rank r hosts [bounds[r], bounds[r + 1])."""
+    """Return routes from workers to workers; rank r hosts [bounds[r], bounds[r + 1])."""
     return Routes(links.source, links.target, bounds, bounds, links.source, links.target)
 
 
 def to_links(links: Links, bounds: Sequence[int]) -> Routes:
-    """From the row of a worker to a row of its own for every link into a worker."""
+    """Return routes from workers to incoming links: a row of its own for every link."""
     slots = np.arange(len(links.target))
     arriving = np.searchsorted(links.target, bounds).tolist()
     return Routes(links.source, slots, bounds, arriving, links.source, links.target)
 
 
 def along_links(links: Links, bounds: Sequence[int]) -> Routes:
-    """From a row for every link out of a worker to a row for every link into a worker.
+    """Return routes from outgoing to incoming links.
 
-    Rows that leave are sorted by sender, then receiver; those that arrive by receiver, then
-    sender.
+    Outgoing rows are sorted by sender, then receiver, incoming rows by receiver, then sender.
     """
     leaving = np.lexsort((links.target, links.source))
     place = np.empty_like(leaving)
@@ -81,15 +80,15 @@ def along_links(links: Links, bounds: Sequence[int]) -> Routes:
 
 Index = slice | NDArray[np.int64]
 BLOCK_BYTES = 256 * 1024
-"""Scattered rows are added in blocks of this size: the temporary stays in the cache."""
+"""Block size of adds of scattered rows, so that the temporary array stays in the cache."""
 
 
 def _blocks(
     out: NDArray[np.int64], row: NDArray[np.int64], row_bytes: int
 ) -> list[tuple[Index, Index, slice]]:
-    """(into out, from row, their place in the two arrays) that cover the arrays, in order.
+    """Return (index of out, index of row, slice of both arrays) of blocks that cover the arrays.
 
-    Slices where both run in step, short index arrays where they are scattered.
+    Indices are slices if both arrays ascend by one, and short index arrays if scattered.
     """
     if not len(out):
         return []
@@ -109,7 +108,7 @@ def _blocks(
 
 
 class Weights:
-    """What a worker makes of what it hears: own[i] x_i + sum over routes e of weight[e] x_source.
+    """Weights of a round: x_i <- own[i] x_i + the sum of weight[e] x_source over routes e.
 
     own: (W,); weight: (E,), in the order of the routes.
     """
@@ -121,13 +120,13 @@ class Weights:
         self.weight = weight.astype(dtype)
         first = self.own[0]
         self.equal = first if (self.own == first).all() and (self.weight == first).all() else None
-        """The one weight of all, where it is one: then it is applied to the sum."""
+        """The common weight if all are equal, applied once to the sum; else None."""
 
 
 class RowPlan:
-    """The part of one rank in a round over `routes`, for rows of d elements.
+    """Plan of one rank for a round over `routes`, with rows of d elements.
 
-    With weights, the rows of a worker are its own slots, and out is theirs and those it hears of.
+    With weights, sources and targets are workers, and out also gets the weighted own rows.
     """
 
     def __init__(
@@ -142,20 +141,20 @@ class RowPlan:
         lo, hi = routes.source_bounds[rank], routes.source_bounds[rank + 1]
         first, last = routes.target_bounds[rank], routes.target_bounds[rank + 1]
         ranks = len(routes.source_bounds) - 1
-        giver = np.searchsorted(routes.source_bounds, routes.source, side="right") - 1
-        taker = np.searchsorted(routes.target_bounds, routes.target, side="right") - 1
-        to_me, mine = taker == rank, giver == rank
+        sender = np.searchsorted(routes.source_bounds, routes.source, side="right") - 1
+        receiver = np.searchsorted(routes.target_bounds, routes.target, side="right") - 1
+        incoming, outgoing = receiver == rank, sender == rank
         row_bytes = d * dtype.itemsize
 
         self.sends: list[tuple[int, Index, NDArray[Any]]] = []
-        """(rank, which of my rows, where they are packed unless they are a slice)."""
-        for q in np.unique(taker[mine & ~to_me]).tolist():
-            wanted = np.unique(routes.source[mine & (taker == q)]) - lo
-            run = len(wanted) == wanted[-1] - wanted[0] + 1
-            index = slice(int(wanted[0]), int(wanted[-1]) + 1) if run else wanted
-            self.sends.append((q, index, np.empty((0 if run else len(wanted), d), dtype)))
+        """(rank, index of local rows, memory to pack them unless they are a slice)."""
+        for q in np.unique(receiver[outgoing & ~incoming]).tolist():
+            index = np.unique(routes.source[outgoing & (receiver == q)]) - lo
+            run = len(index) == index[-1] - index[0] + 1
+            rows: Index = slice(int(index[0]), int(index[-1]) + 1) if run else index
+            self.sends.append((q, rows, np.empty((0 if run else len(index), d), dtype)))
 
-        far = np.unique(routes.source[to_me & ~mine])
+        far = np.unique(routes.source[incoming & ~outgoing])
         self._inbox = np.empty((len(far), d), dtype)
         edges = np.searchsorted(far, routes.source_bounds)
         self.receives = [
@@ -163,28 +162,28 @@ class RowPlan:
             for q in range(ranks)
             if edges[q] < edges[q + 1]
         ]
-        self.bytes_copied = int((to_me & mine).sum()) * row_bytes
+        self.bytes_copied = int((incoming & outgoing).sum()) * row_bytes
 
-        source, target = routes.source[to_me], routes.target[to_me] - first
-        heard = np.bincount(target, minlength=last - first)
-        turn = np.arange(len(target)) - np.repeat(np.cumsum(heard) - heard, heard)
+        source, target = routes.source[incoming], routes.target[incoming] - first
+        in_degree = np.bincount(target, minlength=last - first)
+        position = np.arange(len(target)) - np.repeat(np.cumsum(in_degree) - in_degree, in_degree)
         near = (source >= lo) & (source < hi)
         row = np.where(near, source - lo, np.searchsorted(far, source))
-        here = np.ones(0, dtype) if weights is None else weights.weight[to_me]
-        self.silent = np.flatnonzero(heard == 0)
-        self._turns: list[tuple[bool, list[tuple[Index, Index, NDArray[Any]]]]] = []
-        """The j-th row of every slot that has one, near ones, then far ones; with their weights."""
-        for j in range(int(heard.max(initial=0))):
+        here = np.ones(0, dtype) if weights is None else weights.weight[incoming]
+        self.silent = np.flatnonzero(in_degree == 0)
+        self._terms: list[tuple[bool, list[tuple[Index, Index, NDArray[Any]]]]] = []
+        """Blocks of the j-th row of every slot, local rows first, with their weights."""
+        for j in range(int(in_degree.max(initial=0))):
             for is_near in (True, False):
-                chosen = (turn == j) & (near == is_near)
-                share = here[chosen][:, None] if weights else here
+                selected = (position == j) & (near == is_near)
+                share = here[selected][:, None] if weights else here
                 blocks = [
                     (into, origin, share[at])
-                    for into, origin, at in _blocks(target[chosen], row[chosen], row_bytes)
+                    for into, origin, at in _blocks(target[selected], row[selected], row_bytes)
                 ]
-                self._turns.append((is_near, blocks))
+                self._terms.append((is_near, blocks))
         self.direct = last - first == 1 and len(far) == 1 and len(source) == 1
-        """One slot that hears from one other rank: the row is received in its place."""
+        """True if the only incoming row is received directly in its slot."""
 
     def start(
         self,
@@ -209,9 +208,9 @@ class RowPlan:
         return requests
 
     def add_up(self, rows: NDArray[Any], out: NDArray[Any], keep: bool) -> None:
-        """Fill out from the rows of this rank and those that arrived, ascending by sender.
+        """Fill out from local rows and received rows, in ascending order of the sender.
 
-        A slot that hears nothing becomes 0; with `keep` it stays as it was.
+        A slot without a row becomes 0; with `keep` it stays unchanged.
         """
         weights = self._weights
         scaled = weights is not None and weights.equal is None
@@ -220,9 +219,9 @@ class RowPlan:
         if self.direct:
             if scaled:
                 assert weights is not None
-                out *= self._turns[1][1][0][2]
+                out *= self._terms[1][1][0][2]
         else:
-            for j, (is_near, blocks) in enumerate(self._turns):
+            for j, (is_near, blocks) in enumerate(self._terms):
                 table = rows if is_near else self._inbox
                 for into, row, share in blocks:
                     arrived = table[row] * share if scaled else table[row]
@@ -241,7 +240,7 @@ class RowPlan:
 
 
 class StartedPull:
-    """Rows in flight."""
+    """Handle of rows in flight."""
 
     def __init__(
         self,
@@ -265,7 +264,7 @@ class StartedPull:
         )
 
     def finish(self) -> None:
-        """Wait for every message, then fill `out`."""
+        """Wait for every message and fill `out`; call once."""
         self._meter.lap(OTHER)
         if self._requests:
             self._requests[0].Waitall(self._requests)

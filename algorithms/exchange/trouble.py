@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 STRAGGLER_STREAM, LOSS_STREAM = 5, 6
-"""Keep these draws apart from others of the same seed."""
+"""Streams of these draws, apart from others of the same seed."""
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "": 1.0}
 RATES = {"GB/s": 1e9, "MB/s": 1e6, "kB/s": 1e3, "B/s": 1.0}
 
 
 def seconds(text: str, what: str) -> float:
-    """`2ms`, `50us`, `0.1s` as seconds. Errors: ValueError, where `what` names the option."""
-    found = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(s|ms|us)?", text)
-    if not found:
+    """Return the seconds of `2ms`, `50us` or `0.1s`. Errors: ValueError with the option `what`."""
+    parts = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(s|ms|us)?", text)
+    if not parts:
         raise ValueError(f"{what} must be a time such as 2ms, 50us or 0.1s, got {text!r}")
-    return float(found[1]) * UNITS[found[2] or ""]
+    return float(parts[1]) * UNITS[parts[2] or ""]
 
 
 def bytes_per_second(text: str, what: str) -> float:
-    """`10MB/s`, `1.25GB/s` as bytes a second. Errors: ValueError."""
-    found = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(GB/s|MB/s|kB/s|B/s)", text)
-    if not found or not float(found[1]) > 0:
+    """Return the bytes a second of `10MB/s` or `1.25GB/s`. Errors: ValueError with `what`."""
+    parts = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(GB/s|MB/s|kB/s|B/s)", text)
+    if not parts or not float(parts[1]) > 0:
         raise ValueError(f"{what} must be a rate such as 10MB/s or 1.25GB/s, got {text!r}")
-    return float(found[1]) * RATES[found[2]]
+    return float(parts[1]) * RATES[parts[2]]
 
 
 def sleep_until(clock_ns: int) -> None:
-    """Return when time.perf_counter_ns() has come to clock_ns; at once where it is past."""
+    """Sleep until time.perf_counter_ns() reaches clock_ns."""
     left = clock_ns - time.perf_counter_ns()
     if left > 0:
         time.sleep(left / 1e9)
@@ -59,19 +59,19 @@ def sleep_until(clock_ns: int) -> None:
 
 @dataclass(frozen=True)
 class Straggler:
-    """A worker that is always slow, or any worker that is late now and then."""
+    """Stragglers: one worker that is always slow, or any worker at random steps."""
 
     worker: int | None = field(default=None, metadata={"help": "the slow worker"})
-    factor: float = field(default=5.0, metadata={"help": "times as long as its gradient takes"})
+    factor: float = field(default=5.0, metadata={"help": "factor on the time of its gradient"})
     probability: float = field(
-        default=0.0, metadata={"help": "that a worker is late in a step, any worker"}
+        default=0.0, metadata={"help": "probability that a worker is late in a step"}
     )
-    delay: str = field(default="50ms", metadata={"help": "how late it is then"})
+    delay: str = field(default="50ms", metadata={"help": "delay of a late worker"})
 
     def __post_init__(self) -> None:
         if self.worker is None and not self.probability:
             raise ValueError(
-                "give worker=3 (always slow) or probability=0.05 (any worker, now and then)"
+                "give worker=3 (always slow) or probability=0.05 (any worker, at random steps)"
             )
         if self.worker is not None and self.worker < 0:
             raise ValueError(f"worker must be >= 0, got {self.worker}")
@@ -82,30 +82,31 @@ class Straggler:
         seconds(self.delay, "delay")
 
     def late_s(self, ids: range, step: int, took_s: float, seed: int) -> float:
-        """Seconds that the latest of the workers `ids` needs more for a gradient that took took_s.
+        """Return the delay, s, of the latest of some workers after a gradient of took_s seconds.
 
-        A gradient of V workers on one rank takes each of them the V-th part of it.
+        Each of V workers on one rank takes a V-th part of the time.
         """
         late = 0.0
         if self.worker is not None and self.worker in ids:
             late = (self.factor - 1) * took_s / len(ids)
         if self.probability:
-            drawn = [
+            draws = [
                 np.random.default_rng((seed, STRAGGLER_STREAM, worker, step)).random()
                 for worker in ids
             ]
-            if min(drawn) < self.probability:
+            if min(draws) < self.probability:
                 late += seconds(self.delay, "delay")
         return late
 
 
 @dataclass(frozen=True)
 class Link:
-    """What every message between two workers needs: a latency, and its bytes over a bandwidth."""
+    """Slow links between workers: a latency and a bandwidth for every message."""
 
     latency: str = field(default="0s", metadata={"help": "from the last byte sent to its arrival"})
     bandwidth: str = field(
-        default="", metadata={"help": "of each worker's own link out, e.g. 10MB/s; empty: no limit"}
+        default="",
+        metadata={"help": "of a worker's outgoing link, e.g. 10MB/s; empty: no limit"},
     )
 
     def __post_init__(self) -> None:
@@ -115,17 +116,17 @@ class Link:
 
     @property
     def latency_ns(self) -> float:
-        """Nanoseconds."""
+        """Latency, ns."""
         return 1e9 * seconds(self.latency, "latency")
 
     def sending_ns(self, nbytes: int) -> float:
-        """How long nbytes keep the link out busy, ns."""
+        """Return the time for which nbytes occupy the outgoing link, ns."""
         return 1e9 * nbytes / bytes_per_second(self.bandwidth, "") if self.bandwidth else 0.0
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """All that goes wrong on purpose in a run."""
+    """All injected faults of a run."""
 
     straggler: Straggler | None = None
     drop: float = 0.0
@@ -141,17 +142,17 @@ class Trouble:
     def arrives(
         self, sender: NDArray[np.int64], receiver: NDArray[np.int64], turn: int
     ) -> NDArray[np.bool_]:
-        """(E,) which messages of the turn-th exchange of a run are not lost.
+        """Return a (E,) bool mask of the messages of a round that are not lost.
 
-        Drawn for each link by (seed, turn, sender, receiver).
+        turn: number of the round in the run. Drawn for each link by (seed, turn, sender, receiver).
         """
         words = sender.astype(np.uint64) << np.uint64(32) | receiver.astype(np.uint64)
         root = np.random.SeedSequence((self.seed, LOSS_STREAM, turn)).generate_state(1, np.uint64)
         words = (words ^ root) * np.uint64(0xFF51AFD7ED558CCD)
         words = (words ^ words >> np.uint64(33)) * np.uint64(0xC4CEB9FE1A85EC53)
-        drawn = (words ^ words >> np.uint64(33)) / 2.0**64
-        kept: NDArray[np.bool_] = drawn >= self.drop
-        return kept
+        draws = (words ^ words >> np.uint64(33)) / 2.0**64
+        mask: NDArray[np.bool_] = draws >= self.drop
+        return mask
 
 
 Trouble.NONE = Trouble()
@@ -161,22 +162,22 @@ NEVER = np.iinfo(np.int64).min
 
 
 class Shaper:
-    """The links out of the workers of one rank; see Exchange.trouble. Collective to build.
+    """The slow outgoing links of the workers of one rank. Collective to create.
 
-    Errors: ValueError where ranks are on several hosts.
+    Errors: ValueError if ranks are on several hosts.
     """
 
     def __init__(self, comm: MPI.Intracomm, link: Link, bounds: list[int]) -> None:
         hosts = set(comm.allgather(socket.gethostname()))
         if len(hosts) > 1:
             raise ValueError(
-                f"--link needs one clock, but the ranks are on {len(hosts)} hosts: there the real "
-                "network can be slowed instead, or all workers can be virtual ones of one host"
+                f"--link needs one clock, but the ranks are on {len(hosts)} hosts: slow "
+                "down their real network instead, or run all workers as virtual ones on one host"
             )
         self._comm, self.link, self._bounds = comm.Dup(), link, bounds
         self._busy_until = np.zeros(bounds[comm.rank + 1] - bounds[comm.rank])
         self._free = 0.0
-        """When the last collective leaves the links to the next."""
+        """Clock, ns, at which the last collective releases the links."""
         self._durations: dict[tuple[int, int], tuple[float, float]] = {}
         """(elements, workers) -> ns of an all-reduce, and ns for which it keeps the links busy."""
 
@@ -188,10 +189,10 @@ class Shaper:
         senders, receivers: (E,) int64, the workers at both ends of each link of all ranks.
         """
         rank, lo = self._comm.rank, self._bounds[self._comm.rank]
-        giver = np.searchsorted(self._bounds, senders, side="right") - 1
-        taker = np.searchsorted(self._bounds, receivers, side="right") - 1
-        mine, to_me = giver == rank, taker == rank
-        sender, sending = senders[mine] - lo, self.link.sending_ns(nbytes)
+        rank_of_sender = np.searchsorted(self._bounds, senders, side="right") - 1
+        rank_of_receiver = np.searchsorted(self._bounds, receivers, side="right") - 1
+        outgoing, incoming = rank_of_sender == rank, rank_of_receiver == rank
+        sender, sending = senders[outgoing] - lo, self.link.sending_ns(nbytes)
         count = np.bincount(sender, minlength=len(self._busy_until))
         before = np.empty_like(sender)
         before[np.argsort(sender, kind="stable")] = np.arange(len(sender)) - np.repeat(
@@ -202,11 +203,11 @@ class Shaper:
         self._busy_until = free + count * sending
 
         requests, stamps = [], [np.array([NEVER])]
-        for q in np.unique(giver[to_me & ~mine]).tolist():
+        for q in np.unique(rank_of_sender[incoming & ~outgoing]).tolist():
             stamps.append(np.empty(1, np.int64))
             requests.append(self._comm.Irecv(stamps[-1], source=q))
-        for q in np.unique(taker[mine]).tolist():
-            latest = np.array([arrives[taker[mine] == q].max()], np.int64)
+        for q in np.unique(rank_of_receiver[outgoing]).tolist():
+            latest = np.array([arrives[rank_of_receiver[outgoing] == q].max()], np.int64)
             if q == rank:
                 stamps.append(latest)
             else:
@@ -220,10 +221,10 @@ class Shaper:
         return due
 
     def collective(self, needs_ns: float, sending_ns: float) -> Callable[[], None]:
-        """Note that a collective starts here; return what waits for its end.
+        """Start a collective; return a call that waits for its end.
 
-        It needs so long once all have started, and keeps the links busy for a part of it; until
-        then the next one waits. They are waited for in the order in which they start.
+        needs_ns: its duration after all ranks have started. sending_ns: the time for which it
+        occupies the links, until which the next one waits. Wait in the order of the starts.
         """
         from mpi4py import MPI
 
@@ -256,7 +257,7 @@ class Shaper:
         return self.collective(*self._durations[d, workers])
 
     def alone(self, nbytes: int) -> None:
-        """Sleep as long as nbytes to or from another worker's memory take, there and back."""
+        """Sleep for the time of a request and its answer of nbytes from the memory of a worker."""
         time.sleep((2 * self.link.latency_ns + self.link.sending_ns(nbytes)) / 1e9)
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
-"""Memory that all workers change without waiting for each other: one-sided MPI, no server.
+"""Shared memory of asynchronous algorithms: one-sided MPI, without a server.
 
-A vector lies in slices, one a rank; rows lie with their workers. Every change is made under an
-exclusive lock of the slice or the rows (passive target), so what one takes and what another adds
-never mix. No rank has to take part in what others do to its memory, and none holds more than two
-locks, taken in ascending order: nobody waits in a circle, at any number of ranks.
+Every rank stores a slice of a shared vector, or the rows of its workers. Every change happens under
+an exclusive lock of the slice or the rows (passive target), so that changes never interleave. The
+target rank takes no part, and no rank holds more than two locks, acquired in ascending order:
+deadlock is impossible at any number of ranks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Vector = NDArray[np.floating]
 
 
 class Window:
-    """n elements of this rank in an MPI window. Collective to build and to close."""
+    """n elements of this rank in an MPI window. Collective to create and to close."""
 
     def __init__(
         self,
@@ -42,33 +42,33 @@ class Window:
         self._win = MPI.Win.Allocate(n * dtype.itemsize, dtype.itemsize, comm=comm)
         memory: Any = self._win.tomemory() if n else bytearray()
         self.mine: Vector = np.ndarray(n, dtype, memory)
-        """(n,) the elements; to be touched inside `locked(own rank)`."""
+        """(n,) elements of this rank; use them inside `locked(own rank)`."""
         with self.locked(comm.rank):
             self.mine[:] = 0
         comm.Barrier()
 
     @contextmanager
     def locked(self, *ranks: int) -> Iterator[None]:
-        """Hold the memory of these ranks alone."""
+        """Lock the memory of these ranks exclusively, as a context."""
         self._meter.lap(OTHER)
-        held = sorted(set(ranks))
-        for rank in held:
+        locks = sorted(set(ranks))
+        for rank in locks:
             self._win.Lock(rank)
-        if self._comm.rank in held:
+        if self._comm.rank in locks:
             self._win.Sync()
         self._meter.lap(WAIT)
         try:
             yield
         finally:
             self._meter.lap(COPY)
-            if self._comm.rank in held:
+            if self._comm.rank in locks:
                 self._win.Sync()
-            for rank in reversed(held):
+            for rank in reversed(locks):
                 self._win.Unlock(rank)
             self._meter.lap(WAIT)
 
     def get(self, rank: int, at: int, out: Vector) -> None:
-        """Read from a rank that is locked; out is filled on return."""
+        """Read from a locked rank into out, (m,), complete on return."""
         if rank == self._comm.rank:
             out[:] = self.mine[at : at + len(out)]
             self._meter.bytes_copied += out.nbytes
@@ -78,7 +78,7 @@ class Window:
         self._count(rank, out)
 
     def put(self, rank: int, at: int, values: Vector) -> None:
-        """Write to a rank that is locked; values must stay until it is unlocked."""
+        """Write values, (m,), to a locked rank; leave them alone until it is unlocked."""
         if rank == self._comm.rank:
             self.mine[at : at + len(values)] = values
             self._meter.bytes_copied += values.nbytes
@@ -94,7 +94,7 @@ class Window:
         self._meter.lap(WAIT)
 
     def meet(self) -> None:
-        """Return when every rank has come here: what they did before is done; collective."""
+        """Wait until every rank has called this; their earlier changes are complete; collective."""
         self._comm.Barrier()
 
     def close(self) -> None:
@@ -104,16 +104,16 @@ class Window:
 
 
 class SharedVector:
-    """A (d,) vector that every worker reads and changes, in slices that lie with the ranks.
+    """A (d,) vector that every worker reads and changes; every rank stores a slice.
 
-    Collective to build and to close; everything else is for one rank alone.
+    Collective to create and to close; other methods are not collective.
     """
 
     def __init__(self, make: Callable[[int], Window], start: Vector, rank: int, ranks: int) -> None:
         d, self._rank = len(start), rank
         self._edges = [r * d // ranks for r in range(ranks + 1)]
         self._order = [(rank + 1 + i) % ranks for i in range(ranks)]
-        """In which order this rank goes through the slices: each rank begins with another."""
+        """Order of the slices for this rank: each rank begins with another one."""
         self._scratch = np.empty_like(start, shape=max(np.diff(self._edges)))
         self._window = make(self._edges[rank + 1] - self._edges[rank])
         with self._window.locked(rank):
@@ -121,9 +121,9 @@ class SharedVector:
         self._window.meet()
 
     def change(self, by: Callable[[slice, Vector], None]) -> None:
-        """Let by(where, values) change the values of every slice in place, one slice at a time.
+        """Call by(elements, values) to change every slice in place, one after the other.
 
-        where: its elements. No other worker reads or changes the slice in between.
+        elements: those of the slice. No other worker reads or changes the slice meanwhile.
         """
         for rank in self._order:
             where = slice(self._edges[rank], self._edges[rank + 1])
@@ -134,26 +134,26 @@ class SharedVector:
                 self._window.put(rank, 0, values)
 
     def read(self, out: Vector) -> None:
-        """Set out, (d,), to the vector, slice by slice."""
+        """Copy the vector to out, (d,), slice by slice."""
         for rank in self._order:
             with self._window.locked(rank):
                 self._window.get(rank, 0, out[self._edges[rank] : self._edges[rank + 1]])
 
     @contextmanager
     def mine(self) -> Iterator[Vector]:
-        """The slice that lies with this rank, held alone."""
+        """Lock the slice of this rank and return it as a context."""
         with self._window.locked(self._rank):
             yield self._window.mine
 
     def meet(self) -> None:
-        """Return when every rank has come here; collective."""
+        """Wait until every rank has called this; collective."""
         self._window.meet()
 
 
 class SharedRows:
-    """(V, d) rows of this rank's workers, which other workers may average theirs with.
+    """(V, d) rows of the workers of this rank, which other workers average with theirs.
 
-    Collective to build and to close; everything else is for one rank alone.
+    Collective to create and to close; other methods are not collective.
     """
 
     def __init__(
@@ -169,12 +169,12 @@ class SharedRows:
 
     @contextmanager
     def mine(self) -> Iterator[Vector]:
-        """The (V, d) rows of this rank, held alone."""
+        """Lock the (V, d) rows of this rank and return them as a context."""
         with self._window.locked(self._rank):
             yield self._window.mine.reshape(self._shape)
 
     def average(self, worker: int, other: int) -> None:
-        """Set the rows of two workers, the first of this rank, to their mean, atomically."""
+        """Set the rows of two workers, the first one local, to their mean, atomically."""
         home = int(np.searchsorted(self._bounds, other, side="right")) - 1
         d = self._shape[1]
         at = (other - self._bounds[home]) * d
@@ -186,5 +186,5 @@ class SharedRows:
             self._window.put(home, at, row)
 
     def meet(self) -> None:
-        """Return when every rank has come here; collective."""
+        """Wait until every rank has called this; collective."""
         self._window.meet()

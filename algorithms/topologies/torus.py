@@ -20,7 +20,7 @@ class Torus:
         return total * sum(min(side - 1, 2) for side in sides(total))
 
     def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
-        """Return links from worker (r, c) = r b + c to (r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)."""
+        """Return links from (r, c), worker r b + c, to its neighbours up, down, left and right."""
         a, b = sides(total)
         grid = np.arange(total).reshape(a, b)
         near = [np.roll(grid, step, axis) for axis in (0, 1) for step in (1, -1)]

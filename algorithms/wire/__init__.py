@@ -1,1 +1,1 @@
-"""How rows travel between workers: schedules, the carrier, the exchange, and their observers."""
+"""Transport of rows: schedules, the carrier that executes them over MPI, sums and meters."""

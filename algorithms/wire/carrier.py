@@ -1,4 +1,4 @@
-"""Carries a schedule out over MPI: persistent requests, adds while the next messages travel."""
+"""Execution of schedules over MPI: persistent requests, adds while the next messages travel."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 Vector: TypeAlias = NDArray[Any]
 
 MOST_BYTES = 2**30
-"""Of one message: MPI counts in 32-bit integers, so longer ones go in several."""
+"""Maximum size of a message: MPI counts in 32-bit integers, longer ones are split."""
 FIRST_TAG, TAGS = 1024, 16384
-"""Each plan has a tag of its own, so that started ones do not take each other's messages."""
+"""First tag and number of tags: every plan has its own, so that started plans do not mix."""
 
 _COUNTER: list[int] = []
 
 
 def next_tag(comm: MPI.Intracomm) -> int:
-    """A tag that no other plan of this communicator uses; the same on all its ranks."""
+    """Return a tag that no other plan of this communicator uses; the same on all its ranks."""
     from mpi4py import MPI
 
     if not _COUNTER:
@@ -38,13 +38,13 @@ def next_tag(comm: MPI.Intracomm) -> int:
 
 
 class Carrier:
-    """Runs the schedule of this rank on a home array, again and again; collective to call.
+    """Executes the schedule of this rank on a home array any number of times; collective to call.
 
     home: at most (schedule.home,) elements of any dtype, contiguous, read and written in place;
-    the carrier adds the rest.
+    the carrier allocates the rest.
 
-    Rounds travel together as far as the schedule's window and their memory allow. They start and
-    end in order, so that messages between two ranks match.
+    Rounds overlap as far as the window of the schedule and their memory allow. They start and end
+    in order, so that messages between two ranks match.
     """
 
     def __init__(self, comm: MPI.Intracomm, schedule: Schedule, home: Vector, meter: Meter) -> None:
@@ -60,7 +60,7 @@ class Carrier:
         self._requests: list[list[MPI.Prequest]] = []
         self._ops: list[list[tuple[str, Vector, Vector]]] = []
         self._starts: list[list[MPI.Prequest]] = [[] for _ in range(2 * len(rounds) + 1)]
-        """By time, as start_times says, the first of them at the start of a call."""
+        """Requests to start by the times of `start_times`, the first ones at the call."""
         for k, each in enumerate(rounds):
             requests, ops = self._prepare(each, slot * (k % slots))
             self._requests.append(requests)
@@ -72,12 +72,12 @@ class Carrier:
         self._at, self._divisor = len(rounds), 1
 
     def __call__(self, divisor: int = 1) -> None:
-        """Carry out all rounds; collective."""
+        """Execute all rounds; collective."""
         self.start(divisor)
         self.finish()
 
     def start(self, divisor: int = 1) -> None:
-        """Send what can be sent at once; leave the home alone until `finish`."""
+        """Start the first rounds; leave the home alone until `finish`; collective."""
         self._at, self._divisor = 0, divisor
         self._meter.messages += self._messages
         self._meter.bytes_sent += self._bytes
@@ -85,7 +85,7 @@ class Carrier:
             request.Start()
 
     def test(self) -> bool:
-        """Go on as far as messages have arrived; return whether all is done. Never blocks."""
+        """Process the messages that have arrived without blocking; return True at the end."""
         while self._at < len(self._requests):
             if not all(request.Test() for request in self._requests[self._at]):
                 return False
@@ -93,7 +93,7 @@ class Carrier:
         return True
 
     def finish(self) -> None:
-        """Complete what was started."""
+        """Complete a call that was started."""
         meter = self._meter
         while self._at < len(self._requests):
             for request in self._requests[self._at]:
@@ -102,7 +102,7 @@ class Carrier:
             self._complete()
 
     def _complete(self) -> None:
-        """The messages of the round have arrived: add, and start what has waited for it."""
+        """Add the messages of a round that have arrived and start the requests that wait for it."""
         at = self._at
         for request in self._starts[2 * at + 1]:
             request.Start()
@@ -127,36 +127,36 @@ class Carrier:
     def _prepare(
         self, each: Round, inbox: int
     ) -> tuple[list[MPI.Prequest], list[tuple[str, Vector, Vector]]]:
-        """The requests of a round, receives first, and its work on views."""
+        """Return the requests of a round, receives first, and its operations on views."""
         at, requests, ops = self._view, [], []
         for piece in each.receives:
             target = at(piece.lo, piece.hi)
             if piece.add:
-                landed = self._inbox[inbox : inbox + len(target)]
+                incoming = self._inbox[inbox : inbox + len(target)]
                 inbox += len(target)
-                ops.append(("add", target, landed))
-                target = landed
-            requests += self._made(self._comm.Recv_init, target, piece, RECEIVED)
+                ops.append(("add", target, incoming))
+                target = incoming
+            requests += self._requests_of(self._comm.Recv_init, target, piece, RECEIVED)
         for piece in each.sends:
-            requests += self._made(self._comm.Send_init, at(piece.lo, piece.hi), piece, SENT)
+            requests += self._requests_of(self._comm.Send_init, at(piece.lo, piece.hi), piece, SENT)
         ops += [(x.do, at(x.at, x.at + x.n), at(x.source, x.source + x.n)) for x in each.then]
         return requests, [op for op in ops if len(op[1])]
 
     def _view(self, lo: int, hi: int) -> Vector:
-        """Elements [lo, hi), which lie in the home or in the rest."""
+        """Return a view of the elements [lo, hi) of the home or of the rest."""
         n = len(self._home)
         return self._home[lo:hi] if hi <= n else self._rest[lo - n : hi - n]
 
-    def _made(self, make: Any, view: Vector, piece: Piece, kind: int) -> list[MPI.Prequest]:
+    def _requests_of(self, make: Any, view: Vector, piece: Piece, kind: int) -> list[MPI.Prequest]:
         parts = [view[a : a + self._most] for a in range(0, len(view), self._most)]
         peer, tag = piece.peer, self._tag
         return [self._watch(make(x, peer, tag), kind, peer, x.nbytes) for x in parts]
 
 
 def divide_in_place(x: NDArray[Any], divisor: int) -> None:
-    """Divide x, of a floating type, in place.
+    """Divide x, (...) of a floating type, in place.
 
-    By a power of two as a product, which has the same bits and takes a third to a half less time.
+    A power of two multiplies by its inverse: the same bits in a third to a half less time.
     """
     if divisor & (divisor - 1):
         np.divide(x, divisor, out=x)
@@ -165,10 +165,10 @@ def divide_in_place(x: NDArray[Any], divisor: int) -> None:
 
 
 class Scheduled:
-    """An all-reduce by messages: the plan, as collectives.protocol has it, for a schedule.
+    """An all-reduce by messages: the plan of collectives.protocol for a schedule.
 
-    A subclass says in `schedule` what rank r of len(bounds) - 1 does with (d,) elements of
-    `itemsize` bytes, rank r hosting the workers [bounds[r], bounds[r + 1]).
+    A subclass returns in `schedule` the schedule of rank r of len(bounds) - 1 for (d,) elements of
+    `itemsize` bytes, where rank r hosts the workers [bounds[r], bounds[r + 1]).
     """
 
     def __init__(
@@ -184,19 +184,19 @@ class Scheduled:
     @staticmethod
     @abstractmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """What this rank does: a pure function."""
+        """Return the schedule of a rank: a pure function."""
 
     def __call__(self, divisor: int = 1) -> None:
-        """Collective: parts[0] becomes the sum over the ranks, over divisor."""
+        """Replace parts[0] by the sum over the ranks, divided by the divisor; collective."""
         self._carrier(divisor)
 
     def start(self, divisor: int = 1) -> None:
-        """Begin a call; leave the parts alone until `finish`; collective."""
+        """Start a call; leave the parts alone until `finish`; collective."""
         self._meter.lap(OTHER)
         self._carrier.start(divisor)
 
     def test(self) -> bool:
-        """Go on as far as messages have arrived; return whether all is done."""
+        """Process the messages that have arrived without blocking; return True at the end."""
         self._meter.lap(OTHER)
         return self._carrier.test()
 

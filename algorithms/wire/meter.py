@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 PHASES = ("data", "gradient", "update", "copy", "wait", "other")
-"""What a step is made of: fetching the minibatch, loss and gradient, the base optimiser, packing
-and summing rows inside a rank, blocked inside MPI, and the algorithm's own arithmetic."""
+"""Phases of a step: fetching the minibatch, loss and gradient, the base optimiser, packing and
+summing rows inside a rank, blocking in MPI, and the arithmetic of the algorithm."""
 
 DATA, GRADIENT, UPDATE, COPY, WAIT, OTHER = range(len(PHASES))
 SENT, RECEIVED = len(PHASES), len(PHASES) + 1
-"""What TracingMeter keeps besides phases: a message that leaves, a message that is here."""
+"""Kinds of events of a TracingMeter besides phases: a message sent, a message received."""
 
 Watch: TypeAlias = Callable[[Any, int, int, int], Any]
-"""(persistent request, SENT or RECEIVED, rank of its peer, bytes) -> what takes its place."""
+"""Wrapper of a persistent request: (request, SENT or RECEIVED, rank of the peer, bytes)."""
 
 
 class Meter:
-    """Counters of one rank, advanced where things happen; never reset, so readers subtract.
+    """Counters of one rank, never reset: readers subtract.
 
-    A lap closes a phase: `lap(WAIT)` books the time since the last lap as blocked in MPI. Laps
-    leave no gap, so the phases of a step add up to the step. It is also told who is at the other
-    end of a message, and which have arrived; only TracingMeter keeps that.
+    A lap closes a phase: `lap(WAIT)` counts the time since the last lap as blocked in MPI. Laps
+    leave no gap, so that the phases of a step add up to the step. The peers of messages and their
+    arrivals are arguments for TracingMeter; the plain meter ignores them.
     """
 
     __slots__ = ("_last", "bytes_copied", "bytes_sent", "messages", "ns")
@@ -37,36 +37,36 @@ class Meter:
         self.ns = [0] * len(PHASES)
         self.messages = 0
         self.bytes_sent = 0
-        """Bytes handed to MPI for another rank."""
+        """Bytes sent to other ranks by MPI."""
         self.bytes_copied = 0
-        """Bytes that one worker read from another through memory, without MPI."""
+        """Bytes that workers read from others in memory, without MPI."""
         self._last = perf_counter_ns()
 
     def start(self) -> int:
-        """Return the clock, ns, and begin a phase here, booking nothing for the time before."""
+        """Return the clock, ns, and start a phase; the time before it is not counted."""
         self._last = perf_counter_ns()
         return self._last
 
     def lap(self, phase: int, arrived: Sequence[tuple[int, Any]] = ()) -> None:
-        """Book the time since the last lap or start to `phase`.
+        """Count the time since the last lap or start as `phase`.
 
-        arrived: (rank, array) of the messages counted by `sent` that the phase has waited for.
+        arrived: (rank, array) of the messages whose arrival the phase has waited for.
         """
         now = perf_counter_ns()
         self.ns[phase] += now - self._last
         self._last = now
 
     def sent(self, nbytes: int, peer: int = -1, awaited: bool = True) -> None:
-        """Count one message of `nbytes` bytes handed to MPI.
+        """Count one message of `nbytes` bytes.
 
-        peer: the rank at its other end, -1 where not known. awaited: that rank says by `lap` when
-        it has arrived; what goes from one rank to another does so in the order in which it left.
+        peer: the receiving rank, -1 if unknown. awaited: the receiver passes the message to `lap`
+        on arrival; messages from one rank to another arrive in the order in which they are sent.
         """
         self.messages += 1
         self.bytes_sent += nbytes
 
     def watch(self, comm: MPI.Intracomm) -> Watch:
-        """What is laid around the requests of a plan over `comm` when they are made: nothing."""
+        """Return a wrapper for requests of a plan; the plain meter wraps nothing."""
         return _bare
 
 
@@ -76,38 +76,38 @@ def _bare(request: Any, kind: int, peer: int, nbytes: int) -> Any:
 
 Event: TypeAlias = tuple[int, int, int, int, int, int, int]
 """Step, kind (a phase, SENT or RECEIVED), start and duration in ns on the rank's clock, bytes,
-peer, number of the message: see bench.results.events."""
+peer, number of the message; see bench.results.events."""
 PLAN = 1 << 32
-"""Numbers of messages are the plan's times this, and the message's among those of the plan."""
+"""Factor of a plan's number in the numbers of its messages."""
 
 
 class TracingMeter(Meter):
-    """Counts what a Meter counts, and while `tracing` keeps every phase and every message.
+    """A Meter that records every phase and every message while `tracing` is true.
 
-    Peers are told as ranks of comm. The two ends of a message get the same number, without a
-    word between them: MPI keeps the order of what one rank sends to another in one plan, and both
-    make their plans in one order. Numbers go on while nothing is kept, so that messages on their
-    way at the beginning and at the end find each other, too.
+    Peers are ranks of comm. Both ends of a message compute the same number without communication:
+    MPI keeps the order of the messages of a plan between two ranks, and all ranks create plans
+    in the same order. Numbers advance also while nothing is recorded, so that messages in flight at
+    the first and the last traced step match, too.
     """
 
-    __slots__ = ("_events", "_group", "_noted", "_numbers", "_plans", "_step", "tracing")
+    __slots__ = ("_events", "_group", "_numbers", "_plans", "_recorded_ns", "_step", "tracing")
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         super().__init__()
         self.tracing = False
         self._group = comm.Get_group()
         self._events: list[Event] = []
-        self._step, self._noted = -1, 0
+        self._step, self._recorded_ns = -1, 0
         self._plans: Counter[tuple[int, int]] = Counter()
         self._numbers: dict[tuple[int, int], Iterator[int]] = {}
 
     def start(self) -> int:
-        """Return the clock, ns, and begin a step here."""
+        """Return the clock, ns, and start a step."""
         self._step += self.tracing
         return super().start()
 
     def lap(self, phase: int, arrived: Sequence[tuple[int, Any]] = ()) -> None:
-        """Book the time since the last lap or start to `phase`; keep it, and what has arrived."""
+        """Count the time since the last lap or start as `phase`; record it and the arrivals."""
         began = self._last
         super().lap(phase)
         now = self._last
@@ -116,27 +116,27 @@ class TracingMeter(Meter):
         self.note(phase, began, now - began)
 
     def sent(self, nbytes: int, peer: int = -1, awaited: bool = True) -> None:
-        """Count one message; keep the time since the last lap or message, in which it left."""
+        """Count one message; record the time since the last lap or message as its sending."""
         super().sent(nbytes)
         number = self._number(SENT, peer) if awaited and peer >= 0 else -1
-        began, now = max(self._last, self._noted), perf_counter_ns()
+        began, now = max(self._last, self._recorded_ns), perf_counter_ns()
         self.note(SENT, began, now - began, nbytes, peer, number)
 
     def watch(self, comm: MPI.Intracomm) -> Watch:
-        """What keeps the messages of a plan over `comm` where its requests start and end."""
+        """Return a wrapper that records the messages of a plan over `comm`."""
         numbers: dict[tuple[int, int], Iterator[int]] = {}
         group = comm.Get_group()
         ranks = group.Translate_ranks(None, self._group)
         group.Free()
 
-        def watched(request: Any, kind: int, peer: int, nbytes: int) -> Any:
+        def wrap(request: Any, kind: int, peer: int, nbytes: int) -> Any:
             way = kind, ranks[peer]
             if way not in numbers:
                 self._plans[way] += 1
                 numbers[way] = count(self._plans[way] * PLAN)
             return _Watched(request, self, way, nbytes, numbers[way])
 
-        return watched
+        return wrap
 
     def note(
         self,
@@ -147,16 +147,16 @@ class TracingMeter(Meter):
         peer: int = -1,
         number: int = -1,
     ) -> None:
-        """Keep an event, if events are kept now."""
+        """Record an event while `tracing` is true."""
         if kind == SENT:
-            self._noted = start_ns + duration_ns
+            self._recorded_ns = start_ns + duration_ns
         if self.tracing:
             self._events.append((self._step, kind, start_ns, duration_ns, nbytes, peer, number))
 
     def take(self) -> list[Event]:
-        """The events since the last call, in the order in which they ended; forgotten here.
+        """Return the events since the last call, in the order of their end, and clear them.
 
-        Steps are counted from 0 again after it.
+        Steps count from 0 again after it.
         """
         events, self._events, self._step = self._events, [], -1
         return events
@@ -166,7 +166,7 @@ class TracingMeter(Meter):
 
 
 class _Watched:
-    """A persistent request that notes when its message leaves, or is known to be here."""
+    """A persistent request that records the sending or the arrival of its message."""
 
     __slots__ = ("_meter", "_nbytes", "_number", "_numbers", "_open", "_request", "_way")
 
@@ -205,7 +205,7 @@ class _Watched:
         self._request.Free()
 
     def _arrived(self) -> None:
-        """Note the message, once."""
+        """Record the arrival, once."""
         if self._open:
             self._open = False
             self._meter.note(

@@ -23,12 +23,12 @@ from typing import Literal, TypeAlias
 from algorithms.wire.sums import Span
 
 Edges: TypeAlias = Sequence[int]
-"""Chunk c is [edges[c], edges[c + 1])."""
+"""Bounds of chunks: chunk c is [edges[c], edges[c + 1])."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Elements [lo, hi) on their way to or from a rank; added to what lies there, or copied."""
+    """A message: elements [lo, hi) to or from a rank, copied or added to those of the home."""
 
     peer: int
     lo: int
@@ -38,7 +38,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """Work on the home: n elements at `at` are added to or copied from `source`, or divided."""
+    """An operation on the home: add or copy n elements from `source` to `at`, or divide them."""
 
     do: Literal["add", "copy", "divide"]
     at: int
@@ -48,7 +48,7 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Messages that travel together, and what is done when all have arrived."""
+    """Messages that travel together, and the operations after their arrival."""
 
     sends: tuple[Piece, ...] = ()
     receives: tuple[Piece, ...] = ()
@@ -57,45 +57,47 @@ class Round:
 
 @dataclass(frozen=True)
 class Schedule:
-    """All rounds of one rank."""
+    """Schedule of one rank: rounds of sends and receives."""
 
     rounds: list[Round]
     home: int
-    """Elements of the home: d, or more where several sums of d elements are held."""
+    """Number of elements of the home: d, or more if it stores several sums of d elements."""
     spans: tuple[Span, ...] = field(default=())
-    """The workers whose sums the rank wants, d elements each from the start; () is all its own."""
+    """Workers whose sums the rank needs, d elements each from the start; () for all its own."""
     window: int = 1
-    """Rounds that may be on their way besides the one that is awaited: with 1 the next one's
-    messages travel while this one's are added, and the inbox stays in the cache; a network with
-    a latency wants more."""
+    """Number of rounds in flight besides the current one: with 1 the messages of the next round
+    travel while those of the current one are added, and the inbox stays in the cache; a network
+    with latency needs more."""
 
     def messages(self) -> int:
-        """How many messages of the rank are not empty."""
+        """Return the number of messages that are not empty."""
         return sum(piece.hi > piece.lo for each in self.rounds for piece in each.sends)
 
     def elements(self) -> int:
-        """How many elements the rank sends."""
+        """Return the number of elements that the rank sends."""
         return sum(piece.hi - piece.lo for each in self.rounds for piece in each.sends)
 
 
 def even(lo: int, hi: int, parts: int) -> list[int]:
-    """Edges of nearly equal chunks of [lo, hi)."""
+    """Return the edges of nearly equal chunks of [lo, hi)."""
     return [lo + c * (hi - lo) // parts for c in range(parts + 1)]
 
 
 def cut(lo: int, hi: int, most: int) -> list[Span]:
-    """[lo, hi) in nearly equal pieces of at most `most` elements; one, empty, where lo = hi."""
+    """Return [lo, hi) in nearly equal pieces of at most `most` elements; one piece if lo = hi."""
     return list(pairwise(even(lo, hi, max(1, -(-(hi - lo) // most)))))
 
 
 def divide(lo: int, hi: int) -> Round:
-    """The sum of [lo, hi) is complete here."""
+    """Return a round that divides the complete sum of [lo, hi)."""
     return Round(then=(Op("divide", lo, hi - lo),))
 
 
-def swap(to: int, sent: Span, source: int, filled: Span, most: int, add: bool) -> Iterator[Round]:
-    """Send one span while another arrives, in pieces of at most `most` elements."""
-    for out, into in zip_longest(cut(*sent, most), cut(*filled, most)):
+def swap(
+    to: int, outgoing: Span, source: int, incoming: Span, most: int, add: bool
+) -> Iterator[Round]:
+    """Yield rounds that send one span and receive another, in pieces of at most `most` elements."""
+    for out, into in zip_longest(cut(*outgoing, most), cut(*incoming, most)):
         yield Round(
             (Piece(to, out[0], out[1]),) if out else (),
             (Piece(source, into[0], into[1], add),) if into else (),
@@ -103,15 +105,16 @@ def swap(to: int, sent: Span, source: int, filled: Span, most: int, add: bool) -
 
 
 def added(each: Round) -> int:
-    """How many elements arrive to be added: the inbox that a round needs."""
+    """Return the number of elements that arrive to be added: the size of the inbox of a round."""
     return sum(piece.hi - piece.lo for piece in each.receives if piece.add)
 
 
 def start_times(rounds: Sequence[Round], window: int) -> list[int]:
-    """When each round starts: -1 with the call, 2 j when round j arrives, 2 j + 1 after its adds.
+    """Return the start time of each round.
 
-    Later than the round before it, than whatever it needs of the rounds before, and than the
-    arrival of the round `window` before it.
+    Times are -1 at the call, 2 j at the arrival of round j, and 2 j + 1 after its adds. A round
+    starts after the round before it, after the adds of earlier rounds that it depends on, and
+    after the arrival of the round `window` before it.
     """
     times: list[int] = []
     for k, each in enumerate(rounds):
@@ -122,30 +125,32 @@ def start_times(rounds: Sequence[Round], window: int) -> list[int]:
 
 
 def apart(one: Round, after: Round) -> bool:
-    """Whether the messages of `after` may travel while those of `one` do and its adds are open."""
+    """Return True if the messages of `after` may travel before `one` has ended."""
     changed = [(x.lo, x.hi) for x in one.receives]
     for op in one.then:
         changed += [(at, at + op.n) for at in {op.at, op.source if op.do != "divide" else op.at}]
     read = [(x.lo, x.hi) for x in one.sends]
-    filled = [x for x in after.receives if not x.add]
+    overwritten = [x for x in after.receives if not x.add]
     return all(
         b <= x.lo or x.hi <= a
-        for pieces, touched in ((after.sends, changed), (filled, changed + read))
+        for pieces, touched in ((after.sends, changed), (overwritten, changed + read))
         for x in pieces
         for a, b in touched
     )
 
 
 MOST_MESSAGES = 2**20
-"""More take longer to play than a user waits for a run to begin."""
+"""Maximum number of messages to simulate, some seconds before a run begins."""
 
 
 def duration_ns(
     schedules: list[Schedule], itemsize: int, latency_ns: float, sending_ns: Callable[[int], float]
 ) -> float:
-    """Model time from the common start until the last rank has finished, ns.
+    """Return the model time from the common start until the last rank has finished, ns.
 
-    schedules: of all ranks. Errors: ValueError where there are too many messages to play.
+    schedules: of all ranks. Every rank has one outgoing link: messages leave one after the other
+    and arrive a latency after their last byte; adds take no time. Errors: ValueError for too many
+    messages.
     """
     messages = sum(each.messages() for each in schedules)
     if messages > MOST_MESSAGES:
@@ -171,13 +176,13 @@ def duration_ns(
 
 
 class _Player:
-    """A rank in model time."""
+    """A rank that executes its schedule in model time."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.rounds, self.at, self.now = schedule.rounds, 0, 0.0
         self.sent: list[tuple[int, int]] = []
         self._times = start_times(schedule.rounds, schedule.window)
-        self._started, self._got, self._free = 0, 0, 0.0
+        self._started, self._received, self._free = 0, 0, 0.0
 
     def send_until(
         self,
@@ -188,7 +193,7 @@ class _Player:
         latency_ns: float,
         sending_ns: Callable[[int], float],
     ) -> None:
-        """Send what may leave before `time`, in the units of start_times."""
+        """Send the messages that start before `time`, in the units of start_times."""
         while self._started < len(self.rounds) and self._times[self._started] < time:
             for piece in self.rounds[self._started].sends:
                 self._free = max(self._free, self.now) + sending_ns(
@@ -205,14 +210,14 @@ class _Player:
         wires: dict[tuple[int, int], deque[float]],
         waiting: dict[tuple[int, int], bool],
     ) -> bool:
-        """Take what this round awaits; return whether it is through."""
+        """Receive the messages of the current round; return True if it has ended."""
         pieces = self.rounds[self.at].receives
-        while self._got < len(pieces):
-            wire = (pieces[self._got].peer, rank)
+        while self._received < len(pieces):
+            wire = (pieces[self._received].peer, rank)
             if not wires.get(wire):
                 waiting[wire] = True
                 return False
             self.now = max(self.now, wires[wire].popleft())
-            self._got += 1
-        self.at, self._got = self.at + 1, 0
+            self._received += 1
+        self.at, self._received = self.at + 1, 0
         return True

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Span = tuple[int, int]
-"""[lo, hi): consecutive workers."""
+"""[lo, hi) of consecutive workers."""
 
 
 def span(total: int, level: int, index: int) -> Span:
-    """The workers that a node covers; empty where the tree is ragged."""
+    """Return the workers that a node covers; empty if the tree is ragged there."""
     return index * total >> level, (index + 1) * total >> level
 
 
 def cover(total: int, lo: int, hi: int, level: int = 0, index: int = 0) -> Iterator[Span]:
-    """The fewest nodes that together cover [lo, hi), ascending."""
+    """Yield the fewest nodes that together cover [lo, hi), ascending."""
     a, b = span(total, level, index)
     if a == b or b <= lo or hi <= a:
         return
@@ -34,10 +34,10 @@ def cover(total: int, lo: int, hi: int, level: int = 0, index: int = 0) -> Itera
 
 
 class TreeSum:
-    """Sum of the rows of the workers [lo, hi) in tree order: planned once, scratch included.
+    """Sum of the rows of the workers [lo, hi) in tree order, planned once with its scratch memory.
 
-    Operands are rows, by number, or scratch vectors, by -1 - level; scratch holds one (d,) vector
-    a level, so the rows stream through the cache once.
+    Operands are rows, by number, or scratch vectors, by -1 - level. The scratch memory is one (d,)
+    vector a level, so that the rows stream through the cache once.
     """
 
     def __init__(self, total: int, span_: Span, d: int, dtype: np.dtype[np.floating]) -> None:
@@ -49,7 +49,7 @@ class TreeSum:
         self._scratch: list[NDArray[np.floating]] = list(np.empty((deepest, d), dtype))
 
     def _plan(self, level: int, index: int, into: int) -> int:
-        """Return the operand that holds the node's sum; -1 is the output itself."""
+        """Return the operand with the sum of a node; -1 is the output itself."""
         a, b = span(self._total, level, index)
         a, b = max(a, self._lo), min(b, self._hi)
         if b - a == 1:

@@ -1,4 +1,4 @@
-"""Links from a file: what is read, and what is told of what is wrong."""
+"""Topology from a file: the links it reads and its error messages."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_lines_and_lists_are_the_same_links(tmp_path: Path) -> None:
         assert hash(file) == hash(File(path=file.path))
 
 
-def test_one_way_links_will_do_where_a_circle_leads_back(tmp_path: Path) -> None:
+def test_one_way_links_of_a_cycle_are_accepted(tmp_path: Path) -> None:
     file = File(path=written(tmp_path, "0 1\n1 2\n2 0\n"))
     assert not file.links(3, 0, np.random.default_rng()).symmetric
 
@@ -44,33 +44,32 @@ WRONG = {
     "0 1\n\n1 -2\n": "line 3: write `source target`, two whole numbers from 0, got '1 -2'",
     "0 1 2\n": "line 1: write `source target`",
     "0 1.5\n": "line 1: write `source target`",
-    "# nothing\n": "names no link",
-    "": "names no link",
-    "[[], []]": "names no link",
-    "0 1\n1 0\n3 0\n0 3\n": "worker 2 has no link, and 3 is there: number the workers from 0",
+    "# nothing\n": "has no links",
+    "": "has no links",
+    "[[], []]": "has no links",
+    "0 1\n1 0\n3 0\n0 3\n": "worker 2 has no link, and worker 3 has: number the workers from 0",
     "0 99999999999\n": "worker 1 has no link",
     "0 1\n": "no way leads to worker 0 from worker 1",
     "1 0\n": "no way leads from worker 0 to worker 1",
     "0 1\n1 0\n2 3\n3 2\n": "no way leads from worker 0 to worker 2",
     "[[1],\n[0]": "line 2: ",
-    "[[1], 0]": "entry 1: write the list of the workers that 1 sends to",
+    "[[1], 0]": "entry 1: write the list of the out-neighbours of 1",
     "[[1], [-1]]": "entry 1: write the list",
     "[[1], [true]]": "entry 1: write the list",
     '{"0": [1]}': "write a list of lists",
 }
 
 
-def test_what_is_wrong_is_told_in_one_line_with_the_place(tmp_path: Path) -> None:
-    for text, told in WRONG.items():
+def test_errors_are_one_line_with_the_place(tmp_path: Path) -> None:
+    for text, message in WRONG.items():
         path = written(tmp_path, text)
-        with pytest.raises(ValueError, match=re.escape(told)) as error:
+        with pytest.raises(ValueError, match=re.escape(message)) as error:
             File(path=path)
-        said = str(error.value)
-        assert said.startswith(path)
-        assert "\n" not in said
+        assert str(error.value).startswith(path)
+        assert "\n" not in str(error.value)
 
 
-def test_another_number_of_workers_is_refused(tmp_path: Path) -> None:
+def test_another_number_of_workers_is_rejected(tmp_path: Path) -> None:
     path = written(tmp_path, "0 1\n1 0\n1 2\n2 1\n")
     file = File(path=path)
     with pytest.raises(ValueError, match=r"line 3: worker numbers must be below W = 2.* goes to 2"):
@@ -81,10 +80,10 @@ def test_another_number_of_workers_is_refused(tmp_path: Path) -> None:
         file.links(2, 0, np.random.default_rng())
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere.txt cannot be read: No such file"):
         File(path=str(tmp_path / "nowhere.txt"))
     binary = tmp_path / "b.txt"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="cannot be read: it is no text"):
+    with pytest.raises(ValueError, match="cannot be read: it is not a text file"):
         File(path=str(binary))
