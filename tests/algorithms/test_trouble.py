@@ -225,5 +225,5 @@ def test_units() -> None:
 
 
 def test_links_cannot_be_slowed_where_no_message_is_sent() -> None:
-    with pytest.raises(ValueError, match="--link slows messages, and shared_memory does not say"):
+    with pytest.raises(ValueError, match="--link slows messages, and those of shared_memory are"):
         MPIExchange(MPI.COMM_SELF, 4, allreduce="shared_memory", trouble=Trouble(link=Link()))

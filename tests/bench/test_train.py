@@ -116,7 +116,7 @@ MISTAKES = [
     (["--straggler", "wroker=3"], "did you mean worker?"),
     (["--link", "latency=soon"], "latency must be a time such as 2ms"),
     (["--link", "bandwidth=10"], "bandwidth must be a rate such as 10MB/s"),
-    (["--link", "latency=1ms", "--allreduce", "library"], "does not say which it sends"),
+    (["--link", "latency=1ms", "--allreduce", "library"], "those of library are unknown"),
     (
         ["--task", "digits:norm=batch,group=2", "--algorithm", "ad_psgd", "--workers", "4"],
         "workers that share statistics wait for each other",
