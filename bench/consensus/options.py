@@ -80,7 +80,9 @@ class Options:
         from algorithms.topologies.theory import MANY_LINKS
 
         named = self.named()
-        sparse = {name: x for name, x in default_topologies().items() if x.size(total) <= MANY_LINKS}
+        sparse = {
+            name: x for name, x in default_topologies().items() if x.size(total) <= MANY_LINKS
+        }
         if not named and not sparse:
             raise UserError(
                 f"--workers {total}: every topology has more than {MANY_LINKS:,} messages a round; "

@@ -164,7 +164,11 @@ def _conclude(plan: Plan, rounds: Rounds) -> None:
     """Print the conclusion below the table."""
     rows = rows_of(rounds)
     marks = [flags(row, rounds.curves(i)) for i, row in enumerate(rows)]
-    omitted = [] if plan.options.topology else [x for x in default_topologies() if x not in plan.topologies]
+    omitted = (
+        []
+        if plan.options.topology
+        else [x for x in default_topologies() if x not in plan.topologies]
+    )
     for text in table.conclusion(rows, marks, omitted, plan.limits):
         _print(text)
     _print(f"{'file':<21}  {rounds.path}")
