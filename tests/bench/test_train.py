@@ -101,7 +101,7 @@ MISTAKES = [
     (["--allreduce", "rings"], "did you mean ring?"),
     (["--algorithm", "d_psgd:topology=star", "--workers", "5"], "take mixing metropolis"),
     (["--algorithm", "d_psgd:topology=ring:p=1"], "unknown option of topology of algorithm d_psgd"),
-    (["--algorithm", "push_sum:peers=2"], "peers must say how many from which step on"),
+    (["--algorithm", "push_sum:peers=2"], "peers must be NUMBER@STEP entries"),
     (["--algorithm", "push_sum:topology=ring,peers=1@0"], "needs a topology that has peers"),
     (["--algorithm", "robust_push_sum:topology=epidemic"], "need links that come again"),
     (
