@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bench.common import toml
+from bench.common.files import read_toml
 from bench.common.spec import UserError, unknown_name
 
 SLURM, NONE = "slurm", "none"
@@ -158,7 +158,7 @@ def cluster_name(environment: Mapping[str, str]) -> str:
 
 
 def _site(path: Path) -> Site:
-    table = toml.load(path, "site ")
+    table = read_toml(path, "site ")
     kinds = {x.name: type(x.default) for x in fields(Site) if x.name != "name"}
     kinds["environment"] = dict
     values = {}

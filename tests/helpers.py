@@ -1,4 +1,4 @@
-"""What several tests need: agreement across ranks, real workers, and a serial twin's matrices."""
+"""Assertions across ranks, and workers with and without data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ Array = NDArray[np.floating]
 
 
 def everywhere(comm: MPI.Intracomm, ok: Any, *details: object) -> None:
-    """Fail on all ranks where it is not ok on one: a bare assert would strand the others."""
+    """Fail on all ranks if `ok` is false on one; a bare assert would strand the others."""
     wrong = [rank for rank, fine in enumerate(comm.allgather(bool(ok))) if not fine]
     assert not wrong, f"ranks {wrong} of {comm.size}: {details}"
 
 
 def on(*sizes: int) -> pytest.MarkDecorator:
-    """Communicators of these sizes alone, where all of them would take minutes."""
+    """Return a mark that restricts a test to communicators of these sizes."""
     return pytest.mark.parametrize("comm", sizes, indirect=True, ids=lambda n: f"{n}ranks")
 
 
 def sha(rows: Array) -> str:
-    """SHA-256 of an array's bytes."""
+    """Return the SHA-256 of an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
 
 
 def all_rows(comm: MPI.Intracomm, rows: Array) -> Array:
-    """The (W, d) rows of all ranks, on every rank."""
+    """Return the (W, d) rows of all ranks on every rank."""
     return np.concatenate(comm.allgather(rows))
 
 
@@ -105,7 +105,7 @@ class Training:
         )
 
     def run(self, algorithm: Any, steps: int) -> Array:
-        """The (V, d) parameters of this rank after some steps of the algorithm."""
+        """Return the (V, d) parameters of this rank after some steps of the algorithm."""
         state = algorithm.init(self.exchange, self.workers)
         for _ in range(steps):
             algorithm.step(self.exchange, self.workers, state)

@@ -1,4 +1,4 @@
-"""Programs as a user launches them: mpirun, exit codes, the lines on stderr."""
+"""Launch of programs as a user does: mpirun, exit codes and lines on stderr."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], object], goal: str, poll_s: float = 0.02)
 
 
 def command(ranks: int, *arguments: str) -> list[str]:
-    """`mpirun -n ranks python arguments...`, without mpirun for 0 ranks."""
+    """Return `mpirun -n ranks python arguments...`, without mpirun for 0 ranks."""
     python = [sys.executable, *arguments]
     return python if ranks == 0 else [shutil.which("mpirun") or "mpirun", "-n", str(ranks), *python]
 
@@ -59,11 +59,11 @@ def launch(ranks: int, *arguments: str, **environment: str) -> subprocess.Comple
 
 
 def own_lines(error: str) -> list[str]:
-    """What our program wrote to stderr, without what mpirun adds about exit codes."""
+    """Return the program's own lines on stderr, without those of mpirun about exit codes."""
     lines = [line for line in error.splitlines() if line.strip()]
     return [x for x in lines if x.startswith("error: ") or not any(n in x for n in NOISE)]
 
 
 def train(ranks: int, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """bench.train with results in `out`."""
+    """Run bench.train with results in `out`."""
     return launch(ranks, "-m", "bench.train", "--out", str(out), *options)

@@ -1,1 +1,1 @@
-"""What every program shares and that imports nothing of ours: errors, specs, output, words."""
+"""Shared base of every program: errors, specs, options, files, sizes and text."""

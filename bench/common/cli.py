@@ -1,4 +1,4 @@
-"""The command line of every program, and how one without MPI ends: a mistake is one line."""
+"""Command-line parser of every program, and exit codes of programs without MPI."""
 
 import argparse
 import os
@@ -8,20 +8,20 @@ from typing import NoReturn
 
 from bench.common.spec import UserError
 
-INTERRUPTED, NOBODY_READS = 130, 141
-"""Exit codes that shells give to Ctrl-C and to a pipe without a reader."""
+INTERRUPTED, CLOSED_PIPE = 130, 141
+"""Exit codes of shells for Ctrl-C and for a closed pipe."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises UserError instead of printing its usage."""
+    """Argument parser that raises UserError instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print."""
+        """Raise UserError with the message of argparse."""
         raise UserError(f"{message}; see --help")
 
 
 def run(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
-    """The exit code of a program; a user's mistake is one line and code 2."""
+    """Run a program and return its exit code; a UserError is one line and code 2."""
     try:
         return work(sys.argv[1:] if argv is None else argv)
     except UserError as error:
@@ -30,6 +30,6 @@ def run(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # nobody reads on, as under `| head`
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOBODY_READS
+        return CLOSED_PIPE

@@ -1,15 +1,15 @@
-"""Ends for which nobody's code is to blame: told in one line, without a traceback."""
+"""Errors of the environment, reported in one line without a traceback."""
 
 import os
 
 
 class DiskError(OSError):
-    """A disk refused a result while the program ran. Its text, for the user, says what is kept."""
+    """Error of a disk while the program runs; its text says which results are kept."""
 
     def __str__(self) -> str:
         return str(self.strerror)
 
     @property
     def reason(self) -> str:
-        """What the disk said, in short."""
+        """Short reason given by the operating system."""
         return os.strerror(self.errno or 0)

@@ -19,8 +19,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from bench.common import toml
 from bench.common.cli import Parser
+from bench.common.files import read_toml
 from bench.common.spec import UserError, convert, unknown_name
 
 T = TypeVar("T")
@@ -195,7 +195,7 @@ class Table(Generic[T]):
     def _from_file(self, path: Path) -> dict[str, str]:
         known = self.entries
         texts: dict[str, str] = {}
-        for key, value in toml.load(path, "--config ").items():
+        for key, value in read_toml(path, "--config ").items():
             name = key.replace("-", "_")
             if name not in known:
                 raise unknown_name(f"option in {path}", key, known)

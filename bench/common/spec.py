@@ -1,7 +1,7 @@
-"""`name:key=value,key=value`: how a user names an algorithm, a partition, a task, an optimiser.
+"""Specs: `name:key=value,key=value` for an algorithm, partition, task or optimiser.
 
-An option may itself be a name with options, which colons separate: the field says so by
-`metadata={"registry": ...}`, as in `push_sum:topology=exponential:peers=2,weights=samples`.
+An option may itself be a spec, whose options colons separate; its field declares
+`metadata={"registry": ...}`. Example: `push_sum:topology=exponential:peers=2,weights=samples`.
 """
 
 import difflib
@@ -15,15 +15,15 @@ from typing import Any, TypeVar, get_args, get_type_hints
 T = TypeVar("T")
 
 OUTER, INNER = ",", ":"
-"""What separates the options of a name, and of a name within an option."""
+"""Separators of the options of a spec, and of a spec within an option."""
 
 
 class UserError(Exception):
-    """What a user can mend: one clear line with the value, the rule and the way out; exit 2."""
+    """Mistake of the user: one line with the value, the rule and the way out; exit code 2."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for an unknown name: says the nearest and all known ones."""
+    """Return the error for an unknown name, with the nearest and all known names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
@@ -31,12 +31,12 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def option_fields(cls: type) -> dict[str, Field[Any]]:
-    """The options of a registered class, by name."""
+    """Return the options of a registered class by name."""
     return {f.name: f for f in fields(cls)}
 
 
 def convert(text: str, kind: type, where: str) -> Any:
-    """Read text as bool, int, float, str, or one of them or None; `where` names the option."""
+    """Convert text to bool, int, float or str, optional or not; `where` names the option."""
     kind = next((part for part in get_args(kind) if part is not NoneType), kind)
     if kind is bool:
         if text.lower() in ("true", "false"):
@@ -52,26 +52,26 @@ def convert(text: str, kind: type, where: str) -> Any:
 
 
 def option_choices(option: Field[Any]) -> list[str] | None:
-    """The names that an option may have; None where it is free."""
+    """Return the names that an option accepts; None if it accepts any value."""
     known = option.metadata.get("registry", option.metadata.get("choices"))
     return None if known is None else list(known)
 
 
 def plain_value(option: Field[Any], value: Any) -> Any:
-    """The value of an option as text, number or None: an object of a registry by its text."""
+    """Return the value of an option as text, number or None; a registered object as its spec."""
     registry = option.metadata.get("registry")
     return value if registry is None else format_spec(value, registry, INNER)
 
 
 def option_values(thing: object) -> dict[str, Any]:
-    """Every option of an object by name, defaults filled in."""
+    """Return every option of an object by name, defaults included."""
     return {
         key: plain_value(o, getattr(thing, key)) for key, o in option_fields(type(thing)).items()
     }
 
 
 def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator: str = OUTER) -> T:
-    """Build the object that `name:key=value,...` names.
+    """Build the object that a spec describes.
 
     Errors: UserError for an unknown name or option, a value of the wrong type, or one that the
     class itself refuses.
@@ -81,31 +81,31 @@ def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator:
         raise unknown_name(what, name, registry)
     cls = registry[name]
     known, kinds = option_fields(cls), get_type_hints(cls)
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for item in filter(None, rest.split(separator)):
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"{what} {name}: write key=value, got {item!r}")
         if key not in known:
             raise unknown_name(f"option of {what} {name}", key, known)
-        if key in given:
+        if key in values:
             raise UserError(f"{what} {name}: {key} is given twice")
         where, inner = f"{key} of {what} {name}", known[key].metadata.get("registry")
         if inner is not None:
-            given[key] = parse_spec(value, inner, where, INNER)
+            values[key] = parse_spec(value, inner, where, INNER)
             continue
-        given[key] = convert(value, kinds[key], f"{what} {name}: {key}")
+        values[key] = convert(value, kinds[key], f"{what} {name}: {key}")
         names = option_choices(known[key])
-        if names and given[key] not in names:
+        if names and values[key] not in names:
             raise unknown_name(where, value, names)
     try:
-        return cls(**given)
+        return cls(**values)
     except ValueError as error:
         raise UserError(f"{what} {name}: {error}") from None
 
 
 def format_spec(thing: object, registry: Mapping[str, type], separator: str = OUTER) -> str:
-    """The canonical text of an object: its name and the options that differ from the defaults."""
+    """Return the canonical spec of an object: its name and the options other than defaults."""
     name = next(name for name, cls in registry.items() if cls is type(thing))
     changed = [
         f"{key}={str(value).lower() if isinstance(value, bool) else value}"

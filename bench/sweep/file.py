@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.common import toml
+from bench.common.files import read_toml
 from bench.common.spec import UserError, unknown_name
 from bench.runtime.options import TABLE
 
@@ -189,7 +189,7 @@ def read(path: Path, settings: Sequence[str] = (), known: Known = TRAINING) -> S
     settings: texts NAME=VALUE that replace options at the top level of the file. Errors: UserError
     for an unreadable file, unknown names, and values of the wrong shape.
     """
-    table = toml.load(path)
+    table = read_toml(path)
     where = str(path)
     for setting in settings:
         name, equals, value = setting.partition("=")
