@@ -136,7 +136,7 @@ def test_overwrite_restarts_a_finished_run_only(stopped: Path, whole: Run) -> No
     resumed_run = read(stopped / "one.h5")
     assert (resumed_run.attributes["attempt"], sha(resumed_run)) == (1, sha(whole))
     (stopped / "one.h5").write_bytes(b"no HDF5")
-    with pytest.raises(UserError, match="give --overwrite, too, to replace it"):
+    with pytest.raises(UserError, match="add --overwrite to replace it"):
         run(stopped, "--name=one", "--resume", *SLOW)
     assert run(stopped, *both) == 0
 
@@ -194,7 +194,7 @@ def test_a_result_that_lacks_steps_is_refused(
 def test_other_settings_are_refused(stopped: Path) -> None:
     with pytest.raises(UserError, match=r"is of other settings: seed was 4, is 5: give the former"):
         run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
-    with pytest.raises(UserError, match=r"left by a run that preempted .*give --resume to go on"):
+    with pytest.raises(UserError, match=r"left by a run that preempted .*give --resume to continue it"):
         run(stopped, "--name=one", *SLOW)
     assert run(stopped, "--name=one", "--overwrite", *SLOW) == 0
     with pytest.raises(UserError, match="is the result of other settings"):
