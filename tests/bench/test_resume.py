@@ -194,7 +194,7 @@ def test_a_result_that_lacks_steps_is_refused(
 def test_other_settings_are_refused(stopped: Path) -> None:
     with pytest.raises(UserError, match=r"is of other settings: seed was 4, is 5: give the former"):
         run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
-    with pytest.raises(UserError, match=r"left by a run that preempted .*give --resume to continue it"):
+    with pytest.raises(UserError, match=r"by a run that preempted .*give --resume to continue it"):
         run(stopped, "--name=one", *SLOW)
     assert run(stopped, "--name=one", "--overwrite", *SLOW) == 0
     with pytest.raises(UserError, match="is the result of other settings"):
