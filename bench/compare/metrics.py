@@ -129,9 +129,9 @@ class Number:
 
     metric: Metric
     settings: Settings
-    """Everything that was chosen; the seed is not among it."""
+    """Settings except the seed."""
     place: Settings
-    """What ran, and on what."""
+    """Versions and machine."""
     seed: int
     started: str
     """UTC, ISO 8601; empty where the file does not say."""
@@ -146,10 +146,10 @@ class Side:
 
     name: str
     path: str
-    """Where they lie, as the user says."""
+    """Path as given by the user."""
     numbers: list[Number] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    """Why -> how many."""
+    """Number of omitted files by reason."""
 
     def omitted(self) -> str:
         """Return the number of omitted files by reason."""

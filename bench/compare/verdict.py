@@ -39,7 +39,7 @@ class Effect:
     n: int
     m: int
     ratio: float
-    """Of B to A; infinite or 0 where one side has missed what the other reached."""
+    """Ratio of B to A; infinite or 0 if only one side reached the target."""
     low: float
     high: float
     """The ends of the 1 - alpha interval of the ratio; 0 and infinite where there is none."""
@@ -147,7 +147,7 @@ class Verdict:
 
     text: str
     p: float
-    """Corrected for the number of cases."""
+    """p-value with Holm's correction."""
     worse: bool = False
     better: bool = False
     few: str = ""
@@ -215,7 +215,7 @@ class Comparison:
     verdicts: list[Verdict]
     alpha: float
     notes: list[str]
-    """What the sides have not in common, and what was left out."""
+    """Differences between the sides, and omitted files."""
 
 
 def compare_sides(

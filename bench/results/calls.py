@@ -49,7 +49,7 @@ ROWS = {
 """Dataset of /rows -> dtype, units, long_name."""
 NEEDED = ("status", "ranks", "alpha_ns", "bandwidth_Bps", "timer_ns", "binding_flaws")
 SKEWED, TIMER = 0.1, 0.01
-"""Of the median: start skew and clock that are told."""
+"""Thresholds of start skew and clock resolution relative to the median."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ class Calls:
     def _flags(self, i: int, p50: float, converged: int) -> str:
         starts = self.start_ns[self.span(i)] - self.offset_ns
         skew = float(np.median(starts.max(1) - starts.min(1)))
-        told = {
+        conditions = {
             "!": not converged,
             "s": skew > SKEWED * p50,
             "t": float(self.attributes["timer_ns"]) > TIMER * p50,
             "o": bool(self.attributes["binding_flaws"]),
         }
-        return "".join(flag for flag, holds in told.items() if holds)
+        return "".join(flag for flag, holds in conditions.items() if holds)
 
 
 def read_calls(path: Path) -> Calls:

@@ -48,7 +48,7 @@ def append_clocks(file: h5py.File, reading: Mapping[str, NDArray[Any]]) -> None:
 
 
 SOME = 3
-"""Hosts that are named."""
+"""Number of hosts that are named."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Alignment:
     """Clocks of R ranks relative to rank 0's."""
 
     hosts: list[str]
-    """Of every rank."""
+    """Host of every rank."""
     read_ns: NDArray[np.int64]
-    """(S, R) when the clock of each rank was read, on that clock, ascending."""
+    """(S, R) reading of each rank's clock, ns, ascending."""
     offset_ns: NDArray[np.int64]
-    """(S, R) by how much it led rank 0's then."""
+    """(S, R) lead over rank 0's clock, ns."""
     round_trip_ns: NDArray[np.int64]
     """(S, R) of the messages by which it was read: the error is at most half of it."""
     aligned: NDArray[np.bool_]

@@ -43,7 +43,7 @@ EVENTS = {
 }
 """Dataset of /events -> dtype, units, long_name."""
 CHUNK = 4096
-"""Events of a chunk."""
+"""Number of events per chunk."""
 
 
 def packed(events: Sequence[Event], rank: int) -> Columns:
@@ -124,9 +124,9 @@ class Segments:
     """Segments of consecutive steps: (n,) each."""
 
     first: NDArray[np.int64]
-    """Number of its first step."""
+    """Number of the first step of each segment."""
     rows: NDArray[np.int64]
-    """So many rows of /train."""
+    """Number of rows of /train of each segment."""
 
     def behind(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of rows of /train after a number of steps, (n,) int64.

@@ -21,9 +21,9 @@ from bench.results.runfile import append_rows, create_train
 from bench.results.schema import COMPLETE, NOT_TAKEN, PART, TRAIN
 
 EMPTY = {"start_ns": NOT_TAKEN, "loss": np.nan}
-"""What stands where a rank took no step, if not 0."""
+"""Value of a missing step by dataset; 0 for the others."""
 ROOM = 1.5
-"""So many times the size of all parts must be free on the disk."""
+"""Free disk space required, relative to the size of all parts."""
 
 
 class MergeError(Exception):
@@ -36,11 +36,11 @@ class Piece:
 
     file: h5py.File
     columns: NDArray[np.int64]
-    """Where its ranks stand among all."""
+    """Indices of its ranks among all."""
     first: NDArray[np.int64]
     """Number of the first step of every segment."""
     steps: NDArray[np.int64]
-    """Rows that it has of every segment."""
+    """Number of rows of every segment."""
 
 
 def merge(result: Path, parts: Sequence[Path], tell: Callable[[int, int], None]) -> int:

@@ -33,15 +33,15 @@ class Drawing:
     lines: Iterable[str]
     """Events, made while they are written."""
     nbytes: int
-    """About so long are they all together."""
+    """Estimated size of all events, B."""
     what: str
-    """How much of the file it is: `4 ranks, 200 steps`."""
+    """Part of the file: `4 ranks, 200 steps`."""
     seconds: float
     """From its first event to its last one."""
     notes: list[str]
-    """What a reader must know of it."""
+    """Notes for the reader."""
     about: dict[str, str]
-    """Where the numbers come from."""
+    """Provenance of the numbers."""
 
 
 @lru_cache(maxsize=4096)
@@ -153,7 +153,7 @@ def select_numbers(option: str, text: str | None, total: int, what: str) -> NDAr
 
 
 TOGETHER = 4096
-"""Events of a write."""
+"""Number of events per write."""
 EFFORT = 4
 """Of gzip: more takes longer than the trace is worth."""
 
