@@ -62,7 +62,7 @@ def test_csv_requires_a_single_program(tmp_path: Path, capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        "error: --csv takes the rows of one program, here are files of several (1 of bench.train, "
+        "error: --csv writes rows of one program, but the files are of several (1 of bench.train, "
         "1 of bench.collectives, 1 of bench.consensus): choose with --only train or collectives "
         "or consensus\n"
     )

@@ -49,7 +49,7 @@ def test_the_metric_against_skew_is_drawn(tmp_path: Path, capsys: Capture) -> No
         (["--set", "steps"], "--set steps: write NAME=VALUE"),
         (["--set", "stops=3"], "unknown option in --set stops=3 'stops' (did you mean steps?)"),
         (["--set", "algorithm=push_sum"], "algorithm is given twice"),
-        (["--dry-run", "--figure", "f.svg"], "there is nothing for --figure: drop one"),
+        (["--dry-run", "--figure", "f.svg"], "writes no --figure: drop one"),
     ],
 )
 def test_mistakes(tmp_path: Path, capfd: Capture, options: list[str], message: str) -> None:
