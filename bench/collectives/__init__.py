@@ -1,1 +1,1 @@
-"""What bench.collectives runs on: its options, links, candidates, timing, and rows."""
+"""Measurement of all-reduces: options, candidates, timing and output."""

@@ -78,7 +78,7 @@ class Samples:
     duration_ns: NDArray[np.int64]
     """(rounds, candidates, ranks)."""
     converged: list[bool]
-    """By candidate: True if the interval of its median is narrow enough."""
+    """True for each candidate if the interval of its median is narrow enough."""
 
 
 @dataclass(frozen=True)

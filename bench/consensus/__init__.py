@@ -1,1 +1,1 @@
-"""What bench.consensus is made of: its options, its rounds, its theory, its table."""
+"""Measurement of gossip: options, rounds, theory and output."""

@@ -51,7 +51,7 @@ def test_fractions_of_a_unit() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-8", "8T", "K", "1e3", "8 K", "1.K", "9" * 5000, "٣K"])
-def test_what_is_no_size_is_told(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"^-b must be a size such as 8, 64K, 4M or 1G"):
         parse_size(text, "-b")
 
@@ -136,7 +136,7 @@ def test_classic_columns_are_those_of_mpi_unless_others_are_named() -> None:
     assert read(["--compat", "osu", "--algorithms", "ring"]).shown == ("ring",)
 
 
-def test_the_hash_is_that_of_what_decides_the_numbers() -> None:
+def test_the_hash_covers_all_options_that_affect_the_numbers() -> None:
     plain = case_hash(read([]), 2)
     same = ["--compat", "osu", "--algorithms", ",".join(ALLREDUCES), "--out", "x", "--csv", "y"]
     assert case_hash(read(same), 2) == plain
@@ -205,7 +205,7 @@ def test_available_memory_is_read_from_the_kernel() -> None:
     assert available_bytes("MemTotal: 5 kB\n") is None
 
 
-def test_what_fits_is_set_by_the_fullest_host() -> None:
+def test_the_fullest_host_limits_the_size() -> None:
     gigabyte = 10**9
     places: list[tuple[str, int | None]] = [("a", gigabyte), ("a", gigabyte), ("b", gigabyte)]
     found = most_bytes(places, vectors=30)

@@ -56,10 +56,10 @@ def test_a_run_from_end_to_end(tmp_path: Path, ranks: int) -> None:
     calls = read_calls(path)
     assert calls.attributes["status"] == COMPLETE
     assert (calls.attributes["sync"], calls.attributes["ranks"]) == ("MPI_Barrier", ranks)
-    given = list(csv.DictReader(table.read_text().splitlines()))
-    for row, derived in zip(given, calls.rows(), strict=True):
+    records = list(csv.DictReader(table.read_text().splitlines()))
+    for row, derived in zip(records, calls.rows(), strict=True):
         assert {name: str(derived.record()[name]) for name in row} == row
-    check_by_hand(path, given)
+    check_by_hand(path, records)
 
 
 def check_by_hand(path: Path, rows: list[dict[str, str]]) -> None:
@@ -115,8 +115,8 @@ sys.exit(code)
 def test_nothing_heavy_is_imported_unless_gloo_is_asked_for(tmp_path: Path) -> None:
     script = tmp_path / "imports.py"
     script.write_text(IMPORTS)
-    given = (*QUICK, "--algorithms", "ring", "--out", str(tmp_path / "runs"), "-e", "8")
-    done = launch(2, str(script), *given)
+    arguments = (*QUICK, "--algorithms", "ring", "--out", str(tmp_path / "runs"), "-e", "8")
+    done = launch(2, str(script), *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("heavy: []") == 2, done.stdout
 
@@ -164,14 +164,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 def test_a_result_that_exists_is_kept_unless_told(tmp_path: Path) -> None:
-    given = ("--algorithms", "ring", "-e", "8", "--name", "mine")
-    assert collectives(2, tmp_path, *given).returncode == 0
+    arguments = ("--algorithms", "ring", "-e", "8", "--name", "mine")
+    assert collectives(2, tmp_path, *arguments).returncode == 0
     before = (tmp_path / "mine.h5").read_bytes()
-    done = collectives(2, tmp_path, *given)
+    done = collectives(2, tmp_path, *arguments)
     assert done.returncode == 2
     assert "mine.h5 exists: give --overwrite" in done.stderr
     assert (tmp_path / "mine.h5").read_bytes() == before
-    assert collectives(2, tmp_path, *given, "--overwrite").returncode == 0
+    assert collectives(2, tmp_path, *arguments, "--overwrite").returncode == 0
 
 
 BROKEN = """
@@ -198,8 +198,8 @@ sys.exit(main())
 def broken(tmp_path: Path, mistake: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "broken.py"
     script.write_text(BROKEN)
-    given = (*QUICK, "--algorithms", "broken", "--out", str(tmp_path / "runs"), mistake)
-    return launch(2, str(script), *given)
+    arguments = (*QUICK, "--algorithms", "broken", "--out", str(tmp_path / "runs"), mistake)
+    return launch(2, str(script), *arguments)
 
 
 def test_wrong_sums_are_exit_code_1(tmp_path: Path) -> None:
@@ -225,9 +225,11 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
 
 def test_a_killed_run_leaves_the_sizes_it_has_measured(tmp_path: Path) -> None:
     options = ("--time", "0.2", "--ci", "1e-9", "-e", "1M", "-f", "1.2", "--algorithms", "ring")
-    given = command(2, "-m", "bench.collectives", *options, "--name", "x", "--out", str(tmp_path))
+    arguments = command(
+        2, "-m", "bench.collectives", *options, "--name", "x", "--out", str(tmp_path)
+    )
     part = tmp_path / "x.h5.part"
-    with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         seen = 0
         while seen < 4:  # two sizes of two rows

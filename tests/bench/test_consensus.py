@@ -25,7 +25,7 @@ from tests.launching import command, launch, own_lines
 
 ROW_BYTES = 8 * (16 + 1)
 PATIENT = ("--time", "1000")
-"""So that rounds are never cut short by a slow machine."""
+"""Time limit that no slow machine reaches."""
 
 
 def consensus(out: Path, *options: str) -> int:
@@ -176,7 +176,7 @@ def test_flags_tell_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (found.reached, found.rounds, found.ms_to_1e6) == (0, 20, math.inf)
 
 
-def test_what_is_too_dense_runs_only_when_named(
+def test_a_dense_topology_runs_only_if_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert consensus(tmp_path / "all", "--workers", "500", "--rounds", "1") == 0

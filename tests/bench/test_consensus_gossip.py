@@ -18,7 +18,7 @@ READY = default_topologies()
 RANDOM = ("random_pair", "epidemic")
 ROW_BYTES = 8 * (D + 1)
 PATIENT = Limits(tolerance=1e-10, rounds=10_000, seconds=1000)
-"""So that rounds are never cut short by a slow machine."""
+"""Time limit that no slow machine reaches."""
 
 
 def begin(comm: MPI.Intracomm, total: int) -> Start:
@@ -63,12 +63,12 @@ def test_curves_are_those_of_the_mixing_matrices(comm: MPI.Intracomm, name: str)
     rows = all_rows(comm, begin(comm, total).rows)
     k, spread = 0, np.linalg.norm(rows - rows.mean(0))
     for curve in [case.error, *case.redraws[:3]]:
-        held = curve is not case.error
+        weighted = curve is not case.error
         x, w, errors = rows.copy(), np.ones((total, 1)), [1.0]
         for _ in curve:
             P = exchange.links(topology, k).mixing_matrix()
             x, w, k = P @ x, P @ w, k + 1
-            apart = (x / w - rows.mean(0)) * (w if held else 1)
+            apart = (x / w - rows.mean(0)) * (w if weighted else 1)
             errors.append(float(np.linalg.norm(apart) / spread))
         everywhere(comm, np.allclose(curve, errors[1:], rtol=1e-6, atol=1e-14), curve, errors)
     exchange.close()
