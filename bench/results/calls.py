@@ -1,13 +1,13 @@
-"""Result file of bench.collectives: calls, written and read, and the derived rows.
+"""Writer and reader of the result files of bench.collectives, and the derived rows.
 
     /       attributes of every result, and alpha_ns, bandwidth_Bps, memory_Bps, timer_ns, ci,
             time_s, sync
-    /rows   row: dimension scale; an algorithm at a size each, see ROWS
-    /calls  call, rank: dimension scales; start_ns, duration_ns (call, rank), row (call); the calls
-            of a row are first ... first + n, in the order in which they were made
+    /rows   row: dimension scale; one algorithm at one size per row, see ROWS
+    /calls  call, rank: dimension scales; start_ns, duration_ns (call, rank), row (call); a row
+            has the calls first, ..., first + n - 1, in the order of time
     /clock  rank: dimension scale; offset_ns, round_trip_ns
 
-A sample is the slowest rank's duration of one call. Nothing derived is stored.
+A sample is the duration of one call on its slowest rank. Derived numbers are not stored.
 """
 
 from __future__ import annotations
@@ -25,28 +25,35 @@ from numpy.typing import NDArray
 from bench.common.sizes import format_size
 from bench.results import contents
 from bench.results.reader import BrokenFileError, check_schema
-from bench.results.resultfile import Change, ResultFile, add_scale, add_table, describe, fixed
+from bench.results.resultfile import (
+    Change,
+    ResultFile,
+    add_scale,
+    add_table,
+    describe,
+    encode_strings,
+)
 from bench.results.rows import CollectiveRow
 from bench.results.statistics import Interval, median_interval
 
 PROGRAM = "bench.collectives"
 YARDSTICK = "library"
 ROWS = {
-    "algorithm": ("S32", "", "all-reduce, or what it is measured against"),
+    "algorithm": ("S32", "", "all-reduce, or the yardstick beside it"),
     "op": ("S16", "", "collective operation"),
-    "dtype": ("S16", "", "of the elements"),
-    "chosen": ("S32", "", "the algorithm that a choosing one took"),
+    "dtype": ("S16", "", "type of the elements"),
+    "chosen": ("S32", "", "algorithm picked by a selecting one; else empty"),
     "count": ("i8", "1", "elements of the vector"),
     "bytes": ("i8", "B", "size of the vector"),
-    "wrong": ("i8", "1", "elements that differ from the known sum, all ranks; -1: unchecked"),
-    "warmup": ("i8", "1", "calls before the first sample, not in the file"),
-    "converged": ("i1", "1", "1: the median's interval was reached, 0: the time was over"),
-    "messages": ("i8", "1", "sent in a call by the rank that sends most; -1: not known"),
-    "bytes_sent": ("i8", "B", "handed to MPI in a call by that rank; -1: not known"),
+    "wrong": ("i8", "1", "wrong elements over all ranks; -1: unchecked"),
+    "warmup": ("i8", "1", "untimed calls before the first sample"),
+    "converged": ("i1", "1", "1: the median's interval is narrow enough, 0: out of time"),
+    "messages": ("i8", "1", "messages per call of the busiest rank; -1: unknown"),
+    "bytes_sent": ("i8", "B", "bytes handed to MPI per call by that rank; -1: unknown"),
     "first": ("i8", "1", "first call of the row"),
     "n": ("i8", "1", "calls of the row"),
 }
-"""Dataset of /rows -> dtype, units, long_name."""
+"""Dtype, units and long_name of each dataset of /rows."""
 NEEDED = ("status", "ranks", "alpha_ns", "bandwidth_Bps", "timer_ns", "binding_flaws")
 SKEWED, TIMER = 0.1, 0.01
 """Thresholds of start skew and clock resolution relative to the median."""
@@ -54,18 +61,18 @@ SKEWED, TIMER = 0.1, 0.01
 
 @dataclass(frozen=True)
 class Calls:
-    """Rows and their calls, of a file or of one size before it is written."""
+    """Rows and their calls: those of a file, or those of one size before they are written."""
 
     path: Path
     attributes: Mapping[str, Any]
     table: dict[str, NDArray[Any]]
-    """(rows,) each, by the names of ROWS; texts as str."""
+    """Columns of /rows, (rows,) each, by the names of ROWS; texts as str."""
     start_ns: NDArray[np.int64]
-    """(calls, ranks) on each rank's own clock."""
+    """(calls, ranks) start of each call on the rank's own clock, ns."""
     duration_ns: NDArray[np.int64]
-    """(calls, ranks)."""
+    """(calls, ranks) duration of each call, ns."""
     offset_ns: NDArray[np.int64]
-    """(ranks,) lead of each clock over rank 0's."""
+    """(ranks,) lead of each clock over rank 0's, ns."""
 
     def span(self, row: int) -> slice:
         """Return the slice of the calls of a row."""
@@ -90,7 +97,7 @@ class Calls:
         return slowest
 
     def _kind(self, row: int) -> tuple[str, str, int]:
-        """Return operation, type and size of a row."""
+        """Return the operation, data type and size of a row."""
         op, dtype, size = (self.table[name][row].item() for name in ("op", "dtype", "bytes"))
         return op, dtype, size
 
@@ -120,7 +127,7 @@ class Calls:
         )
 
     def bound_ns(self, nbytes: int) -> float:
-        """Return the lower bound of an all-reduce of nbytes by messages, ns."""
+        """Return the lower bound on the time of an all-reduce of nbytes by messages, ns."""
         p = int(self.attributes["ranks"])
         rounds = (p - 1).bit_length()  # ceil(log2 p)
         wire = 2 * (p - 1) / p * nbytes / float(self.attributes["bandwidth_Bps"]) * 1e9
@@ -141,7 +148,7 @@ class Calls:
 def read_calls(path: Path) -> Calls:
     """Read a file of bench.collectives, closed or still being written.
 
-    Errors: BrokenFileError for what is no HDF5, not of this program, or lacks a part of it.
+    Errors: BrokenFileError for a file that is not HDF5, is of another program or is incomplete.
     """
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
@@ -151,7 +158,7 @@ def read_calls(path: Path) -> Calls:
             name: np.char.decode(column, "utf-8") if column.dtype.kind == "S" else column
             for name, column in rows.items()
         }
-        made = Calls(
+        calls = Calls(
             path=path,
             attributes=attributes,
             table=table,
@@ -160,9 +167,11 @@ def read_calls(path: Path) -> Calls:
             offset_ns=contents.column(file, "clock/offset_ns"),
         )
     shape = (int(table["n"].sum()), int(attributes["ranks"]))
-    if made.start_ns.shape != shape or made.duration_ns.shape != shape:
-        raise BrokenFileError(f"{path}: calls are {made.start_ns.shape}, the rows say {shape}")
-    return made
+    if calls.start_ns.shape != shape or calls.duration_ns.shape != shape:
+        raise BrokenFileError(
+            f"{path}: /calls has the shape {calls.start_ns.shape}, by its rows it must be {shape}"
+        )
+    return calls
 
 
 def _check_origin(path: Path, attributes: Mapping[str, Any]) -> None:
@@ -175,13 +184,13 @@ def _check_origin(path: Path, attributes: Mapping[str, Any]) -> None:
 
 
 def half_width(row: CollectiveRow) -> float:
-    """Return the larger half of the median's interval as a fraction of the median."""
+    """Return the larger half-width of the median's interval as a fraction of the median."""
     p50 = row.p50_us
     return float(max(row.ci_hi_us - p50, p50 - row.ci_lo_us) / p50)
 
 
 def fastest(rows: Sequence[CollectiveRow]) -> str:
-    """Return the algorithm with the smallest median by range of sizes: `ring 1K-64K, tree 1M`."""
+    """Return the fastest algorithm of each range of sizes, as in `ring 1K-64K, tree 1M`."""
     best: dict[int, CollectiveRow] = {}
     for row in rows:
         other = best.setdefault(row.bytes, row)
@@ -203,15 +212,15 @@ CALLS = {
     "duration_ns": (("call", "rank"), "duration of the call on the rank"),
     "row": (("call",), "row of the call"),
 }
-"""Dataset of /calls -> dimensions, long_name."""
+"""Dimensions and long_name of each dataset of /calls."""
 CHUNK = 1024
-"""Calls of a chunk."""
+"""Number of calls per chunk."""
 
 
 class CallsFile(ResultFile):
     """Result file of bench.collectives, written by rank 0. Errors: DiskError."""
 
-    holds = ("rows/row", "rows")
+    growth = ("rows/row", "rows")
 
     def __init__(
         self,
@@ -227,7 +236,12 @@ class CallsFile(ResultFile):
             _create(file, ranks)
             columns = {
                 "offset_ns": (("rank",), offset_ns, "ns", "lead of the clock over rank 0's"),
-                "round_trip_ns": (("rank",), round_trip_ns, "ns", "of the reading; 0: one clock"),
+                "round_trip_ns": (
+                    ("rank",),
+                    round_trip_ns,
+                    "ns",
+                    "round trip; 0: same clock",
+                ),
             }
             add_table(file, "clock", {"rank": np.arange(ranks)}, columns)
             material(file)
@@ -243,13 +257,13 @@ def _create(file: h5py.File, ranks: int) -> None:
     rows, calls = file.create_group("rows"), file.create_group("calls")
     add_scale(rows, "row", np.empty(0, np.int64), grows=True)
     for name, (dtype, units, title) in ROWS.items():
-        made = rows.create_dataset(name, shape=(0,), maxshape=(None,), chunks=(64,), dtype=dtype)
-        describe(made, ("row",), units, title)
+        dataset = rows.create_dataset(name, shape=(0,), maxshape=(None,), chunks=(64,), dtype=dtype)
+        describe(dataset, ("row",), units, title)
     add_scale(calls, "call", np.empty(0, np.int64), grows=True)
     add_scale(calls, "rank", np.arange(ranks, dtype=np.int32))
     lengths, chunk = {"call": 0, "rank": ranks}, {"call": CHUNK, "rank": min(64, ranks)}
     for name, (dims, title) in CALLS.items():
-        made = calls.create_dataset(
+        dataset = calls.create_dataset(
             name,
             shape=tuple(lengths[dim] for dim in dims),
             maxshape=tuple(None if dim == "call" else ranks for dim in dims),
@@ -259,7 +273,7 @@ def _create(file: h5py.File, ranks: int) -> None:
             compression="gzip",
             compression_opts=1,
         )
-        describe(made, dims, "ns" if name.endswith("_ns") else "1", title)
+        describe(dataset, dims, "ns" if name.endswith("_ns") else "1", title)
 
 
 def _append(file: h5py.File, calls: Calls) -> None:
@@ -273,4 +287,4 @@ def _append(file: h5py.File, calls: Calls) -> None:
     for group, values, before in ((rows, columns, n_rows), (file["calls"], spread, n_calls)):
         for name, new in values.items():
             group[name].resize(before + len(new), axis=0)
-            group[name][before:] = fixed(new)
+            group[name][before:] = encode_strings(new)

@@ -1,8 +1,9 @@
-"""Alignment of all ranks' clocks to rank 0's, by the group /clock of a result file.
+"""Alignment of all clocks with rank 0's by the readings in /clock of a result file.
 
-/clock  sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns (sync, rank): readings
-        of a training run, at its start and its end; of bench.collectives offset_ns and
-        round_trip_ns (rank,), one reading
+/clock  sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns (sync, rank)
+
+A training run reads the clocks at its start and at its end. bench.collectives reads them once and
+stores offset_ns and round_trip_ns, (rank,) each.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from bench.results.contents import BrokenFileError
 from bench.results.resultfile import add_scale, describe
 
 CLOCK = {
-    "read_ns": "when the rank's clock was read, on that clock",
+    "read_ns": "time of the reading on the rank's own clock",
     "offset_ns": "lead of the clock over rank 0's",
-    "round_trip_ns": "of the message it was read by; 0: one clock",
+    "round_trip_ns": "round trip of the message that read it; 0: same clock",
 }
-"""Dataset -> long_name; (sync, rank), ns."""
+"""Long_name of each dataset of /clock; all are (sync, rank), in ns."""
 
 
 def append_clocks(file: h5py.File, reading: Mapping[str, NDArray[Any]]) -> None:
-    """Append a reading, one value per rank for every name of CLOCK, to /clock."""
+    """Append a reading to /clock: one value per rank for every name of CLOCK."""
     ranks = len(reading["read_ns"])
     if "clock" not in file:
         group = file.create_group("clock")
@@ -47,30 +48,30 @@ def append_clocks(file: h5py.File, reading: Mapping[str, NDArray[Any]]) -> None:
         group[name][n] = row
 
 
-SOME = 3
-"""Number of hosts that are named."""
+MAX_HOSTS = 3
+"""Maximum number of hosts named in a note."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Clocks of R ranks relative to rank 0's."""
+    """Clocks of R ranks relative to rank 0's, by S readings."""
 
     hosts: list[str]
     """Host of every rank."""
     read_ns: NDArray[np.int64]
-    """(S, R) reading of each rank's clock, ns, ascending."""
+    """(S, R) time of each reading on the rank's own clock, ns, ascending."""
     offset_ns: NDArray[np.int64]
     """(S, R) lead over rank 0's clock, ns."""
     round_trip_ns: NDArray[np.int64]
-    """(S, R) of the messages by which it was read: the error is at most half of it."""
+    """(S, R) round trip of the messages of the reading, ns; the error is at most half of it."""
     aligned: NDArray[np.bool_]
-    """(R,) whether the clock of the rank is known beside rank 0's."""
+    """(R,) True for ranks with a known offset."""
 
     def times(self, rank: int, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the times of rank 0's clock for local_ns, of any shape, int64, ns.
+        """Convert times of a rank's clock, of any shape, int64, ns, to rank 0's clock.
 
-        The offset runs evenly from one reading to the next, and stays before the first and after
-        the last one.
+        The offset is interpolated linearly between two readings, and constant before the first
+        and after the last one.
         """
         zero = self.read_ns[0, rank]
         since = (local_ns - zero).astype(float)  # exact for 100 days
@@ -80,14 +81,14 @@ class Alignment:
         return times
 
     def title(self, rank: int) -> str:
-        """Return the title of a rank: its host, and a mark if its clock is not aligned."""
-        known = "" if self.aligned[rank] else " (clock not aligned)"
-        return f"rank {rank} on {self.hosts[rank]}{known}"
+        """Return the title of a rank: its host, and a mark for a clock without alignment."""
+        mark = "" if self.aligned[rank] else " (clock not aligned)"
+        return f"rank {rank} on {self.hosts[rank]}{mark}"
 
-    def assumed(self, starts_ns: Sequence[int]) -> Alignment:
-        """Return the alignment with unknown clocks shifted to start with rank 0's host.
+    def assume(self, starts_ns: Sequence[int]) -> Alignment:
+        """Return an alignment in which hosts with unknown offsets start together with rank 0's.
 
-        starts_ns: of every rank, when it began, on its clock.
+        starts_ns: start of each rank on its own clock, ns.
         """
         shift = self.offset_ns.copy()
         begins = {
@@ -101,42 +102,43 @@ class Alignment:
 
     def notes(self) -> list[str]:
         """Return the notes on the alignment, one line each."""
-        said = []
+        notes = []
         unknown = sorted({h for h, fine in zip(self.hosts, self.aligned, strict=True) if not fine})
         if unknown:
-            more = f" and {len(unknown) - SOME} more hosts" if len(unknown) > SOME else ""
-            said.append(
-                f"the clock of {', '.join(unknown[:SOME])}{more} was not measured: the ranks there "
-                f"are drawn as if they had begun with those of {self.hosts[0]}, and nothing finer "
-                "can be said"
+            more = f" and {len(unknown) - MAX_HOSTS} more hosts" if len(unknown) > MAX_HOSTS else ""
+            notes.append(
+                f"the clock of {', '.join(unknown[:MAX_HOSTS])}{more} was not measured: its ranks "
+                f"are drawn as if they had started together with those of {self.hosts[0]}"
             )
         error = int(self.round_trip_ns[:, self.aligned].max(initial=0)) // 2
         if error:
-            said.append(
-                f"clocks of {len(set(self.hosts))} hosts are aligned by measured offsets, within "
-                f"{error / 1e3:.1f} us at the worst reading"
+            notes.append(
+                f"the clocks of {len(set(self.hosts))} hosts are aligned by measured offsets, with "
+                f"an error of at most {error / 1e3:.1f} us"
             )
-        return said
+        return notes
 
 
 def read_clocks(path: Path, hosts: Sequence[str], since: int = 0) -> Alignment:
-    """Return the alignment of the ranks of a result file; hosts: of every rank.
+    """Return the alignment of the ranks of a result file.
 
-    since: the first reading that is looked at. Where nothing was measured the ranks of a host
-    share its clock. Errors: BrokenFileError.
+    hosts: host of every rank. since: index of the first reading to use. Without readings the
+    ranks of rank 0's host share its clock. Errors: BrokenFileError.
     """
     ranks = len(hosts)
     with contents.open_hdf5(path) as file:
         clock = contents.columns(file, "clock").items()
         table = {name: np.atleast_2d(x).astype(np.int64) for name, x in clock if name in CLOCK}
-    found = {name: column[since:] for name, column in table.items()}
-    shapes = {name: column.shape for name, column in found.items()}
+    readings = {name: column[since:] for name, column in table.items()}
+    shapes = {name: column.shape for name, column in readings.items()}
     if any(shape[1:] != (ranks,) for shape in shapes.values()) or len(set(shapes.values())) > 1:
-        raise BrokenFileError(f"{path}: /clock is of {shapes}, the run of {ranks} ranks")
-    if "offset_ns" not in found or not len(found["offset_ns"]):
+        raise BrokenFileError(
+            f"{path}: the datasets of /clock have the shapes {shapes}, the run has {ranks} ranks"
+        )
+    if "offset_ns" not in readings or not len(readings["offset_ns"]):
         nothing = np.zeros((1, ranks), np.int64)
         here = np.array([host == hosts[0] for host in hosts])
         return Alignment(list(hosts), nothing, nothing, nothing, here)
-    zero = np.zeros_like(found["offset_ns"])
-    read_ns, offset, trip = (found.get(name, zero) for name in CLOCK)
+    zeros = np.zeros_like(readings["offset_ns"])
+    read_ns, offset, trip = (readings.get(name, zeros) for name in CLOCK)
     return Alignment(list(hosts), read_ns, offset, trip, np.ones(ranks, bool))

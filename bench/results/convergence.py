@@ -1,7 +1,7 @@
 """Contraction factors fitted to error curves of gossip, and the derived rows.
 
-A curve is error: (n,) float64, the consensus error after rounds 1 .. n relative to the start, which
-is 1. What has sunk into the rounding floor is never fitted.
+A curve is error: (n,) float64, the consensus error after rounds 1, ..., n relative to the error at
+the start. Errors below the rounding floor are never fitted.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from bench.results.rows import ConsensusRow
 from bench.results.statistics import median_interval
 
 FLOOR, DRIFT = 1e-13, 1e-16
-"""Rounding: an error below FLOOR + DRIFT k after round k says nothing of gossip."""
+"""Rounding floor: an error below FLOOR + DRIFT k after round k is due to rounding."""
 RATE_ERROR = 0.015
 """Largest relative standard error of the measured rate of a random topology."""
 
 
 def tail(error: Curve, period: int) -> tuple[NDArray[np.int64], Curve]:
-    """Return the rounds and errors to fit: ends of periods in the last half.
+    """Return the rounds and errors to fit: the ends of periods in the last half of the curve.
 
-    The last half is where the slowest mode is alone; only at ends of periods does a periodic
-    topology decay evenly. All ends, with the start, where the last half has fewer than two.
+    In the last half the slowest mode dominates; only from one end of a period to the next does
+    the error of a periodic topology decay by a constant factor. All ends of periods and the start
+    are used if the last half has fewer than two.
     """
     k = np.arange(0, len(error) + 1, period)
     e = np.concatenate([[1.0], error])[k]
@@ -38,9 +39,9 @@ def tail(error: Curve, period: int) -> tuple[NDArray[np.int64], Curve]:
 
 
 def tail_factor(error: Curve, period: int) -> float:
-    """Return the factor per round by least squares of the log error over the tail.
+    """Return the factor per round by least squares on the log error of the tail.
 
-    0 where the error fell to the floor at once; NaN where not even one period is there.
+    The factor is 0 if the error fell to the floor at once, and NaN without a full period.
     """
     k, e = tail(error, period)
     if len(k) < 2:
@@ -59,7 +60,7 @@ def bend(error: Curve, period: int) -> float:
 
 
 def exact_after(error: Curve) -> int:
-    """Return the round of agreement up to rounding; 0 if there is none."""
+    """Return the first round with an error below the floor; 0 if there is none."""
     below = np.flatnonzero(error <= FLOOR + DRIFT * np.arange(1, len(error) + 1))
     return int(below[0]) + 1 if len(below) else 0
 
@@ -72,9 +73,9 @@ def _slope(k: NDArray[np.int64], e: Curve) -> float:
 class SquaredRatios:
     """Squared ratios of consecutive errors under a random topology.
 
-    Where no two workers differ, the expected ratio is the same whatever came before: lambda_2 of
-    E[P^T P]. So the mean over all rounds of all curves estimates it, without a bias of the tail;
-    the slope of one curve would not: it is the mean of the logarithm, which is smaller.
+    With exchangeable workers the expected ratio does not depend on the earlier rounds: it is
+    lambda_2 of E[P^T P]. The mean over all rounds of all curves is an unbiased estimate of it. The
+    slope of one curve is not: it estimates the mean of the logarithm, which is smaller.
     """
 
     n: int = 0
@@ -82,7 +83,7 @@ class SquaredRatios:
     squares: float = 0.0
 
     def add(self, error: Curve) -> None:
-        """Count the rounds of one curve."""
+        """Add the rounds of one curve."""
         e = np.concatenate([[1.0], error])
         e[e <= FLOOR] = 0
         before = e[:-1] > 0
@@ -92,11 +93,11 @@ class SquaredRatios:
         self.squares += float((ratios**2).sum())
 
     def factor(self) -> float:
-        """Return the root of the mean; NaN without rounds."""
+        """Return the square root of the mean ratio; NaN without rounds."""
         return math.sqrt(self.total / self.n) if self.n else math.nan
 
     def rate_error(self) -> float:
-        """Return the relative standard error of the rate; 0 if every curve ends at once."""
+        """Return the relative standard error of the rate; 0 if one round reaches agreement."""
         mean = self.total / self.n
         if not 0 < mean < 1:
             return 0.0 if mean == 0 else math.inf
@@ -107,8 +108,8 @@ class SquaredRatios:
 def squared_ratios(curves: Sequence[Curve]) -> SquaredRatios:
     """Return the ratios of all redraws, curves[1:], or of curves[0] without redraws.
 
-    The redraws are of what workers hold, which is what the theory knows; where all weights stay
-    1, the first curve is, too.
+    The theory is about the error of the weighted values, which the redraws measure. The first
+    curve measures the same error if all weights stay 1.
     """
     ratios = SquaredRatios()
     for curve in curves[1:] or curves:
@@ -117,7 +118,7 @@ def squared_ratios(curves: Sequence[Curve]) -> SquaredRatios:
 
 
 def difference_percent(measured: float, theory: float) -> float:
-    """Return the excess of one over the other in percent; 0 if both are equal."""
+    """Return the excess of the measured value over the theory in percent; 0 if both are equal."""
     if measured == theory:
         return 0.0
     return 100 * (measured / theory - 1) if theory else math.inf
@@ -128,31 +129,32 @@ def rate(factor: float) -> float:
     return math.inf if factor == 0 else -math.log(factor)
 
 
-def rows(found: Rounds) -> list[ConsensusRow]:
-    """Return one row a case: its settings and derived numbers, infinite where not reached."""
-    return [row(found, case) for case in range(len(found.cases["case"]))]
+def rows(result: Rounds) -> list[ConsensusRow]:
+    """Return one row per case: its settings and derived numbers; infinity marks a missed error."""
+    return [row(result, case) for case in range(len(result.cases["case"]))]
 
 
-def row(found: Rounds, case: int) -> ConsensusRow:
+def row(result: Rounds, case: int) -> ConsensusRow:
     """Return the settings and derived numbers of a case.
 
-    A round is as long as on its slowest rank. Bytes are those a worker sent, by any road.
+    The duration of a round is that of its slowest rank. Bytes are counted per worker, both through
+    MPI and through memory.
     """
-    cells = {key: column[case] for key, column in found.cases.items()}
-    span, workers = found.span(case), int(found.attributes["workers"])
-    curves = found.curves(case)
+    cells = {key: column[case] for key, column in result.cases.items()}
+    span, workers = result.span(case), int(result.attributes["workers"])
+    curves = result.curves(case)
     error = curves[0]
     period, theory = int(cells["period"]), float(cells["theory_factor"])
     measured = tail_factor(error, period) if period else squared_ratios(curves).factor()
-    slowest = found.rounds["duration_ns"][span].max(1)
-    moved = (found.rounds["bytes_sent"] + found.rounds["bytes_copied"])[span].sum(1)
-    there = first_below(error, 1e-6)
-    n = there if isinstance(there, int) else 0
+    slowest = result.rounds["duration_ns"][span].max(1)
+    moved = (result.rounds["bytes_sent"] + result.rounds["bytes_copied"])[span].sum(1)
+    rounds_to_1e6 = first_below(error, 1e-6)
+    n = rounds_to_1e6 if isinstance(rounds_to_1e6, int) else 0
     p50, lo, hi = (ns / 1e3 for ns in median_interval(slowest))
     return ConsensusRow(
         topology=cells["topology"].decode(),
         workers=workers,
-        ranks=int(found.attributes["ranks"]),
+        ranks=int(result.attributes["ranks"]),
         period=period,
         degree_max=int(cells["degree_max"]),
         theory_factor=theory,
@@ -160,7 +162,7 @@ def row(found: Rounds, case: int) -> ConsensusRow:
         factor_difference_percent=difference_percent(measured, theory),
         rate_difference_percent=difference_percent(rate(measured), rate(theory)),
         rounds_to_1e3=first_below(error, 1e-3),
-        rounds_to_1e6=there,
+        rounds_to_1e6=rounds_to_1e6,
         bytes_to_1e6=float(moved[:n].sum()) / workers if n else math.inf,
         ms_to_1e6=float(slowest[:n].sum()) / 1e6 if n else math.inf,
         us_per_round_p50=p50,
@@ -172,7 +174,7 @@ def row(found: Rounds, case: int) -> ConsensusRow:
 
 
 def first_below(error: Curve, level: float) -> int | float:
-    """Return the rounds until the error is at most a level; infinite if it never is."""
+    """Return the number of rounds until the error is at most a level; infinity if it never is."""
     below = np.flatnonzero(error <= level)
     return int(below[0]) + 1 if len(below) else math.inf
 
@@ -183,11 +185,11 @@ FLAGS = {
     "~": "the tail still bends: too few rounds for the slowest mode to dominate",
     "?": "too few draws to determine the rate within a few percent: raise --time",
 }
-"""Flag -> its meaning; a third flag, `!`, marks a tolerance that was not reached."""
+"""Meaning of each flag; a third flag, `!`, marks a tolerance that was not reached."""
 
 
 def flags(row: ConsensusRow, curves: Sequence[Curve]) -> str:
-    """Return the flags of a row: `!` where the tolerance was missed, then keys of FLAGS."""
+    """Return the flags of a row: `!` for a missed tolerance, then keys of FLAGS."""
     missed = "" if row.reached else "!"
     if row.period:
         return missed + ("~" if bend(curves[0], row.period) > BENT else "")
@@ -195,7 +197,7 @@ def flags(row: ConsensusRow, curves: Sequence[Curve]) -> str:
 
 
 def best(rows: Sequence[ConsensusRow], label: str, key: str, text: Callable[[float], str]) -> str:
-    """Return a line with the topologies that have the smallest value, three of them by name."""
+    """Return a line with the topologies of the smallest value; at most three are named."""
     least = min(row.number(key) for row in rows)
     names = [row.topology for row in rows if row.number(key) == least]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

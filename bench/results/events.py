@@ -1,10 +1,10 @@
-"""Group /events of a traced run: single phases and messages, for bench.trace.
+"""Group /events of a run with --trace: single phases and messages, for bench.trace.
 
-    /events  event: dimension scale; the columns of EVENTS. All of a rank stand in the order in
-             which they ended.
+    /events  event: dimension scale; the columns of EVENTS; the events of a rank are in the order
+             of their ends
 
-A phase begins where the one before it ended, so the phases of a step fill it; `start_ns` of a
-message sent is when it began to be handed to MPI, of one received when it was known to be here.
+A phase begins at the end of the previous one, so the phases of a step fill it. `start_ns` of a
+sent message is the begin of the MPI call, and of a received message the time of its completion.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
     from algorithms.wire.meter import Event
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
-"""(n,) each, by the names of EVENTS."""
+"""Columns of events, (n,) each, by the names of EVENTS."""
 
 EVENTS = {
-    "rank": (np.int32, "1", "rank whose event it is"),
+    "rank": (np.int32, "1", "rank of the event"),
     "step": (np.int64, "1", "row of /train"),
-    "kind": (np.uint8, "1", "0 to 5: phase, by its place in /train/phase; 6: sent; 7: received"),
+    "kind": (np.uint8, "1", "0 to 5: phase, index in /train/phase; 6: sent; 7: received"),
     "start_ns": (np.int64, "ns", "start, clock of the rank"),
-    "duration_ns": (np.int64, "ns", "duration; 0 of a message received"),
-    "bytes": (np.int64, "B", "size of the message, 0 of a phase"),
-    "peer": (np.int32, "1", "rank at the other end of the message; -1: none or not known"),
+    "duration_ns": (np.int64, "ns", "duration; 0 for a received message"),
+    "bytes": (np.int64, "B", "size of the message; 0 for a phase"),
+    "peer": (np.int32, "1", "rank at the other end of the message; -1: none or unknown"),
     "number": (
         *(np.int64, "1"),
-        "of the message, the same at both ends for a sender and a receiver; -1: no other end",
+        "number of the message, the same at both ends; -1: no other end",
     ),
 }
-"""Dataset of /events -> dtype, units, long_name."""
+"""Dtype, units and long_name of each dataset of /events."""
 CHUNK = 4096
 """Number of events per chunk."""
 
 
-def packed(events: Sequence[Event], rank: int) -> Columns:
-    """Return the events of TracingMeter.take as columns, steps from the meter's first.
+def pack(events: Sequence[Event], rank: int) -> Columns:
+    """Return the events of TracingMeter.take as columns; steps count from the meter's first.
 
-    What came outside of a step is left out.
+    Events outside of a step are dropped.
     """
     table = np.array(events, np.int64).reshape(-1, len(EVENTS) - 1)
     table = table[table[:, 0] >= 0]
@@ -73,7 +73,7 @@ def _create(file: h5py.File) -> None:
     group = file.create_group("events")
     add_scale(group, "event", np.empty(0, np.int64), grows=True)
     for name, (dtype, units, title) in EVENTS.items():
-        made = group.create_dataset(
+        dataset = group.create_dataset(
             name,
             shape=(0,),
             maxshape=(None,),
@@ -83,7 +83,7 @@ def _create(file: h5py.File) -> None:
             compression="gzip",
             compression_opts=1,
         )
-        describe(made, ("event",), units, title)
+        describe(dataset, ("event",), units, title)
 
 
 def read(
@@ -96,43 +96,45 @@ def read(
     with contents.open_hdf5(path) as file:
         if not contents.has(file, "events"):
             return {name: np.empty(0, dtype) for name, (dtype, *_) in EVENTS.items()}
-        kept: NDArray[np.bool_] | None = None
-        for name, wanted in (("rank", ranks), ("step", steps)):
-            if wanted is not None:
-                these = np.isin(contents.column(file, f"events/{name}"), wanted)
-                kept = these if kept is None else kept & these
+        mask: NDArray[np.bool_] | None = None
+        for name, selection in (("rank", ranks), ("step", steps)):
+            if selection is not None:
+                these = np.isin(contents.column(file, f"events/{name}"), selection)
+                mask = these if mask is None else mask & these
         columns = {
-            name: _column(file, name, kept).astype(dtype) for name, (dtype, *_) in EVENTS.items()
+            name: _column(file, name, mask).astype(dtype) for name, (dtype, *_) in EVENTS.items()
         }
         if len({len(column) for column in columns.values()}) > 1:
             raise BrokenFileError(f"{path}: the columns of /events differ in length")
     return columns
 
 
-def _column(file: Any, name: str, kept: NDArray[np.bool_] | None) -> NDArray[Any]:
+def _column(file: Any, name: str, mask: NDArray[np.bool_] | None) -> NDArray[Any]:
     values = contents.column(file, f"events/{name}")
-    if kept is None:
+    if mask is None:
         return values
-    if values.shape != kept.shape:
-        raise ValueError(f"events/{name} has {values.shape} elements, events/rank {kept.shape}")
-    kept_values: NDArray[Any] = values[kept]
-    return kept_values
+    if values.shape != mask.shape:
+        raise ValueError(
+            f"events/{name} has the shape {values.shape}, events/rank has {mask.shape}"
+        )
+    selection: NDArray[Any] = values[mask]
+    return selection
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Segments of consecutive steps: (n,) each."""
+    """Segments of consecutive steps."""
 
     first: NDArray[np.int64]
-    """Number of the first step of each segment."""
+    """(n,) number of the first step of each segment."""
     rows: NDArray[np.int64]
-    """Number of rows of /train of each segment."""
+    """(n,) number of rows of /train of each segment."""
 
     def behind(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of rows of /train after a number of steps, (n,) int64.
+        """Return the number of rows of /train before each step number in `steps`, (n,) int64.
 
-        They differ where ranks take steps at their own pace; each step is one where no segment
-        is in the file.
+        Both numbers differ if ranks take steps at their own pace. Without segments in the file
+        every step is one row.
         """
         if not len(self.first):
             return steps

@@ -1,4 +1,4 @@
-"""Merge of the files in which groups of ranks wrote their own steps."""
+"""Merge of the part files of a run in which groups of ranks wrote their own steps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from bench.results.runfile import append_rows, create_train
 from bench.results.schema import COMPLETE, NOT_TAKEN, PART, TRAIN
 
 EMPTY = {"start_ns": NOT_TAKEN, "loss": np.nan}
-"""Value of a missing step by dataset; 0 for the others."""
+"""Value of a missing step by dataset; 0 for datasets not listed."""
 ROOM = 1.5
 """Free disk space required, relative to the size of all parts."""
 
 
 class MergeError(Exception):
-    """Files that do not belong together; the message has the way out."""
+    """Error for files that do not belong together; the message has the way out."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,34 @@ class Piece:
 
     file: h5py.File
     columns: NDArray[np.int64]
-    """Indices of its ranks among all."""
+    """Ranks of the group, in the order of the columns of the file."""
     first: NDArray[np.int64]
-    """Number of the first step of every segment."""
+    """Number of the first step of each segment."""
     steps: NDArray[np.int64]
-    """Number of rows of every segment."""
+    """Number of rows of each segment."""
 
 
-def merge(result: Path, parts: Sequence[Path], tell: Callable[[int, int], None]) -> int:
+def merge(result: Path, parts: Sequence[Path], report: Callable[[int, int], None]) -> int:
     """Merge the steps of all parts into the result atomically; return their number.
 
-    A part that a dead run left unfinished may have fewer segments than others: its ranks then
-    count as having taken no step in those. tell: called with rows done and rows in all.
-    Errors: MergeError where files do not belong together or a rank is missing; BrokenFileError.
+    An unfinished part of a killed run may have fewer segments than the other parts: its ranks then
+    take no step in the missing ones. report: called with the number of merged rows and their total.
+    Errors: MergeError if files do not belong together or a rank is missing; BrokenFileError.
     """
     needed = ROOM * sum(path.stat().st_size for path in (result, *parts))
     if needed > shutil.disk_usage(result.parent).free:
-        raise MergeError(f"{result.parent} has no {needed:,.0f} B left: make room, or copy it away")
+        raise MergeError(
+            f"{result.parent} needs {needed:,.0f} B of free space for the merge: make room, or "
+            "copy the files to another disk"
+        )
     fresh = result.with_name(f".{result.name}.{os.getpid()}")
     try:
         shutil.copyfile(result, fresh)
         with ExitStack() as stack:
             main = stack.enter_context(h5py.File(fresh, "r+"))
-            opened = [stack.enter_context(h5py.File(path, "r")) for path in (result, *parts)]
-            pieces = _fitting(opened)
-            steps = _fill(main, pieces, tell)
+            files = [stack.enter_context(h5py.File(path, "r")) for path in (result, *parts)]
+            pieces = _pieces(files)
+            steps = _fill(main, pieces, report)
             main.attrs["parts"] = 1
         if main_status(fresh) == COMPLETE:
             summary = summary_of(read(fresh))
@@ -82,38 +85,41 @@ def main_status(path: Path) -> str:
         return str(file.attrs["status"])
 
 
-def _fitting(opened: Sequence[h5py.File]) -> list[Piece]:
+def _pieces(files: Sequence[h5py.File]) -> list[Piece]:
     """Return the pieces of one result, rank 0 first. Errors: MergeError."""
-    main, *others = opened
+    main, *parts = files
     uuid, ranks = main.attrs["run_uuid"], int(main.attrs["ranks"])
     pieces = []
     holders = np.zeros(ranks, int)
-    for file in opened:
-        if file.attrs["run_uuid"] != uuid or (file in others and file.attrs["program"] != PART):
-            raise MergeError(f"{file.filename} is no part of {main.filename}: move it away")
+    for file in files:
+        if file.attrs["run_uuid"] != uuid or (file in parts and file.attrs["program"] != PART):
+            raise MergeError(f"{file.filename} is not a part of {main.filename}: move it away")
         columns = file["train/rank"][()].astype(np.int64)
         holders[columns] += 1
         pieces.append(Piece(file, columns, file["segments/first"][()], file["segments/steps"][()]))
     if (holders != 1).any():
         rank = int(np.flatnonzero(holders != 1)[0])
-        how = "in none" if holders[rank] == 0 else f"in {holders[rank]}"
+        count = "none" if holders[rank] == 0 else f"{holders[rank]}"
         raise MergeError(
-            f"{main.filename}: the steps of rank {rank} are {how} of its {len(opened)} files: "
-            "put all parts of the run beside it, and no others"
+            f"{main.filename}: the steps of rank {rank} are in {count} of its {len(files)} files: "
+            "put all parts of the run beside it, and no other files"
         )
     longest = max(pieces, key=lambda piece: len(piece.first)).first
     if any((piece.first != longest[: len(piece.first)]).any() for piece in pieces):
-        raise MergeError(f"{main.filename}: its parts were not written by the same run")
+        raise MergeError(
+            f"{main.filename}: its parts have different segments: put the parts of one run "
+            "beside it"
+        )
     return pieces
 
 
-def _fill(main: h5py.File, pieces: Sequence[Piece], tell: Callable[[int, int], None]) -> int:
-    """Rewrite /train and /segments for all ranks in an open copy of rank 0's file."""
+def _fill(main: h5py.File, pieces: Sequence[Piece], report: Callable[[int, int], None]) -> int:
+    """Rewrite /train, /segments and /events for all ranks in an open copy of rank 0's file."""
     longest = max(pieces, key=lambda piece: len(piece.first)).first
     rows = np.zeros(len(longest), np.int64)
     for piece in pieces:
-        held = rows[: len(piece.steps)]
-        np.maximum(held, piece.steps, out=held)
+        lengths = rows[: len(piece.steps)]
+        np.maximum(lengths, piece.steps, out=lengths)
     starts = np.concatenate([[0], np.cumsum(rows)])
     total = int(starts[-1])
     del main["train"]
@@ -129,7 +135,7 @@ def _fill(main: h5py.File, pieces: Sequence[Piece], tell: Callable[[int, int], N
         high = min(total, low + CHUNK)
         for name in TRAIN:
             train[name][low:high] = _block(name, train[name], pieces, where, low, high)
-        tell(high, total)
+        report(high, total)
     if "events" in main:
         del main["events"]
     for piece, rows in zip(pieces, where, strict=True):
@@ -142,8 +148,8 @@ def _fill(main: h5py.File, pieces: Sequence[Piece], tell: Callable[[int, int], N
 def _rows(piece: Piece, starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the row of the merged table for each row of a piece."""
     offset = starts[: len(piece.steps)] - np.concatenate([[0], np.cumsum(piece.steps)[:-1]])
-    made: NDArray[np.int64] = np.arange(piece.steps.sum()) + np.repeat(offset, piece.steps)
-    return made
+    rows: NDArray[np.int64] = np.arange(piece.steps.sum()) + np.repeat(offset, piece.steps)
+    return rows
 
 
 def _block(
@@ -154,7 +160,7 @@ def _block(
     low: int,
     high: int,
 ) -> NDArray[Any]:
-    """Return rows low to high of a dataset for all ranks."""
+    """Return the rows low to high - 1 of a dataset for all ranks."""
     block = np.full((high - low, *merged.shape[1:]), EMPTY.get(name, 0), merged.dtype)
     for piece, rows in zip(pieces, where, strict=True):
         begin, end = np.searchsorted(rows, [low, high])

@@ -1,4 +1,4 @@
-"""Provenance of a result: hosts, versions and environment, written and read; secrets never."""
+"""Provenance of a result: hosts, versions, and an allow-list of the environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = ("murmuration", "torch", "numpy", "mpi4py", "openmpi", "mpich", "h5py
 
 
 def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables of MPI, Slurm and threads on an allow-list."""
+    """Return the environment variables of MPI, Slurm and threads on an allow-list."""
     return {
         key: value
         for key, value in sorted(variables.items())
@@ -41,17 +41,17 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 def packages() -> dict[str, str]:
     """Return the installed versions of the packages that affect results."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"python": platform.python_version()} | found
+    return {"python": platform.python_version()} | versions
 
 
 def machine() -> dict[str, str]:
-    """Return processor, cores, kernel and load of this host."""
+    """Return the processor, cores, kernel and load of this host."""
     model = ""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -67,23 +67,23 @@ def machine() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the git commit of this checkout, with -dirty for changes; empty outside git."""
+    """Return the git commit of this checkout, with -dirty for local changes; empty outside git."""
     here = Path(__file__).resolve().parent
     describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [*describe, "--exclude=*"], capture_output=True, text=True, check=False
         )
     except OSError:  # no git on this node
         return ""
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 T = TypeVar("T")
 
 
 def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
-    """Read attributes, hosts and texts of a result: a Run without numbers.
+    """Read the hosts and texts of a result into a Run without numbers.
 
     Errors: BrokenFileError.
     """
@@ -104,7 +104,7 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
 def derive_from(path: Path, derive: Callable[[], T]) -> T:
     """Return the result of `derive`, with errors attributed to the file.
 
-    Errors: BrokenFileError where something is missing or its parts do not fit together.
+    Errors: BrokenFileError if something is missing or the parts do not fit together.
     """
     try:
         return derive()
@@ -116,24 +116,24 @@ def derive_from(path: Path, derive: Callable[[], T]) -> T:
 
 
 def hosts(run: Run) -> Counter[str]:
-    """Return the number of ranks by host, rank 0's host first."""
+    """Return the number of ranks on each host, rank 0's host first."""
     names = run.ranks.get("host", np.array([], "S1")).tolist()
     return Counter(x.decode(errors="replace") for x in names)
 
 
 def machine_of(run: Run) -> dict[str, Any]:
-    """Return processor, cores, kernel and load of rank 0's host."""
-    found: dict[str, Any] = json.loads(run.texts.get("machine", "{}"))
-    return found
+    """Return the processor, cores, kernel and load of rank 0's host."""
+    machine: dict[str, Any] = json.loads(run.texts.get("machine", "{}"))
+    return machine
 
 
 def provenance(run: Run) -> dict[str, str]:
-    """Return the provenance of a result: label -> text."""
+    """Return the provenance of a result as texts by label."""
     attributes, texts = run.attributes, run.texts
     argv = [str(x) for x in json.loads(attributes.get("argv_json", "[]"))]
     program = str(attributes.get("program", "bench.train"))
     command = ["mpirun", "-n", str(attributes["ranks"]), "python", "-m", program, *argv]
-    said = {
+    labelled = {
         "status": " - ".join(filter(None, (run.status, str(attributes.get("reason", ""))))),
         "command": shlex.join(command),
         "started": str(attributes.get("created_utc", "")),
@@ -148,7 +148,7 @@ def provenance(run: Run) -> dict[str, str]:
         "parameters": str(attributes.get("parameters_sha256", "")),
         "file": str(run.path),
     }
-    return {key: text for key, text in said.items() if text}
+    return {key: text for key, text in labelled.items() if text}
 
 
 def _shards(run: Run) -> str:

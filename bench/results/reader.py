@@ -1,4 +1,4 @@
-"""Reader of training results, the numbers derived from them, and those that /summary stores."""
+"""Reader of training results, the derived numbers, and the summary stored in /summary."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Run:
     path: Path
     attributes: dict[str, Any]
     train: dict[str, NDArray[Any]]
-    """step, start_ns, phase_ns, ...: see bench.results.schema."""
+    """Datasets of /train: step, start_ns, phase_ns, ...; see bench.results.schema."""
     evals: dict[str, NDArray[Any]]
     partition: dict[str, NDArray[Any]]
     workers: dict[str, NDArray[Any]]
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Return the status; `died` for a running file whose writer on this host is gone."""
+        """Return the status; `died` for a running file without its writer process on this host."""
         status = str(self.attributes["status"])
         if status == RUNNING and self.attributes["host"] == socket.gethostname():
             started = process_started(int(self.attributes["pid"]))
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def timed(self) -> NDArray[np.bool_]:
-        """Return the mask of timed steps, (steps,): all but the warm-up, if any remain."""
+        """Return the mask of timed steps, (steps,): those after the warm-up, or all if none are."""
         warm: NDArray[np.bool_] = (self.train["flags"] & WARMUP) == 0
         return warm if warm.any() else ~warm
 
@@ -87,24 +87,24 @@ class Run:
         """Return the number of steps summed over all workers."""
         workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
         hosted = np.diff([r * workers // ranks for r in range(ranks + 1)])
-        return int(self.taken().sum(0) @ hosted)
+        return int(self.step_mask().sum(0) @ hosted)
 
-    def taken(self) -> NDArray[np.bool_]:
+    def step_mask(self) -> NDArray[np.bool_]:
         """Return the mask of the steps taken by each rank, (steps, ranks)."""
-        taken: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
-        return taken
+        mask: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
+        return mask
 
     def exchange_ms(self) -> float:
-        """Return the mean exposed exchange per step and rank: waiting and copying, ms."""
+        """Return the mean exposed exchange time per step and rank: waiting and copying, ms."""
         spent = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
-        taken = int(self.taken()[self.timed].sum())
-        return float(spent) / 1e6 / taken if taken else math.nan
+        n = int(self.step_mask()[self.timed].sum())
+        return float(spent) / 1e6 / n if n else math.nan
 
     def pace(self) -> NDArray[np.float64]:
         """Return the steps per second of each rank in its timed steps, (ranks,)."""
-        took = self.train["phase_ns"][self.timed].sum(2)
-        counted = self.taken()[self.timed].sum(0)
-        seconds = took.sum(0) / 1e9
+        spent = self.train["phase_ns"][self.timed].sum(2)
+        counted = self.step_mask()[self.timed].sum(0)
+        seconds = spent.sum(0) / 1e9
         pace: NDArray[np.float64] = counted / np.where(seconds > 0, seconds, np.inf)
         return pace
 
@@ -117,7 +117,10 @@ class Run:
         return (sent + copied) / steps, sent / steps
 
     def to_target(self) -> dict[str, Any]:
-        """Return the cost of the target: infinite if missed, NaN if undecided."""
+        """Return the time, steps, samples and bytes to the target.
+
+        They are infinite if the target was missed, and NaN if the run was not finished.
+        """
         names = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
         if "target" not in self.attributes:
             return dict.fromkeys(names, math.nan)
@@ -131,7 +134,7 @@ class Run:
         )
 
     def binding(self) -> str:
-        """Return the cores per rank, marked if ranks share them; empty if unknown."""
+        """Return the cores per rank, with a mark if ranks share them; empty if unknown."""
         masks = [x.decode(errors="replace") for x in self.ranks.get("cpu_mask", ())]
         widths = sorted({cores_in(mask) for mask in masks if mask})
         if not widths:
@@ -144,7 +147,7 @@ class Run:
         """Return the settings of the run and every number derived from its raw rows."""
         about: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
         about |= {name: int(self.attributes[name]) for name in NUMBERS}
-        before = int(self.attributes.get("steps_before", 0))  # on other ranks, in another file
+        before = int(self.attributes.get("steps_before", 0))  # resumed on other ranks: other file
         names = ("metric", "metric_mean", "metric_worst", "loss", "consensus")
         final: dict[str, Any] = {
             name: float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
@@ -165,7 +168,7 @@ class Run:
             step_ms_p50=p50,
             step_ms_lo=lo,
             step_ms_hi=hi,
-            asynchronous=not self.taken().all(),
+            asynchronous=not self.step_mask().all(),
             pace_fastest=float(pace.max()),
             pace_slowest=float(pace.min()),
             exchange_share=share[PHASES[COPY]] + share[PHASES[WAIT]],
@@ -193,7 +196,7 @@ def cores_in(mask: str) -> int:
 __all__ = ["DIGESTED", "BrokenFileError", "Run", "check_schema", "read"]
 
 NEEDED = ("status", "host", "pid", "pid_started", "params_json", *NAMES, *NUMBERS)
-"""Attributes that every result has."""
+"""Attributes of every result."""
 DIGESTED = {
     "train": ("start_ns", "phase_ns", "bytes_sent", "bytes_copied", "flags"),
     "eval": tuple(EVAL),
@@ -201,14 +204,14 @@ DIGESTED = {
     "workers": (),
     "provenance/ranks": ("host", "cpu_mask"),
 }
-"""Group -> the columns that Run and a report derive numbers from."""
+"""Columns of each group from which Run and a report derive numbers."""
 
 
-def read(path: Path, wanted: Mapping[str, Collection[str]] | None = None) -> Run:
+def read(path: Path, selection: Mapping[str, Collection[str]] | None = None) -> Run:
     """Read a result file, closed or still being written.
 
-    wanted: group -> the columns to read, of those that the file has; by default all of them.
-    Errors: BrokenFileError for what is no HDF5, not of this schema, or lacks a part of it.
+    selection: columns to read by group, all by default; columns missing in the file are skipped.
+    Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
@@ -216,17 +219,17 @@ def read(path: Path, wanted: Mapping[str, Collection[str]] | None = None) -> Run
         parts = int(attributes.get("parts", 1))
         if parts > 1:
             raise BrokenFileError(
-                f"{path}: its steps lie in {parts} files: put them together by "
+                f"{path}: its steps are in {parts} files: merge them with "
                 f"`python -m bench.merge {path}`"
             )
         missing = [f"attribute {x}" for x in NEEDED if x not in attributes]
         for group, table in (("train", TRAIN), ("eval", EVAL)):
-            there = contents.names(file, group)
-            missing += [f"{group}/{x}" for x in table if x not in there]
+            members = contents.names(file, group)
+            missing += [f"{group}/{x}" for x in table if x not in members]
         if missing:
             raise BrokenFileError(f"{path}: {missing[0]} is missing")
         train, evals, partition, workers, ranks = (
-            contents.columns(file, group, None if wanted is None else wanted[group])
+            contents.columns(file, group, None if selection is None else selection[group])
             for group in DIGESTED
         )
         texts = contents.texts(file, "provenance/text")
@@ -236,34 +239,36 @@ def read(path: Path, wanted: Mapping[str, Collection[str]] | None = None) -> Run
 def check_schema(path: Path, attributes: Mapping[str, Any]) -> None:
     """Refuse a file of another schema or of an unsupported version.
 
-    Minor versions only add. Errors: BrokenFileError.
+    Minor versions only add to the schema. Errors: BrokenFileError.
     """
     schema, version = attributes.get("schema"), str(attributes.get("schema_version"))
     if schema != SCHEMA:
-        raise BrokenFileError(f"{path}: schema is {contents.brief(repr(schema))}, not {SCHEMA!r}")
+        raise BrokenFileError(
+            f"{path}: the schema is {contents.brief(repr(schema))}, not {SCHEMA!r}"
+        )
     major, ours = version.partition(".")[0], VERSION.partition(".")[0]
     if major == ours:
         return
     newer = major.isdecimal() and int(major) > int(ours)
-    wrote = contents.brief(attributes.get("suite_version", "that wrote it"))
-    way = "update this suite" if newer else f"read it with the suite {wrote}"
+    writer = contents.brief(attributes.get("suite_version", "that wrote it"))
+    remedy = "update this suite" if newer else f"read it with the suite {writer}"
     raise BrokenFileError(
-        f"{path}: schema version {contents.brief(version)}, this suite reads {VERSION}: {way}"
+        f"{path}: schema version {contents.brief(version)}, this suite reads {VERSION}: {remedy}"
     )
 
 
 SUMMARY = {name: column for name, column in TrainingRow.columns.items() if column.summary}
-"""Columns of a training row that /summary stores."""
+"""Columns of a training row in /summary."""
 
 
 def final_summary(part: Path, attributes: Mapping[str, Any]) -> dict[str, float]:
-    """Return the summary of a file that will be closed with these attributes."""
+    """Return the summary of a file that is about to be closed with these attributes."""
     run = read(part)
     return summary_of(replace(run, attributes={**run.attributes, **attributes}))
 
 
 def summary_of(run: Run) -> dict[str, float]:
-    """Return the summary derived from the raw rows."""
+    """Return the summary derived from the raw rows of a run."""
     row = run.row()
     return {name: row.number(name) for name in SUMMARY}
 
@@ -279,7 +284,7 @@ def add_summary(file: h5py.File, summary: Mapping[str, float]) -> None:
 
 
 def summary_flaws(run: Run, stored: Mapping[str, Any]) -> list[str]:
-    """Return the differences between a stored summary and the raw rows, a line each."""
+    """Return the differences between a stored summary and the raw rows, one line each."""
     return [
         f"summary/{name} is {stored[name]:.9g}, the raw rows give {value:.9g}"
         for name, value in summary_of(run).items()

@@ -18,34 +18,34 @@ from bench.common.errors import DiskError
 from bench.results.schema import RUNNING, SCHEMA, VERSION
 
 Change: TypeAlias = Callable[[h5py.File], object]
-"""What is done to an open file."""
+"""Function that changes an open file."""
 NUMBERS = itertools.count()
 CHUNK = 256
-"""Rows of a chunk of a dimension that grows."""
+"""Number of rows per chunk along a growing dimension."""
 
 
 def now() -> str:
-    """Return the time in UTC, ISO 8601."""
+    """Return the current time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def part_of(path: Path) -> Path:
-    """Return the path of a result until it is closed."""
+    """Return the path of a result file before it is closed."""
     return path.with_name(path.name + ".part")
 
 
 def replace_whole(path: Path, change: Change, source: Path | None = None) -> None:
-    """Replace `path` atomically by a changed copy of `source`; None: an empty file.
+    """Replace `path` atomically by a changed copy of `source`, or of an empty file.
 
-    change: called with the open h5py.File. It is made in memory, twice the file's size at most:
-    HDF5 never meets a disk that refuses, which it does not survive. The copy is complete and on
-    disk before it is renamed, and so is its name afterwards. Errors: OSError.
+    change: called with the open h5py.File. The copy is changed in memory, which takes at most twice
+    the size of the file, because HDF5 does not survive a failed write. Both the copy and its new
+    name are synced to disk. Errors: OSError.
     """
     with h5py.File.in_memory(source.read_bytes() if source else None) as file:
         change(file)
         file.flush()
         image = file.id.get_file_image()
-    # A name of its own each time: a signal may come in here, and mark the file on its way.
+    # A new name for every call: a signal handler may interrupt this call and replace the file.
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{next(NUMBERS)}")
     try:
         write_through(fresh, image)
@@ -75,11 +75,11 @@ def rename(old: Path, new: Path) -> None:
 class ResultFile:
     """Result file of one program, written by rank 0. Errors: DiskError.
 
-    It is NAME.h5.part, replaced whole at every change, and NAME.h5 once it is closed.
+    Its name is NAME.h5.part until it is closed, then NAME.h5. Every change replaces the whole file.
     """
 
-    holds: ClassVar[tuple[str, str]]
-    """The dataset that grows, and what its elements are: to say how much is kept."""
+    growth: ClassVar[tuple[str, str]]
+    """Growing dataset and the plural noun for its elements, for the message of a failed write."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class ResultFile:
         *,
         again: bool = False,
     ) -> None:
-        """Create the file, or with `again` continue the file of an earlier attempt."""
+        """Create the file; with `again` continue the file of an earlier attempt."""
         self.path = path
         self.part = part_of(path)
 
@@ -99,18 +99,18 @@ class ResultFile:
             file.attrs.update(about | began | {"closed_utc": "", "reason": "", **attributes})
             create(file)
 
-        with self._told():
+        with self._disk_errors():
             replace_whole(self.part, begin, self.part if again else None)
 
     def change(self, change: Change) -> None:
         """Replace the file by a changed copy."""
-        with self._told():
+        with self._disk_errors():
             replace_whole(self.part, change, self.part)
 
     def close(
         self, status: str, attributes: Mapping[str, Any], last: Change = lambda file: None
     ) -> None:
-        """Write all data, apply `last`, set the status and give the file its final name."""
+        """Write the buffered data, apply `last`, set the status and rename to the final name."""
 
         def finish(file: h5py.File) -> None:
             self._write(file)
@@ -118,43 +118,43 @@ class ResultFile:
             file.attrs.update({**attributes, "status": status, "closed_utc": now()})
 
         self.change(finish)
-        with self._told():
+        with self._disk_errors():
             rename(self.part, self.path)
 
     def _write(self, file: h5py.File) -> None:
-        """Write the buffered data; for files that buffer."""
+        """Write the buffered data; subclasses with a buffer override it."""
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise DiskError(error.errno, self._loss(error.strerror or str(error))) from None
 
-    def _loss(self, why: str) -> str:
-        """Return the message about a failed write: the data kept and the way out."""
+    def _loss(self, reason: str) -> str:
+        """Return the message about a failed write: the saved data and the way out."""
         folder = self.path.parent
         if not folder.is_dir():
             return (
-                f"the folder {folder} is gone, and what was written there of {self.path.name}: "
-                "start again, with a folder that stays as --out"
+                f"the folder {folder} was removed during the run, and {self.path.name} with it: "
+                "start again with another --out"
             )
-        way = "make room or give another --out, and start again"
+        remedy = "make room or choose another --out, and start again"
         try:
             with h5py.File(self.part, "r") as file:
-                count = len(file[self.holds[0]])
+                count = len(file[self.growth[0]])
         except (OSError, KeyError):
-            return f"{self.part} cannot be written ({why}), and nothing is kept: {way}"
+            return f"{self.part} cannot be written ({reason}) and has no data: {remedy}"
         return (
-            f"{self.part} cannot be written ({why}); it keeps the {count} {self.holds[1]} written "
-            f"before: {way}"
+            f"{self.part} cannot be written ({reason}); it keeps the {count} {self.growth[1]} "
+            f"written before: {remedy}"
         )
 
 
 def mark(path: Path, status: str, message: str) -> bool:
-    """Set the final status of a running file from any rank; return whether it was set.
+    """Set the final status of a running file from any rank; return True if it was set.
 
-    What has been said of the end already stays: it came first. Errors: OSError.
+    A final status is never replaced: the first one is the cause. Errors: OSError.
     """
     part = part_of(path)
     if not part.exists() or _status(part) != RUNNING:
@@ -175,12 +175,12 @@ def add_table(
     dimensions: Mapping[str, NDArray[Any]],
     columns: Mapping[str, tuple[tuple[str, ...], NDArray[Any], str, str]],
 ) -> None:
-    """Add a group of datasets: name -> (dimensions, values, units, long_name)."""
-    made = file.require_group(group)
+    """Add a group of datasets; columns: (dimensions, values, units, long_name) by name."""
+    table = file.require_group(group)
     for name, values in dimensions.items():
-        add_scale(made, name, values)
+        add_scale(table, name, values)
     for name, (dims, values, units, title) in columns.items():
-        describe(made.create_dataset(name, data=fixed(values)), dims, units, title)
+        describe(table.create_dataset(name, data=encode_strings(values)), dims, units, title)
 
 
 def add_texts(file: h5py.File, texts: Mapping[str, str]) -> None:
@@ -191,9 +191,9 @@ def add_texts(file: h5py.File, texts: Mapping[str, str]) -> None:
 
 
 def add_scale(group: h5py.Group, name: str, values: NDArray[Any], *, grows: bool = False) -> None:
-    """Add a dimension scale to a group; one that grows is of unlimited length."""
+    """Add a dimension scale to a group; a growing one has unlimited length."""
     more = {"maxshape": (None,), "chunks": (CHUNK,)} if grows else {}
-    dataset = group.create_dataset(name, data=fixed(values), **more)
+    dataset = group.create_dataset(name, data=encode_strings(values), **more)
     dataset.make_scale(name)
     if dataset.dtype.kind in "iuf":
         dataset.attrs["units"] = "1"
@@ -208,16 +208,16 @@ def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: st
         dataset.attrs["units"] = units
 
 
-def fixed(values: NDArray[Any]) -> NDArray[Any]:
-    """Return strings as fixed-length UTF-8 bytes, other arrays unchanged."""
+def encode_strings(values: NDArray[Any]) -> NDArray[Any]:
+    """Return texts as fixed-length UTF-8 bytes, other arrays unchanged."""
     return np.char.encode(values, "utf-8") if values.dtype.kind == "U" else values
 
 
 def process_started(pid: int) -> str:
-    """Return the start of a local process in clock ticks since boot; empty if it is gone."""
+    """Return the start of a local process in clock ticks since boot; empty if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
     state, *rest = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else rest[18]  # a zombie is gone, too
+    return "" if state in "ZX" else rest[18]  # a zombie has ended, too

@@ -1,11 +1,12 @@
-"""Result file of bench.consensus, written and read.
+"""Writer and reader of the result files of bench.consensus.
 
 /cases     case: dimension scale; topology, period, degree_max, theory_factor, first, rounds,
            reached
-/rounds    round (flat over all cases), rank: dimension scales; case, k, error, duration_ns,
-           bytes_sent, bytes_copied, messages
-/redraws   redraw: dimension scale; case, k, error of further curves of random topologies, each
-           on new draws from the same start: k begins again at 1; the error of what workers hold
+/rounds    round (the rounds of all cases in turn), rank: dimension scales; case, k, error,
+           duration_ns, bytes_sent, bytes_copied, messages
+/redraws   redraw: dimension scale; case, k, error of more curves of random topologies; each curve
+           has the same start and other random links, its k counts from 1, and its error is that
+           of the weighted values x_i
 """
 
 from __future__ import annotations
@@ -25,36 +26,46 @@ from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, descr
 
 Curve = NDArray[np.float64]
 COUNTS = ("duration_ns", "bytes_sent", "bytes_copied", "messages")
-"""What every rank counts in every round."""
+"""Counters of every rank in every round."""
 
 TABLES: dict[str, dict[str, tuple[tuple[str, ...], Any, str, str]]] = {
     "cases": {
         "topology": (("case",), "S128", "", "name of the topology with its options"),
         "period": (("case",), np.int64, "1", "rounds until the links repeat; 0: random, never"),
-        "degree_max": (("case",), np.int64, "1", "most workers that one sends to in a round"),
-        "theory_factor": (("case",), np.float64, "1", "by which the error shrinks a round; theory"),
-        "first": (("case",), np.int64, "1", "where the rounds of the case begin in /rounds"),
-        "rounds": (("case",), np.int64, "1", "how many they are"),
-        "reached": (("case",), np.uint8, "1", "1 where the error came down to the tolerance"),
+        "degree_max": (("case",), np.int64, "1", "largest number of out-neighbours in a round"),
+        "theory_factor": (("case",), np.float64, "1", "contraction factor per round in theory"),
+        "first": (("case",), np.int64, "1", "first row of the case in /rounds"),
+        "rounds": (("case",), np.int64, "1", "number of rounds of the case"),
+        "reached": (("case",), np.uint8, "1", "1 if the error came down to the tolerance, else 0"),
     },
     "rounds": {
         "case": (("round",), np.int64, "1", "row of /cases"),
         "k": (("round",), np.int64, "1", "round of the case, counted from 1"),
-        "error": (("round",), np.float64, "1", "consensus error after it, 1 at the start"),
-        "duration_ns": (("round", "rank"), np.int64, "ns", "the round on this rank"),
-        "bytes_sent": (("round", "rank"), np.int64, "B", "handed to MPI for other ranks"),
-        "bytes_copied": (("round", "rank"), np.int64, "B", "read from workers of the same rank"),
+        "error": (("round",), np.float64, "1", "consensus error after the round, 1 at the start"),
+        "duration_ns": (("round", "rank"), np.int64, "ns", "duration of the round on the rank"),
+        "bytes_sent": (("round", "rank"), np.int64, "B", "bytes handed to MPI for other ranks"),
+        "bytes_copied": (
+            ("round", "rank"),
+            np.int64,
+            "B",
+            "bytes copied from workers of the rank",
+        ),
         "messages": (("round", "rank"), np.int64, "1", "messages handed to MPI"),
     },
     "redraws": {
         "case": (("redraw",), np.int64, "1", "row of /cases"),
         "k": (("redraw",), np.int64, "1", "round of the curve, counted from 1"),
-        "error": (("redraw",), np.float64, "1", "rms of |x_i - w_i mean| after it, 1 at the start"),
+        "error": (
+            ("redraw",),
+            np.float64,
+            "1",
+            "rms of |x_i - w_i mean| after it, 1 at the start",
+        ),
     },
 }
-"""Group -> dataset -> dimensions, dtype, units, long_name. The first dimension grows."""
+"""Dimensions, dtype, units and long_name by group and dataset. The first dimension grows."""
 NEEDED = ("status", "workers", "ranks", "dimension", "tolerance", "seed", "params_json")
-"""Attributes that the numbers need."""
+"""Attributes required by a reader."""
 
 
 def scales(group: str) -> list[str]:
@@ -73,19 +84,19 @@ class Case:
     theory_factor: float
     reached: bool
     error: Curve
-    """(n,) after each round."""
+    """(n,) consensus error after each round, relative to the start."""
     counts: NDArray[np.int64]
-    """(4, n, ranks): one table for each of COUNTS."""
+    """(4, n, ranks) one table for each name of COUNTS."""
     redraws: list[Curve] = field(default_factory=list)
 
 
 class RoundsFile(ResultFile):
     """Result file of bench.consensus, written by rank 0. Errors: DiskError.
 
-    material: adds what is known before the first round.
+    material: adds the data available before the first round.
     """
 
-    holds = ("cases/case", "topologies")
+    growth = ("cases/case", "topologies")
 
     def __init__(
         self, path: Path, ranks: int, attributes: Mapping[str, Any], material: Change
@@ -98,7 +109,7 @@ class RoundsFile(ResultFile):
         super().__init__(path, attributes, create)
 
     def add(self, case: Case) -> None:
-        """Replace the file by a copy with one more case."""
+        """Add a case to the file."""
 
         def change(file: h5py.File) -> None:
             index, first = len(file["cases/case"]), len(file["rounds/round"])
@@ -120,9 +131,9 @@ def _columns(index: int, curves: list[Curve]) -> dict[str, NDArray[Any]]:
 
 
 def _create(group: h5py.Group, ranks: int) -> None:
-    grows, *others = scales(group.name)
-    add_scale(group, grows, np.empty(0, np.int64), grows=True)
-    for name in others:
+    growing, *fixed = scales(group.name)
+    add_scale(group, growing, np.empty(0, np.int64), grows=True)
+    for name in fixed:
         add_scale(group, name, np.arange(ranks, dtype=np.int32))
     for name, (dims, dtype, units, title) in TABLES[group.name.strip("/")].items():
         dataset = group.create_dataset(
@@ -139,10 +150,10 @@ def _create(group: h5py.Group, ranks: int) -> None:
 
 
 def _append(group: h5py.Group, columns: Mapping[str, NDArray[Any]]) -> None:
-    grows = scales(group.name)[0]
-    n = len(group[grows])
+    growing = scales(group.name)[0]
+    n = len(group[growing])
     more = len(next(iter(columns.values())))
-    for name, values in ({grows: np.arange(n, n + more)} | dict(columns)).items():
+    for name, values in ({growing: np.arange(n, n + more)} | dict(columns)).items():
         group[name].resize(n + more, axis=0)
         group[name][n:] = values
 
@@ -163,17 +174,17 @@ class Rounds:
         return slice(first, first + int(self.cases["rounds"][case]))
 
     def curves(self, case: int) -> list[Curve]:
-        """Return the error curves of a case, then of its redraws; each starts from 1."""
-        mine = self.redraws["case"] == case
-        begins = np.flatnonzero(self.redraws["k"][mine] == 1)
-        again = np.split(self.redraws["error"][mine], begins)[1:]
-        return [self.rounds["error"][self.span(case)], *again]
+        """Return the error curve of a case, then those of its redraws."""
+        mask = self.redraws["case"] == case
+        begins = np.flatnonzero(self.redraws["k"][mask] == 1)
+        redraws = np.split(self.redraws["error"][mask], begins)[1:]
+        return [self.rounds["error"][self.span(case)], *redraws]
 
 
 def read_rounds(path: Path) -> Rounds:
     """Read a result of bench.consensus, closed or still being written.
 
-    Errors: BrokenFileError for what is no HDF5, not of this schema, or lacks a part of it.
+    Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
@@ -185,29 +196,29 @@ def read_rounds(path: Path) -> Rounds:
             }
             for group, table in TABLES.items()
         }
-    found = Rounds(path, attributes, tables["cases"], tables["rounds"], tables["redraws"])
-    flaw = _flaw(found, tables)
+    result = Rounds(path, attributes, tables["cases"], tables["rounds"], tables["redraws"])
+    flaw = _flaw(result, tables)
     if flaw:
         raise BrokenFileError(f"{path}: {flaw}")
-    return found
+    return result
 
 
-def _flaw(found: Rounds, tables: Mapping[str, Mapping[str, NDArray[Any]]]) -> str:
-    """Return the first flaw; empty for a valid file."""
+def _flaw(result: Rounds, tables: Mapping[str, Mapping[str, NDArray[Any]]]) -> str:
+    """Return the first flaw of a result; empty for a valid one."""
     for name in NEEDED:
-        if name not in found.attributes:
+        if name not in result.attributes:
             return f"attribute {name} is missing"
     for group, columns in tables.items():
         lengths = {len(column) for column in columns.values()}
         if len(lengths) > 1 or any(columns[x].ndim != len(y[0]) for x, y in TABLES[group].items()):
-            return f"the columns of /{group} are of different lengths"
-    rounds = found.cases["rounds"]
+            return f"the columns of /{group} differ in length"
+    rounds = result.cases["rounds"]
     ends = np.cumsum(rounds)
     whole = int(ends[-1]) if len(ends) else 0
     if (
         (rounds < 1).any()
-        or (found.cases["first"] != ends - rounds).any()
-        or whole != len(found.rounds["k"])
+        or (result.cases["first"] != ends - rounds).any()
+        or whole != len(result.rounds["k"])
     ):
         return "/cases and /rounds do not fit together"
     return ""

@@ -1,7 +1,7 @@
-"""Rows of derived numbers: one type for each program, whose columns carry unit and long name.
+"""Rows of derived numbers: one class per program, with the unit and long name of each column.
 
 CSV, Parquet, /summary of a result file, the metrics of bench.compare and the lists of columns in
-docs/format.md are made from these declarations.
+docs/format.md are generated from these declarations.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ class Column:
     """Unit of the number, "1" for a pure number; empty for text."""
     long_name: str
     summary: bool = False
-    """Whether /summary of a result file stores the number."""
+    """True for a number stored in /summary of a result file."""
 
 
-def stored(units: str, long_name: str) -> Column:
-    """Return the declaration of a column that /summary of a result file stores."""
+def scalar(units: str, long_name: str) -> Column:
+    """Return the declaration of a column stored as a scalar in /summary."""
     return Column(units, long_name, summary=True)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Base of the rows: fields annotated with a `Column` are columns, others are not exported."""
+    """Base of the rows: fields annotated with a `Column` are columns; others are not exported."""
 
     columns: ClassVar[Mapping[str, Column]] = {}
-    """Columns by name, in the order of the fields."""
+    """Columns by name, in order of the fields."""
 
     def __init_subclass__(cls) -> None:
         hints = get_type_hints(cls, include_extras=True)
@@ -54,7 +54,7 @@ class Row:
 
     @classmethod
     def markdown(cls) -> str:
-        """Return the columns as a table in Markdown; `*` marks those that /summary stores."""
+        """Return the columns as a table in Markdown; `*` marks those stored in /summary."""
         lines = ["| column | unit | meaning |", "|---|---|---|"]
         for name, column in cls.columns.items():
             mark = " *" if column.summary else ""
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class TrainingRow(Row):
-    """One run of bench.train: its settings and every number derived from its raw rows."""
+    """Run of bench.train: its settings and every number derived from its raw rows."""
 
     task: Annotated[str, Column("", "task with its options")]
     algorithm: Annotated[str, Column("", "algorithm with its options")]
@@ -76,29 +76,29 @@ class TrainingRow(Row):
     ranks: Annotated[int, Column("1", "number of ranks")]
     batch: Annotated[int, Column("1", "samples in a minibatch of a worker")]
     seed: Annotated[int, Column("1", "seed of all random draws")]
-    steps: Annotated[int, stored("1", "steps taken by a worker, mean over workers")]
+    steps: Annotated[int, scalar("1", "steps taken by a worker, mean over workers")]
     status: Annotated[str, Column("", "status of the run")]
-    metric: Annotated[float, stored("1", "final metric of the mean model")]
-    metric_mean: Annotated[float, stored("1", "final metric of a worker, mean over workers")]
-    metric_worst: Annotated[float, stored("1", "final metric of the worst worker")]
-    loss: Annotated[float, stored("1", "final held-out loss of the mean model")]
-    consensus: Annotated[float, stored("1", "final consensus distance")]
-    step_ms_p50: Annotated[float, stored("ms", "median step on its slowest rank")]
-    step_ms_lo: Annotated[float, stored("ms", "lower end of the median step's 95 % interval")]
-    step_ms_hi: Annotated[float, stored("ms", "upper end of the median step's 95 % interval")]
+    metric: Annotated[float, scalar("1", "final metric of the mean model")]
+    metric_mean: Annotated[float, scalar("1", "final metric of a worker, mean over workers")]
+    metric_worst: Annotated[float, scalar("1", "final metric of the worst worker")]
+    loss: Annotated[float, scalar("1", "final held-out loss of the mean model")]
+    consensus: Annotated[float, scalar("1", "final consensus distance")]
+    step_ms_p50: Annotated[float, scalar("ms", "median step on its slowest rank")]
+    step_ms_lo: Annotated[float, scalar("ms", "lower end of the median step's 95 % interval")]
+    step_ms_hi: Annotated[float, scalar("ms", "upper end of the median step's 95 % interval")]
     asynchronous: Annotated[bool, Column("", "true if ranks took steps at their own pace")]
-    pace_fastest: Annotated[float, stored("1/s", "steps per second of the fastest rank")]
-    pace_slowest: Annotated[float, stored("1/s", "steps per second of the slowest rank")]
-    exchange_share: Annotated[float, stored("1", "share of waiting and copying in the steps")]
-    exchange_ms: Annotated[float, stored("ms", "waiting and copying per step and rank, mean")]
-    bytes_per_step: Annotated[float, stored("B", "bytes sent to other workers per worker and step")]
-    wire_bytes_per_step: Annotated[float, stored("B", "part of bytes_per_step handed to MPI")]
-    time_to_target_s: Annotated[float, stored("s", "training time to --target; inf if missed")]
-    steps_to_target: Annotated[float, stored("1", "steps to --target; inf if missed")]
-    samples_to_target: Annotated[float, stored("1", "samples of all workers to --target")]
-    bytes_to_target: Annotated[float, stored("B", "bytes moved by all workers to --target")]
-    elapsed_s: Annotated[float, stored("s", "training time without evaluations")]
-    s_per_sample: Annotated[float, stored("s", "training time per sample of any worker")]
+    pace_fastest: Annotated[float, scalar("1/s", "steps per second of the fastest rank")]
+    pace_slowest: Annotated[float, scalar("1/s", "steps per second of the slowest rank")]
+    exchange_share: Annotated[float, scalar("1", "share of waiting and copying in the steps")]
+    exchange_ms: Annotated[float, scalar("ms", "waiting and copying per step and rank, mean")]
+    bytes_per_step: Annotated[float, scalar("B", "bytes sent to other workers per worker and step")]
+    wire_bytes_per_step: Annotated[float, scalar("B", "part of bytes_per_step handed to MPI")]
+    time_to_target_s: Annotated[float, scalar("s", "training time to --target; inf if missed")]
+    steps_to_target: Annotated[float, scalar("1", "steps to --target; inf if missed")]
+    samples_to_target: Annotated[float, scalar("1", "samples of all workers to --target")]
+    bytes_to_target: Annotated[float, scalar("B", "bytes moved by all workers to --target")]
+    elapsed_s: Annotated[float, scalar("s", "training time without evaluations")]
+    s_per_sample: Annotated[float, scalar("s", "training time per sample of any worker")]
     threads: Annotated[int, Column("1", "threads of a rank")]
     nodes: Annotated[int, Column("1", "number of nodes")]
     binding: Annotated[str, Column("", "cores available to a rank; empty if unknown")]
@@ -110,7 +110,7 @@ class TrainingRow(Row):
 
 @dataclass(frozen=True)
 class CollectiveRow(Row):
-    """One algorithm at one size of bench.collectives, and the numbers derived from its calls."""
+    """Algorithm at one size in bench.collectives, and the numbers derived from its calls."""
 
     algorithm: Annotated[str, Column("", "all-reduce, or a yardstick beside it")]
     op: Annotated[str, Column("", "collective operation")]
@@ -138,7 +138,7 @@ class CollectiveRow(Row):
 
 @dataclass(frozen=True)
 class ConsensusRow(Row):
-    """One topology of bench.consensus, and the numbers derived from its rounds."""
+    """Topology of bench.consensus, and the numbers derived from its rounds."""
 
     topology: Annotated[str, Column("", "topology with its options")]
     workers: Annotated[int, Column("1", "number of workers")]

@@ -1,4 +1,4 @@
-"""Result file of a training run: the recorder of steps, attempts, and the writer."""
+"""Result file of a training run: recorder of the steps, attempts, and writer."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 class Block:
     """Block of n consecutive steps of R ranks; missing steps of a rank are empty rows.
 
-    Ranks take different numbers of steps only where the algorithm is asynchronous.
+    Ranks take different numbers of steps only if the algorithm is asynchronous.
     """
 
     start_ns: NDArray[np.int64]
-    """(n, R) on each rank's own clock; NOT_TAKEN where the rank took no such step."""
+    """(n, R) start of each step on the rank's own clock, ns; NOT_TAKEN for a missing step."""
     phase_ns: NDArray[np.int64]
-    """(n, R, len(PHASES))."""
+    """(n, R, len(PHASES)) duration of each phase, ns."""
     bytes_sent: NDArray[np.int64]
-    """(n, R) handed to MPI."""
+    """(n, R) bytes handed to MPI."""
     bytes_copied: NDArray[np.int64]
-    """(n, R) read from other workers through memory."""
+    """(n, R) bytes read from other workers through memory."""
     messages: NDArray[np.int64]
-    """(n, R)."""
+    """(n, R) messages handed to MPI."""
     loss: NDArray[np.float64]
     """(n, R) mean minibatch loss of the rank's workers."""
 
 
 class Recorder:
-    """Recorder of the meter after every step: it appends a tuple and computes nothing."""
+    """Recorder of the meter's counters; a step appends one tuple and computes nothing."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
@@ -53,31 +53,34 @@ class Recorder:
         self._losses: list[NDArray[np.floating]] = []
 
     def begin(self) -> None:
-        """Discard the counts of the meter since the last step."""
+        """Discard the meter's counts since the last step."""
         self._before = self._counters()
 
     def step(self, start_ns: int, losses: NDArray[np.floating]) -> None:
-        """Record a step that began at start_ns and has just ended; losses, (V,), is kept."""
+        """Record a step that began at start_ns and has just ended.
+
+        losses: (V,) minibatch loss of each worker; the recorder keeps a reference to it.
+        """
         self._counts.append((start_ns, *self._counters()))
         self._losses.append(losses)
 
     @property
-    def taken(self) -> int:
+    def step_count(self) -> int:
         """Number of steps recorded since the last gather."""
         return len(self._counts)
 
     def gather(self, comm: MPI.Intracomm) -> Block | None:
         """Gather the steps of all ranks since the last gather on rank 0; collective."""
-        taken = len(self._counts)
-        rows = max(comm.allgather(taken))
+        n = len(self._counts)
+        rows = max(comm.allgather(n))
         counts = np.zeros((rows, 1 + len(self._before)), np.int64)
         losses = np.full(rows, np.nan)
-        if taken:
-            counts[:taken] = self._counts
+        if n:
+            counts[:n] = self._counts
             before = np.array([self._before], np.int64)
-            counts[:taken, 1:] = np.diff(np.concatenate([before, counts[:taken, 1:]]), axis=0)
-            losses[:taken] = [row.mean(dtype=np.float64) for row in self._losses]
-        counts[taken:, 0] = NOT_TAKEN
+            counts[:n, 1:] = np.diff(np.concatenate([before, counts[:n, 1:]]), axis=0)
+            losses[:n] = [row.mean(dtype=np.float64) for row in self._losses]
+        counts[n:, 0] = NOT_TAKEN
         self._counts, self._losses = [], []
         self.begin()
         all_counts = np.empty((comm.size, *counts.shape), np.int64) if comm.rank == 0 else None
@@ -97,20 +100,20 @@ class Recorder:
 
 
 ATTEMPTS = {
-    "row": (np.int64, "1", "its first row of /train"),
-    "step": (np.int64, "1", "steps that had been taken when it began"),
-    "sync": (np.int64, "1", "its first reading of /clock"),
+    "row": (np.int64, "1", "first row of the attempt in /train"),
+    "step": (np.int64, "1", "number of steps before the attempt"),
+    "sync": (np.int64, "1", "first reading of the attempt in /clock"),
     "ranks": (np.int32, "1", "number of ranks"),
     "host": ("S64", "", "host of rank 0"),
-    "began_utc": ("S32", "", "when it began"),
+    "began_utc": ("S32", "", "start of the attempt"),
 }
-"""Dataset -> dtype, units, long_name; all along `attempt`."""
+"""Dtype, units and long_name of each dataset of /attempts; all are along `attempt`."""
 GROWING = {"train": "step", "segments": "index", "eval": "index", "events": "event"}
-"""Group -> the dimension along which it grows while a run goes on."""
+"""Dimension along which each group grows during a run."""
 
 
 def append_attempt(file: h5py.File, attempt: Mapping[str, Any]) -> None:
-    """Append an attempt, a value for every name of ATTEMPTS, to /attempts."""
+    """Append an attempt to /attempts: a value for every name of ATTEMPTS."""
     if "attempts" not in file:
         group = file.create_group("attempts")
         add_scale(group, "attempt", np.empty(0, np.int64), grows=True)
@@ -128,38 +131,38 @@ def append_attempt(file: h5py.File, attempt: Mapping[str, Any]) -> None:
 
 def table_lengths(file: h5py.File) -> dict[str, int]:
     """Return the lengths of the growing tables of an open file."""
-    found = {group: len(file[group][dim]) for group, dim in GROWING.items() if group in file}
-    return found | {"clock": len(file["clock/sync"])} if "clock" in file else found
+    lengths = {group: len(file[group][dim]) for group, dim in GROWING.items() if group in file}
+    return lengths | {"clock": len(file["clock/sync"])} if "clock" in file else lengths
 
 
-def cut_tables(file: h5py.File, kept: Mapping[str, int]) -> None:
-    """Truncate the growing tables of an open file to these lengths.
+def cut_tables(file: h5py.File, lengths: Mapping[str, int]) -> None:
+    """Truncate the growing tables of an open file to the given lengths.
 
-    Errors: ValueError where one of them is shorter.
+    Errors: ValueError if a table is shorter.
     """
     for group, dim in GROWING.items():
         if group not in file:
             continue
-        length, n = len(file[group][dim]), kept.get(group, 0)
+        length, n = len(file[group][dim]), lengths.get(group, 0)
         if length < n:
-            raise ValueError(f"/{group} has {length} rows of the {n} that were kept")
+            raise ValueError(f"/{group} has {length} rows, its checkpoint was written after {n}")
         for dataset in file[group].values():
             if dataset.maxshape[0] is None:
                 dataset.resize(n, axis=0)
 
 
 LEAST_PAUSE = 20
-"""A flush waits until this many times the last one's duration has passed: at most 5 % of a run."""
+"""Minimum interval between flushes, in durations of the last flush: they take at most 5 %."""
 
 
 class RunFile(ResultFile):
     """Result file of one training run, written by one rank. Errors: DiskError.
 
-    ranks: those whose steps it holds; material: adds what is known before the first step. kept:
-    how long the tables were when the checkpoint was written from which the run goes on.
+    ranks: ranks with steps in the file. material: adds the data available before the first step.
+    lengths: lengths of the growing tables at the checkpoint of a resumed run.
     """
 
-    holds = ("train/step", "steps")
+    growth = ("train/step", "steps")
 
     def __init__(
         self,
@@ -167,28 +170,28 @@ class RunFile(ResultFile):
         ranks: Sequence[int],
         attributes: Mapping[str, Any],
         material: Change = lambda file: None,
-        kept: Mapping[str, int] | None = None,
+        lengths: Mapping[str, int] | None = None,
     ) -> None:
         self._blocks: list[tuple[Block, NDArray[np.uint8]]] = []
         self._segments: list[tuple[int, int]] = []
         self._events: list[events.Columns] = []
-        self._rows = kept.get("train", 0) if kept else 0
+        self._rows = lengths.get("train", 0) if lengths else 0
         self._evals: list[dict[str, float]] = []
         self._flushed_at, self._flush_took = time.monotonic(), 0.0
 
         def create(file: h5py.File) -> None:
-            if kept:
-                cut_tables(file, kept)
+            if lengths:
+                cut_tables(file, lengths)
             else:
                 create_train(file, ranks)
                 _create_table(file, "segments", SEGMENTS)
                 _create_table(file, "eval", EVAL)
             material(file)
 
-        super().__init__(path, attributes, create, again=bool(kept))
+        super().__init__(path, attributes, create, again=bool(lengths))
 
     def append(self, block: Block, first: int, warmup: int) -> None:
-        """Append the steps of a block; first: number of its first step, from 0."""
+        """Append the steps of a block; first: number of its first step, counted from 0."""
         steps = np.arange(first, first + len(block.loss))
         flags = np.where(steps < warmup, WARMUP, 0).astype(np.uint8)
         flags[:1] |= EVALUATED
@@ -197,7 +200,7 @@ class RunFile(ResultFile):
         self._rows += len(steps)
 
     def trace(self, traced: Sequence[events.Columns]) -> None:
-        """Append the events of the last block; their steps count from its first."""
+        """Append the events of the last block; their steps count from the block's first."""
         at = self._rows - self._segments[-1][1]
         self._events += [columns | {"step": columns["step"] + at} for columns in traced]
 
@@ -206,7 +209,7 @@ class RunFile(ResultFile):
         self._evals.append(dict(row))
 
     def flush(self, *, now: bool = False) -> None:
-        """Write the buffered data, unless the last flush was recent and `now` is false."""
+        """Write the buffered data; without `now` only if the last flush was long enough ago."""
         if not now and time.monotonic() - self._flushed_at < LEAST_PAUSE * self._flush_took:
             return
         began = time.monotonic()
@@ -222,7 +225,7 @@ class RunFile(ResultFile):
             return table_lengths(file)
 
     def suspend(self, status: str, reason: str) -> None:
-        """Write the buffered data, the status and its reason; keep the file a part."""
+        """Write the buffered data, the status and its reason; keep the name NAME.h5.part."""
         self.flush(now=True)
         ended = {"status": status, "reason": reason, "closed_utc": now_utc()}
         self.change(lambda file: file.attrs.update(ended))

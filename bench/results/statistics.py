@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Z95 = 1.96
 """Normal quantile of a two-sided 95 % interval."""
 Interval: TypeAlias = tuple[float, float, float]
-"""A median and the ends of its interval; the ends are NaN where there is none."""
+"""Median, lower end and upper end of its interval; NaN if there is none."""
 
 
 def median_interval(values: NDArray[np.number]) -> Interval:
@@ -17,9 +17,9 @@ def median_interval(values: NDArray[np.number]) -> Interval:
 
     Hoefler, Belli: Scientific Benchmarking of Parallel Computing Systems, SC 2015, section 3.1.3:
     the ranks floor((n - z sqrt n)/2) and ceil(1 + (n + z sqrt n)/2), counted from 1. With fewer
-    than 6 values no such interval exists: minimum and maximum are returned, which hold the median
-    of the law in 1 - 2^(1-n) of all cases. NaN without values, and where one is NaN; values may
-    be infinite, which is later than all others.
+    than 6 values no such interval exists: the minimum and maximum are returned, which contain the
+    median of the distribution with probability 1 - 2^(1-n). The result is NaN without values or if
+    a value is NaN. Values may be infinite.
     """
     n = len(values)
     if n == 0 or np.isnan(values).any():
@@ -35,10 +35,10 @@ def ratio_interval(above: Interval, below: Interval) -> Interval:
     """Return the ratio of two independent medians and its interval.
 
     Zou, Donner: Construction of confidence limits about effect measures, Statistics in Medicine
-    27 (2008), 1693-1702 (MOVER), of the difference of the logarithms: the arms of both intervals
-    are added as squares, each side by itself, so two of 95 % give one of about 95 %. Where an end
-    is 0 or infinite there are no such arms, and the ends are the least and the greatest ratio of
-    the ends. NaN where there is no number: of NaN, infinity by infinity, 0 by 0.
+    27 (2008), 1693-1702 (MOVER), for the difference of the logarithms: the distances from the
+    median to the ends are added in quadrature on each side, so two 95 % intervals give one of about
+    95 %. If an end is 0 or infinite, the interval is the smallest to the largest ratio of the ends.
+    The result is NaN for NaN, infinity by infinity, and 0 by 0.
     """
     (a, a_lo, a_hi), (b, b_lo, b_hi) = above, below
     with np.errstate(divide="ignore", invalid="ignore"):  # 0, infinity: see above
@@ -55,8 +55,9 @@ def ratio_interval(above: Interval, below: Interval) -> Interval:
 def olympic_mean(values: NDArray[np.number]) -> float:
     """Return the mean without the smallest and the largest value.
 
-    The score of Mattson and others: MLPerf Training Benchmark, MLSys 2020: one miss, infinite, is
-    forgiven. Infinite where two values or more are; NaN below 3 values or where one is NaN.
+    Score of Mattson and others, MLPerf Training Benchmark, MLSys 2020. One infinite value, a missed
+    target, is dropped; two or more make the result infinite. The result is NaN for fewer than 3
+    values or if a value is NaN.
     """
     if len(values) < 3 or np.isnan(values).any():
         return math.nan

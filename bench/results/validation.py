@@ -36,7 +36,7 @@ from bench.results.schema import (
 from bench.results.statistics import median_interval
 
 Layout: TypeAlias = Mapping[str, Mapping[str, tuple[tuple[str, ...], Any, str]]]
-"""Group -> dataset -> dimensions, dtype, units."""
+"""Dimensions, dtype and units by group and dataset."""
 
 
 def _along(dim: str, table: Mapping[str, tuple[Any, str, str]]) -> dict[str, Any]:
@@ -51,11 +51,11 @@ SINCE_1_3: Layout = {
     "segments": _along("index", SEGMENTS),
     "clock": dict.fromkeys(CLOCK, (("sync", "rank"), np.int64, "ns")),
 }
-"""What training files have from this version on."""
+"""Groups of training files since version 1.3."""
 SINCE_1_4: Layout = {"attempts": _along("attempt", ATTEMPTS)}
-"""And from this one on."""
+"""Groups of training files since version 1.4."""
 TRACED: Layout = {"events": _along("event", EVENTS)}
-"""What those of --trace have."""
+"""Groups of training files of runs with --trace."""
 COLLECTIVES: Layout = {
     "rows": _along("row", ROWS),
     "calls": {
@@ -85,11 +85,11 @@ def _dataset_flaws(
 ) -> Iterator[str]:
     """Yield the departures of one dataset from its layout."""
     if data.dtype.kind != dtype.kind:
-        yield f"{where} holds {data.dtype}, not {dtype}"
+        yield f"{where} has the dtype {data.dtype}, not {dtype}"
     if data.attrs.get("units", "") != units:
         yield f"{where} has units {data.attrs.get('units', '')!r}, not {units!r}"
     if not data.attrs.get("long_name"):
-        yield f"{where} does not say what it is: long_name is missing"
+        yield f"{where} has no long_name"
     if data.ndim != len(dims):
         yield f"{where} has {data.ndim} dimensions, not {len(dims)}"
         return
@@ -99,7 +99,7 @@ def _dataset_flaws(
         if not scales or scales[0].name != own:
             yield f"{where} has no scale {dim!r} along axis {axis}"
         elif len(scales[0]) != data.shape[axis]:
-            yield f"{where} is {data.shape[axis]} long along {dim}, its scale {len(scales[0])}"
+            yield f"{where} has {data.shape[axis]} elements along {dim}, its scale {len(scales[0])}"
 
 
 STATES = (RUNNING, COMPLETE, DIVERGED, FAILED, PREEMPTED)
@@ -107,11 +107,11 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def flaws(path: Path) -> list[str]:
-    """Return the flaws of a file, a line each; empty if it is valid."""
+    """Return the flaws of a file, one line each; empty if it is valid."""
     program = program_of(path)
     if program not in CHECKS:
         if program == PART:
-            return ["holds steps of some ranks only: put the run together by bench.merge"]
+            return ["has the steps of some ranks only: merge the files of the run with bench.merge"]
         return [f"written by {program!r}, not by {', '.join(CHECKS)}"]
     try:
         return list(dict.fromkeys(CHECKS[program](path)))
@@ -144,10 +144,10 @@ def _training(path: Path) -> Iterator[str]:
     if run.status in (COMPLETE, DIVERGED) and not SHA256.fullmatch(
         str(run.attributes.get("parameters_sha256", ""))
     ):
-        yield "parameters_sha256 is no SHA-256, of a run that ended"
+        yield "parameters_sha256 is not a SHA-256 although the run has ended"
     yield from summary_flaws(run, stored)
     if new and run.status in (COMPLETE, DIVERGED) and not stored:
-        yield "summary is missing, of a run that ended"
+        yield "summary is missing although the run has ended"
 
 
 def _attributes(attributes: Any) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _attributes(attributes: Any) -> Iterator[str]:
     if attributes["status"] not in STATES:
         yield f"status is {contents.brief(repr(attributes['status']))}, not {', '.join(STATES)}"
     if attributes["status"] == COMPLETE and not attributes.get("closed_utc"):
-        yield "closed_utc is missing, of a file that is complete"
+        yield "closed_utc is missing although the file is complete"
     params = json.loads(attributes["params_json"])
     expected = case_hash(params, int(attributes["ranks"]))
     if attributes.get("case_hash", expected) != expected:
@@ -165,25 +165,25 @@ def _attributes(attributes: Any) -> Iterator[str]:
 def _steps(run: Run, begins: list[int]) -> Iterator[str]:
     """Yield the raw rows that no clock or counter can produce.
 
-    begins: the first row of every attempt, which has clocks of its own.
+    begins: first row of each attempt; attempts have different clocks.
     """
-    train, taken = run.train, run.taken()
+    train, mask = run.train, run.step_mask()
     if [x.decode() for x in train["phase"]] != list(PHASES):
         yield f"train/phase is not {', '.join(PHASES)}"
     for name in ("phase_ns", "bytes_sent", "bytes_copied", "messages"):
         if (train[name] < 0).any():
             yield f"train/{name} has values below 0"
-        if (train[name][~taken] != 0).any():
-            yield f"train/{name} is not 0 where a rank took no step"
+        if (train[name][~mask] != 0).any():
+            yield f"train/{name} is not 0 for a missing step"
     if (train["step"] != np.arange(len(train["step"]))).any():
         yield "train/step does not count from 0"
     duration = train["phase_ns"].sum(2)
-    attempt = np.searchsorted(begins, np.arange(len(taken)), side="right")
-    for rank in range(taken.shape[1]):
-        mine = taken[:, rank]
-        start, same = train["start_ns"][mine, rank], np.diff(attempt[mine]) == 0
-        if (same & (start[1:] < (start + duration[mine, rank])[:-1])).any():
-            yield f"rank {rank} began a step before it had ended the one before"
+    attempt = np.searchsorted(begins, np.arange(len(mask)), side="right")
+    for rank in range(mask.shape[1]):
+        own = mask[:, rank]
+        start, same = train["start_ns"][own, rank], np.diff(attempt[own]) == 0
+        if (same & (start[1:] < (start + duration[own, rank])[:-1])).any():
+            yield f"rank {rank} began a step before its previous step had ended"
 
 
 def _segments(run: Run, segments: dict[str, Any]) -> Iterator[str]:
@@ -197,7 +197,7 @@ def _segments(run: Run, segments: dict[str, Any]) -> Iterator[str]:
     )
     warm = number < int(run.params.get("warmup", 0))
     if (((run.train["flags"] & WARMUP) != 0) != warm).any():
-        yield "train/flags do not mark the warm-up that params_json has"
+        yield "train/flags do not mark the warm-up steps of params_json"
 
 
 def _evaluations(run: Run) -> Iterator[str]:
@@ -205,7 +205,7 @@ def _evaluations(run: Run) -> Iterator[str]:
     evals = run.evals
     for name in ("step", "samples", "elapsed_ns"):
         if (np.diff(evals[name]) < 0).any():
-            yield f"eval/{name} falls"
+            yield f"eval/{name} decreases"
     each = int(run.attributes["batch"]) * int(run.attributes["workers"])
     if (evals["samples"] != evals["step"] * each).any():
         yield "eval/samples are not steps times batch times workers"
@@ -214,7 +214,7 @@ def _evaluations(run: Run) -> Iterator[str]:
         sign = -1 if run.attributes.get("metric_direction") == "min" else 1
         met = sign * float(evals["metric"][-1]) >= sign * float(target)
         if met != bool(run.attributes.get("target_reached", False)):
-            yield f"target_reached does not say what the last evaluation does of {target}"
+            yield f"target_reached contradicts the last evaluation and the target {target}"
 
 
 def _collectives(path: Path) -> Iterator[str]:
@@ -229,35 +229,35 @@ def _collectives(path: Path) -> Iterator[str]:
 def _calls(calls: Calls, rows: Any) -> Iterator[str]:
     table = calls.table
     if (table["first"] != np.cumsum(table["n"]) - table["n"]).any() or (table["n"] < 1).any():
-        yield "rows/first and rows/n do not lie end to end"
+        yield "rows/first and rows/n are not consecutive"
         return
     if (rows != np.repeat(np.arange(len(table["n"])), table["n"])).any():
-        yield "calls/row does not say what rows/first and rows/n do"
+        yield "calls/row contradicts rows/first and rows/n"
     if (calls.duration_ns <= 0).any():
         yield "calls/duration_ns has values of 0 or below"
-    for i, said in enumerate(table["converged"]):
+    for i, converged in enumerate(table["converged"]):
         median, low, high = median_interval(calls.duration_ns[calls.span(i)].max(1))
-        if said and max(high - median, median - low) > float(calls.attributes["ci"]) * median:
-            yield f"row {i} is told as converged, its calls give another interval"
+        if converged and max(high - median, median - low) > float(calls.attributes["ci"]) * median:
+            yield f"row {i} is marked as converged, but the interval of its median is too wide"
 
 
 def _consensus(path: Path) -> Iterator[str]:
-    found = read_rounds(path)
+    result = read_rounds(path)
     with h5py.File(path, "r") as file:
         yield from layout_flaws(file, CONSENSUS)
-    yield from _attributes(found.attributes)
-    yield from _rounds(found)
+    yield from _attributes(result.attributes)
+    yield from _rounds(result)
 
 
-def _rounds(found: Rounds) -> Iterator[str]:
-    for case, said in enumerate(found.cases["reached"]):
-        error = found.rounds["error"][found.span(case)]
-        if bool(said) != bool(error[-1] <= float(found.attributes["tolerance"])):
-            told = "reached" if said else "not reached"
-            yield f"case {case} is told as {told}, its errors say otherwise"
-        if (found.rounds["k"][found.span(case)] != np.arange(1, len(error) + 1)).any():
+def _rounds(result: Rounds) -> Iterator[str]:
+    for case, reached in enumerate(result.cases["reached"]):
+        error = result.rounds["error"][result.span(case)]
+        if bool(reached) != bool(error[-1] <= float(result.attributes["tolerance"])):
+            claim = "reached" if reached else "not reached"
+            yield f"case {case} is marked as {claim}, but its errors contradict it"
+        if (result.rounds["k"][result.span(case)] != np.arange(1, len(error) + 1)).any():
             yield f"the rounds of case {case} are not counted from 1"
-    if (found.rounds["duration_ns"] < 0).any():
+    if (result.rounds["duration_ns"] < 0).any():
         yield "rounds/duration_ns has values below 0"
 
 

@@ -56,7 +56,7 @@ class Recording:
             self._file.append(block, first, self._warmup)
         if isinstance(self._meter, TracingMeter) and self._meter.tracing:
             self._meter.tracing = False
-            packed = events.packed(self._meter.take(), self._comm.rank)
+            packed = events.pack(self._meter.take(), self._comm.rank)
             traced = self._group.comm.gather(packed)
             if self._file and traced:
                 self._file.trace(traced)
@@ -74,7 +74,7 @@ class Recording:
     @property
     def steps(self) -> int:
         """Steps of this rank since `begin`."""
-        return self._recorder.taken
+        return self._recorder.step_count
 
     def table_lengths(self) -> dict[str, int]:
         """Write the files to disk; return the table lengths of this rank's file, if any."""

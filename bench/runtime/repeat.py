@@ -117,6 +117,6 @@ def verdict(before: Run, after: Run) -> str:
         return f"{before.path} has no final parameters to compare: it is {before.status}"
     if was == now:
         return f"the same parameters as {before.path}, to the bit"
-    if not after.taken().all():
+    if not after.step_mask().all():
         return f"other parameters than {before.path}: an asynchronous run depends on its timing"
     return f"OTHER parameters than {before.path}, SHA-256 {was[:12]}..., here {now[:12]}..."

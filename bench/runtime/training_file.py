@@ -116,7 +116,7 @@ def open_part(plan: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
     """Create or continue the file with the steps of a group without rank 0."""
     lengths = plan.resumed.table_lengths(group.ranks[0], ranks) if plan.resumed else None
     attributes = {"program": PART, "run_uuid": uuid}
-    return RunFile(group.path(plan.path), group.ranks, attributes, kept=lengths)
+    return RunFile(group.path(plan.path), group.ranks, attributes, lengths=lengths)
 
 
 def evaluations(path: Path, step: int) -> list[dict[str, float]]:

@@ -37,7 +37,7 @@ def _drawing(found: Calls, ranks: str | None, calls: str | None) -> Drawing:
     some = select_numbers("--steps", calls, n, "calls")
     origin = read_origin(found.path, found.attributes)
     hosts = [x.decode(errors="replace") for x in origin.ranks["host"].tolist()]
-    clocks = read_clocks(found.path, hosts).assumed(found.start_ns[0].tolist())
+    clocks = read_clocks(found.path, hosts).assume(found.start_ns[0].tolist())
     times = call_times(found, clocks, wanted, some)
     return Drawing(
         lines=lines(found, clocks, times, some),

@@ -176,7 +176,7 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
         )
     hosts = [x.decode(errors="replace") for x in run.ranks["host"].tolist()]
     sync = int(run.attributes.get("attempt_sync", 0))
-    clocks = read_clocks(run.path, hosts, sync).assumed(begins(run, first))
+    clocks = read_clocks(run.path, hosts, sync).assume(begins(run, first))
     traced = Traced.read(run.path, clocks, wanted, rows)
     made = Timeline(run, clocks, traced, events.read_segments(run.path), first, wanted, rows)
     return Drawing(
@@ -208,7 +208,7 @@ def check(run: Run, steps: int, ranks: int) -> None:
 
 def begins(run: Run, first: int) -> list[int]:
     """Return the start of each rank's first step from row `first` on, its clock; else NEVER."""
-    taken = run.taken()[first:]
+    taken = run.step_mask()[first:]
     starts = run.train["start_ns"][first + taken.argmax(0), np.arange(taken.shape[1])]
     begun: list[int] = np.where(taken.any(0), starts, NEVER).tolist()
     return begun
@@ -245,14 +245,14 @@ class Timeline:
 
     def nbytes(self) -> int:
         """Estimate the size of the events, B."""
-        taken = int(self.run.taken()[np.ix_(self.rows, self.ranks)].sum())
+        taken = int(self.run.step_mask()[np.ix_(self.rows, self.ranks)].sum())
         summed = np.setdiff1d(self.rows, self.traced.columns["step"])
         phases = int((self.run.train["phase_ns"][np.ix_(summed, self.ranks)] > 0).sum())
         return taken * STEP_BYTES + phases * PHASE_BYTES + len(self.traced) * EVENT_BYTES
 
     def taken(self, rank: int) -> NDArray[np.int64]:
         """Return the rows of the steps taken by the rank."""
-        rows: NDArray[np.int64] = self.rows[self.run.taken()[self.rows, rank]]
+        rows: NDArray[np.int64] = self.rows[self.run.step_mask()[self.rows, rank]]
         return rows
 
     def seconds(self) -> float:
@@ -314,7 +314,7 @@ class Timeline:
 
     def _ended(self, row: int) -> int:
         """Return the end of the last drawn step before a row, over the drawn ranks."""
-        taken = self.run.taken()[:row]
+        taken = self.run.step_mask()[:row]
         last = [int(np.flatnonzero(took)[-1]) if took.any() else -1 for took in taken.T]
         ends = [self.edges(r, np.array([last[r]]))[0, -1] for r in self.ranks if last[r] >= 0]
         return int(max(ends, default=0))

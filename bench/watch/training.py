@@ -83,7 +83,7 @@ def training(run: Run) -> Training:
     weights = hosted(int(attributes["workers"]), ranks)[numbers]
     hosts = [x.decode(errors="replace") for x in run.ranks.get("host", np.array([], "S1"))]
     last = recent(train, weights, numbers.tolist(), hosts)
-    n_steps = steps_taken(run.taken(), weights)
+    n_steps = steps_taken(run.step_mask(), weights)
     return Training(
         step=int(max(round(n_steps), *evals["step"][-1:], 0)),
         steps=int(params["steps"]),

@@ -55,7 +55,7 @@ def write(folder: Path, status: str = COMPLETE, uuid: str = "u", last: int = 3) 
 
 def test_every_number_stands_where_its_rank_and_step_are(tmp_path: Path, capsys: Capture) -> None:
     write(tmp_path)
-    with pytest.raises(BrokenFileError, match=r"its steps lie in 3 files: .*bench\.merge"):
+    with pytest.raises(BrokenFileError, match=r"its steps are in 3 files: .*bench\.merge"):
         read(tmp_path / "w.h5")
     assert main([str(tmp_path / "w.h5")]) == 0
     assert "10 steps of 3 files put together, parts removed" in capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_a_part_that_ended_early_took_no_more_steps(tmp_path: Path, capsys: Capt
     assert "parts kept" in capsys.readouterr().out
     assert len(list(tmp_path.iterdir())) == 3
     run = read(tmp_path / "w.h5.part")
-    assert run.taken().sum(0).tolist() == [9, 8, 3, 8]
+    assert run.step_mask().sum(0).tolist() == [9, 8, 3, 8]
 
 
 def test_what_does_not_belong_together_is_refused_and_kept(tmp_path: Path, capsys: Capture) -> None:
@@ -113,13 +113,13 @@ def test_what_does_not_belong_together_is_refused_and_kept(tmp_path: Path, capsy
     part.write_bytes(whole)
     with h5py.File(part, "r+") as file:
         file.attrs["run_uuid"] = "v"
-    assert "is no part of" in refused()
+    assert "is not a part of" in refused()
     for name in list(GROUPS)[1:]:
         (tmp_path / name).unlink()
     assert "has no parts beside it" in refused()
     assert main([str(tmp_path / "no.h5")]) == 2
     assert flaws(tmp_path / "w.h5") == [
-        "its steps lie in 3 files: put them together by "
+        "its steps are in 3 files: merge them with "
         f"`python -m bench.merge {tmp_path / 'w.h5'}`"
     ]
 

@@ -143,7 +143,7 @@ def test_ranks_that_go_at_their_own_pace(tmp_path: Path) -> None:
     file.append(block, 0, 1)
     file.close(COMPLETE, {})
     run = read(tmp_path / "a.h5")
-    assert run.taken().sum(0).tolist() == [4, 2]
+    assert run.step_mask().sum(0).tolist() == [4, 2]
     assert run.worker_steps() == 12
     assert (run.row().steps, run.row().asynchronous) == (3, True)
     assert run.bytes_per_step() == (200 / 12, 90 / 12)
@@ -265,7 +265,7 @@ def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenFileError, match="is a folder"):
         read(tmp_path)
     os.mkfifo(tmp_path / "a.h5")
-    with pytest.raises(BrokenFileError, match="is no plain file"):
+    with pytest.raises(BrokenFileError, match="is not a plain file"):
         read(tmp_path / "a.h5")
 
 
@@ -307,9 +307,9 @@ def assembled(file: h5py.File) -> None:
     ("damage", "reason"),
     [
         (grown, "train/loss is larger than the file can hold"),
-        (led_away, "train is a link to elsewhere"),
-        (held_elsewhere, "eval/loss lies in another file"),
-        (assembled, "eval/loss lies in another file"),
+        (led_away, "train is not a hard link"),
+        (held_elsewhere, "eval/loss is stored in another file"),
+        (assembled, "eval/loss is stored in another file"),
     ],
 )
 def test_sizes_are_not_believed_and_other_files_not_read(

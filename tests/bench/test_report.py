@@ -102,7 +102,7 @@ def test_files_named_like_results_are_found_and_reported(tmp_path: Path, capsys:
     assert sorted(message) == ["folder", "gone", "loop", "pipe"]
     assert message["folder"].endswith("is a folder")
     assert message["gone"].endswith("No such file or directory")
-    assert message["pipe"].endswith("is no plain file")
+    assert message["pipe"].endswith("is not a plain file")
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_files_named_like_results_are_found_and_reported(tmp_path: Path, capsys:
         (["{}/none"], "none does not exist"),
         (["{}/empty"], "no result file (*.h5, *.h5.part) in"),
         (["{}/a.h5", "--html", "{}/none/page.html"], "there is no folder"),
-        (["{}/a.h5", "--csv", "{}/empty"], "is no plain file"),
-        (["{}/a.h5", "--html", "/dev/null"], "is no plain file"),
+        (["{}/a.h5", "--csv", "{}/empty"], "is not a plain file"),
+        (["{}/a.h5", "--html", "/dev/null"], "is not a plain file"),
         (["{}/a.h5", "--csv", "/proc/table.csv"], "name another place"),
         (["{}/a.h5", "--csv", "{}/a.h5"], "is the name of a result file"),
         (["{}/a.h5", "--csv", "{}/x", "--html", "{}/x"], "both write"),

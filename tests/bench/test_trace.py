@@ -175,7 +175,7 @@ def traced(path: Path) -> Path:
                     for at, number in zip(arrived, (5, 6, 9), strict=True)
                 ]
             rows.append((-1, WAIT, begun, 5, 0, -1, -1))
-            packed = events.packed(np.array(rows).tolist(), rank)
+            packed = events.pack(np.array(rows).tolist(), rank)
             events.append(file, packed | {"step": packed["step"] + 3})
     return path
 

@@ -119,7 +119,7 @@ def _spelled(params: Mapping[str, Any]) -> str:
 
 def _rank_ms(run: Run) -> NDArray[np.float32]:
     spent = run.train["phase_ns"][run.timed].sum(0, dtype=float) / 1e6
-    steps = run.taken()[run.timed].sum(0).astype(float)
+    steps = run.step_mask()[run.timed].sum(0).astype(float)
     mean = spent / np.where(steps > 0, steps, np.nan)[:, None]
     return np.asarray(mean, np.float32).reshape(-1, len(PHASES))
 
