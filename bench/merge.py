@@ -14,24 +14,24 @@ from bench.runtime.writers import parts_of
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of bench.merge."""
-    made = Parser(
+    result = Parser(
         prog="python -m bench.merge",
-        description="Put the steps that `bench.train --writers node` or `--writers rank` left in a "
-        "file for every node or rank into the result file, which reports then read.",
+        description="Merge the files that `bench.train --writers node` or `--writers rank` wrote "
+        "for every node or rank into one result file, which reports can read.",
         epilog="Example: python -m bench.merge runs/wide.h5",
         allow_abbrev=False,
     )
-    made.add_argument(
+    result.add_argument(
         "results",
         nargs="+",
         metavar="RUN.h5",
-        help="the result file of rank 0, or its .part where the run died; its parts lie beside it",
+        help="result file of rank 0, or its .part if the run was killed; the parts are beside it",
     )
-    made.add_argument("--keep", action="store_true", help="leave the parts where they are")
-    return made
+    result.add_argument("--keep", action="store_true", help="keep the parts")
+    return result
 
 
-def put_together(result: Path, keep: bool) -> str:
+def merge_result(result: Path, keep: bool) -> str:
     """Merge one result; return the message to print.
 
     Errors: UserError.
@@ -47,31 +47,31 @@ def put_together(result: Path, keep: bool) -> str:
     parts = parts_of(result.with_name(result.name.removesuffix(".part")))
     if not parts:
         raise UserError(
-            f"{result} has no parts beside it ({result.name}.rank...): nothing to merge"
+            f"{result} has no parts beside it ({result.name}.rank...), so there is nothing to merge"
         )
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(result.name, total=None)
 
-        def tell(done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
+        def report(rows: int, total: int) -> None:
+            progress.update(bar, completed=rows, total=total)
 
         try:
-            steps = merge(result, parts, tell)
+            steps = merge(result, parts, report)
         except (MergeError, BrokenFileError) as error:
             raise UserError(str(error)) from None
     if not keep:
         for part in parts:
             part.unlink()
-    kept = "kept" if keep else "removed"
-    return f"{result}: {steps:,} steps of {len(parts) + 1} files put together, parts {kept}"
+    outcome = "kept" if keep else "removed"
+    return f"{result}: merged {steps:,} steps of {len(parts) + 1} files, {outcome} the parts"
 
 
 def merge_each(argv: Sequence[str]) -> int:
     """Merge every named result; return the exit code. Errors: UserError."""
-    given = parser().parse_args(argv)
-    for name in given.results:
-        print(put_together(Path(name), given.keep))
+    options = parser().parse_args(argv)
+    for name in options.results:
+        print(merge_result(Path(name), options.keep))
     return 0
 
 

@@ -19,103 +19,109 @@ if TYPE_CHECKING:
 
 ALPHA = 0.01
 WORSE = 1
-"""The exit code where a case is worse in B."""
+"""Exit code if a case is worse in B."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of bench.compare."""
-    made = Parser(
+    result = Parser(
         prog="python -m bench.compare",
-        description="Compare two sets of runs, case by case. A launch, one file, gives one number, "
-        "so launch every case several times on both sides, in turns: launches differ by more than "
-        "the steps within one. A difference of 5 % is found in 95 of 100 comparisons by 6, 9, "
-        "16, 27 launches a side where launches scatter by 1.5, 2, 3, 4 % (standard deviation); "
-        "twice as many where one in ten is disturbed; with 4 a side no difference can be shown.",
+        description="Compare two sets of runs case by case with a rank test. A launch, one file, "
+        "is one sample, because launches differ more than the steps of one launch: launch every "
+        "case several times on both sides, in turns. A difference of 5 % is detected in 95 of 100 "
+        "comparisons with 6, 9, 16 or 27 launches per side if the standard deviation of launches "
+        "is 1.5, 2, 3 or 4 %, and with twice as many if one launch in ten is an outlier. With 4 "
+        "launches per side no difference can be shown.",
         epilog="Example: python -m bench.compare runs/before runs/after --csv table.csv. Exit "
-        "code: 0 where nothing is shown to be worse in B, 1 where something is, 2 for a mistake. "
-        f"Metrics of {metric_list()}.",
+        "code: 0 if no case is shown to be worse in B, 1 if one is, 2 for a usage error. Metrics: "
+        f"{metric_list()}.",
         allow_abbrev=False,
     )
-    for name, which in (("a", "measured against"), ("b", "compared with it")):
-        made.add_argument(
+    for name, role in (("a", "baseline"), ("b", "side compared with it")):
+        result.add_argument(
             name,
             metavar=name.upper(),
-            help=f"what is {which}: a result file, or a folder searched to its depths",
+            help=f"{role}: a result file, or a folder, searched recursively",
         )
-    made.add_argument(
+    result.add_argument(
         "--metric",
         default="",
         metavar="NAME",
-        help="what is compared (default: step_ms of train, p50_us of collectives, round_us of "
+        help="metric to compare (default: step_ms of train, p50_us of collectives, round_us of "
         "consensus)",
     )
-    made.add_argument(
+    result.add_argument(
         "--ignore",
         default="",
         metavar="NAME,NAME",
-        help="settings in which A and B may differ: --ignore allreduce compares two all-reduces",
+        help="settings that may differ between A and B: --ignore allreduce compares all-reduces",
     )
-    made.add_argument(
+    result.add_argument(
         "--alpha",
         type=float,
         default=ALPHA,
         metavar="P",
-        help="how often a difference may be shown where there is none, in any of the cases "
-        f"(default: {ALPHA})",
+        help="family-wise error rate: probability of showing a difference in any case if there is "
+        f"none (default: {ALPHA})",
     )
-    made.add_argument(
+    result.add_argument(
         "--least",
         type=float,
         metavar="PART",
-        help="a difference below this part is none (default: 0.02; 0 for the task's metric)",
+        help="smallest relative difference that counts (default: 0.02; 0 for the task's metric)",
     )
-    made.add_argument("--csv", metavar="FILE", help="write a row a case")
-    made.add_argument("--markdown", metavar="FILE", help="write the table as Markdown, too")
-    made.add_argument(
+    result.add_argument("--csv", metavar="FILE", help="write one row per case as CSV")
+    result.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
+    result.add_argument(
         "--figure", metavar="FILE", help="draw the ratios as .svg, .png, .pdf or .html"
     )
-    return made
+    return result
 
 
 def compare(argv: Sequence[str]) -> int:
-    """Read, compare, print and write; return the exit code.
+    """Compare two sets of runs as the command line says; return the exit code.
 
     Errors: UserError.
     """
-    given = parser().parse_args(argv)
-    check_numbers(given.alpha, given.least)
-    select_metrics(given.metric)
-    targets = check_files(given)
+    options = parser().parse_args(argv)
+    check_numbers(options.alpha, options.least)
+    select_metrics(options.metric)
+    targets = check_files(options)
     from bench.reporting.loading import find, load_all
 
-    paths = [find([name]) for name in (given.a, given.b)]
+    paths = [find([name]) for name in (options.a, options.b)]
     check_apart(*paths)
     loaded = [load_all(files, "") for files in paths]
     try:
-        compared = comparison(given, [x for x, _ in loaded])
-        read = sum(len(some) for kept, _ in loaded for some in kept.values())
-        write(compared, read, sum(map(len, paths)), targets)
+        result = build_comparison(options, [x for x, _ in loaded])
+        read = sum(len(results) for by_program, _ in loaded for results in by_program.values())
+        write(result, read, sum(map(len, paths)), targets)
     finally:
         for line in dict.fromkeys(line for _, broken in loaded for line in broken):
             print(f"left out: {line}", file=sys.stderr)
-    return WORSE if any(verdict.worse for verdict in compared.verdicts) else 0
+    return WORSE if any(verdict.worse for verdict in result.verdicts) else 0
 
 
 def check_numbers(alpha: float, least: float | None) -> None:
     """Check --alpha and --least. Errors: UserError."""
     if not 0 < alpha < 1:
-        raise UserError(f"--alpha must be in (0, 1), got {alpha:g}: 0.01 is one false alarm in 100")
+        raise UserError(f"--alpha must be in (0, 1), got {alpha:g}: 0.01 means 1 % of false alarms")
     if least is not None and not 0 <= least < 1:
-        raise UserError(f"--least must be in [0, 1), got {least:g}: 0.02 is 2 %")
+        raise UserError(f"--least must be in [0, 1), got {least:g}: 0.02 means 2 %")
 
 
-def check_files(given: argparse.Namespace) -> dict[str, Path]:
-    """Return the output files by option. Errors: UserError if one cannot be written."""
-    named = {f"--{x}": getattr(given, x) for x in ("csv", "markdown", "figure")}
+def check_files(options: argparse.Namespace) -> dict[str, Path]:
+    """Return the output files by option.
+
+    Errors: UserError if a file cannot be written or is named twice.
+    """
+    named = {f"--{x}": getattr(options, x) for x in ("csv", "markdown", "figure")}
     targets = {option: Path(name) for option, name in named.items() if name is not None}
     places = [path.resolve() for path in targets.values()]
     if len(set(places)) < len(places):
-        raise UserError(f"{' and '.join(targets)} name one file twice: name another for each")
+        raise UserError(
+            f"{' and '.join(targets)} name one file twice: name a different file for each"
+        )
     for option, path in targets.items():
         check_target(option, path)
         if option == "--figure":
@@ -128,52 +134,54 @@ def check_apart(a: Sequence[Path], b: Sequence[Path]) -> None:
     both = {path.resolve() for path in a} & {path.resolve() for path in b}
     if both:
         raise UserError(
-            f"{min(both)} is in A and in B: a launch stands on one side only, name other folders"
+            f"{min(both)} is in A and in B, but a launch belongs to one side: name other folders"
         )
 
 
-def comparison(given: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]) -> Comparison:
+def build_comparison(
+    options: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]
+) -> Comparison:
     """Return the comparison of the results loaded for A and B.
 
-    Errors: UserError where there is nothing to compare.
+    Errors: UserError if there is nothing to compare.
     """
     from bench.compare.metrics import side
     from bench.compare.verdict import compare_sides
 
-    metrics = select_metrics(given.metric)
+    metrics = select_metrics(options.metric)
     a, b = (
-        side(name, path, kept, metrics)
-        for name, path, kept in zip("AB", (given.a, given.b), loaded, strict=True)
+        side(name, path, files, metrics)
+        for name, path, files in zip("AB", (options.a, options.b), loaded, strict=True)
     )
-    ignored = [name.strip() for name in given.ignore.split(",") if name.strip()]
-    return compare_sides(a, b, ignored, given.alpha, given.least)
+    ignored = [name.strip() for name in options.ignore.split(",") if name.strip()]
+    return compare_sides(a, b, ignored, options.alpha, options.least)
 
 
-def write(compared: Comparison, read: int, files: int, targets: dict[str, Path]) -> None:
-    """Print the table and write the output files; read: number of readable files.
+def write(comparison: Comparison, read: int, files: int, targets: dict[str, Path]) -> None:
+    """Print the table and write the output files.
 
-    Errors: UserError where the disk refuses.
+    read: number of readable files; files: number of files. Errors: UserError if a write fails.
     """
     from bench.compare.table import document, explanation, records, text_table
     from bench.reporting.chapter import Chapter
     from bench.reporting.terminal import show
 
-    table, notes = text_table(compared), explanation(compared)
-    show([Chapter("", compared.summary, [table], notes, [], list)], read, files)
+    table, notes = text_table(comparison), explanation(comparison)
+    show([Chapter("", comparison.summary, [table], notes, [], list)], read, files)
     if "--csv" in targets:
         import pandas as pd
 
-        write_whole(targets["--csv"], pd.DataFrame(records(compared)).to_csv(index=False))
+        write_whole(targets["--csv"], pd.DataFrame(records(comparison)).to_csv(index=False))
     if "--markdown" in targets:
-        write_whole(targets["--markdown"], document(compared))
+        write_whole(targets["--markdown"], document(comparison))
     if "--figure" in targets:
         from bench.compare.table import forest, frame
         from bench.reporting.export import save
 
-        rows = frame(compared)
+        rows = frame(comparison)
         if rows.empty:
             raise UserError(
-                f"--figure {targets['--figure']}: no case has a finite ratio to draw, drop --figure"
+                f"--figure {targets['--figure']}: no case has a finite ratio to draw: drop --figure"
             )
         save(forest(rows), targets["--figure"])
     for path in targets.values():

@@ -1,4 +1,4 @@
-"""Cases of A and B, and the other differences between the launches of both sides."""
+"""Cases common to A and B, and the other differences between the launches of both sides."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bench.compare.metrics import Metric, Number, Settings, Values
 from bench.reporting.training.runs import order, shared
 
 FEW = 4
-"""So many cases or values are named, of more the others are counted."""
+"""Maximum number of cases or values listed by name."""
 
 
 def values(numbers: Iterable[Number], name: str) -> list[str]:
     """Return the values of a property of the environment, sorted."""
-    found: set[Setting] = {number.place.get(name) for number in numbers}
-    return sorted("none" if x in (None, "") else str(x) for x in found)
+    settings: set[Setting] = {number.place.get(name) for number in numbers}
+    return sorted("none" if x in (None, "") else str(x) for x in settings)
 
 
 def differences(a: Sequence[Number], b: Sequence[Number]) -> list[str]:
@@ -44,8 +44,8 @@ def order_in_time(a: Sequence[Number], b: Sequence[Number]) -> list[str]:
     for first, then, i, j in (("A", "B", 0, 1), ("B", "A", 1, 0)):
         if times[i][-1] < times[j][0]:
             return [
-                f"all of {first} ran before all of {then}: whatever the machine did meanwhile "
-                "counts as a difference; launch them in turns"
+                f"all of {first} ran before all of {then}: a change of the machine in between "
+                "counts as a difference; launch both sides in turns"
             ]
     return []
 
@@ -57,8 +57,8 @@ def repeated_seeds(numbers: Sequence[Number]) -> list[str]:
     if len({(order(x.settings), x.seed) for x in runs}) == len(runs):
         return []
     return [
-        f"launches of one seed take the same steps to the target: what is shown holds for the "
-        f"{len(seeds)} seeds here"
+        f"launches of one seed take the same steps to the target: the result holds for the "
+        f"{len(seeds)} seeds of these launches"
     ]
 
 
@@ -70,10 +70,13 @@ def few(names: Sequence[str]) -> str:
 
 
 def nothing_common(a: Sequence[Number], b: Sequence[Number]) -> str:
-    """Return the reason for no common case: settings that differ in all cases."""
+    """Return the message for sides without a common case: the settings without a common value."""
     programs = [sorted({number.metric.program for number in side}) for side in (a, b)]
     if not set(programs[0]) & set(programs[1]):
-        return f"A is of {few(programs[0])}, B of {few(programs[1])}: name results of one program"
+        return (
+            f"A has results of {few(programs[0])}, B of {few(programs[1])}: name results of one "
+            "program"
+        )
     names = dict.fromkeys(name for number in (*a, *b) for name in number.settings)
 
     def of(numbers: Sequence[Number], name: str) -> list[str]:
@@ -81,11 +84,14 @@ def nothing_common(a: Sequence[Number], b: Sequence[Number]) -> str:
 
     apart = [name for name in names if not set(of(a, name)) & set(of(b, name))]
     if not apart:
-        return "no case is on both sides: A and B share no combination of settings"
+        return (
+            "no case is on both sides, A and B share no combination of settings: name results with "
+            "the same settings"
+        )
     texts = [f"{name} ({few(of(a, name))} and {few(of(b, name))})" for name in apart]
     return (
-        f"no case is on both sides, A and B differ in {few(texts)}: --ignore "
-        f"{','.join(apart)} compares across it"
+        f"no case is on both sides, A and B differ in {few(texts)}: compare them with --ignore "
+        f"{','.join(apart)}"
     )
 
 
@@ -98,33 +104,35 @@ class Pair:
 
     metric: Metric
     label: str
-    """What sets it apart from the other cases."""
+    """Settings that differ between cases, as text."""
     settings: Settings
+    """All settings except the seed."""
     larger: bool
-    """Whether more is better."""
+    """True if a larger number is better."""
     a: Values
-    """(n,) float64, a number a launch, or a seed where the seed decides it; in the metric's unit"""
+    """(n,) float64, in the unit of the metric: one number per launch of A, or per seed if the seed
+    determines it."""
     b: Values
-    """(m,), likewise."""
+    """(m,) float64, the numbers of B."""
 
 
 @dataclass(frozen=True)
-class Matched:
-    """Cases of two sides and their differences."""
+class Matching:
+    """Common cases of two sides and the other differences between them."""
 
     pairs: list[Pair]
     common: str
-    """What is the same in all cases."""
+    """Settings common to all cases, as text."""
     notes: list[str]
-    """Cases of one side, and what else differs between the sides."""
+    """Cases of one side only, and other differences between the sides."""
 
 
-def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) -> Matched:
-    """Return the cases of both sides.
+def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) -> Matching:
+    """Return the common cases of both sides.
 
-    ignored: settings that may differ between A and B, as what ran and on what may.
-    Errors: UserError for an unknown setting, one of which a side has several in a case, and where
-    no case is on both sides.
+    ignored: settings that may differ between A and B, like the properties of the environment.
+    Errors: UserError for an unknown setting, for several values of an ignored setting in a case of
+    one side, and if no case is common.
     """
     a, b = _aside(a, b, ignored)
     sides = [_cases(a), _cases(b)]
@@ -136,39 +144,39 @@ def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) ->
     label, common = _labels([some[0] for cases in sides for some in cases.values()])
     pairs = [_pair(sides[0][key], sides[1][key], label) for key in both]
     notes = []
-    for side, mine, other in (("A", sides[0], sides[1]), ("B", sides[1], sides[0])):
-        alone = [label(mine[key][0]) for key in sorted(mine) if key not in other]
+    for side, own, other in (("A", sides[0], sides[1]), ("B", sides[1], sides[0])):
+        alone = [label(own[key][0]) for key in sorted(own) if key not in other]
         if alone:
             notes.append(f"only in {side}, not compared: {few(alone)}")
     compared = [[x for key in both for x in cases[key]] for cases in sides]
     notes += [*differences(*compared), *order_in_time(*compared)]
     notes += repeated_seeds(compared[0]) or repeated_seeds(compared[1])
-    return Matched(pairs, common, notes)
+    return Matching(pairs, common, notes)
 
 
 def _aside(
     a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]
 ) -> tuple[list[Number], list[Number]]:
-    """Return the numbers with the ignored settings moved to the environment."""
-    known = {name for number in (*a, *b) for name in (*number.settings, *number.place)}
-    strange = [name for name in ignored if name not in known]
+    """Return the numbers with the ignored settings moved to the properties of the environment."""
+    names = {name for number in (*a, *b) for name in (*number.settings, *number.place)}
+    strange = [name for name in ignored if name not in names]
     if strange:
-        raise unknown_name("setting in --ignore", strange[0], known)
+        raise unknown_name("setting in --ignore", strange[0], names)
 
     def moved(number: Number) -> Number:
-        kept = {x: value for x, value in number.settings.items() if x not in ignored}
-        gone = {x: value for x, value in number.settings.items() if x in ignored}
-        return replace(number, settings=kept, place=number.place | gone)
+        settings = {x: value for x, value in number.settings.items() if x not in ignored}
+        ignored_settings = {x: value for x, value in number.settings.items() if x in ignored}
+        return replace(number, settings=settings, place=number.place | ignored_settings)
 
     return [moved(x) for x in a], [moved(x) for x in b]
 
 
 def _cases(numbers: Iterable[Number]) -> dict[Any, list[Number]]:
-    found: dict[Any, list[Number]] = {}
+    cases: dict[Any, list[Number]] = {}
     for number in numbers:
         key = number.metric.program, tuple(number.settings), order(number.settings)
-        found.setdefault(key, []).append(number)
-    return found
+        cases.setdefault(key, []).append(number)
+    return cases
 
 
 def _refuse_several(side: str, cases: Iterable[Sequence[Number]], ignored: Collection[str]) -> None:
@@ -177,13 +185,13 @@ def _refuse_several(side: str, cases: Iterable[Sequence[Number]], ignored: Colle
             several = values(numbers, name)
             if len(several) > 1:
                 raise UserError(
-                    f"--ignore {name}: {side} has {few(several)} in one case, which would be "
-                    "mixed: name files or folders of one of them"
+                    f"--ignore {name}: {side} has the values {few(several)} in one case, and they "
+                    "must not be mixed: name files or folders with one of them"
                 )
 
 
 def _labels(firsts: Sequence[Number]) -> tuple[Label, str]:
-    """Return the labels of cases by their varying settings, and the common settings."""
+    """Return a function that labels a case by its varying settings, and the common settings."""
     by_program: dict[str, list[Settings]] = defaultdict(list)
     for number in firsts:
         by_program[number.metric.program].append(number.settings)

@@ -1,4 +1,4 @@
-"""Metrics that can be compared, and their values in the launches of each side."""
+"""Metrics of bench.compare, and their values in the launches of each side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.reporting.training.runs import Digest
 
 LEAST = 0.02
-"""A difference of times, bytes or counts below this part is none."""
+"""Smallest relative difference of times, bytes or counts that counts."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Metric:
     row: type[Row]
     column: str
     seeded: bool = False
-    """Whether the seed determines the number, so that launches with one seed repeat each other."""
+    """True if the seed determines the number, so launches with one seed repeat each other."""
     missed: bool = False
-    """Whether a diverged run has missed it, which is worse than any number."""
+    """True if a diverged run counts as a missed target, which is worse than any number."""
     scored: bool = False
-    """Whether it is the metric of the task, whose direction the file states."""
+    """True for the metric of the task; the file has its direction."""
 
     @property
     def program(self) -> str:
@@ -55,7 +55,7 @@ class Metric:
 
     @property
     def least(self) -> float:
-        """Relative difference below which a case counts as equal, unless --least overrides it."""
+        """Smallest relative difference that counts, unless --least overrides it."""
         return 0.0 if self.scored else LEAST
 
     @property
@@ -118,9 +118,9 @@ Values: TypeAlias = "NDArray[np.float64]"
 """Numbers of launches, (n,) float64, in the unit of the metric."""
 
 PLACE = ("suite version", "processor", "threads", "binding", "hosts", "mpi library", "cores")
-"""Settings that say what ran and on what: A and B may differ in them, which is then told."""
-TOLD = ("git commit", "data sha256", "hosts")
-"""What the provenance says of that."""
+"""Settings that describe the environment: A and B may differ in them, which a note reports."""
+PROVENANCE = ("git commit", "data sha256", "hosts")
+"""Entries of the provenance that describe the environment."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ class Number:
     settings: Settings
     """Settings except the seed."""
     place: Settings
-    """Versions and machine."""
+    """Properties of the environment: versions and machine."""
     seed: int
     started: str
-    """UTC, ISO 8601; empty where the file does not say."""
+    """Start in UTC, ISO 8601; empty if the file lacks it."""
     larger: bool
-    """Whether more is better."""
+    """True if a larger number is better."""
     value: float
 
 
@@ -148,22 +148,22 @@ class Side:
     path: str
     """Path as given by the user."""
     numbers: list[Number] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
+    omissions: Counter[str] = field(default_factory=Counter)
     """Number of omitted files by reason."""
 
-    def omitted(self) -> str:
-        """Return the number of omitted files by reason."""
-        return ", ".join(f"{n} {why}" for why, n in sorted(self.left_out.items()))
+    def omission_text(self) -> str:
+        """Return the number of omitted files by reason, as text."""
+        return ", ".join(f"{n} {why}" for why, n in sorted(self.omissions.items()))
 
 
 def side(
     name: str, path: str, loaded: Mapping[str, Sequence[Any]], metrics: Mapping[str, Metric]
 ) -> Side:
-    """Collect the numbers of loaded files by program, each chosen by its metric.
+    """Return a side with the metric of each program, read from the loaded files by program.
 
-    What did not end well is counted and not compared, nor is what has no such number.
+    Files of incomplete runs and files without the metric are omitted and counted.
     """
-    made = Side(name, path)
+    result = Side(name, path)
     readers: dict[str, Callable[[Any, Metric], Iterator[Number | str]]] = {
         "bench.train": _of_run,
         "bench.collectives": _of_launch,
@@ -171,17 +171,17 @@ def side(
     }
     for program, some in loaded.items():
         if program not in metrics:
-            made.left_out[f"of {program}"] += len(some)
+            result.omissions[f"of {program}"] += len(some)
             continue
-        for kept in some:
-            for found in readers[program](kept, metrics[program]):
-                if isinstance(found, str):
-                    made.left_out[found] += 1
-                elif math.isnan(found.value):
-                    made.left_out[f"without {found.metric.name}"] += 1
+        for file in some:
+            for number in readers[program](file, metrics[program]):
+                if isinstance(number, str):
+                    result.omissions[number] += 1
+                elif math.isnan(number.value):
+                    result.omissions[f"without {number.metric.name}"] += 1
                 else:
-                    made.numbers.append(found)
-    return made
+                    result.numbers.append(number)
+    return result
 
 
 def _of_run(run: Digest, metric: Metric) -> Iterator[Number | str]:
@@ -204,22 +204,22 @@ def _of_launch(launch: Launch[Row], metric: Metric) -> Iterator[Number | str]:
     if launch.source.status != COMPLETE:
         yield launch.source.status
         return
-    said = launch.source.provenance
+    provenance = launch.source.provenance
     for row in launch.rows:
         record = row.record()
         if record.get("wrong", 0) > 0:
-            yield f"with wrong sums of {record['algorithm']}"
+            yield f"with wrong results of {record['algorithm']}"
             continue
         names = [x for x in ("op", "dtype", "bytes", "topology", "algorithm") if x in record]
         settings = launch.settings | {name: record[name] for name in names}
-        yield _number(metric, settings, _place(said), said, row, False)
+        yield _number(metric, settings, _place(provenance), provenance, row, False)
 
 
 def _number(
     metric: Metric,
     settings: Settings,
     place: Settings,
-    said: Mapping[str, str],
+    provenance: Mapping[str, str],
     row: Row,
     larger: bool,
 ) -> Number:
@@ -228,17 +228,17 @@ def _number(
         settings={name: x for name, x in settings.items() if name not in PLACE},
         place=place | {name: x for name, x in settings.items() if name in PLACE},
         seed=int(row.record().get("seed", 0)),
-        started=said.get("started", ""),
+        started=provenance.get("started", ""),
         larger=larger,
         value=row.number(metric.column),
     )
 
 
-def _place(said: Mapping[str, str]) -> Settings:
-    """Return the environment of a launch: hosts, commit, MPI, package versions."""
-    place: Settings = {name: said[name] for name in TOLD if name in said}
-    place["mpi library"] = " ".join(said.get("MPI", "").partition(",")[0].split())
-    for item in said.get("packages", "").split(", "):
+def _place(provenance: Mapping[str, str]) -> Settings:
+    """Return the environment of a launch: hosts, commit, MPI library and package versions."""
+    place: Settings = {name: provenance[name] for name in PROVENANCE if name in provenance}
+    place["mpi library"] = " ".join(provenance.get("MPI", "").partition(",")[0].split())
+    for item in provenance.get("packages", "").split(", "):
         package, _, version = item.partition(" ")
         if version:
             place[package] = version

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 HEADER = ("case", "verdict", "n", "A", "B", "B/A", "p", "finds")
 WORDS = 2
 SOUGHT = 0.05
-"""The slowdown of which is told how many launches find it."""
+"""Relative difference for which the conclusion states the number of launches."""
 
 
-def text_table(compared: Comparison) -> TextTable:
-    """Return the table of a comparison, with its conclusion below."""
+def text_table(comparison: Comparison) -> TextTable:
+    """Return the table of a comparison with its conclusion at the foot."""
     tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
-    for i, verdict in enumerate(compared.verdicts):
+    for i, verdict in enumerate(comparison.verdicts):
         if verdict.worse or verdict.better:
             tones[i, HEADER.index("B/A")] = "bad" if verdict.worse else "best"
     rows = [
         _cells(*one)
-        for one in zip(compared.pairs, compared.effects, compared.verdicts, strict=True)
+        for one in zip(comparison.pairs, comparison.effects, comparison.verdicts, strict=True)
     ]
     return TextTable(
         heading="",
@@ -41,19 +41,19 @@ def text_table(compared: Comparison) -> TextTable:
         states=[COMPLETE] * len(rows),
         words=WORDS,
         tones=tones,
-        foot=[*conclusion(compared), *compared.notes],
+        foot=[*conclusion(comparison), *comparison.notes],
     )
 
 
-def _cells(pair: Pair, found: Effect, verdict: Verdict) -> list[str]:
-    finds = found.finds
+def _cells(pair: Pair, effect: Effect, verdict: Verdict) -> list[str]:
+    finds = effect.finds
     return [
         pair.label,
         verdict.text,
-        f"{found.n} + {found.m}",
+        f"{effect.n} + {effect.m}",
         _median(pair.a, pair.metric),
         _median(pair.b, pair.metric),
-        format_number(found.ratio) + ("" if math.isinf(finds) else _span(found.low, found.high)),
+        format_number(effect.ratio) + ("" if math.isinf(finds) else _span(effect.low, effect.high)),
         f"{verdict.p:.2g}" if verdict.p >= 1e-4 else "<0.0001",
         NONE if math.isinf(finds) else f"{100 * finds:.2g} %",
     ]
@@ -78,65 +78,65 @@ def _span(low: float, high: float) -> str:
     return f" [{format_number(low)}, {format_number(high)}]"
 
 
-def conclusion(compared: Comparison) -> list[str]:
-    """Return the number of cases by verdict, and the launches that the rest would need."""
-    cases = len(compared.verdicts)
+def conclusion(comparison: Comparison) -> list[str]:
+    """Return the number of cases by verdict, and the launches required to decide the others."""
+    cases = len(comparison.verdicts)
     counts = {
-        "worse in B": sum(x.worse for x in compared.verdicts),
-        "better in B": sum(x.better for x in compared.verdicts),
-        "not shown to differ": sum(x.text == UNSHOWN for x in compared.verdicts),
+        "worse in B": sum(x.worse for x in comparison.verdicts),
+        "better in B": sum(x.better for x in comparison.verdicts),
+        "not shown to differ": sum(x.text == UNSHOWN for x in comparison.verdicts),
     }
-    told = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
-    lines = [f"{cases} case{'s' if cases > 1 else ''}{told and ': '}{told}"]
-    lines += dict.fromkeys(x.few for x in compared.verdicts if x.few)
+    counted = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
+    lines = [f"{cases} case{'s' if cases > 1 else ''}{counted and ': '}{counted}"]
+    lines += dict.fromkeys(x.few for x in comparison.verdicts if x.few)
     needed = max(
         (
-            launches_to_find(found, SOUGHT, compared.alpha / cases)
-            for found, verdict in zip(compared.effects, compared.verdicts, strict=True)
-            if verdict.text == UNSHOWN and math.isfinite(found.finds)
+            launches_to_find(effect, SOUGHT, comparison.alpha / cases)
+            for effect, verdict in zip(comparison.effects, comparison.verdicts, strict=True)
+            if verdict.text == UNSHOWN and math.isfinite(effect.finds)
         ),
         default=0.0,
     )
-    if needed > min(min(found.n, found.m) for found in compared.effects):
+    if needed > min(min(effect.n, effect.m) for effect in comparison.effects):
         lines.append(
-            f"with launches that scatter so, a difference of {SOUGHT:.0%} needs about "
-            f"{math.ceil(needed)} a side to be shown in 95 of 100 comparisons of each case"
+            f"with this scatter, a difference of {SOUGHT:.0%} needs about {math.ceil(needed)} "
+            "launches per side to be shown in 95 of 100 comparisons of a case"
         )
     return lines
 
 
-def explanation(compared: Comparison) -> list[str]:
+def explanation(comparison: Comparison) -> list[str]:
     """Return the notes that explain the table."""
-    metrics = {pair.metric.name: pair.metric for pair in compared.pairs}
-    level = f"{100 * (1 - compared.alpha):g} %"
-    cases = len(compared.pairs)
+    metrics = {pair.metric.name: pair.metric for pair in comparison.pairs}
+    level = f"{100 * (1 - comparison.alpha):g} %"
+    cases = len(comparison.pairs)
     seeded = any(metric.seeded for metric in metrics.values())
     return [
-        *(f"{name}: {metric.text}; a number a launch" for name, metric in metrics.items()),
-        "A, B: median over launches [its 95 % interval; below 6 launches smallest and largest]",
+        *(f"{name}: {metric.text}; one number per launch" for name, metric in metrics.items()),
+        "A, B: median over launches [95 % interval; minimum and maximum below 6 launches]",
         f"B/A: median ratio of a launch of B to one of A [{level} interval of Hodges and Lehmann]",
         "p: exact test of Mann and Whitney" + (f", Holm over {cases} cases" if cases > 1 else ""),
-        "finds: half that interval: a difference so large is shown every other time, 1.6 "
-        "times as large in 95 of 100",
-        *(["n: seeds; what the seed decides is the same in all its launches"] if seeded else []),
+        "finds: half of that interval: such a difference is shown in 50 of 100 comparisons, and "
+        "one 1.6 times as large in 95 of 100",
+        *(["n: number of seeds; launches with one seed give the same number"] if seeded else []),
     ]
 
 
-def document(compared: Comparison) -> str:
+def document(comparison: Comparison) -> str:
     """Return the comparison as Markdown."""
-    table = text_table(compared)
+    table = text_table(comparison)
     rows: dict[str, list[list[str]]] = {
         name: [[cell] for cell in cells] for name, *cells in table.rows
     }
     block = Block(table.header[0], table.header[1:], rows)
-    return markdown([Pivot(compared.summary, [block], [*table.foot, *explanation(compared)])])
+    return markdown([Pivot(comparison.summary, [block], [*table.foot, *explanation(comparison)])])
 
 
-def records(compared: Comparison) -> list[dict[str, Any]]:
+def records(comparison: Comparison) -> list[dict[str, Any]]:
     """Return a record per case: settings, both sides, effect and verdict."""
-    made = []
-    for pair, found, verdict in zip(
-        compared.pairs, compared.effects, compared.verdicts, strict=True
+    result = []
+    for pair, effect, verdict in zip(
+        comparison.pairs, comparison.effects, comparison.verdicts, strict=True
     ):
         row: dict[str, Any] = {"program": pair.metric.program, "metric": pair.metric.name}
         row |= {name.replace(" ", "_"): value for name, value in pair.settings.items()}
@@ -144,35 +144,37 @@ def records(compared: Comparison) -> list[dict[str, Any]]:
             middle, low, high = median_interval(values)
             row |= {f"n_{side}": len(values), f"median_{side}": middle}
             row |= {f"low_{side}": low, f"high_{side}": high}
-        row |= {"ratio": found.ratio, "ratio_low": found.low, "ratio_high": found.high}
-        row |= {"p": found.p, "p_corrected": verdict.p, "alpha": compared.alpha}
+        row |= {"ratio": effect.ratio, "ratio_low": effect.low, "ratio_high": effect.high}
+        row |= {"p": effect.p, "p_corrected": verdict.p, "alpha": comparison.alpha}
         row |= {"verdict": verdict.text, "worse": verdict.worse, "better": verdict.better}
-        made.append(row)
-    return made
+        result.append(row)
+    return result
 
 
 COLOURS = {"worse": "#D55E00", "better": "#009E73"}
 
 
-def frame(compared: Comparison) -> pd.DataFrame:
-    """Return a row per case with a finite ratio; without an interval for too few launches."""
+def frame(comparison: Comparison) -> pd.DataFrame:
+    """Return a row per case with a finite ratio, with an interval if it has enough launches."""
     import pandas as pd
 
-    texts = text_table(compared)
+    texts = text_table(comparison)
     rows = []
-    for cells, found, verdict in zip(texts.rows, compared.effects, compared.verdicts, strict=True):
-        if not 0 < found.ratio < math.inf:
+    for cells, effect, verdict in zip(
+        texts.rows, comparison.effects, comparison.verdicts, strict=True
+    ):
+        if not 0 < effect.ratio < math.inf:
             continue
-        ends = math.isfinite(found.finds)
+        ends = math.isfinite(effect.finds)
         shown = "worse" if verdict.worse else "better" if verdict.better else "neither"
-        numbers = {"ratio": found.ratio}
-        numbers |= {"low": found.low, "high": found.high} if ends else {}
+        numbers = {"ratio": effect.ratio}
+        numbers |= {"low": effect.low, "high": effect.high} if ends else {}
         rows.append({**dict(zip(texts.header, cells, strict=True)), "shown": shown, **numbers})
     return pd.DataFrame(rows, columns=[*texts.header, "shown", "ratio", "low", "high"])
 
 
 def forest(rows: pd.DataFrame) -> Chart:
-    """Return the chart of a non-empty frame."""
+    """Return the forest plot of a non-empty frame: the ratio and interval of each case."""
     import altair as alt
     import pandas as pd
 
@@ -200,7 +202,7 @@ def forest(rows: pd.DataFrame) -> Chart:
     )
     lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
     marks = base.mark_point(size=70, filled=True, opacity=1).encode(x=x)
-    made: Chart = alt.layer(none.encode(x=x), lines, marks).properties(
+    chart: Chart = alt.layer(none.encode(x=x), lines, marks).properties(
         width=look.WIDTH - 300, height=alt.Step(26)
     )
-    return made
+    return chart

@@ -1,16 +1,16 @@
 """Rank tests of two samples of launches: ratio, interval, p-value, and verdicts.
 
-Nothing is assumed of how launches scatter, and infinity, a target that was missed, is a value that
-is larger than all others.
+The tests make no assumption on the distribution of launches. A missed target is infinite, which is
+larger than all other values.
 
 Symbols: n, m launches of A and of B, N = n + m; W the sum of A's ranks among all N.
 
-    1. p: the probability, of all ways to choose A's launches among the N, of a W as far out.
-       Mann, Whitney, Annals of Mathematical Statistics 18 (1947); its law with ties by the shift
-       algorithm of Streitberg, Roehmel, Statistical Software Newsletter 12 (1986).
-    2. ratio: the median of the n m ratios of a launch of B to one of A, which is the shift of
-       Hodges, Lehmann, Annals of Mathematical Statistics 34 (1963), equation 4.3, of logarithms.
-    3. interval: the k-th smallest to the k-th largest of these ratios, the largest k with
+    1. p: probability of a W at least as extreme if A's launches are chosen at random among the N.
+       Mann, Whitney, Annals of Mathematical Statistics 18 (1947); distribution with ties by the
+       shift algorithm of Streitberg, Roehmel, Statistical Software Newsletter 12 (1986).
+    2. ratio: median of the n m ratios of a launch of B to one of A; its logarithm is the shift of
+       Hodges, Lehmann, Annals of Mathematical Statistics 34 (1963), equation 4.3.
+    3. interval: the k-th smallest to the k-th largest of these ratios, with the largest k for
        2 P(U < k) <= alpha (Moses; Hollander, Wolfe: Nonparametric Statistical Methods, 1999, 4.3).
 """
 
@@ -29,7 +29,7 @@ from bench.compare.matching import Pair, match
 from bench.compare.metrics import Side, Values
 
 EXACT = 80
-"""Up to so many launches in all the law of the rank sum is counted out, then it is near normal."""
+"""Maximum number of launches for the exact distribution of the rank sum; above it is normal."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,26 @@ class Effect:
     ratio: float
     """Ratio of B to A; infinite or 0 if only one side reached the target."""
     low: float
+    """Lower end of the 1 - alpha interval of the ratio; 0 without an interval."""
     high: float
-    """The ends of the 1 - alpha interval of the ratio; 0 and infinite where there is none."""
+    """Upper end of the interval; infinite without an interval."""
     p: float
+    """p-value without correction for multiple tests."""
 
     @property
     def finds(self) -> float:
-        """Relative difference that is detected with power 0.5: half the interval."""
+        """Relative difference detected with power 0.5: half of the interval."""
         ends = self.low > 0 and math.isfinite(self.high)
         return math.sqrt(self.high / self.low) - 1 if ends else math.inf
 
 
 def effect(a: Values, b: Values, alpha: float) -> Effect:
-    """Return the effect of B, (m,) float64, against A, (n,): values in [0, inf], no NaN.
+    """Return the effect of B, (m,) float64, relative to A, (n,) float64: values in [0, inf].
 
-    Errors: ValueError for values below 0, of which a ratio says nothing.
+    Errors: ValueError for negative values, which have no meaningful ratio.
     """
     if min(a.min(), b.min()) < 0:
-        raise ValueError("a ratio says nothing of values below 0")
+        raise ValueError("negative values have no meaningful ratio")
     shifts = np.sort(_shifts(a, b))
     k = depth(len(a), len(b), alpha)
     low, high = (shifts[k - 1], shifts[-k]) if k else (-math.inf, math.inf)
@@ -77,7 +79,7 @@ def _shifts(a: Values, b: Values) -> Values:
 
 
 def p_value(a: Values, b: Values) -> float:
-    """Return the two-sided Mann-Whitney p-value; exact up to EXACT values, with ties."""
+    """Return the two-sided Mann-Whitney p-value, which is exact up to EXACT values, with ties."""
     both = np.concatenate([a, b])
     if len(both) > EXACT:
         if (both == both[0]).all():
@@ -103,12 +105,12 @@ def depth(n: int, m: int, alpha: float) -> int:
 def rank_sum_law(doubled: tuple[int, ...], n: int) -> Values:
     """Return P(s), s = 0, 1, ..., of the sum of n ranks drawn without replacement.
 
-    doubled: the ranks of all values times two, which makes those of ties whole.
+    doubled: ranks of all values times two, which are integers even with ties.
     """
     law = np.zeros((n + 1, sum(sorted(doubled)[-n:]) + 1))
-    law[0, 0] = 1  # so many are drawn, their sum is so large
-    for seen, rank in enumerate(doubled):
-        chance = np.clip((n - np.arange(n + 1)) / (len(doubled) - seen), 0, 1)[:, None]
+    law[0, 0] = 1  # axes: number of drawn ranks, their sum
+    for n_past, rank in enumerate(doubled):
+        chance = np.clip((n - np.arange(n + 1)) / (len(doubled) - n_past), 0, 1)[:, None]
         drawn = (law * chance)[:-1, : law.shape[1] - rank]
         law *= 1 - chance
         law[1:, rank:] += drawn
@@ -126,16 +128,16 @@ def launches_for(alpha: float, most: int = EXACT // 2) -> int:
     return next((n for n in range(2, most) if least_p(n, n) <= alpha), most)
 
 
-def launches_to_find(found: Effect, part: float, alpha: float, power: float = 0.95) -> float:
-    """Estimate the launches per side that detect a relative difference with a power.
+def launches_to_find(effect: Effect, part: float, alpha: float, power: float = 0.95) -> float:
+    """Estimate the launches per side that detect a relative difference with the given power.
 
-    From the width of an interval and its launches, which say how much launches scatter: the width
-    falls with the root of their number.
+    The estimate uses the width of the interval, which decreases with the square root of the number
+    of launches.
     """
     sure = float(norm.ppf(1 - alpha / 2))
-    wanted = math.log1p(part) * sure / (sure + float(norm.ppf(power)))
-    each = 2 * found.n * found.m / (found.n + found.m)
-    return each * (math.log1p(found.finds) / wanted) ** 2
+    log_difference = math.log1p(part) * sure / (sure + float(norm.ppf(power)))
+    each = 2 * effect.n * effect.m / (effect.n + effect.m)
+    return each * (math.log1p(effect.finds) / log_difference) ** 2
 
 
 UNSHOWN = "no difference shown"
@@ -151,7 +153,7 @@ class Verdict:
     worse: bool = False
     better: bool = False
     few: str = ""
-    """Where no numbers at all could have shown a difference: how many launches could."""
+    """Note on the required launches if these are too few to show any difference; else empty."""
 
 
 def judge(
@@ -159,33 +161,33 @@ def judge(
 ) -> list[Verdict]:
     """Return the verdicts of all cases, with a family-wise error rate of alpha.
 
-    least: the part below which a difference is none; None: what each metric says.
+    least: smallest relative difference that counts; None takes that of each metric.
     """
-    raw = [found.p for found in effects]
+    raw = [effect.p for effect in effects]
     corrected = holm(raw)
-    made = []
-    for i, (pair, found) in enumerate(zip(pairs, effects, strict=True)):
-        best = holm([*raw[:i], least_p(found.n, found.m), *raw[i + 1 :]])[i]
+    verdicts = []
+    for i, (pair, effect) in enumerate(zip(pairs, effects, strict=True)):
+        best = holm([*raw[:i], least_p(effect.n, effect.m), *raw[i + 1 :]])[i]
         part = pair.metric.least if least is None else least
-        made.append(_verdict(pair, found, corrected[i], best, len(pairs), alpha, part))
-    return made
+        verdicts.append(_verdict(pair, effect, corrected[i], best, len(pairs), alpha, part))
+    return verdicts
 
 
 def _verdict(
-    pair: Pair, found: Effect, p: float, best: float, cases: int, alpha: float, least: float
+    pair: Pair, effect: Effect, p: float, best: float, cases: int, alpha: float, least: float
 ) -> Verdict:
     if best > alpha:
         n = launches_for(alpha / cases)
-        what = "seeds" if pair.metric.seeded else "launches"
+        unit = "seeds" if pair.metric.seeded else "launches"
         among = f" in {cases} cases" if cases > 1 else ""
-        few = f"{found.n} and {found.m} can never show p < {alpha:g}{among}; {n} and {n} can"
-        return Verdict(f"too few {what}", p, few=f"too few {what}: {few}")
+        few = f"{effect.n} and {effect.m} can never show p < {alpha:g}{among}; {n} and {n} can"
+        return Verdict(f"too few {unit}", p, few=f"too few {unit}: {few}")
     if p > alpha:
         return Verdict(UNSHOWN, p)
-    if max(found.ratio, 1 / found.ratio if found.ratio else float("inf")) < 1 + least:
+    if max(effect.ratio, 1 / effect.ratio if effect.ratio else float("inf")) < 1 + least:
         return Verdict(f"differs by less than {100 * least:g} %", p)
     better, worse = pair.metric.words
-    if (found.ratio < 1) == pair.larger:
+    if (effect.ratio < 1) == pair.larger:
         return Verdict(worse, p, worse=True)
     return Verdict(better, p, better=True)
 
@@ -209,7 +211,7 @@ class Comparison:
     """Comparison of two sides."""
 
     summary: str
-    """The sides, and what is the same in all cases."""
+    """Paths of the sides, and the settings common to all cases."""
     pairs: list[Pair]
     effects: list[Effect]
     verdicts: list[Verdict]
@@ -221,28 +223,28 @@ class Comparison:
 def compare_sides(
     a: Side, b: Side, ignored: Collection[str], alpha: float, least: float | None
 ) -> Comparison:
-    """Return the comparison of A and B; the options are those of bench.compare.
+    """Return the comparison of A and B; the arguments are the options of bench.compare.
 
-    Errors: UserError where there is nothing to compare.
+    Errors: UserError if there is nothing to compare.
     """
     for side in (a, b):
         if not side.numbers:
-            why = f": {side.omitted()}" if side.left_out else ""
+            reason = f": {side.omission_text()}" if side.omissions else ""
             raise UserError(
-                f"{side.name} ({side.path}) has nothing to compare{why}; name complete results "
-                "that have it, or another --metric"
+                f"{side.name} ({side.path}) has nothing to compare{reason}; name complete results "
+                "that have the metric, or choose another --metric"
             )
-    matched = match(a.numbers, b.numbers, ignored)
+    matching = match(a.numbers, b.numbers, ignored)
     try:
-        effects = [effect(pair.a, pair.b, alpha) for pair in matched.pairs]
+        effects = [effect(pair.a, pair.b, alpha) for pair in matching.pairs]
     except ValueError as error:
         raise UserError(f"{error}: choose another --metric") from None
-    left = [f"left out of {side.name}: {side.omitted()}" for side in (a, b) if side.left_out]
+    left = [f"left out of {side.name}: {side.omission_text()}" for side in (a, b) if side.omissions]
     return Comparison(
-        summary=f"A: {a.path}; B: {b.path}; {matched.common}",
-        pairs=matched.pairs,
+        summary=f"A: {a.path}; B: {b.path}; {matching.common}",
+        pairs=matching.pairs,
         effects=effects,
-        verdicts=judge(matched.pairs, effects, alpha, least),
+        verdicts=judge(matching.pairs, effects, alpha, least),
         alpha=alpha,
-        notes=[*matched.notes, *left],
+        notes=[*matching.notes, *left],
     )

@@ -16,37 +16,39 @@ if TYPE_CHECKING:
     from bench.trace.chrome import Drawing
 
 MOST_BYTES = 1_000_000_000
-"""Of a trace, before gzip: a browser holds no more."""
+"""Maximum size of a trace before compression, B: browsers cannot open larger ones."""
 ENDINGS = (".json", ".json.gz")
 VIEWER = "https://ui.perfetto.dev"
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of bench.trace."""
-    made = Parser(
+    result = Parser(
         prog="python -m bench.trace",
-        description="Draw a result file of bench.train or bench.collectives as a timeline of all "
-        "ranks, on one clock: steps and their phases, messages, counters, evaluations; or calls. "
-        f"{VIEWER} opens it, and chrome://tracing.",
+        description="Draw a result file as a timeline of all ranks on one clock: the steps, "
+        "phases, messages, counters and evaluations of bench.train, or the calls of "
+        f"bench.collectives. Open it with {VIEWER} or chrome://tracing.",
         epilog="Example: mpirun -n 4 python -m bench.train --steps 200 --trace 20 --out runs; "
         "python -m bench.trace runs/RUN.h5 -o trace.json",
         allow_abbrev=False,
     )
-    made.add_argument("file", metavar="RUN.h5", help="a result file, closed or still being written")
-    made.add_argument(
+    result.add_argument(
+        "file", metavar="RUN.h5", help="a result file, closed or still being written"
+    )
+    result.add_argument(
         "-o",
         "--out",
         required=True,
         metavar="FILE",
-        help=f"the trace to be written; ends in {' or '.join(ENDINGS)}, which viewers open, too",
+        help=f"output file; its name must end in {' or '.join(ENDINGS)}",
     )
-    made.add_argument(
+    result.add_argument(
         "--steps",
         metavar="A:B",
-        help="draw only these steps, or calls of bench.collectives: 0:100 (without 100), 50:, 7",
+        help="draw only these steps, or calls of bench.collectives: 0:100 (excludes 100), 50:, 7",
     )
-    made.add_argument("--ranks", metavar="R", help="draw only these ranks: 0,3,5 or 0:8")
-    return made
+    result.add_argument("--ranks", metavar="R", help="draw only these ranks: 0,3,5 or 0:8")
+    return result
 
 
 def check_ending(option: str, path: Path) -> None:
@@ -56,7 +58,7 @@ def check_ending(option: str, path: Path) -> None:
 
 
 def draw_file(path: Path, ranks: str | None, steps: str | None) -> Drawing:
-    """Return the drawing of a file by the program that wrote it.
+    """Return the drawing of a result file.
 
     Errors: UserError, BrokenFileError.
     """
@@ -64,38 +66,40 @@ def draw_file(path: Path, ranks: str | None, steps: str | None) -> Drawing:
     from bench.trace import calls, training
 
     if not path.is_file():
-        raise UserError(f"{path} is no file: name one result file of bench.train or collectives")
+        raise UserError(
+            f"{path} is not a file: name a result file of bench.train or bench.collectives"
+        )
     kinds = {"bench.train": training.drawing, "bench.collectives": calls.drawing}
     program = program_of(path)
     if program not in kinds:
         raise UserError(
-            f"{path} was written by {program!r}, which keeps no clock times: take a file of "
-            f"{' or '.join(kinds)}"
+            f"{path} was written by {program!r}, which records no clock times: name a result file "
+            f"of {' or '.join(kinds)}"
         )
     return kinds[program](path, ranks, steps)
 
 
 def trace(argv: Sequence[str]) -> int:
-    """Read, write and print; return the exit code.
+    """Draw a result file as the command line says; return the exit code.
 
     Errors: UserError.
     """
-    given = parser().parse_args(argv)
+    options = parser().parse_args(argv)
     from bench.common.text import printable
     from bench.results.reader import BrokenFileError
     from bench.trace.chrome import write
 
-    target = Path(given.out)
+    target = Path(options.out)
     check_ending("--out", target)
     check_target("--out", target)
     try:
-        drawing = draw_file(Path(given.file), given.ranks, given.steps)
+        drawing = draw_file(Path(options.file), options.ranks, options.steps)
     except BrokenFileError as error:
         raise UserError(" ".join(printable(str(error)).split())) from None
     if drawing.nbytes > MOST_BYTES:
         raise UserError(
-            f"a trace of {drawing.what} would take about {drawing.nbytes / 1e9:.1f} GB, a browser "
-            f"opens {MOST_BYTES / 1e9:.0f} GB: choose fewer with --steps A:B or --ranks A:B"
+            f"a trace of {drawing.what} would take about {drawing.nbytes / 1e9:.1f} GB; browsers "
+            f"open at most {MOST_BYTES / 1e9:.0f} GB: select fewer with --steps A:B or --ranks A:B"
         )
     about = drawing.about | {"notes": "; ".join(drawing.notes)}
     events = write(target, about, drawing.lines)
@@ -105,7 +109,7 @@ def trace(argv: Sequence[str]) -> int:
     print(
         f"wrote {target}: {drawing.what}, {drawing.seconds:.3g} s, {events:,} events, {size:.3g} MB"
     )
-    print(f"open it at {VIEWER}: the page reads it where it is, nothing is sent away", flush=True)
+    print(f"open it at {VIEWER}: the page reads the file locally and uploads nothing", flush=True)
     return 0
 
 

@@ -16,8 +16,8 @@ from bench.results.provenance import derive_from, provenance, read_origin
 from bench.trace.chrome import STEPS, Drawing, process_names, select_numbers, span
 
 CALL_BYTES = 130
-"""About what a call takes."""
-MEETING = "between calls every rank writes its vector and meets the others at a barrier, untimed"
+"""Estimated size of the event of a call, B."""
+BARRIER_NOTE = "between calls every rank writes its vector and enters a barrier, both untimed"
 
 
 def drawing(path: Path, ranks: str | None, calls: str | None) -> Drawing:
@@ -25,56 +25,56 @@ def drawing(path: Path, ranks: str | None, calls: str | None) -> Drawing:
 
     Errors: UserError, BrokenFileError.
     """
-    found = read_calls(path)
-    return derive_from(path, lambda: _drawing(found, ranks, calls))
+    data = read_calls(path)
+    return derive_from(path, lambda: _drawing(data, ranks, calls))
 
 
-def _drawing(found: Calls, ranks: str | None, calls: str | None) -> Drawing:
-    n, total = found.start_ns.shape
+def _drawing(data: Calls, ranks: str | None, calls: str | None) -> Drawing:
+    n, total = data.start_ns.shape
     if not n:
-        raise UserError(f"{found.path} has no call yet: there is nothing to draw")
-    wanted = select_numbers("--ranks", ranks, total, "ranks")
-    some = select_numbers("--steps", calls, n, "calls")
-    origin = read_origin(found.path, found.attributes)
+        raise UserError(f"{data.path} has no calls yet, so there is nothing to draw")
+    selected_ranks = select_numbers("--ranks", ranks, total, "ranks")
+    selected_calls = select_numbers("--steps", calls, n, "calls")
+    origin = read_origin(data.path, data.attributes)
     hosts = [x.decode(errors="replace") for x in origin.ranks["host"].tolist()]
-    clocks = read_clocks(found.path, hosts).assume(found.start_ns[0].tolist())
-    times = call_times(found, clocks, wanted, some)
+    clocks = read_clocks(data.path, hosts).assume(data.start_ns[0].tolist())
+    times = call_times(data, clocks, selected_ranks, selected_calls)
     return Drawing(
-        lines=lines(found, clocks, times, some),
-        nbytes=len(wanted) * len(some) * CALL_BYTES,
-        what=f"{len(wanted)} of {total} ranks, {len(some):,} of {n:,} calls",
+        lines=lines(data, clocks, times, selected_calls),
+        nbytes=len(selected_ranks) * len(selected_calls) * CALL_BYTES,
+        what=f"{len(selected_ranks)} of {total} ranks, {len(selected_calls):,} of {n:,} calls",
         seconds=(max(x.max() for x in times.values()) - min(x.min() for x in times.values())) / 1e9,
-        notes=[MEETING, *clocks.notes()],
+        notes=[BARRIER_NOTE, *clocks.notes()],
         about=provenance(origin),
     )
 
 
 def call_times(
-    found: Calls, clocks: Alignment, ranks: NDArray[np.int64], calls: NDArray[np.int64]
+    data: Calls, clocks: Alignment, ranks: NDArray[np.int64], calls: NDArray[np.int64]
 ) -> dict[int, NDArray[np.int64]]:
-    """Return begin and end of the calls by rank, (calls, 2), ns since the first call."""
-    zero = min(int(clocks.times(r, x)) for r, x in enumerate(found.start_ns[0]))
-    made = {}
+    """Return the begin and end of the calls by rank, (calls, 2) int64, ns since the first call."""
+    zero = min(int(clocks.times(r, x)) for r, x in enumerate(data.start_ns[0]))
+    times = {}
     for rank in ranks.tolist():
-        start = found.start_ns[calls, rank]
-        ends = np.stack([start, start + found.duration_ns[calls, rank]], axis=1)
-        made[rank] = clocks.times(rank, ends) - zero
-    return made
+        start = data.start_ns[calls, rank]
+        ends = np.stack([start, start + data.duration_ns[calls, rank]], axis=1)
+        times[rank] = clocks.times(rank, ends) - zero
+    return times
 
 
 def lines(
-    found: Calls,
+    data: Calls,
     clocks: Alignment,
     times: dict[int, NDArray[np.int64]],
     calls: NDArray[np.int64],
 ) -> Iterator[str]:
-    """Yield all events."""
-    columns = (found.table[name].tolist() for name in ("algorithm", "bytes", "op", "chosen"))
+    """Yield all events, one line of JSON each."""
+    columns = (data.table[name].tolist() for name in ("algorithm", "bytes", "op", "chosen"))
     titles = [
         (f"{name} {format_size(nbytes)}B", op, {"chosen": chosen} if chosen else {})
         for name, nbytes, op, chosen in zip(*columns, strict=True)
     ]
-    row = np.repeat(np.arange(len(titles)), found.table["n"])[calls].tolist()
+    row = np.repeat(np.arange(len(titles)), data.table["n"])[calls].tolist()
     for rank, ends in times.items():
         yield from process_names(rank, clocks.title(rank), {STEPS: "calls"}, rank)
         for call, i, (begin, end) in zip(calls.tolist(), row, ends.tolist(), strict=True):

@@ -1,7 +1,8 @@
 """Trace Event Format of Perfetto and chrome://tracing: one event per line of JSON.
 
 Google, Trace Event Format (2016): https://chromium.googlesource.com/catapult, docs. Times are
-microseconds, written to the nanosecond. A process is a rank, a thread what runs in it side by side.
+microseconds with three decimals. A rank is a process with one thread for its steps and one for its
+messages.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from bench.common.spec import UserError
 
 STEPS, MESSAGES = 1, 2
-"""Threads of a rank: steps with their phases, or calls; messages. 0 would be the idle thread."""
+"""Threads of a rank: steps with their phases, or calls; messages. Viewers take 0 as idle."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Drawing:
     """Drawing of a result file."""
 
     lines: Iterable[str]
-    """Events, made while they are written."""
+    """Events, generated during the writing."""
     nbytes: int
     """Estimated size of all events, B."""
     what: str
-    """Part of the file: `4 ranks, 200 steps`."""
+    """Selected part of the file, as in `4 of 4 ranks, 200 of 200 steps`."""
     seconds: float
-    """From its first event to its last one."""
+    """Time from the first event to the last one, s."""
     notes: list[str]
     """Notes for the reader."""
     about: dict[str, str]
@@ -51,7 +52,7 @@ def json_string(text: str) -> str:
 
 
 def process(rank: int) -> int:
-    """Return the process id of a rank; it differs from all thread ids."""
+    """Return the process id of a rank, which differs from all thread ids."""
     return 100 + rank
 
 
@@ -76,7 +77,7 @@ def span(
     end_ns: int,
     **details: Any,
 ) -> str:
-    """Return a slice from begin to end."""
+    """Return a duration event from begin to end."""
     return (
         f'{{"ph":"X","name":{json_string(name)},"cat":{json_string(category)},"pid":{process(rank)},'
         f'"tid":{thread},"ts":{begin_ns / 1e3:.3f},"dur":{(end_ns - begin_ns) / 1e3:.3f}'
@@ -93,7 +94,7 @@ def instant(rank: int, thread: int, name: str, category: str, at_ns: int, **deta
 
 
 def counter(rank: int, name: str, unit: str, at_ns: int, value: float) -> str:
-    """Return the value of a counter from a time on; it must be finite."""
+    """Return a counter event: the value of the counter from at_ns on, which must be finite."""
     return (
         f'{{"ph":"C","name":{json_string(name)},"pid":{process(rank)},"ts":{at_ns / 1e3:.3f},'
         f'"args":{{{json_string(unit)}:{value!r}}}}}'
@@ -103,7 +104,7 @@ def counter(rank: int, name: str, unit: str, at_ns: int, value: float) -> str:
 def counters(
     rank: int, name: str, unit: str, at_ns: NDArray[np.int64], values: NDArray[Any]
 ) -> Iterator[str]:
-    """Yield a counter at each change to a finite value."""
+    """Yield a counter event for each change to a finite value."""
     before = None
     for at, value in zip(at_ns.tolist(), values.tolist(), strict=True):
         if value != before and math.isfinite(value):
@@ -112,9 +113,9 @@ def counters(
 
 
 def arrow(rank: int, end: Literal["s", "f"], number: int, at_ns: int) -> str:
-    """Return one end of an arrow, attached to the preceding slice of messages.
+    """Return one end of an arrow, attached to the preceding message.
 
-    Perfetto turns an arrow around whose finish is on a slice that begins before that of its start.
+    Perfetto reverses an arrow if the message at its finish begins before the message at its start.
     """
     bound = ',"bp":"e"' if end == "f" else ""
     return (
@@ -130,48 +131,48 @@ def _details(details: Mapping[str, Any]) -> str:
 def select_numbers(option: str, text: str | None, total: int, what: str) -> NDArray[np.int64]:
     """Return the selected numbers of 0, ..., total - 1, ascending; None selects all.
 
-    text: numbers and ranges A:B, without B and open at either side, with commas between.
-    what: they count, in the plural. Errors: UserError for what is no such text or names none.
+    text: numbers and ranges separated by commas; a range A:B excludes B, and A or B may be missing.
+    what: plural noun for the numbered things. Errors: UserError for a wrong or empty selection.
     """
     if text is None:
         return np.arange(total)
-    there = f"there are {what} 0 to {total - 1}" if total else f"there are no {what}"
-    found: set[int] = set()
+    bounds = f"there are {what} 0 to {total - 1}" if total else f"there are no {what}"
+    numbers: set[int] = set()
     for part in text.split(","):
         low, colon, high = (x.strip() for x in part.partition(":"))
         if not all(x.isdecimal() or (colon and not x) for x in (low, high if colon else low)):
             raise UserError(
-                f"{option} {text}: {part!r} is neither a number nor a range, {there}: write 3, "
-                "0,3,5, 10:20 (without 20) or 10:"
+                f"{option} {text}: {part!r} is neither a number nor a range, {bounds}: write 3, "
+                "0,3,5, 10:20 (excludes 20) or 10:"
             )
         first = int(low or 0)
         members = range(first, min(int(high or total), total) if colon else first + 1)
         if not members or members[-1] >= total:
-            raise UserError(f"{option} {text}: {part!r} names none, {there}")
-        found.update(members)
-    return np.array(sorted(found))
+            raise UserError(f"{option} {text}: {part!r} names none, {bounds}")
+        numbers.update(members)
+    return np.array(sorted(numbers))
 
 
 TOGETHER = 4096
 """Number of events per write."""
 EFFORT = 4
-"""Of gzip: more takes longer than the trace is worth."""
+"""Compression level of gzip; higher levels gain little and take long."""
 
 
 def write(path: Path, about: dict[str, str], lines: Iterable[str]) -> int:
     """Write the trace atomically; return its number of events.
 
-    Errors: UserError where the disk refuses.
+    Errors: UserError if the write fails.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with _opened(fresh, path.name.endswith(".gz")) as file:
+        with _open_text(fresh, path.name.endswith(".gz")) as file:
             head = json.dumps({"displayTimeUnit": "ms", "otherData": about})
             file.write(f'{head[:-1]}, "traceEvents": [\n')
-            events, between, each = 0, "", iter(lines)
-            while some := list(islice(each, TOGETHER)):
-                file.write(between + ",\n".join(some))
-                events, between = events + len(some), ",\n"
+            events, between, source = 0, "", iter(lines)
+            while block := list(islice(source, TOGETHER)):
+                file.write(between + ",\n".join(block))
+                events, between = events + len(block), ",\n"
             file.write("\n]}\n")
         os.replace(fresh, path)
     except OSError as error:
@@ -181,7 +182,7 @@ def write(path: Path, about: dict[str, str], lines: Iterable[str]) -> int:
     return events
 
 
-def _opened(path: Path, small: bool) -> TextIO:
-    if small:
+def _open_text(path: Path, compress: bool) -> TextIO:
+    if compress:
         return cast(TextIO, gzip.open(path, "wt", EFFORT, encoding="ascii"))
     return open(path, "w", encoding="ascii")

@@ -32,18 +32,17 @@ from bench.trace.chrome import (
 )
 
 WAYS = {SENT: "to", RECEIVED: "from"}
-"""Kind of an event -> how its peer is told; one that takes no part is one `with` whom."""
+"""Preposition before the peer in the title of a message, by the kind of the event."""
 
 
 @dataclass(frozen=True)
-class Traced:
-    """Events of some ranks and steps, on rank 0's clock."""
+class TracedEvents:
+    """Events of the selected ranks and steps, on rank 0's clock."""
 
     columns: events.Columns
     begin_ns: NDArray[np.int64]
-    """(n,)."""
+    """(n,) begin of each event, ns; the end likewise."""
     end_ns: NDArray[np.int64]
-    """(n,)."""
 
     @classmethod
     def read(
@@ -52,14 +51,14 @@ class Traced:
         clocks: Alignment,
         ranks: NDArray[np.int64],
         steps: NDArray[np.int64],
-    ) -> Traced:
+    ) -> TracedEvents:
         """Read the events of a file. Errors: BrokenFileError."""
         columns = events.read(path, ranks, steps)
         local = np.stack([columns["start_ns"], columns["start_ns"] + columns["duration_ns"]])
         times = np.empty_like(local)
         for rank in np.unique(columns["rank"]).tolist():
-            mine = columns["rank"] == rank
-            times[:, mine] = clocks.times(rank, local[:, mine])
+            mask = columns["rank"] == rank
+            times[:, mask] = clocks.times(rank, local[:, mask])
         return cls(columns, *times)
 
     def __len__(self) -> int:
@@ -70,15 +69,14 @@ class Traced:
         return set(self.columns["step"][self.columns["rank"] == rank].tolist())
 
     def lines(self, rank: int, zero: int) -> Iterator[str]:
-        """Yield phases, messages and arrow ends of a rank, in ns since `zero`.
+        """Yield the phases, messages and arrow ends of a rank, in ns since `zero`.
 
-        An arrow leads from where a message left to where it was known to be here, if both are
-        drawn and the clocks put them in order.
+        An arrow leads from a send to its receive if both are drawn and the clocks order them so.
         """
-        mine = np.flatnonzero(self.columns["rank"] == rank)
-        columns = (self.columns[x][mine].tolist() for x in ("kind", "bytes", "peer", "number"))
-        times = ((x[mine] - zero).tolist() for x in (self.begin_ns, self.end_ns))
-        arrows = self._arrows[mine].tolist()
+        index = np.flatnonzero(self.columns["rank"] == rank)
+        columns = (self.columns[x][index].tolist() for x in ("kind", "bytes", "peer", "number"))
+        times = ((x[index] - zero).tolist() for x in (self.begin_ns, self.end_ns))
+        arrows = self._arrows[index].tolist()
         for begin, end, kind, nbytes, peer, number, to in zip(
             *times, *columns, arrows, strict=True
         ):
@@ -107,13 +105,13 @@ class Traced:
         if not wrong:
             return []
         return [
-            f"{wrong:,} of {len(sent):,} messages have no arrow: by the aligned clocks they are "
-            "here before they are sent, so the clocks are not known well enough"
+            f"{wrong:,} of {len(sent):,} messages have no arrow: on the aligned clocks they arrive "
+            "before they are sent, so the alignment is not accurate enough"
         ]
 
     @cached_property
     def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the events at both ends of the same messages."""
+        """Return the indices of the send and the receive of each message with both ends."""
         kind, rank, peer, number = (self.columns[x] for x in ("kind", "rank", "peer", "number"))
         (sent, came) = (np.flatnonzero((kind == x) & (number >= 0)) for x in (SENT, RECEIVED))
         _, brief = np.unique(number, return_inverse=True)
@@ -132,21 +130,21 @@ COUNTERS = {
     "bytes_copied": ("copied", "B"),
     "messages": ("messages", "sent"),
 }
-"""Of /train -> name and value of the counter, which a viewer shows one behind the other."""
+"""Name and unit of the counter of each dataset of /train; a viewer shows them together."""
 SUMS = (
     "the phases of a step are sums, drawn one after the other in a fixed order (category `sum`); "
-    "what came first and how often is not in the file: bench.train --trace N keeps it for N steps"
+    "bench.train --trace N records single phases and messages of N steps"
 )
-ALL = "phases and messages are as they were (category `span`)"
+ALL = "phases and messages are drawn as they were recorded (category `span`)"
 PARTLY = (
-    "phases and messages of {} are as they were (category `span`); those of other steps are "
-    "sums, drawn one after the other in a fixed order (category `sum`)"
+    "phases and messages of {} are drawn as they were recorded (category `span`); the phases of "
+    "other steps are sums, drawn one after the other in a fixed order (category `sum`)"
 )
 FLAGS = {WARMUP: "warm-up", EVALUATED: "first after an evaluation or a flush"}
 NEVER = 2**62
-"""ns, of a rank that took no step."""
+"""Start of a rank without any step, ns."""
 STEP_BYTES, PHASE_BYTES, EVENT_BYTES = 210, 95, 150
-"""About what a step with its counters, a phase of it and an event of /events take."""
+"""Estimated size of a step with its counters, of a phase, and of an event of /events, B."""
 
 
 def drawing(path: Path, ranks: str | None, steps: str | None) -> Drawing:
@@ -162,35 +160,33 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
     n, total = run.train["start_ns"].shape
     check(run, n, total)
     if not n:
-        raise UserError(f"{run.path} has no step yet: there is nothing to draw")
-    wanted = select_numbers("--ranks", ranks, total, "ranks")
-    rows, first = (
-        select_numbers("--steps", steps, n, "steps"),
-        int(run.attributes.get("attempt_row", 0)),
-    )
+        raise UserError(f"{run.path} has no steps yet, so there is nothing to draw")
+    drawn = select_numbers("--ranks", ranks, total, "ranks")
+    first = int(run.attributes.get("attempt_row", 0))
+    rows = select_numbers("--steps", steps, n, "steps")
     rows = rows[rows >= first]
     if not len(rows):
         raise UserError(
-            f"{run.path}: the steps before row {first} are of an earlier attempt, whose clocks are "
-            "others: draw later ones"
+            f"{run.path}: the steps before row {first} belong to earlier attempts with other "
+            "clocks: select later steps"
         )
     hosts = [x.decode(errors="replace") for x in run.ranks["host"].tolist()]
     sync = int(run.attributes.get("attempt_sync", 0))
     clocks = read_clocks(run.path, hosts, sync).assume(begins(run, first))
-    traced = Traced.read(run.path, clocks, wanted, rows)
-    made = Timeline(run, clocks, traced, events.read_segments(run.path), first, wanted, rows)
+    trace = TracedEvents.read(run.path, clocks, drawn, rows)
+    timeline = Timeline(run, clocks, trace, events.read_segments(run.path), first, drawn, rows)
     return Drawing(
-        lines=chain(made.lines(), list(made.evaluations())),
-        nbytes=made.nbytes(),
-        what=f"{len(wanted)} of {total} ranks, {len(rows):,} of {n:,} steps",
-        seconds=made.seconds(),
-        notes=[made.what_phases_are(), *attempts(first), *made.traced.notes(), *clocks.notes()],
+        lines=chain(timeline.lines(), list(timeline.evaluations())),
+        nbytes=timeline.nbytes(),
+        what=f"{len(drawn)} of {total} ranks, {len(rows):,} of {n:,} steps",
+        seconds=timeline.seconds(),
+        notes=[timeline.phase_note(), *attempts(first), *timeline.trace.notes(), *clocks.notes()],
         about=provenance(run),
     )
 
 
 def attempts(first: int) -> list[str]:
-    """Return the note on a resumed run, whose last attempt begins at row `first`."""
+    """Return the note on a resumed run with the last attempt from row `first` on."""
     note = f"steps before row {first} belong to earlier attempts with other clocks and are omitted"
     return [note] if first else []
 
@@ -199,31 +195,33 @@ def check(run: Run, steps: int, ranks: int) -> None:
     """Check that the columns fit together. Errors: ValueError."""
     lengths = {"step": steps, "rank": ranks, "phase": len(PHASES)}
     for name, (dims, *_) in TRAIN.items():
-        found = run.train[name]
-        if found.shape != tuple(lengths[x] for x in dims) or found.dtype.kind not in "iuf":
-            raise ValueError(f"train/{name} is {found.shape}, start_ns {(steps, ranks)}")
+        column = run.train[name]
+        if column.shape != tuple(lengths[x] for x in dims) or column.dtype.kind not in "iuf":
+            raise ValueError(
+                f"train/{name} has the shape {column.shape}, start_ns has {(steps, ranks)}"
+            )
     if len(run.ranks["host"]) != ranks or len({len(run.evals[name]) for name in EVAL}) > 1:
-        raise ValueError("the hosts are not as many as the ranks, or an evaluation is incomplete")
+        raise ValueError("a rank has no host, or an evaluation is incomplete")
 
 
 def begins(run: Run, first: int) -> list[int]:
     """Return the start of each rank's first step from row `first` on, its clock; else NEVER."""
-    taken = run.step_mask()[first:]
-    starts = run.train["start_ns"][first + taken.argmax(0), np.arange(taken.shape[1])]
-    begun: list[int] = np.where(taken.any(0), starts, NEVER).tolist()
-    return begun
+    mask = run.step_mask()[first:]
+    starts = run.train["start_ns"][first + mask.argmax(0), np.arange(mask.shape[1])]
+    result: list[int] = np.where(mask.any(0), starts, NEVER).tolist()
+    return result
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Events of some ranks and rows of /train, in ns since the first step of the run."""
+    """Timeline of the selected ranks and rows of /train, in ns since the first step."""
 
     run: Run
     clocks: Alignment
-    traced: Traced
+    trace: TracedEvents
     segments: events.Segments
     first: int
-    """Row at which the attempt begins that is drawn."""
+    """First row of the last attempt, the only one drawn."""
     ranks: NDArray[np.int64]
     rows: NDArray[np.int64]
 
@@ -234,7 +232,7 @@ class Timeline:
         return min(int(self.clocks.times(r, np.array(x))) for r, x in starts)
 
     def times(self, rank: int, local_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return aligned times in ns since the first step."""
+        """Convert times of a rank's clock to ns since the first step."""
         return self.clocks.times(rank, local_ns) - self.zero
 
     def edges(self, rank: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -244,51 +242,51 @@ class Timeline:
         return self.times(rank, np.concatenate([start, start + phases], axis=1))
 
     def nbytes(self) -> int:
-        """Estimate the size of the events, B."""
-        taken = int(self.run.step_mask()[np.ix_(self.rows, self.ranks)].sum())
-        summed = np.setdiff1d(self.rows, self.traced.columns["step"])
+        """Return an estimate of the size of the events, B."""
+        n = int(self.run.step_mask()[np.ix_(self.rows, self.ranks)].sum())
+        summed = np.setdiff1d(self.rows, self.trace.columns["step"])
         phases = int((self.run.train["phase_ns"][np.ix_(summed, self.ranks)] > 0).sum())
-        return taken * STEP_BYTES + phases * PHASE_BYTES + len(self.traced) * EVENT_BYTES
+        return n * STEP_BYTES + phases * PHASE_BYTES + len(self.trace) * EVENT_BYTES
 
-    def taken(self, rank: int) -> NDArray[np.int64]:
+    def step_rows(self, rank: int) -> NDArray[np.int64]:
         """Return the rows of the steps taken by the rank."""
         rows: NDArray[np.int64] = self.rows[self.run.step_mask()[self.rows, rank]]
         return rows
 
     def seconds(self) -> float:
         """Return the time from the start of the first drawn step to the end of the last."""
-        both = [self.edges(r, rows[[0, -1]]) for r in self.ranks if len(rows := self.taken(r))]
+        both = [self.edges(r, rows[[0, -1]]) for r in self.ranks if len(rows := self.step_rows(r))]
         if not both:
             return 0.0
         return float(max(x[1, -1] for x in both) - min(x[0, 0] for x in both)) / 1e9
 
-    def what_phases_are(self) -> str:
+    def phase_note(self) -> str:
         """Return the note on the phases."""
-        steps = np.unique(self.traced.columns["step"])
+        steps = np.unique(self.trace.columns["step"])
         if not len(steps):
             return SUMS
         ends = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
         return (ALL if len(steps) == len(self.rows) else PARTLY).format(ends)
 
     def lines(self) -> Iterator[str]:
-        """All events."""
-        threads = {STEPS: "steps"} | ({MESSAGES: "messages"} if len(self.traced) else {})
+        """Yield all events except the evaluations, one line of JSON each."""
+        threads = {STEPS: "steps"} | ({MESSAGES: "messages"} if len(self.trace) else {})
         for rank in self.ranks.tolist():
             yield from process_names(rank, self.clocks.title(rank), threads, rank)
             yield from self._steps(rank)
-            yield from self.traced.lines(rank, self.zero)
+            yield from self.trace.lines(rank, self.zero)
 
     def _steps(self, rank: int) -> Iterator[str]:
-        """Yield the steps of a rank with their phases, and its counters."""
+        """Yield the steps of a rank with their phases, then its counters."""
         train = self.run.train
-        rows = self.taken(rank)
-        edges, traced = self.edges(rank, rows), self.traced.steps(rank)
+        rows = self.step_rows(rank)
+        edges, traced_steps = self.edges(rank, rows), self.trace.steps(rank)
         for row, flags, ends in zip(
             rows.tolist(), train["flags"][rows].tolist(), edges.tolist(), strict=True
         ):
-            told = {text: True for bit, text in FLAGS.items() if flags & bit}
-            yield span(rank, STEPS, f"step {row}", "step", ends[0], ends[-1], **told)
-            if row not in traced:
+            details = {text: True for bit, text in FLAGS.items() if flags & bit}
+            yield span(rank, STEPS, f"step {row}", "step", ends[0], ends[-1], **details)
+            if row not in traced_steps:
                 for phase, begin, end in zip(PHASES, ends, ends[1:], strict=False):
                     if end > begin:
                         yield span(rank, STEPS, phase, "sum", begin, end)
@@ -300,21 +298,21 @@ class Timeline:
         """Yield the evaluations between the drawn steps, at the end of the slowest rank's step."""
         evals, rank = self.run.evals, len(self.clocks.hosts)
         behind = self.segments.behind(evals["step"])
-        there = (behind >= self.rows[0]) & (behind <= self.rows[-1] + 1)
-        at = np.array([self._ended(row) for row in behind[there].tolist()], np.int64)
-        if there.any():
+        mask = (behind >= self.rows[0]) & (behind <= self.rows[-1] + 1)
+        at = np.array([self._ended(row) for row in behind[mask].tolist()], np.int64)
+        if mask.any():
             yield from process_names(rank, "all ranks", {STEPS: "evaluations"}, -1)
-        for i, ns in zip(np.flatnonzero(there).tolist(), at.tolist(), strict=True):
+        for i, ns in zip(np.flatnonzero(mask).tolist(), at.tolist(), strict=True):
             values = {name: evals[name][i].item() for name in EVAL}
-            told = {x: value for x, value in values.items() if math.isfinite(value)}
-            yield instant(rank, STEPS, "evaluation", "evaluation", ns, **told)
+            details = {x: value for x, value in values.items() if math.isfinite(value)}
+            yield instant(rank, STEPS, "evaluation", "evaluation", ns, **details)
         metric = str(self.run.attributes["metric_name"])
         for name, title in (("metric", metric), ("loss", "held-out loss")):
-            yield from counters(rank, title, "of the mean model", at, evals[name][there])
+            yield from counters(rank, title, "of the mean model", at, evals[name][mask])
 
     def _ended(self, row: int) -> int:
         """Return the end of the last drawn step before a row, over the drawn ranks."""
-        taken = self.run.step_mask()[:row]
-        last = [int(np.flatnonzero(took)[-1]) if took.any() else -1 for took in taken.T]
+        mask = self.run.step_mask()[:row]
+        last = [int(np.flatnonzero(steps)[-1]) if steps.any() else -1 for steps in mask.T]
         ends = [self.edges(r, np.array([last[r]]))[0, -1] for r in self.ranks if last[r] >= 0]
         return int(max(ends, default=0))

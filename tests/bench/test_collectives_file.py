@@ -159,7 +159,7 @@ def test_broken_files_are_reported_in_one_line(tmp_path: Path) -> None:
     changes: list[tuple[Callable[[Any], object], str]] = [
         (lambda data: data.attrs.pop("alpha_ns"), "attribute alpha_ns is missing"),
         (lambda data: data["rows"].pop("n"), "n"),
-        (lambda data: data["calls/duration_ns"].resize(99, axis=0), "the rows say"),
+        (lambda data: data["calls/duration_ns"].resize(99, axis=0), "by its rows"),
         (lambda data: data.attrs.update(schema_version="9.0"), "schema version 9.0"),
     ]
     for change, message in changes:

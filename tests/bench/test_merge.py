@@ -58,7 +58,7 @@ def test_every_number_stands_where_its_rank_and_step_are(tmp_path: Path, capsys:
     with pytest.raises(BrokenFileError, match=r"its steps are in 3 files: .*bench\.merge"):
         read(tmp_path / "w.h5")
     assert main([str(tmp_path / "w.h5")]) == 0
-    assert "10 steps of 3 files put together, parts removed" in capsys.readouterr().out
+    assert "merged 10 steps of 3 files, removed the parts" in capsys.readouterr().out
     assert [x.name for x in tmp_path.iterdir()] == ["w.h5"]
     train_ = read(tmp_path / "w.h5").train
     expected = np.concatenate([padded(segment) for segment in range(3)])
@@ -119,8 +119,7 @@ def test_what_does_not_belong_together_is_refused_and_kept(tmp_path: Path, capsy
     assert "has no parts beside it" in refused()
     assert main([str(tmp_path / "no.h5")]) == 2
     assert flaws(tmp_path / "w.h5") == [
-        "its steps are in 3 files: merge them with "
-        f"`python -m bench.merge {tmp_path / 'w.h5'}`"
+        f"its steps are in 3 files: merge them with `python -m bench.merge {tmp_path / 'w.h5'}`"
     ]
 
 

@@ -60,7 +60,7 @@ def without(name: str) -> Damage:
         (put("train/phase", b"nap"), "train/phase is not data, gradient"),
         (put("train/messages", -1, (3, 0)), "train/messages has values below 0"),
         (put("train/start_ns", 5, (7, 1)), "rank 1 began a step before its previous step"),
-        (put("train/start_ns", -1, (29, 1)), "train/phase_ns is not 0 where a rank took no step"),
+        (put("train/start_ns", -1, (29, 1)), "train/phase_ns is not 0 for a missing step"),
         (put("train/step", 3), "train/step does not count from 0"),
         (put("train/flags", 0), "train/flags do not mark the warm-up"),
         (put("segments/steps", 9), "segments/steps do not add up"),
@@ -72,7 +72,7 @@ def without(name: str) -> Damage:
         (attribute("case_hash", "0"), "case_hash is 0, params_json gives "),
         (attribute("parameters_sha256", "0"), "parameters_sha256 is not a SHA-256"),
         (attribute("program", "bench.fly"), "written by 'bench.fly', not by bench.train"),
-        (attribute("program", "bench.train.part"), "put the run together by bench.merge"),
+        (attribute("program", "bench.train.part"), "merge the files of the run with bench.merge"),
         (attribute("schema_version", "9.0"), "schema version 9.0, this suite reads"),
     ],
 )
