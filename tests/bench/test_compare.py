@@ -134,7 +134,7 @@ def test_launches_of_a_seed_are_one_where_the_seed_decides(tmp_path: Path, capsy
     (row,) = rows_of(table)
     assert (row["n_a"], row["n_b"], row["verdict"]) == ("5", "5", "worse")  # accuracy falls
     assert float(row["median_b"]) == pytest.approx(0.802)
-    assert "n: seeds" in capsys.readouterr().out
+    assert "n: number of seeds" in capsys.readouterr().out
     assert main([*sides(tmp_path), "--csv", str(table)]) == 0
     assert rows_of(table)[0]["n_a"] == "6"
 
@@ -189,7 +189,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["{}/a", "{}/b", "--metric", "step_mss"], "(did you mean step_ms?)"),
         (["{}/a", "{}/b", "--metric", "p50_us"], "A ({}/a) has nothing to compare: 1 of bench"),
         (["{}/a", "{}/b", "--metric", "loss", "--ignore", "algoritm"], "did you mean algorithm?"),
-        (["{}/a", "{}/calls.h5"], "A is of bench.train, B of bench.collectives"),
+        (["{}/a", "{}/calls.h5"], "A has results of bench.train, B of bench.collectives"),
         (["{}/a", "{}/b", "--metric", "time_to_target_s"], "1 without time_to_target_s"),
         (["{}/a", "{}/b", "--alpha", "1"], "--alpha must be in (0, 1), got 1"),
         (["{}/a", "{}/b", "--least", "2"], "--least must be in [0, 1), got 2"),

@@ -88,7 +88,7 @@ def padded(segment: int) -> Any:
 def test_a_part_that_ended_early_took_no_more_steps(tmp_path: Path, capsys: Capture) -> None:
     write(tmp_path, RUNNING, last=2)
     assert main([str(tmp_path / "w.h5.part"), "--keep"]) == 0
-    assert "parts kept" in capsys.readouterr().out
+    assert "kept the parts" in capsys.readouterr().out
     assert len(list(tmp_path.iterdir())) == 3
     run = read(tmp_path / "w.h5.part")
     assert run.step_mask().sum(0).tolist() == [9, 8, 3, 8]
