@@ -66,7 +66,7 @@ class Auto:
         self.start, self.test, self.finish = self.plan.start, self.plan.test, self.plan.finish
 
     def __call__(self, divisor: int = 1) -> None:
-        """Collective: parts[0] becomes the sum over the ranks, over divisor."""
+        """Replace parts[0] by the sum over the ranks, divided by the divisor; collective."""
         self.plan(divisor)
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class BinomialTree(Scheduled):
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """The whole vector at once."""
+        """Return the schedule for the whole vector at once."""
         p = len(bounds) - 1
         root = [divide(0, d)] if rank == 0 else []
         return Schedule([*reduce(rank, p, 0, d), *root, *broadcast(rank, p, 0, d)], home=d)

@@ -76,7 +76,7 @@ class Hierarchical:
             self._carrier = Carrier(self._across, plan, self._vectors.all[0][lo:hi], meter)
 
     def __call__(self, divisor: int = 1) -> None:
-        """Collective: parts[0] becomes the sum over the ranks, over divisor."""
+        """Replace parts[0] by the sum over the ranks, divided by the divisor; collective."""
         self._begin(divisor)
         self._end()
 

@@ -77,4 +77,4 @@ class Library:
             self._meter.lap(COPY)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Release nothing."""

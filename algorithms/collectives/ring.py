@@ -69,7 +69,7 @@ class Ring(Scheduled):
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """Each chunk in one piece."""
+        """Return the schedule with each chunk in one piece."""
         return all_reduce(rank, len(bounds) - 1, d)
 
 
@@ -81,5 +81,5 @@ class SegmentedRing(Scheduled):
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """Each chunk in pieces."""
+        """Return the schedule with each chunk in pieces."""
         return all_reduce(rank, len(bounds) - 1, d, SEGMENT_BYTES // itemsize)

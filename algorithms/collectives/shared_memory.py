@@ -175,7 +175,7 @@ class SharedMemory:
         self._fence: MPI.Request | None = None
 
     def __call__(self, divisor: int = 1) -> None:
-        """Collective: parts[0] becomes the sum over the ranks, over divisor."""
+        """Replace parts[0] by the sum over the ranks, divided by the divisor; collective."""
         self._vectors.fence()
         self._work(divisor)
         self._vectors.fence()

@@ -35,7 +35,7 @@ class Torus(Scheduled):
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """Each chunk in one piece."""
+        """Return the schedule with each chunk in one piece."""
         a, b = sides(len(bounds) - 1)
         i, j = divmod(rank, b)
         row = range(i * b, (i + 1) * b)

@@ -13,11 +13,11 @@ class Identity:
     """The row as it is."""
 
     def gamma(self, d: int) -> float:
-        """1: plain gossip."""
+        """Return 1: plain gossip."""
         return 1.0
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
-        """All its bytes."""
+        """Return the number of bytes of the row."""
         return d * dtype.itemsize
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:

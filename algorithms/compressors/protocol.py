@@ -25,11 +25,11 @@ class Compressor(Protocol):
     """
 
     def gamma(self, d: int) -> float:
-        """A consensus step size of CHOCO-SGD under which workers agree, for rows of d elements."""
+        """Return a stable consensus step size of CHOCO-SGD for rows of d elements."""
         ...
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
-        """How many bytes a row of d elements takes: always the same."""
+        """Return the number of bytes of a packed row of d elements."""
         ...
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:

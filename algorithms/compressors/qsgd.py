@@ -41,7 +41,7 @@ class QSGD:
             raise ValueError(f"levels must be in [1, {MOST}], got {self.levels}")
 
     def gamma(self, d: int) -> float:
-        """Half of delta."""
+        """Return half of delta."""
         return 0.5 / self._tau(d)
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:

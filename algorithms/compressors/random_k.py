@@ -28,19 +28,19 @@ class RandomK:
         check_ratio(self.ratio)
 
     def gamma(self, d: int) -> float:
-        """Half of delta."""
+        """Return half of delta."""
         return number_kept(self.ratio, d) / d / 2
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
-        """A value for each that is kept."""
+        """Return the bytes of k values."""
         return number_kept(self.ratio, d) * dtype.itemsize
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
-        """The values."""
+        """Pack the values."""
         out.view(row.dtype)[:] = row[self._places(len(row), draw)]
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
-        """The values in their places, zero elsewhere."""
+        """Set the values in their places and zero elsewhere."""
         out[:] = 0
         out[self._places(len(out), draw)] = packed.view(out.dtype)
 

@@ -27,16 +27,16 @@ class Sign:
         return 0.5
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
-        """The scale and d bits."""
+        """Return the bytes of the scale and of d bits."""
         return dtype.itemsize + (d + 7) // 8
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
-        """The scale, then which elements are negative."""
+        """Pack the scale, then the signs."""
         out[: row.itemsize].view(row.dtype)[0] = np.abs(row).mean()
         out[row.itemsize :] = np.packbits(row < 0)
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
-        """Plus or minus the scale."""
+        """Set every element to plus or minus the scale."""
         out[:] = np.unpackbits(packed[out.itemsize :], count=len(out))
         out *= -2
         out += 1

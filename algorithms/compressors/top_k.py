@@ -43,22 +43,22 @@ class TopK:
         check_ratio(self.ratio)
 
     def gamma(self, d: int) -> float:
-        """Half of delta."""
+        """Return half of delta."""
         return number_kept(self.ratio, d) / d / 2
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
-        """A place and a value for each that is kept."""
+        """Return the bytes of k places and k values."""
         return number_kept(self.ratio, d) * (PLACE.itemsize + dtype.itemsize)
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
-        """Places, then values."""
+        """Pack the places, then the values."""
         k = number_kept(self.ratio, len(row))
         places = np.argpartition(np.abs(row), len(row) - k)[len(row) - k :]  # NaN goes last
         out[: k * PLACE.itemsize].view(PLACE)[:] = places
         out[k * PLACE.itemsize :].view(row.dtype)[:] = row[places]
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
-        """The values in their places, zero elsewhere."""
+        """Set the values in their places and zero elsewhere."""
         ends = number_kept(self.ratio, len(out)) * PLACE.itemsize
         out[:] = 0
         out[packed[:ends].view(PLACE)] = packed[ends:].view(out.dtype)
