@@ -65,7 +65,7 @@ def test_files_that_crash_a_reader_are_reported_and_others_read() -> None:
 
 def test_a_file_that_loops_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "PATIENCE_S", 0.3)
-    monkeypatch.setattr(loading, "_size", lambda path: 0 if path.name == "endless" else 1e12)
+    monkeypatch.setattr(loading, "_size", lambda path: 0 if path.name == "endless" else 10**12)
     before = children()
     names = ["a", "endless", "b"]
     first, broken, last = readings([Path(x) for x in names], name_of)
