@@ -155,7 +155,10 @@ class Table(Generic[T]):
         namespace, rest = self.parser().parse_known_args(argv)
         if rest:
             names = [name for entry in self.entries.values() for name in _argument(entry)[0]]
-            known = [*names, *(["--config"] if self.file else [])]
+            known = [
+                *(name for name in names if name.startswith("-")),
+                *(["--config"] if self.file else []),
+            ]
             raise unknown_name("option", rest[0].partition("=")[0], known)
         texts = {name: value for name, value in vars(namespace).items() if value is not None}
         file = texts.pop("config", "") if self.file else ""

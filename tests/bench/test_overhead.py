@@ -88,7 +88,7 @@ def test_a_mistake_under_mpirun_is_one_line(options: str, line: str) -> None:
     [
         ("--against ddp", "--against ddp needs 2 ranks or more, got 1: launch with `mpirun -n"),
         ("--against dpp", "unknown --against 'dpp' (did you mean ddp?); known: ddp, plain"),
-        ("--rounds x", "argument --rounds: invalid int value: 'x'; see --help"),
+        ("--rounds x", "--rounds must be a whole number, got 'x'"),
         ("--batch 0", "--batch must be >= 1, got 0"),
         ("--workers 0", "--workers must be >= 1, got 0"),
         ("--allreduce ring", "--allreduce ring belongs to --against ddp: one rank has nothing to "),

@@ -79,7 +79,7 @@ MISTAKES = [
     ("stepz = 3\n" + GOOD, "unknown option in", "did you mean steps?"),
     ('[axes]\nalgorithms = ["push_sum"]', "[axes] 'algorithms' (did you mean algorithm?)"),
     ('[axes]\nalgorithm = ["push_some"]', "push_some: unknown algorithm", "did you mean push_sum?"),
-    ('[axes]\nalgorithm = "push_sum"', "[axes]: algorithm must be a list", "stands above [axes]"),
+    ('[axes]\nalgorithm = "push_sum"', "[axes]: algorithm must be a list", "a single value above [axes]"),
     ("[axes]\nseed = []", "seed must be a list of one value or more, got []"),
     ("[axes]\nseed = [[0]]", "seed must be one text or number, got [0]"),
     ("axes = 3", "[axes] must be a table of options, got 3"),
@@ -137,7 +137,7 @@ def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: C
         ([file, "--out", "/proc/nowhere"], "/proc/nowhere cannot be made"),
         ([file, "--out", out, "--markdown", f"{out}/a.h5"], "is the name of a result file"),
         ([file, "--dry-run", "--markdown", "table.md"], "drop one"),
-        ([file, "--bogus"], "--bogus; see --help"),
+        ([file, "--bogus"], "unknown option '--bogus'"),
     ):
         assert main(arguments) == 2
         printed, error = capsys.readouterr()
