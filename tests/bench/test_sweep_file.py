@@ -79,7 +79,11 @@ MISTAKES = [
     ("stepz = 3\n" + GOOD, "unknown option in", "did you mean steps?"),
     ('[axes]\nalgorithms = ["push_sum"]', "[axes] 'algorithms' (did you mean algorithm?)"),
     ('[axes]\nalgorithm = ["push_some"]', "push_some: unknown algorithm", "did you mean push_sum?"),
-    ('[axes]\nalgorithm = "push_sum"', "[axes]: algorithm must be a list", "a single value above [axes]"),
+    (
+        '[axes]\nalgorithm = "push_sum"',
+        "[axes]: algorithm must be a list",
+        "a single value above [axes]",
+    ),
     ("[axes]\nseed = []", "seed must be a list of one value or more, got []"),
     ("[axes]\nseed = [[0]]", "seed must be one text or number, got [0]"),
     ("axes = 3", "[axes] must be a table of options, got 3"),
