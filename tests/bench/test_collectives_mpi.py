@@ -191,7 +191,7 @@ def test_memory_is_checked_on_all_ranks_before_the_result_is_created(
     if comm.size == 1:
         return
     line = refusal(comm, tmp_path, "-e", "100000G", "--algorithms", "ring")
-    everywhere(comm, "with 2 algorithms at" in line and "; give -e " in line, line)
+    everywhere(comm, "with 2 algorithms at" in line and ": give -e " in line, line)
     everywhere(comm, not list(tmp_path.iterdir()))
 
 
