@@ -1,4 +1,4 @@
-"""A clock that tests set in place of the time module: only sleeping moves it."""
+"""Clocks that replace the module `time` in tests."""
 
 from types import ModuleType
 
@@ -6,7 +6,7 @@ import pytest
 
 
 class Clock:
-    """Stand-in for the module `time`: integer nanoseconds since its creation."""
+    """Clock that only `sleep` advances, in integer nanoseconds since its creation."""
 
     def __init__(self) -> None:
         self.ns = 0
@@ -16,21 +16,21 @@ class Clock:
         return self.ns
 
     def sleep(self, seconds: float) -> None:
-        """Move the clock forward."""
+        """Advance the clock by a number of seconds."""
         self.ns += round(seconds * 1e9)
 
 
 class TickingClock(Clock):
-    """A clock that moves by 1 ns with every reading, so that each phase between two is seen."""
+    """Clock that advances by 1 ns per reading, so that each phase has a positive duration."""
 
     def perf_counter_ns(self) -> int:
-        """Return the time in ns and move the clock by one."""
+        """Advance the clock by 1 ns and return the time in ns."""
         self.ns += 1
         return self.ns
 
 
 def use(clock: Clock, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
-    """Have modules read a clock, under either way in which they import the time."""
+    """Replace the clock of modules that import `time` or `perf_counter_ns`."""
     for module in modules:
         if "time" in vars(module):
             monkeypatch.setattr(module, "time", clock)

@@ -1,4 +1,4 @@
-"""Fixtures of all tests, and how a suite that runs on several ranks reports."""
+"""Fixtures of all tests, and the report of a test session on several ranks."""
 
 import faulthandler
 import os
@@ -12,22 +12,22 @@ from mpi4py import MPI
 from tests.launching import DEADLINE_S
 
 _STDERR = pytest.StashKey[int]()
-"""The real stderr, where a stack can be read although pytest captures what tests write."""
+"""File descriptor of the process's stderr, which pytest does not capture."""
 
 
 @pytest.fixture(params=[1, 2, 3, 4], ids=lambda size: f"{size}ranks")
 def comm(request: pytest.FixtureRequest) -> Iterator[MPI.Intracomm]:
-    """A communicator of 1, 2, 3 or 4 ranks; no rank sits out: the rest form one of their own."""
+    """Yield a communicator of 1, 2, 3 or 4 ranks; remaining ranks share a smaller one."""
     world = MPI.COMM_WORLD
-    made = world.Split(world.rank // request.param, world.rank)
-    assert isinstance(made, MPI.Intracomm)
-    yield made
-    made.Free()
+    subset = world.Split(world.rank // request.param, world.rank)
+    assert isinstance(subset, MPI.Intracomm)
+    yield subset
+    subset.Free()
 
 
 @pytest.fixture(autouse=True)
 def _no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
-    """End the whole job, with every rank's stack, where a test under mpirun hangs."""
+    """Print the stack of this rank and exit if a test under mpirun reaches the deadline."""
     if request.node.get_closest_marker("mpi"):
         stderr = request.config.stash[_STDERR]
         faulthandler.dump_traceback_later(DEADLINE_S, exit=True, file=stderr)
@@ -37,9 +37,10 @@ def _no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Under mpirun only rank 0 reports; others speak up only when a test fails there.
+    """Let only rank 0 report under mpirun, and keep the user's cache out of the tests.
 
-    What auto measures between tests is not for the user's cache.
+    Other ranks print their failures only. The algorithm `auto` caches its measurements, so tests
+    use a temporary cache folder.
     """
     capturing = config.pluginmanager.getplugin("capturemanager")
     with capturing.global_and_fixture_disabled():
@@ -56,14 +57,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _OnlyFailures:
+    """Plugin that prints failures together with the rank."""
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            where = f"rank {MPI.COMM_WORLD.rank}: {report.nodeid}"
-            print(f"\n{where}\n{report.longreprtext}", file=sys.stderr, flush=True)
+            heading = f"rank {MPI.COMM_WORLD.rank}: {report.nodeid}"
+            print(f"\n{heading}\n{report.longreprtext}", file=sys.stderr, flush=True)
 
 
 class _NoSkips:
-    """Counts what was skipped, and fails the session for it."""
+    """Plugin that fails the session if a test was skipped."""
 
     def __init__(self) -> None:
         self.skipped: list[str] = []
@@ -75,4 +78,7 @@ class _NoSkips:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.skipped:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            print(f"\nskipped where nothing may be: {', '.join(self.skipped)}", file=sys.stderr)
+            print(
+                f"\nskipped tests count as failures here: {', '.join(self.skipped)}",
+                file=sys.stderr,
+            )

@@ -22,8 +22,8 @@ Array = NDArray[np.floating]
 
 
 def everywhere(comm: MPI.Intracomm, ok: Any, *details: object) -> None:
-    """Fail on all ranks if `ok` is false on one; a bare assert would strand the others."""
-    wrong = [rank for rank, fine in enumerate(comm.allgather(bool(ok))) if not fine]
+    """Fail on all ranks if `ok` is false on one, so that no rank waits for another; collective."""
+    wrong = [rank for rank, passed in enumerate(comm.allgather(bool(ok))) if not passed]
     assert not wrong, f"ranks {wrong} of {comm.size}: {details}"
 
 
@@ -38,12 +38,12 @@ def sha(rows: Array) -> str:
 
 
 def all_rows(comm: MPI.Intracomm, rows: Array) -> Array:
-    """Return the (W, d) rows of all ranks on every rank."""
+    """Return the (W, d) rows of all ranks on every rank; collective."""
     return np.concatenate(comm.allgather(rows))
 
 
 class StillWorkers:
-    """Workers without data: gradient and update do nothing, so only the exchange moves x."""
+    """Workers without data; gradient and update do nothing, so only the exchange changes x."""
 
     def __init__(
         self, exchange: MPIExchange, rows: Array, samples: NDArray[np.int64] | None = None
@@ -52,20 +52,20 @@ class StillWorkers:
         self.x, self.g = exchange.rows(rows.shape[1]), exchange.rows(rows.shape[1])
         self.x[:] = rows[list(self.ids)]
         self.samples = np.ones(self.total, np.int64) if samples is None else samples
-
         self.layers: Sequence[Layer] = consecutive_layers([rows.shape[1:]])
 
     def gradient(self, ready: Ready | None = None) -> Array:
+        """Report the whole zero gradient as ready and return losses of zero, (V,)."""
         if ready:
             ready(0, self.g.shape[1])
         return np.zeros(len(self.x))
 
     def update(self) -> None:
-        pass
+        """Leave x unchanged."""
 
 
 class Training:
-    """Real workers on the quadratic task, label-sorted shards, in float64."""
+    """Training of the quadratic task on label-sorted shards, in float64 by default."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Training:
         def batches(step: int) -> Batches:
             if indices is None:
                 return Batches(self.shards, self.exchange.ids, batch, seed=3, step=step, ahead=32)
-            return Given(indices, self.exchange.ids)
+            return FixedBatches(indices, self.exchange.ids)
 
         self.workers = TrainingWorkers(
             self.problem,
@@ -105,7 +105,7 @@ class Training:
         )
 
     def run(self, algorithm: Any, steps: int) -> Array:
-        """Return the (V, d) parameters of this rank after some steps of the algorithm."""
+        """Return the (V, d) parameters of this rank after the steps; collective."""
         state = algorithm.init(self.exchange, self.workers)
         for _ in range(steps):
             algorithm.step(self.exchange, self.workers, state)
@@ -115,11 +115,12 @@ class Training:
         return x
 
 
-class Given(Batches):
-    """Minibatches as given: indices (steps, W, b)."""
+class FixedBatches(Batches):
+    """Minibatches from an array of sample indices, (steps, W, b) int64."""
 
     def __init__(self, indices: NDArray[np.int64], ids: range) -> None:
-        self._given = iter(indices[:, list(ids)])
+        self._indices = iter(indices[:, list(ids)])
 
     def next(self) -> NDArray[np.int64]:
-        return next(self._given)
+        """Return the indices of the next step, (V, b)."""
+        return next(self._indices)

@@ -1,4 +1,4 @@
-"""The import graph of the checkout: which file and which room imports which."""
+"""Import graph of the checkout, between files and between rooms."""
 
 import ast
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ def modules() -> dict[str, Path]:
     }
 
 
-def imported(path: Path) -> set[str]:
+def imports(path: Path) -> set[str]:
     """Return the full names that a file imports, also in functions and under TYPE_CHECKING.
 
     `from a import b` counts as a.b: it may be a module or a name of one.
@@ -32,17 +32,17 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
+def graph(paths: Mapping[str, Path]) -> dict[str, set[str]]:
     """Return the modules of the suite that each module imports."""
     return {
-        name: {found for x in imported(path) if (found := module_of(x, known))} - {name}
-        for name, path in known.items()
+        name: {module for x in imports(path) if (module := module_of(x, paths))} - {name}
+        for name, path in paths.items()
     }
 
 
-def module_of(name: str, known: Iterable[str]) -> str:
-    """Return the module that a full name is, or lies in; empty for one of another package."""
-    return next((x for x in (name, name.rpartition(".")[0]) if x in known), "")
+def module_of(name: str, candidates: Iterable[str]) -> str:
+    """Return the module of a full name; an empty string for a name of another package."""
+    return next((x for x in (name, name.rpartition(".")[0]) if x in candidates), "")
 
 
 def room(name: str) -> str:
@@ -54,7 +54,7 @@ def room(name: str) -> str:
 
 
 def cycles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """Return the groups of nodes that reach each other (strongly connected, two or more)."""
+    """Return the strongly connected components that contain a cycle, each sorted."""
     reach = {node: _reachable(node, edges) for node in edges}
     groups = {
         tuple(sorted({node} | {x for x in reach[node] if node in reach[x]}))
@@ -65,11 +65,12 @@ def cycles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
 
 
 def _reachable(start: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
-    seen: set[str] = set()
+    """Return all nodes at the end of a path from the start."""
+    visited: set[str] = set()
     todo = list(edges[start])
     while todo:
         node = todo.pop()
-        if node not in seen:
-            seen.add(node)
+        if node not in visited:
+            visited.add(node)
             todo += edges[node]
-    return seen
+    return visited

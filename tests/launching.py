@@ -1,4 +1,4 @@
-"""Launch of programs as a user does: mpirun, exit codes and lines on stderr."""
+"""Launch of the programs with mpirun, their exit codes and their lines on stderr."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 DEADLINE_S = 180 * float(os.environ.get("MURMURATION_PATIENCE", "3"))
-"""Seconds that any wait of a test may last before it counts as a hang.
+"""Maximum wait of a test in seconds; a longer one counts as a hang.
 
-No test comes near it on an idle machine. MURMURATION_PATIENCE multiplies it.
+On an idle machine, tests finish well within this limit. MURMURATION_PATIENCE scales it.
 """
 NOISE = (
     "prterun",
@@ -24,6 +24,7 @@ NOISE = (
     "PRTE",
     "PMIX ERROR",
 )
+"""Fragments of the lines that mpirun prints after a nonzero exit code."""
 
 
 def wait_until(condition: Callable[[], object], goal: str, poll_s: float = 0.02) -> None:
@@ -41,7 +42,7 @@ def command(ranks: int, *arguments: str) -> list[str]:
 
 
 def launch(ranks: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run to the end; a job that hangs is killed, with all its ranks, and fails the test."""
+    """Run a program to the end; after DEADLINE_S, kill all its ranks and fail the test."""
     with subprocess.Popen(
         command(ranks, *arguments),
         stdout=subprocess.PIPE,
@@ -59,7 +60,7 @@ def launch(ranks: int, *arguments: str, **environment: str) -> subprocess.Comple
 
 
 def own_lines(error: str) -> list[str]:
-    """Return the program's own lines on stderr, without those of mpirun about exit codes."""
+    """Return the lines of the program on stderr without the lines of mpirun."""
     lines = [line for line in error.splitlines() if line.strip()]
     return [x for x in lines if x.startswith("error: ") or not any(n in x for n in NOISE)]
 

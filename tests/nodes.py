@@ -1,4 +1,7 @@
-"""Programs across nodes: `with nodes(2) as made: made.run((3, 1), "-m", "bench.train")`."""
+"""Simulated nodes for tests of programs that run across machines.
+
+Example: `with nodes(2) as cluster: cluster.run((3, 1), "-m", "bench.train")`.
+"""
 
 import errno
 import json
@@ -18,14 +21,13 @@ from tests.launching import DEADLINE_S, wait_until
 
 SCRIPT = Path(__file__).with_name("nodes")
 REFUSED = 2
-"""Exit code of the script where it, the machine or its kernel cannot do what was asked."""
-
+"""Exit code of the script for a usage error or a missing requirement."""
 HARMLESS = "plm:ssh: Warning: setpgid"
-"""PRTE says so on stderr where a node's launch agent is quicker than its parent."""
+"""Warning of PRTE on stderr after a race between a launch agent and its parent."""
 
 
 def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """tests/nodes to its end; one that hangs is killed, and fails the test."""
+    """Run the script tests/nodes; a hang fails the test after DEADLINE_S."""
     with subprocess.Popen(
         [SCRIPT, *arguments],
         stdin=subprocess.DEVNULL,
@@ -45,28 +47,28 @@ def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes that are up: `name`1, `name`2 and so on."""
+    """Running nodes with the names `name`1, `name`2 and so on."""
 
     name: str
 
     def run(
         self, layout: Sequence[int], *arguments: str, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """`python arguments...` with layout[i] ranks on node i + 1, numbered along the nodes."""
+        """Run `python arguments...` with layout[i] ranks on node i + 1, in the order of ranks."""
         ranks = ["--name", self.name, "--layout", ",".join(map(str, layout))]
-        done = call("run", *ranks, "--", sys.executable, *arguments, **environment)
-        lines = done.stderr.splitlines(keepends=True)
-        done.stderr = "".join(line for line in lines if HARMLESS not in line)
-        return done
+        result = call("run", *ranks, "--", sys.executable, *arguments, **environment)
+        lines = result.stderr.splitlines(keepends=True)
+        result.stderr = "".join(line for line in lines if HARMLESS not in line)
+        return result
 
     def on(self, node: int, command: str) -> str:
-        """What a command line prints on one node."""
-        done = call("ssh", f"{self.name}{node}", command)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """Run a command line on one node and return its output."""
+        result = call("ssh", f"{self.name}{node}", command)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     def bytes_sent(self, node: int) -> int:
-        """Bytes that have left a node on its link, headers included."""
+        """Return the bytes sent over the link of a node, headers included."""
         (link,) = json.loads(self.on(node, "ip -json -stats link show eth0"))
         return int(link["stats64"]["tx"]["bytes"])
 
@@ -75,30 +77,31 @@ class Nodes:
 def nodes(
     count: int, *, rate: str | None = None, delay: str | None = None, name: str = "test"
 ) -> Iterator[Nodes]:
-    """Some nodes for as long as the context lasts; where none can be had, the test is skipped.
+    """Yield simulated nodes and remove them at the end.
 
-    Then MURMURATION_REQUIRE_NODES=1 makes it fail. One process at a time has the nodes of a name,
-    others wait; what a killed one left is replaced.
+    Where nodes cannot be created, the test is skipped, or fails with MURMURATION_REQUIRE_NODES=1.
+    A lock gives the nodes of a name to one process at a time. Nodes that remain from a killed
+    process are replaced.
     """
-    _missing(call("status", "--name", name))
-    with _alone(name):
-        wanted = {"--rate": rate, "--delay": delay, "--name": name}
-        options = [word for key, value in wanted.items() if value for word in (key, value)]
-        made = call("up", str(count), *options)
+    _skip_if_refused(call("status", "--name", name))
+    with _lock(name):
+        options = {"--rate": rate, "--delay": delay, "--name": name}
+        words = [word for key, value in options.items() if value for word in (key, value)]
+        result = call("up", str(count), *words)
         try:
-            _missing(made)
-            assert made.returncode == 0, made.stderr
+            _skip_if_refused(result)
+            assert result.returncode == 0, result.stderr
             yield Nodes(name)
         finally:
-            gone = call("down", "--name", name)
-            assert gone.returncode == 0, gone.stderr
+            removal = call("down", "--name", name)
+            assert removal.returncode == 0, removal.stderr
 
 
-def _alone(name: str) -> socket.socket:
-    """A lock on this name for all of the machine; it is no file, and goes with the process."""
+def _lock(name: str) -> socket.socket:
+    """Wait for the lock on a name, an abstract socket that the kernel closes with the process."""
     lock = socket.socket(socket.AF_UNIX)
 
-    def bound() -> bool:
+    def bind() -> bool:
         try:
             lock.bind(f"\0murmuration-{name}")
         except OSError as error:
@@ -107,14 +110,14 @@ def _alone(name: str) -> socket.socket:
             return False
         return True
 
-    wait_until(bound, f"no other process has the nodes {name!r}", poll_s=0.2)
+    wait_until(bind, f"no other process uses the nodes {name!r}", poll_s=0.2)
     return lock
 
 
-def _missing(done: subprocess.CompletedProcess[str]) -> None:
-    """Skip, or fail, with the script's own line."""
-    if done.returncode == REFUSED:
-        reason = done.stderr.strip()
+def _skip_if_refused(result: subprocess.CompletedProcess[str]) -> None:
+    """Skip or fail the test if the script refused, with its message."""
+    if result.returncode == REFUSED:
+        reason = result.stderr.strip()
         if os.environ.get("MURMURATION_REQUIRE_NODES") == "1":
             pytest.fail(f"{reason}, but MURMURATION_REQUIRE_NODES=1")
         pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""The house itself: packages resolve here, layers hold, the catalogue is complete."""
+"""Tests of the packages, the import rules between rooms, and the catalogue."""
 
 import ast
 import json
@@ -15,7 +15,7 @@ from tests.imports import (
     ROOT,
     cycles,
     graph,
-    imported,
+    imports,
     module_of,
     modules,
     room,
@@ -78,12 +78,12 @@ ROOMS: dict[str, tuple[str, str]] = {
     ),
     "slurm": (f"{RUN} bench.collectives bench.report bench.reporting bench.sweep", "rich"),
 }
-"""Room -> the rooms and the third-party packages that it may import.
+"""Rooms and third-party packages that each room may import.
 
 A room is a folder at depth two, a package without subfolders, or a program that is one file.
 """
 HOMES = {"h5py": ("bench/results/", "bench/runtime/checkpoint", "bench/data/hdf5.py")}
-"""Only modules below these may import them."""
+"""Path prefixes of the modules that may import a package."""
 MODULES = modules()
 
 
@@ -95,63 +95,63 @@ def test_packages_resolve_to_this_checkout(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
-def test_from_elsewhere_they_resolve_to_this_checkout_too(tmp_path: Path) -> None:
+def test_packages_resolve_to_this_checkout_from_another_folder(tmp_path: Path) -> None:
     code = "import algorithms, bench, partitions; print(algorithms.__file__, bench.__file__)"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [str(ROOT / p / "__init__.py") for p in ("algorithms", "bench")]
+    assert result.stdout.split() == [str(ROOT / p / "__init__.py") for p in ("algorithms", "bench")]
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_imports_what_its_room_may(name: str) -> None:
-    where = str(MODULES[name].relative_to(ROOT))
+def test_imports_follow_the_table_of_rooms(name: str) -> None:
+    file = str(MODULES[name].relative_to(ROOT))
     rooms, packages = (set(x.split()) for x in ROOMS[room(name)])
-    for full in imported(MODULES[name]):
+    for full in imports(MODULES[name]):
         top = full.partition(".")[0]
         if top in PACKAGES:
-            assert room(module_of(full, MODULES)) in rooms | {room(name)}, f"{where}: {full}"
+            assert room(module_of(full, MODULES)) in rooms | {room(name)}, f"{file}: {full}"
         else:
-            assert top in packages or top in sys.stdlib_module_names, f"{where}: {full}"
+            assert top in packages or top in sys.stdlib_module_names, f"{file}: {full}"
         if top in HOMES:
-            assert where.startswith(HOMES[top]), f"{where}: {full}"
+            assert file.startswith(HOMES[top]), f"{file}: {full}"
 
 
-def test_no_files_and_no_rooms_import_each_other_in_a_cycle() -> None:
+def test_imports_have_no_cycles() -> None:
     files = graph(MODULES)
     assert cycles(files) == []
     assert cycles({name: allowed.split() for name, (allowed, _) in ROOMS.items()}) == []
-    assert {room(name) for name in MODULES} == set(ROOMS), "the table names every room"
+    assert {room(name) for name in MODULES} == set(ROOMS), "the table lists every room"
 
 
-def test_comm_world_is_named_once() -> None:
-    named = [path for path in MODULES.values() if "COMM_WORLD" in _code(path)]
-    assert named == [ROOT / "bench/session/launch.py"]
+def test_only_the_launch_uses_comm_world() -> None:
+    paths = [path for path in MODULES.values() if "COMM_WORLD" in _attributes(path)]
+    assert paths == [ROOT / "bench/session/launch.py"]
 
 
-def _code(path: Path) -> str:
-    """A module without its strings and comments."""
+def _attributes(path: Path) -> set[str]:
+    """Return the names of all attributes in a module, without strings and comments."""
     tree = ast.parse(path.read_text())
-    names = [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    return " ".join(names)
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
-def test_modules_are_whole_thoughts() -> None:
+def test_modules_have_at_most_320_lines() -> None:
     long = {
         name: n for name, path in MODULES.items() if (n := len(path.read_text().splitlines())) > 320
     }
-    assert long == {}, "a module of more than 320 lines holds two thoughts"
+    assert long == {}, "split each module of more than 320 lines by subject"
 
 
-def bench(*arguments: str, code: str = "") -> str:
-    command = ["-c", code] if code else ["-m", "bench", *arguments]
-    done = subprocess.run(
+def bench(*arguments: str) -> str:
+    """Return the output of `python -m bench`."""
+    command = ["-m", "bench", *arguments]
+    result = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    return done.stdout
+    return result.stdout
 
 
-def test_the_catalogue_names_everything() -> None:
+def test_the_catalogue_is_complete() -> None:
     from bench.__main__ import registries
 
     catalogue = json.loads(bench("list", "--json"))
@@ -167,7 +167,7 @@ def test_the_catalogue_names_everything() -> None:
                 assert f"{option['name']}={option['default']}" in text
 
 
-def test_the_markdown_catalogue_names_everything() -> None:
+def test_the_markdown_catalogue_is_complete() -> None:
     from bench.__main__ import registries
 
     text = bench("list", "--markdown")

@@ -1,7 +1,7 @@
 """Tests of the language of the project: openings of docstrings, words, and names.
 
-They hold the section English of the style guide together with ruff's rule D401, which asks for an
-imperative first line.
+Together with rule D401 of ruff, which requires an imperative first line, they enforce the section
+English of the style guide.
 """
 
 import ast
@@ -18,7 +18,7 @@ OPENING = re.compile(
     r"(What|Who|Whom|Whose|Whether|Whatever|Whoever|Where|How|Why|Which|When|By what|Of what|"
     r"From what|To what|That|Those|Such|So|Of|By)\b"
 )
-"""Words that a docstring of a module, class or function must not open with."""
+"""Words that must not open the docstring of a module, class or function."""
 WORDS = re.compile(
     r"\b(whatever|whoever|whosoever|whom|wherever|thereof|told of|tells of|goes on|go on|says so|"
     r"of its own kind|anew)\b",
@@ -53,6 +53,7 @@ TEST_NAME = re.compile(
     r"test_(what|who|whom|those|where|whether|whoever|whatever|how)_|_those_that_|_of_what_|_who_|"
     r"_whose_"
 )
+"""Relative clauses in names of tests."""
 PENDING = frozenset((ROOT / "tests" / "language_pending.txt").read_text().split())
 """Files whose language has not been revised yet."""
 FOLDERS = ("algorithms", "bench", "partitions", "slurm", "tests")

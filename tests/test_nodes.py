@@ -1,6 +1,7 @@
-"""tests/nodes: nodes that MPI takes for machines of their own, and nothing left of them.
+"""Tests of tests/nodes: MPI treats the nodes as separate machines, and `down` removes everything.
 
-For root on Linux, with iproute2. MURMURATION_REQUIRE_NODES=1 makes the lack of it a failure.
+They need root on Linux and iproute2; without them they are skipped, or fail with
+MURMURATION_REQUIRE_NODES=1.
 """
 
 import json
@@ -22,25 +23,26 @@ from tests.launching import wait_until
 from tests.nodes import REFUSED, SCRIPT, Nodes, call, nodes
 
 RATE_BIT_S = 200_000_000
+"""Rate of the links between the nodes of the fixture."""
 MESSAGE = 1 << 24
-"""Bytes sent across."""
+"""Size of a message in bytes."""
 DOWN = 3
-"""Exit code of status."""
+"""Exit code of `nodes status` for nodes that are down."""
 BRIEF = ("--name", "brief")
-"""Nodes beside those of the fixture."""
+"""Option that names a second set of nodes, separate from the fixture."""
 
 VIEW = """
 import json, os, socket
 from mpi4py import MPI
 
 world = MPI.COMM_WORLD
-mates = world.Split_type(MPI.COMM_TYPE_SHARED)
+neighbours = world.Split_type(MPI.COMM_TYPE_SHARED)
 world.allreduce(1)
-mates.allreduce(1)
+neighbours.allreduce(1)
 with open("/proc/self/maps") as maps:
     segments = {line.rpartition("/")[2].strip() for line in maps if "/sm_segment." in line}
 view = {
-    "mates": mates.allgather(world.rank),
+    "neighbours": neighbours.allgather(world.rank),
     "hosts": [socket.gethostname(), MPI.Get_processor_name(), os.uname().nodename],
     "segments": sorted(segments),
     "spaces": [os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "uts", "ipc", "mnt")],
@@ -58,12 +60,12 @@ import numpy as np
 from mpi4py import MPI
 
 world = MPI.COMM_WORLD
-sent = np.zeros(int(sys.argv[1]), np.uint8)
-received = np.empty_like(sent)
+source = np.zeros(int(sys.argv[1]), np.uint8)
+target = np.empty_like(source)
 other = world.size - 1 - world.rank
-for _ in range(2):  # connections are made at the first
+for _ in range(2):  # the first round opens the connections
     world.Barrier()
-    world.Sendrecv(sent, other, 0, received, other, 0)
+    world.Sendrecv(source, other, 0, target, other, 0)
 """
 
 SLEEP = """
@@ -76,141 +78,142 @@ time.sleep(600)
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Nodes]:
+def cluster() -> Iterator[Nodes]:
     with nodes(3, rate=f"{RATE_BIT_S // 1_000_000}mbit") as up:
         yield up
 
 
-def views(made: Nodes, *layout: int, **environment: str) -> list[dict[str, Any]]:
-    """What each rank sees."""
-    done = made.run(layout, "-c", VIEW, **environment)
-    assert done.returncode == 0, done.stderr
-    seen: list[dict[str, Any]] = json.loads(done.stdout)
-    return seen
+def views(cluster: Nodes, *layout: int, **environment: str) -> list[dict[str, Any]]:
+    """Return the hosts, namespaces and environment of each rank."""
+    result = cluster.run(layout, "-c", VIEW, **environment)
+    assert result.returncode == 0, result.stderr
+    answer: list[dict[str, Any]] = json.loads(result.stdout)
+    return answer
 
 
-def exchange(made: Nodes, *layout: int) -> None:
-    """Have the first and the last rank exchange messages, twice."""
-    done = made.run(layout, "-c", EXCHANGE, str(MESSAGE))
-    assert done.returncode == 0, done.stderr
+def exchange(cluster: Nodes, *layout: int) -> None:
+    """Exchange messages between the first and the last rank, twice."""
+    result = cluster.run(layout, "-c", EXCHANGE, str(MESSAGE))
+    assert result.returncode == 0, result.stderr
 
 
-def ours(name: str) -> list[str]:
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if line.startswith(f"murmuration-{name}")]
+def namespaces(name: str) -> list[str]:
+    """Return the network namespaces of a set of nodes."""
+    result = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
+    return [line for line in result.stdout.splitlines() if line.startswith(f"murmuration-{name}")]
 
 
 # The script
 
 
-def test_the_shell_can_read_it() -> None:
-    done = subprocess.run(["bash", "-n", SCRIPT], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_script_parses() -> None:
+    result = subprocess.run(["bash", "-n", SCRIPT], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
     assert SCRIPT.stat().st_mode & stat.S_IXUSR
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
-    done = subprocess.run(["shellcheck", SCRIPT], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    result = subprocess.run(["shellcheck", SCRIPT], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
-def test_it_explains_itself() -> None:
-    done = call("--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert call().stderr == done.stdout
+def test_help_and_usage_agree() -> None:
+    result = call("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert call().stderr == result.stdout
 
 
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
         ("up 0", "up takes 1 to 254 nodes, got '0'"),
-        ("up 2 --rate", "--rate takes 1gbit or the like, got ''"),
-        ("up 2 --layout 2", "up takes no '--layout': see --help"),
-        ("run -n 2", "run takes a program after --"),
-        ("run --layout 2,0 -- true", "--layout takes 3,1 or the like, got '2,0'"),
+        ("up 2 --rate", "--rate takes a value like 1gbit, got ''"),
+        ("up 2 --layout 2", "up does not take '--layout': see --help"),
+        ("run -n 2", "run needs a program after --"),
+        ("run --layout 2,0 -- true", "--layout takes a value like 3,1, got '2,0'"),
         ("run --layout 2 --per-node 1 -- true", "--per-node and --layout exclude each other"),
-        ("ssh node1", "ssh takes NODE COMMAND..."),
+        ("ssh node1", "ssh needs NODE COMMAND..."),
     ],
 )
-def test_a_mistake_ends_it_with_one_line(line: str, answer: str) -> None:
-    done = call(*line.split())
-    assert (done.returncode, done.stdout) == (REFUSED, "")
-    assert done.stderr == f"nodes: {answer}\n"
+def test_usage_errors_print_one_line(line: str, answer: str) -> None:
+    result = call(*line.split())
+    assert (result.returncode, result.stdout) == (REFUSED, "")
+    assert result.stderr == f"nodes: {answer}\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_it_is_for_root() -> None:
+def test_the_script_requires_root() -> None:
     command = ["setpriv", "--reuid=65534", "--clear-groups", "bash", "-s", "status"]
     with SCRIPT.open() as script:
-        done = subprocess.run(command, stdin=script, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (REFUSED, "nodes: must run as root\n")
+        result = subprocess.run(command, stdin=script, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (REFUSED, "nodes: must run as root\n")
 
 
 # Ranks on nodes
 
 
 @pytest.mark.parametrize("layout", [(2, 2), (3, 1), (2, 1, 1)])
-def test_mpi_sees_the_nodes(made: Nodes, layout: tuple[int, ...]) -> None:
-    hosts = [f"{made.name}{i + 1}" for i, ranks in enumerate(layout) for _ in range(ranks)]
-    seen = views(made, *layout)
-    assert len(seen) == sum(layout)
-    for rank, view in enumerate(seen):
+def test_mpi_sees_the_nodes(cluster: Nodes, layout: tuple[int, ...]) -> None:
+    hosts = [f"{cluster.name}{i + 1}" for i, ranks in enumerate(layout) for _ in range(ranks)]
+    answers = views(cluster, *layout)
+    assert len(answers) == sum(layout)
+    for rank, view in enumerate(answers):
         assert view["hosts"] == [hosts[rank]] * 3
-        assert view["mates"] == [r for r, host in enumerate(hosts) if host == hosts[rank]]
-        segments_of = {segment.split(".")[1] for segment in view["segments"]}
-        assert segments_of == ({hosts[rank]} if len(view["mates"]) > 1 else set())
-        assert view["spaces"] == seen[view["mates"][0]]["spaces"]
-    for kind in zip(*(view["spaces"] for view in seen), strict=True):
+        assert view["neighbours"] == [r for r, host in enumerate(hosts) if host == hosts[rank]]
+        owners = {segment.split(".")[1] for segment in view["segments"]}
+        assert owners == ({hosts[rank]} if len(view["neighbours"]) > 1 else set())
+        assert view["spaces"] == answers[view["neighbours"][0]]["spaces"]
+    for kind in zip(*(view["spaces"] for view in answers), strict=True):
         assert len(set(kind)) == len(layout)
 
 
-def test_every_rank_has_the_folder_and_the_environment(
-    made: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ranks_inherit_the_folder_and_the_environment(
+    cluster: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "a folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    given = {"OMP_NUM_THREADS": "3", "PROBE": "two  words; $HOME", "OMPI_MCA_coll": "^han"}
-    for view in views(made, 1, 1, **given):
+    environment = {"OMP_NUM_THREADS": "3", "PROBE": "two  words; $HOME", "OMPI_MCA_coll": "^han"}
+    for view in views(cluster, 1, 1, **environment):
         assert view["folder"] == str(folder)
         assert view["environment"]["PATH"].startswith(os.environ["PATH"])
-        assert {key: view["environment"][key] for key in given} == given
+        assert {key: view["environment"][key] for key in environment} == environment
 
 
-def test_between_nodes_messages_cross_the_link_at_its_rate(made: Nodes) -> None:
-    before = made.bytes_sent(1), made.bytes_sent(2)
-    exchange(made, 1, 1)
-    assert made.bytes_sent(1) - before[0] > 2 * MESSAGE
-    assert made.bytes_sent(2) - before[1] > 2 * MESSAGE
+def test_messages_between_nodes_cross_the_shaped_link(cluster: Nodes) -> None:
+    before = cluster.bytes_sent(1), cluster.bytes_sent(2)
+    exchange(cluster, 1, 1)
+    assert cluster.bytes_sent(1) - before[0] > 2 * MESSAGE
+    assert cluster.bytes_sent(2) - before[1] > 2 * MESSAGE
     for node in (1, 2):
-        shaping = made.on(node, "tc -stats qdisc show dev eth0")
+        shaping = cluster.on(node, "tc -stats qdisc show dev eth0")
         assert f"rate {RATE_BIT_S // 1_000_000}Mbit" in shaping
-        assert re.search(r"overlimits [1-9]", shaping), "packets had to wait for their turn"
+        assert re.search(r"overlimits [1-9]", shaping), "no packet was delayed by the rate limit"
 
 
-def test_within_a_node_they_do_not(made: Nodes) -> None:
-    before = made.bytes_sent(1)
-    exchange(made, 2)
-    assert made.bytes_sent(1) - before < MESSAGE / 100
+def test_messages_within_a_node_stay_off_the_link(cluster: Nodes) -> None:
+    before = cluster.bytes_sent(1)
+    exchange(cluster, 2)
+    assert cluster.bytes_sent(1) - before < MESSAGE / 100
 
 
-def test_a_suite_runs_across_nodes(made: Nodes) -> None:
+def test_pytest_runs_across_nodes(cluster: Nodes) -> None:
     file = Path(__file__).with_name("test_ranks.py")
-    done = made.run((3, 1), "-m", "pytest", "-q", "--with-mpi", "--color=no", str(file))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    result = cluster.run((3, 1), "-m", "pytest", "-q", "--with-mpi", "--color=no", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
 
 
-def test_the_exit_code_is_the_programs(made: Nodes) -> None:
+def test_run_returns_the_exit_code_of_the_program(cluster: Nodes) -> None:
     code = "import sys; from mpi4py import MPI; sys.exit(5 * (MPI.COMM_WORLD.rank == 1))"
-    assert made.run((1, 1), "-c", code).returncode == 5
+    assert cluster.run((1, 1), "-c", code).returncode == 5
 
 
-def test_more_nodes_than_there_are(made: Nodes) -> None:
-    done = made.run((1, 1, 1, 1), "-c", "")
-    assert (done.returncode, done.stdout) == (REFUSED, "")
-    assert done.stderr == "nodes: layout 1,1,1,1 takes 4 nodes, 3 are up\n"
+def test_a_layout_with_too_many_nodes_is_refused(cluster: Nodes) -> None:
+    result = cluster.run((1, 1, 1, 1), "-c", "")
+    assert (result.returncode, result.stdout) == (REFUSED, "")
+    assert result.stderr == "nodes: layout 1,1,1,1 needs 4 nodes, but 3 are up\n"
 
 
 @pytest.mark.parametrize(
@@ -221,94 +224,96 @@ def test_more_nodes_than_there_are(made: Nodes) -> None:
         ("-n 3 --per-node 2", "test1 test1 test2"),
     ],
 )
-def test_ranks_without_a_layout(made: Nodes, options: str, names: str) -> None:
+def test_ranks_without_a_layout(cluster: Nodes, options: str, names: str) -> None:
     program = [sys.executable, "-c", "import os; print(os.uname().nodename)"]
-    done = call("run", "--name", made.name, *options.split(), "--", *program)
-    assert sorted(done.stdout.split()) == names.split()
+    result = call("run", "--name", cluster.name, *options.split(), "--", *program)
+    assert sorted(result.stdout.split()) == names.split()
 
 
-# What is left
+# Cleanup
 
 
-def test_down_after_a_kill_leaves_nothing(made: Nodes, tmp_path: Path) -> None:
+def test_down_after_a_kill_leaves_nothing(cluster: Nodes, tmp_path: Path) -> None:
     def interfaces() -> list[str]:
-        done = subprocess.run(["ip", "-json", "link"], capture_output=True, check=True)
-        return [link["ifname"] for link in json.loads(done.stdout)]
+        result = subprocess.run(["ip", "-json", "link"], capture_output=True, check=True)
+        return [link["ifname"] for link in json.loads(result.stdout)]
 
     before = interfaces()
-    marker = uuid.uuid4().hex  # in every rank's command line
+    marker = uuid.uuid4().hex  # part of the command line of every rank
     with nodes(2, name="brief") as brief:
         program = [sys.executable, "-c", SLEEP, str(tmp_path), marker]
         job: list[str | Path] = [SCRIPT, "run", *BRIEF, "--layout", "2,1", "--", *program]
         with subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             wait_until(lambda: len(list(tmp_path.iterdir())) >= 3, "all ranks sleep")
-            assert len(running(marker)) >= 3
+            assert len(processes(marker)) >= 3
             process.send_signal(signal.SIGKILL)
-        assert len(ours(brief.name)) == 3  # the switch, too
-    assert running(marker) == []
-    assert ours("brief") == []
+        assert len(namespaces(brief.name)) == 3  # two nodes and the switch
+    assert processes(marker) == []
+    assert namespaces("brief") == []
     assert interfaces() == before
-    assert len(ours(made.name)) == 4
+    assert len(namespaces(cluster.name)) == 4
     again, status = call("down", *BRIEF), call("status", *BRIEF)
     assert (again.returncode, again.stderr) == (0, "")
     assert (status.returncode, status.stderr) == (DOWN, "nodes: brief is down\n")
 
 
-def running(marker: str) -> list[str]:
-    """Process ids of those that have a word in their command line; the dead have none."""
-    found = []
+def processes(marker: str) -> list[str]:
+    """Return the ids of the running processes with the marker in their command line."""
+    result = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes()
         except OSError:
             continue
         if marker.encode() in line:
-            found.append(folder.name)
-    return found
+            result.append(folder.name)
+    return result
 
 
-@pytest.mark.usefixtures("made")
-def test_up_replaces_what_is_up() -> None:
+@pytest.mark.usefixtures("cluster")
+def test_up_replaces_running_nodes() -> None:
     try:
         for count in (3, 1):
             assert call("up", str(count), *BRIEF).returncode == 0
-        assert len(ours("brief")) == 2
+        assert len(namespaces("brief")) == 2
         assert call("status", *BRIEF).stdout.startswith("brief1 10.0.0.1: ")
     finally:
         call("down", *BRIEF)
 
 
-@pytest.mark.usefixtures("made")
-def test_an_up_that_fails_leaves_nothing() -> None:
-    done = call("up", "2", "--rate", "5cars", *BRIEF)
-    assert (done.returncode, done.stdout) == (REFUSED, "")
-    assert done.stderr.startswith("nodes: cannot create a link of 5cars here: ")
-    assert done.stderr.count("\n") == 1
-    assert ours("brief") == []
+@pytest.mark.usefixtures("cluster")
+def test_a_failed_up_leaves_nothing() -> None:
+    result = call("up", "2", "--rate", "5cars", *BRIEF)
+    assert (result.returncode, result.stdout) == (REFUSED, "")
+    assert result.stderr.startswith("nodes: cannot create a link of 5cars here: ")
+    assert result.stderr.count("\n") == 1
+    assert namespaces("brief") == []
 
 
-@pytest.mark.usefixtures("made")
-def test_a_namespace_of_somebody_else_stays() -> None:
-    theirs = "brief1"
-    subprocess.run(["ip", "netns", "add", theirs], check=True)
+@pytest.mark.usefixtures("cluster")
+def test_down_keeps_foreign_namespaces() -> None:
+    foreign = "brief1"
+    subprocess.run(["ip", "netns", "add", foreign], check=True)
     try:
         with nodes(1, name="brief") as brief:
             assert brief.on(1, "uname -n") == "brief1\n"
-        assert Path("/run/netns", theirs).exists()
+        assert Path("/run/netns", foreign).exists()
     finally:
-        subprocess.run(["ip", "netns", "delete", theirs], check=True)
+        subprocess.run(["ip", "netns", "delete", foreign], check=True)
 
 
-@pytest.mark.usefixtures("made")
-def test_a_delay_is_kept_or_refused() -> None:
-    """Many kernels come without netem."""
+@pytest.mark.usefixtures("cluster")
+def test_a_delay_is_applied_or_refused() -> None:
+    """Accept a refusal, because many kernels lack netem."""
     try:
-        done = call("up", "2", "--delay", "20ms", *BRIEF)
-        if done.returncode == REFUSED:
-            assert done.stderr.startswith("nodes: cannot create a link with a delay of 20ms here: ")
-            assert ours("brief") == []
+        result = call("up", "2", "--delay", "20ms", *BRIEF)
+        if result.returncode == REFUSED:
+            assert result.stderr.startswith(
+                "nodes: cannot create a link with a delay of 20ms here: "
+            )
+            assert namespaces("brief") == []
         else:
-            assert done.returncode == 0, done.stderr
+            assert result.returncode == 0, result.stderr
             for node in (1, 2):
                 assert "delay 20ms" in Nodes("brief").on(node, "tc qdisc show dev eth0")
     finally:

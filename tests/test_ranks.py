@@ -1,4 +1,4 @@
-"""The suite under mpirun really has its ranks."""
+"""Tests of the number of ranks under mpirun."""
 
 import os
 
@@ -9,7 +9,7 @@ from tests.helpers import everywhere
 
 
 @pytest.mark.mpi
-def test_four_ranks_are_really_there() -> None:
+def test_world_has_four_processes() -> None:
     world = MPI.COMM_WORLD
     everywhere(world, world.size == 4, "run `make test`, or mpirun -n 4")
     pids = world.allgather(os.getpid())
@@ -17,6 +17,6 @@ def test_four_ranks_are_really_there() -> None:
 
 
 @pytest.mark.mpi
-def test_every_rank_is_in_a_communicator(comm: MPI.Intracomm) -> None:
+def test_first_communicator_is_the_largest(comm: MPI.Intracomm) -> None:
     sizes = MPI.COMM_WORLD.allgather(comm.size)
     assert max(sizes) == sizes[0]

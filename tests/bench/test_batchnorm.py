@@ -18,7 +18,7 @@ from bench.runtime.workers import TrainingWorkers
 from bench.tasks.batchnorm import EPS, normalise
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
-from tests.helpers import Array, Given, all_rows, everywhere
+from tests.helpers import Array, FixedBatches, all_rows, everywhere
 
 HIDDEN = 9
 FEATURES = 4
@@ -163,7 +163,7 @@ def train(comm: MPI.Intracomm, indices: NDArray[np.int64], group: int) -> Array:
     workers = TrainingWorkers(
         problem,
         SGD(lr=0.1, momentum=0.9),
-        lambda _: Given(indices, exchange.ids),
+        lambda _: FixedBatches(indices, exchange.ids),
         exchange.rows(problem.d),
         exchange.rows(problem.d),
         ids=exchange.ids,

@@ -10,7 +10,7 @@ from algorithms.exchange.mpi import MPIExchange
 from bench.optimizers import SGD
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
-from tests.helpers import Array, Given
+from tests.helpers import Array, FixedBatches
 
 STEPS = 50
 
@@ -23,7 +23,7 @@ def train(dtype: str, indices: NDArray[np.int64]) -> Array:
     workers = TrainingWorkers(
         problem,
         SGD(lr=0.1, momentum=0.9),
-        lambda _: Given(indices, exchange.ids),
+        lambda _: FixedBatches(indices, exchange.ids),
         exchange.rows(problem.d),
         exchange.rows(problem.d),
         ids=exchange.ids,
