@@ -1,9 +1,9 @@
-"""The 5 % drill: `python -m tests.drill_compare 2 10` looks for 5 % among real launches.
+"""Drill of bench.compare: `python -m tests.drill_compare 2 10` detects 5 % in real launches.
 
 Each of the 2 rounds launches bench.train on 2 ranks 10 times for each of three sides, in turns:
-`base`, `again`, which is the same, and `slow`, whose workers sleep for 5 % of a step more. All
-of them sleep a little, so that what a sleep costs beside its length is on every side. Then
-bench.compare is asked about base and again, and about base and slow.
+`base`, `again` with the same settings, and `slow` with workers that sleep for 5 % of a step more.
+All sides sleep a little, so the overhead of a sleep is on every side. Then bench.compare compares
+`again` and `slow` with `base`.
 """
 
 import csv
@@ -23,12 +23,12 @@ from tests.launching import train
 
 RANKS, PART, FLOOR_US = 2, 0.05, 100.0
 JOB = ("--task", "digits", "--batch", "512", "--steps", "60", "--eval-every", "60")
-"""A step of some milliseconds, of which 5 % is far more than a sleep is wrong by."""
+"""Options for steps of some milliseconds: 5 % of them is far above the error of a sleep."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What bench.compare said of one side against the base."""
+    """Result of bench.compare for one side against the base."""
 
     side: str
     verdict: str
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def launch(folder: Path, name: str, sleep_us: float) -> float:
-    """Train once; the median step in ms."""
+    """Train once; return the median step in ms."""
     late = f"probability=1,delay={sleep_us:.1f}us"
     done = train(RANKS, folder, *JOB, "--straggler", late, "--name", name)
     if done.returncode:
@@ -49,7 +49,7 @@ def launch(folder: Path, name: str, sleep_us: float) -> float:
 
 
 def round_of(folder: Path, launches: int) -> Iterator[Outcome]:
-    """Launch all sides in turns and compare them; prints how much launches scatter."""
+    """Launch all sides in turns, print the scatter of launches, and yield the comparisons."""
     step_us = 1000 * launch(folder / "first", "first", FLOOR_US)
     sleeps = {"base": FLOOR_US, "again": FLOOR_US, "slow": FLOOR_US + PART * step_us}
     names = list(sleeps)
@@ -60,11 +60,11 @@ def round_of(folder: Path, launches: int) -> Iterator[Outcome]:
     scatter = stdev(log(x) for x in steps["base"])
     print(f"step {step_us / 1000:.3f} ms, launches scatter by {scatter:.1%}", flush=True)
     for name in ("again", "slow"):
-        yield asked(folder, name)
+        yield comparison(folder, name)
 
 
-def asked(folder: Path, name: str) -> Outcome:
-    """What bench.compare says of a side."""
+def comparison(folder: Path, name: str) -> Outcome:
+    """Compare a side with the base by bench.compare."""
     table = folder / f"{name}.csv"
     sides = [str(folder / "base"), str(folder / name)]
     with redirect_stdout(StringIO()):
@@ -76,7 +76,7 @@ def asked(folder: Path, name: str) -> Outcome:
 
 
 def main() -> int:
-    """Run the drill, print a line a comparison and the counts."""
+    """Run the drill, print one line per comparison and the counts; return the exit code."""
     rounds, launches = (int(x) for x in (sys.argv[1:] + ["2", "10"][len(sys.argv) - 1 :])[:2])
     outcomes = []
     with tempfile.TemporaryDirectory() as place:
@@ -85,9 +85,9 @@ def main() -> int:
                 print(outcome, flush=True)
                 outcomes.append(outcome)
     alarms = sum(x.side == "again" and x.verdict in ("slower", "faster") for x in outcomes)
-    found = sum(x.side == "slow" and x.verdict == "slower" for x in outcomes)
-    print(f"{rounds} rounds: {alarms} false alarms, a slowdown of {PART:.0%} found {found} times")
-    return 0 if found == rounds and not alarms else 1
+    detections = sum(x.side == "slow" and x.verdict == "slower" for x in outcomes)
+    print(f"{rounds} rounds: {alarms} false alarms, a slowdown of {PART:.0%} in {detections}")
+    return 0 if detections == rounds and not alarms else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The damage drill: `python -m tests.drill_damage 200` lets bench.report read damaged files.
+"""Drill of damaged files: `python -m tests.drill_damage 200` runs bench.report on 200 of them.
 
-They are cut, their bits flipped and their bytes overwritten at random, or they are something else
-altogether; see tests.bench.damaged. All lie in one folder with one sound file, which one process
-of bench.report reads: every file must be read or named in one line.
+The files have random damage or are not results, see tests.bench.damaged. They are in one folder
+with a sound file. One process of bench.report must read every file or name it in one line.
 """
 
 import re
@@ -14,15 +13,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.bench.damaged import damage, sound
+from tests.bench.damaged import damage, sound_files
 from tests.launching import DEADLINE_S
 
 
 def drill(number: int, seed: int) -> list[str]:
-    """What went wrong, a line each; prints the counts."""
+    """Run the drill and print the counts; return the flaws, one line each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        good = sound(folder)
+        good = sound_files(folder)
         for path in folder.iterdir():
             path.unlink()
         (folder / "sound.h5").write_bytes(good[0])
@@ -33,8 +32,8 @@ def drill(number: int, seed: int) -> list[str]:
             command, capture_output=True, text=True, timeout=DEADLINE_S, check=False
         )
         took = time.monotonic() - began
-    told = Counter(re.findall(rf"^left out: {re.escape(name)}/(\S+?\.h5): ", done.stderr, re.M))
-    left = {path.name: told[path.name] for path in paths}
+    lines = Counter(re.findall(rf"^left out: {re.escape(name)}/(\S+?\.h5): ", done.stderr, re.M))
+    left = {path.name: lines[path.name] for path in paths}
     by_kind = Counter(path.stem.partition("-")[2] for path in paths if left[path.name])
     for kind, n in Counter(path.stem.partition("-")[2] for path in paths).items():
         print(f"{kind:12} {by_kind[kind]:4} named in one line, {n - by_kind[kind]:4} read")
@@ -46,7 +45,7 @@ def drill(number: int, seed: int) -> list[str]:
     flaws += [f"{name} has {n} lines" for name, n in left.items() if n > 1]
     flaws += [f"stray line: {x}" for x in done.stderr.splitlines() if not _expected(x)]
     read = f"{number + 1 - sum(map(bool, left.values()))} of {number + 1} files read"
-    flaws += [] if done.stdout.startswith(f"{read}\n") else [f"not said: {read}"]
+    flaws += [] if done.stdout.startswith(f"{read}\n") else [f"missing in the output: {read}"]
     return flaws
 
 
@@ -55,7 +54,7 @@ def _expected(line: str) -> bool:
 
 
 def main() -> int:
-    """Run the drill; exit code 1 where a file was not accounted for."""
+    """Run the drill; return exit code 1 if a file was neither read nor named."""
     numbers = [int(x) for x in sys.argv[1:]]
     flaws = drill(*(numbers + [200, 0][len(numbers) :]))
     for line in flaws:

@@ -137,7 +137,7 @@ class ResultFile:
         if not folder.is_dir():
             return (
                 f"the folder {folder} was removed during the run, and {self.path.name} with it: "
-                "start again with another --out"
+                "choose another --out and start again"
             )
         remedy = "make room or choose another --out, and start again"
         try:

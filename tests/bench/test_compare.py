@@ -1,4 +1,4 @@
-"""bench.compare as users run it: on files, with exit codes."""
+"""Tests of bench.compare on files: tables, notes, errors and exit codes."""
 
 import csv
 import subprocess
@@ -15,10 +15,10 @@ from tests.bench.made_runs import make
 
 Capture = pytest.CaptureFixture[str]
 SPREAD = (0.99, 0.995, 1.0, 1.005, 1.01)
-"""Of five launches, the fewest that can show a difference."""
+"""Relative times of five launches, the smallest number that can show a difference."""
 
 
-def runs(folder: Path, step_ms: float, **more: object) -> Path:
+def write_runs(folder: Path, step_ms: float, **more: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for part in SPREAD:
         name = f"{more.get('algorithm', 'run')}-{part}.h5"
@@ -35,12 +35,14 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_slower_is_told_written_drawn_and_exit_code_1(tmp_path: Path, capsys: Capture) -> None:
-    runs(tmp_path / "a", 2.0, suite_version="0.1.0")
-    runs(tmp_path / "b", 2.1, suite_version="0.2.0")
+def test_a_slowdown_is_printed_written_and_drawn_with_exit_code_1(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    write_runs(tmp_path / "a", 2.0, suite_version="0.1.0")
+    write_runs(tmp_path / "b", 2.1, suite_version="0.2.0")
     names = {x: tmp_path / f"t.{x}" for x in ("csv", "md", "svg")}
-    wanted = ["--csv", str(names["csv"]), "--markdown", str(names["md"])]
-    assert main([*sides(tmp_path), *wanted, "--figure", str(names["svg"])]) == 1
+    outputs = ["--csv", str(names["csv"]), "--markdown", str(names["md"])]
+    assert main([*sides(tmp_path), *outputs, "--figure", str(names["svg"])]) == 1
     out = capsys.readouterr().out
     assert "10 of 10 files read" in out
     assert "1 case: 1 worse in B" in out
@@ -48,7 +50,7 @@ def test_slower_is_told_written_drawn_and_exit_code_1(tmp_path: Path, capsys: Ca
     (row,) = rows_of(names["csv"])
     assert (row["verdict"], row["worse"], row["n_a"], row["n_b"]) == ("slower", "True", "5", "5")
     assert float(row["ratio"]) == pytest.approx(1.05, rel=1e-4)
-    # with 5 launches a side the 99 % interval is that of all ratios
+    # with 5 launches per side the 99 % interval contains all ratios
     assert float(row["ratio_low"]) == pytest.approx(1.05 * 0.99 / 1.01, rel=1e-4)
     assert float(row["ratio_high"]) == pytest.approx(1.05 * 1.01 / 0.99, rel=1e-4)
     assert float(row["median_a"]) == pytest.approx(2.0, rel=1e-4)
@@ -57,21 +59,21 @@ def test_slower_is_told_written_drawn_and_exit_code_1(tmp_path: Path, capsys: Ca
 
 
 def test_faster_and_no_difference_are_exit_code_0(tmp_path: Path, capsys: Capture) -> None:
-    runs(tmp_path / "a", 2.0)
-    runs(tmp_path / "b", 1.9)
-    runs(tmp_path / "c", 2.001)
+    write_runs(tmp_path / "a", 2.0)
+    write_runs(tmp_path / "b", 1.9)
+    write_runs(tmp_path / "c", 2.001)
     a, b = sides(tmp_path)
     assert main([a, b]) == 0
     assert "1 better in B" in capsys.readouterr().out
     assert main([a, str(tmp_path / "c")]) == 0
     out = capsys.readouterr().out
     assert "1 not shown to differ" in out
-    assert "a difference of 5% needs" not in out  # five launches that scatter so little find it
+    assert "a difference of 5% needs" not in out  # five launches with little scatter detect it
 
 
-def test_cases_of_one_side_and_what_did_not_end_are_told(tmp_path: Path, capsys: Capture) -> None:
-    runs(tmp_path / "a", 2.0)
-    runs(tmp_path / "b", 2.0)
+def test_notes_name_cases_of_one_side_and_incomplete_runs(tmp_path: Path, capsys: Capture) -> None:
+    write_runs(tmp_path / "a", 2.0)
+    write_runs(tmp_path / "b", 2.0)
     make(tmp_path / "a" / "x.h5", algorithm="only_here")
     make(tmp_path / "b" / "d.h5", status=DIVERGED)
     make(tmp_path / "b" / "f.h5", status=FAILED)
@@ -86,7 +88,7 @@ def test_cases_of_one_side_and_what_did_not_end_are_told(tmp_path: Path, capsys:
     assert err.count("\n") == 1
 
 
-def test_misses_are_worse_than_any_time(tmp_path: Path, capsys: Capture) -> None:
+def test_missed_targets_are_worse_than_any_time(tmp_path: Path, capsys: Capture) -> None:
     for side in "ab":
         (tmp_path / side).mkdir()
     for seed in range(5):
@@ -107,8 +109,8 @@ def test_misses_are_worse_than_any_time(tmp_path: Path, capsys: Capture) -> None
 
 
 def test_ignore_compares_across_a_setting(tmp_path: Path, capsys: Capture) -> None:
-    runs(tmp_path / "a", 2.0, allreduce="ring")
-    runs(tmp_path / "b", 1.5, allreduce="star")
+    write_runs(tmp_path / "a", 2.0, allreduce="ring")
+    write_runs(tmp_path / "b", 1.5, allreduce="star")
     assert main(sides(tmp_path)) == 2
     err = capsys.readouterr().err
     assert (
@@ -118,13 +120,15 @@ def test_ignore_compares_across_a_setting(tmp_path: Path, capsys: Capture) -> No
     out = capsys.readouterr().out
     assert "1 better in B" in out
     assert "differs: allreduce ring -> star" in out
-    runs(tmp_path / "b", 1.5, allreduce="torus", algorithm="push_sum")
+    write_runs(tmp_path / "b", 1.5, allreduce="torus", algorithm="push_sum")
     make(tmp_path / "b" / "more.h5", allreduce="star")
     assert main([*sides(tmp_path), "--ignore", "allreduce"]) == 2
     assert "B has the values star and torus in one case" in capsys.readouterr().err
 
 
-def test_launches_of_a_seed_are_one_where_the_seed_decides(tmp_path: Path, capsys: Capture) -> None:
+def test_launches_of_one_seed_count_once_for_metrics_fixed_by_the_seed(
+    tmp_path: Path, capsys: Capture
+) -> None:
     for side, metric in (("a", 0.9), ("b", 0.8)):
         (tmp_path / side).mkdir()
         for i in range(6):
@@ -132,7 +136,7 @@ def test_launches_of_a_seed_are_one_where_the_seed_decides(tmp_path: Path, capsy
     table = tmp_path / "t.csv"
     assert main([*sides(tmp_path), "--metric", "metric", "--csv", str(table)]) == 1
     (row,) = rows_of(table)
-    assert (row["n_a"], row["n_b"], row["verdict"]) == ("5", "5", "worse")  # accuracy falls
+    assert (row["n_a"], row["n_b"], row["verdict"]) == ("5", "5", "worse")  # lower accuracy
     assert float(row["median_b"]) == pytest.approx(0.802)
     assert "n: number of seeds" in capsys.readouterr().out
     assert main([*sides(tmp_path), "--csv", str(table)]) == 0
@@ -149,8 +153,8 @@ def test_collectives_and_consensus_in_one_table(tmp_path: Path, capsys: Capture)
             make_rounds(tmp_path / side / f"r{i}.h5", {"ring": 0.9}, round_us=9 / slow * part)
     table = tmp_path / "t.csv"
     assert main([*sides(tmp_path), "--csv", str(table), "--alpha", "0.05"]) == 1
-    found = {(row["metric"], row["algorithm"], row["verdict"]) for row in rows_of(table)}
-    assert found == {
+    verdicts = {(row["metric"], row["algorithm"], row["verdict"]) for row in rows_of(table)}
+    assert verdicts == {
         ("p50_us", "ring", "slower"),
         ("p50_us", "library", "no difference shown"),
         ("round_us", "", "faster"),
@@ -159,7 +163,7 @@ def test_collectives_and_consensus_in_one_table(tmp_path: Path, capsys: Capture)
     assert main([*sides(tmp_path), "--metric", "rounds_to_1e6"]) == 0
 
 
-def test_one_side_before_the_other_is_told(tmp_path: Path, capsys: Capture) -> None:
+def test_a_note_says_that_one_side_ran_before_the_other(tmp_path: Path, capsys: Capture) -> None:
     for i, side in enumerate("aabbab"):
         (tmp_path / side).mkdir(exist_ok=True)
         if i == 4:
@@ -172,17 +176,17 @@ def test_one_side_before_the_other_is_told(tmp_path: Path, capsys: Capture) -> N
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on each side, and a file of another program."""
-    made = tmp_path_factory.mktemp("place")
+    """Return a folder with a run on each side and a file of another program."""
+    folder = tmp_path_factory.mktemp("place")
     for side in "ab":
-        (made / side).mkdir()
-        make(made / side / "x.h5")
-    make_calls(made / "calls.h5", {1024: {"ring": 1.0}})
-    return made
+        (folder / side).mkdir()
+        make(folder / side / "x.h5")
+    make_calls(folder / "calls.h5", {1024: {"ring": 1.0}})
+    return folder
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["{}/a", "{}/none"], "none does not exist"),
         (["{}/a", "{}/a"], "is in A and in B"),
@@ -200,20 +204,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_are_one_line_and_exit_code_2(
-    place: Path, capsys: Capture, arguments: Sequence[str], said: str
+def test_user_errors_are_one_line_with_exit_code_2(
+    place: Path, capsys: Capture, arguments: Sequence[str], message: str
 ) -> None:
     before = sorted(place.rglob("*"))
     assert main([x.format(place) for x in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
-    assert said.format(place) in err
+    assert message.format(place) in err
     assert err.count("\n") == 1
     assert sorted(place.rglob("*")) == before
 
 
-def test_needs_no_mpi_and_no_torch_and_help_nothing_heavy(place: Path) -> None:
+def test_compare_imports_no_mpi_and_help_imports_nothing_heavy(place: Path) -> None:
     heavy = "('pandas', 'altair', 'h5py', 'rich', 'numpy', 'scipy')"
     code = (
         "import sys\nfrom bench.compare.__main__ import main\n"

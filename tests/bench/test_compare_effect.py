@@ -1,4 +1,4 @@
-"""The statistics of bench.compare: against enumeration and scipy, and in simulated launches."""
+"""Tests of the statistics of bench.compare: against enumeration, scipy and simulated launches."""
 
 import math
 from itertools import combinations
@@ -26,9 +26,8 @@ from bench.compare.verdict import (
 )
 
 SCATTER = 0.02
-"""Standard deviation of the logarithms of launches' median steps where nothing else is running:
-repeated runs of one case scattered by 0.008 to 0.03. On a busy machine one in ten was longer by
-tens of percent, too."""
+"""Standard deviation of the logarithm of launches' median steps on an idle machine; repeated runs
+of one case had 0.008 to 0.03. On a busy machine one in ten was an outlier of tens of percent."""
 Values = NDArray[np.float64]
 
 
@@ -43,14 +42,14 @@ def verdict(
 
 
 def launches(
-    rng: np.random.Generator, middle: float, n: int, scatter: float = SCATTER, disturbed: float = 0
+    rng: np.random.Generator, middle: float, n: int, scatter: float = SCATTER, outliers: float = 0
 ) -> Values:
-    longer = np.where(rng.random(n) < disturbed, 1 + rng.exponential(0.4, n), 1)
+    longer = np.where(rng.random(n) < outliers, 1 + rng.exponential(0.4, n), 1)
     return middle * np.exp(rng.normal(0, scatter, n)) * longer
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 5), (5, 5), (10, 7), (30, 30)])
-def test_without_ties_p_is_scipys_exact_one(n: int, m: int) -> None:
+def test_without_ties_p_equals_scipys_exact_value(n: int, m: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         a, b = rng.random(n), rng.random(m) + 0.3
@@ -58,7 +57,7 @@ def test_without_ties_p_is_scipys_exact_one(n: int, m: int) -> None:
         assert p_value(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_with_ties_and_misses_p_counts_all_ways_to_choose() -> None:
+def test_with_ties_and_misses_p_equals_an_enumeration() -> None:
     rng = np.random.default_rng(1)
     for _ in range(10):
         both = rng.integers(1, 4, 9).astype(float)
@@ -70,35 +69,35 @@ def test_with_ties_and_misses_p_counts_all_ways_to_choose() -> None:
         assert p_value(both[:4], both[4:]) == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_smallest_p_is_that_of_sides_that_do_not_meet() -> None:
+def test_the_smallest_p_is_that_of_disjoint_sides() -> None:
     for n, m in ((3, 3), (5, 5), (4, 9)):
         a, b = np.arange(1.0, n + 1), np.arange(100.0, 100 + m)
         assert p_value(a, b) == pytest.approx(least_p(n, m), rel=1e-9)
     assert launches_for(0.01) == 5  # 2 of C(10, 5) = 252 ways; with 4 and 4 it is 2 of 70
 
 
-def test_the_interval_holds_1_exactly_where_no_difference_is_shown() -> None:
+def test_the_interval_contains_1_if_and_only_if_no_difference_is_shown() -> None:
     rng = np.random.default_rng(2)
     shown = 0
     for _ in range(200):
         n, m = rng.integers(5, 12, 2)
         a, b = launches(rng, 1, n), launches(rng, 1.03, m)
-        found = effect(a, b, ALPHA)
-        assert (found.p <= ALPHA) == (not found.low <= 1 <= found.high)
-        assert found.low <= found.ratio <= found.high
-        shown += found.p <= ALPHA
+        result = effect(a, b, ALPHA)
+        assert (result.p <= ALPHA) == (not result.low <= 1 <= result.high)
+        assert result.low <= result.ratio <= result.high
+        shown += result.p <= ALPHA
     assert 20 < shown < 180
 
 
-def test_the_interval_is_as_sure_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(3)
-    found = [effect(launches(rng, 1, 8), launches(rng, 1.5, 8), 0.1) for _ in range(1000)]
-    held = sum(x.low <= 1.5 <= x.high for x in found) / len(found)
-    # 90 % or more by construction, the next k would have less; three standard deviations are 3 %
-    assert 0.87 < held < 0.96
+    result = [effect(launches(rng, 1, 8), launches(rng, 1.5, 8), 0.1) for _ in range(1000)]
+    coverage = sum(x.low <= 1.5 <= x.high for x in result) / len(result)
+    # at least 90 % by construction, less with the next k; three standard deviations are 3 %
+    assert 0.87 < coverage < 0.96
 
 
-def test_beyond_what_is_counted_out_the_normal_law_goes_on_from_there() -> None:
+def test_the_normal_approximation_continues_the_exact_distribution() -> None:
     rng = np.random.default_rng(4)
     n = EXACT // 2
     a, b = launches(rng, 1, n + 1), launches(rng, 1.01, n + 1)
@@ -112,7 +111,7 @@ def test_beyond_what_is_counted_out_the_normal_law_goes_on_from_there() -> None:
     assert effect(same, same, ALPHA).p == 1
 
 
-def test_ratio_is_the_median_of_all_ratios_and_misses_are_larger_than_all() -> None:
+def test_ratio_is_the_median_of_all_ratios_and_misses_are_infinite() -> None:
     a, b = np.array([1.0, 2.0, 4.0]), np.array([3.0, 8.0])
     assert effect(a, b, ALPHA).ratio == pytest.approx(math.sqrt(2 * 3))  # .75 1.5 2 3 4 8
     inf = math.inf
@@ -129,36 +128,32 @@ def test_ratio_is_the_median_of_all_ratios_and_misses_are_larger_than_all() -> N
         effect(-a, b, ALPHA)
 
 
-@pytest.mark.parametrize(("disturbed", "n"), [(0.0, 10), (0.1, 20)])
-def test_equal_launches_are_rarely_told_apart_and_five_percent_nearly_always_found(
-    disturbed: float, n: int
-) -> None:
+@pytest.mark.parametrize(("outliers", "n"), [(0.0, 10), (0.1, 20)])
+def test_false_alarms_are_rare_and_five_percent_is_detected(outliers: float, n: int) -> None:
     rng = np.random.default_rng(5)
     rounds = 400
-    alarms = found = 0
+    alarms = result = 0
     for _ in range(rounds):
-        base, again, slow = (
-            launches(rng, 3 * part, n, disturbed=disturbed) for part in (1, 1, 1.05)
-        )
+        base, again, slow = (launches(rng, 3 * part, n, outliers=outliers) for part in (1, 1, 1.05))
         same = verdict(base, again)
         alarms += same.worse or same.better
-        found += verdict(base, slow).worse
+        result += verdict(base, slow).worse
     assert alarms <= 0.01 * rounds
-    assert found >= 0.95 * rounds
+    assert result >= 0.95 * rounds
 
 
 @pytest.mark.parametrize(("scatter", "n"), [(0.015, 6), (0.02, 9), (0.03, 16), (0.04, 27)])
-def test_help_says_how_many_launches_find_five_percent(scatter: float, n: int) -> None:
+def test_launches_of_the_help_text_detect_five_percent(scatter: float, n: int) -> None:
     rng = np.random.default_rng(6)
     rounds = 300
     pairs = [(launches(rng, 1, n, scatter), launches(rng, 1.05, n, scatter)) for _ in range(rounds)]
-    found = sum(verdict(a, b).worse for a, b in pairs)
-    assert 0.93 * rounds <= found < 0.995 * rounds  # 95 %, with the chance of 300 rounds
-    told = [launches_to_find(effect(a, b, ALPHA), 0.05, ALPHA) for a, b in pairs]
-    assert np.median(told) == pytest.approx(n, rel=0.2)
+    result = sum(verdict(a, b).worse for a, b in pairs)
+    assert 0.93 * rounds <= result < 0.995 * rounds  # 95 % within the sampling error of 300 rounds
+    estimates = [launches_to_find(effect(a, b, ALPHA), 0.05, ALPHA) for a, b in pairs]
+    assert np.median(estimates) == pytest.approx(n, rel=0.2)
 
 
-def test_what_is_below_the_least_part_is_no_difference() -> None:
+def test_differences_below_the_smallest_that_counts_are_none() -> None:
     rng = np.random.default_rng(7)
     a, b = launches(rng, 1, 10, 0.0005), launches(rng, 1.005, 10, 0.0005)
     assert verdict(a, b).text == "differs by less than 2 %"
@@ -169,7 +164,7 @@ def test_what_is_below_the_least_part_is_no_difference() -> None:
     assert verdict(a, b, "metric", larger=False).worse
 
 
-def test_too_few_launches_are_not_called_no_difference() -> None:
+def test_too_few_launches_are_distinct_from_no_difference() -> None:
     a, b = np.array([1.0, 1.1, 1.2]), np.array([2.0, 2.1, 2.2])
     few = verdict(a, b)
     assert (few.text, few.worse) == ("too few launches", False)

@@ -45,10 +45,10 @@ def test_a_full_file_system_keeps_what_was_written(tmp_path: Path) -> None:
 
 def test_a_file_is_marked_once(tmp_path: Path) -> None:
     """Check that the first reason stays: later ones are its consequences."""
-    from tests.bench.test_runfile import started as begun
+    from tests.bench.test_runfile import start_file
 
     path = tmp_path / "a.h5"
-    begun(path)
+    start_file(path)
     assert mark(path, FAILED, "rank 1: KeyError")
     assert not mark(path, FAILED, "stopped by SIGTERM")
     assert read(part_of(path)).attributes["reason"] == "rank 1: KeyError"

@@ -13,7 +13,7 @@ import pytest
 from bench.reporting import loading
 from bench.reporting.loading import readings
 from bench.results.contents import BrokenFileError
-from tests.bench.damaged import DAMAGES, damage, sound
+from tests.bench.damaged import DAMAGES, damage, sound_files
 from tests.bench.made_runs import make
 from tests.launching import DEADLINE_S, wait_until
 
@@ -126,7 +126,7 @@ def test_damaged_files_are_read_or_reported_in_one_line(tmp_path: Path) -> None:
     """Two files of each damage; `python -m tests.drill_damage` tries more."""
     from bench.reporting.loading import load
 
-    good = sound(tmp_path)
+    good = sound_files(tmp_path)
     (tmp_path / "damaged").mkdir()
     paths = damage(tmp_path / "damaged", good, 2 * len(DAMAGES), seed=3)
     answers = list(readings([*paths, make(tmp_path / "good.h5")], load))

@@ -1,4 +1,4 @@
-"""Files that groups of ranks wrote of a run become the one file that one writer would have."""
+"""Tests of bench.merge: the parts of several writers become the file of a single writer."""
 
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,26 @@ from tests.launching import train
 Capture = pytest.CaptureFixture[str]
 GROUPS = {"w.h5": [0, 3], "w.h5.rank00001": [1], "w.h5.rank00002": [2]}
 SEGMENTS = {0: (3, 2, 4), 1: (3, 0, 5), 2: (1, 2, 4), 3: (2, 2, 4)}
-"""Steps that each rank took in three segments."""
+"""Number of steps of each rank in three segments."""
 NEEDED = ("host", "task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
 
 
 def block(ranks: list[int], segment: int) -> Block:
-    """Steps of some ranks whose every number tells rank, segment and step."""
+    """Return steps of some ranks; every number is a function of rank, segment and step."""
     rows = max(SEGMENTS[rank][segment] for rank in ranks)
     start = np.full((rows, len(ranks)), NOT_TAKEN, np.int64)
     for column, rank in enumerate(ranks):
-        took = SEGMENTS[rank][segment]
-        start[:took, column] = 10_000 * segment + 1000 * rank + 10 * np.arange(took)
-    taken = start != NOT_TAKEN
-    counts = np.where(taken, start, 0)
-    phases = np.repeat(taken[:, :, None], len(PHASES), 2).astype(np.int64)
-    loss = np.where(taken, start / 7, np.nan)
+        count = SEGMENTS[rank][segment]
+        start[:count, column] = 10_000 * segment + 1000 * rank + 10 * np.arange(count)
+    mask = start != NOT_TAKEN
+    counts = np.where(mask, start, 0)
+    phases = np.repeat(mask[:, :, None], len(PHASES), 2).astype(np.int64)
+    loss = np.where(mask, start / 7, np.nan)
     return Block(start, phases, counts, 2 * counts, 3 * counts, loss)
 
 
 def write(folder: Path, status: str = COMPLETE, uuid: str = "u", last: int = 3) -> None:
-    """The files of one run; the part of rank 2 ends before segment `last`."""
+    """Write the files of one run; the part of rank 2 ends before segment `last`."""
     for name, ranks in GROUPS.items():
         attributes: dict[str, Any] = {"program": PART, "run_uuid": uuid}
         if name == "w.h5":
@@ -53,7 +53,7 @@ def write(folder: Path, status: str = COMPLETE, uuid: str = "u", last: int = 3) 
             file.close(status, {"parameters_sha256": "0" * 64})
 
 
-def test_every_number_stands_where_its_rank_and_step_are(tmp_path: Path, capsys: Capture) -> None:
+def test_every_number_is_at_its_rank_and_step(tmp_path: Path, capsys: Capture) -> None:
     write(tmp_path)
     with pytest.raises(BrokenFileError, match=r"its steps are in 3 files: .*bench\.merge"):
         read(tmp_path / "w.h5")
@@ -64,11 +64,11 @@ def test_every_number_stands_where_its_rank_and_step_are(tmp_path: Path, capsys:
     expected = np.concatenate([padded(segment) for segment in range(3)])
     np.testing.assert_array_equal(train_["start_ns"], expected)
     np.testing.assert_array_equal(train_["rank"], range(4))
-    taken = expected != NOT_TAKEN
+    mask = expected != NOT_TAKEN
     for name, factor in (("bytes_sent", 1), ("bytes_copied", 2), ("messages", 3)):
-        np.testing.assert_array_equal(train_[name], np.where(taken, factor * expected, 0))
-    np.testing.assert_array_equal(train_["loss"], np.where(taken, expected / 7, np.nan))
-    first, warm = [3, 2, 5], [2, 0, 0]  # rows of each segment, and how many are of the warm-up
+        np.testing.assert_array_equal(train_[name], np.where(mask, factor * expected, 0))
+    np.testing.assert_array_equal(train_["loss"], np.where(mask, expected / 7, np.nan))
+    first, warm = [3, 2, 5], [2, 0, 0]  # rows of each segment, and warm-up rows among them
     flags = [[1] * w + [0] * (rows - w) for rows, w in zip(first, warm, strict=True)]
     for segment in flags:
         segment[0] |= 2
@@ -76,16 +76,16 @@ def test_every_number_stands_where_its_rank_and_step_are(tmp_path: Path, capsys:
 
 
 def padded(segment: int) -> Any:
-    """Starts of all ranks in a segment, as long as that of the fastest rank."""
-    rows = max(took[segment] for took in SEGMENTS.values())
-    made = np.full((rows, 4), NOT_TAKEN, np.int64)
+    """Return the starts of all ranks in a segment with as many rows as its fastest rank."""
+    rows = max(steps[segment] for steps in SEGMENTS.values())
+    starts = np.full((rows, 4), NOT_TAKEN, np.int64)
     for ranks in GROUPS.values():
         start = block(ranks, segment).start_ns
-        made[: len(start), ranks] = start
-    return made
+        starts[: len(start), ranks] = start
+    return starts
 
 
-def test_a_part_that_ended_early_took_no_more_steps(tmp_path: Path, capsys: Capture) -> None:
+def test_a_part_that_ended_early_has_no_later_steps(tmp_path: Path, capsys: Capture) -> None:
     write(tmp_path, RUNNING, last=2)
     assert main([str(tmp_path / "w.h5.part"), "--keep"]) == 0
     assert "kept the parts" in capsys.readouterr().out
@@ -94,11 +94,11 @@ def test_a_part_that_ended_early_took_no_more_steps(tmp_path: Path, capsys: Capt
     assert run.step_mask().sum(0).tolist() == [9, 8, 3, 8]
 
 
-def test_what_does_not_belong_together_is_refused_and_kept(tmp_path: Path, capsys: Capture) -> None:
+def test_files_of_different_runs_are_refused_and_kept(tmp_path: Path, capsys: Capture) -> None:
     write(tmp_path)
     before = (tmp_path / "w.h5").read_bytes()
 
-    def refused() -> str:
+    def refusal() -> str:
         assert main([str(tmp_path / "w.h5")]) == 2
         assert (tmp_path / "w.h5").read_bytes() == before
         (line,) = capsys.readouterr().err.splitlines()
@@ -107,16 +107,16 @@ def test_what_does_not_belong_together_is_refused_and_kept(tmp_path: Path, capsy
     part = tmp_path / "w.h5.rank00002"
     whole = part.read_bytes()
     part.write_bytes(whole[:3000])
-    assert "w.h5" in refused()
+    assert "w.h5" in refusal()
     part.unlink()
-    assert "the steps of rank 2 are in none of its 2 files" in refused()
+    assert "the steps of rank 2 are in none of its 2 files" in refusal()
     part.write_bytes(whole)
     with h5py.File(part, "r+") as file:
         file.attrs["run_uuid"] = "v"
-    assert "is not a part of" in refused()
+    assert "is not a part of" in refusal()
     for name in list(GROUPS)[1:]:
         (tmp_path / name).unlink()
-    assert "has no parts beside it" in refused()
+    assert "has no parts beside it" in refusal()
     assert main([str(tmp_path / "no.h5")]) == 2
     assert flaws(tmp_path / "w.h5") == [
         f"its steps are in 3 files: merge them with `python -m bench.merge {tmp_path / 'w.h5'}`"
@@ -124,7 +124,7 @@ def test_what_does_not_belong_together_is_refused_and_kept(tmp_path: Path, capsy
 
 
 def test_a_real_run_of_three_writers(tmp_path: Path) -> None:
-    """Asynchronous: each rank's file has as many rows as it took steps."""
+    """The algorithm is asynchronous: each rank's file has one row per step of the rank."""
     options = ["--task", "quadratic", "--algorithm", "ad_psgd", "--steps", "60", "--workers", "5"]
     options += ["--writers", "rank", "--eval-every", "20", "--flush-every", "7", "--name", "w"]
     done = train(3, tmp_path, *options)
@@ -138,5 +138,9 @@ def test_a_real_run_of_three_writers(tmp_path: Path) -> None:
     assert run.status == COMPLETE
     assert 300 <= run.worker_steps() < 300 + 3 * 2 * 3  # each rank may overshoot a segment by one
     with h5py.File(tmp_path / "w.h5") as file:
-        assert file["segments/first"][()].tolist() == [0, 20, 40]  # they met for evaluations only
+        assert file["segments/first"][()].tolist() == [
+            0,
+            20,
+            40,
+        ]  # segments end at evaluations only
         assert file["summary/step_ms_p50"][()] == run.row().step_ms_p50

@@ -1,4 +1,4 @@
-"""Where a run ran: what is kept, what never is, and who is alive."""
+"""Tests of the provenance: environment without secrets, versions, machine and processes."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from bench.results import provenance
 from bench.results.provenance import commit, environment, machine, packages
 from bench.results.resultfile import process_started
 
-KEPT = {
+ALLOWED = {
     "FI_PROVIDER": "tcp",
     "HDF5_USE_FILE_LOCKING": "FALSE",
     "MKL_NUM_THREADS": "1",
@@ -33,7 +33,7 @@ KEPT = {
     "SLURM_RESTART_COUNT": "1",
     "UCX_TLS": "sm",
 }
-DROPPED = {
+OMITTED = {
     "AWS_SECRET_ACCESS_KEY": "s",
     "HDF5_PASSWORD": "s",
     "HOME": "/root",
@@ -52,9 +52,9 @@ DROPPED = {
 }
 
 
-def test_the_environment_keeps_what_matters_and_no_secret() -> None:
-    assert environment(KEPT | DROPPED) == KEPT
-    assert list(environment(dict(reversed(KEPT.items())))) == sorted(KEPT)
+def test_the_environment_has_the_allow_list_and_no_secret() -> None:
+    assert environment(ALLOWED | OMITTED) == ALLOWED
+    assert list(environment(dict(reversed(ALLOWED.items())))) == sorted(ALLOWED)
 
 
 def test_the_environment_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,24 +64,24 @@ def test_the_environment_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch
     assert "SLURM_JWT" not in environment()
 
 
-def test_packages_are_those_that_run() -> None:
-    found = packages()
-    assert found["python"] == platform.python_version()
-    assert found["torch"] == torch.__version__
-    assert found["numpy"] == numpy.__version__
-    assert found["murmuration"]
+def test_packages_have_their_installed_versions() -> None:
+    result = packages()
+    assert result["python"] == platform.python_version()
+    assert result["torch"] == torch.__version__
+    assert result["numpy"] == numpy.__version__
+    assert result["murmuration"]
 
 
-def test_a_package_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package-here", "numpy"))
     assert set(packages()) == {"python", "numpy"}
 
 
-def test_the_machine_is_this_one() -> None:
-    found = machine()
-    assert (found["cores"], found["kernel"]) == (str(os.cpu_count()), platform.release())
-    assert re.fullmatch(r"\d+\.\d\d \d+\.\d\d \d+\.\d\d", found["load"])
-    assert found["processor"]
+def test_the_machine_is_this_host() -> None:
+    result = machine()
+    assert (result["cores"], result["kernel"]) == (str(os.cpu_count()), platform.release())
+    assert re.fullmatch(r"\d+\.\d\d \d+\.\d\d \d+\.\d\d", result["load"])
+    assert result["processor"]
 
 
 def test_the_commit_is_empty_or_a_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -90,22 +90,22 @@ def test_the_commit_is_empty_or_a_hash(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert commit() == ""
 
 
-def test_processes_are_told_apart() -> None:
-    mine = process_started(os.getpid())
-    assert mine.isdigit()
-    assert process_started(os.getpid()) == mine
-    assert int(process_started(os.getppid())) <= int(mine)
+def test_processes_have_different_starts() -> None:
+    own = process_started(os.getpid())
+    assert own.isdigit()
+    assert process_started(os.getpid()) == own
+    assert int(process_started(os.getppid())) <= int(own)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         time.sleep(0.05)  # some clock ticks
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as later:
-            assert int(mine) <= int(process_started(other.pid)) < int(process_started(later.pid))
+            assert int(own) <= int(process_started(other.pid)) < int(process_started(later.pid))
             later.communicate(b"\n")
         other.communicate(b"\n")
     assert process_started(other.pid) == ""
 
 
-def test_a_zombie_is_gone() -> None:
+def test_a_zombie_has_no_start() -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and not buried
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, but not yet reaped
         assert Path(f"/proc/{child.pid}/stat").exists()
         assert process_started(child.pid) == ""

@@ -1,4 +1,4 @@
-"""The reader: numbers worked out by hand, and files that are none of ours."""
+"""Tests of the reader: numbers computed by hand, and damaged or foreign files."""
 
 import math
 import os
@@ -22,13 +22,13 @@ from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, NOT_TAKEN, RUNN
 MS = 1_000_000
 # (step, rank, phase) in ms; the phases are data, gradient, update, copy, wait, other.
 PHASES_MS = [
-    [[90, 9, 9, 9, 9, 9], [80, 8, 8, 8, 8, 8]],  # the warm-up
+    [[90, 9, 9, 9, 9, 9], [80, 8, 8, 8, 8, 8]],  # warm-up
     [[1, 2, 1, 0, 0, 0], [1, 2, 1, 1, 1, 0]],  # 4 and 6 ms
     [[1, 1, 0, 2, 4, 0], [1, 1, 0, 0, 1, 0]],  # 8 and 3 ms
     [[0, 1, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]],  # 2 and 1 ms
 ]
-SENT = [[10, 20], [10, 20], [30, 0], [0, 0]]  # 90 in all
-COPIED = [[1, 1], [2, 2], [0, 0], [100, 4]]  # 110 in all
+SENT = [[10, 20], [10, 20], [30, 0], [0, 0]]  # sum: 90
+COPIED = [[1, 1], [2, 2], [0, 0], [100, 4]]  # sum: 110
 UNNEEDED = ("label_js", "metric_direction")
 TARGETS = ("time_to_target_s", "steps_to_target", "samples_to_target", "bytes_to_target")
 
@@ -55,8 +55,8 @@ def attributes(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def written(path: Path, *, steps: int = 4, warmup: int = 1, **more: Any) -> RunFile:
-    """A file of four workers on two ranks with the numbers above."""
+def write_file(path: Path, *, steps: int = 4, warmup: int = 1, **more: Any) -> RunFile:
+    """Write a file of four workers on two ranks with the numbers above; leave it open."""
     file = RunFile(path, range(2), attributes(**more))
     phases, sent, copied = (np.array(x)[:steps] for x in (PHASES_MS, SENT, COPIED))
     cells = np.zeros((steps, 2), np.int64)
@@ -78,15 +78,15 @@ def written(path: Path, *, steps: int = 4, warmup: int = 1, **more: Any) -> RunF
     return file
 
 
-def closed(path: Path, status: str = COMPLETE, **more: Any) -> Run:
+def close_file(path: Path, status: str = COMPLETE, **more: Any) -> Run:
     names = ("target_reached", "parameters_sha256")
     results: dict[str, Any] = {name: more.pop(name) for name in names if name in more}
-    written(path, **more).close(status, results)
+    write_file(path, **more).close(status, results)
     return read(path)
 
 
-def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
-    run = closed(tmp_path / "a.h5", parameters_sha256="ab12", spectral_gap=0.125)
+def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
+    run = close_file(tmp_path / "a.h5", parameters_sha256="ab12", spectral_gap=0.125)
     row = run.row().record()
     expected = {
         "task": "digits",
@@ -133,9 +133,9 @@ def test_a_row_is_what_comes_out_by_hand(tmp_path: Path) -> None:
     assert run.params == {"steps": 4}
 
 
-def test_ranks_that_go_at_their_own_pace(tmp_path: Path) -> None:
-    """Rank 0 took 4 steps, rank 1 two: of 2 workers each that are 12 worker-steps, 3 a worker."""
-    file = written(tmp_path / "a.h5", steps=0)
+def test_ranks_at_their_own_pace(tmp_path: Path) -> None:
+    """Rank 0 takes 4 steps and rank 1 two, with 2 workers each: 12 worker steps, 3 per worker."""
+    file = write_file(tmp_path / "a.h5", steps=0)
     phases = np.array(PHASES_MS) * MS
     start = np.array([[1, 1], [2, 2], [3, NOT_TAKEN], [4, NOT_TAKEN]])
     phases[2:, 1] = 0
@@ -151,26 +151,26 @@ def test_ranks_that_go_at_their_own_pace(tmp_path: Path) -> None:
     assert run.pace().tolist() == pytest.approx([3 / took[0], 1 / took[1]])
 
 
-def test_the_phases_share_the_timed_steps_of_all_ranks(tmp_path: Path) -> None:
-    share = closed(tmp_path / "a.h5").phase_share()
+def test_phase_shares_add_up_over_the_timed_steps_of_all_ranks(tmp_path: Path) -> None:
+    share = close_file(tmp_path / "a.h5").phase_share()
     of_24 = {"data": 4, "gradient": 8, "update": 2, "copy": 3, "wait": 6, "other": 1}
     assert share == pytest.approx({name: ms / 24 for name, ms in of_24.items()})
 
 
-def test_when_all_is_warm_up_every_step_counts(tmp_path: Path) -> None:
-    run = closed(tmp_path / "a.h5", warmup=99)
+def test_without_steps_after_the_warm_up_all_steps_count(tmp_path: Path) -> None:
+    run = close_file(tmp_path / "a.h5", warmup=99)
     np.testing.assert_array_equal(run.step_ns(), np.array([135, 6, 8, 2]) * MS)
 
 
-def test_the_target_hit_missed_and_not_asked_for(tmp_path: Path) -> None:
-    hit = closed(tmp_path / "hit.h5", target=0.8, target_reached=True).row()
+def test_cost_of_a_target_if_reached_missed_or_absent(tmp_path: Path) -> None:
+    hit = close_file(tmp_path / "hit.h5", target=0.8, target_reached=True).row()
     assert [hit.number(name) for name in TARGETS] == pytest.approx([2.5, 4, 80, 200])
-    missed = closed(tmp_path / "missed.h5", target=0.9, target_reached=False).row()
+    missed = close_file(tmp_path / "missed.h5", target=0.9, target_reached=False).row()
     assert [missed.number(name) for name in TARGETS] == [math.inf] * 4
-    assert all(math.isnan(closed(tmp_path / "none.h5").row().number(name)) for name in TARGETS)
+    assert all(math.isnan(close_file(tmp_path / "none.h5").row().number(name)) for name in TARGETS)
 
 
-def test_a_run_without_a_step_or_a_score_has_a_row(tmp_path: Path) -> None:
+def test_a_run_without_steps_and_evaluations_has_a_row(tmp_path: Path) -> None:
     file = RunFile(tmp_path / "a.h5", range(2), attributes())
     row = read(file.part).row()
     assert (row.steps, row.status) == (0, RUNNING)
@@ -178,22 +178,22 @@ def test_a_run_without_a_step_or_a_score_has_a_row(tmp_path: Path) -> None:
         assert math.isnan(row.number(name)), name
 
 
-def test_died_is_told_where_the_writer_is_gone(tmp_path: Path) -> None:
+def test_status_is_died_if_the_writer_on_this_host_has_ended(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
-        told: dict[str, Any] = {"pid": writer.pid, "pid_started": process_started(writer.pid)}
-        here = written(tmp_path / "here.h5", **told).part
-        away = written(tmp_path / "away.h5", **told, host="elsewhere").part
+        process: dict[str, Any] = {"pid": writer.pid, "pid_started": process_started(writer.pid)}
+        here = write_file(tmp_path / "here.h5", **process).part
+        away = write_file(tmp_path / "away.h5", **process, host="elsewhere").part
         assert [read(path).status for path in (here, away)] == [RUNNING, RUNNING]
         writer.communicate(b"\n")
     assert [read(path).status for path in (here, away)] == [DIED, RUNNING]
-    reused = written(tmp_path / "reused.h5", pid_started="1").part
+    reused = write_file(tmp_path / "reused.h5", pid_started="1").part
     assert read(reused).status == DIED
     assert read(reused).row().status == DIED
-    assert closed(tmp_path / "closed.h5", status=DIVERGED, pid_started="1").status == DIVERGED
+    assert close_file(tmp_path / "closed.h5", status=DIVERGED, pid_started="1").status == DIVERGED
 
 
 def change(how: Callable[[h5py.File], object]) -> Callable[[Path], object]:
-    """What damages a file from inside."""
+    """Return a function that changes an HDF5 file at a path."""
 
     def damage(path: Path) -> None:
         with h5py.File(path, "r+") as file:
@@ -210,7 +210,7 @@ def without(name: str) -> Callable[[Path], object]:
     return change(lambda file: file.__delitem__(name))
 
 
-def unsaid(name: str) -> Callable[[Path], object]:
+def without_attribute(name: str) -> Callable[[Path], object]:
     return change(lambda file: file.attrs.__delitem__(name))
 
 
@@ -218,12 +218,12 @@ def with_version(version: str) -> Callable[[Path], object]:
     return change(lambda file: file.attrs.__setitem__("schema_version", version))
 
 
-def replaced_by_a_number(file: h5py.File) -> None:
+def replace_group_by_number(file: h5py.File) -> None:
     del file["train"]
     file["train"] = 3
 
 
-def with_a_text_that_is_none(file: h5py.File) -> None:
+def store_number_as_text(file: h5py.File) -> None:
     file["provenance/text/machine"] = 3
 
 
@@ -242,17 +242,21 @@ def with_a_text_that_is_none(file: h5py.File) -> None:
         *((without(f"train/{name}"), f"train/{name} is missing") for name in TRAIN),
         *((without(f"eval/{name}"), f"eval/{name} is missing") for name in EVAL),
         (without("train"), "train/start_ns is missing"),
-        (change(replaced_by_a_number), ""),
-        (change(with_a_text_that_is_none), ""),
-        *((unsaid(name), f"{name} is missing") for name in attributes() if name not in UNNEEDED),
-        (unsaid("status"), "status is missing"),
+        (change(replace_group_by_number), ""),
+        (change(store_number_as_text), ""),
+        *(
+            (without_attribute(name), f"{name} is missing")
+            for name in attributes()
+            if name not in UNNEEDED
+        ),
+        (without_attribute("status"), "status is missing"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_refused_in_one_line(
+def test_damaged_and_foreign_files_are_refused_in_one_line(
     tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     path = tmp_path / "a.h5"
-    closed(path)
+    close_file(path)
     damage(path)
     with pytest.raises(BrokenFileError) as error:
         read(path)
@@ -271,9 +275,9 @@ def test_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
 def test_earlier_versions_are_read(tmp_path: Path, version: str) -> None:
-    """They have no summary, no segments, no clock, and fewer measures of the partition."""
+    """Earlier versions have no summary, segments and clock, and fewer measures of the partition."""
     path = tmp_path / "a.h5"
-    row = closed(path).row().record()
+    row = close_file(path).row().record()
     with h5py.File(path, "r+") as file:
         for name in {"segments", "clock", "summary"} & set(file):
             del file[name]
@@ -281,22 +285,22 @@ def test_earlier_versions_are_read(tmp_path: Path, version: str) -> None:
     assert read(path).row().record() == pytest.approx(row, nan_ok=True)
 
 
-def grown(file: h5py.File) -> None:
-    """A column that says it has a terabyte, of which the file holds nothing."""
+def resize_column(file: h5py.File) -> None:
+    """Declare a terabyte for a column without data in the file."""
     file["train/loss"].resize(10**11 // 2, axis=0)
 
 
-def led_away(file: h5py.File) -> None:
+def link_group(file: h5py.File) -> None:
     del file["train"]
     file["train"] = h5py.ExternalLink("other.h5", "/train")
 
 
-def held_elsewhere(file: h5py.File) -> None:
+def store_elsewhere(file: h5py.File) -> None:
     del file["eval/loss"]
     file["eval"].create_dataset("loss", (3,), "f8", external=[("/dev/zero", 0, 24)])
 
 
-def assembled(file: h5py.File) -> None:
+def store_virtually(file: h5py.File) -> None:
     del file["eval/loss"]
     layout = h5py.VirtualLayout((3,), "f8")
     layout[:] = h5py.VirtualSource("other.h5", "eval/loss", (3,))
@@ -306,27 +310,27 @@ def assembled(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (grown, "train/loss is larger than the file can hold"),
-        (led_away, "train is not a hard link"),
-        (held_elsewhere, "eval/loss is stored in another file"),
-        (assembled, "eval/loss is stored in another file"),
+        (resize_column, "train/loss is larger than the file can hold"),
+        (link_group, "train is not a hard link"),
+        (store_elsewhere, "eval/loss is stored in another file"),
+        (store_virtually, "eval/loss is stored in another file"),
     ],
 )
-def test_sizes_are_not_believed_and_other_files_not_read(
+def test_impossible_sizes_and_links_to_other_files_are_refused(
     tmp_path: Path, damage: Callable[[h5py.File], object], reason: str
 ) -> None:
     path = tmp_path / "a.h5"
-    closed(tmp_path / "other.h5")
-    closed(path)
+    close_file(tmp_path / "other.h5")
+    close_file(path)
     change(damage)(path)
     with pytest.raises(BrokenFileError, match=f"{path}: {reason}"):
         read(path)
 
 
-def test_what_compresses_best_is_read(tmp_path: Path) -> None:
-    """Zeros: as many bytes in one as deflate can put there."""
+def test_data_of_the_largest_compression_ratio_are_read(tmp_path: Path) -> None:
+    """Zeros have the largest compression ratio of deflate."""
     path = tmp_path / "a.h5"
-    closed(path)
+    close_file(path)
     with h5py.File(path, "r+") as file:
         del file["train/loss"]
         zeros = {"compression": "gzip", "compression_opts": 9, "chunks": (2**20, 2)}
@@ -334,17 +338,17 @@ def test_what_compresses_best_is_read(tmp_path: Path) -> None:
     assert read(path).train["loss"].shape == (2**20, 2)
 
 
-def test_what_a_report_reads_is_enough_for_its_numbers(tmp_path: Path) -> None:
-    whole = closed(tmp_path / "a.h5", target=0.8, target_reached=True)
-    lean = read(tmp_path / "a.h5", DIGESTED)
-    assert set(lean.train) == set(TRAIN) - {"loss", "messages"}
-    assert digest(lean).row == digest(whole).row
-    assert digest(lean).provenance == digest(whole).provenance
+def test_columns_of_a_report_suffice_for_its_numbers(tmp_path: Path) -> None:
+    full = close_file(tmp_path / "a.h5", target=0.8, target_reached=True)
+    partial = read(tmp_path / "a.h5", DIGESTED)
+    assert set(partial.train) == set(TRAIN) - {"loss", "messages"}
+    assert digest(partial).row == digest(full).row
+    assert digest(partial).provenance == digest(full).provenance
 
 
-def test_a_later_minor_version_and_groups_of_others_are_read(tmp_path: Path) -> None:
+def test_later_minor_versions_and_unknown_datasets_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    closed(path)
+    close_file(path)
     with_version("1.7")(path)
     change(lambda file: file.create_group("train/more"))(path)
     run = read(path)

@@ -19,7 +19,7 @@ ROWS: dict[str, type[Row]] = {
 
 
 def values(row: type[Any]) -> dict[str, Any]:
-    """Values for all fields of a row: 0 for numbers, an empty text for texts."""
+    """Return values for all fields of a row: 0 for numbers, an empty text for texts."""
     texts = {name for name, column in row.columns.items() if not column.units}
     return {field.name: "" if field.name in texts else 0 for field in fields(row)}
 
@@ -45,17 +45,17 @@ def test_a_field_without_a_column_is_not_exported() -> None:
     class Extended(ConsensusRow):
         launches: int = 1
 
-    made = Extended(**values(ConsensusRow))
-    assert "launches" not in made.record()
-    assert set(made.record()) == set(ConsensusRow.columns)
+    row_ = Extended(**values(ConsensusRow))
+    assert "launches" not in row_.record()
+    assert set(row_.record()) == set(ConsensusRow.columns)
 
 
 def test_numbers_are_read_by_name() -> None:
-    made = ConsensusRow(**values(ConsensusRow) | {"ms_to_1e6": math.inf})
-    assert made.number("ms_to_1e6") == math.inf
-    assert made.number("workers") == 0.0
+    row_ = ConsensusRow(**values(ConsensusRow) | {"ms_to_1e6": math.inf})
+    assert row_.number("ms_to_1e6") == math.inf
+    assert row_.number("workers") == 0.0
     with pytest.raises(KeyError, match="no_column"):
-        made.number("no_column")
+        row_.number("no_column")
 
 
 def test_every_metric_is_a_column_with_its_unit() -> None:

@@ -1,4 +1,4 @@
-"""The result file: whole at every moment, and what any netCDF-4 reader understands."""
+"""Tests of the result file: complete at any time, and readable by netCDF-4 readers."""
 
 import os
 import resource
@@ -31,7 +31,7 @@ RANKS = 3
 
 
 def block(first: int, n: int, ranks: int = RANKS) -> Block:
-    """n steps from `first` on whose every number is a function of step, rank and phase."""
+    """Return n steps from `first` on; every number is a function of step, rank and phase."""
     step, rank = np.arange(first, first + n)[:, None], np.arange(ranks)
     phases = (step * 100 + rank * 10)[..., None] + np.arange(len(PHASES))
     cell = step * 10 + rank
@@ -39,12 +39,12 @@ def block(first: int, n: int, ranks: int = RANKS) -> Block:
 
 
 def evaluation(step: int) -> dict[str, float]:
-    """A row whose every number is a function of the step and the column."""
+    """Return an evaluation; every number is a function of the step and the column."""
     return {name: step * 10 + i for i, name in enumerate(EVAL)}
 
 
 def attributes() -> dict[str, Any]:
-    """What every run tells, of this very process."""
+    """Return the attributes of a run in this process."""
     pid = os.getpid()
     names = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
     numbers = {"workers": 2, "ranks": RANKS, "batch": 1, "seed": 0, "pid": pid}
@@ -52,14 +52,14 @@ def attributes() -> dict[str, Any]:
     return dict.fromkeys(names, "x") | numbers | place | {"params_json": "{}"}
 
 
-def started(path: Path) -> RunFile:
-    """A file with every group that a training run has."""
+def start_file(path: Path) -> RunFile:
+    """Create a file with all groups of a training run."""
     sizes, names = np.array([4, 6]), np.array(["node-ä", "b"])
     counts = np.arange(10).reshape(2, 5)
 
-    def material(made: Any) -> None:
+    def material(file: Any) -> None:
         add_table(
-            made,
+            file,
             "partition",
             {"worker": np.arange(2), "class": np.arange(5)},
             {
@@ -68,12 +68,12 @@ def started(path: Path) -> RunFile:
             },
         )
         add_table(
-            made,
+            file,
             "provenance/ranks",
             {"rank": np.arange(2)},
             {"host": (("rank",), names, "", "host name"), "pid": (("rank",), sizes, "1", "id")},
         )
-        add_texts(made, {"environment": "{}", "machine": "größer"})
+        add_texts(file, {"environment": "{}", "machine": "größer"})
 
     return RunFile(path, range(RANKS), attributes(), material)
 
@@ -83,15 +83,15 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def assert_rows(run_train: dict[str, Any], n: int) -> None:
-    """The first n steps are those of `block`, in order."""
+    """Assert that the rows are the first n steps of `block`, in order."""
     expected = block(0, n)
     np.testing.assert_array_equal(run_train["step"], np.arange(n))
     for name in ("start_ns", "phase_ns", "bytes_sent", "bytes_copied", "messages", "loss"):
         np.testing.assert_array_equal(run_train[name], getattr(expected, name))
 
 
-def test_blocks_of_several_flushes_read_back_equal_and_in_order(tmp_path: Path) -> None:
-    file = started(tmp_path / "a.h5")
+def test_blocks_of_several_flushes_are_read_back_in_order(tmp_path: Path) -> None:
+    file = start_file(tmp_path / "a.h5")
     first = 0
     for n in (3, 1, 700, 2):  # 700 steps span chunks
         file.append(block(first, n), first, warmup=5)
@@ -110,7 +110,7 @@ def test_blocks_of_several_flushes_read_back_equal_and_in_order(tmp_path: Path) 
 
 
 def test_dtypes_are_those_of_the_schema(tmp_path: Path) -> None:
-    file = started(tmp_path / "a.h5")
+    file = start_file(tmp_path / "a.h5")
     file.append(block(0, 2), 0, 0)
     file.evaluate(evaluation(0))
     file.close(COMPLETE, {})
@@ -121,15 +121,15 @@ def test_dtypes_are_those_of_the_schema(tmp_path: Path) -> None:
     assert {name: run.evals[name].dtype for name in EVAL} == {
         name: np.dtype(dtype) for name, (dtype, _, _) in EVAL.items()
     }
-    with h5py.File(tmp_path / "a.h5") as opened:
-        assert {x: opened["train"][x].attrs["units"] for x in TRAIN} == {
+    with h5py.File(tmp_path / "a.h5") as file_:
+        assert {x: file_["train"][x].attrs["units"] for x in TRAIN} == {
             x: units for x, (_, _, units, _) in TRAIN.items()
         }
 
 
-def test_running_until_closed_under_the_final_name(tmp_path: Path) -> None:
+def test_a_file_is_running_until_it_is_closed_and_renamed(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    file = started(path)
+    file = start_file(path)
     assert not path.exists()
     assert (read(file.part).status, read(file.part).attributes["closed_utc"]) == (RUNNING, "")
     file.append(block(0, 4), 0, 0)
@@ -147,7 +147,9 @@ def test_running_until_closed_under_the_final_name(tmp_path: Path) -> None:
 def test_flushes_are_spaced_but_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 10, 10, 12, 40, 53, 53, 53.5])  # made, flush, 2 s, early, due, 0.5 s
+    clock = iter(
+        [0.0, 10, 10, 12, 40, 53, 53, 53.5]
+    )  # creation, flush of 2 s, too early, due, 0.5 s
     frozen = SimpleNamespace(monotonic=lambda: next(clock))
     monkeypatch.setattr("bench.results.runfile.time", frozen)
     monkeypatch.setattr("bench.results.runfile.LEAST_PAUSE", 20)
@@ -167,7 +169,7 @@ def test_mark_sets_the_status_and_keeps_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     mark(path, FAILED, "nobody there")
     assert list(tmp_path.iterdir()) == []
-    file = started(path)
+    file = start_file(path)
     file.append(block(0, 6), 0, 2)
     file.flush(now=True)
     mark(path, FAILED, "rank 1: KeyError: 'x'")
@@ -178,27 +180,27 @@ def test_mark_sets_the_status_and_keeps_the_rows(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_a_reader_that_is_at_it_keeps_its_file_while_others_replace_it(tmp_path: Path) -> None:
-    file = started(tmp_path / "a.h5")
+def test_an_open_reader_keeps_its_version_of_a_replaced_file(tmp_path: Path) -> None:
+    file = start_file(tmp_path / "a.h5")
     file.append(block(0, 5), 0, 0)
     file.flush(now=True)
-    with h5py.File(file.part, "r") as opened:
+    with h5py.File(file.part, "r") as file_:
         file.append(block(5, 5), 5, 0)
         file.flush(now=True)
-        np.testing.assert_array_equal(opened["train/step"][()], np.arange(5))
+        np.testing.assert_array_equal(file_["train/step"][()], np.arange(5))
         assert_rows(read(file.part).train, 10)
     file.close(COMPLETE, {})
 
 
-def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    file = started(tmp_path / "a.h5")
+def test_an_exception_leaves_only_the_old_file(tmp_path: Path) -> None:
+    file = start_file(tmp_path / "a.h5")
     file.append(block(0, 3), 0, 0)
     file.flush(now=True)
     before = file.part.read_bytes()
 
-    def half(opened: h5py.File) -> None:
-        opened.attrs["status"] = "half"
-        del opened["train/loss"]
+    def half(file_: h5py.File) -> None:
+        file_.attrs["status"] = "half"
+        del file_["train/loss"]
         raise RuntimeError("disk")
 
     with pytest.raises(RuntimeError, match="disk"):
@@ -209,8 +211,8 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["a.h5.part"]
 
 
-def test_rows_that_a_failed_flush_left_out_come_with_the_next(tmp_path: Path) -> None:
-    file = started(tmp_path / "a.h5")
+def test_rows_of_a_failed_flush_are_written_by_the_next(tmp_path: Path) -> None:
+    file = start_file(tmp_path / "a.h5")
     file.append(block(0, 3), 0, 0)
     room = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file.part.stat().st_size // 2, room[1]))
@@ -241,16 +243,16 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_xarray_finds_the_dimensions_of_every_group(tmp_path: Path, group: str) -> None:
-    import xarray  # here, so that the writers below start fast
+    import xarray  # its import takes long, and only this test needs it
 
-    file = started(tmp_path / "a.h5")
+    file = start_file(tmp_path / "a.h5")
     file.append(block(0, 5), 0, 0)
     file.evaluate(evaluation(0))
     file.close(COMPLETE, {})
-    with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as found:
+    with xarray.open_dataset(tmp_path / "a.h5", group=group, engine="h5netcdf") as dataset:
         for name, dims in GROUPS[group].items():
-            assert found[name].dims == dims
-        for key, variable in found.variables.items():
+            assert dataset[name].dims == dims
+        for key, variable in dataset.variables.items():
             if variable.dtype.kind in "iuf":
                 assert variable.attrs["units"], key
     with xarray.open_datatree(tmp_path / "a.h5", engine="h5netcdf") as tree:
@@ -261,9 +263,9 @@ def test_xarray_finds_the_dimensions_of_every_group(tmp_path: Path, group: str) 
 
 
 def test_every_numeric_dataset_has_units_and_every_axis_a_scale(tmp_path: Path) -> None:
-    file = started(tmp_path / "a.h5")
+    file = start_file(tmp_path / "a.h5")
     file.close(COMPLETE, {})
-    seen = []
+    names = []
 
     def look(name: str, thing: h5py.Group | h5py.Dataset) -> None:
         if isinstance(thing, h5py.Dataset) and thing.dtype.kind in "iuf":
@@ -271,16 +273,16 @@ def test_every_numeric_dataset_has_units_and_every_axis_a_scale(tmp_path: Path) 
         if isinstance(thing, h5py.Dataset) and thing.shape and not thing.is_scale:
             assert all(len(axis) == 1 for axis in thing.dims), name
             assert thing.attrs["long_name"], name
-            seen.append(name)
+            names.append(name)
 
-    with h5py.File(tmp_path / "a.h5") as opened:
-        opened.visititems(look)
-    assert len(seen) == len(TRAIN) + len(EVAL) + len(SEGMENTS) + 4
+    with h5py.File(tmp_path / "a.h5") as file_:
+        file_.visititems(look)
+    assert len(names) == len(TRAIN) + len(EVAL) + len(SEGMENTS) + 4
 
 
 def append_forever(path: Path, flushed: int) -> None:
     """Append blocks of 50 steps to a file without end, and write a byte after each flush."""
-    file, step = started(path), 0
+    file, step = start_file(path), 0
     while True:
         file.append(block(step, 50), step, 0)
         file.flush(now=True)
@@ -288,8 +290,8 @@ def append_forever(path: Path, flushed: int) -> None:
         step += 50
 
 
-def test_killed_at_any_moment_a_prefix_of_the_rows_is_left(tmp_path: Path) -> None:
-    """Each victim is killed at a random moment after some flushes."""
+def test_a_killed_writer_leaves_a_prefix_of_the_rows(tmp_path: Path) -> None:
+    """Each writer is killed at a random time after some flushes."""
     rng = np.random.default_rng(1)
     for i in range(10):
         path = tmp_path / f"{i}.h5"

@@ -1,4 +1,4 @@
-"""bench.trace: what is drawn of files whose every number is known."""
+"""Tests of bench.trace: drawings of files with chosen numbers."""
 
 import gzip
 import json
@@ -23,30 +23,30 @@ from tests.bench.made_runs import make
 Capture = pytest.CaptureFixture[str]
 Event = dict[str, Any]
 RANK_0 = 100
-"""The process that rank 0 is."""
+"""Process id of rank 0."""
 STEP_NS, SETTLE_NS = 2_000_000, 50_000
-"""A step of rank 1 in tests.bench.made_runs, and what is left until the next one begins."""
-LEAD_NS, DRIFT, BEGUN_NS = 7_000_000_000_123, 2e-4, 10**12
-"""Rank 1's clock ahead of rank 0's where rank 0's shows BEGUN_NS, and how it gains."""
+"""Duration of a step of rank 1 in tests.bench.made_runs, and the pause before the next step."""
+LEAD_NS, DRIFT, START_NS = 7_000_000_000_123, 2e-4, 10**12
+"""Lead of rank 1's clock over rank 0's at START_NS, and its relative drift."""
 
 
-def shown(true_ns: Any) -> Any:
-    """Rank 1's clock at a time of rank 0's."""
-    return true_ns + LEAD_NS + np.rint(DRIFT * (true_ns - BEGUN_NS)).astype(np.int64)
+def clock_1(true_ns: Any) -> Any:
+    """Return the time of rank 1's clock for a time of rank 0's, ns."""
+    return true_ns + LEAD_NS + np.rint(DRIFT * (true_ns - START_NS)).astype(np.int64)
 
 
-def timed(path: Path, *, far: bool = False, clock: bool = True, **options: Any) -> Path:
-    """A made run whose ranks begin every step together; far: rank 1 is on another host."""
+def make_aligned(path: Path, *, far: bool = False, clock: bool = True, **options: Any) -> Path:
+    """Write a run with steps that begin together on all ranks; far: rank 1 is on another host."""
     make(path, **options)
     with h5py.File(path, "r+") as file:
         start = file["train/start_ns"]
-        true = BEGUN_NS + np.arange(len(start), dtype=np.int64) * (STEP_NS + SETTLE_NS)
-        start[:] = np.stack([true, shown(true) if far else true], axis=1)
+        true = START_NS + np.arange(len(start), dtype=np.int64) * (STEP_NS + SETTLE_NS)
+        start[:] = np.stack([true, clock_1(true) if far else true], axis=1)
         if far:
             file["provenance/ranks/host"][1] = b"node2"
         if far and clock:
-            for at in (BEGUN_NS - 10**9, BEGUN_NS + 10**9):
-                local = np.array([at, shown(np.int64(at))])
+            for at in (START_NS - 10**9, START_NS + 10**9):
+                local = np.array([at, clock_1(np.int64(at))])
                 lead = local - at
                 reading = {"read_ns": local, "offset_ns": lead, "round_trip_ns": [0, 3000]}
                 append_clocks(file, {x: np.array(y, np.int64) for x, y in reading.items()})
@@ -54,30 +54,30 @@ def timed(path: Path, *, far: bool = False, clock: bool = True, **options: Any) 
 
 
 def draw_file(path: Path, *options: str) -> list[Event]:
-    """The events of the trace of a file."""
+    """Draw a file; return the events of the trace."""
     target = path.with_name(path.name + ".json")
     assert trace.main([str(path), "-o", str(target), *options]) == 0
-    made = json.loads(target.read_text(), parse_constant=pytest.fail)
-    assert set(made) == {"displayTimeUnit", "otherData", "traceEvents"}
-    assert all(isinstance(x, str) for x in made["otherData"].values())
-    found: list[Event] = made["traceEvents"]
-    assert all({"ph", "pid", "name"} <= set(x) for x in found)
-    return found
+    trace_ = json.loads(target.read_text(), parse_constant=pytest.fail)
+    assert set(trace_) == {"displayTimeUnit", "otherData", "traceEvents"}
+    assert all(isinstance(x, str) for x in trace_["otherData"].values())
+    events_: list[Event] = trace_["traceEvents"]
+    assert all({"ph", "pid", "name"} <= set(x) for x in events_)
+    return events_
 
 
-def slices(found: list[Event], category: str) -> list[tuple[int, str, int, int]]:
-    """(rank, name, begin, end) of a category, ns."""
+def slices(events_: list[Event], category: str) -> list[tuple[int, str, int, int]]:
+    """Return rank, name, begin and end of the duration events of a category, ns."""
     return [
         (x["pid"] - RANK_0, x["name"], round(x["ts"] * 1e3), round((x["ts"] + x["dur"]) * 1e3))
-        for x in found
+        for x in events_
         if x["ph"] == "X" and x["cat"] == category
     ]
 
 
-def assert_nested(found: list[Event]) -> None:
-    """Slices of a thread are inside of each other or apart."""
+def assert_nested(events_: list[Event]) -> None:
+    """Assert that the duration events of a thread are nested or disjoint."""
     threads = defaultdict(list)
-    for x in found:
+    for x in events_:
         if x["ph"] == "X":
             begin = round(x["ts"] * 1e3)
             threads[x["pid"], x["tid"]].append((begin, -round(x["dur"] * 1e3)))
@@ -91,54 +91,54 @@ def assert_nested(found: list[Event]) -> None:
 
 
 def test_the_phases_of_a_step_fill_it(tmp_path: Path, capsys: Capture) -> None:
-    found = draw_file(timed(tmp_path / "a.h5"))
-    steps, phases = slices(found, "step"), slices(found, "sum")
+    events_ = draw_file(make_aligned(tmp_path / "a.h5"))
+    steps, phases = slices(events_, "step"), slices(events_, "sum")
     assert len(steps) == 40
-    assert_nested(found)
+    assert_nested(events_)
     for rank, _, begin, end in steps:
         inside = [x for x in phases if x[0] == rank and begin <= x[2] < end]
         assert [x[1] for x in inside] == list(PHASES)
         assert sum(x[3] - x[2] for x in inside) == end - begin
         assert abs(end - begin - STEP_NS // (2 - rank)) <= len(PHASES)
-    names = {x["args"]["name"] for x in found if x["name"] == "process_name"}
+    names = {x["args"]["name"] for x in events_ if x["name"] == "process_name"}
     assert names == {"rank 0 on node1", "rank 1 on node1", "all ranks"}
     out = capsys.readouterr().out.splitlines()
     assert "are sums" in out[0]
     assert "2 of 2 ranks, 20 of 20 steps" in out[-2]
     assert "0.0409 s" in out[-2]
     assert "ui.perfetto.dev" in out[-1]
-    first = next(x for x in found if x["name"] == "step 0")
+    first = next(x for x in events_ if x["name"] == "step 0")
     assert first["args"] == {"warm-up": True, "first after an evaluation or a flush": True}
-    sent = [x for x in found if x["ph"] == "C" and x["name"] == "sent"]
-    assert [x["args"] for x in sent] == [{"B": 100}] * 2, "a counter is told when it changes"
+    sent = [x for x in events_ if x["ph"] == "C" and x["name"] == "sent"]
+    assert [x["args"] for x in sent] == [{"B": 100}] * 2, "a counter has an event per change"
 
 
-def test_evaluations_stand_where_the_steps_before_them_end(tmp_path: Path) -> None:
-    path = timed(tmp_path / "a.h5")
+def test_evaluations_are_at_the_end_of_the_steps_before_them(tmp_path: Path) -> None:
+    path = make_aligned(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:  # one segment of 12 rows for 5 steps, then one of 8
         for name in file["segments"]:
             file["segments"][name].resize(2, axis=0)
         file["segments/first"][:], file["segments/steps"][:] = [0, 5], [12, 8]
         file["train/start_ns"][7:12, 1] = -1
         file["eval/loss"][2] = np.nan
-    found = draw_file(path)
-    marks = [x for x in found if x["ph"] == "i"]
+    events_ = draw_file(path)
+    marks = [x for x in events_ if x["ph"] == "i"]
     ends = [0, 12, 20, 20, 20]
-    begun = [row * (STEP_NS + SETTLE_NS) for row in ends]
-    ranks = [0, 0, 1, 1, 1]  # of row 11 only rank 0 took its step
-    want = [
-        at and at - SETTLE_NS - (1 - r) * STEP_NS // 2 for at, r in zip(begun, ranks, strict=True)
+    begins = [row * (STEP_NS + SETTLE_NS) for row in ends]
+    ranks = [0, 0, 1, 1, 1]  # in row 11 only rank 0 took a step
+    expected = [
+        at and at - SETTLE_NS - (1 - r) * STEP_NS // 2 for at, r in zip(begins, ranks, strict=True)
     ]
-    assert np.abs(np.array([x["ts"] * 1e3 for x in marks]) - want).max() <= len(PHASES)
+    assert np.abs(np.array([x["ts"] * 1e3 for x in marks]) - expected).max() <= len(PHASES)
     assert [x["args"]["step"] for x in marks] == [0, 5, 10, 15, 20]
     assert ["loss" in x["args"] for x in marks] == [True, True, False, True, True]
-    steps = Counter(rank for rank, *_ in slices(found, "step"))
-    assert steps == {0: 20, 1: 15}, "what a rank did not take is not drawn"
+    steps = Counter(rank for rank, *_ in slices(events_, "step"))
+    assert steps == {0: 20, 1: 15}, "missing steps are not drawn"
     assert len([x for x in draw_file(path, "--steps", "0:12") if x["ph"] == "i"]) == 2
 
 
 def test_clocks_of_other_hosts_are_aligned_to_the_ns(tmp_path: Path, capsys: Capture) -> None:
-    steps = slices(draw_file(timed(tmp_path / "a.h5", far=True)), "step")
+    steps = slices(draw_file(make_aligned(tmp_path / "a.h5", far=True)), "step")
     begins = np.array([[x[2] for x in steps if x[0] == rank] for rank in (0, 1)])
     true = np.arange(20) * (STEP_NS + SETTLE_NS)
     assert (begins[0] == true).all()
@@ -149,78 +149,76 @@ def test_clocks_of_other_hosts_are_aligned_to_the_ns(tmp_path: Path, capsys: Cap
     assert "at most 1.5 us" in capsys.readouterr().out
 
 
-def test_clocks_that_were_not_measured_are_told(tmp_path: Path, capsys: Capture) -> None:
-    found = draw_file(timed(tmp_path / "a.h5", far=True, clock=False))
+def test_a_note_names_clocks_without_a_measurement(tmp_path: Path, capsys: Capture) -> None:
+    events_ = draw_file(make_aligned(tmp_path / "a.h5", far=True, clock=False))
     assert "clock of node2 was not measured" in capsys.readouterr().out
-    names = [x["args"]["name"] for x in found if x["name"] == "process_name"]
+    names = [x["args"]["name"] for x in events_ if x["name"] == "process_name"]
     assert "rank 1 on node2 (clock not aligned)" in names
-    assert {x[2] for x in slices(found, "step") if x[1] == "step 0"} == {0}
+    assert {x[2] for x in slices(events_, "step") if x[1] == "step 0"} == {0}
 
 
-def traced(path: Path) -> Path:
-    """Step 3 of both ranks as it was: rank 1 sends to 0, which waits; one more comes too early."""
-    with h5py.File(timed(path), "r+") as file:
-        begun, spent = file["train/start_ns"][3, 0], file["train/phase_ns"][3].sum(1)
+def make_traced(path: Path) -> Path:
+    """Write a run with events of step 3: rank 1 sends to rank 0; one message comes too early."""
+    with h5py.File(make_aligned(path), "r+") as file:
+        begins, spent = file["train/start_ns"][3, 0], file["train/phase_ns"][3].sum(1)
         third = spent // 4
         for rank in (0, 1):
             laps = [(COPY, 0, third[rank]), (WAIT, third[rank], spent[rank])]
-            rows = [(0, kind, begun + a, b - a, 0, -1, -1) for kind, a, b in laps]
+            rows = [(0, kind, begins + a, b - a, 0, -1, -1) for kind, a, b in laps]
             if rank == 1:
-                rows += [(0, SENT, begun + third[0], 100, 64, 0, number) for number in (5, 6)]
-                rows.append((0, SENT, begun + third[0] + 200, 100, 8, -1, -1))
+                rows += [(0, SENT, begins + third[0], 100, 64, 0, number) for number in (5, 6)]
+                rows.append((0, SENT, begins + third[0] + 200, 100, 8, -1, -1))
             else:
-                arrived = (begun + spent[0], begun + third[0] - 1, begun + spent[0])
+                arrived = (begins + spent[0], begins + third[0] - 1, begins + spent[0])
                 rows += [
                     (0, RECEIVED, at, 0, 64, 1, number)
                     for at, number in zip(arrived, (5, 6, 9), strict=True)
                 ]
-            rows.append((-1, WAIT, begun, 5, 0, -1, -1))
-            packed = events.pack(np.array(rows).tolist(), rank)
-            events.append(file, packed | {"step": packed["step"] + 3})
+            rows.append((-1, WAIT, begins, 5, 0, -1, -1))
+            columns = events.pack(np.array(rows).tolist(), rank)
+            events.append(file, columns | {"step": columns["step"] + 3})
     return path
 
 
-def test_traced_steps_are_drawn_as_they_were(tmp_path: Path, capsys: Capture) -> None:
-    path = traced(tmp_path / "a.h5")
-    found = draw_file(path)
-    assert_nested(found)
+def test_steps_with_events_are_drawn_from_them(tmp_path: Path, capsys: Capture) -> None:
+    path = make_traced(tmp_path / "a.h5")
+    events_ = draw_file(path)
+    assert_nested(events_)
     out = capsys.readouterr().out
     assert "phases and messages of step 3 are" in out
-    spans = slices(found, "span")
+    spans = slices(events_, "span")
     assert [(x[0], x[1]) for x in spans] == [(0, "copy"), (0, "wait"), (1, "copy"), (1, "wait")]
-    for rank, _, begin, end in (x for x in slices(found, "step") if x[1] == "step 3"):
+    for rank, _, begin, end in (x for x in slices(events_, "step") if x[1] == "step 3"):
         assert sum(x[3] - x[2] for x in spans if x[0] == rank) == end - begin
-        assert not [x for x in slices(found, "sum") if x[0] == rank and begin <= x[2] < end]
-    names = [x["name"] for x in found if x.get("cat") == "message" and x["ph"] == "X"]
+        assert not [x for x in slices(events_, "sum") if x[0] == rank and begin <= x[2] < end]
+    names = [x["name"] for x in events_ if x.get("cat") == "message" and x["ph"] == "X"]
     assert Counter(names) == {"message from 1": 3, "message to 0": 2, "message sent": 1}
 
 
-def test_arrows_lead_from_where_a_message_left_to_where_it_came(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    path = traced(tmp_path / "a.h5")
-    found = draw_file(path)
+def test_arrows_lead_from_the_send_to_the_receive(tmp_path: Path, capsys: Capture) -> None:
+    path = make_traced(tmp_path / "a.h5")
+    events_ = draw_file(path)
     assert "1 of 2 messages have no arrow" in capsys.readouterr().out
-    ends = [i for i, x in enumerate(found) if x["ph"] in "sf"]
+    ends = [i for i, x in enumerate(events_) if x["ph"] in "sf"]
     assert len(ends) == 2, "number 9 has no other end"
     where = {}
     for i in ends:
-        on = found[i - 1]  # a viewer binds it to the slice before it
-        thread = {key: found[i][key] for key in ("pid", "tid", "ts")}
+        on = events_[i - 1]  # a viewer binds an arrow to the preceding event
+        thread = {key: events_[i][key] for key in ("pid", "tid", "ts")}
         assert thread.items() <= on.items()
-        where[found[i]["ph"]] = on["pid"] - RANK_0, on["name"], on["args"]
+        where[events_[i]["ph"]] = on["pid"] - RANK_0, on["name"], on["args"]
     assert where == {
         "s": (1, "message to 0", {"bytes": 64}),
         "f": (0, "message from 1", {"bytes": 64}),
     }
-    head = next(x for x in found if x["ph"] == "f")
+    head = next(x for x in events_ if x["ph"] == "f")
     assert head["bp"] == "e"
-    assert [x[3] for x in slices(found, "span") if x[:2] == (0, "wait")] == [head["ts"] * 1e3]
+    assert [x[3] for x in slices(events_, "span") if x[:2] == (0, "wait")] == [head["ts"] * 1e3]
     assert not [x for x in draw_file(path, "--ranks", "0") if x["ph"] in "sf"]
 
 
-def test_events_are_read_as_they_were_added(tmp_path: Path) -> None:
-    path = traced(tmp_path / "a.h5")
+def test_events_are_read_back(tmp_path: Path) -> None:
+    path = make_traced(tmp_path / "a.h5")
     whole = events.read(path)
     assert len(whole["rank"]) == 10
     assert set(whole["step"].tolist()) == {3}
@@ -240,8 +238,8 @@ def test_events_are_read_as_they_were_added(tmp_path: Path) -> None:
         assert file["events/event"][:].tolist() == list(range(10))
 
 
-def test_a_part_is_drawn_where_the_whole_has_it(tmp_path: Path) -> None:
-    path = timed(tmp_path / "a.h5")
+def test_a_selection_is_drawn_at_its_place_in_the_whole(tmp_path: Path) -> None:
+    path = make_aligned(tmp_path / "a.h5")
     whole = slices(draw_file(path), "step")
     part = slices(draw_file(path, "--steps", "5:8", "--ranks", "1"), "step")
     assert part == [x for x in whole if x[0] == 1 and x[1] in ("step 5", "step 6", "step 7")]
@@ -252,24 +250,24 @@ def test_the_calls_of_collectives(tmp_path: Path) -> None:
         tmp_path / "c.h5", {4096: {"ring": 10.0, "auto": 20.0}}, chosen={"auto": "star"}
     )
     with h5py.File(path, "r+") as file:
-        begun = BEGUN_NS + np.arange(40) * 100_000
-        file["calls/start_ns"][:] = np.stack([begun, begun + LEAD_NS], axis=1)
+        begins = START_NS + np.arange(40) * 100_000
+        file["calls/start_ns"][:] = np.stack([begins, begins + LEAD_NS], axis=1)
         file["clock/offset_ns"][1] = LEAD_NS
         took = file["calls/duration_ns"][:]
-    found = draw_file(path)
-    assert_nested(found)
-    calls = slices(found, "allreduce")
+    events_ = draw_file(path)
+    assert_nested(events_)
+    calls = slices(events_, "allreduce")
     for rank in (0, 1):
-        mine = [x for x in calls if x[0] == rank]
-        assert [x[1] for x in mine] == ["ring 4KB"] * 20 + ["auto 4KB"] * 20
-        assert [x[2] for x in mine] == (np.arange(40) * 100_000).tolist()
-        assert [x[3] - x[2] for x in mine] == took[:, rank].tolist()
-    assert found[-1]["args"] == {"call": 39, "chosen": "star"}
+        own = [x for x in calls if x[0] == rank]
+        assert [x[1] for x in own] == ["ring 4KB"] * 20 + ["auto 4KB"] * 20
+        assert [x[2] for x in own] == (np.arange(40) * 100_000).tolist()
+        assert [x[3] - x[2] for x in own] == took[:, rank].tolist()
+    assert events_[-1]["args"] == {"call": 39, "chosen": "star"}
     assert len(slices(draw_file(path, "--steps", "7,9"), "allreduce")) == 4
 
 
-def test_gzip_holds_the_same(tmp_path: Path) -> None:
-    path = timed(tmp_path / "a.h5")
+def test_a_gzip_trace_has_the_same_content(tmp_path: Path) -> None:
+    path = make_aligned(tmp_path / "a.h5")
     for name in ("t.json", "t.json.gz"):
         assert trace.main([str(path), "-o", str(tmp_path / name)]) == 0
     small = (tmp_path / "t.json.gz").read_bytes()
@@ -278,10 +276,10 @@ def test_gzip_holds_the_same(tmp_path: Path) -> None:
     assert sorted(x.name for x in tmp_path.iterdir()) == ["a.h5", "t.json", "t.json.gz"]
 
 
-def test_a_trace_that_no_browser_opens_is_refused_with_its_size(
+def test_too_large_traces_are_refused_with_their_size(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, target = timed(tmp_path / "a.h5", steps=500), tmp_path / "t.json"
+    path, target = make_aligned(tmp_path / "a.h5", steps=500), tmp_path / "t.json"
     about = trace.draw_file(path, None, None).nbytes
     assert trace.main([str(path), "-o", str(target)]) == 0
     assert 0.5 < about / target.stat().st_size < 2
@@ -295,7 +293,7 @@ def test_a_trace_that_no_browser_opens_is_refused_with_its_size(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["-o", "t.txt"], "must end in .json or .json.gz"),
         (["-o", "no/t.json"], "there is no folder"),
@@ -306,22 +304,26 @@ def test_a_trace_that_no_browser_opens_is_refused_with_its_size(
         (["-o", "t.json", "--ranks", ""], "neither a number nor a range"),
     ],
 )
-def test_a_mistake_is_one_line(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+def test_user_errors_are_one_line(
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert trace.main([str(timed(tmp_path / "a.h5")), *options]) == 2
+    assert trace.main([str(make_aligned(tmp_path / "a.h5")), *options]) == 2
     out, error = capsys.readouterr()
     assert (out, error.count("\n"), error[:7]) == ("", 1, "error: ")
-    assert said in error
+    assert message in error
     assert [x.name for x in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_files_that_cannot_be_drawn_are_one_line(tmp_path: Path, capsys: Capture) -> None:
+def test_errors_of_files_are_one_line(tmp_path: Path, capsys: Capture) -> None:
     broken = ("train/loss", "provenance/ranks/host", "clock")
     files = [tmp_path / "none.h5", tmp_path, make_rounds(tmp_path / "r.h5", {"ring": 0.5})]
     for i, part in enumerate(broken):
-        files.append(timed(tmp_path / f"{i}.h5", far=True))
+        files.append(make_aligned(tmp_path / f"{i}.h5", far=True))
         with h5py.File(files[-1], "r+") as file:
             del file[part]
             if part == "clock":

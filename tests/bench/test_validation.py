@@ -1,4 +1,4 @@
-"""A valid file has no flaw; each flaw that can be put into one is found."""
+"""Tests of the validation: valid files have no flaw, and each flaw is reported."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ Damage = Callable[[h5py.File], Any]
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What bench.train writes."""
+    """Return the path of a result of bench.train."""
     out = tmp_path_factory.mktemp("real")
     options = ["--task", "quadratic", "--steps", "30", "--eval-every", "10", "--target", "1e-9"]
     done = train(2, out, *options, "--name", "a")
@@ -30,7 +30,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def put(name: str, value: Any, at: Any = 0) -> Damage:
-    """Another value in a dataset."""
+    """Return a damage that sets a value in a dataset."""
 
     def damage(file: h5py.File) -> None:
         file[name][at] = value
@@ -39,12 +39,12 @@ def put(name: str, value: Any, at: Any = 0) -> Damage:
 
 
 def attribute(name: str, value: Any, of_: str = "/") -> Damage:
-    """Another value of an attribute."""
+    """Return a damage that sets an attribute."""
     return lambda file: file[of_].attrs.__setitem__(name, value)
 
 
 def without(name: str) -> Damage:
-    """A dataset less."""
+    """Return a damage that deletes a dataset or group."""
     return lambda file: file.__delitem__(name)
 
 
@@ -76,7 +76,7 @@ def without(name: str) -> Damage:
         (attribute("schema_version", "9.0"), "schema version 9.0, this suite reads"),
     ],
 )
-def test_each_flaw_of_a_training_file_is_found(
+def test_each_flaw_of_a_training_file_is_reported(
     real: Path, tmp_path: Path, damage: Damage, flaw: str
 ) -> None:
     assert flaws(real) == []
@@ -94,7 +94,9 @@ def test_each_flaw_of_a_training_file_is_found(
         (without("calls/start_ns"), "start_ns"),
     ],
 )
-def test_each_flaw_of_a_file_of_calls_is_found(tmp_path: Path, damage: Damage, flaw: str) -> None:
+def test_each_flaw_of_a_file_of_calls_is_reported(
+    tmp_path: Path, damage: Damage, flaw: str
+) -> None:
     path = make_calls(tmp_path / "a.h5", {1024: {"ring": 10.0}, 2048: {"ring": 20.0}}, ci=0.05)
     assert flaws(path) == []
     replace_whole(path, damage, path)
@@ -109,14 +111,16 @@ def test_each_flaw_of_a_file_of_calls_is_found(tmp_path: Path, damage: Damage, f
         (put("rounds/duration_ns", -5, (0, 0)), "rounds/duration_ns has values below 0"),
     ],
 )
-def test_each_flaw_of_a_file_of_rounds_is_found(tmp_path: Path, damage: Damage, flaw: str) -> None:
+def test_each_flaw_of_a_file_of_rounds_is_reported(
+    tmp_path: Path, damage: Damage, flaw: str
+) -> None:
     path = make_rounds(tmp_path / "a.h5", {"ring": 0.5})
     assert flaws(path) == []
     replace_whole(path, damage, path)
     assert any(flaw in line for line in flaws(path)), flaws(path)
 
 
-def test_a_running_file_and_one_of_an_older_version_are_valid(real: Path, tmp_path: Path) -> None:
+def test_running_files_and_files_of_older_versions_are_valid(real: Path, tmp_path: Path) -> None:
     def running(file: h5py.File) -> None:
         file.attrs.update({"status": RUNNING, "closed_utc": ""})
         del file["summary"], file.attrs["parameters_sha256"]
@@ -130,7 +134,7 @@ def test_a_running_file_and_one_of_an_older_version_are_valid(real: Path, tmp_pa
         assert flaws(tmp_path / "b.h5") == []
 
 
-def test_what_is_no_result_has_one_flaw(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_result_has_one_flaw(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_text("no HDF5")
     assert len(flaws(tmp_path / "a.h5")) == 1
     assert len(flaws(tmp_path / "gone.h5")) == 1
@@ -145,7 +149,7 @@ def test_a_summary_has_units_and_replaces_an_earlier_one(tmp_path: Path) -> None
         assert file["summary/metric"][()] == run.row().metric
 
 
-def test_xarray_opens_a_real_file_as_it_is(real: Path) -> None:
+def test_xarray_opens_a_real_file(real: Path) -> None:
     with xarray.open_datatree(real, engine="h5netcdf") as tree:
         assert dict(tree["clock"].sizes) == {"sync": 2, "rank": 2}
         assert (tree["clock/read_ns"].diff("sync") > 0).all()
