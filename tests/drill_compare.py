@@ -86,7 +86,7 @@ def main() -> int:
                 outcomes.append(outcome)
     alarms = sum(x.side == "again" and x.verdict in ("slower", "faster") for x in outcomes)
     detections = sum(x.side == "slow" and x.verdict == "slower" for x in outcomes)
-    print(f"{rounds} rounds: {alarms} false alarms, a slowdown of {PART:.0%} in {detections}")
+    print(f"{rounds} rounds: {alarms} false alarms, {detections} slowdowns of {PART:.0%} shown")
     return 0 if detections == rounds and not alarms else 1
 
 
