@@ -43,7 +43,7 @@ class Mark:
 def read_mark(path: Path) -> Mark:
     """Return the state of a result file, closed or not. Errors: BrokenFileError."""
     from bench.results import contents
-    from bench.results.resultfile import process_started
+    from bench.results.resultfile import process_start
 
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
@@ -51,7 +51,7 @@ def read_mark(path: Path) -> Mark:
             contents.column(file, "eval/step")[-1:] if contents.has(file, "eval/step") else ()
         )
     status, here = str(attributes["status"]), attributes.get("host") == socket.gethostname()
-    alive = here and process_started(int(attributes["pid"])) == attributes["pid_started"]
+    alive = here and process_start(int(attributes["pid"])) == attributes["pid_started"]
     if status == RUNNING and here and not alive:
         status = DIED
     resumed = int(attributes.get("attempt", 1)) > 1  # its elapsed time includes the pause

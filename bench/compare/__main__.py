@@ -90,7 +90,7 @@ def compare(argv: Sequence[str]) -> int:
     from bench.reporting.loading import find, load_all
 
     paths = [find([name]) for name in (options.a, options.b)]
-    check_apart(*paths)
+    check_disjoint(*paths)
     loaded = [load_all(files, "") for files in paths]
     try:
         result = build_comparison(options, [x for x, _ in loaded])
@@ -115,10 +115,10 @@ def check_files(options: argparse.Namespace) -> dict[str, Path]:
 
     Errors: UserError if a file cannot be written or is named twice.
     """
-    named = {f"--{x}": getattr(options, x) for x in ("csv", "markdown", "figure")}
-    targets = {option: Path(name) for option, name in named.items() if name is not None}
-    places = [path.resolve() for path in targets.values()]
-    if len(set(places)) < len(places):
+    names = {f"--{x}": getattr(options, x) for x in ("csv", "markdown", "figure")}
+    targets = {option: Path(name) for option, name in names.items() if name is not None}
+    resolved_paths = [path.resolve() for path in targets.values()]
+    if len(set(resolved_paths)) < len(resolved_paths):
         raise UserError(
             f"{' and '.join(targets)} name one file twice: name a different file for each"
         )
@@ -129,12 +129,12 @@ def check_files(options: argparse.Namespace) -> dict[str, Path]:
     return targets
 
 
-def check_apart(a: Sequence[Path], b: Sequence[Path]) -> None:
+def check_disjoint(a: Sequence[Path], b: Sequence[Path]) -> None:
     """Refuse a file that belongs to both sides. Errors: UserError."""
-    both = {path.resolve() for path in a} & {path.resolve() for path in b}
-    if both:
+    common = {path.resolve() for path in a} & {path.resolve() for path in b}
+    if common:
         raise UserError(
-            f"{min(both)} is in A and in B, but a launch belongs to one side: name other folders"
+            f"{min(common)} is in A and in B, but a launch belongs to one side: name other folders"
         )
 
 

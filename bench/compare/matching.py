@@ -64,9 +64,9 @@ def repeated_seeds(numbers: Sequence[Number]) -> list[str]:
 
 def few(names: Sequence[str]) -> str:
     """Return the first names as text, with the number of omitted ones."""
-    more = len(names) - FEW
-    shown = list(names[:FEW]) + ([f"{more} more"] if more > 0 else [])
-    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+    n_more = len(names) - FEW
+    texts = list(names[:FEW]) + ([f"{n_more} more"] if n_more > 0 else [])
+    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
 def nothing_common(a: Sequence[Number], b: Sequence[Number]) -> str:
@@ -82,16 +82,16 @@ def nothing_common(a: Sequence[Number], b: Sequence[Number]) -> str:
     def of(numbers: Sequence[Number], name: str) -> list[str]:
         return sorted({str(number.settings.get(name)) for number in numbers})
 
-    apart = [name for name in names if not set(of(a, name)) & set(of(b, name))]
-    if not apart:
+    different_names = [name for name in names if not set(of(a, name)) & set(of(b, name))]
+    if not different_names:
         return (
             "no case is on both sides, A and B share no combination of settings: name results with "
             "the same settings"
         )
-    texts = [f"{name} ({few(of(a, name))} and {few(of(b, name))})" for name in apart]
+    texts = [f"{name} ({few(of(a, name))} and {few(of(b, name))})" for name in different_names]
     return (
         f"no case is on both sides, A and B differ in {few(texts)}: compare them with --ignore "
-        f"{','.join(apart)}"
+        f"{','.join(different_names)}"
     )
 
 
@@ -136,21 +136,21 @@ def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) ->
     """
     a, b = _aside(a, b, ignored)
     sides = [_cases(a), _cases(b)]
-    both = [key for key in sorted(sides[0]) if key in sides[1]]
-    if not both:
+    common_keys = [key for key in sorted(sides[0]) if key in sides[1]]
+    if not common_keys:
         raise UserError(nothing_common(a, b))
     for side, cases in zip("AB", sides, strict=True):
-        _refuse_several(side, [cases[key] for key in both], ignored)
+        _refuse_several(side, [cases[key] for key in common_keys], ignored)
     label, common = _labels([some[0] for cases in sides for some in cases.values()])
-    pairs = [_pair(sides[0][key], sides[1][key], label) for key in both]
+    pairs = [_pair(sides[0][key], sides[1][key], label) for key in common_keys]
     notes = []
     for side, own, other in (("A", sides[0], sides[1]), ("B", sides[1], sides[0])):
-        alone = [label(own[key][0]) for key in sorted(own) if key not in other]
-        if alone:
-            notes.append(f"only in {side}, not compared: {few(alone)}")
-    compared = [[x for key in both for x in cases[key]] for cases in sides]
-    notes += [*differences(*compared), *order_in_time(*compared)]
-    notes += repeated_seeds(compared[0]) or repeated_seeds(compared[1])
+        single_labels = [label(own[key][0]) for key in sorted(own) if key not in other]
+        if single_labels:
+            notes.append(f"only in {side}, not compared: {few(single_labels)}")
+    numbers = [[x for key in common_keys for x in cases[key]] for cases in sides]
+    notes += [*differences(*numbers), *order_in_time(*numbers)]
+    notes += repeated_seeds(numbers[0]) or repeated_seeds(numbers[1])
     return Matching(pairs, common, notes)
 
 
@@ -195,10 +195,10 @@ def _labels(firsts: Sequence[Number]) -> tuple[Label, str]:
     by_program: dict[str, list[Settings]] = defaultdict(list)
     for number in firsts:
         by_program[number.metric.program].append(number.settings)
-    parted = {program: shared(some) for program, some in by_program.items()}
+    by_setting = {program: shared(some) for program, some in by_program.items()}
 
     def label(number: Number) -> str:
-        common, varying = parted[number.metric.program]
+        common, varying = by_setting[number.metric.program]
         names = sorted(varying, key=lambda x: x not in ("partition", "algorithm"))
         text = ", ".join(
             setting_label(x, y) for x in names if (y := number.settings[x]) not in (None, "")
@@ -209,7 +209,7 @@ def _labels(firsts: Sequence[Number]) -> tuple[Label, str]:
 
     same = [
         f"{program}, " + ", ".join(setting_label(x, y) for x, y in common.items())
-        for program, (common, _) in parted.items()
+        for program, (common, _) in by_setting.items()
     ]
     return label, "; ".join(same)
 

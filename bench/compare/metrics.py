@@ -110,7 +110,7 @@ def metric_list() -> str:
     names: dict[str, list[str]] = {}
     for metric in _ALL:
         names.setdefault(metric.program.removeprefix("bench."), []).append(metric.name)
-    return "; ".join(f"{program}: {', '.join(some)}" for program, some in names.items())
+    return "; ".join(f"{program}: {', '.join(metrics_)}" for program, metrics_ in names.items())
 
 
 Settings: TypeAlias = dict[str, Setting]
@@ -153,7 +153,7 @@ class Side:
 
     def omission_text(self) -> str:
         """Return the number of omitted files by reason, as text."""
-        return ", ".join(f"{n} {why}" for why, n in sorted(self.omissions.items()))
+        return ", ".join(f"{n} {reason}" for reason, n in sorted(self.omissions.items()))
 
 
 def side(
@@ -169,11 +169,11 @@ def side(
         "bench.collectives": _of_launch,
         "bench.consensus": _of_launch,
     }
-    for program, some in loaded.items():
+    for program, files in loaded.items():
         if program not in metrics:
-            result.omissions[f"of {program}"] += len(some)
+            result.omissions[f"of {program}"] += len(files)
             continue
-        for file in some:
+        for file in files:
             for number in readers[program](file, metrics[program]):
                 if isinstance(number, str):
                     result.omissions[number] += 1

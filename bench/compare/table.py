@@ -86,10 +86,10 @@ def conclusion(comparison: Comparison) -> list[str]:
         "better in B": sum(x.better for x in comparison.verdicts),
         "not shown to differ": sum(x.text == UNSHOWN for x in comparison.verdicts),
     }
-    counted = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
-    lines = [f"{cases} case{'s' if cases > 1 else ''}{counted and ': '}{counted}"]
+    counts_text = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
+    lines = [f"{cases} case{'s' if cases > 1 else ''}{counts_text and ': '}{counts_text}"]
     lines += dict.fromkeys(x.few for x in comparison.verdicts if x.few)
-    needed = max(
+    n_required = max(
         (
             launches_to_find(effect, SOUGHT, comparison.alpha / cases)
             for effect, verdict in zip(comparison.effects, comparison.verdicts, strict=True)
@@ -97,9 +97,9 @@ def conclusion(comparison: Comparison) -> list[str]:
         ),
         default=0.0,
     )
-    if needed > min(min(effect.n, effect.m) for effect in comparison.effects):
+    if n_required > min(min(effect.n, effect.m) for effect in comparison.effects):
         lines.append(
-            f"with this scatter, a difference of {SOUGHT:.0%} needs about {math.ceil(needed)} "
+            f"with this scatter, a difference of {SOUGHT:.0%} needs about {math.ceil(n_required)} "
             "launches per side to be shown in 95 of 100 comparisons of a case"
         )
     return lines
@@ -165,11 +165,11 @@ def frame(comparison: Comparison) -> pd.DataFrame:
     ):
         if not 0 < effect.ratio < math.inf:
             continue
-        ends = math.isfinite(effect.finds)
-        shown = "worse" if verdict.worse else "better" if verdict.better else "neither"
+        has_interval = math.isfinite(effect.finds)
+        direction = "worse" if verdict.worse else "better" if verdict.better else "neither"
         numbers = {"ratio": effect.ratio}
-        numbers |= {"low": effect.low, "high": effect.high} if ends else {}
-        rows.append({**dict(zip(texts.header, cells, strict=True)), "shown": shown, **numbers})
+        numbers |= {"low": effect.low, "high": effect.high} if has_interval else {}
+        rows.append({**dict(zip(texts.header, cells, strict=True)), "shown": direction, **numbers})
     return pd.DataFrame(rows, columns=[*texts.header, "shown", "ratio", "low", "high"])
 
 

@@ -80,14 +80,14 @@ def _shifts(a: Values, b: Values) -> Values:
 
 def p_value(a: Values, b: Values) -> float:
     """Return the two-sided Mann-Whitney p-value, which is exact up to EXACT values, with ties."""
-    both = np.concatenate([a, b])
-    if len(both) > EXACT:
-        if (both == both[0]).all():
+    values = np.concatenate([a, b])
+    if len(values) > EXACT:
+        if (values == values[0]).all():
             return 1.0
         return float(mannwhitneyu(a, b, method="asymptotic").pvalue)
-    doubled = np.rint(2 * rankdata(both)).astype(int)
-    law = rank_sum_law(tuple(sorted(doubled.tolist())), len(a))
-    w = int(doubled[: len(a)].sum())
+    doubled_ranks = np.rint(2 * rankdata(values)).astype(int)
+    law = rank_sum_law(tuple(sorted(doubled_ranks.tolist())), len(a))
+    w = int(doubled_ranks[: len(a)].sum())
     return min(1.0, 2 * float(min(law[: w + 1].sum(), law[w:].sum())))
 
 
@@ -111,9 +111,9 @@ def rank_sum_law(doubled: tuple[int, ...], n: int) -> Values:
     law[0, 0] = 1  # axes: number of drawn ranks, their sum
     for n_past, rank in enumerate(doubled):
         chance = np.clip((n - np.arange(n + 1)) / (len(doubled) - n_past), 0, 1)[:, None]
-        drawn = (law * chance)[:-1, : law.shape[1] - rank]
+        with_rank = (law * chance)[:-1, : law.shape[1] - rank]
         law *= 1 - chance
-        law[1:, rank:] += drawn
+        law[1:, rank:] += with_rank
     whole: Values = law[n]
     return whole
 
@@ -128,16 +128,16 @@ def launches_for(alpha: float, most: int = EXACT // 2) -> int:
     return next((n for n in range(2, most) if least_p(n, n) <= alpha), most)
 
 
-def launches_to_find(effect: Effect, part: float, alpha: float, power: float = 0.95) -> float:
+def launches_to_find(effect: Effect, difference: float, alpha: float, power: float = 0.95) -> float:
     """Estimate the launches per side that detect a relative difference with the given power.
 
     The estimate uses the width of the interval, which decreases with the square root of the number
     of launches.
     """
-    sure = float(norm.ppf(1 - alpha / 2))
-    log_difference = math.log1p(part) * sure / (sure + float(norm.ppf(power)))
-    each = 2 * effect.n * effect.m / (effect.n + effect.m)
-    return each * (math.log1p(effect.finds) / log_difference) ** 2
+    quantile = float(norm.ppf(1 - alpha / 2))
+    log_difference = math.log1p(difference) * quantile / (quantile + float(norm.ppf(power)))
+    n_per_side = 2 * effect.n * effect.m / (effect.n + effect.m)
+    return n_per_side * (math.log1p(effect.finds) / log_difference) ** 2
 
 
 UNSHOWN = "no difference shown"
@@ -200,8 +200,8 @@ def holm(p: Sequence[float]) -> list[float]:
     """
     corrected = [1.0] * len(p)
     largest = 0.0
-    for passed, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        largest = max(largest, min(1.0, (len(p) - passed) * p[i]))
+    for n_smaller, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        largest = max(largest, min(1.0, (len(p) - n_smaller) * p[i]))
         corrected[i] = largest
     return corrected
 
@@ -239,12 +239,14 @@ def compare_sides(
         effects = [effect(pair.a, pair.b, alpha) for pair in matching.pairs]
     except ValueError as error:
         raise UserError(f"{error}: choose another --metric") from None
-    left = [f"left out of {side.name}: {side.omission_text()}" for side in (a, b) if side.omissions]
+    omissions = [
+        f"left out of {side.name}: {side.omission_text()}" for side in (a, b) if side.omissions
+    ]
     return Comparison(
         summary=f"A: {a.path}; B: {b.path}; {matching.common}",
         pairs=matching.pairs,
         effects=effects,
         verdicts=judge(matching.pairs, effects, alpha, least),
         alpha=alpha,
-        notes=[*matching.notes, *left],
+        notes=[*matching.notes, *omissions],
     )

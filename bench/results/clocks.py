@@ -74,10 +74,12 @@ class Alignment:
         and after the last one.
         """
         zero = self.read_ns[0, rank]
-        since = (local_ns - zero).astype(float)  # exact for 100 days
+        local_since_zero = (local_ns - zero).astype(float)  # exact for 100 days
         offsets = self.offset_ns[:, rank]
-        more = np.interp(since, self.read_ns[:, rank] - zero, (offsets - offsets[0]).astype(float))
-        times: NDArray[np.int64] = local_ns - offsets[0] - np.rint(more).astype(np.int64)
+        drift = np.interp(
+            local_since_zero, self.read_ns[:, rank] - zero, (offsets - offsets[0]).astype(float)
+        )
+        times: NDArray[np.int64] = local_ns - offsets[0] - np.rint(drift).astype(np.int64)
         return times
 
     def title(self, rank: int) -> str:
@@ -103,7 +105,13 @@ class Alignment:
     def notes(self) -> list[str]:
         """Return the notes on the alignment, one line each."""
         notes = []
-        unknown = sorted({h for h, fine in zip(self.hosts, self.aligned, strict=True) if not fine})
+        unknown = sorted(
+            {
+                h
+                for h, known_offset in zip(self.hosts, self.aligned, strict=True)
+                if not known_offset
+            }
+        )
         if unknown:
             more = f" and {len(unknown) - MAX_HOSTS} more hosts" if len(unknown) > MAX_HOSTS else ""
             notes.append(
@@ -137,8 +145,8 @@ def read_clocks(path: Path, hosts: Sequence[str], since: int = 0) -> Alignment:
         )
     if "offset_ns" not in readings or not len(readings["offset_ns"]):
         nothing = np.zeros((1, ranks), np.int64)
-        here = np.array([host == hosts[0] for host in hosts])
-        return Alignment(list(hosts), nothing, nothing, nothing, here)
+        aligned = np.array([host == hosts[0] for host in hosts])
+        return Alignment(list(hosts), nothing, nothing, nothing, aligned)
     zeros = np.zeros_like(readings["offset_ns"])
     read_ns, offset, trip = (readings.get(name, zeros) for name in CLOCK)
     return Alignment(list(hosts), read_ns, offset, trip, np.ones(ranks, bool))

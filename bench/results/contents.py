@@ -116,8 +116,8 @@ def columns(
 ) -> dict[str, NDArray[Any]]:
     """Return the datasets of a group by name, all by default."""
     group, size = _object(file, path), file.get_filesize()
-    chosen = [x for x in names(file, path) if selection is None or x in selection]
-    members = {name: _member(group, name.encode()) for name in chosen}
+    selected_names = [x for x in names(file, path) if selection is None or x in selection]
+    members = {name: _member(group, name.encode()) for name in selected_names}
     return {
         name: _values(member, f"{path}/{name}", size)
         for name, member in members.items()
@@ -146,12 +146,12 @@ def texts(file: h5f.FileID, path: str) -> dict[str, str]:
 
 def _object(file: h5f.FileID, path: str) -> h5o.ObjectID | None:
     """Return the object at a path of hard links; None if it is missing."""
-    here: Any = h5g.open(file, b"/")
+    node: Any = h5g.open(file, b"/")
     for name in path.split("/"):
-        if not isinstance(here, h5g.GroupID) or not here.links.exists(name.encode()):
+        if not isinstance(node, h5g.GroupID) or not node.links.exists(name.encode()):
             return None
-        here = _member(here, name.encode())
-    return here
+        node = _member(node, name.encode())
+    return node
 
 
 def _member(group: h5g.GroupID, name: bytes) -> h5o.ObjectID:

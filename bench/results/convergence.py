@@ -34,8 +34,8 @@ def tail(error: Curve, period: int) -> tuple[NDArray[np.int64], Curve]:
     e = np.concatenate([[1.0], error])[k]
     above = e > FLOOR + DRIFT * k
     late = above & (2 * k >= len(error))
-    chosen = late if late.sum() >= 2 else above
-    return k[chosen], e[chosen]
+    mask = late if late.sum() >= 2 else above
+    return k[mask], e[mask]
 
 
 def tail_factor(error: Curve, period: int) -> float:
@@ -147,7 +147,7 @@ def row(result: Rounds, case: int) -> ConsensusRow:
     period, theory = int(cells["period"]), float(cells["theory_factor"])
     measured = tail_factor(error, period) if period else squared_ratios(curves).factor()
     slowest = result.rounds["duration_ns"][span].max(1)
-    moved = (result.rounds["bytes_sent"] + result.rounds["bytes_copied"])[span].sum(1)
+    nbytes = (result.rounds["bytes_sent"] + result.rounds["bytes_copied"])[span].sum(1)
     rounds_to_1e6 = first_below(error, 1e-6)
     n = rounds_to_1e6 if isinstance(rounds_to_1e6, int) else 0
     p50, lo, hi = (ns / 1e3 for ns in median_interval(slowest))
@@ -163,7 +163,7 @@ def row(result: Rounds, case: int) -> ConsensusRow:
         rate_difference_percent=difference_percent(rate(measured), rate(theory)),
         rounds_to_1e3=first_below(error, 1e-3),
         rounds_to_1e6=rounds_to_1e6,
-        bytes_to_1e6=float(moved[:n].sum()) / workers if n else math.inf,
+        bytes_to_1e6=float(nbytes[:n].sum()) / workers if n else math.inf,
         ms_to_1e6=float(slowest[:n].sum()) / 1e6 if n else math.inf,
         us_per_round_p50=p50,
         us_per_round_lo=lo,

@@ -130,7 +130,7 @@ class Segments:
     rows: NDArray[np.int64]
     """(n,) number of rows of /train of each segment."""
 
-    def behind(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    def rows_before(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of rows of /train before each step number in `steps`, (n,) int64.
 
         Both numbers differ if ranks take steps at their own pace. Without segments in the file

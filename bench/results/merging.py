@@ -50,10 +50,10 @@ def merge(result: Path, parts: Sequence[Path], report: Callable[[int, int], None
     take no step in the missing ones. report: called with the number of merged rows and their total.
     Errors: MergeError if files do not belong together or a rank is missing; BrokenFileError.
     """
-    needed = ROOM * sum(path.stat().st_size for path in (result, *parts))
-    if needed > shutil.disk_usage(result.parent).free:
+    nbytes = ROOM * sum(path.stat().st_size for path in (result, *parts))
+    if nbytes > shutil.disk_usage(result.parent).free:
         raise MergeError(
-            f"{result.parent} needs {needed:,.0f} B of free space for the merge: make room, or "
+            f"{result.parent} needs {nbytes:,.0f} B of free space for the merge: make room, or "
             "copy the files to another disk"
         )
     fresh = result.with_name(f".{result.name}.{os.getpid()}")
@@ -69,8 +69,8 @@ def merge(result: Path, parts: Sequence[Path], report: Callable[[int, int], None
             summary = summary_of(read(fresh))
             with h5py.File(fresh, "r+") as file:
                 add_summary(file, summary)
-        with fresh.open("rb") as written:
-            os.fsync(written.fileno())
+        with fresh.open("rb") as content:
+            os.fsync(content.fileno())
         rename(fresh, result)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise BrokenFileError(f"{result}: {' '.join(str(error).split())}") from None

@@ -68,8 +68,8 @@ def machine() -> dict[str, str]:
 
 def commit() -> str:
     """Return the git commit of this checkout, with -dirty for local changes; empty outside git."""
-    here = Path(__file__).resolve().parent
-    describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    folder = Path(__file__).resolve().parent
+    describe = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         result = subprocess.run(
             [*describe, "--exclude=*"], capture_output=True, text=True, check=False
@@ -133,7 +133,7 @@ def provenance(run: Run) -> dict[str, str]:
     argv = [str(x) for x in json.loads(attributes.get("argv_json", "[]"))]
     program = str(attributes.get("program", "bench.train"))
     command = ["mpirun", "-n", str(attributes["ranks"]), "python", "-m", program, *argv]
-    labelled = {
+    labels = {
         "status": " - ".join(filter(None, (run.status, str(attributes.get("reason", ""))))),
         "command": shlex.join(command),
         "started": str(attributes.get("created_utc", "")),
@@ -148,7 +148,7 @@ def provenance(run: Run) -> dict[str, str]:
         "parameters": str(attributes.get("parameters_sha256", "")),
         "file": str(run.path),
     }
-    return {key: text for key, text in labelled.items() if text}
+    return {key: text for key, text in labels.items() if text}
 
 
 def _shards(run: Run) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results import contents
 from bench.results.contents import BrokenFileError
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 from bench.results.rows import TrainingRow
 from bench.results.schema import (
     COMPLETE,
@@ -56,7 +56,7 @@ class Run:
         """Return the status; `died` for a running file without its writer process on this host."""
         status = str(self.attributes["status"])
         if status == RUNNING and self.attributes["host"] == socket.gethostname():
-            started = process_started(int(self.attributes["pid"]))
+            started = process_start(int(self.attributes["pid"]))
             return status if started == self.attributes["pid_started"] else DIED
         return status
 
@@ -86,8 +86,8 @@ class Run:
     def worker_steps(self) -> int:
         """Return the number of steps summed over all workers."""
         workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
-        hosted = np.diff([r * workers // ranks for r in range(ranks + 1)])
-        return int(self.step_mask().sum(0) @ hosted)
+        workers_per_rank = np.diff([r * workers // ranks for r in range(ranks + 1)])
+        return int(self.step_mask().sum(0) @ workers_per_rank)
 
     def step_mask(self) -> NDArray[np.bool_]:
         """Return the mask of the steps taken by each rank, (steps, ranks)."""
@@ -96,16 +96,16 @@ class Run:
 
     def exchange_ms(self) -> float:
         """Return the mean exposed exchange time per step and rank: waiting and copying, ms."""
-        spent = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
+        exchange_ns = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
         n = int(self.step_mask()[self.timed].sum())
-        return float(spent) / 1e6 / n if n else math.nan
+        return float(exchange_ns) / 1e6 / n if n else math.nan
 
     def pace(self) -> NDArray[np.float64]:
         """Return the steps per second of each rank in its timed steps, (ranks,)."""
         spent = self.train["phase_ns"][self.timed].sum(2)
-        counted = self.step_mask()[self.timed].sum(0)
+        counts = self.step_mask()[self.timed].sum(0)
         seconds = spent.sum(0) / 1e9
-        pace: NDArray[np.float64] = counted / np.where(seconds > 0, seconds, np.inf)
+        pace: NDArray[np.float64] = counts / np.where(seconds > 0, seconds, np.inf)
         return pace
 
     def bytes_per_step(self) -> tuple[float, float]:
@@ -128,9 +128,9 @@ class Run:
             missed = self.status in (COMPLETE, DIVERGED)
             return dict.fromkeys(names, math.inf if missed else math.nan)
         at = {key: float(self.evals[key][-1]) for key in ("elapsed_ns", "step", "samples")}
-        moved = (self.bytes_per_step()[0] * at["step"]) * int(self.attributes["workers"])
+        nbytes = (self.bytes_per_step()[0] * at["step"]) * int(self.attributes["workers"])
         return dict(
-            zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], moved), strict=True)
+            zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], nbytes), strict=True)
         )
 
     def binding(self) -> str:
@@ -155,7 +155,7 @@ class Run:
         }
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
         share, pace = self.phase_share(), self.pace()
-        moved, wire = self.bytes_per_step()
+        nbytes, wire_bytes = self.bytes_per_step()
         elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
         elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
         samples_seen = float(samples[-1]) if len(samples) else 0.0
@@ -173,8 +173,8 @@ class Run:
             pace_slowest=float(pace.min()),
             exchange_share=share[PHASES[COPY]] + share[PHASES[WAIT]],
             exchange_ms=self.exchange_ms(),
-            bytes_per_step=moved,
-            wire_bytes_per_step=wire,
+            bytes_per_step=nbytes,
+            wire_bytes_per_step=wire_bytes,
             elapsed_s=elapsed_s,
             s_per_sample=elapsed_s / samples_seen if samples_seen else math.nan,
             threads=int(self.attributes.get("threads_per_rank", 1)),

@@ -56,10 +56,10 @@ def replace_whole(path: Path, change: Change, source: Path | None = None) -> Non
 
 def write_through(path: Path, content: bytes) -> None:
     """Write a file and sync it to disk. Errors: OSError."""
-    with open(path, "wb") as written:
-        written.write(content)
-        written.flush()
-        os.fsync(written.fileno())
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def rename(old: Path, new: Path) -> None:
@@ -95,8 +95,8 @@ class ResultFile:
 
         def begin(file: h5py.File) -> None:
             about = {"schema": SCHEMA, "schema_version": VERSION, "status": RUNNING}
-            began = {} if again else {"created_utc": now()}
-            file.attrs.update(about | began | {"closed_utc": "", "reason": "", **attributes})
+            start = {} if again else {"created_utc": now()}
+            file.attrs.update(about | start | {"closed_utc": "", "reason": "", **attributes})
             create(file)
 
         with self._disk_errors():
@@ -159,8 +159,8 @@ def mark(path: Path, status: str, message: str) -> bool:
     part = part_of(path)
     if not part.exists() or _status(part) != RUNNING:
         return False
-    ended = {"status": status, "reason": message}
-    replace_whole(part, lambda file: file.attrs.update(ended), part)
+    change = {"status": status, "reason": message}
+    replace_whole(part, lambda file: file.attrs.update(change), part)
     return True
 
 
@@ -213,7 +213,7 @@ def encode_strings(values: NDArray[Any]) -> NDArray[Any]:
     return np.char.encode(values, "utf-8") if values.dtype.kind == "U" else values
 
 
-def process_started(pid: int) -> str:
+def process_start(pid: int) -> str:
     """Return the start of a local process in clock ticks since boot; empty if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -131,9 +131,9 @@ def _columns(index: int, curves: list[Curve]) -> dict[str, NDArray[Any]]:
 
 
 def _create(group: h5py.Group, ranks: int) -> None:
-    growing, *fixed = scales(group.name)
+    growing, *fixed_dimensions = scales(group.name)
     add_scale(group, growing, np.empty(0, np.int64), grows=True)
-    for name in fixed:
+    for name in fixed_dimensions:
         add_scale(group, name, np.arange(ranks, dtype=np.int32))
     for name, (dims, dtype, units, title) in TABLES[group.name.strip("/")].items():
         dataset = group.create_dataset(

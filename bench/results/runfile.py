@@ -199,10 +199,10 @@ class RunFile(ResultFile):
         self._segments.append((first, len(steps)))
         self._rows += len(steps)
 
-    def trace(self, traced: Sequence[events.Columns]) -> None:
+    def trace(self, tables: Sequence[events.Columns]) -> None:
         """Append the events of the last block; their steps count from the block's first."""
         at = self._rows - self._segments[-1][1]
-        self._events += [columns | {"step": columns["step"] + at} for columns in traced]
+        self._events += [columns | {"step": columns["step"] + at} for columns in tables]
 
     def evaluate(self, row: Mapping[str, float]) -> None:
         """Add an evaluation: a value for every name of schema.EVAL."""
@@ -212,11 +212,11 @@ class RunFile(ResultFile):
         """Write the buffered data; without `now` only if the last flush was long enough ago."""
         if not now and time.monotonic() - self._flushed_at < LEAST_PAUSE * self._flush_took:
             return
-        began = time.monotonic()
+        start = time.monotonic()
         self.change(self._write)
         self._blocks, self._segments, self._events, self._evals = [], [], [], []
         self._flushed_at = time.monotonic()
-        self._flush_took = self._flushed_at - began
+        self._flush_took = self._flushed_at - start
 
     def lengths(self) -> dict[str, int]:
         """Write the buffered data; return the lengths of the growing tables."""
@@ -227,8 +227,8 @@ class RunFile(ResultFile):
     def suspend(self, status: str, reason: str) -> None:
         """Write the buffered data, the status and its reason; keep the name NAME.h5.part."""
         self.flush(now=True)
-        ended = {"status": status, "reason": reason, "closed_utc": now_utc()}
-        self.change(lambda file: file.attrs.update(ended))
+        change = {"status": status, "reason": reason, "closed_utc": now_utc()}
+        self.change(lambda file: file.attrs.update(change))
 
     def _write(self, file: h5py.File) -> None:
         train, evals = file["train"], file["eval"]

@@ -24,11 +24,11 @@ def median_interval(values: NDArray[np.number]) -> Interval:
     n = len(values)
     if n == 0 or np.isnan(values).any():
         return math.nan, math.nan, math.nan
-    ordered = np.sort(values)
+    sorted_values = np.sort(values)
     low = math.floor((n - Z95 * math.sqrt(n)) / 2)
     high = math.ceil(1 + (n + Z95 * math.sqrt(n)) / 2)
-    lo, hi = ordered[max(low, 1) - 1], ordered[min(high, n) - 1]
-    return float(np.median(ordered)), float(lo), float(hi)
+    lo, hi = sorted_values[max(low, 1) - 1], sorted_values[min(high, n) - 1]
+    return float(np.median(sorted_values)), float(lo), float(hi)
 
 
 def ratio_interval(above: Interval, below: Interval) -> Interval:

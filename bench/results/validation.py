@@ -206,14 +206,14 @@ def _evaluations(run: Run) -> Iterator[str]:
     for name in ("step", "samples", "elapsed_ns"):
         if (np.diff(evals[name]) < 0).any():
             yield f"eval/{name} decreases"
-    each = int(run.attributes["batch"]) * int(run.attributes["workers"])
-    if (evals["samples"] != evals["step"] * each).any():
+    samples_per_step = int(run.attributes["batch"]) * int(run.attributes["workers"])
+    if (evals["samples"] != evals["step"] * samples_per_step).any():
         yield "eval/samples are not steps times batch times workers"
     target = run.attributes.get("target")
     if target is not None and run.status == COMPLETE and len(evals["metric"]):
         sign = -1 if run.attributes.get("metric_direction") == "min" else 1
-        met = sign * float(evals["metric"][-1]) >= sign * float(target)
-        if met != bool(run.attributes.get("target_reached", False)):
+        reached = sign * float(evals["metric"][-1]) >= sign * float(target)
+        if reached != bool(run.attributes.get("target_reached", False)):
             yield f"target_reached contradicts the last evaluation and the target {target}"
 
 

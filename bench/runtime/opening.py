@@ -19,7 +19,7 @@ from bench.common.spec import UserError
 from bench.results import contents, provenance
 from bench.results.contents import BrokenFileError
 from bench.results.provenance import read_origin
-from bench.results.resultfile import add_table, add_texts, part_of, process_started
+from bench.results.resultfile import add_table, add_texts, part_of, process_start
 from bench.results.schema import RUNNING
 from bench.runtime.checkpoint import store
 from bench.runtime.writers import parts_of
@@ -94,7 +94,7 @@ def origin(
         "binding_flaws": "; ".join(flaws),
         "host": socket.gethostname(),
         "pid": pid,
-        "pid_started": process_started(pid),
+        "pid_started": process_start(pid),
         "clock": "perf_counter_ns",
         "percentile_method": "order statistics; 95 % interval of the median by Hoefler, Belli 2015",
     }

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 from bench.session.beats import Beat, Post, rank_name
 from bench.session.launch import mark_failed, write_stderr
 from bench.session.whereabouts import locate
@@ -166,7 +166,7 @@ class Watch:
         delay_s = self._interval_s + (turn - 1) * (self._interval_s + REPORT_S) if turn else 0.0
         self._silence_s = timeout_s + delay_s
         self._post = Post(comm)
-        here = (os.getpid(), process_started(os.getpid()))
+        here = (os.getpid(), process_start(os.getpid()))
         self._first_process: tuple[int, str] = comm.bcast(here)
         self._thread = threading.get_ident()
         self._beats: dict[int, tuple[float, Beat]] = {}
@@ -250,6 +250,6 @@ class Watch:
         write_stderr(f"error: {reason}{''.join(remarks)}")
         if self._rank > 0 and self._hosts[0] == self._hosts[self._rank]:
             pid, start = self._first_process
-            if process_started(pid) == start:  # else another process, or another host of that name
+            if process_start(pid) == start:  # else another process, or another host of that name
                 os.kill(pid, signal.SIGKILL)  # else it could wake up and write its file
         os._exit(1)

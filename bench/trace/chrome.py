@@ -128,15 +128,15 @@ def _details(details: Mapping[str, Any]) -> str:
     return f',"args":{json.dumps(details)}' if details else ""
 
 
-def select_numbers(option: str, text: str | None, total: int, what: str) -> NDArray[np.int64]:
+def select_numbers(option: str, text: str | None, total: int, noun: str) -> NDArray[np.int64]:
     """Return the selected numbers of 0, ..., total - 1, ascending; None selects all.
 
     text: numbers and ranges separated by commas; a range A:B excludes B, and A or B may be missing.
-    what: plural noun for the numbered things. Errors: UserError for a wrong or empty selection.
+    noun: plural noun for the numbered things. Errors: UserError for a wrong or empty selection.
     """
     if text is None:
         return np.arange(total)
-    bounds = f"there are {what} 0 to {total - 1}" if total else f"there are no {what}"
+    bounds = f"there are {noun} 0 to {total - 1}" if total else f"there are no {noun}"
     numbers: set[int] = set()
     for part in text.split(","):
         low, colon, high = (x.strip() for x in part.partition(":"))

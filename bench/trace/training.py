@@ -77,51 +77,51 @@ class TracedEvents:
         columns = (self.columns[x][index].tolist() for x in ("kind", "bytes", "peer", "number"))
         times = ((x[index] - zero).tolist() for x in (self.begin_ns, self.end_ns))
         arrows = self._arrows[index].tolist()
-        for begin, end, kind, nbytes, peer, number, to in zip(
+        for begin, end, kind, nbytes, peer, number, arrow_number in zip(
             *times, *columns, arrows, strict=True
         ):
             if kind < len(PHASES):
                 if end > begin:
                     yield span(rank, STEPS, PHASES[kind], "span", begin, end)
                 continue
-            other = f"{'with' if number < 0 else WAYS[kind]} {peer}" if peer >= 0 else "sent"
-            yield span(rank, MESSAGES, f"message {other}", "message", begin, end, bytes=nbytes)
-            if to >= 0:
-                yield arrow(rank, "s" if kind == SENT else "f", to, begin)
+            peer_text = f"{'with' if number < 0 else WAYS[kind]} {peer}" if peer >= 0 else "sent"
+            yield span(rank, MESSAGES, f"message {peer_text}", "message", begin, end, bytes=nbytes)
+            if arrow_number >= 0:
+                yield arrow(rank, "s" if kind == SENT else "f", arrow_number, begin)
 
     @cached_property
     def _arrows(self) -> NDArray[np.int64]:
         """Return the arrow number of each event, (n,); -1 without an arrow."""
-        sent, came = self._ends
+        sent, received = self._ends
         numbers = np.full(len(self), -1)
-        fine = self.end_ns[came] > self.begin_ns[sent]
-        numbers[sent[fine]] = numbers[came[fine]] = np.arange(fine.sum())
+        valid = self.end_ns[received] > self.begin_ns[sent]
+        numbers[sent[valid]] = numbers[received[valid]] = np.arange(valid.sum())
         return numbers
 
     def notes(self) -> list[str]:
         """Return a note if arrows are missing."""
-        sent, came = self._ends
-        wrong = int((self.end_ns[came] <= self.begin_ns[sent]).sum())
-        if not wrong:
+        sent, received = self._ends
+        n_wrong = int((self.end_ns[received] <= self.begin_ns[sent]).sum())
+        if not n_wrong:
             return []
         return [
-            f"{wrong:,} of {len(sent):,} messages have no arrow: on the aligned clocks they arrive "
-            "before they are sent, so the alignment is not accurate enough"
+            f"{n_wrong:,} of {len(sent):,} messages have no arrow: by the aligned clocks they "
+            "arrive before they are sent, so the alignment is not accurate enough"
         ]
 
     @cached_property
     def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the indices of the send and the receive of each message with both ends."""
         kind, rank, peer, number = (self.columns[x] for x in ("kind", "rank", "peer", "number"))
-        (sent, came) = (np.flatnonzero((kind == x) & (number >= 0)) for x in (SENT, RECEIVED))
-        _, brief = np.unique(number, return_inverse=True)
+        (sent, received) = (np.flatnonzero((kind == x) & (number >= 0)) for x in (SENT, RECEIVED))
+        _, number_index = np.unique(number, return_inverse=True)
         ranks = int(max(rank.max(initial=0), peer.max(initial=0))) + 1
-        left, here = (
-            (a[at].astype(np.int64) * ranks + b[at]) * len(brief) + brief[at]
-            for at, a, b in ((sent, rank, peer), (came, peer, rank))
+        send_keys, receive_keys = (
+            (a[at].astype(np.int64) * ranks + b[at]) * len(number_index) + number_index[at]
+            for at, a, b in ((sent, rank, peer), (received, peer, rank))
         )
-        _, i, j = np.intersect1d(left, here, return_indices=True)
-        return sent[i], came[j]
+        _, i, j = np.intersect1d(send_keys, receive_keys, return_indices=True)
+        return sent[i], received[j]
 
 
 COUNTERS = {
@@ -161,7 +161,7 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
     check(run, n, total)
     if not n:
         raise UserError(f"{run.path} has no steps yet, so there is nothing to draw")
-    drawn = select_numbers("--ranks", ranks, total, "ranks")
+    rank_numbers = select_numbers("--ranks", ranks, total, "ranks")
     first = int(run.attributes.get("attempt_row", 0))
     rows = select_numbers("--steps", steps, n, "steps")
     rows = rows[rows >= first]
@@ -173,12 +173,14 @@ def _drawing(run: Run, ranks: str | None, steps: str | None) -> Drawing:
     hosts = [x.decode(errors="replace") for x in run.ranks["host"].tolist()]
     sync = int(run.attributes.get("attempt_sync", 0))
     clocks = read_clocks(run.path, hosts, sync).assume(begins(run, first))
-    trace = TracedEvents.read(run.path, clocks, drawn, rows)
-    timeline = Timeline(run, clocks, trace, events.read_segments(run.path), first, drawn, rows)
+    trace = TracedEvents.read(run.path, clocks, rank_numbers, rows)
+    timeline = Timeline(
+        run, clocks, trace, events.read_segments(run.path), first, rank_numbers, rows
+    )
     return Drawing(
         lines=chain(timeline.lines(), list(timeline.evaluations())),
         nbytes=timeline.nbytes(),
-        what=f"{len(drawn)} of {total} ranks, {len(rows):,} of {n:,} steps",
+        what=f"{len(rank_numbers)} of {total} ranks, {len(rows):,} of {n:,} steps",
         seconds=timeline.seconds(),
         notes=[timeline.phase_note(), *attempts(first), *timeline.trace.notes(), *clocks.notes()],
         about=provenance(run),
@@ -244,8 +246,8 @@ class Timeline:
     def nbytes(self) -> int:
         """Return an estimate of the size of the events, B."""
         n = int(self.run.step_mask()[np.ix_(self.rows, self.ranks)].sum())
-        summed = np.setdiff1d(self.rows, self.trace.columns["step"])
-        phases = int((self.run.train["phase_ns"][np.ix_(summed, self.ranks)] > 0).sum())
+        sum_rows = np.setdiff1d(self.rows, self.trace.columns["step"])
+        phases = int((self.run.train["phase_ns"][np.ix_(sum_rows, self.ranks)] > 0).sum())
         return n * STEP_BYTES + phases * PHASE_BYTES + len(self.trace) * EVENT_BYTES
 
     def step_rows(self, rank: int) -> NDArray[np.int64]:
@@ -255,10 +257,10 @@ class Timeline:
 
     def seconds(self) -> float:
         """Return the time from the start of the first drawn step to the end of the last."""
-        both = [self.edges(r, rows[[0, -1]]) for r in self.ranks if len(rows := self.step_rows(r))]
-        if not both:
+        edges = [self.edges(r, rows[[0, -1]]) for r in self.ranks if len(rows := self.step_rows(r))]
+        if not edges:
             return 0.0
-        return float(max(x[1, -1] for x in both) - min(x[0, 0] for x in both)) / 1e9
+        return float(max(x[1, -1] for x in edges) - min(x[0, 0] for x in edges)) / 1e9
 
     def phase_note(self) -> str:
         """Return the note on the phases."""
@@ -297,9 +299,9 @@ class Timeline:
     def evaluations(self) -> Iterator[str]:
         """Yield the evaluations between the drawn steps, at the end of the slowest rank's step."""
         evals, rank = self.run.evals, len(self.clocks.hosts)
-        behind = self.segments.behind(evals["step"])
-        mask = (behind >= self.rows[0]) & (behind <= self.rows[-1] + 1)
-        at = np.array([self._ended(row) for row in behind[mask].tolist()], np.int64)
+        rows_before = self.segments.rows_before(evals["step"])
+        mask = (rows_before >= self.rows[0]) & (rows_before <= self.rows[-1] + 1)
+        at = np.array([self._ended(row) for row in rows_before[mask].tolist()], np.int64)
         if mask.any():
             yield from process_names(rank, "all ranks", {STEPS: "evaluations"}, -1)
         for i, ns in zip(np.flatnonzero(mask).tolist(), at.tolist(), strict=True):

@@ -18,7 +18,7 @@ from bench.results.calls import PROGRAM, Calls, read_calls
 from bench.results.convergence import rows as rows_of
 from bench.results.provenance import derive_from, program_of, read_origin
 from bench.results.reader import BrokenFileError, Run, read
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 from bench.results.rounds import Rounds, read_rounds
 from bench.results.schema import COMPLETE, DIED, FAILED, RUNNING
 from bench.watch.training import Training, training
@@ -74,7 +74,7 @@ class Scene:
         if not self.views or any(view.status == RUNNING for view in self.views):
             return False
         here, writers = socket.gethostname(), {view.writer for view in self.views}
-        alive = any(x and x[0] == here and process_started(x[1]) == x[2] for x in writers)
+        alive = any(x and x[0] == here and process_start(x[1]) == x[2] for x in writers)
         away = [x for x in self.views if x.writer and x.writer[0] != here]
         return not alive and all(self.age_s(view) >= QUIET_S for view in away)
 

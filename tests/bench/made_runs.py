@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.wire.meter import PHASES
-from bench.results.resultfile import add_table, add_texts, process_started
+from bench.results.resultfile import add_table, add_texts, process_start
 from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, RUNNING
 
@@ -32,7 +32,7 @@ def attributes(*, params: dict[str, Any] | None = None, **more: Any) -> dict[str
         "seed": 0,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "pid_started": process_started(os.getpid()),
+        "pid_started": process_start(os.getpid()),
         "program": "bench.train",
         "params_json": json.dumps(params),
         "metric_name": "accuracy",

@@ -11,7 +11,7 @@ import pytest
 
 from bench.common.text import format_bytes
 from bench.results.reader import Run, read
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.console import Reporter, summary
@@ -23,7 +23,7 @@ SCORES = {"loss": 0.25, "metric": 0.9, "metric_mean": 0.85, "metric_worst": 0.7,
 def closed(path: Path, status: str = COMPLETE, reason: str = "", **more: Any) -> Run:
     """Three steps of 2, 4 and 9 ms on one rank with two workers, the first a warm-up."""
     pid = os.getpid()
-    place = {"host": socket.gethostname(), "pid": pid, "pid_started": process_started(pid)}
+    place = {"host": socket.gethostname(), "pid": pid, "pid_started": process_start(pid)}
     specs = {
         "task": "digits",
         "algorithm": "local_sgd:period=8",

@@ -14,7 +14,7 @@ import torch
 
 from bench.results import provenance
 from bench.results.provenance import commit, environment, machine, packages
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 
 ALLOWED = {
     "FI_PROVIDER": "tcp",
@@ -91,21 +91,21 @@ def test_the_commit_is_empty_or_a_hash(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_processes_have_different_starts() -> None:
-    own = process_started(os.getpid())
+    own = process_start(os.getpid())
     assert own.isdigit()
-    assert process_started(os.getpid()) == own
-    assert int(process_started(os.getppid())) <= int(own)
+    assert process_start(os.getpid()) == own
+    assert int(process_start(os.getppid())) <= int(own)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         time.sleep(0.05)  # some clock ticks
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as later:
-            assert int(own) <= int(process_started(other.pid)) < int(process_started(later.pid))
+            assert int(own) <= int(process_start(other.pid)) < int(process_start(later.pid))
             later.communicate(b"\n")
         other.communicate(b"\n")
-    assert process_started(other.pid) == ""
+    assert process_start(other.pid) == ""
 
 
 def test_a_zombie_has_no_start() -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, but not yet reaped
         assert Path(f"/proc/{child.pid}/stat").exists()
-        assert process_started(child.pid) == ""
+        assert process_start(child.pid) == ""

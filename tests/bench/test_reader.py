@@ -15,7 +15,7 @@ import pytest
 
 from bench.reporting.training.runs import digest
 from bench.results.reader import DIGESTED, BrokenFileError, Run, read
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, NOT_TAKEN, RUNNING, TRAIN, VERSION
 
@@ -51,7 +51,7 @@ def attributes(**more: Any) -> dict[str, Any]:
         "label_js": 0.25,
         "host": socket.gethostname(),
         "pid": pid,
-        "pid_started": process_started(pid),
+        "pid_started": process_start(pid),
     } | more
 
 
@@ -180,7 +180,7 @@ def test_a_run_without_steps_and_evaluations_has_a_row(tmp_path: Path) -> None:
 
 def test_status_is_died_if_the_writer_on_this_host_has_ended(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
-        process: dict[str, Any] = {"pid": writer.pid, "pid_started": process_started(writer.pid)}
+        process: dict[str, Any] = {"pid": writer.pid, "pid_started": process_start(writer.pid)}
         here = write_file(tmp_path / "here.h5", **process).part
         away = write_file(tmp_path / "away.h5", **process, host="elsewhere").part
         assert [read(path).status for path in (here, away)] == [RUNNING, RUNNING]

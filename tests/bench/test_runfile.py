@@ -21,7 +21,7 @@ from bench.results.resultfile import (
     add_texts,
     mark,
     part_of,
-    process_started,
+    process_start,
     replace_whole,
 )
 from bench.results.runfile import Block, RunFile
@@ -48,7 +48,7 @@ def attributes() -> dict[str, Any]:
     pid = os.getpid()
     names = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
     numbers = {"workers": 2, "ranks": RANKS, "batch": 1, "seed": 0, "pid": pid}
-    place = {"host": socket.gethostname(), "pid_started": process_started(pid)}
+    place = {"host": socket.gethostname(), "pid_started": process_start(pid)}
     return dict.fromkeys(names, "x") | numbers | place | {"params_json": "{}"}
 
 

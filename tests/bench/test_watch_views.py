@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import GRADIENT, PHASES, WAIT
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 from bench.results.schema import COMPLETE, DIED, DIVERGED, RUNNING
 from bench.watch.folder import BROKEN, KEPT, View, Watched, view
 from bench.watch.training import SHOWN, Recent, hosted, recent
@@ -216,7 +216,7 @@ def writer() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_killed_writer_is_detected_in_an_unchanged_file(
     tmp_path: Path, writer: subprocess.Popen[bytes]
 ) -> None:
-    by: dict[str, Any] = {"pid": writer.pid, "pid_started": process_started(writer.pid)}
+    by: dict[str, Any] = {"pid": writer.pid, "pid_started": process_start(writer.pid)}
     make(tmp_path / "a.h5", status=RUNNING, **by)
     make(tmp_path / "b.h5", **by)
     watched = Watched([tmp_path])

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import pytest
 
-from bench.results.resultfile import process_started
+from bench.results.resultfile import process_start
 from slurm import status as report
 from slurm.campaign import Campaign, merge_entries
 from slurm.case import TRAIN, Case, Geometry
@@ -28,7 +28,7 @@ def write(path: Path, status: str, **changed: Any) -> None:
         "status": status,
         "host": socket.gethostname(),
         "pid": pid,
-        "pid_started": process_started(pid),
+        "pid_started": process_start(pid),
         "case_hash": CASE.hash,
         "params_json": '{"steps": 40}',
         "created_utc": "2026-01-01T00:00:00+00:00",
