@@ -105,13 +105,7 @@ class Alignment:
     def notes(self) -> list[str]:
         """Return the notes on the alignment, one line each."""
         notes = []
-        unknown = sorted(
-            {
-                h
-                for h, known_offset in zip(self.hosts, self.aligned, strict=True)
-                if not known_offset
-            }
-        )
+        unknown = sorted({h for h, x in zip(self.hosts, self.aligned, strict=True) if not x})
         if unknown:
             more = f" and {len(unknown) - MAX_HOSTS} more hosts" if len(unknown) > MAX_HOSTS else ""
             notes.append(

@@ -172,7 +172,7 @@ def test_list_tells_the_gaps_at_any_number_of_workers(capsys: pytest.CaptureFixt
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert "among 16 workers" in out
-    assert re.search(r"^  hypercube +0\.4 +All whose", out, re.MULTILINE)
+    assert re.search(r"^  hypercube +0\.4 +Workers whose", out, re.MULTILINE)
     assert re.search(r"^  file +- +The links", out, re.MULTILINE)
     assert gaps(2000)["complete"] is None
     assert main(["list", "--workers", "0"]) == 2
