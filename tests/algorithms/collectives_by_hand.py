@@ -1,4 +1,4 @@
-"""All ranks of a schedule in one process: what MPI would do, without MPI and without threads."""
+"""Simulation of the schedules of all ranks in one process, without MPI and without threads."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ Vector = NDArray[Any]
 
 
 def schedules(kind: type[Scheduled], p: int, d: int, itemsize: int = 8) -> list[Schedule]:
-    """One a rank, one worker a rank."""
+    """Return the schedule of each of p ranks that have one worker each."""
     return [kind.schedule(r, list(range(p + 1)), d, itemsize) for r in range(p)]
 
 
 def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 1) -> None:
-    """Carry out all schedules in place.
+    """Execute all schedules in place.
 
-    A message is handed over when both sides stand in the round that names it, as a rendezvous
-    is: a schedule that needs buffers to go on is found here. Pieces between two ranks are matched
-    in order, those of a round landing before anything is added.
+    A message is transferred when both ranks have reached the round that names it, as in a
+    rendezvous protocol. A schedule that deadlocks without buffering therefore fails here. Pieces
+    between two ranks match in order, and all pieces of a round arrive before any is added.
     """
     at = [0] * len(plans)
     outbox: list[deque[Piece]] = []
@@ -48,15 +48,15 @@ def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 
         for r in sorted(waiting):
             for piece in list(outbox[r]):
                 partner = piece.peer
-                wanted = next((x for x in inbox[partner] if x.peer == r), None)
+                receive = next((x for x in inbox[partner] if x.peer == r), None)
                 first = next(x for x in outbox[r] if x.peer == partner)
-                if wanted is None or first is not piece:
+                if receive is None or first is not piece:
                     continue
-                assert wanted.hi - wanted.lo == piece.hi - piece.lo, "lengths differ"
+                assert receive.hi - receive.lo == piece.hi - piece.lo, "lengths differ"
                 data = homes[r][piece.lo : piece.hi].copy()
-                landed[partner].append((wanted, data))
+                landed[partner].append((receive, data))
                 outbox[r].remove(piece)
-                inbox[partner].remove(wanted)
+                inbox[partner].remove(receive)
                 moved = True
         for r in sorted(waiting):
             while r in waiting and not outbox[r] and not inbox[r]:
@@ -86,7 +86,7 @@ def _complete(done: Round, home: Vector, landed: list[tuple[Piece, Vector]], div
 
 
 def run(kind: type[Scheduled], rows: Vector, divisor: int = 1) -> list[Vector]:
-    """What every rank holds after an all-reduce of the rows, (p, d)."""
+    """Return the result of an all-reduce of the rows, (p, d), on every rank."""
     p, d = rows.shape
     plans = schedules(kind, p, d, rows.itemsize)
     homes = [np.zeros(plan.home, rows.dtype) for plan in plans]
@@ -97,7 +97,7 @@ def run(kind: type[Scheduled], rows: Vector, divisor: int = 1) -> list[Vector]:
 
 
 def across_nodes(rows: Vector, layout: Sequence[int]) -> list[Vector]:
-    """What every rank holds after a hierarchical all-reduce; layout: ranks of each node."""
+    """Return the result of a hierarchical all-reduce on every rank; layout: ranks per node."""
     vectors = [row.copy() for row in rows]
     starts = np.cumsum([0, *layout])
     nodes = [vectors[a:b] for a, b in pairwise(starts)]

@@ -1,4 +1,4 @@
-"""All-reduces between nodes that are really apart: own networks, nothing shared but TCP."""
+"""All-reduces between isolated nodes: separate networks, connected by TCP alone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from tests.nodes import Nodes, nodes
 
 SHARED_CORES = {"OMPI_MCA_mpi_yield_when_idle": "1"}
-"""The nodes share the cores of one machine, and MPI cannot know."""
+"""The nodes share the cores of one machine, which MPI cannot detect."""
 CALLS, COUNT = 20, 2**18
-"""Of one float32 vector of 1 MiB."""
+"""Number of calls, and elements of a float32 vector of 1 MiB."""
 SUM = f"""
 import sys
 import numpy as np
@@ -33,36 +33,39 @@ if comm.rank == 0:
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Nodes]:
-    with nodes(2) as made:
-        yield made
+    with nodes(2) as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("layout", [(2, 2), (3, 1)], ids=str)
-def test_the_suite_holds_across_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
-    chosen = "(same_bits or started_calls) and not shared_memory and not auto"
-    chosen += " or sums_integers and float32-hierarchical"
-    where = "tests/algorithms/test_collectives.py"
-    options = ("-q", "-m", "mpi", "--with-mpi", where, "-k", chosen)
+def test_allreduces_are_exact_across_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
+    selection = "(agree_to_the_bit or started_calls) and not shared_memory and not auto"
+    selection += " or sums_integers and float32-hierarchical"
+    path = "tests/algorithms/test_collectives.py"
+    options = ("-q", "-m", "mpi", "--with-mpi", path, "-k", selection)
     done = two.run(layout, "-m", "pytest", *options, **SHARED_CORES)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
 
 
 @pytest.mark.parametrize("layout", [(2, 2), (3, 1), (1, 1)], ids=str)
-def test_hierarchical_moves_the_least_between_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
+def test_hierarchical_sends_the_minimum_between_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
     before = [two.bytes_sent(node) for node in (1, 2)]
     done = two.run(layout, "-c", SUM, "hierarchical")
     assert done.returncode == 0, done.stdout + done.stderr
     moved = [two.bytes_sent(node) - b for node, b in zip((1, 2), before, strict=True)]
-    least = CALLS * COUNT * 4  # of each of two nodes: 2 (N - 1)/N vectors a call
+    least = CALLS * COUNT * 4  # each of two nodes sends 2 (N - 1)/N vectors a call
     assert int(done.stdout) == 2 * least
     for each in moved:
-        assert least <= each < 1.15 * least, (moved, least)  # headers, and the job's start
+        # the rest is packet headers and the start of the job
+        assert least <= each < 1.15 * least, (moved, least)
 
 
-def test_shared_memory_is_refused_with_the_way_out(two: Nodes, tmp_path: Path) -> None:
-    wanted = "needs all 2 ranks on one node, here are 1: take hierarchical"
+def test_shared_memory_across_nodes_is_refused_with_an_alternative(
+    two: Nodes, tmp_path: Path
+) -> None:
+    message = "needs all 2 ranks on one node, here are 1: take hierarchical"
     options = ("--task", "quadratic", "--allreduce", "shared_memory", "--out", str(tmp_path))
     done = two.run((1, 1), "-m", "bench.train", *options)
     assert done.returncode == 2
-    assert wanted in done.stderr
+    assert message in done.stderr

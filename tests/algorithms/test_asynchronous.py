@@ -1,4 +1,4 @@
-"""What is changed without waiting: conservation under all ranks at once, and where it ends."""
+"""Asynchronous algorithms: conservation under concurrent updates, convergence and stability."""
 
 import time
 from typing import Any
@@ -25,28 +25,31 @@ ASYNCHRONOUS: list[Any] = [AsyncElasticAveraging(), Downpour(), ADPSGD()]
 TOTALS = (4, 5, 7)
 
 
-def whole(total: int, d: int) -> Array:
-    """Whole numbers: halving them some forty times is exact, so sums can be compared to the bit."""
-    made: Array = np.random.default_rng(total).integers(-8, 8, (total, d)).astype(float)
-    return made
+def integer_rows(total: int, d: int) -> Array:
+    """Return rows of small integers, (total, d) float64.
+
+    Some forty halvings of them are exact, so sums can be compared bit for bit.
+    """
+    rows: Array = np.random.default_rng(total).integers(-8, 8, (total, d)).astype(float)
+    return rows
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("d", [1, 3, 50])
 def test_workers_and_centre_are_conserved_to_the_bit(comm: MPI.Intracomm, d: int) -> None:
-    """Every rank moves as often as it can; nothing is lost between what one takes and gives."""
+    """Ranks move at their own pace; every amount that leaves a worker reaches the centre."""
     for total in TOTALS:
         exchange = MPIExchange(comm, total, dtype="float64")
-        workers = StillWorkers(exchange, whole(total, d))
+        workers = StillWorkers(exchange, integer_rows(total, d))
         algorithm = AsyncElasticAveraging(period=1, alpha=0.5)
         centre = np.zeros(d)
         start = workers.x.copy()
-        workers.x[:] = comm.bcast(start[0])  # init takes the common start
+        workers.x[:] = comm.bcast(start[0])  # init expects equal workers
         state = algorithm.init(exchange, workers)
         centre[:] = workers.x[0]
         workers.x[:] = start
         before = comm.allreduce(workers.x.sum(0)) + centre
-        for _ in range(40 // total + comm.rank):  # 40 halvings or so in all
+        for _ in range(40 // total + comm.rank):  # about 40 halvings in total
             algorithm.step(exchange, workers, state)
         algorithm.finish(exchange, workers, state)
         state.centre.read(centre)
@@ -57,27 +60,27 @@ def test_workers_and_centre_are_conserved_to_the_bit(comm: MPI.Intracomm, d: int
 
 
 @pytest.mark.mpi
-def test_pairs_conserve_the_sum_to_the_bit_and_come_together(comm: MPI.Intracomm) -> None:
+def test_pairwise_averages_conserve_the_sum_and_contract(comm: MPI.Intracomm) -> None:
     for total in TOTALS:
         for topology in (Star(), Complete()):
             exchange = MPIExchange(comm, total, dtype="float64", seed=total)
-            workers = StillWorkers(exchange, whole(total, 3))
-            spread = np.ptp(whole(total, 3), axis=0).max()
+            workers = StillWorkers(exchange, integer_rows(total, 3))
+            spread = np.ptp(integer_rows(total, 3), axis=0).max()
             algorithm = ADPSGD(topology=topology)
             state = algorithm.init(exchange, workers)
-            for _ in range(8):  # a value is halved at most 8 W times, and 56 + 4 bits are too many
+            for _ in range(8):  # up to 8 W halvings: 56 + 4 bits exceed float64
                 algorithm.step(exchange, workers, state)
             algorithm.finish(exchange, workers, state)
             x = all_rows(comm, workers.x)
             u = np.finfo(np.float64).eps
-            apart = np.abs(x.sum(0) - whole(total, 3).sum(0)).max()
+            apart = np.abs(x.sum(0) - integer_rows(total, 3).sum(0)).max()
             everywhere(comm, apart <= 8 * u * 8 * total * 8, total, apart)
-            everywhere(comm, np.ptp(x, axis=0).max() < 0.7 * spread, "they have come nearer")
+            everywhere(comm, np.ptp(x, axis=0).max() < 0.7 * spread, "the workers contract")
             exchange.close()
 
 
 @pytest.mark.mpi
-def test_what_was_pushed_is_the_sum_of_all_steps(comm: MPI.Intracomm) -> None:
+def test_downpour_centre_is_the_sum_of_all_steps(comm: MPI.Intracomm) -> None:
     class Walkers(StillWorkers):
         def update(self) -> None:
             self.x += 1
@@ -98,23 +101,23 @@ def test_what_was_pushed_is_the_sum_of_all_steps(comm: MPI.Intracomm) -> None:
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("algorithm", ASYNCHRONOUS, ids=lambda x: type(x).__name__)
-def test_they_learn_at_any_number_of_workers(comm: MPI.Intracomm, algorithm: Any) -> None:
+def test_loss_decreases_at_any_number_of_workers(comm: MPI.Intracomm, algorithm: Any) -> None:
     for total in TOTALS:
         algorithm.check(total)
-        lr = 0.02 if isinstance(algorithm, Downpour) else 0.2  # it adds up all workers' steps
-        made = Training(comm, total, optimizer=SGD(lr=lr))
-        start = made.problem.initial(3)
-        mean = all_rows(comm, made.run(algorithm, 60)).mean(0)
-        losses, _ = made.problem.evaluate(np.stack([start, mean]))
+        lr = 0.02 if isinstance(algorithm, Downpour) else 0.2  # it sums the steps of all workers
+        training = Training(comm, total, optimizer=SGD(lr=lr))
+        start = training.problem.initial(3)
+        mean = all_rows(comm, training.run(algorithm, 60)).mean(0)
+        losses, _ = training.problem.evaluate(np.stack([start, mean]))
         everywhere(comm, losses[1] < 0.6 * losses[0], total, losses)
 
 
 @pytest.mark.mpi
-def test_nobody_waits_for_a_rank_that_does_nothing(comm: MPI.Intracomm) -> None:
-    """Rank 0 takes its steps after all others have: whoever needed it before would hang."""
+def test_no_rank_waits_for_an_idle_rank(comm: MPI.Intracomm) -> None:
+    """Rank 0 starts after all other ranks are done; an algorithm that waits for it would hang."""
     for algorithm in ASYNCHRONOUS:
         exchange = MPIExchange(comm, comm.size, dtype="float64")
-        workers = StillWorkers(exchange, whole(comm.size, 4))
+        workers = StillWorkers(exchange, integer_rows(comm.size, 4))
         state = algorithm.init(exchange, workers)
         if comm.rank == 0:
             for other in range(1, comm.size):
@@ -131,14 +134,14 @@ def test_nobody_waits_for_a_rank_that_does_nothing(comm: MPI.Intracomm) -> None:
 def test_one_worker_alone_is_plain_sgd(algorithm: Any) -> None:
     expected = Training(MPI.COMM_SELF, 1).run(LocalSGD(period=0), STEPS)
     x = Training(MPI.COMM_SELF, 1).run(algorithm, STEPS)
-    if isinstance(algorithm, AsyncElasticAveraging):  # it still has its centre
+    if isinstance(algorithm, AsyncElasticAveraging):  # the centre remains
         assert np.abs(x - expected).max() > 1e-6
     else:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-14)
 
 
 class Bowls(StillWorkers):
-    """Worker i minimises (x - b_i)^2 / 2 by plain steps of eta."""
+    """Worker i minimises (x - b_i)^2 / 2 by gradient steps of size eta."""
 
     eta = 0.0
 
@@ -151,8 +154,8 @@ class Bowls(StillWorkers):
 
 
 @pytest.mark.parametrize("total", [1, 4, 7])
-def test_taking_turns_it_is_stable_up_to_a_rate_of_two_whatever_the_elasticity(total: int) -> None:
-    """Zhang et al. 2015, Algorithm 1's order: elastic first, then the gradient at the new point."""
+def test_elastic_averaging_in_turns_is_stable_below_a_rate_of_two(total: int) -> None:
+    """The order is that of Zhang et al. 2015, Algorithm 1: the elastic step, then the gradient."""
     for eta, bounded in ((0.1, True), (1.0, True), (1.9, True), (2.3, False)):
         for alpha in (0.05, 0.5, 1.0) if bounded else (0.05,):
             exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64")
@@ -166,12 +169,12 @@ def test_taking_turns_it_is_stable_up_to_a_rate_of_two_whatever_the_elasticity(t
             exchange.close()
 
 
-def test_elastic_rate_zero_is_independent_runs() -> None:
+def test_elastic_rate_zero_equals_independent_runs() -> None:
     x = Training(MPI.COMM_SELF, 5).run(AsyncElasticAveraging(alpha=0.0), STEPS)
     np.testing.assert_array_equal(x, Training(MPI.COMM_SELF, 5).run(LocalSGD(period=0), STEPS))
 
 
-def test_ad_psgd_needs_a_graph_that_stays_and_goes_both_ways() -> None:
+def test_ad_psgd_needs_a_static_undirected_graph() -> None:
     with pytest.raises(ValueError, match="exponential changes its links every round"):
         ADPSGD(topology=Exponential()).check(4)
 
@@ -181,11 +184,11 @@ def test_ranks_share_a_budget_of_steps(comm: MPI.Intracomm) -> None:
     budget = StepBudget(comm)
     for total in (10, 25):
         budget.reset()
-        taken = 0
+        steps = 0
         while budget.take(2) < total:
-            taken += 2
+            steps += 2
             if comm.rank == 0:
                 time.sleep(0.002)
-        counts = comm.allgather(taken)
-        everywhere(comm, total <= sum(counts) <= total + 1, counts)  # two at a time
+        counts = comm.allgather(steps)
+        everywhere(comm, total <= sum(counts) <= total + 1, counts)  # taken in twos
     budget.close()

@@ -1,4 +1,4 @@
-"""Every schedule at every number of ranks, carried out in one process: sums, counts, structure."""
+"""Every schedule at every number of ranks, simulated in one process: sums, counts, structure."""
 
 from itertools import pairwise
 from math import ceil, log2
@@ -21,9 +21,9 @@ from algorithms.wire.schedule import (
 from tests.algorithms.collectives_by_hand import Vector, across_nodes, run, schedules
 
 KINDS = {name: kind for name, kind in ALLREDUCES.items() if issubclass(kind, Scheduled)}
-MANY = [*range(1, 34), 48, 64]
-SOME = [1, 2, 3, 5, 8, 13, 33]
-"""Enough for further dtypes: schedules know of elements, not of what they are."""
+SIZES = [*range(1, 34), 48, 64]
+FEW_SIZES = [1, 2, 3, 5, 8, 13, 33]
+"""Numbers of ranks for further dtypes: schedules do not depend on the type of an element."""
 LARGE = 10**6 + 3
 
 
@@ -36,7 +36,7 @@ def lengths(p: int) -> list[int]:
 
 
 def in_shared_memory(rows: Vector) -> list[Vector]:
-    """What SharedMemory does between its fences, of all ranks."""
+    """Return the vectors after the work of SharedMemory between its fences, on all ranks."""
     vectors = [row.copy() for row in rows]
     for r in range(len(rows)):
         add_up_and_share(blocks(vectors, r))
@@ -44,7 +44,7 @@ def in_shared_memory(rows: Vector) -> list[Vector]:
 
 
 def in_two_steps(rows: Vector) -> list[Vector]:
-    """What Hierarchical does inside a node."""
+    """Return the vectors after the work of Hierarchical inside a node, on all ranks."""
     vectors = [row.copy() for row in rows]
     for r in range(len(rows)):
         add_up(blocks(vectors, r))
@@ -56,7 +56,7 @@ def in_two_steps(rows: Vector) -> list[Vector]:
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
 def test_sums_integers_exactly_at_every_number_of_ranks(name: str, dtype: str) -> None:
-    for p in MANY if dtype == "float32" else SOME:
+    for p in SIZES if dtype == "float32" else FEW_SIZES:
         for d in lengths(p):
             rows = integers(p, d, dtype)
             total = rows.sum(0)
@@ -76,7 +76,7 @@ def test_sums_long_vectors_exactly(name: str, p: int) -> None:
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
 def test_shared_memory_sums_exactly_at_every_number_of_ranks(work: object, dtype: str) -> None:
     assert callable(work)
-    for p in MANY:
+    for p in SIZES:
         for d in [*lengths(p), 70_001, *([LARGE] if p in (2, 3, 7) else [])]:
             rows = integers(p, d, dtype)
             total = rows.sum(0)
@@ -108,12 +108,12 @@ def test_hierarchical_sums_exactly_on_any_layout(layout: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_all_ranks_hold_the_same_bits_within_the_error_of_the_order(name: str) -> None:
+def test_ranks_agree_to_the_bit_within_the_rounding_bound(name: str) -> None:
     shallow = ("binomial_tree", "recursive_doubling", "rabenseifner", "double_binary_tree")
     for p in (2, 3, 5, 8, 13, 32, 33):
         rows = np.random.default_rng(p).standard_normal((p, 501)).astype(np.float32)
-        first, *others = run(KINDS[name], rows)
-        assert all(np.array_equal(x, first) for x in others), p
+        first, *rest = run(KINDS[name], rows)
+        assert all(np.array_equal(x, first) for x in rest), p
         # k additions in a row: |error| <= k u sum |x|; a tree of depth m has at most 2 m in a row
         k = {True: 2 * ceil(log2(p)) + 1, False: p - 1}[name in shallow]
         exact = rows.astype(np.float64).sum(0)
@@ -122,20 +122,20 @@ def test_all_ranks_hold_the_same_bits_within_the_error_of_the_order(name: str) -
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_divides_where_the_sum_is_complete(name: str) -> None:
+def test_divisor_applies_to_the_complete_sum(name: str) -> None:
     for p in (1, 2, 3, 6, 7, 8, 12):
         rows = np.random.default_rng(p).standard_normal((p, 37))
-        whole, divided = run(KINDS[name], rows), run(KINDS[name], rows, divisor=7)
-        assert all(np.array_equal(x / 7, y) for x, y in zip(whole, divided, strict=True)), p
+        sums, quotients = run(KINDS[name], rows), run(KINDS[name], rows, divisor=7)
+        assert all(np.array_equal(x / 7, y) for x, y in zip(sums, quotients, strict=True)), p
 
 
 def log(p: int) -> int:
-    """floor(log2 p)."""
+    """Return floor(log2 p)."""
     return p.bit_length() - 1
 
 
 def messages(name: str, p: int) -> int:
-    """Over all ranks, of vectors that are neither cut in pieces nor shorter than p."""
+    """Return the messages of all ranks for unsegmented vectors of at least p elements."""
     a, b = sides(p)
     power = 1 << log(p)
     return {
@@ -151,7 +151,7 @@ def messages(name: str, p: int) -> int:
 
 
 def vectors(name: str, p: int) -> int:
-    """Over all ranks, in vectors."""
+    """Return the data that all ranks send, in vectors."""
     power = 1 << log(p)
     return {
         "recursive_doubling": power * log(p) + 2 * (p - power),
@@ -160,7 +160,7 @@ def vectors(name: str, p: int) -> int:
 
 
 def rounds_of_the_slowest(name: str, p: int) -> int:
-    """Steps in which somebody sends."""
+    """Return the rounds of the rank that has most of them."""
     a, b = sides(p)
     folds = 0 if p == 1 << log(p) else 2
     return {
@@ -177,7 +177,7 @@ def rounds_of_the_slowest(name: str, p: int) -> int:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_messages_and_elements_follow_the_formula(name: str) -> None:
-    for p in MANY:
+    for p in SIZES:
         d = 1003
         plans = schedules(KINDS[name], p, d)
         assert sum(plan.messages() for plan in plans) == messages(name, p), p
@@ -185,7 +185,7 @@ def test_messages_and_elements_follow_the_formula(name: str) -> None:
 
 
 @pytest.mark.parametrize("p", [2, 3, 4, 7, 12])
-def test_long_vectors_go_in_pieces(p: int) -> None:
+def test_long_vectors_are_segmented(p: int) -> None:
     d, size = 500_000, 8
 
     def counted(name: str) -> int:
@@ -200,7 +200,7 @@ def test_long_vectors_go_in_pieces(p: int) -> None:
     halves = [b - a for a, b in pairwise(even(0, d, 2))]
     cut = sum(pieces(n, double_binary_tree.SEGMENT_BYTES) for n in halves)
     assert counted("double_binary_tree") == 2 * (p - 1) * cut
-    if p == 4:  # halves, then quarters, and the same way back, a rank
+    if p == 4:  # per rank: halves, then quarters, and back
         each = [
             pieces(d // 2, rabenseifner.SEGMENT_BYTES),
             pieces(d // 4, rabenseifner.SEGMENT_BYTES),
@@ -209,15 +209,15 @@ def test_long_vectors_go_in_pieces(p: int) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_no_rank_has_more_rounds_than_the_algorithm(name: str) -> None:
-    for p in MANY[1:]:
+def test_rounds_do_not_exceed_the_formula(name: str) -> None:
+    for p in SIZES[1:]:
         plans = schedules(KINDS[name], p, 1003)
         busy = [sum(bool(x.sends or x.receives) for x in plan.rounds) for plan in plans]
         assert max(busy) <= rounds_of_the_slowest(name, p), p
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_nothing_arrives_where_something_is_read(name: str) -> None:
+def test_receives_do_not_overlap_sends_of_a_round(name: str) -> None:
     for p in (2, 3, 6, 8, 13, 16):
         for plan in schedules(KINDS[name], p, 200_003):
             for each in plan.rounds:
@@ -228,32 +228,34 @@ def test_nothing_arrives_where_something_is_read(name: str) -> None:
                         assert hi <= a or b <= lo, (p, each)
 
 
-def test_rounds_travel_together_where_they_touch_other_memory() -> None:
+def test_rounds_overlap_only_if_their_memory_is_disjoint() -> None:
     added = Round(receives=(Piece(1, 10, 20, add=True),))
-    for lo, hi, free in ((0, 10, True), (20, 30, True), (19, 30, False), (12, 14, False)):
+    for lo, hi, independent in ((0, 10, True), (20, 30, True), (19, 30, False), (12, 14, False)):
         piece = Piece(2, lo, hi)
-        assert apart(added, Round(sends=(piece,))) == free
-        assert apart(added, Round(receives=(piece,))) == free
-        assert apart(Round(receives=(Piece(1, 10, 20),)), Round(sends=(piece,))) == free
-        assert apart(Round(sends=(Piece(1, 10, 20),)), Round(receives=(piece,))) == free
-        assert apart(Round(then=(Op("divide", 10, 10),)), Round(sends=(piece,))) == free
-        assert apart(Round(then=(Op("copy", 50, 10, 10),)), Round(receives=(piece,))) == free
-    assert apart(added, Round(receives=(Piece(2, 10, 20, add=True),)))  # it lands elsewhere first
+        assert apart(added, Round(sends=(piece,))) == independent
+        assert apart(added, Round(receives=(piece,))) == independent
+        assert apart(Round(receives=(Piece(1, 10, 20),)), Round(sends=(piece,))) == independent
+        assert apart(Round(sends=(Piece(1, 10, 20),)), Round(receives=(piece,))) == independent
+        assert apart(Round(then=(Op("divide", 10, 10),)), Round(sends=(piece,))) == independent
+        assert apart(Round(then=(Op("copy", 50, 10, 10),)), Round(receives=(piece,))) == independent
+    # the piece is received into scratch memory first
+    assert apart(added, Round(receives=(Piece(2, 10, 20, add=True),)))
     assert apart(Round(sends=(Piece(1, 10, 20),)), Round(sends=(Piece(2, 10, 20),)))
 
 
-def test_rounds_start_in_order_as_soon_as_they_may() -> None:
-    free = [Round(sends=(Piece(1, k, k + 1),)) for k in range(7)]
-    assert start_times(free, 4) == [-1] * 4 + [0, 2, 4]
-    assert start_times(free, 1) == [-1, 0, 2, 4, 6, 8, 10]
+def test_rounds_start_in_order_and_as_early_as_possible() -> None:
+    independent = [Round(sends=(Piece(1, k, k + 1),)) for k in range(7)]
+    assert start_times(independent, 4) == [-1] * 4 + [0, 2, 4]
+    assert start_times(independent, 1) == [-1, 0, 2, 4, 6, 8, 10]
     chain = [Round(sends=(Piece(1, 0, 5),), receives=(Piece(1, 0, 5, add=True),))] * 3
-    assert start_times(chain, 4) == [-1, 1, 3]  # each sends what the one before has added
-    late = [*free[:1], *chain[:2], Round(sends=(Piece(1, 7, 8),))]
-    assert start_times(late, 4) == [-1, -1, 3, 3]  # the last may travel, but not before the third
+    assert start_times(chain, 4) == [-1, 1, 3]  # each sends the sum of the previous round
+    mixed = [*independent[:1], *chain[:2], Round(sends=(Piece(1, 7, 8),))]
+    # the last round is independent, but rounds start in order
+    assert start_times(mixed, 4) == [-1, -1, 3, 3]
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_travels_together_is_apart(name: str) -> None:
+def test_rounds_in_flight_use_disjoint_memory(name: str) -> None:
     for p, window in ((2, 1), (3, 8), (4, 3), (7, 1), (8, 2), (12, 8)):
         for plan in schedules(KINDS[name], p, 500_003):
             times = start_times(plan.rounds, window)
@@ -264,7 +266,7 @@ def test_what_travels_together_is_apart(name: str) -> None:
                 assert all(apart(plan.rounds[j], plan.rounds[k]) for j in unfinished)
 
 
-def test_two_trees_pass_on_at_different_ranks() -> None:
+def test_two_trees_have_different_inner_ranks() -> None:
     for p in range(2, 130):
         first, second = double_binary_tree.two_trees(p)
         assert set(first) == set(second) == set(range(p))
@@ -280,7 +282,7 @@ def test_two_trees_pass_on_at_different_ranks() -> None:
             assert sum(len(node.children) for node in tree.values()) == p - 1
 
 
-def test_sides_multiply_and_are_near_a_square() -> None:
+def test_sides_of_the_torus_are_near_a_square() -> None:
     assert [sides(p) for p in (1, 2, 6, 7, 12, 16, 64)] == [
         (1, 1),
         (1, 2),

@@ -1,4 +1,4 @@
-"""Every all-reduce: exact, equal on all ranks, and it sends what its formula says."""
+"""Every all-reduce: exact sums, equal results on all ranks, and traffic equal to its formula."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,19 +27,19 @@ LAYOUTS = {
     "apart": (0, 1, 2, 3),
     "mixed": (0, 1, 0, 1),
 }
-"""Which node each rank is told to be on."""
+"""Simulated node of each rank."""
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What auto remembers, it remembers for one test."""
+    """Give each test its own cache of measurements."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def built(
+def plan_of(
     comm: MPI.Intracomm, name: str, d: int, dtype: str = "float64", meter: Meter | None = None
 ) -> AllReduce:
-    """A plan with one worker a rank."""
+    """Return a plan with one worker a rank."""
     bounds = list(range(comm.size + 1))
     return ALLREDUCES[name](comm, d, np.dtype(dtype), bounds, meter or Meter())
 
@@ -49,7 +49,7 @@ def even(total: int, p: int) -> list[int]:
 
 
 def fill(plan: AllReduce, rows: Array, first: int) -> None:
-    """Hand the rows [first, ...) of this rank's workers to the plan as it wants them."""
+    """Write the sums of this rank's rows, of workers from `first`, to the parts of the plan."""
     for part, (lo, hi) in zip(plan.parts, plan.spans, strict=True):
         part[:] = rows[lo - first : hi - first].sum(0)
 
@@ -63,7 +63,7 @@ def test_sums_integers_exactly(comm: MPI.Intracomm, name: str, dtype: str) -> No
             bounds = even(total, p)
             rows = np.random.default_rng(d).integers(-99, 99, (total, d)).astype(dtype)
             plan = ALLREDUCES[name](comm, d, np.dtype(dtype), bounds, Meter())
-            for _ in range(2):  # the plan is used again
+            for _ in range(2):  # plans are reusable
                 fill(plan, rows[bounds[r] : bounds[r + 1]], bounds[r])
                 plan()
                 exact = np.array_equal(plan.parts[0], rows.sum(0))
@@ -72,32 +72,32 @@ def test_sums_integers_exactly(comm: MPI.Intracomm, name: str, dtype: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_ranks_hold_the_same_bits_and_runs_repeat(comm: MPI.Intracomm, name: str) -> None:
+def test_results_agree_to_the_bit_between_ranks_and_calls(comm: MPI.Intracomm, name: str) -> None:
     d, p = 5003, comm.size
-    mine = np.random.default_rng(comm.rank).standard_normal(d).astype(np.float32)
-    plan = ALLREDUCES[name](comm, d, mine.dtype, even(p, p), Meter())
+    vector = np.random.default_rng(comm.rank).standard_normal(d).astype(np.float32)
+    plan = ALLREDUCES[name](comm, d, vector.dtype, even(p, p), Meter())
     hashes = []
     for _ in range(3):
-        plan.parts[0][:] = mine
+        plan.parts[0][:] = vector
         plan(divisor=p)
         hashes.append(sha(plan.parts[0]))
-    seen = {digest for rank in comm.allgather(hashes) for digest in rank}
-    everywhere(comm, len(seen) == 1, name)
-    mean = comm.allreduce(mine.astype(np.float64)) / p
+    digests = {digest for rank in comm.allgather(hashes) for digest in rank}
+    everywhere(comm, len(digests) == 1, name)
+    mean = comm.allreduce(vector.astype(np.float64)) / p
     everywhere(comm, np.allclose(plan.parts[0], mean, atol=1e-6))  # float32, 4 terms
     plan.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_are_kept(comm: MPI.Intracomm, name: str, value: float) -> None:
+def test_nan_and_infinity_propagate(comm: MPI.Intracomm, name: str, value: float) -> None:
     plan = ALLREDUCES[name](comm, 9, np.dtype("float32"), even(comm.size, comm.size), Meter())
     plan.parts[0][:] = 1
     if comm.rank == comm.size - 1:
         plan.parts[0][4] = value
     plan(divisor=2)
-    kept = plan.parts[0][4]
-    everywhere(comm, np.isnan(kept) if np.isnan(value) else kept == value)
+    element = plan.parts[0][4]
+    everywhere(comm, np.isnan(element) if np.isnan(value) else element == value)
     everywhere(comm, np.isfinite(np.delete(plan.parts[0], 4)).all())
     plan.close()
 
@@ -116,29 +116,29 @@ def test_recursive_doubling_adds_in_the_order_of_the_tree(comm: MPI.Intracomm) -
 
 
 @pytest.mark.parametrize("name", BY_MESSAGES)
-def test_counts_what_the_schedule_says(comm: MPI.Intracomm, name: str) -> None:
+def test_meter_counts_the_messages_of_the_schedule(comm: MPI.Intracomm, name: str) -> None:
     d, meter = 1003, Meter()
     kind = ALLREDUCES[name]
     assert issubclass(kind, Scheduled)
     plan = kind.schedule(comm.rank, list(range(comm.size + 1)), d, 8)
-    built(comm, name, d, meter=meter)()
+    plan_of(comm, name, d, meter=meter)()
     counted = (meter.messages, meter.bytes_sent)
     everywhere(comm, counted == (plan.messages(), plan.elements() * 8), counted)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_started_calls_end_as_blocking_ones_whatever_lies_between(
+def test_started_calls_equal_blocking_calls_with_traffic_between(
     comm: MPI.Intracomm, name: str
 ) -> None:
     p, r = comm.size, comm.rank
-    plans = [built(comm, name, 1000 + k) for k in range(3)]
-    ask = np.full(1, r)
+    plans = [plan_of(comm, name, 1000 + k) for k in range(3)]
+    other_traffic = np.full(1, r)
     for k, plan in enumerate(plans):
         plan.parts[0][:] = r + 10 * k
     for plan in plans:
         plan.start(divisor=2)
-    comm.Allreduce(MPI.IN_PLACE, ask)  # other traffic
-    if r % 2:  # ranks come to the messages in different order
+    comm.Allreduce(MPI.IN_PLACE, other_traffic)
+    if r % 2:  # ranks progress the messages in different orders
         plans[2].test()
     for plan in (plans[1], plans[0], plans[2]):
         plan.finish()
@@ -149,8 +149,8 @@ def test_started_calls_end_as_blocking_ones_whatever_lies_between(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_testing_alone_brings_a_started_call_to_its_end(comm: MPI.Intracomm, name: str) -> None:
-    plan = built(comm, name, 5000)
+def test_polling_completes_a_started_call(comm: MPI.Intracomm, name: str) -> None:
+    plan = plan_of(comm, name, 5000)
     for _ in range(2):
         plan.parts[0][:] = 1
         plan.start()
@@ -162,14 +162,14 @@ def test_testing_alone_brings_a_started_call_to_its_end(comm: MPI.Intracomm, nam
 
 
 @pytest.mark.parametrize("name", [*BY_MESSAGES, "hierarchical", "library"])
-def test_long_messages_go_in_several(
+def test_long_messages_are_split(
     comm: MPI.Intracomm, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     d, whole, cut = 1003, Meter(), Meter()
-    monkeypatch.setattr(shared_memory, "on_node", told(LAYOUTS["pairs"]))
-    built(comm, name, d, meter=whole)()
+    monkeypatch.setattr(shared_memory, "on_node", node_split(LAYOUTS["pairs"]))
+    plan_of(comm, name, d, meter=whole)()
     monkeypatch.setattr(messages, "MOST_BYTES", 100)  # 12 numbers; the limit is 2^30 bytes
-    plan = built(comm, name, d, meter=cut)
+    plan = plan_of(comm, name, d, meter=cut)
     plan.parts[0][:] = np.arange(d)
     plan()
     everywhere(comm, np.array_equal(plan.parts[0], comm.size * np.arange(d)), name)
@@ -178,8 +178,8 @@ def test_long_messages_go_in_several(
     plan.close()
 
 
-def told(layout: tuple[int, ...]) -> Callable[[MPI.Intracomm], MPI.Intracomm]:
-    """Nodes as a test wants them, on one machine."""
+def node_split(layout: tuple[int, ...]) -> Callable[[MPI.Intracomm], MPI.Intracomm]:
+    """Return a split of a communicator into simulated nodes."""
 
     def on_node(comm: MPI.Intracomm) -> MPI.Intracomm:
         node = comm.Split(layout[comm.rank], comm.rank)
@@ -190,41 +190,41 @@ def told(layout: tuple[int, ...]) -> Callable[[MPI.Intracomm], MPI.Intracomm]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_hierarchical_sums_on_any_layout_and_sends_only_between_nodes(
+def test_hierarchical_is_exact_on_any_layout_and_sends_only_between_nodes(
     comm: MPI.Intracomm, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_memory, "on_node", told(LAYOUTS[layout]))
+    monkeypatch.setattr(shared_memory, "on_node", node_split(LAYOUTS[layout]))
     p, r = comm.size, comm.rank
     nodes = len(set(LAYOUTS[layout][:p]))
     for d in (0, 1, p, 1003, 100_003):
         rows = np.random.default_rng(d).integers(-99, 99, (p, d)).astype(float)
         meter = Meter()
-        plan = built(comm, "hierarchical", d, meter=meter)
+        plan = plan_of(comm, "hierarchical", d, meter=meter)
         for _ in range(2):
             plan.parts[0][:] = rows[r]
             plan(divisor=2)
             everywhere(comm, np.array_equal(plan.parts[0], rows.sum(0) / 2), layout, d)
         sent = comm.allreduce(meter.bytes_sent) // 2
-        # 2 and 4 nodes, the slices by recursive doubling or halving: N log2 N or 2 (N - 1) vectors
+        # N nodes by recursive doubling or halving: N log2 N or 2 (N - 1) vectors
         vectors = {sent // (8 * d)} if d else {0}
         allowed = {1: {0}, 2: {2}, 3: {4}, 4: {6, 8}}[nodes]
         everywhere(comm, not d or vectors <= allowed, layout, d, sent)
         plan.close()
 
 
-def test_shared_memory_wants_one_node(comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_memory, "on_node", told(LAYOUTS["apart"]))
+def test_shared_memory_needs_one_node(comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "on_node", node_split(LAYOUTS["apart"]))
     if comm.size == 1:
-        built(comm, "shared_memory", 5).close()
+        plan_of(comm, "shared_memory", 5).close()
         return
     with pytest.raises(ValueError, match=f"needs all {comm.size} ranks on one node, here are 1"):
-        built(comm, "shared_memory", 5)
+        plan_of(comm, "shared_memory", 5)
 
 
-def test_auto_measures_once_and_remembers(
+def test_auto_measures_once_and_caches_the_choice(
     comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = built(comm, "auto", 300)
+    first = plan_of(comm, "auto", 300)
     assert isinstance(first, Auto)
     everywhere(comm, first.chosen in ALLREDUCES and first.chosen != "auto", first.chosen)
     everywhere(comm, len(set(comm.allgather(first.chosen))) == 1)
@@ -236,35 +236,35 @@ def test_auto_measures_once_and_remembers(
     first.close()
     measure = auto.measure
     monkeypatch.setattr(auto, "measure", never)
-    again = built(comm, "auto", 300)
+    again = plan_of(comm, "auto", 300)
     assert isinstance(again, Auto)
     everywhere(comm, again.remembered and again.chosen == first.chosen)
     again.close()
     monkeypatch.setattr(auto, "measure", measure)
-    other = built(comm, "auto", 301)  # another size
+    other = plan_of(comm, "auto", 301)  # another size
     assert isinstance(other, Auto)
     everywhere(comm, not other.remembered)
     other.close()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null"])
-def test_auto_does_without_a_cache_that_is_damaged_or_unwritable(
+def test_auto_ignores_a_damaged_or_unwritable_cache(
     comm: MPI.Intracomm, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(auto, "PASS_NS", 1000)
     file = auto.cache_file()
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    plan = built(comm, "auto", 7)
+    plan = plan_of(comm, "auto", 7)
     assert isinstance(plan, Auto)
     everywhere(comm, not plan.remembered)
     plan.close()
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # a folder below a file
-    built(comm, "auto", 7).close()
+    plan_of(comm, "auto", 7).close()
 
 
-def test_shared_memory_sends_nothing_and_touches_two_slices(comm: MPI.Intracomm) -> None:
+def test_shared_memory_sends_nothing_and_copies_two_slices(comm: MPI.Intracomm) -> None:
     p, d = comm.size, 4096
     meter = Meter()
     plan = ALLREDUCES["shared_memory"](comm, d, np.dtype("float32"), even(p, p), meter)

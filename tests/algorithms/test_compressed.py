@@ -1,4 +1,4 @@
-"""Compressors and CHOCO-SGD: what is lost, what travels, what is kept."""
+"""Compressors and CHOCO-SGD: contraction, message sizes, conservation and refusals."""
 
 from functools import partial
 
@@ -28,8 +28,8 @@ from algorithms.topologies.star import Star
 from tests.algorithms.twin import STEPS
 from tests.helpers import Array, StillWorkers, Training, everywhere
 
-READY: dict[str, Compressor] = {name: cls() for name, cls in COMPRESSORS.items()}
-VARIANTS: dict[str, Compressor] = READY | {
+DEFAULTS: dict[str, Compressor] = {name: cls() for name, cls in COMPRESSORS.items()}
+VARIANTS: dict[str, Compressor] = DEFAULTS | {
     "top_k, few": TopK(ratio=0.01),
     "random_k, few": RandomK(ratio=0.02),
     "qsgd, 4 bits": QSGD(levels=7),
@@ -52,8 +52,8 @@ def draw(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
-def sent(compressor: Compressor, row: Array, *key: int) -> Array:
-    """What is left of a row that was sent; of an unaligned message, as they lie in an inbox."""
+def transmitted(compressor: Compressor, row: Array, *key: int) -> Array:
+    """Return a row after compression into an unaligned message and decompression."""
     packed = np.full(1 + compressor.size(len(row), row.dtype), 7, np.uint8)[1:]
     before, out = row.copy(), np.full_like(row, 5)
     compressor.pack(row, packed, partial(draw, *key))
@@ -65,36 +65,36 @@ def sent(compressor: Compressor, row: Array, *key: int) -> Array:
 @settings(deadline=None, max_examples=150)
 @given(ROWS, st.sampled_from([0.03, 0.3, 1.0]), st.sampled_from([1, 3, 4, 127]))
 def test_compressors_are_contractions(x: Array, ratio: float, s: int) -> None:
-    """To the bit or the bound that their formulas give, whatever the row."""
+    """The squared error equals its formula, or respects its bound, for any row."""
     d, squares = len(x), float(np.square(x, dtype=float).sum())
     k = max(1, round(ratio * d))
 
-    def lost(compressor: Compressor) -> float:
-        return float(np.square(sent(compressor, x, 1) - x, dtype=float).sum())
+    def squared_error(compressor: Compressor) -> float:
+        return float(np.square(transmitted(compressor, x, 1) - x, dtype=float).sum())
 
     slack = 1e-5 * squares  # float32
-    assert lost(Identity()) == 0
+    assert squared_error(Identity()) == 0
     signs = squares - np.abs(x, dtype=float).sum() ** 2 / d
-    assert lost(Sign()) == pytest.approx(signs, abs=slack)
+    assert squared_error(Sign()) == pytest.approx(signs, abs=slack)
     dropped = np.square(np.sort(np.abs(x.astype(float)))[: d - k]).sum()
-    assert lost(TopK(ratio=ratio)) == pytest.approx(dropped, abs=slack)
+    assert squared_error(TopK(ratio=ratio)) == pytest.approx(dropped, abs=slack)
     assert dropped <= (1 - k / d) * squares + slack
-    kept = sent(RandomK(ratio=ratio), x, 1)
-    assert (kept == x).sum() >= k
-    assert ((kept == x) | (kept == 0)).all()
-    assert np.count_nonzero(kept) <= k
-    coarse = sent(QSGD(levels=s), x, 1) * tau(s, d)
+    sparse = transmitted(RandomK(ratio=ratio), x, 1)
+    assert (sparse == x).sum() >= k
+    assert ((sparse == x) | (sparse == 0)).all()
+    assert np.count_nonzero(sparse) <= k
+    coarse = transmitted(QSGD(levels=s), x, 1) * tau(s, d)
     assert (np.abs(coarse - x) <= (1 + 1e-5) * squares**0.5 / s).all()
 
 
-def test_what_draws_is_a_contraction_in_expectation() -> None:
-    """And with delta divided out again QSGD is unbiased."""
+def test_random_compressors_contract_in_expectation() -> None:
+    """QSGD divided by delta is unbiased as well."""
     x, times = np.random.default_rng(0).standard_normal(60), 3000
     squares = float(x @ x)
     quality: list[tuple[Compressor, float]] = [(RandomK(), 0.1), (RandomK(ratio=0.5), 0.5)]
     quality += [(QSGD(levels=s), 1 / tau(s, 60)) for s in (1, 3, 127)]
     for compressor, delta in quality:
-        drawn = np.array([sent(compressor, x, 2, k) for k in range(times)])
+        drawn = np.array([transmitted(compressor, x, 2, k) for k in range(times)])
         losses = np.square(drawn - x).sum(1) / squares
         error = 4 * losses.std() / times**0.5  # four standard errors
         assert losses.mean() <= 1 - delta + error
@@ -105,28 +105,32 @@ def test_what_draws_is_a_contraction_in_expectation() -> None:
             assert (off < 4.5 * drawn.std(0) / delta + 1e-9).all()
 
 
-def test_both_ends_draw_alike_and_others_do_not() -> None:
+def test_random_draws_depend_on_the_whole_key() -> None:
     x = np.random.default_rng(0).standard_normal(200)
     for compressor in (RandomK(), QSGD(levels=3)):
         np.testing.assert_array_equal(
-            sent(compressor, x, 3, 8, 1, 5), sent(compressor, x, 3, 8, 1, 5)
+            transmitted(compressor, x, 3, 8, 1, 5), transmitted(compressor, x, 3, 8, 1, 5)
         )
         for key in ((3, 8, 1, 6), (3, 8, 2, 5), (4, 8, 1, 5)):
-            assert (sent(compressor, x, *key) != sent(compressor, x, 3, 8, 1, 5)).any()
+            assert (
+                transmitted(compressor, x, *key) != transmitted(compressor, x, 3, 8, 1, 5)
+            ).any()
 
 
-def test_divergence_stays_visible_and_zero_stays_zero() -> None:
+def test_compressors_propagate_nan_and_preserve_zero() -> None:
     for dtype in ("float32", "float64"):
         for compressor in VARIANTS.values():
-            assert (sent(compressor, np.zeros(9, dtype), 1) == 0).all()
+            assert (transmitted(compressor, np.zeros(9, dtype), 1) == 0).all()
             for bad in (np.nan, np.inf, -np.inf):
                 x = np.ones(9, dtype)
                 x[4] = bad
                 with np.errstate(invalid="ignore"):
-                    out = sent(compressor, x, 1)
+                    out = transmitted(compressor, x, 1)
                 assert not np.isfinite(out[4]) or (isinstance(compressor, RandomK) and out[4] == 0)
                 assert np.isnan(out).all() or not isinstance(compressor, QSGD)
-    np.testing.assert_array_equal(sent(Sign(), np.array([-0.0, 0.0, -2.0])), [2 / 3, 2 / 3, -2 / 3])
+    np.testing.assert_array_equal(
+        transmitted(Sign(), np.array([-0.0, 0.0, -2.0])), [2 / 3, 2 / 3, -2 / 3]
+    )
 
 
 SIZES: dict[str, tuple[Compressor, list[int]]] = {
@@ -143,7 +147,7 @@ SIZES: dict[str, tuple[Compressor, list[int]]] = {
 
 
 @pytest.mark.parametrize("case", SIZES)
-def test_sizes(case: str) -> None:
+def test_message_sizes(case: str) -> None:
     compressor, sizes = SIZES[case]
     wide = {"identity": lambda n: 2 * n, "random_k": lambda n: 2 * n, "top_k": lambda n: n * 3 // 2}
     for d, size in zip((1, 7, 8, 9, 100), sizes, strict=True):
@@ -153,9 +157,9 @@ def test_sizes(case: str) -> None:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_the_meter_counts_compressed_bytes(comm: MPI.Intracomm, name: str) -> None:
-    d, compressor = 100, READY[name]
+    d, compressor = 100, DEFAULTS[name]
     size = compressor.size(d, np.dtype(np.float32))
     for total in (comm.size, 7):
         exchange = MPIExchange(comm, total)
@@ -165,51 +169,51 @@ def test_the_meter_counts_compressed_bytes(comm: MPI.Intracomm, name: str) -> No
         rank = np.repeat(np.arange(comm.size), np.diff(exchange.bounds))
         links = exchange.links(Ring(), 0)
         crossing = {(s, rank[t]) for s, t in zip(links.source, links.target, strict=True)}
-        sent = sum(rank[s] == comm.rank != t for s, t in crossing)
+        outgoing = sum(rank[s] == comm.rank != t for s, t in crossing)
         inside = sum((rank[links.source] == comm.rank) & (rank[links.target] == comm.rank))
         for _ in range(3):
             algorithm.step(exchange, workers, state)
         meter = exchange.meter
-        everywhere(comm, meter.bytes_sent == 3 * size * sent, total, meter.bytes_sent)
+        everywhere(comm, meter.bytes_sent == 3 * size * outgoing, total, meter.bytes_sent)
         everywhere(comm, meter.bytes_copied == 3 * size * inside, total, meter.bytes_copied)
         exchange.close()
 
 
 def consensus(algorithm: ChocoSGD, total: int, rounds: int, d: int = 150) -> list[float]:
-    """How far apart rows are after each round of gossip without gradients, of once at first."""
+    """Return the relative consensus distance after each round of gossip without gradients."""
     exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64", seed=3)
     rows = np.random.default_rng(total).standard_normal((total, d))
     workers = StillWorkers(exchange, rows)
-    x, found, size = workers.x, list[float](), 1.0
+    x, distances, size = workers.x, list[float](), 1.0
     state = algorithm.init(exchange, workers)
     for _ in range(rounds):
         algorithm.step(exchange, workers, state)
         size = max(size, np.abs(x).max())
-        found.append(float(np.linalg.norm(x - x.mean(0)) / np.linalg.norm(rows - rows.mean(0))))
+        distances.append(float(np.linalg.norm(x - x.mean(0)) / np.linalg.norm(rows - rows.mean(0))))
     rounding = 8 * np.finfo(float).eps * rounds * size
     np.testing.assert_allclose(x.mean(0), rows.mean(0), rtol=0, atol=rounding)
-    return found
+    return distances
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_choco_keeps_the_mean_and_agrees_with_its_own_gamma(name: str) -> None:
+def test_choco_keeps_the_mean_and_converges_with_its_default_gamma(name: str) -> None:
     for topology in (Ring(), Star(), Hypercube(), Complete()):
         for total in (5, 8):
             if topology == Hypercube() and total == 5:
                 continue
             algorithm = ChocoSGD(topology=topology, compressor=VARIANTS[name])
-            found = consensus(algorithm, total, 120)
-            late = min(0.95, max(0.95 * found[9], 1e-12))
-            assert found[-1] < late, (topology, total)
+            distances = consensus(algorithm, total, 120)
+            late = min(0.95, max(0.95 * distances[9], 1e-12))
+            assert distances[-1] < late, (topology, total)
 
 
-def test_choco_parts_its_workers_where_gamma_is_too_large() -> None:
+def test_choco_diverges_if_gamma_is_too_large() -> None:
     for compressor in (RandomK(), TopK(ratio=0.02), QSGD(levels=1)):
         assert consensus(ChocoSGD(compressor=compressor, gamma=0.5), 8, 240)[-1] > 2
 
 
-def test_gammas_are_half_of_delta() -> None:
-    """Beyond it mean squares grow where P has eigenvalues near -1: rarely seen, so not by a run."""
+def test_default_gammas_are_half_of_delta() -> None:
+    """A larger gamma diverges only if P has eigenvalues near -1, too rare to test by a run."""
     for compressor in (TopK(ratio=0.2), RandomK(ratio=0.2)):
         assert compressor.gamma(100) == pytest.approx(0.1)
     assert QSGD(levels=5).gamma(100) == pytest.approx(1 / 6)  # tau = 1 + 10 / 5
@@ -217,8 +221,8 @@ def test_gammas_are_half_of_delta() -> None:
     assert (Sign().gamma(100), Identity().gamma(100)) == (0.5, 1.0)
 
 
-def test_random_k_agrees_at_the_rate_of_its_mean_squares() -> None:
-    """Of x, x h and h, h squared, where all agree in one round but for Q: P has lambda = 0."""
+def test_random_k_contracts_at_the_rate_of_its_second_moments() -> None:
+    """The moments are E[x^2], E[x h] and E[h^2]; without Q, P would average in one round."""
     delta = 0.25
     for gamma in (delta / 2, delta):
         drawn = np.array([[(1 - gamma) ** 2, 0, 0], [1 - gamma, 0, 0], [1, 0, 0]])
@@ -228,8 +232,8 @@ def test_random_k_agrees_at_the_rate_of_its_mean_squares() -> None:
             moments = (delta * drawn + (1 - delta) * not_drawn) @ moments
             expected.append(moments[0] ** 0.5)
         algorithm = ChocoSGD(topology=Complete(), compressor=RandomK(ratio=delta), gamma=gamma)
-        found = consensus(algorithm, 30, 15, d=500)
-        np.testing.assert_allclose(found, expected, rtol=0.1)  # 15,000 draws a round; 1 / W
+        distances = consensus(algorithm, 30, 15, d=500)
+        np.testing.assert_allclose(distances, expected, rtol=0.1)  # 15,000 draws a round; 1 / W
 
 
 def test_choco_without_compression_is_d_psgd() -> None:
@@ -244,20 +248,20 @@ def test_choco_without_compression_is_d_psgd() -> None:
         )
 
 
-def test_a_worker_that_diverges_takes_its_neighbours_along() -> None:
-    for compressor in READY.values():
+def test_divergence_of_a_worker_spreads_to_its_neighbours() -> None:
+    for compressor in DEFAULTS.values():
         exchange = MPIExchange(MPI.COMM_SELF, 5)
         workers = StillWorkers(exchange, np.ones((5, 20)))
         algorithm = ChocoSGD(compressor=compressor)
         state = algorithm.init(exchange, workers)
         workers.x[2, 3] = np.nan
         with np.errstate(invalid="ignore"):
-            for _ in range(60):  # random_k draws the place sooner or later
+            for _ in range(60):  # random_k draws the entry eventually
                 algorithm.step(exchange, workers, state)
         assert np.isnan(workers.x).any(axis=1).all()
 
 
-def test_what_choco_and_compressors_refuse() -> None:
+def test_invalid_options_are_refused() -> None:
     for gamma in (0.0, 1.1, -1.0, float("nan")):
         with pytest.raises(ValueError, match=r"gamma must be in \(0, 1\], or left out"):
             ChocoSGD(gamma=gamma)

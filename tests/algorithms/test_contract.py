@@ -1,4 +1,4 @@
-"""What holds for every algorithm: its serial twin, one result wherever workers live, one worker."""
+"""Contract of every algorithm: serial twin, independence of placement, and one worker."""
 
 from functools import cache
 from textwrap import dedent
@@ -24,16 +24,16 @@ TOTALS = (4, 5, 7, 12)
 
 
 @cache
-def of_the_twin(variant: str, total: int) -> Array:
-    """The (W, d) parameters of a variant's serial twin; the same at every number of ranks."""
+def twin_parameters(variant: str, total: int) -> Array:
+    """Return the (W, d) parameters of the serial twin of a variant."""
     twin = Twin(total, SGD(lr=0.2, momentum=0.5))
     TWINS[type(VARIANTS[variant])](twin, VARIANTS[variant])
     return twin.x
 
 
 @cache
-def on_one_rank(variant: str, total: int) -> str:
-    """SHA-256 of a variant's (W, d) float32 parameters where all workers live on one rank."""
+def digest_on_one_rank(variant: str, total: int) -> str:
+    """Return the SHA-256 of a variant's (W, d) float32 parameters with all workers on one rank."""
     return sha(Training(MPI.COMM_SELF, total, dtype="float32").run(VARIANTS[variant], STEPS))
 
 
@@ -47,19 +47,19 @@ def test_every_registered_algorithm_has_a_twin() -> None:
 def test_equals_its_serial_twin(comm: MPI.Intracomm, variant: str) -> None:
     for total in TOTALS:
         VARIANTS[variant].check(total)
-        made = Training(comm, total)
-        x = made.run(VARIANTS[variant], STEPS)
-        apart = np.abs(x - of_the_twin(variant, total)[made.workers.ids]).max()
+        training = Training(comm, total)
+        x = training.run(VARIANTS[variant], STEPS)
+        apart = np.abs(x - twin_parameters(variant, total)[training.workers.ids]).max()
         everywhere(comm, apart < 1e-12, total, apart)
 
 
 @pytest.mark.mpi
 @on(2, 3, 4)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_parameters_do_not_depend_on_where_workers_live(comm: MPI.Intracomm, variant: str) -> None:
+def test_parameters_do_not_depend_on_placement(comm: MPI.Intracomm, variant: str) -> None:
     for total in (4, 7, 12):
         spread = Training(comm, total, dtype="float32").run(VARIANTS[variant], STEPS)
-        everywhere(comm, sha(all_rows(comm, spread)) == on_one_rank(variant, total), total)
+        everywhere(comm, sha(all_rows(comm, spread)) == digest_on_one_rank(variant, total), total)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -67,8 +67,8 @@ def test_one_worker_is_plain_sgd(variant: str) -> None:
     algorithm = VARIANTS[variant]
     expected = Training(MPI.COMM_SELF, 1).run(LocalSGD(period=0), STEPS)
     x = Training(MPI.COMM_SELF, 1).run(algorithm, STEPS)
-    more = [x for family in FAMILIES for x in getattr(family, "MORE_THAN_SGD", ())]
-    if isinstance(algorithm, tuple(more)):  # its centre, u, lag or momentum
+    exceptions = [x for family in FAMILIES for x in getattr(family, "MORE_THAN_SGD", ())]
+    if isinstance(algorithm, tuple(exceptions)):  # a centre, outer step, lag or momentum remains
         assert np.abs(x - expected).max() > 1e-6
     else:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)
@@ -85,20 +85,20 @@ def documented() -> Algorithm:
     return algorithm
 
 
-def test_the_algorithm_of_the_docstring_refuses_what_it_says() -> None:
+def test_the_documented_algorithm_validates_its_options() -> None:
     with pytest.raises(ValueError, match=r"lazy must be in \[0, 1\), got 2"):
         type(documented())(lazy=2)  # type: ignore[call-arg]
 
 
 @pytest.mark.mpi
-def test_the_algorithm_of_the_docstring_runs_as_written(comm: MPI.Intracomm) -> None:
+def test_the_documented_algorithm_equals_its_twin(comm: MPI.Intracomm) -> None:
     for total in TOTALS:
         algorithm, twin = documented(), Twin(total, SGD(lr=0.2, momentum=0.5))
         algorithm.check(total)
         P = 0.75 * twin.exchange.mixing(Ring(), "uniform", 0).matrix() + 0.25 * np.eye(total)
         for _ in range(STEPS):
             twin.x = P @ (twin.x - twin.direction(twin.gradient(twin.x)))
-        made = Training(comm, total)
-        x = made.run(algorithm, STEPS)
-        apart = np.abs(x - twin.x[made.workers.ids]).max()
+        training = Training(comm, total)
+        x = training.run(algorithm, STEPS)
+        apart = np.abs(x - twin.x[training.workers.ids]).max()
         everywhere(comm, apart < 1e-12, total, apart)  # float64, some 25 rounds

@@ -1,7 +1,7 @@
-"""What corrects itself on heterogeneous shards: fixed points, what is kept, rates, refusals.
+"""Bias-corrected algorithms on heterogeneous shards: fixed points, invariants, rates, refusals.
 
-Where workers live makes no difference to the bit (test_contract.py), so all live on one rank here,
-but for the laws of one test.
+Results do not depend on placement (test_contract.py), so all workers run on one rank here, except
+in one test.
 """
 
 from typing import Any
@@ -36,15 +36,15 @@ from tests.helpers import Array, StillWorkers, Training, everywhere
 TOTALS = (2, 5, 6, 7, 12)
 
 
-def bowls(total: int, comm: MPI.Intracomm = MPI.COMM_SELF) -> tuple[MPIExchange, Bowls, float]:
-    """Workers with curvatures and optima of their own, and the optimum of their mean loss."""
+def quadratics(total: int, comm: MPI.Intracomm = MPI.COMM_SELF) -> tuple[MPIExchange, Bowls, float]:
+    """Return workers with individual curvatures and optima, and the optimum of the mean loss."""
     rng = np.random.default_rng(total)
     h, b = rng.uniform(0.2, 2, total), rng.standard_normal(total)
     exchange = MPIExchange(comm, total, dtype="float64", seed=1)
     return exchange, Bowls(exchange, h, b), h @ b / h.sum()
 
 
-def still(
+def without_gradients(
     total: int, rows: Array, trouble: Trouble = Trouble.NONE
 ) -> tuple[MPIExchange, StillWorkers]:
     exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64", seed=1, trouble=trouble)
@@ -64,8 +64,8 @@ UNBIASED = [
 
 
 @pytest.mark.parametrize("algorithm", [*UNBIASED, QGMomentum()], ids=repr)
-def test_each_graph_has_its_twin(algorithm: Algorithm) -> None:
-    """More of them than the contract runs at every number of ranks."""
+def test_algorithms_equal_their_twins_on_further_graphs(algorithm: Algorithm) -> None:
+    """The contract test covers fewer graphs, at every number of ranks."""
     optimizer = SGD(lr=0.2, momentum=0.5)
     for total in TOTALS:
         twin = Twin(total, optimizer)
@@ -75,13 +75,13 @@ def test_each_graph_has_its_twin(algorithm: Algorithm) -> None:
 
 
 @pytest.mark.parametrize("algorithm", UNBIASED, ids=repr)
-def test_all_rest_at_the_optimum_of_the_mean_loss(algorithm: Algorithm) -> None:
+def test_the_fixed_point_is_the_optimum_of_the_mean_loss(algorithm: Algorithm) -> None:
     for total in TOTALS:
-        exchange, workers, optimum = bowls(total)
+        exchange, workers, optimum = quadratics(total)
         state = algorithm.init(exchange, workers)
         for _ in range(1500):
             algorithm.step(exchange, workers, state)
-        assert np.abs(workers.x - optimum).max() < 1e-12, total  # u times the steps
+        assert np.abs(workers.x - optimum).max() < 1e-12, total  # rounding of each step
 
 
 @pytest.mark.mpi
@@ -89,7 +89,7 @@ def test_means_and_fixed_points_hold_between_ranks(comm: MPI.Intracomm) -> None:
     algorithms: list[Any] = [GradientTracking(), ExactDiffusion(), RelaySGD()]
     for total in (5, 6, 7, 12):
         for algorithm in algorithms:
-            exchange, workers, optimum = bowls(total, comm)
+            exchange, workers, optimum = quadratics(total, comm)
             state = algorithm.init(exchange, workers)
             steps = 1200 if total == 6 else 8
             for k in range(steps):
@@ -100,14 +100,14 @@ def test_means_and_fixed_points_hold_between_ranks(comm: MPI.Intracomm) -> None:
                     moved = comm.allreduce(workers.x.sum()) - before
                     fine = abs(moved + Bowls.eta * comm.allreduce(g.sum())) < 1e-12
                     everywhere(comm, fine, algorithm, "the mean obeys plain SGD")
-            off = np.abs(workers.x - optimum).max()
-            everywhere(comm, steps == 8 or off < 1e-11, algorithm, off)  # u times the steps
+            error = np.abs(workers.x - optimum).max()
+            everywhere(comm, steps == 8 or error < 1e-11, algorithm, error)  # rounding of each step
             exchange.close()
 
 
-def test_d_psgd_would_rest_elsewhere() -> None:
+def test_d_psgd_has_a_biased_fixed_point() -> None:
     for total in TOTALS[1:]:  # two workers average exactly
-        exchange, workers, optimum = bowls(total)
+        exchange, workers, optimum = quadratics(total)
         algorithm = DPSGD(mixing="metropolis")
         state = algorithm.init(exchange, workers)
         for _ in range(1500):
@@ -118,7 +118,7 @@ def test_d_psgd_would_rest_elsewhere() -> None:
 @pytest.mark.parametrize("topology", [Ring(), RandomPair(), Star(), Complete()], ids=repr)
 def test_tracked_gradients_have_the_mean_of_the_gradients(topology: Topology) -> None:
     for total in TOTALS:
-        exchange, workers, _ = bowls(total)
+        exchange, workers, _ = quadratics(total)
         algorithm = GradientTracking(topology=topology)
         state = algorithm.init(exchange, workers)
         for _ in range(40):
@@ -132,7 +132,7 @@ def test_tracked_gradients_have_the_mean_of_the_gradients(topology: Topology) ->
 
 def test_exact_diffusion_mean_obeys_plain_sgd() -> None:
     for total in TOTALS:
-        exchange, workers, _ = bowls(total)
+        exchange, workers, _ = quadratics(total)
         algorithm = ExactDiffusion(topology=Star())
         state = algorithm.init(exchange, workers)
         for _ in range(40):
@@ -141,23 +141,27 @@ def test_exact_diffusion_mean_obeys_plain_sgd() -> None:
             assert abs(workers.x.mean() - (before - Bowls.eta * workers.g.mean())) < 1e-13
 
 
-def apart(algorithm: ExactDiffusion, total: int, rounds: int) -> list[float]:
-    """How far rows are from their mean before each round of exchange without gradients."""
-    exchange, workers = still(total, np.random.default_rng(0).standard_normal((total, 5)))
-    state, found = algorithm.init(exchange, workers), []
+def consensus_distances(algorithm: ExactDiffusion, total: int, rounds: int) -> list[float]:
+    """Return the consensus distance before each round of exchange without gradients."""
+    exchange, workers = without_gradients(
+        total, np.random.default_rng(0).standard_normal((total, 5))
+    )
+    state, distances = algorithm.init(exchange, workers), []
     for _ in range(rounds):
-        found.append(float(np.linalg.norm(workers.x - workers.x.mean(0))))
+        distances.append(float(np.linalg.norm(workers.x - workers.x.mean(0))))
         algorithm.step(exchange, workers, state)
-    return found
+    return distances
 
 
 def test_exact_diffusion_contracts_by_the_root_of_the_second_eigenvalue() -> None:
-    """In an eigenvector s(k+1) = lambda (2 s(k) - s(k-1)), whose roots have |z|^2 = lambda < 1: s
-    swings, and the area that two steps span shrinks by lambda a round.
+    """Along an eigenvector, s(k+1) = lambda (2 s(k) - s(k-1)).
+
+    The roots have |z|^2 = lambda < 1: s oscillates, and s(k+1) s(k-1) - s(k)^2 shrinks by the
+    factor lambda in each round.
     """
     algorithm = ExactDiffusion()
     for total in (5, 8, 12):
-        exchange, workers = still(total, np.zeros((total, 1)))
+        exchange, workers = without_gradients(total, np.zeros((total, 1)))
         P = exchange.mixing(algorithm.topology, algorithm.mixing, 0).matrix()
         values, vectors = np.linalg.eigh(P)
         workers.x[:, 0] = vectors[:, -2]
@@ -169,21 +173,22 @@ def test_exact_diffusion_contracts_by_the_root_of_the_second_eigenvalue() -> Non
         np.testing.assert_allclose(np.divide(areas[1:], areas[:-1]), values[-2], rtol=1e-9)
 
 
-def test_exact_diffusion_beyond_a_third_grows_and_is_refused() -> None:
-    """A hypercube of 8 has the eigenvalue -1/2: z = -(1 + sqrt 3) / 2 a round."""
+def test_exact_diffusion_refuses_eigenvalues_below_minus_a_third() -> None:
+    """A hypercube of 8 has the eigenvalue -1/2, so errors grow by (1 + sqrt 3) / 2 a round."""
     algorithm = ExactDiffusion(topology=Hypercube(), mixing="metropolis")
     with pytest.raises(ValueError, match=r"eigenvalue -0.5000, .* take mixing lazy_metropolis"):
         algorithm.check(8)
-    found = apart(algorithm, 8, 60)
-    assert found[-1] / found[-2] == pytest.approx((1 + 3**0.5) / 2, rel=1e-6)
+    distances = consensus_distances(algorithm, 8, 60)
+    assert distances[-1] / distances[-2] == pytest.approx((1 + 3**0.5) / 2, rel=1e-6)
     ExactDiffusion(topology=Hypercube()).check(8)
-    assert apart(ExactDiffusion(topology=Hypercube()), 8, 200)[-1] < 1e-9  # 0.75^(k / 2)
+    lazy = ExactDiffusion(topology=Hypercube())
+    assert consensus_distances(lazy, 8, 200)[-1] < 1e-9  # 0.75^(k / 2)
     for total in (4, 8, 16):
         with pytest.raises(ValueError, match=r"eigenvalue -0.3333"):
             ExactDiffusion(mixing="metropolis").check(total)
 
 
-WIDTH = [
+DIAMETERS = [
     (Chain(), 9, 8),
     (BinaryTree(), 9, 5),
     (Star(), 9, 2),
@@ -191,44 +196,44 @@ WIDTH = [
     (BinaryTree(), 6, 4),
     (BinaryTree(), 12, 6),
 ]
-"""Tree, workers, edges between its farthest ends."""
+"""Tree, number of workers, diameter in edges."""
 
 
-@pytest.mark.parametrize(("tree", "total", "width"), WIDTH)
-def test_relayed_constants_are_averaged_exactly_after_the_width(
-    tree: Topology, total: int, width: int
+@pytest.mark.parametrize(("tree", "total", "diameter"), DIAMETERS)
+def test_relayed_constants_are_averaged_exactly_after_the_diameter(
+    tree: Topology, total: int, diameter: int
 ) -> None:
     algorithm, constants = RelaySGD(topology=tree), np.arange(3.0 * total).reshape(total, 3)
-    for trouble, rounds in ((Trouble.NONE, width), (Trouble(drop=0.3), 40 + 10 * width)):
-        exchange, workers = still(total, np.full((total, 3), -1.0), trouble)
+    for trouble, rounds in ((Trouble.NONE, diameter), (Trouble(drop=0.3), 40 + 10 * diameter)):
+        exchange, workers = without_gradients(total, np.full((total, 3), -1.0), trouble)
         state, errors = algorithm.init(exchange, workers), []
         for _ in range(rounds):
             workers.x[:] = constants
             algorithm.step(exchange, workers, state)
             errors.append(np.abs(workers.x - constants.mean(0)).max())
         assert errors[-1] < 1e-14  # sums of up to 36
-        if trouble is Trouble.NONE and width > 1:
-            assert errors[-2] > 0.03, "not before"
+        if trouble is Trouble.NONE and diameter > 1:
+            assert errors[-2] > 0.03, "not earlier"
 
 
-def test_relays_start_from_what_all_have_in_common() -> None:
-    """x_0 stands in for whom nothing came from: workers that are equal stay so from the start."""
+def test_relay_keeps_equal_workers_equal_from_the_start() -> None:
+    """x_0 replaces workers without a message so far, so equal workers stay equal."""
     for total in TOTALS:
-        exchange, workers = still(total, np.full((total, 2), 0.7))
+        exchange, workers = without_gradients(total, np.full((total, 2), 0.7))
         algorithm = RelaySGD(topology=Chain())
         state = algorithm.init(exchange, workers)
         for k in range(total):
             algorithm.step(exchange, workers, state)
             np.testing.assert_allclose(workers.x, 0.7, rtol=1e-15 * total)
-            heard = 1 + np.bincount(
+            sources = 1 + np.bincount(
                 exchange.links(Chain(), 0).target, state.came[:, -1], minlength=total
             )
             near = np.abs(np.subtract.outer(np.arange(total), np.arange(total))) <= k + 1
-            np.testing.assert_array_equal(heard, near.sum(1))
+            np.testing.assert_array_equal(sources, near.sum(1))
 
 
-def test_an_infinity_is_relayed_but_not_back() -> None:
-    exchange, workers = still(4, np.zeros((4, 1)))
+def test_an_infinity_is_not_relayed_back_to_its_source() -> None:
+    exchange, workers = without_gradients(4, np.zeros((4, 1)))
     algorithm = RelaySGD(topology=Chain())
     state = algorithm.init(exchange, workers)
     workers.x[1] = np.inf
@@ -239,7 +244,7 @@ def test_an_infinity_is_relayed_but_not_back() -> None:
     np.testing.assert_array_equal(workers.x[:, 0], [0, 0, 0, np.inf])
 
 
-def test_relay_refuses_what_is_no_tree() -> None:
+def test_relay_refuses_graphs_that_are_not_trees() -> None:
     for topology in (Ring(), Complete()):
         with pytest.raises(ValueError, match=r"is not a tree: .* take chain, binary_tree or star"):
             RelaySGD(topology=topology).check(5)
@@ -248,9 +253,9 @@ def test_relay_refuses_what_is_no_tree() -> None:
         RelaySGD().check(total)
 
 
-def test_quasi_global_momentum_is_global_where_the_mean_is_exact() -> None:
+def test_quasi_global_momentum_is_global_if_the_mean_is_exact() -> None:
     for total in TOTALS:
-        exchange, workers, _ = bowls(total)
+        exchange, workers, _ = quadratics(total)
         algorithm = QGMomentum(topology=Complete())
         state = algorithm.init(exchange, workers)
         for _ in range(40):
@@ -265,15 +270,15 @@ def test_quasi_global_momentum_is_global_where_the_mean_is_exact() -> None:
 
 def test_quasi_global_momentum_of_zero_is_d_psgd_to_the_bit() -> None:
     for total in (1, 5, 12):
-        still_none = Training(MPI.COMM_SELF, total).run(QGMomentum(momentum=0), STEPS)
+        without_momentum = Training(MPI.COMM_SELF, total).run(QGMomentum(momentum=0), STEPS)
         algorithm = DPSGD(mixing="metropolis", order="adapt_first")
         np.testing.assert_array_equal(
-            still_none, Training(MPI.COMM_SELF, total).run(algorithm, STEPS)
+            without_momentum, Training(MPI.COMM_SELF, total).run(algorithm, STEPS)
         )
 
 
 def test_quasi_global_momentum_of_one_worker() -> None:
-    exchange, workers, optimum = bowls(1)
+    exchange, workers, optimum = quadratics(1)
     algorithm, mu, M, x = QGMomentum(), 0.9, 0.0, 0.0
     state = algorithm.init(exchange, workers)
     for _ in range(30):
@@ -283,7 +288,7 @@ def test_quasi_global_momentum_of_one_worker() -> None:
         assert abs(workers.x[0, 0] - x) < 1e-13
 
 
-def test_what_moves_the_mean_is_refused() -> None:
+def test_mixing_that_moves_the_mean_is_refused() -> None:
     for algorithm in (GradientTracking, QGMomentum):
         with pytest.raises(ValueError, match=r"not doubly stochastic.* take mixing metropolis"):
             algorithm(topology=Star(), mixing="uniform").check(5)

@@ -1,7 +1,6 @@
-"""Elastic averaging: stability, conservation, and the limits in which methods meet.
+"""Elastic averaging: stability, conservation, and special cases in which methods coincide.
 
-That results do not depend on where workers live is test_contract's: what it implies runs here in
-one process.
+Results do not depend on placement (test_contract.py), so most tests run in one process.
 """
 
 from typing import Any
@@ -26,8 +25,8 @@ TOTALS = (5, 6, 7, 12)
 
 
 def rows_of(total: int) -> Array:
-    made: Array = np.random.default_rng(total).standard_normal((total, 3))
-    return made
+    rows: Array = np.random.default_rng(total).standard_normal((total, 3))
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -42,11 +41,11 @@ def rows_of(total: int) -> Array:
     ],
 )
 def test_synchronous_easgd_grows_by_its_spectral_radius(p: int, beta: float, radius: float) -> None:
-    """On a bowl of curvature 1 at eta = 0.1: beta = 1.9 diverges."""
+    """On a quadratic of curvature 1 with eta = 0.1, beta = 1.9 diverges."""
     alpha, eta = beta / p, Bowls.eta
     with_centre = np.array([[1 - eta - alpha, alpha], [p * alpha, 1 - p * alpha]])
     modes = [*np.abs(np.linalg.eigvals(with_centre)), abs(1 - eta - alpha)]
-    assert max(modes) == pytest.approx(radius, abs=5e-4)  # three digits are given
+    assert max(modes) == pytest.approx(radius, abs=5e-4)  # the table has three digits
     exchange = MPIExchange(MPI.COMM_SELF, p, dtype="float64")
     workers = Bowls(exchange, np.ones(p), np.zeros(p))
     workers.x[:] = rows_of(p)[:, :1]
@@ -61,7 +60,7 @@ def test_synchronous_easgd_grows_by_its_spectral_radius(p: int, beta: float, rad
     exchange.close()
 
 
-def test_without_elasticity_workers_run_alone() -> None:
+def test_workers_without_elasticity_are_independent() -> None:
     for total in TOTALS:
         apart = alone(LocalSGD(period=0), total)
         for algorithm in (
@@ -81,20 +80,20 @@ def test_eamsgd_without_momentum_and_a_tree_of_one_node_are_easgd(options: Any) 
             assert np.array_equal(alone(ElasticTree(branching, **options), total), easgd)
 
 
-def test_eamsgd_without_elasticity_is_nesterov_seen_from_behind() -> None:
-    """x + delta v is what SGD in the lookahead form holds."""
+def test_eamsgd_without_elasticity_is_nesterov_momentum() -> None:
+    """x + delta v are the parameters of SGD in the lookahead form."""
     for total in TOTALS:
-        made = Training(MPI.COMM_SELF, total, optimizer=SGD(lr=0.2))
+        training = Training(MPI.COMM_SELF, total, optimizer=SGD(lr=0.2))
         algorithm = EAMSGD(alpha=0.0, momentum=0.8)
-        state = algorithm.init(made.exchange, made.workers)
+        state = algorithm.init(training.exchange, training.workers)
         for _ in range(STEPS):
-            algorithm.step(made.exchange, made.workers, state)
-        ahead = made.workers.x + 0.8 * state.v
+            algorithm.step(training.exchange, training.workers, state)
+        ahead = training.workers.x + 0.8 * state.v
         nesterov = alone(
             LocalSGD(period=0), total, optimizer=SGD(lr=0.2, momentum=0.8, nesterov=True)
         )
         assert near(ahead, nesterov)
-        made.exchange.close()
+        training.exchange.close()
 
 
 def test_workers_and_centre_of_eamsgd_move_by_the_velocities_alone() -> None:
@@ -116,14 +115,14 @@ def test_workers_and_centre_of_eamsgd_move_by_the_velocities_alone() -> None:
 
 
 def all_nodes(algorithm: ElasticTree, x: Array, state: Tree) -> Array:
-    """Workers and inner nodes, each once, level by level."""
+    """Return workers and inner nodes, each once, level by level."""
     inner = [rows[:: algorithm.branching ** (level + 1)] for level, rows in enumerate(state.nodes)]
     return np.concatenate([x, *inner])
 
 
 @pytest.mark.parametrize("branching", [2, 3, 4])
 def test_a_tree_conserves_the_sum_of_all_nodes_and_contracts(branching: int) -> None:
-    """A step is the product of I - alpha L over the levels, whatever W leaves ragged."""
+    """A step is the product of I - alpha L over the levels, for complete and ragged trees."""
     for total in (1, *TOTALS, 27):
         exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64")
         workers = StillWorkers(exchange, rows_of(total))
@@ -137,35 +136,37 @@ def test_a_tree_conserves_the_sum_of_all_nodes_and_contracts(branching: int) -> 
         P = np.eye(len(nodes))
         for L in tree_levels(total, branching):
             P -= algorithm.moving_rate(total) * L @ P
-        assert np.sort(np.abs(np.linalg.eigvals(P)))[-2] < 1 - 1e-3, "all nodes agree in the end"
+        assert np.sort(np.abs(np.linalg.eigvals(P)))[-2] < 1 - 1e-3, (
+            "all nodes converge to a consensus"
+        )
         for _ in range(40):
             algorithm.step(exchange, workers, state)
             nodes = P @ nodes
-            found = all_nodes(algorithm, workers.x, state)
-            # float64, values up to 3, some ten roundings a step that later ones shrink
-            np.testing.assert_allclose(found, nodes, rtol=0, atol=1e-13)
-            np.testing.assert_allclose(found.sum(0), sums, rtol=0, atol=1e-12)
+            actual = all_nodes(algorithm, workers.x, state)
+            # float64, values up to 3; about ten roundings a step, contracted later
+            np.testing.assert_allclose(actual, nodes, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(actual.sum(0), sums, rtol=0, atol=1e-12)
         exchange.close()
 
 
 @pytest.mark.mpi
 def test_copies_of_an_inner_node_are_equal_to_the_bit(comm: MPI.Intracomm) -> None:
     for total in (7, 12):
-        made = Training(comm, total, dtype="float32")
+        training = Training(comm, total, dtype="float32")
         algorithm = ElasticTree(branching=2)
-        state = algorithm.init(made.exchange, made.workers)
+        state = algorithm.init(training.exchange, training.workers)
         for _ in range(8):
-            algorithm.step(made.exchange, made.workers, state)
+            algorithm.step(training.exchange, training.workers, state)
         for level, rows in enumerate(state.nodes):
             copies, under = all_rows(comm, rows), 2 ** (level + 1)
             first = copies[np.arange(total) // under * under]
             everywhere(comm, np.array_equal(copies, first), total, level)
         everywhere(comm, not np.array_equal(state.nodes[0], state.nodes[-1]))
-        made.exchange.close()
+        training.exchange.close()
 
 
-def test_a_node_diverges_from_the_rate_on_at_which_it_is_refused() -> None:
-    """With n children the largest eigenvalue is 1 - alpha (n + 1)."""
+def test_rates_at_which_a_node_diverges_are_refused() -> None:
+    """The largest eigenvalue for n children is 1 - alpha (n + 1)."""
     for alpha, stable in ((0.39, True), (0.41, False)):
         exchange = MPIExchange(MPI.COMM_SELF, 4, dtype="float64")
         workers = StillWorkers(exchange, rows_of(4))
@@ -184,7 +185,7 @@ def test_a_node_diverges_from_the_rate_on_at_which_it_is_refused() -> None:
 
 
 def test_a_centre_of_rate_one_is_the_mean_of_the_workers() -> None:
-    """Where beta = W alpha = 1; no alpha makes the workers themselves the mean, W = 1 apart."""
+    """The condition is beta = W alpha = 1; the workers themselves reach the mean only for W = 1."""
     for total in TOTALS:
         exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64")
         workers = StillWorkers(exchange, rows_of(total))

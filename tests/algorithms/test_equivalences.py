@@ -1,4 +1,4 @@
-"""Algorithms against each other, where they must agree."""
+"""Equivalences between algorithms."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.mpi
 
 
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
-def test_every_allreduce_trains_alike(comm: MPI.Intracomm, allreduce: str) -> None:
+def test_training_does_not_depend_on_the_allreduce(comm: MPI.Intracomm, allreduce: str) -> None:
     for algorithm in (AllReduceSGD(), ElasticAveraging()):
         for total in (4, 6):
-            chosen = Training(comm, total, allreduce=allreduce).run(algorithm, STEPS)
+            result = Training(comm, total, allreduce=allreduce).run(algorithm, STEPS)
             reference = Training(comm, total).run(algorithm, STEPS)
-            everywhere(comm, np.allclose(chosen, reference, rtol=0, atol=1e-12))
+            everywhere(comm, np.allclose(result, reference, rtol=0, atol=1e-12))
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -48,14 +48,14 @@ def test_local_sgd_averaging_every_step_is_allreduce_sgd(
     everywhere(comm, np.allclose(local, mean, rtol=0, atol=1e-12))
 
 
-def test_elastic_rate_zero_and_period_zero_are_independent_runs(comm: MPI.Intracomm) -> None:
+def test_elastic_rate_zero_and_period_zero_equal_independent_runs(comm: MPI.Intracomm) -> None:
     elastic = Training(comm, 6).run(ElasticAveraging(alpha=0.0), STEPS)
     local = Training(comm, 6).run(LocalSGD(period=0), STEPS)
     everywhere(comm, np.array_equal(elastic, local))
 
 
 def balanced(total: int) -> list[str]:
-    """The topologies whose uniform mixing keeps the mean at W workers."""
+    """Return the topologies for which uniform mixing keeps the mean of W workers."""
     names = []
     for name, topology in default_topologies().items():
         with suppress(ValueError):
@@ -76,7 +76,7 @@ def test_push_sum_on_a_doubly_stochastic_graph_is_d_psgd(comm: MPI.Intracomm) ->
 
 
 @pytest.mark.parametrize("algorithm", [OverlapPushSum(delay=0), RobustPushSum()], ids=repr)
-def test_push_sum_that_nothing_delays_or_drops_is_push_sum(
+def test_push_sum_variants_without_delay_or_loss_are_push_sum(
     comm: MPI.Intracomm, algorithm: OverlapPushSum | RobustPushSum
 ) -> None:
     for topology in (Star(), algorithm.topology):
@@ -88,7 +88,7 @@ def test_push_sum_that_nothing_delays_or_drops_is_push_sum(
             everywhere(comm, apart == 0, "to the bit")
 
 
-def test_a_schedule_of_peers_is_its_phases(comm: MPI.Intracomm) -> None:
+def test_a_schedule_of_peers_applies_each_phase(comm: MPI.Intracomm) -> None:
     two = PushSum(topology=Exponential(peers=2))
     everywhere(
         comm,
@@ -96,14 +96,14 @@ def test_a_schedule_of_peers_is_its_phases(comm: MPI.Intracomm) -> None:
             Training(comm, 7).run(PushSum(peers="2@0"), STEPS), Training(comm, 7).run(two, STEPS)
         ),
     )
-    late = Training(comm, 7).run(PushSum(peers=f"1@0/2@{STEPS}"), STEPS)
-    everywhere(comm, np.array_equal(late, Training(comm, 7).run(PushSum(), STEPS)))
+    phases = Training(comm, 7).run(PushSum(peers=f"1@0/2@{STEPS}"), STEPS)
+    everywhere(comm, np.array_equal(phases, Training(comm, 7).run(PushSum(), STEPS)))
 
 
 def test_d_psgd_refuses_a_graph_that_moves_the_mean() -> None:
     with pytest.raises(ValueError, match="star with mixing uniform at 5 workers is not doubly"):
         DPSGD(topology=Star()).check(5)
-    DPSGD(topology=Star()).check(2)  # two workers are a pair
+    DPSGD(topology=Star()).check(2)  # the star of two is symmetric
     DPSGD(topology=Star(), mixing="metropolis").check(5)
 
 
@@ -113,7 +113,7 @@ def test_slowmo_without_momentum_is_local_sgd(comm: MPI.Intracomm) -> None:
     everywhere(comm, np.allclose(slow, local, rtol=0, atol=1e-13))
 
 
-def test_post_local_sgd_is_its_two_phases(comm: MPI.Intracomm) -> None:
+def test_post_local_sgd_has_two_phases(comm: MPI.Intracomm) -> None:
     local = Training(comm, 6).run(LocalSGD(period=4), STEPS)
     always_local = Training(comm, 6).run(PostLocalSGD(switch=0, period=4), STEPS)
     everywhere(comm, np.array_equal(always_local, local))
@@ -122,7 +122,7 @@ def test_post_local_sgd_is_its_two_phases(comm: MPI.Intracomm) -> None:
     everywhere(comm, np.allclose(never_local, mean, rtol=0, atol=1e-12))
 
 
-def test_four_workers_of_batch_16_follow_one_of_batch_64(comm: MPI.Intracomm) -> None:
+def test_four_workers_of_batch_16_equal_one_of_batch_64(comm: MPI.Intracomm) -> None:
     rng = np.random.default_rng(0)
     four: NDArray[np.int64] = rng.integers(0, 240, (STEPS, 4, 16))
     one = four.reshape(STEPS, 1, 64)
@@ -131,7 +131,7 @@ def test_four_workers_of_batch_16_follow_one_of_batch_64(comm: MPI.Intracomm) ->
     everywhere(comm, np.allclose(small, large[0], rtol=0, atol=1e-13))
 
 
-def test_push_sum_by_samples_equals_by_ones_on_equal_shards(comm: MPI.Intracomm) -> None:
+def test_push_sum_weights_are_equivalent_on_equal_shards(comm: MPI.Intracomm) -> None:
     ones = Training(comm, 4).run(PushSum(weights="ones"), STEPS)
     samples = Training(comm, 4).run(PushSum(weights="samples"), STEPS)
     everywhere(comm, np.array_equal(ones, samples))

@@ -1,4 +1,4 @@
-"""The Exchange: means and pulls between workers, wherever they live, and what they cost."""
+"""The Exchange: means and pulls between workers, independence of placement, and traffic."""
 
 import numpy as np
 import pytest
@@ -21,12 +21,12 @@ TOTALS = [4, 5, 7, 12]
 
 
 def rows_of(total: int, d: int = 33, dtype: str = "float64") -> Array:
-    made: Array = np.random.default_rng(total).standard_normal((total, d)).astype(dtype)
-    return made
+    rows: Array = np.random.default_rng(total).standard_normal((total, d)).astype(dtype)
+    return rows
 
 
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
-def test_mean(comm: MPI.Intracomm, allreduce: str) -> None:
+def test_mean_equals_the_serial_mean(comm: MPI.Intracomm, allreduce: str) -> None:
     for total in TOTALS:
         exchange = MPIExchange(comm, total, allreduce=allreduce, dtype="float64")
         full = rows_of(total)
@@ -36,23 +36,25 @@ def test_mean(comm: MPI.Intracomm, allreduce: str) -> None:
             x[:] = full[exchange.ids]
             out = np.empty(33)
             exchange.mean(x, out=out)
-            everywhere(comm, np.array_equal(x, full[exchange.ids]), "out leaves the rows alone")
+            everywhere(
+                comm, np.array_equal(x, full[exchange.ids]), "the rows are unchanged with out"
+            )
             everywhere(comm, np.allclose(out, full.mean(0), atol=1e-15))
             exchange.mean(x)
             everywhere(comm, all(np.array_equal(row, out) for row in x))
-        other = full[exchange.ids]  # memory that is not the exchange's
+        other = full[exchange.ids]  # memory outside the exchange
         exchange.mean(other)
         everywhere(comm, np.array_equal(other, x))
         exchange.close()
 
 
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
-def test_means_in_flight_together(comm: MPI.Intracomm, allreduce: str) -> None:
+def test_concurrent_means_are_independent(comm: MPI.Intracomm, allreduce: str) -> None:
     for total in (4, 7):
         exchange = MPIExchange(comm, total, allreduce=allreduce, dtype="float64")
         full = [rows_of(total) * (j + 1) for j in range(3)]
         home = exchange.rows(33)
-        for _ in range(2):  # plans are used again
+        for _ in range(2):  # plans are reusable
             home[:] = full[0][exchange.ids]
             rows = [home, full[1][exchange.ids], full[2][exchange.ids, :20]]
             started = [exchange.start_mean(x) for x in rows]
@@ -62,14 +64,14 @@ def test_means_in_flight_together(comm: MPI.Intracomm, allreduce: str) -> None:
             started[0].finish()
             started[1].finish(vector)
             started[2].finish()
-            want = [x.mean(0) for x in full]
-            everywhere(comm, np.allclose(home, want[0], rtol=0, atol=1e-15))
-            everywhere(comm, np.allclose(vector, want[1], rtol=0, atol=1e-14))
-            everywhere(comm, np.allclose(rows[2], want[2][:20], rtol=0, atol=1e-14))
+            expected = [x.mean(0) for x in full]
+            everywhere(comm, np.allclose(home, expected[0], rtol=0, atol=1e-15))
+            everywhere(comm, np.allclose(vector, expected[1], rtol=0, atol=1e-14))
+            everywhere(comm, np.allclose(rows[2], expected[2][:20], rtol=0, atol=1e-14))
         exchange.close()
 
 
-def test_means_of_groups(comm: MPI.Intracomm) -> None:
+def test_group_means_equal_serial_means(comm: MPI.Intracomm) -> None:
     for total in (4, 5, 7, 12, 13):
         full = rows_of(total, dtype="float32")
         alone, spread = MPIExchange(MPI.COMM_SELF, total), MPIExchange(comm, total)
@@ -85,7 +87,7 @@ def test_means_of_groups(comm: MPI.Intracomm) -> None:
         spread.close()
 
 
-def test_mean_does_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None:
+def test_mean_does_not_depend_on_placement(comm: MPI.Intracomm) -> None:
     for total in range(4, 20):
         full = rows_of(total, dtype="float32")
         alone, spread = MPIExchange(MPI.COMM_SELF, total), MPIExchange(comm, total)
@@ -97,7 +99,7 @@ def test_mean_does_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None
         spread.close()
 
 
-def test_pull_and_mix_are_their_matrices(comm: MPI.Intracomm) -> None:
+def test_pull_and_mix_equal_matrix_products(comm: MPI.Intracomm) -> None:
     for total in (4, 7, 12):
         exchange, full = MPIExchange(comm, total, dtype="float64", seed=7), rows_of(total)
         rows, out = full[exchange.ids], np.full((len(exchange.ids), 33), np.nan)
@@ -113,13 +115,13 @@ def test_pull_and_mix_are_their_matrices(comm: MPI.Intracomm) -> None:
             for rule in ("uniform", "lazy", *(["metropolis"] if graph.symmetric else [])):
                 P = exchange.mixing(topology, rule, 3)
                 exchange.mix(rows, P, out)
-                wanted = (P.matrix() @ full)[exchange.ids]
-                everywhere(comm, np.allclose(out, wanted, rtol=0, atol=1e-14), name, rule)
+                expected = (P.matrix() @ full)[exchange.ids]
+                everywhere(comm, np.allclose(out, expected, rtol=0, atol=1e-14), name, rule)
         everywhere(comm, np.array_equal(rows, full[exchange.ids]))
         exchange.close()
 
 
-def test_rounds_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None:
+def test_rounds_do_not_depend_on_placement(comm: MPI.Intracomm) -> None:
     total = 12
     full = rows_of(total, dtype="float32")
     alone, spread = MPIExchange(MPI.COMM_SELF, total), MPIExchange(comm, total)
@@ -135,28 +137,28 @@ def test_rounds_do_not_depend_on_where_workers_live(comm: MPI.Intracomm) -> None
     spread.close()
 
 
-def test_rows_are_delivered_and_carried_along_every_link(comm: MPI.Intracomm) -> None:
-    """A row says whom it is from, and along a link also to whom."""
+def test_deliver_and_carry_use_every_link(comm: MPI.Intracomm) -> None:
+    """A delivered row contains its sender; a row of a link contains sender and receiver."""
     for total in (4, 7, 12):
         exchange = MPIExchange(comm, total)
         ids = exchange.ids
         for name, topology in default_topologies().items():
             links = exchange.links(topology, 1)
-            mine = (links.target >= ids.start) & (links.target < ids.stop)
-            source, target = links.source[mine], links.target[mine]
-            out = np.zeros((mine.sum(), 2), np.uint8)
+            local = (links.target >= ids.start) & (links.target < ids.stop)
+            source, target = links.source[local], links.target[local]
+            out = np.zeros((local.sum(), 2), np.uint8)
             exchange.deliver(np.repeat(np.array(ids, np.uint8)[:, None], 2, axis=1), links, out)
             fine = (out == source[:, None]).all()
             leaving = sorted((s, t) for s, t in zip(links.source, links.target, strict=True))
             rows = np.array([x for x in leaving if x[0] in ids], np.int16).reshape(-1, 2)
-            into = np.zeros((mine.sum(), 2), np.int16)
+            into = np.zeros((local.sum(), 2), np.int16)
             exchange.carry(rows, links, into)
             fine = fine and (into == np.stack([source, target], axis=1)).all()
             everywhere(comm, fine, name, total)
         exchange.close()
 
 
-def test_scattered_links(comm: MPI.Intracomm) -> None:
+def test_pull_over_random_links(comm: MPI.Intracomm) -> None:
     rng = np.random.default_rng(0)
     for total in (4, 9, 40):
         exchange, full = MPIExchange(comm, total, dtype="float64"), rows_of(total)
@@ -169,7 +171,7 @@ def test_scattered_links(comm: MPI.Intracomm) -> None:
         exchange.close()
 
 
-def test_pulls_in_flight_together(comm: MPI.Intracomm) -> None:
+def test_concurrent_pulls_are_independent(comm: MPI.Intracomm) -> None:
     total = 5
     exchange, full = MPIExchange(comm, total, dtype="float64"), rows_of(total)
     rows = full[exchange.ids]
@@ -185,12 +187,12 @@ def test_pulls_in_flight_together(comm: MPI.Intracomm) -> None:
     exchange.close()
 
 
-def test_traffic_is_counted_where_it_moves(comm: MPI.Intracomm) -> None:
+def test_traffic_is_counted_at_the_sender(comm: MPI.Intracomm) -> None:
     p, total, d = comm.size, 12, 10
     exchange = MPIExchange(comm, total)
     rows = rows_of(total, d, "float32")[exchange.ids]
     exchange.pull(rows, exchange.links(Exponential(), 0), np.empty_like(rows))
-    crossing = 0 if p == 1 else p  # i -> i + 1 leaves a rank once
+    crossing = 0 if p == 1 else p  # one link i -> i + 1 leaves each rank
     meter = exchange.meter
     everywhere(comm, meter.messages == (p > 1))
     everywhere(comm, comm.allreduce(meter.bytes_sent) == crossing * d * 4)
@@ -198,17 +200,17 @@ def test_traffic_is_counted_where_it_moves(comm: MPI.Intracomm) -> None:
     exchange.close()
 
 
-def test_blocked_time_is_booked_as_waiting(
+def test_blocked_time_is_recorded_as_waiting(
     comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rank that computes books that time before its messages; all book a wait behind them."""
+    """Computation counts before a rank's messages, and waiting after them on every rank."""
     exchange = MPIExchange(comm, comm.size)
     rows = exchange.rows(10)
     exchange.mean(rows)
     clock = TickingClock()
     use(clock, monkeypatch, meter)
     before = list(exchange.meter.ns)
-    begun = exchange.meter.start()
+    start_ns = exchange.meter.start()
     if comm.rank == 0:
         clock.sleep(0.2)
     exchange.mean(rows)
@@ -216,7 +218,7 @@ def test_blocked_time_is_booked_as_waiting(
     everywhere(comm, (spent[OTHER] > 0.2e9) == (comm.rank == 0), spent)
     everywhere(comm, (spent[WAIT] > 0) == (comm.size > 1), spent)
     everywhere(comm, spent[WAIT] + spent[COPY] < 1000, spent)
-    everywhere(comm, sum(spent) == exchange.meter._last - begun, spent)
+    everywhere(comm, sum(spent) == exchange.meter._last - start_ns, spent)
     exchange.close()
 
 

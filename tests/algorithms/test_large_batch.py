@@ -1,4 +1,4 @@
-"""Large-batch SGD whose all-reduce travels behind other work: equivalences, bounds and refusals."""
+"""Large-batch SGD with an overlapped all-reduce: equivalences, bounds and refusals."""
 
 from math import pi, sin
 from typing import Any
@@ -28,23 +28,23 @@ SGD_WITH_MOMENTUM = SGD(lr=0.2, momentum=0.5)
 
 
 def delayed(total: int, lag: int, dtype: str) -> Array:
-    """Mean gradients kept in a list, and applied `lag` steps later."""
-    made = Training(MPI.COMM_SELF, total, optimizer=SGD_WITH_MOMENTUM, dtype=dtype)
-    kept: list[Array] = []
+    """Return the parameters after SGD that applies each mean gradient `lag` steps later."""
+    training = Training(MPI.COMM_SELF, total, optimizer=SGD_WITH_MOMENTUM, dtype=dtype)
+    gradients: list[Array] = []
     for k in range(STEPS + lag):
         if k < STEPS:
-            made.workers.gradient()
-            made.exchange.mean(made.workers.g)
-            kept.append(made.workers.g.copy())
+            training.workers.gradient()
+            training.exchange.mean(training.workers.g)
+            gradients.append(training.workers.g.copy())
         if k >= lag:
-            made.workers.g[:] = kept[k - lag]
-            made.workers.update()
-    made.exchange.close()
-    return made.workers.x
+            training.workers.g[:] = gradients[k - lag]
+            training.workers.update()
+    training.exchange.close()
+    return training.workers.x
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_lag_is_a_delay_to_the_bit(dtype: str) -> None:
+def test_lag_equals_a_delay_to_the_bit(dtype: str) -> None:
     for total in TOTALS:
         for lag in (0, 1, 3, STEPS + 2):
             lagged = alone(LaggedAllReduceSGD(lag), total, dtype=dtype)
@@ -54,11 +54,11 @@ def test_lag_is_a_delay_to_the_bit(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("lag", [0, 1, 2, 3])
-def test_lag_is_stable_below_its_bound_and_not_above(lag: int) -> None:
+def test_lag_is_stable_exactly_below_its_bound(lag: int) -> None:
     bound = 2 * sin(pi / (4 * lag + 2))
     assert lag != 1 or abs(bound - 1) < 1e-15, "eta h < 1 for lag 1"
-    for nearness, stable in ((0.97, True), (1.03, False)):
-        h = np.full(1, nearness * bound / Bowls.eta)
+    for fraction, stable in ((0.97, True), (1.03, False)):
+        h = np.full(1, fraction * bound / Bowls.eta)
         exchange = MPIExchange(MPI.COMM_SELF, 1, dtype="float64")
         workers = Bowls(exchange, h, np.ones(1))
         algorithm = LaggedAllReduceSGD(lag)
@@ -66,8 +66,8 @@ def test_lag_is_stable_below_its_bound_and_not_above(lag: int) -> None:
         for k in range(1500):
             algorithm.step(exchange, workers, state)
             assert k >= lag or workers.x[0, 0] == 0, "the first steps apply nothing"
-        away = abs(workers.x[0, 0] - 1)
-        assert away < 1e-2 if stable else away > 1e2
+        distance = abs(workers.x[0, 0] - 1)
+        assert distance < 1e-2 if stable else distance > 1e2
         exchange.close()
 
 
@@ -77,7 +77,7 @@ def digits() -> Problem:
 
 
 def trained(problem: Problem, comm: MPI.Intracomm, total: int, algorithm: Any) -> Array:
-    """The (V, d) parameters of this rank after some steps, a few samples each."""
+    """Return the (V, d) parameters of this rank after four steps of small batches."""
     exchange = MPIExchange(comm, total, seed=3)
     x, g = exchange.rows(problem.d), exchange.rows(problem.d)
     shards = np.array_split(np.arange(200), total)
@@ -96,27 +96,27 @@ def trained(problem: Problem, comm: MPI.Intracomm, total: int, algorithm: Any) -
     for _ in range(4):
         algorithm.step(exchange, workers, state)
     algorithm.finish(exchange, workers, state)
-    made = workers.x.copy()
+    parameters = workers.x.copy()
     exchange.close()
-    return made
+    return parameters
 
 
 @pytest.mark.mpi
-def test_buckets_behind_the_backward_pass_are_allreduce_to_the_bit(
+def test_overlapped_buckets_equal_allreduce_to_the_bit(
     comm: MPI.Intracomm, digits: Problem
 ) -> None:
-    """With one worker more than ranks, one rank's gradients come all at once, others' in parts."""
+    """A rank with two workers has its gradients at once, a rank with one worker in parts."""
     for total in (comm.size, comm.size + 1):
         expected = trained(digits, comm, total, AllReduceSGD())
         for bucket in (1, 500, 2**18):
-            found = trained(digits, comm, total, OverlappedAllReduceSGD(bucket))
-            everywhere(comm, np.array_equal(found, expected), total, bucket)
+            actual = trained(digits, comm, total, OverlappedAllReduceSGD(bucket))
+            everywhere(comm, np.array_equal(actual, expected), total, bucket)
         lagged = trained(digits, comm, total, LaggedAllReduceSGD(0))
         everywhere(comm, np.array_equal(lagged, expected), total, "lag 0")
 
 
-class Watched(StillWorkers):
-    """Two layers; notes how many messages have left when the first of them is to come."""
+class TwoLayers(StillWorkers):
+    """Workers with two layers that count the messages sent before the first layer is ready."""
 
     def __init__(self, exchange: MPIExchange, rows: Array) -> None:
         super().__init__(exchange, rows)
@@ -124,54 +124,54 @@ class Watched(StillWorkers):
         self.meter, self.sent = exchange.meter, 0
 
     def gradient(self, ready: Ready | None = None) -> Array:
-        tell = ready or (lambda lo, hi: None)
+        report = ready or (lambda lo, hi: None)
         before = self.meter.messages
         self.g[:, 6:] = np.arange(3)
-        tell(6, 9)
+        report(6, 9)
         self.sent = self.meter.messages - before
         self.g[:, :6] = np.array(self.ids)[:, None]
-        tell(0, 6)
+        report(0, 6)
         return np.zeros(len(self.x))
 
 
 @pytest.mark.mpi
-def test_a_bucket_leaves_while_the_backward_pass_goes_on(comm: MPI.Intracomm) -> None:
+def test_a_bucket_is_sent_during_the_backward_pass(comm: MPI.Intracomm) -> None:
     for bucket, early in ((4 * 8, False), (3 * 8, True)):
         exchange = MPIExchange(comm, 5, dtype="float64")
-        workers = Watched(exchange, np.zeros((5, 9)))
+        workers = TwoLayers(exchange, np.zeros((5, 9)))
         algorithm = OverlappedAllReduceSGD(bucket)
         state = algorithm.init(exchange, workers)
-        for _ in range(2):  # the memory of a bucket is used again
+        for _ in range(2):  # the memory of a bucket is reused
             algorithm.step(exchange, workers, state)
             everywhere(comm, np.array_equal(workers.g, [[2] * 6 + [0, 1, 2]] * len(workers.ids)))
             everywhere(comm, (comm.allreduce(workers.sent) > 0) is (early and comm.size > 1))
         exchange.close()
 
 
-class Asked(MPIExchange):
-    """Counts how often its means are told to go on."""
+class CountingExchange(MPIExchange):
+    """Exchange that counts the progress calls of its means."""
 
     times = 0
 
     def start_mean(self, rows: Array) -> StartedMean:
         mean = super().start_mean(rows)
-        go_on = mean.test
+        progress = mean.test
 
         def counted() -> None:
             self.times += 1
-            go_on()
+            progress()
 
         mean.test = counted  # type: ignore[method-assign]
         return mean
 
 
-def test_what_travels_is_told_to_go_on_as_parts_are_finished() -> None:
+def test_means_in_flight_progress_as_parts_are_ready() -> None:
     for algorithm, expected in (
         (OverlappedAllReduceSGD(bucket=8), [1, 2, 3]),  # the first of two buckets, every step
-        (LaggedAllReduceSGD(lag=2), [0, 2, 6]),  # at both parts, what earlier steps have sent
+        (LaggedAllReduceSGD(lag=2), [0, 2, 6]),  # at both parts, the means of earlier steps
     ):
-        exchange = Asked(MPI.COMM_SELF, 2, dtype="float64")
-        workers = Watched(exchange, np.zeros((2, 9)))
+        exchange = CountingExchange(MPI.COMM_SELF, 2, dtype="float64")
+        workers = TwoLayers(exchange, np.zeros((2, 9)))
         state: Any = algorithm.init(exchange, workers)
         times = []
         for _ in range(3):
@@ -185,7 +185,7 @@ def test_buckets_are_whole_layers_from_the_end() -> None:
     layers = consecutive_layers([(2, 3), (1,), (4,), (10,)])
     assert in_buckets(layers, 1) == [(11, 21), (7, 11), (6, 7), (0, 6)]
     assert in_buckets(layers, 5) == [(11, 21), (6, 11), (0, 6)]
-    assert in_buckets(layers, 12) == [(7, 21), (0, 7)], "what is left may be smaller"
+    assert in_buckets(layers, 12) == [(7, 21), (0, 7)], "the last bucket may be smaller"
     assert in_buckets(layers, 22) == [(0, 21)]
 
 

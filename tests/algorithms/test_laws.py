@@ -22,8 +22,8 @@ D = 3
 
 
 def rows_of(total: int) -> Array:
-    made: Array = np.random.default_rng(total).standard_normal((total, D))
-    return made
+    rows: Array = np.random.default_rng(total).standard_normal((total, D))
+    return rows
 
 
 def gossip(
@@ -33,7 +33,7 @@ def gossip(
     rounds: int,
     samples: NDArray[np.int64] | None = None,
 ) -> tuple[Array, Array, list[Array]]:
-    """Push-sum of fixed rows: all z and w at the end, and the sums of (x, w) after each round."""
+    """Return z, w and the sums of (x, w) after each round of push-sum without gradients."""
     exchange = MPIExchange(comm, total, dtype="float64", seed=1)
     workers = StillWorkers(exchange, rows_of(total), samples)
     state = algorithm.init(exchange, workers)
@@ -57,18 +57,18 @@ def test_push_sum_conserves_mass(comm: MPI.Intracomm) -> None:
             everywhere(comm, abs(w.sum() - total) <= 4 * u * total * rounds and (w > 0).all())
 
 
-def test_push_sum_agrees_on_the_mean(comm: MPI.Intracomm) -> None:
-    """Resetting w every round would settle on another point: the star below shows how far."""
+def test_push_sum_converges_to_the_mean(comm: MPI.Intracomm) -> None:
+    """Resetting w in every round would give another limit, as the next tests show."""
     total = 6
     for name, topology in default_topologies().items():
         z, w, _ = gossip(comm, PushSum(topology=topology), total, 300)
         apart = np.abs(z - rows_of(total).mean(0)).max()
         everywhere(comm, apart < 1e-12, name, apart)
         if name == "star":
-            everywhere(comm, np.ptp(w) > 0.5, "irregular: the weights must have moved")
+            everywhere(comm, np.ptp(w) > 0.5, "the weights of an irregular graph must change")
 
 
-def test_overlap_push_sum_conserves_mass_with_what_is_in_flight(comm: MPI.Intracomm) -> None:
+def test_overlap_push_sum_conserves_mass_including_messages_in_flight(comm: MPI.Intracomm) -> None:
     for total in TOTALS:
         for delay in (1, 3):
             exchange = MPIExchange(comm, total, dtype="float64")
@@ -79,10 +79,10 @@ def test_overlap_push_sum_conserves_mass_with_what_is_in_flight(comm: MPI.Intrac
             start = comm.allreduce(np.append(workers.x.sum(0), len(workers.x)))
             for k in range(8):
                 algorithm.step(exchange, workers, state)
-                held = np.concatenate([workers.x * state.w, state.w], axis=1)
+                local_mass = np.concatenate([workers.x * state.w, state.w], axis=1)
                 steps = range(max(0, k - delay + 1), k + 1)
-                flying = [sends * state.messages[j % (delay + 1)] for j in steps]
-                mass = comm.allreduce(held.sum(0) + sum(x.sum(0) for x in flying))
+                in_flight = [sends * state.messages[j % (delay + 1)] for j in steps]
+                mass = comm.allreduce(local_mass.sum(0) + sum(x.sum(0) for x in in_flight))
                 everywhere(comm, np.abs(mass - start).max() < 1e-13 * total, total, delay, k)
             algorithm.finish(exchange, workers, state)
             mass = comm.allreduce(np.append((workers.x * state.w).sum(0), state.w.sum()))
@@ -90,7 +90,7 @@ def test_overlap_push_sum_conserves_mass_with_what_is_in_flight(comm: MPI.Intrac
             exchange.close()
 
 
-def test_push_sum_with_w_reset_every_round_would_be_biased(comm: MPI.Intracomm) -> None:
+def test_push_sum_with_w_reset_every_round_is_biased(comm: MPI.Intracomm) -> None:
     total = 6
     exchange = MPIExchange(comm, total, dtype="float64")
     workers = StillWorkers(exchange, rows_of(total))
@@ -106,7 +106,7 @@ def test_push_sum_with_w_reset_every_round_would_be_biased(comm: MPI.Intracomm) 
 
 
 @pytest.mark.parametrize("topology", ["star", "exponential"])
-def test_push_sum_by_samples_agrees_on_the_weighted_mean(
+def test_push_sum_by_samples_converges_to_the_weighted_mean(
     comm: MPI.Intracomm, topology: str
 ) -> None:
     total, samples = 7, np.arange(1, 8)
@@ -160,7 +160,7 @@ def test_elastic_averaging_conserves_workers_and_centre(
     exchange.close()
 
 
-def test_elastic_averaging_rests_at_equality(comm: MPI.Intracomm) -> None:
+def test_equal_workers_are_a_fixed_point_of_elastic_averaging(comm: MPI.Intracomm) -> None:
     exchange = MPIExchange(comm, 5)
     same = np.tile(np.array([0.1, -3, 7e5], np.float32), (5, 1))
     workers = StillWorkers(exchange, same)
@@ -174,7 +174,7 @@ def test_elastic_averaging_rests_at_equality(comm: MPI.Intracomm) -> None:
 
 @pytest.mark.parametrize("total", [4, 6])
 def test_elastic_averaging_contracts_by_its_eigenvalues(comm: MPI.Intracomm, total: int) -> None:
-    """With g = 0: differences to the mean by 1 - alpha, mean to centre by 1 - alpha - beta."""
+    """Deviations from the mean contract by 1 - alpha, mean to centre by 1 - alpha - beta."""
     exchange = MPIExchange(comm, total, dtype="float64")
     workers = StillWorkers(exchange, rows_of(total))
     algorithm = ElasticAveraging(alpha=0.07)
@@ -190,7 +190,7 @@ def test_elastic_averaging_contracts_by_its_eigenvalues(comm: MPI.Intracomm, tot
 
 
 class Bowls(StillWorkers):
-    """Worker i minimises h_i/2 (x - b_i)^2 exactly: full gradients, plain steps of eta."""
+    """Worker i minimises h_i/2 (x - b_i)^2 by full-gradient steps of size eta."""
 
     eta = 0.1
 
@@ -208,7 +208,7 @@ class Bowls(StillWorkers):
 
 @pytest.mark.parametrize("total", [4, 5])
 def test_elastic_averaging_fixed_point_on_quadratics(comm: MPI.Intracomm, total: int) -> None:
-    """Centre at sum w_i b_i / sum w_i, w_i = h_i / (h_i + rho); not at the optimum."""
+    """The centre is sum w_i b_i / sum w_i with w_i = h_i / (h_i + rho), not the optimum."""
     rng = np.random.default_rng(0)
     h, b = rng.uniform(0.2, 2, total), rng.standard_normal(total)
     exchange = MPIExchange(comm, total, dtype="float64")
@@ -221,15 +221,15 @@ def test_elastic_averaging_fixed_point_on_quadratics(comm: MPI.Intracomm, total:
     w = h / (h + rho)
     centre = w @ b / w.sum()
     everywhere(comm, abs(state.centre[0] - centre) < 1e-12)
-    rest = (h * b + rho * centre) / (h + rho)
-    everywhere(comm, np.allclose(all_rows(comm, workers.x)[:, 0], rest, atol=1e-12))
-    everywhere(comm, abs(centre - h @ b / h.sum()) > 1e-3, "the example must tell them apart")
+    fixed_point = (h * b + rho * centre) / (h + rho)
+    everywhere(comm, np.allclose(all_rows(comm, workers.x)[:, 0], fixed_point, atol=1e-12))
+    everywhere(comm, abs(centre - h @ b / h.sum()) > 1e-3, "centre and optimum must differ")
     exchange.close()
 
 
 @pytest.mark.parametrize("period", [1, 5])
 def test_local_sgd_fixed_point_on_quadratics(comm: MPI.Intracomm, period: int) -> None:
-    """At sum c_i b_i / sum c_i with c_i = 1 - (1 - eta h_i)^H: biased for H > 1."""
+    """The point is sum c_i b_i / sum c_i, c_i = 1 - (1 - eta h_i)^H, biased for H > 1."""
     rng = np.random.default_rng(1)
     h, b = rng.uniform(0.2, 2, 6), rng.standard_normal(6)
     exchange = MPIExchange(comm, 6, dtype="float64")

@@ -1,4 +1,4 @@
-"""A tracing meter counts what a meter counts, and both ends of every message find each other."""
+"""The tracing meter: counters equal to those of a plain meter, and matching message numbers."""
 
 import time
 from collections import Counter
@@ -26,18 +26,18 @@ from tests.helpers import everywhere
 
 TOTAL, D = 7, 40
 ALLREDUCES_TRIED = ("recursive_doubling", "double_binary_tree", "hierarchical", "library")
-"""One by messages, one with two messages of a rank in a round, one in shared memory, MPI's own."""
+"""All-reduces with one and with two messages a round, in shared memory, and of MPI itself."""
 
 
-def use(exchange: MPIExchange, turn: int) -> None:
-    """Every way of an exchange once: means at once, in flight and of groups, rounds, windows."""
+def use_exchange(exchange: MPIExchange, turn: int) -> None:
+    """Call each operation of an exchange: blocking, started and group means, pulls and mixes."""
     rows = np.full((len(exchange.ids), D), 1.0 + turn)
     home = exchange.rows(D)
     exchange.mean(home)
-    flying = [exchange.start_mean(x) for x in (rows.copy(), rows.copy())]
-    for each in flying:
+    started = [exchange.start_mean(x) for x in (rows.copy(), rows.copy())]
+    for each in started:
         each.test()
-    for each in flying:
+    for each in started:
         each.finish()
     exchange.mean(rows, group=3)
     out = np.empty_like(rows)
@@ -54,13 +54,13 @@ def counts(meter: Meter) -> tuple[int, int, int]:
     return meter.messages, meter.bytes_sent, meter.bytes_copied
 
 
-def ends(comm: MPI.Intracomm, events: list[Event], kind: int) -> Counter[tuple[int, ...]]:
-    """(sender, receiver, bytes, number) of the messages of all ranks, as one end has them."""
-    mine = [(e[5], e[4], e[6]) for e in events if e[1] == kind and e[6] >= 0]
+def message_ends(comm: MPI.Intracomm, events: list[Event], kind: int) -> Counter[tuple[int, ...]]:
+    """Count (sender, receiver, bytes, number) of all messages as one end has recorded them."""
+    local = [(e[5], e[4], e[6]) for e in events if e[1] == kind and e[6] >= 0]
     pairs = [
         (rank, peer, *rest) if kind == SENT else (peer, rank, *rest)
-        for rank, theirs in enumerate(comm.allgather(mine))
-        for peer, *rest in theirs
+        for rank, messages in enumerate(comm.allgather(local))
+        for peer, *rest in messages
     ]
     return Counter(pairs)
 
@@ -75,19 +75,25 @@ def test_both_ends_of_a_message_get_its_number(comm: MPI.Intracomm, allreduce: s
     ]
     tracing = meters[1]
     for turn in range(3):
-        tracing.tracing = turn > 0  # the numbers go on before, too
+        tracing.tracing = turn > 0  # numbers also advance without tracing
         before = counts(tracing)
         tracing.start()
         for exchange in exchanges:
-            use(exchange, turn)
+            use_exchange(exchange, turn)
         everywhere(comm, counts(meters[0]) == counts(tracing), counts(tracing))
         events = tracing.take()
         sent = [e for e in events if e[1] == SENT]
         moved = tuple(x - y for x, y in zip(counts(tracing), before, strict=True))
-        told = (len(sent), sum(e[4] for e in sent))
-        everywhere(comm, told == (moved[:2] if turn else (0, 0)), told, moved)
-        everywhere(comm, ends(comm, events, SENT) == ends(comm, events, RECEIVED), turn)
-        everywhere(comm, max(ends(comm, events, SENT).values(), default=1) == 1, "numbers are once")
+        traced = (len(sent), sum(e[4] for e in sent))
+        everywhere(comm, traced == (moved[:2] if turn else (0, 0)), traced, moved)
+        everywhere(
+            comm, message_ends(comm, events, SENT) == message_ends(comm, events, RECEIVED), turn
+        )
+        everywhere(
+            comm,
+            max(message_ends(comm, events, SENT).values(), default=1) == 1,
+            "numbers are unique",
+        )
         if allreduce != "library":
             everywhere(comm, all(e[5] in range(comm.size) for e in sent), sent)
     for exchange in exchanges:
@@ -95,7 +101,7 @@ def test_both_ends_of_a_message_get_its_number(comm: MPI.Intracomm, allreduce: s
 
 
 @pytest.mark.mpi
-def test_messages_in_flight_across_the_edge_of_a_trace(comm: MPI.Intracomm) -> None:
+def test_messages_across_the_start_of_a_trace(comm: MPI.Intracomm) -> None:
     meter = TracingMeter(comm)
     exchange = MPIExchange(comm, TOTAL, dtype="float64", meter=meter)
     rows = np.ones((len(exchange.ids), D))
@@ -109,14 +115,16 @@ def test_messages_in_flight_across_the_edge_of_a_trace(comm: MPI.Intracomm) -> N
             pulls.pop(0).finish()
         traced += meter.take()
     pulls.pop().finish()
-    sent, came = ends(comm, traced, SENT), ends(comm, traced, RECEIVED)
-    both = sent & came
-    everywhere(comm, both.total() == sent.total() // 2, sent, came)  # k = 1 came, k = 3 left
+    sent, received = message_ends(comm, traced, SENT), message_ends(comm, traced, RECEIVED)
+    both = sent & received
+    everywhere(
+        comm, both.total() == sent.total() // 2, sent, received
+    )  # k = 1 is received, k = 3 is sent
     exchange.close()
 
 
 @pytest.mark.mpi
-def test_one_sided_messages_name_who_they_reach(comm: MPI.Intracomm) -> None:
+def test_one_sided_messages_name_their_target(comm: MPI.Intracomm) -> None:
     meter = TracingMeter(comm)
     exchange = MPIExchange(comm, TOTAL, dtype="float64", meter=meter)
     meter.tracing = True
@@ -125,13 +133,13 @@ def test_one_sided_messages_name_who_they_reach(comm: MPI.Intracomm) -> None:
     other = exchange.bounds[(comm.rank + 1) % comm.size]
     rows.average(exchange.ids[0], other)
     rows.meet()
-    kept = [(e[4], e[5], e[6]) for e in meter.take() if e[0] >= 0 and e[1] == SENT]
-    there = (comm.rank + 1) % comm.size
-    everywhere(comm, kept == ([(8 * D, there, -1)] * 2 if comm.size > 1 else []), kept)
+    messages = [(e[4], e[5], e[6]) for e in meter.take() if e[0] >= 0 and e[1] == SENT]
+    target = (comm.rank + 1) % comm.size
+    everywhere(comm, messages == ([(8 * D, target, -1)] * 2 if comm.size > 1 else []), messages)
     exchange.close()
 
 
-def test_phases_of_a_step_follow_each_other_without_a_gap() -> None:
+def test_phases_of_a_step_have_no_gaps() -> None:
     meter = TracingMeter(MPI.COMM_SELF)
     meter.lap(OTHER)
     assert meter.take() == []

@@ -1,4 +1,4 @@
-"""Mixing rules against matrices made by hand, what `require` lets through, extreme eigenvalues."""
+"""Mixing rules against their formulas, the needs that `require` checks, extreme eigenvalues."""
 
 import re
 from pathlib import Path
@@ -16,43 +16,45 @@ from algorithms.topologies.spectrum import extremes
 from tests.helpers import Array
 
 TOTALS = [1, 2, 3, 4, 5, 6, 7, 12, 13, 16, 33]
-READY = default_topologies()
+DEFAULTS = default_topologies()
 
 
-def drawn(topology: Topology, total: int) -> list[Links]:
+def rounds_of(topology: Topology, total: int) -> list[Links]:
     rounds = range(topology.period(total) or 3)
     return [topology.links(total, k, np.random.default_rng((2, k))) for k in rounds]
 
 
-def by_hand(rule: str, graph: Links) -> Array:
-    """P entry by entry, from the formulas."""
+def reference_matrix(rule: str, graph: Links) -> Array:
+    """Return P of a rule, computed entry by entry from its formula."""
     total = graph.total
     pairs = set(zip(graph.source.tolist(), graph.target.tolist(), strict=True))
     out = [sum((i, j) in pairs for j in range(total)) for i in range(total)]
     P = np.zeros((total, total))
     for source, target in pairs:
-        least = out[source] if "metropolis" not in rule else max(out[source], out[target])
-        P[target, source] = 1 / (1 + least)
+        smallest = out[source] if "metropolis" not in rule else max(out[source], out[target])
+        P[target, source] = 1 / (1 + smallest)
     P += np.diag(1 - P.sum(0))
     return (P + np.eye(total)) / 2 if rule.startswith("lazy") else P
 
 
 @pytest.mark.parametrize("rule", MIXINGS)
-@pytest.mark.parametrize("name", READY)
-def test_rules_are_their_formulas_and_keep_what_they_promise(rule: str, name: str) -> None:
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_rules_equal_their_formulas_and_have_their_properties(rule: str, name: str) -> None:
     for total in TOTALS:
-        for graph in drawn(READY[name], total):
+        for graph in rounds_of(DEFAULTS[name], total):
             if "metropolis" in rule and not graph.symmetric:
                 with pytest.raises(ValueError, match="metropolis needs links both ways"):
                     MIXINGS[rule](graph)
                 continue
             mixing = MIXINGS[rule](graph)
             P = mixing.matrix()
-            np.testing.assert_allclose(P, by_hand(rule, graph), atol=1e-14)
+            np.testing.assert_allclose(P, reference_matrix(rule, graph), atol=1e-14)
             assert (P >= 0).all()
             np.testing.assert_allclose(P.sum(0), 1, atol=1e-14)
             np.testing.assert_allclose(mixing.columns, P.sum(0), atol=1e-15)
-            np.testing.assert_allclose(mixing.rows, P.sum(1), atol=1e-13)  # the star's: W / 2
+            np.testing.assert_allclose(
+                mixing.rows, P.sum(1), atol=1e-13
+            )  # up to W / 2 for the star
             x = np.random.default_rng(total).standard_normal(total)
             np.testing.assert_allclose(mixing.apply(x), P @ x, atol=1e-13)
             assert mixing.symmetric == np.array_equal(P, P.T)
@@ -67,15 +69,15 @@ def test_rules_are_their_formulas_and_keep_what_they_promise(rule: str, name: st
 
 
 def test_metropolis_of_the_chain_and_the_star_in_closed_form() -> None:
-    chain = MIXINGS["metropolis"](drawn(READY["chain"], 4)[0]).matrix() * 3
+    chain = MIXINGS["metropolis"](rounds_of(DEFAULTS["chain"], 4)[0]).matrix() * 3
     expected = [[2, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 2]]
     np.testing.assert_allclose(chain, expected, atol=1e-15)
     for total in (3, 5, 16):
-        P = MIXINGS["metropolis"](drawn(READY["chain"], total)[0]).matrix()
+        P = MIXINGS["metropolis"](rounds_of(DEFAULTS["chain"], total)[0]).matrix()
         second = (1 + 2 * np.cos(np.pi / total)) / 3
         assert np.linalg.eigvalsh(P)[-2] == pytest.approx(second, abs=1e-14)
-    star = MIXINGS["metropolis"](drawn(READY["star"], 16)[0]).matrix()
-    np.testing.assert_allclose(star[0], 1 / 16, atol=1e-15)  # the hub gives all the same
+    star = MIXINGS["metropolis"](rounds_of(DEFAULTS["star"], 16)[0]).matrix()
+    np.testing.assert_allclose(star[0], 1 / 16, atol=1e-15)  # the hub sends equal shares
     np.testing.assert_allclose(np.diag(star)[1:], 15 / 16, atol=1e-15)
 
 
@@ -103,7 +105,7 @@ MET: dict[tuple[str, str, int], str] = {
     ("complete", "uniform", 6): "c d y s p",
     ("ring", "uniform", 1): "c d y s t p",
 }
-"""Topology, rule, workers -> which needs are met, by the letters below."""
+"""(topology, rule, workers) -> the needs that are met, by the letters below."""
 LETTERS = dict(zip("cdystp", get_args(Need), strict=True))
 WAYS_OUT = {
     "doubly_stochastic": "the mean would move: take mixing metropolis",
@@ -115,37 +117,37 @@ WAYS_OUT = {
 
 
 @pytest.mark.parametrize("case", MET, ids=lambda case: "-".join(map(str, case)))
-def test_needs_are_met_or_refused_in_one_line(case: tuple[str, str, int]) -> None:
+def test_unmet_needs_are_refused_in_one_line(case: tuple[str, str, int]) -> None:
     name, rule, total = case
     for letter, need in LETTERS.items():
         if letter in MET[case].split():
-            require(READY[name], rule, total, need)
+            require(DEFAULTS[name], rule, total, need)
             continue
         with pytest.raises(ValueError, match=rf"^{name} .*take ") as error:
-            require(READY[name], rule, total, need)
-        said = str(error.value)
-        assert "\n" not in said
-        if "metropolis needs links both ways" not in said and "changes its links" not in said:
-            assert WAYS_OUT[need] in said or WAYS_OUT["symmetric"] in said
+            require(DEFAULTS[name], rule, total, need)
+        message = str(error.value)
+        assert "\n" not in message
+        if "metropolis needs links both ways" not in message and "changes its links" not in message:
+            assert WAYS_OUT[need] in message or WAYS_OUT["symmetric"] in message
 
 
-def test_a_ring_of_an_even_number_is_at_the_edge_of_exact_diffusion() -> None:
+def test_exact_diffusion_refuses_even_rings() -> None:
     for total in (4, 8, 16, 2048):
         with pytest.raises(ValueError, match=r"has the eigenvalue -0.3333, .* above -1/3"):
-            require(READY["ring"], "uniform", total, "spectrum")
+            require(DEFAULTS["ring"], "uniform", total, "spectrum")
     for total in (5, 33, 513):
-        require(READY["ring"], "uniform", total, "spectrum")
+        require(DEFAULTS["ring"], "uniform", total, "spectrum")
 
 
 def test_unknown_rules_and_too_dense_topologies_are_refused() -> None:
     with pytest.raises(ValueError, match=re.escape("ring with mixing even: mixing must be one of")):
-        require(READY["ring"], "even", 4, "symmetric")
+        require(DEFAULTS["ring"], "even", 4, "symmetric")
     with pytest.raises(ValueError, match="take a sparse topology"):
-        mixings(READY["complete"], "uniform", 8192)
+        mixings(DEFAULTS["complete"], "uniform", 8192)
 
 
-def test_a_triangle_with_one_beside_it_is_no_tree() -> None:
-    """W - 1 edges both ways are not enough: they must connect."""
+def test_a_triangle_and_an_isolated_worker_are_not_a_tree() -> None:
+    """A tree needs W - 1 edges and must be connected."""
 
     class Apart(Ring):
         def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
@@ -158,32 +160,32 @@ def test_a_triangle_with_one_beside_it_is_no_tree() -> None:
 
 
 @pytest.mark.parametrize("name", ["ring", "chain", "torus", "hypercube", "star", "random_regular"])
-def test_extremes_are_those_of_dense_eigenvalues(name: str) -> None:
+def test_extremes_equal_dense_eigenvalues(name: str) -> None:
     for total in (1, 2, 3, 12, 100, 301):
-        mixing = MIXINGS["metropolis"](drawn(READY[name], total)[0])
-        least, most = extremes(mixing.apply, np.ones(total))
+        mixing = MIXINGS["metropolis"](rounds_of(DEFAULTS[name], total)[0])
+        smallest, largest = extremes(mixing.apply, np.ones(total))
         if total == 1:
-            assert (least, most) == (0, 0)
+            assert (smallest, largest) == (0, 0)
             continue
-        apart = mixing.matrix() - 1 / total  # puts the eigenvalue of agreement at 0
-        values = np.linalg.eigvalsh(apart)
+        deflated = mixing.matrix() - 1 / total  # moves the eigenvalue 1 to 0
+        values = np.linalg.eigvalsh(deflated)
         inner = np.delete(values, np.abs(values).argmin())
-        # rounding, and a chain of 301 is 4e-5 from 1: SETTLED of that
-        assert least == pytest.approx(inner[0], abs=1e-11)
-        assert most == pytest.approx(inner[-1], abs=1e-11)
+        # rounding, and the tolerance SETTLED for a chain of 301, which is 4e-5 from 1
+        assert smallest == pytest.approx(inner[0], abs=1e-11)
+        assert largest == pytest.approx(inner[-1], abs=1e-11)
 
 
-def test_the_chain_of_thousands_is_resolved() -> None:
-    """Eigenvalues a millionth apart: by power iteration that takes a million rounds."""
+def test_extremes_of_a_long_chain_converge() -> None:
+    """Its eigenvalues differ by a millionth; power iteration would need a million rounds."""
     total = 3000
-    mixing = MIXINGS["metropolis"](drawn(READY["chain"], total)[0])
-    least, most = extremes(mixing.apply, np.ones(total))
+    mixing = MIXINGS["metropolis"](rounds_of(DEFAULTS["chain"], total)[0])
+    smallest, largest = extremes(mixing.apply, np.ones(total))
     second = (1 + 2 * np.cos(np.pi / total)) / 3
-    assert 1 - most == pytest.approx(1 - second, rel=1e-5)
-    assert least == pytest.approx((1 - 2 * np.cos(np.pi / total)) / 3, abs=1e-9)
+    assert 1 - largest == pytest.approx(1 - second, rel=1e-5)
+    assert smallest == pytest.approx((1 - 2 * np.cos(np.pi / total)) / 3, abs=1e-9)
 
 
-def test_what_has_options_is_judged_with_them(tmp_path: Path) -> None:
+def test_needs_depend_on_the_options_of_a_topology(tmp_path: Path) -> None:
     path = tmp_path / "three.txt"
     path.write_text("0 1\n1 2\n2 0\n0 2\n")
     require(File(path=str(path)), "uniform", 3, "column_stochastic")

@@ -1,7 +1,6 @@
 """Periodic averaging: equivalences, laws, fixed points and refusals.
 
-That results do not depend on where workers live is test_contract's: what it implies runs here in
-one process.
+Results do not depend on placement (test_contract.py), so most tests run in one process.
 """
 
 from typing import Any
@@ -28,16 +27,16 @@ TOTALS = (5, 6, 7, 12)
 SGD_WITH_MOMENTUM = SGD(lr=0.2, momentum=0.5)
 
 
-def test_blocks_of_everyone_and_of_one_are_local_sgd() -> None:
+def test_one_block_or_blocks_of_one_are_local_sgd() -> None:
     for total in TOTALS:
-        everyone = alone(HierarchicalLocalSGD(period=3, block_period=2, block=total), total)
-        assert np.array_equal(everyone, alone(LocalSGD(period=3), total))
+        one_block = alone(HierarchicalLocalSGD(period=3, block_period=2, block=total), total)
+        assert np.array_equal(one_block, alone(LocalSGD(period=3), total))
         single = alone(HierarchicalLocalSGD(period=3, block_period=2, block=1), total)
         assert np.array_equal(single, alone(LocalSGD(period=6), total))
     assert [HierarchicalLocalSGD().members(total) for total in (1, 3, 4, 16, 30)] == [1, 1, 2, 4, 5]
 
 
-def test_blocks_agree_first_and_all_workers_later() -> None:
+def test_blocks_average_before_all_workers_do() -> None:
     for total in TOTALS:  # blocks of 3: the last is smaller where 3 does not divide W
         rows = np.random.default_rng(total).standard_normal((total, 4))
         exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64")
@@ -53,35 +52,35 @@ def test_blocks_agree_first_and_all_workers_later() -> None:
 
 
 @pytest.mark.mpi
-def test_adacomm_finds_the_periods_of_its_twin_on_every_rank(comm: MPI.Intracomm) -> None:
+def test_adacomm_has_the_periods_of_its_twin_on_every_rank(comm: MPI.Intracomm) -> None:
     algorithm = AdaComm(period=7, interval=4)
     for total in (5, 7):
         expected = adacomm_periods(Twin(total, SGD_WITH_MOMENTUM), algorithm)
         assert expected[0] < 7
-        made = Training(comm, total, optimizer=SGD_WITH_MOMENTUM)
-        state = algorithm.init(made.exchange, made.workers)
+        training = Training(comm, total, optimizer=SGD_WITH_MOMENTUM)
+        state = algorithm.init(training.exchange, training.workers)
         periods = []
         for k in range(1, STEPS + 1):
-            algorithm.step(made.exchange, made.workers, state)
+            algorithm.step(training.exchange, training.workers, state)
             if k % algorithm.interval == 0:
                 periods.append(state.period)
         everywhere(comm, periods == expected, periods, expected)
         everywhere(comm, np.array_equal(comm.bcast(state.mean), state.mean), "to the bit")
-        made.exchange.close()
+        training.exchange.close()
 
 
-def test_adacomm_whose_period_stays_is_local_sgd() -> None:
+def test_adacomm_with_a_constant_period_is_local_sgd() -> None:
     for total in TOTALS:
         assert np.array_equal(alone(AdaComm(period=1), total), alone(LocalSGD(period=1), total))
-        late = alone(AdaComm(period=4, interval=STEPS + 1), total)
-        assert np.array_equal(late, alone(LocalSGD(period=4), total))
+        constant = alone(AdaComm(period=4, interval=STEPS + 1), total)
+        assert np.array_equal(constant, alone(LocalSGD(period=4), total))
 
 
-def test_adacomm_shortens_by_the_root_of_the_loss_or_by_force() -> None:
+def test_adacomm_shortens_by_the_root_of_the_loss_or_by_decay() -> None:
     algorithm, first = AdaComm(period=10), np.float64(4)
     assert algorithm.next(10, np.float64(1), first) == 5
     assert algorithm.next(10, np.float64(1.0001), first) == 6
-    assert algorithm.next(5, np.float64(1), first) == 3, "not less: half, rounded up"
+    assert algorithm.next(5, np.float64(1), first) == 3, "at least half, rounded up"
     assert algorithm.next(10, np.float64(16), first) == 5, "never longer"
     assert algorithm.next(1, np.float64(16), first) == 1
     assert algorithm.next(10, np.float64(1e-300), first) == 1
@@ -99,7 +98,7 @@ def test_diloco_without_momentum_is_local_sgd_and_slowmo() -> None:
         assert near(slower, alone(SlowMo(period=4, rate=0.6, momentum=0), total))
 
 
-def test_diloco_and_slowmo_part_after_the_first_outer_step() -> None:
+def test_diloco_and_slowmo_differ_after_the_first_outer_step() -> None:
     for steps in (STEPS, STEPS // 2):
         outer = alone(DiLoCo(period=steps, rate=0.6, momentum=0.5), 6)
         heavy = alone(SlowMo(period=steps, rate=0.6 * 1.5, momentum=0.5), 6)
@@ -108,7 +107,7 @@ def test_diloco_and_slowmo_part_after_the_first_outer_step() -> None:
 
 @pytest.mark.parametrize("momentum", [0.5, 0.9])
 def test_diloco_of_period_one_is_nesterov_sgd(momentum: float) -> None:
-    """The outer gradient is then lr times the mean gradient."""
+    """The outer gradient of period 1 is lr times the mean gradient."""
     for total in TOTALS:
         outer = alone(DiLoCo(1, rate=0.7, momentum=momentum), total, optimizer=SGD(lr=0.2))
         nesterov = SGD(lr=0.7 * 0.2, momentum=momentum, nesterov=True)
@@ -116,7 +115,7 @@ def test_diloco_of_period_one_is_nesterov_sgd(momentum: float) -> None:
 
 
 def option_two(total: int, period: int) -> Array:
-    """SCAFFOLD with the control variates of the paper's option II, which needs the rate."""
+    """Return the parameters of SCAFFOLD with option II of the paper, which uses the rate."""
     twin, eta = Twin(total, SGD(lr=0.2)), 0.2
     c_i, start = 0 * twin.x, twin.x
     for k in range(1, STEPS + 1):
@@ -142,34 +141,34 @@ def test_scaffold_before_its_first_average_and_with_period_one() -> None:
 
 @pytest.mark.mpi
 def test_corrections_of_scaffold_sum_to_zero(comm: MPI.Intracomm) -> None:
-    made = Training(comm, 7)
+    training = Training(comm, 7)
     algorithm = Scaffold(period=2)
-    state = algorithm.init(made.exchange, made.workers)
+    state = algorithm.init(training.exchange, training.workers)
     for _ in range(8):
-        algorithm.step(made.exchange, made.workers, state)
+        algorithm.step(training.exchange, training.workers, state)
         sums = comm.allreduce(state.correction.sum(0))
         everywhere(comm, np.abs(sums).max() < 1e-14, sums)  # seven roundings of values near 1
     everywhere(comm, np.abs(state.correction).max() > 1e-3, "the shards must differ")
     everywhere(comm, np.array_equal(comm.bcast(state.c), state.c))
-    made.exchange.close()
+    training.exchange.close()
 
 
 @pytest.mark.parametrize("period", [1, 5])
-def test_scaffold_rests_at_the_optimum_where_local_sgd_is_biased(period: int) -> None:
+def test_the_fixed_point_of_scaffold_is_the_optimum(period: int) -> None:
     rng = np.random.default_rng(1)
     h, b = rng.uniform(0.2, 2, 6), rng.standard_normal(6)
     optimum = h @ b / h.sum()
-    away = []
+    distances = []
     for algorithm in (Scaffold(period), LocalSGD(period)):
         exchange = MPIExchange(MPI.COMM_SELF, 6, dtype="float64")
         workers = Bowls(exchange, h, b)
         state: Any = algorithm.init(exchange, workers)
         for _ in range(1000):
             algorithm.step(exchange, workers, state)
-        away.append(np.abs(workers.x - optimum).max())
+        distances.append(np.abs(workers.x - optimum).max())
         exchange.close()
-    assert away[0] < 1e-12
-    assert bool(away[1] > 1e-2) == (period > 1), "the example must tell them apart"
+    assert distances[0] < 1e-12
+    assert bool(distances[1] > 1e-2) == (period > 1), "local SGD must be biased"
 
 
 @pytest.mark.parametrize(

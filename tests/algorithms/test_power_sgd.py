@@ -1,4 +1,4 @@
-"""PowerSGD on matrices: its twin, what is sent and remembered, what loses nothing."""
+"""PowerSGD on matrices: serial twin, error feedback, and lossless special cases."""
 
 import numpy as np
 import pytest
@@ -13,18 +13,18 @@ from tests.algorithms.twin import STEPS, Twin
 from tests.helpers import Array, StillWorkers, Training, all_rows, everywhere, sha
 
 CONVOLUTION = consecutive_layers([(3, 1, 2), (1,)])
-"""Of the 7 parameters of the quadratic task."""
+"""Layers of the 7 parameters of the quadratic task."""
 TIGHT = PowerSGD(rank=1, start_step=4, min_compression=1.1)
 
 
 def trained(algorithm: PowerSGD | AllReduceSGD, total: int, optimizer: SGD) -> Array:
-    made = Training(MPI.COMM_SELF, total, optimizer=optimizer)
-    made.workers.layers = CONVOLUTION
-    return made.run(algorithm, STEPS)
+    training = Training(MPI.COMM_SELF, total, optimizer=optimizer)
+    training.workers.layers = CONVOLUTION
+    return training.run(algorithm, STEPS)
 
 
 def test_power_sgd_equals_its_twin_in_any_basis() -> None:
-    """QR instead of Gram-Schmidt, columns instead of rows, one matrix after the other."""
+    """The twin uses QR instead of Gram-Schmidt, columns, and one matrix at a time."""
     optimizer = SGD(lr=0.2, momentum=0.5)
     for total in (1, 5, 7):
         twin = Twin(total, optimizer)
@@ -47,21 +47,21 @@ def test_power_sgd_equals_its_twin_in_any_basis() -> None:
         assert np.abs(x - other).max() > 1e-3, "the rank must matter"
 
 
-def test_power_sgd_that_loses_nothing_is_allreduce_sgd() -> None:
+def test_lossless_power_sgd_is_allreduce_sgd() -> None:
     optimizer = SGD(lr=0.2, momentum=0.5)
     for total in (1, 5, 7):
         mean = trained(AllReduceSGD(), total, optimizer)
         for algorithm in (
             PowerSGD(rank=2, start_step=0, min_compression=0),  # full
             PowerSGD(rank=1, start_step=STEPS),
-            PowerSGD(rank=1, start_step=0, min_compression=1.2),  # 6 elements would be 5
+            PowerSGD(rank=1, start_step=0, min_compression=1.2),  # 5 elements instead of 6
         ):
             x = trained(algorithm, total, optimizer)
             np.testing.assert_allclose(x, mean, rtol=0, atol=1e-10)
 
 
 class Drawn(StillWorkers):
-    """Workers whose gradients are drawn by (worker, step), in matrices and vectors."""
+    """Workers with gradients drawn by (worker, step), in matrices and vectors."""
 
     def __init__(self, exchange: MPIExchange) -> None:
         super().__init__(exchange, np.zeros((exchange.total, 95)))
@@ -79,11 +79,11 @@ class Drawn(StillWorkers):
 
 
 COARSE = PowerSGD(rank=2, start_step=0, min_compression=1.05)
-"""Compresses the first and the third layer of Drawn."""
+"""Configuration that compresses the first and the third layer of Drawn."""
 
 
 @pytest.mark.mpi
-def test_power_sgd_keeps_workers_equal_wherever_they_live(comm: MPI.Intracomm) -> None:
+def test_power_sgd_does_not_depend_on_placement(comm: MPI.Intracomm) -> None:
     for total in (4, 7):
         results = []
         for ranks in (comm, MPI.COMM_SELF):
@@ -99,8 +99,8 @@ def test_power_sgd_keeps_workers_equal_wherever_they_live(comm: MPI.Intracomm) -
         everywhere(comm, results[0] == results[1], total)
 
 
-def test_power_sgd_sends_and_remembers_all() -> None:
-    """P Q_i^T + e_i = M_i in every worker, and so g + mean e = mean M; the rest is whole."""
+def test_power_sgd_sends_or_stores_the_whole_gradient() -> None:
+    """P Q_i^T + e_i = M_i in every worker, so g + mean e = mean M; vectors are not compressed."""
     for total in (1, 5):
         exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64", seed=3)
         workers = Drawn(exchange)
@@ -114,32 +114,32 @@ def test_power_sgd_sends_and_remembers_all() -> None:
             np.testing.assert_allclose(
                 workers.g + state.error.mean(0), M.mean(0) + 0 * e, atol=1e-13
             )
-            left = state.p[:18].reshape(2, 9).T
-            product = left @ state.second[:, :14].reshape(total, 2, 7)
+            factor = state.p[:18].reshape(2, 9).T
+            product = factor @ state.second[:, :14].reshape(total, 2, 7)
             np.testing.assert_allclose(
                 product.reshape(total, 63) + state.error[:, :63], M[:, :63], atol=1e-13
             )
-            np.testing.assert_allclose(left.T @ left, np.eye(2), atol=1e-14)
-            for whole in (slice(63, 67), slice(91, 95)):
-                assert not state.error[:, whole].any()
+            np.testing.assert_allclose(factor.T @ factor, np.eye(2), atol=1e-14)
+            for uncompressed in (slice(63, 67), slice(91, 95)):
+                assert not state.error[:, uncompressed].any()
         assert np.linalg.matrix_rank(workers.g[0, :63].reshape(9, 7)) == 2
 
 
 def test_power_sgd_errors_are_fed_back() -> None:
-    """Of gradients that stay, all has been applied but a memory that does not grow."""
+    """Constant gradients are applied except for an error that does not grow."""
     exchange = MPIExchange(MPI.COMM_SELF, 3, dtype="float64", seed=3)
     workers = Drawn(exchange)
-    state, remembered = COARSE.init(exchange, workers), []
+    state, error_norms = COARSE.init(exchange, workers), []
     for k in range(1, 201):
         workers.k = 0
         COARSE.step(exchange, workers, state)
         g = np.mean([np.random.default_rng((i, 0)).standard_normal(95) for i in range(3)], axis=0)
         np.testing.assert_allclose(state.error.mean(0) - workers.x[0], k * g, atol=1e-11)
-        remembered.append(np.linalg.norm(state.error.mean(0)))
-    assert max(remembered[100:]) < 1.5 * max(remembered[:100])
+        error_norms.append(np.linalg.norm(state.error.mean(0)))
+    assert max(error_norms[100:]) < 1.5 * max(error_norms[:100])
 
 
-def test_power_sgd_wakes_up_after_a_gradient_of_zero() -> None:
+def test_power_sgd_recovers_after_zero_gradients() -> None:
     exchange = MPIExchange(MPI.COMM_SELF, 3, seed=3)
     workers = Drawn(exchange)
     state = COARSE.init(exchange, workers)
@@ -152,7 +152,7 @@ def test_power_sgd_wakes_up_after_a_gradient_of_zero() -> None:
     assert np.linalg.matrix_rank(workers.x[0, :63].reshape(9, 7), tol=1e-4) == 2
 
 
-def test_power_sgd_shows_divergence() -> None:
+def test_power_sgd_propagates_nan() -> None:
     exchange = MPIExchange(MPI.COMM_SELF, 3, seed=3)
     workers = Drawn(exchange)
     state: State = COARSE.init(exchange, workers)
@@ -176,7 +176,7 @@ def test_rows_become_orthonormal_and_keep_their_span() -> None:
     np.testing.assert_array_equal(P, [[0] * 5, [0, 0, -1, 0, 0]])
 
 
-def test_power_sgd_refuses() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(ValueError, match="rank must be >= 1, got 0"):
         PowerSGD(rank=0)
     with pytest.raises(ValueError, match="start_step must be >= 0, got -1"):

@@ -1,4 +1,4 @@
-"""The tree over the workers, and recursive doubling in its order, without MPI."""
+"""Tree sums over the workers, and recursive doubling in the same order, without MPI."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ def bounds_of(total: int, p: int) -> list[int]:
 
 
 def recursive_sum(rows: Array, total: int, level: int, index: int) -> Array | None:
-    """The tree's sum by its definition: left child plus right child."""
+    """Return the sum of the tree by its definition: left child plus right child."""
     lo, hi = span(total, level, index)
     if hi - lo < 2:
         return rows[lo] if hi > lo else None
@@ -50,7 +50,7 @@ def test_cover_tiles_any_interval(total: int) -> None:
 
 
 @pytest.mark.parametrize("total", [4, 5, 6, 7, 13, 16, 33, 100])
-def test_a_rank_of_a_power_of_two_hosts_one_node(total: int) -> None:
+def test_each_of_a_power_of_two_ranks_hosts_one_node(total: int) -> None:
     for p in (1, 2, 4):
         bounds = bounds_of(total, p)
         for r in range(p):
@@ -58,7 +58,7 @@ def test_a_rank_of_a_power_of_two_hosts_one_node(total: int) -> None:
 
 
 @pytest.mark.parametrize("p", [*range(1, 34), 48, 64])
-def test_every_rank_ends_with_the_tree_sum_wherever_the_workers_live(p: int) -> None:
+def test_recursive_doubling_is_the_tree_sum_for_any_placement(p: int) -> None:
     d = 3
     for total in {p, p + 1, 2 * p, 3 * p + 1}:
         rows = np.random.default_rng(p).standard_normal((total, d)).astype(np.float32)
@@ -76,7 +76,7 @@ def test_every_rank_ends_with_the_tree_sum_wherever_the_workers_live(p: int) -> 
 
 @pytest.mark.parametrize("divisor", [1, 2, 3, 4, 5, 6, 7, 8, 48, 64, 100, 2**20, 2**20 + 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_quotient_has_the_bits_of_a_division(divisor: int, dtype: type) -> None:
+def test_divide_in_place_equals_division_to_the_bit(divisor: int, dtype: type) -> None:
     info = np.finfo(dtype)
     rng = np.random.default_rng(divisor)
     mantissas = rng.standard_normal(5000)

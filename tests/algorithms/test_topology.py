@@ -1,4 +1,4 @@
-"""The contract of every topology, at many numbers of workers."""
+"""Contract of every topology, at many numbers of workers."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from bench.common.spec import parse_spec
 from tests.helpers import Array
 
 TOTALS = [*range(1, 34), 37, 61, 97]
-"""All up to 33, and primes."""
+"""Numbers of workers: all up to 33, and primes."""
 
 OPTIONS = (
     "exponential:peers=2",
@@ -31,7 +31,7 @@ CASES: dict[str, Topology] = default_topologies() | {
     text: parse_spec(text, TOPOLOGIES, "topology") for text in OPTIONS
 }
 DIRECTED = ("exponential", "static_exponential", "epidemic")
-"""All others say that links go both ways."""
+"""Names of the directed topologies; all other graphs are symmetric."""
 
 
 def rounds(topology: Topology, total: int, count: int) -> list[Links]:
@@ -39,7 +39,7 @@ def rounds(topology: Topology, total: int, count: int) -> list[Links]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_contract(name: str) -> None:
+def test_links_are_sorted_unique_and_within_bounds(name: str) -> None:
     topology = CASES[name]
     for total in TOTALS:
         for links in rounds(topology, total, 5):
@@ -48,33 +48,33 @@ def test_contract(name: str) -> None:
             assert (links.source != links.target).all()
             assert ((links.source >= 0) & (links.source < total)).all()
             keys = links.target * total + links.source
-            assert (np.diff(keys) > 0).all(), "sorted by receiver, then sender; no doubles"
+            assert (np.diff(keys) > 0).all(), "sorted by receiver, then sender, without duplicates"
             assert keys.size == 0 or 0 <= keys[0] <= keys[-1] < total * total
             assert links.out_degree.sum() == links.in_degree.sum() == len(keys)
             for worker in range(0, total, 5):
                 assert links.out_degree[worker] == len(links.out_neighbours(worker))
-            turned = np.sort(links.source * total + links.target)
-            assert links.symmetric == np.array_equal(keys, turned)
+            reversed_keys = np.sort(links.source * total + links.target)
+            assert links.symmetric == np.array_equal(keys, reversed_keys)
             assert links.symmetric or name.startswith(DIRECTED)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_everybody_reaches_everybody(name: str) -> None:
+def test_every_worker_reaches_every_worker(name: str) -> None:
     for total in TOTALS:
         period = CASES[name].period(total)
         turn = rounds(CASES[name], total, period or 12 * total.bit_length())
         reach, sweeps = np.eye(total, dtype=bool), 0
         while not reach.all() and sweeps < (total if period else 1):
             for links in turn:
-                heard = np.zeros_like(reach)
-                np.logical_or.at(heard, links.target, reach[links.source])
-                reach |= heard
+                arrivals = np.zeros_like(reach)
+                np.logical_or.at(arrivals, links.target, reach[links.source])
+                reach |= arrivals
             sweeps += 1
         assert reach.all(), total
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_period_is_true(name: str) -> None:
+def test_links_repeat_after_the_period(name: str) -> None:
     for total in TOTALS:
         period = CASES[name].period(total)
         if period is None:
@@ -87,7 +87,7 @@ def test_period_is_true(name: str) -> None:
             np.testing.assert_array_equal(first.target, again.target)
 
 
-def test_links_in_any_order_are_sorted_and_self_links_and_doubles_dropped() -> None:
+def test_links_are_sorted_without_self_links_and_duplicates() -> None:
     links = links_of(3, np.array([0, 0, 1, 2]), np.array([1, 1, 1, 0]))
     assert (links.source.tolist(), links.target.tolist()) == ([2, 0], [0, 1])
     assert not links.symmetric
@@ -95,13 +95,13 @@ def test_links_in_any_order_are_sorted_and_self_links_and_doubles_dropped() -> N
     assert links.reached(1).tolist() == [False, True, False]
 
 
-def test_reverse_is_the_link_the_other_way() -> None:
+def test_reverse_is_the_opposite_link() -> None:
     links = TOPOLOGIES["binary_tree"]().links(9, 0, np.random.default_rng())
     np.testing.assert_array_equal(links.source[links.reverse], links.target)
     np.testing.assert_array_equal(links.target[links.reverse], links.source)
 
 
-def test_a_topology_too_dense_is_refused_with_the_way_out() -> None:
+def test_too_dense_topologies_are_refused_with_an_alternative() -> None:
     complete = TOPOLOGIES["complete"]()
     check(complete, 4096)
     with pytest.raises(ValueError, match=r"complete at 8,192 workers is 67,\d+,\d+ messages.*expo"):
@@ -122,24 +122,24 @@ MISTAKES = {
 }
 
 
-def test_options_that_make_no_sense_are_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     for text, rule in MISTAKES.items():
         name, _, option = text.partition(":")
         key, _, value = option.partition("=")
         kind = float if key == "p" else int
-        given = {key: kind(value)} if key else {}
+        arguments = {key: kind(value)} if key else {}
         with pytest.raises(ValueError, match=rule):
-            TOPOLOGIES[name](**given)
+            TOPOLOGIES[name](**arguments)
 
 
-def test_ready_is_all_but_the_file() -> None:
+def test_default_topologies_are_all_except_file() -> None:
     assert list(default_topologies()) == [name for name in TOPOLOGIES if name != "file"]
 
 
-def test_thousands_of_workers_are_no_matter() -> None:
-    """No timing: a loop of W^2 steps in Python would take minutes here."""
-    total, thin = 4096, 2**18
-    sparse = [x for x in CASES.values() if x.size(total) <= thin]
+def test_thousands_of_workers_are_fast() -> None:
+    """Without a time limit; a Python loop of W^2 steps would take minutes."""
+    total, max_links = 4096, 2**18
+    sparse = [x for x in CASES.values() if x.size(total) <= max_links]
     assert len(sparse) >= len(CASES) - 4
     for topology in sparse:
         links = rounds(topology, total, 1)[0]
@@ -148,17 +148,17 @@ def test_thousands_of_workers_are_no_matter() -> None:
 
 
 def dense(links: Links) -> Array:
-    """(W, W) 1 where column sends to row."""
+    """Return the adjacency matrix, (W, W): 1 if the column sends to the row."""
     A = np.zeros((links.total, links.total))
     A[links.target, links.source] = 1
     return A
 
 
-def test_a_graph_drawn_once_is_of_its_own_seed() -> None:
+def test_static_random_graphs_depend_on_their_seed_alone() -> None:
     for name in ("erdos_renyi", "random_regular"):
-        made = [
+        graphs = [
             TOPOLOGIES[name](seed=seed).links(24, k, np.random.default_rng(k))  # type: ignore[call-arg]
             for k, seed in enumerate((0, 0, 1))
         ]
-        assert made[0] is made[1], "drawn once, kept"
-        assert (dense(made[0]) != dense(made[2])).any()
+        assert graphs[0] is graphs[1], "drawn once and cached"
+        assert (dense(graphs[0]) != dense(graphs[2])).any()

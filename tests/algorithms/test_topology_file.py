@@ -11,20 +11,20 @@ from algorithms.topologies.mixing import check, topology_name
 from algorithms.topologies.ring import Ring
 
 
-def written(folder: Path, text: str, name: str = "links.txt") -> str:
+def write(folder: Path, text: str, name: str = "links.txt") -> str:
     path = folder / name
     path.write_text(text)
     return str(path)
 
 
-def test_lines_and_lists_are_the_same_links(tmp_path: Path) -> None:
+def test_lines_and_lists_give_the_same_links(tmp_path: Path) -> None:
     lines = "# a ring of four\n" + "".join(
         f"{i} {(i + step) % 4}  # hop {step}\n" for i in range(4) for step in (1, 3, 0, 1)
     )
     lists = "[[1, 3], [0, 2], [1, 3, 3], [0, 2]]"
     ring = Ring().links(4, 0, np.random.default_rng())
     for text, name in ((lines + "\n", "links.txt"), (lists, "links.json")):
-        file = File(path=written(tmp_path, text, name))
+        file = File(path=write(tmp_path, text, name))
         check(file, 4)
         links = file.links(4, 3, np.random.default_rng())
         np.testing.assert_array_equal(links.source, ring.source)
@@ -35,7 +35,7 @@ def test_lines_and_lists_are_the_same_links(tmp_path: Path) -> None:
 
 
 def test_one_way_links_of_a_cycle_are_accepted(tmp_path: Path) -> None:
-    file = File(path=written(tmp_path, "0 1\n1 2\n2 0\n"))
+    file = File(path=write(tmp_path, "0 1\n1 2\n2 0\n"))
     assert not file.links(3, 0, np.random.default_rng()).symmetric
 
 
@@ -60,9 +60,9 @@ WRONG = {
 }
 
 
-def test_errors_are_one_line_with_the_place(tmp_path: Path) -> None:
+def test_errors_are_one_line_with_the_position(tmp_path: Path) -> None:
     for text, message in WRONG.items():
-        path = written(tmp_path, text)
+        path = write(tmp_path, text)
         with pytest.raises(ValueError, match=re.escape(message)) as error:
             File(path=path)
         assert str(error.value).startswith(path)
@@ -70,7 +70,7 @@ def test_errors_are_one_line_with_the_place(tmp_path: Path) -> None:
 
 
 def test_another_number_of_workers_is_rejected(tmp_path: Path) -> None:
-    path = written(tmp_path, "0 1\n1 0\n1 2\n2 1\n")
+    path = write(tmp_path, "0 1\n1 0\n1 2\n2 1\n")
     file = File(path=path)
     with pytest.raises(ValueError, match=r"line 3: worker numbers must be below W = 2.* goes to 2"):
         check(file, 2)

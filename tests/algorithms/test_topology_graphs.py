@@ -1,4 +1,4 @@
-"""What each topology is: its neighbours, its draws, and the second eigenvalue where it is known."""
+"""Graphs of each topology: neighbours, random draws, and second eigenvalues in closed form."""
 
 import numpy as np
 import pytest
@@ -30,10 +30,10 @@ def same(one: Links, other: Links) -> bool:
 
 
 def product(topology: Topology, total: int) -> Array:
-    made = np.eye(total)
+    P = np.eye(total)
     for k in range(topology.period(total) or 1):
-        made = links_of(topology, total, k).mixing_matrix() @ made
-    return made
+        P = links_of(topology, total, k).mixing_matrix() @ P
+    return P
 
 
 def second(topology: Topology, total: int) -> float:
@@ -41,12 +41,12 @@ def second(topology: Topology, total: int) -> float:
     return float(np.sort(np.abs(np.linalg.eigvals(P)))[-2])
 
 
-def test_exponential_sends_two_to_the_k_hops_ahead() -> None:
+def test_exponential_hops_are_powers_of_two() -> None:
     for k, hop in enumerate([1, 2, 4, 8, 1, 2]):
         assert links_of(Exponential(), 12, k).out_neighbours(7).tolist() == [(7 + hop) % 12]
 
 
-def test_exponential_with_more_peers_takes_the_next_hops_in_turn() -> None:
+def test_exponential_with_several_peers_rotates_the_hops() -> None:
     two = [links_of(Exponential(peers=2), 16, k).out_neighbours(3).tolist() for k in range(3)]
     assert two == [[4, 5], [7, 11], [4, 5]]
     three = [links_of(Exponential(peers=3), 16, k).out_neighbours(0).tolist() for k in range(4)]
@@ -56,11 +56,11 @@ def test_exponential_with_more_peers_takes_the_next_hops_in_turn() -> None:
     assert Exponential(peers=50).size(12) == len(links_of(StaticExponential(), 12).source)
 
 
-def test_periods_average_exactly_at_powers_of_two_and_only_there() -> None:
-    """Errors of the largest entry after a period of the one-peer exponential graph: known."""
+def test_periods_average_exactly_only_at_powers_of_two() -> None:
+    """The maximum errors after a period of the one-peer exponential graph are known."""
     for total, error in {4: 0, 8: 0, 16: 0, 5: 0.075, 6: 0.083, 12: 0.042}.items():
-        made = product(Exponential(), total)
-        assert np.abs(made - 1 / total).max() == pytest.approx(error, abs=6e-4)
+        P = product(Exponential(), total)
+        assert np.abs(P - 1 / total).max() == pytest.approx(error, abs=6e-4)
     for total in (2, 4, 8, 16, 32):
         np.testing.assert_allclose(product(Bipartite(), total), 1 / total, atol=1e-15)
     for total in (6, 7, 12):
@@ -69,14 +69,14 @@ def test_periods_average_exactly_at_powers_of_two_and_only_there() -> None:
 
 def test_bipartite_matches_even_with_odd() -> None:
     for total in (2, 5, 8, 13, 16):
-        seen = set()
+        matchings = set()
         for k in range(hops(total)):
             links = links_of(Bipartite(), total, k)
             assert ((links.source + links.target) % 2 == 1).all()
             assert links.out_degree.max() == 1
             assert len(links.source) == total // 2 * 2
-            seen.add(tuple(links.source.tolist()))
-        assert len(seen) > 1 or total == 2, "others in other rounds"
+            matchings.add(tuple(links.source.tolist()))
+        assert len(matchings) > 1 or total == 2, "rounds must differ"
     partners = [links_of(Bipartite(), 16, k).out_neighbours(4).tolist() for k in range(4)]
     assert partners == [[5], [7], [11], [(4 + 15) % 16]]
 
@@ -98,7 +98,7 @@ def test_binary_tree_is_a_heap() -> None:
 
 
 def test_second_eigenvalues_in_closed_form() -> None:
-    """Split evenly: what is written in papers and reference tables, 16 workers among them."""
+    """Values of uniform mixing from papers and reference tables."""
     for m in range(1, 7):
         assert 1 - second(Hypercube(), 2**m) == pytest.approx(2 / (m + 1), abs=1e-12)
     for total in (3, 5, 8, 16):
@@ -117,7 +117,7 @@ SHAPES = {1: (1, 1), 2: (1, 2), 4: (2, 2), 6: (2, 3), 7: (1, 7), 12: (3, 4), 14:
 SHAPES |= {16: (4, 4), 30: (5, 6), 36: (6, 6), 64: (8, 8), 97: (1, 97), 98: (7, 14)}
 
 
-def test_torus_is_a_grid_as_square_as_it_goes() -> None:
+def test_torus_is_a_nearly_square_grid() -> None:
     for total, shape in SHAPES.items():
         assert sides(total) == shape
         links = links_of(Torus(), total)
@@ -133,14 +133,14 @@ def test_torus_is_a_grid_as_square_as_it_goes() -> None:
 
 def test_random_pairs_are_a_matching() -> None:
     for total in (2, 5, 12):
-        seen = set()
+        matchings = set()
         for k in range(30):
             links = links_of(RandomPair(), total, k)
             assert (links.in_degree == links.out_degree).all()
             assert links.in_degree.sum() == total // 2 * 2
             assert (links.in_degree <= 1).all()
-            seen.add(tuple(links.source.tolist()))
-        assert len(seen) > 1 or total == 2
+            matchings.add(tuple(links.source.tolist()))
+        assert len(matchings) > 1 or total == 2
 
 
 def test_star_is_irregular_and_complete_averages_at_once() -> None:
@@ -150,55 +150,57 @@ def test_star_is_irregular_and_complete_averages_at_once() -> None:
     np.testing.assert_allclose(links_of(Complete(), 6).mixing_matrix(), 1 / 6)
 
 
-def test_epidemic_chooses_every_set_of_others_as_often() -> None:
+def test_epidemic_draws_receivers_uniformly() -> None:
     draws, total, s = 6000, 5, 2
     sets: dict[tuple[int, ...], int] = {}
     for k in range(draws // total):
         links = links_of(Epidemic(s=s), total, k)
         assert (links.out_degree == s).all()
         for i in range(total):
-            others = tuple(((links.out_neighbours(i) - i) % total).tolist())
-            sets[tuple(sorted(others))] = sets.get(tuple(sorted(others)), 0) + 1
+            offsets = tuple(((links.out_neighbours(i) - i) % total).tolist())
+            sets[tuple(sorted(offsets))] = sets.get(tuple(sorted(offsets)), 0) + 1
     assert len(sets) == 6
-    # binomial, 1,000 expected of each, standard deviation 29: five of it
+    # binomial: 1,000 expected of each; five standard deviations of 29
     assert all(abs(count - draws / 6) < 150 for count in sets.values()), sets
-    assert same(links_of(Epidemic(s=9), 6), links_of(Complete(), 6)), "all there are"
+    assert same(links_of(Epidemic(s=9), 6), links_of(Complete(), 6)), "all workers"
 
 
-def test_erdos_renyi_links_every_pair_as_often() -> None:
+def test_erdos_renyi_links_every_pair_with_equal_probability() -> None:
     total, draws, p = 8, 1500, 0.4
     linked = np.zeros((total, total))
     for seed in range(draws):
         links = links_of(ErdosRenyi(p=p, seed=seed), total)
         np.add.at(linked, (links.target, links.source), 1 / draws)
-    above = linked[np.triu_indices(total, 1)]
-    # standard deviation of an entry 0.013; what joins the parts of a draw lifts some a little
-    assert abs(np.median(above) - p) < 0.03
-    assert above.min() > p - 0.065
-    assert above.max() < p + 0.12
+    upper_entries = linked[np.triu_indices(total, 1)]
+    # standard deviation of an entry 0.013; links that join components raise some entries
+    assert abs(np.median(upper_entries) - p) < 0.03
+    assert upper_entries.min() > p - 0.065
+    assert upper_entries.max() < p + 0.12
     for total in (1, 2, 9):
-        assert same(links_of(ErdosRenyi(p=0), total), links_of(Chain(), total)), "parts in a chain"
+        assert same(links_of(ErdosRenyi(p=0), total), links_of(Chain(), total)), (
+            "components in a chain"
+        )
         assert same(links_of(ErdosRenyi(p=1), total), links_of(Complete(), total))
 
 
-def test_erdos_renyi_is_connected_by_its_default_alone() -> None:
-    """2 ln W / W: the mean number of workers without a link is 1/W."""
-    joined = 0
+def test_erdos_renyi_is_connected_at_its_default_density() -> None:
+    """The expected number of isolated workers is 1/W for p = 2 ln W / W."""
+    added_links = 0
     for seed in range(20):
         links, topology = links_of(ErdosRenyi(seed=seed), 200), ErdosRenyi(seed=seed)
         drawn = (topology.size(200) - 2 * 199) // 2
-        joined += len(links.source) // 2 - drawn
+        added_links += len(links.source) // 2 - drawn
         assert links.reached(0).all()
-    assert joined <= 3, "links that had to be added to 20 graphs"
+    assert added_links <= 3, "links that had to be added to 20 graphs"
 
 
-def test_distinct_numbers_are_as_many_as_asked() -> None:
+def test_distinct_draws_the_requested_count() -> None:
     rng = np.random.default_rng(0)
     for below, count in ((1, 1), (5, 0), (9, 4), (9, 7), (10**12, 100), (0, 0)):
-        found = distinct(rng, below, count)
-        assert len(found) == count
-        assert (np.diff(found) > 0).all()
-        assert ((found >= 0) & (found < below)).all()
+        numbers = distinct(rng, below, count)
+        assert len(numbers) == count
+        assert (np.diff(numbers) > 0).all()
+        assert ((numbers >= 0) & (numbers < below)).all()
 
 
 def test_random_regular_has_k_neighbours_and_is_connected() -> None:
@@ -206,26 +208,28 @@ def test_random_regular_has_k_neighbours_and_is_connected() -> None:
         for total in (1, 2, 3, 4, 5, 6, 9, 12, 17, 40):
             links = links_of(RandomRegular(k=k, seed=1), total)
             most = min(k, total - 1)
-            short = most - links.out_degree
-            assert short.tolist().count(0) >= total - 1
-            assert short.sum() == most * total % 2, "one has one less where k W is odd"
+            missing_links = most - links.out_degree
+            assert missing_links.tolist().count(0) >= total - 1
+            assert missing_links.sum() == most * total % 2, (
+                "one worker has one link less if k W is odd"
+            )
             assert links.reached(0).all()
     assert same(links_of(RandomRegular(k=9), 6), links_of(Complete(), 6))
 
 
-def test_switches_keep_degrees_and_find_every_matching() -> None:
-    found = set()
+def test_switches_keep_degrees_and_reach_every_matching() -> None:
+    results = set()
     for seed in range(40):
         edges = [(0, 1), (2, 3)]
         switch(edges, [], np.random.default_rng(seed))
-        found.add(frozenset(map(frozenset, edges)))
-    assert len(found) == 3
+        results.add(frozenset(map(frozenset, edges)))
+    assert len(results) == 3
     edges = [(0, 1), (2, 3)]
     switch(edges, [(0, 2), (0, 3)], np.random.default_rng(0))
-    assert edges == [(0, 1), (2, 3)], "every switch would make a double"
+    assert edges == [(0, 1), (2, 3)], "every switch would duplicate a link"
 
 
-def test_random_regular_links_every_pair_as_often_and_finds_every_graph() -> None:
+def test_random_regular_is_uniform_and_reaches_every_graph() -> None:
     total, k, draws = 6, 3, 1500
     linked, triangles = np.zeros((total, total)), set()
     for seed in range(draws):
@@ -234,7 +238,7 @@ def test_random_regular_links_every_pair_as_often_and_finds_every_graph() -> Non
         A[links.target, links.source] = 1
         linked += A / draws
         triangles.add(round(np.trace(A @ A @ A) / 6))
-    off = linked[~np.eye(total, dtype=bool)]
-    # standard deviation of an entry 0.013: five of it
-    assert abs(off - k / (total - 1)).max() < 0.065
-    assert triangles == {0, 2}, "K_3,3 and the prism: all cubic graphs of six"
+    off_diagonal = linked[~np.eye(total, dtype=bool)]
+    # five standard deviations of 0.013
+    assert abs(off_diagonal - k / (total - 1)).max() < 0.065
+    assert triangles == {0, 2}, "K_3,3 and the prism are all cubic graphs of six nodes"

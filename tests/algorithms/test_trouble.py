@@ -1,4 +1,4 @@
-"""Trouble on purpose: who is hit, what it costs, and what survives it."""
+"""Injected trouble: lost messages, slow links and stragglers, and their effect."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ LATENCY, BANDWIDTH = 2e-3, 1e6
 
 
 def gossip(comm: MPI.Intracomm, algorithm: Any, total: int, rounds: int, trouble: Trouble) -> Array:
-    """All workers' rows after some rounds without gradients."""
+    """Return the rows of all workers, (W, 3) or (W, 4) with w, after rounds without gradients."""
     start = np.random.default_rng(total).standard_normal((total, 3))
     exchange = MPIExchange(comm, total, dtype="float64", seed=1, trouble=trouble)
     workers = StillWorkers(exchange, start)
@@ -47,20 +47,20 @@ def gossip(comm: MPI.Intracomm, algorithm: Any, total: int, rounds: int, trouble
 
 
 @pytest.mark.mpi
-def test_push_sum_fades_and_running_sums_stay_exact(comm: MPI.Intracomm) -> None:
+def test_push_sum_loses_mass_and_robust_push_sum_is_exact(comm: MPI.Intracomm) -> None:
     total, rounds, drop = 6, 300, 0.05
     mean = np.random.default_rng(total).standard_normal((total, 3)).mean(0)
     for topology in (Ring(), Star()):
         plain = gossip(comm, PushSum(topology=topology), total, rounds, Trouble(drop=drop))
         robust = gossip(comm, RobustPushSum(topology=topology), total, rounds, Trouble(drop=drop))
         everywhere(comm, plain[:, -1].sum() < 0.1, "mass is lost", plain[:, -1].sum())
-        everywhere(comm, np.ptp(plain[:, :3], axis=0).max() < 1e-9, "and still all agree")
-        everywhere(comm, np.abs(plain[:, :3] - mean).max() > 1e-3, "on another point")
+        everywhere(comm, np.ptp(plain[:, :3], axis=0).max() < 1e-9, "workers agree")
+        everywhere(comm, np.abs(plain[:, :3] - mean).max() > 1e-3, "but not on the mean")
         everywhere(comm, np.abs(robust[:, :3] - mean).max() < 1e-9, robust[:, :3] - mean)
 
 
 @pytest.mark.mpi
-def test_the_same_messages_are_lost_wherever_workers_live(comm: MPI.Intracomm) -> None:
+def test_lost_messages_do_not_depend_on_placement(comm: MPI.Intracomm) -> None:
     for algorithm in (PushSum(), RobustPushSum(), DPSGD()):
         trouble = Trouble(drop=0.2, seed=4)
         alone = gossip(MPI.COMM_SELF, algorithm, 12, 9, trouble)
@@ -69,8 +69,8 @@ def test_the_same_messages_are_lost_wherever_workers_live(comm: MPI.Intracomm) -
 
 
 @pytest.mark.mpi
-def test_d_psgd_keeps_its_own_share_of_what_is_lost(comm: MPI.Intracomm) -> None:
-    """Rows of the mixing matrix still add up to one: what all agree on stays."""
+def test_d_psgd_replaces_lost_messages_by_its_own_row(comm: MPI.Intracomm) -> None:
+    """Rows of the mixing matrix still sum to one, so a consensus is preserved."""
     exchange = MPIExchange(comm, 6, dtype="float64", trouble=Trouble(drop=0.5))
     same = np.full((len(exchange.ids), 3), 0.7)
     out = np.empty_like(same)
@@ -80,30 +80,30 @@ def test_d_psgd_keeps_its_own_share_of_what_is_lost(comm: MPI.Intracomm) -> None
     exchange.close()
 
 
-def test_as_many_messages_are_lost_as_was_asked_for() -> None:
+def test_messages_are_lost_with_the_configured_probability() -> None:
     sender, receiver = np.repeat(np.arange(100), 100), np.tile(np.arange(100), 100)
     for drop in (0.0, 0.05, 0.5):
         trouble = Trouble(drop=drop, seed=3)
         lost = [(~trouble.arrives(sender, receiver, turn)).mean() for turn in range(20)]
         sigma = np.sqrt(drop * (1 - drop) / 200_000)
         assert abs(np.mean(lost) - drop) <= 5 * sigma
-        assert drop == 0 or len(set(lost)) > 1, "other messages in another round"
+        assert drop == 0 or len(set(lost)) > 1, "rounds lose different messages"
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of this rank in place of the real one."""
-    made = Clock()
-    use(made, monkeypatch, trouble, meter)
-    return made
+    """Replace the clock of this rank by a simulated one."""
+    clock = Clock()
+    use(clock, monkeypatch, trouble, meter)
+    return clock
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("operation", ["pull", "mean"])
-def test_slow_links_take_the_time_of_the_model(
+def test_slow_links_follow_the_time_model(
     comm: MPI.Intracomm, operation: str, clock: Clock
 ) -> None:
-    """Every rank waits for its slowest message, virtual workers too, and books it as waiting."""
+    """Every rank waits for its slowest message and records the time as waiting."""
     link = Link(latency="2ms", bandwidth="1MB/s")
     total, d = 4, 1000
     exchange = MPIExchange(comm, total, dtype="float64", trouble=Trouble(link=link))
@@ -111,8 +111,8 @@ def test_slow_links_take_the_time_of_the_model(
     out = np.empty_like(rows)
     if operation == "pull":
         exchange.pull(rows, exchange.links(Ring(), 0), out)
-        first = LATENCY + d * 8 / BANDWIDTH  # of two messages over one link out the first ...
-        last = LATENCY + 2 * d * 8 / BANDWIDTH  # ... and the second
+        first = LATENCY + d * 8 / BANDWIDTH  # the first of two messages over one link
+        last = LATENCY + 2 * d * 8 / BANDWIDTH  # the second
     else:
         exchange.mean(rows)
         first = last = 2 * (LATENCY + d * 8 / BANDWIDTH)  # recursive doubling of four
@@ -124,7 +124,7 @@ def test_slow_links_take_the_time_of_the_model(
 
 
 @pytest.mark.mpi
-def test_what_travels_meanwhile_is_not_waited_for_again(comm: MPI.Intracomm, clock: Clock) -> None:
+def test_transfers_during_computation_need_no_wait(comm: MPI.Intracomm, clock: Clock) -> None:
     exchange = MPIExchange(comm, 4, trouble=Trouble(link=Link(latency="100ms")))
     rows = np.ones((len(exchange.ids), 10), np.float32)
     out = np.empty_like(rows)
@@ -134,12 +134,12 @@ def test_what_travels_meanwhile_is_not_waited_for_again(comm: MPI.Intracomm, clo
     ):
         began = clock.ns
         start().finish()
-        everywhere(comm, clock.ns > began, "at once it has to be waited for")
+        everywhere(comm, clock.ns > began, "an immediate finish waits")
         started = start()
-        clock.sleep(0.25)  # two latencies of recursive doubling have passed
+        clock.sleep(0.25)  # longer than two latencies of recursive doubling
         began = clock.ns
         started.finish()
-        everywhere(comm, clock.ns == began, "nothing is left to wait for")
+        everywhere(comm, clock.ns == began, "no wait remains")
         clock.ns = comm.allreduce(clock.ns, op=MPI.MAX)
     exchange.close()
 
@@ -159,7 +159,7 @@ def test_means_in_flight_share_the_links(comm: MPI.Intracomm, clock: Clock) -> N
 SCHEDULED = [name for name, cls in ALLREDUCES.items() if issubclass(cls, Scheduled)]
 
 
-def played(name: str, ranks: int, d: int, latency: float, per_byte: float) -> float:
+def model_ns(name: str, ranks: int, d: int, latency: float, per_byte: float) -> float:
     cls = ALLREDUCES[name]
     assert issubclass(cls, Scheduled)
     each = list(range(ranks + 1))
@@ -168,40 +168,42 @@ def played(name: str, ranks: int, d: int, latency: float, per_byte: float) -> fl
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8, 16])
-def test_model_time_is_the_formula(ranks: int) -> None:
-    """Powers of two: recursive doubling lg p (a + N b), ring 2 (p - 1) (a + N/p b)."""
+def test_model_time_equals_the_formula(ranks: int) -> None:
+    """The costs at powers of two are those of the literature, e.g. lg p (a + N b)."""
     d, a, b = 16 * 60, 5000.0, 0.25
     nbytes, lg = d * 8, ranks.bit_length() - 1
-    assert played("recursive_doubling", ranks, d, a, b) == pytest.approx(lg * (a + nbytes * b))
+    assert model_ns("recursive_doubling", ranks, d, a, b) == pytest.approx(lg * (a + nbytes * b))
     ring = 2 * (ranks - 1) * (a + nbytes / ranks * b)
-    assert played("ring", ranks, d, a, b) == pytest.approx(ring)
+    assert model_ns("ring", ranks, d, a, b) == pytest.approx(ring)
     halving = 2 * lg * a + 2 * (ranks - 1) / ranks * nbytes * b
-    assert played("rabenseifner", ranks, d, a, b) == pytest.approx(halving)
+    assert model_ns("rabenseifner", ranks, d, a, b) == pytest.approx(halving)
 
 
 @pytest.mark.parametrize("name", SCHEDULED)
 def test_no_schedule_is_faster_than_the_lower_bounds(name: str) -> None:
     for ranks in (2, 3, 5, 7, 12, 16):
-        took = played(name, ranks, 960, 1000.0, 0.5)
-        assert took >= 1000 * np.ceil(np.log2(ranks))
-        assert took >= 0.5 * 960 * 8 * 2 * (ranks - 1) / ranks * 0.999
+        duration = model_ns(name, ranks, 960, 1000.0, 0.5)
+        assert duration >= 1000 * np.ceil(np.log2(ranks))
+        assert duration >= 0.5 * 960 * 8 * 2 * (ranks - 1) / ranks * 0.999
 
 
-def test_a_late_worker_is_late_wherever_it_lives() -> None:
+def test_straggler_delay_does_not_depend_on_placement() -> None:
     straggler = Straggler(worker=3, factor=5)
     assert straggler.late_s(range(3, 4), 0, 0.01, 0) == pytest.approx(0.04)
-    assert straggler.late_s(range(8), 0, 0.08, 0) == pytest.approx(0.04), "an eighth of it is its"
+    assert straggler.late_s(range(8), 0, 0.08, 0) == pytest.approx(0.04), "its share is an eighth"
     assert straggler.late_s(range(4, 8), 0, 0.01, 0) == 0
     drawn = Straggler(probability=0.25, delay="40ms")
     late = [[drawn.late_s(range(w, w + 1), k, 0.01, 7) for w in range(40)] for k in range(50)]
     assert set(np.unique(late)) == {0.0, 0.04}
     assert np.mean(late) / 0.04 == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / 2000))
     for k in range(50):
-        assert drawn.late_s(range(40), k, 0.4, 7) == max(late[k]), "a rank waits for its latest"
+        assert drawn.late_s(range(40), k, 0.4, 7) == max(late[k]), (
+            "a rank waits for its slowest worker"
+        )
 
 
 @pytest.mark.parametrize(
-    ("build", "says"),
+    ("build", "message"),
     [
         (Straggler, "give worker=3"),
         (lambda: Straggler(worker=1, factor=0.5), "factor must be >= 1 and finite, got 0.5"),
@@ -213,17 +215,17 @@ def test_a_late_worker_is_late_wherever_it_lives() -> None:
         (lambda: Trouble(drop=1), r"drop must be in \[0, 1\), got 1"),
     ],
 )
-def test_what_cannot_be_is_told(build: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_invalid_options_are_refused(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_units() -> None:
+def test_units_are_converted() -> None:
     texts = ("2ms", "50us", "0.1s", "3", "1e-3s")
     assert [seconds(x, "") for x in texts] == pytest.approx([2e-3, 50e-6, 0.1, 3, 1e-3])
     assert [bytes_per_second(x, "") for x in ("10MB/s", "1.25GB/s", "8kB/s")] == [1e7, 1.25e9, 8e3]
 
 
-def test_links_cannot_be_slowed_where_no_message_is_sent() -> None:
+def test_slow_links_are_refused_without_messages() -> None:
     with pytest.raises(ValueError, match="--link slows messages, and those of shared_memory are"):
         MPIExchange(MPI.COMM_SELF, 4, allreduce="shared_memory", trouble=Trouble(link=Link()))

@@ -1,8 +1,8 @@
-"""The serial twin: all workers in one float64 matrix, against which every algorithm is held.
+"""Serial twin: all workers in one float64 matrix, the reference of every algorithm.
 
-A family of algorithms has a module twins_FAMILY.py with VARIANTS, a name for every algorithm with
-options that a test runs, and TWINS, a function for every class that takes STEPS steps of a Twin.
-test_contract.py runs them all.
+Each family of algorithms has a module twins_FAMILY.py. VARIANTS maps names to algorithms with
+options, and TWINS maps each class to a function that runs STEPS steps of a Twin. test_contract.py
+runs all of them.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ class Twin:
     """All workers in one float64 matrix; the exchange is a matrix product or a mean."""
 
     def __init__(self, total: int, optimizer: SGD) -> None:
-        made = Training(MPI.COMM_SELF, total)
-        self.exchange: MPIExchange = made.exchange
-        self.problem, self.sizes = made.problem, made.workers.samples.astype(float)
+        training = Training(MPI.COMM_SELF, total)
+        self.exchange: MPIExchange = training.exchange
+        self.problem, self.sizes = training.problem, training.workers.samples.astype(float)
         self.optimizer = optimizer
-        self.batches = Batches(made.shards, range(total), 4, seed=3, ahead=32)
-        self.x = np.tile(made.problem.initial(3), (total, 1))
+        self.batches = Batches(training.shards, range(total), 4, seed=3, ahead=32)
+        self.x = np.tile(training.problem.initial(3), (total, 1))
         self.v = np.zeros_like(self.x)
 
     def gradient(self, x: Array) -> Array:
@@ -42,6 +42,6 @@ class Twin:
         return self.optimizer.lr * self.v
 
     def averaged(self) -> Array:
-        """The mean over the workers, in every row."""
+        """Return the mean over the workers in every row, (W, d) float64."""
         same: Array = np.ones((len(self.x), 1)) * self.x.mean(0)
         return same

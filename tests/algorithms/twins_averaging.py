@@ -1,4 +1,4 @@
-"""Twins of what averages over all workers."""
+"""Twins of algorithms that average over all workers."""
 
 import numpy as np
 
@@ -39,9 +39,9 @@ def elastic_averaging(twin: Twin, algorithm: ElasticAveraging) -> None:
     centre = twin.x[0].copy()
     for k in range(1, STEPS + 1):
         x, step = twin.x, twin.direction(twin.gradient(twin.x))
-        pulled = alpha if k % algorithm.period == 0 else 0
-        twin.x = x - step - pulled * (x - centre)
-        centre = (1 - W * pulled) * centre + W * pulled * x.mean(0)
+        rate = alpha if k % algorithm.period == 0 else 0
+        twin.x = x - step - rate * (x - centre)
+        centre = (1 - W * rate) * centre + W * rate * x.mean(0)
 
 
 def post_local_sgd(twin: Twin, algorithm: PostLocalSGD) -> None:
@@ -64,7 +64,7 @@ def slowmo(twin: Twin, algorithm: SlowMo) -> None:
 
 
 MORE_THAN_SGD = (ElasticAveraging, SlowMo)
-"""What is more than plain SGD with one worker, too."""
+"""Algorithms that differ from plain SGD even with one worker."""
 
 TWINS: Twins = {
     AllReduceSGD: allreduce_sgd,

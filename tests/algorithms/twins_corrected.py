@@ -1,4 +1,4 @@
-"""Twins of what corrects itself on heterogeneous shards, and of what compresses."""
+"""Twins of bias-corrected and of compressed algorithms."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ VARIANTS: dict[str, Algorithm] = {
     "power_sgd": PowerSGD(start_step=3),
 }
 MORE_THAN_SGD = (QGMomentum,)
-"""Whose one worker has a momentum."""
+"""Algorithms that differ from plain SGD even with one worker."""
 
 
 def gradient_tracking(twin: Twin, algorithm: GradientTracking) -> None:
@@ -57,7 +57,7 @@ def exact_diffusion(twin: Twin, algorithm: ExactDiffusion) -> None:
 
 
 def relay_sgd(twin: Twin, algorithm: RelaySGD) -> None:
-    """No messages: what a worker at distance n had n - 1 steps ago, x_0 before there was any."""
+    """Average the rows of workers at distance n from n - 1 steps ago, or x_0 before the start."""
     W, start = len(twin.x), twin.x.copy()
     away, ys = distances(twin.exchange.mixing(algorithm.topology, "uniform", 0).matrix()), []
     for k in range(STEPS):
@@ -65,12 +65,12 @@ def relay_sgd(twin: Twin, algorithm: RelaySGD) -> None:
         twin.x = np.zeros_like(start)
         for i in range(W):
             for j in range(W):
-                then = k - max(away[i, j] - 1, 0)
-                twin.x[i] += (ys[then][j] if then >= 0 else start[j]) / W
+                step_index = k - max(away[i, j] - 1, 0)
+                twin.x[i] += (ys[step_index][j] if step_index >= 0 else start[j]) / W
 
 
 def distances(P: Array) -> Array:
-    """(W, W) int64, edges between workers."""
+    """Return the number of edges between each two workers, (W, W) int64."""
     near = (P > 0).astype(int)
     away = np.where(np.eye(len(P)), 0, -1)
     reach = np.eye(len(P), dtype=int)
@@ -122,7 +122,7 @@ Q: dict[type, Callable[..., Array]] = {
 
 
 def choco_sgd(twin: Twin, algorithm: ChocoSGD) -> None:
-    """All x-hat are at hand, so s is their mix."""
+    """Mix all x-hat directly, which gives s."""
     P = twin.exchange.mixing(algorithm.topology, algorithm.mixing, 0).matrix()
     gamma = algorithm.gamma or algorithm.compressor.gamma(twin.x.shape[1])
     hat = np.zeros_like(twin.x)
@@ -140,5 +140,5 @@ TWINS: Twins = {
     RelaySGD: relay_sgd,
     QGMomentum: qg_momentum,
     ChocoSGD: choco_sgd,
-    PowerSGD: allreduce_sgd,  # a vector travels whole; test_compressed.py has matrices
+    PowerSGD: allreduce_sgd,  # vectors are not compressed; see test_power_sgd.py
 }

@@ -1,4 +1,4 @@
-"""Twins of gossip: one product with the mixing matrix a step."""
+"""Twins of gossip algorithms: one product with the mixing matrix a step."""
 
 import numpy as np
 
@@ -48,27 +48,27 @@ def push_sum(twin: Twin, algorithm: PushSum | RobustPushSum) -> None:
 
 
 def matrix(twin: Twin, algorithm: PushSum | RobustPushSum | OverlapPushSum, k: int) -> Array:
-    """P of step k."""
+    """Return the mixing matrix of step k, (W, W) float64."""
     peers = "" if isinstance(algorithm, RobustPushSum) else algorithm.peers
     topology = topology_at(algorithm.topology, peers, k)
     return twin.exchange.mixing(topology, "uniform", k).matrix()
 
 
 def overlap_push_sum(twin: Twin, algorithm: OverlapPushSum) -> None:
-    """What is in flight lies in a list of (numerators, weights) that have left and not arrived."""
-    W, flying = len(twin.x), []
+    """Queue (numerators, weights) in a list until their delay has passed."""
+    W, in_flight = len(twin.x), []
     numerator, w = twin.x.copy(), np.ones((W, 1))
     for k in range(STEPS):
         numerator = numerator - twin.direction(twin.gradient(numerator / w))
         P = matrix(twin, algorithm, k)
-        keeps, sends = np.diag(np.diag(P)), P - np.diag(np.diag(P))
-        flying.append((sends @ numerator, sends @ w))
-        numerator, w = keeps @ numerator, keeps @ w
-        if len(flying) > algorithm.delay:
-            came = flying.pop(0)
-            numerator, w = numerator + came[0], w + came[1]
-    for came in flying:
-        numerator, w = numerator + came[0], w + came[1]
+        own_shares, sends = np.diag(np.diag(P)), P - np.diag(np.diag(P))
+        in_flight.append((sends @ numerator, sends @ w))
+        numerator, w = own_shares @ numerator, own_shares @ w
+        if len(in_flight) > algorithm.delay:
+            arrival = in_flight.pop(0)
+            numerator, w = numerator + arrival[0], w + arrival[1]
+    for arrival in in_flight:
+        numerator, w = numerator + arrival[0], w + arrival[1]
     twin.x = numerator / w
 
 

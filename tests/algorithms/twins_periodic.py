@@ -1,4 +1,4 @@
-"""Twins of periodic, elastic and large-batch averaging, and what the tests of these share."""
+"""Twins of periodic, elastic and large-batch averaging, and shared functions of their tests."""
 
 from math import ceil, isqrt, sqrt
 from typing import Any
@@ -30,16 +30,16 @@ VARIANTS: dict[str, Algorithm] = {
 }
 
 MORE_THAN_SGD = (DiLoCo, EAMSGD, ElasticTree, LaggedAllReduceSGD)
-"""Those that are not plain SGD at one worker, which still has an outer step, a centre or a lag."""
+"""Algorithms with an outer step, a centre or a lag even with one worker."""
 
 
 def alone(algorithm: Any, total: int, **options: Any) -> Array:
-    """The (W, d) parameters after STEPS steps, all workers in this process."""
+    """Return the (W, d) parameters after STEPS steps with all workers in this process."""
     return Training(MPI.COMM_SELF, total, **options).run(algorithm, STEPS)
 
 
 def near(one: Array, other: Array, atol: float = 1e-12) -> bool:
-    """Whether two ways of computing agree: float64, values near 1, some ten roundings a step."""
+    """Return true if float64 results agree: values near 1, about ten roundings a step."""
     return np.allclose(one, other, rtol=0, atol=atol)
 
 
@@ -62,7 +62,7 @@ def adacomm(twin: Twin, algorithm: AdaComm) -> None:
 
 
 def adacomm_periods(twin: Twin, algorithm: AdaComm) -> list[int]:
-    """The periods after every interval."""
+    """Run AdaComm and return the period after each interval."""
     tau, since = algorithm.period, 0
     losses: list[float] = []
     periods: list[int] = []
@@ -76,14 +76,14 @@ def adacomm_periods(twin: Twin, algorithm: AdaComm) -> list[int]:
             twin.x, since = twin.averaged(), 0
         if k % algorithm.interval == 0:
             F = np.mean(losses[-algorithm.interval :])
-            wanted = ceil(sqrt(F / losses[0]) * algorithm.period)
-            tau = wanted if wanted < tau else ceil(algorithm.decay * tau)
+            proposal = ceil(sqrt(F / losses[0]) * algorithm.period)
+            tau = proposal if proposal < tau else ceil(algorithm.decay * tau)
             periods.append(tau)
     return periods
 
 
 def diloco(twin: Twin, algorithm: DiLoCo) -> None:
-    """The outer optimiser as torch defines Nesterov's momentum."""
+    """Run DiLoCo with Nesterov momentum as defined by PyTorch as the outer optimiser."""
     start, v = twin.x[0].copy(), 0.0 * twin.x[0]
     for k in range(1, STEPS + 1):
         twin.x = twin.x - twin.direction(twin.gradient(twin.x))
@@ -101,13 +101,13 @@ def eamsgd(twin: Twin, algorithm: EAMSGD) -> None:
     for k in range(1, STEPS + 1):
         x, ahead = twin.x, twin.x + algorithm.momentum * v
         v = algorithm.momentum * v - twin.direction(twin.gradient(ahead))
-        pulled = alpha if k % algorithm.period == 0 else 0
-        twin.x = x + v - pulled * (x - centre)
-        centre = (1 - W * pulled) * centre + W * pulled * x.mean(0)
+        rate = alpha if k % algorithm.period == 0 else 0
+        twin.x = x + v - rate * (x - centre)
+        centre = (1 - W * rate) * centre + W * rate * x.mean(0)
 
 
 def tree_levels(W: int, branching: int) -> list[Array]:
-    """L = D - A of every level's edges; the nodes are the workers, then level by level."""
+    """Return L = D - A of the edges of each level; nodes are workers first, then level by level."""
     edges: list[list[tuple[int, int]]] = []
     children, fresh = list(range(W)), W
     while not edges or len(children) > 1:
@@ -115,9 +115,9 @@ def tree_levels(W: int, branching: int) -> list[Array]:
         edges.append([(y, parents[j // branching]) for j, y in enumerate(children)])
         children, fresh = parents, fresh + len(parents)
     levels: list[Array] = []
-    for of_level in edges:
+    for level_edges in edges:
         L = np.zeros((fresh, fresh))
-        for y, a in of_level:
+        for y, a in level_edges:
             L[[y, a], [y, a]] += 1
             L[[y, a], [a, y]] -= 1
         levels.append(L)
@@ -125,7 +125,7 @@ def tree_levels(W: int, branching: int) -> list[Array]:
 
 
 def elastic_tree(twin: Twin, algorithm: ElasticTree) -> None:
-    """All nodes in one matrix: a level's exchange is x <- (I - alpha L) x."""
+    """Exchange within each level by x <- (I - alpha L) x, with all nodes in one matrix."""
     W = len(twin.x)
     levels = tree_levels(W, algorithm.branching)
     children = min(algorithm.branching, W)
@@ -155,14 +155,14 @@ def overlapped_allreduce_sgd(twin: Twin, algorithm: OverlappedAllReduceSGD) -> N
 
 
 def scaffold(twin: Twin, algorithm: Scaffold) -> None:
-    """Control variates as such, and the mean of gradients that option II comes to."""
-    c_i, c, seen = 0.0 * twin.x, 0.0 * twin.x[0], []
+    """Compute the control variates explicitly as means of gradients, equivalent to option II."""
+    c_i, c, gradients = 0.0 * twin.x, 0.0 * twin.x[0], []
     for k in range(1, STEPS + 1):
-        seen.append(twin.gradient(twin.x))
-        twin.x = twin.x - twin.direction(seen[-1] - c_i + c)
+        gradients.append(twin.gradient(twin.x))
+        twin.x = twin.x - twin.direction(gradients[-1] - c_i + c)
         if k % algorithm.period == 0:
             twin.x = twin.averaged()
-            c_i = np.mean(seen[-algorithm.period :], axis=0)
+            c_i = np.mean(gradients[-algorithm.period :], axis=0)
             c = c_i.mean(0)
 
 
