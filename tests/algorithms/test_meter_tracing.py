@@ -117,9 +117,8 @@ def test_messages_across_the_start_of_a_trace(comm: MPI.Intracomm) -> None:
     pulls.pop().finish()
     sent, received = message_ends(comm, traced, SENT), message_ends(comm, traced, RECEIVED)
     both = sent & received
-    everywhere(
-        comm, both.total() == sent.total() // 2, sent, received
-    )  # k = 1 is received, k = 3 is sent
+    # k = 1 is received, k = 3 is sent
+    everywhere(comm, both.total() == sent.total() // 2, sent, received)
     exchange.close()
 
 

@@ -28,39 +28,39 @@ def shards_of(sizes: list[int]) -> list[NDArray[np.int64]]:
 @pytest.mark.parametrize("n", [*range(1, 71), 127, 128, 129, 1437, 4096, 4097, 65_537])
 def test_every_key_gives_a_permutation(n: int) -> None:
     keys = np.arange(3 if n > 100 else 200, dtype=np.uint64) * np.uint64(0xD1342543DE82EF95)
-    found = orders(n, keys)
-    assert found.dtype == np.int64
+    permutations = orders(n, keys)
+    assert permutations.dtype == np.int64
     np.testing.assert_array_equal(
-        np.sort(found, axis=1), np.broadcast_to(np.arange(n), found.shape)
+        np.sort(permutations, axis=1), np.broadcast_to(np.arange(n), permutations.shape)
     )
 
 
 @pytest.mark.parametrize("n", [2**31 + 1, 2**48 + 1, 2**49 + 1, 2**53 + 1, 2**61 + 1, 2**62 - 1])
-def test_no_two_positions_meet_however_large_n_is(n: int) -> None:
+def test_large_permutations_have_no_collisions(n: int) -> None:
     position = np.array([0, 1, 2, n // 2, n - 3, n - 2, n - 1])
     for key in range(20):
         keys = np.full(position.shape, key, np.uint64)
-        found = shuffled(position, np.full_like(position, n), keys)
-        assert len(set(found.tolist())) == len(position)
-        assert 0 <= found.min() <= found.max() < n
+        images = shuffled(position, np.full_like(position, n), keys)
+        assert len(set(images.tolist())) == len(position)
+        assert 0 <= images.min() <= images.max() < n
 
 
 @pytest.mark.parametrize("n", [4, 5, 6])
 def test_all_orders_are_equally_likely(n: int) -> None:
     keys = 60_000
-    seen = dict.fromkeys(itertools.permutations(range(n)), 0)
+    frequency = dict.fromkeys(itertools.permutations(range(n)), 0)
     for order in orders(n, np.arange(keys, dtype=np.uint64)).tolist():
-        seen[tuple(order)] += 1
-    expected, freedom = keys / len(seen), len(seen) - 1
-    chi_square = sum((count - expected) ** 2 / expected for count in seen.values())
+        frequency[tuple(order)] += 1
+    expected, freedom = keys / len(frequency), len(frequency) - 1
+    chi_square = sum((count - expected) ** 2 / expected for count in frequency.values())
     assert abs(chi_square - freedom) < 5 * np.sqrt(2 * freedom)  # 5 standard deviations
 
 
 @pytest.mark.parametrize("n", [8, 37, 64])
 def test_every_place_is_equally_likely_for_every_position(n: int) -> None:
-    found = orders(n, np.arange(400 * n, dtype=np.uint64))
-    seen = np.stack([np.bincount(column, minlength=n) for column in found.T])
-    chi_square = ((seen - 400) ** 2 / 400).sum()
+    permutations = orders(n, np.arange(400 * n, dtype=np.uint64))
+    frequency = np.stack([np.bincount(column, minlength=n) for column in permutations.T])
+    chi_square = ((frequency - 400) ** 2 / 400).sum()
     freedom = (n - 1) ** 2
     assert abs(chi_square - freedom) < 6 * np.sqrt(2 * freedom)
 
@@ -69,12 +69,12 @@ def test_consecutive_epochs_are_independent() -> None:
     n = 16
     batches = Batches([np.arange(n)], range(1), batch=n, seed=0)
     epochs = batches.at(0, 4001)[:, 0]
-    places = np.argsort(epochs, axis=1)
-    same = (places[1:] == places[:-1]).sum(1)  # fixed points: mean 1, variance 1
+    positions = np.argsort(epochs, axis=1)
+    same = (positions[1:] == positions[:-1]).sum(1)  # fixed points: mean 1, variance 1
     assert abs(same.mean() - 1) < 5 / np.sqrt(len(same))
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # independent of the load of the machine
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     batch=st.integers(1, 60),
@@ -87,9 +87,9 @@ def test_every_epoch_visits_every_sample_once(sizes: list[int], batch: int, seed
     drawn = batches.at(0, steps)
     assert drawn.shape == (steps, len(sizes), batch)
     for worker, shard in enumerate(shards):
-        walked = drawn[:, worker].ravel()
-        for a in range(0, len(walked) - len(shard) + 1, len(shard)):
-            np.testing.assert_array_equal(np.sort(walked[a : a + len(shard)]), np.sort(shard))
+        visits = drawn[:, worker].ravel()
+        for a in range(0, len(visits) - len(shard) + 1, len(shard)):
+            np.testing.assert_array_equal(np.sort(visits[a : a + len(shard)]), np.sort(shard))
 
 
 def test_a_batch_larger_than_the_shard_repeats_samples() -> None:
@@ -97,13 +97,13 @@ def test_a_batch_larger_than_the_shard_repeats_samples() -> None:
     assert sorted(np.bincount(drawn, minlength=10)[[4, 7, 9]].tolist()) == [2, 2, 3]
 
 
-def test_a_function_of_seed_worker_and_step_alone() -> None:
+def test_batches_depend_on_seed_worker_and_step_alone() -> None:
     shards = shards_of([5, 11, 3, 20, 7])
     whole = Batches(shards, range(5), 4, seed=42).at(0, 30)
     for ids in (range(1), range(1, 3), range(3, 5), range(4, 5)):
-        there = Batches(shards, ids, 4, seed=42)
-        np.testing.assert_array_equal(there.at(0, 30), whole[:, ids.start : ids.stop])
-        np.testing.assert_array_equal(there.at(17, 5), whole[17:22, ids.start : ids.stop])
+        part = Batches(shards, ids, 4, seed=42)
+        np.testing.assert_array_equal(part.at(0, 30), whole[:, ids.start : ids.stop])
+        np.testing.assert_array_equal(part.at(17, 5), whole[17:22, ids.start : ids.stop])
     again = Batches([shard.copy() for shard in shards], range(5), 4, seed=42)
     again.at(100, 7)
     np.testing.assert_array_equal(again.at(0, 30), whole)
@@ -111,7 +111,7 @@ def test_a_function_of_seed_worker_and_step_alone() -> None:
 
 def test_next_equals_at_and_resumes_at_any_step() -> None:
     shards = shards_of([9, 2])
-    batch = INDICES_AHEAD // 10  # 5 steps are made at once
+    batch = INDICES_AHEAD // 10  # draws 5 steps at once
     expected_rows = Batches(shards, range(2), batch, seed=5)
     for k in range(13):
         np.testing.assert_array_equal(expected_rows.next(), expected_rows.at(k, 1)[0])
@@ -119,7 +119,7 @@ def test_next_equals_at_and_resumes_at_any_step() -> None:
     np.testing.assert_array_equal(resumed.next(), expected_rows.next())
 
 
-def test_more_than_fits_ahead_still_gives_one_step() -> None:
+def test_a_batch_above_the_lookahead_draws_one_step() -> None:
     batches = Batches([np.arange(3)], range(1), INDICES_AHEAD + 1, seed=0)
     assert batches.next().shape == (1, INDICES_AHEAD + 1)
     np.testing.assert_array_equal(batches.next(), batches.at(1, 1)[0])

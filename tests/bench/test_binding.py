@@ -22,7 +22,7 @@ from bench.session.binding import binding_flaws, threads_for, use_threads
         (0, 2, 4, "", 1),  # but at least one
     ],
 )
-def test_threads_of_a_rank(
+def test_threads_come_from_option_environment_or_cores(
     option: int, cores: int, ranks: int, variable: str, threads: int
 ) -> None:
     environment = {"OMP_NUM_THREADS": variable} if variable else {}
@@ -42,7 +42,7 @@ def test_a_good_binding_has_no_flaw(masks: list[tuple[int, ...]], threads: int) 
     assert binding_flaws(masks, threads) == []
 
 
-def test_more_threads_than_cores_of_a_rank() -> None:
+def test_more_threads_than_cores_of_a_rank_are_a_flaw() -> None:
     (flaw,) = binding_flaws([(0,), (1,)], 2)
     assert flaw == (
         "a rank is bound to 1 core(s) but runs 2 threads: use --threads 1, or "
@@ -52,7 +52,7 @@ def test_more_threads_than_cores_of_a_rank() -> None:
     assert "bound to 1 core(s)" in flaw
 
 
-def test_more_ranks_than_cores() -> None:
+def test_more_ranks_than_cores_are_a_flaw() -> None:
     (flaw,) = binding_flaws([(0, 1)] * 4, 1)
     assert flaw == (
         "4 ranks x 1 thread(s) share 2 core(s): times are those of an oversubscribed machine"

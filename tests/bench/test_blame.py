@@ -1,4 +1,4 @@
-"""Judgement of the watchdog: the rank named for a table of last beats."""
+"""Diagnosis of the watchdog: the rank that it names for a table of last heartbeats."""
 
 import pytest
 

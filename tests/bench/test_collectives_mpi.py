@@ -1,4 +1,4 @@
-"""bench.collectives on 2, 3 and 4 ranks of this job: counts, wrong sums, refusals, clocks."""
+"""Runs of bench.collectives on 2, 3 and 4 ranks: counts, wrong sums, refusals and clocks."""
 
 from pathlib import Path
 from time import perf_counter_ns
@@ -90,7 +90,8 @@ def test_a_sum_wrong_after_the_first_call_is_detected(
     wrong, calls = run(comm, tmp_path, "-e", "32", "--algorithms", "wrong", "-c", check)
     counts = {row.algorithm: row.wrong for row in calls.rows()} if calls else {}
     expected = {"wrong": 1, "library": 0} if check == "1" else {"wrong": -1, "library": -1}
-    everywhere(comm, wrong == (2 if check == "1" else 0), wrong)  # one at 8, one at 32 bytes
+    # one element is wrong at 8 bytes and one at 32 bytes
+    everywhere(comm, wrong == (2 if check == "1" else 0), wrong)
     everywhere(comm, comm.rank > 0 or counts == expected, counts)
 
 
@@ -139,7 +140,7 @@ class Refusing(Ring):
         raise ValueError("refusing needs ranks it never gets: take ring")
 
 
-def test_an_unsupported_candidate_is_left_out_unless_the_user_named_it(
+def test_an_unsupported_candidate_is_skipped_unless_requested(
     comm: MPI.Intracomm,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -147,21 +148,21 @@ def test_an_unsupported_candidate_is_left_out_unless_the_user_named_it(
 ) -> None:
     if comm.size == 1:
         return
-    known = cast(dict[str, Any], ALLREDUCES)
+    registry = cast(dict[str, Any], ALLREDUCES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in set(known) - {"ring", "library", "auto"}:
-        monkeypatch.delitem(known, name)
-    pair = {name: known[name] for name in ("ring", "library")}
+    for name in set(registry) - {"ring", "library", "auto"}:
+        monkeypatch.delitem(registry, name)
+    pair = {name: registry[name] for name in ("ring", "library")}
     monkeypatch.setattr(Auto, "candidates", pair)
-    monkeypatch.setitem(known, "refusing", Refusing)
+    monkeypatch.setitem(registry, "refusing", Refusing)
     _, calls = run(comm, tmp_path, "-e", "8")
     out = capfd.readouterr().out
     fine = True
     if calls:
         fine = set(calls.table["algorithm"]) == {"ring", "library", "auto"}
         fine &= "# note: refusing is left out: refusing needs ranks it never gets" in out
-        (took,) = set(calls.table["chosen"].tolist()) - {""}
-        fine &= took in ("ring", "library") and f"# auto took {took} at 8\n" in out
+        (choice,) = set(calls.table["chosen"].tolist()) - {""}
+        fine &= choice in ("ring", "library") and f"# auto took {choice} at 8\n" in out
     everywhere(comm, fine, out)
     line = refusal(comm, tmp_path, "--algorithms", "ring,refusing", "--name", "other")
     everywhere(comm, line.startswith("refusing: refusing needs ranks it never gets"), line)
@@ -179,7 +180,7 @@ def test_candidates_alternate_in_random_order(comm: MPI.Intracomm, tmp_path: Pat
         n = starts.shape[1]
         ends = starts + [calls.duration_ns[calls.span(i), 0] for i in range(3)]
         fine = n >= 30 and len(set(calls.table["n"])) == 1
-        fine &= bool((starts.min(0)[1:] > ends.max(0)[:-1]).all())  # a round, then the next
+        fine &= bool((starts.min(0)[1:] > ends.max(0)[:-1]).all())  # rounds do not overlap
         orders = {tuple(starts[:, k].argsort().tolist()) for k in range(n)}
         fine &= len(orders) > 3  # of 6
     everywhere(comm, fine)
@@ -200,7 +201,8 @@ def test_shared_memory_is_checked_for_algorithms_with_windows(
 ) -> None:
     if comm.size == 1:
         return
-    monkeypatch.setattr(memory, "free_bytes", lambda folder: 64 * 2**20)  # that of many containers
+    # many containers limit shared memory to 64 MiB
+    monkeypatch.setattr(memory, "free_bytes", lambda folder: 64 * 2**20)
     line = refusal(comm, tmp_path, "-e", "64M", "--algorithms", "ring,shared_memory")
     fits = {2: "28M", 3: "19M", 4: "14M"}[comm.size]
     everywhere(comm, "into the shared memory (/dev/shm) of" in line and f"-e {fits}" in line, line)
@@ -212,7 +214,7 @@ def test_clock_offsets_are_zero_within_a_host(comm: MPI.Intracomm) -> None:
     everywhere(comm, not np.any(same))
     hosts = ["here", "there", "yonder", "there"][: comm.size]
     offset, trip = clock_offsets(comm, hosts)
-    # in truth it is one clock: the offset is off by half the round trip at most
+    # all ranks share a clock: the error is at most half the round trip
     everywhere(comm, (np.abs(offset) <= trip / 2 + 1).all(), offset, trip)
     everywhere(comm, [x > 0 for x in trip] == [host != "here" for host in hosts], trip)
     if comm.size == 4:
@@ -233,7 +235,7 @@ def test_the_lead_of_a_clock_is_measured(
 def test_links_are_the_same_on_every_rank(comm: MPI.Intracomm) -> None:
     if comm.size == 1:
         return
-    found = measure_links(comm, ["here"] * comm.size)
-    figures = (found.alpha_ns, found.bandwidth, found.memory, found.timer_ns)
+    links = measure_links(comm, ["here"] * comm.size)
+    figures = (links.alpha_ns, links.bandwidth, links.memory, links.timer_ns)
     everywhere(comm, min(figures) > 0, figures)
     everywhere(comm, comm.allgather(figures) == [figures] * comm.size)

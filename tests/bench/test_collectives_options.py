@@ -1,4 +1,4 @@
-"""The command line of bench.collectives: sizes, names, and every mistake in one line."""
+"""Command line of bench.collectives: sizes, names, and one-line error messages."""
 
 import shlex
 from fractions import Fraction
@@ -27,7 +27,7 @@ sizes = st.integers(min_value=0, max_value=2**50)
 
 
 @given(sizes)
-def test_a_size_is_read_back_from_its_text(nbytes: int) -> None:
+def test_sizes_survive_formatting_and_parsing(nbytes: int) -> None:
     assert parse_size(format_size(nbytes), "-b") == nbytes
 
 
@@ -38,7 +38,7 @@ def test_units_are_binary_in_either_case(number: int, unit: str, tail: str) -> N
         assert parse_size(text, "-b") == expected
 
 
-def test_fractions_of_a_unit() -> None:
+def test_fractions_of_a_unit_are_parsed() -> None:
     assert parse_size("1.5K", "-b") == 1536
     assert parse_size("0.1M", "-b") == 2**20 // 10
     assert [format_size(n) for n in (0, 1000, 1024, 1536, 2**30)] == [
@@ -61,31 +61,31 @@ def test_sizes_grow_by_the_factor_in_whole_elements(
     low: int, more: int, factor: int, wide: bool
 ) -> None:
     item = 8 if wide else 4
-    made = geometric_sizes(low, low + more, factor, item, "x")
-    assert all(n % item == 0 for n in made)
-    assert all(a < b for a, b in pairwise(made))
-    exact = [low * factor**k for k in range(len(made))]
-    assert [n // item * item for n in exact] == list(made)
+    sizes_of_run = geometric_sizes(low, low + more, factor, item, "x")
+    assert all(n % item == 0 for n in sizes_of_run)
+    assert all(a < b for a, b in pairwise(sizes_of_run))
+    exact = [low * factor**k for k in range(len(sizes_of_run))]
+    assert [n // item * item for n in exact] == list(sizes_of_run)
     assert exact[-1] <= low + more < exact[-1] * factor
 
 
 @given(st.integers(8, 10**4), st.floats(1.01, 3))
-def test_small_factors_go_on_by_an_element_at_least(low: int, factor: float) -> None:
-    made = geometric_sizes(low, 4 * low, factor, 4, "x")
-    assert all(a < b for a, b in pairwise(made))
-    assert made[0] == low // 4 * 4
-    assert made[-1] <= 4 * low
+def test_small_factors_add_at_least_one_element(low: int, factor: float) -> None:
+    sizes_of_run = geometric_sizes(low, 4 * low, factor, 4, "x")
+    assert all(a < b for a, b in pairwise(sizes_of_run))
+    assert sizes_of_run[0] == low // 4 * 4
+    assert sizes_of_run[-1] <= 4 * low
 
 
 @given(sizes.filter(bool))
-def test_rounded_down_is_near_and_short(nbytes: int) -> None:
+def test_rounded_sizes_are_close_and_short(nbytes: int) -> None:
     down = round_down(nbytes)
     assert 0 < down <= nbytes
     assert Fraction(down, nbytes) > Fraction(1, 2)
     assert len(format_size(down)) <= len(str(nbytes))
 
 
-def test_defaults() -> None:
+def test_defaults_of_the_options() -> None:
     config = read([])
     assert config.sizes[0] == 8
     assert config.sizes[-1] == 32 * 2**20
@@ -103,7 +103,7 @@ def test_defaults() -> None:
         "-b64 -e=1K -f 2 -n=7 -w3 -d DOUBLE -c0",
     ],
 )
-def test_short_letters_and_long_names_are_the_same(same: str) -> None:
+def test_short_and_long_options_are_equivalent(same: str) -> None:
     expected = read(shlex.split("-b 64 -e 1K -f 2 -n 7 -w 3 -d double -c 0"))
     assert read([text.replace("=", "") for text in shlex.split(same)]) == expected
     assert expected.sizes == (64, 128, 256, 512, 1024)
@@ -111,7 +111,7 @@ def test_short_letters_and_long_names_are_the_same(same: str) -> None:
 
 
 @pytest.mark.parametrize("options", ["", "-c", "-c 1", "--check", "--validation", "--check 1"])
-def test_checking_is_on_unless_switched_off(options: str) -> None:
+def test_validation_is_on_by_default(options: str) -> None:
     assert read(shlex.split(options)).check
 
 
@@ -120,7 +120,7 @@ def test_one_number_as_message_size_is_the_largest() -> None:
     assert read(["--message-size", "8388608:"]).sizes == (2**23, 2**25)
 
 
-def test_the_yardstick_is_measured_even_if_not_named() -> None:
+def test_the_library_is_always_measured() -> None:
     config = read(["--algorithms", "ring,star,ring"])
     assert config.shown == ("ring", "star")
     assert config.measured == ("ring", "star", "library")
@@ -131,7 +131,7 @@ def test_the_yardstick_is_measured_even_if_not_named() -> None:
     )
 
 
-def test_classic_columns_are_those_of_mpi_unless_others_are_named() -> None:
+def test_classic_columns_show_the_library_by_default() -> None:
     assert read(["--compat", "osu"]).measured == ("library",)
     assert read(["--compat", "osu", "--algorithms", "ring"]).shown == ("ring",)
 
@@ -140,9 +140,9 @@ def test_the_hash_covers_all_options_that_affect_the_numbers() -> None:
     plain = case_hash(read([]), 2)
     same = ["--compat", "osu", "--algorithms", ",".join(ALLREDUCES), "--out", "x", "--csv", "y"]
     assert case_hash(read(same), 2) == plain
-    others = [(["-n", "21"], 2), (["-d", "double"], 2), (["--seed", "1"], 2), ([], 3)]
-    hashes = {case_hash(read(options), ranks) for options, ranks in others}
-    assert len(hashes | {plain}) == len(others) + 1
+    variants = [(["-n", "21"], 2), (["-d", "double"], 2), (["--seed", "1"], 2), ([], 3)]
+    hashes = {case_hash(read(options), ranks) for options, ranks in variants}
+    assert len(hashes | {plain}) == len(variants) + 1
 
 
 MISTAKES = [
@@ -208,9 +208,9 @@ def test_available_memory_is_read_from_the_kernel() -> None:
 def test_the_fullest_host_limits_the_size() -> None:
     gigabyte = 10**9
     places: list[tuple[str, int | None]] = [("a", gigabyte), ("a", gigabyte), ("b", gigabyte)]
-    found = most_bytes(places, vectors=30)
-    assert found is not None
-    fits, host = found
+    result = most_bytes(places, vectors=30)
+    assert result is not None
+    fits, host = result
     assert host == "a"
     assert fits == pytest.approx(0.9 * gigabyte / (2 * 3 * 10), abs=1)  # a whole number of bytes
     assert most_bytes([("a", None)], 3) is None

@@ -1,4 +1,4 @@
-"""Printed rows: the suite's own, and those in the columns of OSU, nccl-tests and IMB."""
+"""Printed rows in the columns of this suite, OSU, nccl-tests and IMB."""
 
 import math
 import re
@@ -53,7 +53,7 @@ def test_figures_keep_four_digits(x: float, text: str) -> None:
     assert figure(x) == text
 
 
-def test_shares() -> None:
+def test_percentages_are_formatted() -> None:
     shares = [0, 0.031, 0.0994, 0.0996, 0.12, 2, 1e9, math.nan]
     assert [percent(x) for x in shares] == [
         *("0.0%", "3.1%", "9.9%", "10%", "12%", "200%", "999%", "-"),
@@ -168,9 +168,8 @@ def test_nccl_columns() -> None:
     footer = COMPATS["nccl"].footer([(row(**SMALL), DURATIONS), (row(**SMALL, wrong=2), DURATIONS)])
     assert footer[0] == "# Out of bounds values : 1 FAILED"
     assert COMPATS["nccl"].footer([(row(**SMALL), DURATIONS)])[0].endswith(": 0 OK")
-    assert float(footer[1].split()[-1]) == pytest.approx(
-        8 / 2750, rel=1e-4
-    )  # GB/s, printed with %g
+    # GB/s, printed with %g
+    assert float(footer[1].split()[-1]) == pytest.approx(8 / 2750, rel=1e-4)
 
 
 def test_imb_columns() -> None:

@@ -1,4 +1,4 @@
-"""bench.collectives as a user runs it: under the real mpirun, with real files."""
+"""Runs of bench.collectives under mpirun, with result files."""
 
 import csv
 import os
@@ -23,8 +23,8 @@ def collectives(ranks: int, out: Path, *options: str) -> subprocess.CompletedPro
     return launch(ranks, "-m", "bench.collectives", *QUICK, "--out", str(out), *options)
 
 
-def of_rows(out: str) -> list[list[str]]:
-    """The cells of every row."""
+def table_cells(out: str) -> list[list[str]]:
+    """Return the cells of every row."""
     return [line.split() for line in out.splitlines() if re.match(r"\d", line)]
 
 
@@ -37,7 +37,7 @@ def test_a_run_from_end_to_end(tmp_path: Path, ranks: int) -> None:
     assert done.returncode == 0, done.stderr
     assert own_lines(done.stderr) == []
     names = ["ring", "shared_memory", "library"]
-    rows = of_rows(done.stdout)
+    rows = table_cells(done.stdout)
     assert [(row[0], row[3]) for row in rows] == [(n, a) for n in ("8", "64", "512") for a in names]
     assert {row[13] for row in rows} == {"0"}
     lines = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
@@ -63,12 +63,12 @@ def test_a_run_from_end_to_end(tmp_path: Path, ranks: int) -> None:
 
 
 def check_by_hand(path: Path, rows: list[dict[str, str]]) -> None:
-    """The CSV against figures taken from the raw file without the reader."""
+    """Compare the CSV with values computed from the raw file without the reader."""
     with h5py.File(path) as file:
         p = len(file["calls/rank"])
         for i, row in enumerate(rows):
-            of_row = file["calls/row"][()] == i
-            slowest = file["calls/duration_ns"][()][of_row].max(1)
+            selection = file["calls/row"][()] == i
+            slowest = file["calls/duration_ns"][()][selection].max(1)
             assert int(row["n"]) == len(slowest) == file["rows/n"][i]
             assert float(row["p50_us"]) == np.median(slowest) / 1e3
             assert float(row["max_us"]) == slowest.max() / 1e3
@@ -80,26 +80,26 @@ def check_by_hand(path: Path, rows: list[dict[str, str]]) -> None:
         assert set(file["provenance/ranks"]) >= {"host", "pid"}
 
 
-def test_classic_columns_for_scripts_that_know_osu(tmp_path: Path) -> None:
+def test_osu_columns_are_parseable(tmp_path: Path) -> None:
     done = collectives(2, tmp_path, "--compat", "osu")
     assert done.returncode == 0, done.stderr
-    found = re.findall(r"^8\s+(\S+)", done.stdout, re.MULTILINE)
-    assert len(found) == 1
-    assert float(found[0]) > 0
+    matches = re.findall(r"^8\s+(\S+)", done.stdout, re.MULTILINE)
+    assert len(matches) == 1
+    assert float(matches[0]) > 0
     assert len(re.findall(r"^\d+.*Pass", done.stdout, re.MULTILINE)) == 3
     assert "Allreduce Latency Test" in done.stdout
 
 
-def test_against_others(tmp_path: Path) -> None:
-    others = ("--against", "gloo,out_of_place")
-    done = collectives(2, tmp_path, *others, "--algorithms", "ring", "-e", "64")
+def test_other_libraries_are_measured(tmp_path: Path) -> None:
+    options = ("--against", "gloo,out_of_place")
+    done = collectives(2, tmp_path, *options, "--algorithms", "ring", "-e", "64")
     assert done.returncode == 0, done.stderr
-    rows = of_rows(done.stdout)
+    rows = table_cells(done.stdout)
     assert [row[3] for row in rows] == ["ring", "gloo", "out_of_place", "library"] * 2
     (path,) = tmp_path.iterdir()
     for name in ("gloo", "out_of_place"):
-        found = [row for row in read_calls(path).rows() if row.algorithm == name]
-        assert [(row.wrong, row.messages) for row in found] == [(0, -1), (0, -1)]
+        selected = [row for row in read_calls(path).rows() if row.algorithm == name]
+        assert [(row.wrong, row.messages) for row in selected] == [(0, -1), (0, -1)]
 
 
 IMPORTS = """
@@ -112,7 +112,7 @@ sys.exit(code)
 """
 
 
-def test_nothing_heavy_is_imported_unless_gloo_is_asked_for(tmp_path: Path) -> None:
+def test_heavy_packages_are_not_imported_without_gloo(tmp_path: Path) -> None:
     script = tmp_path / "imports.py"
     script.write_text(IMPORTS)
     arguments = (*QUICK, "--algorithms", "ring", "--out", str(tmp_path / "runs"), "-e", "8")
@@ -121,7 +121,7 @@ def test_nothing_heavy_is_imported_unless_gloo_is_asked_for(tmp_path: Path) -> N
     assert done.stdout.count("heavy: []") == 2, done.stdout
 
 
-def test_help_needs_no_mpi_and_no_file_format() -> None:
+def test_help_works_without_mpi_and_h5py() -> None:
     code = (
         "import sys; from bench.collectives.__main__ import main; main(['--help']);"
         "print([m for m in ('torch', 'mpi4py.MPI', 'h5py') if m in sys.modules])"
@@ -156,14 +156,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     done = collectives(ranks, tmp_path / "runs", *options)
     assert done.returncode == 2
-    (said,) = own_lines(done.stderr)
-    assert said.startswith("error: ")
-    assert line in said
+    (error,) = own_lines(done.stderr)
+    assert error.startswith("error: ")
+    assert line in error
     assert done.stdout == ""
     assert not list(tmp_path.rglob("*.h5*"))
 
 
-def test_a_result_that_exists_is_kept_unless_told(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     arguments = ("--algorithms", "ring", "-e", "8", "--name", "mine")
     assert collectives(2, tmp_path, *arguments).returncode == 0
     before = (tmp_path / "mine.h5").read_bytes()
@@ -209,7 +209,7 @@ def test_wrong_sums_are_exit_code_1(tmp_path: Path) -> None:
     assert "# #wrong: 6 elements, broken at 8, broken at 64, broken at 512: exit code 1" in (
         done.stdout
     )
-    assert [row[13] for row in of_rows(done.stdout)] == ["2", "0"] * 3
+    assert [row[13] for row in table_cells(done.stdout)] == ["2", "0"] * 3
 
 
 def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     assert set(calls.table["bytes"]) == {8}
 
 
-def test_a_killed_run_leaves_the_sizes_it_has_measured(tmp_path: Path) -> None:
+def test_a_killed_run_keeps_its_finished_sizes(tmp_path: Path) -> None:
     options = ("--time", "0.2", "--ci", "1e-9", "-e", "1M", "-f", "1.2", "--algorithms", "ring")
     arguments = command(
         2, "-m", "bench.collectives", *options, "--name", "x", "--out", str(tmp_path)
@@ -231,9 +231,9 @@ def test_a_killed_run_leaves_the_sizes_it_has_measured(tmp_path: Path) -> None:
     part = tmp_path / "x.h5.part"
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
-        seen = 0
-        while seen < 4:  # two sizes of two rows
-            seen += bytes(process.stdout.readline())[:1].isdigit()
+        row_count = 0
+        while row_count < 4:  # two sizes of two rows
+            row_count += bytes(process.stdout.readline())[:1].isdigit()
         with h5py.File(part) as file:
             pids = file["provenance/ranks/pid"][()].tolist()
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The stop rule and the validation of sums: pure functions on synthetic numbers."""
+"""Stop rule and validation of sums, on synthetic numbers."""
 
 from typing import Any
 
@@ -70,7 +70,6 @@ def test_intervals_shrink_with_more_samples() -> None:
 
 
 def summed(ranks: int, d: int, dtype: str) -> NDArray[Any]:
-    """Return the sum of all ranks' contributions, (d,)."""
     """Return the sum of all ranks' contributions, (d,)."""
     total = np.zeros(d, dtype)
     for rank in range(ranks):

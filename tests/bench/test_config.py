@@ -31,7 +31,7 @@ def message(argv: list[str]) -> str:
     return str(error.value)
 
 
-def test_no_argument_gives_the_defaults() -> None:
+def test_options_have_defaults() -> None:
     assert read([]) == TrainOptions()
 
 
@@ -76,7 +76,7 @@ def test_every_option_reaches_its_field() -> None:
     assert all(value != getattr(TrainOptions(), key) for key, value in values.items())
 
 
-def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None:
+def test_the_command_line_overrides_a_file(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(
         'task = "quadratic:dimension=3"\nsteps = 30\ntarget = 1e-3\noverwrite = true\n'
@@ -93,8 +93,8 @@ def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None
         seed=4,
         name="7",
     )
-    won = read(["--seed", "5", "--config", str(path), "--eval-every", "8"])
-    assert won == dataclasses.replace(config, seed=5, eval_every=8)
+    merged = read(["--seed", "5", "--config", str(path), "--eval-every", "8"])
+    assert merged == dataclasses.replace(config, seed=5, eval_every=8)
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_a_file_gives_the_same_and_the_command_line_wins(tmp_path: Path) -> None
         ("eval-every = 3\neval_every = 4", "{path}: eval_every is given twice"),
     ],
 )
-def test_a_file_with_a_mistake(tmp_path: Path, text: str, line: str) -> None:
+def test_a_mistake_in_a_file_is_one_line(tmp_path: Path, text: str, line: str) -> None:
     path = tmp_path / "run.toml"
     path.write_text(text)
     assert message(["--config", str(path)]).startswith(line.format(path=path))
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     assert message(["--config", str(path)]).startswith(f"--config {path} cannot be read: ")
     assert message(["--config", str(tmp_path)]).startswith(f"--config {tmp_path} cannot be read: ")
@@ -153,17 +153,17 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (["--steps"], "argument --steps: expected one argument; see --help"),
     ],
 )
-def test_a_command_line_with_a_mistake(argv: list[str], line: str) -> None:
+def test_a_mistake_on_the_command_line_is_one_line(argv: list[str], line: str) -> None:
     assert message(argv).startswith(line)
 
 
-def test_a_seed_that_no_generator_takes_is_refused() -> None:
+def test_too_large_seeds_are_refused() -> None:
     assert read(["--seed", str(2**63 - 1)]).seed == 2**63 - 1
     assert "--seed must be below 2^63" in message(["--seed", str(2**64)])
 
 
 @pytest.mark.parametrize("target", ["nan", "inf", "-inf"])
-def test_a_target_that_means_nothing_is_refused(target: str) -> None:
+def test_a_target_must_be_finite(target: str) -> None:
     assert message([f"--target={target}"]).startswith("--target must be finite")
 
 
@@ -240,7 +240,7 @@ def test_resolved_parameters_are_json_with_every_default() -> None:
     assert (params["workers"], params["optimizer"]) == (8, "sgd:lr=0.2,momentum=0.9")
 
 
-def test_data_are_for_tasks_that_read_them() -> None:
+def test_data_is_refused_for_tasks_without_input() -> None:
     line = message(["--task", "digits", "--data", "d.csv"])
     assert line.startswith("--data d.csv: digits brings data of its own; tasks that read some are ")
     assert "mlp, cnn, transformer" in line

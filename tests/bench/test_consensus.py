@@ -1,4 +1,4 @@
-"""bench.consensus as a user runs it."""
+"""Runs of bench.consensus from the command line."""
 
 import csv
 import json
@@ -24,20 +24,20 @@ from tests.launching import command, launch, own_lines
 
 ROW_BYTES = 8 * (16 + 1)
 PATIENT = ("--time", "1000")
-"""Time limit that no slow machine reaches."""
+"""Time limit that even a slow machine does not reach."""
 
 
-def consensus(out: Path, *options: str) -> int:
+def run_consensus(out: Path, *options: str) -> int:
     return main(["--out", str(out), *PATIENT, *options])
 
 
-def only(folder: Path) -> Rounds:
+def only_result(folder: Path) -> Rounds:
     (path,) = folder.glob("*")
     assert path.suffix == ".h5"
     return read_rounds(path)
 
 
-def test_two_ranks_from_end_to_end(tmp_path: Path) -> None:
+def test_a_run_of_two_ranks_from_end_to_end(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     names = ["torus", "exponential", "static_exponential", "random_pair"]
     options = ["--topology", ",".join(names), "--workers", "36", "--csv", str(table), *PATIENT]
@@ -56,32 +56,34 @@ def test_two_ranks_from_end_to_end(tmp_path: Path) -> None:
         ["static_exponential", "36", "6"],
         ["random_pair", "36", "1"],
     ]
-    found = only(tmp_path / "runs")
-    assert found.path.name.startswith("consensus-w36-r2-")
-    assert len(found.path.stem) == len("consensus-w36-r2-") + 6
-    assert lines[-2].split() == ["file", str(found.path)]
-    assert lines[-1].endswith(f"python -m bench.report {found.path} --html report.html")
-    assert found.attributes["status"] == COMPLETE
-    assert found.attributes["program"] == "bench.consensus"
-    params = json.loads(found.attributes["params_json"])
+    result = only_result(tmp_path / "runs")
+    assert result.path.name.startswith("consensus-w36-r2-")
+    assert len(result.path.stem) == len("consensus-w36-r2-") + 6
+    assert lines[-2].split() == ["file", str(result.path)]
+    assert lines[-1].endswith(f"python -m bench.report {result.path} --html report.html")
+    assert result.attributes["status"] == COMPLETE
+    assert result.attributes["program"] == "bench.consensus"
+    params = json.loads(result.attributes["params_json"])
     assert (params["workers"], params["topologies"]) == (36, names)
-    assert found.rounds["duration_ns"].shape == (len(found.rounds["k"]), 2)
-    check_csv(table, found)
+    assert result.rounds["duration_ns"].shape == (len(result.rounds["k"]), 2)
+    check_csv(table, result)
 
 
-def check_csv(table: Path, found: Rounds) -> None:
-    """Every number of the table, computed here once more from the raw file."""
+def check_csv(table: Path, result: Rounds) -> None:
+    """Check every number of the table against values computed from the raw file."""
     with table.open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(found.cases["topology"])
-    with h5py.File(found.path) as raw:
+    assert len(rows) == len(result.cases["topology"])
+    with h5py.File(result.path) as raw:
         for case, row in enumerate(rows):
-            mine = raw["rounds/case"][()] == case
-            error, ns = raw["rounds/error"][mine], raw["rounds/duration_ns"][mine].max(1)
-            moved = raw["rounds/bytes_sent"][mine].sum(1) + raw["rounds/bytes_copied"][mine].sum(1)
+            rows_of_case = raw["rounds/case"][()] == case
+            error = raw["rounds/error"][rows_of_case]
+            ns = raw["rounds/duration_ns"][rows_of_case].max(1)
+            moved = raw["rounds/bytes_sent"][rows_of_case].sum(1)
+            moved += raw["rounds/bytes_copied"][rows_of_case].sum(1)
             assert row["topology"] == raw["cases/topology"][case].decode()
-            assert raw["rounds/k"][mine].tolist() == list(range(1, mine.sum() + 1))
-            assert int(row["rounds"]) == mine.sum() == raw["cases/rounds"][case]
+            assert raw["rounds/k"][rows_of_case].tolist() == list(range(1, rows_of_case.sum() + 1))
+            assert int(row["rounds"]) == rows_of_case.sum() == raw["cases/rounds"][case]
             assert row["reached"] == "1"
             assert error[-1] <= 1e-10 < error[-2]
             for key, level in (("rounds_to_1e3", 1e-3), ("rounds_to_1e6", 1e-6)):
@@ -97,16 +99,16 @@ def check_csv(table: Path, found: Rounds) -> None:
             expected = 100 * (math.log(measured) / math.log(theory) - 1)
             assert float(row["rate_difference_percent"]) == pytest.approx(expected, abs=1e-9)
             if row["topology"] == "torus":
-                late = np.arange(len(error) // 2, len(error))
-                slope = np.polyfit(late + 1, np.log(error[late]), 1)[0]
+                tail = np.arange(len(error) // 2, len(error))
+                slope = np.polyfit(tail + 1, np.log(error[tail]), 1)[0]
                 assert measured == pytest.approx(math.exp(slope), rel=1e-3)
 
 
 @pytest.mark.parametrize("total", [2, 4, 7, 12, 64])
 def test_factors_are_within_5_percent_of_theory(tmp_path: Path, total: int) -> None:
-    enough = ("--rounds", "40000")  # for the chain of 64
-    assert consensus(tmp_path, "--workers", str(total), *enough) == 0
-    rows = rows_of(only(tmp_path))
+    limit = ("--rounds", "40000")  # for the chain of 64
+    assert run_consensus(tmp_path, "--workers", str(total), *limit) == 0
+    rows = rows_of(only_result(tmp_path))
     assert [row.topology for row in rows] == list(default_topologies())
     for row in rows:
         assert abs(row.factor_difference_percent) < 5, row
@@ -114,82 +116,83 @@ def test_factors_are_within_5_percent_of_theory(tmp_path: Path, total: int) -> N
         assert row.reached, row
 
 
-def test_topologies_have_options_that_colons_separate(
+def test_options_of_topologies_are_separated_by_colons(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "links.txt"
     path.write_text("".join(f"{i} {(i + 1) % 6}\n{i} {(i + 2) % 6}\n" for i in range(6)))
     names = ["erdos_renyi:p=0.3:seed=1", "ring", "exponential:peers=2", f"file:path={path}"]
-    assert consensus(tmp_path, "--topology", ",".join(names), "--workers", "6") == 0
+    assert run_consensus(tmp_path, "--topology", ",".join(names), "--workers", "6") == 0
     (file,) = tmp_path.glob("*.h5")
     rows = rows_of(read_rounds(file))
     assert [row.topology for row in rows] == names
     assert json.loads(read_rounds(file).attributes["params_json"])["topologies"] == names
     assert all(abs(row.rate_difference_percent) < 1 for row in rows)
     assert f"file:path={path} " in capsys.readouterr().out
-    assert consensus(tmp_path, "--topology", names[3], "--workers", "7") == 2
+    assert run_consensus(tmp_path, "--topology", names[3], "--workers", "7") == 2
     assert "links 6 workers, got W = 7" in capsys.readouterr().err
     far = "file:path=/" + "./" * 60 + str(path)[1:]
-    assert consensus(tmp_path, "--topology", far, "--workers", "6") == 2
+    assert run_consensus(tmp_path, "--topology", far, "--workers", "6") == 2
     assert "a name may have 128 bytes" in capsys.readouterr().err
 
 
-def test_new_topologies_at_12_workers_on_2_ranks_are_what_theory_says(tmp_path: Path) -> None:
+def test_further_topologies_on_two_ranks_match_theory(tmp_path: Path) -> None:
     names = ["hypercube", "binary_tree", "chain", "bipartite", "erdos_renyi", "random_regular"]
     names += ["exponential:peers=2", "epidemic", "epidemic:s=4"]
     options = ["--topology", ",".join(names), "--workers", "12", *PATIENT]
     done = launch(2, "-m", "bench.consensus", *options, "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    for row in rows_of(only(tmp_path)):
-        least = 5 if row.topology.startswith("epidemic") else 0.1  # percent; drawn, or a fit
-        assert abs(row.rate_difference_percent) < least, row
+    for row in rows_of(only_result(tmp_path)):
+        # percent: random draws or a fit
+        tolerance = 5 if row.topology.startswith("epidemic") else 0.1
+        assert abs(row.rate_difference_percent) < tolerance, row
         assert row.reached
 
 
-def test_the_table_tells_exact_agreement_and_the_winners(
+def test_the_table_shows_exact_agreement_and_the_best_topologies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert consensus(tmp_path, "--topology", "ring,exponential,complete", "--workers", "8") == 0
+    assert run_consensus(tmp_path, "--topology", "ring,exponential,complete", "--workers", "8") == 0
     out = capsys.readouterr().out
     assert "exact after 3 rounds" in out
     assert "exact after 1 round " in out
     assert "fewest rounds to 1e-6  complete (1)" in out
     assert f"fewest bytes           exponential ({3 * ROW_BYTES} B a worker)" in out
     assert "least time" in out
-    rows = rows_of(only(tmp_path))
+    rows = rows_of(only_result(tmp_path))
     assert [row.rounds_to_1e6 for row in rows][1:] == [3, 1]
     assert [row.rate_difference_percent for row in rows][1:] == [0, 0]
     assert rows[2].bytes_to_1e6 == 7 * ROW_BYTES
 
 
-def test_flags_tell_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_mark_unreliable_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--topology", "ring", "--workers", "64", "--rounds", "20")
-    assert consensus(tmp_path, *options) == 0
+    assert run_consensus(tmp_path, *options) == 0
     out = capsys.readouterr().out
     (row,) = [line for line in out.splitlines() if line.startswith("ring ")]
     assert row.endswith("!~")
     assert "! not down to 1e-10: ring needs some 7,161 rounds: raise --rounds or --time" in out
     assert "~ the tail still bends" in out
     assert "no topology came down to 1e-6" in out
-    (found,) = rows_of(only(tmp_path))
-    assert (found.reached, found.rounds, found.ms_to_1e6) == (0, 20, math.inf)
+    (row_of_ring,) = rows_of(only_result(tmp_path))
+    assert (row_of_ring.reached, row_of_ring.rounds, row_of_ring.ms_to_1e6) == (0, 20, math.inf)
 
 
 def test_a_dense_topology_runs_only_if_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert consensus(tmp_path / "all", "--workers", "500", "--rounds", "1") == 0
+    assert run_consensus(tmp_path / "all", "--workers", "500", "--rounds", "1") == 0
     out = capsys.readouterr().out
     assert "left out, too many messages a round unless named: complete" in out
-    names = [row.topology for row in rows_of(only(tmp_path / "all"))]
+    names = [row.topology for row in rows_of(only_result(tmp_path / "all"))]
     assert names == [name for name in default_topologies() if name != "complete"]
 
 
-def test_the_seed_decides_the_start(tmp_path: Path) -> None:
+def test_the_start_depends_on_the_seed(tmp_path: Path) -> None:
     errors = {}
     for seed, name in (("1", "a"), ("1", "b"), ("2", "c")):
-        given = ("--seed", seed, "--topology", "ring", "--workers", "5", "--name", name)
-        assert consensus(tmp_path, *given) == 0
+        arguments = ("--seed", seed, "--topology", "ring", "--workers", "5", "--name", name)
+        assert run_consensus(tmp_path, *arguments) == 0
         errors[name] = read_rounds(tmp_path / f"{name}.h5").curves(0)[0]
     np.testing.assert_array_equal(errors["a"], errors["b"])
     assert errors["a"][0] != errors["c"][0]
@@ -239,12 +242,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path, options: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--out", str(tmp_path / "runs"), *options]) == 2
-    told = capsys.readouterr()
-    (said,) = told.err.splitlines()
-    assert said.startswith("error: ")
-    assert line in said
-    assert told.out == "", "before anything runs"
-    assert not list(tmp_path.rglob("*.h5*")), "no result, not even half of one"
+    captured = capsys.readouterr()
+    (error,) = captured.err.splitlines()
+    assert error.startswith("error: ")
+    assert line in error
+    assert captured.out == "", "refused before the run"
+    assert not list(tmp_path.rglob("*.h5*")), "neither a complete nor a partial result"
 
 
 def test_a_mistake_on_two_ranks_is_one_line(tmp_path: Path) -> None:
@@ -254,21 +257,21 @@ def test_a_mistake_on_two_ranks_is_one_line(tmp_path: Path) -> None:
     ):
         done = launch(2, "-m", "bench.consensus", "--out", str(tmp_path), *options)
         assert done.returncode == 2
-        (said,) = own_lines(done.stderr)
-        assert line in said
+        (error,) = own_lines(done.stderr)
+        assert line in error
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_exists_is_kept_unless_told(
+def test_an_existing_file_is_kept_without_overwrite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--topology", "ring", "--workers", "4", "--name", "mine")
-    assert consensus(tmp_path, *options) == 0
+    assert run_consensus(tmp_path, *options) == 0
     before = (tmp_path / "mine.h5").read_bytes()
-    assert consensus(tmp_path, *options) == 2
+    assert run_consensus(tmp_path, *options) == 2
     assert "mine.h5 exists: give --overwrite" in capsys.readouterr().err
     assert (tmp_path / "mine.h5").read_bytes() == before
-    assert consensus(tmp_path, *options, "--overwrite") == 0
+    assert run_consensus(tmp_path, *options, "--overwrite") == 0
     assert (tmp_path / "mine.h5").read_bytes() != before
 
 
@@ -299,13 +302,13 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     assert "rank 2 of 3" in done.stderr
     assert "RuntimeError: a bug on one rank" in done.stderr
     (part,) = out.glob("*.h5.part")
-    found = read_rounds(part)
-    assert found.attributes["status"] == FAILED
-    assert "rank 2 of 3" in found.attributes["reason"]
-    assert [row.topology for row in rows_of(found)] == ["torus"], "what was done is there"
+    result = read_rounds(part)
+    assert result.attributes["status"] == FAILED
+    assert "rank 2 of 3" in result.attributes["reason"]
+    assert [row.topology for row in rows_of(result)] == ["torus"], "finished topologies are stored"
 
 
-def test_rows_appear_as_soon_as_they_are_done(tmp_path: Path) -> None:
+def test_rows_are_printed_as_topologies_finish(tmp_path: Path) -> None:
     options = ["--topology", "exponential,ring", "--workers", "512", "--rounds", str(10**9)]
     program = command(0, "-m", "bench.consensus", "--out", str(tmp_path), *options, *PATIENT)
     buffered = {key: x for key, x in os.environ.items() if key != "PYTHONUNBUFFERED"}
@@ -320,7 +323,7 @@ def test_rows_appear_as_soon_as_they_are_done(tmp_path: Path) -> None:
             process.kill()
 
 
-def test_neither_torch_nor_what_is_slow_to_load_is_imported(tmp_path: Path) -> None:
+def test_slow_packages_are_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from bench.consensus.__main__ import main;"
         f"main(['--workers', '4', '--rounds', '9', '--out', {str(tmp_path)!r}]);"
@@ -330,7 +333,7 @@ def test_neither_torch_nor_what_is_slow_to_load_is_imported(tmp_path: Path) -> N
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_help_reads_well_without_mpi() -> None:
+def test_help_works_without_mpi() -> None:
     done = launch(0, "-m", "bench.consensus", "--help", OMPI_COMM_WORLD_RANK="0")
     assert done.returncode == 0
     for word in ("--topology", "--workers", "--tolerance", "Example: mpirun -n 2", "bench list"):
@@ -338,7 +341,7 @@ def test_help_reads_well_without_mpi() -> None:
     assert launch(0, "-m", "bench.consensus", "-h", OMPI_COMM_WORLD_RANK="1").stdout == ""
 
 
-def spoiled(path: Path, change: Any) -> Path:
+def changed(path: Path, change: Any) -> Path:
     with h5py.File(path, "r+") as file:
         change(file)
     return path
@@ -348,8 +351,8 @@ def drop(name: str) -> Any:
     return lambda file: file.__delitem__(name)
 
 
-def test_broken_files_are_told_in_one_line(tmp_path: Path) -> None:
-    assert consensus(tmp_path, "--topology", "ring", "--workers", "4", "--name", "whole") == 0
+def test_broken_files_are_reported_in_one_line(tmp_path: Path) -> None:
+    assert run_consensus(tmp_path, "--topology", "ring", "--workers", "4", "--name", "whole") == 0
     whole = (tmp_path / "whole.h5").read_bytes()
 
     def shift(file: Any) -> None:
@@ -373,16 +376,16 @@ def test_broken_files_are_told_in_one_line(tmp_path: Path) -> None:
         path = tmp_path / "spoiled.h5"
         path.write_bytes(whole)
         with pytest.raises(BrokenFileError, match=text) as error:
-            read_rounds(spoiled(path, change))
+            read_rounds(changed(path, change))
         assert str(path) in str(error.value)
     path.write_bytes(whole[:1000])
     with pytest.raises(BrokenFileError):
         read_rounds(path)
 
 
-def test_xarray_reads_it_as_it_is(tmp_path: Path) -> None:
+def test_xarray_reads_the_result(tmp_path: Path) -> None:
     names = "exponential,random_pair"
-    assert consensus(tmp_path, "--topology", names, "--workers", "6", "--name", "a") == 0
+    assert run_consensus(tmp_path, "--topology", names, "--workers", "6", "--name", "a") == 0
     with xarray.open_datatree(tmp_path / "a.h5", engine="h5netcdf") as tree:
         assert tree["rounds"]["duration_ns"].dims == ("round", "rank")
         assert tree["rounds"]["error"].dims == ("round",)

@@ -1,4 +1,4 @@
-"""Rounds of gossip on 1 to 4 ranks: one curve, the mean kept, the factor that theory says."""
+"""Rounds of gossip on 1 to 4 ranks: error curves, conservation, and contraction factors."""
 
 import numpy as np
 import pytest
@@ -14,53 +14,53 @@ from tests.helpers import all_rows, everywhere, on
 pytestmark = pytest.mark.mpi
 
 D, SEED = 3, 4
-READY = default_topologies()
+TOPOLOGIES = default_topologies()
 RANDOM = ("random_pair", "epidemic")
 ROW_BYTES = 8 * (D + 1)
 PATIENT = Limits(tolerance=1e-10, rounds=10_000, seconds=1000)
-"""Time limit that no slow machine reaches."""
+"""Limits with a time that even a slow machine does not reach."""
 
 
-def begin(comm: MPI.Intracomm, total: int) -> Start:
+def start_of(comm: MPI.Intracomm, total: int) -> Start:
     bounds = [r * total // comm.size for r in (comm.rank, comm.rank + 1)]
     return draw_start(SEED, total, range(*bounds), D)
 
 
 def gossip(comm: MPI.Intracomm, name: str, total: int, limits: Limits = PATIENT) -> Case:
-    return measure(comm, READY[name], begin(comm, total), limits, total=total, seed=SEED)
+    return measure(comm, TOPOLOGIES[name], start_of(comm, total), limits, total=total, seed=SEED)
 
 
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random topology is drawn for some rounds, not until its mean square is known."""
+    """Draw few rounds of random topologies instead of enough for their mean square."""
     monkeypatch.setattr("bench.consensus.gossip.LEAST_RATIOS", 30)
     monkeypatch.setattr("bench.consensus.gossip.RATE_ERROR", 10)
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("name", READY)
-def test_one_curve_wherever_workers_live(comm: MPI.Intracomm, name: str) -> None:
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_curves_do_not_depend_on_placement(comm: MPI.Intracomm, name: str) -> None:
     few = Limits(tolerance=1e-10, rounds=12, seconds=1000)
     for total in (5, 8):
-        here, alone = gossip(comm, name, total, few), gossip(MPI.COMM_SELF, name, total, few)
-        everywhere(comm, np.array_equal(here.error, alone.error), here.error, alone.error)
-        pairs = zip(here.redraws, alone.redraws, strict=True)
-        everywhere(comm, all(np.array_equal(mine, its) for mine, its in pairs))
-        everywhere(comm, (len(here.redraws) > 0) == (name in RANDOM))
+        parallel, alone = gossip(comm, name, total, few), gossip(MPI.COMM_SELF, name, total, few)
+        everywhere(comm, np.array_equal(parallel.error, alone.error), parallel.error, alone.error)
+        pairs = zip(parallel.redraws, alone.redraws, strict=True)
+        everywhere(comm, all(np.array_equal(local, serial) for local, serial in pairs))
+        everywhere(comm, (len(parallel.redraws) > 0) == (name in RANDOM))
 
 
 @pytest.mark.usefixtures("few_draws")
 @on(3)
-@pytest.mark.parametrize("name", READY)
-def test_curves_are_those_of_the_mixing_matrices(comm: MPI.Intracomm, name: str) -> None:
-    """The serial twin: all workers in one matrix, from round 0 on, redraws from where it was.
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_curves_equal_those_of_the_mixing_matrices(comm: MPI.Intracomm, name: str) -> None:
+    """Compare with the serial twin, all workers in one matrix.
 
-    Redraws are of what workers hold, w_i (z_i - mean).
+    Redraws continue its rounds, and their errors are weighted: w_i (z_i - mean).
     """
     total, few = 6, Limits(tolerance=1e-10, rounds=8, seconds=1000)
-    case, topology = gossip(comm, name, total, few), READY[name]
+    case, topology = gossip(comm, name, total, few), TOPOLOGIES[name]
     exchange = MPIExchange(comm, total, seed=SEED)
-    rows = all_rows(comm, begin(comm, total).rows)
+    rows = all_rows(comm, start_of(comm, total).rows)
     k, spread = 0, np.linalg.norm(rows - rows.mean(0))
     for curve in [case.error, *case.redraws[:3]]:
         weighted = curve is not case.error
@@ -75,32 +75,32 @@ def test_curves_are_those_of_the_mixing_matrices(comm: MPI.Intracomm, name: str)
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("name", READY)
-def test_bytes_and_messages_are_those_of_the_links(comm: MPI.Intracomm, name: str) -> None:
-    """One worker a rank: every link is a message. One rank: every link is a copy."""
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_bytes_and_messages_follow_the_links(comm: MPI.Intracomm, name: str) -> None:
+    """Each link is a message with one worker a rank, and a copy on one rank."""
     few = Limits(tolerance=1e-10, rounds=3, seconds=1000)
     total = max(2, comm.size)
     case = gossip(comm, name, total, few)
-    took, sent, copied, messages = case.counts
+    duration, sent, copied, messages = case.counts
     assert len(COUNTS) == 4
     exchange = MPIExchange(comm, total, seed=SEED)
-    links = [len(exchange.links(READY[name], k).source) for k in range(len(case.error))]
+    links = [len(exchange.links(TOPOLOGIES[name], k).source) for k in range(len(case.error))]
     exchange.close()
     if comm.rank == 0:
         moved = copied if comm.size == 1 else sent
         assert moved.sum(1).tolist() == [ROW_BYTES * x for x in links]
         assert messages.sum(1).tolist() == ([0] * len(links) if comm.size == 1 else links)
-        assert took.shape == (len(links), comm.size)
-    everywhere(comm, (took > 0).all())
+        assert duration.shape == (len(links), comm.size)
+    everywhere(comm, (duration > 0).all())
 
 
 @pytest.mark.parametrize("name", ["ring", "star", "exponential", "epidemic"])
-def test_the_mean_is_kept(comm: MPI.Intracomm, name: str) -> None:
+def test_gossip_conserves_the_mean(comm: MPI.Intracomm, name: str) -> None:
     total = 7
     exchange = MPIExchange(comm, total, dtype="float64", seed=SEED)
-    first = begin(comm, total)
+    first = start_of(comm, total)
     everywhere(comm, np.allclose(all_rows(comm, first.rows).mean(0), first.mean, atol=1e-15))
-    gossip = Gossip(comm, exchange, READY[name], first)
+    gossip = Gossip(comm, exchange, TOPOLOGIES[name], first)
     for _ in range(30):
         gossip.step()
     x, w = (all_rows(comm, rows) for rows in (gossip._workers.x, gossip._state.w))
@@ -109,7 +109,7 @@ def test_the_mean_is_kept(comm: MPI.Intracomm, name: str) -> None:
     everywhere(
         comm,
         np.ptp(w) > 0.5 or name not in ("star", "epidemic"),
-        "irregular: the weights must have moved",
+        "the weights of an irregular graph must change",
     )
     exchange.close()
 
@@ -145,9 +145,9 @@ def test_random_rounds_contract_within_5_percent_of_theory(comm: MPI.Intracomm, 
     everywhere(comm, abs(np.log(measured) / np.log(theory) - 1) < 0.05, measured, theory)
 
 
-def test_the_seconds_end_a_topology_on_all_ranks_at_once(comm: MPI.Intracomm) -> None:
+def test_the_time_limit_ends_a_topology_on_all_ranks_together(comm: MPI.Intracomm) -> None:
     case = gossip(comm, "ring", 64, Limits(tolerance=1e-10, rounds=10**9, seconds=0.05))
     everywhere(comm, not case.reached)
     everywhere(comm, len(case.error) == comm.bcast(len(case.error)))
     pairs = gossip(comm, "random_pair", 8, Limits(tolerance=1e-10, rounds=10**9, seconds=0.0))
-    everywhere(comm, len(pairs.error) == 1 and not pairs.redraws, "one round at least")
+    everywhere(comm, len(pairs.error) == 1 and not pairs.redraws, "at least one round")

@@ -1,4 +1,4 @@
-"""Contraction factors: theory against dense eigenvalues and draws, fits against made curves."""
+"""Contraction factors: theory against dense eigenvalues and draws, fits of synthetic curves."""
 
 import json
 import math
@@ -37,8 +37,8 @@ from bench.results.convergence import (
 )
 from bench.results.rounds import Curve
 
-READY = default_topologies()
-PERIODIC = {name: x for name, x in READY.items() if x.period(8)} | {
+TOPOLOGIES = default_topologies()
+PERIODIC = {name: x for name, x in TOPOLOGIES.items() if x.period(8)} | {
     "exponential:peers=2": Exponential(peers=2),
     "erdos_renyi:p=0.9": ErdosRenyi(p=0.9),
     "random_regular:k=7": RandomRegular(k=7, seed=2),
@@ -55,7 +55,7 @@ def rounds(topology: Topology, total: int, rule: str = "uniform", seed: int = 0)
 
 
 def dense_radius(period: list[Mixing]) -> float:
-    """By eigenvalues of the whole product, the 1 of agreement taken out by its projector."""
+    """Return the spectral radius of the product of a period, without the eigenvalue 1."""
     product = np.eye(period[0].links.total)
     for mixing in period:
         product = mixing.matrix() @ product
@@ -66,7 +66,7 @@ def dense_radius(period: list[Mixing]) -> float:
 
 
 @pytest.mark.parametrize("name", PERIODIC)
-def test_factors_are_those_of_the_dense_matrices(name: str) -> None:
+def test_factors_equal_those_of_dense_matrices(name: str) -> None:
     topology = PERIODIC[name]
     for total in TOTALS:
         period = topology.period(total)
@@ -74,73 +74,73 @@ def test_factors_are_those_of_the_dense_matrices(name: str) -> None:
         for rule in MIXINGS:
             if "metropolis" in rule and not rounds(topology, total)[0].links.symmetric:
                 continue
-            found = contraction(topology, total, rule)
-            assert spectral_gap(topology, rule, total) == 1 - found
-            # rounding moves a defective zero of a product of T by eps^(1/T): before the root
+            factor = contraction(topology, total, rule)
+            assert spectral_gap(topology, rule, total) == 1 - factor
+            # before the root, since rounding moves a defective zero of a product of T by eps^(1/T)
             dense = dense_radius(rounds(topology, total, rule))
-            assert found**period == pytest.approx(dense, abs=1e-7), (total, rule)
+            assert factor**period == pytest.approx(dense, abs=1e-7), (total, rule)
 
 
-CLOSED = [
-    (READY["ring"], 16, (1 + 2 * math.cos(math.pi / 8)) / 3),
-    (READY["ring"], 10**5, (1 + 2 * math.cos(math.pi / 5e4)) / 3),
-    (READY["torus"], 36, (3 + 2 * math.cos(math.pi / 3)) / 5),
-    (READY["torus"], 4096, (3 + 2 * math.cos(math.pi / 32)) / 5),  # without a matrix of 4096^2
-    (READY["static_exponential"], 64, 5 / 7),
-    (READY["hypercube"], 16, 1 - 2 / 5),
-    (READY["hypercube"], 4096, 1 - 2 / 13),
-    (READY["star"], 9, 1 / 2),
-    (READY["star"], 4096, 1 / 2),
-    (READY["exponential"], 16, 0),
-    (READY["bipartite"], 16, 0),
-    (READY["bipartite"], 4096, 0),
-    (READY["complete"], 7, 0),
-    (READY["random_pair"], 16, math.sqrt(7 / 15)),
-    (READY["random_pair"], 7, math.sqrt(1 / 2)),
-    (READY["random_pair"], 2, 0),
+CLOSED_FORMS = [
+    (TOPOLOGIES["ring"], 16, (1 + 2 * math.cos(math.pi / 8)) / 3),
+    (TOPOLOGIES["ring"], 10**5, (1 + 2 * math.cos(math.pi / 5e4)) / 3),
+    (TOPOLOGIES["torus"], 36, (3 + 2 * math.cos(math.pi / 3)) / 5),
+    (TOPOLOGIES["torus"], 4096, (3 + 2 * math.cos(math.pi / 32)) / 5),  # no dense matrix
+    (TOPOLOGIES["static_exponential"], 64, 5 / 7),
+    (TOPOLOGIES["hypercube"], 16, 1 - 2 / 5),
+    (TOPOLOGIES["hypercube"], 4096, 1 - 2 / 13),
+    (TOPOLOGIES["star"], 9, 1 / 2),
+    (TOPOLOGIES["star"], 4096, 1 / 2),
+    (TOPOLOGIES["exponential"], 16, 0),
+    (TOPOLOGIES["bipartite"], 16, 0),
+    (TOPOLOGIES["bipartite"], 4096, 0),
+    (TOPOLOGIES["complete"], 7, 0),
+    (TOPOLOGIES["random_pair"], 16, math.sqrt(7 / 15)),
+    (TOPOLOGIES["random_pair"], 7, math.sqrt(1 / 2)),
+    (TOPOLOGIES["random_pair"], 2, 0),
     (Epidemic(s=1), 3, math.sqrt(3 / 16)),  # 1/2 - (1 + 1/4) / 4
-    (Epidemic(s=9), 7, 0),  # all others: complete
+    (Epidemic(s=9), 7, 0),  # equals the complete graph
 ]
 
 
 def test_factors_in_closed_form() -> None:
-    for topology, total, expected in CLOSED:
-        found = contraction(topology, total)
-        assert found == pytest.approx(expected, abs=1e-12), (topology, total)
+    for topology, total, expected in CLOSED_FORMS:
+        factor = contraction(topology, total)
+        assert factor == pytest.approx(expected, abs=1e-12), (topology, total)
 
 
-def test_the_gap_of_a_long_chain_is_resolved() -> None:
-    """A gap of 8e-7: by power iteration through 2,000 rounds it would look like 1e-3."""
-    gap = spectral_gap(READY["chain"], "metropolis", 2048)
+def test_the_gap_of_a_long_chain_is_accurate() -> None:
+    """The gap is 8e-7; 2,000 rounds of power iteration would estimate 1e-3."""
+    gap = spectral_gap(TOPOLOGIES["chain"], "metropolis", 2048)
     assert gap == pytest.approx(2 / 3 * (1 - math.cos(math.pi / 2048)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["random_pair", "epidemic", "epidemic:s=4"])
-def test_mean_squares_by_the_matrices_drawn(name: str) -> None:
-    """Formula, quick draws and the mean of 1,000 dense P^T P, all of different draws."""
-    topology = Epidemic(s=4) if name == "epidemic:s=4" else READY[name]
+def test_mean_squares_equal_those_of_drawn_matrices(name: str) -> None:
+    """Compare the formula, quick draws and the mean of 1,000 dense P^T P."""
+    topology = Epidemic(s=4) if name == "epidemic:s=4" else TOPOLOGIES[name]
     for total in (2, 3, 7, 12):
         draws, mean = 1000, np.zeros((total, total))
         for k in range(draws):
             P = rounds(topology, total, seed=5 + k)[0].matrix()
             mean += P.T @ P / draws
-        apart = mean - mean.mean(0) - mean.mean(1)[:, None] + mean.mean()
-        dense = np.linalg.eigvalsh(apart)[-1]
-        # an entry is off by at most 0.5 / sqrt(draws) = 0.016, the extreme eigenvalue by a few
+        deviation = mean - mean.mean(0) - mean.mean(1)[:, None] + mean.mean()
+        dense = np.linalg.eigvalsh(deviation)[-1]
+        # standard error of an entry at most 0.5 / sqrt(draws) = 0.016, of the eigenvalue a few
         assert mean_square(topology, total) == pytest.approx(dense, abs=0.05)
-        # the mean of all eigenvalues is off by much less
+        # the mean of all eigenvalues has a much smaller error
         quick = drawn_mean_square(topology, total, "uniform")
         assert quick == pytest.approx(mean_square(topology, total), abs=3e-3)
 
 
-def test_random_rounds_of_other_rules_are_drawn() -> None:
-    """lazy: P^T P becomes (I + P + P^T + P^T P) / 4, and for a matching P^T P = P = P^T."""
+def test_mean_squares_of_other_rules_are_estimated_by_draws() -> None:
+    """P^T P of lazy mixing is (I + P + P^T + P^T P) / 4, and P^T P = P = P^T for a matching."""
     for total in (6, 7):
-        pairs = mean_square(READY["random_pair"], total)
-        lazy = mean_square(READY["random_pair"], total, "lazy")
+        pairs = mean_square(TOPOLOGIES["random_pair"], total)
+        lazy = mean_square(TOPOLOGIES["random_pair"], total, "lazy")
         assert lazy == pytest.approx((1 + 3 * pairs) / 4, abs=3e-3)
-    gap = spectral_gap(READY["random_pair"], "metropolis", 8)
-    assert gap == pytest.approx(spectral_gap(READY["random_pair"], "uniform", 8), abs=3e-3)
+    gap = spectral_gap(TOPOLOGIES["random_pair"], "metropolis", 8)
+    assert gap == pytest.approx(spectral_gap(TOPOLOGIES["random_pair"], "uniform", 8), abs=3e-3)
 
     class Unknown(RandomPair):
         pass
@@ -148,24 +148,24 @@ def test_random_rounds_of_other_rules_are_drawn() -> None:
     assert mean_square(Unknown(), 8) == pytest.approx(mean_square(RandomPair(), 8), abs=3e-3)
     for name in ("random_pair", "ring"):
         with pytest.raises(ValueError, match=r"mixing must be one of uniform, .* got 'even'"):
-            spectral_gap(READY[name], "even", 8)
+            spectral_gap(TOPOLOGIES[name], "even", 8)
 
 
-def test_power_iteration_is_what_dense_eigenvalues_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_iteration_agrees_with_dense_eigenvalues(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, total in (("star", 9), ("torus", 12), ("exponential", 6)):
-        period = rounds(READY[name], total)
+        period = rounds(TOPOLOGIES[name], total)
         assert power_iteration(period) == pytest.approx(dense_radius(period), rel=1e-3)
-    assert power_iteration(rounds(READY["complete"], 8)) == 0
-    odd = rounds(READY["bipartite"], 21)
-    dense = spectral_radius(odd)
+    assert power_iteration(rounds(TOPOLOGIES["complete"], 8)) == 0
+    odd_period = rounds(TOPOLOGIES["bipartite"], 21)
+    dense = spectral_radius(odd_period)
     monkeypatch.setattr(theory, "DENSE", 10)
-    assert spectral_radius(odd) == pytest.approx(dense, rel=1e-3)
+    assert spectral_radius(odd_period) == pytest.approx(dense, rel=1e-3)
 
 
-def test_list_tells_the_gaps_at_any_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_the_gaps_at_any_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json", "--workers", "12"]) == 0
     entries = {x["name"]: x for x in json.loads(capsys.readouterr().out)["topologies"]}
-    for name, topology in READY.items():
+    for name, topology in TOPOLOGIES.items():
         gap = spectral_gap(topology, "uniform", 12)
         assert (entries[name]["workers"], entries[name]["spectral_gap"]) == (12, gap)
     assert entries["file"]["spectral_gap"] is None
@@ -180,45 +180,45 @@ def test_list_tells_the_gaps_at_any_number_of_workers(capsys: pytest.CaptureFixt
 
 
 def geometric(*factors: float, n: int) -> Curve:
-    """The sum of geometric decays, of equal weight, 1 at the start."""
+    """Return the mean of geometric decays, which starts at 1."""
     k = np.arange(1, n + 1)
-    made: Curve = np.mean([factor**k for factor in factors], axis=0)
-    return made
+    curve: Curve = np.mean([factor**k for factor in factors], axis=0)
+    return curve
 
 
-def test_a_geometric_curve_gives_its_factor() -> None:
+def test_the_fit_of_a_geometric_curve_is_exact() -> None:
     for factor in (0.01, 0.6, 0.97, 0.9999):
         n = min(2000, int(-23 / math.log(factor)))
         assert tail_factor(geometric(factor, n=n), 1) == pytest.approx(factor, rel=1e-12)
         assert bend(geometric(factor, n=n), 1) < 1e-9
 
 
-def test_the_fit_is_of_the_slowest_mode() -> None:
+def test_the_fit_gives_the_slowest_mode() -> None:
     assert tail_factor(geometric(0.9, 0.7, n=200), 1) == pytest.approx(0.9, rel=1e-5)
     k, _ = tail(geometric(0.9, n=200), 1)
     assert (k[0], k[-1]) == (100, 200)
 
 
-def test_a_curve_cut_short_is_seen_to_bend() -> None:
+def test_a_truncated_curve_bends() -> None:
     curve = geometric(0.999, 0.9, n=20)
     assert tail_factor(curve, 1) < 0.99
     assert bend(curve, 1) > 0.05
 
 
 def test_periodic_curves_are_fitted_over_whole_periods() -> None:
-    """Every third round shrinks the error, by 8: half a round, whatever the phase of the end."""
+    """The error shrinks by 8 in every third round, so the factor is 1/2 for any last phase."""
     for n in (30, 31, 32):
         curve: Curve = np.power(8.0, -(np.arange(1, n + 1) // 3))
         assert tail_factor(curve, 3) == pytest.approx(0.5, rel=1e-12)
 
 
-def test_the_rounding_floor_is_never_fitted() -> None:
+def test_the_fit_excludes_the_rounding_floor() -> None:
     curve = np.maximum(geometric(0.5, n=100), 3e-16)
     assert tail_factor(curve, 1) == pytest.approx(0.5, rel=1e-9)
     assert tail(curve, 1)[1].min() > FLOOR
 
 
-def test_exact_agreement_is_told_from_a_curve_cut_short() -> None:
+def test_exact_agreement_differs_from_a_truncated_curve() -> None:
     exact = np.array([0.7, 0.5, 2e-16])
     assert (tail_factor(exact, 3), exact_after(exact)) == (0, 3)
     short = np.array([0.7, 0.5])
@@ -228,7 +228,7 @@ def test_exact_agreement_is_told_from_a_curve_cut_short() -> None:
 
 def test_squared_ratios_are_averaged_over_all_rounds_of_the_redraws() -> None:
     curves = [np.array([0.5, 0.5, 0.1]), np.array([1e-17, 1e-17]), np.array([0.8, 0.4])]
-    squares = [0, 0.64, 0.25]  # nothing of what happens on the floor, nothing of the first
+    squares = [0, 0.64, 0.25]  # without the floor and the first curve
     ratios = squared_ratios(curves)
     assert ratios.factor() == pytest.approx(math.sqrt(np.mean(squares)), rel=1e-12)
     expected = np.std(squares) / math.sqrt(3) / np.mean(squares) / -math.log(np.mean(squares))

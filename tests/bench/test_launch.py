@@ -62,14 +62,14 @@ def test_on_all_ranks_raises_the_first_mistake_everywhere() -> None:
     assert on_all_ranks(MPI.COMM_SELF, lambda: 7) == 7
     with pytest.raises(UserError, match=r"^data: wrong value$"):
         on_all_ranks(MPI.COMM_SELF, mistaken, "data")
-    others = SimpleNamespace(
-        allgather=lambda mine: ["", mine, "error of rank 2", "error of rank 3"]
+    communicator = SimpleNamespace(
+        allgather=lambda line: ["", line, "error of rank 2", "error of rank 3"]
     )
     with pytest.raises(UserError, match=r"^error of rank 2$"):
-        on_all_ranks(cast(Any, others), lambda: 7)
+        on_all_ranks(cast(Any, communicator), lambda: 7)
 
 
-def test_the_end_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes_and_messages_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
     reasons: list[str] = []
 
     def mistaken(comm: MPI.Intracomm) -> None:
@@ -83,7 +83,7 @@ def test_the_end_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(mistaken, reasons.append) == 2
     assert capfd.readouterr() == ("", "error: --steps must be >= 1, got 0\n")
     assert reasons == []
-    if MPI.COMM_WORLD.size == 1:  # else the error ends the job
+    if MPI.COMM_WORLD.size == 1:  # with more ranks the error aborts the job
         assert run(broken, reasons.append) == 1
         assert len(reasons) == 1
         assert reasons[0].startswith("rank 0 of 1 on ")

@@ -42,12 +42,12 @@ def trained_cases(out: str) -> list[str]:
     return [f"{number}/{total}" for number, total in LINE.findall(out)]
 
 
-def test_cases_are_those_of_bench_train_on_any_ranks(tmp_path: Path, capsys: Capture) -> None:
+def test_cases_equal_runs_of_bench_train_on_any_ranks(tmp_path: Path, capsys: Capture) -> None:
     file, alone = sweep_file(tmp_path, QUICK + TWO), tmp_path / "alone"
     assert main([file, "--out", str(alone)]) == 0
     out = capsys.readouterr().out
     assert trained_cases(out) == [f"{i}/8" for i in range(1, 9)]
-    assert "step " not in out.partition("first line")[0], "a run says nothing of its own"
+    assert "step " not in out.partition("first line")[0], "single runs print nothing"
     assert "8 of 8 cases complete; more: python -m bench.report" in out
     assert len(sha_of(alone)) == 8
     assert all(run.status == COMPLETE for run in runs(alone))
@@ -63,7 +63,7 @@ def test_cases_are_those_of_bench_train_on_any_ranks(tmp_path: Path, capsys: Cap
     )
     assert two.returncode == 0, two.stderr
     assert own_lines(two.stderr) == []
-    assert trained_cases(two.stdout) == trained_cases(out), "rank 0 alone speaks"
+    assert trained_cases(two.stdout) == trained_cases(out), "only rank 0 prints"
     assert sha_of(tmp_path / "two") == sha_of(alone)
     assert "| `push_sum` |" in table.read_text()
 
@@ -129,7 +129,7 @@ def test_failed_or_diverged_cases_do_not_stop_the_sweep(tmp_path: Path, capsys: 
     file = sweep_file(tmp_path, QUICK + "workers = 2\n" + axes)
     assert main([file, "--out", str(out)]) == 0, "divergence is a result"
     text = capsys.readouterr().out
-    assert trained_cases(text) == [], "and is not computed twice"
+    assert trained_cases(text) == [], "it is not computed again"
     assert "diverged: " in text
 
 
@@ -171,7 +171,7 @@ def test_a_signal_loses_the_running_case_only(
                 lambda: len(list(out.glob("*.h5"))) == 1 == len(list(out.glob("*.h5.part"))),
                 "the second case is being trained",
             )
-            assert main([file, "--out", str(out)]) == 2, "two sweeps would write one file"
+            assert main([file, "--out", str(out)]) == 2, "two sweeps cannot write one file"
             assert f"is being written by process {process.pid}" in capsys.readouterr().err
         finally:
             process.send_signal(sent)
@@ -193,25 +193,25 @@ import os, sys
 from mpi4py import MPI
 from bench.sweep.__main__ import main
 
-def held():
+def resources():
     with open("/proc/self/status") as status:
         (line,) = (x for x in status if x.startswith("VmRSS"))
     probe = MPI.COMM_WORLD.Dup()
-    index = probe.py2f()  # the least that is free: it rises with every communicator not freed
+    index = probe.py2f()  # lowest free handle: rises with every leaked communicator
     probe.Free()
     return int(line.split()[1]), len(os.listdir("/proc/self/fd")), index
 
 counts = []
 for file in sys.argv[2:]:
     assert main([file, "--out", sys.argv[1]]) == 0
-    counts.append(held())
-print("held", counts)
+    counts.append(resources())
+print("resources", counts)
 """
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
-def test_many_cases_hold_no_more_than_few(tmp_path: Path) -> None:
-    """The parameters of all workers are 960 kB: were they kept, 30 cases would hold 29 MB."""
+def test_many_cases_use_no_more_resources_than_few(tmp_path: Path) -> None:
+    """The parameters of all workers are 960 kB, so 30 leaking cases would use 29 MB."""
     head = 'task = "quadratic:dimension=30000,samples=20"\nsteps = 2\nbatch = 2\nworkers = 8\n'
     script = tmp_path / "many.py"
     script.write_text(MANY)
@@ -224,10 +224,10 @@ def test_many_cases_hold_no_more_than_few(tmp_path: Path) -> None:
     done = launch(0, str(script), str(tmp_path / "out"), *files)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").iterdir())) == 39
-    numbers = [int(x) for x in re.findall(r"\d+", done.stdout.rpartition("held")[2])]
+    numbers = [int(x) for x in re.findall(r"\d+", done.stdout.rpartition("resources")[2])]
     (rss_few, *few), (rss_many, *many) = numbers[:3], numbers[3:]
     assert many == few, "file descriptors and communicators"
-    assert rss_many - rss_few < 12 * 1024  # kB: what the allocator keeps back varies by some MB
+    assert rss_many - rss_few < 12 * 1024  # kB; the reserve of the allocator varies by some MB
 
 
 def test_help_needs_no_mpi(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""bench.sweep --figure and --set."""
+"""Options --figure and --set of bench.sweep."""
 
 from pathlib import Path
 
@@ -52,7 +52,9 @@ def test_the_metric_against_skew_is_drawn(tmp_path: Path, capsys: Capture) -> No
         (["--dry-run", "--figure", "f.svg"], "writes no --figure: drop one"),
     ],
 )
-def test_mistakes(tmp_path: Path, capfd: Capture, options: list[str], message: str) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path, capfd: Capture, options: list[str], message: str
+) -> None:
     file = tmp_path / "s.toml"
     file.write_text(SWEEP)
     assert main([str(file), "--out", str(tmp_path / "out"), *options]) == 2

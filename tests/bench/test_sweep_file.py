@@ -18,15 +18,15 @@ LEFT_OUT = {"ad_psgd", "async_elastic_averaging", "downpour"}
 """Algorithms without a row in the table: their results depend on timing."""
 
 
-def written(folder: Path, text: str) -> Path:
+def write(folder: Path, text: str) -> Path:
     path = folder / "sweep.toml"
     path.write_text(text)
     return path
 
 
-def test_axes_are_crossed_lists_go_in_step_and_the_last_override_wins(tmp_path: Path) -> None:
+def test_axes_are_crossed_zipped_and_overridden(tmp_path: Path) -> None:
     sweep = read(
-        written(
+        write(
             tmp_path,
             """
             task = "quadratic"
@@ -57,14 +57,14 @@ def test_axes_are_crossed_lists_go_in_step_and_the_last_override_wins(tmp_path: 
     rates = [case.get("optimizer", "") for case in cases[::2]]
     assert rates == ["", "sgd:lr=0.3", "", "sgd:lr=0.2", "sgd:lr=0.3", ""]
     steps = [case.get("steps", "") for case in cases[::2]]
-    assert steps == ["", "", "", "7", "7", ""], "a bare name fits whatever its options"
+    assert steps == ["", "", "", "7", "7", ""], "a name without options matches any options"
     planned = plan(sweep, ranks=2, out=tmp_path)
     assert len({case.hash for case in planned}) == 12
     assert str(planned[6]) == "4 workers, batch 4, push_sum, optimizer sgd:lr=0.2, 7 steps, seed 0"
 
 
-def test_lists_of_the_top_level_are_axes_and_seeds_a_number_of_them(tmp_path: Path) -> None:
-    path = written(tmp_path, "workers = [2, 4]\nseeds = 3\n[axes]\nbatch = [8]")
+def test_top_level_lists_are_axes_and_seeds_is_a_count(tmp_path: Path) -> None:
+    path = write(tmp_path, "workers = [2, 4]\nseeds = 3\n[axes]\nbatch = [8]")
     assert read(path).axes == {"workers": ["2", "4"], "seed": ["0", "1", "2"], "batch": ["8"]}
     assert read(path, ["seeds=1", "workers=8"]).cases() == [
         {"workers": "8", "seed": "0", "batch": "8"}
@@ -125,17 +125,17 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: Capture) -> None:
     for text, *messages in MISTAKES:
         out = tmp_path / "out"
-        assert main([str(written(tmp_path, text)), "--out", str(out)]) == 2, text
+        assert main([str(write(tmp_path, text)), "--out", str(out)]) == 2, text
         printed, error = capsys.readouterr()
         assert printed == "", text
         assert error.startswith("error: "), text
         assert error.count("\n") == 1, error
         assert all(part in error for part in messages), error
-        assert not out.exists(), "nothing has been touched"
+        assert not out.exists(), "no file is created"
 
 
-def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: Capture) -> None:
-    file, out = str(written(tmp_path, GOOD)), str(tmp_path / "out")
+def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    file, out = str(write(tmp_path, GOOD)), str(tmp_path / "out")
     for arguments, messages in (
         ([str(tmp_path / "none.toml")], "none.toml cannot be read"),
         ([file, "--out", "/proc/nowhere"], "/proc/nowhere cannot be made"),
@@ -151,7 +151,7 @@ def test_a_mistake_on_the_command_line_is_one_line_too(tmp_path: Path, capsys: C
 
 
 def test_fewer_workers_than_ranks_are_refused(tmp_path: Path) -> None:
-    sweep = read(written(tmp_path, "[axes]\nworkers = [4, 2]"))
+    sweep = read(write(tmp_path, "[axes]\nworkers = [4, 2]"))
     assert len(plan(sweep, ranks=2, out=tmp_path)) == 2
     with pytest.raises(
         UserError, match="2 workers: --workers must be at least the number of ranks"
@@ -161,15 +161,15 @@ def test_fewer_workers_than_ranks_are_refused(tmp_path: Path) -> None:
 
 def test_the_table_has_every_algorithm(tmp_path: Path) -> None:
     sweep = read(TABLE)
-    named = {text.partition(":")[0] for text in sweep.axes["algorithm"]}
-    assert named == set(ALGORITHMS) - LEFT_OUT
+    names = {text.partition(":")[0] for text in sweep.axes["algorithm"]}
+    assert names == set(ALGORITHMS) - LEFT_OUT
     assert sweep.axes["workers"] == ["4", "16", "64", "256"]
     assert sweep.axes["seed"] == ["0", "1", "2", "3", "4"]
     runnable = [case for case in plan(sweep, ranks=1, out=tmp_path) if not case.refused]
     assert {case.experiment.workers for case in runnable} == {4, 16, 64, 256}
 
 
-def test_times_for_a_person() -> None:
+def test_durations_are_readable() -> None:
     assert [format_duration(x) for x in (0.04, 99.9, 119, 5940, 7260)] == [
         "0.0 s",
         "99.9 s",

@@ -16,7 +16,7 @@ from tests.launching import DEADLINE_S, launch, own_lines, train
 QUICK = ("--task", "quadratic", "--steps", "30", "--batch", "4", "--eval-every", "10")
 
 
-def only(folder: Path) -> Run:
+def only_result(folder: Path) -> Run:
     """Return the only file of a folder, the result."""
     (path,) = folder.iterdir()
     assert path.suffix == ".h5"
@@ -31,10 +31,10 @@ def test_a_run_of_four_ranks_from_end_to_end(tmp_path: Path) -> None:
     assert own_lines(done.stderr) == []
     for text in ("status", "complete", "accuracy", "worst worker", "95 % interval", "consensus"):
         assert text in done.stdout
-    run = only(tmp_path)
+    run = only_result(tmp_path)
     row = run.row()
     assert row.status == COMPLETE
-    assert row.algorithm == "push_sum"  # its default topology is not spelled out
+    assert row.algorithm == "push_sum"  # without its default topology
     assert row.partition == "dirichlet:alpha=0.1"
     assert (row.ranks, row.workers, row.steps) == (4, 6, 120)
     assert row.metric > 0.85
@@ -49,36 +49,36 @@ def test_a_run_of_four_ranks_from_end_to_end(tmp_path: Path) -> None:
     assert len(row.parameters_sha256) == 64
 
 
-def test_the_same_workers_on_other_ranks_have_one_sha(tmp_path: Path) -> None:
+def test_parameters_do_not_depend_on_the_number_of_ranks(tmp_path: Path) -> None:
     """Check one algorithm from the command line; test_contract.py checks all."""
     hashes = set()
     for ranks in (0, 3):
         out, options = tmp_path / str(ranks), ("--workers", "16", "--steps", "40")
         done = train(ranks, out, "--task", "logistic", "--algorithm", "push_sum", *options)
         assert done.returncode == 0, done.stderr
-        hashes.add(only(out).attributes["parameters_sha256"])
+        hashes.add(only_result(out).attributes["parameters_sha256"])
     assert len(hashes) == 1
 
 
-def test_thousands_of_virtual_workers_without_mpirun(tmp_path: Path) -> None:
+def test_thousands_of_virtual_workers_run_without_mpirun(tmp_path: Path) -> None:
     options = ["--partition", "iid:size=64", "--workers", "4096", "--steps", "3", "--warmup", "1"]
     done = train(0, tmp_path, "--task", "digits", *options)
     assert done.returncode == 0, done.stderr
-    run = only(tmp_path)
+    run = only_result(tmp_path)
     assert run.row().workers == 4096
     assert run.partition["size"].tolist() == [64] * 4096
     assert np.isfinite(run.workers["metric"]).all()
 
 
-def test_the_sha_is_that_of_the_parameters(tmp_path: Path) -> None:
+def test_the_sha_covers_the_parameters(tmp_path: Path) -> None:
     """Compare with the known start of a worker that never moves."""
     from bench.tasks.quadratic import Quadratic
 
-    still = ["--optimizer", "sgd:lr=1e-300", "--dtype", "float64", "--workers", "3"]
-    assert train(2, tmp_path, *QUICK, *still).returncode == 0
+    options = ["--optimizer", "sgd:lr=1e-300", "--dtype", "float64", "--workers", "3"]
+    assert train(2, tmp_path, *QUICK, *options).returncode == 0
     start = Quadratic().load("float64").initial(0)
     expected = hashlib.sha256(np.tile(start, 3).tobytes()).hexdigest()
-    assert only(tmp_path).attributes["parameters_sha256"] == expected
+    assert only_result(tmp_path).attributes["parameters_sha256"] == expected
 
 
 MISTAKES = [
@@ -148,7 +148,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert errors.startswith("error: ")
     assert errors.count("\n") == 1, errors
     assert line in errors
-    assert not list(tmp_path.rglob("*.h5*")), "no result, not even half of one"
+    assert not list(tmp_path.rglob("*.h5*")), "neither a complete nor a partial result"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_one_of_two_ranks_reports_the_mistake(
     assert not list(tmp_path.rglob("*.h5*"))
 
 
-def test_a_typo_in_a_config_file(tmp_path: Path) -> None:
+def test_a_typo_in_a_config_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('task = "quadratic"\nstepps = 10\n')
     done = train(2, tmp_path / "runs", "--config", str(file))
@@ -204,7 +204,7 @@ def test_the_target_ends_the_run(tmp_path: Path) -> None:
     done = train(2, tmp_path, *QUICK, *options)
     assert done.returncode == 0, done.stderr
     assert "0.5 reached after" in done.stdout
-    row = only(tmp_path).row()
+    row = only_result(tmp_path).row()
     assert row.steps < 500
     assert row.metric <= 0.5
     assert row.steps_to_target == row.steps
@@ -212,11 +212,11 @@ def test_the_target_ends_the_run(tmp_path: Path) -> None:
     assert 0 < row.time_to_target_s <= row.elapsed_s
 
 
-def test_divergence_is_the_status_of_the_file(tmp_path: Path) -> None:
+def test_divergence_sets_the_status_of_the_file(tmp_path: Path) -> None:
     done = train(2, tmp_path, *QUICK, "--optimizer", "sgd:lr=1e30")
     assert done.returncode == 0
     assert own_lines(done.stderr) == []
-    run = only(tmp_path)
+    run = only_result(tmp_path)
     assert run.status == DIVERGED
     assert "NaN or infinity" in str(run.attributes["reason"])
     assert 1 <= len(run.train["step"]) <= 10
@@ -256,13 +256,13 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     assert len(run.train["step"]) == 10
 
 
-def test_an_exception_ends_the_job_where_ranks_share_windows(tmp_path: Path) -> None:
+def test_an_exception_ends_a_job_with_shared_windows(tmp_path: Path) -> None:
     """Check the case in which freeing a window would wait for the failed rank."""
     script = tmp_path / "buggy.py"
     script.write_text(BUG.replace("LocalSGD", "ADPSGD").replace("local_sgd", "ad_psgd"))
     out = tmp_path / "runs"
     options = ["--algorithm", "buggy", "--allreduce", "shared_memory", "--out", str(out)]
-    steps = ("--steps", "100000", "--eval-every", "1000")  # so many that this rank takes its 15
+    steps = ("--steps", "100000", "--eval-every", "1000")  # enough for 15 steps of this rank
     done = launch(3, str(script), *QUICK, *steps, *options)
     assert done.returncode not in (0, 2)
     assert "RuntimeError: a bug on one rank" in done.stderr
@@ -270,14 +270,14 @@ def test_an_exception_ends_the_job_where_ranks_share_windows(tmp_path: Path) -> 
     assert read(part).status == FAILED
 
 
-def test_asynchronous_ranks_go_at_their_own_pace(tmp_path: Path) -> None:
+def test_asynchronous_ranks_take_steps_independently(tmp_path: Path) -> None:
     """Check that the slow rank takes few steps and the sum is that of synchronous ranks."""
     options = ["--algorithm", "downpour", "--straggler", "worker=2,factor=50", "--workers", "3"]
     options += ["--optimizer", "sgd:lr=0.01", "--eval-every", "30", "--steps", "60"]
     done = train(3, tmp_path, *QUICK, *options)
     assert done.returncode == 0, done.stderr
     assert "trouble on purpose: --straggler worker=2,factor=50" in done.stdout
-    run = only(tmp_path)
+    run = only_result(tmp_path)
     steps_taken = run.step_mask().sum(0)
     assert run.status == COMPLETE
     assert run.worker_steps() == steps_taken.sum() == 60 * 3
@@ -298,7 +298,7 @@ def test_a_closed_pipe_does_not_end_the_run(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(DEADLINE_S) == 0
         assert process.stderr.read() == b""
-    assert only(tmp_path).status == COMPLETE
+    assert only_result(tmp_path).status == COMPLETE
 
 
 def test_singletons_under_a_launcher_are_refused(tmp_path: Path) -> None:
@@ -311,10 +311,10 @@ def test_singletons_under_a_launcher_are_refused(tmp_path: Path) -> None:
 def test_more_threads_than_cores_are_flagged(tmp_path: Path) -> None:
     done = train(0, tmp_path, *QUICK, "--threads", "9999")
     assert "9999 threads: use --threads" in done.stdout
-    assert "9999 threads" in str(only(tmp_path).attributes["binding_flaws"])
+    assert "9999 threads" in str(only_result(tmp_path).attributes["binding_flaws"])
 
 
-def test_help_reads_well_without_mpi() -> None:
+def test_help_works_without_mpi() -> None:
     done = launch(0, "-m", "bench.train", "--help", OMPI_COMM_WORLD_RANK="0")
     assert done.returncode == 0
     for word in ("--algorithm", "--workers", "--target", "python -m bench list"):
