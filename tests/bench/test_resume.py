@@ -103,12 +103,12 @@ def test_the_timeline_is_that_of_the_last_attempt(
     assert run(stopped, "--name=one", "--resume", *SLOW) == 0
     capsys.readouterr()
     assert trace([str(stopped / "one.h5"), "-o", str(tmp_path / "one.json")]) == 0
-    assert f"steps before row {first} are of earlier attempts" in capsys.readouterr().out
+    assert f"steps before row {first} belong to earlier attempts" in capsys.readouterr().out
     drawn = json.loads((tmp_path / "one.json").read_text())["traceEvents"]
     steps = {x["name"] for x in drawn if x.get("cat") == "step"}
     assert steps == {f"step {row}" for row in range(first, STEPS)}
     assert trace([str(stopped / "one.h5"), "-o", "x.json", "--steps=0:5"]) == 2
-    assert "whose clocks are others: draw later ones" in capsys.readouterr().err
+    assert "other clocks: select later steps" in capsys.readouterr().err
 
 
 def test_every_attempt_is_counted(stopped: Path, whole: Run) -> None:
