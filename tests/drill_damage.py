@@ -1,7 +1,8 @@
-"""Drill of damaged files: `python -m tests.drill_damage 200` runs bench.report on 200 of them.
+"""Drill in which bench.report reads damaged files: `python -m tests.drill_damage 200`.
 
-The files have random damage or are not results, see tests.bench.damaged. They are in one folder
-with a sound file. One process of bench.report must read every file or name it in one line.
+The damaged files are truncated, have random bit flips or overwritten bytes, or are not HDF5 files;
+see tests.bench.damaged. One process of bench.report reads a folder with all of them and one sound
+file. It must read each file or report it in one line.
 """
 
 import re
@@ -18,7 +19,7 @@ from tests.launching import DEADLINE_S
 
 
 def drill(number: int, seed: int) -> list[str]:
-    """Run the drill and print the counts; return the flaws, one line each."""
+    """Print the counts and return one line per flaw."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         good = sound_files(folder)
@@ -27,34 +28,35 @@ def drill(number: int, seed: int) -> list[str]:
         (folder / "sound.h5").write_bytes(good[0])
         paths = damage(folder, good, number, seed)
         command = [sys.executable, "-m", "bench.report", name]
-        began = time.monotonic()
-        done = subprocess.run(
+        start = time.monotonic()
+        result = subprocess.run(
             command, capture_output=True, text=True, timeout=DEADLINE_S, check=False
         )
-        took = time.monotonic() - began
-    lines = Counter(re.findall(rf"^left out: {re.escape(name)}/(\S+?\.h5): ", done.stderr, re.M))
-    left = {path.name: lines[path.name] for path in paths}
-    by_kind = Counter(path.stem.partition("-")[2] for path in paths if left[path.name])
+        elapsed_s = time.monotonic() - start
+    counts = Counter(re.findall(rf"^left out: {re.escape(name)}/(\S+?\.h5): ", result.stderr, re.M))
+    errors = {path.name: counts[path.name] for path in paths}
+    by_kind = Counter(path.stem.partition("-")[2] for path in paths if errors[path.name])
     for kind, n in Counter(path.stem.partition("-")[2] for path in paths).items():
-        print(f"{kind:12} {by_kind[kind]:4} named in one line, {n - by_kind[kind]:4} read")
+        print(f"{kind:12} {by_kind[kind]:4} reported in one line, {n - by_kind[kind]:4} read")
     for reason in ("the HDF5 library crashes on it", "still not read after"):
-        print(f"{done.stderr.count(reason):4} of them: {reason}")
+        print(f"{result.stderr.count(reason):4} of them: {reason}")
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000  # kB
-    print(f"{number} files in {took:.1f} s; the largest process had {largest:.0f} MB")
-    flaws = [f"exit code {done.returncode}"] if done.returncode else []
-    flaws += [f"{name} has {n} lines" for name, n in left.items() if n > 1]
-    flaws += [f"stray line: {x}" for x in done.stderr.splitlines() if not _expected(x)]
-    read = f"{number + 1 - sum(map(bool, left.values()))} of {number + 1} files read"
-    flaws += [] if done.stdout.startswith(f"{read}\n") else [f"missing in the output: {read}"]
+    print(f"{number} files in {elapsed_s:.1f} s; peak memory of a process {largest:.0f} MB")
+    flaws = [f"exit code {result.returncode}"] if result.returncode else []
+    flaws += [f"{name} has {n} lines" for name, n in errors.items() if n > 1]
+    flaws += [f"stray line: {x}" for x in result.stderr.splitlines() if not _expected(x)]
+    read = f"{number + 1 - sum(map(bool, errors.values()))} of {number + 1} files read"
+    flaws += [] if result.stdout.startswith(f"{read}\n") else [f"missing line: {read}"]
     return flaws
 
 
 def _expected(line: str) -> bool:
+    """Return True for a line on stderr that the report may print."""
     return line.startswith("left out: ") or line.endswith("files read")
 
 
 def main() -> int:
-    """Run the drill; return exit code 1 if a file was neither read nor named."""
+    """Run the drill, print its flaws, and return 1 if there are any."""
     numbers = [int(x) for x in sys.argv[1:]]
     flaws = drill(*(numbers + [200, 0][len(numbers) :]))
     for line in flaws:

@@ -1,8 +1,8 @@
-"""Disks that refuse: `python -m tests.drill_disk` breaks the disk under every running writer.
+"""Drill with disk faults under every running writer: `python -m tests.drill_disk`.
 
-A writer starts, its first result appears, then the disk is full, the folder removed, or read-only.
-The job must end by itself with exit code 1 and one line, and what was written must be readable.
-As root the disk is a small file system of its own, else a limit on the size of files.
+After the first result of a writer, the disk becomes full, the folder is removed, or it becomes
+read-only. The job must end by itself with exit code 1 and one line, and its files must be readable.
+As root the folder is a small separate file system; other users get a limit on the file size.
 """
 
 import contextlib
@@ -19,34 +19,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.launching import DEADLINE_S
-from tests.writers import WRITERS, Left, left, ranks_of, started
+from tests.writers import WRITERS, Files, inspect, launch_writer, rank_pids
 
 ROOT = os.geteuid() == 0
-ROOM = "4m"
+CAPACITY = "4m"
+"""Size of the file system."""
 
 
-def limited(rank: int, out: Path) -> None:
-    """Let rank 0 write no file as large as its result: what a quota does."""
+def limit_file_size(rank: int, out: Path) -> None:
+    """Limit the file size of rank 0 to half of its result, as a quota does."""
     size = max(path.stat().st_size for path in out.glob("[!.]*"))
     resource.prlimit(rank, resource.RLIMIT_FSIZE, (size // 2, size // 2))
 
 
-def full(rank: int, out: Path) -> None:
-    """Leave no byte free."""
+def fill(rank: int, out: Path) -> None:
+    """Fill the file system."""
     with (out / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
         while ballast.write(bytes(4096)):
             pass
 
 
-def gone(rank: int, out: Path) -> None:
-    """Remove the folder, however often the writer puts a file there meanwhile."""
+def remove(rank: int, out: Path) -> None:
+    """Remove the folder, also if the writer creates files in the meantime."""
     while out.exists():
         with contextlib.suppress(OSError):
             shutil.rmtree(out)
 
 
-def read_only(rank: int, out: Path) -> None:
-    """Allow no new file in the folder."""
+def make_read_only(rank: int, out: Path) -> None:
+    """Make the folder read-only."""
     if ROOT:
         while subprocess.run(["mount", "-o", "remount,ro", out], check=False, stderr=-3).returncode:
             time.sleep(0.01)  # busy while a file is open for writing
@@ -55,76 +56,77 @@ def read_only(rank: int, out: Path) -> None:
 
 
 FAULTS: dict[str, Callable[[int, Path], None]] = {
-    "limited": limited,
-    "full": full,
-    "gone": gone,
-    "read_only": read_only,
+    "limited": limit_file_size,
+    "full": fill,
+    "gone": remove,
+    "read_only": make_read_only,
 }
 MOUNTED = ("full", "read_only")
-"""As root on a file system of their own."""
+"""Faults that need a separate file system, which requires root."""
 POSSIBLE = [fault for fault in FAULTS if ROOT or fault != "full"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a writer took a fault."""
+    """Outcome of one fault."""
 
     writer: str
     fault: str
     code: int
     ended_s: float
     lines: list[str]
-    """What it said on stderr, without mpirun's words."""
-    left: Left
+    """Errors of the writer on stderr, without the lines of mpirun."""
+    files: Files
 
     @property
     def good(self) -> bool:
-        """One line with the place and the way out, code 1, readable files, none called complete.
+        """True for exit code 1, one line with the path and the way out, and valid files.
 
-        A sweep's earlier cases are; of a folder that is gone nothing is left.
+        A removed folder has no files.
         """
-        told = len(self.lines) == 1 and re.match(LINE, self.lines[0])
-        there = bool(self.left.statuses) == (self.fault != "gone")
-        return bool(self.code == 1 and told and there and not self.left.wrong + self.left.hidden)
+        one_line = len(self.lines) == 1 and re.match(LINE, self.lines[0])
+        has_files = bool(self.files.statuses) == (self.fault != "gone")
+        valid = not self.files.flaws + self.files.temporary
+        return bool(self.code == 1 and one_line and has_files and valid)
 
 
-LINE = r"error: (the folder )?\S+/out.*(as --out|start again)$"
+LINE = r"error: (the folder )?\S+/out.*(--out|start again)$"
 
 
 @contextlib.contextmanager
-def place(fault: str, folder: Path) -> Iterator[Path]:
-    """A folder for the results, on a small file system where the fault needs one."""
+def result_folder(fault: str, folder: Path) -> Iterator[Path]:
+    """Yield a folder for the results, on a small file system if the fault needs one."""
     out = folder / "out"
     out.mkdir(parents=True)
-    mounted = ROOT and fault in MOUNTED
-    if mounted:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "none", out], check=True)
+    mount = ROOT and fault in MOUNTED
+    if mount:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={CAPACITY}", "none", out], check=True)
     try:
         yield out
     finally:
-        if mounted:
+        if mount:
             subprocess.run(["umount", out], check=True)
 
 
 def fail_once(name: str, fault: str, folder: Path) -> Outcome:
-    """Start a writer, break its disk, see how it ends."""
-    with place(fault, folder) as out:
-        with started(name, folder, out, []) as process:
-            FAULTS[fault](ranks_of(process.pid)[0], out)
-            began = time.monotonic()
+    """Start a writer, cause the fault, and return the outcome."""
+    with result_folder(fault, folder) as out:
+        with launch_writer(name, folder, out, []) as process:
+            FAULTS[fault](rank_pids(process.pid)[0], out)
+            start = time.monotonic()
             code = process.wait(timeout=DEADLINE_S)
-            took = time.monotonic() - began
+            elapsed_s = time.monotonic() - start
         text = (folder / "stderr").read_text()
         lines = [x for x in text.splitlines() if x.startswith("error:") or re.match(BUG, x)]
-        return Outcome(name, fault, code, took, lines, left(name, out))
+        return Outcome(name, fault, code, elapsed_s, lines, inspect(name, out))
 
 
 BUG = r"Traceback|.*(Error|Exception)\b|.*HDF5|.*Segmentation"
-"""What no user should see of a disk."""
+"""Lines that a user must not see after a disk fault."""
 
 
 def main() -> int:
-    """Break the disk under every writer in every way; print what each said."""
+    """Cause every fault under every writer and print the outcomes; return the exit code."""
     bad = 0
     names = sys.argv[1:] or list(WRITERS)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +135,7 @@ def main() -> int:
                 outcome = fail_once(name, fault, Path(folder) / f"{name}-{fault}")
                 bad += not outcome.good
                 print(f"{'good' if outcome.good else 'BAD'}  {outcome}", flush=True)
-    print(f"{len(POSSIBLE) * len(names)} faults, {bad} not taken well")
+    print(f"{len(POSSIBLE) * len(names)} faults, {bad} bad outcomes")
     return 1 if bad else 0
 
 

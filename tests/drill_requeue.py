@@ -1,8 +1,8 @@
-"""Jobs that get the signal before their time limit: `python -m tests.drill_requeue 5`.
+"""Drill with the signal before the time limit of a job: `python -m tests.drill_requeue 5`.
 
-Needs a cluster: eval "$(sudo slurm/devcluster up --rate 1gbit)". Every job trains on four nodes,
-is signalled in the middle, queued again, and must end with the parameters of one that nobody
-disturbed. Prints how long a job took from the signal to its clean end.
+It requires a cluster: eval "$(sudo slurm/devcluster up --rate 1gbit)". Every job trains on four
+nodes, receives the signal during the training, is requeued, and must end with the same parameters
+as an undisturbed job. The drill prints the time from the signal to the clean exit of each job.
 """
 
 import os
@@ -24,14 +24,14 @@ OPTIONS = ("--task=mlp:parameters=1000000", "--workers=8", "--steps=60", "--eval
 TRAIN = CHECKOUT / "slurm" / "train.sbatch"
 
 
-def until(true: Callable[[], object]) -> float:
-    """The moment at which something is true, s."""
-    wait_until(true, "the job's output shows it", poll_s=0.01)
+def time_of(condition: Callable[[], object]) -> float:
+    """Wait until a condition is true and return the time in seconds."""
+    wait_until(condition, "the output of the job matches", poll_s=0.01)
     return time.monotonic()
 
 
-def started(folder: Path, seed: int) -> Job:
-    """A job whose result is x.h5 in a folder."""
+def submit_training(folder: Path, seed: int) -> Job:
+    """Submit a training with the result x.h5 in a folder."""
     folder.mkdir(parents=True)
     return submit(
         folder, TRAIN, *OPTIONS, f"--seed={seed}", f"--out={folder}", "--name=x", sbatch=ACROSS
@@ -39,7 +39,7 @@ def started(folder: Path, seed: int) -> Job:
 
 
 def script_of(job: Job) -> int:
-    """The process of a job's batch script."""
+    """Return the process id of the batch script of a job."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words, variables = ((process / x).read_bytes() for x in ("cmdline", "environ"))
@@ -47,40 +47,41 @@ def script_of(job: Job) -> int:
             continue
         if b"slurm_script" in words and f"SLURM_JOB_ID={job.id}\0".encode() in variables:
             return int(process.name)
-    sys.exit(f"error: job {job.id} does not run")
+    sys.exit(f"error: job {job.id} is not running")
 
 
-def drilled(folder: Path, seed: int) -> float:
-    """Seconds from the signal until a job had ended cleanly and was queued again."""
-    job = started(folder / f"signalled-{seed}", seed)
-    until(lambda: re.search(r"^step +20/", job.text(), re.MULTILINE))
-    began = time.monotonic()
+def drill(folder: Path, seed: int) -> float:
+    """Return the seconds from the signal to the clean exit and the requeue of a job."""
+    job = submit_training(folder / f"signalled-{seed}", seed)
+    time_of(lambda: re.search(r"^step +20/", job.text(), re.MULTILINE))
+    start = time.monotonic()
     os.kill(script_of(job), signal.SIGUSR1)
-    took = until(lambda: "queued again, 1 of 20 times" in job.text()) - began
+    elapsed_s = time_of(lambda: "queued again, 1 of 20 times" in job.text()) - start
     if job.exit_code():
         sys.exit(f"error: job {job.id} failed: {job.text()}")
-    other = started(folder / f"alone-{seed}", seed)
+    other = submit_training(folder / f"alone-{seed}", seed)
     if other.exit_code():
         sys.exit(f"error: job {other.id} failed: {other.text()}")
-    made, alone = (read(x.output.with_name("x.h5")) for x in (job, other))
-    same = made.attributes["parameters_sha256"] == alone.attributes["parameters_sha256"]
+    result, expected = (read(x.output.with_name("x.h5")) for x in (job, other))
+    same = result.attributes["parameters_sha256"] == expected.attributes["parameters_sha256"]
     step = re.findall(r"stopped by SIGUSR1 at step (\d+)", job.text())[0]
     print(
-        f"job {job.id}: {took:.2f} s from the signal to the end, at step {step}; ended as attempt "
-        f"{made.attributes['attempt']}, parameters {'the same' if same else 'OTHERS'}",
+        f"job {job.id}: {elapsed_s:.2f} s from the signal to the end, at step {step}; "
+        f"ended as attempt {result.attributes['attempt']}, "
+        f"parameters {'equal' if same else 'DIFFERENT'}",
         flush=True,
     )
     if not same:
         sys.exit(1)
-    return took
+    return elapsed_s
 
 
 def main() -> None:
-    """Drill as often as the first argument says."""
+    """Run the drill; the first argument is the number of jobs."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
-        took = [drilled(Path(folder), seed) for seed in range(count)]
-    print(f"{count} jobs: median {statistics.median(took):.2f} s, at most {max(took):.2f} s")
+        times = [drill(Path(folder), seed) for seed in range(count)]
+    print(f"{count} jobs: median {statistics.median(times):.2f} s, at most {max(times):.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a wide result costs: `python -m tests.drill_wide 1000 10000` writes one of 1,000 ranks.
+"""Drill with a result of many ranks: `python -m tests.drill_wide 1000 10000` writes 1,000 ranks.
 
-Phases are drawn lognormal around another median for every rank and phase, as measured ones look,
-bytes and messages are those of all-reduce SGD, losses fall with noise. Prints the size of each
-dataset and how long writing and reading took.
+Phases are lognormal with a separate median for every rank and phase, similar to measured ones.
+Bytes and messages are those of all-reduce SGD, and the losses decrease with noise. The drill prints
+the size of each dataset and the time to write and to read the file.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from tests.bench.made_runs import attributes
 BLOCK = 250
 """Steps between two flushes."""
 MEDIANS_NS = (40e3, 900e3, 80e3, 60e3, 700e3, 20e3)
-"""Of the phases."""
+"""Median duration of each phase in ns."""
 
 
-def drawn(rng: np.random.Generator, first: int, steps: int, medians: NDArray[np.float64]) -> Block:
-    """Steps of all ranks; medians: (ranks, phases) ns."""
+def random_block(
+    rng: np.random.Generator, first: int, steps: int, medians: NDArray[np.float64]
+) -> Block:
+    """Return random steps of all ranks; medians: (ranks, phases) float64, ns."""
     ranks = len(medians)
     phases = (medians * rng.lognormal(0, 0.2, (steps, *medians.shape))).astype(np.int64)
     slowest = phases.sum(2).max(1)
@@ -47,35 +49,39 @@ def drawn(rng: np.random.Generator, first: int, steps: int, medians: NDArray[np.
 
 
 def main() -> int:
-    """Write, read and measure."""
+    """Write and read the file, print sizes and times, and return the exit code."""
     ranks, steps = (int(x) for x in [*sys.argv[1:], "1000", "10000"][:2])
     rng = np.random.default_rng(0)
     medians = np.array(MEDIANS_NS) * rng.lognormal(0, 0.1, (ranks, len(PHASES)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "wide.h5"
         file = RunFile(path, range(ranks), attributes() | {"ranks": ranks, "workers": ranks})
-        spent = []
+        flushes = []
         for first in range(0, steps, BLOCK):
-            file.append(drawn(rng, first, min(BLOCK, steps - first), medians), first, 10)
-            began = time.perf_counter()
+            file.append(random_block(rng, first, min(BLOCK, steps - first), medians), first, 10)
+            start = time.perf_counter()
             file.flush()
-            spent.append(time.perf_counter() - began)
+            flushes.append(time.perf_counter() - start)
         file.evaluate(dict.fromkeys(EVAL, 0.5))
-        began = time.perf_counter()
+        start = time.perf_counter()
         file.close(COMPLETE, {})
-        closing = time.perf_counter() - began
+        closing = time.perf_counter() - start
         total, values = path.stat().st_size, 0
-        with h5py.File(path) as opened:
-            for name, data in opened["train"].items():
-                held = data.id.get_storage_size()
+        with h5py.File(path) as handle:
+            for name, data in handle["train"].items():
+                stored = data.id.get_storage_size()
                 values += data.size
-                print(f"train/{name:<13} {data.size:>12,} values {held / max(1, data.size):6.3f} B")
-        print(f"file {total:,} B, {values:,} values, {total / values:.3f} B a value")
-        print(f"{len(spent)} flushes {sum(spent):.1f} s, the longest {max(spent):.2f} s")
+                print(
+                    f"train/{name:<13} {data.size:>12,} values {stored / max(1, data.size):6.3f} B"
+                )
+        print(f"file {total:,} B, {values:,} values, {total / values:.3f} B per value")
+        print(f"{len(flushes)} flushes {sum(flushes):.1f} s, the longest {max(flushes):.2f} s")
         print(f"last write {closing:.1f} s")
-        began = time.perf_counter()
+        start = time.perf_counter()
         row = read(path).row()
-        print(f"read and derived {time.perf_counter() - began:.1f} s: {row.step_ms_p50:.3f} ms")
+        print(
+            f"read and summarized in {time.perf_counter() - start:.1f} s: {row.step_ms_p50:.3f} ms"
+        )
     return 0
 
 

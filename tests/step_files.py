@@ -37,7 +37,7 @@ class StepFiles:
         self._step: FrameType | None = None
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        """Record the file of every call inside a step; the form that sys.setprofile asks for."""
+        """Record the file of every call inside a step; a profile function for sys.setprofile."""
         if event == "call" and self._step is None and frame.f_code.co_qualname == "LocalSGD.step":
             self._step = frame
             stack = []
@@ -53,6 +53,7 @@ class StepFiles:
             self._step = None
 
     def _record(self, frame: FrameType) -> None:
+        """Add the file of a frame if it belongs to our packages."""
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(ROOT):
             name = path.relative_to(ROOT)

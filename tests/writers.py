@@ -1,4 +1,4 @@
-"""The programs that write results, running as users launch them, for drills that harm them."""
+"""Launch of the programs that write results, for drills with kills and disk faults."""
 
 import os
 import re
@@ -21,8 +21,8 @@ from tests.launching import command, wait_until
 
 RANKS = 2
 STEPS = 40
-"""Of a case of the sweep; no other run ends."""
-SWEPT = f'task = "quadratic"\nsteps = {STEPS}\neval_every = 20\nflush_every = 10\n[axes]\nseed = '
+"""Steps of each case of the sweep; the other writers run until the fault."""
+SWEEP = f'task = "quadratic"\nsteps = {STEPS}\neval_every = 20\nflush_every = 10\n[axes]\nseed = '
 TRAIN = (
     "-m bench.train --task quadratic --steps 100000000 --flush-every 10 --eval-every 20 --name x"
 )
@@ -32,120 +32,128 @@ CONSENSUS = "-m bench.consensus --workers 128 --rounds 100000 --time 3 --name x"
 
 @dataclass(frozen=True)
 class Writer:
-    """A program that writes results, and how to hold it to what it tells."""
+    """Program that writes results, with its progress lines and the count in its file."""
 
     arguments: str
-    told: str
-    """How a line begins that tells of what is done; a group in it is the count so far."""
-    kept: Callable[[h5py.File], int]
-    """The count that a file holds."""
+    progress: str
+    """Regular expression for the start of a progress line; its group, if any, is the count."""
+    count: Callable[[h5py.File], int]
+    """Function that returns the count in a result file."""
 
 
-def evaluated(file: h5py.File) -> int:
+def last_evaluation(file: h5py.File) -> int:
+    """Return the step of the last evaluation in a file, -1 without one."""
     return int(max(file["eval/step"][()], default=-1))
 
 
 WRITERS = {
-    "synchronous": Writer(TRAIN, r"step +(\d+)/", evaluated),
-    "asynchronous": Writer(TRAIN + " --algorithm ad_psgd", r"step +(\d+)/", evaluated),
-    "virtual": Writer(TRAIN + " --workers 16 --algorithm push_sum", r"step +(\d+)/", evaluated),
+    "synchronous": Writer(TRAIN, r"step +(\d+)/", last_evaluation),
+    "asynchronous": Writer(TRAIN + " --algorithm ad_psgd", r"step +(\d+)/", last_evaluation),
+    "virtual": Writer(
+        TRAIN + " --workers 16 --algorithm push_sum", r"step +(\d+)/", last_evaluation
+    ),
     "collectives": Writer(COLLECTIVES, r"\d", lambda file: len(file["rows/row"])),
     "consensus": Writer(CONSENSUS, r"[a-z_]+ +128  ", lambda file: len(file["cases/case"])),
-    "sweep": Writer("-m bench.sweep FILE", r" *(\d+)/", lambda file: 0),  # its files count
+    "sweep": Writer(
+        "-m bench.sweep FILE", r" *(\d+)/", lambda file: 0
+    ),  # complete files are counted
 }
 
 
 @dataclass(frozen=True)
-class Left:
-    """What a writer left in its folder."""
+class Files:
+    """Result files of a writer after a fault."""
 
     statuses: tuple[str, ...]
-    """Of its files, as the report says them; `unreadable` for what it does not take."""
-    kept: int
-    """Steps, rows, topologies, or cases of a sweep."""
-    wrong: tuple[str, ...]
-    """Files that are unreadable, or say more than they hold."""
-    hidden: tuple[str, ...]
-    """Temporary files; no reader takes them."""
+    """Status of each file as the report shows it, or `unreadable`."""
+    count: int
+    """Number of steps, rows, topologies, or complete cases of a sweep in the files."""
+    flaws: tuple[str, ...]
+    """One line per file that is unreadable or has a wrong status."""
+    temporary: tuple[str, ...]
+    """Names of temporary files, which readers ignore."""
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs: neither gone nor a zombie."""
+def is_alive(pid: int) -> bool:
+    """Return True for a process that exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-def ranks_of(launcher: int) -> list[int]:
-    """The processes that mpirun has started, in the order of their ranks."""
+def rank_pids(launcher: int) -> list[int]:
+    """Return the process ids of the ranks of mpirun, in the order of the ranks."""
     children = Path(f"/proc/{launcher}/task").glob("*/children")
     return sorted(int(pid) for path in children for pid in path.read_text().split())
 
 
 @contextmanager
-def started(
+def launch_writer(
     name: str, folder: Path, out: Path, lines: list[tuple[float, str]]
 ) -> Iterator[subprocess.Popen[str]]:
-    """A writer whose first result has appeared in `out`; its stderr is a file in `folder`.
+    """Launch a writer and yield its process after the first result has appeared in `out`.
 
-    lines gets what it says on stdout, and when. Whatever is left of the job is killed at the end.
+    `lines` receives the time and text of each line on stdout; stderr goes to a file in `folder`.
+    At the end, all remaining processes of the job are killed.
     """
-    swept = folder / "sweep.toml"
-    swept.write_text(f"{SWEPT}{list(range(1000))}\n")
-    arguments = WRITERS[name].arguments.replace("FILE", str(swept)).split()
+    sweep = folder / "sweep.toml"
+    sweep.write_text(f"{SWEEP}{list(range(1000))}\n")
+    arguments = WRITERS[name].arguments.replace("FILE", str(sweep)).split()
     with (folder / "stderr").open("w") as stderr:
         process = subprocess.Popen(
             command(RANKS, *arguments, "--out", str(out)),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=os.environ | {"TMPDIR": str(folder)},  # where mpirun keeps its own
+            env=os.environ | {"TMPDIR": str(folder)},  # mpirun keeps its session folder there
         )
     assert process.stdout is not None
     threading.Thread(target=listen, args=(process.stdout, lines), daemon=True).start()
     ranks: list[int] = []
     try:
         wait_until(
-            lambda: process.poll() is not None or list(out.glob("*.part")), f"{name} has begun"
+            lambda: process.poll() is not None or list(out.glob("*.part")),
+            f"{name} has written a result",
         )
-        ranks = ranks_of(process.pid)
+        ranks = rank_pids(process.pid)
         assert len(ranks) == RANKS, f"{name} did not start: {(folder / 'stderr').read_text()}"
         yield process
     finally:
-        for pid in filter(alive, (process.pid, *ranks)):
+        for pid in filter(is_alive, (process.pid, *ranks)):
             os.kill(pid, signal.SIGKILL)
         process.wait()
 
 
 def listen(stream: IO[str], lines: list[tuple[float, str]]) -> None:
+    """Append the time and text of each line of a stream."""
     lines.extend((time.time(), line) for line in stream)
 
 
-def promised(name: str, lines: list[str]) -> int:
-    """The count that these lines of a writer tell of."""
-    found = [x for x in (re.match(WRITERS[name].told, line) for line in lines) if x]
-    return max((int(x[1]) for x in found if x.groups()), default=len(found))
+def reported_count(name: str, lines: list[str]) -> int:
+    """Return the count in the progress lines of a writer."""
+    matches = [x for x in (re.match(WRITERS[name].progress, line) for line in lines) if x]
+    return max((int(x[1]) for x in matches if x.groups()), default=len(matches))
 
 
-def left(name: str, out: Path) -> Left:
-    """What a writer left: every file read as the report reads it."""
-    statuses, kept, wrong = [], 0, []
+def inspect(name: str, out: Path) -> Files:
+    """Read every result file of a writer as the report does."""
+    statuses, count, flaws = [], 0, []
     for path in out.glob("[!.]*.h5*"):
         try:
-            program, found = load(path)
-            trained = program == "bench.train"
-            status = found.row.status if trained else found.source.status
-            steps = found.row.steps if trained else -1
+            program, result = load(path)
+            is_training = program == "bench.train"
+            status = result.row.status if is_training else result.source.status
+            steps = result.row.steps if is_training else -1
             with h5py.File(path) as file:
-                kept = max(kept, WRITERS[name].kept(file))
+                count = max(count, WRITERS[name].count(file))
         except BrokenFileError as error:
             status, steps = "unreadable", -1
-            wrong.append(str(error))
+            flaws.append(str(error))
         statuses.append(str(status))
         if (status == COMPLETE and steps != STEPS) or (path.suffix == ".h5" and status != COMPLETE):
-            wrong.append(f"{path.name} is {status} after {steps} steps")
+            flaws.append(f"{path.name} is {status} after {steps} steps")
     if name == "sweep":
-        kept = statuses.count(COMPLETE)
-    hidden = tuple(path.name for path in out.glob(".*"))
-    return Left(tuple(statuses), kept, tuple(wrong), hidden)
+        count = statuses.count(COMPLETE)
+    temporary = tuple(path.name for path in out.glob(".*"))
+    return Files(tuple(statuses), count, tuple(flaws), temporary)

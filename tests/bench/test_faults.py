@@ -20,7 +20,7 @@ from bench.session.launch import mark_failed
 from bench.session.signals import EXIT_RESUME, STOP_SIGNALS, StopSignal, stop_on_signal
 from tests.drill_disk import fail_once
 from tests.launching import DEADLINE_S, command, own_lines
-from tests.writers import ranks_of, started
+from tests.writers import launch_writer, rank_pids
 
 ENDLESS = ("--task", "quadratic", "--steps", "100000000", "--eval-every", "20", "--name", "x")
 
@@ -39,7 +39,7 @@ def test_a_disk_that_refuses_ends_a_run_with_one_line(
 def test_a_full_file_system_keeps_what_was_written(tmp_path: Path) -> None:
     outcome = fail_once("consensus", "full", tmp_path)
     assert outcome.good, outcome
-    assert f"it keeps the {outcome.left.kept} topologies" in outcome.lines[0]
+    assert f"it keeps the {outcome.files.count} topologies" in outcome.lines[0]
     assert "No space left on device" in outcome.lines[0]
 
 
@@ -103,12 +103,12 @@ def test_a_full_disk_under_stdout_is_reported_in_one_line(tmp_path: Path) -> Non
 
 def test_a_signal_to_one_rank_ends_them_all_and_is_in_the_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with started("synchronous", tmp_path, out, []) as process:
+    with launch_writer("synchronous", tmp_path, out, []) as process:
         with pytest.raises(UserError, match=r"x.h5.part is being written by process \d+: wait"):
             claim(out / "x.h5", overwrite=True)
         while not len(read(out / "x.h5.part").train["step"]):  # before it trains, it just ends
             time.sleep(0.05)
-        os.kill(ranks_of(process.pid)[1], signal.SIGTERM)
+        os.kill(rank_pids(process.pid)[1], signal.SIGTERM)
         assert process.wait(timeout=DEADLINE_S) == EXIT_RESUME
     run = read(out / "x.h5.part")
     assert run.status == PREEMPTED

@@ -19,7 +19,7 @@ from bench.results.reader import read
 from bench.results.schema import COMPLETE, FAILED
 from bench.session.beats import Beat, Post, local_addresses
 from tests.launching import DEADLINE_S, command, launch, own_lines, wait_until
-from tests.writers import alive
+from tests.writers import is_alive
 
 HOST = re.escape(socket.gethostname())
 TIMEOUT_S = 5
@@ -74,14 +74,14 @@ def running(
         assert process.poll() is not None
         check_gone(pids)
     finally:
-        for pid in filter(alive, (process.pid, *pids)):
+        for pid in filter(is_alive, (process.pid, *pids)):
             os.kill(pid, signal.SIGKILL)
         process.communicate()
 
 
 def check_gone(pids: Sequence[int]) -> None:
     """Wait until no process is alive; a killed one needs a moment."""
-    wait_until(lambda: not any(map(alive, pids)), f"the processes {pids} are gone")
+    wait_until(lambda: not any(map(is_alive, pids)), f"the processes {pids} are gone")
 
 
 def send(number: int, pids: Sequence[int]) -> None:
