@@ -1,4 +1,4 @@
-"""ALLREDUCES: hand-written MPI all-reduces, one file each."""
+"""MPI all-reduce algorithms, one module each, and their registry ALLREDUCES."""
 
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.binomial_tree import BinomialTree

@@ -1,9 +1,10 @@
-"""The fastest all-reduce here, by measurement: tried once, remembered in the user's cache.
+"""Automatic choice of the fastest all-reduce by measurement, cached for later runs.
 
-Departures: there is no paper. Every all-reduce of the registry that these ranks can have is built,
-called, timed and closed, in three passes, so that a drift of the machine hits all; what takes
-more than three times the best leaves after the first. The least median, over calls, of the
-slowest rank wins. The answer is kept by hosts, MPI library, layout and size.
+Departures: there is no paper. Every all-reduce of the registry that supports these ranks is built,
+called, timed and closed, in three passes, so that slow drift of the machine affects all candidates
+alike. A candidate that takes more than three times as long as the fastest is dropped. The time of
+a call is that of the slowest rank; the smallest median over the calls wins. The choice is cached
+under the hosts, the number of workers, the MPI library, the dtype and the size of the vector.
 """
 
 from __future__ import annotations
@@ -27,41 +28,40 @@ if TYPE_CHECKING:
     from algorithms.collectives.protocol import AllReduce
 
 PASSES = 3
-HOPELESS = 3
-"""Times the best after which a candidate leaves."""
+MAX_RATIO = 3
+"""A candidate is dropped when its median exceeds this multiple of the smallest median."""
 PASS_NS = 15_000_000
-"""Calls are repeated so long, 3 to 200 times, for each candidate and pass."""
+"""Target duration of the 3 to 200 calls of a candidate in a pass, in nanoseconds."""
 
 
 def cache_file() -> Path:
-    """Where choices are remembered; delete it to have them measured anew."""
+    """Return the path of the cache of choices; delete the file to measure again."""
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(folder) / "murmuration" / "allreduce.json"
 
 
 class Auto:
-    """The fastest of all on these ranks at this size: measured once, then remembered."""
+    """The fastest all-reduce for these ranks and this size, measured once and cached."""
 
     candidates: ClassVar[dict[str, type[AllReduce]]] = {}
-    """All other all-reduces by name; the registry of the package sets it."""
+    """All other all-reduces by name, set by the registry of the package."""
 
     def __init__(
         self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
     ) -> None:
         key, size = _key(comm, dtype, bounds), str(d * dtype.itemsize)
-        known = _recall(key, size) if comm.rank == 0 else None
-        chosen = comm.bcast(known)
-        self.remembered = chosen in self.candidates
-        """Whether the choice was made by an earlier run."""
+        choice = comm.bcast(_recall(key, size) if comm.rank == 0 else None)
+        self.remembered = choice in self.candidates
+        """True if the choice comes from the cache."""
         if not self.remembered:
             us = measure(comm, d, dtype, bounds, self.candidates)
-            chosen = min(us, key=lambda name: us[name])
+            choice = min(us, key=lambda name: us[name])
             if comm.rank == 0:
-                _remember(key, size, chosen)
-        self.chosen: str = chosen
-        """Its name in the registry."""
-        self.plan: AllReduce = self.candidates[chosen](comm, d, dtype, bounds, meter)
-        """The chosen one itself: who calls it saves a call."""
+                _remember(key, size, choice)
+        self.chosen: str = choice
+        """Registry name of the all-reduce in use."""
+        self.plan: AllReduce = self.candidates[choice](comm, d, dtype, bounds, meter)
+        """The all-reduce in use; calling it directly avoids one level of indirection."""
         self.spans, self.parts = self.plan.spans, self.plan.parts
         self.start, self.test, self.finish = self.plan.start, self.plan.test, self.plan.finish
 
@@ -70,7 +70,7 @@ class Auto:
         self.plan(divisor)
 
     def close(self) -> None:
-        """Release what the chosen one holds; collective."""
+        """Release the resources of the all-reduce in use; collective."""
         self.parts = []
         self.plan.close()
 
@@ -82,7 +82,7 @@ def measure(
     bounds: list[int],
     candidates: dict[str, type[AllReduce]],
 ) -> dict[str, float]:
-    """Median time, us, of a call of each candidate that can be had here; collective."""
+    """Return the median time of a call, us, of each candidate these ranks support; collective."""
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(PASSES):
         for name in list(samples):
@@ -95,33 +95,33 @@ def measure(
             plan.close()
         medians = {name: float(np.median(times)) for name, times in samples.items()}
         best = min(medians.values())
-        samples = {name: x for name, x in samples.items() if medians[name] <= HOPELESS * best}
+        samples = {name: x for name, x in samples.items() if medians[name] <= MAX_RATIO * best}
     return {name: medians[name] for name in samples}
 
 
 def _timed(comm: MPI.Intracomm, plan: AllReduce) -> list[float]:
-    """Slowest rank's time of each of some calls, us."""
+    """Return the times of repeated calls, us, each that of the slowest rank."""
     from mpi4py import MPI
 
     def call() -> int:
         comm.Barrier()
-        began = perf_counter_ns()
+        start = perf_counter_ns()
         plan()
-        return perf_counter_ns() - began
+        return perf_counter_ns() - start
 
     for part in plan.parts:
         part[:] = 0
     call()
     once = comm.allreduce(call(), op=MPI.MAX)
     calls = min(200, max(3, PASS_NS // max(once, 1)))
-    mine = np.array([call() for _ in range(calls)])
-    comm.Allreduce(MPI.IN_PLACE, mine, op=MPI.MAX)
-    slowest: list[float] = (mine / 1e3).tolist()
+    times = np.array([call() for _ in range(calls)])
+    comm.Allreduce(MPI.IN_PLACE, times, op=MPI.MAX)
+    slowest: list[float] = (times / 1e3).tolist()
     return slowest
 
 
 def _key(comm: MPI.Intracomm, dtype: np.dtype[Any], bounds: list[int]) -> str:
-    """Where the ranks are, how many workers they host, the MPI library, the type."""
+    """Return the cache key: ranks per host, number of workers, MPI library and dtype."""
     from mpi4py import MPI
 
     hosts: list[str] = comm.allgather(socket.gethostname())
@@ -133,22 +133,22 @@ def _key(comm: MPI.Intracomm, dtype: np.dtype[Any], bounds: list[int]) -> str:
 
 
 def _load() -> dict[str, dict[str, str]]:
-    """All that is remembered; nothing where the file is not there or damaged."""
+    """Return the cached choices, none if the file is missing or damaged."""
     try:
-        loaded = json.loads(cache_file().read_text())
+        choices = json.loads(cache_file().read_text())
     except (OSError, ValueError):
         return {}
-    whole = isinstance(loaded, dict) and all(isinstance(x, dict) for x in loaded.values())
-    return loaded if whole else {}
+    valid = isinstance(choices, dict) and all(isinstance(x, dict) for x in choices.values())
+    return choices if valid else {}
 
 
 def _recall(key: str, size: str) -> str | None:
-    """The name that was chosen, or None."""
+    """Return the cached registry name, or None."""
     return _load().get(key, {}).get(size)
 
 
 def _remember(key: str, size: str, name: str) -> None:
-    """Add a choice; where the cache cannot be written, the next run measures again."""
+    """Add a choice to the cache; if the cache cannot be written, the next run measures again."""
     path = cache_file()
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     choices = _load()
@@ -157,5 +157,5 @@ def _remember(key: str, size: str, name: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh.write_text(json.dumps(choices, indent=1))
         os.replace(fresh, path)
-    with suppress(OSError):  # of a disk that was full
+    with suppress(OSError):  # the temporary file stays only if the disk was full
         fresh.unlink()

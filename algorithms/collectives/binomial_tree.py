@@ -2,12 +2,12 @@
 
 Thakur, Rabenseifner, Gropp, Int. J. High Perform. Comput. Appl. 2005, sections 4.2 and 4.4.
 Symbols: p ranks, r this rank; the parent of r is r without its lowest set bit.
-Departures: none. Sums are taken in rank order: a rank adds its children nearest first.
+Departures: none. Sums are computed in rank order: a rank adds its nearest child first.
 
     p = 6    reduce     1 -> 0, 3 -> 2, 5 -> 4;  2 -> 0;  4 -> 0
              broadcast  0 -> 4, 0 -> 2, then 4 -> 5, 2 -> 3, 0 -> 1
 
-Sends 2 (p - 1) messages of the whole vector in all, in 2 ceil(log2 p) steps.
+In total, 2 (p - 1) messages of the whole vector are sent in 2 ceil(log2 p) steps.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from algorithms.wire.schedule import Piece, Round, Schedule, divide
 
 
 def children(rank: int, p: int) -> list[int]:
-    """Nearest first."""
+    """Return the children of a rank, nearest first."""
     lowest = rank & -rank or 1 << p.bit_length()
     bits = (1 << j for j in range(lowest.bit_length() - 1))
     return [rank | bit for bit in bits if rank | bit < p]
 
 
 def reduce(rank: int, p: int, lo: int, hi: int) -> Iterator[Round]:
-    """Rank 0 gets the sum of [lo, hi) of all ranks; the others hold parts of it."""
+    """Yield the rounds that sum [lo, hi) over all ranks on rank 0; the others keep partial sums."""
     for child in children(rank, p):
         yield Round(receives=(Piece(child, lo, hi, add=True),))
     if rank:
@@ -34,7 +34,7 @@ def reduce(rank: int, p: int, lo: int, hi: int) -> Iterator[Round]:
 
 
 def broadcast(rank: int, p: int, lo: int, hi: int) -> Iterator[Round]:
-    """Every rank gets [lo, hi) of rank 0, the farthest child first."""
+    """Yield the rounds that copy [lo, hi) of rank 0 to every rank, the farthest child first."""
     if rank:
         yield Round(receives=(Piece(rank & (rank - 1), lo, hi),))
     for child in reversed(children(rank, p)):
@@ -42,7 +42,7 @@ def broadcast(rank: int, p: int, lo: int, hi: int) -> Iterator[Round]:
 
 
 class BinomialTree(Scheduled):
-    """Reduce to rank 0, then broadcast: 2(p-1) messages in 2 log2(p) steps; for tiny vectors."""
+    """Reduce to rank 0, then broadcast: 2(p-1) messages in 2 log2(p) steps, for small vectors."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:

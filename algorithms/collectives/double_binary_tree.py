@@ -1,20 +1,20 @@
-"""Double binary tree all-reduce: two trees, each for half of the vector, pipelined.
+"""Double binary tree all-reduce: two pipelined trees, each for half of the vector.
 
 Sanders, Speck, Traeff: Two-tree algorithms for full bandwidth broadcast, reduction and scan,
 Parallel Computing 2009.
 Symbols: p ranks, d elements; h(i) the height of node i above the leaves, k(i) its depth below the
 root, H the height of the root; segment s of S.
-Departures: (1) the two messages of a rank in a round are not coloured apart: MPI may send and
-receive both at once; (2) reduction and broadcast of one tree overlap, too.
+Departures: (1) the two messages of a rank in a round are not separated by the paper's colouring,
+since MPI may send and receive both at once; (2) reduction and broadcast of a tree also overlap.
 
 The first tree is a search tree over the ranks 1, ..., p in which every odd number is a leaf; the
-second is its mirror image where p is even, and shifted by one where p is odd. So a rank that
-passes sums on in one tree is a leaf in the other, and both directions of its link are busy.
+second is its mirror image if p is even, and the first shifted by one if p is odd. An inner node of
+one tree is therefore a leaf of the other, and both directions of each rank's link are in use.
 
     round s + h(i)          i sends segment s to its parent, complete for its subtree
     round s + H + k(i)      i sends the result of segment s to its children
 
-Sends, over all ranks, 4 (p - 1) S messages and 2 (p - 1) d elements, in S + 2 H rounds.
+Over all ranks, 4 (p - 1) S messages with 2 (p - 1) d elements are sent in S + 2 H rounds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEGMENT_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Node:
-    """A rank's place in a tree."""
+    """Position of a rank in a tree."""
 
     parent: int | None
     children: tuple[int, ...]
@@ -38,14 +38,14 @@ class Node:
 
 
 def parent(i: int, p: int) -> int | None:
-    """The parent of i in the search tree over 1, ..., p; None of the root."""
+    """Return the parent of i in the search tree over 1, ..., p, or None for the root."""
     bit = i & -i
     above = (i ^ bit) | bit << 1
     return (above if above <= p else i ^ bit) or None
 
 
 def search_tree(p: int) -> dict[int, Node]:
-    """The node of every i in 1, ..., p."""
+    """Return the node of every i in 1, ..., p."""
     above = {i: parent(i, p) for i in range(1, p + 1)}
     below: dict[int, list[int]] = {i: [] for i in above}
     for i, j in above.items():
@@ -61,7 +61,7 @@ def search_tree(p: int) -> dict[int, Node]:
 
 
 def two_trees(p: int) -> tuple[dict[int, Node], dict[int, Node]]:
-    """The node of every rank in both trees."""
+    """Return the node of every rank in both trees."""
     tree = search_tree(p)
 
     def named(rank_of: dict[int, int]) -> dict[int, Node]:
@@ -80,11 +80,11 @@ def two_trees(p: int) -> tuple[dict[int, Node], dict[int, Node]]:
 
 
 class DoubleBinaryTree(Scheduled):
-    """Two trees, each for half of the vector, in a pipeline: log2(p) steps at full bandwidth."""
+    """Two pipelined trees, each for half of the vector: log2(p) latency at full bandwidth."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """Segments of either half go up and down its tree, one a round behind the other."""
+        """Return the schedule: consecutive segments of a half traverse its tree one round apart."""
         sends: dict[int, list[Piece]] = {}
         receives: dict[int, list[Piece]] = {}
         done: dict[int, list[Op]] = {}

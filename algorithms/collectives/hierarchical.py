@@ -1,18 +1,19 @@
-"""Hierarchical all-reduce: shared memory inside a node, several ranks of it on the network.
+"""Hierarchical all-reduce: shared memory inside a node, parallel all-reduces between nodes.
 
 Kurth et al.: Exascale deep learning for climate analytics, SC 2018, section V-A4: several local
-ranks each carry their slice of the node's sum to the other nodes.
-Symbols: N nodes, q ranks on this one, k = the least q of all nodes, so k carriers on every node.
+ranks each exchange one slice of the node's sum with the other nodes.
+Symbols: N nodes, q ranks on this node, k the smallest q of all nodes. Every node has k carriers,
+the ranks that send between nodes.
 Departures: (1) inside the node the slices are added in an MPI-3 shared window, not by NCCL; (2) a
-node may have any number of ranks: where it has more than k, the others only add and copy.
+node may have any number of ranks: if it has more than k, the remaining ranks only add and copy.
 
     1. inside the node: each of its q ranks adds its slice of the q vectors (shared_memory.py)
     2. carrier j of every node: all-reduce of slice j of k with the carriers j of the other nodes,
-       by recursive doubling while it is small, else by Rabenseifner's or, where N is no power of
-       two, the ring
+       by recursive doubling for small slices, else by Rabenseifner's algorithm if N is a power
+       of two, else by the ring
     3. inside the node: each rank copies its slice of the result into all q vectors
 
-Only step 2 sends messages: what one vector costs between N ranks, divided among the carriers.
+Only step 2 sends messages: the cost of one vector between N ranks, divided among the carriers.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 SMALL_BYTES = 16 * 1024
-"""Slices up to here go by recursive doubling."""
+"""Maximum size of a slice that is exchanged by recursive doubling."""
 SEGMENT_BYTES, WINDOW = 128 * 1024, 8
-"""Pieces between nodes, and how many are on their way: together more than a network holds."""
+"""Size of a piece between nodes, and pieces in flight: enough to keep the network busy."""
 
 
 def between(node: int, nodes: int, n: int, itemsize: int) -> Schedule:
-    """How the carriers of a slice of n elements exchange it."""
+    """Return the schedule by which the carriers of a slice of n elements exchange it."""
     power = nodes & (nodes - 1) == 0
     if n * itemsize <= SMALL_BYTES:
         return RecursiveDoubling.schedule(node, list(range(nodes + 1)), n, itemsize)
@@ -48,7 +49,7 @@ def between(node: int, nodes: int, n: int, itemsize: int) -> Schedule:
 
 
 class Hierarchical:
-    """Shared memory inside a node; between nodes several local ranks each carry a slice."""
+    """Shared memory inside a node; between nodes, several local ranks each exchange a slice."""
 
     def __init__(
         self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
@@ -59,13 +60,13 @@ class Hierarchical:
         self._meter = meter
         self._node = node = shared_memory.on_node(comm)
         self._vectors = SharedVectors(node, d, dtype, meter)
-        self.parts = [self._vectors.mine]
+        self.parts = [self._vectors.local]
         self._copied = shared_memory.crossing(self._vectors.blocks)
         firsts = sorted(set(comm.allgather(node.allreduce(comm.rank, op=MPI.MIN))))
         number = firsts.index(node.bcast(comm.rank))
         carriers = comm.allreduce(node.size, op=MPI.MIN)
         self._own_slice = node.size == carriers
-        """Whether what a rank adds is what it carries: then nobody waits in between."""
+        """True if each rank carries the slice it adds; then no fence is needed in between."""
         carries = node.rank < carriers
         self._across = comm.Split(node.rank if carries else MPI.UNDEFINED, number)
         self._carrier: Carrier | None = None
@@ -81,17 +82,17 @@ class Hierarchical:
         self._end()
 
     def start(self, divisor: int = 1) -> None:
-        """Add up inside the node and send to the others; collective."""
+        """Add the vectors of the node and start the exchange between nodes; collective."""
         self._meter.lap(OTHER)
         self._begin(divisor)
 
     def test(self) -> bool:
-        """Go on as far as messages have arrived; return whether only the node is left."""
+        """Progress without blocking; return True if only the copy inside the node remains."""
         self._meter.lap(OTHER)
         return self._carrier is None or self._carrier.test()
 
     def finish(self) -> None:
-        """Complete a call that was started."""
+        """Complete a started call."""
         self._meter.lap(OTHER)
         self._end()
 

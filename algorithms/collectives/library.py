@@ -1,4 +1,4 @@
-"""MPI's own all-reduce: the yardstick."""
+"""MPI_Allreduce of the MPI library, the reference for the other all-reduces."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def cuts(d: int, dtype: np.dtype[Any]) -> list[slice]:
-    """[0, d) in pieces that MPI can count."""
+    """Return slices of [0, d) whose number of bytes fits the count argument of MPI."""
     most = max(1, messages.MOST_BYTES // dtype.itemsize)
     return [slice(a, a + most) for a in range(0, d, most)]
 
 
 class Library:
-    """MPI_Allreduce, in place: whatever the MPI library picks."""
+    """MPI_Allreduce, in place, with the algorithm that the MPI library selects."""
 
     def __init__(
         self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
@@ -37,9 +37,9 @@ class Library:
         self._divisor = 1
 
     def __call__(self, divisor: int = 1) -> None:
-        """Collective: parts[0] becomes the sum over the ranks, over divisor.
+        """Replace parts[0] by the sum over the ranks, divided by the divisor; collective.
 
-        What the library sends is its own secret: one message of the vector is counted.
+        The messages of the library cannot be observed: one message of the vector is counted.
         """
         if self._comm.size > 1:
             for piece in self._pieces:
@@ -49,7 +49,7 @@ class Library:
         self._divide(divisor)
 
     def start(self, divisor: int = 1) -> None:
-        """MPI_Iallreduce; leave the vector alone until `finish`; collective."""
+        """Start an MPI_Iallreduce; do not touch the vector until `finish`; collective."""
         self._meter.lap(OTHER)
         self._divisor = divisor
         if self._comm.size > 1:
@@ -58,12 +58,12 @@ class Library:
                 self._meter.sent(piece.nbytes)
 
     def test(self) -> bool:
-        """Let MPI go on; return whether all is done but the division."""
+        """Progress without blocking; return True if only the division remains."""
         self._meter.lap(OTHER)
         return all(request.Test() for request in self._requests)
 
     def finish(self) -> None:
-        """Complete a call that was started."""
+        """Complete a started call."""
         self._meter.lap(OTHER)
         for request in self._requests:
             request.Wait()

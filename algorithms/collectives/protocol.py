@@ -1,4 +1,4 @@
-"""The contract of an all-reduce."""
+"""Protocol of an all-reduce."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class AllReduce(Protocol):
     """A plan that sums one vector over the ranks: built once, used every step.
 
-    It owns its scratch and, where that is what makes it fast, the memory of the vector. Fill
-    `parts`, call, and read `parts[0]` on every rank. `start` and `finish` are the two halves of a
-    call; in between MPI moves only what `test` lets it move.
+    It owns its scratch memory and the memory of the vector. Fill `parts`, call the plan, and read
+    `parts[0]` on every rank. `start` and `finish` are the two halves of a call; in between, the
+    exchange progresses only in `test`.
     """
 
     def __init__(
@@ -32,34 +32,32 @@ class AllReduce(Protocol):
     ) -> None:
         """Plan for (d,) vectors; rank r hosts the workers [bounds[r], bounds[r + 1]); collective.
 
-        Any dtype that numpy can add. Raises ValueError where these ranks cannot be served.
+        Supports any dtype that NumPy can add. Raises ValueError if these ranks are not supported.
         """
 
     @property
     def spans(self) -> Sequence[tuple[int, int]]:
-        """The runs [lo, hi) of this rank's workers whose sums it wants, one a part."""
+        """Ranges [lo, hi) of this rank's workers, one for each part, which holds their sum."""
         ...
 
     @property
     def parts(self) -> Sequence[NDArray[Any]]:
-        """(d,) each: where those sums go. parts[0] holds the result after a call."""
+        """Input sums, (d,) each, one for each span; parts[0] holds the result after a call."""
         ...
 
     def __call__(self, divisor: int = 1) -> None:
-        """Replace parts[0] by the sum of all parts of all ranks, over divisor; collective.
+        """Replace parts[0] by the sum of all parts of all ranks, divided by divisor; collective.
 
-        A divisor other than 1 is for floating types.
+        A divisor other than 1 requires a floating-point dtype.
         """
         ...
 
     def start(self, divisor: int = 1) -> None:
-        """Begin a call; leave the parts alone until `finish`; collective."""
+        """Start a call; do not touch the parts until `finish`; collective."""
         ...
 
     def test(self) -> bool:
-        """Let a call that was started go on, without waiting; return whether it has come to its
-        end as far as it can without `finish`.
-        """
+        """Progress a started call without blocking; return True if only `finish` remains."""
         ...
 
     def finish(self) -> None:
@@ -67,5 +65,5 @@ class AllReduce(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the operating system lent; collective."""
+        """Release windows and communicators; collective."""
         ...

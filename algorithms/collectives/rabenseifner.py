@@ -4,14 +4,15 @@ Rabenseifner: Optimization of collective reduction operations, ICCS 2004; Thakur
 Gropp, Int. J. High Perform. Comput. Appl. 2005, section 4.5.
 Symbols: p ranks, m = floor(log2 p), v this rank's group (recursive_doubling.py), chunk c the c-th
 of 2^m nearly equal slices.
-Departures: (1) of two ranks that share a group the second folds its whole vector, where the
-papers fold halves; (2) exchanges of more than a segment go in pieces, so that adds overlap.
+Departures: (1) the second rank of a group of two folds its whole vector, while the papers fold
+halves; (2) exchanges longer than a segment are sent in pieces, so that additions overlap with
+messages.
 
-    p = 4    halving:   rank 0 trades halves with 2, then quarters with 1; it ends with chunk 0
-             doubling:  the same way back, copying instead of adding
+    p = 4    halving:   rank 0 exchanges halves with 2, then quarters with 1; it ends with chunk 0
+             doubling:  the same exchanges in reverse order, copying instead of adding
 
-Sends 2 m messages and 2 (1 - 2^-m) d elements a leader; each of the p - 2^m folded ranks adds one
-vector to its leader and one back.
+A leader sends 2 m messages with 2 (1 - 2^-m) d elements. In addition, each of the p - 2^m folded
+ranks sends one vector to its leader and receives one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SEGMENT_BYTES = 512 * 1024
 
 
 def halve(ranks: Sequence[int], v: int, edges: Edges, most: int) -> Iterator[Round]:
-    """Reduce-scatter over 2^m ranks: chunk v becomes the sum; this rank is ranks[v]."""
+    """Yield the reduce-scatter of 2^m ranks that sums chunk v; this rank is ranks[v]."""
     a, b = 0, len(ranks)
     while b - a > 1:
         middle = (a + b) // 2
@@ -41,19 +42,19 @@ def halve(ranks: Sequence[int], v: int, edges: Edges, most: int) -> Iterator[Rou
 
 
 def double(ranks: Sequence[int], v: int, edges: Edges, most: int) -> Iterator[Round]:
-    """All-gather over 2^m ranks: everyone gets chunk c of ranks[c]; this rank is ranks[v]."""
+    """Yield the all-gather of 2^m ranks, chunk c from ranks[c]; this rank is ranks[v]."""
     width = 1
     while width < len(ranks):
         a = v // width * width
         other = a ^ width
-        mine, theirs = (edges[a], edges[a + width]), (edges[other], edges[other + width])
+        send, receive = (edges[a], edges[a + width]), (edges[other], edges[other + width])
         partner = ranks[v ^ width]
-        yield from swap(partner, mine, partner, theirs, most, False)
+        yield from swap(partner, send, partner, receive, most, False)
         width *= 2
 
 
 def all_reduce(rank: int, p: int, d: int, most: int) -> Schedule:
-    """Fold, halve, double, unfold; exchanges in pieces of at most `most` elements."""
+    """Return the schedule: fold, halve, double, unfold, in pieces of at most `most` elements."""
     v, all_groups = group_of(rank, p), groups(p)
     group, leaders = all_groups[v], [each[0] for each in all_groups]
     edges = even(0, d, len(leaders))
@@ -68,9 +69,9 @@ def all_reduce(rank: int, p: int, d: int, most: int) -> Schedule:
 
 
 class Rabenseifner(Scheduled):
-    """Halving, then doubling: 2 log2(p) messages, bandwidth-optimal at powers of two."""
+    """Recursive halving, then doubling: 2 log2(p) messages, bandwidth-optimal for p = 2^m."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """Exchanges in pieces of a segment."""
+        """Return the schedule with exchanges in pieces of one segment."""
         return all_reduce(rank, len(bounds) - 1, d, SEGMENT_BYTES // itemsize)

@@ -5,11 +5,11 @@ Int. J. High Perform. Comput. Appl. 2005, section 4.5, for the exchange between 
 Symbols: p ranks, m = floor(log2 p), parts the sums of the tree nodes (sums.py) that a rank stores.
 Departures: (1) the order of adds is fixed by the canonical tree over the W workers, not by the
 ranks: a rank whose workers are not one whole node of the tree sends the sums of several nodes in
-one message, and two sums are added only where the tree adds them; (2) the ranks that fold are
-spread over all ranks instead of being the first ones, so that one part is enough with one worker a
+one message, and two sums are added only if the tree adds them; (2) the ranks that fold are spread
+over all ranks instead of being the first ones, so that one part suffices with one worker per
 rank.
 
-    p = 6:   1. fold     2 -> 1, 5 -> 4        ranks 0, 1, 3, 4 go on
+    p = 6:   1. fold     2 -> 1, 5 -> 4        ranks 0, 1, 3, 4 continue
              2. double   0 <-> 1, 3 <-> 4      then 0 <-> 3, 1 <-> 4
              3. unfold   1 -> 2, 4 -> 5
 
@@ -17,7 +17,7 @@ Rank r belongs to group g with g p >> m <= r < (g + 1) p >> m. The 2^m groups of
 are the nodes of level m of the tree over p. The second rank of a group folds: it sends its part to
 the first, the leader, and receives the result.
 
-With W = p, over all ranks: m 2^m + 2 (p - 2^m) messages of the whole vector.
+With W = p, all ranks together send m 2^m + 2 (p - 2^m) messages of the whole vector.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ Adds: TypeAlias = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """One exchange of parts with a partner, each way or only one."""
+class PartExchange:
+    """One exchange of parts with a partner, in one direction or both."""
 
     partner: int
-    mine: list[Span]
-    theirs: list[Span]
-    speaks: bool
-    listens: bool
+    local: list[Span]
+    remote: list[Span]
+    sends: bool
+    receives: bool
 
 
-def merge(mine: list[Span], theirs: list[Span], total: int) -> tuple[list[Span], list[int], Adds]:
-    """The spans of two adjacent sets after all adds of the tree between them, where, and the adds.
+def merge(local: list[Span], remote: list[Span], total: int) -> tuple[list[Span], list[int], Adds]:
+    """Return the spans of two adjacent sets after all additions of the tree between them.
 
-    Two parts are added where the tree adds their spans; the sum stays in the lower-numbered one,
-    mine before theirs, since a + b is b + a to the bit.
+    Returns the spans, the index of the part that holds the sum of each, and the additions. Parts
+    are numbered local before remote. Two parts are added if the tree adds their spans; the sum
+    stays in the part with the lower number, since a + b equals b + a to the bit.
     """
-    number = {span: i for i, span in enumerate(mine + theirs)}
+    number = {span: i for i, span in enumerate(local + remote)}
     after = list(cover(total, min(number)[0], max(number)[1]))
     adds: Adds = []
 
@@ -69,28 +70,28 @@ def merge(mine: list[Span], theirs: list[Span], total: int) -> tuple[list[Span],
     return after, [sum_of(lo, hi) for lo, hi in after], adds
 
 
-def meetings(rank: int, bounds: list[int]) -> list[Meeting]:
-    """Whom this rank meets, with what: fold, then double."""
+def part_exchanges(rank: int, bounds: list[int]) -> list[PartExchange]:
+    """Return the exchanges of this rank in order: fold, then double."""
     p, total = len(bounds) - 1, bounds[-1]
-    held = [list(cover(total, bounds[r], bounds[r + 1])) for r in range(p)]
-    all_groups, found = groups(p), []
+    spans = [list(cover(total, bounds[r], bounds[r + 1])) for r in range(p)]
+    all_groups, exchanges = groups(p), []
 
-    def meet(me: int, partner: int, speaks: bool = True, listens: bool = True) -> list[Span]:
-        """What `me` holds afterwards; noted if it is this rank."""
-        mine, theirs = held[me], held[partner]
+    def exchange(me: int, partner: int, sends: bool = True, receives: bool = True) -> list[Span]:
+        """Return the spans of rank `me` after the exchange; record it if `me` is this rank."""
+        local, remote = spans[me], spans[partner]
         if me == rank:
-            found.append(Meeting(partner, mine, theirs, speaks, listens))
-        return merge(mine, theirs, total)[0] if listens else mine
+            exchanges.append(PartExchange(partner, local, remote, sends, receives))
+        return merge(local, remote, total)[0] if receives else local
 
     for first, second in (group for group in all_groups if len(group) == 2):
-        meet(second, first, listens=False)
-        held[first] = meet(first, second, speaks=False)
+        exchange(second, first, receives=False)
+        spans[first] = exchange(first, second, sends=False)
     leaders = [group[0] for group in all_groups]
     for stride in (2**j for j in range(len(leaders).bit_length() - 1)):
-        after = [meet(me, leaders[v ^ stride]) for v, me in enumerate(leaders)]
-        for leader, merged in zip(leaders, after, strict=True):
-            held[leader] = merged
-    return found
+        after = [exchange(me, leaders[v ^ stride]) for v, me in enumerate(leaders)]
+        for leader, result in zip(leaders, after, strict=True):
+            spans[leader] = result
+    return exchanges
 
 
 class RecursiveDoubling(Scheduled):
@@ -98,50 +99,50 @@ class RecursiveDoubling(Scheduled):
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """The home: two benches for the parts held, in turn, and an inbox for the partner's."""
+        """Return the schedule; the parts alternate between two buffers, then follows an inbox."""
         p, total = len(bounds) - 1, bounds[-1]
         own = list(cover(total, bounds[rank], bounds[rank + 1]))
-        planned = [(x, merge(x.mine, x.theirs, total)) for x in meetings(rank, bounds)]
-        most = max([len(own), *(max(len(x.mine), len(after)) for x, (after, _, _) in planned)])
-        bench, spare, inbox = 0, most * d, 2 * most * d
+        steps = [(x, merge(x.local, x.remote, total)) for x in part_exchanges(rank, bounds)]
+        most = max([len(own), *(max(len(x.local), len(after)) for x, (after, _, _) in steps)])
+        buffer, spare, inbox = 0, most * d, 2 * most * d
         rounds = []
-        for x, (_, kept, adds) in planned:
-            rows = [bench + i * d for i in range(len(x.mine))]
-            rows += [inbox + i * d for i in range(len(x.theirs))]
-            sends = (Piece(x.partner, bench, bench + len(x.mine) * d),) if x.speaks else ()
-            if not x.listens:
+        for x, (_, indices, adds) in steps:
+            rows = [buffer + i * d for i in range(len(x.local))]
+            rows += [inbox + i * d for i in range(len(x.remote))]
+            sends = (Piece(x.partner, buffer, buffer + len(x.local) * d),) if x.sends else ()
+            if not x.receives:
                 rounds.append(Round(sends))
                 continue
             ops = [Op("add", rows[i], d, rows[j]) for i, j in adds]
-            if kept != list(range(len(kept))) or len(kept) > len(x.mine):
-                ops += [Op("copy", spare + k * d, d, rows[i]) for k, i in enumerate(kept)]
-                bench, spare = spare, bench
-            receives = (Piece(x.partner, inbox, inbox + len(x.theirs) * d),)
+            if indices != list(range(len(indices))) or len(indices) > len(x.local):
+                ops += [Op("copy", spare + k * d, d, rows[i]) for k, i in enumerate(indices)]
+                buffer, spare = spare, buffer
+            receives = (Piece(x.partner, inbox, inbox + len(x.remote) * d),)
             rounds.append(Round(sends, receives, tuple(ops)))
         group = groups(p)[group_of(rank, p)]
         if rank == group[0]:
-            if bench:
-                rounds.append(Round(then=(Op("copy", 0, d, bench),)))
+            if buffer:
+                rounds.append(Round(then=(Op("copy", 0, d, buffer),)))
             rounds.append(divide(0, d))
         rounds.append(unfold(rank, group, 0, d))
-        received = max((len(x.theirs) for x, _ in planned if x.listens), default=0)
-        return Schedule(rounds, home=inbox + received * d, spans=tuple(own))
+        slots = max((len(x.remote) for x, _ in steps if x.receives), default=0)
+        return Schedule(rounds, home=inbox + slots * d, spans=tuple(own))
 
 
 def groups(p: int) -> list[range]:
-    """The ranks of each of the 2^m groups, one or two."""
+    """Return the one or two ranks of each of the 2^m groups."""
     m = p.bit_length() - 1
     return [range(g * p >> m, (g + 1) * p >> m) for g in range(2**m)]
 
 
 def group_of(rank: int, p: int) -> int:
-    """The group of a rank."""
+    """Return the index of the group of a rank."""
     m = p.bit_length() - 1
     return ((rank + 1 << m) - 1) // p
 
 
 def fold(rank: int, group: range, lo: int, hi: int) -> Round:
-    """The second of a group hands [lo, hi) to the first, which adds it."""
+    """Return the round in which the second rank sends [lo, hi) to the first, which adds it."""
     if len(group) == 1:
         return Round()
     if rank == group[0]:
@@ -150,7 +151,7 @@ def fold(rank: int, group: range, lo: int, hi: int) -> Round:
 
 
 def unfold(rank: int, group: range, lo: int, hi: int) -> Round:
-    """The first of a group hands [lo, hi) to the second."""
+    """Return the round in which the first rank of a group sends [lo, hi) to the second."""
     if len(group) == 1:
         return Round()
     if rank == group[0]:

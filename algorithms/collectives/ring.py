@@ -4,16 +4,16 @@ Patarasuk, Yuan: Bandwidth optimal all-reduce algorithms for clusters of worksta
 Distrib. Comput. 2009.
 Symbols: p ranks, r this rank, d elements, chunk c the c-th of p nearly equal slices.
 Departures: none. The segmented ring sends the chunks in pieces, as Open MPI's allreduce of this
-name does, so that a piece that was added is still in the cache when it is sent on.
+name does, so that a sum is still in the cache when it is forwarded.
 
     step      0        1        2       reduce-scatter, p = 4: the sum of chunk c starts at rank
-    rank 0  c3 ->    c2 ->    c1 ->     c + 1, travels up the ring and gains a term at every
-    rank 1  c0 ->    c3 ->    c2 ->     rank; it is complete on rank c. All-gather: once more
-    ...                                 around, copying instead of adding.
+    rank 0  c3 ->    c2 ->    c1 ->     c + 1, moves up the ring and gains a term at every
+    rank 1  c0 ->    c3 ->    c2 ->     rank; it is complete on rank c. The all-gather is a
+    ...                                 second turn that copies instead of adding.
 
-Sends 2 (p - 1) messages a rank, times ceil(chunk / segment) if segmented, and 2 (p - 1) d elements
-over all ranks, for every p. Every chunk is added in one fixed order, so that the result has the
-same bits on all ranks.
+For every p, a rank sends 2 (p - 1) messages, times ceil(chunk / segment) if segmented, and all
+ranks together send 2 (p - 1) d elements. Every chunk is added in one fixed order, so that the
+result has the same bits on all ranks.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from algorithms.wire.carrier import Scheduled
 from algorithms.wire.schedule import Edges, Round, Schedule, divide, even, swap
 
 WHOLE = 2**62
-"""A chunk travels in one piece."""
+"""Piece size that leaves every chunk in one piece."""
 
 
 def reduce_scatter(
     ring: Sequence[int], at: int, edges: Edges, most: int = WHOLE
 ) -> Iterator[Round]:
-    """Chunk `at` becomes the sum of those of all ranks of the ring; this one is ring[at]."""
+    """Yield the rounds that sum chunk `at` over all ranks of the ring; this rank is ring[at]."""
     p = len(ring)
     to, source = ring[(at + 1) % p], ring[at - 1]
     for k in range(p - 1):
@@ -41,7 +41,7 @@ def reduce_scatter(
 
 
 def all_gather(ring: Sequence[int], at: int, edges: Edges, most: int = WHOLE) -> Iterator[Round]:
-    """Every rank of the ring gets chunk c of ring[c]; this one is ring[at]."""
+    """Yield the rounds that copy chunk c of ring[c] to every rank; this rank is ring[at]."""
     p = len(ring)
     to, source = ring[(at + 1) % p], ring[at - 1]
     for k in range(p - 1):
@@ -52,7 +52,7 @@ def all_gather(ring: Sequence[int], at: int, edges: Edges, most: int = WHOLE) ->
 
 
 def all_reduce(rank: int, p: int, d: int, most: int = WHOLE) -> Schedule:
-    """Around the ring 0, 1, ..., p - 1 and around again."""
+    """Return the schedule of two turns of the ring 0, 1, ..., p - 1."""
     ring, edges = range(p), even(0, d, p)
     return Schedule(
         [
@@ -65,7 +65,7 @@ def all_reduce(rank: int, p: int, d: int, most: int = WHOLE) -> Schedule:
 
 
 class Ring(Scheduled):
-    """Neighbours only: 2(p-1) messages, bandwidth-optimal at every number of ranks."""
+    """Messages between neighbours only: 2(p-1) per rank, bandwidth-optimal for every p."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
@@ -77,7 +77,7 @@ SEGMENT_BYTES = 512 * 1024
 
 
 class SegmentedRing(Scheduled):
-    """The ring in pieces of 512 KiB: adds overlap with messages and stay in the cache."""
+    """The ring in pieces of 512 KiB: additions overlap with messages and stay in the cache."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:

@@ -1,4 +1,4 @@
-"""All-reduce in shared memory, in place: the vectors themselves lie in an MPI-3 shared window.
+"""All-reduce in shared memory, in place: the vectors are stored in an MPI-3 shared window.
 
 Hoefler et al.: MPI + MPI: a new hybrid approach to parallel programming with MPI plus shared
 memory, Computing 2013, for the window; the schedule is a direct reduce-scatter and all-gather.
@@ -7,10 +7,10 @@ Departures: none.
 
     1. fence                     every vector is complete
     2. the owner of a slice reads it from all p vectors, adds in rank order, divides, and writes
-       the result into all p vectors, one block that fits the cache at a time
+       the result into all p vectors, in blocks that fit the cache
     3. fence                     every result is complete
 
-No message is sent; a rank reads and writes (p - 1)/p of the vector in the memory of others.
+No message is sent; a rank reads and writes (p - 1)/p of the vector in the memory of other ranks.
 """
 
 from __future__ import annotations
@@ -32,63 +32,63 @@ if TYPE_CHECKING:
 Vector: TypeAlias = NDArray[Any]
 
 BLOCK_BYTES = 256 * 1024
-"""Of each vector at a time: what was added is still in the second-level cache when it is copied."""
+"""Size of a block of each vector: the sum is still in the second-level cache when copied."""
 CACHE_LINE_BYTES = 64
 SPIN_NS, NAP_S = 200_000, 50e-6
-"""How long a wait for the network keeps its core, and for how long it then leaves it, each time."""
+"""Time for which a wait for the network spins (ns), and the sleep between later tests (s)."""
 
 
 def slices(d: int, parts: int, itemsize: int) -> list[tuple[int, int]]:
-    """[0, d) in nearly equal slices that begin at cache lines."""
+    """Return nearly equal slices of [0, d) that begin at cache lines."""
     line = CACHE_LINE_BYTES // itemsize
     edges = [min(d, -(-q * d // (parts * line)) * line) for q in range(parts + 1)]
     return list(pairwise(edges))
 
 
 def blocks(vectors: Sequence[Vector], rank: int) -> list[list[Vector]]:
-    """The slice of this rank of every vector, a block of all vectors at a time."""
+    """Return the blocks of this rank's slice, each as the list of its views into all vectors."""
     lo, hi = slices(len(vectors[0]), len(vectors), vectors[0].itemsize)[rank]
     step = BLOCK_BYTES // vectors[0].itemsize
     return [[x[a : min(a + step, hi)] for x in vectors] for a in range(lo, hi, step)]
 
 
 def add_up(owned: list[list[Vector]], divisor: int = 1) -> None:
-    """Put the sum over all vectors, in rank order, over divisor, into the first of them."""
-    for first, *others in owned:
-        _add(first, others, divisor)
+    """Replace the first vector by the sum of all, in rank order, divided by the divisor."""
+    for first, *rest in owned:
+        _add(first, rest, divisor)
 
 
 def share(owned: list[list[Vector]]) -> None:
     """Copy the first vector into all others."""
-    for first, *others in owned:
-        _copy(first, others)
+    for first, *rest in owned:
+        _copy(first, rest)
 
 
 def add_up_and_share(owned: list[list[Vector]], divisor: int = 1) -> None:
-    """Both, block by block: what was added is copied while it is in the cache."""
-    for first, *others in owned:
-        _add(first, others, divisor)
-        _copy(first, others)
+    """Add and share block by block: a sum is copied while it is in the cache."""
+    for first, *rest in owned:
+        _add(first, rest, divisor)
+        _copy(first, rest)
 
 
-def _add(first: Vector, others: list[Vector], divisor: int) -> None:
-    for other in others:
+def _add(first: Vector, rest: list[Vector], divisor: int) -> None:
+    for other in rest:
         np.add(first, other, out=first)
     divide_in_place(first, divisor)
 
 
-def _copy(first: Vector, others: list[Vector]) -> None:
-    for other in others:
+def _copy(first: Vector, rest: list[Vector]) -> None:
+    for other in rest:
         other[:] = first
 
 
 def crossing(owned: list[list[Vector]]) -> int:
-    """Bytes that a rank reads from other ranks' memory to add, and writes there to share."""
-    return sum(vector.nbytes for _, *others in owned for vector in others)
+    """Return the bytes read from other ranks' memory to add, and written there to share."""
+    return sum(vector.nbytes for _, *rest in owned for vector in rest)
 
 
 def on_node(comm: MPI.Intracomm) -> MPI.Intracomm:
-    """The ranks of this rank's node, those that can share memory; collective."""
+    """Return the communicator of the ranks that share memory with this rank; collective."""
     from mpi4py import MPI
 
     node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
@@ -103,7 +103,7 @@ class SharedVectors:
         from mpi4py import MPI
 
         self._node, self._meter = node.Dup(), meter
-        """Of its own: started fences of several plans come in any order."""
+        """A duplicate, since the fences of several plans may be started in any order."""
         self._window = MPI.Win.Allocate_shared(
             max(d, 1) * dtype.itemsize, dtype.itemsize, comm=node
         )
@@ -111,19 +111,19 @@ class SharedVectors:
         self.all: list[Vector] = [
             np.asarray(self._window.Shared_query(q)[0]).view(dtype)[:d] for q in range(node.size)
         ]
-        self.mine = self.all[node.rank]
-        self.mine[:] = 0
+        self.local = self.all[node.rank]
+        self.local[:] = 0
         self.blocks = blocks(self.all, node.rank)
 
     def fence(self) -> None:
-        """Wait for all ranks of the node; what they wrote before can then be read; collective."""
+        """Wait for all ranks of the node; their earlier writes are then visible; collective."""
         self._window.Sync()
         self._node.Barrier()
         self._window.Sync()
         self._meter.lap(WAIT)
 
     def patient_fence(self) -> None:
-        """A fence that others reach when the network lets them: they may need this core for it."""
+        """Wait as `fence` does, but yield the core to ranks that still exchange messages."""
         request = self.start_fence()
         end = perf_counter_ns() + SPIN_NS
         while not request.Test():
@@ -132,26 +132,26 @@ class SharedVectors:
         self.end_fence()
 
     def start_fence(self) -> MPI.Request:
-        """Begin a fence, which is over when the request and `end_fence` are."""
+        """Start a fence, which is complete after the request and `end_fence`."""
         self._window.Sync()
         return self._node.Ibarrier()
 
     def end_fence(self) -> None:
-        """Make visible what was written before the fence."""
+        """Make visible all writes from before the fence."""
         self._window.Sync()
         self._meter.lap(WAIT)
 
     def close(self) -> None:
         """Free the window; collective. The vectors must not be used afterwards."""
         self.blocks, self.all = [], []
-        self.mine = np.empty(0)
+        self.local = np.empty(0)
         self._window.Unlock_all()
         self._window.Free()
         self._node.Free()
 
 
 class SharedMemory:
-    """Direct sums in a shared window of one node: no messages, no copies of the vector."""
+    """Direct sums in a shared window of one node, without messages or copies of the vector."""
 
     def __init__(
         self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
@@ -163,13 +163,13 @@ class SharedMemory:
         node.Free()
         if comm.allreduce(ranks_here, op=MPI.MIN) < comm.size:
             raise ValueError(
-                f"shared_memory needs all {comm.size} ranks on one node, here are {ranks_here}: "
-                "take hierarchical, ring or recursive_doubling"
+                f"shared_memory needs all {comm.size} ranks on one node, got {ranks_here} on this "
+                "node: use hierarchical, ring or recursive_doubling"
             )
         self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
         self._meter = meter
         self._vectors = SharedVectors(comm, d, dtype, meter)
-        self.parts = [self._vectors.mine]
+        self.parts = [self._vectors.local]
         self._copied = 2 * crossing(self._vectors.blocks)
         self._divisor, self._added = 1, False
         self._fence: MPI.Request | None = None
@@ -181,29 +181,29 @@ class SharedMemory:
         self._vectors.fence()
 
     def start(self, divisor: int = 1) -> None:
-        """Say that this rank's vector is complete; leave it alone until `finish`; collective."""
+        """Start a call; do not touch this rank's vector until `finish`; collective."""
         self._meter.lap(OTHER)
         self._divisor, self._added = divisor, False
         self._fence = self._vectors.start_fence()
 
     def test(self) -> bool:
-        """Go on as far as the others are; return whether all is done."""
+        """Progress without blocking; return True if the call is complete."""
         self._meter.lap(OTHER)
         while self._fence is not None:
             if not self._fence.Test():
                 return False
-            self._go_on()
+            self._continue()
         return True
 
     def finish(self) -> None:
-        """Complete a call that was started."""
+        """Complete a started call."""
         self._meter.lap(OTHER)
         while self._fence is not None:
             self._fence.Wait()
-            self._go_on()
+            self._continue()
 
-    def _go_on(self) -> None:
-        """A fence is through: add after the first, end after the second."""
+    def _continue(self) -> None:
+        """Continue after a complete fence: add after the first, end after the second."""
         self._vectors.end_fence()
         self._fence = None
         if not self._added:

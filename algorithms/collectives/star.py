@@ -1,10 +1,10 @@
-"""Star all-reduce: rank 0 adds all vectors and sends the sum back; the parameter server.
+"""Star all-reduce: rank 0 adds all vectors and sends the sum back, as a parameter server.
 
 Symbols: p ranks, d elements.
-Departures: none; sums are taken in rank order.
+Departures: none; sums are computed in rank order.
 
-Sends 2 (p - 1) messages of the whole vector, all of them to or from rank 0: what everything else
-is to beat, and hard to beat at p = 2 with tiny vectors.
+All 2 (p - 1) messages of the whole vector are to or from rank 0. It is the baseline of the other
+algorithms, and the fastest one for p = 2 and small vectors.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from algorithms.wire.schedule import Piece, Round, Schedule, divide
 
 
 class Star(Scheduled):
-    """Everybody with rank 0: simplest, its link carries everything."""
+    """All ranks exchange with rank 0: the simplest algorithm, limited by the link of rank 0."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
-        """One vector after the other comes in; the sum goes out to all at once."""
+        """Return the schedule: rank 0 receives the vectors in turn, then sends to all at once."""
         if rank:
             return Schedule(
                 [Round(sends=(Piece(0, 0, d),)), Round(receives=(Piece(0, 0, d),))], home=d
             )
-        others = range(1, len(bounds) - 1)
+        leaves = range(1, len(bounds) - 1)
         return Schedule(
             [
-                *(Round(receives=(Piece(other, 0, d, add=True),)) for other in others),
+                *(Round(receives=(Piece(leaf, 0, d, add=True),)) for leaf in leaves),
                 divide(0, d),
-                Round(sends=tuple(Piece(other, 0, d) for other in others)),
+                Round(sends=tuple(Piece(leaf, 0, d) for leaf in leaves)),
             ],
             home=d,
         )

@@ -3,7 +3,7 @@
 Mikami et al.: Massively distributed SGD: ImageNet/ResNet-50 training in a flash, 2018, section
 3.2; Jain, Sabharwal: Optimal bucket algorithms for large MPI collectives on torus interconnects,
 ICS 2010, for the chunks.
-Symbols: p = a b ranks, rank i b + j stands in row i and column j; d elements.
+Symbols: p = a b ranks, rank i b + j is in row i and column j; d elements.
 Departures: none.
 
     1. reduce-scatter along the row: rank (i, j) holds the row's sum of chunk j, d/b elements
@@ -11,8 +11,8 @@ Departures: none.
     3. all-gather along the row
 
 a is the largest factor of p up to its square root. A prime p has no second dimension: a = 1, and
-this is the ring. Sends 2 (b - 1) + 2 (a - 1) messages a rank, 2 (p - 1) d elements in all: as few
-as the ring, in far fewer steps (p = 256: 60 instead of 510).
+the algorithm is the ring. A rank sends 2 (b - 1) + 2 (a - 1) messages, and all ranks together
+2 (p - 1) d elements: as few as the ring, in far fewer steps (p = 256: 60 instead of 510).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from algorithms.wire.schedule import Schedule, divide, even
 
 
 def sides(p: int) -> tuple[int, int]:
-    """Rows and columns, a <= b, as near to a square as the factors of p allow."""
+    """Return the numbers of rows and columns, a <= b, as close to a square as p allows."""
     a = next(a for a in range(isqrt(p), 0, -1) if p % a == 0)
     return a, p // a
 
 
 class Torus(Scheduled):
-    """Rows, then columns of a grid: the ring's bytes in fewer steps; a ring where p is prime."""
+    """Rings along the rows, then the columns of a grid: fewer steps; a ring if p is prime."""
 
     @staticmethod
     def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:

@@ -1,4 +1,4 @@
-"""COMPRESSORS: what of a row travels, one compressor a file."""
+"""Compressors of exchanged rows, one module each, and their registry COMPRESSORS."""
 
 from algorithms.compressors.identity import Identity
 from algorithms.compressors.protocol import Compressor
@@ -14,4 +14,4 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "random_k": RandomK,
     "qsgd": QSGD,
 }
-"""Compressor by name: the only list."""
+"""Registry of compressors by name."""

@@ -1,4 +1,4 @@
-"""No compression: every byte of a row; delta = 1."""
+"""Identity compressor: every byte of a row is sent; delta = 1."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from algorithms.compressors.protocol import Bytes, Draw, Row
 
 @dataclass(frozen=True)
 class Identity:
-    """The row as it is."""
+    """No compression: the row is sent unchanged."""
 
     def gamma(self, d: int) -> float:
         """Return 1: plain gossip."""
@@ -21,9 +21,9 @@ class Identity:
         return d * dtype.itemsize
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
-        """Copy the bytes."""
+        """Copy the bytes of the row."""
         out[:] = row.view(np.uint8)
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
-        """Copy them back."""
+        """Copy the bytes back."""
         out.view(np.uint8)[:] = packed

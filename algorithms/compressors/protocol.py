@@ -1,7 +1,8 @@
-"""The contract of a compressor: a row becomes few bytes, and those a row again.
+"""Protocol of a compressor, which packs a row into few bytes and unpacks them.
 
-Symbols: Q(x) what is left of x, delta in (0, 1] how good it is: |Q(x) - x|^2 <= (1 - delta) |x|^2,
-in expectation where Q draws. That is all that error feedback needs; Q need not be unbiased.
+Symbols: Q(x) the row after compression, delta in (0, 1] its quality:
+|Q(x) - x|^2 <= (1 - delta) |x|^2, in expectation if Q is random. Error feedback requires nothing
+else; Q need not be unbiased.
 """
 
 from collections.abc import Callable
@@ -14,14 +15,14 @@ Row: TypeAlias = NDArray[np.floating]
 """(d,) float32 or float64, contiguous."""
 Bytes: TypeAlias = NDArray[np.uint8]
 Draw: TypeAlias = Callable[[], np.random.Generator]
-"""A generator of this row's own, at its beginning at every call: both ends draw the same."""
+"""Return a generator in the initial state of this row, so that both ends draw the same numbers."""
 
 
 class Compressor(Protocol):
     """A frozen dataclass whose fields are its options.
 
-    A row that holds NaN or an infinity must not come out finite where Q takes notice of it, so
-    that who diverges is seen to.
+    If an element that Q reads is NaN or infinite, Q(x) must not be finite, so that divergence
+    stays visible.
     """
 
     def gamma(self, d: int) -> float:
@@ -33,9 +34,9 @@ class Compressor(Protocol):
         ...
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
-        """Fill out, (size,) uint8, from the row, which stays as it is."""
+        """Fill out, (size,) uint8, from the row, which is not changed."""
         ...
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
-        """Set out to Q(row), from what pack made of it."""
+        """Set out, (d,), to Q(row) from the packed row, (size,) uint8."""
         ...

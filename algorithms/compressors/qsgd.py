@@ -1,19 +1,19 @@
-"""Few bits an element: its share of the row's norm, rounded at random to one of s levels.
+"""QSGD compressor: each element's share of the row's norm, randomly rounded to s levels.
 
 Alistarh, Grubic, Li, Tomioka, Vojnovic: QSGD: Communication-Efficient SGD via Gradient
 Quantization and Encoding, NIPS 2017, section 3.1; scaled as in Koloskova, Stich, Jaggi:
 Decentralized Stochastic Optimization and Gossip Algorithms with Compressed Communication, ICML
 2019, section 3.5.
 Symbols: s the levels, xi the level of an element, u uniform in [0, 1), tau the variance bound.
-Departures: levels have a fixed number of bits, where the paper's code of integers has fewer for
-small ones: a message has the same length every step.
+Departures: all levels have the same number of bits, while the paper's integer code uses fewer for
+small levels, so that a message has the same length every step.
 
     xi = floor(s |x| / |x|_2 + u),  Q(x) = sign(x) |x|_2 xi / (s tau)
     tau = 1 + min(d / s^2, sqrt(d) / s);  delta = 1 / tau in expectation
 
-Without tau Q would be unbiased; with it, it is the contraction that error feedback needs. On the
-wire: the norm, then s + sign(x) xi, the lowest bits of all elements first. With a norm that is not
-finite every element becomes NaN.
+Without tau, Q would be unbiased; with tau, it is the contraction that error feedback requires. The
+message holds the norm, then s + sign(x) xi, the lowest bits of all elements first. If the norm is
+not finite, every element becomes NaN.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ import numpy as np
 from algorithms.compressors.protocol import Bytes, Draw, Row
 
 MOST = 127
-"""Levels whose number, with its sign, is a byte."""
+"""Maximum number of levels that fit a byte with their sign."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class QSGD:
     """Random rounding to few levels of the norm, scaled to be a contraction."""
 
     levels: int = field(
-        default=127, metadata={"help": "s, levels above zero; takes the bits of the number 2 s"}
+        default=127, metadata={"help": "levels above zero, s; an element takes the bits of 2 s"}
     )
 
     def __post_init__(self) -> None:
@@ -45,11 +45,11 @@ class QSGD:
         return 0.5 / self._tau(d)
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
-        """The norm, and d bits for each bit of a level with its sign."""
+        """Return the bytes of the norm and of d signed levels."""
         return dtype.itemsize + self._bits * ((d + 7) // 8)
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
-        """The norm, then s + sign(x) xi of every element."""
+        """Pack the norm, then s + sign(x) xi of every element."""
         s, norm = self.levels, sqrt(np.square(row, dtype=np.float64).sum())
         out[: row.itemsize].view(row.dtype)[0] = norm
         symbols = np.full(len(row), s, np.uint8)
@@ -62,7 +62,7 @@ class QSGD:
             plane[:] = np.packbits(symbols >> bit & 1)
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
-        """The norm times the share of every element."""
+        """Set every element to its share of the norm."""
         d, s = len(out), self.levels
         symbols = np.zeros(d, np.uint8)
         for bit, plane in enumerate(packed[out.itemsize :].reshape(self._bits, -1)):

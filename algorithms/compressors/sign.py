@@ -1,13 +1,13 @@
-"""One bit an element: its sign, scaled by the mean absolute value of the row.
+"""Sign compressor: one bit per element, scaled by the mean absolute value of the row.
 
 Karimireddy, Rebjock, Stich, Jaggi: Error Feedback Fixes SignSGD and other Gradient Compression
 Schemes, ICML 2019, section 4.
 Departures: the row is scaled as a whole, not layer by layer.
 
-    Q(x) = |x|_1 / d sign(x),  zero counting as positive;  delta = |x|_1^2 / (d |x|_2^2) >= 1/d
+    Q(x) = |x|_1 / d sign(x),  with sign(0) = 1;  delta = |x|_1^2 / (d |x|_2^2) >= 1/d
 
-On the wire: the scale, then a bit an element. NaN or an infinity is in the scale and so comes out
-of every element.
+The message holds the scale, then one bit per element. A NaN or an infinity propagates through the
+scale to every element.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from algorithms.compressors.protocol import Bytes, Draw, Row
 
 @dataclass(frozen=True)
 class Sign:
-    """One bit an element: signs, scaled by the mean absolute value."""
+    """One bit per element: the sign, scaled by the mean absolute value."""
 
     def gamma(self, d: int) -> float:
-        """A half: delta is 2 / pi of normal rows, and less where few elements are large."""
+        """Return 0.5: delta is 2 / pi for normal rows, and less if few elements are large."""
         return 0.5
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:

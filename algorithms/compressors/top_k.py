@@ -1,11 +1,11 @@
-"""The k largest elements by absolute value, as values and places.
+"""Top-k compressor: the k largest elements by absolute value, with their indices.
 
 Stich, Cordonnier, Jaggi: Sparsified SGD with Memory, NeurIPS 2018, Definition 2.2.
 Departures: none.
 
-    Q(x) = x where |x| is among the k largest, else 0;  delta >= k/d
+    Q(x) = x if |x| is among the k largest, else 0;  delta >= k/d
 
-On the wire: k places of 4 bytes, then k values. NaN and infinities count as largest.
+The message holds k indices of 4 bytes, then k values. NaN and infinities count as largest.
 """
 
 from dataclasses import dataclass, field
@@ -15,27 +15,27 @@ import numpy as np
 
 from algorithms.compressors.protocol import Bytes, Draw, Row
 
-RATIO = {"help": "share of the elements that is kept"}
-"""Metadata of the option."""
+RATIO = {"help": "fraction of the elements that is sent"}
+"""Metadata of the option `ratio`."""
 
 
 def check_ratio(ratio: float) -> None:
-    """Raise ValueError where a share is none."""
+    """Raise ValueError if ratio is not in (0, 1]."""
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio must be in (0, 1], got {ratio}")
 
 
-def number_kept(ratio: float, d: int) -> int:
-    """k, the share of d elements that is nearest, one at least."""
+def element_count(ratio: float, d: int) -> int:
+    """Return k, the nearest integer to ratio d, at least one."""
     return max(1, round(ratio * d))
 
 
-PLACE = np.dtype(np.uint32)
+INDEX = np.dtype(np.uint32)
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The elements that are largest by absolute value."""
+    """The elements with the largest absolute values, with their indices."""
 
     ratio: float = field(default=0.1, metadata=RATIO)
 
@@ -44,21 +44,21 @@ class TopK:
 
     def gamma(self, d: int) -> float:
         """Return half of delta."""
-        return number_kept(self.ratio, d) / d / 2
+        return element_count(self.ratio, d) / d / 2
 
     def size(self, d: int, dtype: np.dtype[Any]) -> int:
-        """Return the bytes of k places and k values."""
-        return number_kept(self.ratio, d) * (PLACE.itemsize + dtype.itemsize)
+        """Return the bytes of k indices and k values."""
+        return element_count(self.ratio, d) * (INDEX.itemsize + dtype.itemsize)
 
     def pack(self, row: Row, out: Bytes, draw: Draw) -> None:
-        """Pack the places, then the values."""
-        k = number_kept(self.ratio, len(row))
-        places = np.argpartition(np.abs(row), len(row) - k)[len(row) - k :]  # NaN goes last
-        out[: k * PLACE.itemsize].view(PLACE)[:] = places
-        out[k * PLACE.itemsize :].view(row.dtype)[:] = row[places]
+        """Pack the indices, then the values."""
+        k = element_count(self.ratio, len(row))
+        indices = np.argpartition(np.abs(row), len(row) - k)[len(row) - k :]  # NaN is sorted last
+        out[: k * INDEX.itemsize].view(INDEX)[:] = indices
+        out[k * INDEX.itemsize :].view(row.dtype)[:] = row[indices]
 
     def unpack(self, packed: Bytes, out: Row, draw: Draw) -> None:
-        """Set the values in their places and zero elsewhere."""
-        ends = number_kept(self.ratio, len(out)) * PLACE.itemsize
+        """Set the values at their indices and zero elsewhere."""
+        ends = element_count(self.ratio, len(out)) * INDEX.itemsize
         out[:] = 0
-        out[packed[:ends].view(PLACE)] = packed[ends:].view(out.dtype)
+        out[packed[:ends].view(INDEX)] = packed[ends:].view(out.dtype)

@@ -64,7 +64,7 @@ def test_hierarchical_sends_the_minimum_between_nodes(two: Nodes, layout: tuple[
 def test_shared_memory_across_nodes_is_refused_with_an_alternative(
     two: Nodes, tmp_path: Path
 ) -> None:
-    message = "needs all 2 ranks on one node, here are 1: take hierarchical"
+    message = "needs all 2 ranks on one node, got 1 on this node: use hierarchical"
     options = ("--task", "quadratic", "--allreduce", "shared_memory", "--out", str(tmp_path))
     done = two.run((1, 1), "-m", "bench.train", *options)
     assert done.returncode == 2

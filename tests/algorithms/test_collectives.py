@@ -217,7 +217,8 @@ def test_shared_memory_needs_one_node(comm: MPI.Intracomm, monkeypatch: pytest.M
     if comm.size == 1:
         plan_of(comm, "shared_memory", 5).close()
         return
-    with pytest.raises(ValueError, match=f"needs all {comm.size} ranks on one node, here are 1"):
+    rule = f"needs all {comm.size} ranks on one node, got 1 on this node"
+    with pytest.raises(ValueError, match=rule):
         plan_of(comm, "shared_memory", 5)
 
 
