@@ -31,7 +31,7 @@ def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 
     at = [0] * len(plans)
     outbox: list[deque[Piece]] = []
     inbox: list[deque[Piece]] = []
-    landed: list[list[tuple[Piece, Vector]]] = [[] for _ in plans]
+    arrivals: list[list[tuple[Piece, Vector]]] = [[] for _ in plans]
 
     def pieces(of: Sequence[Piece]) -> deque[Piece]:
         return deque(x for x in of if x.hi > x.lo)
@@ -44,7 +44,7 @@ def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 
         inbox.append(pieces(now(r).receives))
     waiting = set(range(len(plans)))
     while waiting:
-        moved = False
+        progress = False
         for r in sorted(waiting):
             for piece in list(outbox[r]):
                 partner = piece.peer
@@ -54,25 +54,27 @@ def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 
                     continue
                 assert receive.hi - receive.lo == piece.hi - piece.lo, "lengths differ"
                 data = homes[r][piece.lo : piece.hi].copy()
-                landed[partner].append((receive, data))
+                arrivals[partner].append((receive, data))
                 outbox[r].remove(piece)
                 inbox[partner].remove(receive)
-                moved = True
+                progress = True
         for r in sorted(waiting):
             while r in waiting and not outbox[r] and not inbox[r]:
-                _complete(now(r), homes[r], landed[r], divisor)
-                landed[r] = []
+                _complete(now(r), homes[r], arrivals[r], divisor)
+                arrivals[r] = []
                 at[r] += 1
-                moved = True
+                progress = True
                 if at[r] >= len(plans[r].rounds):
                     waiting.discard(r)
                 outbox[r], inbox[r] = pieces(now(r).sends), pieces(now(r).receives)
-        assert moved or not waiting, f"ranks {sorted(waiting)} wait for each other"
+        assert progress or not waiting, f"ranks {sorted(waiting)} wait for each other"
 
 
-def _complete(done: Round, home: Vector, landed: list[tuple[Piece, Vector]], divisor: int) -> None:
+def _complete(
+    done: Round, home: Vector, arrivals: list[tuple[Piece, Vector]], divisor: int
+) -> None:
     order = {id(piece): k for k, piece in enumerate(done.receives)}
-    for piece, data in sorted(landed, key=lambda x: order[id(x[0])]):
+    for piece, data in sorted(arrivals, key=lambda x: order[id(x[0])]):
         target = home[piece.lo : piece.hi]
         target[:] = target + data if piece.add else data
     for op in done.then:

@@ -32,40 +32,42 @@ if comm.rank == 0:
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Nodes]:
+def two_nodes() -> Iterator[Nodes]:
     with nodes(2) as cluster:
         yield cluster
 
 
 @pytest.mark.parametrize("layout", [(2, 2), (3, 1)], ids=str)
-def test_allreduces_are_exact_across_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
+def test_allreduces_are_exact_across_nodes(two_nodes: Nodes, layout: tuple[int, ...]) -> None:
     selection = "(agree_to_the_bit or started_calls) and not shared_memory and not auto"
     selection += " or sums_integers and float32-hierarchical"
     path = "tests/algorithms/test_collectives.py"
     options = ("-q", "-m", "mpi", "--with-mpi", path, "-k", selection)
-    done = two.run(layout, "-m", "pytest", *options, **SHARED_CORES)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "passed" in done.stdout
+    process = two_nodes.run(layout, "-m", "pytest", *options, **SHARED_CORES)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "passed" in process.stdout
 
 
 @pytest.mark.parametrize("layout", [(2, 2), (3, 1), (1, 1)], ids=str)
-def test_hierarchical_sends_the_minimum_between_nodes(two: Nodes, layout: tuple[int, ...]) -> None:
-    before = [two.bytes_sent(node) for node in (1, 2)]
-    done = two.run(layout, "-c", SUM, "hierarchical")
-    assert done.returncode == 0, done.stdout + done.stderr
-    moved = [two.bytes_sent(node) - b for node, b in zip((1, 2), before, strict=True)]
+def test_hierarchical_sends_the_minimum_between_nodes(
+    two_nodes: Nodes, layout: tuple[int, ...]
+) -> None:
+    before = [two_nodes.bytes_sent(node) for node in (1, 2)]
+    process = two_nodes.run(layout, "-c", SUM, "hierarchical")
+    assert process.returncode == 0, process.stdout + process.stderr
+    moved = [two_nodes.bytes_sent(node) - b for node, b in zip((1, 2), before, strict=True)]
     least = CALLS * COUNT * 4  # each of two nodes sends 2 (N - 1)/N vectors a call
-    assert int(done.stdout) == 2 * least
+    assert int(process.stdout) == 2 * least
     for each in moved:
         # the rest is packet headers and the start of the job
         assert least <= each < 1.15 * least, (moved, least)
 
 
 def test_shared_memory_across_nodes_is_refused_with_an_alternative(
-    two: Nodes, tmp_path: Path
+    two_nodes: Nodes, tmp_path: Path
 ) -> None:
     message = "needs all 2 ranks on one node, got 1 on this node: use hierarchical"
     options = ("--task", "quadratic", "--allreduce", "shared_memory", "--out", str(tmp_path))
-    done = two.run((1, 1), "-m", "bench.train", *options)
-    assert done.returncode == 2
-    assert message in done.stderr
+    process = two_nodes.run((1, 1), "-m", "bench.train", *options)
+    assert process.returncode == 2
+    assert message in process.stderr

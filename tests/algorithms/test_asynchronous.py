@@ -28,7 +28,7 @@ TOTALS = (4, 5, 7)
 def integer_rows(total: int, d: int) -> Array:
     """Return rows of small integers, (total, d) float64.
 
-    Some forty halvings of them are exact, so sums can be compared bit for bit.
+    About forty halvings of them are exact, so sums can be compared bit for bit.
     """
     rows: Array = np.random.default_rng(total).integers(-8, 8, (total, d)).astype(float)
     return rows
@@ -44,7 +44,7 @@ def test_workers_and_centre_are_conserved_to_the_bit(comm: MPI.Intracomm, d: int
         algorithm = AsyncElasticAveraging(period=1, alpha=0.5)
         centre = np.zeros(d)
         start = workers.x.copy()
-        workers.x[:] = comm.bcast(start[0])  # init expects equal workers
+        workers.x[:] = comm.bcast(start[0])  # init needs equal workers
         state = algorithm.init(exchange, workers)
         centre[:] = workers.x[0]
         workers.x[:] = start
@@ -190,5 +190,5 @@ def test_ranks_share_a_budget_of_steps(comm: MPI.Intracomm) -> None:
             if comm.rank == 0:
                 time.sleep(0.002)
         counts = comm.allgather(steps)
-        everywhere(comm, total <= sum(counts) <= total + 1, counts)  # taken in twos
+        everywhere(comm, total <= sum(counts) <= total + 1, counts)  # each call takes two steps
     budget.close()

@@ -159,7 +159,7 @@ def vectors(name: str, p: int) -> int:
     }.get(name, 2 * (p - 1))
 
 
-def rounds_of_the_slowest(name: str, p: int) -> int:
+def most_rounds(name: str, p: int) -> int:
     """Return the rounds of the rank that has most of them."""
     a, b = sides(p)
     folds = 0 if p == 1 << log(p) else 2
@@ -188,7 +188,7 @@ def test_messages_and_elements_follow_the_formula(name: str) -> None:
 def test_long_vectors_are_segmented(p: int) -> None:
     d, size = 500_000, 8
 
-    def counted(name: str) -> int:
+    def message_count(name: str) -> int:
         return sum(plan.messages() for plan in schedules(KINDS[name], p, d, size))
 
     def pieces(n: int, segment: int) -> int:
@@ -196,16 +196,16 @@ def test_long_vectors_are_segmented(p: int) -> None:
 
     chunks = [b - a for a, b in pairwise(even(0, d, p))]
     cut = sum(pieces(n, ring.SEGMENT_BYTES) for n in chunks)
-    assert counted("segmented_ring") == 2 * (p - 1) * cut
+    assert message_count("segmented_ring") == 2 * (p - 1) * cut
     halves = [b - a for a, b in pairwise(even(0, d, 2))]
     cut = sum(pieces(n, double_binary_tree.SEGMENT_BYTES) for n in halves)
-    assert counted("double_binary_tree") == 2 * (p - 1) * cut
+    assert message_count("double_binary_tree") == 2 * (p - 1) * cut
     if p == 4:  # per rank: halves, then quarters, and back
         each = [
             pieces(d // 2, rabenseifner.SEGMENT_BYTES),
             pieces(d // 4, rabenseifner.SEGMENT_BYTES),
         ]
-        assert counted("rabenseifner") == 2 * p * sum(each)
+        assert message_count("rabenseifner") == 2 * p * sum(each)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -213,7 +213,7 @@ def test_rounds_do_not_exceed_the_formula(name: str) -> None:
     for p in SIZES[1:]:
         plans = schedules(KINDS[name], p, 1003)
         busy = [sum(bool(x.sends or x.receives) for x in plan.rounds) for plan in plans]
-        assert max(busy) <= rounds_of_the_slowest(name, p), p
+        assert max(busy) <= most_rounds(name, p), p
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -122,8 +122,8 @@ def test_meter_counts_the_messages_of_the_schedule(comm: MPI.Intracomm, name: st
     assert issubclass(kind, Scheduled)
     plan = kind.schedule(comm.rank, list(range(comm.size + 1)), d, 8)
     plan_of(comm, name, d, meter=meter)()
-    counted = (meter.messages, meter.bytes_sent)
-    everywhere(comm, counted == (plan.messages(), plan.elements() * 8), counted)
+    traffic = (meter.messages, meter.bytes_sent)
+    everywhere(comm, traffic == (plan.messages(), plan.elements() * 8), traffic)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -52,7 +52,7 @@ def draw(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
-def transmitted(compressor: Compressor, row: Array, *key: int) -> Array:
+def round_trip(compressor: Compressor, row: Array, *key: int) -> Array:
     """Return a row after compression into an unaligned message and decompression."""
     packed = np.full(1 + compressor.size(len(row), row.dtype), 7, np.uint8)[1:]
     before, out = row.copy(), np.full_like(row, 5)
@@ -70,7 +70,7 @@ def test_compressors_are_contractions(x: Array, ratio: float, s: int) -> None:
     k = max(1, round(ratio * d))
 
     def squared_error(compressor: Compressor) -> float:
-        return float(np.square(transmitted(compressor, x, 1) - x, dtype=float).sum())
+        return float(np.square(round_trip(compressor, x, 1) - x, dtype=float).sum())
 
     slack = 1e-5 * squares  # float32
     assert squared_error(Identity()) == 0
@@ -79,11 +79,11 @@ def test_compressors_are_contractions(x: Array, ratio: float, s: int) -> None:
     dropped = np.square(np.sort(np.abs(x.astype(float)))[: d - k]).sum()
     assert squared_error(TopK(ratio=ratio)) == pytest.approx(dropped, abs=slack)
     assert dropped <= (1 - k / d) * squares + slack
-    sparse = transmitted(RandomK(ratio=ratio), x, 1)
+    sparse = round_trip(RandomK(ratio=ratio), x, 1)
     assert (sparse == x).sum() >= k
     assert ((sparse == x) | (sparse == 0)).all()
     assert np.count_nonzero(sparse) <= k
-    coarse = transmitted(QSGD(levels=s), x, 1) * tau(s, d)
+    coarse = round_trip(QSGD(levels=s), x, 1) * tau(s, d)
     assert (np.abs(coarse - x) <= (1 + 1e-5) * squares**0.5 / s).all()
 
 
@@ -94,7 +94,7 @@ def test_random_compressors_contract_in_expectation() -> None:
     quality: list[tuple[Compressor, float]] = [(RandomK(), 0.1), (RandomK(ratio=0.5), 0.5)]
     quality += [(QSGD(levels=s), 1 / tau(s, 60)) for s in (1, 3, 127)]
     for compressor, delta in quality:
-        drawn = np.array([transmitted(compressor, x, 2, k) for k in range(times)])
+        drawn = np.array([round_trip(compressor, x, 2, k) for k in range(times)])
         losses = np.square(drawn - x).sum(1) / squares
         error = 4 * losses.std() / times**0.5  # four standard errors
         assert losses.mean() <= 1 - delta + error
@@ -109,27 +109,25 @@ def test_random_draws_depend_on_the_whole_key() -> None:
     x = np.random.default_rng(0).standard_normal(200)
     for compressor in (RandomK(), QSGD(levels=3)):
         np.testing.assert_array_equal(
-            transmitted(compressor, x, 3, 8, 1, 5), transmitted(compressor, x, 3, 8, 1, 5)
+            round_trip(compressor, x, 3, 8, 1, 5), round_trip(compressor, x, 3, 8, 1, 5)
         )
         for key in ((3, 8, 1, 6), (3, 8, 2, 5), (4, 8, 1, 5)):
-            assert (
-                transmitted(compressor, x, *key) != transmitted(compressor, x, 3, 8, 1, 5)
-            ).any()
+            assert (round_trip(compressor, x, *key) != round_trip(compressor, x, 3, 8, 1, 5)).any()
 
 
 def test_compressors_propagate_nan_and_preserve_zero() -> None:
     for dtype in ("float32", "float64"):
         for compressor in VARIANTS.values():
-            assert (transmitted(compressor, np.zeros(9, dtype), 1) == 0).all()
+            assert (round_trip(compressor, np.zeros(9, dtype), 1) == 0).all()
             for bad in (np.nan, np.inf, -np.inf):
                 x = np.ones(9, dtype)
                 x[4] = bad
                 with np.errstate(invalid="ignore"):
-                    out = transmitted(compressor, x, 1)
+                    out = round_trip(compressor, x, 1)
                 assert not np.isfinite(out[4]) or (isinstance(compressor, RandomK) and out[4] == 0)
                 assert np.isnan(out).all() or not isinstance(compressor, QSGD)
     np.testing.assert_array_equal(
-        transmitted(Sign(), np.array([-0.0, 0.0, -2.0])), [2 / 3, 2 / 3, -2 / 3]
+        round_trip(Sign(), np.array([-0.0, 0.0, -2.0])), [2 / 3, 2 / 3, -2 / 3]
     )
 
 

@@ -44,7 +44,7 @@ def test_every_registered_algorithm_has_a_twin() -> None:
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_equals_its_serial_twin(comm: MPI.Intracomm, variant: str) -> None:
+def test_algorithms_equal_their_serial_twins(comm: MPI.Intracomm, variant: str) -> None:
     for total in TOTALS:
         VARIANTS[variant].check(total)
         training = Training(comm, total)
@@ -74,7 +74,7 @@ def test_one_worker_is_plain_sgd(variant: str) -> None:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)
 
 
-def documented() -> Algorithm:
+def documented_algorithm() -> Algorithm:
     """Return the algorithm in the docstring of algorithms.protocol, executed as written."""
     text = protocol.__doc__ or ""
     lines = [line for line in text.splitlines() if not line or line.startswith("    ")]
@@ -87,13 +87,13 @@ def documented() -> Algorithm:
 
 def test_the_documented_algorithm_validates_its_options() -> None:
     with pytest.raises(ValueError, match=r"lazy must be in \[0, 1\), got 2"):
-        type(documented())(lazy=2)  # type: ignore[call-arg]
+        type(documented_algorithm())(lazy=2)  # type: ignore[call-arg]
 
 
 @pytest.mark.mpi
 def test_the_documented_algorithm_equals_its_twin(comm: MPI.Intracomm) -> None:
     for total in TOTALS:
-        algorithm, twin = documented(), Twin(total, SGD(lr=0.2, momentum=0.5))
+        algorithm, twin = documented_algorithm(), Twin(total, SGD(lr=0.2, momentum=0.5))
         algorithm.check(total)
         P = 0.75 * twin.exchange.mixing(Ring(), "uniform", 0).matrix() + 0.25 * np.eye(total)
         for _ in range(STEPS):
@@ -101,4 +101,4 @@ def test_the_documented_algorithm_equals_its_twin(comm: MPI.Intracomm) -> None:
         training = Training(comm, total)
         x = training.run(algorithm, STEPS)
         apart = np.abs(x - twin.x[training.workers.ids]).max()
-        everywhere(comm, apart < 1e-12, total, apart)  # float64, some 25 rounds
+        everywhere(comm, apart < 1e-12, total, apart)  # float64, about 25 rounds

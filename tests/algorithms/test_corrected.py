@@ -81,11 +81,11 @@ def test_the_fixed_point_is_the_optimum_of_the_mean_loss(algorithm: Algorithm) -
         state = algorithm.init(exchange, workers)
         for _ in range(1500):
             algorithm.step(exchange, workers, state)
-        assert np.abs(workers.x - optimum).max() < 1e-12, total  # rounding of each step
+        assert np.abs(workers.x - optimum).max() < 1e-12, total  # rounding over the steps
 
 
 @pytest.mark.mpi
-def test_means_and_fixed_points_hold_between_ranks(comm: MPI.Intracomm) -> None:
+def test_means_and_fixed_points_do_not_depend_on_the_ranks(comm: MPI.Intracomm) -> None:
     algorithms: list[Any] = [GradientTracking(), ExactDiffusion(), RelaySGD()]
     for total in (5, 6, 7, 12):
         for algorithm in algorithms:
@@ -97,11 +97,12 @@ def test_means_and_fixed_points_hold_between_ranks(comm: MPI.Intracomm) -> None:
                 algorithm.step(exchange, workers, state)
                 if k < 8 and not isinstance(algorithm, RelaySGD):
                     g = state.before if isinstance(algorithm, GradientTracking) else workers.g
-                    moved = comm.allreduce(workers.x.sum()) - before
-                    fine = abs(moved + Bowls.eta * comm.allreduce(g.sum())) < 1e-12
+                    change = comm.allreduce(workers.x.sum()) - before
+                    fine = abs(change + Bowls.eta * comm.allreduce(g.sum())) < 1e-12
                     everywhere(comm, fine, algorithm, "the mean obeys plain SGD")
             error = np.abs(workers.x - optimum).max()
-            everywhere(comm, steps == 8 or error < 1e-11, algorithm, error)  # rounding of each step
+            # rounding over the steps
+            everywhere(comm, steps == 8 or error < 1e-11, algorithm, error)
             exchange.close()
 
 
@@ -277,7 +278,7 @@ def test_quasi_global_momentum_of_zero_is_d_psgd_to_the_bit() -> None:
         )
 
 
-def test_quasi_global_momentum_of_one_worker() -> None:
+def test_quasi_global_momentum_of_one_worker_follows_its_recursion() -> None:
     exchange, workers, optimum = quadratics(1)
     algorithm, mu, M, x = QGMomentum(), 0.9, 0.0, 0.0
     state = algorithm.init(exchange, workers)

@@ -214,6 +214,6 @@ def test_a_centre_of_rate_one_is_the_mean_of_the_workers() -> None:
         (lambda: ElasticTree(alpha=-1), r"alpha must be in \[0, 1\], got -1"),
     ],
 )
-def test_refusals(make: Any, message: str) -> None:
+def test_invalid_options_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

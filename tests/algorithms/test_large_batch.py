@@ -27,7 +27,7 @@ TOTALS = (5, 6, 7, 12)
 SGD_WITH_MOMENTUM = SGD(lr=0.2, momentum=0.5)
 
 
-def delayed(total: int, lag: int, dtype: str) -> Array:
+def delayed_sgd(total: int, lag: int, dtype: str) -> Array:
     """Return the parameters after SGD that applies each mean gradient `lag` steps later."""
     training = Training(MPI.COMM_SELF, total, optimizer=SGD_WITH_MOMENTUM, dtype=dtype)
     gradients: list[Array] = []
@@ -48,7 +48,7 @@ def test_lag_equals_a_delay_to_the_bit(dtype: str) -> None:
     for total in TOTALS:
         for lag in (0, 1, 3, STEPS + 2):
             lagged = alone(LaggedAllReduceSGD(lag), total, dtype=dtype)
-            assert np.array_equal(lagged, delayed(total, lag, dtype)), (total, lag)
+            assert np.array_equal(lagged, delayed_sgd(total, lag, dtype)), (total, lag)
         allreduce = alone(AllReduceSGD(), total, dtype=dtype)
         assert np.array_equal(alone(LaggedAllReduceSGD(0), total, dtype=dtype), allreduce)
 
@@ -76,7 +76,7 @@ def digits() -> Problem:
     return Digits(hidden=11).load("float32")
 
 
-def trained(problem: Problem, comm: MPI.Intracomm, total: int, algorithm: Any) -> Array:
+def train(problem: Problem, comm: MPI.Intracomm, total: int, algorithm: Any) -> Array:
     """Return the (V, d) parameters of this rank after four steps of small batches."""
     exchange = MPIExchange(comm, total, seed=3)
     x, g = exchange.rows(problem.d), exchange.rows(problem.d)
@@ -107,11 +107,11 @@ def test_overlapped_buckets_equal_allreduce_to_the_bit(
 ) -> None:
     """A rank with two workers has its gradients at once, a rank with one worker in parts."""
     for total in (comm.size, comm.size + 1):
-        expected = trained(digits, comm, total, AllReduceSGD())
+        expected = train(digits, comm, total, AllReduceSGD())
         for bucket in (1, 500, 2**18):
-            actual = trained(digits, comm, total, OverlappedAllReduceSGD(bucket))
+            actual = train(digits, comm, total, OverlappedAllReduceSGD(bucket))
             everywhere(comm, np.array_equal(actual, expected), total, bucket)
-        lagged = trained(digits, comm, total, LaggedAllReduceSGD(0))
+        lagged = train(digits, comm, total, LaggedAllReduceSGD(0))
         everywhere(comm, np.array_equal(lagged, expected), total, "lag 0")
 
 
@@ -157,11 +157,11 @@ class CountingExchange(MPIExchange):
         mean = super().start_mean(rows)
         progress = mean.test
 
-        def counted() -> None:
+        def count_call() -> None:
             self.times += 1
             progress()
 
-        mean.test = counted  # type: ignore[method-assign]
+        mean.test = count_call  # type: ignore[method-assign]
         return mean
 
 
@@ -189,7 +189,7 @@ def test_buckets_are_whole_layers_from_the_end() -> None:
     assert in_buckets(layers, 22) == [(0, 21)]
 
 
-def test_refusals() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(ValueError, match=r"lag must be >= 0 \(0 is allreduce_sgd\), got -1"):
         LaggedAllReduceSGD(lag=-1)
     with pytest.raises(ValueError, match=r"bucket must be >= 1 byte .*, got 0"):

@@ -207,7 +207,7 @@ class Bowls(StillWorkers):
 
 
 @pytest.mark.parametrize("total", [4, 5])
-def test_elastic_averaging_fixed_point_on_quadratics(comm: MPI.Intracomm, total: int) -> None:
+def test_elastic_averaging_has_the_expected_fixed_point(comm: MPI.Intracomm, total: int) -> None:
     """The centre is sum w_i b_i / sum w_i with w_i = h_i / (h_i + rho), not the optimum."""
     rng = np.random.default_rng(0)
     h, b = rng.uniform(0.2, 2, total), rng.standard_normal(total)
@@ -228,7 +228,7 @@ def test_elastic_averaging_fixed_point_on_quadratics(comm: MPI.Intracomm, total:
 
 
 @pytest.mark.parametrize("period", [1, 5])
-def test_local_sgd_fixed_point_on_quadratics(comm: MPI.Intracomm, period: int) -> None:
+def test_local_sgd_has_the_expected_fixed_point(comm: MPI.Intracomm, period: int) -> None:
     """The point is sum c_i b_i / sum c_i, c_i = 1 - (1 - eta h_i)^H, biased for H > 1."""
     rng = np.random.default_rng(1)
     h, b = rng.uniform(0.2, 2, 6), rng.standard_normal(6)

@@ -67,7 +67,7 @@ def test_rules_equal_their_formulas_and_have_their_properties(rule: str, name: s
                 assert np.linalg.eigvals(P).real.min() >= -1e-14
 
 
-def test_metropolis_of_the_chain_and_the_star_in_closed_form() -> None:
+def test_metropolis_equals_closed_forms_on_chain_and_star() -> None:
     chain = MIXINGS["metropolis"](rounds_of(DEFAULTS["chain"], 4)[0]).matrix() * 3
     expected = [[2, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 2]]
     np.testing.assert_allclose(chain, expected, atol=1e-15)
@@ -148,14 +148,14 @@ def test_unknown_rules_and_too_dense_topologies_are_refused() -> None:
 def test_a_triangle_and_an_isolated_worker_are_not_a_tree() -> None:
     """A tree needs W - 1 edges and must be connected."""
 
-    class Apart(Ring):
+    class TriangleAndPoint(Ring):
         def links(self, total: int, k: int, rng: np.random.Generator) -> Links:
             i = np.array([0, 1, 2, 1, 2, 0])
             return links(total, i, np.roll(i, 3))
 
-    assert len(Apart().links(4, 0, np.random.default_rng()).source) == 6
+    assert len(TriangleAndPoint().links(4, 0, np.random.default_rng()).source) == 6
     with pytest.raises(ValueError, match="is not a tree"):
-        require(Apart(), "uniform", 4, "tree")
+        require(TriangleAndPoint(), "uniform", 4, "tree")
 
 
 @pytest.mark.parametrize("name", ["ring", "chain", "torus", "hypercube", "star", "random_regular"])
@@ -175,7 +175,7 @@ def test_extremes_equal_dense_eigenvalues(name: str) -> None:
 
 
 def test_extremes_of_a_long_chain_converge() -> None:
-    """Its eigenvalues differ by a millionth; power iteration would need a million rounds."""
+    """Two eigenvalues differ by a millionth; power iteration would need a million rounds."""
     total = 3000
     mixing = MIXINGS["metropolis"](rounds_of(DEFAULTS["chain"], total)[0])
     smallest, largest = extremes(mixing.apply, np.ones(total))

@@ -37,7 +37,7 @@ def test_one_block_or_blocks_of_one_are_local_sgd() -> None:
 
 
 def test_blocks_average_before_all_workers_do() -> None:
-    for total in TOTALS:  # blocks of 3: the last is smaller where 3 does not divide W
+    for total in TOTALS:  # blocks of 3: the last is smaller if 3 does not divide W
         rows = np.random.default_rng(total).standard_normal((total, 4))
         exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64")
         workers = StillWorkers(exchange, rows)
@@ -123,7 +123,7 @@ def option_two(total: int, period: int) -> Array:
         twin.x = twin.x - eta * (twin.gradient(twin.x) - c_i + c)
         if k % period == 0:
             c_i = c_i - c + (start - twin.x) / (period * eta)
-            twin.x = start = twin.averaged()
+            twin.x = start = twin.mean_rows()
     return twin.x
 
 
@@ -132,7 +132,7 @@ def test_scaffold_is_option_two_for_plain_sgd() -> None:
         assert near(alone(Scaffold(period=4), total, optimizer=SGD(lr=0.2)), option_two(total, 4))
 
 
-def test_scaffold_before_its_first_average_and_with_period_one() -> None:
+def test_scaffold_reduces_to_local_sgd_and_allreduce_sgd() -> None:
     for total in TOTALS:
         first = alone(Scaffold(period=STEPS), total)
         assert np.array_equal(first, alone(LocalSGD(period=STEPS), total))
@@ -186,6 +186,6 @@ def test_the_fixed_point_of_scaffold_is_the_optimum(period: int) -> None:
         (lambda: Scaffold(period=0), "period must be >= 1, got 0"),
     ],
 )
-def test_refusals(make: Any, message: str) -> None:
+def test_invalid_options_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

@@ -17,7 +17,7 @@ CONVOLUTION = consecutive_layers([(3, 1, 2), (1,)])
 TIGHT = PowerSGD(rank=1, start_step=4, min_compression=1.1)
 
 
-def trained(algorithm: PowerSGD | AllReduceSGD, total: int, optimizer: SGD) -> Array:
+def train(algorithm: PowerSGD | AllReduceSGD, total: int, optimizer: SGD) -> Array:
     training = Training(MPI.COMM_SELF, total, optimizer=optimizer)
     training.workers.layers = CONVOLUTION
     return training.run(algorithm, STEPS)
@@ -41,26 +41,26 @@ def test_power_sgd_equals_its_twin_in_any_basis() -> None:
                 e = np.array([m - p @ own.T for m, own in zip(M, qs, strict=True)])
                 mean[:6] = (p @ q.T).ravel()
             twin.x = twin.x - twin.direction(np.tile(mean, (total, 1)))
-        x = trained(TIGHT, total, optimizer)
+        x = train(TIGHT, total, optimizer)
         np.testing.assert_allclose(x, twin.x, rtol=0, atol=1e-12)
-        other = trained(AllReduceSGD(), total, optimizer)
+        other = train(AllReduceSGD(), total, optimizer)
         assert np.abs(x - other).max() > 1e-3, "the rank must matter"
 
 
 def test_lossless_power_sgd_is_allreduce_sgd() -> None:
     optimizer = SGD(lr=0.2, momentum=0.5)
     for total in (1, 5, 7):
-        mean = trained(AllReduceSGD(), total, optimizer)
+        mean = train(AllReduceSGD(), total, optimizer)
         for algorithm in (
             PowerSGD(rank=2, start_step=0, min_compression=0),  # full
             PowerSGD(rank=1, start_step=STEPS),
             PowerSGD(rank=1, start_step=0, min_compression=1.2),  # 5 elements instead of 6
         ):
-            x = trained(algorithm, total, optimizer)
+            x = train(algorithm, total, optimizer)
             np.testing.assert_allclose(x, mean, rtol=0, atol=1e-10)
 
 
-class Drawn(StillWorkers):
+class RandomGradients(StillWorkers):
     """Workers with gradients drawn by (worker, step), in matrices and vectors."""
 
     def __init__(self, exchange: MPIExchange) -> None:
@@ -79,7 +79,7 @@ class Drawn(StillWorkers):
 
 
 COARSE = PowerSGD(rank=2, start_step=0, min_compression=1.05)
-"""Configuration that compresses the first and the third layer of Drawn."""
+"""Configuration that compresses the first and the third layer of RandomGradients."""
 
 
 @pytest.mark.mpi
@@ -88,7 +88,7 @@ def test_power_sgd_does_not_depend_on_placement(comm: MPI.Intracomm) -> None:
         results = []
         for ranks in (comm, MPI.COMM_SELF):
             exchange = MPIExchange(ranks, total, seed=3)
-            workers = Drawn(exchange)
+            workers = RandomGradients(exchange)
             state = COARSE.init(exchange, workers)
             for _ in range(8):
                 COARSE.step(exchange, workers, state)
@@ -103,7 +103,7 @@ def test_power_sgd_sends_or_stores_the_whole_gradient() -> None:
     """P Q_i^T + e_i = M_i in every worker, so g + mean e = mean M; vectors are not compressed."""
     for total in (1, 5):
         exchange = MPIExchange(MPI.COMM_SELF, total, dtype="float64", seed=3)
-        workers = Drawn(exchange)
+        workers = RandomGradients(exchange)
         state = COARSE.init(exchange, workers)
         assert state.first.shape == (total, 2 * 9 + 2 * 3 + 4 + 4)
         assert state.second.shape == (total, 2 * 7 + 2 * 8)
@@ -125,10 +125,10 @@ def test_power_sgd_sends_or_stores_the_whole_gradient() -> None:
         assert np.linalg.matrix_rank(workers.g[0, :63].reshape(9, 7)) == 2
 
 
-def test_power_sgd_errors_are_fed_back() -> None:
+def test_power_sgd_feeds_errors_back() -> None:
     """Constant gradients are applied except for an error that does not grow."""
     exchange = MPIExchange(MPI.COMM_SELF, 3, dtype="float64", seed=3)
-    workers = Drawn(exchange)
+    workers = RandomGradients(exchange)
     state, error_norms = COARSE.init(exchange, workers), []
     for k in range(1, 201):
         workers.k = 0
@@ -141,7 +141,7 @@ def test_power_sgd_errors_are_fed_back() -> None:
 
 def test_power_sgd_recovers_after_zero_gradients() -> None:
     exchange = MPIExchange(MPI.COMM_SELF, 3, seed=3)
-    workers = Drawn(exchange)
+    workers = RandomGradients(exchange)
     state = COARSE.init(exchange, workers)
     workers.scale = 0.0
     for _ in range(3):
@@ -154,7 +154,7 @@ def test_power_sgd_recovers_after_zero_gradients() -> None:
 
 def test_power_sgd_propagates_nan() -> None:
     exchange = MPIExchange(MPI.COMM_SELF, 3, seed=3)
-    workers = Drawn(exchange)
+    workers = RandomGradients(exchange)
     state: State = COARSE.init(exchange, workers)
     state.error[1, 5] = np.nan
     COARSE.step(exchange, workers, state)

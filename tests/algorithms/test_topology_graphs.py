@@ -97,7 +97,7 @@ def test_binary_tree_is_a_heap() -> None:
             assert len(links_of(TOPOLOGIES[name](), total).source) == 2 * (total - 1), "a tree"
 
 
-def test_second_eigenvalues_in_closed_form() -> None:
+def test_second_eigenvalues_equal_closed_forms() -> None:
     """Values of uniform mixing from papers and reference tables."""
     for m in range(1, 7):
         assert 1 - second(Hypercube(), 2**m) == pytest.approx(2 / (m + 1), abs=1e-12)
@@ -146,7 +146,7 @@ def test_random_pairs_are_a_matching() -> None:
 def test_star_is_irregular_and_complete_averages_at_once() -> None:
     star = links_of(Star(), 6)
     assert star.out_degree.tolist() == [5, 1, 1, 1, 1, 1]
-    assert not np.allclose(star.mixing_matrix().sum(1), 1), "push-sum weights must move"
+    assert not np.allclose(star.mixing_matrix().sum(1), 1), "push-sum weights must change"
     np.testing.assert_allclose(links_of(Complete(), 6).mixing_matrix(), 1 / 6)
 
 
@@ -167,11 +167,11 @@ def test_epidemic_draws_receivers_uniformly() -> None:
 
 def test_erdos_renyi_links_every_pair_with_equal_probability() -> None:
     total, draws, p = 8, 1500, 0.4
-    linked = np.zeros((total, total))
+    frequency = np.zeros((total, total))
     for seed in range(draws):
         links = links_of(ErdosRenyi(p=p, seed=seed), total)
-        np.add.at(linked, (links.target, links.source), 1 / draws)
-    upper_entries = linked[np.triu_indices(total, 1)]
+        np.add.at(frequency, (links.target, links.source), 1 / draws)
+    upper_entries = frequency[np.triu_indices(total, 1)]
     # standard deviation of an entry 0.013; links that join components raise some entries
     assert abs(np.median(upper_entries) - p) < 0.03
     assert upper_entries.min() > p - 0.065
@@ -231,14 +231,14 @@ def test_switches_keep_degrees_and_reach_every_matching() -> None:
 
 def test_random_regular_is_uniform_and_reaches_every_graph() -> None:
     total, k, draws = 6, 3, 1500
-    linked, triangles = np.zeros((total, total)), set()
+    frequency, triangles = np.zeros((total, total)), set()
     for seed in range(draws):
         links = links_of(RandomRegular(k=k, seed=seed), total)
         A = np.zeros((total, total))
         A[links.target, links.source] = 1
-        linked += A / draws
+        frequency += A / draws
         triangles.add(round(np.trace(A @ A @ A) / 6))
-    off_diagonal = linked[~np.eye(total, dtype=bool)]
+    off_diagonal = frequency[~np.eye(total, dtype=bool)]
     # five standard deviations of 0.013
     assert abs(off_diagonal - k / (total - 1)).max() < 0.065
     assert triangles == {0, 2}, "K_3,3 and the prism are all cubic graphs of six nodes"

@@ -41,7 +41,7 @@ class Twin:
         self.v = self.optimizer.momentum * self.v + g
         return self.optimizer.lr * self.v
 
-    def averaged(self) -> Array:
+    def mean_rows(self) -> Array:
         """Return the mean over the workers in every row, (W, d) float64."""
         same: Array = np.ones((len(self.x), 1)) * self.x.mean(0)
         return same

@@ -30,7 +30,7 @@ def local_sgd(twin: Twin, algorithm: LocalSGD) -> None:
     for k in range(1, STEPS + 1):
         twin.x = twin.x - twin.direction(twin.gradient(twin.x))
         if algorithm.period and k % algorithm.period == 0:
-            twin.x = twin.averaged()
+            twin.x = twin.mean_rows()
 
 
 def elastic_averaging(twin: Twin, algorithm: ElasticAveraging) -> None:
@@ -45,12 +45,12 @@ def elastic_averaging(twin: Twin, algorithm: ElasticAveraging) -> None:
 
 
 def post_local_sgd(twin: Twin, algorithm: PostLocalSGD) -> None:
-    averaged = {*range(1, algorithm.switch + 1)}
-    averaged |= {*range(algorithm.switch, STEPS + 1, algorithm.period)}
+    averaging_steps = {*range(1, algorithm.switch + 1)}
+    averaging_steps |= {*range(algorithm.switch, STEPS + 1, algorithm.period)}
     for k in range(1, STEPS + 1):
         twin.x = twin.x - twin.direction(twin.gradient(twin.x))
-        if k in averaged:
-            twin.x = twin.averaged()
+        if k in averaging_steps:
+            twin.x = twin.mean_rows()
 
 
 def slowmo(twin: Twin, algorithm: SlowMo) -> None:

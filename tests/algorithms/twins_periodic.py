@@ -52,7 +52,7 @@ def hierarchical_local_sgd(twin: Twin, algorithm: HierarchicalLocalSGD) -> None:
     for k in range(1, STEPS + 1):
         twin.x = twin.x - twin.direction(twin.gradient(twin.x))
         if k % (algorithm.period * algorithm.block_period) == 0:
-            twin.x = twin.averaged()
+            twin.x = twin.mean_rows()
         elif k % algorithm.period == 0:
             twin.x = within @ twin.x
 
@@ -73,7 +73,7 @@ def adacomm_periods(twin: Twin, algorithm: AdaComm) -> list[int]:
         twin.x = twin.x - twin.direction((h[:, :, None] * away).mean(1))
         since += 1
         if since >= tau:
-            twin.x, since = twin.averaged(), 0
+            twin.x, since = twin.mean_rows(), 0
         if k % algorithm.interval == 0:
             F = np.mean(losses[-algorithm.interval :])
             proposal = ceil(sqrt(F / losses[0]) * algorithm.period)
@@ -161,7 +161,7 @@ def scaffold(twin: Twin, algorithm: Scaffold) -> None:
         gradients.append(twin.gradient(twin.x))
         twin.x = twin.x - twin.direction(gradients[-1] - c_i + c)
         if k % algorithm.period == 0:
-            twin.x = twin.averaged()
+            twin.x = twin.mean_rows()
             c_i = np.mean(gradients[-algorithm.period :], axis=0)
             c = c_i.mean(0)
 

@@ -107,7 +107,7 @@ def test_cells_are_aligned_with_their_titles() -> None:
     assert unchecked.split()[-1] == "-"
 
 
-def test_fastest_algorithm_by_size() -> None:
+def test_fastest_algorithms_are_summarised_by_size() -> None:
     times = {"ring": (5, 5, 1, 1), "library": (1, 2, 3, 4)}
     rows = [
         row(algorithm=name, bytes=8 * 4**k, p50_us=p50)
@@ -139,7 +139,7 @@ def classic(name: str, *options: str, wrong: int = 0) -> tuple[list[str], str]:
     return columns.header(config, "library", 2), line
 
 
-def test_osu_columns() -> None:
+def test_osu_columns_are_printed() -> None:
     head, line = classic("osu")
     assert "# Datatype: MPI_FLOAT." in head
     assert head[-1] == f"{'# Size':<10}{'Avg Latency(us)':>20}{'Validation':>20}"
@@ -155,7 +155,7 @@ def test_osu_columns() -> None:
     assert len(re.split(r"\s{2,}", head[-1])) == len(line.split())
 
 
-def test_nccl_columns() -> None:
+def test_nccl_columns_are_printed() -> None:
     head, line = classic("nccl")
     cells = line.split()
     assert cells[:5] == ["8", "2", "float", "sum", "-1"]
@@ -172,7 +172,7 @@ def test_nccl_columns() -> None:
     assert float(footer[1].split()[-1]) == pytest.approx(8 / 2750, rel=1e-4)
 
 
-def test_imb_columns() -> None:
+def test_imb_columns_are_printed() -> None:
     head, line = classic("imb")
     assert "# Benchmarking Allreduce" in head
     assert "# #processes = 2" in head

@@ -59,10 +59,10 @@ def test_a_run_from_end_to_end(tmp_path: Path, ranks: int) -> None:
     records = list(csv.DictReader(table.read_text().splitlines()))
     for row, derived in zip(records, calls.rows(), strict=True):
         assert {name: str(derived.record()[name]) for name in row} == row
-    check_by_hand(path, records)
+    check_csv(path, records)
 
 
-def check_by_hand(path: Path, rows: list[dict[str, str]]) -> None:
+def check_csv(path: Path, rows: list[dict[str, str]]) -> None:
     """Compare the CSV with values computed from the raw file without the reader."""
     with h5py.File(path) as file:
         p = len(file["calls/rank"])
@@ -195,7 +195,7 @@ sys.exit(main())
 """
 
 
-def broken(tmp_path: Path, mistake: str) -> subprocess.CompletedProcess[str]:
+def run_broken(tmp_path: Path, mistake: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "broken.py"
     script.write_text(BROKEN)
     arguments = (*QUICK, "--algorithms", "broken", "--out", str(tmp_path / "runs"), mistake)
@@ -203,7 +203,7 @@ def broken(tmp_path: Path, mistake: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_wrong_sums_are_exit_code_1(tmp_path: Path) -> None:
-    done = broken(tmp_path, "wrong")
+    done = run_broken(tmp_path, "wrong")
     assert done.returncode == 1
     assert own_lines(done.stderr) == ["error: 6 wrong elements: see the column #wrong"]
     assert "# #wrong: 6 elements, broken at 8, broken at 64, broken at 512: exit code 1" in (
@@ -213,7 +213,7 @@ def test_wrong_sums_are_exit_code_1(tmp_path: Path) -> None:
 
 
 def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path) -> None:
-    done = broken(tmp_path, "raise")
+    done = run_broken(tmp_path, "raise")
     assert done.returncode not in (0, 2)
     assert "rank 1 of 2" in done.stderr
     (part,) = (tmp_path / "runs").glob("*.h5.part")

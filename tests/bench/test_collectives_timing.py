@@ -69,7 +69,7 @@ def test_intervals_shrink_with_more_samples() -> None:
     assert RULE.converged(samples(2000, 0.3)[:, 0])
 
 
-def summed(ranks: int, d: int, dtype: str) -> NDArray[Any]:
+def sum_of_ranks(ranks: int, d: int, dtype: str) -> NDArray[Any]:
     """Return the sum of all ranks' contributions, (d,)."""
     total = np.zeros(d, dtype)
     for rank in range(ranks):
@@ -83,7 +83,7 @@ def summed(ranks: int, d: int, dtype: str) -> NDArray[Any]:
 @pytest.mark.parametrize("d", [1, 7, 1021, 65_344, 65_345, 200_000])
 def test_exact_sums_have_no_wrong_element(dtype: str, d: int) -> None:
     for ranks in (2, 3, 300):
-        assert count_wrong(summed(ranks, d, dtype), ranks) == 0
+        assert count_wrong(sum_of_ranks(ranks, d, dtype), ranks) == 0
 
 
 def test_float32_is_exact_at_thousands_of_ranks() -> None:
@@ -95,7 +95,7 @@ def test_float32_is_exact_at_thousands_of_ranks() -> None:
 
 def test_every_kind_of_error_is_counted() -> None:
     ranks, d = 4, 5000
-    total = summed(ranks, d, "float32")
+    total = sum_of_ranks(ranks, d, "float32")
     one = np.empty(d, np.float32)
     fill(one, 2)
     other = np.empty(d, np.float32)

@@ -341,7 +341,7 @@ def test_help_works_without_mpi() -> None:
     assert launch(0, "-m", "bench.consensus", "-h", OMPI_COMM_WORLD_RANK="1").stdout == ""
 
 
-def changed(path: Path, change: Any) -> Path:
+def apply_change(path: Path, change: Any) -> Path:
     with h5py.File(path, "r+") as file:
         change(file)
     return path
@@ -376,7 +376,7 @@ def test_broken_files_are_reported_in_one_line(tmp_path: Path) -> None:
         path = tmp_path / "spoiled.h5"
         path.write_bytes(whole)
         with pytest.raises(BrokenFileError, match=text) as error:
-            read_rounds(changed(path, change))
+            read_rounds(apply_change(path, change))
         assert str(path) in str(error.value)
     path.write_bytes(whole[:1000])
     with pytest.raises(BrokenFileError):

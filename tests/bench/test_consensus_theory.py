@@ -103,7 +103,7 @@ CLOSED_FORMS = [
 ]
 
 
-def test_factors_in_closed_form() -> None:
+def test_factors_equal_closed_forms() -> None:
     for topology, total, expected in CLOSED_FORMS:
         factor = contraction(topology, total)
         assert factor == pytest.approx(expected, abs=1e-12), (topology, total)
@@ -126,7 +126,7 @@ def test_mean_squares_equal_those_of_drawn_matrices(name: str) -> None:
             mean += P.T @ P / draws
         deviation = mean - mean.mean(0) - mean.mean(1)[:, None] + mean.mean()
         dense = np.linalg.eigvalsh(deviation)[-1]
-        # standard error of an entry at most 0.5 / sqrt(draws) = 0.016, of the eigenvalue a few
+        # errors: at most 0.5 / sqrt(draws) = 0.016 of an entry, a few times it of the eigenvalue
         assert mean_square(topology, total) == pytest.approx(dense, abs=0.05)
         # the mean of all eigenvalues has a much smaller error
         quick = drawn_mean_square(topology, total, "uniform")
@@ -238,7 +238,7 @@ def test_squared_ratios_are_averaged_over_all_rounds_of_the_redraws() -> None:
     assert math.isnan(SquaredRatios().factor())
 
 
-def test_differences_of_zeros_and_infinities() -> None:
+def test_differences_of_zeros_and_infinities_are_defined() -> None:
     assert difference_percent(0.9, 0.8) == pytest.approx(12.5)
     assert difference_percent(0, 0) == 0
     assert difference_percent(rate(0), rate(0)) == 0

@@ -56,12 +56,12 @@ def test_without_a_launcher_the_rank_is_0() -> None:
 
 
 def test_on_all_ranks_raises_the_first_mistake_everywhere() -> None:
-    def mistaken() -> int:
+    def raise_mistake() -> int:
         raise ValueError("wrong value")
 
     assert on_all_ranks(MPI.COMM_SELF, lambda: 7) == 7
     with pytest.raises(UserError, match=r"^data: wrong value$"):
-        on_all_ranks(MPI.COMM_SELF, mistaken, "data")
+        on_all_ranks(MPI.COMM_SELF, raise_mistake, "data")
     communicator = SimpleNamespace(
         allgather=lambda line: ["", line, "error of rank 2", "error of rank 3"]
     )
@@ -72,19 +72,19 @@ def test_on_all_ranks_raises_the_first_mistake_everywhere() -> None:
 def test_exit_codes_and_messages_of_a_program(capfd: pytest.CaptureFixture[str]) -> None:
     reasons: list[str] = []
 
-    def mistaken(comm: MPI.Intracomm) -> None:
+    def raise_mistake(comm: MPI.Intracomm) -> None:
         raise UserError("--steps must be >= 1, got 0")
 
-    def broken(comm: MPI.Intracomm) -> None:
+    def raise_bug(comm: MPI.Intracomm) -> None:
         raise KeyError("x")
 
     assert run(lambda comm: None, reasons.append) == 0
     assert capfd.readouterr() == ("", "")
-    assert run(mistaken, reasons.append) == 2
+    assert run(raise_mistake, reasons.append) == 2
     assert capfd.readouterr() == ("", "error: --steps must be >= 1, got 0\n")
     assert reasons == []
     if MPI.COMM_WORLD.size == 1:  # with more ranks the error aborts the job
-        assert run(broken, reasons.append) == 1
+        assert run(raise_bug, reasons.append) == 1
         assert len(reasons) == 1
         assert reasons[0].startswith("rank 0 of 1 on ")
         assert reasons[0].endswith(": KeyError: 'x'")
