@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo: four algorithms on an even and on a skewed partition of real data, then the report.
+# Demo: train four algorithms on a uniform and a skewed partition of real data, and create a report.
 # Usage: bash bench/demo.sh FOLDER
 set -euo pipefail
 

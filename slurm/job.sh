@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# What the batch scripts share; they source it from the checkout, where a job starts.
-#   prepare                               check the job, find Python, tell OpenMP its cores
-#   launch MODULE [ARGUMENT...]           python -m MODULE on every task; returns its exit code
-#   launch_on NODES MODULE [ARGUMENT...]  the same on as many nodes of the job, the first ones
-#   finish CODE                           end the job, or queue it again: where CODE is 85, or a
-#                                         node of it is lost
-#   refuse LINE                           a mistake of the user: one line, exit code 2
+# Functions of the batch scripts, which source this file from the checkout, their working directory:
+#   prepare                               check the job, find Python, set the OpenMP threads
+#   launch MODULE [ARGUMENT...]           run python -m MODULE on every task; return its exit code
+#   launch_on NODES MODULE [ARGUMENT...]  the same on the first NODES nodes of the job
+#   finish CODE                           exit, or requeue the job if CODE is 85 or a node of the
+#                                         job has failed
+#   refuse LINE                           report a user error in one line and exit with code 2
 #
-# What can be set in the environment where a job is submitted:
-#   MURMURATION_PYTHON    the interpreter (.venv/bin/python)
-#   MURMURATION_LAUNCHER  srun, or mpirun: the one beside Python, else the one on PATH (srun)
-#   MURMURATION_SRUN_MPI  one of `srun --mpi=list` (pmix: what Open MPI speaks)
-#   MURMURATION_RESTARTS  times a job is queued again at most (20)
+# Environment variables at the submission of a job, with their defaults:
+#   MURMURATION_PYTHON    interpreter (.venv/bin/python)
+#   MURMURATION_LAUNCHER  srun, or mpirun from the folder of Python, else from PATH (srun)
+#   MURMURATION_SRUN_MPI  an entry of `srun --mpi=list` (pmix, which Open MPI requires)
+#   MURMURATION_RESTARTS  maximum number of requeues of a job (20)
 
-INTERRUPTED=85 # exit code of a program that was asked to end and has written a checkpoint
+INTERRUPTED=85 # exit code of a program that wrote a checkpoint after a stop signal
 
 refuse() {
     printf 'error: %s\n' "$*" >&2
@@ -26,31 +26,32 @@ prepare() {
     [[ -n ${SLURM_NTASKS:-} ]] || refuse "this is a batch script: submit it with sbatch"
     python=${MURMURATION_PYTHON:-.venv/bin/python}
     python=$(command -v "$python") ||
-        refuse "no Python at ${MURMURATION_PYTHON:-.venv/bin/python}: make .venv in $PWD," \
+        refuse "no Python at ${MURMURATION_PYTHON:-.venv/bin/python}: create .venv in $PWD," \
             "or set MURMURATION_PYTHON"
     restarts=${MURMURATION_RESTARTS:-20}
     [[ $restarts =~ ^[0-9]+$ ]] ||
-        refuse "MURMURATION_RESTARTS must be a whole number from 0, got '$restarts'"
+        refuse "MURMURATION_RESTARTS must be a non-negative integer, got '$restarts'"
     cores=${SLURM_CPUS_PER_TASK:-1}
 
-    # A rank's threads are as many as its cores. They are not pinned (OMP_PROC_BIND): the launcher
-    # binds a rank, and where it cannot, all ranks of a node would be pinned to the same cores.
+    # Each rank has one thread per core. OMP_PROC_BIND stays unset: the launcher binds the ranks,
+    # and without its binding, OMP_PROC_BIND would pin all ranks of a node to the same cores.
     export OMP_NUM_THREADS=$cores
 
-    # Every rank exits with 85, or 2, but not at the same moment: with --kill-on-bad-exit=1 the
-    # first one's exit has srun kill the others, and their 137 hides its code. SLURM_WAIT ends the
-    # job, too, seconds after a rank has died; without it the others wait until the time limit.
+    # All ranks exit with 85, or with 2, but at slightly different times. With --kill-on-bad-exit=1
+    # srun would kill the other ranks after the first exit, and their code 137 would hide its code.
+    # SLURM_WAIT still ends the job a few seconds after the death of a rank; without it the other
+    # ranks would wait until the time limit.
     export SLURM_KILL_BAD_EXIT=0 SLURM_WAIT=${SLURM_WAIT:-30}
 
-    # bash answers a signal at once only while it is in `wait`, so the launcher runs behind it.
-    launched='' asked=no cancelled=no
-    trap 'asked=yes; forward' USR1 # of --signal, before the time limit
-    trap 'asked=yes cancelled=yes; forward' TERM # of scancel, or of a preemption
+    # bash handles a signal at once only in `wait`, so the launcher runs in the background.
+    launcher_pid='' stopping=no cancelled=no
+    trap 'stopping=yes; forward' USR1 # from --signal, before the time limit
+    trap 'stopping=yes cancelled=yes; forward' TERM # from scancel or a preemption
 }
 
-# A launcher hands SIGUSR1 to its ranks. SIGTERM is not passed on as such: mpirun kills its ranks a
-# second after one, before a checkpoint is written.
-forward() { [[ -z $launched ]] || kill -USR1 "$launched" 2>/dev/null || true; }
+# The launcher forwards SIGUSR1 to its ranks. A SIGTERM is translated to SIGUSR1, because mpirun
+# kills its ranks one second after a SIGTERM, before they have written a checkpoint.
+forward() { [[ -z $launcher_pid ]] || kill -USR1 "$launcher_pid" 2>/dev/null || true; }
 
 launch() { launch_on "$SLURM_NNODES" "$@"; }
 
@@ -58,28 +59,28 @@ launch_on() {
     local nodes=$1 module=$2 tasks code launcher
     shift 2
     ((SLURM_NTASKS % SLURM_NNODES == 0)) || ((nodes == SLURM_NNODES)) ||
-        refuse "$SLURM_NTASKS tasks are not dealt evenly to $SLURM_NNODES nodes: use" \
+        refuse "$SLURM_NTASKS tasks do not divide evenly among $SLURM_NNODES nodes: use" \
             "--ntasks-per-node instead of --ntasks"
     tasks=$((SLURM_NTASKS * nodes / SLURM_NNODES))
     find_launcher "$nodes" "$tasks"
 
-    [[ $asked == no ]] || return "$INTERRUPTED" # between two launches
-    # With the wrong --mpi every task is a world of one rank, without a warning; another mpirun
-    # does the same. --ranks refuses that.
+    [[ $stopping == no ]] || return "$INTERRUPTED" # signal between two launches
+    # With a wrong --mpi, or with the mpirun of another MPI, every task silently becomes a world of
+    # one rank. The option --ranks refuses that.
     "${launcher[@]}" "$python" -m "$module" --ranks "$tasks" "$@" &
-    launched=$!
-    # A trapped signal ends `wait`, with a code of its own, while the launcher still runs.
-    while kill -0 "$launched" 2>/dev/null; do wait "$launched" || true; done
+    launcher_pid=$!
+    # A trapped signal ends `wait` with the code of the signal while the launcher still runs.
+    while kill -0 "$launcher_pid" 2>/dev/null; do wait "$launcher_pid" || true; done
     code=0
-    wait "$launched" || code=$?
-    launched=''
+    wait "$launcher_pid" || code=$?
+    launcher_pid=''
     return "$code"
 }
 
 find_launcher() {
     case ${MURMURATION_LAUNCHER:-srun} in
         srun)
-            # Since Slurm 22.05 srun does not take over sbatch's --cpus-per-task.
+            # Since Slurm 22.05, srun does not inherit --cpus-per-task from sbatch.
             launcher=(srun --mpi="${MURMURATION_SRUN_MPI:-pmix}" --nodes="$1" --ntasks="$2"
                 --cpus-per-task="$cores" --cpu-bind=cores)
             ;;
@@ -87,48 +88,51 @@ find_launcher() {
             launcher=("$(dirname "$python")/mpirun")
             [[ -x ${launcher[0]} ]] || launcher=(mpirun)
             command -v "${launcher[0]}" >/dev/null ||
-                refuse "MURMURATION_LAUNCHER is mpirun, but there is none beside $python or on PATH"
-            # By itself it binds two ranks and fewer to a core, more to a socket. A node may have
-            # fewer cores than Slurm says, as devcluster's: results tell where ranks share them.
+                refuse "MURMURATION_LAUNCHER is mpirun, but it is neither beside $python nor on PATH"
+            # By default mpirun binds up to two ranks to cores and more to sockets. A node can have
+            # fewer cores than its Slurm configuration, as in devcluster; results record ranks that
+            # share cores.
             launcher+=(-n "$2" --map-by "slot:PE=$cores" --bind-to core:overload-allowed)
             ;;
         *) refuse "MURMURATION_LAUNCHER must be srun or mpirun, got '$MURMURATION_LAUNCHER'" ;;
     esac
 }
 
-# A rank that died may have died with its node, which Slurm notices only after minutes.
+# Return success if every node of the job responds. Slurm needs minutes to notice a failed node, so
+# a rank may have died with its node.
 all_nodes_answer() {
-    ((SLURM_NNODES == 1)) || # this one does
+    ((SLURM_NNODES == 1)) || # this script runs on the only node
         timeout 30 srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 \
             --mpi=none true >/dev/null 2>&1
 }
 
 finish() {
-    local code=$1 count=${SLURM_RESTART_COUNT:-0} job=$SLURM_JOB_ID why='goes on from its checkpoint'
+    local code=$1 count=${SLURM_RESTART_COUNT:-0} job=$SLURM_JOB_ID
+    local reason='continues from its checkpoint'
     case $code in
         0 | 2) exit "$code" ;;
         "$INTERRUPTED") ;;
         138) # 128 + SIGUSR1
-            say "error: the signal before the time limit came before there was anything to keep:" \
+            say "error: the signal before the time limit arrived before the first checkpoint:" \
                 "raise --time"
             exit "$code"
             ;;
         *)
             ! all_nodes_answer || exit "$code"
-            why="has lost a node, and $why"
+            reason="lost a node and $reason"
             ;;
     esac
     [[ -z ${SLURM_ARRAY_JOB_ID:-} ]] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     if [[ $cancelled == yes ]]; then
-        say "job $job was told to end, so it is not queued again: submit it again to go on"
+        say "job $job was cancelled, so it is not requeued: submit it again to continue"
     elif ((count >= restarts)); then
-        say "job $job has been queued again $count times, MURMURATION_RESTARTS allows $restarts:" \
-            "submit it again to go on"
+        say "job $job reached its limit of requeues ($count, MURMURATION_RESTARTS is $restarts):" \
+            "submit it again to continue"
     else
-        say "job $job $why: queued again, $((count + 1)) of $restarts times"
-        trap '' TERM # what requeueing a job sends to this script
+        say "job $job $reason: requeue $((count + 1)) of $restarts"
+        trap '' TERM # scontrol requeue sends SIGTERM to this script
         scontrol requeue "$job" && exit 0
-        say "error: scontrol could not requeue job $job: submit it again to go on"
+        say "error: scontrol could not requeue job $job: submit it again to continue"
     fi
     exit "$code"
 }

@@ -56,7 +56,7 @@ def drill(folder: Path, seed: int) -> float:
     time_of(lambda: re.search(r"^step +20/", job.text(), re.MULTILINE))
     start = time.monotonic()
     os.kill(script_of(job), signal.SIGUSR1)
-    elapsed_s = time_of(lambda: "queued again, 1 of 20 times" in job.text()) - start
+    elapsed_s = time_of(lambda: ": requeue 1 of 20" in job.text()) - start
     if job.exit_code():
         sys.exit(f"error: job {job.id} failed: {job.text()}")
     other = submit_training(folder / f"alone-{seed}", seed)

@@ -120,10 +120,10 @@ def test_the_virtual_environment_of_the_checkout_is_the_default(tmp_path: Path) 
 
 
 MISTAKES: dict[str, tuple[dict[str, str], str]] = {
-    "no .venv": (JOB, "no Python at .venv/bin/python: make .venv in {where}, or set "),
+    "no .venv": (JOB, "no Python at .venv/bin/python: create .venv in {where}, or set "),
     "no such python": (
         JOB | {"MURMURATION_PYTHON": "/nowhere/python"},
-        "no Python at /nowhere/python: make .venv in {where}, or set MURMURATION_PYTHON",
+        "no Python at /nowhere/python: create .venv in {where}, or set MURMURATION_PYTHON",
     ),
     "unknown launcher": (
         JOB | HERE | {"MURMURATION_LAUNCHER": "aprun"},
@@ -131,7 +131,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "restarts": (
         JOB | HERE | {"MURMURATION_RESTARTS": "-1"},
-        "MURMURATION_RESTARTS must be a whole number from 0, got '-1'",
+        "MURMURATION_RESTARTS must be a non-negative integer, got '-1'",
     ),
 }
 
@@ -157,7 +157,7 @@ def test_outside_of_the_checkout_the_script_is_refused(tmp_path: Path, script: P
     ran = run(tmp_path, script, checkout=False)
     assert (ran.code, ran.calls) == (2, [])
     assert ran.stderr == (
-        f"error: {tmp_path / 'where'} is not the checkout: submit from there, or give --chdir\n"
+        f"error: {tmp_path / 'where'} is not the checkout: submit from the checkout, or use --chdir\n"
     )
 
 
@@ -202,7 +202,7 @@ def test_scaling_refuses_another_results_folder(tmp_path: Path, word: str) -> No
     ran = run(tmp_path, SCALING, word, "x")
     assert (ran.code, ran.calls) == (2, [])
     assert ran.stderr == (
-        f"error: {word}: the results of this script lie together in runs/scaling-42\n"
+        f"error: {word}: this script writes all results to runs/scaling-42\n"
     )
 
 
@@ -210,6 +210,6 @@ def test_scaling_refuses_nodes_of_different_numbers_of_tasks(tmp_path: Path) -> 
     ran = run(tmp_path, SCALING, variables=JOB | HERE | {"SLURM_NNODES": "2"})
     assert (ran.code, ran.calls) == (2, [])
     assert ran.stderr == (
-        "error: 3 tasks are not dealt evenly to 2 nodes: use --ntasks-per-node instead of "
+        "error: 3 tasks do not divide evenly among 2 nodes: use --ntasks-per-node instead of "
         "--ntasks\n"
     )

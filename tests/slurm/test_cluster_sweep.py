@@ -140,7 +140,7 @@ def test_disturbed_cases_end_like_undisturbed_runs(session: Session, cluster: Cl
     os.kill(script(cluster, chosen), signal.SIGUSR1)
     output = next(session.out.glob(f"jobs/*/{chosen}.out"))
     wait(lambda: "stopped by SIGUSR1 at step " in output.read_text(), session.out)
-    wait(lambda: "queued again, " in output.read_text(), session.out)
+    wait(lambda: ": requeue " in output.read_text(), session.out)
 
     wait((session.out / "report.html").exists, session.out)
     shown = session.run(status.main, str(session.out))

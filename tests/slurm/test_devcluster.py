@@ -96,7 +96,7 @@ def test_help_is_printed() -> None:
         ("up --rate", "--rate takes a rate like 1gbit, got ''"),
         ("up 2 --cpus many", "--cpus takes a number from 1 to 999, got 'many'"),
         ("status --name New", "--name takes at most 9 letters a-z and digits, got 'New'"),
-        ("down --rate 1gbit", "down takes no '--rate': see --help"),
+        ("down --rate 1gbit", "down does not take '--rate': see --help"),
         ("node n2 sideways", "node takes NODE down or NODE up"),
         ("status --name never", "never is down: start it with devcluster up"),
     ],

@@ -35,7 +35,7 @@ DYING = "#!/bin/sh\n[ $SLURM_PROCID = 1 ] && exit 3\nexec sleep 600\n"
 def submit_all(folder: Path) -> dict[str, Job]:
     """Submit all jobs of this file, each with a folder of its name.
 
-    All are queued at once: a job that is queued again waits until its credential has expired.
+    All are queued at once, because a requeued job waits until its credential has expired.
     """
 
     def job(
@@ -84,7 +84,7 @@ def test_a_cancelled_job_writes_a_checkpoint_and_ends(jobs: dict[str, Job]) -> N
     job = jobs["cancelled"]
     job.wait("RUNNING", text="rank 1 waits")
     job.signal()
-    assert job.wait("CANCELLED", text="is not queued again") == "CANCELLED"
+    assert job.wait("CANCELLED", text="is not requeued") == "CANCELLED"
     assert job.field("Restarts") == "0"
     assert "task 1: Exited with exit code 85" in job.text()
 
@@ -93,7 +93,7 @@ def test_an_interrupted_job_is_queued_again(jobs: dict[str, Job]) -> None:
     job = jobs["requeued"]
     job.wait("RUNNING", text="rank 1 waits")
     job.signal("--batch", "--signal=USR1")  # as Slurm does for --signal=B:USR1
-    job.wait("PENDING", text=f"job {job.id} goes on from its checkpoint: queued again, 1 of 20 ")
+    job.wait("PENDING", text=f"job {job.id} continues from its checkpoint: requeue 1 of 20")
     assert "task 1: Exited with exit code 85" in job.text()
 
 

@@ -23,7 +23,7 @@ def test_an_interrupted_job_is_queued_again(tmp_path: Path, script: Path, launch
     assert ran.calls[1].words[1:] == ["requeue", "42"]
     assert (ran.code, ran.stderr) == (
         0,
-        "job 42 goes on from its checkpoint: queued again, 5 of 20 times\n",
+        "job 42 continues from its checkpoint: requeue 5 of 20\n",
     )
 
 
@@ -40,7 +40,7 @@ def test_an_element_of_an_array_is_queued_again_alone(tmp_path: Path) -> None:
     assert ran.calls[1].words == ["scontrol", "requeue", "40_2"]
 
 
-CANCELLED = "job 42 was told to end, so it is not queued again: submit it again to go on\n"
+CANCELLED = "job 42 was cancelled, so it is not requeued: submit it again to continue\n"
 
 
 @pytest.mark.parametrize("signals", [["SIGTERM"], ["SIGUSR1", "SIGTERM"]], ids=" ".join)
@@ -54,8 +54,8 @@ def test_restarts_have_an_end(tmp_path: Path) -> None:
     ran = run(tmp_path, TRAIN, variables=JOB | HERE | limited, launched=85)
     assert (ran.code, len(ran.calls)) == (85, 1)
     assert ran.stderr == (
-        "job 42 has been queued again 3 times, MURMURATION_RESTARTS allows 3: "
-        "submit it again to go on\n"
+        "job 42 reached its limit of requeues (3, MURMURATION_RESTARTS is 3): "
+        "submit it again to continue\n"
     )
 
 
@@ -63,13 +63,13 @@ def test_a_refused_requeue_is_reported(tmp_path: Path) -> None:
     ran = run(tmp_path, TRAIN, launched=85, requeued=1)
     assert ran.code == 85
     last = ran.stderr.splitlines()[-1]
-    assert last == "error: scontrol could not requeue job 42: submit it again to go on"
+    assert last == "error: scontrol could not requeue job 42: submit it again to continue"
 
 
 def test_an_early_signal_is_reported(tmp_path: Path) -> None:
     ran = run(tmp_path, TRAIN, launched=128 + 10)
     assert (ran.code, len(ran.calls)) == (138, 1)
-    assert ran.stderr.endswith("came before there was anything to keep: raise --time\n")
+    assert ran.stderr.endswith("arrived before the first checkpoint: raise --time\n")
 
 
 @pytest.mark.parametrize("code", [1, 137], ids=["failed", "killed"])
@@ -79,7 +79,7 @@ def test_a_job_that_lost_a_node_is_queued_again(tmp_path: Path, code: int) -> No
     assert [x.words[0] for x in ran.calls] == ["srun", "srun", "scontrol"]
     assert (ran.code, ran.stderr) == (
         0,
-        "job 42 has lost a node, and goes on from its checkpoint: queued again, 1 of 20 times\n",
+        "job 42 lost a node and continues from its checkpoint: requeue 1 of 20\n",
     )
     (other := tmp_path / "other").mkdir()
     ran = run(other, TRAIN, variables=job, launched=code)
