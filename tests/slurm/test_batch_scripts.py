@@ -157,7 +157,8 @@ def test_outside_of_the_checkout_the_script_is_refused(tmp_path: Path, script: P
     ran = run(tmp_path, script, checkout=False)
     assert (ran.code, ran.calls) == (2, [])
     assert ran.stderr == (
-        f"error: {tmp_path / 'where'} is not the checkout: submit from the checkout, or use --chdir\n"
+        f"error: {tmp_path / 'where'} is not the checkout: submit from the checkout, "
+        "or use --chdir\n"
     )
 
 
@@ -201,9 +202,7 @@ def test_scaling_stops_at_a_failure(tmp_path: Path) -> None:
 def test_scaling_refuses_another_results_folder(tmp_path: Path, word: str) -> None:
     ran = run(tmp_path, SCALING, word, "x")
     assert (ran.code, ran.calls) == (2, [])
-    assert ran.stderr == (
-        f"error: {word}: this script writes all results to runs/scaling-42\n"
-    )
+    assert ran.stderr == (f"error: {word}: this script writes all results to runs/scaling-42\n")
 
 
 def test_scaling_refuses_nodes_of_different_numbers_of_tasks(tmp_path: Path) -> None:
