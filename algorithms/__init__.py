@@ -1,4 +1,4 @@
-"""How workers exchange what they learn: one algorithm, one file."""
+"""Distributed training algorithms, one module each, and their registry ALGORITHMS."""
 
 from algorithms.ad_psgd import ADPSGD
 from algorithms.adacomm import AdaComm
@@ -56,4 +56,4 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "async_elastic_averaging": AsyncElasticAveraging,
     "downpour": Downpour,
 }
-"""Algorithm by name: the only list."""
+"""Registry of algorithms by name."""

@@ -1,18 +1,18 @@
-"""Asynchronous decentralised parallel SGD: whoever is ready averages with a random neighbour.
+"""Asynchronous decentralised parallel SGD: averaging with a random neighbour without waiting.
 
 Lian, Zhang, Zhang, Liu: Asynchronous Decentralized Parallel Stochastic Gradient Descent, ICML 2018,
 Algorithm 1.
-Symbols: x_i parameters of worker i of W, s_i the snapshot of them that its gradient is taken at.
+Symbols: x_i parameters of worker i of W, s_i the snapshot at which its gradient is computed.
 Departures: (1) both rows are locked, lower rank first, and averaged by one-sided MPI, so the graph
-need not be bipartite to be free of deadlock; (2) the base optimiser may carry momentum, which
-stays local.
+need not be bipartite to avoid deadlocks; (2) the base optimiser may use momentum, which stays
+local.
 
-    every step of its own, worker i:
+    in every step of worker i:
     1. s_i <- x_i;  g_i <- gradient of the next minibatch at s_i
     2. j <- a random neighbour;  x_i, x_j <- (x_i + x_j) / 2      atomically
     3. x_i <- base optimiser step from x_i along g_i
 
-Conserved by 2, however many workers are at it: sum_i x_i.
+Conserved by 2, for any number of concurrent averages: sum_i x_i.
 """
 
 from dataclasses import dataclass, field
@@ -27,12 +27,12 @@ from algorithms.topologies.protocol import Links, Topology
 from algorithms.topologies.ring import Ring
 
 NEIGHBOUR_STREAM = 7
-"""Keeps these draws apart from others of the same seed."""
+"""Random stream of the choice of neighbours, distinct from other streams of the seed."""
 
 
 @dataclass
 class State:
-    """k, the steps taken by this rank's workers; the parameters as others see them."""
+    """Step count k of this rank's workers, the shared parameters and the links."""
 
     k: int
     rows: SharedRows
@@ -41,16 +41,19 @@ class State:
 
 @dataclass(frozen=True)
 class ADPSGD(Algorithm):
-    """Average with one random neighbour a step, without waiting for anybody (AD-PSGD)."""
+    """Average with one random neighbour per step, without waiting for other workers (AD-PSGD)."""
 
     topology: Topology = field(
         default=Ring(),
-        metadata={"help": "the graph of neighbours; static, both ways", "registry": TOPOLOGIES},
+        metadata={
+            "help": "graph of neighbours; must be static and undirected",
+            "registry": TOPOLOGIES,
+        },
     )
     needs: ClassVar[Needs] = Needs(asynchronous=True)
 
     def check(self, total: int) -> None:
-        """Refuse a graph that changes, or whose links go one way only."""
+        """Raise ValueError if the graph changes over time or is directed."""
         require(self.topology, "metropolis", total, "static")
         require(self.topology, "metropolis", total, "symmetric")
 
@@ -66,15 +69,15 @@ class ADPSGD(Algorithm):
             if len(near):
                 rng = np.random.default_rng((exchange.seed, NEIGHBOUR_STREAM, worker, state.k))
                 state.rows.average(worker, int(rng.choice(near)))  # 2.
-        with state.rows.mine() as rows:
+        with state.rows.local() as rows:
             workers.x[:] = rows
             workers.update()  # 3.
             rows[:] = workers.x
         state.k += 1
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Wait until every worker has ended, and take what they have left here."""
+        """Wait until every worker has finished, then read the final rows of this rank."""
         state.rows.meet()
-        with state.rows.mine() as rows:
+        with state.rows.local() as rows:
             workers.x[:] = rows
         state.rows.meet()

@@ -1,21 +1,21 @@
-"""AdaComm: local SGD that averages seldom while the loss is high, and more often as it falls.
+"""AdaComm: local SGD that averages rarely while the loss is high, and more often as it falls.
 
 Wang, Joshi: Adaptive Communication Strategies to Achieve the Best Error-Runtime Trade-off in
 Local-Update SGD, MLSys 2019.
 Symbols: x_i parameters and g_i gradient of worker i of W, tau_l the period of interval l, F_l its
-loss, F_0 that at the start, gamma the decay of a period that would not shrink.
+loss, F_0 the loss at the start, gamma the decay of a period that the rule would not reduce.
 Departures: (1) an interval is counted in steps, not in seconds, so that the result is a function
 of the seed; (2) F_l is the mean minibatch loss of all workers over the interval, each at its own
-x_i, and F_0 that of their first step; (3) the learning rate is constant, and so the paper's factor
-of rates is one; (4) a period is rounded up, so that it ends at 1.
+x_i, and F_0 the mean loss of their first step; (3) the learning rate is constant, so the paper's
+ratio of learning rates is one; (4) a period is rounded up, so that it never falls below 1.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. x_i <- base optimiser step along g_i
-    3. tau_l steps after the last time: x_i <- (1/W) sum_j x_j
-    4. after every interval: tau <- ceil(sqrt(F_l / F_0) tau_0) where that is less than tau,
+    3. tau_l steps after the last average: x_i <- (1/W) sum_j x_j
+    4. after every interval: tau <- ceil(sqrt(F_l / F_0) tau_0) if that is less than tau,
                              else ceil(gamma tau)
 
-The losses travel through the exchange, so every rank finds the same period, to the bit.
+The losses are averaged by the exchange, so every rank computes exactly the same period.
 """
 
 from dataclasses import dataclass, field
@@ -29,27 +29,29 @@ from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
 @dataclass
 class State:
-    """k, the steps taken; those since the last average; the period; the losses it follows."""
+    """Step count k, steps since the last average, the period, and the losses that determine it."""
 
     k: int
     since: int
     period: int
     losses: Rows
-    """(V, 1) sums over the interval."""
+    """(V, 1) sums of the losses over the interval."""
     first: NDArray[np.floating]
     """(1,) mean loss of the first step."""
     mean: NDArray[np.floating] = field(metadata=SCRATCH)
-    """(1,) scratch."""
+    """(1,) scratch: the mean loss of the interval."""
 
 
 @dataclass(frozen=True)
 class AdaComm(Algorithm):
     """Local SGD whose period shrinks with the loss (AdaComm)."""
 
-    period: int = field(default=16, metadata={"help": "local steps between averages at first"})
-    interval: int = field(default=50, metadata={"help": "steps after which the period may change"})
+    period: int = field(
+        default=16, metadata={"help": "initial number of local steps between averages"}
+    )
+    interval: int = field(default=50, metadata={"help": "steps between updates of the period"})
     decay: float = field(
-        default=0.5, metadata={"help": "factor of a period when the loss has not fallen, gamma"}
+        default=0.5, metadata={"help": "factor on the period if the loss has not fallen, gamma"}
     )
 
     def __post_init__(self) -> None:
@@ -81,9 +83,9 @@ class AdaComm(Algorithm):
             state.losses[:] = 0
 
     def next(self, period: int, loss: np.floating, first: np.floating) -> int:
-        """The period after one with this mean loss; first is the loss at the start.
+        """Return the next period from the mean loss of the interval and the loss at the start.
 
-        Where a loss is no positive number nothing can be learned from it: the period decays.
+        If a loss is not a positive number, the ratio is meaningless and the period decays.
         """
-        wanted = float(np.sqrt(loss / first)) * self.period if loss > 0 and first > 0 else np.inf
-        return max(1, ceil(wanted if wanted <= period - 1 else self.decay * period))
+        target = float(np.sqrt(loss / first)) * self.period if loss > 0 and first > 0 else np.inf
+        return max(1, ceil(target if target <= period - 1 else self.decay * period))

@@ -17,7 +17,7 @@ from algorithms.protocol import Algorithm, Exchange, Workers
 
 @dataclass
 class State:
-    """Nothing to remember: all workers hold the same x."""
+    """Empty State: all workers have the same x."""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,18 @@
-"""Elastic averaging SGD, asynchronous: no worker waits for another, and there is no server.
+"""Asynchronous elastic averaging SGD without waiting and without a parameter server.
 
 Zhang, Choromanska, LeCun: Deep learning with Elastic Averaging SGD, NeurIPS 2015, Algorithm 1.
 Symbols: those of elastic_averaging.py.
-Departures: (1) the centre lies in slices with all ranks, each read and changed under its own lock
-by one-sided MPI, instead of with a master: a worker may see slices of different ages; (2) the
-base optimiser may carry momentum, which is not the paper's EAMSGD.
+Departures: (1) the centre is distributed in slices over all ranks instead of stored by a master.
+Each slice is read and changed under its own lock by one-sided MPI, so a worker may read slices of
+different ages; (2) the base optimiser may use momentum, which differs from the paper's EAMSGD.
 
-    every H steps of its own, worker i:
+    every H local steps of worker i:
     1. d <- alpha (x_i - c);  x_i <- x_i - d;  c <- c + d      slice by slice, atomically
     every step:
     2. g_i <- gradient of the next minibatch at x_i
     3. x_i <- base optimiser step along g_i
 
-Conserved by 1, however many workers are at it: sum_i x_i + c.
+Conserved by 1, for any number of concurrent exchanges: sum_i x_i + c.
 """
 
 from dataclasses import dataclass, field
@@ -26,21 +26,21 @@ from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Share
 
 @dataclass
 class State:
-    """k, the steps taken by this rank's workers; the centre; scratch."""
+    """Step count k of this rank's workers, the centre, and scratch."""
 
     k: int
     centre: SharedVector
     pull: Rows = field(metadata=SCRATCH)
-    """(d,)."""
+    """(d,) scratch: the move of a worker towards the centre."""
 
 
 @dataclass(frozen=True)
 class AsyncElasticAveraging(Algorithm):
-    """Pull workers and a shared centre together, each worker in its own time (async EASGD)."""
+    """Pull workers and a shared centre together, without waiting (asynchronous EASGD)."""
 
-    period: int = field(default=4, metadata={"help": "own steps between exchanges, tau"})
+    period: int = field(default=4, metadata={"help": "local steps between exchanges, tau"})
     alpha: float | None = field(
-        default=None, metadata={"help": "moving rate of a worker; None is 0.9 / workers"}
+        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers"}
     )
     needs: ClassVar[Needs] = Needs(asynchronous=True)
 
@@ -65,7 +65,7 @@ class AsyncElasticAveraging(Algorithm):
         state.k += 1
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Wait until every worker has ended."""
+        """Wait until every worker has finished."""
         state.centre.meet()
 
 

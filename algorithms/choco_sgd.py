@@ -1,13 +1,13 @@
-"""CHOCO-SGD: gossip of compressed differences to what the neighbours know already.
+"""CHOCO-SGD: gossip of compressed differences to copies of the parameters at the neighbours.
 
 Koloskova, Stich, Jaggi: Decentralized Stochastic Optimization and Gossip Algorithms with Compressed
-Communication, ICML 2019, Algorithm 2, in the form that keeps two vectors a worker (Koloskova, Lin,
+Communication, ICML 2019, Algorithm 2, in the form with two vectors per worker (Koloskova, Lin,
 Stich, Jaggi: Decentralized Deep Learning with Arbitrary Communication Compression, ICLR 2020,
 Algorithm 2).
-Symbols: x_i parameters and g_i gradient of worker i of W, h_i (x-hat) what all know of x_i,
+Symbols: x_i parameters and g_i gradient of worker i of W, h_i (x-hat) the public copy of x_i,
 s_i = sum_j P_ij h_j, Q the compressor, gamma the consensus step size, P the mixing matrix.
-Departures: (1) a row is compressed as a whole, not layer by layer; (2) a base optimiser with
-momentum keeps it local.
+Departures: (1) a row is compressed as a whole, not layer by layer; (2) the base optimiser
+may use momentum, which stays local.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. x_i <- base optimiser step along g_i
@@ -15,12 +15,13 @@ momentum keeps it local.
     4. h_i <- h_i + q_i,  s_i <- s_i + sum_j P_ij q_j
     5. x_i <- x_i + gamma (s_i - h_i)
 
-Conserved by 5: sum_i x_i. What Q leaves out stays in x_i - h_i and goes later. The poorer Q, the
-smaller gamma must be, or the workers part without bound. Without one it is the compressor's: 0.5
-for signs, as the authors take, else half of delta: where Q keeps elements at random, delta of them,
-the mean squares of x and x - h shrink while gamma (1 - lambda) <= delta, and eigenvalues lambda of
-P are at least -1. With gamma = 1 and no compression this is D-PSGD that adapts first; one worker is
-plain SGD. A lost message would leave s_i without that q for good.
+Conserved by 5: sum_i x_i. Elements that Q omits remain in x_i - h_i and are sent later. A less
+accurate Q requires a smaller gamma, otherwise the workers diverge. The default is the gamma of the
+compressor: 0.5 for signs, as in the authors' experiments, else delta / 2. If Q keeps a random
+fraction delta of the elements, the mean squares of x and x - h decrease for
+gamma (1 - lambda) <= delta, and the eigenvalues lambda of P are at least -1. With gamma = 1 and no
+compression the algorithm is D-PSGD with order=adapt_first; with one worker it is plain SGD. A lost
+message is not supported: its q would be missing from s_i permanently.
 """
 
 from dataclasses import dataclass, field
@@ -38,58 +39,60 @@ from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
 
 COMPRESSION_STREAM = 8
-"""Keeps these draws apart from others of the same seed."""
+"""Random stream of the compressors, distinct from other streams of the seed."""
 
 
 @dataclass
 class State:
-    """k, the steps taken; what neighbours know of each worker, and the mix of that."""
+    """Step count k, the public copies of the rows, their mix, and the messages."""
 
     k: int
     h: Rows
-    """(V, d)."""
+    """(V, d) public copy of each row."""
     s: Rows
-    """(V, d)."""
+    """(V, d) mix of the public copies, P h."""
     q: Rows = field(metadata=SCRATCH)
-    """(d,) scratch: a row unpacked."""
+    """(d,) scratch: an unpacked row."""
     packed: Bytes = field(metadata=SCRATCH)
-    """(V, bytes of a message)."""
+    """(V, bytes of a message) outgoing messages."""
     came: Bytes
-    """(links into this rank's workers, bytes of a message)."""
+    """(links into this rank's workers, bytes of a message) incoming messages."""
 
 
 @dataclass(frozen=True)
 class ChocoSGD(Algorithm):
-    """Gossip of compressed differences: few bits an element (CHOCO-SGD)."""
+    """Gossip of compressed differences with few bits per element (CHOCO-SGD)."""
 
     topology: Topology = field(
-        default=Ring(), metadata={"help": "who sends to whom; static", "registry": TOPOLOGIES}
+        default=Ring(),
+        metadata={"help": "communication graph; must be static", "registry": TOPOLOGIES},
     )
     mixing: str = field(
         default="metropolis",
-        metadata={"help": "weights; they must be symmetric", "choices": tuple(MIXINGS)},
+        metadata={"help": "mixing weights; must be symmetric", "choices": tuple(MIXINGS)},
     )
     compressor: Compressor = field(
-        default=Sign(), metadata={"help": "what of a row travels", "registry": COMPRESSORS}
+        default=Sign(),
+        metadata={"help": "compressor of the exchanged differences", "registry": COMPRESSORS},
     )
     gamma: float | None = field(
         default=None,
-        metadata={"help": "consensus step size; without it, that of the compressor"},
+        metadata={"help": "consensus step size; default: that of the compressor"},
     )
 
     def __post_init__(self) -> None:
         if self.gamma is not None and not 0 < self.gamma <= 1:
             raise ValueError(
-                f"gamma must be in (0, 1], or left out for that of the compressor, got {self.gamma}"
+                f"gamma must be in (0, 1], got {self.gamma}: omit it for that of the compressor"
             )
 
     def check(self, total: int) -> None:
-        """Refuse links that change, of which s would know nothing, and weights not symmetric."""
+        """Raise ValueError if the links change, which s does not support, or P is not symmetric."""
         require(self.topology, self.mixing, total, "static")
         require(self.topology, self.mixing, total, "symmetric")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0: nobody knows anything."""
+        """Return the State at step 0, with public copies of zero."""
         x, links = workers.x, exchange.links(self.topology, 0)
         V, n = len(x), self.compressor.size(x.shape[1], x.dtype)
         came = np.zeros((links.in_degree[list(workers.ids)].sum(), n), np.uint8)
@@ -107,17 +110,17 @@ class ChocoSGD(Algorithm):
         workers.update()  # 2.
         for i, worker in enumerate(workers.ids):  # 3.
             np.subtract(x[i], h[i], out=q)
-            Q.pack(q, state.packed[i], drawn(exchange.seed, worker, state.k))
+            Q.pack(q, state.packed[i], generator(exchange.seed, worker, state.k))
         travel = exchange.start_deliver(state.packed, P.links, state.came)
         for i, worker in enumerate(workers.ids):  # 4.
-            Q.unpack(state.packed[i], q, drawn(exchange.seed, worker, state.k))
+            Q.unpack(state.packed[i], q, generator(exchange.seed, worker, state.k))
             h[i] += q
             q *= float(P.own[worker])
             s[i] += q
         travel.finish()
         links = zip(senders, receivers.tolist(), P.weight[into].tolist(), state.came, strict=True)
         for sender, i, weight, message in links:
-            Q.unpack(message, q, drawn(exchange.seed, sender, state.k))
+            Q.unpack(message, q, generator(exchange.seed, sender, state.k))
             q *= weight
             s[i] += q
         gamma = Q.gamma(len(q)) if self.gamma is None else self.gamma
@@ -128,6 +131,6 @@ class ChocoSGD(Algorithm):
         state.k += 1
 
 
-def drawn(seed: int, worker: int, k: int) -> Draw:
-    """What draws for the message of a worker at step k, at both ends of a link."""
+def generator(seed: int, worker: int, k: int) -> Draw:
+    """Return the factory of the generator for a worker's message at step k, equal at both ends."""
     return partial(np.random.default_rng, (seed, COMPRESSION_STREAM, worker, k))

@@ -1,16 +1,16 @@
-"""Decentralised parallel SGD: gossip with doubly stochastic weights, no weight to correct.
+"""Decentralised parallel SGD: gossip with doubly stochastic weights.
 
 Lian, Zhang, Zhang, Hsieh, Zhang, Liu: Can Decentralized Algorithms Outperform Centralized
 Algorithms?, NIPS 2017, Algorithm 1.
 Symbols: x_i parameters and g_i gradient of worker i of W, P the mixing matrix of round k.
-Departures: (1) directed graphs are served, too, as long as rows and columns of P sum to one, so
-that the mean is kept; (2) with order=adapt_first the step comes before the exchange (Sayed 2014's
-adapt then combine), which is what push-sum does on such graphs; (3) of a lost message (--drop) a
-worker keeps the share of its own, which moves the mean.
+Departures: (1) directed graphs are also supported if the rows and columns of P sum to one, so that
+the mean is preserved; (2) with order=adapt_first the step precedes the exchange (Sayed 2014's
+adapt-then-combine), as in push-sum on such graphs; (3) if a message is lost (--drop), the receiver
+adds its weight to that of its own row, which changes the mean.
 
     combine_first                                   adapt_first
     1. send x_i to the out-neighbours               1. g_i <- gradient at x_i
-    2. g_i <- gradient at x_i, while rows travel    2. x_i <- base optimiser step along g_i
+    2. g_i <- gradient at x_i, overlapping 1        2. x_i <- base optimiser step along g_i
     3. x_i <- sum_j P_ij x_j                        3. send x_i to the out-neighbours
     4. x_i <- base optimiser step along g_i         4. x_i <- sum_j P_ij x_j
 
@@ -33,7 +33,7 @@ Order = Literal["combine_first", "adapt_first"]
 
 @dataclass
 class State:
-    """k, the steps taken; what comes of an exchange."""
+    """Step count k and the result of an exchange."""
 
     k: int
     mixed: Rows = field(metadata=SCRATCH)
@@ -42,23 +42,26 @@ class State:
 
 @dataclass(frozen=True)
 class DPSGD(Algorithm):
-    """Average with the neighbours every step, while the gradient is computed (D-PSGD)."""
+    """Average with the neighbours every step, overlapping the gradient computation (D-PSGD)."""
 
     topology: Topology = field(
-        default=Ring(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
+        default=Ring(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
     )
     mixing: str = field(
         default="uniform",
-        metadata={"help": "weights; they must keep the mean", "choices": tuple(MIXINGS)},
+        metadata={"help": "mixing weights; must preserve the mean", "choices": tuple(MIXINGS)},
     )
     order: str = field(
         default="combine_first",
-        metadata={"help": "which comes first, exchange or step", "choices": get_args(Order)},
+        metadata={
+            "help": "order of the exchange (combine) and the step (adapt)",
+            "choices": get_args(Order),
+        },
     )
     needs: ClassVar[Needs] = Needs(bears_loss=True)
 
     def check(self, total: int) -> None:
-        """Refuse a mixing matrix that moves the mean."""
+        """Raise ValueError if the mixing matrix does not preserve the mean."""
         require(self.topology, self.mixing, total, "doubly_stochastic")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:

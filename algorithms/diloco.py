@@ -1,13 +1,14 @@
-"""DiLoCo: local training whose averages are steps of an outer optimiser with Nesterov's momentum.
+"""DiLoCo: local training with an outer optimiser, Nesterov momentum, over the averages.
 
 Douillard, Feng, Rusu, Chhaparia, Donchev, Kuncoro, Ranzato, Szlam, Shen: DiLoCo: Distributed
 Low-Communication Training of Language Models, 2023, Algorithm 1.
 Symbols: x_i parameters and g_i gradient of worker i of W, H the period, x_start the common
-parameters after the last outer step, D the outer gradient, u the outer velocity times m,
-r the outer rate, m the outer momentum.
-Departures: (1) the inner optimiser is the base optimiser of the run, the paper's being AdamW; its
-state stays local and goes on over an outer step, as in the paper; (2) H is 16, not 500, for runs
-of some hundred steps: with momentum 0.9 the outer optimiser needs tens of outer steps.
+parameters after the last outer step, D the outer gradient, m the outer momentum, u the outer
+velocity times m, r the outer learning rate.
+Departures: (1) the inner optimiser is the base optimiser of the run, while the paper uses AdamW;
+its state stays local and persists over outer steps, as in the paper; (2) the default H is 16, not
+500, for runs of several hundred steps: with momentum 0.9 the outer optimiser needs tens of outer
+steps.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. x_i <- base optimiser step along g_i
@@ -16,8 +17,9 @@ of some hundred steps: with momentum 0.9 the outer optimiser needs tens of outer
     4. u <- m (u + D)
     5. x_i, x_start <- x_start - r (D + u)
 
-With m = 0 this is slowmo without momentum, of slow rate r, and with r = 1 then local_sgd. With
-momentum the two part: slowmo's is a heavy ball. The first outer step is slowmo's of rate r (1 + m).
+With m = 0 this is slowmo without momentum and with slow rate r, and with r = 1 in addition it is
+local_sgd. With momentum the two differ, since slowmo uses heavy-ball momentum. The first outer step
+equals that of slowmo with rate r (1 + m).
 """
 
 from dataclasses import dataclass, field
@@ -29,18 +31,18 @@ from algorithms.protocol import Algorithm, Exchange, Rows, Workers
 
 @dataclass
 class State:
-    """k, the steps taken; the last outer point; the outer velocity: the same for every worker."""
+    """Step count k, the last outer point and the outer velocity, the same for all workers."""
 
     k: int
     start: Rows
-    """(1, d)."""
+    """(1, d) parameters after the last outer step."""
     u: Rows
-    """(1, d), the velocity times the momentum."""
+    """(1, d) outer velocity times the momentum."""
 
 
 @dataclass(frozen=True)
 class DiLoCo(Algorithm):
-    """Local training with an outer Nesterov momentum over the averages (DiLoCo)."""
+    """Local training with outer Nesterov momentum over the averages (DiLoCo)."""
 
     period: int = field(default=16, metadata={"help": "local steps between outer steps, H"})
     rate: float = field(default=0.7, metadata={"help": "outer learning rate"})
@@ -55,7 +57,7 @@ class DiLoCo(Algorithm):
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0; the workers start equal."""
+        """Return the State at step 0; all workers start from the same x."""
         return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
@@ -65,7 +67,7 @@ class DiLoCo(Algorithm):
         state.k += 1
         if state.k % self.period == 0:
             exchange.mean(workers.x)
-            D = workers.x[:1]  # its row is scratch until all start anew
+            D = workers.x[:1]  # scratch: the row is overwritten below
             np.subtract(state.start, D, out=D)  # 3.
             state.u += D  # 4.
             state.u *= self.momentum

@@ -1,22 +1,23 @@
-"""DOWNPOUR SGD: workers add their steps to shared parameters and start again from them.
+"""DOWNPOUR SGD: workers add their steps to shared parameters and continue from these.
 
 Dean, Corrado, Monga et al.: Large Scale Distributed Deep Networks, NIPS 2012, section 4.1; the
 baseline of Zhang, Choromanska, LeCun, NeurIPS 2015, Algorithm 3 there.
-Symbols: x_i parameters of worker i, c the shared ones, H the period, v_i what i has not yet pushed.
-Departures: (1) c lies in slices with all ranks and is changed by one-sided MPI instead of by
-parameter servers; (2) push and pull have one period; (3) no Adagrad: the base optimiser makes the
-steps.
+Symbols: x_i parameters of worker i, c the shared parameters, H the period, v_i the sum of the steps
+that i has not yet pushed.
+Departures: (1) c is distributed in slices over all ranks and changed by one-sided MPI instead of by
+parameter servers; (2) push and pull have the same period; (3) the base optimiser takes the place of
+Adagrad.
 
-    every step of its own, worker i:
+    in every step of worker i:
     1. g_i <- gradient of the next minibatch at x_i
     2. x_i <- base optimiser step along g_i;  v_i <- v_i + that step
-    every H steps of its own:
+    every H local steps:
     3. c <- c + v_i;  x_i <- c;  v_i <- 0      slice by slice, atomically
 
-No step is lost and none is counted twice: c is the start plus all that was ever pushed. W workers
-take W steps where one took one, so the learning rate must fall as W or H grows: with both large it
-diverges, as Zhang et al. saw; on digits at 16 workers and lr=0.1 it does. With a rate below 1 only
-that part of v_i is pushed, which the paper does not have.
+Every step is counted exactly once: c is the start plus the sum of all pushes. W workers take W
+steps in the time of one, so the learning rate must decrease as W or H grows. With both large,
+training diverges, as Zhang et al. report, for example on digits with 16 workers and lr=0.1. With a
+rate below 1 only that fraction of v_i is pushed, an extension of the paper.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from algorithms.protocol import Algorithm, Exchange, Needs, Rows, SharedVector, 
 
 @dataclass
 class State:
-    """k, the steps taken by this rank's workers; the shared parameters; where workers began."""
+    """Step count k of this rank's workers, the shared parameters, and the rows of the last pull."""
 
     k: int
     centre: SharedVector
@@ -37,11 +38,11 @@ class State:
 
 @dataclass(frozen=True)
 class Downpour(Algorithm):
-    """Push steps to shared parameters and pull these, each worker in its own time (DOWNPOUR)."""
+    """Push steps to shared parameters and pull these, without waiting (DOWNPOUR)."""
 
-    period: int = field(default=4, metadata={"help": "own steps between exchanges, tau"})
+    period: int = field(default=4, metadata={"help": "local steps between exchanges, tau"})
     rate: float = field(
-        default=1.0, metadata={"help": "what is pushed is multiplied by this; 1 / W tames it"}
+        default=1.0, metadata={"help": "factor on pushed steps; 1 / W is more stable"}
     )
     needs: ClassVar[Needs] = Needs(asynchronous=True)
 
@@ -64,7 +65,7 @@ class Downpour(Algorithm):
             push(workers.x, state, self.rate)  # 3.
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Push what is left, wait for all, and leave every worker at the shared parameters."""
+        """Push the remaining steps, wait for all ranks, and copy the shared parameters to x."""
         push(workers.x, state, self.rate)
         state.centre.meet()
         state.centre.read(workers.x[0])
@@ -74,7 +75,7 @@ class Downpour(Algorithm):
 
 
 def push(x: Rows, state: State, rate: float) -> None:
-    """Add every worker's steps, times rate, to the shared parameters; begin anew from these."""
+    """Add every worker's steps, times rate, to the shared parameters and restart from these."""
     for row, start in zip(x, state.start, strict=True):
 
         def by(where: slice, centre: Rows, row: Rows = row, start: Rows = start) -> None:

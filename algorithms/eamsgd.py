@@ -1,21 +1,21 @@
-"""Elastic averaging SGD with Nesterov's momentum, synchronous (EAMSGD).
+"""Synchronous elastic averaging SGD with Nesterov momentum (EAMSGD).
 
 Zhang, Choromanska, LeCun: Deep learning with Elastic Averaging SGD, NeurIPS 2015, Algorithm 2.
 Symbols: those of elastic_averaging.py; v_i velocity of worker i, delta its momentum, eta the
-learning rate, which is the base optimiser's: eta g_i is the step it makes.
-Departures: (1) synchronous, every rank with its own copy of c, as in elastic_averaging.py;
-(2) delta is 0.9 for runs of some hundred steps, the paper's 0.99 being a memory of as many;
-(3) a base optimiser with momentum puts its own step in the place of eta g_i, so that two momenta
-multiply: take it without.
+learning rate of the base optimiser, whose step is eta g_i.
+Departures: (1) synchronous, with a copy of c on every rank, as in elastic_averaging.py; (2) the
+default delta is 0.9 for runs of several hundred steps, since the paper's 0.99 averages over a
+hundred steps; (3) if the base optimiser has momentum, its step replaces eta g_i and the two momenta
+compound; use it without momentum.
 
     1. every H steps: e_i <- alpha (x_i - c),  c <- c + beta ((1/W) sum_j x_j - c);  else e_i <- 0
     2. g_i <- gradient of the next minibatch at x_i + delta v_i
     3. v_i <- delta v_i - eta g_i
     4. x_i <- x_i + v_i - e_i
 
-Conserved by 1 and 4 but for v: sum_i x_i + c moves by sum_i v_i alone. With delta = 0 this is
-elastic_averaging. With alpha = 0 every worker follows Nesterov's momentum by itself, and
-x_i + delta v_i is what an optimiser in the lookahead form (sgd:nesterov=true) holds.
+Steps 1 and 4 change sum_i x_i + c by sum_i v_i alone. With delta = 0 this is elastic_averaging.
+With alpha = 0 every worker runs SGD with Nesterov momentum independently, and x_i + delta v_i are
+the parameters of an optimiser in the lookahead form (sgd:nesterov=true).
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
 @dataclass
 class State:
-    """k, the steps taken; the centre; the velocities; scratch for the mean and for the pull."""
+    """Step count k, the centre, the velocities, and scratch for the mean and the pull."""
 
     k: int
     centre: NDArray[np.floating]
@@ -44,11 +44,11 @@ class State:
 
 @dataclass(frozen=True)
 class EAMSGD(Algorithm):
-    """Elastic averaging whose workers have Nesterov's momentum of their own (EAMSGD)."""
+    """Elastic averaging with local Nesterov momentum of every worker (EAMSGD)."""
 
     period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
     alpha: float | None = field(
-        default=None, metadata={"help": "moving rate of a worker; None is 0.9 / workers"}
+        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers"}
     )
     momentum: float = field(default=0.9, metadata={"help": "momentum of a worker, delta"})
 
@@ -58,15 +58,15 @@ class EAMSGD(Algorithm):
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 
     def elastic(self) -> ElasticAveraging:
-        """What is left without momentum. Errors: ValueError for a period or rate it refuses."""
+        """Return the algorithm without momentum; raise ValueError for invalid options."""
         return ElasticAveraging(self.period, self.alpha)
 
     def check(self, total: int) -> None:
-        """Refuse a centre that overshoots."""
+        """Raise ValueError if alpha is so large that the centre diverges."""
         self.elastic().check(total)
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0: the centre at the common start, velocities at rest."""
+        """Return the State at step 0, the centre at the common start and the velocities zero."""
         x = workers.x
         return State(0, x[0].copy(), np.zeros_like(x), np.empty_like(x[0]), np.empty_like(x))
 

@@ -1,10 +1,10 @@
-"""Elastic averaging SGD, synchronous (EASGD).
+"""Synchronous elastic averaging SGD (EASGD).
 
 Zhang, Choromanska, LeCun: Deep learning with Elastic Averaging SGD, NeurIPS 2015, equations 5, 6.
 Symbols: x_i parameters and g_i gradient of worker i of W, c the centre variable (x-tilde),
 alpha the moving rate eta rho, beta = W alpha (elastic symmetry), H the communication period tau.
-Departures: (1) every rank keeps its own copy of c, equal on all, instead of a master;
-(2) the base optimiser may carry momentum, which stays local and is not the paper's EAMSGD.
+Departures: (1) every rank stores a copy of c, equal on all ranks, instead of a master; (2) the base
+optimiser may use momentum, which stays local and differs from the paper's EAMSGD.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. every H steps, from the old values:
@@ -12,8 +12,8 @@ Departures: (1) every rank keeps its own copy of c, equal on all, instead of a m
          c   <- c + beta ((1/W) sum_j x_j - c)
     3. x_i <- base optimiser step along g_i
 
-Conserved by 2: sum_i x_i + c. The mean of the workers and the centre come together by
-1 - alpha (W + 1) an exchange, so alpha (W + 1) must stay below 2.
+Conserved by 2: sum_i x_i + c. An exchange multiplies the difference between the mean of the workers
+and the centre by 1 - alpha (W + 1), so alpha (W + 1) must be below 2.
 """
 
 from dataclasses import dataclass, field
@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
 PAPER_BETA = 0.9
+"""Value of beta in the experiments of the paper."""
 
 
 @dataclass
 class State:
-    """k, the steps taken; the centre; scratch for the mean and for the pull to the centre."""
+    """Step count k, the centre, and scratch for the mean and the pull to the centre."""
 
     k: int
     centre: NDArray[np.floating]
@@ -46,7 +47,7 @@ class ElasticAveraging(Algorithm):
 
     period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
     alpha: float | None = field(
-        default=None, metadata={"help": "moving rate of a worker; None is 0.9 / workers"}
+        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers"}
     )
 
     def __post_init__(self) -> None:
@@ -56,15 +57,15 @@ class ElasticAveraging(Algorithm):
             raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
 
     def moving_rate(self, total: int) -> float:
-        """Alpha at W workers."""
+        """Return alpha for `total` workers."""
         return PAPER_BETA / total if self.alpha is None else self.alpha
 
     def check(self, total: int) -> None:
-        """Refuse a centre that overshoots: its rate is W alpha."""
+        """Raise ValueError if alpha is so large that the centre diverges."""
         if self.alpha is not None and (total + 1) * self.alpha >= 2:
             raise ValueError(
                 f"alpha must be below 2 / (workers + 1) = {2 / (total + 1):g}, got {self.alpha}: "
-                "workers and centre diverge from there on; leave alpha out for 0.9 / workers"
+                "larger values diverge; omit alpha for 0.9 / workers"
             )
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
@@ -83,16 +84,16 @@ class ElasticAveraging(Algorithm):
         workers.update()  # 3.
 
 
-class Drawn(Protocol):
-    """The part of a State that an exchange with the centre changes."""
+class CentreState(Protocol):
+    """Fields of a State that an exchange with the centre changes."""
 
     centre: NDArray[np.floating]
     mean: NDArray[np.floating]
     pull: Rows
 
 
-def draw_centre(exchange: Exchange, x: Rows, state: Drawn, alpha: float) -> None:
-    """Move the centre towards x, (V, d); leave in pull what x has to move by; collective."""
+def draw_centre(exchange: Exchange, x: Rows, state: CentreState, alpha: float) -> None:
+    """Move the centre towards x, (V, d), and store the move of x in pull; collective."""
     centre, mean = state.centre, state.mean
     exchange.mean(x, out=mean)
     np.subtract(x, centre, out=state.pull)

@@ -1,15 +1,16 @@
-"""Elastic averaging on a tree: workers are the leaves, every inner node is a centre (EASGD Tree).
+"""Elastic averaging on a tree with workers as leaves and centres as inner nodes (EASGD Tree).
 
 Zhang: Distributed stochastic optimization for deep learning, PhD thesis, New York University 2016,
 the chapter on EASGD Tree.
-Symbols: x_i parameters and g_i gradient of worker i of W, d the branching, c_a an inner node: the
-centre of n_a <= d children; level 1 are the parents of workers, each further level the parents of
-up to d nodes of the one below, up to one root; alpha the moving rate, tau the period, r the ratio.
-Departures: (1) synchronous, and both ends of an edge move by the same amount, where the thesis
-lets nodes send when they like; (2) an edge has one period, by its level, for both ways; (3) levels
-exchange one after the other, from the workers up; (4) inner nodes are on no server: the rank of a
-worker holds a row for each of its ancestors, and all copies of a node are equal, to the bit;
-(5) alpha None is 0.9 / d, as EASGD has it with d workers.
+Symbols: x_i parameters and g_i gradient of worker i of W, d the branching, c_a an inner node, the
+centre of n_a <= d children. Level 1 holds the parents of workers, each further level the parents of
+up to d nodes of the level below, up to one root. alpha is the moving rate, tau the period, r the
+ratio of the periods of consecutive levels.
+Departures: (1) exchanges are synchronous and both ends of an edge move by the same amount, while
+nodes of the thesis send asynchronously; (2) an edge has one period for both directions, by its
+level; (3) levels exchange one after another, from the workers up; (4) no server stores the inner
+nodes: each rank stores the ancestors of its workers, and all copies of a node are equal to the bit;
+(5) the default alpha is 0.9 / d, that of EASGD with d workers.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. level by level l = 1, 2, ..., every tau r^(l - 1) steps, from the old values of that level:
@@ -17,11 +18,11 @@ worker holds a row for each of its ancestors, and all copies of a node are equal
          c_a <- c_a + alpha n_a (mean of the children - c_a)
     3. x_i <- base optimiser step along g_i
 
-Conserved by 2: the plain sum over all workers and inner nodes, what a child loses its parent
-having gained: over the children of a, alpha sum (y - c_a) = alpha n_a (mean - c_a). A node with n
-children contracts by the eigenvalues 1 - alpha and 1 - alpha (n + 1), so alpha (n + 1) must stay
-below 2. With d >= W this is elastic_averaging. As there, workers stay apart: where their data
-differ much, the mean model is behind that of methods that average.
+Conserved by 2: the sum over all workers and inner nodes, since the children of a together lose what
+a gains, alpha sum (y - c_a) = alpha n_a (mean - c_a). The exchange of a node with n children has
+the eigenvalues 1 - alpha and 1 - alpha (n + 1), so alpha (n + 1) must be below 2. With d >= W this
+is elastic_averaging. Workers do not reach consensus: on very heterogeneous shards the mean model is
+less accurate than that of averaging methods.
 """
 
 from dataclasses import dataclass, field
@@ -34,15 +35,15 @@ from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
 @dataclass
 class State:
-    """k, the steps taken; the tree as the workers of this rank see it, by level; scratch."""
+    """Step count k, the ancestors of this rank's workers by level, and scratch."""
 
     k: int
     nodes: list[Rows]
-    """(V, d) each: the ancestor of every worker."""
+    """(V, d) per level: the ancestor of every worker."""
     shares: list[Rows]
-    """(V, 1) each: weights by which the mean over a node's workers is that over its children."""
+    """(V, 1) per level: weights that turn a mean over workers into a mean over children."""
     rates: list[Rows]
-    """(V, 1) each: alpha times the ancestor's number of children."""
+    """(V, 1) per level: alpha times the ancestor's number of children."""
     mean: Rows = field(metadata=SCRATCH)
     """(V, d)."""
     pull: Rows = field(metadata=SCRATCH)
@@ -51,13 +52,15 @@ class State:
 
 @dataclass(frozen=True)
 class ElasticTree(Algorithm):
-    """Elastic averaging along a tree of centres, the upper ones more seldom (EASGD Tree)."""
+    """Elastic averaging on a tree of centres, less often at higher levels (EASGD Tree)."""
 
     branching: int = field(default=4, metadata={"help": "children of an inner node, d"})
     period: int = field(default=1, metadata={"help": "steps between exchanges of workers, tau"})
-    ratio: int = field(default=2, metadata={"help": "each level up exchanges so much more seldom"})
+    ratio: int = field(
+        default=2, metadata={"help": "factor of the period from one level to the next"}
+    )
     alpha: float | None = field(
-        default=None, metadata={"help": "moving rate along an edge; None is 0.9 / children"}
+        default=None, metadata={"help": "moving rate along an edge; default: 0.9 / children"}
     )
 
     def __post_init__(self) -> None:
@@ -70,18 +73,18 @@ class ElasticTree(Algorithm):
             raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
 
     def moving_rate(self, total: int) -> float:
-        """Alpha at W workers."""
+        """Return alpha for `total` workers."""
         children = min(self.branching, total)
         return PAPER_BETA / children if self.alpha is None else self.alpha
 
     def check(self, total: int) -> None:
-        """Refuse inner nodes that overshoot."""
+        """Raise ValueError if alpha is so large that an inner node diverges."""
         children = min(self.branching, total)
         if self.moving_rate(total) * (children + 1) >= 2:
             raise ValueError(
                 f"alpha must be below 2 / (children + 1) = {2 / (children + 1):g}, got "
-                f"{self.alpha}: a node with {children} children diverges from there on; leave "
-                "alpha out for 0.9 / children"
+                f"{self.alpha}: a node with {children} children diverges; omit alpha for "
+                "0.9 / children"
             )
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
@@ -109,7 +112,7 @@ class ElasticTree(Algorithm):
         state.k += 1
         for level, (share, rate) in enumerate(zip(state.shares, state.rates, strict=True)):  # 2.
             if state.k % (self.period * self.ratio**level):
-                break  # nor is it the turn of those above
+                break  # higher levels have multiples of this period
             centre = state.nodes[level]
             np.multiply(child, share, out=state.mean)
             exchange.mean(state.mean, group=self.branching ** (level + 1))

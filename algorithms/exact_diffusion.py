@@ -1,21 +1,21 @@
-"""Exact diffusion, which is D2: gossip that corrects itself by its last two steps.
+"""Exact diffusion (D2): gossip with a correction from the last two steps.
 
 Yuan, Ying, Zhao, Sayed: Exact Diffusion for Distributed Optimization and Learning, IEEE
 Transactions on Signal Processing 2019, Algorithm 1; Tang, Lian, Yan, Zhang, Liu: D2: Decentralized
 Training over Decentralized Data, ICML 2018, Algorithm 1.
-Symbols: x_i parameters and g_i gradient of worker i of W, psi_i what its step leads to and psi_i'
-that of the step before, eta the learning rate, P the mixing matrix.
-Departures: (1) eta g_i is whatever step the base optimiser takes, momentum included.
+Symbols: x_i parameters and g_i gradient of worker i of W, psi_i the result of its step and
+psi_i' that of the previous step, eta the learning rate, P the mixing matrix.
+Departures: (1) eta g_i is the step of the base optimiser, including momentum.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. psi_i <- base optimiser step from x_i along g_i
     3. x_i <- sum_j P_ij (psi_j + x_j - psi_j'),  with psi' = x before the first step
 
-In one line x(k+1) = P (2 x(k) - x(k-1) - eta g(k) + eta g(k-1)). Conserved by 3: the mean of x
-obeys plain SGD. At rest all x are equal, at the optimum of the mean loss, however different the
-shards. P is static and symmetric with all eigenvalues above -1/3: that of a plain ring of an even
-number of workers is -1/3 and does not settle, hence the lazy weights. What rounding does to the
-mean is not mended again: in float32 it wanders by some 1e-7 a step.
+In one line, x(k+1) = P (2 x(k) - x(k-1) - eta g(k) + eta g(k-1)). Conserved by 3: the mean of x
+follows plain SGD. At the fixed point all x are equal and minimise the mean loss, for any shards. P
+must be static and symmetric with all eigenvalues above -1/3. The smallest eigenvalue of a ring with
+uniform weights and an even number of workers is -1/3, which does not converge; hence the lazy
+weights by default. Rounding errors of the mean accumulate, by about 1e-7 per step in float32.
 """
 
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from algorithms.topologies.ring import Ring
 
 @dataclass
 class State:
-    """Where the last steps led to; what goes out."""
+    """Results of the last steps and the outgoing rows."""
 
     psi: Rows
     """(V, d)."""
@@ -44,22 +44,23 @@ class ExactDiffusion(Algorithm):
     """Gossip corrected by the last two steps (D2): no bias on heterogeneous shards."""
 
     topology: Topology = field(
-        default=Ring(), metadata={"help": "who sends to whom; static", "registry": TOPOLOGIES}
+        default=Ring(),
+        metadata={"help": "communication graph; must be static", "registry": TOPOLOGIES},
     )
     mixing: str = field(
         default="lazy_metropolis",
         metadata={
-            "help": "weights; symmetric, all eigenvalues above -1/3",
+            "help": "mixing weights; must be symmetric, all eigenvalues above -1/3",
             "choices": tuple(MIXINGS),
         },
     )
 
     def check(self, total: int) -> None:
-        """Refuse a mixing matrix under which the correction grows."""
+        """Raise ValueError if the correction diverges with the mixing matrix."""
         require(self.topology, self.mixing, total, "spectrum")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0: no step lies behind."""
+        """Return the State at step 0, without previous steps."""
         return State(workers.x.copy(), np.zeros_like(workers.x))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:

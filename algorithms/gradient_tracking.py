@@ -1,22 +1,23 @@
-"""Gradient tracking: gossip in which every worker also follows the mean gradient of all.
+"""Gradient tracking: gossip of the parameters and of estimates of the mean gradient.
 
 Pu, Nedic: Distributed Stochastic Gradient Tracking Methods, Mathematical Programming 2021 (2018),
 equations 4 and 5; Koloskova, Lin, Stich: An Improved Analysis of Gradient Tracking for
 Decentralized Machine Learning, NeurIPS 2021, Algorithm 1.
-Symbols: x_i parameters and g_i gradient of worker i of W, g_i' its gradient of the step before,
+Symbols: x_i parameters and g_i gradient of worker i of W, g_i' that of the previous step,
 y_i its estimate of the mean gradient, P the mixing matrix of round k.
-Departures: (1) x and y of a step travel together, with the P of that round; on changing graphs the
-papers would mix y with the P before; (2) a base optimiser with momentum accumulates y, not g.
+Departures: (1) x and y of a step are mixed together, with the P of that round, while the papers mix
+y with the previous P on time-varying graphs; (2) momentum of the base optimiser accumulates y, not
+g.
 
     1. send x_i and y_i to the out-neighbours
-    2. g_i <- gradient of the next minibatch at x_i, while rows travel
+    2. g_i <- gradient of the next minibatch at x_i, overlapping 1
     3. y_i <- sum_j P_ij y_j - g_i' + g_i,  with y = g' = 0 before the first step
     4. x_i <- base optimiser step from sum_j P_ij x_j along y_i
 
 Conserved: the mean of y is the mean of g at every step, so the mean of x takes the steps of
-synchronous SGD at the workers' own x. At rest all x are equal, at the optimum of the mean loss,
-however different the shards. Costs twice the traffic of D-PSGD. A lost message would part the mean
-of y from that of g for good.
+synchronous SGD at the workers' own x. At the fixed point all x are equal and minimise the mean
+loss, for any shards. The traffic is twice that of D-PSGD. Lost messages are not supported: the
+means of y and g would differ permanently.
 """
 
 from dataclasses import dataclass, field
@@ -32,17 +33,17 @@ from algorithms.topologies.ring import Ring
 
 @dataclass
 class State:
-    """k, the steps taken; estimates of the mean gradient; gradients of the step before."""
+    """Step count k, the estimates of the mean gradient, and the gradients of the previous step."""
 
     k: int
     y: Rows
-    """(V, d)."""
+    """(V, d) estimates of the mean gradient."""
     before: Rows
-    """(V, d)."""
+    """(V, d) gradients of the previous step."""
     mixed_x: Rows = field(metadata=SCRATCH)
-    """(V, d), what comes of an exchange of x."""
+    """(V, d) result of mixing x."""
     mixed_y: Rows = field(metadata=SCRATCH)
-    """(V, d), and of y."""
+    """(V, d) result of mixing y."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,15 @@ class GradientTracking(Algorithm):
     """Gossip that also tracks the mean gradient: no bias on heterogeneous shards."""
 
     topology: Topology = field(
-        default=Ring(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
+        default=Ring(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
     )
     mixing: str = field(
         default="metropolis",
-        metadata={"help": "weights; they must keep the mean", "choices": tuple(MIXINGS)},
+        metadata={"help": "mixing weights; must preserve the mean", "choices": tuple(MIXINGS)},
     )
 
     def check(self, total: int) -> None:
-        """Refuse a mixing matrix that moves the mean."""
+        """Raise ValueError if the mixing matrix does not preserve the mean."""
         require(self.topology, self.mixing, total, "doubly_stochastic")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
@@ -74,7 +75,7 @@ class GradientTracking(Algorithm):
         workers.gradient()  # 2.
         x_travels.finish()
         y_travels.finish()
-        state.mixed_y -= state.before  # 3. in this order one worker has y = g to the bit
+        state.mixed_y -= state.before  # 3. in this order, y = g to the bit with one worker
         np.add(state.mixed_y, g, out=y)
         state.before[:] = g
         g[:] = y

@@ -1,10 +1,10 @@
-"""Local SGD: every worker trains alone and all average their parameters now and then.
+"""Local SGD: every worker trains locally, with periodic averages of the parameters.
 
 Lin, Stich, Patel, Jaggi: Don't Use Large Mini-Batches, Use Local SGD, ICLR 2020, Algorithm 1.
 Symbols: x_i parameters and g_i gradient of worker i of W, H the period, k the step.
-Departures: (1) the parameters are averaged, not their differences to the last average: the same
-numbers but for rounding; (2) momentum stays local and is never averaged, as in the authors'
-experiments; (3) H = 0 never averages: W independent runs, the lower baseline.
+Departures: (1) the parameters are averaged, not their differences to the last average, which is
+equivalent up to rounding; (2) momentum stays local and is never averaged, as in the authors'
+experiments; (3) H = 0 never averages and gives W independent runs as a baseline.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. x_i <- base optimiser step along g_i
@@ -18,14 +18,14 @@ from algorithms.protocol import Algorithm, Exchange, Workers
 
 @dataclass
 class State:
-    """k, the steps taken."""
+    """Step count k."""
 
     k: int = 0
 
 
 @dataclass(frozen=True)
 class LocalSGD(Algorithm):
-    """Train alone, average the parameters every `period` steps."""
+    """Train locally and average the parameters every `period` steps."""
 
     period: int = field(
         default=8, metadata={"help": "local steps between averages, H; 0 never averages"}

@@ -1,18 +1,18 @@
-"""Overlap stochastic gradient push: gossip that travels while the next gradients are computed.
+"""Overlap stochastic gradient push: gossip that overlaps the computation of the next gradients.
 
 Assran, Loizou, Ballas, Rabbat: Stochastic Gradient Push for Distributed Deep Learning, ICML 2019,
 Algorithm 2 (tau-OSGP).
 Symbols: those of push_sum.py; tau the delay.
-Departures: those of push_sum.py; (4) what was sent at step k is received at step k + tau, not as
-soon as it is there, so that the result does not depend on time.
+Departures: those of push_sum.py; (4) a message of step k is received at step k + tau, not as soon
+as it arrives, so that the result does not depend on timing.
 
     1. g_i <- gradient of the next minibatch at z_i
     2. x_i <- base optimiser step from x_i along g_i
     3. start to send (P_ji x_i, P_ji w_i) to the out-neighbours j; keep (P_ii x_i, P_ii w_i)
-    4. x_i, w_i <- what was kept, plus all that was sent to i at step k - tau
+    4. x_i, w_i <- the local share, plus all messages sent to i at step k - tau
     5. z_i <- x_i / w_i
 
-Conserved: the sums of x and w over the workers and over what is in flight. With tau = 0 this is
+Conserved: the sums of x and w over the workers and the messages in flight. With tau = 0 this is
 push_sum.
 """
 
@@ -31,28 +31,30 @@ from algorithms.topologies.protocol import Topology
 
 @dataclass
 class State:
-    """k, the steps taken; the push-sum weights; what is on its way, the oldest first."""
+    """Step count k, the push-sum weights, and the pulls in flight, oldest first."""
 
     k: int
     w: Rows
     """(V, 1) push-sum weights."""
     messages: list[Rows]
-    """tau + 1 times (V, d + 1): the share of (x, w) that goes to each out-neighbour; in turn."""
+    """tau + 1 buffers, (V, d + 1) each, of the share of (x, w) for each out-neighbour."""
     inboxes: list[Rows]
-    """As many: the sum of what comes in."""
+    """tau + 1 buffers, (V, d + 1) each, of the sum of the incoming messages."""
     flying: deque[Pull] = field(default_factory=deque)
     """Pulls in flight."""
 
 
 @dataclass(frozen=True)
 class OverlapPushSum(Algorithm):
-    """Push-sum gossip whose messages arrive some steps later, behind the gradients (OSGP)."""
+    """Push-sum gossip that overlaps gradients; messages arrive some steps later (OSGP)."""
 
     topology: Topology = field(
-        default=Exponential(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
+        default=Exponential(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
     )
     peers: str = field(default="", metadata=PEERS)
-    delay: int = field(default=1, metadata={"help": "steps that a message is in flight, tau"})
+    delay: int = field(
+        default=1, metadata={"help": "steps between sending and receiving a message, tau"}
+    )
 
     def __post_init__(self) -> None:
         phases(self.topology, self.peers)
@@ -60,7 +62,7 @@ class OverlapPushSum(Algorithm):
             raise ValueError(f"delay must be >= 0, got {self.delay}")
 
     def check(self, total: int) -> None:
-        """Refuse a topology that does not serve W."""
+        """Raise ValueError if the topology does not support `total` workers."""
         for _, topology in phases(self.topology, self.peers):
             check(topology, total)
 
@@ -93,7 +95,7 @@ class OverlapPushSum(Algorithm):
         state.k += 1
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
-        """Receive all that is in flight."""
+        """Receive all messages in flight."""
         workers.x *= state.w
         while state.flying:
             receive(state, workers.x)
@@ -101,7 +103,7 @@ class OverlapPushSum(Algorithm):
 
 
 def receive(state: State, x: Rows) -> None:
-    """Complete the oldest pull, and add what came to the numerators x, (V, d), and the weights."""
+    """Complete the oldest pull and add it to the numerators x, (V, d), and to the weights."""
     pull = state.flying.popleft()
     pull.finish()
     x += pull.result[:, :-1]

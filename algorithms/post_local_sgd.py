@@ -1,8 +1,8 @@
-"""Post-local SGD: average every step at first, later now and then.
+"""Post-local SGD: averages in every step at first, and periodic averages later.
 
 Lin, Stich, Patel, Jaggi: Don't Use Large Mini-Batches, Use Local SGD, ICLR 2020, section 4.
 Symbols: x_i parameters and g_i gradient of worker i of W, t' the switch, H the period after it.
-Departures: those of local_sgd.py; t' counts steps, where the paper switches at the first decay of
+Departures: those of local_sgd.py; t' counts steps, while the paper switches at the first decay of
 the learning rate.
 
     1. g_i <- gradient of the next minibatch at x_i
@@ -17,17 +17,17 @@ from algorithms.protocol import Algorithm, Exchange, Workers
 
 @dataclass
 class State:
-    """k, the steps taken."""
+    """Step count k."""
 
     k: int = 0
 
 
 @dataclass(frozen=True)
 class PostLocalSGD(Algorithm):
-    """Average every step until `switch`, then every `period` steps."""
+    """Average in every step until `switch`, then every `period` steps."""
 
     switch: int = field(
-        default=100, metadata={"help": "steps that end with an average before the local phase, t'"}
+        default=100, metadata={"help": "steps with an average before the local phase, t'"}
     )
     period: int = field(
         default=16, metadata={"help": "local steps between averages after the switch, H"}

@@ -2,10 +2,10 @@
 
 Vogels, Karimireddy, Jaggi: PowerSGD: Practical Low-Rank Gradient Compression for Distributed
 Optimization, NeurIPS 2019, Algorithms 1 and 2.
-Symbols: g_i gradient of worker i of W, a layer of it plus its memory e_i the (a, b) matrix M_i, of
-which P, (a, r), and Q, (b, r), travel; r the rank.
-Departures: (1) step 6 is the base optimiser's, its momentum the usual one; (2) a column of Q that
-comes out zero stays what it was: nothing would ever bring it back.
+Symbols: g_i gradient of worker i of W, M_i the (a, b) matrix of one of its layers plus the error
+memory e_i, P, (a, r), and Q, (b, r), the factors that are averaged, r the rank.
+Departures: (1) step 6 is that of the base optimiser, with its usual momentum; (2) a column of Q
+that would become zero keeps its previous value, since it would otherwise stay zero.
 
     1. g_i <- gradient of the next minibatch at x_i;  M_i <- g_i + e_i
     2. P <- (1/W) sum_j M_j Q;  orthonormalise its columns
@@ -14,12 +14,13 @@ comes out zero stays what it was: nothing would ever bring it back.
     5. g_i <- P Q^T
     6. x_i <- base optimiser step along g_i
 
-Q starts normal and is kept from step to step: one power iteration each. Vectors, and layers that
-would not shrink by more than min_compression, travel whole with P. Conserved: what is sent and
-what is remembered make up the input, P Q_i^T + e_i = M_i. The first start_step steps, and steps at
-a rank that loses nothing, are those of allreduce_sgd. All x stay equal. The mean of e stays small;
-what workers differ by in directions that are never sent adds up in e_i and cancels in the mean. One
-worker compresses, too: it shows what the rank costs, apart from the number of workers.
+Q is initialised with normal random numbers and reused in the next step: each step is one power
+iteration. Vectors, and layers that would not shrink by more than min_compression, are sent
+uncompressed with P. Conserved: P Q_i^T + e_i = M_i. The first start_step steps are those of
+allreduce_sgd, and so are steps at a rank that represents M exactly. All x stay equal. The mean of e
+stays small: differences between workers in directions that are never sent accumulate in e_i and
+cancel in the mean. A single worker also compresses, which shows the effect of the rank
+independently of the number of workers.
 """
 
 from collections.abc import Sequence
@@ -31,15 +32,15 @@ import numpy as np
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Layer, Rows, Workers
 
 START_STREAM = 9
-"""Keeps the first Q apart from other draws of the same seed."""
+"""Random stream of the initial Q, distinct from other streams of the seed."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """A layer M, (a, b), that travels as P and Q of rank r: M is about the sum of p_j q_j^T.
+    """Position of a compressed layer M, (a, b), and of its factors P and Q of rank r.
 
-    layer: its elements in a row of parameters. p, q: those of P, (r, a), and of Q, (r, b), in
-    rows of their own.
+    layer: slice of a row of parameters. p, q: slices of P, (r, a), and Q, (r, b), in the rows of
+    all P and of all Q.
     """
 
     a: int
@@ -50,21 +51,21 @@ class Factors:
     q: slice
 
     def matrix(self, rows: Rows) -> Rows:
-        """(..., a, b) M, a view of rows (..., d)."""
+        """Return M, (..., a, b), as a view of rows (..., d)."""
         return rows[..., self.layer].reshape(*rows.shape[:-1], self.a, self.b)
 
     def left(self, rows: Rows) -> Rows:
-        """(..., r, a) P, transposed, a view of rows (..., n)."""
+        """Return the transpose of P, (..., r, a), as a view of rows (..., n)."""
         return rows[..., self.p].reshape(*rows.shape[:-1], self.rank, self.a)
 
     def right(self, rows: Rows) -> Rows:
-        """(..., r, b) Q, transposed, a view of rows (..., n)."""
+        """Return the transpose of Q, (..., r, b), as a view of rows (..., n)."""
         return rows[..., self.q].reshape(*rows.shape[:-1], self.rank, self.b)
 
 
 def factors(layers: Sequence[Layer], rank: int, least: float) -> tuple[Factors, ...]:
-    """Those of all layers that shrink more than `least`-fold; never of vectors."""
-    found: list[Factors] = []
+    """Return the factors of all layers that shrink more than `least`-fold; vectors never do."""
+    result: list[Factors] = []
     p = q = 0
     for layer in layers:
         if len(layer.shape) < 2:
@@ -73,29 +74,31 @@ def factors(layers: Sequence[Layer], rank: int, least: float) -> tuple[Factors, 
         r = min(rank, a, b)
         if r * (a + b) * least < a * b:
             at = slice(layer.start, layer.stop)
-            found.append(Factors(a, b, r, at, slice(p, p + r * a), slice(q, q + r * b)))
+            result.append(Factors(a, b, r, at, slice(p, p + r * a), slice(q, q + r * b)))
             p, q = p + r * a, q + r * b
-    return tuple(found)
+    return tuple(result)
 
 
-def others(layers: Sequence[Layer], parts: Sequence[Factors]) -> tuple[tuple[slice, slice], ...]:
-    """Layers that travel whole: where in a row, and where in the message that begins with all P."""
+def uncompressed(
+    layers: Sequence[Layer], parts: Sequence[Factors]
+) -> tuple[tuple[slice, slice], ...]:
+    """Return the slices of each uncompressed layer in a row and in the message, after all P."""
     compressed = {part.layer.start for part in parts}
-    found, at = [], parts[-1].p.stop if parts else 0
+    result, at = [], parts[-1].p.stop if parts else 0
     for layer in layers:
         if layer.start not in compressed:
             size = layer.stop - layer.start
-            found.append((slice(layer.start, layer.stop), slice(at, at + size)))
+            result.append((slice(layer.start, layer.stop), slice(at, at + size)))
             at += size
-    return tuple(found)
+    return tuple(result)
 
 
 def orthonormalise(P: Rows) -> None:
-    """Make the rows of P, (r, a), orthonormal in place, by modified Gram-Schmidt, twice.
+    """Make the rows of P, (r, a), orthonormal in place by two passes of modified Gram-Schmidt.
 
-    Twice, because after one pass rows that were nearly parallel are not yet orthogonal. Sums by
-    numpy alone, no BLAS: all ranks get the same bits, whatever they run on. A row that is all in
-    the span of those before it becomes zero where nothing is left of it.
+    Nearly parallel rows are not orthogonal after one pass. Sums use NumPy without BLAS, so that all
+    ranks compute the same bits on any hardware. A row in the span of the rows before it becomes
+    zero if its remainder is exactly zero.
     """
     for j in range(len(P)):
         for _ in range(2):
@@ -109,33 +112,33 @@ def orthonormalise(P: Rows) -> None:
 
 @dataclass
 class State:
-    """k, the steps taken; memories; what travels and what comes of it."""
+    """Step count k, the error memories, the averaged rows and their means."""
 
     k: int
     error: Rows
-    """(V, d), zero where a layer travels whole."""
+    """(V, d) error memories, zero in uncompressed layers."""
     first: Rows
-    """(V, elements of all P and of what travels whole)."""
+    """(V, elements of all P and of the uncompressed layers): rows of the first mean."""
     second: Rows
-    """(V, elements of all Q)."""
+    """(V, elements of all Q): rows of the second mean."""
     p: Rows
-    """The mean of the first."""
+    """(elements,) mean of `first`."""
     q: Rows
-    """The mean of the second."""
+    """(elements,) mean of `second`."""
     warm: Rows
-    """All Q to start from."""
+    """(elements of all Q,) start of the next power iteration."""
     product: Rows = field(metadata=SCRATCH)
     """(elements of the largest compressed layer,) scratch."""
 
 
 @dataclass(frozen=True)
 class PowerSGD(Algorithm):
-    """All-reduce of gradients as products of thin matrices, with error feedback (PowerSGD)."""
+    """All-reduce of low-rank approximations of gradients, with error feedback (PowerSGD)."""
 
     rank: int = field(default=2, metadata={"help": "columns of P and Q, r"})
-    start_step: int = field(default=10, metadata={"help": "steps before that travel whole"})
+    start_step: int = field(default=10, metadata={"help": "initial steps without compression"})
     min_compression: float = field(
-        default=2.0, metadata={"help": "a layer must shrink by more than this to be compressed"}
+        default=2.0, metadata={"help": "minimum ratio by which a compressed layer must shrink"}
     )
 
     def __post_init__(self) -> None:
@@ -150,10 +153,10 @@ class PowerSGD(Algorithm):
             )
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0: nothing is remembered."""
+        """Return the State at step 0, with error memories of zero."""
         V, dtype, parts = len(workers.x), workers.x.dtype, self._factors(workers)
         n, m = sum(x.rank * x.a for x in parts), sum(x.rank * x.b for x in parts)
-        n += sum(at.stop - at.start for at, _ in others(workers.layers, parts))
+        n += sum(at.stop - at.start for at, _ in uncompressed(workers.layers, parts))
         warm = np.random.default_rng((exchange.seed, START_STREAM)).standard_normal(m)
         sizes = ((V, n), (V, m), (n,), (m,))
         first, second, p, q = (np.zeros(size, dtype) for size in sizes)
@@ -179,13 +182,13 @@ class PowerSGD(Algorithm):
 def compressed_mean(
     exchange: Exchange, workers: Workers, state: State, parts: tuple[Factors, ...]
 ) -> None:
-    """Replace every row of g by the mean of what its ranks leave of g + e; collective."""
+    """Replace every row of g by the mean of the low-rank approximations of g + e; collective."""
     g, error, first = workers.g, state.error, state.first
     g += error
     for x in parts:  # 2.
         np.matmul(x.right(state.warm), x.matrix(g).swapaxes(1, 2), out=x.left(first))
-    whole = others(workers.layers, parts)
-    for at, to in whole:
+    rest = uncompressed(workers.layers, parts)
+    for at, to in rest:
         first[:, to] = g[:, at]
     exchange.mean(first, out=state.p)
     for x in parts:
@@ -205,5 +208,5 @@ def compressed_mean(
             if q.any():
                 warm[:] = q
         M[1:] = M[0]
-    for at, to in whole:
+    for at, to in rest:
         g[:, at] = state.p[to]

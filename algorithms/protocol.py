@@ -1,8 +1,9 @@
-'''Contracts of an algorithm, of its workers and of the exchange between them.
+'''Protocols of an algorithm, its workers and the exchange between them.
 
 W workers train. Each rank hosts V consecutive workers as the rows of a (V, d) array. An algorithm
-updates rows and asks the Exchange to move rows between workers; it cannot tell 4,096 workers on
-one rank from 4,096 ranks. A complete algorithm, neighbour averaging on a ring:
+updates rows and asks the Exchange to move rows between workers. It is independent of the placement:
+4,096 workers may share one rank or have one rank each. A complete algorithm, neighbour averaging on
+a ring:
 
     from dataclasses import dataclass, field
 
@@ -57,7 +58,7 @@ from algorithms.topologies.protocol import Links, Topology
 from algorithms.wire.meter import Meter
 
 Rows: TypeAlias = NDArray[np.floating]
-"""(V, d), C-contiguous, float32 or float64: one row a worker of this rank."""
+"""(V, d), C-contiguous, float32 or float64: one row per worker of this rank."""
 Vector: TypeAlias = NDArray[np.floating]
 """(d,), float32 or float64."""
 Ready: TypeAlias = Callable[[int, int], None]
@@ -105,9 +106,9 @@ class Workers(Protocol):
     def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill g with the gradients of the next minibatches at x and return the (V,) losses.
 
-        With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, while the backward pass
-        goes on, from the end of the row to its beginning and without gaps. The callback may change
-        that part of g and must not change x.
+        With `ready`, call ready(lo, hi) during the backward pass as soon as g[:, lo:hi] is final,
+        from the end of the row to its beginning and without gaps. The callback may change that part
+        of g and must not change x.
         """
 
     def update(self) -> None:
@@ -121,17 +122,17 @@ class Mean(Protocol):
     """(V, d) rows that become the mean unless `finish` gets other memory."""
 
     def test(self) -> None:
-        """Let the messages progress without blocking."""
+        """Progress the messages without blocking."""
 
     def finish(self, out: NDArray[Any] | None = None) -> None:
-        """Set out, (d,) or (V, d), by default the rows themselves, to the mean; call once."""
+        """Set out, (d,) or (V, d), by default the rows, to the mean; call once."""
 
 
 class Pull(Protocol):
     """Handle of rows in flight."""
 
     result: NDArray[Any]
-    """The `out` array of the call that started it."""
+    """The `out` array of the call that started the pull."""
 
     def finish(self) -> None:
         """Wait for every row and fill `out`; call once."""
@@ -147,7 +148,7 @@ class Landed:
         """Return at once: no message is in flight."""
 
     def finish(self, out: NDArray[Any] | None = None) -> None:
-        """Copy the result to out, (d,) or (V, d), if there is one; call once."""
+        """Copy the result to out, (d,) or (V, d), unless it is None; call once."""
         if out is not None:
             out[...] = self.result if out.ndim == 2 else self.result[0]
 
@@ -161,7 +162,7 @@ class SharedVector(Protocol):
     def read(self, out: Vector) -> None:
         """Copy the vector to out, (d,), slice by slice; slices may be of different ages."""
 
-    def mine(self) -> AbstractContextManager[Vector]:
+    def local(self) -> AbstractContextManager[Vector]:
         """Lock the slice that this rank stores and return it as a context."""
 
     def meet(self) -> None:
@@ -171,7 +172,7 @@ class SharedVector(Protocol):
 class SharedRows(Protocol):
     """The (V, d) rows of the workers of all ranks, any two of which can be averaged."""
 
-    def mine(self) -> AbstractContextManager[Rows]:
+    def local(self) -> AbstractContextManager[Rows]:
         """Lock the (V, d) rows of this rank and return them as a context."""
 
     def average(self, worker: int, other: int) -> None:
@@ -193,7 +194,7 @@ class Exchange(Protocol):
     meter: Meter
 
     def rows(self, d: int) -> Rows:
-        """Return zeroed (V, d) rows in the memory from which `mean` is fastest; collective."""
+        """Return zeroed (V, d) rows in the memory for which `mean` is fastest; collective."""
 
     def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:
         """Replace every row by the mean over all W workers; collective.
@@ -203,9 +204,9 @@ class Exchange(Protocol):
         """
 
     def start_mean(self, rows: Rows) -> Mean:
-        """Start a mean over all workers; leave rows alone until `finish`; collective.
+        """Start a mean over all workers; do not touch rows until `finish`; collective.
 
-        Any number may be in flight; all ranks start and finish them in the same order.
+        Any number of means may be in flight; all ranks start and finish them in the same order.
         """
 
     def links(self, topology: Topology, k: int) -> Links:
@@ -214,12 +215,12 @@ class Exchange(Protocol):
     def pull(self, rows: Rows, links: Links, out: Rows) -> None:
         """Set out[i] to the sum of the rows of the in-neighbours of i, 0 without any; collective.
 
-        Sums in ascending order of the sender, so that the result does not depend on placement.
+        The sum is in ascending order of the sender and so independent of the placement.
         `out` is (V, d) and must not share memory with `rows`.
         """
 
     def start_pull(self, rows: Rows, links: Links, out: Rows) -> Pull:
-        """Start a pull; leave rows and out alone until `finish`; collective."""
+        """Start a pull; do not touch rows and out until `finish`; collective."""
 
     def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:
         """Return the links of round k with the weights of a rule of `topologies.mixing.MIXINGS`."""
@@ -232,7 +233,7 @@ class Exchange(Protocol):
         """
 
     def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> Pull:
-        """Start a mix; leave rows and out alone until `finish`; collective."""
+        """Start a mix; do not touch rows and out until `finish`; collective."""
 
     def deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
         """Set out[e] to the row of the sender for every link e into a worker of this rank.
@@ -243,10 +244,10 @@ class Exchange(Protocol):
         """
 
     def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> Pull:
-        """Start a delivery; leave rows and out alone until `finish`; collective."""
+        """Start a delivery; do not touch rows and out until `finish`; collective."""
 
     def carry(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
-        """Send a row of its own along every link; collective.
+        """Send a separate row along every link; collective.
 
         rows: (links out of this rank's workers, n), sorted by sender, then receiver; out: (links
         into them, n), sorted by receiver, then sender; any dtype. The row of a lost message stays
@@ -256,13 +257,13 @@ class Exchange(Protocol):
     def shared_vector(self, start: Vector) -> SharedVector:
         """Return a shared vector with the values start, (d,), equal on all ranks; collective.
 
-        Closed with the exchange.
+        It is closed with the exchange.
         """
 
     def shared_rows(self, start: Rows) -> SharedRows:
         """Return shared rows with the values start, (V, d); collective.
 
-        Closed with the exchange.
+        They are closed with the exchange.
         """
 
 
@@ -273,11 +274,11 @@ class Needs:
     asynchronous: bool = False
     """Workers do not wait for each other: ranks take steps at their own pace."""
     bears_loss: bool = False
-    """The algorithm goes on although messages are lost (--drop)."""
+    """The algorithm tolerates lost messages (--drop)."""
 
 
 class Algorithm(Protocol):
-    """A frozen dataclass that inherits from here; its fields are its command-line options."""
+    """Base of all algorithms: frozen dataclasses whose fields are their command-line options."""
 
     needs: ClassVar[Needs] = Needs()
 
@@ -302,8 +303,8 @@ class Algorithm(Protocol):
         """Take one training step of every worker, in the order of the paper."""
 
     def finish(self, exchange: Exchange, workers: Workers, state: Any) -> None:
-        """Complete what is in flight; afterwards x holds each worker's model.
+        """Complete all exchanges in flight; afterwards x holds each worker's model.
 
-        By default nothing is in flight.
+        The default has nothing in flight.
         """
         return

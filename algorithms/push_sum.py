@@ -1,12 +1,12 @@
-"""Stochastic gradient push: SGD over push-sum gossip on any directed graph.
+"""Stochastic gradient push: SGD with push-sum gossip on any directed graph.
 
 Assran, Loizou, Ballas, Rabbat: Stochastic Gradient Push for Distributed Deep Learning, ICML 2019,
 Algorithm 1.
 Symbols: x_i the biased parameters (numerator) of worker i of W, w_i its push-sum weight,
 z_i = x_i / w_i its de-biased parameters, P the column-stochastic mixing matrix of round k.
-Departures: (1) every worker splits evenly over itself and its out-neighbours; (2) between steps
-workers.x holds z_i, the model, and the numerator is z_i w_i; (3) with weights=samples w starts at
-the relative shard sizes, so that consensus is their weighted mean.
+Departures: (1) every worker divides its mass evenly among itself and its out-neighbours; (2)
+between steps workers.x holds z_i, the model, and the numerator is z_i w_i; (3) with weights=samples
+the initial w are the relative shard sizes, so that the consensus is the mean weighted by these.
 
     1. g_i <- gradient of the next minibatch at z_i
     2. x_i <- base optimiser step from x_i along g_i
@@ -14,10 +14,10 @@ the relative shard sizes, so that consensus is their weighted mean.
     4. x_i <- sum_j P_ij x_j,  w_i <- sum_j P_ij w_j
     5. z_i <- x_i / w_i
 
-Conserved by 3 and 4: sum_i x_i and sum_i w_i. x and w travel as one message of d + 1 elements.
-Lost messages (--drop) take their mass with them: the ratio z stays right, but w fades away, and
-since 2 moves x_i by eta g_i, it moves z_i by eta / w_i times g_i: training goes wild once w is
-small. robust_push_sum keeps the mass.
+Conserved by 3 and 4: sum_i x_i and sum_i w_i. x and w are sent as one message of d + 1 elements.
+The mass of a lost message (--drop) is lost. The ratio z stays correct, but w decreases, and the
+effective learning rate of z_i, eta / w_i, grows until training diverges. robust_push_sum preserves
+the mass.
 """
 
 from dataclasses import dataclass, field
@@ -36,29 +36,29 @@ Weights = Literal["ones", "samples"]
 
 @dataclass
 class State:
-    """k, the steps taken; the push-sum weights; what goes out and what came in."""
+    """Step count k, the push-sum weights, and the outgoing and incoming messages."""
 
     k: int
     w: Rows
     """(V, 1) push-sum weights."""
     message: Rows = field(metadata=SCRATCH)
-    """(V, d + 1): the share of (x, w) that goes to each out-neighbour."""
+    """(V, d + 1) share of (x, w) for each out-neighbour."""
     inbox: Rows = field(metadata=SCRATCH)
-    """(V, d + 1): the sum of what came in."""
+    """(V, d + 1) sum of the incoming messages."""
 
 
 @dataclass(frozen=True)
 class PushSum(Algorithm):
-    """Push-sum gossip (SGP): send a share of the parameters to out-neighbours every step."""
+    """Push-sum gossip: send a share of the parameters to out-neighbours in every step (SGP)."""
 
     topology: Topology = field(
-        default=Exponential(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
+        default=Exponential(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
     )
     peers: str = field(default="", metadata=PEERS)
     weights: str = field(
         default="ones",
         metadata={
-            "help": "where push-sum weights start: ones, or samples for the shard sizes",
+            "help": "initial push-sum weights: ones, or samples for the shard sizes",
             "choices": get_args(Weights),
         },
     )
@@ -68,12 +68,12 @@ class PushSum(Algorithm):
         phases(self.topology, self.peers)
 
     def check(self, total: int) -> None:
-        """Refuse a topology that does not serve W."""
+        """Raise ValueError if the topology does not support `total` workers."""
         for _, topology in phases(self.topology, self.peers):
             check(topology, total)
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0; z = x, whatever the weights."""
+        """Return the State at step 0; z = x for any weights."""
         V, d = workers.x.shape
         w = np.ones((V, 1), workers.x.dtype)
         if self.weights == "samples":
@@ -99,7 +99,7 @@ class PushSum(Algorithm):
 
 
 def divide(x: Rows, w: Rows, links: Links, ids: range, message: Rows) -> None:
-    """Set message, (V, d + 1), to the share of (x, w) that each out-neighbour gets."""
+    """Set message, (V, d + 1), to the share of (x, w) for each out-neighbour."""
     share = 1 / (1 + links.out_degree[ids, None])
     np.multiply(x, share, out=message[:, :-1], casting="same_kind")
     np.multiply(w, share, out=message[:, -1:], casting="same_kind")

@@ -1,12 +1,12 @@
-"""Quasi-global momentum: gossip whose momentum follows what became of x, not the local gradient.
+"""Quasi-global momentum: gossip with a momentum of the changes of x, not of local gradients.
 
 Lin, Karimireddy, Stich, Jaggi: Quasi-Global Momentum: Accelerating Decentralized Deep Learning on
 Heterogeneous Data, ICML 2021, Algorithm 1 (QG-DSGDm).
 Symbols: x_i parameters and g_i gradient of worker i of W, eta the learning rate, M_i = eta m_i the
 momentum buffer, mu its decay, P the mixing matrix of round k.
-Departures: (1) M holds eta m, eta being constant, so no rate is needed here; (2) the buffer and the
-local step share one mu, as in the authors' experiments; (3) a base optimiser with momentum of its
-own adds a second, local one: take sgd without.
+Departures: (1) M is eta m, since eta is constant, so that the algorithm needs no learning rate;
+(2) the buffer and the local step use the same mu, as in the authors' experiments; (3) momentum of
+the base optimiser adds a second, local momentum; use sgd without momentum.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. z_i <- base optimiser step from x_i along g_i, then z_i <- z_i - mu M_i
@@ -14,9 +14,9 @@ own adds a second, local one: take sgd without.
     4. M_i <- mu M_i + (1 - mu) (x_i - x_i')
     5. x_i <- x_i'
 
-Conserved by 3: sum_i z_i. Where P is the exact mean, M is the same in all workers. One worker has
-its momentum, too, that of 4: M <- (1 - (1 - mu)^2) M + (1 - mu) eta g; with mu = 0 it is plain SGD
-and W workers are D-PSGD that adapts first.
+Conserved by 3: sum_i z_i. If P is the exact mean, M is the same for all workers. A single worker
+also has the momentum of 4, M <- (1 - (1 - mu)^2) M + (1 - mu) eta g. With mu = 0 the algorithm is
+D-PSGD with order=adapt_first, and plain SGD for one worker.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from algorithms.topologies.ring import Ring
 
 @dataclass
 class State:
-    """k, the steps taken; momentum; x before the step; what comes of an exchange."""
+    """Step count k, the momentum, x before the step, and the result of an exchange."""
 
     k: int
     M: Rows
@@ -45,14 +45,14 @@ class State:
 
 @dataclass(frozen=True)
 class QGMomentum(Algorithm):
-    """Gossip with a momentum of the mixed steps, nearly that of all workers (QG-DSGDm)."""
+    """Gossip with a momentum of the mixed steps, close to the global momentum (QG-DSGDm)."""
 
     topology: Topology = field(
-        default=Ring(), metadata={"help": "who sends to whom", "registry": TOPOLOGIES}
+        default=Ring(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
     )
     mixing: str = field(
         default="metropolis",
-        metadata={"help": "weights; they must keep the mean", "choices": tuple(MIXINGS)},
+        metadata={"help": "mixing weights; must preserve the mean", "choices": tuple(MIXINGS)},
     )
     momentum: float = field(default=0.9, metadata={"help": "decay of the momentum, mu"})
 
@@ -61,11 +61,11 @@ class QGMomentum(Algorithm):
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 
     def check(self, total: int) -> None:
-        """Refuse a mixing matrix that moves the mean."""
+        """Raise ValueError if the mixing matrix does not preserve the mean."""
         require(self.topology, self.mixing, total, "doubly_stochastic")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0: at rest."""
+        """Return the State at step 0, with zero momentum."""
         return State(0, *(np.zeros_like(workers.x) for _ in range(3)))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:

@@ -1,21 +1,21 @@
-"""Push-sum with running sums: exact although messages are lost.
+"""Push-sum with running sums, exact under message loss.
 
 Hadjicostis, Vaidya, Dominguez-Garcia: Robust Distributed Average Consensus via Exchange of Running
 Sums, IEEE TAC 2016, Algorithm 1; with gradients Spiridonoff, Olshevsky, Paschalidis: Robust
 Asynchronous Stochastic Gradient-Push, JMLR 2020.
 Symbols: those of push_sum.py; s_i the sum of all shares that i has sent over its links of one round
-of the period, h_ij what j last heard of it, t_ij the part that j has taken.
-Departures: those of push_sum.py; workers take their steps together, where Spiridonoff et al. let
-each wake by itself.
+of the period, h_ij the last s_i that j received, t_ij the part of it that j has added.
+Departures: those of push_sum.py; workers take their steps synchronously, while those of Spiridonoff
+et al. are asynchronous.
 
     1. g_i <- gradient of the next minibatch at z_i
     2. x_i <- base optimiser step from x_i along g_i
     3. s_i <- s_i + P_ji (x_i, w_i); send s_i to the out-neighbours j; keep P_ii (x_i, w_i)
-    4. where s_j has arrived: h_ji <- s_j
-       (x_i, w_i) <- what was kept + sum_j (h_ji - t_ji),  t_ji <- h_ji
+    4. if s_j has arrived: h_ji <- s_j
+       (x_i, w_i) <- local share + sum_j (h_ji - t_ji),  t_ji <- h_ji
     5. z_i <- x_i / w_i
 
-Conserved: the sums of x and w over the workers and over what was sent and not yet taken. Without
+Conserved: the sums of x and w over the workers and over all shares sent but not yet added. Without
 losses this is push_sum.
 """
 
@@ -33,19 +33,19 @@ from algorithms.topologies.protocol import Links, Topology
 
 @dataclass
 class Sums:
-    """What has gone out and come in, ever, over the links of one round of the period; float64."""
+    """Running sums of all shares over the links of one round of the period, in float64."""
 
     sent: Rows
-    """(V, d + 1): s."""
+    """(V, d + 1) sums s of all shares sent."""
     heard: Rows
-    """(links into this rank's workers, d + 1): h."""
+    """(links into this rank's workers, d + 1) last received sums h."""
     taken: Rows
-    """As heard: t."""
+    """(links into this rank's workers, d + 1) sums t already added."""
 
 
 @dataclass
 class State:
-    """k, the steps taken; the push-sum weights; the running sums of each round of the period."""
+    """Step count k, the push-sum weights, and the running sums of each round of the period."""
 
     k: int
     w: Rows
@@ -55,21 +55,21 @@ class State:
 
 @dataclass(frozen=True)
 class RobustPushSum(Algorithm):
-    """Push-sum gossip that repeats what was lost: sends the sum of all it has ever sent."""
+    """Push-sum gossip with running sums, which recover the mass of lost messages."""
 
     topology: Topology = field(
         default=Exponential(),
-        metadata={"help": "who sends to whom; not a random one", "registry": TOPOLOGIES},
+        metadata={"help": "communication graph; must be periodic", "registry": TOPOLOGIES},
     )
     needs: ClassVar[Needs] = Needs(bears_loss=True)
 
     def check(self, total: int) -> None:
-        """Refuse a topology that does not serve W, or whose links never come again."""
+        """Raise ValueError if the topology does not support `total` workers or is not periodic."""
         check(self.topology, total)
         if self.topology.period(total) is None:
             raise ValueError(
-                "running sums need links that come again, and those of a random topology do not: "
-                "take exponential, ring or push_sum"
+                "running sums need a periodic topology, but this one is random: use exponential or "
+                "ring, or the algorithm push_sum"
             )
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
@@ -93,16 +93,16 @@ class RobustPushSum(Algorithm):
         sums.sent[:, :-1] += x  # 3.
         sums.sent[:, -1:] += w
         exchange.deliver(sums.sent, links, sums.heard)  # 4.
-        for worker, news in arrived(links, workers.ids, sums.heard - sums.taken):
-            x[worker] += news[:-1]
-            w[worker] += news[-1]
+        for worker, update in worker_sums(links, workers.ids, sums.heard - sums.taken):
+            x[worker] += update[:-1]
+            w[worker] += update[-1]
         sums.taken[:] = sums.heard
         x /= w  # 5.
         state.k += 1
 
 
-def arrived(links: Links, ids: range, rows: Rows) -> list[tuple[int, Rows]]:
-    """(place of the worker, (d,) sum of its rows) of the workers `ids`; rows: one a link in."""
+def worker_sums(links: Links, ids: range, rows: Rows) -> list[tuple[int, Rows]]:
+    """Return the index and the sum, (n,), of the rows of each worker; rows: (links in, n)."""
     ends = np.cumsum(links.in_degree[ids]).tolist()
     starts = [0, *ends[:-1]]
     return [

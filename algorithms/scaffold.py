@@ -1,24 +1,25 @@
-"""SCAFFOLD: local SGD whose steps are corrected for what is particular to a worker's data.
+"""SCAFFOLD: local SGD with control variates that correct the drift of heterogeneous shards.
 
 Karimireddy, Kale, Mohri, Reddi, Stich, Suresh: SCAFFOLD: Stochastic Controlled Averaging for
-Federated Learning, ICML 2020, Algorithm 1 with option II, all workers taking part.
+Federated Learning, ICML 2020, Algorithm 1 with option II and full participation.
 Symbols: x_i parameters and g_i gradient of worker i of W, c_i the control variate of worker i, c
 their mean, K the period, eta the learning rate.
-Departures: (1) c_i <- mean of the last K g_i. It is what option II, c_i - c + (x_start - x_i) /
-(K eta), comes to for plain SGD: x_start - x_i is eta times the sum of g_i - c_i + c. Written so, no
-rate is needed and c_i stays a gradient whatever the base optimiser; (2) the global rate is 1;
-(3) kept are c - c_i and the sum of g_i instead of c_i; (4) momentum stays local.
+Departures: (1) c_i <- mean of the last K g_i. For plain SGD this equals option II,
+c_i - c + (x_start - x_i) / (K eta), since x_start - x_i is eta times the sum of g_i - c_i + c. In
+this form no learning rate is needed and c_i is a gradient for any base optimiser; (2) the global
+learning rate is 1; (3) c - c_i and the sum of g_i are stored instead of c_i; (4) momentum stays
+local.
 
     1. g_i <- gradient of the next minibatch at x_i
     2. x_i <- base optimiser step along g_i - c_i + c
     every K steps:
     3. x_i <- (1/W) sum_j x_j
-    4. c_i <- (1/K) sum of the g_i since the last time
+    4. c_i <- (1/K) sum of the g_i since the last average
     5. c   <- (1/W) sum_j c_j
 
-Invariant: sum_i (c - c_i) = 0, so the corrections leave the mean of a step as it is. Until the
-first average this is local_sgd, and with K = 1 it is allreduce_sgd. With full gradients it rests at
-the optimum of all data, for any K, where local_sgd is biased. Two vectors travel.
+Invariant: sum_i (c - c_i) = 0, so the corrections do not change the mean of a step. Until the first
+average this is local_sgd, and with K = 1 it is allreduce_sgd. With full gradients its fixed point
+is the optimum over all data for any K, while local_sgd is biased. Two vectors are averaged.
 """
 
 from dataclasses import dataclass, field
@@ -31,20 +32,20 @@ from algorithms.protocol import Algorithm, Exchange, Rows, Workers
 
 @dataclass
 class State:
-    """k, the steps taken; the corrections and what the next ones are made of."""
+    """Step count k, the corrections, and the gradient sums for the next corrections."""
 
     k: int
     correction: Rows
-    """(V, d), c - c_i."""
+    """(V, d) corrections c - c_i."""
     gradients: Rows
-    """(V, d), the sum of g_i since the last average."""
+    """(V, d) sum of g_i since the last average."""
     c: NDArray[np.floating]
-    """(d,), equal on all ranks."""
+    """(d,) mean of the control variates, equal on all ranks."""
 
 
 @dataclass(frozen=True)
 class Scaffold(Algorithm):
-    """Local SGD with control variates against the drift of workers with data of their own."""
+    """Local SGD with control variates against client drift on heterogeneous shards (SCAFFOLD)."""
 
     period: int = field(default=8, metadata={"help": "local steps between averages, K"})
 
@@ -53,7 +54,7 @@ class Scaffold(Algorithm):
             raise ValueError(f"period must be >= 1, got {self.period}")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0: no corrections."""
+        """Return the State at step 0, with corrections of zero."""
         x = workers.x
         return State(0, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x[0]))
 

@@ -1,11 +1,12 @@
-"""SlowMo: local SGD whose averages are themselves steps of an outer, slow momentum.
+"""SlowMo: local SGD with an outer, slow momentum over the averages.
 
 Wang, Tantia, Ballas, Rabbat: SlowMo: Improving Communication-Efficient Distributed SGD with Slow
 Momentum, ICLR 2020, Algorithm 1.
 Symbols: x_i parameters and g_i gradient of worker i of W, tau the period, x_start the common
-parameters after the last outer step, u the slow momentum, alpha the slow rate, beta its momentum.
-Departures: (1) u holds gamma u, the fast learning rate gamma being constant; (2) the base
-optimiser's momentum goes on over an outer step (the paper's "maintain").
+parameters after the last outer step, u the slow momentum buffer, alpha the slow learning rate, beta
+the slow momentum.
+Departures: (1) u is gamma u of the paper, since the fast learning rate gamma is constant; (2) the
+momentum of the base optimiser persists over outer steps (the paper's "maintain").
 
     1. g_i <- gradient of the next minibatch at x_i
     2. x_i <- base optimiser step along g_i
@@ -26,18 +27,18 @@ from algorithms.protocol import Algorithm, Exchange, Rows, Workers
 
 @dataclass
 class State:
-    """k, the steps taken; the last outer point; the slow momentum: the same for every worker."""
+    """Step count k, the last outer point and the slow momentum, the same for all workers."""
 
     k: int
     start: Rows
-    """(1, d)."""
+    """(1, d) parameters after the last outer step."""
     u: Rows
-    """(1, d)."""
+    """(1, d) slow momentum buffer."""
 
 
 @dataclass(frozen=True)
 class SlowMo(Algorithm):
-    """Local SGD with a slow momentum over the averages."""
+    """Local SGD with slow momentum over the averages (SlowMo)."""
 
     period: int = field(default=8, metadata={"help": "local steps between averages, tau"})
     rate: float = field(default=1.0, metadata={"help": "slow learning rate, alpha"})
@@ -52,7 +53,7 @@ class SlowMo(Algorithm):
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
-        """Return the State at step 0; the workers start equal."""
+        """Return the State at step 0; all workers start from the same x."""
         return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:

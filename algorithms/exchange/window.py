@@ -41,10 +41,10 @@ class Window:
         self._comm, self._meter, self._shaper = comm, meter, shaper
         self._win = MPI.Win.Allocate(n * dtype.itemsize, dtype.itemsize, comm=comm)
         memory: Any = self._win.tomemory() if n else bytearray()
-        self.mine: Vector = np.ndarray(n, dtype, memory)
+        self.local: Vector = np.ndarray(n, dtype, memory)
         """(n,) elements of this rank; use them inside `locked(own rank)`."""
         with self.locked(comm.rank):
-            self.mine[:] = 0
+            self.local[:] = 0
         comm.Barrier()
 
     @contextmanager
@@ -70,7 +70,7 @@ class Window:
     def get(self, rank: int, at: int, out: Vector) -> None:
         """Read from a locked rank into out, (m,), complete on return."""
         if rank == self._comm.rank:
-            out[:] = self.mine[at : at + len(out)]
+            out[:] = self.local[at : at + len(out)]
             self._meter.bytes_copied += out.nbytes
             return
         self._win.Get(out, rank, at)
@@ -80,7 +80,7 @@ class Window:
     def put(self, rank: int, at: int, values: Vector) -> None:
         """Write values, (m,), to a locked rank; leave them alone until it is unlocked."""
         if rank == self._comm.rank:
-            self.mine[at : at + len(values)] = values
+            self.local[at : at + len(values)] = values
             self._meter.bytes_copied += values.nbytes
             return
         self._win.Put(values, rank, at)
@@ -99,7 +99,7 @@ class Window:
 
     def close(self) -> None:
         """Free the window; collective."""
-        self.mine = self.mine[:0]
+        self.local = self.local[:0]
         self._win.Free()
 
 
@@ -117,7 +117,7 @@ class SharedVector:
         self._scratch = np.empty_like(start, shape=max(np.diff(self._edges)))
         self._window = make(self._edges[rank + 1] - self._edges[rank])
         with self._window.locked(rank):
-            self._window.mine[:] = start[self._edges[rank] : self._edges[rank + 1]]
+            self._window.local[:] = start[self._edges[rank] : self._edges[rank + 1]]
         self._window.meet()
 
     def change(self, by: Callable[[slice, Vector], None]) -> None:
@@ -140,10 +140,10 @@ class SharedVector:
                 self._window.get(rank, 0, out[self._edges[rank] : self._edges[rank + 1]])
 
     @contextmanager
-    def mine(self) -> Iterator[Vector]:
+    def local(self) -> Iterator[Vector]:
         """Lock the slice of this rank and return it as a context."""
         with self._window.locked(self._rank):
-            yield self._window.mine
+            yield self._window.local
 
     def meet(self) -> None:
         """Wait until every rank has called this; collective."""
@@ -163,15 +163,15 @@ class SharedRows:
         self._window = make(start.size)
         self._shape = start.shape
         self._theirs = np.empty_like(start[0])
-        with self.mine() as rows:
+        with self.local() as rows:
             rows[:] = start
         self._window.meet()
 
     @contextmanager
-    def mine(self) -> Iterator[Vector]:
+    def local(self) -> Iterator[Vector]:
         """Lock the (V, d) rows of this rank and return them as a context."""
         with self._window.locked(self._rank):
-            yield self._window.mine.reshape(self._shape)
+            yield self._window.local.reshape(self._shape)
 
     def average(self, worker: int, other: int) -> None:
         """Set the rows of two workers, the first one local, to their mean, atomically."""
@@ -179,7 +179,7 @@ class SharedRows:
         d = self._shape[1]
         at = (other - self._bounds[home]) * d
         with self._window.locked(self._rank, home):
-            row = self._window.mine.reshape(self._shape)[worker - self._bounds[self._rank]]
+            row = self._window.local.reshape(self._shape)[worker - self._bounds[self._rank]]
             self._window.get(home, at, self._theirs)
             row += self._theirs
             row *= 0.5

@@ -103,7 +103,7 @@ MISTAKES = [
     (["--algorithm", "d_psgd:topology=ring:p=1"], "unknown option of topology of algorithm d_psgd"),
     (["--algorithm", "push_sum:peers=2"], "peers must be NUMBER@STEP entries"),
     (["--algorithm", "push_sum:topology=ring,peers=1@0"], "needs a topology that has peers"),
-    (["--algorithm", "robust_push_sum:topology=epidemic"], "need links that come again"),
+    (["--algorithm", "robust_push_sum:topology=epidemic"], "need a periodic topology"),
     (
         ["--algorithm", "ad_psgd:topology=exponential", "--workers", "3"],
         "take a static topology such as ring",

@@ -48,7 +48,7 @@ class State:
     """State of a training that a checkpoint holds, by path."""
 
     arrays: dict[str, Any] = field(default_factory=dict)
-    """Arrays of numpy or of the task's library, and memory in windows (`mine`)."""
+    """Arrays of numpy or of the task's library, and memory in windows (`local`)."""
     numbers: dict[str, Place] = field(default_factory=dict)
     flying: dict[str, MutableSequence[Any]] = field(default_factory=dict)
     """Lists of means and pulls in flight, in the order of their start."""
@@ -83,7 +83,7 @@ def state(roots: Mapping[str, Any]) -> State:
 def _collect(content: State, path: str, place: Place, value: Any) -> None:
     if isinstance(value, bool | int | float | np.generic):
         content.numbers[path] = place
-    elif hasattr(value, "mine") or hasattr(value, "__array__"):
+    elif hasattr(value, "local") or hasattr(value, "__array__"):
         content.arrays[path] = value
     elif isinstance(value, list | deque):
         if all(hasattr(x, "finish") for x in value):
@@ -118,7 +118,7 @@ def write(array: Any, values: NDArray[Any]) -> None:
 
 def memory(array: Any) -> Any:
     """Return a context with the memory of an array as a numpy array."""
-    return array.mine() if hasattr(array, "mine") else nullcontext(np.asarray(array))
+    return array.local() if hasattr(array, "local") else nullcontext(np.asarray(array))
 
 
 def length(array: Any) -> int:
