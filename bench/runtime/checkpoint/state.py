@@ -10,15 +10,39 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import worker_bounds
 from algorithms.protocol import Landed
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """Memory in a window, such as a SharedVector or SharedRows of algorithms.protocol."""
+
+    def local(self) -> AbstractContextManager[NDArray[Any]]:
+        """Lock the part of this rank and return it as a context."""
+
+
+@runtime_checkable
+class ArrayLike(Protocol):
+    """Array of numpy or of the library of the task."""
+
+    def __array__(self) -> NDArray[Any]:
+        """Return the values as a numpy array."""
+
+
+@runtime_checkable
+class InFlight(Protocol):
+    """Handle of a mean or a pull that has started."""
+
+    def finish(self) -> None:
+        """Wait for the result."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +107,10 @@ def state(roots: Mapping[str, Any]) -> State:
 def _collect(content: State, path: str, place: Place, value: Any) -> None:
     if isinstance(value, bool | int | float | np.generic):
         content.numbers[path] = place
-    elif hasattr(value, "local") or hasattr(value, "__array__"):
+    elif isinstance(value, Shared | ArrayLike):
         content.arrays[path] = value
     elif isinstance(value, list | deque):
-        if all(hasattr(x, "finish") for x in value):
+        if all(isinstance(x, InFlight) for x in value):
             content.flying[path] = value
         else:
             for i, x in enumerate(value):
@@ -118,7 +142,7 @@ def write(array: Any, values: NDArray[Any]) -> None:
 
 def memory(array: Any) -> Any:
     """Return a context with the memory of an array as a numpy array."""
-    return array.local() if hasattr(array, "local") else nullcontext(np.asarray(array))
+    return array.local() if isinstance(array, Shared) else nullcontext(np.asarray(array))
 
 
 def length(array: Any) -> int:
