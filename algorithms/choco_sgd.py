@@ -111,13 +111,13 @@ class ChocoSGD(Algorithm):
         for i, worker in enumerate(workers.ids):  # 3.
             np.subtract(x[i], h[i], out=q)
             Q.pack(q, state.packed[i], generator(exchange.seed, worker, state.k))
-        travel = exchange.start_deliver(state.packed, P.links, state.came)
+        delivery = exchange.start_deliver(state.packed, P.links, state.came)
         for i, worker in enumerate(workers.ids):  # 4.
             Q.unpack(state.packed[i], q, generator(exchange.seed, worker, state.k))
             h[i] += q
             q *= float(P.own[worker])
             s[i] += q
-        travel.finish()
+        delivery.finish()
         links = zip(senders, receivers.tolist(), P.weight[into].tolist(), state.came, strict=True)
         for sender, i, weight, message in links:
             Q.unpack(message, q, generator(exchange.seed, sender, state.k))

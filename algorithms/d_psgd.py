@@ -75,10 +75,10 @@ class DPSGD(Algorithm):
         if self.order == "adapt_first":
             workers.gradient()  # 1.
             workers.update()  # 2.
-        travel = exchange.start_mix(x, P, mixed)
+        mix = exchange.start_mix(x, P, mixed)
         if self.order == "combine_first":
             workers.gradient()
-        travel.finish()
+        mix.finish()
         x[:] = mixed
         if self.order == "combine_first":
             workers.update()

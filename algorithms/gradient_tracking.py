@@ -70,11 +70,11 @@ class GradientTracking(Algorithm):
         """Take one step of every worker."""
         x, g, y = workers.x, workers.g, state.y
         P = exchange.mixing(self.topology, self.mixing, state.k)
-        x_travels = exchange.start_mix(x, P, state.mixed_x)  # 1.
-        y_travels = exchange.start_mix(y, P, state.mixed_y)
+        x_mix = exchange.start_mix(x, P, state.mixed_x)  # 1.
+        y_mix = exchange.start_mix(y, P, state.mixed_y)
         workers.gradient()  # 2.
-        x_travels.finish()
-        y_travels.finish()
+        x_mix.finish()
+        y_mix.finish()
         state.mixed_y -= state.before  # 3. in this order, y = g to the bit with one worker
         np.add(state.mixed_y, g, out=y)
         state.before[:] = g

@@ -131,7 +131,7 @@ MISTAKES = [
     (["--stepz", "3"], "unknown option '--stepz' (did you mean --steps?)"),
     (["--seed", "-1"], "--seed must be >= 0, got -1"),
     (["--out", "/proc/nowhere"], "/proc/nowhere cannot be written"),
-    (["--partition", "dirichlet:alpha=0.01,min_size=0", "--workers", "64"], "without a sample"),
+    (["--partition", "dirichlet:alpha=0.01,min_size=0", "--workers", "64"], "has no sample"),
     (["--config", "nowhere.toml"], "nowhere.toml cannot be read"),
 ]
 
