@@ -41,10 +41,7 @@ NAMES = frozenset(
         "begun",
         "gone",
         "taken",
-        "known",
-        "there",
         "those",
-        "others",
         "mine",
     )
 )
@@ -54,8 +51,8 @@ TEST_NAME = re.compile(
     r"_whose_"
 )
 """Relative clauses in names of tests."""
-PENDING = frozenset((ROOT / "tests" / "language_pending.txt").read_text().split())
-"""Files whose language has not been revised yet."""
+CHECKPOINTED = {"algorithms/robust_push_sum.py": "taken"}
+"""Names of State fields that checkpoints of version 0.1 contain."""
 FOLDERS = ("algorithms", "bench", "partitions", "slurm", "tests")
 FILES = {
     str(path.relative_to(ROOT)): path
@@ -139,7 +136,8 @@ def test_files_are_in_plain_english(folder: str) -> None:
     lines = [
         f"{name}:{flaw}"
         for name, path in FILES.items()
-        if name.startswith(f"{folder}/") and name not in PENDING | EXPLICIT
+        if name.startswith(f"{folder}/") and name not in EXPLICIT
         for flaw in flaws(path.read_text())
+        if name not in CHECKPOINTED or f"{CHECKPOINTED[name]!r}" not in flaw
     ]
     assert not lines, "\n".join(lines)

@@ -1,7 +1,7 @@
 """Injected faults: stragglers, lost messages and slow links, alike for real and virtual workers.
 
 Faults are drawn by (seed, worker or link, step) alone, so that the same workers have the same
-faults at the same step wherever they live.
+faults at the same step on any placement.
 
 A slow link gives every message a delivery time, until which its receiver sleeps. Each worker, also
 a virtual one, has one outgoing link: messages leave it one after the other, each after

@@ -127,7 +127,7 @@ def test_a_terminal_is_interactive_only_if_the_launcher_writes_to_one(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     for target, watching in (("/dev/null", True), (__file__, False)):
         # /dev/null is a character device, as a terminal is; a file is what output goes into
-        found = os.stat(target)
+        status = os.stat(target)
         with monkeypatch.context() as patch:
-            patch.setattr("bench.session.terminal.os.stat", lambda path, found=found: found)
+            patch.setattr("bench.session.terminal.os.stat", lambda path, status=status: status)
             assert is_interactive() is watching

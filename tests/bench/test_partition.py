@@ -64,9 +64,9 @@ def test_on_ranks_the_measures_are_the_same(tmp_path: Path) -> None:
 )
 def test_pictures(tmp_path: Path, name: str, begins: bytes) -> None:
     assert main([*TASK, "--workers", "5", "--picture", str(tmp_path / name)]) == 0
-    made = (tmp_path / name).read_bytes()
-    assert made.lower().startswith(begins.lower())
-    assert name != "p.svg" or b"worker" in made
+    picture = (tmp_path / name).read_bytes()
+    assert picture.lower().startswith(begins.lower())
+    assert name != "p.svg" or b"worker" in picture
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
 
 

@@ -60,17 +60,17 @@ def needs_an_option(cls: type[Any]) -> bool:
 @st.composite
 def built(draw: st.DrawFn, cls: type[Any]) -> Any:
     """Return an object with some options drawn, or the default object where they are refused."""
-    given_ = {}
+    value_ = {}
     for key, option in option_fields(cls).items():
         if draw(st.booleans()):
             choices = option.metadata.get("choices")
             inner = option.metadata.get("registry")
             if inner is not None:
-                given_[key] = draw(built(draw(st.sampled_from(able(inner)))))
+                value_[key] = draw(built(draw(st.sampled_from(able(inner)))))
                 continue
-            given_[key] = draw(st.sampled_from(choices) if choices else VALUES[kind_of(cls, key)])
+            value_[key] = draw(st.sampled_from(choices) if choices else VALUES[kind_of(cls, key)])
     try:
-        return cls(**given_)
+        return cls(**value_)
     except ValueError:
         return cls()
 

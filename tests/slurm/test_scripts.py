@@ -65,7 +65,7 @@ def hostile(folder: Path) -> list[Case]:
 
 
 def golden(name: str, text: str) -> None:
-    """The text is that of a file of golden/."""
+    """Assert that the text equals a file of golden/."""
     path = GOLDEN / name
     if os.environ.get("MURMURATION_GOLDEN"):
         path.write_text(text)
@@ -105,7 +105,7 @@ def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
 
 
 def prepared(folder: Path, site: Site) -> tuple[Path, list[Case]]:
-    """A script for hostile cases in a folder, their words beside it."""
+    """Return a script for hostile cases in a folder, with their words beside it."""
     cases = hostile(folder)
     place = cases[0].geometry
     jobs_of(place, folder).mkdir(parents=True)
