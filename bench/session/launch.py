@@ -210,6 +210,17 @@ def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], st
             return report_failure(comm, error, on_failure)
 
 
+def discard_unwritable_stdout() -> None:
+    """Send stdout to /dev/null if it cannot be flushed.
+
+    Python flushes it again at exit, and a second failure there replaces the exit code by 120.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def report_failure(
     comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], str | None]
 ) -> int:
@@ -236,6 +247,7 @@ def report_failure(
             code = error.code
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):  # mostly the disk of stdout
             remark = on_failure(str(error.strerror)) or ""
+            discard_unwritable_stdout()
             write_stderr(f"error: {error}{remark}: make room and start again")
         case _:
             where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"

@@ -36,7 +36,7 @@ PHASES = (
 
 The exchange precedes the gradient, which may exchange."""
 
-MPI_CALL = re.compile(r"(comm|made|_win)\.\w+\(")
+MPI_CALL = re.compile(r"(comm|split|_win)\.\w+\(")
 """MPI call in a line outside the exchange. mpi4py has no Python frame, so the line is the last."""
 
 

@@ -261,7 +261,7 @@ def test_divergence_of_a_worker_spreads_to_its_neighbours() -> None:
 
 def test_invalid_options_are_refused() -> None:
     for gamma in (0.0, 1.1, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"gamma must be in \(0, 1\], or left out"):
+        with pytest.raises(ValueError, match=r"gamma must be in \(0, 1\], got .*: omit it"):
             ChocoSGD(gamma=gamma)
     with pytest.raises(ValueError, match="take a static topology"):
         ChocoSGD(topology=RandomPair()).check(6)

@@ -50,7 +50,9 @@ def test_a_long_strip_is_cut_across() -> None:
 
 @pytest.mark.parametrize("columns", ["", "0/", "a", "-1/0", "²", "0/0", "9" * 30])
 def test_invalid_columns_are_refused(columns: str) -> None:
-    with pytest.raises(ValueError, match=r"columns must be whole numbers as in 0/1, got '.*': fea"):
+    with pytest.raises(
+        ValueError, match=r"columns must be whole numbers as in 0/1, got '.*': indices of features"
+    ):
         Spatial(columns=columns)
 
 
