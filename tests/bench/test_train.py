@@ -282,7 +282,6 @@ def test_asynchronous_ranks_take_steps_independently(tmp_path: Path) -> None:
     assert run.status == COMPLETE
     assert run.worker_steps() == steps_taken.sum() == 60 * 3
     assert steps_taken[2] < steps_taken[:2].sum() / 4
-    assert run.pace()[2] < run.pace()[:2].max() / 2
     assert ((run.train["start_ns"] == NOT_TAKEN) == np.isnan(run.train["loss"])).all()
     assert run.evals["step"].tolist() == [0, 30, 60]
 
