@@ -197,6 +197,7 @@ def add_scale(group: h5py.Group, name: str, values: NDArray[Any], *, grows: bool
     dataset.make_scale(name)
     if dataset.dtype.kind in "iuf":
         dataset.attrs["units"] = "1"
+    _declare_text(dataset)
 
 
 def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: str) -> None:
@@ -206,6 +207,13 @@ def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: st
     dataset.attrs["long_name"] = title
     if units:
         dataset.attrs["units"] = units
+    _declare_text(dataset)
+
+
+def _declare_text(dataset: h5py.Dataset) -> None:
+    """Mark fixed-length texts as UTF-8, by the convention of netCDF; xarray then decodes them."""
+    if dataset.dtype.kind == "S":
+        dataset.attrs["_Encoding"] = "utf-8"
 
 
 def encode_strings(values: NDArray[Any]) -> NDArray[Any]:

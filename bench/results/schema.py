@@ -1,4 +1,4 @@
-"""HDF5 schema of result files: murmuration-timing 1.4.
+"""HDF5 schema of result files: murmuration-timing 1.5.
 
 A run writes one file. During the run its name is NAME.h5.part, and every flush replaces the whole
 file by a rename, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
@@ -21,7 +21,7 @@ file by a rename, so a complete HDF5 file exists at any time. At the end it is r
     /provenance/text   scalar strings: environment (an allow-list), packages, machine, MPI
 
 Scales are in the group that uses them: readers of netCDF-4 such as xarray look for dimensions in
-the group and its parents. Every numeric dataset has `units`.
+the group and its parents. Every numeric dataset has `units`, every text `_Encoding`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.4"
+VERSION = "1.5"
 
 PART = "bench.train.part"
 """Program name in a file with the steps of some ranks only, see bench.merge."""

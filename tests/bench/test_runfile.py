@@ -258,8 +258,9 @@ def test_xarray_finds_the_dimensions_of_every_group(tmp_path: Path, group: str) 
     with xarray.open_datatree(tmp_path / "a.h5", engine="h5netcdf") as tree:
         assert set(GROUPS[group]) <= set(tree[group].data_vars)
         assert tree.attrs["status"] == COMPLETE
-        phases = [phase.decode() for phase in tree["train/phase"].to_numpy()]
-        assert phases == list(PHASES)
+        assert tree["train/phase"].to_numpy().tolist() == list(PHASES)  # text, not bytes
+        wait = tree["train"].to_dataset()["phase_ns"].sel(phase="wait")
+        assert wait.equals(tree["train"].to_dataset()["phase_ns"][:, :, PHASES.index("wait")])
 
 
 def test_every_numeric_dataset_has_units_and_every_axis_a_scale(tmp_path: Path) -> None:
