@@ -6,23 +6,20 @@ BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/ready
 
 # If there is an mpirun on PATH, its MPI is used; otherwise the wheel of Open MPI is installed.
-EXTRAS := $(if $(shell command -v mpirun),test,test,mpi)
+MPIRUN := $(filter-out $(BIN)/%,$(shell command -v mpirun))
+EXTRAS := $(if $(MPIRUN),test,test,mpi)
 RANKS ?= 4
 # Number of processes for the serial tests; each process runs one file at a time.
 JOBS ?= 2
 
-# By default Open MPI refuses root and more ranks than cores. The wheel has broken windows over UCX.
-export PATH := $(BIN):$(PATH)
-export OMPI_ALLOW_RUN_AS_ROOT := 1
-export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
-export PRTE_MCA_rmaps_default_mapping_policy ?= :oversubscribe
-export OMPI_MCA_osc ?= ^ucx
-export OMP_NUM_THREADS ?= 1
+# Activates the virtual environment and sets the variables of Open MPI in the shell of a recipe.
+ENTER := . ./env.sh || exit 2;
 
-.PHONY: help demo table skew test drill check docs clean
+.PHONY: help venv demo table skew test drill check docs clean
 .DELETE_ON_ERROR:
 
 help:
+	@echo "make venv    create the virtual environment; every other command does so, too. Then: source env.sh"
 	@echo "make demo    train four algorithms on two partitions at 4 ranks, then report"
 	@echo "make table   every algorithm x three partitions x 4 to 256 workers x five seeds; continues an interrupted sweep"
 	@echo "make skew    accuracy against label skew: four algorithms x five skews x five seeds on DATA=data/mnist"
@@ -32,18 +29,20 @@ help:
 	@echo "make docs    build the documentation into site/ and check its links"
 	@echo "make clean   remove the virtual environment, caches and the demo's results"
 
+venv: $(READY)
+
 demo: $(READY)
-	bash bench/demo.sh runs/demo
+	@$(ENTER) bash bench/demo.sh runs/demo
 
 table: $(READY)
-	python -m bench.sweep bench/sweeps/table.toml --out runs/table --markdown runs/table/table.md
+	$(ENTER) python -m bench.sweep bench/sweeps/table.toml --out runs/table --markdown runs/table/table.md
 
 # Folder of MNIST from bench.fetch, or of another set of images.
 DATA ?= data/mnist
 
 skew: $(READY)
 	mkdir -p runs/skew
-	python -m bench.sweep bench/sweeps/skew.toml --set data=$(DATA) --out runs/skew --figure runs/skew/skew.svg
+	$(ENTER) python -m bench.sweep bench/sweeps/skew.toml --set data=$(DATA) --out runs/skew --figure runs/skew/skew.svg
 
 # tests/launching.DEADLINE_S limits each wait of a test; these limits are for the whole session.
 MPI_TESTS := timeout 5400 mpirun -n $(RANKS) python -m pytest -q -m mpi --with-mpi --color=no
@@ -52,7 +51,7 @@ SERIAL_TESTS := timeout 7200 python -m pytest -q -m "not mpi" --color=no -n $(JO
 
 # The serial part runs even if the MPI part fails; the exit code is the larger one of the two.
 test: $(READY)
-	@mpi=0; $(MPI_TESTS) || mpi=$$?; \
+	@$(ENTER) mpi=0; $(MPI_TESTS) || mpi=$$?; \
 	serial=0; $(SERIAL_TESTS) || serial=$$?; \
 	exit $$((mpi > serial ? mpi : serial))
 
@@ -66,30 +65,34 @@ test: $(READY)
 DRILLS ?= damage compare kill disk wide
 
 drill: $(READY)
-	@worst=0; for drill in $(DRILLS); do \
+	@$(ENTER) worst=0; for drill in $(DRILLS); do \
 		echo "== $$drill"; python -m tests.drill_$$drill || worst=$$?; done; exit $$worst
 
 check: $(READY)
-	ruff format --check .
-	ruff check .
-	mypy
-	codespell
+	$(ENTER) ruff format --check .
+	$(ENTER) ruff check .
+	$(ENTER) mypy
+	$(ENTER) codespell
 
 docs: $(VENV)/ready-docs
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	$(ENTER) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 $(READY): constraints.txt setup.py pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools wheel
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
-		--editable '.[$(EXTRAS)]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@echo "$$($(PYTHON) --version), $(if $(MPIRUN),MPI of $(MPIRUN),Open MPI as a wheel: no mpirun is on PATH)"
+	@echo "installing torch, numpy, HDF5 and others into $(VENV): about 1700 MB (gigabytes more if torch brings CUDA)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) setuptools wheel
+	@$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@
+	@echo "installed; for commands of your own: source env.sh"
 
 $(VENV)/ready-docs: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
-		--editable '.[docs]'
-	touch $@
+	@echo "installing mkdocs into $(VENV)"
+	@$(PIP) --no-build-isolation --editable '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .hypothesis runs/demo

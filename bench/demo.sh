@@ -5,14 +5,7 @@ set -euo pipefail
 
 out=$1
 rm -rf "$out"
-ranks=4
-for partition in iid dirichlet:alpha=0.1; do
-    for algorithm in allreduce_sgd local_sgd:period=8 push_sum:topology=exponential elastic_averaging; do
-        printf '\n%s, %s\n' "$algorithm" "$partition"
-        mpirun -n "$ranks" python -m bench.train --task digits \
-            --algorithm "$algorithm" --partition "$partition" \
-            --optimizer sgd:lr=0.1,momentum=0.9 --batch 16 --steps 400 --eval-every 10 --out "$out"
-    done
-done
+echo "training four algorithms on two partitions of the handwritten digits: 400 steps at 4 ranks each"
+mpirun -n 4 python -m bench.sweep bench/sweeps/demo.toml --out "$out" --no-table
 printf '\n'
 python -m bench.report "$out" --html "$out/report.html" --csv "$out/table.csv"

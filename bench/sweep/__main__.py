@@ -29,6 +29,7 @@ class Options:
     file: str = positional("the sweep, as TOML", "FILE")
     out: str = option("", "folder of the results (default: runs/ and the file's name)", "DIR")
     dry_run: bool = option(False, "print the plan and train nothing")
+    no_table: bool = option(False, "end without the table, where a report follows")
     markdown: str = option("", "write the table as Markdown, too", "FILE")
     figure: str = option(
         "",
@@ -120,7 +121,9 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         if comm.rank == 0:
             launch.write_stderr("stopped: finished cases are kept, the same command continues")
         return EXIT_RESUME
-    return running.conclude(cases, outcomes, out, files) if comm.rank == 0 else 0
+    if comm.rank:
+        return 0
+    return running.conclude(cases, outcomes, out, files, show=not options.no_table)
 
 
 def _check_places(out: Path, files: dict[str, Path]) -> None:

@@ -69,16 +69,20 @@ def conclude(
     outcomes: Mapping[str, Outcome | str],
     out: Path,
     files: Mapping[str, Path],
+    *,
+    show: bool = True,
 ) -> int:
     """Print and write the table, list the failed cases; return the exit code; on rank 0.
 
-    files: places of --markdown and --figure. Errors: UserError where one cannot be written.
+    files: places of --markdown and --figure. show: whether the table is printed. Errors: UserError
+    where a file cannot be written.
     """
     terminal = console()
     runs = [load(x.path) for x in outcomes.values() if isinstance(x, Outcome)]
     blocks = tables.pivots(runs)
-    tables.show(blocks, terminal)
-    terminal.print()
+    if show:
+        tables.show(blocks, terminal)
+        terminal.print()
 
     def print_line(line: str) -> None:
         terminal.print(line, markup=False, soft_wrap=True)

@@ -104,6 +104,11 @@ def test_finished_cases_are_not_trained_again(tmp_path: Path, capsys: Capture) -
     text = capsys.readouterr().out
     assert trained_cases(text) == []
     assert "8 of 8 cases complete" in text
+    assert "first line" in text
+    assert main([file, "--out", str(out), "--no-table"]) == 0
+    text = capsys.readouterr().out
+    assert "8 of 8 cases complete" in text
+    assert "first line" not in text
 
 
 def test_failed_or_diverged_cases_do_not_stop_the_sweep(tmp_path: Path, capsys: Capture) -> None:
