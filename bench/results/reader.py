@@ -177,6 +177,7 @@ class Run:
             wire_bytes_per_step=wire_bytes,
             elapsed_s=elapsed_s,
             s_per_sample=elapsed_s / samples_seen if samples_seen else math.nan,
+            eval_samples=int(self.attributes.get("eval_samples", 0)),
             threads=int(self.attributes.get("threads_per_rank", 1)),
             nodes=int(self.attributes.get("nodes", 1)),
             binding=self.binding(),

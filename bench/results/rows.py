@@ -72,6 +72,7 @@ class TrainingRow(Row):
     optimizer: Annotated[str, Column("", "optimiser with its options")]
     allreduce: Annotated[str, Column("", "all-reduce with its options")]
     metric_name: Annotated[str, Column("", "metric of the task")]
+    eval_samples: Annotated[int, Column("1", "samples of an evaluation; 0 if unknown")]
     workers: Annotated[int, Column("1", "number of workers")]
     ranks: Annotated[int, Column("1", "number of ranks")]
     batch: Annotated[int, Column("1", "samples in a minibatch of a worker")]

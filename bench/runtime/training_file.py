@@ -65,6 +65,7 @@ def open_file(
         "time_definition": "a step is as long as on its slowest rank; evaluations are left out",
         "metric_name": data.problem.metric.name,
         "metric_direction": data.problem.metric.direction,
+        "eval_samples": data.problem.eval_samples,
         "parameters": data.problem.d,
         **experiment.texts,
         **separation.summary(),

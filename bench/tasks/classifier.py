@@ -51,6 +51,7 @@ class Classifier:
         self._train = train
         self._own: Batch | None = None
         self._held_out = self.read(held_out, np.arange(held_out.size))
+        self.eval_samples = held_out.size
 
     @property
     def inputs(self) -> torch.Tensor:

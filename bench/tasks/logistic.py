@@ -83,6 +83,7 @@ class LogisticProblem:
         self.names: Sequence[str] = ()
         self._all, self._labels = _with_constant(samples.features), samples.labels
         self.samples = replace(samples, features=self._all[:, :-1])  # one copy in memory
+        self.eval_samples = len(self._labels)
         self.inputs, self.targets = self._all.astype(dtype, copy=False), self._labels
         self.d = classes * self._all.shape[1]
         self.layers: Sequence[Layer] = [Layer(0, self.d, (classes, self._all.shape[1]))]

@@ -68,6 +68,8 @@ class Problem(Protocol):
     """The training samples, as a partition sees them."""
     names: Sequence[str]
     """Names of the labels for display; empty if the data name none."""
+    eval_samples: int
+    """Number of samples of an evaluation: an accuracy is a multiple of its inverse."""
     d: int
     """Number of parameters."""
     layers: Sequence[Layer]

@@ -76,6 +76,7 @@ class QuadraticProblem:
         self.metric = metric
         self.names: Sequence[str] = ()
         self.samples = Samples(labels, features=b)
+        self.eval_samples = len(b)
         self.b, self.h = b, h
         self.d = b.shape[1]
         self.layers: Sequence[Layer] = [Layer(0, self.d, (self.d,))]
