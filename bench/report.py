@@ -23,9 +23,13 @@ FILES = {
     "csv": "write a table with a row per run of train, per algorithm and size of collectives, or "
     "per topology of consensus",
     "parquet": "write the rows of --csv as a Parquet file, with full precision",
-    "markdown": "write the tables as a Markdown document",
+    "curves": "write a CSV table with a row per evaluation of every training run and its settings",
+    "markdown": "write the conclusions and tables as a Markdown document",
+    "json": "write rows, tables and conclusions as JSON; unknown numbers are null",
 }
 """Option -> help of each option that writes one file."""
+TRAIN = "bench.train"
+"""Program with curves."""
 FORMATS = ("pdf", "svg", "png")
 
 
@@ -216,20 +220,39 @@ def make(
         from bench.reporting.page import page
 
         written["--html"] = page(loaded, broken)
-    chapters = [
-        x
-        for program, files_of_program in loaded.items()
-        for x in KINDS[program].chapters(files_of_program)
-    ]
+    chapters = {program: KINDS[program].chapters(some) for program, some in loaded.items()}
+    everything = [x for some in chapters.values() for x in some]
+    if "--curves" in targets:
+        written["--curves"] = curves(loaded)
     if "--markdown" in targets:
         from bench.reporting.export import document
 
-        written["--markdown"] = document(chapters, read_of(read, files), broken)
+        written["--markdown"] = document(everything, read_of(read, files), broken)
+    if "--json" in targets:
+        from bench.reporting import structured
+
+        written["--json"] = structured.document(loaded, chapters, broken)
     for option, text in written.items():
         write_whole(targets[option], text)
-    show(chapters, read, files)
+    show(everything, read, files)
     for path in targets.values():
         print(f"wrote {path}", flush=True)
+
+
+def curves(loaded: Mapping[str, Sequence[Any]]) -> str:
+    """Return every evaluation of the training runs as CSV. Errors: UserError."""
+    from bench.reporting.evaluations import frame
+    from bench.reporting.export import csv
+
+    if TRAIN not in loaded:
+        raise UserError(
+            f"--curves writes evaluations of training runs, but the files are of "
+            f"{' and '.join(loaded)}: drop --curves or name runs of {TRAIN}"
+        )
+    rows, unread = frame(loaded[TRAIN])
+    for line in unread:
+        print(f"not in --curves: {line}", file=sys.stderr)
+    return csv(rows)
 
 
 def draw(loaded: Mapping[str, Sequence[Any]], folder: Path, kinds: Sequence[str]) -> None:

@@ -50,6 +50,16 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Sentence:
+    """A conclusion in words, and the chart that shows it."""
+
+    text: str
+    """A full sentence, without a full stop."""
+    chart: str = ""
+    """Name of a chart of the chapter; empty for none."""
+
+
+@dataclass(frozen=True)
 class Chapter:
     """Tables, figures and notes on files that can share axes."""
 
@@ -62,6 +72,8 @@ class Chapter:
     sources: list[Source]
     draw: Callable[[], list[Figure]]
     """Return the figures. A callable, because the chart libraries are slow to import."""
+    sentences: list[Sentence] = field(default_factory=list)
+    """Conclusions, which begin the page and end the terminal report."""
     cards: list[Card] = field(default_factory=list)
     """Key numbers, shown on the page only."""
     first: list[TextTable] = field(default_factory=list)

@@ -1,4 +1,5 @@
 import csv
+import json
 import math
 import os
 import re
@@ -209,6 +210,46 @@ def test_parquet_has_the_rows_of_the_csv(tmp_path: Path) -> None:
             elif key != "file":
                 assert text[key] == str(value)
     assert {row["file"].rpartition("/")[2] for row in read_back} == {"a.h5", "\ufffd.h5"}
+
+
+def test_curves_have_a_row_per_evaluation_with_the_settings(tmp_path: Path) -> None:
+    long = 5 * 300  # 301 evaluations: more than the page draws
+    make(tmp_path / "a.h5", steps=long, seed=3, params={"drop": "0.1"})
+    make(tmp_path / "b.h5", algorithm="local_sgd:period=4", status=RUNNING)
+    assert main([str(tmp_path), "--curves", str(tmp_path / "curves.csv")]) == 0
+    rows = pd.read_csv(tmp_path / "curves.csv")
+    for name, some in rows.groupby("file"):
+        run = read(Path(str(name)))
+        for column in ("step", "samples", "loss", "metric", "metric_worst", "consensus"):
+            assert some[column].tolist() == run.evals[column].tolist()
+        assert (some["elapsed_s"] * 1e9).round().tolist() == run.evals["elapsed_ns"].tolist()
+        assert set(some["algorithm"]) == {run.attributes["algorithm"]}
+        assert set(some["status"]) == {run.status}
+    assert rows["seed"].value_counts().to_dict() == {3: 301, 0: 5}
+    assert rows[rows["seed"] == 3]["drop"].tolist() == [0.1] * 301
+    # 100 B sent and 300 B copied per step and rank; 2 ranks, 4 workers
+    assert rows["bytes"].tolist() == (rows["step"] * 200.0).tolist()
+
+
+def test_json_has_rows_and_tables_without_numbers_that_json_lacks(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    make(runs / "a.h5", target=2.0, hit=False)
+    make(runs / "b.h5", status=RUNNING, steps=0, metric=math.nan)
+    (runs / "c.h5").write_text("no HDF5")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    assert main([str(runs), "--json", str(tmp_path / "a.json")]) == 0
+    report = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
+    first, second = report["programs"]["bench.train"]["rows"]
+    assert (first["metric"], first["time_to_target_s"], first["workers"]) == (0.9, "inf", 4)
+    assert second["metric"] is None
+    (chapter,) = report["programs"]["bench.train"]["chapters"]
+    assert chapter["title"] == "digits: accuracy, higher is better"
+    assert "accuracy" in chapter["tables"][0]["header"]
+    assert len(report["left_out"]) == 1
 
 
 def test_markdown_equals_the_terminal_and_names_are_escaped(tmp_path: Path) -> None:

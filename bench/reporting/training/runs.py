@@ -88,7 +88,7 @@ def digest(run: Run) -> Digest:
         row=row,
         direction=str(run.attributes["metric_direction"]),
         settings=settings,
-        curve=_curve(run),
+        curve=curve(run, POINTS),
         phase_ms={name: x * row.step_ms_p50 for name, x in run.phase_share().items()},
         spread_ms=(float(low), float(high)),
         timed=timed,
@@ -131,10 +131,11 @@ def _drift(ms: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.array(rows, np.float32).reshape(-1, 2)
 
 
-def _curve(run: Run) -> dict[str, NDArray[np.float64]]:
+def curve(run: Run, most: int) -> dict[str, NDArray[np.float64]]:
+    """Return Digest.curve of at most `most` evaluations, evenly spaced."""
     evals, train = run.evals, run.train
     n = len(evals["step"])
-    chosen = np.unique(np.linspace(0, n - 1, min(n, POINTS)).round().astype(int))
+    chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
     moved = np.cumsum((train["bytes_sent"] + train["bytes_copied"]).sum(1, dtype=float))
     moved = np.concatenate([[0.0], moved]) / int(run.attributes["workers"])
     step = evals["step"][chosen]
