@@ -17,6 +17,9 @@ def test_world_has_four_processes() -> None:
 
 
 @pytest.mark.mpi
-def test_first_communicator_is_the_largest(comm: MPI.Intracomm) -> None:
-    sizes = MPI.COMM_WORLD.allgather(comm.size)
-    assert max(sizes) == sizes[0]
+def test_a_communicator_has_the_first_ranks(
+    comm: MPI.Intracomm, request: pytest.FixtureRequest
+) -> None:
+    assert f"[{comm.size}ranks]" in request.node.name
+    assert comm.rank == MPI.COMM_WORLD.rank < comm.size
+    assert comm.allgather(MPI.COMM_WORLD.rank) == list(range(comm.size))

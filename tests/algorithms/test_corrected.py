@@ -87,11 +87,11 @@ def test_the_fixed_point_is_the_optimum_of_the_mean_loss(algorithm: Algorithm) -
 @pytest.mark.mpi
 def test_means_and_fixed_points_do_not_depend_on_the_ranks(comm: MPI.Intracomm) -> None:
     algorithms: list[Any] = [GradientTracking(), ExactDiffusion(), RelaySGD()]
-    for total in (5, 6, 7, 12):
+    for total in (5, 6, 7, 12) if comm.size == 3 else (6,):
         for algorithm in algorithms:
             exchange, workers, optimum = quadratics(total, comm)
             state = algorithm.init(exchange, workers)
-            steps = 1200 if total == 6 else 8
+            steps = 1200 if total == 6 and comm.size == 3 else 8
             for k in range(steps):
                 before = comm.allreduce(workers.x.sum()) if k < 8 else 0
                 algorithm.step(exchange, workers, state)
