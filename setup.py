@@ -17,6 +17,7 @@ setup(
         "partitions": ["py.typed"],
         "slurm": ["py.typed", "*.sbatch", "*.sh", "devcluster", "sites/*.toml", "sweeps/*.toml"],
     },
+    entry_points={"console_scripts": ["murmuration = bench.__main__:main"]},
     install_requires=[
         "altair",
         "h5py",

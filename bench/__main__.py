@@ -1,69 +1,33 @@
-"""List the programs of the suite, and with `list` every registered name and its options."""
+"""Run a program of the suite: `python -m bench train ...`, or `murmuration train ...`."""
 
 from __future__ import annotations
 
-import argparse
 import ast
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import Field, is_dataclass
-from functools import cache
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from bench.common.cli import Parser, run
-from bench.common.spec import UserError, option_choices, option_fields, plain_value
+from bench.common.spec import unknown_name
+from bench.session.launch import launcher_rank, write_stderr
 
-Catalogue: TypeAlias = dict[str, list[dict[str, Any]]]
-"""Kind of name -> entries with `name`, `description`, `options`; topologies with their gap."""
+USAGE = """\
+usage: murmuration PROGRAM [OPTIONS], or python -m bench PROGRAM [OPTIONS]
 
-WORKERS = 16
-"""Default number of workers at which spectral gaps of topologies are computed."""
-GAP = "part of the consensus error that one round removes"
-MARKDOWN_HEADER = """\
-# Catalogue
+Each program has --help. On several ranks: mpirun -n 4 murmuration train [OPTIONS].
 
-Every name that the command line accepts, with its options and their defaults. This page is the
-output of `python -m bench list --markdown`; `python -m bench list` prints the same for a terminal
-and `--json` for scripts.
-
-Options follow the name after a colon, separated by commas: `local_sgd:period=4`. Where an option
-is itself a name with options, colons separate those: `push_sum:topology=exponential:peers=2`.
-"""
+programs:"""
+GUARD = 'if __name__ == "__main__":'
 
 
-@cache
-def registries() -> dict[str, Mapping[str, type]]:
-    """Return every registry by the kind of name that it holds."""
-    from algorithms import ALGORITHMS
-    from algorithms.collectives import ALLREDUCES
-    from algorithms.compressors import COMPRESSORS
-    from algorithms.topologies import TOPOLOGIES
-    from bench.optimizers import OPTIMIZERS
-    from bench.tasks import TASKS
-    from partitions import PARTITIONS
-
-    return {
-        "algorithms": ALGORITHMS,
-        "allreduces": ALLREDUCES,
-        "topologies": TOPOLOGIES,
-        "compressors": COMPRESSORS,
-        "partitions": PARTITIONS,
-        "tasks": TASKS,
-        "optimizers": OPTIMIZERS,
-    }
-
-
-def programs() -> dict[str, str]:
-    """Return the first docstring line of each program: runnable modules and packages of bench."""
+def programs() -> dict[str, Path]:
+    """Return the file of each program by module: runnable modules and packages of the suite."""
     bench = Path(__file__).parent
-    files = {path.stem: path for path in bench.glob("[!_]*.py")}
-    files |= {path.parent.name: path for path in bench.glob("*/__main__.py")}
-    return {
-        f"bench.{name}": first_line(ast.get_docstring(ast.parse(path.read_text())))
-        for name, path in sorted(files.items())
-    }
+    files = {f"bench.{path.stem}": path for path in bench.glob("[!_]*.py")}
+    files |= {f"bench.{path.parent.name}": path for path in bench.glob("*/__main__.py")}
+    slurm = sorted(bench.parent.glob("slurm/[!_]*.py"))
+    files |= {f"slurm.{x.stem}": x for x in slurm if GUARD in x.read_text()}
+    return dict(sorted(files.items()))
 
 
 def first_line(docstring: str | None) -> str:
@@ -71,170 +35,40 @@ def first_line(docstring: str | None) -> str:
     return (docstring or "").strip().partition("\n")[0].rstrip(".")
 
 
-def gaps(workers: int) -> dict[str, float | None]:
-    """Return the spectral gap of every topology with its defaults and uniform weights, by name.
-
-    None for a topology with a mandatory option, or with too many links to analyse quickly.
-    """
-    from algorithms.topologies import TOPOLOGIES
-    from algorithms.topologies.mixing import default_topologies
-    from algorithms.topologies.theory import MANY_LINKS, spectral_gap
-
-    sparse = {name: x for name, x in default_topologies().items() if x.size(workers) <= MANY_LINKS}
-    return {
-        name: spectral_gap(sparse[name], "uniform", workers) if name in sparse else None
-        for name in TOPOLOGIES
-    }
-
-
-def catalogue(workers: int = WORKERS) -> Catalogue:
-    """Return every registered name by kind, with spectral gaps of topologies at W workers."""
-    kinds: Catalogue = {
-        kind: [
-            {
-                "name": name,
-                "description": first_line(cls.__doc__),
-                "options": [_option(key, field) for key, field in _fields(cls).items()],
-            }
-            for name, cls in registry.items()
-        ]
-        for kind, registry in registries().items()
-    }
-    for entry, gap in zip(kinds["topologies"], gaps(workers).values(), strict=True):
-        entry |= {"workers": workers, "spectral_gap": gap}
-    return kinds
-
-
-def _fields(cls: type) -> dict[str, Field[Any]]:
-    return option_fields(cls) if is_dataclass(cls) else {}
-
-
-def _option(name: str, field: Field[Any]) -> dict[str, Any]:
-    """Return an option as the JSON listing shows it."""
-    option = {
-        "name": name,
-        "default": plain_value(field, field.default),
-        "help": field.metadata.get("help", ""),
-    }
-    if choices := option_choices(field):
-        option["choices"] = choices
-    if kind := kind_of(field):
-        option["registry"] = kind
-    return option
-
-
-def kind_of(field: Field[Any]) -> str | None:
-    """Return the kind of name that an option takes; None if it takes a plain value."""
-    registry = field.metadata.get("registry")
-    return next((kind for kind, known in registries().items() if known is registry), None)
-
-
-def terminal_text(kinds: Catalogue) -> str:
-    """Return the catalogue as text for a terminal."""
-    lines = []
-    for kind, entries in kinds.items():
-        if kind == "topologies":
-            lines.append(f"{kind}, with the {GAP} among {entries[0]['workers']:,} workers")
-        else:
-            lines.append(kind)
-        for entry in entries:
-            gap = f"{_gap(entry):<10}" if "spectral_gap" in entry else ""
-            lines.append(f"  {entry['name']:<22} {gap}{entry['description']}")
-            lines += [
-                f"    {_assignment(option):<22} {_option_help(option)}"
-                for option in entry["options"]
-            ]
-        lines.append("")
-    return "\n".join([*lines, ""])
-
-
-def markdown(kinds: Catalogue) -> str:
-    """Return the catalogue as the Markdown page docs/catalogue.md."""
-    sections = [MARKDOWN_HEADER]
-    for kind, entries in kinds.items():
-        lines = [f"## {kind.capitalize()}", ""]
-        columns = ["Name", "Description", "Options with defaults"]
-        if kind == "topologies":
-            lines += [
-                f"The spectral gap is the {GAP}, here with uniform weights",
-                f"among {entries[0]['workers']:,} workers; `-` marks a topology with a mandatory "
-                "option or too many links to analyse.",
-                "",
-            ]
-            columns.insert(2, "Spectral gap")
-        lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-        for entry in entries:
-            cells = [f"`{entry['name']}`", _cell(entry["description"])]
-            cells += [_gap(entry)] if "spectral_gap" in entry else []
-            texts = [f"`{_assignment(x)}` {_cell(_option_help(x))}" for x in entry["options"]]
-            lines.append("| " + " | ".join([*cells, "<br>".join(texts)]).rstrip() + " |")
-        sections.append("\n".join([*lines, ""]))
-    return "\n".join(sections)
-
-
-def _gap(entry: Mapping[str, Any]) -> str:
-    gap = entry["spectral_gap"]
-    return "-" if gap is None else f"{gap:.4g}"
-
-
-def _assignment(option: Mapping[str, Any]) -> str:
-    return f"{option['name']}={option['default']}"
-
-
-def _option_help(option: Mapping[str, Any]) -> str:
-    """Return the help of an option with the values that it accepts."""
-    if "registry" in option:
-        return f"{option['help']}: one of the {option['registry']}"
-    if "choices" in option:
-        return f"{option['help']}: {', '.join(option['choices'])}"
-    return str(option["help"])
-
-
-def _cell(text: str) -> str:
-    """Escape the characters that end a cell of a Markdown table or open an HTML tag."""
-    return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m bench", description="The Murmuration benchmark suite.")
-    commands = parser.add_subparsers(dest="command", title="commands")
-    listing = commands.add_parser("list", help="every registered name with its options")
-    forms = listing.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="print JSON")
-    forms.add_argument("--markdown", action="store_true", help="print the page docs/catalogue.md")
-    listing.add_argument(
-        "--workers",
-        type=int,
-        default=WORKERS,
-        metavar="N",
-        help=f"number of workers for the spectral gaps of topologies (default: {WORKERS})",
-    )
-    return parser
-
-
-def _print(argv: Sequence[str]) -> int:
-    options = _parser().parse_args(argv)
-    if options.command == "list":
-        if options.workers < 1:
-            raise UserError(f"--workers must be >= 1, got {options.workers}")
-        kinds = catalogue(options.workers)
-        if options.json:
-            print(json.dumps(kinds, indent=2))
-        else:
-            print(markdown(kinds) if options.markdown else terminal_text(kinds), end="")
-        return 0
-    print("programs, each with --help:")
-    for name, description in programs().items():
-        print(f"  python -m {name:<18} {description}")
-    print(
-        "  python -m bench list         every algorithm, topology, partition, ... with its options"
-    )
-    return 0
+def listing() -> str:
+    """Return the usage and the programs, each with the first line of its docstring."""
+    lines = [USAGE]
+    for name, path in programs().items():
+        about = first_line(ast.get_docstring(ast.parse(path.read_text())))
+        lines.append(f"  {name.removeprefix('bench.'):<14} {about.partition(': `')[0]}")
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m bench` and return its exit code."""
-    return run(_print, argv)
+    """Run the program that the first argument names; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help"):
+        if launcher_rank() == 0:
+            print(listing())
+        return 0
+    files = programs()
+    module = name if name in files else f"bench.{name}"
+    if module not in files:
+        known = [x.removeprefix("bench.") for x in files]
+        return fail(str(unknown_name("program", name, known)))
+    if files[module].stem == "__main__":
+        module += ".__main__"
+    code: int = import_module(module).main(rest)
+    return code
+
+
+def fail(message: str) -> int:
+    """Print the error on one rank of a launch; return the exit code."""
+    if launcher_rank():
+        return 0  # else mpirun may discard the line of rank 0
+    write_stderr(f"error: {message}")
+    return 2
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from algorithms import protocol
 from bench import __version__
-from bench.__main__ import registries
+from bench.list import registries
 from tests.imports import ROOT
 from tests.test_house import MODULES, ROOMS, bench
 

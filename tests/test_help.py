@@ -61,6 +61,17 @@ def test_help_imports_no_third_party_package(name: str) -> None:
     assert modules.isdisjoint(PACKAGES), modules & set(PACKAGES)
 
 
+def test_programs_run_by_their_short_name() -> None:
+    code, output, modules = run("bench", "train", "--help")
+    assert code == 0
+    assert output == run("bench.train", "--help")[1]
+    assert modules.isdisjoint(PACKAGES), modules & set(PACKAGES)
+
+
+def test_the_console_script_is_the_module() -> None:
+    assert '"murmuration = bench.__main__:main"' in (ROOT / "setup.py").read_text()
+
+
 def test_the_catalogue_imports_numpy_alone() -> None:
     code, output, modules = run("bench", "list")
     assert code == 0

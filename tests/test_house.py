@@ -71,7 +71,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.sweep": (f"{RUN} bench.reporting bench.train", "mpi4py rich"),
     "bench.trace": (f"{WIRE} bench.common bench.results", "numpy"),
     "bench.watch": (f"{WIRE} bench.common bench.reporting bench.results", "numpy rich"),
-    "bench.__main__": (
+    "bench.__main__": ("bench.common bench.session", ""),
+    "bench.list": (
         "algorithms algorithms.collectives algorithms.compressors algorithms.topologies "
         "bench.common bench.optimizers bench.tasks partitions",
         "",
@@ -152,7 +153,7 @@ def bench(*arguments: str) -> str:
 
 
 def test_the_catalogue_is_complete() -> None:
-    from bench.__main__ import registries
+    from bench.list import registries
 
     catalogue = json.loads(bench("list", "--json"))
     text = bench("list")
@@ -168,7 +169,7 @@ def test_the_catalogue_is_complete() -> None:
 
 
 def test_the_markdown_catalogue_is_complete() -> None:
-    from bench.__main__ import registries
+    from bench.list import registries
 
     text = bench("list", "--markdown")
     for kind, registry in registries().items():
@@ -177,9 +178,25 @@ def test_the_markdown_catalogue_is_complete() -> None:
 
 
 def test_programs_are_listed() -> None:
-    text = bench()
-    for program in ("bench.train", "bench.report", "bench list"):
-        assert program in text
+    names = re.findall(r"^  ([\w.]+)  +[A-Z]", bench(), re.MULTILINE)
+    assert {"train", "report", "list", "sweep", "slurm.submit"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "words"),
+    [
+        ("push_sum", ["algorithms"], "Assran, Loizou, Ballas, Rabbat"),
+        ("ring", ["allreduces", "topologies"], "Patarasuk, Yuan"),
+        ("dirichlet", ["partitions"], "min_size="),
+        ("topology", ["topologies"], "erdos_renyi"),
+    ],
+)
+def test_one_name_or_kind_is_listed(name: str, kinds: list[str], words: str) -> None:
+    assert words in bench("list", name)
+    entries = json.loads(bench("list", name, "--json"))
+    assert list(entries) == kinds
+    if name not in ("topology",):
+        assert [[x["name"] for x in some] for some in entries.values()] == [[name]] * len(kinds)
 
 
 def test_constraints_pin_every_version() -> None:

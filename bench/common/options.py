@@ -159,7 +159,7 @@ class Table(Generic[T]):
                 *(name for name in names if name.startswith("-")),
                 *(["--config"] if self.file else []),
             ]
-            raise unknown_name("option", rest[0].partition("=")[0], known)
+            raise _unknown_argument(rest, known)
         texts = {name: value for name, value in vars(namespace).items() if value is not None}
         file = texts.pop("config", "") if self.file else ""
         return self._from_file(Path(file)) | texts if file else texts
@@ -208,6 +208,20 @@ class Table(Generic[T]):
                 raise UserError(f"{path}: {name} is given twice")
             texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
         return texts
+
+
+def _unknown_argument(rest: Sequence[str], known: Sequence[str]) -> UserError:
+    """Return the error for the first of the arguments that no option takes."""
+    name, equals, value = rest[0].partition("=")
+    if not name.startswith("-"):
+        return UserError(
+            f"{rest[0]!r} belongs to no option: options begin with --, and values with spaces "
+            "need quotes; see --help"
+        )
+    if not equals and rest[1:]:
+        value = rest[1]
+    error = unknown_name("option", name, known)
+    return UserError(str(error).replace("VALUE", value or "VALUE", 1))
 
 
 def _argument(entry: Field[Any]) -> tuple[list[str], dict[str, Any]]:

@@ -4,13 +4,15 @@ An option may itself be a spec, whose options colons separate; its field declare
 `metadata={"registry": ...}`. Example: `push_sum:topology=exponential:peers=2,weights=samples`.
 """
 
-import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
+
+from bench.common.hints import suggestion
 
 T = TypeVar("T")
 
@@ -23,10 +25,10 @@ class UserError(Exception):
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UserError:
-    """Return the error for an unknown name, with the nearest and all known names."""
+    """Return the error for an unknown name, with a suggestion and all known names."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    near = suggestion(name, names)
+    hint = f" (did you mean {near}?)" if near else ""
     return UserError(f"unknown {what} {name!r}{hint}; known: {', '.join(names) or 'none'}")
 
 
@@ -78,16 +80,16 @@ def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator:
     """
     name, _, rest = text.partition(":")
     if name not in registry:
-        raise unknown_name(what, name, registry)
+        raise _unknown_spec(text, registry, what)
     cls = registry[name]
     known, kinds = option_fields(cls), get_type_hints(cls)
     values: dict[str, Any] = {}
     for item in filter(None, rest.split(separator)):
         key, equals, value = item.partition("=")
         if not equals:
-            raise UserError(f"{what} {name}: write key=value, got {item!r}")
+            raise _missing_key(item, f"{what} {name}", name, list(known), first=not values)
         if key not in known:
-            raise unknown_name(f"option of {what} {name}", key, known)
+            raise _unknown_option(item, f"{what} {name}", known, values)
         if key in values:
             raise UserError(f"{what} {name}: {key} is given twice")
         where, inner = f"{key} of {what} {name}", known[key].metadata.get("registry")
@@ -102,6 +104,49 @@ def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator:
         return cls(**values)
     except ValueError as error:
         raise UserError(f"{what} {name}: {error}") from None
+
+
+def _unknown_spec(text: str, registry: Mapping[str, type], what: str) -> UserError:
+    """Return the error for an unknown name, or a known one that another separator follows."""
+    name = text.partition(":")[0]
+    head, rest = re.fullmatch(r"(\w*)\W*(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+    if head in registry and rest:
+        options = text[text.index(rest, len(head)) :]
+        first = "" if "=" in options else f"{next(iter(option_fields(registry[head])), 'KEY')}="
+        return UserError(
+            f"{what} {text!r}: a colon separates a name from its options: write "
+            f"{head}:{first}{options}"
+        )
+    return unknown_name(what, name, registry)
+
+
+def _missing_key(item: str, where: str, name: str, known: list[str], first: bool) -> UserError:
+    """Return the error for an option without an equals sign; first: whether none precedes it."""
+    key, _, value = item.partition(":")
+    hint = ""
+    if value and key in known:
+        hint = f": did you mean {key}={value}?"
+    elif item.isdecimal() and not first:
+        hint = ": commas separate options, and decimals take a point"
+    elif known and item not in known and first:
+        hint = f": did you mean {name}:{known[0]}={item}?"
+    return UserError(f"{where}: write key=value, got {item!r}{hint}")
+
+
+def _unknown_option(
+    item: str, where: str, known: Mapping[str, Field[Any]], values: Mapping[str, Any]
+) -> UserError:
+    """Return the error for an unknown option, which may be one of the name in an earlier option."""
+    key = item.partition("=")[0]
+    for outer, value in values.items():
+        registry = known[outer].metadata.get("registry")
+        if registry is not None and key in option_fields(type(value)):
+            text = format_spec(value, registry, INNER)
+            return UserError(
+                f"{where}: {key} is an option of {outer}, and colons separate those: write "
+                f"{outer}={text}:{item}"
+            )
+    return unknown_name(f"option of {where}", key, known)
 
 
 def format_spec(thing: object, registry: Mapping[str, type], separator: str = OUTER) -> str:

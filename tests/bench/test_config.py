@@ -147,7 +147,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
         (["--partition", "dirichlet:alfa=1"], "unknown option of partition dirichlet 'alfa' (did"),
         (["--optimizer", "sgd:lr=0"], "optimizer sgd: lr must be > 0 and finite, got 0.0"),
         (["--step", "3"], "unknown option '--step' (did you mean --steps?); known: --algorithm, "),
-        (["3"], "unknown option '3'; known: --"),
+        (["3"], "'3' belongs to no option: options begin with --"),
         (["--stepz=3"], "unknown option '--stepz' (did you mean --steps?); known: --"),
         (["--confg", "x"], "unknown option '--confg' (did you mean --config?); known: --"),
         (["--steps"], "argument --steps: expected one argument; see --help"),

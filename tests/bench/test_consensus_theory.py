@@ -23,7 +23,7 @@ from algorithms.topologies.theory import (
     spectral_gap,
     spectral_radius,
 )
-from bench.__main__ import gaps, main
+from bench.list import gaps, main
 from bench.results.convergence import (
     FLOOR,
     SquaredRatios,
@@ -163,19 +163,19 @@ def test_power_iteration_agrees_with_dense_eigenvalues(monkeypatch: pytest.Monke
 
 
 def test_list_shows_the_gaps_at_any_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "--json", "--workers", "12"]) == 0
+    assert main(["--json", "--workers", "12"]) == 0
     entries = {x["name"]: x for x in json.loads(capsys.readouterr().out)["topologies"]}
     for name, topology in TOPOLOGIES.items():
         gap = spectral_gap(topology, "uniform", 12)
         assert (entries[name]["workers"], entries[name]["spectral_gap"]) == (12, gap)
     assert entries["file"]["spectral_gap"] is None
-    assert main(["list"]) == 0
+    assert main([]) == 0
     out = capsys.readouterr().out
     assert "among 16 workers" in out
     assert re.search(r"^  hypercube +0\.4 +Workers whose", out, re.MULTILINE)
     assert re.search(r"^  file +- +The links", out, re.MULTILINE)
     assert gaps(2000)["complete"] is None
-    assert main(["list", "--workers", "0"]) == 2
+    assert main(["--workers", "0"]) == 2
     assert "--workers must be >= 1, got 0" in capsys.readouterr().err
 
 
