@@ -37,6 +37,7 @@ def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: l
 
     Appends the path of the result to `results`. Errors: UserError on every rank.
     """
+    from algorithms.collectives.choices import conditions
     from bench.collectives import candidates, links, memory
     from bench.collectives.record import Record, reserve
     from bench.collectives.timing import measure_size
@@ -50,6 +51,7 @@ def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: l
     memory.check_memory(comm, config.sizes[-1], config.measured)
     path = reserve(comm, config)
     keep_freed_memory()
+    where = conditions(comm)
     makers = candidates.makers(comm, config.measured)
     notes = candidates.drop_unsupported(comm, config, makers)
     ranks, flaws = use_threads(comm, 1)
@@ -65,7 +67,7 @@ def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: l
         if record and measurement:
             record.add(measurement)
     candidates.finish(comm, makers)
-    return record.close() if record else 0
+    return record.close(where) if record else 0
 
 
 if __name__ == "__main__":

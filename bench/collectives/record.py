@@ -6,13 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.collectives.choices import Conditions
 from bench.collectives.config import Config, case_hash, default_name
+from bench.collectives.corrections import correct
 from bench.collectives.links import Links
 from bench.collectives.timing import Measurement
 from bench.collectives.view import View, introduction
@@ -99,13 +102,19 @@ class Record:
         for name, reason in measurement.refusals.items():
             self._view.print_note(f"note: {name} is left out here: {reason}")
 
-    def close(self) -> int:
-        """Close the file, write the CSV, print the footer; return the number of wrong elements."""
+    def close(self, where: Conditions) -> int:
+        """Close the file, write the CSV, print the footer; return the number of wrong elements.
+
+        where: the machine before the first call, for the choices of `auto` that are corrected.
+        """
         path = self._file.path
         self._file.close(COMPLETE, {})
+        rows = read_calls(path).rows()
         if self._config.csv:
-            write_whole(Path(self._config.csv), csv_text(read_calls(path).rows()))
+            write_whole(Path(self._config.csv), csv_text(rows))
         wrong = self._view.end(path)
+        for line in correct(rows, where, datetime.now(UTC)):
+            self._view.print_note(line)
         if self._config.csv:
             self._view.print_note(f"csv {self._config.csv}")
         return wrong

@@ -149,8 +149,7 @@ def introduction(
             f"worker {int(sizes.argmin())}: its batches repeat samples"
         )
     for nbytes, choice in exchange.chosen.items():
-        how = "remembered" if choice.remembered else "measured just now"
-        lines.append(f"auto takes {choice.chosen} for vectors of {nbytes:,} B ({how})")
+        lines.append(f"auto takes {choice.chosen} for vectors of {nbytes:,} B ({choice.origin})")
     if separation.spectral_gap is not None:
         lines.append(
             f"spectral gap of the topology at {experiment.workers:,} workers: "

@@ -1,20 +1,23 @@
 """Every all-reduce: exact sums, equal results on all ranks, and traffic equal to its formula."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.collectives import ALLREDUCES, auto, shared_memory
+from algorithms.collectives import ALLREDUCES, auto, choices, shared_memory
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.protocol import AllReduce
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.meter import Meter
 from algorithms.wire.sums import TreeSum
-from tests.helpers import Array, everywhere, sha
+from tests.helpers import Array, everywhere, on, sha
 
 pytestmark = pytest.mark.mpi
 
@@ -250,12 +253,46 @@ def test_auto_measures_once_and_caches_the_choice(
     other.close()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null"])
+@on(2)
+def test_auto_measures_an_old_choice_again(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = replace(choices.conditions(comm), load=0.0, shared=False)
+    key, names = choices.key(where, comm.size, np.dtype("float64")), ["star", "ring"]
+    monkeypatch.setattr(Auto, "candidates", {name: ALLREDUCES[name] for name in names})
+    monkeypatch.setattr(auto, "PASS_NS", 1000)
+    now = datetime.now(UTC)
+    for days, remembered in ((choices.MAX_AGE_DAYS - 1, True), (choices.MAX_AGE_DAYS + 1, False)):
+        old = choices.choice(where, {"ring": 1.0, "star": 2.0}, "auto", now - timedelta(days))
+        choices.remember(key, 56, old)
+        plan = plan_of(comm, "auto", 7)
+        assert isinstance(plan, Auto)
+        everywhere(comm, plan.remembered == remembered, days)
+        plan.close()
+        new = choices.recall(key, 56)
+        changed = comm.rank == 0 and not remembered
+        everywhere(comm, new and (new.date > old.date if changed else new == old), new)
+
+
+@on(2)
+def test_auto_measures_a_choice_of_the_first_format_again(comm: MPI.Intracomm) -> None:
+    where = choices.conditions(comm)
+    file, key = choices.cache_file(), choices.key(where, comm.size, np.dtype("float64"))
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({key: {"56": "star"}}))
+    plan = plan_of(comm, "auto", 7)
+    assert isinstance(plan, Auto)
+    everywhere(comm, not plan.remembered)
+    plan.close()
+
+
+@on(2)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"format": 2, "choices": [1]}'])
 def test_auto_ignores_a_damaged_or_unwritable_cache(
     comm: MPI.Intracomm, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(auto, "PASS_NS", 1000)
-    file = auto.cache_file()
+    file = choices.cache_file()
     file.parent.mkdir(parents=True)
     file.write_text(text)
     plan = plan_of(comm, "auto", 7)
