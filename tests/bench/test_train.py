@@ -23,47 +23,52 @@ def only_result(folder: Path) -> Run:
     return read(path)
 
 
-def test_a_run_of_four_ranks_from_end_to_end(tmp_path: Path) -> None:
+def train_here(out: Path, *options: str) -> int:
+    """Run bench.train in this process with results in `out`; return the exit code."""
+    return main([*QUICK, "--out", str(out), *options])
+
+
+def test_a_run_of_two_ranks_from_end_to_end(tmp_path: Path) -> None:
     options = ["--algorithm", "push_sum:topology=exponential", "--partition", "dirichlet:alpha=0.1"]
-    options += ["--optimizer", "sgd:lr=0.1,momentum=0.9", "--steps", "120", "--workers", "6"]
-    done = train(4, tmp_path, "--task", "digits", *options)
+    options += ["--optimizer", "sgd:lr=0.1,momentum=0.9", "--steps", "60", "--workers", "3"]
+    done = train(2, tmp_path, "--task", "logistic", *options)
     assert done.returncode == 0, done.stderr
     assert own_lines(done.stderr) == []
-    for text in ("status", "complete", "accuracy", "worst worker", "95 % interval", "consensus"):
+    for text in ("status", "complete", "gap", "worst worker", "95 % interval", "consensus"):
         assert text in done.stdout
     run = only_result(tmp_path)
     row = run.row()
     assert row.status == COMPLETE
     assert row.algorithm == "push_sum"  # without its default topology
     assert row.partition == "dirichlet:alpha=0.1"
-    assert (row.ranks, row.workers, row.steps) == (4, 6, 120)
-    assert row.metric > 0.85
-    assert row.metric_worst <= row.metric_mean
-    assert row.bytes_per_step == 9611 * 4  # one message (x, w) a worker and step
-    assert run.train["phase_ns"].shape == (120, 4, 6)
+    assert (row.ranks, row.workers, row.steps) == (2, 3, 60)
+    assert row.metric < 0.05
+    assert row.metric < row.metric_mean < row.metric_worst
+    assert row.bytes_per_step == 651 * 4  # one message (x, w) a worker and step
+    assert run.train["phase_ns"].shape == (60, 2, 6)
     assert (run.train["phase_ns"] >= 0).all()
-    assert run.evals["step"].tolist() == [0, 50, 100, 120]
+    assert run.evals["step"].tolist() == [0, 50, 60]
     assert run.partition["size"].sum() == 1437
-    assert len(run.ranks["pid"]) == 4
-    assert len(run.workers["metric"]) == 6
+    assert len(run.ranks["pid"]) == 2
+    assert len(run.workers["metric"]) == 3
     assert len(row.parameters_sha256) == 64
 
 
 def test_parameters_do_not_depend_on_the_number_of_ranks(tmp_path: Path) -> None:
     """Check one algorithm from the command line; test_contract.py checks all."""
     hashes = set()
-    for ranks in (0, 3):
-        out, options = tmp_path / str(ranks), ("--workers", "16", "--steps", "40")
-        done = train(ranks, out, "--task", "logistic", "--algorithm", "push_sum", *options)
-        assert done.returncode == 0, done.stderr
-        hashes.add(only_result(out).attributes["parameters_sha256"])
+    options = ("--algorithm", "push_sum", "--workers", "16")
+    assert train_here(tmp_path / "1", *options) == 0
+    done = train(3, tmp_path / "3", *QUICK, *options)
+    assert done.returncode == 0, done.stderr
+    for ranks in "13":
+        hashes.add(only_result(tmp_path / ranks).attributes["parameters_sha256"])
     assert len(hashes) == 1
 
 
 def test_thousands_of_virtual_workers_run_without_mpirun(tmp_path: Path) -> None:
     options = ["--partition", "iid:size=64", "--workers", "4096", "--steps", "3", "--warmup", "1"]
-    done = train(0, tmp_path, "--task", "digits", *options)
-    assert done.returncode == 0, done.stderr
+    assert train_here(tmp_path, "--task", "logistic", *options) == 0
     run = only_result(tmp_path)
     assert run.row().workers == 4096
     assert run.partition["size"].tolist() == [64] * 4096
@@ -75,7 +80,7 @@ def test_the_sha_covers_the_parameters(tmp_path: Path) -> None:
     from bench.tasks.quadratic import Quadratic
 
     options = ["--optimizer", "sgd:lr=1e-300", "--dtype", "float64", "--workers", "3"]
-    assert train(2, tmp_path, *QUICK, *options).returncode == 0
+    assert train_here(tmp_path, *options) == 0
     start = Quadratic().load("float64").initial(0)
     expected = hashlib.sha256(np.tile(start, 3).tobytes()).hexdigest()
     assert only_result(tmp_path).attributes["parameters_sha256"] == expected
@@ -133,6 +138,7 @@ MISTAKES = [
     (["--out", "/proc/nowhere"], "/proc/nowhere cannot be written"),
     (["--partition", "dirichlet:alpha=0.01,min_size=0", "--workers", "64"], "has no sample"),
     (["--config", "nowhere.toml"], "nowhere.toml cannot be read"),
+    (["--ranks", "3"], "launch with `mpirun -n 3`"),
 ]
 
 
@@ -154,9 +160,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--task", "digit"], "unknown task 'digit' (did you mean digits?)"),
         (["--workers", "1"], "--workers must be at least the number of ranks, 2, got 1"),
-        (["--ranks", "3"], "launch with `mpirun -n 3`"),
         (["--workers", "4096"], "4096 workers but 1000 samples"),
     ],
     ids=" ".join,
@@ -172,38 +176,41 @@ def test_one_of_two_ranks_reports_the_mistake(
     assert not list(tmp_path.rglob("*.h5*"))
 
 
-def test_a_typo_in_a_config_file_is_reported(tmp_path: Path) -> None:
+def test_a_typo_in_a_config_file_is_reported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "run.toml"
     file.write_text('task = "quadratic"\nstepps = 10\n')
-    done = train(2, tmp_path / "runs", "--config", str(file))
-    assert done.returncode == 2
-    (errors,) = own_lines(done.stderr)
+    assert train_here(tmp_path / "runs", "--config", str(file)) == 2
+    (errors,) = capfd.readouterr().err.splitlines()
     assert "unknown option in" in errors
     assert "did you mean steps?" in errors
 
 
-def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
-    assert train(0, tmp_path, *QUICK, "--name", "mine").returncode == 0
+def test_an_existing_file_is_kept_without_overwrite(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train_here(tmp_path, "--name", "mine") == 0
     before = (tmp_path / "mine.h5").read_bytes()
-    done = train(0, tmp_path, *QUICK, "--name", "mine")
-    assert done.returncode == 2
-    assert "mine.h5 exists: give --overwrite" in done.stderr
+    assert train_here(tmp_path, "--name", "mine") == 2
+    assert "mine.h5 exists: give --overwrite" in capfd.readouterr().err
     assert (tmp_path / "mine.h5").read_bytes() == before
-    assert train(0, tmp_path, *QUICK, "--name", "mine", "--overwrite").returncode == 0
+    assert train_here(tmp_path, "--name", "mine", "--overwrite") == 0
 
 
-def test_a_batch_larger_than_a_shard_is_noted(tmp_path: Path) -> None:
+def test_a_batch_larger_than_a_shard_is_noted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     options = ["--partition", "dirichlet:alpha=0.01", "--workers", "64", "--batch", "500"]
-    done = train(0, tmp_path, *QUICK, *options)
-    assert done.returncode == 0, done.stderr
-    assert "batch 500 is larger than the smallest shard, 1 sample(s) of worker" in done.stdout
+    assert train_here(tmp_path, *options) == 0
+    note = "batch 500 is larger than the smallest shard, 1 sample(s) of worker"
+    assert note in capfd.readouterr().out
 
 
-def test_the_target_ends_the_run(tmp_path: Path) -> None:
-    options = ["--target", "0.5", "--steps", "500", "--optimizer", "sgd:lr=0.5"]
-    done = train(2, tmp_path, *QUICK, *options)
-    assert done.returncode == 0, done.stderr
-    assert "0.5 reached after" in done.stdout
+def test_the_target_ends_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ["--target", "0.5", "--steps", "500", "--optimizer", "sgd:lr=0.5", "--workers", "2"]
+    assert train_here(tmp_path, *options) == 0
+    assert "0.5 reached after" in capfd.readouterr().out
     row = only_result(tmp_path).row()
     assert row.steps < 500
     assert row.metric <= 0.5
@@ -212,10 +219,11 @@ def test_the_target_ends_the_run(tmp_path: Path) -> None:
     assert 0 < row.time_to_target_s <= row.elapsed_s
 
 
-def test_divergence_sets_the_status_of_the_file(tmp_path: Path) -> None:
-    done = train(2, tmp_path, *QUICK, "--optimizer", "sgd:lr=1e30")
-    assert done.returncode == 0
-    assert own_lines(done.stderr) == []
+def test_divergence_sets_the_status_of_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train_here(tmp_path, "--workers", "2", "--optimizer", "sgd:lr=1e30") == 0
+    assert capfd.readouterr().err == ""
     run = only_result(tmp_path)
     assert run.status == DIVERGED
     assert "NaN or infinity" in str(run.attributes["reason"])
@@ -271,17 +279,20 @@ def test_an_exception_ends_a_job_with_shared_windows(tmp_path: Path) -> None:
 
 
 def test_asynchronous_ranks_take_steps_independently(tmp_path: Path) -> None:
-    """Check that the slow rank takes few steps and the sum is that of synchronous ranks."""
-    options = ["--algorithm", "downpour", "--straggler", "worker=2,factor=50", "--workers", "3"]
+    """Check that the slow rank takes fewer steps and the sum is that of synchronous ranks.
+
+    The delay is 2,000 gradients long, so that the order of the ranks does not depend on the load.
+    """
+    options = ["--algorithm", "downpour", "--straggler", "worker=2,factor=2000", "--workers", "3"]
     options += ["--optimizer", "sgd:lr=0.01", "--eval-every", "30", "--steps", "60"]
     done = train(3, tmp_path, *QUICK, *options)
     assert done.returncode == 0, done.stderr
-    assert "trouble on purpose: --straggler worker=2,factor=50" in done.stdout
+    assert "trouble on purpose: --straggler worker=2,factor=2000" in done.stdout
     run = only_result(tmp_path)
     steps_taken = run.step_mask().sum(0)
     assert run.status == COMPLETE
     assert run.worker_steps() == steps_taken.sum() == 60 * 3
-    assert steps_taken[2] < steps_taken[:2].sum() / 4
+    assert steps_taken[2] < steps_taken[:2].min()
     assert ((run.train["start_ns"] == NOT_TAKEN) == np.isnan(run.train["loss"])).all()
     assert run.evals["step"].tolist() == [0, 30, 60]
 
