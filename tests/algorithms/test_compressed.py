@@ -62,7 +62,7 @@ def round_trip(compressor: Compressor, row: Array, *key: int) -> Array:
     return out
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=75)
 @given(ROWS, st.sampled_from([0.03, 0.3, 1.0]), st.sampled_from([1, 3, 4, 127]))
 def test_compressors_are_contractions(x: Array, ratio: float, s: int) -> None:
     """The squared error equals its formula, or respects its bound, for any row."""
@@ -89,7 +89,7 @@ def test_compressors_are_contractions(x: Array, ratio: float, s: int) -> None:
 
 def test_random_compressors_contract_in_expectation() -> None:
     """QSGD divided by delta is unbiased as well."""
-    x, times = np.random.default_rng(0).standard_normal(60), 3000
+    x, times = np.random.default_rng(0).standard_normal(60), 1000
     squares = float(x @ x)
     quality: list[tuple[Compressor, float]] = [(RandomK(), 0.1), (RandomK(ratio=0.5), 0.5)]
     quality += [(QSGD(levels=s), 1 / tau(s, 60)) for s in (1, 3, 127)]
@@ -195,14 +195,11 @@ def consensus(algorithm: ChocoSGD, total: int, rounds: int, d: int = 150) -> lis
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_choco_keeps_the_mean_and_converges_with_its_default_gamma(name: str) -> None:
-    for topology in (Ring(), Star(), Hypercube(), Complete()):
-        for total in (5, 8):
-            if topology == Hypercube() and total == 5:
-                continue
-            algorithm = ChocoSGD(topology=topology, compressor=VARIANTS[name])
-            distances = consensus(algorithm, total, 120)
-            late = min(0.95, max(0.95 * distances[9], 1e-12))
-            assert distances[-1] < late, (topology, total)
+    for topology, total in ((Ring(), 5), (Star(), 8), (Hypercube(), 8), (Complete(), 5)):
+        algorithm = ChocoSGD(topology=topology, compressor=VARIANTS[name])
+        distances = consensus(algorithm, total, 120)
+        late = min(0.95, max(0.95 * distances[9], 1e-12))
+        assert distances[-1] < late, (topology, total)
 
 
 def test_choco_diverges_if_gamma_is_too_large() -> None:
@@ -230,7 +227,7 @@ def test_random_k_contracts_at_the_rate_of_its_second_moments() -> None:
             moments = (delta * drawn + (1 - delta) * not_drawn) @ moments
             expected.append(moments[0] ** 0.5)
         algorithm = ChocoSGD(topology=Complete(), compressor=RandomK(ratio=delta), gamma=gamma)
-        distances = consensus(algorithm, 30, 15, d=500)
+        distances = consensus(algorithm, 20, 15, d=750)
         np.testing.assert_allclose(distances, expected, rtol=0.1)  # 15,000 draws a round; 1 / W
 
 

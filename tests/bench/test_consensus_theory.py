@@ -119,7 +119,7 @@ def test_the_gap_of_a_long_chain_is_accurate() -> None:
 def test_mean_squares_equal_those_of_drawn_matrices(name: str) -> None:
     """Compare the formula, quick draws and the mean of 1,000 dense P^T P."""
     topology = Epidemic(s=4) if name == "epidemic:s=4" else TOPOLOGIES[name]
-    for total in (2, 3, 7, 12):
+    for total in (2, 7):
         draws, mean = 1000, np.zeros((total, total))
         for k in range(draws):
             P = rounds(topology, total, seed=5 + k)[0].matrix()

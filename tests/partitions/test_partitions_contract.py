@@ -13,7 +13,7 @@ from partitions import PARTITIONS
 from partitions.bases import BASES
 from partitions.protocol import Samples
 
-WORKERS = (1, 2, 3, 5, 7, 16, 64, 257, 1024)
+WORKERS = (1, 2, 3, 7, 16, 257)
 EACH_SCHEME = pytest.mark.parametrize(
     "name", [x for x in PARTITIONS if x not in {"histogram", "file"}]
 )
@@ -68,7 +68,7 @@ def test_every_sample_exactly_once(name: str) -> None:
 
 @EACH_SCHEME
 def test_every_sample_exactly_once_at_two_a_worker(name: str) -> None:
-    for parts in range(1, 65):
+    for parts in (*range(1, 9), 16, 31, 64):
         assert_separates(name, uneven(2 * parts), parts, seed=1)
 
 
@@ -78,7 +78,7 @@ def test_a_single_class(name: str) -> None:
 
 
 @EACH_SCHEME
-@settings(deadline=None, max_examples=40)  # a busy machine is no failure
+@settings(deadline=None, max_examples=20)  # a busy machine is no failure
 @given(data=st.data())
 def test_every_sample_exactly_once_for_any_labels(name: str, data: st.DataObject) -> None:
     parts = data.draw(st.integers(1, 40))
