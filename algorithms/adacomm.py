@@ -61,6 +61,10 @@ class AdaComm(Algorithm):
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay must be in (0, 1], got {self.decay}: 1 never forces a decay")
 
+    def since_exchange(self, step: int, total: int) -> int:
+        """Return -1: the losses determine the period, so that it is not known in advance."""
+        return -1
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         losses = np.zeros_like(workers.x[:, :1])

@@ -56,6 +56,10 @@ class DiLoCo(Algorithm):
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the period."""
+        return self.period
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; all workers start from the same x."""
         return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))

@@ -65,6 +65,10 @@ class EAMSGD(Algorithm):
         """Raise ValueError if alpha is so large that the centre diverges."""
         self.elastic().check(total)
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the period."""
+        return self.period
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the centre at the common start and the velocities zero."""
         x = workers.x

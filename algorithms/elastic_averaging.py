@@ -68,6 +68,10 @@ class ElasticAveraging(Algorithm):
                 "larger values diverge; omit alpha for 0.9 / workers"
             )
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the period."""
+        return self.period
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the centre at the common start."""
         x = workers.x

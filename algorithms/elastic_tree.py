@@ -87,6 +87,17 @@ class ElasticTree(Algorithm):
                 "0.9 / children"
             )
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the period."""
+        return self.period
+
+    def exchange_cycle(self, total: int) -> int:
+        """Return the period of the root, tau r^(levels - 1)."""
+        cycle, below = self.period, self.branching
+        while below < total:
+            cycle, below = cycle * self.ratio, below * self.branching
+        return cycle
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, every inner node at the common start."""
         x, total, alpha = workers.x, workers.total, self.moving_rate(workers.total)

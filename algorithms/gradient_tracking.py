@@ -62,6 +62,10 @@ class GradientTracking(Algorithm):
         """Raise ValueError if the mixing matrix does not preserve the mean."""
         require(self.topology, self.mixing, total, "doubly_stochastic")
 
+    def exchange_cycle(self, total: int) -> int:
+        """Return the period of the topology."""
+        return self.topology.period(total) or 1
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         return State(0, *(np.zeros_like(workers.x) for _ in range(4)))

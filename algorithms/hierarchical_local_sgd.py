@@ -56,6 +56,10 @@ class HierarchicalLocalSGD(Algorithm):
         """Return the number of workers in a block for `total` workers."""
         return self.block or isqrt(total)
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the steps between averages over all workers, H H_b."""
+        return self.period * self.block_period
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         return State()

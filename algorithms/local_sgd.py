@@ -35,6 +35,10 @@ class LocalSGD(Algorithm):
         if self.period < 0:
             raise ValueError(f"period must be >= 0 (0 never averages), got {self.period}")
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the period; 0 never averages."""
+        return self.period
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         return State()

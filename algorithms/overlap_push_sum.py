@@ -66,6 +66,10 @@ class OverlapPushSum(Algorithm):
         for _, topology in phases(self.topology, self.peers):
             check(topology, total)
 
+    def exchange_cycle(self, total: int) -> int:
+        """Return the period of the topology, of the last one of a schedule of peers."""
+        return phases(self.topology, self.peers)[0][1].period(total) or 1
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; nothing is in flight."""
         V, d = workers.x.shape

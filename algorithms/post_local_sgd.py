@@ -39,6 +39,14 @@ class PostLocalSGD(Algorithm):
         if self.period < 1:
             raise ValueError(f"period must be >= 1, got {self.period}")
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the period after the switch; before it, workers exchange in every step."""
+        return self.period
+
+    def since_exchange(self, step: int, total: int) -> int:
+        """Return the steps since the last average after `step` steps; 0 until the switch."""
+        return max(0, step - self.switch) % self.period
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         return State()

@@ -138,21 +138,6 @@ class Pull(Protocol):
         """Wait for every row and fill `out`; call once."""
 
 
-class Landed:
-    """Handle of a mean or a pull that arrived before a checkpoint."""
-
-    def __init__(self, result: NDArray[Any]) -> None:
-        self.result = result
-
-    def test(self) -> None:
-        """Return at once: no message is in flight."""
-
-    def finish(self, out: NDArray[Any] | None = None) -> None:
-        """Copy the result to out, (d,) or (V, d), unless it is None; call once."""
-        if out is not None:
-            out[...] = self.result if out.ndim == 2 else self.result[0]
-
-
 class SharedVector(Protocol):
     """A (d,) vector that all workers read and change without waiting for each other."""
 
@@ -288,6 +273,31 @@ class Algorithm(Protocol):
         The default supports every number of workers.
         """
         return
+
+    def exchange_interval(self, total: int) -> int:
+        """Return the steps from one exchange of parameters to the next, for W = total workers.
+
+        1, the default: in every step, or at the pace of each worker; 0: never. If exchanges are
+        hierarchical, it is the interval of those between all workers.
+        """
+        return 1
+
+    def exchange_cycle(self, total: int) -> int:
+        """Return the steps after which the pattern of exchanges repeats, at least 1.
+
+        Times of a step are means over whole cycles. Random links have no pattern and count as 1.
+        """
+        return max(1, self.exchange_interval(total))
+
+    def since_exchange(self, step: int, total: int) -> int:
+        """Return the steps since the last exchange of parameters after `step` steps.
+
+        -1 if it depends on the course of training. Without exchanges, all steps count.
+        """
+        if self.needs.asynchronous:
+            return -1
+        interval = self.exchange_interval(total)
+        return step % interval if interval else step
 
     @abstractmethod
     def init(self, exchange: Exchange, workers: Workers) -> Any:

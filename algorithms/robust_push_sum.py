@@ -72,6 +72,10 @@ class RobustPushSum(Algorithm):
                 "ring, or the algorithm push_sum"
             )
 
+    def exchange_cycle(self, total: int) -> int:
+        """Return the period of the topology."""
+        return self.topology.period(total) or 1
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         V, d = workers.x.shape

@@ -53,6 +53,10 @@ class Scaffold(Algorithm):
         if self.period < 1:
             raise ValueError(f"period must be >= 1, got {self.period}")
 
+    def exchange_interval(self, total: int) -> int:
+        """Return the period."""
+        return self.period
+
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, with corrections of zero."""
         x = workers.x

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import events
-from bench.results.reader import BrokenFileError, add_summary, read, summary_of
+from bench.results.reader import BrokenFileError, read
 from bench.results.resultfile import CHUNK, rename
 from bench.results.runfile import append_rows, create_train
 from bench.results.schema import COMPLETE, NOT_TAKEN, PART, TRAIN
+from bench.results.summary import add_summary, summary_of
 
 EMPTY = {"start_ns": NOT_TAKEN, "loss": np.nan}
 """Value of a missing step by dataset; 0 for datasets not listed."""

@@ -1,4 +1,4 @@
-"""Reader of training results, the derived numbers, and the summary stored in /summary."""
+"""Reader of training results, and the numbers derived from their raw rows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 import math
 import socket
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +30,7 @@ from bench.results.schema import (
     VERSION,
     WARMUP,
 )
-from bench.results.statistics import median_interval
+from bench.results.statistics import Interval, mean_interval, median_interval
 
 NAMES = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
 NUMBERS = ("workers", "ranks", "batch", "seed")
@@ -72,22 +71,68 @@ class Run:
         warm: NDArray[np.bool_] = (self.train["flags"] & WARMUP) == 0
         return warm if warm.any() else ~warm
 
+    @property
+    def cycle(self) -> int:
+        """Return the steps after which the exchanges repeat; 1 in files before version 1.5."""
+        return max(1, int(self.attributes.get("exchange_cycle", 1)))
+
+    @property
+    def cycle_mask(self) -> NDArray[np.bool_]:
+        """Return the mask of the timed steps in whole cycles, (steps,); all timed if none is."""
+        rows = np.flatnonzero(self.timed)
+        mask = np.zeros(len(self.timed), bool)
+        mask[rows[: len(rows) // self.cycle * self.cycle or None]] = True
+        return mask
+
+    def step_time(self) -> Interval:
+        """Return the elapsed time over the number of steps and its interval, ns.
+
+        Both are of the timed steps in whole cycles. The time is that of the rank with the largest
+        sum. For asynchronous ranks the number of steps is that of all workers divided by W. The
+        interval is that of the mean step of this rank, relative to its mean.
+        """
+        spent, steps = self.train["phase_ns"][self.cycle_mask].sum(2), self.cycle_steps()
+        if not steps:
+            return math.nan, math.nan, math.nan
+        rank = int(spent.sum(0).argmax())
+        own = spent[self.step_mask()[self.cycle_mask][:, rank], rank]
+        step = float(own.sum()) / steps
+        mean, low, high = mean_interval(own, self.cycle)
+        scale = step / mean if mean else math.nan
+        return step, scale * low, scale * high
+
+    def cycle_steps(self) -> float:
+        """Return the steps in whole cycles; for asynchronous ranks those of a mean worker."""
+        steps = self.step_mask()[self.cycle_mask].sum(0) @ self.workers_per_rank()
+        return float(steps) / max(1, int(self.attributes["workers"]))
+
+    def phase_ms(self) -> dict[str, float]:
+        """Return the time per step in each phase, mean over ranks, ms; NaN without steps."""
+        spent, steps = self.train["phase_ns"][self.cycle_mask], self.cycle_steps()
+        if not steps:
+            return dict.fromkeys(PHASES, math.nan)
+        mean = spent.sum(0).mean(0) / steps / 1e6
+        return dict(zip(PHASES, mean.tolist(), strict=True))
+
     def step_ns(self) -> NDArray[np.int64]:
         """Return the duration of each step on its slowest rank, (timed steps,), ns."""
         slowest: NDArray[np.int64] = self.train["phase_ns"][self.timed].sum(2).max(1, initial=0)
         return slowest
 
     def phase_share(self) -> dict[str, float]:
-        """Return the share of each phase in the timed steps; NaN without steps."""
-        total = self.train["phase_ns"][self.timed].sum((0, 1)).astype(float)
-        share = total / total.sum() if total.sum() else np.full(len(PHASES), math.nan)
-        return dict(zip(PHASES, share.tolist(), strict=True))
+        """Return the share of each phase in the steps; NaN without steps."""
+        ms = self.phase_ms()
+        total = sum(ms.values())
+        return {name: x / total if total else math.nan for name, x in ms.items()}
 
     def worker_steps(self) -> int:
         """Return the number of steps summed over all workers."""
+        return int(self.step_mask().sum(0) @ self.workers_per_rank())
+
+    def workers_per_rank(self) -> NDArray[np.int64]:
+        """Return the number of workers of each rank, (ranks,)."""
         workers, ranks = int(self.attributes["workers"]), int(self.attributes["ranks"])
-        workers_per_rank = np.diff([r * workers // ranks for r in range(ranks + 1)])
-        return int(self.step_mask().sum(0) @ workers_per_rank)
+        return np.diff([r * workers // ranks for r in range(ranks + 1)])
 
     def step_mask(self) -> NDArray[np.bool_]:
         """Return the mask of the steps taken by each rank, (steps, ranks)."""
@@ -96,8 +141,8 @@ class Run:
 
     def exchange_ms(self) -> float:
         """Return the mean exposed exchange time per step and rank: waiting and copying, ms."""
-        exchange_ns = self.train["phase_ns"][self.timed][:, :, [COPY, WAIT]].sum()
-        n = int(self.step_mask()[self.timed].sum())
+        exchange_ns = self.train["phase_ns"][self.cycle_mask][:, :, [COPY, WAIT]].sum()
+        n = int(self.step_mask()[self.cycle_mask].sum())
         return float(exchange_ns) / 1e6 / n if n else math.nan
 
     def pace(self) -> NDArray[np.float64]:
@@ -153,6 +198,8 @@ class Run:
             name: float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
             for name in names
         }
+        step, step_lo, step_hi = (ns / 1e6 for ns in self.step_time())
+        steps_per_s = 1e3 / step if step else math.nan
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
         share, pace = self.phase_share(), self.pace()
         nbytes, wire_bytes = self.bytes_per_step()
@@ -165,6 +212,11 @@ class Run:
             **self.to_target(),
             steps=self.worker_steps() // max(1, about["workers"]) + before,
             status=self.status,
+            step_ms=step,
+            step_ms_ci_lo=step_lo,
+            step_ms_ci_hi=step_hi,
+            steps_per_s=steps_per_s,
+            samples_per_s=steps_per_s * about["workers"] * about["batch"],
             step_ms_p50=p50,
             step_ms_lo=lo,
             step_ms_hi=hi,
@@ -256,42 +308,3 @@ def check_schema(path: Path, attributes: Mapping[str, Any]) -> None:
     raise BrokenFileError(
         f"{path}: schema version {contents.brief(version)}, this suite reads {VERSION}: {remedy}"
     )
-
-
-SUMMARY = {name: column for name, column in TrainingRow.columns.items() if column.summary}
-"""Columns of a training row in /summary."""
-
-
-def final_summary(part: Path, attributes: Mapping[str, Any]) -> dict[str, float]:
-    """Return the summary of a file that is about to be closed with these attributes."""
-    run = read(part)
-    return summary_of(replace(run, attributes={**run.attributes, **attributes}))
-
-
-def summary_of(run: Run) -> dict[str, float]:
-    """Return the summary derived from the raw rows of a run."""
-    row = run.row()
-    return {name: row.number(name) for name in SUMMARY}
-
-
-def add_summary(file: h5py.File, summary: Mapping[str, float]) -> None:
-    """Write the summary into an open file; replace an earlier one."""
-    if "summary" in file:
-        del file["summary"]
-    group = file.create_group("summary")
-    for name, column in SUMMARY.items():
-        dataset = group.create_dataset(name, data=summary[name])
-        dataset.attrs.update({"units": column.units, "long_name": column.long_name})
-
-
-def summary_flaws(run: Run, stored: Mapping[str, Any]) -> list[str]:
-    """Return the differences between a stored summary and the raw rows, one line each."""
-    return [
-        f"summary/{name} is {stored[name]:.9g}, the raw rows give {value:.9g}"
-        for name, value in summary_of(run).items()
-        if name in stored and not _equal(float(stored[name]), value)
-    ]
-
-
-def _equal(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9)

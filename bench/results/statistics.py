@@ -1,4 +1,4 @@
-"""Medians and ratios of medians with nonparametric confidence intervals."""
+"""Medians, means and their ratios, with confidence intervals."""
 
 import math
 from typing import TypeAlias
@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 Z95 = 1.96
 """Normal quantile of a two-sided 95 % interval."""
 Interval: TypeAlias = tuple[float, float, float]
-"""Median, lower end and upper end of its interval; NaN if there is none."""
+"""Median or mean, lower end and upper end of its interval; NaN if there is none."""
+BATCHES = 30
+"""Maximum number of batches of a mean."""
+T95: tuple[float, ...] = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+T95 += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
+T95 += (2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045)
+"""Student's t of a two-sided 95 % interval, for 1 to BATCHES - 1 degrees of freedom."""
 
 
 def median_interval(values: NDArray[np.number]) -> Interval:
@@ -29,6 +35,28 @@ def median_interval(values: NDArray[np.number]) -> Interval:
     high = math.ceil(1 + (n + Z95 * math.sqrt(n)) / 2)
     lo, hi = sorted_values[max(low, 1) - 1], sorted_values[min(high, n) - 1]
     return float(np.median(sorted_values)), float(lo), float(hi)
+
+
+def mean_interval(values: NDArray[np.number], cycle: int) -> Interval:
+    """Return the mean and its 95 % interval by batch means, in the values' unit.
+
+    Law: Simulation Modeling and Analysis, section 9.5.3: consecutive values are divided into up to
+    BATCHES batches of equal length, here whole cycles; the interval is Student's t of the means of
+    the batches, which are far less correlated than the values. Durations are at least 0, and so is
+    the lower end. Incomplete cycles at the end are left out, unless there is no complete one. There
+    is no interval with fewer than 2 batches. The result is NaN without values.
+    """
+    if not len(values):
+        return math.nan, math.nan, math.nan
+    cycles = len(values) // cycle
+    mean = float(values[: cycles * cycle or None].mean())
+    per_batch = -(-cycles // BATCHES) * cycle
+    batches = cycles * cycle // per_batch if cycles else 0
+    if batches < 2:
+        return mean, math.nan, math.nan
+    means = values[: batches * per_batch].reshape(batches, per_batch).mean(1)
+    half = T95[batches - 2] * float(means.std(ddof=1)) / math.sqrt(batches)
+    return mean, max(0.0, mean - half), mean + half
 
 
 def ratio_interval(above: Interval, below: Interval) -> Interval:

@@ -18,7 +18,7 @@ from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
 from bench.results.events import EVENTS
 from bench.results.provenance import program_of
-from bench.results.reader import BrokenFileError, Run, read, summary_flaws
+from bench.results.reader import BrokenFileError, Run, read
 from bench.results.rounds import TABLES, Rounds, read_rounds
 from bench.results.runfile import ATTEMPTS
 from bench.results.schema import (
@@ -34,6 +34,7 @@ from bench.results.schema import (
     WARMUP,
 )
 from bench.results.statistics import median_interval
+from bench.results.summary import summary_flaws
 
 Layout: TypeAlias = Mapping[str, Mapping[str, tuple[tuple[str, ...], Any, str]]]
 """Dimensions, dtype and units by group and dataset."""

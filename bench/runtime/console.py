@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from algorithms.exchange.mpi import MPIExchange
@@ -78,6 +80,10 @@ def summary(run: Run) -> list[tuple[str, str]]:
     """Return label and text of each line of the summary."""
     row = run.row()
     share = run.phase_share()
+    known = not math.isnan(row.step_ms_ci_lo)
+    interval = (
+        f" (95 % interval {row.step_ms_ci_lo:.3f} to {row.step_ms_ci_hi:.3f})" if known else ""
+    )
     lines = [
         ("status", f"{row.status}  {run.attributes.get('reason', '')}".strip()),
         (
@@ -87,9 +93,10 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ),
         (
             "step",
-            f"{row.step_ms_p50:.3f} ms median of {int(run.timed.sum())} (95 % interval "
-            f"{row.step_ms_lo:.3f} to {row.step_ms_hi:.3f}), slowest rank",
+            f"{row.step_ms:.3f} ms, elapsed over {run.cycle_steps():.0f} steps{interval}; median "
+            f"{row.step_ms_p50:.3f}",
         ),
+        ("speed", f"{row.steps_per_s:,.1f} steps/s, {row.samples_per_s:,.0f} samples/s"),
         ("phases", "  ".join(f"{name} {part:.0%}" for name, part in share.items())),
         ("exchange", f"{row.exchange_share:.1%} of the step"),
         ("pace", paces(run)),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from algorithms.wire.meter import Meter, TracingMeter
 from bench.results import events
 from bench.results.clocks import append_clocks
-from bench.results.reader import add_summary, final_summary
 from bench.results.resultfile import Change, mark
 from bench.results.runfile import Recorder, RunFile
 from bench.results.schema import FAILED, PREEMPTED
+from bench.results.summary import add_summary, final_summary
 from bench.runtime.options import TrainOptions
 from bench.runtime.writers import Group
 from bench.session.clocks import read_clocks

@@ -180,6 +180,11 @@ class Training(Program):
         )
 
     @performance_function("ms")
+    def step(self) -> object:
+        """Return the elapsed time over the steps, on the slowest rank."""
+        return self.number("step_ms")
+
+    @performance_function("ms")
     def step_p50(self) -> object:
         """Return the median step on its slowest rank."""
         return self.number("step_ms_p50")

@@ -53,7 +53,7 @@ def make(
     seed: int = 0,
     algorithm: str = "push_sum",
     params: dict[str, Any] | None = None,
-    step_ms: float = 2.0,
+    step_ms: float | Sequence[float] = 2.0,
     sample_us: float = 31.25,
     ranks: int = RANKS,
     workers: int = WORKERS,
@@ -62,9 +62,10 @@ def make(
 ) -> Path:
     """Write a run, by default of 2 ranks and 4 workers; return its path, .part while it runs.
 
-    The metric rises linearly to `metric`. A step takes step_ms on the last rank and half of it on
-    the others; each rank sends 100 B and copies 300 B per step. Training takes sample_us per
-    sample, by default 2 ms per step. masks: CPU mask of each rank in the format of the kernel.
+    The metric rises linearly to `metric`. A step takes step_ms, several values in turn, on the
+    last rank and half of it on the others; each rank sends 100 B and copies 300 B per step.
+    Training takes sample_us per sample, by default 2 ms per step. masks: CPU mask of each rank in
+    the format of the kernel.
     """
     chosen = {"algorithm": algorithm, "seed": seed, "ranks": ranks, "workers": workers}
     values = attributes(params=params, **chosen, **more)
@@ -92,8 +93,9 @@ def make(
             | {"consensus": 0.5 if algorithm == "push_sum" else 0.0}
         )
     if steps:
-        phase = np.full((steps, ranks, len(PHASES)), step_ms * 1e6 / len(PHASES) / 2, np.int64)
-        phase[:, -1] = step_ms * 1e6 / len(PHASES)
+        phase = np.empty((steps, ranks, len(PHASES)), np.int64)
+        phase[:] = np.resize(step_ms, steps)[:, None, None] * 1e6 / len(PHASES) / 2
+        phase[:, -1] *= 2
         whole = np.ones((steps, ranks), np.int64)
         loss = np.ones((steps, ranks), np.float64)
         file.append(Block(whole, phase, 100 * whole, 300 * whole, whole, loss), 0, 2)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.exchange.mpi import worker_bounds
-from algorithms.protocol import SCRATCH, Landed
-from bench.runtime.checkpoint.state import first_worker_rank, spans, state
+from algorithms.protocol import SCRATCH
+from bench.runtime.checkpoint.state import Landed, first_worker_rank, spans, state
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,11 @@ def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
         "metric_worst": 0.5,
         "loss": 1.5,
         "consensus": 0.4,
+        "step_ms": 14 / 3,  # 4 + 8 + 2 on rank 0; 6 + 3 + 1 on rank 1
+        "step_ms_ci_lo": 0.0,  # half width: 4.303 * sqrt(28 / 3) / sqrt(3)
+        "step_ms_ci_hi": 14 / 3 + 4.303 * math.sqrt(28) / 3,
+        "steps_per_s": 3000 / 14,
+        "samples_per_s": 3000 / 14 * 20,
         "step_ms_p50": 6.0,  # of 6, 8, 2
         "step_ms_lo": 2.0,
         "step_ms_hi": 8.0,
@@ -149,6 +154,8 @@ def test_ranks_at_their_own_pace(tmp_path: Path) -> None:
     assert run.bytes_per_step() == (200 / 12, 90 / 12)
     took = phases[1:].sum((0, 2)) / 1e9
     assert run.pace().tolist() == pytest.approx([3 / took[0], 1 / took[1]])
+    # rank 0 takes the longest: 14 ms, in which the workers take 2 (3 + 1) steps, 2 per worker
+    assert run.row().step_ms == pytest.approx(14 / 2)
 
 
 def test_phase_shares_add_up_over_the_timed_steps_of_all_ranks(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import h5py
 import pytest
 import xarray
 
-from bench.results.reader import add_summary, read, summary_of
+from bench.results.reader import read
 from bench.results.resultfile import replace_whole
 from bench.results.schema import RUNNING
+from bench.results.summary import add_summary, summary_of
 from bench.results.validation import flaws
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make

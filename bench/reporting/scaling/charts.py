@@ -19,7 +19,7 @@ JOINED = (
     "Dots are joined if threads and binding equal those of the base; circles are all other points. "
     "Bars: 95 % confidence intervals of the median, over launches if there are several."
 )
-TIME = f"The median step on its slowest rank. Dashed: ideal scaling from the base. {JOINED}"
+TIME = f"Elapsed time over steps, slowest rank. Dashed: ideal scaling from the base. {JOINED}"
 EFFICIENCY = (
     "Dashed: ideal. Points with other threads or another binding than the base have no efficiency. "
     "Bars: 95 % confidence intervals of the ratio of medians."
@@ -70,7 +70,7 @@ def figures(section: Section) -> list[Figure]:
 
 
 def time(frame: pd.DataFrame) -> look.Chart:
-    """Chart the median step against ranks, both axes logarithmic, with ideal scaling."""
+    """Chart the time of a step against ranks, both axes logarithmic, with ideal scaling."""
     y = alt.Y("step:Q", title="step (ms)", scale=look.logarithmic(), axis=look.few_ticks())
     base = _base(frame).encode(y=y)
     ideal = base.mark_line(strokeDash=[2, 3], strokeWidth=1.2, opacity=0.7)

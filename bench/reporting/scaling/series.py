@@ -63,7 +63,7 @@ class Row:
 
     @property
     def samples_per_s(self) -> float:
-        """Return the samples per second of all workers, from the median step."""
+        """Return the samples per second of all workers."""
         return 1e3 * self.point.workers * self.point.batch / self.step_ms[0]
 
     def middle(self, name: str) -> float:
@@ -113,7 +113,7 @@ def _timed(section: Section) -> dict[tuple[Any, ...], list[Point]]:
     runs: dict[tuple[Any, ...], list[Digest]] = {}
     for run in section.runs:
         row = run.row
-        if row.status == COMPLETE and row.step_ms_p50 > 0:
+        if row.status == COMPLETE and row.step_ms > 0:
             rest = order({x: y for x, y in run.settings.items() if x not in OWN})
             runs.setdefault(rest, []).append(run)
     return {rest: points(some) for rest, some in runs.items()}
@@ -148,9 +148,9 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
     followed = [x for x in points if any(x.place == y.place and x.ranks != y.ranks for y in points)]
     base = (followed or points)[0]
     asynchronous = any(run.row.asynchronous for point in points for run in point.runs)
-    start, rows = _step_ms(base, asynchronous), []
+    start, rows = _step_ms(base), []
     for point in points:
-        time, refused = _step_ms(point, asynchronous), mismatch(point, base)
+        time, refused = _step_ms(point), mismatch(point, base)
         ratio = UNKNOWN if refused else (1.0,) * 3 if point is base else ratio_interval(time, start)
         rows.append(Row(kind, point, time, ratio, point.ranks / base.ranks, refused))
     first, rest = base.runs[0], [x for x in section.varying if x not in (*OWN, "algorithm")]
@@ -159,21 +159,12 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
     return Series(kind, work, condition, algorithm, asynchronous, base, rows)
 
 
-def _step_ms(point: Point, asynchronous: bool) -> Interval:
-    """Return the step time with its interval.
-
-    The interval is over launches or, for a single launch, over its steps. A single asynchronous
-    launch has none.
-    """
-    name = "s_per_sample" if asynchronous else "step_ms_p50"
-    scale = 1e3 * point.workers * point.batch if asynchronous else 1
+def _step_ms(point: Point) -> Interval:
+    """Return the time of a step and its interval, over launches or over the steps of one launch."""
     rows = [run.row for run in point.runs]
     if len(rows) > 1:
-        return median_interval(np.array([scale * row.number(name) for row in rows]))
-    ends = (math.nan, math.nan)
-    if not asynchronous:
-        ends = (rows[0].step_ms_lo, rows[0].step_ms_hi)
-    return scale * rows[0].number(name), *ends
+        return median_interval(np.array([row.step_ms for row in rows]))
+    return rows[0].step_ms, rows[0].step_ms_ci_lo, rows[0].step_ms_ci_hi
 
 
 HEADER = ["algorithm", "ranks", "nodes", "step ms", "speedup", "eff. %", "Karp Flatt"]
@@ -261,9 +252,7 @@ def notes(section: Section) -> list[str]:
             "scaling, several launches: medians over launches [95 % intervals; with fewer than 6 "
             "launches, smallest and largest value]"
         )
-    if any(
-        len(row.point.runs) == 1 for one in all_series if not one.asynchronous for row in one.rows
-    ):
+    if any(len(point.runs) == 1 for point in points):
         lines.append(
             "scaling, one launch: intervals over its steps; they do not contain the variation "
             "between launches"
@@ -279,7 +268,7 @@ def _special(all_series: list[Series]) -> list[str]:
     loose = sorted({one.algorithm for one in all_series if one.asynchronous})
     if loose:
         lines.append(
-            f"asynchronous, {', '.join(loose)}: step ms is the training time, including warm-up, "
-            "in which W workers take W steps in total; a single launch has no interval"
+            f"asynchronous, {', '.join(loose)}: step ms is the time in which W workers take W "
+            "steps in total"
         )
     return lines

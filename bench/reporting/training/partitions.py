@@ -32,7 +32,7 @@ class Measure:
 MEASURES = {
     "mean": Measure("mean model", "metric", ""),
     "worst": Measure("worst worker", "metric_worst", ""),
-    "step": Measure("step ms", "step_ms_p50", "min"),
+    "step": Measure("step ms", "step_ms", "min"),
     "bytes": Measure("bytes per worker-step", "bytes_per_step", "min"),
 }
 MAPPED = (

@@ -126,14 +126,14 @@ def _range(values: Iterable[int]) -> str:
 
 
 def _fastest(section: Section) -> Card | None:
-    """Return the case whose median run has the shortest median step."""
+    """Return the case whose median run has the shortest time of a step."""
     middle = [median_run(case) for _, case in section.complete()]
-    timed = [run for run in middle if math.isfinite(run.row.step_ms_p50)]
+    timed = [run for run in middle if math.isfinite(run.row.step_ms)]
     if not timed:
         return None
-    run = min(timed, key=lambda run: run.row.step_ms_p50)
+    run = min(timed, key=lambda run: run.row.step_ms)
     where = f"{run.settings['algorithm']}, {section.condition(run)}"
-    return Card("fastest step", f"{format_number(run.row.step_ms_p50, 3)} ms", where)
+    return Card("fastest step", f"{format_number(run.row.step_ms, 3)} ms", where)
 
 
 def best(section: Section) -> list[TextTable]:

@@ -48,7 +48,7 @@ class Digest:
     curve: dict[str, NDArray[np.float64]]
     """step, elapsed_s, bytes (moved per worker), metric, consensus: one value per evaluation."""
     phase_ms: dict[str, float]
-    """Median step divided by the shares of the phases in all timed steps; NaN without steps."""
+    """Time of a step in each phase, mean over ranks, ms; NaN without steps."""
     spread_ms: tuple[float, float]
     """5th and 95th percentile of the step; NaN without steps."""
     timed: int
@@ -89,7 +89,7 @@ def digest(run: Run) -> Digest:
         direction=str(run.attributes["metric_direction"]),
         settings=settings,
         curve=curve(run, POINTS),
-        phase_ms={name: x * row.step_ms_p50 for name, x in run.phase_share().items()},
+        phase_ms=run.phase_ms(),
         spread_ms=(float(low), float(high)),
         timed=timed,
         rank_ms=_rank_ms(run),
@@ -217,9 +217,9 @@ def shared(
 
 
 def median_run(case: Sequence[Digest]) -> Digest:
-    """Return the run whose median step is the median of the case, the lower of two."""
-    timed = [run for run in case if not math.isnan(run.row.step_ms_p50)] or list(case)
-    return sorted(timed, key=lambda run: run.row.step_ms_p50)[(len(timed) - 1) // 2]
+    """Return the run whose time of a step is the median of the case, the lower of two."""
+    timed = [run for run in case if not math.isnan(run.row.step_ms)] or list(case)
+    return sorted(timed, key=lambda run: run.row.step_ms)[(len(timed) - 1) // 2]
 
 
 def settings_label(run: Digest, names: Sequence[str]) -> str:

@@ -103,15 +103,15 @@ def _numbers(case: list[Digest], target: bool) -> list[str]:
         return math.nan if any(map(math.isnan, values)) else median(values)
 
     metrics, row = [run.row.metric for run in case], median_run(case).row
-    step, share, moved = row.step_ms_p50, mid("exchange_share"), mid("bytes_per_step")
+    low, high = row.step_ms_ci_lo, row.step_ms_ci_hi
+    step, share, moved = row.step_ms, mid("exchange_share"), mid("bytes_per_step")
     return [
         format_number(mid("metric"))
         + (interval_line(min(metrics), max(metrics)) if len(case) > 1 else ""),
         format_number(mid("metric_worst")),
         format_number(mid("loss")),
         format_number(mid("consensus"), 3),
-        format_number(step, 3)
-        + ("" if math.isnan(step) else interval_line(row.step_ms_lo, row.step_ms_hi)),
+        format_number(step, 3) + ("" if math.isnan(low) else interval_line(low, high)),
         NONE if math.isnan(share) else f"{100 * share:.1f}",
         NONE if math.isnan(moved) else format_bytes(moved),
         *([_to_target([run.row.time_to_target_s for run in case])] if target else []),
@@ -131,7 +131,10 @@ def _to_target(seconds: list[float]) -> str:
 
 def notes(section: Section) -> list[str]:
     """Return explanations for readers of the tables of a section."""
-    lines = ["step ms: median step on its slowest rank [95 % interval of the median]"]
+    lines = [
+        "step ms: elapsed time over steps, slowest rank, warm-up left out [95 % interval by batch "
+        "means]"
+    ]
     if any(len(case) > 1 for case in section.cases()):
         lines.append(
             f"several seeds: medians; {section.metric} [smallest, largest]; step ms of the "
@@ -229,7 +232,7 @@ def _cell(runs: Sequence[Digest], most: int) -> list[str]:
     lines = [
         format_number(median(metrics))
         + (interval_line(min(metrics), max(metrics)) if most > 1 else ""),
-        f"{format_number(mid('metric_worst'), 3)}, {format_number(mid('step_ms_p50'), 3)} ms "
+        f"{format_number(mid('metric_worst'), 3)}, {format_number(mid('step_ms'), 3)} ms "
         f"({format_number(mid('exchange_ms'), 3)}), {format_bytes(mid('bytes_per_step'))}",
     ]
     if done[0].asynchronous:
@@ -248,8 +251,8 @@ def _notes(section: Section, most: int) -> list[str]:
         first += f"; median of {most} seeds [smallest, largest], its {sure:g} % confidence interval"
     return [
         first,
-        f"second line: {section.metric} of the worst worker; median step on its slowest rank "
-        "(exposed exchange of a step, mean); bytes per worker and step"
+        f"second line: {section.metric} of the worst worker; elapsed time over steps "
+        "(exposed exchange of a step); bytes per worker and step"
         + ("; medians over seeds" if most > 1 else ""),
     ]
 

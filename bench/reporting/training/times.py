@@ -23,15 +23,19 @@ LATE = 1.1
 KINDS = ("compute", "exchange")
 COLUMNS = ("case", "rank", "order", "host", "kind", "layer", "ms", "late", "top", "begins")
 """Columns of the time by rank."""
+STEP_COLUMNS = ("step", "lo", "hi", "p50", "p05", "p95")
+"""Columns of the time of a step: with the ends of its interval, and median and percentiles."""
 HOSTS = 8
 """Maximum number of host names below an axis."""
 PHASES = (
-    "Median step of the median run of each case, divided in proportion to the phases over all "
-    "timed steps and ranks. Copy and wait are the exchange."
+    "Median run of each case: time in each phase, mean over ranks, divided by the steps. Copy and "
+    "wait are the exchange. The bars add up to the time of a step where no rank is slower than "
+    "the others."
 )
 STEPS = (
-    "Median run of each case. Dot: median step. Thick line: 95 % confidence interval of the "
-    "median. Thin line: middle 90 % of the timed steps."
+    "Median run of each case. Dot: elapsed time over steps. Thick line: its 95 % interval by batch "
+    "means. Tick: median step. Thin line: middle 90 % of the timed steps. The median is far below "
+    "the elapsed time over steps where workers exchange in some steps only."
 )
 RANKS = (
     "Median run of each case: mean milliseconds per step in which each rank computes (data, "
@@ -187,11 +191,11 @@ def left_out(section: Section, drawn: pd.DataFrame) -> str:
 
 
 def phase_rows(section: Section) -> pd.DataFrame:
-    """Return a row per phase of the median run of every complete case: ms of the median step."""
+    """Return a row per phase of the median run of every complete case: ms per step."""
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
-        total = run.row.step_ms_p50
+        total = sum(run.phase_ms.values())
         rows += [
             labels(section, run)
             | {"case": number, "phase": name, "order": i}
@@ -207,16 +211,16 @@ def step_rows(section: Section) -> pd.DataFrame:
     rows: list[Mark] = []
     for number, case in section.complete():
         run = median_run(case)
-        p50, lo, hi = (brief(run.row.number(f"step_ms_{x}")) for x in ("p50", "lo", "hi"))
-        p05, p95 = map(brief, run.spread_ms)
-        values = {"p50": p50, "lo": lo, "hi": hi, "p05": p05, "p95": p95, "n": run.timed}
-        if math.isfinite(p50):
+        row, (p05, p95) = run.row, run.spread_ms
+        numbers = (row.step_ms, row.step_ms_ci_lo, row.step_ms_ci_hi, row.step_ms_p50, p05, p95)
+        values = dict(zip(STEP_COLUMNS, map(brief, numbers), strict=True)) | {"n": run.timed}
+        if math.isfinite(row.step_ms):
             rows.append(labels(section, run) | {"case": number} | values)
-    return frame_of(rows, ["case", "p50", "lo", "hi", "p05", "p95", "n"])
+    return frame_of(rows, ["case", *STEP_COLUMNS, "n"])
 
 
 def phases(frame: pd.DataFrame) -> look.Chart:
-    """Chart the median step of every case, divided into its phases."""
+    """Chart the time of a step of every case, divided into its phases."""
     names = list(dict.fromkeys(frame["phase"]))
     colour = alt.Color(
         "phase:N",
@@ -225,7 +229,7 @@ def phases(frame: pd.DataFrame) -> look.Chart:
     )
     bars = alt.Chart().mark_bar(height={"band": 0.72})
     chart = bars.encode(
-        x=alt.X("ms:Q", title="median step (ms), divided by phase", axis=look.few_ticks()),
+        x=alt.X("ms:Q", title="time of a step (ms), mean over ranks", axis=look.few_ticks()),
         y=look.algorithms(),
         color=colour,
         order="order:Q",
@@ -240,10 +244,14 @@ def phases(frame: pd.DataFrame) -> look.Chart:
 
 
 def steps(frame: pd.DataFrame) -> look.Chart:
-    """Chart the median step of every case, its 95 % interval and the middle 90 % of its steps."""
-    titles = {"p50": "median (ms)", "lo": "95 % interval from", "hi": "to", "n": "timed steps"}
-    titles |= {"p05": "5th percentile", "p95": "95th percentile"}
-    tips = [alt.Tooltip(f"{x}:Q", title=title, format=".4g") for x, title in titles.items()]
+    """Chart the time of a step of every case, its interval, and the median and spread of steps."""
+    columns = (*STEP_COLUMNS, "n")
+    titles = ["elapsed over steps (ms)", "95 % interval from", "to", "median step (ms)"]
+    titles += ["5th percentile", "95th percentile", "timed steps"]
+    tips = [
+        alt.Tooltip(f"{x}:Q", title=title, format=".4g")
+        for x, title in zip(columns, titles, strict=True)
+    ]
     base = alt.Chart().encode(
         y=look.algorithms(),
         color=look.colour_of(frame, False),
@@ -254,7 +262,8 @@ def steps(frame: pd.DataFrame) -> look.Chart:
     layers = (
         base.mark_rule(opacity=0.45).encode(x=x, x2="p95:Q"),
         base.mark_rule(strokeWidth=4, opacity=0.75).encode(x="lo:Q", x2="hi:Q"),
-        base.mark_point(filled=True, size=45, opacity=1).encode(x="p50:Q"),
+        base.mark_tick(thickness=2, size=12, opacity=1).encode(x="p50:Q"),
+        base.mark_point(filled=True, size=45, opacity=1).encode(x="step:Q"),
     )
     return look.rows(alt.layer(*layers), frame)
 

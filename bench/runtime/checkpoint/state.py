@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import worker_bounds
-from algorithms.protocol import Landed
 
 
 @runtime_checkable
@@ -43,6 +42,21 @@ class InFlight(Protocol):
 
     def finish(self) -> None:
         """Wait for the result."""
+
+
+class Landed:
+    """Handle of a mean or a pull that arrived before a checkpoint."""
+
+    def __init__(self, result: NDArray[Any]) -> None:
+        self.result = result
+
+    def test(self) -> None:
+        """Return at once: no message is in flight."""
+
+    def finish(self, out: NDArray[Any] | None = None) -> None:
+        """Copy the result to out, (d,) or (V, d), unless it is None; call once."""
+        if out is not None:
+            out[...] = self.result if out.ndim == 2 else self.result[0]
 
 
 @dataclass(frozen=True)
