@@ -79,8 +79,9 @@ def _train(
     import numpy as np
 
     from bench.runtime import repeat, setup
-    from bench.runtime.console import Reporter, introduction
+    from bench.runtime.console import Reporter
     from bench.runtime.evaluation import Evaluation
+    from bench.runtime.introduction import introduction
     from bench.runtime.recording import Recording
     from bench.runtime.separation import separation
     from bench.runtime.training import Training
@@ -114,7 +115,7 @@ def _train(
             reporter = Reporter(options.steps, experiment.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
             notes = repeat.changes(original) if original else []
-            for line in introduction(*parts, comm.size, [*notes, *flaws]):
+            for line in introduction(*parts, [*notes, *flaws]):
                 reporter.print_line(line)
         elif writers.writes:
             file = open_part(plan, writers, uuid, comm.size)

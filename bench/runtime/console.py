@@ -1,4 +1,4 @@
-"""Output of a run on the terminal: introduction, progress, and a summary at the end."""
+"""Output of a run on the terminal: progress, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import math
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from algorithms.exchange.mpi import MPIExchange
 from bench.common.text import format_bytes
 from bench.results.reader import Run
-from bench.runtime.separation import Separation
-from bench.runtime.setup import Material, Plan
 from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
 FEW_RANKS = 8
@@ -123,46 +120,3 @@ def summary(run: Run) -> list[tuple[str, str]]:
         )
         lines.append(("target", text))
     return [*lines, ("file", row.file)]
-
-
-def introduction(
-    plan: Plan,
-    data: Material,
-    separation: Separation,
-    exchange: MPIExchange,
-    ranks: int,
-    flaws: list[str],
-) -> list[str]:
-    """Return the lines before the first step: the run, the separation of the data, and notes."""
-    experiment, sizes = plan.experiment, data.skew.sizes
-    options, texts = experiment.options, experiment.texts
-    lines = []
-    if plan.resumed:
-        lines.append(
-            f"resuming at step {plan.resumed.manifest.step} of {options.steps}, attempt "
-            f"{plan.resumed.attempt}, from {plan.resumed.checkpoint}"
-        )
-    lines += [f"note: {note}" for note in plan.notes]
-    lines += [
-        f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
-        f"{texts['optimizer']}, batch {options.batch}: {experiment.workers} workers on {ranks} "
-        "ranks",
-        *separation.lines(texts["partition"]),
-    ]
-    small = int(sizes.min())
-    if options.batch > small:
-        lines.append(
-            f"note: batch {options.batch} is larger than the smallest shard, {small} sample(s) of "
-            f"worker {int(sizes.argmin())}: its batches repeat samples"
-        )
-    for nbytes, choice in exchange.chosen.items():
-        lines.append(f"auto takes {choice.chosen} for vectors of {nbytes:,} B ({choice.origin})")
-    if separation.spectral_gap is not None:
-        lines.append(
-            f"spectral gap of the topology at {experiment.workers:,} workers: "
-            f"{separation.spectral_gap:.4g}"
-        )
-    troubles = ("straggler", "drop", "link")
-    faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
-    lines += [f"trouble on purpose: {', '.join(faults)}"] if faults else []
-    return lines + [f"note: {flaw}" for flaw in flaws]

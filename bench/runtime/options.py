@@ -79,6 +79,9 @@ class TrainOptions:
         least=0,
         aside=True,
     )
+    verbose: bool = option(
+        False, "print every measure of the separation before the first step", aside=True
+    )
     trace: int = option(
         0,
         "steps after the warm-up of which every phase and message is recorded",

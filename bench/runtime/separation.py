@@ -156,6 +156,13 @@ class Separation:
             columns["gradient_zeta2"] = self.gradients.zeta2, title
         return {"size": (self.skew.sizes, "samples of the shard")} | columns
 
+    def line(self, partition: str) -> str:
+        """Return the main measures in one line; partition: its canonical spec."""
+        x = self.summary()
+        gradients = f", gradient heterogeneity {x['gradient_zeta2']:.3g}" if self.gradients else ""
+        sizes = " to ".join(f"{size:g}" for size in sorted({x["size_min"], x["size_max"]}))
+        return f"{partition}: {sizes} samples a worker, label skew {x['label_js']:.3f}{gradients}"
+
     def lines(self, partition: str) -> Iterator[str]:
         """Yield the lines to print before the first step; partition: its canonical spec."""
         x = self.summary()

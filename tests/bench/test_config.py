@@ -63,12 +63,13 @@ def test_every_option_reaches_its_field() -> None:
         "writers": "node",
         "checkpoint_every": 11,
         "watchdog": 13,
+        "verbose": True,
         "trace": 8,
     }
     argv = [
         f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value is not True
     ]
-    config = read([*argv, "--overwrite"])
+    config = read([*argv, "--overwrite", "--verbose"])
     assert dataclasses.asdict(config) == values | {
         "repeat": "",
         "resume": False,

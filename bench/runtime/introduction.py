@@ -1,0 +1,80 @@
+"""Lines before the first step of a run: the experiment, the separation of the data, and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from algorithms.exchange.mpi import MPIExchange
+from bench.common.text import setting_label
+from bench.runtime.experiment import Experiment
+from bench.runtime.separation import Separation
+from bench.runtime.setup import Material, Plan
+from partitions.skew import Skew
+
+
+def introduction(
+    plan: Plan,
+    data: Material,
+    separation: Separation,
+    exchange: MPIExchange,
+    flaws: list[str],
+) -> list[str]:
+    """Return three lines about the run, all measures with --verbose, and notes.
+
+    flaws: notes of the launch.
+    """
+    experiment = plan.experiment
+    options, texts = experiment.options, experiment.texts
+    lines = []
+    if plan.resumed:
+        lines.append(
+            f"resuming at step {plan.resumed.manifest.step} of {options.steps}, attempt "
+            f"{plan.resumed.attempt}, from {plan.resumed.checkpoint}"
+        )
+    lines.append(
+        f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
+        f"{texts['optimizer']}, batch {options.batch}: "
+        f"{setting_label('workers', experiment.workers)} on "
+        f"{setting_label('ranks', experiment.ranks)}"
+    )
+    if options.verbose:
+        lines += separation.lines(texts["partition"])
+        if separation.spectral_gap is not None:
+            lines.append(
+                f"spectral gap of the topology at {experiment.workers:,} workers: "
+                f"{separation.spectral_gap:.4g}"
+            )
+    else:
+        lines.append(separation.line(texts["partition"]))
+    for nbytes, choice in exchange.chosen.items():
+        lines.append(f"auto takes {choice.chosen} for vectors of {nbytes:,} B ({choice.origin})")
+    more = "" if options.verbose else " (--verbose: more about the data)"
+    lines.append(
+        f"{options.steps} steps, evaluated every {options.eval_every}, into {plan.path}{more}"
+    )
+    notes = [*plan.notes, *conditions(experiment, data.skew), *flaws]
+    return lines + [f"note: {note}" for note in notes]
+
+
+def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
+    """Yield the conditions of a run without which its numbers could be misread."""
+    options, small = experiment.options, int(skew.sizes.min())
+    if experiment.workers == 1:
+        yield (
+            "1 worker exchanges with nobody: launch several ranks by `mpirun -n 4`, or give "
+            "--workers 4"
+        )
+    if options.warmup >= options.steps:
+        yield (
+            f"--warmup {options.warmup} covers all {options.steps} steps, so times include the "
+            "warm-up: give more --steps, or a smaller --warmup"
+        )
+    if options.batch > small:
+        yield (
+            f"batch {options.batch} is larger than the smallest shard, {small} sample(s) of "
+            f"worker {int(skew.sizes.argmin())}: its batches repeat samples"
+        )
+    troubles = ("straggler", "drop", "link")
+    faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
+    if faults:
+        yield f"trouble on purpose: {', '.join(faults)}"
