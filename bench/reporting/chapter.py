@@ -55,8 +55,8 @@ class Sentence:
 
     text: str
     """A full sentence, without a full stop."""
-    chart: str = ""
-    """Name of a chart of the chapter; empty for none."""
+    charts: Sequence[str] = ()
+    """Names of charts that show it; the page links the first one that it has."""
 
 
 @dataclass(frozen=True)

@@ -245,13 +245,14 @@ ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def document(chapters: Sequence[Chapter], head: str, broken: Sequence[str]) -> str:
-    """Return the tables with headings and notes as a Markdown document.
+    """Return conclusions, tables and notes as a Markdown document.
 
     head: the number of files read; broken: a line for each file left out. Texts are escaped.
     """
     parts = [escaped(head)]
     for chapter in chapters:
         parts += [f"## {escaped(chapter.title)}", escaped(chapter.summary)]
+        parts += _list([f"{x.text}." for x in chapter.sentences])
         for table in chapter.tables:
             parts += [f"### {escaped(table.heading)}"] if table.heading else []
             parts += [markdown_table(table), *_list(table.foot)]

@@ -197,8 +197,10 @@ if (form) {
     close();
   });
 }
-all('nav a').forEach(link => link.addEventListener("click", event => {
+all("header a").forEach(link => link.addEventListener("click", event => {
   event.preventDefault();  // the fragment of the address holds the filters
+  const shown = document.getElementById(link.dataset.shows);
+  if (shown?.dataset.x) all(`input[value="${shown.dataset.x}"]`, shown.parentElement)[0].click();
   document.querySelector(link.getAttribute("href")).scrollIntoView();
 }));
 addEventListener("hashchange", () => { recall(); apply(); });

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from bench import __version__
 from bench.common.text import TextTable
 from bench.reporting import look
-from bench.reporting.chapter import Chapter, Figure, Source
+from bench.reporting.chapter import Chapter, Figure, Sentence, Source
 from bench.reporting.loading import KINDS
 
 HERE = Path(__file__).parent
@@ -37,6 +37,10 @@ class Drawn:
     places: list[str]
     """Id of the element of each chart."""
 
+    def names(self) -> list[tuple[str, str]]:
+        """Return the id and the name of each chart."""
+        return list(zip(self.places, self.figure.charts, strict=True))
+
 
 @dataclass(frozen=True)
 class Part:
@@ -54,6 +58,11 @@ class Part:
         return [" ".join(str(self.first + i) for i in of) for of in sources] or [""] * len(
             table.rows
         )
+
+    def shown_by(self, sentence: Sentence) -> tuple[str, str] | None:
+        """Return the ids of the first chart of a figure and of the chart that shows a sentence."""
+        places = {name: (x.places[0], place) for x in self.drawn for place, name in x.names()}
+        return next((places[name] for name in sentence.charts if name in places), None)
 
 
 def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:

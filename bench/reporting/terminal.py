@@ -46,6 +46,19 @@ def show(chapters: Sequence[Chapter], read: int, files: int) -> None:
         console.print()
         for note in chapter.notes:
             console.print(printable(note), markup=False)
+    conclude(chapters, console)
+
+
+def conclude(chapters: Sequence[Chapter], console: Console) -> None:
+    """Print the conclusions of all chapters, under their titles if there are several."""
+    some = [chapter for chapter in chapters if chapter.sentences]
+    for chapter in some:
+        title = f"Conclusions, {chapter.title}" if len(some) > 1 else "Conclusions"
+        console.print(f"\n{printable(title)}:", markup=False, style="bold")
+        for sentence in chapter.sentences:
+            text = Text(f"{printable(sentence.text)}.")
+            for i, line in enumerate(text.wrap(console, console.width - 2)):
+                console.print(Text("  " if i else "- ") + line, soft_wrap=True)
 
 
 def terminal(table: TextTable) -> Table:

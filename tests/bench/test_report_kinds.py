@@ -49,7 +49,10 @@ def test_training_tables_do_not_depend_on_other_programs(tmp_path: Path, capsys:
     alone = capsys.readouterr().out.removeprefix("1 file read\n")
     assert main([str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("3 of 3 files read\n" + alone)
+    tables, title, conclusions = alone.partition("\nConclusions")
+    assert title
+    assert out.startswith("3 of 3 files read\n" + tables)
+    assert f"{title}, digits: accuracy, higher is better{conclusions}" in out
     assert "\nbench.collectives, allreduce, " in out
     assert "\nbench.consensus, 4 workers, " in out
     assert err == ""

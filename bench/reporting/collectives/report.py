@@ -14,6 +14,7 @@ import numpy as np
 from bench.common.sizes import format_size
 from bench.common.text import NONE, TextTable, figure, percent
 from bench.reporting.chapter import Chapter, Figure, Source
+from bench.reporting.collectives.conclusion import sentences
 from bench.reporting.launches import (
     Contestant,
     Group,
@@ -99,6 +100,7 @@ def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:
             notes=notes + launch_notes(launches, groups, "calls"),
             sources=[launch.source for launch in launches],
             draw=partial(_draw, measured),
+            sentences=sentences(measured),
         )
     ]
 

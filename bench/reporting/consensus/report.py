@@ -20,6 +20,7 @@ from bench.common.text import (
     signed_percent,
 )
 from bench.reporting.chapter import Chapter, Figure, Source
+from bench.reporting.consensus.conclusion import sentences
 from bench.reporting.launches import (
     Group,
     Launch,
@@ -119,6 +120,7 @@ def chapters(launches: Sequence[Launch[TopologyRow]]) -> list[Chapter]:
             notes=[*notes(rows), *launch_notes(launches, groups, "rounds")],
             sources=[launch.source for launch in launches],
             draw=partial(_draw, groups),
+            sentences=sentences(measured),
         )
     ]
 

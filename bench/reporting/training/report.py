@@ -12,6 +12,7 @@ from bench.common.text import NONE, Setting, TextTable, format_number, interval_
 from bench.reporting.chapter import Card, Chapter, Figure, Source
 from bench.reporting.scaling import series as scaling
 from bench.reporting.targets import cases as targets
+from bench.reporting.training.conclusion import sentences
 from bench.reporting.training.runs import Digest, Section, load, median_run, sections
 from bench.reporting.training.tables import frame, notes, text_tables
 from bench.results.schema import COMPLETE
@@ -53,6 +54,7 @@ def _chapter(section: Section) -> Chapter:
         notes=[*notes(section), *targets.notes(section), *scaling.notes(section)],
         sources=[_source(section, run) for run in section.runs],
         draw=partial(_draw, section),
+        sentences=sentences(section),
         cards=cards(section),
         first=best(section),
         cases=section.places,
