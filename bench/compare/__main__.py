@@ -1,25 +1,34 @@
-"""Compare two sets of runs with a test: `python -m bench.compare A B`."""
+"""Compare two sets of runs with a test: `python -m bench.compare A B`.
+
+`python -m bench.compare runs/ --a SETTING=VALUE --b SETTING=VALUE` compares cases of one folder.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError
-from bench.compare.metrics import metric_list, select_metrics
+from bench.compare.gate import (
+    REQUIREMENTS,
+    check_requirement,
+    judge_gate,
+    requirement_list,
+)
+from bench.compare.metrics import MARGIN, metric_list, select_metrics
 from bench.reporting.export import check_kind
 
 if TYPE_CHECKING:
     from bench.compare.verdict import Comparison
 
 ALPHA = 0.01
-WORSE = 1
-"""Exit code if a case is worse in B."""
+SELECTORS = ("--a", "--b")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,16 +41,32 @@ def parser() -> argparse.ArgumentParser:
         "comparisons with 6, 9, 16 or 27 launches per side if the standard deviation of launches "
         "is 1.5, 2, 3 or 4 %, and with twice as many if one launch in ten is an outlier. With 4 "
         "launches per side no difference can be shown.",
-        epilog="Example: python -m bench.compare runs/before runs/after --csv table.csv. Exit "
-        "code: 0 if no case is shown to be worse in B, 1 if one is, 2 for a usage error. Metrics: "
-        f"{metric_list()}.",
+        epilog="Examples: python -m bench.compare runs/before runs/after --csv table.csv; python "
+        "-m bench.compare runs --a algorithm=push_sum --b algorithm=local_sgd. Exit code: 1 if a "
+        "case is shown to be worse in B, 2 for a usage error, 3 if nothing is shown (with too few "
+        "launches or too much scatter, no case has a difference, and none is not-worse), else 0. "
+        "With --require NAME the code is 3 unless every case of A is in B and meets it, and still "
+        f"1 if a case is worse. Requirements: {requirement_list()}. Metrics: {metric_list()}.",
         allow_abbrev=False,
     )
-    for name, role in (("a", "baseline"), ("b", "side compared with it")):
+    result.add_argument(
+        "path_a", metavar="A", help="baseline: a result file, or a folder, searched recursively"
+    )
+    result.add_argument(
+        "path_b",
+        metavar="B",
+        nargs="?",
+        help="side compared with it; without it, --a and --b select both sides from A",
+    )
+    for option in SELECTORS:
         result.add_argument(
-            name,
-            metavar=name.upper(),
-            help=f"{role}: a result file, or a folder, searched recursively",
+            option,
+            action="append",
+            default=[],
+            metavar="SETTING=VALUE",
+            help=f"launches of {option[-1].upper()}: those with this value; several are separated "
+            "by commas or given by repeating the option. A name without options selects its "
+            "variants. Settings of which both sides select different values are ignored",
         )
     result.add_argument(
         "--metric",
@@ -70,6 +95,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="PART",
         help="smallest relative difference that counts (default: 0.02; 0 for the task's metric)",
     )
+    result.add_argument(
+        "--margin",
+        type=float,
+        default=MARGIN,
+        metavar="PART",
+        help=f"relative worsening that a not-worse case excludes (default: {MARGIN})",
+    )
+    result.add_argument(
+        "--require",
+        default="",
+        metavar="NAME",
+        help=f"requirement on every case, for gates: {', '.join(REQUIREMENTS)}; see below",
+    )
     result.add_argument("--csv", metavar="FILE", help="write one row per case as CSV")
     result.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
     result.add_argument(
@@ -84,26 +122,37 @@ def compare(argv: Sequence[str]) -> int:
     Errors: UserError.
     """
     options = parser().parse_args(argv)
-    check_numbers(options.alpha, options.least)
+    check_numbers(options.alpha, options.least, options.margin)
+    check_requirement(options.require)
     select_metrics(options.metric)
+    if options.path_b is None and not (options.a and options.b):
+        raise UserError(
+            f"one path, {options.path_a}, holds both sides only with --a and --b: name a second "
+            "path, or select two cases, as in --a algorithm=push_sum --b algorithm=local_sgd"
+        )
     targets = check_files(options)
     from bench.reporting.loading import find, load_all
 
-    paths = [find([name]) for name in (options.a, options.b)]
-    check_disjoint(*paths)
+    paths = [find([name]) for name in (options.path_a, options.path_b) if name is not None]
+    if len(paths) > 1:
+        check_disjoint(*paths)
     loaded = [load_all(files, "") for files in paths]
     try:
         result = build_comparison(options, [x for x, _ in loaded])
+        code, lines = judge_gate(result, options.require)
+        result = replace(result, notes=[*lines, *result.notes])
         read = sum(len(results) for by_program, _ in loaded for results in by_program.values())
         write(result, read, sum(map(len, paths)), targets)
     finally:
         for line in dict.fromkeys(line for _, broken in loaded for line in broken):
             print(f"left out: {line}", file=sys.stderr)
-    return WORSE if any(verdict.worse for verdict in result.verdicts) else 0
+    return code
 
 
-def check_numbers(alpha: float, least: float | None) -> None:
-    """Check --alpha and --least. Errors: UserError."""
+def check_numbers(alpha: float, least: float | None, margin: float) -> None:
+    """Check --alpha, --least and --margin. Errors: UserError."""
+    if not 0 < margin < 1:
+        raise UserError(f"--margin must be in (0, 1), got {margin:g}: 0.05 means 5 %")
     if not 0 < alpha < 1:
         raise UserError(f"--alpha must be in (0, 1), got {alpha:g}: 0.01 means 1 % of false alarms")
     if least is not None and not 0 <= least < 1:
@@ -141,20 +190,21 @@ def check_disjoint(a: Sequence[Path], b: Sequence[Path]) -> None:
 def build_comparison(
     options: argparse.Namespace, loaded: Sequence[dict[str, list[Any]]]
 ) -> Comparison:
-    """Return the comparison of the results loaded for A and B.
+    """Return the comparison of the results loaded for A and B, or for one path with both.
 
     Errors: UserError if there is nothing to compare.
     """
     from bench.compare.metrics import side
+    from bench.compare.selectors import select
     from bench.compare.verdict import compare_sides
 
     metrics = select_metrics(options.metric)
-    a, b = (
-        side(name, path, files, metrics)
-        for name, path, files in zip("AB", (options.a, options.b), loaded, strict=True)
-    )
+    a = side("A", options.path_a, loaded[0], metrics)
+    b = side("B", options.path_b, loaded[1], metrics) if len(loaded) > 1 else replace(a, name="B")
+    sides = select(a, b, options.a, options.b)
     ignored = [name.strip() for name in options.ignore.split(",") if name.strip()]
-    return compare_sides(a, b, ignored, options.alpha, options.least)
+    ignored += sides.ignored
+    return compare_sides(sides.a, sides.b, ignored, options.alpha, options.least, options.margin)
 
 
 def write(comparison: Comparison, read: int, files: int, targets: dict[str, Path]) -> None:

@@ -125,6 +125,8 @@ class Matching:
     """Settings common to all cases, as text."""
     notes: list[str]
     """Cases of one side only, and other differences between the sides."""
+    missing: list[str]
+    """Labels of the cases of A that are not in B."""
 
 
 def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) -> Matching:
@@ -143,15 +145,17 @@ def match(a: Sequence[Number], b: Sequence[Number], ignored: Collection[str]) ->
         _refuse_several(side, [cases[key] for key in common_keys], ignored)
     label, common = _labels([some[0] for cases in sides for some in cases.values()])
     pairs = [_pair(sides[0][key], sides[1][key], label) for key in common_keys]
-    notes = []
+    notes: list[str] = []
+    missing: list[str] = []
     for side, own, other in (("A", sides[0], sides[1]), ("B", sides[1], sides[0])):
         single_labels = [label(own[key][0]) for key in sorted(own) if key not in other]
         if single_labels:
             notes.append(f"only in {side}, not compared: {few(single_labels)}")
+            missing = single_labels if side == "A" else missing
     numbers = [[x for key in common_keys for x in cases[key]] for cases in sides]
     notes += [*differences(*numbers), *order_in_time(*numbers)]
     notes += repeated_seeds(numbers[0]) or repeated_seeds(numbers[1])
-    return Matching(pairs, common, notes)
+    return Matching(pairs, common, notes, missing)
 
 
 def _aside(

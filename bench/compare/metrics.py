@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LEAST = 0.02
 """Smallest relative difference of times, bytes or counts that counts."""
+MARGIN = 0.05
+"""Relative worsening that a case must exclude to be not worse, unless --margin overrides it."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,13 @@ class Side:
     numbers: list[Number] = field(default_factory=list)
     omissions: Counter[str] = field(default_factory=Counter)
     """Number of omitted files by reason."""
+    selection: str = ""
+    """Selectors of the side as given by the user; empty if all launches are compared."""
+
+    @property
+    def title(self) -> str:
+        """Path and selectors, as text."""
+        return f"{self.path} ({self.selection})" if self.selection else self.path
 
     def omission_text(self) -> str:
         """Return the number of omitted files by reason, as text."""

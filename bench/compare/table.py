@@ -147,6 +147,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
         row |= {"ratio": effect.ratio, "ratio_low": effect.low, "ratio_high": effect.high}
         row |= {"p": effect.p, "p_corrected": verdict.p, "alpha": comparison.alpha}
         row |= {"verdict": verdict.text, "worse": verdict.worse, "better": verdict.better}
+        row |= {"not_worse": verdict.not_worse, "decided": verdict.decided}
         result.append(row)
     return result
 

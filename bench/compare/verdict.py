@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -26,7 +26,7 @@ from scipy.stats import mannwhitneyu, norm, rankdata
 
 from bench.common.spec import UserError
 from bench.compare.matching import Pair, match
-from bench.compare.metrics import Side, Values
+from bench.compare.metrics import MARGIN, Side, Values
 
 EXACT = 80
 """Maximum number of launches for the exact distribution of the rank sum; above it is normal."""
@@ -154,14 +154,23 @@ class Verdict:
     better: bool = False
     few: str = ""
     """Note on the required launches if these are too few to show any difference; else empty."""
+    not_worse: bool = False
+    """True if B is better, or if the interval of the ratio excludes a worsening by the margin."""
+    decided: bool = False
+    """True if a difference is shown, or B is not worse."""
 
 
 def judge(
-    pairs: Sequence[Pair], effects: Sequence[Effect], alpha: float, least: float | None = None
+    pairs: Sequence[Pair],
+    effects: Sequence[Effect],
+    alpha: float,
+    least: float | None = None,
+    margin: float = MARGIN,
 ) -> list[Verdict]:
     """Return the verdicts of all cases, with a family-wise error rate of alpha.
 
-    least: smallest relative difference that counts; None takes that of each metric.
+    least: smallest relative difference that counts; None takes that of each metric. margin:
+    relative worsening that a case must exclude to be not worse.
     """
     raw = [effect.p for effect in effects]
     corrected = holm(raw)
@@ -169,7 +178,11 @@ def judge(
     for i, (pair, effect) in enumerate(zip(pairs, effects, strict=True)):
         best = holm([*raw[:i], least_p(effect.n, effect.m), *raw[i + 1 :]])[i]
         part = pair.metric.least if least is None else least
-        verdicts.append(_verdict(pair, effect, corrected[i], best, len(pairs), alpha, part))
+        verdict = _verdict(pair, effect, corrected[i], best, len(pairs), alpha, part)
+        excluded = effect.low > 1 / (1 + margin) if pair.larger else effect.high < 1 + margin
+        not_worse = verdict.better or (excluded and not verdict.worse)
+        decided = not_worse or corrected[i] <= alpha
+        verdicts.append(replace(verdict, not_worse=not_worse, decided=decided))
     return verdicts
 
 
@@ -218,10 +231,19 @@ class Comparison:
     alpha: float
     notes: list[str]
     """Differences between the sides, and omitted files."""
+    missing: list[str]
+    """Labels of the cases of A that are not in B."""
+    margin: float
+    """Relative worsening that a case must exclude to be not worse."""
 
 
 def compare_sides(
-    a: Side, b: Side, ignored: Collection[str], alpha: float, least: float | None
+    a: Side,
+    b: Side,
+    ignored: Collection[str],
+    alpha: float,
+    least: float | None,
+    margin: float,
 ) -> Comparison:
     """Return the comparison of A and B; the arguments are the options of bench.compare.
 
@@ -243,10 +265,12 @@ def compare_sides(
         f"left out of {side.name}: {side.omission_text()}" for side in (a, b) if side.omissions
     ]
     return Comparison(
-        summary=f"A: {a.path}; B: {b.path}; {matching.common}",
+        summary=f"A: {a.title}; B: {b.title}; {matching.common}",
         pairs=matching.pairs,
         effects=effects,
-        verdicts=judge(matching.pairs, effects, alpha, least),
+        verdicts=judge(matching.pairs, effects, alpha, least, margin),
         alpha=alpha,
         notes=[*matching.notes, *omissions],
+        missing=matching.missing,
+        margin=margin,
     )

@@ -160,17 +160,17 @@ def test_collectives_and_consensus_in_one_table(tmp_path: Path, capsys: Capture)
         ("round_us", "", "faster"),
     }
     assert "left out of B: 1 with wrong results of ring" in capsys.readouterr().out
-    assert main([*sides(tmp_path), "--metric", "rounds_to_1e6"]) == 0
+    assert main([*sides(tmp_path), "--metric", "rounds_to_1e6"]) == 3  # one seed a side
 
 
 def test_a_note_says_that_one_side_ran_before_the_other(tmp_path: Path, capsys: Capture) -> None:
     for i, side in enumerate("aabbab"):
         (tmp_path / side).mkdir(exist_ok=True)
         if i == 4:
-            assert main(sides(tmp_path)) == 0
+            assert main(sides(tmp_path)) == 3
             assert "all of A ran before all of B" in capsys.readouterr().out
         make(tmp_path / side / f"{i}.h5")
-    assert main(sides(tmp_path)) == 0
+    assert main(sides(tmp_path)) == 3
     assert "ran before" not in capsys.readouterr().out
 
 
@@ -200,7 +200,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["{}/a", "{}/b", "--figure", "{}/f.gif"], "must end in .svg"),
         (["{}/a", "{}/b", "--csv", "{}/x", "--markdown", "{}/x"], "name one file twice"),
         (["{}/a", "{}/b", "--csv", "{}/none/x"], "there is no folder"),
-        (["{}/a"], "the following arguments are required: B; see --help"),
+        ([], "the following arguments are required: A; see --help"),
+        (["{}/a"], "name a second path, or select two cases, as in --a algorithm=push_sum"),
+        (["{}", "--a", "seed=1"], "holds both sides only with --a and --b"),
+        (["{}/a", "{}/b", "--margin", "0"], "--margin must be in (0, 1), got 0"),
+        (["{}/a", "{}/b", "--require", "notworse"], "(did you mean not-worse?)"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -223,7 +227,7 @@ def test_compare_imports_no_mpi_and_help_imports_nothing_heavy(place: Path) -> N
         "import sys\nfrom bench.compare.__main__ import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n"
         f"    print([x for x in {heavy} if x in sys.modules])\n"
-        f"assert main({sides(place)!r}) == 0\n"
+        f"assert main({sides(place)!r}) == 3\n"
         "print([x for x in ('mpi4py', 'torch') if x in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

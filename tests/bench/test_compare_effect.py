@@ -25,6 +25,7 @@ from bench.compare.verdict import (
     p_value,
 )
 
+SPREAD_OF_FIVE = (0.99, 0.995, 1.0, 1.005, 1.01)
 SCATTER = 0.02
 """Standard deviation of the logarithm of launches' median steps on an idle machine; repeated runs
 of one case had 0.008 to 0.03. On a busy machine one in ten was an outlier of tens of percent."""
@@ -162,6 +163,25 @@ def test_differences_below_the_smallest_that_counts_are_none() -> None:
     assert verdict(b, a, least=0.001).text == "faster"
     assert verdict(a, b, "metric", larger=True).text == "better"
     assert verdict(a, b, "metric", larger=False).worse
+
+
+def test_a_case_is_not_worse_if_its_interval_excludes_the_margin() -> None:
+    a = np.array(SPREAD_OF_FIVE)
+    for ratio, margin, larger, not_worse, decided in (
+        (1.0, 0.05, False, True, True),  # the 99 % interval is [0.98, 1.02]
+        (1.0, 0.015, False, False, False),
+        (1.04, 0.05, False, False, True),  # slower by 4 %: decided
+        (0.9, 0.015, False, True, True),
+        (0.9, 0.05, True, False, True),
+        (1.1, 0.05, True, True, True),
+        (1.015, 0.05, False, True, True),
+    ):
+        cases = [pair(a, ratio * a, "metric" if larger else "step_ms", larger)]
+        (result,) = judge(cases, [effect(a, ratio * a, ALPHA)], ALPHA, margin=margin)
+        assert (result.not_worse, result.decided) == (not_worse, decided), (ratio, margin, larger)
+    few = pair(a[:3], 0.5 * a[:3])
+    (result,) = judge([few], [effect(few.a, few.b, ALPHA)], ALPHA)
+    assert (result.not_worse, result.decided) == (False, False)
 
 
 def test_too_few_launches_are_distinct_from_no_difference() -> None:
