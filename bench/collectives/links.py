@@ -42,39 +42,49 @@ class Links:
     """(ranks,) lead of each rank's clock over rank 0's."""
     round_trip_ns: NDArray[np.int64]
     """(ranks,) round trip that bounds the error of the offset; 0 for a shared clock."""
+    alpha_spread: float
+    """Interquartile range of the round trips of 8 bytes over their median."""
+    bandwidth_spread: float
+    """Interquartile range of the round trips of 4 MiB over their median."""
 
 
 def measure(comm: MPI.Intracomm, hosts: Sequence[str]) -> Links:
     """Measure latency, bandwidth and clocks; hosts: of every rank; collective."""
-    alpha = round_trip_ns(comm, SMALL_BYTES) / 2
-    one_way = round_trip_ns(comm, LARGE_BYTES) / 2
+    (small, alpha_spread), (large, bandwidth_spread) = (
+        round_trip_ns(comm, nbytes) for nbytes in (SMALL_BYTES, LARGE_BYTES)
+    )
     spans = np.diff([perf_counter_ns() for _ in range(CLOCK_READINGS)])
     offset, trip = clock_offsets(comm, hosts)
     return Links(
-        alpha_ns=alpha,
-        bandwidth=LARGE_BYTES / one_way * 1e9,
+        alpha_ns=small / 2,
+        bandwidth=LARGE_BYTES / (large / 2) * 1e9,
         memory=memory_bandwidth(comm, hosts),
         timer_ns=max(comm.allgather(float(np.median(spans)))),
         offset_ns=offset,
         round_trip_ns=trip,
+        alpha_spread=alpha_spread,
+        bandwidth_spread=bandwidth_spread,
     )
 
 
-def round_trip_ns(comm: MPI.Intracomm, nbytes: int) -> float:
-    """Return the median round trip of a message between rank 0 and the last rank; collective.
+def round_trip_ns(comm: MPI.Intracomm, nbytes: int) -> tuple[float, float]:
+    """Return median and spread of the round trips between rank 0 and the last rank; collective.
 
-    The other ranks sleep meanwhile: on an oversubscribed machine their waiting would delay these
-    two.
+    The spread is the interquartile range over the median: a few slow trips leave it, while a
+    median between two speeds of the link widens it. The other ranks sleep meanwhile: on an
+    oversubscribed machine their waiting would delay these two.
     """
     last = comm.size - 1
     buffer = np.ones(nbytes, np.uint8)
-    median = 0.0
+    median = spread = 0.0
     if comm.rank in (0, last):
-        median = float(np.median(_round_trips(comm, last, buffer)))
+        low, median, high = np.percentile(_round_trips(comm, last, buffer), (25, 50, 75)).tolist()
+        spread = (high - low) / median
     done = comm.Ibarrier()
     while not done.Test():
         time.sleep(POLL_S)
-    return float(comm.bcast(median))
+    figures: tuple[float, float] = comm.bcast((median, spread))
+    return figures
 
 
 def _round_trips(comm: MPI.Intracomm, last: int, buffer: NDArray[np.uint8]) -> list[int]:

@@ -37,10 +37,12 @@ columns:
   algbw    S/t for a vector of S bytes; busbw is algbw 2(p-1)/p; 1 GB is 10^9 bytes
   %bound   max(ceil(log2 p) alpha, 2(p-1)/p S/B), the lower bound for messages between p ranks,
            over p50. shared_memory, and hierarchical within a node, send none and can exceed 100.
+           - if alpha or B, whichever decides, was unsteady (interquartile range of the round
+           trips above half of their median), or an all-reduce was far faster than the bound
   vs       p50 over that of library, which is always measured
   #wrong   elements that differ from the exact sum, over all ranks; the exit code is then 1
   flags    ! interval not reached   s start skew above 10 % of p50   t clock above 1 % of p50
-           o more ranks than cores
+           o more ranks than cores   b no bound: see %bound
 
 example:
   mpirun -n 4 python -m bench.collectives -b 1K -e 16M --algorithms ring,shared_memory --csv t.csv

@@ -150,6 +150,8 @@ def _attributes(
         "bandwidth_Bps": links.bandwidth,
         "memory_Bps": links.memory,
         "timer_ns": links.timer_ns,
+        "alpha_spread": links.alpha_spread,
+        "bandwidth_spread": links.bandwidth_spread,
         "sync": "MPI_Barrier",
         "time_definition": "the duration of a call is that of its slowest rank; before it, "
         "untimed, every rank writes its vector and enters a barrier",

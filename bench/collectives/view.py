@@ -17,7 +17,7 @@ from bench.collectives.config import Config
 from bench.collectives.links import Links
 from bench.common.sizes import format_size
 from bench.common.text import figure, percent
-from bench.results.calls import fastest, half_width
+from bench.results.calls import UNSTEADY, fastest, half_width
 from bench.results.rows import CollectiveRow
 
 if TYPE_CHECKING:
@@ -191,8 +191,9 @@ def introduction(
         f"all-reduce, sum, in place, {config.dtype}, {low} to {high} bytes: {len(ranks)} ranks on "
         f"{where}, {library}",
         "algorithms: " + ", ".join(names),
-        f"alpha {links.alpha_ns / 1e3:.3f} us, half the round trip of 8 B, ranks 0 and {last}; "
-        f"bandwidth {links.bandwidth / 1e9:.3f} GB/s, 4 MiB one way{spread}",
+        f"alpha {links.alpha_ns / 1e3:.3f} us{_unsteady(links.alpha_spread)}, half the round trip "
+        f"of 8 B, ranks 0 and {last}; bandwidth {links.bandwidth / 1e9:.3f} GB/s"
+        f"{_unsteady(links.bandwidth_spread)}, 4 MiB one way{spread}",
         f"memory {links.memory / 1e9:.1f} GB/s read and written by a host's ranks at once; "
         "shared_memory moves 2 p S bytes through it",
         f"stop: every median's 95 % interval within {100 * config.ci:g} %, "
@@ -204,9 +205,15 @@ def introduction(
         "%bound: max(ceil(log2 p) alpha, 2(p-1)/p S/B), the lower bound for messages, over p50; "
         "shared memory can exceed 100",
         "flags: ! interval not reached, s start skew > 10 % of p50, t clock > 1 %, o more ranks "
-        "than cores; GB = 10^9 B",
+        "than cores, b no %bound: alpha or bandwidth was unsteady, or a row disproves it; "
+        "GB = 10^9 B",
         *(f"note: {note}" for note in notes),
     ]
+
+
+def _unsteady(spread: float) -> str:
+    """Return a remark for a link whose round trips spread too far for a bound."""
+    return f" (unsteady, interquartile range {percent(spread)})" if spread > UNSTEADY else ""
 
 
 def wrapped(text: str) -> list[str]:

@@ -136,10 +136,14 @@ class CollectiveRow(Row):
     max_us: Annotated[float, Column("us", "longest call")]
     algbw_GBps: Annotated[float, Column("GB/s", "algorithm bandwidth: size over median")]
     busbw_GBps: Annotated[float, Column("GB/s", "bus bandwidth: algbw_GBps times 2(p - 1)/p")]
-    bound_percent: Annotated[float, Column("%", "lower bound of messages over median")]
-    flags: Annotated[str, Column("", "flags of the measurement: !, s, t, o")]
+    bound_percent: Annotated[
+        float, Column("%", "lower bound of messages over median; NaN if unknown")
+    ]
+    flags: Annotated[str, Column("", "flags of the measurement: !, s, t, o, b")]
     vs_library: Annotated[float, Column("1", "median over that of the MPI library")]
-    bound_us: Annotated[float, Column("us", "lower bound of an all-reduce by messages")]
+    bound_us: Annotated[
+        float, Column("us", "lower bound of an all-reduce by messages; NaN if unknown")
+    ]
 
 
 @dataclass(frozen=True)

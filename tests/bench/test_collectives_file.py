@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.results.calls import ROWS, Calls, CallsFile, read_calls
+from bench.results.calls import ROWS, UNSTEADY, Calls, CallsFile, read_calls
 from bench.results.reader import BrokenFileError
 from bench.results.resultfile import part_of
 from bench.results.schema import COMPLETE
@@ -104,6 +104,42 @@ def test_the_bound_is_the_larger_of_latency_and_bandwidth(nbytes: int, bound_ns:
     assert row.bound_percent == pytest.approx(100 * bound_ns / 1e7)
 
 
+@pytest.mark.parametrize(
+    ("nbytes", "term"), [(8, "alpha_spread"), (2**20, "bandwidth_spread")], ids=["alpha", "B"]
+)
+def test_an_unsteady_link_gives_no_bound(nbytes: int, term: str) -> None:
+    def bound(**spreads: float) -> tuple[float, str]:
+        (row,) = calls(table("ring", nbytes=nbytes), 10_000_000, **spreads).rows()
+        return row.bound_percent, row.flags
+
+    assert bound()[1] == "", "files without a spread"
+    assert bound(alpha_spread=UNSTEADY, bandwidth_spread=UNSTEADY) == bound()
+    other = {"alpha_spread", "bandwidth_spread"} - {term}
+    assert bound(**dict.fromkeys(other, 9.0)) == bound(), "the other term decides"
+    percent, flags = bound(**{term: UNSTEADY + 0.01})
+    assert np.isnan(percent)
+    assert flags == "b"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "messages", "ratio"), [("ring", 6, 3), ("shared_memory", 0, 10)]
+)
+def test_a_disproved_bound_is_unknown_in_all_rows_of_the_size(
+    algorithm: str, messages: int, ratio: int
+) -> None:
+    def flags(p50_ns: int) -> list[str]:
+        rows = table(algorithm, "library", nbytes=8, n=6, messages=messages)
+        data = calls(rows, np.repeat([p50_ns, 50_000], 6)[:, None], alpha_ns=30_000.0, timer_ns=1)
+        for row in data.rows():
+            assert np.isnan(row.bound_us) == np.isnan(row.bound_percent) == ("b" in row.flags)
+            assert not row.bound_percent > 1000
+        return [row.flags for row in data.rows()]
+
+    bound_ns = 2 * 30_000
+    assert flags(bound_ns // ratio) == ["", ""]
+    assert flags(bound_ns // ratio - 10) == ["b", "b"]
+
+
 @pytest.mark.parametrize(("ranks", "rounds"), [(2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4)])
 def test_the_latency_bound_counts_rounds(ranks: int, rounds: int) -> None:
     data = calls(table("ring"), 1, ranks=ranks, bandwidth_Bps=1e18)
@@ -140,7 +176,7 @@ def test_flags_mark_their_thresholds() -> None:
     assert flags(5_000) == ""
     assert flags(4_999) == "t"
     assert flags(10_000, binding_flaws="4 ranks share 2 cores") == "o"
-    assert flags(100, start=[0, 0, 0, 11], converged=0, binding_flaws="x") == "!sto"
+    assert flags(100, start=[0, 0, 0, 11], converged=0, binding_flaws="x") == "!stob"
 
 
 def test_broken_files_are_reported_in_one_line(tmp_path: Path) -> None:

@@ -79,12 +79,13 @@ def test_no_line_is_wider_than_120(largest: int, dtype: str) -> None:
         bound_percent=12345.6,
         vs_library=123.4,
         wrong=123_456,
-        flags="!sto",
+        flags="!stob",
     )
     lines = [*layout.header(), *layout.rows([widest])]
     assert max(map(len, lines)) <= WIDTH
     config = read(["--seed", str(2**62), "-n", "100000", "--time", "12345"])
-    links = Links(123456.0, 1e12, 1e12, 50.0, np.zeros(999, np.int64), np.zeros(999, np.int64))
+    clocks = np.zeros(999, np.int64)
+    links = Links(123456.0, 1e12, 1e12, 50.0, clocks, clocks, 2.0, 9.0)
     ranks = [{"host": f"node{i:04}"} for i in range(999)]
     introductory = introduction(config, links, ranks, "Open MPI v5.0.11", list(ALLREDUCES), [])
     assert max(len(f"# {part}") for line in introductory for part in wrapped(line)) <= WIDTH

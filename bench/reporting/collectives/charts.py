@@ -178,6 +178,7 @@ FLAGS = {
     "s": "ranks did not start together",
     "t": "short relative to the resolution of the clock",
     "o": "more ranks than cores",
+    "b": "no lower bound, because the measurement of the links was unsteady",
 }
 """Meaning of the flags of a row; see bench.results.calls."""
 
@@ -199,7 +200,7 @@ def times(measured: Measured) -> pd.DataFrame:
 
 def tips(row: Contestant) -> dict[str, str]:
     """Return label -> text for all numbers of a row."""
-    names = ("p50", "ci_lo", "ci_hi", "p99", "max", "bound")
+    names = ("p50", "ci_lo", "ci_hi", "p99", "max")
     us = {name: figure(row.number(f"{name}_us")) for name in names}
     launches = f"{row.launches} launches of " if row.launches > 1 else ""
     remarks = [f"took {row.chosen}"] if row.chosen else []
@@ -214,11 +215,18 @@ def tips(row: Contestant) -> dict[str, str]:
         "vs library": times_over(row.vs_library),
         "bus bandwidth": f"{figure(row.busbw_GBps)} GB/s",
         "algorithm bandwidth": f"{figure(row.algbw_GBps)} GB/s",
-        "lower bound": f"{us['bound']} µs, {row.bound_percent:.3g} % of the median",
+        "lower bound": bound_text(row),
         "sent per call": sent if row.bytes_sent >= 0 else "not counted",
         "sums": wrong.get(row.wrong, f"{row.wrong:,.0f} wrong elements"),
         "remarks": ", ".join(remarks) or NONE,
     }
+
+
+def bound_text(row: Contestant) -> str:
+    """Return the lower bound and its share of the median."""
+    if math.isnan(row.bound_us):
+        return NONE
+    return f"{figure(row.bound_us)} µs, {row.bound_percent:.3g} % of the median"
 
 
 def winners(measured: Measured) -> pd.DataFrame:

@@ -49,9 +49,12 @@ def _launch(calls: Calls) -> Launch[CollectiveRow]:
     run = read_origin(calls.path, calls.attributes)
     around = environment(run)
     ranks = int(run.attributes["ranks"])
+    for name in ("alpha_ns", "bandwidth_Bps"):
+        if not 0 < float(run.attributes[name]) < math.inf:
+            raise ValueError(f"{name} must be finite and > 0, got {run.attributes[name]}")
     rows = calls.rows()
     for row in rows:
-        if not (row.ci_lo_us > 0 and math.isfinite(row.bound_us)):
+        if row.ci_lo_us <= 0:
             raise ValueError(f"{row.algorithm} at {row.bytes} bytes has no time above 0")
     types = ", ".join(dict.fromkeys(row.dtype for row in rows))
     label = f"collectives, {ranks} ranks, {types or 'no size yet'}, {around['hosts']}"
