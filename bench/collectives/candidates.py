@@ -19,7 +19,7 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.library import cuts
 from algorithms.wire.meter import Meter
-from bench.collectives.config import YARDSTICK, Config
+from bench.collectives.config import OUT_OF_PLACE, YARDSTICK, Config
 from bench.collectives.options import AGAINST
 from bench.common.spec import UserError
 from bench.session.launch import on_all_ranks
@@ -76,6 +76,26 @@ class OutOfPlace:
         """Do nothing: there are no resources to release."""
 
 
+class CopiedIn:
+    """In-place all-reduce called from one buffer to another, as a user of both buffers calls it.
+
+    The copy of the contribution is part of a call.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.sum: NDArray[Any] = plan.parts[0]
+        """(d,) sum after a call."""
+        self.parts: list[NDArray[Any]] = [np.zeros_like(self.sum)]
+        """parts[0], (d,): contribution of this rank, unchanged by a call."""
+        self._reduce = plan
+        self.close = plan.close
+
+    def __call__(self) -> None:
+        """Set `sum` to the sum over the ranks; collective."""
+        np.copyto(self.sum, self.parts[0])
+        self._reduce()
+
+
 @dataclass
 class Candidate:
     """One all-reduce, planned for one size."""
@@ -100,22 +120,25 @@ class Candidate:
     @property
     def sum(self) -> NDArray[Any]:
         """Sum after a call, (d,); the vector itself for an in-place candidate."""
-        return self.plan.sum if isinstance(self.plan, OutOfPlace) else self.vector
+        return self.plan.sum if isinstance(self.plan, OutOfPlace | CopiedIn) else self.vector
 
 
 def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
     """Return the constructor of each candidate by name; collective."""
     constructors: dict[str, Maker] = {
-        name: ALLREDUCES[name] for name in names if name not in AGAINST
+        **ALLREDUCES,
+        "out_of_place": OutOfPlace,
+        YARDSTICK + OUT_OF_PLACE: OutOfPlace,
     }
-    if "out_of_place" in names:
-        constructors["out_of_place"] = OutOfPlace
     if "gloo" in names:
         from bench.yardsticks.distributed import Gloo, open_group
 
         open_group(comm)
         constructors["gloo"] = Gloo
-    return {name: constructors[name] for name in names}
+    return {
+        name: constructors.get(name) or constructors[name.removesuffix(OUT_OF_PLACE)]
+        for name in names
+    }
 
 
 def finish(comm: MPI.Intracomm, constructors: Mapping[str, Maker]) -> None:
@@ -139,10 +162,12 @@ def build(
         except UserError as reason:
             refusals[name] = str(reason)
             continue
+        chosen = ""
         if isinstance(plan, Auto):
-            candidates.append(Candidate(name, plan.plan, meter, plan.chosen))
-        else:
-            candidates.append(Candidate(name, plan, meter))
+            chosen, plan = plan.chosen, plan.plan
+        if name.endswith(OUT_OF_PLACE) and not isinstance(plan, OutOfPlace):
+            plan = CopiedIn(plan)
+        candidates.append(Candidate(name, plan, meter, chosen))
     return candidates, refusals
 
 
@@ -183,7 +208,8 @@ def validate(comm: MPI.Intracomm, candidates: Sequence[Candidate], check: bool) 
         sent = (meter.messages - before[0], meter.bytes_sent - before[1])
         wrong = count_wrong(candidate.sum, comm.size) if check else 0
         counts = np.array(comm.allgather((*sent, wrong)))
-        if candidate.name not in AGAINST:
+        uncounted = isinstance(candidate.plan, OutOfPlace)
+        if not uncounted and candidate.name.removesuffix(OUT_OF_PLACE) not in AGAINST:
             candidate.messages, candidate.bytes_sent = (int(x) for x in counts[:, :2].max(0))
         if check:
             candidate.wrong = max(candidate.wrong, int(counts[:, 2].sum()))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.collectives.config import YARDSTICK
+
 if TYPE_CHECKING:
     from bench.collectives.config import Config
     from bench.results.rows import CollectiveRow
@@ -22,6 +24,10 @@ TAILS = (99, 90, 50)
 
 Durations: TypeAlias = NDArray[np.int64]
 """Durations of the calls of a row, (n, ranks) int64, ns."""
+Entry: TypeAlias = "tuple[CollectiveRow, Durations]"
+"""Row of an algorithm at one size and its calls."""
+Line: TypeAlias = Sequence[Entry]
+"""Entry in place, and for nccl the one out of place."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,8 @@ class Classic:
 
     header: Callable[[Config, str, int], list[str]]
     """Called with config, algorithm and number of ranks."""
-    row: Callable[[Config, CollectiveRow, Durations], str]
-    footer: Callable[[Sequence[tuple[CollectiveRow, Durations]]], list[str]]
+    row: Callable[[Config, Line], str]
+    footer: Callable[[Sequence[Line]], list[str]]
 
 
 def _means_us(durations: Durations) -> tuple[float, float, float]:
@@ -56,7 +62,8 @@ def _osu_header(config: Config, algorithm: str, ranks: int) -> list[str]:
     ]
 
 
-def _osu_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
+def _osu_row(config: Config, line: Line) -> str:
+    ((row, durations),) = line
     average, least, most = _means_us(durations)
     fields = [f"{average:.2f}"]
     fields += [f"{least:.2f}", f"{most:.2f}", f"{len(durations)}"] * config.full
@@ -70,11 +77,14 @@ def _osu_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
 def _nccl_header(config: Config, algorithm: str, ranks: int) -> list[str]:
     half = f"  {'time':>7}  {'algbw':>6}  {'busbw':>6}  {'#wrong':>6}"
     units = f"  {'(us)':>7}  {'(GB/s)':>6}  {'(GB/s)':>6}  {'':>6}"
+    call = "MPI_Allreduce from one buffer to another"
+    if algorithm != YARDSTICK:
+        call = "a copy of the input, then a call in place; the time includes both"
     left, right = f"{'out-of-place':>29}", f"{'in-place':>29}"
     return [
         "#",
         f"# all_reduce, the columns of nccl-tests by bench.collectives: {algorithm}, {ranks} ranks",
-        "# every call is in place: both halves show the same",
+        f"# out of place: {call}",
         "#",
         f"#{'':>55}{left}  {right}".rstrip(),
         f"#{'size':>11}  {'count':>12}  {'type':>8}  {'redop':>6}  {'root':>6}{half}{half}",
@@ -82,12 +92,16 @@ def _nccl_header(config: Config, algorithm: str, ranks: int) -> list[str]:
     ]
 
 
-def _nccl_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
+def _nccl_row(config: Config, line: Line) -> str:
+    (row, _), _ = in_place, out_of_place = line
+    where = f"{row.bytes:>12}  {row.count:>12}  {NCCL_NAMES[row.dtype]:>8}"
+    return f"{where}  {'sum':>6}  {-1:>6}{_nccl_half(*out_of_place)}{_nccl_half(*in_place)}"
+
+
+def _nccl_half(row: CollectiveRow, durations: Durations) -> str:
     average, algbw, busbw = _nccl_figures(row, durations)
     wrong = "N/A" if row.wrong < 0 else str(row.wrong)
-    half = f"  {nccl_figure(average, 7)}  {algbw:>6.2f}  {busbw:>6.2f}  {wrong:>6}"
-    where = f"{row.bytes:>12}  {row.count:>12}  {NCCL_NAMES[row.dtype]:>8}"
-    return f"{where}  {'sum':>6}  {-1:>6}{half}{half}"
+    return f"  {nccl_figure(average, 7)}  {algbw:>6.2f}  {busbw:>6.2f}  {wrong:>6}"
 
 
 def nccl_figure(x: float, width: int) -> str:
@@ -103,9 +117,10 @@ def _nccl_figures(row: CollectiveRow, durations: Durations) -> tuple[float, floa
     return average, algbw, algbw * 2 * (row.ranks - 1) / row.ranks
 
 
-def _nccl_footer(rows: Sequence[tuple[CollectiveRow, Durations]]) -> list[str]:
-    wrong = sum(row.wrong > 0 for row, _ in rows)
-    mean = float(np.mean([_nccl_figures(row, durations)[2] for row, durations in rows]))
+def _nccl_footer(lines: Sequence[Line]) -> list[str]:
+    entries = [entry for line in lines for entry in line]
+    wrong = sum(row.wrong > 0 for row, _ in entries)
+    mean = float(np.mean([_nccl_figures(*entry)[2] for entry in entries]))
     return [
         f"# Out of bounds values : {wrong} {'FAILED' if wrong else 'OK'}",
         f"# Avg bus bandwidth    : {mean:g}",
@@ -125,7 +140,8 @@ def _imb_header(config: Config, algorithm: str, ranks: int) -> list[str]:
     ]
 
 
-def _imb_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
+def _imb_row(config: Config, line: Line) -> str:
+    ((row, durations),) = line
     average, least, most = _means_us(durations)
     times = "".join(f" {x:>12.2f}" for x in (least, most, average))
     defects = f" {row.wrong:>12.2f}" if config.check else ""
@@ -133,7 +149,7 @@ def _imb_row(config: Config, row: CollectiveRow, durations: Durations) -> str:
 
 
 COMPATS: dict[str, Classic] = {
-    "osu": Classic(_osu_header, _osu_row, lambda rows: []),
+    "osu": Classic(_osu_header, _osu_row, lambda lines: []),
     "nccl": Classic(_nccl_header, _nccl_row, _nccl_footer),
-    "imb": Classic(_imb_header, _imb_row, lambda rows: []),
+    "imb": Classic(_imb_header, _imb_row, lambda lines: []),
 }

@@ -9,6 +9,8 @@ from bench.common import spec
 
 YARDSTICK = "library"
 """Candidate that is always measured: the column `vs library` is relative to it."""
+OUT_OF_PLACE = ":out_of_place"
+"""Suffix of the candidate that calls an all-reduce from one buffer to another."""
 ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8}
 """Element type -> bytes of an element."""
 ASIDE = ("compat", "full", "tail_lat", "csv", "out", "name", "overwrite", "ranks")
@@ -50,8 +52,11 @@ class Config:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Candidates that are timed: those shown and the yardstick."""
-        return self.shown if YARDSTICK in self.shown else (*self.shown, YARDSTICK)
+        """Candidates that are timed: those shown, also out of place for nccl, and the yardstick."""
+        names = self.shown
+        if self.compat == "nccl":
+            names += tuple(name + OUT_OF_PLACE for name in names)
+        return names if YARDSTICK in names else (*names, YARDSTICK)
 
     @property
     def itemsize(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.collectives.config import OUT_OF_PLACE
 from bench.common.sizes import available_bytes, format_size, free_bytes, round_down
 from bench.common.spec import UserError
 
@@ -49,8 +50,9 @@ def check_memory(comm: MPI.Intracomm, largest: int, names: Sequence[str]) -> Non
     except OSError:
         free = None
     host = socket.gethostname()
-    windows = sum(name in WINDOWED for name in names)
-    needs = [("the memory", free, VECTORS * len(names))]
+    windows = sum(name.removesuffix(OUT_OF_PLACE) in WINDOWED for name in names)
+    copies = sum(name.endswith(OUT_OF_PLACE) for name in names)
+    needs = [("the memory", free, VECTORS * len(names) + copies)]
     if windows:
         needs.append((f"the shared memory ({SHARED})", free_bytes(SHARED), windows))
     for kind, available, vectors in needs:

@@ -120,7 +120,7 @@ class Options:
     compat: str = option(
         "",
         f"columns of another benchmark: {', '.join(FORMATS)}; one table for each of --algorithms "
-        "(default: library)",
+        "(default: library); nccl times every call out of place as well",
         "FORMAT",
         group="output",
     )
@@ -149,6 +149,11 @@ class Options:
                 raise UserError(
                     f"{flag(name)} adds columns to --compat osu alone: give both or neither"
                 )
+        if self.compat == "nccl" and "out_of_place" in self.against.split(","):
+            raise UserError(
+                "--against out_of_place: --compat nccl times every all-reduce out of place "
+                "already, leave it out"
+            )
         if os.sep in self.name:
             raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.collectives.compat import COMPATS, Classic
-from bench.collectives.config import Config
+from bench.collectives.compat import COMPATS, Classic, Line
+from bench.collectives.config import OUT_OF_PLACE, Config
 from bench.collectives.links import Links
 from bench.common.sizes import format_size
 from bench.common.text import figure, percent
@@ -112,7 +112,7 @@ class View:
         table = Table(config.sizes, config.itemsize, config.dtype, names)
         self._table = None if config.compat else table
         self._rows: list[CollectiveRow] = []
-        self._classic: list[tuple[CollectiveRow, NDArray[np.int64]]] = []
+        self._classic: dict[str, list[Line]] = {name: [] for name in self._names}
 
     def begin(self, lines: Sequence[str]) -> None:
         """Print the introduction and the header of the table."""
@@ -131,11 +131,14 @@ class View:
         if self._table:
             self._print(self._table.rows(rows))
             return
-        pairs = [(row, calls.duration_ns[calls.span(i)]) for i, row in enumerate(rows)]
-        pairs = [(row, durations) for row, durations in pairs if row.algorithm in self._names]
-        self._classic += pairs
-        if len(self._names) == 1:
-            self._print([self._format.row(self._config, *pair) for pair in pairs])
+        entries = {
+            row.algorithm: (row, calls.duration_ns[calls.span(i)]) for i, row in enumerate(rows)
+        }
+        for name, lines in self._classic.items():
+            line = [entries[x] for x in (name, name + OUT_OF_PLACE) if x in entries]
+            if line:
+                lines.append(line)
+                self._print([self._format.row(self._config, line)] * (len(self._names) == 1))
 
     def progress(self, nbytes: int, rounds: int, widths: NDArray[np.float64]) -> None:
         """Show the progress of a size on an interactive terminal."""
@@ -150,13 +153,13 @@ class View:
     def end(self, path: Path) -> int:
         """Print the footer; return the number of wrong elements."""
         several = len(self._names) > 1
-        for name in () if self._table else self._names:
-            pairs = [(row, spans) for row, spans in self._classic if row.algorithm == name]
+        for name, lines in self._classic.items() if not self._table else ():
             if several:
                 self._print(self._format.header(self._config, name, self._ranks))
-                self._print([self._format.row(self._config, *pair) for pair in pairs])
-            self._print(self._format.footer(pairs))
-        self.print_note(f"fastest: {fastest(self._rows)}")
+                self._print([self._format.row(self._config, line) for line in lines])
+            self._print(self._format.footer(lines))
+        in_place = [row for row in self._rows if not row.algorithm.endswith(OUT_OF_PLACE)]
+        self.print_note(f"fastest: {fastest(in_place)}")
         self.print_note(verdict(self._rows, self._config.check))
         self.print_note(f"file {path}")
         report = shlex.join(["python", "-m", "bench.report", str(path), "--html", "report.html"])
@@ -186,9 +189,10 @@ def introduction(
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts ({hosts[0]} ... {hosts[-1]})"
     low, high = (format_size(config.sizes[i]) for i in (0, -1))
     last = len(ranks) - 1
+    places = "in place and out of place" if config.compat == "nccl" else "in place"
     spread = "" if len(hosts) == 1 else "; clocks compared by ping-pong"
     return [
-        f"all-reduce, sum, in place, {config.dtype}, {low} to {high} bytes: {len(ranks)} ranks on "
+        f"all-reduce, sum, {places}, {config.dtype}, {low} to {high} bytes: {len(ranks)} ranks on "
         f"{where}, {library}",
         "algorithms: " + ", ".join(names),
         f"alpha {links.alpha_ns / 1e3:.3f} us{_unsteady(links.alpha_spread)}, half the round trip "

@@ -1,5 +1,6 @@
 """Runs of bench.collectives on 2, 3 and 4 ranks: counts, wrong sums, refusals and clocks."""
 
+import re
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, ClassVar, cast
@@ -19,7 +20,7 @@ from bench.common.spec import UserError
 from bench.results.calls import Calls, read_calls
 from bench.session import clocks
 from bench.session.clocks import clock_offsets
-from tests.helpers import everywhere
+from tests.helpers import everywhere, on
 
 pytestmark = pytest.mark.mpi
 
@@ -167,6 +168,30 @@ def test_an_unsupported_candidate_is_skipped_unless_requested(
     line = refusal(comm, tmp_path, "--algorithms", "ring,refusing", "--name", "other")
     everywhere(comm, line.startswith("refusing: refusing needs ranks it never gets"), line)
     everywhere(comm, not list(tmp_path.glob("other*")))
+
+
+@on(2)
+def test_nccl_columns_are_measured_in_place_and_out_of_place(
+    comm: MPI.Intracomm, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ("ring", "shared_memory")
+    options = ("-b", "96", "-e", "96", "--algorithms", ",".join(names), "--compat", "nccl")
+    wrong, calls = run(comm, tmp_path, *options)
+    out = capfd.readouterr().out
+    fine = wrong == 0
+    if calls:
+        rows = {row.algorithm: row for row in calls.rows()}
+        twins = {name: f"{name}:out_of_place" for name in names}
+        fine &= set(rows) == {*names, *twins.values(), "library"}
+        fine &= all(row.wrong == 0 for row in rows.values())
+        for name, twin in twins.items():
+            fine &= rows[name].messages == rows[twin].messages
+            table = re.search(rf"{name}, 2 ranks\n(?:#.*\n)*(.*)", out)
+            cells = table[1].split() if table else ["0"] * 13
+            spans = [calls.span(list(rows).index(x)) for x in (twin, name)]
+            means = [calls.duration_ns[span].mean() / 1e3 for span in spans]
+            fine &= [float(cells[5]), float(cells[9])] == pytest.approx(means, rel=0.01)
+    everywhere(comm, fine, out)
 
 
 def test_candidates_alternate_in_random_order(comm: MPI.Intracomm, tmp_path: Path) -> None:

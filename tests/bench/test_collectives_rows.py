@@ -136,8 +136,10 @@ def classic(name: str, *options: str, wrong: int = 0) -> tuple[list[str], str]:
     """Return header and row of a small message in the columns of another benchmark."""
     config = read(["--compat", name, *options])
     columns = COMPATS[name]
-    line = columns.row(config, row(**SMALL, wrong=wrong), DURATIONS)
-    return columns.header(config, "library", 2), line
+    in_place = (row(**SMALL, wrong=wrong), DURATIONS)
+    out_of_place = (row(**SMALL, wrong=3), 2 * DURATIONS)
+    line = [in_place, out_of_place] if name == "nccl" else [in_place]
+    return columns.header(config, "library", 2), columns.row(config, line)
 
 
 def test_osu_columns_are_printed() -> None:
@@ -160,15 +162,18 @@ def test_nccl_columns_are_printed() -> None:
     head, line = classic("nccl")
     cells = line.split()
     assert cells[:5] == ["8", "2", "float", "sum", "-1"]
-    assert cells[5:9] == ["2.75", "0.00", "0.00", "0"] == cells[9:]
+    assert cells[5:9] == ["5.50", "0.00", "0.00", "3"]
+    assert cells[9:] == ["2.75", "0.00", "0.00", "0"]
+    assert head[-3].split() == ["#", "out-of-place", "in-place"]
     assert (
         head[-2].split()[1:6] == ["size", "count", "type", "redop", "root"]
         or head[-2].split()[0] == "#"
     )
-    assert classic("nccl", "-c", "0", wrong=-1)[1].split()[8] == "N/A"
-    footer = COMPATS["nccl"].footer([(row(**SMALL), DURATIONS), (row(**SMALL, wrong=2), DURATIONS)])
+    assert classic("nccl", "-c", "0", wrong=-1)[1].split()[12] == "N/A"
+    exact, wrong = (row(**SMALL), DURATIONS), (row(**SMALL, wrong=2), DURATIONS)
+    footer = COMPATS["nccl"].footer([[exact, exact], [exact, wrong]])
     assert footer[0] == "# Out of bounds values : 1 FAILED"
-    assert COMPATS["nccl"].footer([(row(**SMALL), DURATIONS)])[0].endswith(": 0 OK")
+    assert COMPATS["nccl"].footer([[exact, exact]])[0].endswith(": 0 OK")
     # GB/s, printed with %g
     assert float(footer[1].split()[-1]) == pytest.approx(8 / 2750, rel=1e-4)
 
