@@ -31,6 +31,17 @@ FILES = {
 TRAIN = "bench.train"
 """Program with curves."""
 FORMATS = ("pdf", "svg", "png")
+ENDINGS = {
+    "--html": (".html", ".htm"),
+    "--csv": (".csv", ".txt"),
+    "--parquet": (".parquet", ".pq"),
+    "--curves": (".csv", ".txt"),
+    "--json": (".json",),
+    "--markdown": (".md", ".markdown", ".txt"),
+}
+"""Endings of the files of each option; other names are free, without an ending of another kind."""
+OTHER_ENDINGS = {".pdf", ".svg", ".png", ".xlsx", ".xls", ".docx"}
+"""Endings of formats that none of these options writes."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,7 +112,19 @@ def targets(options: argparse.Namespace) -> dict[str, Path]:
         files[f"--{option}"] = Path(name)
     for option, path in files.items():
         check_target(option, path)
+        check_ending(option, path)
     return files
+
+
+def check_ending(option: str, path: Path) -> None:
+    """Refuse a file with the ending of another format. Errors: UserError."""
+    endings = ENDINGS[option]
+    others = OTHER_ENDINGS.union(*ENDINGS.values())
+    ending = path.suffix.lower()
+    if ending in others - set(endings):
+        charts = ending.removeprefix(".")
+        hint = f"; --figures DIR --format {charts} writes charts" if charts in FORMATS else ""
+        raise UserError(f"{option} {path}: the name must end in {endings[0]}{hint}")
 
 
 def formats(options: argparse.Namespace) -> list[str]:

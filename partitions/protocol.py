@@ -82,6 +82,8 @@ class Needs:
     """Minimum size of a shard; 0 if workers may be left without samples."""
     alters: bool = False
     """`alter` changes the samples of each worker."""
+    pictures: bool = False
+    """`alter` needs samples that are pictures."""
     renewal: float = 0.0
     """Epochs between two splits; 0 if one split lasts for the whole run."""
 

@@ -10,12 +10,13 @@ workers, so that one option scales the shift; (2) held-out pictures are not rota
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partitions.bases import Based
+from partitions.protocol import Needs
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Rotation(Based):
     def __post_init__(self) -> None:
         if not 0 <= self.degrees <= 180:
             raise ValueError(f"degrees must be in [0, 180], got {self.degrees}")
+
+    @property
+    def needs(self) -> Needs:
+        """Declare the needs of the base, and pictures."""
+        return replace(super().needs, pictures=True)
 
     def angle(self, worker: int, parts: int) -> float:
         """Return the rotation of a worker in degrees, counterclockwise."""

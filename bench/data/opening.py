@@ -17,6 +17,8 @@ from bench.data.protocol import Dataset, Table, Text, table_in_memory
 
 HDF5 = (".h5", ".hdf5")
 SVMLIGHT = (".svm", ".svmlight", ".libsvm")
+TABLES = (".csv", *SVMLIGHT)
+"""Endings of tables, whose features are no pixels."""
 KINDS = (
     f"a folder of IDX files ({idx.NAMES}) or the images of one, a folder of CIFAR's binary files "
     f"({cifar.NAMES}), or a file that ends in {', '.join((*HDF5, '.csv', *SVMLIGHT))}"

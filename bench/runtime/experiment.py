@@ -12,6 +12,7 @@ from algorithms import ALGORITHMS
 from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
 from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
+from bench.data.opening import TABLES
 from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.options import TABLE, TrainOptions
 from bench.session.launch import check_launch
@@ -66,6 +67,7 @@ class Experiment:
             for kind, registry in REGISTRIES.items()
         }
         _check_data(options, parts["task"])
+        _check_pictures(options, parts["task"], parts["partition"])
         return cls(options, ranks, options.workers or ranks, **parts, trouble=_trouble(options))
 
     @cached_property
@@ -117,12 +119,19 @@ class Experiment:
                 f"{self.workers}: every rank hosts one or more"
             )
         self._check_trouble()
+        self._check_target()
         if self.algorithm.needs.asynchronous:
             self._check_asynchronous()
         try:
             self.algorithm.check(self.workers)
         except ValueError as error:
             raise RefusedError(self.options.algorithm, str(error)) from None
+
+    def _check_target(self) -> None:
+        target, metric = self.options.target, self.task.metric
+        if metric.name == "accuracy" and target is not None and not 0 <= target <= 1:
+            way_out = f": give {target / 100:g}" if 2 <= target <= 100 else ""
+            raise UserError(f"--target {target:g}: accuracy is in [0, 1]{way_out}")
 
     def _check_trouble(self) -> None:
         straggler, drop = self.trouble.straggler, self.options.drop
@@ -167,6 +176,21 @@ def _check_data(options: TrainOptions, task: Task) -> None:
         raise UserError(
             f"{name} needs --data PATH, a {needs.reads} file: `python -m bench.fetch --list` shows "
             "open ones to download"
+        )
+
+
+def _check_pictures(options: TrainOptions, task: Task, partition: Partition) -> None:
+    """Check that a partition that alters pictures gets some. Errors: UserError."""
+    if partition.needs.pictures and not task.needs.pictures:
+        names = [name for name, cls in TASKS.items() if cls().needs.pictures]
+        raise UserError(
+            f"--partition {options.partition} needs pictures, and {options.task} has none: take "
+            f"one of {', '.join(names)}, or the partition gain"
+        )
+    if partition.needs.pictures and Path(options.data).suffix.lower() in TABLES:
+        raise UserError(
+            f"--partition {options.partition} needs pictures, and --data {options.data} is a table "
+            "of features: take the partition gain, or pictures as IDX, CIFAR or HDF5"
         )
 
 

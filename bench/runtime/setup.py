@@ -19,6 +19,7 @@ from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.experiment import Experiment
+from bench.runtime.memory import check_memory
 from bench.runtime.opening import claim
 from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 PARTITION_STREAM, ALTERING_STREAM = 1, 2
 """Streams of random numbers of the partition, apart from others of the same seed."""
+
+ROWS = 2
+"""Arrays of one row for each worker that every run has: parameters and gradients."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,8 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     bounds = worker_bounds(experiment.workers, comm.size)
     ids = range(bounds[comm.rank], bounds[comm.rank + 1])
     where = f"{experiment.options.task}, {experiment.options.partition}"
+    needed = experiment.task.nbytes(len(ids) / experiment.workers, experiment.options.dtype)
+    check_memory(comm, needed, f"the samples of {experiment.options.task}", "take fewer samples")
     return on_all_ranks(comm, lambda: _material(experiment, ids), where)
 
 
@@ -162,6 +168,11 @@ def workers(
 ) -> tuple[MPIExchange, TrainingWorkers]:
     """Return the exchange and this rank's workers, at the common start; collective."""
     options = experiment.options
+    bounds = worker_bounds(experiment.workers, comm.size)
+    rows = bounds[comm.rank + 1] - bounds[comm.rank]
+    needed = ROWS * rows * data.problem.d * np.dtype(options.dtype).itemsize
+    models = f"{experiment.workers:,} workers of {data.problem.d:,} parameters"
+    check_memory(comm, needed, models, "take fewer --workers, or a smaller model")
     try:
         exchange = MPIExchange(
             comm,

@@ -245,6 +245,10 @@ def report_failure(
             if remark or comm.rank == 0:
                 write_stderr(f"error: {error}{remark}")
             code = error.code
+        case MemoryError():
+            message = f"rank {comm.rank} of {comm.size}: out of memory ({error})"
+            write_stderr(f"error: {message}: take fewer samples or workers, or a smaller model")
+            on_failure(message)
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):  # mostly the disk of stdout
             remark = on_failure(str(error.strerror)) or ""
             discard_unwritable_stdout()

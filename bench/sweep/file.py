@@ -191,6 +191,10 @@ def read(path: Path, settings: Sequence[str] = (), known: Known = TRAINING) -> S
     """
     table = read_toml(path)
     where = str(path)
+    if not table and not settings:
+        raise UserError(
+            f"{where} is empty: name options and lists of them, as in bench/sweeps/demo.toml"
+        )
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:

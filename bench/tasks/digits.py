@@ -46,7 +46,7 @@ class Digits(Task):
     @property
     def needs(self) -> Needs:
         """Declare that groups of two workers or more share the statistics of batch norm."""
-        return Needs(shares_statistics=self.group > 1)
+        return Needs(pictures=True, shares_statistics=self.group > 1)
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the images; the split into training and held-out images never changes."""

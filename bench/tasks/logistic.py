@@ -51,7 +51,7 @@ class Logistic(Task):
     @property
     def needs(self) -> Needs:
         """Declare that the task reads samples."""
-        return Needs(reads="samples")
+        return Needs(reads="samples", pictures=True)
 
     def load(self, dtype: str, data: str = "") -> LogisticProblem:
         """Read the samples and compute the optimum, in float64."""

@@ -127,6 +127,8 @@ class Needs:
     """Kind of file that --data names; empty if the task reads none."""
     data: bool = False
     """The task has no data of its own: --data is required."""
+    pictures: bool = False
+    """Samples are pictures, unless --data names a file of other samples."""
     shares_statistics: bool = False
     """Workers exchange statistics inside a gradient, and so wait for each other."""
 
@@ -146,6 +148,13 @@ class Task(Protocol):
     def needs(self) -> Needs:
         """Declare the requirements of the task with these options."""
         return Needs()
+
+    def nbytes(self, part: float, dtype: str) -> int:
+        """Return the bytes of the samples on a rank that hosts this part of the workers.
+
+        0 for samples of a file, or few.
+        """
+        return 0
 
     @abstractmethod
     def load(self, dtype: str, data: str = "") -> Problem:

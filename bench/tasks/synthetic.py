@@ -30,6 +30,8 @@ DATA_SEED = 0
 """Seed of the data, the same in every run: the seed of a run sets start and minibatches only."""
 HELD_OUT = 10_000
 """Maximum number of held-out samples; at most as many as training samples."""
+INDEX_BYTES = 3 * 8
+"""Bytes of a sample on every rank: its label, its place in the split, and a copy for sorting."""
 BLOCK = 32
 """Samples drawn together: few, since a rank needs only some of a block."""
 
@@ -63,6 +65,11 @@ class Synthetic(Task):
         if not 0 <= self.separation < np.inf:
             raise ValueError(f"separation must be finite and >= 0, got {self.separation}")
         check_size(self.width, self.depth, self.parameters, Synthetic.width)
+
+    def nbytes(self, part: float, dtype: str) -> int:
+        """Return the bytes of all labels and their split, and of the features on a rank."""
+        features = part * self.features * np.dtype(dtype).itemsize
+        return int(self.samples * (INDEX_BYTES + features))
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Declare the samples; only the held-out ones are computed here."""

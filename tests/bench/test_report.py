@@ -114,6 +114,8 @@ def test_files_named_like_results_are_found_and_reported(tmp_path: Path, capsys:
         (["{}/a.h5", "--html", "{}/none/page.html"], "there is no folder"),
         (["{}/a.h5", "--csv", "{}/empty"], "is not a plain file"),
         (["{}/a.h5", "--html", "/dev/null"], "is not a plain file"),
+        (["{}/a.h5", "--html", "{}/x.pdf"], "must end in .html; --figures DIR --format pdf"),
+        (["{}/a.h5", "--csv", "{}/x.xlsx"], "x.xlsx: the name must end in .csv"),
         (["{}/a.h5", "--csv", "/proc/table.csv"], "name another place"),
         (["{}/a.h5", "--csv", "{}/a.h5"], "is the name of a result file"),
         (["{}/a.h5", "--csv", "{}/x", "--html", "{}/x"], "both write"),

@@ -76,6 +76,8 @@ def test_top_level_lists_are_axes_and_seeds_is_a_count(tmp_path: Path) -> None:
 
 GOOD = '[axes]\nalgorithm = ["push_sum", "local_sgd"]\n'
 MISTAKES = [
+    ("# nothing\n", "toml is empty: name options"),
+    ("verbose = true\n" + GOOD, "verbose is not for a sweep file"),
     ("stepz = 3\n" + GOOD, "unknown option in", "did you mean steps?"),
     ('[axes]\nalgorithms = ["push_sum"]', "[axes] 'algorithms' (did you mean algorithm?)"),
     ('[axes]\nalgorithm = ["push_some"]', "push_some: unknown algorithm", "did you mean push_sum?"),

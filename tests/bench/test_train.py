@@ -139,6 +139,18 @@ MISTAKES = [
     (["--partition", "dirichlet:alpha=0.01,min_size=0", "--workers", "64"], "has no sample"),
     (["--config", "nowhere.toml"], "nowhere.toml cannot be read"),
     (["--ranks", "3"], "launch with `mpirun -n 3`"),
+    (["--target", "95", "--task", "digits"], "accuracy is in [0, 1]: give 0.95"),
+    (["--partition", "rotation"], "rotation needs pictures, and quadratic has none"),
+    (["--task", "synthetic", "--partition", "rotation"], "take one of digits, mlp, cnn, logistic"),
+    (
+        ["--task", "mlp", "--partition", "rotation", "--data", "wine.csv"],
+        "--data wine.csv is a table of features",
+    ),
+    (["--task", f"synthetic:samples={10**12}"], "need 280 TB of memory"),
+    (
+        ["--task", f"mlp:parameters={10**7}", "--workers", "999999", "--partition", "iid:size=1"],
+        "999,999 workers of 10",
+    ),
 ]
 
 
