@@ -17,8 +17,6 @@ import numpy as np
 from bench.common.text import Setting, setting_label
 from bench.reporting.chapter import Source
 from bench.reporting.training.runs import order, shared
-from bench.results.provenance import hosts, machine_of
-from bench.results.reader import Run
 from bench.results.rows import CollectiveRow, Column, ConsensusRow, Row
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
@@ -101,27 +99,6 @@ def group_launches(launches: Sequence[Launch[R]]) -> tuple[str, list[Group[R]]]:
         )
         for some in groups.values()
     ]
-
-
-def environment(run: Run) -> dict[str, Setting]:
-    """Return the environment of a launch as settings."""
-    version = run.attributes.get("suite_version")
-    return {
-        "hosts": _layout(list(hosts(run).values())),
-        "mpi library": " ".join(run.texts.get("mpi_library", "").partition(",")[0].split()),
-        "processor": machine_of(run).get("processor"),
-        "cores": f"{machine_of(run).get('cores', '?')} cores",
-        "suite version": None if version is None else str(version),
-        "binding": "shared cores" if run.attributes.get("binding_flaws") else "",
-    }
-
-
-def _layout(ranks: Sequence[int]) -> str:
-    """Describe the number of hosts and, with several, the ranks per host."""
-    if len(ranks) < 2:
-        return "1 host" if ranks else ""
-    each = f"{ranks[0]}" if len(set(ranks)) == 1 else " + ".join(map(str, ranks))
-    return f"{len(ranks)} hosts of {each} {'rank' if each == '1' else 'ranks'}"
 
 
 def median_columns(rows: Sequence[Row], interval: Mapping[str, tuple[str, str]]) -> dict[str, Any]:

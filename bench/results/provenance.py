@@ -8,7 +8,6 @@ import platform
 import re
 import shlex
 import subprocess
-from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.results import contents
+from bench.results.environment import machine_of, ranks_by_host
 from bench.results.reader import BrokenFileError, Run
 
 PREFIXES = ("OMP_", "MKL_", "OMPI_MCA_", "PRTE_MCA_", "UCX_", "FI_", "HDF5_", "TORCH_", "NCCL_")
@@ -88,7 +88,7 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
     Errors: BrokenFileError.
     """
     with contents.open_hdf5(path) as file:
-        hosts = "provenance/ranks/host"
+        ranks = {x: f"provenance/ranks/{x}" for x in ("host", "cpu_mask")}
         return Run(
             path=path,
             attributes=dict(attributes),
@@ -96,7 +96,11 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
             evals={},
             partition={},
             workers={},
-            ranks={"host": contents.column(file, hosts)} if contents.has(file, hosts) else {},
+            ranks={
+                name: contents.column(file, place)
+                for name, place in ranks.items()
+                if contents.has(file, place)
+            },
             texts=contents.texts(file, "provenance/text"),
         )
 
@@ -115,18 +119,6 @@ def derive_from(path: Path, derive: Callable[[], T]) -> T:
         raise BrokenFileError(f"{path}: the parts do not fit together: {text}") from None
 
 
-def hosts(run: Run) -> Counter[str]:
-    """Return the number of ranks on each host, rank 0's host first."""
-    names = run.ranks.get("host", np.array([], "S1")).tolist()
-    return Counter(x.decode(errors="replace") for x in names)
-
-
-def machine_of(run: Run) -> dict[str, Any]:
-    """Return the processor, cores, kernel and load of rank 0's host."""
-    machine: dict[str, Any] = json.loads(run.texts.get("machine", "{}"))
-    return machine
-
-
 def provenance(run: Run) -> dict[str, str]:
     """Return the provenance of a result as texts by label."""
     attributes, texts = run.attributes, run.texts
@@ -138,8 +130,8 @@ def provenance(run: Run) -> dict[str, str]:
         "command": shlex.join(command),
         "started": str(attributes.get("created_utc", "")),
         "ended": str(attributes.get("closed_utc", "")),
-        "hosts": ", ".join(f"{name} ({n} ranks)" for name, n in hosts(run).items()),
-        "machine": _pairs(machine_of(run)),
+        "hosts": ", ".join(f"{name} ({n} ranks)" for name, n in ranks_by_host(run.ranks).items()),
+        "machine": _pairs(machine_of(run.texts)),
         "MPI": texts.get("mpi_library", ""),
         "packages": _pairs(json.loads(texts.get("packages", "{}"))),
         "git commit": texts.get("git_commit", ""),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results import contents
 from bench.results.contents import BrokenFileError
+from bench.results.environment import Environment, environment
 from bench.results.resultfile import process_start
 from bench.results.rows import TrainingRow
 from bench.results.schema import (
@@ -178,15 +179,9 @@ class Run:
             zip(names, (at["elapsed_ns"] / 1e9, at["step"], at["samples"], nbytes), strict=True)
         )
 
-    def binding(self) -> str:
-        """Return the cores per rank, with a mark if ranks share them; empty if unknown."""
-        masks = [x.decode(errors="replace") for x in self.ranks.get("cpu_mask", ())]
-        widths = sorted({cores_in(mask) for mask in masks if mask})
-        if not widths:
-            return ""
-        wide = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
-        shared = ", oversubscribed" if self.attributes.get("binding_flaws") else ""
-        return f"{wide} cores a rank{shared}"
+    def environment(self) -> Environment:
+        """Return the machine and the software that the run used."""
+        return environment(self.attributes, self.ranks, self.texts)
 
     def row(self) -> TrainingRow:
         """Return the settings of the run and every number derived from its raw rows."""
@@ -201,7 +196,7 @@ class Run:
         step, step_lo, step_hi = (ns / 1e6 for ns in self.step_time())
         steps_per_s = 1e3 / step if step else math.nan
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
-        share, pace = self.phase_share(), self.pace()
+        share, pace, place = self.phase_share(), self.pace(), self.environment()
         nbytes, wire_bytes = self.bytes_per_step()
         elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
         elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
@@ -232,18 +227,18 @@ class Run:
             eval_samples=int(self.attributes.get("eval_samples", 0)),
             threads=int(self.attributes.get("threads_per_rank", 1)),
             nodes=int(self.attributes.get("nodes", 1)),
-            binding=self.binding(),
+            hosts=place.hosts,
+            mpi_library=place.mpi_library,
+            processor=place.processor,
+            cores=place.cores,
+            binding=place.binding,
+            oversubscribed=place.oversubscribed,
+            data_sha256=str(self.attributes.get("data_sha256", "")),
             spectral_gap=float(self.attributes.get("spectral_gap", math.nan)),
             label_js=float(self.attributes.get("label_js", math.nan)),
             parameters_sha256=self.attributes.get("parameters_sha256", ""),
             file=str(self.path),
         )
-
-
-def cores_in(mask: str) -> int:
-    """Return the number of cores of a CPU list in the kernel's format: 0-3,8."""
-    ends = [part.split("-") for part in mask.split(",")]
-    return sum(int(x[-1]) - int(x[0]) + 1 for x in ends)
 
 
 __all__ = ["DIGESTED", "BrokenFileError", "Run", "check_schema", "read"]

@@ -123,8 +123,9 @@ def test_other_bindings_give_ratios_of_samples_only(tmp_path: Path) -> None:
     runs = seeds(tmp_path, [20] * 5, algorithm="allreduce_sgd", masks=["0", "1"])
     runs += seeds(tmp_path, [40] * 5, masks=["0-1", "0-1"])
     _, relative = tables(section(runs))
-    assert relative.rows[1] == ["push_sum", "-", "2.00 [2.00, 2.00]", "-"]
-    assert relative.foot == ["push_sum: no ratio of times, 2 cores a rank; base 1 cores a rank"]
+    name = "push_sum, 2 cores a rank"
+    assert relative.rows[1] == [name, "-", "2.00 [2.00, 2.00]", "-"]
+    assert relative.foot == [f"{name}: no ratio of times, 2 cores a rank; base 1 cores a rank"]
 
 
 def test_a_diverged_run_missed_and_an_open_one_is_noted(tmp_path: Path) -> None:

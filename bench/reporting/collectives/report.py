@@ -19,7 +19,6 @@ from bench.reporting.launches import (
     Contestant,
     Group,
     Launch,
-    environment,
     group_launches,
     launch_notes,
     median_columns,
@@ -47,7 +46,7 @@ def load(path: Path) -> Launch[CollectiveRow]:
 
 def _launch(calls: Calls) -> Launch[CollectiveRow]:
     run = read_origin(calls.path, calls.attributes)
-    around = environment(run)
+    around = run.environment().settings()
     ranks = int(run.attributes["ranks"])
     for name in ("alpha_ns", "bandwidth_Bps"):
         if not 0 < float(run.attributes[name]) < math.inf:
@@ -57,7 +56,8 @@ def _launch(calls: Calls) -> Launch[CollectiveRow]:
         if row.ci_lo_us <= 0:
             raise ValueError(f"{row.algorithm} at {row.bytes} bytes has no time above 0")
     types = ", ".join(dict.fromkeys(row.dtype for row in rows))
-    label = f"collectives, {ranks} ranks, {types or 'no size yet'}, {around['hosts']}"
+    hosts = around["hosts"] or "hosts unknown"
+    label = f"collectives, {ranks} ranks, {types or 'no size yet'}, {hosts}"
     source = Source(label, run.status, provenance(run) | {"links": _links(run)})
     return Launch({"ranks": ranks, **around}, rows, source)
 

@@ -25,7 +25,6 @@ from bench.reporting.launches import (
     Group,
     Launch,
     TopologyRow,
-    environment,
     group_launches,
     launch_notes,
     median_columns,
@@ -55,10 +54,11 @@ def load(path: Path) -> Launch[TopologyRow]:
 def _launch(rounds: Rounds) -> Launch[TopologyRow]:
     run = read_origin(rounds.path, rounds.attributes)
     settings = {name: rounds.attributes[name] for name in SETTINGS}
-    around = environment(run)
+    around = run.environment().settings()
     rows = [_row(row, rounds.curves(i), run) for i, row in enumerate(rows_of(rounds))]
+    hosts = around["hosts"] or "hosts unknown"
     label = (
-        f"consensus, {settings['workers']} workers, {settings['ranks']} ranks, {around['hosts']}, "
+        f"consensus, {settings['workers']} workers, {settings['ranks']} ranks, {hosts}, "
         f"seed {rounds.attributes['seed']}"
     )
     return Launch(

@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from bench.common.text import setting_label
 from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import brief, frame_of, labels
@@ -31,7 +32,7 @@ def frame(section: Section) -> pd.DataFrame:
     """Return a row per point of every series, with seed and status of its median run.
 
     step, lo, hi and ideal in ms; efficiency, its interval and exchange as fractions. `line` is the
-    algorithm if the point is compared with the base, else a name of its own.
+    series if the point is compared with the base, else a name of its own.
     """
     case_of = {id(section.runs[i]): n for n, places in enumerate(section.places) for i in places}
     rows = []
@@ -47,8 +48,10 @@ def frame(section: Section) -> pd.DataFrame:
 
 def _values(one: Series, row: Row) -> dict[str, Any]:
     point = row.point
-    alone = f"{one.algorithm} on {point.ranks} of {point.nodes}"
-    where = (alone if row.refused else one.algorithm, row.refused, point.ranks, point.nodes)
+    base = one.base
+    line = f"{one.algorithm}, {setting_label('threads', base.threads)}, {base.binding}"
+    alone = f"{line}, {row.refused}, {point.ranks} on {point.nodes}"
+    where = (alone if row.refused else line, row.refused, point.ranks, point.nodes)
     numbers = (*row.step_ms, *row.efficiency, row.middle("exchange_share"))
     values = (*where, len(point.runs), *map(brief, numbers))
     return dict(zip(COLUMNS, values, strict=True))

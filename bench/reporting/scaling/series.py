@@ -11,13 +11,16 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.common.text import NONE, TextTable, format_number, setting_label
-from bench.reporting.training.runs import Digest, Place, Point, Section, mismatch, order, points
+from bench.reporting.training.points import Place, Point, mismatch, points
+from bench.reporting.training.runs import Digest, Section, depends_on, order
 from bench.results.schema import COMPLETE
 from bench.results.statistics import Interval, median_interval, ratio_interval
 
 Kind = Literal["strong", "weak"]
-OWN = ("workers", "ranks", "batch", "threads", "steps", "target", "eval_every", "warmup")
+OWN = ("workers", "ranks", "batch", "threads", "hosts", "binding")
 """Settings in which the runs of a series may differ."""
+LENGTHS = ("steps", "target", "eval_every", "warmup")
+"""Settings in which they may differ if each point has one value only."""
 UNKNOWN = (math.nan, math.nan, math.nan)
 
 
@@ -94,13 +97,15 @@ def series(section: Section) -> list[Series]:
 
     A point belongs to every series that it fits, for example a strong and a weak one.
     """
+    others = [x for x in section.runs[0].settings if x not in LENGTHS]
+    own = [*OWN, *(x for x in LENGTHS if depends_on(section.runs, x, *others))]
     by_work: dict[tuple[Any, ...], list[Point]] = {}
-    for rest, some in _timed(section).items():
+    for rest, some in _timed(section, own).items():
         for point in some:
             for kind, work in _works(point):
                 by_work.setdefault((kind, work, rest), []).append(point)
     result = [
-        _series(section, kind, work, part)
+        _series(section, kind, work, part, own)
         for (kind, work, _), points in by_work.items()
         for part in _apart(points)
         if len({point.ranks for point in part}) > 1
@@ -108,13 +113,16 @@ def series(section: Section) -> list[Series]:
     return sorted(result, key=lambda x: (x.kind, x.condition, x.base.workers, x.work, x.algorithm))
 
 
-def _timed(section: Section) -> dict[tuple[Any, ...], list[Point]]:
-    """Return the timed complete runs as points, by the settings that a series shares."""
+def _timed(section: Section, own: Sequence[str]) -> dict[tuple[Any, ...], list[Point]]:
+    """Return the timed complete runs as points, by the settings that a series shares.
+
+    own: settings that may differ within a series.
+    """
     runs: dict[tuple[Any, ...], list[Digest]] = {}
     for run in section.runs:
         row = run.row
         if row.status == COMPLETE and row.step_ms > 0:
-            rest = order({x: y for x, y in run.settings.items() if x not in OWN})
+            rest = order({x: y for x, y in run.settings.items() if x not in own})
             runs.setdefault(rest, []).append(run)
     return {rest: points(some) for rest, some in runs.items()}
 
@@ -143,7 +151,9 @@ def _apart(points: Sequence[Point]) -> list[list[Point]]:
     return [[*some, *alone] if some is largest else some for some in scaled]
 
 
-def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) -> Series:
+def _series(
+    section: Section, kind: Kind, work: str, points: Sequence[Point], own: Sequence[str]
+) -> Series:
     points = sorted(points, key=lambda x: (x.ranks, x.nodes))
     followed = [x for x in points if any(x.place == y.place and x.ranks != y.ranks for y in points)]
     base = (followed or points)[0]
@@ -153,7 +163,7 @@ def _series(section: Section, kind: Kind, work: str, points: Sequence[Point]) ->
         time, refused = _step_ms(point), mismatch(point, base)
         ratio = UNKNOWN if refused else (1.0,) * 3 if point is base else ratio_interval(time, start)
         rows.append(Row(kind, point, time, ratio, point.ranks / base.ranks, refused))
-    first, rest = base.runs[0], [x for x in section.varying if x not in (*OWN, "algorithm")]
+    first, rest = base.runs[0], [x for x in section.varying if x not in (*own, "algorithm")]
     condition = ", ".join(setting_label(x, first.settings[x]) for x in rest)
     algorithm = str(first.settings["algorithm"])
     return Series(kind, work, condition, algorithm, asynchronous, base, rows)

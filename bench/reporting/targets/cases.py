@@ -23,13 +23,13 @@ from bench.common.text import (
     setting_label,
 )
 from bench.reporting.scaling.series import ends, number
+from bench.reporting.training.points import mismatch, points
 from bench.reporting.training.runs import (
+    DATA,
     Digest,
     Section,
     depends_on,
-    mismatch,
     order,
-    points,
     settings_label,
     shared,
 )
@@ -84,7 +84,7 @@ def groups(section: Section) -> list[Group]:
     _, varying = shared([run.settings for run in runs])
     leads = "algorithm" in varying
     rest = [x for x in varying if x not in ("algorithm", "target")]
-    own = [x for x in rest if not leads or depends_on(runs, x, "algorithm")]
+    own = [x for x in rest if x != DATA and (not leads or depends_on(runs, x, "algorithm"))]
     apart = [x for x in rest if x not in own]
     first = ["algorithm"] if leads or not own else []
     by_place: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Digest]]] = {}

@@ -162,7 +162,11 @@ FINE = 0.02
 
 
 def skew_rows(section: Section) -> pd.DataFrame:
-    """Return two rows per complete run: label skew and metric of mean model and worst worker."""
+    """Return two rows per complete run: label skew and metric of mean model and worst worker.
+
+    `condition` has the model and the varying settings except algorithm and partition.
+    """
+    rest = [x for x in section.varying if x not in ("algorithm", "partition")]
     rows = [
         {
             "algorithm": str(run.settings["algorithm"]),
@@ -170,6 +174,7 @@ def skew_rows(section: Section) -> pd.DataFrame:
             "seed": run.row.seed,
             "run": number,
             "model": model,
+            "condition": ", ".join([model, *(setting_label(x, run.settings[x]) for x in rest)]),
             "js": brief(run.row.label_js),
             "metric": brief(run.row.number(name)),
         }
@@ -178,13 +183,14 @@ def skew_rows(section: Section) -> pd.DataFrame:
         for name, model in MODELS.items()
         if math.isfinite(run.row.number(name)) and math.isfinite(run.row.label_js)
     ]
-    columns = ["algorithm", "partition", "seed", "run", "model", "js", "metric"]
+    columns = ["algorithm", "partition", "seed", "run", "model", "condition", "js", "metric"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def curved(frame: pd.DataFrame) -> bool:
-    """Report whether the runs have enough different skews for a curve."""
-    return len(set((frame["js"] / FINE).round())) >= LEAST_SKEWS
+    """Report whether the runs of a condition have enough different skews for a curve."""
+    skews = (frame["js"] / FINE).round().groupby(frame["condition"]).nunique()
+    return bool((skews >= LEAST_SKEWS).any())
 
 
 def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
@@ -197,7 +203,7 @@ def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart
         axis=look.few_ticks(),
     )
     y = alt.Y("metric:Q", title=f"final {metric}", scale=scale)
-    tips = [alt.Tooltip(f"{name}:N") for name in ("algorithm", "partition", "seed", "model")]
+    tips = [alt.Tooltip(f"{name}:N") for name in ("algorithm", "partition", "seed", "condition")]
     tips += [
         alt.Tooltip("js:Q", title="label skew", format=".3f"),
         alt.Tooltip("metric:Q", title=metric, format=".4g"),
@@ -208,14 +214,12 @@ def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart
         base.transform_aggregate(
             js="median(js)",
             metric="median(metric)",
-            groupby=["algorithm", "partition", "model"],
+            groupby=["algorithm", "partition", "condition"],
         )
         .mark_line(strokeWidth=2, point=False)
         .encode(tooltip=[tips[0], tips[1], tips[3], tips[4], tips[5]])
     )
-    titled = frame.rename(columns={"model": "condition"})
-    layers = [layer.transform_calculate(model="datum.condition") for layer in (points, lines)]
-    return look.panels(alt.layer(*layers), titled, 320)
+    return look.panels(alt.layer(points, lines), frame, 320)
 
 
 def chart_of(sections: Sequence[Section]) -> look.Chart | None:

@@ -63,9 +63,11 @@ def _chapter(section: Section) -> Chapter:
 
 
 def _source(section: Section, run: Digest) -> Source:
-    row, condition = run.row, section.condition(run)
-    label = f"{row.task}, {row.algorithm}, {condition}, seed {row.seed}"
-    return Source(label, row.status, run.provenance, facts(run))
+    texts = [run.task, str(run.settings["algorithm"]), section.condition(run)]
+    if "optimizer" not in section.varying:
+        texts.append(str(run.settings["optimizer"]))
+    label = ", ".join([*texts, f"seed {run.row.seed}"])
+    return Source(label, run.row.status, run.provenance, facts(run))
 
 
 def _draw(section: Section) -> list[Figure]:
@@ -211,7 +213,7 @@ NOTHING = "none"
 def facts(run: Digest) -> dict[str, str]:
     """Return name -> value of every property that the page can filter by."""
     row = run.row
-    settings: dict[str, Setting] = {"task": row.task, **run.settings, "seed": row.seed}
+    settings: dict[str, Setting] = {"task": run.task, **run.settings, "seed": row.seed}
     result = {name: NOTHING if x is None else str(x) for name, x in settings.items()}
     return result | {"status": row.status}
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
 from bench.common.text import Setting, setting_label
-from bench.results.provenance import derive_from, machine_of, provenance
+from bench.reporting.training.labels import Options, labels
+from bench.results.provenance import derive_from, provenance
 from bench.results.reader import DIGESTED, Run, read
 from bench.results.rows import TrainingRow
 from bench.results.schema import COMPLETE
@@ -28,8 +28,16 @@ BINS = 60
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 TROUBLE = ("data", "straggler", "drop", "link")
+SHA_DIGITS = 12
+"""Hexadecimal digits of a SHA-256 that identify data."""
 IDENTITY = ("data_sha256", "case_hash", "run_uuid", "attempt", "suite_version", "schema_version")
 """Attributes that identify the run, the data and the version of the suite."""
+
+
+DATA = "data sha256"
+"""Setting that identifies the data."""
+FOLLOWERS = ("hosts", "binding")
+"""Settings that normally follow from the number of ranks."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Digest:
 
     row: TrainingRow
     """Settings and derived numbers, Run.row()."""
+    task: str
+    """Task with the options of its label."""
     direction: str
     """`max` if a larger metric is better, else `min`."""
     settings: dict[str, Setting]
@@ -45,6 +55,8 @@ class Digest:
 
     Partition and algorithm are last, so that sorting by settings groups the algorithms.
     """
+    options: Options
+    """Options of task, algorithm, partition and optimizer; empty for an old file."""
     curve: dict[str, NDArray[np.float64]]
     """step, elapsed_s, bytes (moved per worker), metric, consensus: one value per evaluation."""
     phase_ms: dict[str, float]
@@ -79,15 +91,17 @@ def digest(run: Run) -> Digest:
     settings |= {name: params.get(name) for name in PARAMS}
     settings |= {name: params.get(name) or None for name in TROUBLE}
     settings["threads"] = run.attributes.get("threads_per_rank")
-    settings["suite version"] = run.attributes.get("suite_version")
-    settings["processor"] = machine_of(run).get("processor")
+    settings[DATA] = str(run.attributes.get("data_sha256", ""))[:SHA_DIGITS] or None
+    settings |= run.environment().settings()
     settings |= {name: run.attributes[name] for name in ("partition", "algorithm")}
     ms = run.step_ns() / 1e6
     low, high = np.quantile(ms, [0.05, 0.95]) if timed else (np.nan, np.nan)
     return Digest(
         row=row,
+        task=row.task,
         direction=str(run.attributes["metric_direction"]),
         settings=settings,
+        options=params.get("options", {}),
         curve=curve(run, POINTS),
         phase_ms=run.phase_ms(),
         spread_ms=(float(low), float(high)),
@@ -160,7 +174,9 @@ class Section:
     common: dict[str, Setting]
     """Settings that all runs share, without empty ones."""
     varying: list[str]
-    """Names of the other settings."""
+    """Names of the settings that tell runs apart."""
+    implied: list[str] = field(default_factory=list)
+    """Names of settings that vary with the number of ranks only, and are in no label."""
 
     def summary(self) -> str:
         """Return the task and the shared settings as a text."""
@@ -194,16 +210,29 @@ class Section:
 
 
 def sections(runs: Sequence[Digest]) -> list[Section]:
-    """Return the runs by task and metric, sorted."""
+    """Return the runs by task and metric, sorted, with the options that tell them apart."""
+    names = [{"task": run.task, **_texts(run)} for run in runs]
+    spelled = labels([(x, run.options) for x, run in zip(names, runs, strict=True)])
+    runs = [
+        replace(run, task=x.pop("task"), settings={**run.settings, **x})
+        for run, x in zip(runs, spelled, strict=True)
+    ]
     by_kind: dict[tuple[str, str, str], list[Digest]] = {}
     for run in sorted(runs, key=lambda run: (order(run.settings), run.row.seed, run.row.file)):
-        kind = (run.row.task, run.row.metric_name, run.direction)
+        kind = (run.task, run.row.metric_name, run.direction)
         by_kind.setdefault(kind, []).append(run)
     result = []
     for kind, members in sorted(by_kind.items()):
         common, varying = shared([run.settings for run in members])
-        result.append(Section(*kind, members, common, varying))
+        led = [x for x in FOLLOWERS if x in varying and depends_on(members, x, "ranks")]
+        varying = [x for x in varying if x not in led]
+        result.append(Section(*kind, members, common, varying, led))
     return result
+
+
+def _texts(run: Digest) -> dict[str, str]:
+    """Return the specs of algorithm, partition and optimizer."""
+    return {x: str(run.settings[x]) for x in ("algorithm", "partition", "optimizer")}
 
 
 def shared(
@@ -227,62 +256,12 @@ def settings_label(run: Digest, names: Sequence[str]) -> str:
     return ", ".join(setting_label(x, run.settings[x]) for x in names)
 
 
-def depends_on(runs: Sequence[Digest], name: str, leader: str) -> bool:
-    """Report whether runs with equal values of `leader` have equal values of this setting."""
-    pairs = {(run.settings[leader], run.settings[name]) for run in runs}
+def depends_on(runs: Sequence[Digest], name: str, *leaders: str) -> bool:
+    """Report whether runs with equal values of the leaders have equal values of this setting."""
+    pairs = {(tuple(run.settings[x] for x in leaders), run.settings[name]) for run in runs}
     return len(pairs) == len({lead for lead, _ in pairs})
 
 
 def order(settings: Mapping[str, Setting]) -> tuple[tuple[bool, bool, Any], ...]:
     """Return a sort key: numbers before strings before None."""
     return tuple((x is None, isinstance(x, str), 0 if x is None else x) for x in settings.values())
-
-
-Place: TypeAlias = tuple[int, str, Fraction]
-
-
-@dataclass(frozen=True)
-class Point:
-    """Launches of the same work on the same ranks with the same binding."""
-
-    runs: list[Digest]
-    workers: int
-    ranks: int
-    batch: int
-    nodes: int
-    threads: int
-    binding: str
-
-    @property
-    def crowd(self) -> Fraction:
-        """Return the ranks per node if they share cores, else 0."""
-        shared = "oversubscribed" in self.binding
-        return Fraction(self.ranks, max(1, self.nodes)) if shared else Fraction(0)
-
-    @property
-    def place(self) -> Place:
-        """Return the properties that must be equal for a ratio of times: threads and binding."""
-        return self.threads, self.binding, self.crowd
-
-
-def points(runs: Iterable[Digest]) -> list[Point]:
-    """Group the runs into points, in the order of their first runs."""
-    runs_of: dict[tuple[int, int, int, int, int, str], list[Digest]] = {}
-    for run in runs:
-        row = run.row
-        at = (row.workers, row.ranks, row.batch, row.nodes, row.threads, row.binding)
-        runs_of.setdefault(at, []).append(run)
-    return [Point(some, *at) for at, some in runs_of.items()]
-
-
-def mismatch(point: Point, base: Point) -> str:
-    """Return the reason against a ratio of times; empty if there is none."""
-    reasons = []
-    if point.threads != base.threads:
-        reasons.append(f"{setting_label('threads', point.threads)}, base {base.threads}")
-    if point.binding != base.binding:
-        bindings = [x.binding or "binding not known" for x in (point, base)]
-        reasons.append(f"{bindings[0]}; base {bindings[1]}")
-    elif point.crowd != base.crowd:
-        reasons.append(f"{point.crowd} ranks share the cores of a node, base {base.crowd}")
-    return "; ".join(reasons)

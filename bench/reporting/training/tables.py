@@ -140,6 +140,9 @@ def notes(section: Section) -> list[str]:
             f"several seeds: medians; {section.metric} [smallest, largest]; step ms of the "
             "median run"
         )
+    if section.implied:
+        names = " and ".join(section.implied)
+        lines.append(f"{names} differ only between numbers of ranks: see the provenance of a run")
     left = Counter(str(x) for run in section.runs if (x := run.row.status) != COMPLETE)
     if left:
         count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))
