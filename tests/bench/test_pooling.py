@@ -44,10 +44,10 @@ SINGLE: dict[str, dict[str, Any]] = {
     "default of an option": {"params": {"options": {"optimizer": {"lr": 0.05}}}},
     "hosts": {"hosts": ["node1", "node2"]},
 }
-"""Name -> the setting in which a run differs from the others, as arguments of `made`."""
+"""Name -> the setting in which a run differs from the others, as arguments of `write_run`."""
 
 
-def made(
+def write_run(
     path: Path, texts: dict[str, str] | None = None, hosts: list[str] | None = None, **more: Any
 ) -> Digest:
     """Write a run with a complete environment and load it."""
@@ -79,7 +79,7 @@ def side(folder: Path, name: str, **more: Any) -> list[Digest]:
     skewed: list[dict[str, Any]] = [
         {"partition": f"dirichlet:alpha={x}", "label_js": x} for x in SKEWS
     ]
-    return [made(folder / f"{name}{i}.h5", **(x | more)) for i, x in enumerate(skewed)]
+    return [write_run(folder / f"{name}{i}.h5", **(x | more)) for i, x in enumerate(skewed)]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def side_of(run: Digest) -> str:
     return Path(run.row.file).name[0]
 
 
-def joined(section: Section) -> Iterator[list[Digest]]:
+def groupings(section: Section) -> Iterator[list[Digest]]:
     """Yield the runs of every place that joins runs."""
     yield from section.cases()
     for point in points(section.runs):
@@ -117,8 +117,8 @@ def joined(section: Section) -> Iterator[list[Digest]]:
 def test_runs_that_differ_are_never_joined(name: str, usual: list[Digest], tmp_path: Path) -> None:
     """Every place has runs of one side only, and what looks the same is of one side."""
     (pair,) = sections([*usual, *side(tmp_path, "b", **SINGLE[name])])
-    assert len(pair.cases()) == len(joined_labels(pair)) in (3, 4)
-    for runs in joined(pair):
+    assert len(pair.cases()) == len(mark_labels(pair)) in (3, 4)
+    for runs in groupings(pair):
         assert len({side_of(run) for run in runs}) == 1
     (pivot,) = tables.pivots(pair.runs)
     cells = [cell for block in pivot.blocks for row in block.rows.values() for cell in row]
@@ -126,7 +126,7 @@ def test_runs_that_differ_are_never_joined(name: str, usual: list[Digest], tmp_p
     assert sum(len(table.rows) for table in tables.text_tables(pair)) == len(pair.cases())
 
 
-def joined_labels(section: Section) -> set[tuple[str, str]]:
+def mark_labels(section: Section) -> set[tuple[str, str]]:
     """Return the labels of the marks of all charts; marks with equal labels are of one case."""
     frames = [
         metrics.curves(section),
