@@ -3,9 +3,14 @@
 import re
 
 import pytest
+from mpi4py import MPI
 
-from bench.overhead import main
-from tests.launching import launch, own_lines
+from bench import overhead
+from bench.common.spec import UserError
+from bench.overhead import compare, main
+from bench.session.launch import SIZE_VARIABLES
+from tests.helpers import everywhere, on
+from tests.launching import launch
 
 TIME = r"\d+\.\d{3} ms \[\d+\.\d{3}, \d+\.\d{3}\]"
 RATIO = r"ratio \d+\.\d{3} \[\d+\.\d{3}, \d+\.\d{3}\]"
@@ -24,38 +29,44 @@ def check(output: str, patterns: list[str]) -> None:
         assert re.fullmatch(pattern, line), f"{line!r} is not {pattern!r}"
 
 
-def test_beside_ddp() -> None:
-    done = launch(
-        2,
-        *("-m", "bench.overhead", "--against", "ddp", "--rounds", "2"),
-        *("--allreduce", "shared_memory,library"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert own_lines(done.stderr) == []
+@pytest.mark.mpi
+@on(2)
+def test_beside_ddp(
+    comm: MPI.Intracomm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in SIZE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(overhead, "MODELS", ("digits", "digits:hidden=300"))
+    compare(comm, ["--against", "ddp", "--rounds", "2", "--allreduce", "shared_memory,library"])
+    output, error = capsys.readouterr()
+    everywhere(comm, error == "", error)
+    if comm.rank:
+        assert output == ""
+        return
     rows = [
         row("no exchange", "DDP", 2),
         row("allreduce_sgd, shared_memory", "DDP", 2),
         row("allreduce_sgd, library", "DDP", 2),
     ]
     check(
-        "\n".join(line for line in done.stdout.splitlines() if not line.startswith("note: ")),
+        "\n".join(line for line in output.splitlines() if not line.startswith("note: ")),
         [
             r"2 ranks of \d+ thread\(s\), batch 16 a rank, sgd:lr=0\.001,momentum=0\.9, "
             r"the slowest rank's time, medians \[95 %\]",
             r"digits, 9,610 parameters, samples of \d+ steps",
             *rows,
-            r"digits:hidden=13333, 999,985 parameters, samples of \d+ steps",
+            r"digits:hidden=300, 22,510 parameters, samples of \d+ steps",
             *rows,
         ],
     )
 
 
-def test_beside_a_plain_loop() -> None:
-    done = launch(0, "-m", "bench.overhead", "--rounds", "2", "--workers", "3", "--batch", "5")
-    assert done.returncode == 0, done.stderr
-    assert own_lines(done.stderr) == []
+def test_beside_a_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--rounds", "2", "--workers", "3", "--batch", "5"]) == 0
+    output, error = capsys.readouterr()
+    assert error == ""
     check(
-        done.stdout,
+        output,
         [
             r"digits, batch 5, sgd:lr=0\.001,momentum=0\.9, \d+ thread\(s\), medians \[95 %\]",
             row("a step of one worker", "plain torch", 2),
@@ -66,6 +77,8 @@ def test_beside_a_plain_loop() -> None:
     )
 
 
+@pytest.mark.mpi
+@on(2)
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -75,12 +88,22 @@ def test_beside_a_plain_loop() -> None:
         ("--against ddp --allreduce ring,rign", "unknown allreduce 'rign' (did you mean ring?); "),
     ],
 )
-def test_a_mistake_under_mpirun_is_one_line(options: str, line: str) -> None:
-    done = launch(2, "-m", "bench.overhead", *options.split())
-    assert done.returncode == 2, done.stderr
-    (errors,) = own_lines(done.stderr)
-    assert errors.startswith(f"error: {line}")
-    assert done.stdout == ""
+def test_a_mistake_on_two_ranks_is_one_line(
+    comm: MPI.Intracomm,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: str,
+    line: str,
+) -> None:
+    for name in SIZE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    message = ""
+    try:
+        compare(comm, options.split())
+    except UserError as error:
+        message = str(error)
+    everywhere(comm, message.startswith(line), message)
+    everywhere(comm, capsys.readouterr().out == "")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from bench.runtime import repeat
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 from bench.runtime.repeat import read_options as config_of
+from bench.train import main
 from tests.bench.made_runs import make
-from tests.launching import own_lines, train
 
 OPTIONS = (
     *("--task", "quadratic", "--algorithm", "push_sum:topology=ring", "--workers", "5"),
@@ -37,20 +37,22 @@ def test_options_that_decide_the_numbers_come_from_the_file(tmp_path: Path) -> N
     assert (again.ranks, again.out, again.flush_every) == (2, "elsewhere", 3)
 
 
-def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(tmp_path: Path) -> None:
-    assert train(2, tmp_path, *OPTIONS, "--name", "a").returncode == 0
-    done = train(2, tmp_path, "--repeat", str(tmp_path / "a.h5"))
-    assert done.returncode == 0, done.stderr
-    assert f"the same parameters as {tmp_path / 'a.h5'}, to the bit" in done.stdout
+def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", str(tmp_path))
+    assert main([*OPTIONS, *out, "--name", "a"]) == 0
+    assert main(["--repeat", str(tmp_path / "a.h5"), *out]) == 0
+    assert f"the same parameters as {tmp_path / 'a.h5'}, to the bit" in capfd.readouterr().out
     first, second = read(tmp_path / "a.h5"), read(tmp_path / "a-2.h5")
     for name in ("case_hash", "params_json", "parameters_sha256"):
         assert first.attributes[name] == second.attributes[name]
     np.testing.assert_array_equal(first.train["loss"], second.train["loss"])
-    refused = train(3, tmp_path, "--repeat", str(tmp_path / "a.h5"))
-    assert refused.returncode == 2
-    assert own_lines(refused.stderr) == [
-        "error: --ranks 2 differs from the 3 ranks that were started: launch with `mpirun -n 2`"
-    ]
+    two = write_result(tmp_path / "two.h5", config_of(OPTIONS), ranks=2)
+    assert main(["--repeat", str(two), *out]) == 2
+    assert capfd.readouterr().err == (
+        "error: --ranks 2 differs from the 1 ranks that were started: launch with `mpirun -n 2`\n"
+    )
     assert repeat.free_name(tmp_path / "a.h5.part", tmp_path) == "a-3"
 
 

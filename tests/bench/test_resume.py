@@ -5,15 +5,17 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mpi4py import MPI
 
 from bench.common.spec import UserError
 from bench.results.reader import Run, read
+from bench.results.runfile import Recorder
 from bench.results.validation import flaws
 from bench.runtime.checkpoint import store
 from bench.session.launch import SIZE_VARIABLES
@@ -21,39 +23,40 @@ from bench.session.signals import EXIT_RESUME
 from bench.trace.__main__ import main as trace
 from bench.train import run as train
 from tests.helpers import everywhere, on
-from tests.launching import launch, own_lines
+from tests.launching import launch, own_lines, wait_until
 
 STEPS = 60
 QUICK = ["--task=quadratic", "--workers=6", "--algorithm=push_sum", "--partition=dirichlet:alpha=1"]
 QUICK += [f"--steps={STEPS}", "--eval-every=20", "--seed=4", "--optimizer=sgd:lr=0.1,momentum=0.9"]
-
-SLOW = ("--straggler=probability=1,delay=8ms",)
-"""Options that make each step sleep, so that the run is active when the signal arrives."""
 
 
 def run(folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF) -> int:
     return train(comm, [*QUICK, f"--out={folder}", *options], [])
 
 
+@contextmanager
+def signal_after(steps: int, number: int) -> Iterator[None]:
+    """Send this process a signal as soon as it has taken some steps."""
+    step, count = Recorder.step, 0
+
+    def counted(self: Recorder, *arguments: Any) -> None:
+        nonlocal count
+        step(self, *arguments)
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "step", counted)
+        yield
+
+
 def stop_by_signal(
-    folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF, rank: int = 0, past: int = 20
+    folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF, rank: int = 0, after: int = 23
 ) -> None:
     """Train until one rank receives a signal after some steps and all agree to stop."""
-
-    def ask() -> None:
-        while not [
-            x for x in store.newest_first(folder / "one.h5.checkpoint") if int(x.name) >= past
-        ]:
-            time.sleep(0.005)
-        time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    if comm.rank == rank:
-        asking.start()
-    code = run(folder, "--name=one", *SLOW, "--checkpoint-every=10", *options, comm=comm)
-    if comm.rank == rank:
-        asking.join()
+    with signal_after(after, signal.SIGUSR1) if comm.rank == rank else nullcontext():
+        code = run(folder, "--name=one", "--checkpoint-every=10", *options, comm=comm)
     everywhere(comm, code == EXIT_RESUME)
 
 
@@ -61,7 +64,7 @@ def stop_by_signal(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return the uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    assert run(folder, "--name=one", *SLOW) == 0
+    assert run(folder, "--name=one") == 0
     return read(folder / "one.h5")
 
 
@@ -85,7 +88,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(stopped: Path, whole: Run) ->
     )
     assert part.attributes["reason"] == f"SIGUSR1 at step {steps_taken}; continue with --resume"
     assert flaws(stopped / "one.h5.part") == []
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     resumed_run = read(stopped / "one.h5")
     assert sha(resumed_run) == sha(whole)
     assert resumed_run.evals["metric"].tolist() == whole.evals["metric"].tolist()
@@ -100,7 +103,7 @@ def test_the_timeline_is_that_of_the_last_attempt(
     stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = len(read(stopped / "one.h5.part").train["step"])
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     capsys.readouterr()
     assert trace([str(stopped / "one.h5"), "-o", str(tmp_path / "one.json")]) == 0
     assert f"steps before row {first} belong to earlier attempts" in capsys.readouterr().out
@@ -112,24 +115,24 @@ def test_the_timeline_is_that_of_the_last_attempt(
 
 
 def test_every_attempt_is_counted(stopped: Path, whole: Run) -> None:
-    stop_by_signal(stopped, "--resume", past=40)
+    stop_by_signal(stopped, "--resume", after=13)
     assert read(stopped / "one.h5.part").attributes["attempt"] == 2
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     resumed_run = read(stopped / "one.h5")
     assert (resumed_run.attributes["attempt"], sha(resumed_run)) == (3, sha(whole))
 
 
 def test_a_finished_run_is_left_alone(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     before = (stopped / "one.h5").stat().st_mtime_ns
     capsys.readouterr()
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     assert capsys.readouterr().out == f"{stopped / 'one.h5'} exists already: nothing to do\n"
     assert (stopped / "one.h5").stat().st_mtime_ns == before
 
 
 def test_overwrite_restarts_a_finished_run_only(stopped: Path, whole: Run) -> None:
-    both = ("--name=one", "--resume", "--overwrite", *SLOW)
+    both = ("--name=one", "--resume", "--overwrite")
     assert run(stopped, *both) == 0
     assert read(stopped / "one.h5").attributes["attempt"] == 2
     assert run(stopped, *both) == 0
@@ -137,7 +140,7 @@ def test_overwrite_restarts_a_finished_run_only(stopped: Path, whole: Run) -> No
     assert (resumed_run.attributes["attempt"], sha(resumed_run)) == (1, sha(whole))
     (stopped / "one.h5").write_bytes(b"no HDF5")
     with pytest.raises(UserError, match="add --overwrite to replace it"):
-        run(stopped, "--name=one", "--resume", *SLOW)
+        run(stopped, "--name=one", "--resume")
     assert run(stopped, *both) == 0
 
 
@@ -160,7 +163,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
         (newest / name).write_bytes((newest / name).read_bytes()[:-9])
     else:
         (newest / name).unlink()
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     output = capsys.readouterr().out
     assert f"note: {newest / name} " in output
     assert "falling back to the previous checkpoint" in output
@@ -174,7 +177,7 @@ def test_a_run_without_intact_checkpoint_starts_over(
 ) -> None:
     for checkpoint in store.newest_first(stopped / "one.h5.checkpoint"):
         damage(checkpoint / "rank00000.h5", 0.9)
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     output = capsys.readouterr().out
     assert output.count("its SHA-256 differs") == 2
     assert "starting over" in output
@@ -186,36 +189,33 @@ def test_a_result_that_lacks_steps_is_refused(
     stopped: Path, whole: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (stopped / "one.h5.part").unlink()
-    assert run(stopped, "--name=one", "--resume", *SLOW) == 0
+    assert run(stopped, "--name=one", "--resume") == 0
     assert "one.h5.part cannot be read (No such file or directory)" in capsys.readouterr().out
     assert sha(read(stopped / "one.h5")) == sha(whole)
 
 
 def test_other_settings_are_refused(stopped: Path) -> None:
     with pytest.raises(UserError, match=r"is of other settings: seed was 4, is 5: give the former"):
-        run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
+        run(stopped, "--name=one", "--resume", "--seed=5")
     with pytest.raises(UserError, match=r"by a run that preempted .*give --resume to continue it"):
-        run(stopped, "--name=one", *SLOW)
-    assert run(stopped, "--name=one", "--overwrite", *SLOW) == 0
+        run(stopped, "--name=one")
+    assert run(stopped, "--name=one", "--overwrite") == 0
     with pytest.raises(UserError, match="is the result of other settings"):
-        run(stopped, "--name=one", "--resume", *SLOW, "--seed=5")
+        run(stopped, "--name=one", "--resume", "--seed=5")
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path, whole: Run) -> None:
     pid = os.fork()
     if not pid:
         try:
-            run(tmp_path, "--name=one", "--checkpoint-every=10", "--flush-every=1", *SLOW)
+            with signal_after(35, signal.SIGKILL):
+                run(tmp_path, "--name=one", "--checkpoint-every=10", "--flush-every=1")
         finally:
             os._exit(0)
-    while not store.newest_first(tmp_path / "one.h5.checkpoint")[1:]:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     saved = int(store.newest_first(tmp_path / "one.h5.checkpoint")[0].name)
     assert len(read(tmp_path / "one.h5.part").train["step"]) >= saved
-    assert run(tmp_path, "--name=one", "--resume", *SLOW) == 0
+    assert run(tmp_path, "--name=one", "--resume") == 0
     assert sha(read(tmp_path / "one.h5")) == sha(whole)
     assert flaws(tmp_path / "one.h5") == []
 
@@ -241,7 +241,7 @@ def folder(comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_signal_to_one_rank_stops_all_at_one_step(
     comm: MPI.Intracomm, folder: Path, writers: str
 ) -> None:
-    options = (f"--writers={writers}", "--name=one", *SLOW)
+    options = (f"--writers={writers}", "--name=one")
     stop_by_signal(folder, f"--writers={writers}", comm=comm, rank=comm.size - 1)
     code = run(folder, *options, "--resume", comm=comm)
     everywhere(comm, code == 0)
@@ -268,8 +268,8 @@ def test_a_run_resumes_on_another_number_of_ranks(comm: MPI.Intracomm, folder: P
             (folder / "one.h5.part").rename(folder / f"{name}.h5.part")
             (folder / "one.h5.checkpoint").rename(folder / f"{name}.h5.checkpoint")
     comm.Barrier()
-    everywhere(comm, run(folder, "--resume", *SLOW, comm=comm) == 0)
-    run(folder, "--name=whole", *SLOW, comm=comm)
+    everywhere(comm, run(folder, "--resume", comm=comm) == 0)
+    run(folder, "--name=whole", comm=comm)
     if comm.rank == 0:
         resumed_run, other = read(folder / "abc.h5"), read(folder / "whole.h5")
         assert sha(resumed_run) == sha(other)
@@ -289,16 +289,8 @@ def test_a_run_resumes_on_another_number_of_ranks(comm: MPI.Intracomm, folder: P
 def test_asynchronous_ranks_stop_together(comm: MPI.Intracomm, folder: Path, name: str) -> None:
     slow = "--straggler=probability=1,delay=5ms"
     options = ("--name=one", f"--algorithm={name}", slow, "--steps=240", "--eval-every=240")
-
-    def ask() -> None:
-        while not (folder / "one.h5.part").exists():
-            time.sleep(0.01)
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    if comm.rank == 0:
-        threading.Thread(target=ask, daemon=True).start()
-    code = run(folder, *options, comm=comm)
+    with signal_after(20, signal.SIGTERM) if comm.rank == 0 else nullcontext():
+        code = run(folder, *options, comm=comm)
     everywhere(comm, code == EXIT_RESUME)
     saved = store.read_manifest(store.newest_first(folder / "one.h5.checkpoint")[0]).step
     everywhere(comm, 0 < saved < 240, saved)
@@ -313,20 +305,46 @@ def test_asynchronous_ranks_stop_together(comm: MPI.Intracomm, folder: Path, nam
 
 # As a user launches it
 
+WAITING = """
+import os, signal, sys, time
+from pathlib import Path
+from bench.results.runfile import Recorder
+from bench.train import main
+
+step, steps, signals = Recorder.step, [], []
+
+def wait(self, *arguments):
+    step(self, *arguments)
+    steps.append(arguments)
+    if len(steps) == 15:
+        handler = signal.getsignal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, lambda *x: (signals.append(x), handler(*x)))
+        Path(place, str(os.getpid())).write_text(str(os.getppid()))
+        while not signals:
+            time.sleep(0.01)
+
+place = sys.argv.pop(1)
+Recorder.step = wait
+sys.exit(main())
+"""
+"""Program that waits for SIGUSR1 after 15 steps, and tells the process id of its launcher."""
+
 
 def test_mpirun_ends_with_85_and_resumes(tmp_path: Path) -> None:
-    slow = "--straggler=probability=1,delay=40ms"
-    options = ["-m", "bench.train", *QUICK, slow, f"--out={tmp_path}", "--name=one", "--resume"]
-    asking = threading.Thread(target=_ask_mpirun, args=(tmp_path / "one.h5.part",), daemon=True)
+    script, place = tmp_path / "waiting.py", tmp_path / "waiting"
+    script.write_text(WAITING)
+    place.mkdir()
+    options = [*QUICK, f"--out={tmp_path}", "--name=one", "--resume"]
+    asking = threading.Thread(target=_ask_mpirun, args=(place,), daemon=True)
     asking.start()
-    done = launch(2, *options, "--flush-every=1")
-    asking.join()
+    done = launch(2, str(script), str(place), *options, "--flush-every=1")
     assert done.returncode == EXIT_RESUME, done.stderr
+    asking.join()
     assert own_lines(done.stderr) == []
     last = done.stdout.splitlines()[-1]
     assert last.startswith("stopped by SIGUSR1 at step ")
     assert "the same command with --resume continues from" in last
-    done = launch(2, *options)
+    done = launch(2, "-m", "bench.train", *options)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     assert "attempt 2, from" in done.stdout
     resumed_run = read(tmp_path / "one.h5")
@@ -334,15 +352,11 @@ def test_mpirun_ends_with_85_and_resumes(tmp_path: Path) -> None:
     assert json.loads(resumed_run.attributes["argv_json"])[-1] == "--resume"
 
 
-def _ask_mpirun(part: Path) -> None:
-    while True:
-        try:
-            run = read(part)
-        except Exception:
-            time.sleep(0.05)
-            continue
-        if len(run.train["step"]) > 10:
-            launcher = int(Path(f"/proc/{run.attributes['pid']}/stat").read_text().split()[3])
-            os.kill(launcher, signal.SIGUSR1)
-            return
-        time.sleep(0.05)
+def _ask_mpirun(place: Path) -> None:
+    """Send SIGUSR1 to mpirun when both ranks wait for it."""
+
+    def launchers() -> list[str]:
+        return [x.read_text() for x in place.iterdir()]
+
+    wait_until(lambda: len(list(filter(None, launchers()))) == 2, "both ranks wait")
+    os.kill(int(launchers()[0]), signal.SIGUSR1)

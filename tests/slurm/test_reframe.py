@@ -57,6 +57,7 @@ def test_two_tests_run_and_one_misses_its_reference(tmp_path: Path) -> None:
     (tmp_path / "references.toml").write_text(REFERENCES)
     few = ["-S", "Collectives.sizes=1K:4K:x4", "-S", "Collectives.options=-n 3 --ci 0.9 --time 1"]
     chosen = ["--run", "-n", "ranks=2.*(ring|push_sum)", "-S", "Training.steps=20", *few]
+    chosen += ["-S", "Training.task=logistic"]
     done = reframe(tmp_path, *chosen, MURMURATION_REFERENCES=str(tmp_path / "references.toml"))
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^\[ +OK \] \(./2\) Training", done.stdout, re.MULTILINE), done.stdout
