@@ -57,18 +57,17 @@ def train(
     from bench.runtime import setup
 
     plan = setup.plan(comm, experiment)
-    argv = experiment.arguments() if argv is None else argv
+    argv = plan.experiment.arguments() if argv is None else argv
     if plan.finished:
         results.append(plan.path)
         if comm.rank == 0 and not quiet:
             print(f"{plan.path} exists already: nothing to do")
         return 0
-    return _train(comm, experiment, plan, results, argv, quiet=quiet)
+    return _train(comm, plan, results, argv, quiet=quiet)
 
 
 def _train(
     comm: MPI.Intracomm,
-    experiment: Experiment,
     plan: setup.Plan,
     results: list[Path],
     argv: Sequence[str],
@@ -90,6 +89,7 @@ def _train(
     from bench.session.clocks import read_clocks
     from bench.session.watchdog import watchdog
 
+    experiment = plan.experiment
     options = experiment.options
     material = setup.material(comm, experiment)
     ranks, flaws = use_threads(comm, options.threads)
@@ -112,7 +112,7 @@ def _train(
         if comm.rank == 0:
             parts = (plan, material, measured, exchange)
             file = open_file(*parts, ranks, argv, flaws, writers, clocks, uuid)
-            reporter = Reporter(options.steps, experiment.task.metric.name, quiet=quiet)
+            reporter = Reporter(experiment.steps, experiment.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
             notes = repeat.changes(original) if original else []
             for line in introduction(*parts, [*notes, *flaws]):

@@ -62,7 +62,7 @@ def read_mark(path: Path) -> Mark:
         str(attributes.get("reason", "")),
         str(attributes.get("case_hash", "")),
         int(max(evaluated, default=0)),
-        int(params.get("steps", 0)),
+        int(attributes.get("steps_planned", params.get("steps", 0))),
         0.0 if resumed else _seconds(begin, end),
         alive and status == RUNNING,
     )

@@ -36,6 +36,11 @@ def interval_line(low: float, high: float) -> str:
     return f" [{format_number(low, 3)}, {format_number(high, 3)}]"
 
 
+def since_mark(since: int) -> str:
+    """Return the mark of a metric of workers some steps after the last exchange; else empty."""
+    return f" (+{since})" if since > 0 else ""
+
+
 def format_number(value: float, digits: int = 4) -> str:
     """Return a number with a count of significant digits; a dash for NaN."""
     if math.isnan(value):

@@ -24,6 +24,7 @@ from bench.results.schema import (
     DIED,
     DIVERGED,
     EVAL,
+    EVAL_SINCE,
     NOT_TAKEN,
     RUNNING,
     SCHEMA,
@@ -187,6 +188,7 @@ class Run:
         """Return the settings of the run and every number derived from its raw rows."""
         about: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
         about |= {name: int(self.attributes[name]) for name in NUMBERS}
+        since = self.evals.get("since", np.empty(0, np.int64))
         before = int(self.attributes.get("steps_before", 0))  # resumed on other ranks: other file
         names = ("metric", "metric_mean", "metric_worst", "loss", "consensus")
         final: dict[str, Any] = {
@@ -205,6 +207,7 @@ class Run:
             **about,
             **final,
             **self.to_target(),
+            since=int(since[-1]) if len(since) else -1,
             steps=self.worker_steps() // max(1, about["workers"]) + before,
             status=self.status,
             step_ms=step,
@@ -247,7 +250,7 @@ NEEDED = ("status", "host", "pid", "pid_started", "params_json", *NAMES, *NUMBER
 """Attributes of every result."""
 DIGESTED = {
     "train": ("start_ns", "phase_ns", "bytes_sent", "bytes_copied", "flags"),
-    "eval": tuple(EVAL),
+    "eval": (*EVAL, *EVAL_SINCE),
     "partition": ("size",),
     "workers": (),
     "provenance/ranks": ("host", "cpu_mask"),

@@ -82,6 +82,7 @@ class TrainingRow(Row):
     metric: Annotated[float, scalar("1", "final metric of the mean model")]
     metric_mean: Annotated[float, scalar("1", "final metric of a worker, mean over workers")]
     metric_worst: Annotated[float, scalar("1", "final metric of the worst worker")]
+    since: Annotated[int, scalar("1", "steps from the last exchange to the end; -1 if unknown")]
     loss: Annotated[float, scalar("1", "final held-out loss of the mean model")]
     consensus: Annotated[float, scalar("1", "final consensus distance")]
     step_ms: Annotated[float, scalar("ms", "elapsed time over steps: whole cycles, slowest rank")]

@@ -16,7 +16,16 @@ from algorithms.wire.meter import PHASES, Meter
 from bench.results import events
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
 from bench.results.resultfile import now as now_utc
-from bench.results.schema import EVAL, EVALUATED, NOT_TAKEN, SEGMENTS, TRAIN, WARMUP, Table
+from bench.results.schema import (
+    EVAL,
+    EVAL_SINCE,
+    EVALUATED,
+    NOT_TAKEN,
+    SEGMENTS,
+    TRAIN,
+    WARMUP,
+    Table,
+)
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -186,6 +195,7 @@ class RunFile(ResultFile):
                 create_train(file, ranks)
                 _create_table(file, "segments", SEGMENTS)
                 _create_table(file, "eval", EVAL)
+            add_since(file)
             material(file)
 
         super().__init__(path, attributes, create, again=bool(lengths))
@@ -205,8 +215,8 @@ class RunFile(ResultFile):
         self._events += [columns | {"step": columns["step"] + at} for columns in tables]
 
     def evaluate(self, row: Mapping[str, float]) -> None:
-        """Add an evaluation: a value for every name of schema.EVAL."""
-        self._evals.append(dict(row))
+        """Add an evaluation: a value for every name of schema.EVAL, and of EVAL_SINCE if known."""
+        self._evals.append({**dict.fromkeys(EVAL_SINCE, -1), **row})
 
     def flush(self, *, now: bool = False) -> None:
         """Write the buffered data; without `now` only if the last flush was long enough ago."""
@@ -245,7 +255,8 @@ class RunFile(ResultFile):
         for columns in self._events:
             events.append(file, columns)
         if self._evals:
-            append_rows(evals, {name: [row[name] for row in self._evals] for name in EVAL})
+            names = (*EVAL, *EVAL_SINCE)
+            append_rows(evals, {name: [row[name] for row in self._evals] for name in names})
 
 
 def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:
@@ -282,8 +293,19 @@ def create_train(file: h5py.File, ranks: Sequence[int]) -> None:
 def _create_table(file: h5py.File, name: str, columns: Table) -> None:
     group = file.create_group(name)
     add_scale(group, "index", np.empty(0, np.int64), grows=True)
+    _add_columns(group, columns)
+
+
+def add_since(file: h5py.File) -> None:
+    """Add the datasets of EVAL_SINCE to /eval of a file of an earlier version, as unknown."""
+    if "since" not in file["eval"]:
+        _add_columns(file["eval"], EVAL_SINCE)
+
+
+def _add_columns(group: h5py.Group, columns: Table) -> None:
+    n = len(group["index"])
     for column, (dtype, units, title) in columns.items():
         dataset = group.create_dataset(
-            column, shape=(0,), maxshape=(None,), chunks=(64,), dtype=dtype
+            column, shape=(n,), maxshape=(None,), chunks=(64,), dtype=dtype, fillvalue=-1
         )
         describe(dataset, ("index",), units, title)

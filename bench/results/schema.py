@@ -8,7 +8,7 @@ file by a rename, so a complete HDF5 file exists at any time. At the end it is r
                        bytes_copied, messages, loss, flags
     /segments          index: dimension scale; first, steps: steps between two evaluations
     /eval              index: dimension scale; step, samples, elapsed_ns, loss, metric,
-                       metric_mean, metric_worst, consensus
+                       metric_mean, metric_worst, consensus, since
     /partition         worker, class: dimension scales; counts, and by worker size, label_tv,
                        hellinger, effective_classes, missing_classes, and, if the task supports
                        them, feature_distance, neighbourhood_tv, gradient_zeta2
@@ -80,3 +80,8 @@ EVAL: Table = {
     "metric_worst": ("f8", "1", "metric of the worst worker"),
     "consensus": ("f8", "1", "consensus distance: root mean square over workers |x_i - x|"),
 }
+
+EVAL_SINCE: Table = {
+    "since": ("i8", "1", "steps since the last exchange of parameters; -1 if unknown"),
+}
+"""Datasets of /eval since version 1.5."""

@@ -25,6 +25,7 @@ from bench.results.schema import (
     COMPLETE,
     DIVERGED,
     EVAL,
+    EVAL_SINCE,
     FAILED,
     PART,
     PREEMPTED,
@@ -55,6 +56,8 @@ SINCE_1_3: Layout = {
 """Groups of training files since version 1.3."""
 SINCE_1_4: Layout = {"attempts": _along("attempt", ATTEMPTS)}
 """Groups of training files since version 1.4."""
+SINCE_1_5: Layout = {"eval": _along("index", EVAL_SINCE)}
+"""Datasets of training files since version 1.5."""
 TRACED: Layout = {"events": _along("event", EVENTS)}
 """Groups of training files of runs with --trace."""
 COLLECTIVES: Layout = {
@@ -135,6 +138,8 @@ def _training(path: Path) -> Iterator[str]:
         if _version(run.attributes) >= (1, 4):
             yield from layout_flaws(file, SINCE_1_4)
             begins = file["attempts/row"][()].tolist()
+        if _version(run.attributes) >= (1, 5):
+            yield from layout_flaws(file, SINCE_1_5)
         segments = {x: file[f"segments/{x}"][()] for x in ("first", "steps")} if new else {}
         stored = {x: file["summary"][x][()] for x in file.get("summary", {})}
     yield from _attributes(run.attributes)

@@ -6,7 +6,7 @@ import math
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.common.text import format_bytes
+from bench.common.text import format_bytes, since_mark
 from bench.results.reader import Run
 from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
@@ -38,15 +38,18 @@ class Reporter(OptionalProgress):
         """Print a line of text without markup."""
         self._console.print(line, markup=False)
 
-    def show_evaluation(self, step: int, seconds: float, scores: dict[str, float]) -> None:
-        """Show the scores of an evaluation."""
+    def show_evaluation(
+        self, step: int, seconds: float, scores: dict[str, float], since: int
+    ) -> None:
+        """Show the scores of an evaluation, `since` steps after the last exchange."""
         text = f"{self._metric} {scores['metric']:.4f}"
         if self._bar:
             self._bar.update(self._task, completed=step, description=text)
             return
+        worst = f"{scores['metric_worst']:.4f}{since_mark(since)}"
         self.print_line(
             f"step {step:>6}/{self._steps}  {seconds:8.2f} s  {text}  "
-            f"worst worker {scores['metric_worst']:.4f}  loss {scores['loss']:.4f}  "
+            f"worst worker {worst}  loss {scores['loss']:.4f}  "
             f"consensus {scores['consensus']:.3g}"
         )
 
@@ -105,7 +108,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         (
             row.metric_name,
             f"{row.metric:.4f} mean model, {row.metric_mean:.4f} workers' mean, "
-            f"{row.metric_worst:.4f} worst worker",
+            f"{row.metric_worst:.4f} worst worker{since_text(row.since)}",
         ),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),
     ]
@@ -120,3 +123,8 @@ def summary(run: Run) -> list[tuple[str, str]]:
         )
         lines.append(("target", text))
     return [*lines, ("file", row.file)]
+
+
+def since_text(since: int) -> str:
+    """Return the steps since the last exchange as a text; empty right after one or if unknown."""
+    return f", {since} steps after the last exchange" if since > 0 else ""

@@ -14,7 +14,7 @@ from algorithms.protocol import Algorithm
 from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
 from bench.data.opening import TABLES
 from bench.optimizers import OPTIMIZERS, Optimizer
-from bench.runtime.options import TABLE, TrainOptions
+from bench.runtime.options import PERIOD, TABLE, TrainOptions
 from bench.session.launch import check_launch
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
@@ -83,8 +83,32 @@ class Experiment:
         """Every option that decides the numbers, defaults filled in; JSON values."""
         aside = {name for name, entry in TABLE.entries.items() if entry.metadata["aside"]}
         plain = {name: value for name, value in asdict(self.options).items() if name not in aside}
+        eval_at = {"eval_at": plain.pop("eval_at")}  # earlier files lack it: evaluated at steps
         parts = {kind: option_values(getattr(self, kind)) for kind in REGISTRIES}
-        return plain | {"workers": self.workers, "options": parts} | self.texts
+        params = plain | {"workers": self.workers, "options": parts} | self.texts
+        return params | eval_at if self.aligned else params
+
+    @property
+    def aligned(self) -> bool:
+        """Report whether the run and its evaluations end at the end of a period."""
+        interval = self.algorithm.exchange_interval(self.workers)
+        return self.options.eval_at == PERIOD and interval > 1
+
+    def period_end(self, step: int) -> int:
+        """Return the first step from `step` on at which an evaluation may be."""
+        since = self.algorithm.since_exchange(step, self.workers) if self.aligned else 0
+        return step + (self.algorithm.exchange_interval(self.workers) - since if since > 0 else 0)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the run."""
+        return self.period_end(self.options.steps)
+
+    def next_evaluation(self, step: int) -> int:
+        """Return the first step after `step` with an evaluation of --eval-every."""
+        every = self.options.eval_every
+        last = step // every * every
+        return next(x for x in map(self.period_end, (last, last + every)) if x > step)
 
     @cached_property
     def hash(self) -> str:

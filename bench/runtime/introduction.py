@@ -28,7 +28,7 @@ def introduction(
     lines = []
     if plan.resumed:
         lines.append(
-            f"resuming at step {plan.resumed.manifest.step} of {options.steps}, attempt "
+            f"resuming at step {plan.resumed.manifest.step} of {experiment.steps}, attempt "
             f"{plan.resumed.attempt}, from {plan.resumed.checkpoint}"
         )
     lines.append(
@@ -50,7 +50,7 @@ def introduction(
         lines.append(f"auto takes {choice.chosen} for vectors of {nbytes:,} B ({choice.origin})")
     more = "" if options.verbose else " (--verbose: more about the data)"
     lines.append(
-        f"{options.steps} steps, evaluated every {options.eval_every}, into {plan.path}{more}"
+        f"{experiment.steps} steps, evaluated every {options.eval_every}, into {plan.path}{more}"
     )
     notes = [*plan.notes, *conditions(experiment, data.skew), *flaws]
     return lines + [f"note: {note}" for note in notes]
@@ -78,3 +78,25 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
     faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
     if faults:
         yield f"trouble on purpose: {', '.join(faults)}"
+    yield from alignment(experiment)
+
+
+def alignment(experiment: Experiment) -> Iterator[str]:
+    """Yield notes on steps and evaluations at, or not at, the end of a period of the algorithm."""
+    options, steps = experiment.options, experiment.steps
+    interval = experiment.algorithm.exchange_interval(experiment.workers)
+    if interval > 1 and not experiment.aligned:
+        yield (
+            f"exchanges are {interval} steps apart and evaluations may be between them: (+n) marks "
+            "metrics of workers n steps after one; --eval-at period evaluates at exchanges"
+        )
+    if steps != options.steps:
+        yield (
+            f"--steps {options.steps} are not whole periods of {interval} steps: the run takes "
+            f"{steps}; --eval-at step takes {options.steps}"
+        )
+    if experiment.aligned and options.eval_every % interval and options.eval_every < steps:
+        yield (
+            f"evaluations are at the end of a period of {interval} steps, the first at step "
+            f"{experiment.next_evaluation(0)}; --eval-at step evaluates every {options.eval_every}"
+        )

@@ -9,6 +9,7 @@ from bench.common.spec import UserError, unknown_name
 
 DTYPES = ("float32", "float64")
 WRITERS = ("one", "node", "rank")
+PERIOD, STEP = EVAL_AT = ("period", "step")
 
 SPEC = "NAME[:KEY=VALUE,...]"
 
@@ -35,6 +36,13 @@ class TrainOptions:
     )
     dtype: str = option("float32", "type of parameters and data", "TYPE", choices=DTYPES)
     eval_every: int = option(50, "steps between evaluations, which are not timed", "N", least=1)
+    eval_at: str = option(
+        PERIOD,
+        "end of a run and of evaluations: at the end of a period of the algorithm, after its "
+        "exchange, or at any step",
+        "WHEN",
+        choices=EVAL_AT,
+    )
     target: float | None = option(None, "stop when the mean model's metric reaches this", "X")
     warmup: int = option(10, "first steps, left out of the time statistics", "N", least=0)
     straggler: str = option(

@@ -12,7 +12,7 @@ from bench.common.spec import UserError
 from bench.data.opening import digest
 from bench.results import provenance
 from bench.results.reader import BrokenFileError, Run, read
-from bench.runtime.options import TABLE, TrainOptions
+from bench.runtime.options import STEP, TABLE, TrainOptions
 
 VARIABLE = ("load", "kernel", "cores")
 """Properties of a machine that leave the numbers unchanged."""
@@ -52,7 +52,7 @@ def settings(path: Path) -> dict[str, Any]:
             f"written by version {run.attributes.get('suite_version', '?')}, use that version"
         )
     values = {name: value for name, value in run.params.items() if name in names}
-    return values | {"ranks": int(run.attributes["ranks"])}
+    return {"eval_at": STEP} | values | {"ranks": int(run.attributes["ranks"])}
 
 
 def check_only_aside(path: str, values: Mapping[str, Any]) -> None:

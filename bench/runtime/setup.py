@@ -21,6 +21,7 @@ from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.experiment import Experiment
 from bench.runtime.memory import check_memory
 from bench.runtime.opening import claim
+from bench.runtime.options import STEP
 from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
 from bench.session.launch import check_launch, on_all_ranks
@@ -53,11 +54,27 @@ class Plan:
     """A line for each checkpoint that is damaged."""
 
 
+def _as_before(comm: MPI.Intracomm, experiment: Experiment) -> Experiment:
+    """Return the experiment with --eval-at step if --resume finds only a file of that; collective.
+
+    Files before version 1.5 were evaluated at steps.
+    """
+    before = replace(experiment, options=replace(experiment.options, eval_at=STEP))
+
+    def exists(one: Experiment) -> bool:
+        return resuming.has_run(one.path, one.params, bool(one.options.name))
+
+    only_before = resuming.on_root(comm, lambda: exists(before) and not exists(experiment))
+    return before if only_before else experiment
+
+
 def plan(comm: MPI.Intracomm, experiment: Experiment) -> Plan:
     """Check the launch and the experiment and claim the place of its result; collective.
 
     Errors: UserError on every rank.
     """
+    if experiment.options.resume and experiment.aligned:
+        experiment = _as_before(comm, experiment)
     options, path = experiment.options, experiment.path
     check_launch(os.environ, comm.size, options.ranks)
     if experiment.ranks != comm.size:

@@ -48,7 +48,7 @@ class Training:
         reporter: Reporter | None,
         uuid: str,
     ) -> None:
-        experiment = plan.experiment
+        experiment = self._experiment = plan.experiment
         self._comm, self._options, self._algorithm = comm, experiment.options, experiment.algorithm
         self._metric = experiment.task.metric
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
@@ -67,20 +67,21 @@ class Training:
 
         Returns False where a signal ended the run before, with a checkpoint to resume from.
         """
-        options = self._options
+        options, end = self._options, self._experiment.steps
         status, reached = COMPLETE, False
         with defer_signals(self._recording.mark) as self._signal:
             if not self._step:
                 self._evaluate()
-            while self._step < options.steps and status == COMPLETE and not reached:
-                if not self._segment(self._next_stop()):
+            while self._step < end and status == COMPLETE and not reached:
+                evaluation = self._experiment.next_evaluation(self._step)
+                if not self._segment(self._next_stop(evaluation)):
                     status = DIVERGED
                 last = self._step
-                if last % options.eval_every == 0 and last < options.steps and status == COMPLETE:
+                if last == evaluation and last < end and status == COMPLETE:
                     reached = self._evaluate()
-                if last % options.flush_every == 0 or last % options.eval_every == 0:
+                if last % options.flush_every == 0 or last == evaluation:
                     self._recording.flush()
-                if status == COMPLETE and not reached and last < options.steps:
+                if status == COMPLETE and not reached and last < end:
                     if self._stop_signal or self._checkpoints.due(last):
                         checkpoint = self._checkpoints.save(last, self._elapsed_ns, self._recording)
                     if self._stop_signal:
@@ -97,17 +98,16 @@ class Training:
         """Number of the step that this rank takes, counted from 0."""
         return self._step + self._recording.steps
 
-    def _next_stop(self) -> int:
-        """Return the last step of the next segment.
+    def _next_stop(self, evaluation: int) -> int:
+        """Return the last step of the next segment; evaluation: step of the next evaluation.
 
         Asynchronous ranks meet for an evaluation, never to write a file.
         """
-        options, step = self._options, self._step
-        cadences = [options.eval_every]
-        if not self._budget:
-            cadences += [options.flush_every, options.checkpoint_every or options.steps]
-        stops = [options.steps, *(step - step % n + n for n in cadences)]
+        options, step, end = self._options, self._step, self._experiment.steps
+        stops = [end, evaluation]
         if not self._budget:  # also to learn of signals that other ranks received
+            cadences = options.flush_every, options.checkpoint_every or end
+            stops += [step - step % n + n for n in cadences]
             stops.append(step + max(1, int(self._pause_ns / self._step_ns) if self._step_ns else 1))
         if options.trace:
             stops += [options.warmup, options.warmup + options.trace]
@@ -171,8 +171,9 @@ class Training:
         if self._reporter:
             samples = self._step * self._options.batch * self._workers.total
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
-            self._recording.add_evaluation(at | scores)
-            self._reporter.show_evaluation(self._step, self._elapsed_ns / 1e9, scores)
+            since = self._algorithm.since_exchange(self._step, self._workers.total)
+            self._recording.add_evaluation(at | scores | {"since": since})
+            self._reporter.show_evaluation(self._step, self._elapsed_ns / 1e9, scores, since)
         target = self._options.target
         return target is not None and self._metric.reached(scores["metric"], target)
 

@@ -15,7 +15,7 @@ from bench.results.clocks import append_clocks
 from bench.results.reader import read
 from bench.results.resultfile import add_table, now, part_of
 from bench.results.runfile import RunFile, append_attempt
-from bench.results.schema import EVAL, PART
+from bench.results.schema import EVAL, EVAL_SINCE, PART
 from bench.runtime.checkpoint.resuming import copy_attempt
 from bench.runtime.opening import add_provenance, origin
 from bench.runtime.separation import Separation
@@ -63,6 +63,7 @@ def open_file(
         "allreduce": experiment.options.allreduce,
         "allreduce_chosen": ", ".join(chosen.chosen for chosen in exchange.chosen.values()),
         "exchange_interval": experiment.algorithm.exchange_interval(experiment.workers),
+        "steps_planned": experiment.steps,
         "exchange_cycle": experiment.algorithm.exchange_cycle(experiment.workers),
         "time_definition": "elapsed time over steps, slowest rank; evaluations are left out",
         "metric_name": data.problem.metric.name,
@@ -126,4 +127,5 @@ def evaluations(path: Path, step: int) -> list[dict[str, float]]:
     """Return the evaluations of a result up to a step."""
     columns = read(path).evals
     rows = range(int((columns["step"] <= step).sum()))
-    return [{name: columns[name][i] for name in EVAL} for i in rows]
+    names = [name for name in (*EVAL, *EVAL_SINCE) if name in columns]
+    return [{name: columns[name][i] for name in names} for i in rows]

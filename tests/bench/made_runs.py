@@ -58,6 +58,7 @@ def make(
     ranks: int = RANKS,
     workers: int = WORKERS,
     masks: Sequence[str] = (),
+    since: int = 0,
     **more: Any,
 ) -> Path:
     """Write a run, by default of 2 ranks and 4 workers; return its path, .part while it runs.
@@ -90,7 +91,7 @@ def make(
         file.evaluate(
             {"step": step, "samples": samples, "elapsed_ns": round(samples * sample_us * 1e3)}
             | scores
-            | {"consensus": 0.5 if algorithm == "push_sum" else 0.0}
+            | {"consensus": 0.5 if algorithm == "push_sum" else 0.0, "since": since}
         )
     if steps:
         phase = np.empty((steps, ranks, len(PHASES)), np.int64)

@@ -49,6 +49,7 @@ def test_every_option_reaches_its_field() -> None:
         "seed": 6,
         "dtype": "float64",
         "eval_every": 7,
+        "eval_at": "step",
         "target": 0.5,
         "warmup": 1,
         "straggler": "worker=1,factor=3",

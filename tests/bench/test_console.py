@@ -107,18 +107,21 @@ def test_plain_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFi
         reporter.print_line(long)
         reporter.print_line("[red]no markup[/red] :skull: 3.5")
         reporter.show_progress(25)
-        reporter.show_evaluation(50, 1.5, SCORES)
+        reporter.show_evaluation(50, 1.5, SCORES, 0)
+        reporter.show_evaluation(52, 1.5, SCORES, 2)
         reporter.summarise(run)
     out = capsys.readouterr().out
     assert "\x1b" not in out
     lines = out.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         long,
         "[red]no markup[/red] :skull: 3.5",
         "step     50/400      1.50 s  accuracy 0.9000  worst worker 0.7000  loss 0.2500  "
         "consensus 0.03",
+        "step     52/400      1.50 s  accuracy 0.9000  worst worker 0.7000 (+2)  loss 0.2500  "
+        "consensus 0.03",
     ]
-    shown = [line.split() for line in lines[3:]]  # one line each, whole, however long
+    shown = [line.split() for line in lines[4:]]  # one line each, whole, however long
     assert shown == [f"{label} {text}".split() for label, text in summary(run)]
 
 

@@ -104,6 +104,7 @@ def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
         "metric": 0.8,
         "metric_mean": 4 / 6,
         "metric_worst": 0.5,
+        "since": -1,
         "loss": 1.5,
         "consensus": 0.4,
         "step_ms": 14 / 3,  # 4 + 8 + 2 on rank 0; 6 + 3 + 1 on rank 1

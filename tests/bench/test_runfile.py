@@ -25,7 +25,7 @@ from bench.results.resultfile import (
     replace_whole,
 )
 from bench.results.runfile import Block, RunFile
-from bench.results.schema import COMPLETE, DIED, EVAL, FAILED, RUNNING, SEGMENTS, TRAIN
+from bench.results.schema import COMPLETE, DIED, EVAL, EVAL_SINCE, FAILED, RUNNING, SEGMENTS, TRAIN
 
 RANKS = 3
 
@@ -278,7 +278,7 @@ def test_every_numeric_dataset_has_units_and_every_axis_a_scale(tmp_path: Path) 
 
     with h5py.File(tmp_path / "a.h5") as file_:
         file_.visititems(look)
-    assert len(names) == len(TRAIN) + len(EVAL) + len(SEGMENTS) + 4
+    assert len(names) == len(TRAIN) + len(EVAL) + len(EVAL_SINCE) + len(SEGMENTS) + 4
 
 
 def append_forever(path: Path, flushed: int) -> None:

@@ -14,9 +14,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from bench.common.text import since_mark
 from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, brief, frame_of, labels
+from bench.reporting.training import since
 from bench.reporting.training.runs import POINTS, Section
 from bench.results.schema import COMPLETE
 
@@ -89,12 +91,13 @@ def finals(section: Section) -> pd.DataFrame:
     rows = [
         labels(section, run)
         | {"run": number, "model": model, "metric": brief(run.row.number(name))}
+        | {"since": since_mark(run.row.since).strip() if name == "metric_worst" else ""}
         for number, run in enumerate(section.runs)
         if run.row.status == COMPLETE
         for model, name in (("mean model", "metric"), ("worst worker", "metric_worst"))
         if math.isfinite(run.row.number(name))
     ]
-    return frame_of(rows, ["run", "model", "metric"])
+    return frame_of(rows, ["run", "model", "metric", "since"])
 
 
 def thinned(places: np.ndarray[Any, Any], most: int) -> list[int]:
@@ -151,8 +154,17 @@ def final(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
         y=look.algorithms(),
         color=look.colour_of(frame, False),
         shape=shape,
-        tooltip=[*look.tooltips(), "model:N", alt.Tooltip("metric:Q", title=metric, format=".4g")],
+        tooltip=[
+            *look.tooltips(),
+            "model:N",
+            alt.Tooltip("metric:Q", title=metric, format=".4g"),
+            alt.Tooltip("since:N", title="steps since an exchange"),
+        ],
     )
+    if (frame["since"] != "").any():
+        marks = alt.Chart().mark_text(dx=10, align="left", fontSize=11, color="currentColor")
+        texts = marks.encode(x="metric:Q", y=look.algorithms(), text="since:N")
+        chart = alt.layer(chart, texts)
     return look.rows(chart, frame)
 
 
@@ -217,7 +229,8 @@ def final_figure(section: Section) -> list[Figure]:
     if not len(frame):
         return []
     title = f"Final {section.metric}: the mean model and the worst worker"
-    return [Figure(title, FINAL, {"final": final(frame, section.metric, section.direction)})]
+    caption = FINAL + since.caption(section)
+    return [Figure(title, caption, {"final": final(frame, section.metric, section.direction)})]
 
 
 def consensus_figure(curves: pd.DataFrame) -> list[Figure]:

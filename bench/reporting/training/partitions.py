@@ -10,11 +10,12 @@ from statistics import median
 import altair as alt
 import pandas as pd
 
-from bench.common.text import format_bytes, format_number, setting_label
+from bench.common.text import format_bytes, format_number, setting_label, since_mark
 from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, brief, frame_of, labels
-from bench.reporting.training.runs import Section
+from bench.reporting.training import since
+from bench.reporting.training.runs import Digest, Section
 from bench.results.schema import COMPLETE
 
 
@@ -73,7 +74,7 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
                 | {"case": number, "partition": str(case[0].settings["partition"])}
                 | {"panel": panel, "runs": len(case), "value": brief(value)}
                 | {"low": brief(min(values)), "high": brief(max(values))}
-                | {"text": _text(measure, value)}
+                | {"text": _text(measure, value) + _mark(measure, case)}
             )
     columns = ["case", "partition", "panel", "runs", "value", "low", "high", "text"]
     cells = frame_of(rows, columns)
@@ -132,6 +133,12 @@ def _text(measure: Measure, value: float) -> str:
     if measure.column == "bytes_per_step":
         return format_bytes(value)
     return format_number(value, 3)
+
+
+def _mark(measure: Measure, case: Sequence[Digest]) -> str:
+    """Return the mark of the worst worker some steps after the last exchange; else empty."""
+    worst = measure.column == "metric_worst"
+    return since_mark(max(run.row.since for run in case)) if worst else ""
 
 
 def _shades(values: list[float], direction: str) -> list[float]:
@@ -240,11 +247,32 @@ def map_figure(section: Section) -> list[Figure]:
             drawn[f"map-{name}"] = heat_map(cells, measure)
             axes.append(measure.title)
     title = f"Algorithm by partition: final {section.metric} and its cost"
-    return [Figure(title, MAPPED, drawn, axes)] if drawn else []
+    return (
+        [
+            Figure(
+                title,
+                MAPPED + since.caption(section),
+                drawn,
+                axes,
+            )
+        ]
+        if drawn
+        else []
+    )
 
 
 def skew_figure(section: Section) -> list[Figure]:
     """Return the figure of the metric against label skew, where the runs differ enough in it."""
     chart = chart_of([section])
     title = f"{section.metric.capitalize()} against label skew"
-    return [Figure(title, SKEWED, {"skew": chart})] if chart else []
+    return (
+        [
+            Figure(
+                title,
+                SKEWED + since.caption(section),
+                {"skew": chart},
+            )
+        ]
+        if chart
+        else []
+    )

@@ -90,6 +90,7 @@ def digest(run: Run) -> Digest:
     settings: dict[str, Setting] = {name: run.attributes[name] for name in ATTRIBUTES}
     settings |= {name: params.get(name) for name in PARAMS}
     settings |= {name: params.get(name) or None for name in TROUBLE}
+    settings["eval_at"] = _evaluated_at(run)
     settings["threads"] = run.attributes.get("threads_per_rank")
     settings[DATA] = str(run.attributes.get("data_sha256", ""))[:SHA_DIGITS] or None
     settings |= run.environment().settings()
@@ -111,6 +112,16 @@ def digest(run: Run) -> Digest:
         drift=_drift(ms),
         provenance=_everything(run),
     )
+
+
+def _evaluated_at(run: Run) -> str | None:
+    """Return `step` if evaluations may be between two exchanges of parameters, else None.
+
+    Files before version 1.5 have no interval, but the period among the algorithm's options.
+    """
+    options = run.params.get("options", {}).get("algorithm", {})
+    interval = int(run.attributes.get("exchange_interval", options.get("period", 1)))
+    return "step" if interval > 1 and "eval_at" not in run.params else None
 
 
 def _everything(run: Run) -> dict[str, str]:

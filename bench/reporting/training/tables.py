@@ -27,7 +27,9 @@ from bench.common.text import (
     interval_line,
     printable,
     setting_label,
+    since_mark,
 )
+from bench.reporting.training import since
 from bench.reporting.training.runs import (
     Digest,
     Section,
@@ -104,13 +106,14 @@ def _numbers(case: list[Digest], target: bool) -> list[str]:
 
     metrics, row = [run.row.metric for run in case], median_run(case).row
     low, high = row.step_ms_ci_lo, row.step_ms_ci_hi
+    mark = since_mark(row.since)
     step, share, moved = row.step_ms, mid("exchange_share"), mid("bytes_per_step")
     return [
         format_number(mid("metric"))
         + (interval_line(min(metrics), max(metrics)) if len(case) > 1 else ""),
-        format_number(mid("metric_worst")),
+        format_number(mid("metric_worst")) + mark,
         format_number(mid("loss")),
-        format_number(mid("consensus"), 3),
+        format_number(mid("consensus"), 3) + mark,
         format_number(step, 3) + ("" if math.isnan(low) else interval_line(low, high)),
         NONE if math.isnan(share) else f"{100 * share:.1f}",
         NONE if math.isnan(moved) else format_bytes(moved),
@@ -131,10 +134,7 @@ def _to_target(seconds: list[float]) -> str:
 
 def notes(section: Section) -> list[str]:
     """Return explanations for readers of the tables of a section."""
-    lines = [
-        "step ms: elapsed time over steps, slowest rank, warm-up left out [95 % interval by batch "
-        "means]"
-    ]
+    lines = ["step ms: elapsed time over steps, slowest rank [95 % interval by batch means]"]
     if any(len(case) > 1 for case in section.cases()):
         lines.append(
             f"several seeds: medians; {section.metric} [smallest, largest]; step ms of the "
@@ -143,6 +143,7 @@ def notes(section: Section) -> list[str]:
     if section.implied:
         names = " and ".join(section.implied)
         lines.append(f"{names} differ only between numbers of ranks: see the provenance of a run")
+    lines += since.notes(section)
     left = Counter(str(x) for run in section.runs if (x := run.row.status) != COMPLETE)
     if left:
         count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))
@@ -235,7 +236,8 @@ def _cell(runs: Sequence[Digest], most: int) -> list[str]:
     lines = [
         format_number(median(metrics))
         + (interval_line(min(metrics), max(metrics)) if most > 1 else ""),
-        f"{format_number(mid('metric_worst'), 3)}, {format_number(mid('step_ms'), 3)} ms "
+        f"{format_number(mid('metric_worst'), 3)}{since_mark(max(row.since for row in done))}, "
+        f"{format_number(mid('step_ms'), 3)} ms "
         f"({format_number(mid('exchange_ms'), 3)}), {format_bytes(mid('bytes_per_step'))}",
     ]
     if done[0].asynchronous:
@@ -257,6 +259,7 @@ def _notes(section: Section, most: int) -> list[str]:
         f"second line: {section.metric} of the worst worker; elapsed time over steps "
         "(exposed exchange of a step); bytes per worker and step"
         + ("; medians over seeds" if most > 1 else ""),
+        *since.notes(section),
     ]
 
 

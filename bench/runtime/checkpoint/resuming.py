@@ -103,6 +103,19 @@ def find(
     return Search(result, None, False, tuple(notes))
 
 
+def has_run(path: Path, params: Mapping[str, Any], named: bool) -> bool:
+    """Return whether a result or a checkpoint of a run of these parameters exists."""
+    params = json.loads(json.dumps(params))  # as in files
+    try:
+        with contents.open_hdf5(path) as file:
+            texts = contents.attributes(file, ["params_json"])
+        if json.loads(texts.get("params_json", "{}")) == params:
+            return True
+    except BrokenFileError:
+        pass  # no result: perhaps a checkpoint
+    return any(_has_params(x, params) for x in _candidates(path, params, named)[1])
+
+
 def on_root(comm: MPI.Intracomm, work: Any) -> Any:
     """Return the result of `work` on rank 0 on every rank. Errors: UserError on every rank."""
     return comm.bcast(on_all_ranks(comm, lambda: work() if comm.rank == 0 else None))
