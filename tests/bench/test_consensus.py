@@ -104,9 +104,9 @@ def check_csv(table: Path, result: Rounds) -> None:
                 assert measured == pytest.approx(math.exp(slope), rel=1e-3)
 
 
-@pytest.mark.parametrize("total", [2, 4, 7, 12, 64])
+@pytest.mark.parametrize("total", [2, 7, 32])
 def test_factors_are_within_5_percent_of_theory(tmp_path: Path, total: int) -> None:
-    limit = ("--rounds", "40000")  # for the chain of 64
+    limit = ("--rounds", "10000")  # for the chain of 32
     assert run_consensus(tmp_path, "--workers", str(total), *limit) == 0
     rows = rows_of(only_result(tmp_path))
     assert [row.topology for row in rows] == list(default_topologies())
@@ -136,12 +136,10 @@ def test_options_of_topologies_are_separated_by_colons(
     assert "a name may have 128 bytes" in capsys.readouterr().err
 
 
-def test_further_topologies_on_two_ranks_match_theory(tmp_path: Path) -> None:
+def test_further_topologies_match_theory(tmp_path: Path) -> None:
     names = ["hypercube", "binary_tree", "chain", "bipartite", "erdos_renyi", "random_regular"]
     names += ["exponential:peers=2", "epidemic", "epidemic:s=4"]
-    options = ["--topology", ",".join(names), "--workers", "12", *PATIENT]
-    done = launch(2, "-m", "bench.consensus", *options, "--out", str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    assert run_consensus(tmp_path, "--topology", ",".join(names), "--workers", "12") == 0
     for row in rows_of(only_result(tmp_path)):
         # percent: random draws or a fit
         tolerance = 5 if row.topology.startswith("epidemic") else 0.1
@@ -251,14 +249,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 def test_a_mistake_on_two_ranks_is_one_line(tmp_path: Path) -> None:
-    for options, line in (
-        (["--workers", "1"], "--workers must be at least the number of ranks, 2, got 1"),
-        (["--topology", "rung"], "did you mean ring?"),
-    ):
-        done = launch(2, "-m", "bench.consensus", "--out", str(tmp_path), *options)
-        assert done.returncode == 2
-        (error,) = own_lines(done.stderr)
-        assert line in error
+    done = launch(2, "-m", "bench.consensus", "--out", str(tmp_path), "--workers", "1")
+    assert done.returncode == 2
+    (error,) = own_lines(done.stderr)
+    assert "--workers must be at least the number of ranks, 2, got 1" in error
     assert not list(tmp_path.iterdir())
 
 

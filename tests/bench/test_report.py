@@ -15,6 +15,7 @@ from bench.report import main
 from bench.reporting.loading import find
 from bench.results.reader import read
 from bench.results.schema import RUNNING
+from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 
 Capture = pytest.CaptureFixture[str]
@@ -275,6 +276,8 @@ def test_markdown_equals_the_terminal_and_names_are_escaped(tmp_path: Path) -> N
 
 def test_needs_no_mpi_and_no_torch(tmp_path: Path) -> None:
     make(tmp_path / "a.h5")
+    make_calls(tmp_path / "b.h5", {64: {"ring": 4.0, "library": 2.0}})
+    make_rounds(tmp_path / "c.h5", {"ring": 0.5})
     code = (
         "import sys\nfrom bench.report import main\n"
         f"assert main([{str(tmp_path)!r}, '--html', {str(tmp_path / 'p.html')!r}]) == 0\n"

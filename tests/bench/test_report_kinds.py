@@ -149,17 +149,15 @@ def test_control_characters_of_files_are_not_printed(tmp_path: Path, capsys: Cap
     assert out.count("[bold]") >= 3
 
 
-def test_measurements_need_no_mpi_and_no_torch(tmp_path: Path) -> None:
+def test_tables_of_measurements_need_no_heavy_imports(tmp_path: Path) -> None:
     make_calls(tmp_path / "b.h5", TIMES)
     make_rounds(tmp_path / "c.h5", {"ring": 0.5})
     code = (
         "import sys\nfrom bench.report import main\n"
         f"assert main([{str(tmp_path)!r}]) == 0\n"
         "heavy = ('mpi4py.MPI', 'torch', 'pandas', 'altair', 'vl_convert')\n"
-        "print([x for x in heavy if x in sys.modules])\n"
-        f"assert main([{str(tmp_path)!r}, '--html', {str(tmp_path / 'p.html')!r}]) == 0\n"
-        "print([x for x in heavy[:2] if x in sys.modules])"
+        "print([x for x in heavy if x in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert [line for line in done.stdout.splitlines() if line.startswith("[]")] == ["[]", "[]"]
+    assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""

@@ -31,7 +31,7 @@ checkpoint_every = 10
 flush_every = 5
 optimizer = "sgd:lr=0.1,momentum=0.9"
 minutes = 5
-seeds = 4
+seeds = 2
 
 [axes]
 algorithm = ["allreduce_sgd", "push_sum"]
@@ -126,7 +126,7 @@ def test_disturbed_cases_end_like_undisturbed_runs(session: Session, cluster: Cl
     done = session.run(submit.main, str(session.sweep), site, f"--out={session.out}")
     assert done.code == 0, done.error
     results = by_index(session.out)
-    assert sorted(results) == list(range(8))
+    assert sorted(results) == list(range(4))
 
     # A node goes down, and with it every job that has a rank there.
     wait(lambda: sum(steps(x) > 15 for x in results.values()) >= 2, session.out)
@@ -144,9 +144,9 @@ def test_disturbed_cases_end_like_undisturbed_runs(session: Session, cluster: Cl
 
     wait((session.out / "report.html").exists, session.out)
     shown = session.run(status.main, str(session.out))
-    assert (shown.code, "8 cases: 8 complete" in shown.out) == (0, True), shown.out
+    assert (shown.code, "4 cases: 4 complete" in shown.out) == (0, True), shown.out
     runs = [read(x) for x in results.values()]
-    assert [flaws(x.path) for x in runs] == [[]] * 8
+    assert [flaws(x.path) for x in runs] == [[]] * 4
     assert {x.attributes["nodes"] for x in runs} == {4}
     attempts = [int(read(results[i]).attributes["attempt"]) for i in sorted(results)]
     assert attempts[chosen] >= 3
