@@ -42,6 +42,8 @@ def merge_result(result: Path, keep: bool) -> str:
     from bench.results.merging import MergeError, merge
     from bench.results.reader import BrokenFileError
 
+    if result.is_dir():
+        raise UserError(f"{result} is a folder: name the result file of a run in it")
     if not result.is_file():
         raise UserError(f"{result} does not exist: name the result file of a run")
     parts = parts_of(result.with_name(result.name.removesuffix(".part")))

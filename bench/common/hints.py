@@ -114,6 +114,9 @@ SUGGESTIONS = {
     "--watchdog": "timeout",
     "--html": "page web",
     "--figures": "plots plot figure charts",
+    "plain": "torch pytorch",
+    "float64": "fp64 double f64",
+    "float32": "fp32 single f32 float",
     # programs
     "train": "run start",
     "report": "plot show results",

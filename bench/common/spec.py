@@ -20,6 +20,10 @@ OUTER, INNER = ",", ":"
 """Separators of the options of a spec, and of a spec within an option."""
 
 
+LARGEST_HINT = 10**15
+"""Bound of the whole numbers that a hint writes out."""
+
+
 class UserError(Exception):
     """Mistake of the user: one line with the value, the rule and the way out; exit code 2."""
 
@@ -50,7 +54,23 @@ def convert(text: str, kind: type, where: str) -> Any:
         return kind(text)
     except ValueError:
         rule = "a whole number" if kind is int else "a number"
-        raise UserError(f"{where} must be {rule}, got {text!r}") from None
+        raise UserError(f"{where} must be {rule}, got {text!r}{_number_hint(text, kind)}") from None
+
+
+def _number_hint(text: str, kind: type) -> str:
+    """Return a hint with the number that a text such as 1e6, 10^6 or 95% denotes."""
+    number = text.strip().removesuffix("%")
+    base, power, exponent = number.partition("^")
+    try:
+        value = float(base) ** int(exponent) if power else float(base)
+    except (ValueError, ArithmeticError):
+        return ""
+    if text.strip().endswith("%"):
+        value /= 100
+    whole = value.is_integer() and abs(value) < LARGEST_HINT
+    if kind is int:
+        return f": write {int(value)}" if whole else ""
+    return f": write {value:g}"
 
 
 def option_choices(option: Field[Any]) -> list[str] | None:
@@ -129,7 +149,8 @@ def _missing_key(item: str, where: str, name: str, known: list[str], first: bool
     elif item.isdecimal() and not first:
         hint = ": commas separate options, and decimals take a point"
     elif known and item not in known and first:
-        hint = f": did you mean {name}:{known[0]}={item}?"
+        prefix = "" if where.startswith("--") else f"{name}:"  # --link takes options alone
+        hint = f": did you mean {prefix}{known[0]}={item}?"
     return UserError(f"{where}: write key=value, got {item!r}{hint}")
 
 

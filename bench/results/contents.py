@@ -28,6 +28,10 @@ PLAIN = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 """Layouts that store the data in the file itself."""
 
 
+NO_HDF5 = "file signature not found"
+"""Words of HDF5 about a file of another format."""
+
+
 class BrokenFileError(Exception):
     """Invalid result file; the message names the file and the reason in one line."""
 
@@ -50,7 +54,10 @@ def open_hdf5(path: Path) -> Iterator[h5f.FileID]:
         finally:
             file.close()
     except OSError as error:
-        raise BrokenFileError(f"{path}: {brief(error.strerror or error)}") from None
+        reason = brief(error.strerror or error)
+        if NO_HDF5 in reason:
+            reason = "is not an HDF5 file"
+        raise BrokenFileError(f"{path}: {reason}") from None
     except KeyError as error:
         raise BrokenFileError(f"{path}: {brief(error.args[0])}") from None
     except (

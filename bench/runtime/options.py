@@ -4,6 +4,7 @@ import math
 import os
 from dataclasses import dataclass
 
+from bench.common.files import RESULTS
 from bench.common.options import Table, check_ranges, option
 from bench.common.spec import UserError, unknown_name
 
@@ -107,6 +108,8 @@ class TrainOptions:
             raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
+        if self.name.endswith(RESULTS):
+            raise UserError(f"--name is without .h5, which is added, got {self.name!r}")
         if os.sep in self.name:
             raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
 

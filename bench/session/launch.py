@@ -195,10 +195,19 @@ def fence() -> None:
 def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], str | None]) -> int:
     """Run a program on all ranks and return the exit code.
 
-    Errors and stop signals end the program by `report_failure`.
+    Errors and stop signals end the program by `report_failure`. An MPI library that cannot be
+    loaded is one line and code 2.
     """
-    from mpi4py import MPI
-
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: no library for mpi4py's stubs
+        if launcher_rank() == 0:
+            reason = str(error).partition("\n")[0]
+            write_stderr(
+                f"error: mpi4py cannot load MPI ({reason}): `source env.sh`, or `make venv` first, "
+                "which installs Open MPI where no mpirun is on PATH"
+            )
+        return 2
     fence()
     comm = MPI.COMM_WORLD
     with stop_on_signal(comm.rank) as ignore_signals:

@@ -99,10 +99,8 @@ def conclude(
         elif result and result.status == DIVERGED:
             print_line(f"diverged: {case}: {result.reason}")
     complete = sum(isinstance(x, Outcome) and x.status == COMPLETE for x in outcomes.values())
-    print_line(
-        f"{complete} of {len(cases)} cases complete; more: "
-        f"python -m bench.report {out} --html {out / 'report.html'}"
-    )
+    more = f"; more: python -m bench.report {out} --html {out / 'report.html'}" if show else ""
+    print_line(f"{complete} of {len(cases)} cases complete{more}")
     if "--markdown" in files:
         write_whole(files["--markdown"], tables.markdown(blocks))
         print_line(f"wrote {files['--markdown']}")

@@ -10,9 +10,10 @@ from bench.__main__ import programs
 from bench.common.hints import SUGGESTIONS, normalised, suggestion
 from bench.common.spec import UserError, option_fields, parse_spec
 from bench.list import registries
-from bench.runtime.options import TABLE
+from bench.runtime.options import DTYPES, TABLE
 
 NAMES = {kind: list(registry) for kind, registry in registries().items()}
+NAMES |= {"dtypes": list(DTYPES), "sides": ["ddp", "plain"]}
 OPTIONS = [f"--{name.replace('_', '-')}" for name in TABLE.entries]
 
 
@@ -34,6 +35,7 @@ OPTIONS = [f"--{name.replace('_', '-')}" for name in TABLE.entries]
         ("partitions", "non-IID", "dirichlet:alpha=0.1"),
         ("optimizers", "AdamW", "adamw"),
         ("optimizers", "RAdam", "adam"),
+        ("dtypes", "fp64", "float64"),
         ("tasks", "MNIST", "mlp --data data/mnist, after `python -m bench.fetch mnist`"),
     ],
 )

@@ -1,8 +1,10 @@
 """Launches: the expected number of ranks, or one line with the correct command."""
 
+import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from mpi4py import MPI
 
@@ -91,3 +93,20 @@ def test_exit_codes_and_messages_of_a_program(capfd: pytest.CaptureFixture[str])
         shown = capfd.readouterr().err
         assert shown.startswith("Traceback")
         assert shown.endswith(f"error: {reasons[0]}\n")
+
+        def exhaust_memory(comm: MPI.Intracomm) -> None:
+            np.empty(2**50)
+
+        assert run(exhaust_memory, reasons.append) == 1
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("error: rank 0 of 1: out of memory (Unable to allocate 8.00 PiB")
+
+
+def test_a_missing_mpi_is_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)  # imports raise ImportError
+    assert run(lambda comm: None, lambda message: None) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: mpi4py cannot load MPI (")
+    assert "`make venv`" in line

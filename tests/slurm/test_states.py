@@ -110,7 +110,7 @@ def test_a_damaged_result_is_failed_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(b"no HDF5")
     result = state_of(tmp_path, NEVER)
     assert result.state == "failed"
-    assert "signature" in result.reason
+    assert "not an HDF5 file" in result.reason
     assert str(tmp_path) not in result.reason
 
 
