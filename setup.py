@@ -13,7 +13,7 @@ setup(
     package_data={
         "algorithms": ["py.typed"],
         "bench": ["py.typed"],
-        "bench.reporting": ["page.css", "page.html.jinja", "page.js"],
+        "bench.reporting": ["page.css", "page.html.jinja", "page.js", "fit.js"],
         "partitions": ["py.typed"],
         "slurm": ["py.typed", "*.sbatch", "*.sh", "devcluster", "sites/*.toml", "sweeps/*.toml"],
     },

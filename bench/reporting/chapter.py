@@ -24,7 +24,12 @@ class Figure:
     charts: dict[str, Chart]
     """Name, unique within the chapter -> chart; if empty, only the caption is shown."""
     axes: Sequence[str] = ()
-    """Name of the horizontal axis of each chart, where there are several."""
+    """Name of each chart, where there are several: its horizontal axis, for example."""
+    choices: Sequence[Sequence[str]] = ()
+    """Groups of options on the page; the charts are their product, the last group the fastest.
+
+    Empty for a single group, the axes.
+    """
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 """Shapes of points; combined with the colours they distinguish thirty names."""
 DASHES = ([1, 0], [9, 2, 2, 2])
 """Dashes of names at the first and at the second use of a colour."""
+SECOND = [6, 3]
+"""Dash of the lines of an algorithm that shares its colour with an earlier one."""
 GREY = PALETTE[-1]
 """Colour of the reference."""
 PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
@@ -120,7 +122,7 @@ def dash_of(frame: pd.DataFrame) -> alt.StrokeDash | None:
     names = sorted(set(frame["algorithm"]))
     if len(names) <= len(PALETTE):
         return None
-    dashes = [[1, 0] if i < len(PALETTE) else [6, 3] for i in range(len(names))]
+    dashes = [[1, 0] if i < len(PALETTE) else SECOND for i in range(len(names))]
     scale = alt.Scale(domain=names, range=dashes)
     return alt.StrokeDash("algorithm:N", scale=scale, legend=alt.Legend(title=None))
 

@@ -64,7 +64,8 @@ const showRows = list => {
   let n = 0;
   list.rows.forEach((row, i) => {
     const some = list.runs[i].length === 0 || list.runs[i].some(run => selected[run]);
-    row.hidden = !some || (n += 1) > ROWS && !list.whole;
+    row.hidden = !some;
+    row.toggleAttribute("data-beyond", some && (n += 1) > ROWS && !list.whole);
   });
   list.more.hidden = n <= ROWS || list.whole;
   list.more.textContent = `Show all ${formatted(n)} ${list.what}`;
@@ -93,7 +94,7 @@ const showNote = (chart, left, empty) => {
   chart.place.hidden = empty;
   chart.note = empty ? "No data match the filters."
     : left ? `${PANELS} of ${formatted(left)} panels are shown: select others with the filters.` : "";
-  const own = charts.filter(x => figure.contains(x.place));
+  const own = charts.filter(x => figure.contains(x.place) && !x.place.hasAttribute("data-off"));
   note.textContent = own.map(x => x.note).find(Boolean) ?? "";
   note.hidden = note.textContent === "";
 };
@@ -101,28 +102,66 @@ const draw = async chart => {
   const {data, left, empty} = dataFor(chart);
   showNote(chart, left, empty);
   if (empty) return;
-  // Create a new view: Vega does not update panels that lose all their rows.
-  const whole = {...chart.specification, datasets: Object.fromEntries(data)};
-  const inner = element("div");  // vega-embed sets the width of its element to that of the chart
-  const {view} = await window.vegaEmbed(inner, whole, options);
-  chart.view?.finalize();
-  chart.view = view;
-  chart.place.replaceChildren(inner);
+  const rows = data.flatMap(([, some]) => some), room = chart.place.clientWidth;
+  for (let again = 0; again < 2; again += 1) {
+    const {chart: whole, panels} = fitted(chart.specification, rows, room, chart.extra ?? 90);
+    // Create a new view: Vega does not update panels that lose all their rows.
+    whole.datasets = Object.fromEntries(data);
+    const inner = element("div");  // vega-embed sets the width of its element to that of the chart
+    const {view} = await window.vegaEmbed(inner, whole, options);
+    chart.view?.finalize();
+    chart.view = view;
+    chart.place.replaceChildren(inner);
+    const before = chart.extra;
+    chart.extra = Number(inner.querySelector("svg").getAttribute("width")) - panels;
+    if (before !== undefined && Math.abs(before - chart.extra) < 2) break;
+  }
 };
-let turn = 0;
+let turn = 0, version = 0;
 const drawAll = async () => {
   const mine = turn += 1;
-  const seen = charts.filter(x => x.place.offsetParent !== null);
-  for (const chart of new Set([...seen, ...charts])) {
-    if (mine !== turn) return;  // the filters have changed meanwhile
+  delete document.body.dataset.drawn;
+  for (const chart of charts.filter(x => !x.place.hasAttribute("data-off"))) {
+    if (mine !== turn) return;  // the filters or the size have changed meanwhile
+    if (chart.version === version) continue;
     try { await draw(chart); } catch (error) {
       chart.place.textContent = `This chart cannot be drawn: ${error.message}`;
       throw error;
     }
+    chart.version = version;
     await new Promise(resolve => setTimeout(resolve));
   }
-  document.body.dataset.drawn = "";
+  if (mine === turn) document.body.dataset.drawn = "";
 };
+let width = innerWidth, resizing;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  if (innerWidth !== width) resizing = setTimeout(() => { width = innerWidth; version += 1; drawAll(); }, 150);
+});
+
+// ---- several charts in one figure: the chosen options give the index of the shown chart
+
+const choices = toggle => {
+  let at = 0;
+  for (const group of all(".options", toggle)) {
+    const boxes = all("input", group);
+    at = at * boxes.length + boxes.findIndex(box => box.checked);
+  }
+  all(".chart", toggle).forEach(x => x.toggleAttribute("data-off", Number(x.dataset.x) !== at));
+  return drawAll();
+};
+window.show = id => {
+  const chart = document.getElementById(id);
+  if (!chart?.dataset.x) return drawAll();
+  let at = Number(chart.dataset.x);
+  for (const group of all(".options", chart.parentElement).reverse()) {
+    const boxes = all("input", group);
+    boxes[at % boxes.length].checked = true;
+    at = Math.floor(at / boxes.length);
+  }
+  return choices(chart.parentElement);
+};
+all(".toggle").forEach(toggle => toggle.addEventListener("change", () => choices(toggle)));
 
 // ---- filters, stored in the address
 
@@ -135,7 +174,7 @@ const apply = () => {
     all(`[data-chapter="${i}"]`).forEach(x => { x.hidden = empty; });
   });
   if (form) showState();
-  delete document.body.dataset.drawn;
+  version += 1;
   return drawAll();
 };
 const showState = () => {
@@ -199,8 +238,7 @@ if (form) {
 }
 all("header a").forEach(link => link.addEventListener("click", event => {
   event.preventDefault();  // the fragment of the address holds the filters
-  const shown = document.getElementById(link.dataset.shows);
-  if (shown?.dataset.x) all(`input[value="${shown.dataset.x}"]`, shown.parentElement)[0].click();
+  if (link.dataset.shows) show(link.dataset.shows);
   document.querySelector(link.getAttribute("href")).scrollIntoView();
 }));
 addEventListener("hashchange", () => { recall(); apply(); });

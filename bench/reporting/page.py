@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from bench import __version__
 from bench.common.text import TextTable
-from bench.reporting import look
+from bench.reporting import look, paper
 from bench.reporting.chapter import Chapter, Figure, Sentence, Source
 from bench.reporting.loading import KINDS
 
@@ -36,6 +36,10 @@ class Drawn:
     figure: Figure
     places: list[str]
     """Id of the element of each chart."""
+
+    def choices(self) -> Sequence[Sequence[str]]:
+        """Return the groups of options that choose a chart."""
+        return self.figure.choices or [self.figure.axes]
 
     def names(self) -> list[tuple[str, str]]:
         """Return the id and the name of each chart."""
@@ -79,6 +83,7 @@ def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["least_width"] = paper.least_width
     data: dict[str, Any] = {}
     specifications: dict[str, Any] = {}
     parts: list[Part] = []
@@ -102,7 +107,6 @@ def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
         facets=varying,
         filtered=sum(bool(source.facts) for source in sources),
         summary="; ".join(KINDS[program].summary(files) for program, files in loaded.items()) + ".",
-        most_axes=max((len(x.places) for part in parts for x in part.drawn), default=0),
         broken=broken,
         timestamp=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by murmuration {__version__}",
         report=safe_json(
@@ -117,8 +121,13 @@ def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
                 "provenance": provenances(sources),
             }
         ),
+        widths=paper.styles(
+            paper.least_width(table)
+            for part in parts
+            for table in (*part.chapter.first, *part.chapter.tables)
+        ),
         style=Markup((HERE / "page.css").read_text()),
-        script=Markup((HERE / "page.js").read_text()),
+        script=Markup((HERE / "fit.js").read_text() + (HERE / "page.js").read_text()),
         vega=bundle(),
     )
 

@@ -119,7 +119,7 @@ def draw(runs: Sequence[Digest], path: Path) -> str:
     Errors: UserError where the file cannot be written.
     """
     from bench.reporting.export import save
-    from bench.reporting.training import metrics
+    from bench.reporting.training import learning, metrics
     from bench.reporting.training.partitions import LEAST_SKEWS, chart_of
 
     parts = sections(runs)
@@ -130,7 +130,7 @@ def draw(runs: Sequence[Digest], path: Path) -> str:
     curves = metrics.curves(parts[0]) if parts else None
     if curves is None or not len(curves):
         return f"no figure {path}: no run has a curve"
-    save(metrics.learning(curves, "step", parts[0].metric, parts[0].direction), path)
+    save(learning.learning(curves, "step", parts[0].metric, parts[0].direction), path)
     return f"wrote {path}: learning curves, as fewer than {LEAST_SKEWS} label skews are complete"
 
 

@@ -63,7 +63,7 @@ def _questions(section: Section) -> list[Question]:
             ("map-worst", "final"),
         ),
         Question(
-            "step_ms_p50",
+            "step_ms",
             "has the shortest step",
             "time of a step",
             _ms,

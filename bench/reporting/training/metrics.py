@@ -29,10 +29,6 @@ LEAST = 6
 CROWD = 120
 """Number of runs above which curves are medians of cases."""
 CURVES = "One line per run and seed. A cross marks the end of an incomplete run."
-CROWDED = (
-    "Median over the complete runs of each case, at the steps at which all of them were evaluated; "
-    "band: smallest to largest. Individual lines are omitted for {n:,} runs."
-)
 FINAL = (
     "One mark per complete run and model. A larger distance between triangle and circle means less "
     "consensus."
@@ -60,14 +56,15 @@ def curves(section: Section) -> pd.DataFrame:
 
 
 def bands(section: Section) -> pd.DataFrame:
-    """Return the median curves of complete cases, with the smallest and the largest metric.
+    """Return the median curve of every case, with the smallest and the largest metric.
 
     A row is a step at which all runs of a case were evaluated; `low` and `high` bound the metric.
+    An incomplete run is a case of its own; `ended` is set at its last row.
     """
     rows: list[Mark] = []
-    cases = list(section.complete())
+    cases = section.cases()
     most = max(LEAST, min(POINTS, MARKS // max(1, len(cases))))
-    for number, case in cases:
+    for number, case in enumerate(cases):
         same = set.intersection(*(set(run.curve["step"].tolist()) for run in case))
         if not same:
             continue
@@ -78,11 +75,13 @@ def bands(section: Section) -> pd.DataFrame:
         }
         middle = {name: np.median(some, 0) for name, some in values.items()}
         middle |= {"low": values["metric"].min(0), "high": values["metric"].max(0)}
-        columns = labels(section, case[0]) | {"case": number, "seed": f"{len(case)} runs"}
+        seed = f"{len(case)} runs" if len(case) > 1 else str(case[0].row.seed)
+        columns = labels(section, case[0]) | {"case": number, "seed": seed}
         finite = np.flatnonzero(np.isfinite(values["metric"]).all(0))
-        for i in thinned(finite, most):
+        for i in (places := thinned(finite, most)):
             row = {name: brief(some[i]) for name, some in middle.items()}
-            rows.append(columns | row | {"ended": COMPLETE})
+            ended = case[0].row.status if i == places[-1] else COMPLETE
+            rows.append(columns | row | {"ended": ended})
     return frame_of(rows, [*COLUMNS, "low", "high", "case", "ended"])
 
 
@@ -118,27 +117,13 @@ X = {
 """Horizontal axis of learning curves -> name, axis title, label expression."""
 
 
-def learning(frame: pd.DataFrame, x: str, metric: str, direction: str) -> look.Chart:
-    """Chart the metric of the mean model against x, one of X: one line per run.
-
-    There is a panel per condition.
-
-    A frame of cases gives a line through medians, in a band from the smallest to the largest.
-    """
-    scale = look.metric_scale(frame["metric"], direction)
-    y = alt.Y("metric:Q", title=f"{metric} of the mean model", scale=scale)
-    low = alt.Y("low:Q", title=f"{metric} of the mean model", scale=scale)
-    band = low if "low" in frame else None
-    return _curves(frame, x, y, [alt.Tooltip("metric:Q", title=metric, format=".4g")], band=band)
-
-
 def consensus(frame: pd.DataFrame) -> look.Chart:
     """Chart the consensus distance against steps where it is positive, on a log axis."""
     y = alt.Y(
         "consensus:Q", title="consensus distance", scale=look.logarithmic(), axis=look.few_ticks()
     )
     tip = alt.Tooltip("consensus:Q", title="consensus distance", format=".3g")
-    return _curves(frame, "step", y, [tip], frame["consensus"] > 0)
+    return line_chart(frame, "step", y, [tip], frame["consensus"] > 0)
 
 
 def final(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
@@ -168,19 +153,23 @@ def final(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart:
     return look.rows(chart, frame)
 
 
-def _curves(
+def line_chart(
     frame: pd.DataFrame,
     x: str,
     y: alt.Y,
     tips: Sequence[alt.Tooltip],
     shown: pd.Series[bool] | None = None,
     band: alt.Y | None = None,
+    below: alt.Chart | None = None,
 ) -> look.Chart:
     """Chart the lines of the shown rows, all by default, in the colours of the whole frame.
 
-    band: lower end of the band around a line; its upper end is `high`.
+    band: lower end of the band around a line; its upper end is `high`. below: chart below the
+    lines.
     """
-    colour, dash = look.colour_of(frame, True), look.dash_of(frame)
+    legend = alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5)
+    colour = look.colour_of(frame, True).legend(legend)
+    dash = look.dash_of(frame)
     frame = frame if shown is None else frame[shown]
     line = "case" if "case" in frame else "run"
     few = frame.groupby(line).size().max() <= FEW
@@ -205,22 +194,15 @@ def _curves(
     lines = base.mark_line(strokeWidth=1.5, opacity=0.8, point=dot)
     layers = [lines if dash is None else lines.encode(strokeDash=dash)]
     if band is not None:
-        layers.insert(0, base.mark_area(opacity=0.14, strokeWidth=0).encode(y=band, y2="high:Q"))
+        area = base.mark_area(opacity=0.14, strokeWidth=0)
+        area = area.encode(y=band, y2="high:Q")
+        layers.insert(0, area)
+    if below is not None:
+        layers.insert(len(layers) - 1, below)
     if (frame["ended"] != COMPLETE).any():
         cross = base.mark_point(shape="cross", angle=45, size=90, strokeWidth=2.5)
         layers.append(cross.transform_filter(f"datum.ended != '{COMPLETE}'"))
     return look.panels(alt.layer(*layers), frame, 260)
-
-
-def learning_figure(section: Section, curves: pd.DataFrame) -> Figure:
-    """Return the learning curves, or a figure without charts that says why there are none."""
-    metric = section.metric
-    if not len(curves):
-        return Figure("", f"No run has a finite {metric} yet: there are no curves to draw.", {})
-    drawn = {x: learning(curves, x, metric, section.direction) for x in X}
-    axes = [name for name, _, _ in X.values()]
-    caption = CROWDED.format(n=len(section.runs)) if "case" in curves else CURVES
-    return Figure(f"Learning curves: {metric} of the mean model", caption, drawn, axes)
 
 
 def final_figure(section: Section) -> list[Figure]:
@@ -245,6 +227,6 @@ def consensus_figure(curves: pd.DataFrame) -> list[Figure]:
 
 
 def shown_curves(section: Section) -> pd.DataFrame:
-    """Return a curve per run; of more than CROWD runs a band per case, where there is one."""
-    banded = bands(section) if len(section.runs) > CROWD else pd.DataFrame()
-    return banded if len(banded) else curves(section)
+    """Return a curve per run; of more than CROWD runs a median curve per case, if there is one."""
+    median_curves = bands(section) if len(section.runs) > CROWD else pd.DataFrame()
+    return median_curves if len(median_curves) else curves(section)

@@ -74,11 +74,11 @@ def _draw(section: Section) -> list[Figure]:
     """Return the figures of a section in the order in which they are read."""
     from bench.reporting.scaling import charts as scaling
     from bench.reporting.targets import charts as targets
-    from bench.reporting.training import metrics, partitions, times
+    from bench.reporting.training import learning, metrics, partitions, times
 
     curves = metrics.shown_curves(section)
     return [
-        metrics.learning_figure(section, curves),
+        learning.learning_figure(section),
         *partitions.map_figure(section),
         *metrics.final_figure(section),
         *partitions.skew_figure(section),
