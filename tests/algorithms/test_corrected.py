@@ -76,7 +76,7 @@ def test_algorithms_equal_their_twins_on_further_graphs(algorithm: Algorithm) ->
 
 @pytest.mark.parametrize("algorithm", UNBIASED, ids=repr)
 def test_the_fixed_point_is_the_optimum_of_the_mean_loss(algorithm: Algorithm) -> None:
-    for total in TOTALS:
+    for total in (2, 5, 12):
         exchange, workers, optimum = quadratics(total)
         state = algorithm.init(exchange, workers)
         for _ in range(1500):

@@ -67,6 +67,18 @@ def test_one_rank_is_refused_and_ring_counts_exactly(comm: MPI.Intracomm, tmp_pa
     everywhere(comm, fine, calls and calls.table)
 
 
+@on(2)
+def test_other_libraries_are_measured(comm: MPI.Intracomm, tmp_path: Path) -> None:
+    options = ("--against", "gloo,out_of_place", "--algorithms", "ring", "-b", "8", "-e", "64")
+    wrong, calls = run(comm, tmp_path, *options, "-f", "8")
+    everywhere(comm, wrong == 0, wrong)
+    rows = calls.rows() if calls else []
+    names = [row.algorithm for row in rows]
+    everywhere(comm, not calls or names == ["ring", "gloo", "out_of_place", "library"] * 2, names)
+    uncounted = [row.messages for row in rows if row.algorithm in ("gloo", "out_of_place")]
+    everywhere(comm, not calls or uncounted == [-1] * 4, uncounted)
+
+
 class Wrong(Ring):
     """Ring with one wrong element on the last rank, from the second call on."""
 

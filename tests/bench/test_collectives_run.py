@@ -91,18 +91,6 @@ def test_osu_columns_are_parseable(tmp_path: Path) -> None:
     assert "Allreduce Latency Test" in done.stdout
 
 
-def test_other_libraries_are_measured(tmp_path: Path) -> None:
-    options = ("--against", "gloo,out_of_place")
-    done = collectives(2, tmp_path, *options, "--algorithms", "ring", "-e", "64")
-    assert done.returncode == 0, done.stderr
-    rows = table_cells(done.stdout)
-    assert [row[3] for row in rows] == ["ring", "gloo", "out_of_place", "library"] * 2
-    (path,) = tmp_path.iterdir()
-    for name in ("gloo", "out_of_place"):
-        selected = [row for row in read_calls(path).rows() if row.algorithm == name]
-        assert [(row.wrong, row.messages) for row in selected] == [(0, -1), (0, -1)]
-
-
 IMPORTS = """
 import sys
 from bench.collectives.__main__ import main
