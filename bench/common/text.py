@@ -85,6 +85,10 @@ BARE = ("algorithm", "partition", "processor", "op", "hosts", "mpi library", "co
 """Settings shown by their value alone."""
 
 
+ABSENT = {"eval_at": "period"}
+"""Words for settings without a value."""
+
+
 def setting_label(name: str, value: Setting) -> str:
     """Return a setting as a label: `iid`, `16 workers`, `batch 8`."""
     if name in ("workers", "ranks", "threads", "steps"):
@@ -92,7 +96,8 @@ def setting_label(name: str, value: Setting) -> str:
         return f"{value} {unit.replace('s', '', 1) if value == 1 and name != 'steps' else unit}"
     if isinstance(value, str) and name in BARE:
         return value
-    return f"{name.replace('_', ' ')} {'none' if value is None else value}"
+    absent = ABSENT.get(name, "none")
+    return f"{name.replace('_', ' ')} {absent if value is None else value}"
 
 
 def printable(text: str) -> str:

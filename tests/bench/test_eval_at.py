@@ -69,6 +69,7 @@ def test_tables_and_charts_mark_metrics_between_exchanges(tmp_path: Path) -> Non
     between = make(tmp_path / "b.h5", since=4, **names)  # type: ignore[arg-type]
     (section,) = sections([load(path) for path in (period, between)])
     assert "eval_at" in section.varying
+    assert {table.heading for table in text_tables(section)} == {"eval at period", "eval at step"}
     assert len(list(section.cases())) == 2
     rows = [row for table in text_tables(section) for row in table.rows]
     assert sum("0.4500 (+4)" in row for row in rows) == 1
