@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -29,14 +30,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
-    """Train the experiment of a command line; see `train`."""
+    """Train the experiment of a command line, once for each of its launches; see `train`."""
     from bench.runtime import repeat
     from bench.runtime.experiment import Experiment
+    from bench.runtime.launches import announcement, results_of_launches
 
     def resolve() -> Experiment:
         return Experiment.resolve(repeat.read_options(argv), comm.size)
 
-    return train(comm, launch.on_all_ranks(comm, resolve), results, argv=argv)
+    experiment = launch.on_all_ranks(comm, resolve)
+    options, first = experiment.options, experiment.path
+    paths = [first] * options.launches
+    if options.name or not options.repeat:  # a repetition finds its own name
+        paths = results_of_launches(
+            comm,
+            first,
+            options.launches,
+            named=bool(options.name),
+            overwrite=options.overwrite,
+            resume=options.resume,
+        )
+    for number, path in enumerate(paths, 1):
+        line = announcement(first, path, number, len(paths))
+        if comm.rank == 0 and line:
+            print(line, flush=True)
+        if path != first:
+            name = path.name.removesuffix(".h5")
+            experiment = replace(experiment, options=replace(options, name=name))
+        results.clear()
+        code = train(comm, experiment, results, argv=argv, number=number)
+        if code:
+            return code
+    return 0
 
 
 def train(
@@ -46,17 +71,18 @@ def train(
     *,
     argv: Sequence[str] | None = None,
     quiet: bool = False,
+    number: int = 1,
 ) -> int:
     """Train an experiment and write its result file; return the exit code; collective.
 
     results: receives the paths of the files that this rank writes. argv: the command line that the
-    file records; by default the shortest one that runs the experiment. quiet: print nothing. The
-    exit code is 0, or EXIT_RESUME where a signal ended the run and it waits to be resumed. Errors:
-    UserError on every rank.
+    file records; by default the shortest one that runs the experiment. quiet: print nothing.
+    number: of the run among those of these processes. The exit code is 0, or EXIT_RESUME where a
+    signal ended the run and it waits to be resumed. Errors: UserError on every rank.
     """
     from bench.runtime import setup
 
-    plan = setup.plan(comm, experiment)
+    plan = setup.plan(comm, experiment, number)
     argv = plan.experiment.arguments() if argv is None else argv
     if plan.finished:
         results.append(plan.path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.collectives.config import Config
+from bench.collectives.config import Config, result_path
 from bench.collectives.options import TABLE, read
 from bench.common.spec import UserError
 from bench.session import launch
@@ -24,18 +25,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     """Measure with the options of a command line; return the exit code; collective."""
+    from bench.runtime.launches import announcement, results_of_launches
+
     config = launch.on_all_ranks(comm, lambda: read(argv))
     launch.check_launch(os.environ, comm.size, config.ranks)
-    wrong = measure(comm, config, argv, results)
+    first = result_path(config, comm.size)
+    paths = results_of_launches(
+        comm, first, config.launches, named=bool(config.name), overwrite=config.overwrite
+    )
+    wrong = 0
+    for number, path in enumerate(paths, 1):
+        line = announcement(first, path, number, len(paths))
+        if comm.rank == 0 and line:
+            print(f"# {line}", flush=True)
+        results.clear()
+        name = path.name.removesuffix(".h5")
+        wrong += measure(comm, replace(config, name=name), argv, results, number)
     if wrong:
         launch.write_stderr(f"error: {wrong} wrong elements: see the column #wrong")
     return int(wrong > 0)
 
 
-def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: list[Path]) -> int:
+def measure(
+    comm: MPI.Intracomm,
+    config: Config,
+    argv: Sequence[str],
+    results: list[Path],
+    launch: int = 1,
+) -> int:
     """Measure, print and write; return the number of wrong elements on rank 0; collective.
 
-    Appends the path of the result to `results`. Errors: UserError on every rank.
+    Appends the path of the result to `results`. launch: number of the measurement among those of
+    these processes. Errors: UserError on every rank.
     """
     from algorithms.collectives.choices import conditions
     from bench.collectives import candidates, links, memory
@@ -59,7 +80,7 @@ def measure(comm: MPI.Intracomm, config: Config, argv: Sequence[str], results: l
     results.append(path)
     record = None
     if comm.rank == 0:
-        record = Record(config, path, argv, ranks, flaws, baseline)
+        record = Record(config, path, argv, ranks, flaws, baseline, launch)
         record.begin(list(makers), notes)
     for index in range(len(config.sizes)):
         progress = record.progress if record else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.common import spec
@@ -13,7 +14,7 @@ OUT_OF_PLACE = ":out_of_place"
 """Suffix of the candidate that calls an all-reduce from one buffer to another."""
 ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8}
 """Element type -> bytes of an element."""
-ASIDE = ("compat", "full", "tail_lat", "csv", "out", "name", "overwrite", "ranks")
+ASIDE = ("compat", "full", "tail_lat", "csv", "out", "name", "overwrite", "ranks", "launches")
 """Options that leave the numbers unchanged."""
 
 
@@ -41,6 +42,7 @@ class Config:
     name: str
     overwrite: bool
     ranks: int
+    launches: int
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -72,6 +74,11 @@ class Config:
 def case_hash(config: Config, ranks: int) -> str:
     """Return 12 hex digits of all options that affect the numbers, and of the ranks."""
     return spec.case_hash(config.resolved(), ranks)
+
+
+def result_path(config: Config, ranks: int) -> Path:
+    """Return the result file, of the first launch if there are several."""
+    return Path(config.out) / f"{config.name or default_name(config, ranks)}.h5"
 
 
 def default_name(config: Config, ranks: int) -> str:

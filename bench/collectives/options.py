@@ -134,6 +134,15 @@ class Options:
     out: str = option("runs", "folder of the result file", "DIR", group="output")
     name: str = option("", "name of the result file, without .h5", "NAME", group="output")
     overwrite: bool = option(False, "replace a result of the same name", group="output")
+    launches: int = option(
+        1,
+        "measurements in the same processes, with everything else built anew, as NAME, NAME-2, "
+        "NAME-3, ...; without --name, starting the program again takes the next of these names, "
+        "in new processes",
+        "N",
+        group="output",
+        least=1,
+    )
     ranks: int = option(
         0, "refuse to run on another number of ranks; 0: any", "N", group="output", least=0
     )
@@ -149,6 +158,11 @@ class Options:
                 raise UserError(
                     f"{flag(name)} adds columns to --compat osu alone: give both or neither"
                 )
+        if self.csv and self.launches > 1:
+            raise UserError(
+                f"--csv {self.csv} has the rows of one launch, got --launches {self.launches}: "
+                "leave --csv out, and give it to bench.report"
+            )
         if self.compat == "nccl" and "out_of_place" in self.against.split(","):
             raise UserError(
                 "--against out_of_place: --compat nccl times every all-reduce out of place "
@@ -198,6 +212,7 @@ def configured(texts: Mapping[str, str]) -> Config:
         name=options.name,
         overwrite=options.overwrite,
         ranks=options.ranks,
+        launches=options.launches,
     )
 
 

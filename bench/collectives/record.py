@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.collectives.choices import Conditions
-from bench.collectives.config import Config, case_hash, default_name
+from bench.collectives.config import Config, case_hash, result_path
 from bench.collectives.corrections import correct
 from bench.collectives.links import Links
 from bench.collectives.timing import Measurement
@@ -43,7 +43,7 @@ def reserve(comm: MPI.Intracomm, config: Config) -> Path:
 
     Errors: UserError on every rank if the result or the CSV cannot be written.
     """
-    path = Path(config.out) / f"{config.name or default_name(config, comm.size)}.h5"
+    path = result_path(config, comm.size)
 
     def check() -> None:
         if config.csv:
@@ -57,7 +57,8 @@ def reserve(comm: MPI.Intracomm, config: Config) -> Path:
 class Record:
     """One measurement, written and printed size by size; on rank 0.
 
-    ranks and flaws: as returned by use_threads.
+    ranks and flaws: as returned by use_threads. launch: number of the measurement among those of
+    these processes.
     """
 
     def __init__(
@@ -68,9 +69,10 @@ class Record:
         ranks: Sequence[dict[str, Any]],
         flaws: Sequence[str],
         links: Links,
+        launch: int,
     ) -> None:
         self._config, self._ranks, self._flaws, self._links = config, ranks, flaws, links
-        self._attributes = _attributes(config, argv, ranks, flaws, links)
+        self._attributes = _attributes(config, argv, ranks, flaws, links, launch)
         self._file = CallsFile(
             path,
             self._attributes,
@@ -137,10 +139,11 @@ def _attributes(
     ranks: Sequence[dict[str, Any]],
     flaws: Sequence[str],
     links: Links,
+    launch: int,
 ) -> dict[str, Any]:
     """Return the attributes of the result file."""
     return {
-        **origin(PROGRAM, argv, ranks, flaws),
+        **origin(PROGRAM, argv, ranks, flaws, launch),
         "case_hash": case_hash(config, len(ranks)),
         "params_json": json.dumps(config.resolved()),
         "seed": config.seed,

@@ -38,6 +38,14 @@ class Options:
     out: str = option("runs", "folder of the result file", "DIR")
     name: str = option("", "name of the result file, without .h5", "NAME")
     overwrite: bool = option(False, "replace a result file of the same name")
+    launches: int = option(
+        1,
+        "measurements in the same processes, with everything else built anew, as NAME, NAME-2, "
+        "NAME-3, ...; without --name, starting the program again takes the next of these names, "
+        "in new processes",
+        "N",
+        least=1,
+    )
     csv: str = option("", "write the rows of the table as CSV", "FILE")
 
     def __post_init__(self) -> None:
@@ -49,6 +57,11 @@ class Options:
             )
         if not (self.time > 0 and math.isfinite(self.time)):
             raise UserError(f"--time must be > 0 seconds and finite, got {self.time:g}")
+        if self.csv and self.launches > 1:
+            raise UserError(
+                f"--csv {self.csv} has the rows of one launch, got --launches {self.launches}: "
+                "leave --csv out, and give it to bench.report"
+            )
         if os.sep in self.name:
             raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
         self.named()

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from bench.results.convergence import rows as rows_of
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
 from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
+from bench.runtime.launches import announcement, results_of_launches
 from bench.runtime.opening import add_provenance, claim, origin
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.launch import check_launch, on_all_ranks
@@ -49,11 +50,31 @@ class Plan:
     """Options that affect the numbers."""
     hash: str
     path: Path
+    launch: int = 1
+    """Number of the run among those of its processes."""
 
 
 def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: list[Path]) -> None:
-    """Measure every topology and append the path of the result to `results`; collective."""
+    """Measure every topology, once for each launch; see `_measure`; collective."""
     plan = plan_run(comm, options)
+    paths = results_of_launches(
+        comm, plan.path, options.launches, named=bool(options.name), overwrite=options.overwrite
+    )
+    for launch, path in enumerate(paths, 1):
+        line = announcement(plan.path, path, launch, len(paths))
+        if comm.rank == 0 and line:
+            _print(line)
+        results.clear()
+        _measure(comm, replace(plan, path=path, launch=launch), argv, results)
+
+
+def _measure(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], results: list[Path]) -> None:
+    """Measure every topology and append the path of the result to `results`; collective.
+
+    Errors: UserError on every rank if the result exists or cannot be written.
+    """
+    options = plan.options
+    on_all_ranks(comm, lambda: claim(plan.path, options.overwrite) if comm.rank == 0 else None)
     ranks, flaws = use_threads(comm, 1)
     keep_freed_memory()
     results.append(plan.path)
@@ -77,7 +98,7 @@ def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: lis
 
 
 def plan_run(comm: MPI.Intracomm, options: Options) -> Plan:
-    """Check the launch, the sizes and the places of the results; collective.
+    """Check the launch, the sizes and the place of the CSV; collective.
 
     Errors: UserError on every rank.
     """
@@ -101,12 +122,11 @@ def plan_run(comm: MPI.Intracomm, options: Options) -> Plan:
     name = options.name or f"consensus-w{workers}-r{comm.size}-{digest[:6]}"
     path = Path(options.out) / f"{name}.h5"
 
-    def reserve() -> None:
-        if options.csv:
+    def check_csv() -> None:
+        if options.csv and comm.rank == 0:
             check_target("--csv", Path(options.csv))
-        claim(path, options.overwrite)
 
-    on_all_ranks(comm, lambda: reserve() if comm.rank == 0 else None)
+    on_all_ranks(comm, check_csv)
     limits = Limits(options.tolerance, options.rounds, options.time)
     return Plan(options, workers, topologies, limits, params, digest, path)
 
@@ -135,7 +155,7 @@ def _open_file(
 ) -> RoundsFile:
     """Create the result file with its attributes; on rank 0."""
     attributes = {
-        **origin("bench.consensus", argv, ranks, flaws),
+        **origin("bench.consensus", argv, ranks, flaws, plan.launch),
         "case_hash": plan.hash,
         "params_json": json.dumps(plan.params),
         "seed": plan.options.seed,

@@ -146,6 +146,12 @@ def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit
             "several launches: medians over launches with 95 % intervals, with fewer than 6 "
             f"launches the smallest and the largest value; one launch: intervals over its {unit}"
         )
+    sharing = sum(launch.source.provenance.get("processes", "") != "" for launch in launches)
+    if sharing:
+        notes.append(
+            f"{sharing} of {len(launches)} files are of launches in the processes of an earlier "
+            "one: their spread leaves out that between processes"
+        )
     states = Counter(launch.source.status for launch in launches)
     del states[COMPLETE]
     if states:

@@ -119,6 +119,10 @@ def derive_from(path: Path, derive: Callable[[], T]) -> T:
         raise BrokenFileError(f"{path}: the parts do not fit together: {text}") from None
 
 
+SHARED_PROCESSES = "shared with an earlier launch"
+"""Text in the provenance of a launch that did not start in fresh processes."""
+
+
 def provenance(run: Run) -> dict[str, str]:
     """Return the provenance of a result as texts by label."""
     attributes, texts = run.attributes, run.texts
@@ -130,6 +134,7 @@ def provenance(run: Run) -> dict[str, str]:
         "command": shlex.join(command),
         "started": str(attributes.get("created_utc", "")),
         "ended": str(attributes.get("closed_utc", "")),
+        "processes": "" if attributes.get("launch", 1) == 1 else SHARED_PROCESSES,
         "hosts": ", ".join(f"{name} ({n} ranks)" for name, n in ranks_by_host(run.ranks).items()),
         "machine": _pairs(machine_of(run.texts)),
         "MPI": texts.get("mpi_library", ""),

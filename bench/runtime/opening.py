@@ -79,15 +79,23 @@ def _describe_end(part: Path) -> str:
 
 
 def origin(
-    program: str, argv: Sequence[str], ranks: Sequence[dict[str, Any]], flaws: Sequence[str]
+    program: str,
+    argv: Sequence[str],
+    ranks: Sequence[dict[str, Any]],
+    flaws: Sequence[str],
+    launch: int,
 ) -> dict[str, Any]:
-    """Return the attributes of every result; ranks and flaws as use_threads returns them."""
+    """Return the attributes of every result; ranks and flaws as use_threads returns them.
+
+    launch: number of the run among those of its processes, 1 where these are fresh.
+    """
     pid = os.getpid()
     return {
         "suite_version": __version__,
         "run_uuid": uuid.uuid4().hex,
         "program": program,
         "argv_json": json.dumps(list(argv)),
+        "launch": launch,
         "ranks": len(ranks),
         "nodes": len({rank["host"] for rank in ranks}),
         "threads_per_rank": ranks[0]["threads"],

@@ -60,6 +60,15 @@ class TrainOptions:
     out: str = option("runs", "folder of the result file", "DIR", aside=True)
     name: str = option("", "name of the result file, without .h5", "NAME", aside=True)
     overwrite: bool = option(False, "replace a result file of the same name", aside=True)
+    launches: int = option(
+        1,
+        "runs in the same processes, with everything else built anew, as NAME, NAME-2, NAME-3, "
+        "...; without --name, starting the program again takes the next of these names, in new "
+        "processes",
+        "N",
+        least=1,
+        aside=True,
+    )
     flush_every: int = option(100, "steps between writes of the result", "N", least=1, aside=True)
     writers: str = option(
         "one",
@@ -104,6 +113,11 @@ class TrainOptions:
         from algorithms.collectives import ALLREDUCES  # not at the top: --help needs no numpy
 
         check_ranges(self)
+        if self.repeat and self.launches > 1:
+            raise UserError(
+                f"--repeat {self.repeat} compares one run with its original, got --launches "
+                f"{self.launches}: leave one of them out"
+            )
         if self.allreduce not in ALLREDUCES:
             raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):

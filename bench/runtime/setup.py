@@ -52,6 +52,8 @@ class Plan:
     """True where --resume finds the finished result."""
     notes: tuple[str, ...] = ()
     """A line for each checkpoint that is damaged."""
+    launch: int = 1
+    """Number of the run among those of its processes."""
 
 
 def _as_before(comm: MPI.Intracomm, experiment: Experiment) -> Experiment:
@@ -68,10 +70,10 @@ def _as_before(comm: MPI.Intracomm, experiment: Experiment) -> Experiment:
     return before if only_before else experiment
 
 
-def plan(comm: MPI.Intracomm, experiment: Experiment) -> Plan:
+def plan(comm: MPI.Intracomm, experiment: Experiment, launch: int = 1) -> Plan:
     """Check the launch and the experiment and claim the place of its result; collective.
 
-    Errors: UserError on every rank.
+    launch: number of the run among those of its processes. Errors: UserError on every rank.
     """
     if experiment.options.resume and experiment.aligned:
         experiment = _as_before(comm, experiment)
@@ -86,7 +88,7 @@ def plan(comm: MPI.Intracomm, experiment: Experiment) -> Plan:
     if options.repeat and not options.name:
         name = comm.bcast(free_name(Path(options.repeat), Path(options.out)))
         path = path.with_name(f"{name}.h5")
-    plan = Plan(experiment, path)
+    plan = Plan(experiment, path, launch=launch)
     if options.resume:
         named = bool(options.name)
         search = resuming.find(

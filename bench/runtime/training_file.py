@@ -48,7 +48,7 @@ def open_file(
         copy_attempt(plan.path, resumed.attempt - 1)
         evals = evaluations(part_of(plan.path), resumed.manifest.step)
     attributes: dict[str, Any] = {
-        **origin("bench.train", argv, ranks, flaws),
+        **origin("bench.train", argv, ranks, flaws, plan.launch),
         "run_uuid": uuid,
         "parts": group.groups,
         "attempt": resumed.attempt if resumed else 1,

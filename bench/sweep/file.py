@@ -15,7 +15,7 @@ from bench.runtime.options import TABLE
 
 Options: TypeAlias = dict[str, str]
 """Options of a program by name, as texts."""
-DECIDED = ("out", "name", "overwrite", "repeat", "resume", "verbose")
+DECIDED = ("launches", "out", "name", "overwrite", "repeat", "resume", "verbose")
 """Options that the sweep sets for every case."""
 TABLES = ("axes", "zip", "override")
 SKIP = "skip_refused"

@@ -46,15 +46,15 @@ def run(
     with ExitStack() as stack:
         if progress:
             stack.enter_context(progress)
-        for case in cases:
-            if case.hash in finished:
-                continue
+        left = [case for case in cases if case.hash not in finished]
+        for number, case in enumerate(left, 1):
             results.clear()
             if progress:
                 progress.begin(case)
             message = ""
             try:
-                if train(comm, case.experiment, results, quiet=True) == EXIT_RESUME:
+                code = train(comm, case.experiment, results, quiet=True, number=number)
+                if code == EXIT_RESUME:
                     return outcomes, True
             except UserError as error:  # raised on every rank alike
                 message = str(error)

@@ -20,7 +20,9 @@ SPREAD = 0.01
 def attributes(program: str, hosts: Sequence[str], more: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes common to all files."""
     ranks = [{"host": host, "threads": 1} for host in hosts]
-    return origin(program, ["--time", "2 s"], ranks, []) | {"seed": 0, "params_json": "{}"} | more
+    return (
+        origin(program, ["--time", "2 s"], ranks, [], 1) | {"seed": 0, "params_json": "{}"} | more
+    )
 
 
 def material(file: h5py.File, hosts: Sequence[str]) -> None:

@@ -60,6 +60,7 @@ def test_every_option_reaches_its_field() -> None:
         "out": "o",
         "name": "n",
         "overwrite": True,
+        "launches": 3,
         "flush_every": 9,
         "writers": "node",
         "checkpoint_every": 11,
