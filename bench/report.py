@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
+from bench.common.options import flag
 from bench.common.spec import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from bench.reporting.chapter import Chapter
 
 ROWS = ("--csv", "--parquet")
 """Options that write rows of a single program."""
@@ -77,6 +80,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="PROGRAM",
         help="report only the files of train, collectives or consensus; required by --csv and "
         "--parquet if the paths contain files of several programs",
+    )
+    result.add_argument(
+        "--best",
+        metavar="OPTION",
+        help="keep the best value of a training option in every case, as of optimizer.lr or "
+        "algorithm.period (several with commas are chosen together): by the median over seeds of "
+        "the metric on the validation split of bench.train --validation",
+    )
+    result.add_argument(
+        "--best-on",
+        metavar="SPLIT",
+        help="split on which --best chooses, validation (default) or test; a choice on test "
+        "flatters the chosen values, which the report says",
     )
     result.add_argument(
         "--validate",
@@ -146,25 +162,6 @@ def formats(options: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def validate(files: Sequence[Path]) -> int:
-    """Check each file against the format and print the result; return the exit code."""
-    from bench.common.text import printable
-    from bench.reporting.loading import readings
-    from bench.results.validation import flaws
-
-    n_invalid = 0
-    with closing(readings(files, flaws)) as answers:
-        for file, answer in zip(files, answers, strict=True):
-            problems = [str(answer)] if isinstance(answer, Exception) else answer
-            n_invalid += bool(problems)
-            for problem in problems:
-                print(printable(f"{file}: {problem.removeprefix(f'{file}: ')}"))
-            if not problems:
-                print(printable(f"valid: {file}"))
-    print(f"{len(files) - n_invalid} of {len(files)} files are valid")
-    return 1 if n_invalid else 0
-
-
 def only_one(loaded: Mapping[str, Sequence[Any]], option: str) -> tuple[str, Sequence[Any]]:
     """Return the only program among the files, with its files; rows of several are not mixed.
 
@@ -186,14 +183,16 @@ def report(argv: Sequence[str]) -> int:
     Errors: UserError.
     """
     options = parser().parse_args(argv)
-    from bench.reporting.loading import find, load_all
+    from bench.reporting.loading import find, load_all, validate
+    from bench.reporting.training.best import fold_best, split_named
 
     if options.validate:
-        for option in (*FILES, "figures", "format", "only"):
+        for option in (*FILES, "figures", "format", "only", "best", "best_on"):
             if getattr(options, option) is not None:
-                raise UserError(f"--validate writes nothing: drop --{option} or --validate")
+                raise UserError(f"--validate writes nothing: drop {flag(option)} or --validate")
         return validate(find(options.paths))
     targets_, kinds = targets(options), formats(options)
+    split = split_named(options.best, options.best_on)
     only = program_named(options.only) if options.only else ""
     if targets_ or kinds:
         from bench.reporting.export import allow_any_name
@@ -206,7 +205,9 @@ def report(argv: Sequence[str]) -> int:
             raise UserError(
                 f"none of {len(files)} files can be read as a result of {only or 'this suite'}"
             )
-        make(loaded, broken, targets_, len(files))
+        read = sum(map(len, loaded.values()))
+        choices = fold_best(loaded, options.best, split) if options.best else []
+        make(loaded, broken, targets_, read, len(files), choices)
         if kinds:
             draw(loaded, Path(options.figures), kinds)
     finally:
@@ -221,16 +222,18 @@ def make(
     loaded: Mapping[str, Sequence[Any]],
     broken: Sequence[str],
     targets: Mapping[str, Path],
+    read: int,
     files: int,
+    choices: Sequence[Chapter],
 ) -> None:
-    """Write the requested files and print the tables; files: number of result files.
+    """Write the requested files and print the tables.
 
+    read: number of files read among `files`; choices: chapters before those of bench.train.
     Errors: UserError.
     """
     from bench.reporting.loading import KINDS
     from bench.reporting.terminal import read_of, show
 
-    read = sum(map(len, loaded.values()))
     written: dict[str, str | bytes] = {}
     for option in ROWS:
         if option in targets:
@@ -242,8 +245,10 @@ def make(
     if "--html" in targets:
         from bench.reporting.page import page
 
-        written["--html"] = page(loaded, broken)
+        written["--html"] = page(loaded, broken, choices)
     chapters = {program: KINDS[program].chapters(some) for program, some in loaded.items()}
+    if choices:
+        chapters[TRAIN] = [*choices, *chapters[TRAIN]]
     everything = [x for some in chapters.values() for x in some]
     if "--curves" in targets:
         written["--curves"] = curves(loaded)

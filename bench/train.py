@@ -124,7 +124,9 @@ def _train(
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, experiment, material)
         stack.enter_context(launch.closing(exchange))
-        evaluation = Evaluation(comm, material.problem, experiment.workers, workers.x)
+        evaluation = Evaluation(
+            comm, material.problem, experiment.workers, workers.x, material.validation
+        )
         stack.enter_context(launch.closing(evaluation))
         measured = separation(comm, experiment, material, exchange, workers, evaluation)
         writers = stack.enter_context(launch.closing(group(comm, options.writers)))

@@ -55,6 +55,15 @@ def reshape(table: Table, shape: tuple[int, ...]) -> Table:
     return Table(table.labels, shape, rows, groups=table.groups)
 
 
+def subset(table: Table, indices: NDArray[np.int64]) -> Table:
+    """Return the table of these samples, in this order."""
+    labels = table.labels[indices]
+    groups = None if table.groups is None else table.groups[indices]
+    if table.features is not None:
+        return table_in_memory(table.features[indices], labels, groups)
+    return Table(labels, table.shape, lambda chosen: table.rows(indices[chosen]), groups=groups)
+
+
 def flatten(table: Table) -> Table:
     """Return the table with inputs of one dimension, (f,)."""
     return reshape(table, (math.prod(table.shape),))

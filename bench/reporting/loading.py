@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 
 from bench.common.files import RESULTS
 from bench.common.spec import UserError
+from bench.common.text import printable
 from bench.reporting.chapter import Kind
 from bench.reporting.collectives import report as collectives_report
 from bench.reporting.consensus import report as consensus_report
@@ -31,6 +32,7 @@ from bench.reporting.training import report as training_report
 from bench.results.contents import BrokenFileError, brief
 from bench.results.provenance import program_of
 from bench.results.schema import PART
+from bench.results.validation import flaws
 
 Load: TypeAlias = Callable[[Path], Any]
 SLICE = 16
@@ -255,3 +257,18 @@ def load_all(files: Sequence[Path], only: str) -> tuple[dict[str, list[Any]], li
             else:
                 loaded[answer[0]].append(answer[1])
     return {x: files for x, files in loaded.items() if files and only in ("", x)}, broken
+
+
+def validate(files: Sequence[Path]) -> int:
+    """Check each file against the format and print the result; return the exit code."""
+    n_invalid = 0
+    with closing(readings(files, flaws)) as answers:
+        for file, answer in zip(files, answers, strict=True):
+            problems = [str(answer)] if isinstance(answer, Exception) else answer
+            n_invalid += bool(problems)
+            for problem in problems:
+                print(printable(f"{file}: {problem.removeprefix(f'{file}: ')}"))
+            if not problems:
+                print(printable(f"valid: {file}"))
+    print(f"{len(files) - n_invalid} of {len(files)} files are valid")
+    return 1 if n_invalid else 0

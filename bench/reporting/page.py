@@ -69,11 +69,13 @@ class Part:
         return next((places[name] for name in sentence.charts if name in places), None)
 
 
-def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
+def page(
+    loaded: Mapping[str, Sequence[Any]], broken: Sequence[str], before: Sequence[Chapter] = ()
+) -> str:
     """Return the HTML of the page.
 
     loaded: program -> files as loaded by its kind, see bench.reporting.loading; broken: a line for
-    each file that could not be read.
+    each file that could not be read; before: chapters before the others.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -87,18 +89,18 @@ def page(loaded: Mapping[str, Sequence[Any]], broken: Sequence[str]) -> str:
     data: dict[str, Any] = {}
     specifications: dict[str, Any] = {}
     parts: list[Part] = []
-    for program, files in loaded.items():
-        for chapter in KINDS[program].chapters(files):
-            drawn = []
-            for figure in chapter.draw():
-                places = {f"chart-{len(parts)}-{name}": x for name, x in figure.charts.items()}
-                for place, chart in places.items():
-                    specification = look.configured(chart)
-                    data |= specification.pop("datasets")
-                    specifications[place] = specification
-                drawn.append(Drawn(figure, list(places)))
-            first = parts[-1].first + len(parts[-1].chapter.sources) if parts else 0
-            parts.append(Part(chapter, drawn, first))
+    chapters = [x for program, files in loaded.items() for x in KINDS[program].chapters(files)]
+    for chapter in (*before, *chapters):
+        drawn = []
+        for figure in chapter.draw():
+            places = {f"chart-{len(parts)}-{name}": x for name, x in figure.charts.items()}
+            for place, chart in places.items():
+                specification = look.configured(chart)
+                data |= specification.pop("datasets")
+                specifications[place] = specification
+            drawn.append(Drawn(figure, list(places)))
+        first = parts[-1].first + len(parts[-1].chapter.sources) if parts else 0
+        parts.append(Part(chapter, drawn, first))
     sources = [source for part in parts for source in part.chapter.sources]
     varying = facets(sources)
     return environment.get_template(TEMPLATE).render(

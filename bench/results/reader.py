@@ -29,6 +29,7 @@ from bench.results.schema import (
     RUNNING,
     SCHEMA,
     TRAIN,
+    VALIDATION,
     VERSION,
     WARMUP,
 )
@@ -203,6 +204,7 @@ class Run:
         elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
         elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
         samples_seen = float(samples[-1]) if len(samples) else 0.0
+        validation = self.evals.get("validation_metric", np.empty(0))
         return TrainingRow(
             **about,
             **final,
@@ -239,6 +241,8 @@ class Run:
             data_sha256=str(self.attributes.get("data_sha256", "")),
             spectral_gap=float(self.attributes.get("spectral_gap", math.nan)),
             label_js=float(self.attributes.get("label_js", math.nan)),
+            validation_metric=float(validation[-1]) if len(validation) else math.nan,
+            validation_samples=int(self.attributes.get("validation_samples", 0)),
             parameters_sha256=self.attributes.get("parameters_sha256", ""),
             file=str(self.path),
         )
@@ -250,7 +254,7 @@ NEEDED = ("status", "host", "pid", "pid_started", "params_json", *NAMES, *NUMBER
 """Attributes of every result."""
 DIGESTED = {
     "train": ("start_ns", "phase_ns", "bytes_sent", "bytes_copied", "flags"),
-    "eval": (*EVAL, *EVAL_SINCE),
+    "eval": (*EVAL, *EVAL_SINCE, *VALIDATION),
     "partition": ("size",),
     "workers": (),
     "provenance/ranks": ("host", "cpu_mask"),

@@ -117,6 +117,8 @@ class TrainingRow(Row):
     data_sha256: Annotated[str, Column("", "SHA-256 of --data; empty without")]
     spectral_gap: Annotated[float, Column("1", "spectral gap of the mixing matrix")]
     label_js: Annotated[float, Column("1", "label skew: normalised Jensen-Shannon divergence")]
+    validation_metric: Annotated[float, Column("1", "final metric on the validation split")]
+    validation_samples: Annotated[int, Column("1", "samples of the validation split; 0: none")]
     parameters_sha256: Annotated[str, Column("", "SHA-256 of all workers' final parameters")]
     file: Annotated[str, Column("", "path of the result file")]
 

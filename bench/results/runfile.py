@@ -23,6 +23,7 @@ from bench.results.schema import (
     NOT_TAKEN,
     SEGMENTS,
     TRAIN,
+    VALIDATION,
     WARMUP,
     Table,
 )
@@ -194,7 +195,8 @@ class RunFile(ResultFile):
             else:
                 create_train(file, ranks)
                 _create_table(file, "segments", SEGMENTS)
-                _create_table(file, "eval", EVAL)
+                validated = "validation_samples" in attributes
+                _create_table(file, "eval", {**EVAL, **(VALIDATION if validated else {})})
             add_since(file)
             material(file)
 
@@ -215,7 +217,7 @@ class RunFile(ResultFile):
         self._events += [columns | {"step": columns["step"] + at} for columns in tables]
 
     def evaluate(self, row: Mapping[str, float]) -> None:
-        """Add an evaluation: a value for every name of schema.EVAL, and of EVAL_SINCE if known."""
+        """Add an evaluation: a value for every dataset of /eval, see bench.results.schema."""
         self._evals.append({**dict.fromkeys(EVAL_SINCE, -1), **row})
 
     def flush(self, *, now: bool = False) -> None:
@@ -255,7 +257,7 @@ class RunFile(ResultFile):
         for columns in self._events:
             events.append(file, columns)
         if self._evals:
-            names = (*EVAL, *EVAL_SINCE)
+            names = [name for name in evals if name != "index"]
             append_rows(evals, {name: [row[name] for row in self._evals] for name in names})
 
 

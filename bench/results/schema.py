@@ -8,7 +8,8 @@ file by a rename, so a complete HDF5 file exists at any time. At the end it is r
                        bytes_copied, messages, loss, flags
     /segments          index: dimension scale; first, steps: steps between two evaluations
     /eval              index: dimension scale; step, samples, elapsed_ns, loss, metric,
-                       metric_mean, metric_worst, consensus, since
+                       metric_mean, metric_worst, consensus, since; with --validation also
+                       validation_loss, validation_metric
     /partition         worker, class: dimension scales; counts, and by worker size, label_tv,
                        hellinger, effective_classes, missing_classes, and, if the task supports
                        them, feature_distance, neighbourhood_tv, gradient_zeta2
@@ -85,3 +86,9 @@ EVAL_SINCE: Table = {
     "since": ("i8", "1", "steps since the last exchange of parameters; -1 if unknown"),
 }
 """Datasets of /eval since version 1.5."""
+VALIDATION: Table = {
+    "validation_loss": ("f8", "1", "loss of the mean model on the validation split"),
+    "validation_metric": ("f8", "1", "metric of the mean model on the validation split"),
+}
+"""Datasets of /eval in files of runs with --validation, whose attribute validation_samples is the
+number of samples of the split."""

@@ -32,6 +32,7 @@ from bench.results.schema import (
     RUNNING,
     SEGMENTS,
     TRAIN,
+    VALIDATION,
     WARMUP,
 )
 from bench.results.statistics import median_interval
@@ -58,6 +59,8 @@ SINCE_1_4: Layout = {"attempts": _along("attempt", ATTEMPTS)}
 """Groups of training files since version 1.4."""
 SINCE_1_5: Layout = {"eval": _along("index", EVAL_SINCE)}
 """Datasets of training files since version 1.5."""
+VALIDATED: Layout = {"eval": _along("index", VALIDATION)}
+"""Datasets of training files of runs with --validation."""
 TRACED: Layout = {"events": _along("event", EVENTS)}
 """Groups of training files of runs with --trace."""
 COLLECTIVES: Layout = {
@@ -132,6 +135,8 @@ def _training(path: Path) -> Iterator[str]:
         yield from layout_flaws(file, TRAINING)
         if new:
             yield from layout_flaws(file, SINCE_1_3)
+        if "validation_samples" in run.attributes:
+            yield from layout_flaws(file, VALIDATED)
         if "events" in file:
             yield from layout_flaws(file, TRACED)
         begins = [0]

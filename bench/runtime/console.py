@@ -76,6 +76,15 @@ def paces(run: Run) -> str:
     return f"{pace.min():.1f} steps/s of the slowest rank, {pace.max():.1f} of the fastest"
 
 
+def validation_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the line of the validation split, if the run has one."""
+    row = run.row()
+    if not row.validation_samples:
+        return []
+    text = f"{row.validation_metric:.4f} {row.metric_name} of the mean model"
+    return [("validation", f"{text} on {row.validation_samples:,} samples held out of training")]
+
+
 def summary(run: Run) -> list[tuple[str, str]]:
     """Return label and text of each line of the summary."""
     row = run.row()
@@ -110,6 +119,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
             f"{row.metric:.4f} mean model, {row.metric_mean:.4f} workers' mean, "
             f"{row.metric_worst:.4f} worst worker{since_text(row.since)}",
         ),
+        *validation_lines(run),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),
     ]
     if "target" in run.attributes:

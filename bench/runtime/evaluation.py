@@ -23,17 +23,26 @@ class Evaluation:
     """Scores of the mean model and of every worker. All methods are collective.
 
     An exchange of its own keeps the traffic of evaluations out of the counters, and adds the mean
-    in worker order for every --allreduce.
+    in worker order for every --allreduce. validation: problem of the validation split, if any.
     """
 
-    def __init__(self, comm: MPI.Intracomm, problem: Problem, total: int, x: Rows) -> None:
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        problem: Problem,
+        total: int,
+        x: Rows,
+        validation: Problem | None = None,
+    ) -> None:
         self._comm, self._problem, self._total, self._x = comm, problem, total, x
+        self._validation = validation
         self._exchange = MPIExchange(comm, total, dtype=x.dtype.name)
 
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores by name, and loss and metric of every worker, (W,) float64 each.
 
-        The names are those of schema.EVAL. The result is the same on all ranks.
+        The names are those of schema.EVAL, and of schema.VALIDATION with a split. The result is the
+        same on all ranks.
         """
         x, metric = self._x, self._problem.metric
         mean = self.average(x)
@@ -51,6 +60,9 @@ class Evaluation:
             "metric_worst": metric.worst(metrics),
             "consensus": float(np.sqrt(distance2 / self._total)),
         }
+        if self._validation:
+            loss, value = self._validation.evaluate(mean[None])
+            scores |= {"validation_loss": float(loss[0]), "validation_metric": float(value[0])}
         return scores, losses, metrics
 
     def _scores(self, x: Rows) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -68,6 +68,7 @@ class Experiment:
         }
         _check_data(options, parts["task"])
         _check_pictures(options, parts["task"], parts["partition"])
+        _check_validation(options, parts["task"])
         return cls(options, ranks, options.workers or ranks, **parts, trouble=_trouble(options))
 
     @cached_property
@@ -84,6 +85,8 @@ class Experiment:
         aside = {name for name, entry in TABLE.entries.items() if entry.metadata["aside"]}
         plain = {name: value for name, value in asdict(self.options).items() if name not in aside}
         eval_at = {"eval_at": plain.pop("eval_at")}  # earlier files lack it: evaluated at steps
+        if not self.options.validation:  # older files do not have it
+            del plain["validation"]
         parts = {kind: option_values(getattr(self, kind)) for kind in REGISTRIES}
         params = plain | {"workers": self.workers, "options": parts} | self.texts
         return params | eval_at if self.aligned else params
@@ -215,6 +218,17 @@ def _check_pictures(options: TrainOptions, task: Task, partition: Partition) -> 
         raise UserError(
             f"--partition {options.partition} needs pictures, and --data {options.data} is a table "
             "of features: take the partition gain, or pictures as IDX, CIFAR or HDF5"
+        )
+
+
+def _check_validation(options: TrainOptions, task: Task) -> None:
+    """Check that the task has samples to hold out for --validation. Errors: UserError."""
+    if options.validation and task.needs.all_samples:
+        others = [x for x, cls in TASKS.items() if not cls().needs.all_samples]
+        raise UserError(
+            f"--validation {options.validation:g}: the metric of {options.task.partition(':')[0]} "
+            "is defined on all training samples; tasks that can hold some out are "
+            f"{', '.join(others)}"
         )
 
 

@@ -44,6 +44,12 @@ class TrainOptions:
         "WHEN",
         choices=EVAL_AT,
     )
+    validation: float = option(
+        0.0,
+        "fraction of the training samples held out for choices among options, the same in every "
+        "run; see bench.report --best",
+        "FRACTION",
+    )
     target: float | None = option(None, "stop when the mean model's metric reaches this", "X")
     warmup: int = option(10, "first steps, left out of the time statistics", "N", least=0)
     straggler: str = option(
@@ -122,6 +128,11 @@ class TrainOptions:
             raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
+        if not 0 <= self.validation < 1:
+            raise UserError(
+                f"--validation must be in [0, 1), got {self.validation:g}: 0.2 holds out a fifth "
+                "of the training samples"
+            )
         if self.name.endswith(RESULTS):
             raise UserError(f"--name is without .h5, which is added, got {self.name!r}")
         if os.sep in self.name:

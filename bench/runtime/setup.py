@@ -32,8 +32,10 @@ from partitions.skew import Skew, measure
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-PARTITION_STREAM, ALTERING_STREAM = 1, 2
+PARTITION_STREAM, ALTERING_STREAM, VALIDATION_STREAM = 1, 2, 3
 """Streams of random numbers of the partition, apart from others of the same seed."""
+DATA_SEED = 0
+"""Seed of the validation split, which is the same for all seeds of a run."""
 
 ROWS = 2
 """Arrays of one row for each worker that every run has: parameters and gradients."""
@@ -112,6 +114,10 @@ class Material:
     """Positions of the samples of each worker of this rank in the arrays of `problem`."""
     batches: Callable[[int], Batches | RenewedBatches]
     """Function that returns the minibatches of this rank's workers from a step on."""
+    validation: Problem | None = None
+    """Problem that is evaluated on the samples of --validation; None without any."""
+    validation_size: int = 0
+    """Number of these samples, which are not among those of `problem`."""
 
 
 def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
@@ -132,6 +138,10 @@ def _material(experiment: Experiment, ids: range) -> Material:
     options, partition = experiment.options, experiment.partition
     needs = partition.needs
     problem = experiment.task.load(options.dtype, options.data)
+    validation, validation_size = None, 0
+    if options.validation:
+        indices = validation_indices(problem.samples.size, options.validation)
+        validation, validation_size = problem.hold_out(indices), len(indices)
     samples = problem.samples
     if needs.features and samples.features is None:
         samples = replace(samples, features=problem.features())
@@ -159,7 +169,22 @@ def _material(experiment: Experiment, ids: range) -> Material:
         def batches(step: int) -> Batches | RenewedBatches:
             return Batches(by_worker, ids, options.batch, options.seed, step)
 
-    return Material(problem, shards, skew, places, batches)
+    return Material(problem, shards, skew, places, batches, validation, validation_size)
+
+
+def validation_indices(total: int, fraction: float) -> NDArray[np.int64]:
+    """Return the training samples held out for validation, sorted: a function of the arguments.
+
+    Errors: UserError where the fraction leaves no sample on one side.
+    """
+    count = round(fraction * total)
+    if not 0 < count < total:
+        raise UserError(
+            f"--validation {fraction:g} holds out {count} of {total} training samples: take a "
+            "fraction that leaves some on both sides"
+        )
+    rng = np.random.default_rng((DATA_SEED, VALIDATION_STREAM))
+    return np.sort(rng.permutation(total)[:count])
 
 
 def separate(experiment: Experiment, samples: Samples, turn: int) -> list[NDArray[np.int64]]:

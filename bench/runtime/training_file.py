@@ -15,7 +15,7 @@ from bench.results.clocks import append_clocks
 from bench.results.reader import read
 from bench.results.resultfile import add_table, now, part_of
 from bench.results.runfile import RunFile, append_attempt
-from bench.results.schema import EVAL, EVAL_SINCE, PART
+from bench.results.schema import PART
 from bench.runtime.checkpoint.resuming import copy_attempt
 from bench.runtime.opening import add_provenance, origin
 from bench.runtime.separation import Separation
@@ -73,6 +73,8 @@ def open_file(
         **experiment.texts,
         **separation.summary(),
     }
+    if data.validation:
+        attributes["validation_samples"] = data.validation_size
     if experiment.options.data:
         attributes["data_sha256"] = digest(experiment.options.data)
     if experiment.options.target is not None:
@@ -127,5 +129,4 @@ def evaluations(path: Path, step: int) -> list[dict[str, float]]:
     """Return the evaluations of a result up to a step."""
     columns = read(path).evals
     rows = range(int((columns["step"] <= step).sum()))
-    names = [name for name in (*EVAL, *EVAL_SINCE) if name in columns]
-    return [{name: columns[name][i] for name in names} for i in rows]
+    return [{name: column[i] for name, column in columns.items()} for i in rows]

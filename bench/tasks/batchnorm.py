@@ -17,7 +17,7 @@ size. Every worker scales and shifts y by its own parameters afterwards. Departs
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -114,7 +114,11 @@ class NormedPerceptron(Classifier):
     def __init__(self, model: Callable[[], torch.nn.Module], *, group: int, **data: Any) -> None:
         super().__init__(model, **data)
         self._group = group
-        self._everything = self.training(np.arange(self.samples.size))[0]
+
+    @cached_property
+    def _everything(self) -> torch.Tensor:
+        """Return the inputs of all training samples, (n, ...)."""
+        return self.training(np.arange(self.samples.size))[0]
 
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None

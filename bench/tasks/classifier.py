@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch.func import functional_call
 
 from algorithms.protocol import Layer, consecutive_layers
-from bench.data.protocol import Table
+from bench.data.protocol import Table, subset
 from bench.tasks.learners import ManyModels, OneModel
 from bench.tasks.model import Answer, Batch, Scores
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
@@ -81,6 +82,18 @@ class Classifier:
     def training(self, indices: NDArray[np.int64]) -> Batch:
         """Return inputs and targets of these training samples, also of those dropped by `hold`."""
         return self.read(self._train, indices)
+
+    def hold_out(self, indices: NDArray[np.int64]) -> Classifier:
+        """Remove these training samples; return a problem evaluated on them."""
+        other = copy.copy(self)
+        other._held_out = self.read(self._train, indices)
+        other.eval_samples = len(indices)
+        kept_samples = np.delete(np.arange(self._train.size), indices)
+        self._train = other._train = subset(self._train, kept_samples)
+        self.samples = other.samples = Samples(
+            self._train.labels, self._train.features, self._train.groups
+        )
+        return other
 
     def features(self) -> NDArray[Any]:
         """Return the inputs of all training samples, (n, ...)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -96,9 +97,13 @@ class NormedNetwork(Classifier):
 
     def __init__(self, *model: Any, **data: Any) -> None:
         super().__init__(*model, **data)
-        order = np.random.default_rng(CALIBRATION_SEED).permutation(self.samples.size)
-        self._calibration = self.training(np.sort(order[:CALIBRATION]))[0]
         self._norms = [part for part in self.module.modules() if isinstance(part, BatchNorm)]
+
+    @cached_property
+    def _calibration(self) -> torch.Tensor:
+        """Return the training pictures that the statistics are estimated from, (m, ...)."""
+        order = np.random.default_rng(CALIBRATION_SEED).permutation(self.samples.size)
+        return self.training(np.sort(order[:CALIBRATION]))[0]
 
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
         """Return the model with these parameters and the statistics of the calibration pictures."""

@@ -50,8 +50,8 @@ class Logistic(Task):
 
     @property
     def needs(self) -> Needs:
-        """Declare that the task reads samples."""
-        return Needs(reads="samples", pictures=True)
+        """Declare that the task reads samples, and that the optimum is that of all of them."""
+        return Needs(reads="samples", pictures=True, all_samples=True)
 
     def load(self, dtype: str, data: str = "") -> LogisticProblem:
         """Read the samples and compute the optimum, in float64."""
@@ -93,6 +93,10 @@ class LogisticProblem:
         """Return the inputs of all samples, (n, f)."""
         assert self.samples.features is not None
         return self.samples.features
+
+    def hold_out(self, indices: NDArray[np.int64]) -> LogisticProblem:
+        """Refuse always, by ValueError: the optimum is that of all training samples."""
+        raise ValueError("the metric is defined on all training samples: leave --validation out")
 
     def hold(
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None

@@ -94,6 +94,14 @@ class Problem(Protocol):
         """
         ...
 
+    def hold_out(self, indices: NDArray[np.int64]) -> "Problem":
+        """Remove these training samples; return a problem whose `evaluate` scores models on them.
+
+        indices: (k,) int64, each once. Call at most once, before any other method. Errors:
+        ValueError for a task that needs all its training samples.
+        """
+        ...
+
     def inputs_at(self, places: NDArray[np.int64]) -> NDArray[np.floating] | None:
         """Return the inputs at these positions after `hold`, (m, f); None if not numbers."""
         ...
@@ -129,6 +137,8 @@ class Needs:
     """The task has no data of its own: --data is required."""
     pictures: bool = False
     """Samples are pictures, unless --data names a file of other samples."""
+    all_samples: bool = False
+    """The metric is defined on all training samples: none can be held out for validation."""
     shares_statistics: bool = False
     """Workers exchange statistics inside a gradient, and so wait for each other."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.protocol import Layer, Ready
-from bench.tasks.protocol import Alter, Metric, Share, Task
+from bench.tasks.protocol import Alter, Metric, Needs, Share, Task
 from partitions.protocol import Samples
 
 DATA_SEED = 0
@@ -49,6 +49,11 @@ class Quadratic(Task):
                 f"samples must be at least the number of classes, {self.classes}, "
                 f"got {self.samples}"
             )
+
+    @property
+    def needs(self) -> Needs:
+        """Declare that the optimum is that of all samples."""
+        return Needs(all_samples=True)
 
     def load(self, dtype: str, data: str = "") -> "QuadraticProblem":
         """Draw the samples."""
@@ -86,6 +91,10 @@ class QuadraticProblem:
     def features(self) -> NDArray[Any]:
         """Return b of all samples, (n, d)."""
         return self.b
+
+    def hold_out(self, indices: NDArray[np.int64]) -> "QuadraticProblem":
+        """Refuse always, by ValueError: the optimum is that of all training samples."""
+        raise ValueError("the metric is defined on all training samples: leave --validation out")
 
     def hold(
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None

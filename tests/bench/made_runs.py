@@ -15,6 +15,7 @@ from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, RUNNING
 
 RANKS, WORKERS, BATCH, EVERY = 2, 4, 16, 5
+VALIDATED = {"validation_loss": 1.0}
 
 
 def attributes(*, params: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -59,16 +60,19 @@ def make(
     workers: int = WORKERS,
     masks: Sequence[str] = (),
     since: int = 0,
+    validation: float | None = None,
     **more: Any,
 ) -> Path:
     """Write a run, by default of 2 ranks and 4 workers; return its path, .part while it runs.
 
     The metric rises linearly to `metric`. A step takes step_ms, several values in turn, on the
     last rank and half of it on the others; each rank sends 100 B and copies 300 B per step.
-    Training takes sample_us per sample, by default 2 ms per step. masks: CPU mask of each rank in
-    the format of the kernel.
+    Training takes sample_us per sample, by default 2 ms per step. validation: metric on a split
+    of 200 samples. masks: CPU mask of each rank in the format of the kernel.
     """
     chosen = {"algorithm": algorithm, "seed": seed, "ranks": ranks, "workers": workers}
+    if validation is not None:
+        more["validation_samples"] = 200
     values = attributes(params=params, **chosen, **more)
     sizes = np.arange(10, 10 + workers)
     columns = {"size": (("worker",), sizes, "1", "samples of the shard")}
@@ -92,6 +96,7 @@ def make(
             {"step": step, "samples": samples, "elapsed_ns": round(samples * sample_us * 1e3)}
             | scores
             | {"consensus": 0.5 if algorithm == "push_sum" else 0.0, "since": since}
+            | ({} if validation is None else VALIDATED | {"validation_metric": validation})
         )
     if steps:
         phase = np.empty((steps, ranks, len(PHASES)), np.int64)

@@ -50,6 +50,7 @@ def test_every_option_reaches_its_field() -> None:
         "dtype": "float64",
         "eval_every": 7,
         "eval_at": "step",
+        "validation": 0.3,
         "target": 0.5,
         "warmup": 1,
         "straggler": "worker=1,factor=3",

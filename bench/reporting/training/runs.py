@@ -27,7 +27,7 @@ BINS = 60
 """Maximum number of parts of a run whose median steps show drift and noise."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
-TROUBLE = ("data", "straggler", "drop", "link")
+TROUBLE = ("data", "straggler", "drop", "link", "validation")
 SHA_DIGITS = 12
 """Hexadecimal digits of a SHA-256 that identify data."""
 IDENTITY = ("data_sha256", "case_hash", "run_uuid", "attempt", "suite_version", "schema_version")
