@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,6 +87,11 @@ class Chapter:
     """Sources of each case. Chart rows with `case` stand for all of these, with `run` for one."""
     row_sources: Callable[[TextTable], list[list[int]]] | None = None
     """Return the sources of each row of a table of this chapter."""
+
+
+def with_note(figures: Sequence[Figure], note: str) -> list[Figure]:
+    """Return the figures with a sentence at the end of each caption."""
+    return [replace(x, caption=" ".join(filter(None, (x.caption, note)))) for x in figures]
 
 
 class Kind(Protocol):

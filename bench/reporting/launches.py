@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 import numpy as np
 
 from bench.common.text import Setting, setting_label
-from bench.reporting.chapter import Source
+from bench.reporting.chapter import Card, Source
 from bench.reporting.training.runs import order, shared
 from bench.results.rows import CollectiveRow, Column, ConsensusRow, Row
 from bench.results.schema import COMPLETE
@@ -57,7 +57,9 @@ class Contestant(CollectiveRow):
     each: Mapping[int, float]
     """Median of each launch by its number, us."""
     place: str = ""
-    """`*` for the fastest at its size, `=` if the difference is not significant, else empty."""
+    """`*` for the smallest at its size, `=` if the difference is not significant, else empty."""
+    ahead: bool = False
+    """True for the smallest if enough launches show that all others are slower."""
 
     @property
     def launches(self) -> int:
@@ -136,6 +138,20 @@ def rows_frame(launches: Sequence[Launch[R]], first: Sequence[str]) -> pd.DataFr
 def _where(launch: Launch[R]) -> dict[str, Any]:
     where = {name.replace(" ", "_"): value for name, value in launch.settings.items()}
     return where | {"status": launch.source.status, "file": launch.source.provenance["file"]}
+
+
+def crowd(launches: Sequence[Launch[R]]) -> str:
+    """Return a sentence about launches whose threads share cores; empty if there is none."""
+    n = sum("oversubscribed" in str(x.settings["binding"]) for x in launches)
+    return f"Oversubscribed: threads of {n:,} of {len(launches):,} launches share cores." * bool(n)
+
+
+def crowd_cards(launches: Sequence[Launch[R]]) -> list[Card]:
+    """Return a card with the number of such launches; none if there is none."""
+    n = sum("oversubscribed" in str(x.settings["binding"]) for x in launches)
+    if not n:
+        return []
+    return [Card("oversubscribed", f"{n:,} of {len(launches):,}", "threads share cores", bad=True)]
 
 
 def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit: str) -> list[str]:

@@ -45,7 +45,7 @@ def test_every_chart_has_data_and_provenance(tmp_path: Path) -> None:
         "1.000 GB/s between two ranks",
         "collectives, 2 ranks, float32, 1 host",
         "consensus, 4 workers, 2 ranks, 1 host, seed 0",
-        "winner by size: ring 8-16M",
+        "smallest median by size: ring 8-16M",
         "fewest rounds to 1e-6:",
     ):
         assert text in document.text + ", ".join(report["provenance"]["texts"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.reporting.training import partitions
 from bench.reporting.training.ranking import (
     FEW,
     FINE,
@@ -18,6 +19,7 @@ from bench.reporting.training.ranking import (
     tie,
     values_of,
 )
+from bench.reporting.training.report import best, chapters
 from bench.reporting.training.runs import Section, load, sections
 from tests.bench.made_runs import make
 
@@ -142,3 +144,46 @@ def test_resolution_is_one_sample_of_an_accuracy(tmp_path: Path) -> None:
     assert resolution_of([load(make(tmp_path / "b.h5"))], "metric") == 0
     distance = make(tmp_path / "c.h5", eval_samples=360, metric_name="distance")
     assert resolution_of([load(distance)], "metric") == 0
+
+
+def test_the_table_and_the_map_mark_a_winner_only(tmp_path: Path) -> None:
+    """Three seeds give a marked first row and a bold cell; two seeds give neither."""
+    for partition in ("iid", "shards"):
+        folder = tmp_path / partition
+        folder.mkdir()
+        section(folder, partition=partition)
+    runs = [load(path) for path in sorted(tmp_path.rglob("*.h5"))]
+    (sure,) = sections(runs)
+    (table,) = best(sure)
+    assert table.tones == {(0, 1): "best", (1, 1): "best"}
+    assert [row[-1] for row in table.rows] == ["apart"] * 2
+    cells = partitions.frame(sure, partitions.MEASURES["mean"])
+    assert set(cells.loc[cells["bold"] != "", "algorithm"]) == {"push_sum"}
+    (unsure,) = sections([run for run in runs if run.row.seed < 2])
+    assert best(unsure)[0].tones == {}
+    assert (partitions.frame(unsure, partitions.MEASURES["mean"])["bold"] == "").all()
+
+
+def test_shades_span_the_resolution(tmp_path: Path) -> None:
+    """A difference below one held-out sample does not fill the colour scale."""
+    for metric, name in ((0.90, "push_sum"), (0.91, "local_sgd")):
+        for partition in ("iid", "shards"):
+            make(
+                tmp_path / f"{name}-{partition}.h5",
+                algorithm=name,
+                partition=partition,
+                metric=metric,
+                eval_samples=10,
+            )
+    (only,) = sections([load(path) for path in sorted(tmp_path.glob("*.h5"))])
+    shades = partitions.frame(only, partitions.MEASURES["mean"])["shade"]
+    assert shades.max() - shades.min() == pytest.approx(0.1)  # of 0.01 in a scale of 0.1
+
+
+def test_oversubscribed_runs_are_on_a_card_and_in_captions(tmp_path: Path) -> None:
+    """The number of oversubscribed runs is on a card and below every chart."""
+    flaw = "2 ranks share 1 core"
+    paths = [make(tmp_path / "a.h5"), make(tmp_path / "b.h5", seed=1, binding_flaws=flaw)]
+    (chapter,) = chapters([load(path) for path in paths])
+    assert [x.value for x in chapter.cards if x.label == "oversubscribed"] == ["1 of 2"]
+    assert all("threads of 1 of 2 runs share cores" in x.caption for x in chapter.draw())

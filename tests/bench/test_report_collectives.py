@@ -50,8 +50,8 @@ def test_cells_have_the_median_the_winner_and_the_ratio_to_the_library(tmp_path:
     assert column(table, "size") == ["8", "4K"]
     assert column(table, "ring") == ["4.000 [2.00x]", "*10.00 [0.50x]"]
     assert column(table, "library") == ["*2.000 [1.00x]", "20.00 [1.00x]"]
-    assert table.tones == {(0, 2): "best", (1, 1): "best"}
-    assert table.foot[0] == "winner by size: library 8, ring 4K"
+    assert table.tones == {}
+    assert table.foot[0] == "smallest median by size: library 8, ring 4K"
     assert table.foot[-1].startswith("20 calls of each; widest interval ±0.6%")
 
 
@@ -71,16 +71,17 @@ def test_selecting_algorithms_are_not_ranked(tmp_path: Path) -> None:
     )
     table = one_table(path)
     assert column(table, "auto") == ["9.900 [0.49x]"]
-    assert table.foot[:2] == ["winner by size: ring 64", "auto took: ring 64"]
+    assert table.foot[0] == "smallest median by size: ring 64"
+    assert table.foot[2] == "auto took: ring 64"
 
 
 def test_wrong_sums_are_not_ranked_and_are_marked(tmp_path: Path) -> None:
     path = make_calls(tmp_path / "a.h5", {64: {"ring": 10.0, "library": 20.0}}, wrong={"ring": 3})
     table = one_table(path)
     assert table.rows[0][1:] == ["10.00 [0.50x] [3 wrong]", "*20.00 [1.00x]"]
-    assert table.tones == {(0, 1): "bad", (0, 2): "best"}
+    assert table.tones == {(0, 1): "bad"}
     path = make_calls(tmp_path / "b.h5", {64: {"ring": 10.0}}, wrong={"ring": 3})
-    assert one_table(path).foot[0] == "winner by size: -"
+    assert one_table(path).foot[0] == "smallest median by size: -"
     assert len(winners([("", rows_of(path))])) == 0
 
 
@@ -102,6 +103,26 @@ def test_several_launches_are_medians_over_launches(tmp_path: Path) -> None:
     assert any(note.startswith("several launches") for note in chapter_of(*paths).notes)
     turned = make_calls(tmp_path / "turned.h5", {64: {"ring": 30.0, "library": 20.0}})
     assert [row.place for row in rows_of(*paths, turned)] == ["=", "*"]
+
+
+def test_the_fastest_needs_three_launches(tmp_path: Path) -> None:
+    """Two launches crown nobody; a third does, unless the algorithms overlap."""
+    paths = [make_calls(tmp_path / f"{i}.h5", TIMES) for i in range(3)]
+    assert one_table(*paths[:2]).tones == {}
+    table = one_table(*paths)
+    assert table.tones == {(0, 2): "best", (1, 1): "best"}
+    assert table.foot[1] == "fastest by size: library 8, ring 4K"
+    turned = make_calls(tmp_path / "turned.h5", {8: {"ring": 1.0, "library": 2.0}})
+    assert (0, 2) not in one_table(*paths, turned).tones
+
+
+def test_oversubscription_is_on_cards_and_charts(tmp_path: Path) -> None:
+    """Every caption and a card tell the number of launches whose threads share cores."""
+    chapter = chapter_of(make_calls(tmp_path / "a.h5", TIMES, binding_flaws="3 share 2 cores"))
+    (card,) = chapter.cards
+    assert (card.label, card.value, card.bad) == ("oversubscribed", "1 of 1", True)
+    assert all("Oversubscribed: threads of 1 of 1" in x.caption for x in chapter.draw())
+    assert chapter_of(make_calls(tmp_path / "b.h5", TIMES)).cards == []
 
 
 def test_only_launches_of_equal_conditions_are_merged(tmp_path: Path) -> None:
@@ -180,7 +201,9 @@ def test_winners_fill_the_axis_and_name_the_second(tmp_path: Path) -> None:
         4: {"ring": 2.0, "library": 4.0},
         64: {"ring": 2.0, "library": 2.0},
     }
-    frame = winners([("", rows_of(make_calls(tmp_path / "a.h5", sizes)))])
+    paths = [make_calls(tmp_path / f"{i}.h5", sizes) for i in range(3)]
+    assert winners([("", rows_of(paths[0]))])["sure"].tolist() == [False, False]
+    frame = winners([("", rows_of(*paths))])
     assert frame["left"].tolist() == [1, 16]
     assert frame["right"].tolist() == [16, 256]
     assert frame["second"][0] == "library, 4.000 µs, 100.0% longer"
@@ -219,5 +242,5 @@ def test_winners_are_printed(tmp_path: Path, capsys: Capture) -> None:
     make_calls(tmp_path / "a.h5", TIMES)
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "winner by size: library 8, ring 4K" in out
+    assert "smallest median by size: library 8, ring 4K" in out
     assert "*10.00" in out

@@ -29,8 +29,8 @@ MICROSECONDS = (
 )
 """Label expression of microseconds on an axis."""
 WINNER = (
-    "The algorithm with the smallest median. Pale: not significant, the intervals of at least two "
-    "algorithms overlap."
+    "The algorithm with the smallest median. Pale: not told apart, as intervals of at least two "
+    "algorithms overlap or there are fewer than 3 launches."
 )
 TIME = (
     "Median on the slowest rank; band: its 95 % confidence interval. Grey and dashed: the library. "
@@ -61,7 +61,9 @@ def figures(measured: Measured, yardstick: str) -> list[Figure]:
     names = list(dict.fromkeys(frame["algorithm"]))
     result = []
     if len(first):
-        result.append(Figure("Winner by size", WINNER, {"winner": winner(first, names, yardstick)}))
+        result.append(
+            Figure("Smallest median by size", WINNER, {"winner": winner(first, names, yardstick)})
+        )
     drawn = {"time": time(frame, names, yardstick)}
     if frame["vs_library"].notna().any():
         drawn["ratio"] = ratio(frame, names, yardstick)
@@ -246,7 +248,7 @@ def winners(measured: Measured) -> pd.DataFrame:
                     "bytes": size,
                     "left": brief(left),
                     "right": brief(right),
-                    "sure": not close,
+                    "sure": best.ahead,
                     "not significantly faster than": close or NONE,
                     "second": _behind(best, slower[0]) if slower else NONE,
                     "slowest": _behind(best, slower[-1]) if slower else NONE,

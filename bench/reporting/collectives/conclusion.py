@@ -44,7 +44,8 @@ def _fastest(rows: Sequence[Contestant]) -> list[Claim]:
             texts.append(f"{listed} are not told apart {where}")
             continue
         ratios = [row.vs_library for row in rows if row.place == "*" and row.bytes in sizes]
-        texts.append(f"{names[0]} is the fastest {where}{_against(names[0], ratios)}")
+        claim = "has the smallest median" if few else "is the fastest"
+        texts.append(f"{names[0]} {claim} {where}{_against(names[0], ratios)}")
     advice = f" (fewer than {LEAST} launches: the placement of the processes is one draw)"
     return [(text + advice * few, ("winner", "ratio", "time")) for text in texts]
 

@@ -13,17 +13,20 @@ import numpy as np
 
 from bench.common.sizes import format_size
 from bench.common.text import NONE, TextTable, figure, percent
-from bench.reporting.chapter import Chapter, Figure, Source
+from bench.reporting.chapter import Chapter, Figure, Source, with_note
 from bench.reporting.collectives.conclusion import sentences
 from bench.reporting.launches import (
     Contestant,
     Group,
     Launch,
+    crowd,
+    crowd_cards,
     group_launches,
     launch_notes,
     median_columns,
     rows_frame,
 )
+from bench.reporting.training.ranking import LEAST, UNTOLD
 from bench.results.calls import YARDSTICK, Calls, fastest, half_width, read_calls
 from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.reader import Run
@@ -102,7 +105,8 @@ def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:
             tables=[text_table(condition, rows) for condition, rows in measured],
             notes=notes + launch_notes(launches, groups, "calls"),
             sources=[launch.source for launch in launches],
-            draw=partial(_draw, measured),
+            draw=partial(_draw, measured, crowd(launches)),
+            cards=crowd_cards(launches),
             sentences=sentences(measured),
         )
     ]
@@ -121,16 +125,17 @@ def _parts(launch: Launch[CollectiveRow]) -> list[Launch[CollectiveRow]]:
     ]
 
 
-def _draw(measured: Sequence[tuple[str, Sequence[Contestant]]]) -> list[Figure]:
+def _draw(measured: Sequence[tuple[str, Sequence[Contestant]]], note: str) -> list[Figure]:
     from bench.reporting.collectives.charts import figures
 
-    return figures(measured, YARDSTICK)
+    return with_note(figures(measured, YARDSTICK), note)
 
 
 INTERVAL = {"p50_us": ("ci_lo_us", "ci_hi_us")}
 NOTES = (
     "cells: median time of a call on its slowest rank, us [relative to the library's in the same "
     "launch]",
+    f"bold: fastest, told apart from all others by at least {LEAST} launches of each",
     "* smallest median; = difference not significant: the 95 % intervals overlap or, with several "
     "launches, the interval of the ratio within a launch contains 1",
 )
@@ -164,9 +169,17 @@ def contested(rows: Sequence[Contestant]) -> list[Contestant]:
     best: dict[int, Contestant] = {}
     for row in sorted((x for x in rows if x.competes), key=lambda x: x.p50_us):
         best.setdefault(row.bytes, row)
-    return [
+    placed = [
         replace(row, place=_place(row, best[row.bytes]) if row.competes else "") for row in rows
     ]
+    return [replace(row, ahead=_ahead(row, placed)) for row in placed]
+
+
+def _ahead(row: Contestant, rows: Sequence[Contestant]) -> bool:
+    """Report whether a row is the smallest and enough launches tell it from all others."""
+    same = [x for x in rows if x.bytes == row.bytes and x.competes]
+    separate = all(x.place in ("*", "") and x.launches >= LEAST for x in same)
+    return row.place == "*" and separate and len(same) > 1
 
 
 def _place(row: Contestant, best: Contestant) -> str:
@@ -217,12 +230,16 @@ def _cell(row: Contestant | None) -> str:
 def _tone(row: Contestant | None) -> Literal["best", "bad"] | None:
     if row and row.wrong > 0:
         return "bad"
-    return "best" if row and row.place == "*" else None
+    return "best" if row and row.ahead else None
 
 
 def _foot(rows: Sequence[Contestant]) -> list[str]:
     """Return the fastest algorithms, the selected ones and the width of the intervals."""
-    lines = [f"winner by size: {fastest([row for row in rows if row.place == '*']) or NONE}"]
+    smallest = [row for row in rows if row.place == "*"]
+    lines = [
+        f"smallest median by size: {fastest(smallest) or NONE}",
+        f"fastest by size: {fastest([row for row in rows if row.ahead]) or UNTOLD}",
+    ]
     for name in dict.fromkeys(row.algorithm for row in rows if row.chosen):
         took = [replace(row, algorithm=row.chosen) for row in rows if row.algorithm == name]
         lines.append(f"{name} took: {fastest(took)}")

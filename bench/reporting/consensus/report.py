@@ -19,12 +19,14 @@ from bench.common.text import (
     format_number,
     signed_percent,
 )
-from bench.reporting.chapter import Chapter, Figure, Source
+from bench.reporting.chapter import Chapter, Figure, Source, with_note
 from bench.reporting.consensus.conclusion import sentences
 from bench.reporting.launches import (
     Group,
     Launch,
     TopologyRow,
+    crowd,
+    crowd_cards,
     group_launches,
     launch_notes,
     median_columns,
@@ -119,16 +121,17 @@ def chapters(launches: Sequence[Launch[TopologyRow]]) -> list[Chapter]:
             tables=[text_table(condition, some) for condition, some in measured if some],
             notes=[*notes(rows), *launch_notes(launches, groups, "rounds")],
             sources=[launch.source for launch in launches],
-            draw=partial(_draw, groups),
+            draw=partial(_draw, groups, crowd(launches)),
+            cards=crowd_cards(launches),
             sentences=sentences(measured),
         )
     ]
 
 
-def _draw(groups: Sequence[Group[TopologyRow]]) -> list[Figure]:
+def _draw(groups: Sequence[Group[TopologyRow]], note: str) -> list[Figure]:
     from bench.reporting.consensus.charts import figures
 
-    return figures(groups)
+    return with_note(figures(groups), note)
 
 
 INTERVAL = {

@@ -15,6 +15,7 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, brief, frame_of, labels
 from bench.reporting.training import since
+from bench.reporting.training.ranking import rank, resolution_of, values_of
 from bench.reporting.training.runs import Digest, Section
 from bench.results.schema import COMPLETE
 
@@ -37,8 +38,8 @@ MEASURES = {
     "bytes": Measure("bytes per worker-step", "bytes_per_step", "min"),
 }
 MAPPED = (
-    "Median over the complete runs of a case; darker is better, the best of a partition is bold. "
-    "Filters do not change the medians."
+    "Median over the complete runs of a case; darker is better. Bold: apart from all others of its "
+    "partition, by intervals over at least 3 seeds or launches. Filters do not change the medians."
 )
 SKEWED = (
     "Point: a complete run. Line: medians over seeds. The skew is 0 if all workers have the same "
@@ -60,15 +61,17 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
     """Return a row per complete case: the median over its runs, and a shade from 0 to 1 (best).
 
     `panel` has the varying settings except algorithm and partition. The text of a cell is in `bold`
-    for the best of a partition, else in `text`. Cases with a missing number are left out.
+    for the winner of a partition, else in `text`. Cases with a missing number are left out.
     """
     rest = [x for x in section.varying if x not in ("algorithm", "partition")]
     rows: list[Mark] = []
+    numbers: list[list[float]] = []
     for number, case in section.complete():
         values = [run.row.number(measure.column) for run in case]
         if all(map(math.isfinite, values)):
             panel = ", ".join(setting_label(x, case[0].settings[x]) for x in rest)
             value = median(values)
+            numbers.append(values_of(case, measure.column))
             rows.append(
                 labels(section, case[0])
                 | {"case": number, "partition": str(case[0].settings["partition"])}
@@ -79,8 +82,9 @@ def frame(section: Section, measure: Measure) -> pd.DataFrame:
     columns = ["case", "partition", "panel", "runs", "value", "low", "high", "text"]
     cells = frame_of(rows, columns)
     direction = measure.direction or section.direction
-    cells["shade"] = [brief(x) for x in _shades(cells["value"].tolist(), direction)]
-    best = _best(cells, direction)
+    least = resolution_of(section.runs, measure.column)
+    cells["shade"] = [brief(x) for x in _shades(cells["value"].tolist(), direction, least)]
+    best = _winners(cells, numbers, direction, least)
     cells["bold"] = cells["text"].where(best, "")
     cells["text"] = cells["text"].where(~best, "")
     return cells
@@ -141,8 +145,11 @@ def _mark(measure: Measure, case: Sequence[Digest]) -> str:
     return since_mark(max(run.row.since for run in case)) if worst else ""
 
 
-def _shades(values: list[float], direction: str) -> list[float]:
-    """Return 0 for the worst to 1 for the best, logarithmic for a wide range."""
+def _shades(values: list[float], direction: str, least: float) -> list[float]:
+    """Return 0 for the worst to 1 for the best, logarithmic for a wide range.
+
+    least: smallest range of the scale, the resolution of the values; a smaller one is centred.
+    """
     if not values:
         return []
     low, high = min(values), max(values)
@@ -151,14 +158,27 @@ def _shades(values: list[float], direction: str) -> list[float]:
         low, high = math.log(low), math.log(high)
     if high == low:
         return [0.0] * len(values)
+    if high - low < least:
+        middle = (low + high) / 2
+        low, high = middle - least / 2, middle + least / 2
     rising = [(x - low) / (high - low) for x in values]
     return rising if direction == "max" else [1 - x for x in rising]
 
 
-def _best(frame: pd.DataFrame, direction: str) -> pd.Series[bool]:
-    """Report for each row whether it is the best algorithm of its partition and panel."""
-    columns = frame.groupby(["partition", "panel"])["value"]
-    return frame["value"] == columns.transform("max" if direction == "max" else "min")
+def _winners(
+    frame: pd.DataFrame, numbers: Sequence[Sequence[float]], direction: str, least: float
+) -> pd.Series[bool]:
+    """Report for each row whether it is the winner of its partition and panel.
+
+    numbers: values of each row, one per seed or launch; least: their resolution.
+    """
+    result = pd.Series(False, index=frame.index)
+    for rows in frame.groupby(["partition", "panel"]).groups.values():
+        places = [int(x) for x in rows]
+        winner = rank([numbers[i] for i in places], direction, least).winner
+        if winner is not None:
+            result.iloc[places[winner]] = True
+    return result
 
 
 MODELS = {"metric": "mean model", "metric_worst": "worst worker"}

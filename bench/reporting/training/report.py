@@ -6,13 +6,23 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
-from statistics import median
+from typing import Literal
 
 from bench.common.text import NONE, Setting, TextTable, format_number, interval_line, setting_label
-from bench.reporting.chapter import Card, Chapter, Figure, Source
+from bench.reporting.chapter import Card, Chapter, Figure, Source, with_note
 from bench.reporting.scaling import series as scaling
 from bench.reporting.targets import cases as targets
 from bench.reporting.training.conclusion import sentences
+from bench.reporting.training.ranking import (
+    LEAST,
+    UNTOLD,
+    Contest,
+    contests,
+    interval,
+    rank,
+    resolution_of,
+    values_of,
+)
 from bench.reporting.training.runs import Digest, Section, load, median_run, sections
 from bench.reporting.training.tables import frame, notes, text_tables
 from bench.results.schema import COMPLETE
@@ -77,7 +87,7 @@ def _draw(section: Section) -> list[Figure]:
     from bench.reporting.training import learning, metrics, partitions, times
 
     curves = metrics.shown_curves(section)
-    return [
+    figures = [
         learning.learning_figure(section),
         *partitions.map_figure(section),
         *metrics.final_figure(section),
@@ -87,6 +97,9 @@ def _draw(section: Section) -> list[Figure]:
         *times.figures(section),
         *metrics.consensus_figure(curves),
     ]
+    crowd = _oversubscribed(section)
+    note = f"Oversubscribed: threads of {crowd} runs share cores."
+    return with_note(figures, note) if crowd else figures
 
 
 def cards(section: Section) -> list[Card]:
@@ -97,6 +110,7 @@ def cards(section: Section) -> list[Card]:
     ranks = _range(run.row.ranks for run in runs)
     ranks = "1 rank" if ranks == "1" else f"{ranks} ranks"
     hosts = {host for run in runs for host in run.rank_hosts}
+    crowd = _oversubscribed(section)
     result = [
         Card(
             _one_or("runs", len(runs)),
@@ -110,6 +124,7 @@ def cards(section: Section) -> list[Card]:
         Card("workers", _range(run.row.workers for run in runs), f"on {ranks}"),
         _counted("hosts", hosts) if hosts else None,
         _fastest(section),
+        Card("oversubscribed", crowd, "threads share cores", bad=True) if crowd else None,
     ]
     return [card for card in result if card is not None]
 
@@ -130,80 +145,77 @@ def _range(values: Iterable[int]) -> str:
 
 
 def _fastest(section: Section) -> Card | None:
-    """Return the case whose median run has the shortest time of a step."""
-    middle = [median_run(case) for _, case in section.complete()]
-    timed = [run for run in middle if math.isfinite(run.row.step_ms)]
+    """Return the case with the shortest time of a step, as far as launches tell it apart."""
+    timed = [
+        case
+        for _, case in section.complete()
+        if all(math.isfinite(x) for x in values_of(case, "step_ms"))
+    ]
     if not timed:
         return None
-    run = min(timed, key=lambda run: run.row.step_ms)
+    ranking = rank([values_of(case, "step_ms") for case in timed], "min")
+    if len(timed) > 1 and ranking.winner is None:
+        return Card("fastest step", UNTOLD, ranking.reason)
+    run = median_run(timed[ranking.order[0]])
     where = f"{run.settings['algorithm']}, {section.condition(run)}"
-    return Card("fastest step", f"{format_number(run.row.step_ms, 3)} ms", where)
+    label = "fastest step" if len(timed) > 1 else "time of a step"
+    return Card(label, f"{format_number(run.row.step_ms, 3)} ms", where)
+
+
+def _oversubscribed(section: Section) -> str:
+    """Return the number of runs whose threads share cores, as a text; empty if there is none."""
+    n = sum(run.row.oversubscribed for run in section.runs)
+    return f"{n:,} of {len(section.runs):,}" if n else ""
 
 
 def best(section: Section) -> list[TextTable]:
-    """Return a table of the best and the second algorithm of every condition.
+    """Return a table of the first and the second algorithm of every condition.
 
-    Algorithms are ranked by the median metric over seeds; the last column compares their ranges.
-    There is no table for a single algorithm.
+    Algorithms are ranked by the median metric over seeds; the first is marked as the best where
+    the ranking has a winner. There is no table for a single algorithm.
     """
-    names = [x for x in section.varying if x != "algorithm"]
-    groups: dict[tuple[str, ...], list[list[Digest]]] = {}
-    for _, case in section.complete():
-        if all(math.isfinite(run.row.metric) for run in case):
-            key = tuple(str(case[0].settings[x]) for x in names)
-            groups.setdefault(key, []).append(case)
-    rows = []
-    for key, cases in groups.items():
-        if len(cases) > 1:
-            sign = -1 if section.direction == "max" else 1
-            first, second, *_ = sorted(cases, key=lambda case: sign * _middle(case))
-            cells = (_cells(first), _cells(second))
-            rows.append([*key, *(x for x, _ in cells), *(x for _, x in cells)])
-            rows[-1].append(_apart(first, second))
-    if not rows:
+    all_contests = contests(section)
+    if not all_contests:
         return []
-    words = [x.replace("_", " ") for x in names]
-    header = [
-        *words,
-        "best",
-        "second",
-        f"best {section.metric}",
-        f"second {section.metric}",
-        "ranges",
-    ]
+    rows: list[list[str]] = []
+    tones: dict[tuple[int, int], Literal["best", "bad"]] = {}
+    for contest in all_contests:
+        ranking = contest.ranking
+        cells = [_cells(contest, i) for i in ranking.order[:2]]
+        keys = [NONE if x is None else str(x) for x in contest.settings.values()]
+        verdict = "apart" if ranking.apart else f"{UNTOLD} [{ranking.reason}]"
+        if ranking.apart:
+            tones[len(rows), len(keys)] = "best"
+        rows.append([*keys, *(x for x, _ in cells), *(x for _, x in cells), verdict])
+    words = [x.replace("_", " ") for x in all_contests[0].settings]
+    metric = section.metric
+    header = [*words, "first", "second", f"first {metric}", f"second {metric}", "first from others"]
+    sample = resolution_of(section.runs, "metric")
+    least = f" of more than one held-out sample, {format_number(sample, 3)}" if sample else ""
     return [
         TextTable(
-            heading="Best by condition" if names else "Best",
+            heading="Ranking by condition" if words else "Ranking",
             header=header,
             rows=rows,
             states=[COMPLETE] * len(rows),
-            words=len(names) + 2,
-            tones={(i, len(names)): "best" for i in range(len(rows))},
+            words=len(words) + 2,
+            tones=tones,
             foot=[
-                f"median {section.metric} of the mean model over the seeds [smallest, largest]; "
-                "filters do not change it"
+                f"median {metric} of the mean model over the seeds [interval of the median]; "
+                "filters do not change it",
+                f"apart: at least {LEAST} seeds each, and a gap between the intervals{least}",
             ],
         )
     ]
 
 
-def _middle(case: Sequence[Digest]) -> float:
-    return median(run.row.metric for run in case)
-
-
-def _cells(case: Sequence[Digest]) -> list[str]:
-    values = [run.row.metric for run in case]
-    several = interval_line(min(values), max(values)) if len(case) > 1 else ""
-    name = f"{case[0].settings['algorithm']} [{len(case)} run{'s' if len(case) > 1 else ''}]"
-    return [name, format_number(median(values)) + several]
-
-
-def _apart(first: Sequence[Digest], second: Sequence[Digest]) -> str:
-    if min(len(first), len(second)) < 2:
-        return NONE
-    one, other = ([run.row.metric for run in case] for case in (first, second))
-    touch = max(min(one), min(other)) <= min(max(one), max(other))
-    return "overlap" if touch else "apart"
+def _cells(contest: Contest, i: int) -> tuple[str, str]:
+    """Return name and metric of a contestant, with its number of seeds and its interval."""
+    n = len(contest.values[i])
+    middle, low, high = interval(contest.values[i])
+    several = interval_line(low, high) if n > 1 else ""
+    name = f"{contest.names[i]} [{n} seed{'s' if n > 1 else ''}]"
+    return name, format_number(middle) + several
 
 
 NOTHING = "none"
