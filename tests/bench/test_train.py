@@ -148,8 +148,8 @@ MISTAKES = [
     ),
     (["--task", f"synthetic:samples={10**12}"], "need 280 TB of memory"),
     (
-        ["--task", f"mlp:parameters={10**7}", "--workers", "999999", "--partition", "iid:size=1"],
-        "999,999 workers of 10",
+        ["--task", f"mlp:parameters={10**7}", "--workers", "9999", "--partition", "iid:size=1"],
+        "9,999 workers of 10",
     ),
 ]
 
