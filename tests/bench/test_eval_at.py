@@ -62,6 +62,17 @@ def test_numbers_of_steps_that_are_not_whole_periods_tell_the_same_story(
     assert [list(flaws(x.path)) for x in (moved, between)] == [[], []]
 
 
+def test_runs_that_exchange_in_every_step_are_compared_with_either(tmp_path: Path) -> None:
+    """They have no choice of `eval_at`, so the runs of one choice share their condition."""
+    plain = make(tmp_path / "a.h5", algorithm="allreduce_sgd")
+    names = {"exchange_interval": 8, "algorithm": "local_sgd"}
+    for params in ({}, {"eval_at": "period"}):
+        periodic = make(tmp_path / f"{len(params)}.h5", params=params, **names)  # type: ignore[arg-type]
+        (section,) = sections([load(path) for path in (plain, periodic)])
+        assert "eval_at" not in section.varying
+        assert len({section.condition(run) for run in section.runs}) == 1
+
+
 def test_tables_and_charts_mark_metrics_between_exchanges(tmp_path: Path) -> None:
     """The cases differ in --eval-at alone and are never one case."""
     names = {"exchange_interval": 8, "algorithm": "local_sgd", "workers": 2}

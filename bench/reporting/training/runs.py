@@ -55,6 +55,8 @@ class Digest:
 
     Partition and algorithm are last, so that sorting by settings groups the algorithms.
     """
+    interval: int
+    """Steps from one exchange of parameters to the next; 1 if evaluations cannot be between two."""
     options: Options
     """Options of task, algorithm, partition and optimizer; empty for an old file."""
     curve: dict[str, NDArray[np.float64]]
@@ -90,7 +92,9 @@ def digest(run: Run) -> Digest:
     settings: dict[str, Setting] = {name: run.attributes[name] for name in ATTRIBUTES}
     settings |= {name: params.get(name) for name in PARAMS}
     settings |= {name: params.get(name) or None for name in TROUBLE}
-    settings["eval_at"] = _evaluated_at(run)
+    interval = _interval(run)
+    at_steps = interval > 1 and "eval_at" not in params
+    settings["eval_at"] = "step" if at_steps else None
     settings["threads"] = run.attributes.get("threads_per_rank")
     settings[DATA] = str(run.attributes.get("data_sha256", ""))[:SHA_DIGITS] or None
     settings |= run.environment().settings()
@@ -102,6 +106,7 @@ def digest(run: Run) -> Digest:
         task=row.task,
         direction=str(run.attributes["metric_direction"]),
         settings=settings,
+        interval=interval,
         options=params.get("options", {}),
         curve=curve(run, POINTS),
         phase_ms=run.phase_ms(),
@@ -114,14 +119,13 @@ def digest(run: Run) -> Digest:
     )
 
 
-def _evaluated_at(run: Run) -> str | None:
-    """Return `step` if evaluations may be between two exchanges of parameters, else None.
+def _interval(run: Run) -> int:
+    """Return the steps from one exchange of parameters to the next.
 
     Files before version 1.5 have no interval, but the period among the algorithm's options.
     """
     options = run.params.get("options", {}).get("algorithm", {})
-    interval = int(run.attributes.get("exchange_interval", options.get("period", 1)))
-    return "step" if interval > 1 and "eval_at" not in run.params else None
+    return int(run.attributes.get("exchange_interval", options.get("period", 1)))
 
 
 def _everything(run: Run) -> dict[str, str]:
@@ -233,12 +237,25 @@ def sections(runs: Sequence[Digest]) -> list[Section]:
         kind = (run.task, run.row.metric_name, run.direction)
         by_kind.setdefault(kind, []).append(run)
     result = []
-    for kind, members in sorted(by_kind.items()):
+    for kind, some in sorted(by_kind.items()):
+        members = _with_one_evaluation(some)
         common, varying = shared([run.settings for run in members])
         led = [x for x in FOLLOWERS if x in varying and depends_on(members, x, "ranks")]
         varying = [x for x in varying if x not in led]
         result.append(Section(*kind, members, common, varying, led))
     return result
+
+
+def _with_one_evaluation(runs: list[Digest]) -> list[Digest]:
+    """Return the runs with one `eval_at` if all runs that have a choice agree on it.
+
+    A run that exchanges parameters in every step has none: it can be compared with either.
+    """
+    choices = {run.settings["eval_at"] for run in runs if run.interval > 1}
+    if len(choices) != 1:
+        return runs
+    (eval_at,) = choices
+    return [replace(run, settings={**run.settings, "eval_at": eval_at}) for run in runs]
 
 
 def _texts(run: Digest) -> dict[str, str]:
