@@ -82,7 +82,7 @@ def test_overview_counts_and_names_the_best(example: Section) -> None:
     assert cards_by_label["runs"] == ("9", "1 diverged", True)
     assert cards_by_label["algorithms"] == ("2", "", False)
     assert cards_by_label["workers"] == ("4", "on 2 ranks", False)
-    assert cards_by_label["fastest step"][:2] == ("not told apart", "fewer than 3 seeds")
+    assert cards_by_label["fastest step"][:2] == ("-", "not told apart: fewer than 3 seeds")
     (table,) = best(example)
     assert [row[1:3] for row in table.rows] == [["push_sum [2 seeds]", f"{ODD} [2 seeds]"]] * 2
     assert table.rows[0][3:] == ["0.8950 [0.890, 0.900]", "0.7950 [0.790, 0.800]", UNSURE]

@@ -155,7 +155,7 @@ def _fastest(section: Section) -> Card | None:
         return None
     ranking = rank([values_of(case, "step_ms") for case in timed], "min")
     if len(timed) > 1 and ranking.winner is None:
-        return Card("fastest step", UNTOLD, ranking.reason)
+        return Card("fastest step", NONE, f"{UNTOLD}: {ranking.reason}")
     run = median_run(timed[ranking.order[0]])
     where = f"{run.settings['algorithm']}, {section.condition(run)}"
     label = "fastest step" if len(timed) > 1 else "time of a step"
