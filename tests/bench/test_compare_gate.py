@@ -93,8 +93,8 @@ def test_commas_separate_selectors_and_options_of_a_value() -> None:
         "partition=iid",
         "mpi library=X 1",
     ]
-    with pytest.raises(UserError, match=r"'partion' .did you mean partition"):
-        parse_selectors("--a", ["algorithm=push_sum,partion=iid"], names)
+    with pytest.raises(UserError, match=r"'partitions' .did you mean partition"):
+        parse_selectors("--a", ["algorithm=push_sum,partitions=iid"], names)
 
 
 @pytest.mark.parametrize(
