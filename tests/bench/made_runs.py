@@ -100,8 +100,8 @@ def make(
         )
     if steps:
         phase = np.empty((steps, ranks, len(PHASES)), np.int64)
-        phase[:] = np.resize(step_ms, steps)[:, None, None] * 1e6 / len(PHASES) / 2
-        phase[:, -1] *= 2
+        part_ns = np.resize(step_ms, steps)[:, None, None] * 1e6 / len(PHASES)
+        phase[:], phase[:, -1:] = part_ns / 2, part_ns
         whole = np.ones((steps, ranks), np.int64)
         loss = np.ones((steps, ranks), np.float64)
         file.append(Block(whole, phase, 100 * whole, 300 * whole, whole, loss), 0, 2)

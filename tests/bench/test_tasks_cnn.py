@@ -99,6 +99,7 @@ def calibrating(monkeypatch: pytest.MonkeyPatch, data: str) -> tuple[Classifier,
 
     monkeypatch.setattr(convolution, "NormedNetwork", Watched)
     problem = small(data, "batch")
+    problem.evaluate(starts(problem, 1))
     (chosen,) = read
     assert len(set(chosen.tolist())) == 12
     assert set(LABELS[chosen].tolist()) == {0, 1, 2}  # although the file is sorted
