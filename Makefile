@@ -20,7 +20,7 @@ ENTER := . ./env.sh || exit 2;
 
 help:
 	@echo "make venv    create the virtual environment; every other command does so, too. Then: source env.sh"
-	@echo "make demo    train four algorithms on two partitions at 4 ranks, then report"
+	@echo "make demo    train four algorithms on two partitions, three seeds each, at 4 ranks, then report"
 	@echo "make table   every algorithm x three partitions x 4 to 256 workers x five seeds; continues an interrupted sweep"
 	@echo "make skew    accuracy against label skew: four algorithms x five skews x five seeds on DATA=data/mnist"
 	@echo "make test    the whole test suite, serial and under mpirun"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from algorithms.exchange.mpi import MPIExchange
+from bench.common.labels import labels
 from bench.common.text import setting_label
 from bench.runtime.experiment import Experiment
 from bench.runtime.separation import Separation
@@ -24,7 +25,8 @@ def introduction(
     flaws: notes of the launch.
     """
     experiment = plan.experiment
-    options, texts = experiment.options, experiment.texts
+    options = experiment.options
+    (texts,) = labels([(experiment.texts, experiment.params["options"])])
     lines = []
     if plan.resumed:
         lines.append(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.reporting.training.labels import full_spec, labels
+from bench.common.labels import full_spec, labels
 from bench.reporting.training.report import chapters
 from bench.reporting.training.runs import load, sections
 from tests.bench.made_runs import make

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from bench.common.labels import ALWAYS, full_spec, labels
 from bench.common.spec import OUTER
 from bench.common.text import NONE, Setting
-from bench.reporting.training.labels import ALWAYS, full_spec, labels
 from bench.reporting.training.ranking import SHARES, rank, tie
 from bench.reporting.training.runs import Digest, order
 from bench.results.schema import COMPLETE, DIVERGED

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
+from bench.common.labels import Options, labels
 from bench.common.text import Setting, setting_label
-from bench.reporting.training.labels import Options, labels
 from bench.results.provenance import derive_from, provenance
 from bench.results.reader import DIGESTED, Run, read
 from bench.results.rows import TrainingRow
