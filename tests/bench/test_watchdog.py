@@ -22,7 +22,7 @@ from tests.launching import DEADLINE_S, command, launch, own_lines, wait_until
 from tests.writers import is_alive
 
 HOST = re.escape(socket.gethostname())
-TIMEOUT_S = 3
+TIMEOUT_S = 5
 REMEDY = ": if such a step may take so long, give a longer --watchdog"
 
 
