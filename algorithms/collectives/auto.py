@@ -41,10 +41,10 @@ class Auto:
     def __init__(
         self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
     ) -> None:
-        where, now = choices.conditions(comm), datetime.now(UTC)
+        where = choices.conditions(comm)
         key, nbytes = choices.key(where, bounds[-1], dtype), d * dtype.itemsize
-        choice = comm.bcast(choices.recall(key, nbytes) if comm.rank == 0 else None)
-        now = comm.bcast(now)
+        recalled = (choices.recall(key, nbytes), datetime.now(UTC)) if comm.rank == 0 else None
+        choice, now = comm.bcast(recalled)
         self.remembered = bool(choice and choice.chosen in self.candidates and choice.counts(now))
         """True if the choice comes from the file."""
         if not self.remembered:

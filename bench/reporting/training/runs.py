@@ -92,7 +92,7 @@ def digest(run: Run) -> Digest:
     settings: dict[str, Setting] = {name: run.attributes[name] for name in ATTRIBUTES}
     settings |= {name: params.get(name) for name in PARAMS}
     settings |= {name: params.get(name) or None for name in TROUBLE}
-    interval = _interval(run)
+    interval = _interval(run, params)
     at_steps = interval > 1 and "eval_at" not in params
     settings["eval_at"] = "step" if at_steps else None
     settings["threads"] = run.attributes.get("threads_per_rank")
@@ -119,12 +119,12 @@ def digest(run: Run) -> Digest:
     )
 
 
-def _interval(run: Run) -> int:
+def _interval(run: Run, params: Mapping[str, Any]) -> int:
     """Return the steps from one exchange of parameters to the next.
 
     Files before version 1.5 have no interval, but the period among the algorithm's options.
     """
-    options = run.params.get("options", {}).get("algorithm", {})
+    options = params.get("options", {}).get("algorithm", {})
     return int(run.attributes.get("exchange_interval", options.get("period", 1)))
 
 
