@@ -94,8 +94,8 @@ def alignment(experiment: Experiment) -> Iterator[str]:
         )
     if steps != options.steps:
         yield (
-            f"--steps {options.steps} are not whole periods of {interval} steps: the run takes "
-            f"{steps}; --eval-at step takes {options.steps}"
+            f"--steps {options.steps} is not a multiple of the period, {interval} steps: the run "
+            f"takes {steps}; --eval-at step takes {options.steps}"
         )
     if experiment.aligned and options.eval_every % interval and options.eval_every < steps:
         yield (

@@ -47,7 +47,7 @@ def test_numbers_of_steps_that_are_not_whole_periods_tell_the_same_story(
     argv = ("--algorithm=local_sgd:period=8", "--eval-every=10")
     moved, whole = (train(tmp_path, *argv, f"--steps={n}") for n in (20, 24))
     out = capsys.readouterr().out
-    assert "note: --steps 20 are not whole periods of 8 steps: the run takes 24" in out
+    assert "note: --steps 20 is not a multiple of the period, 8 steps: the run takes 24" in out
     assert moved.evals["step"].tolist() == whole.evals["step"].tolist() == [0, 16, 24]
     assert moved.evals["since"].tolist() == [0, 0, 0]
     assert moved.row().metric_worst == whole.row().metric_worst == moved.row().metric
