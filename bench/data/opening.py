@@ -73,7 +73,7 @@ def _sets(path: Path) -> tuple[dict[str, Table], list[str], list[str]]:
         table, classes, groups = read_csv(path)
         return {"train": table}, classes, groups
     if kind in SVMLIGHT:
-        from bench.data.tabular import read_svmlight
+        from bench.data.svmlight import read_svmlight
 
         table, classes = read_svmlight(path)
         return {"train": table}, classes, []

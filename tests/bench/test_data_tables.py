@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn.datasets import dump_svmlight_file
 
 from bench.data.opening import open_data
-from bench.data.tabular import read_csv, read_svmlight
+from bench.data.svmlight import read_svmlight
+from bench.data.tabular import read_csv
 from tests.bench.made_data import refusal, text_file
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6)
