@@ -28,6 +28,10 @@ SECRET = re.compile("KEY|TOKEN|SECRET|PASS|JWT|CRED|AUTH|COOKIE", re.IGNORECASE)
 PACKAGES = ("murmuration", "torch", "numpy", "mpi4py", "openmpi", "mpich", "h5py", "scikit-learn")
 
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""Root of the checkout, or of the installed packages."""
+
+
 def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment variables of MPI, Slurm and threads on an allow-list."""
     return {
@@ -66,17 +70,24 @@ def machine() -> dict[str, str]:
     }
 
 
-def commit() -> str:
-    """Return the git commit of this checkout, with -dirty for local changes; empty outside git."""
-    folder = Path(__file__).resolve().parent
-    describe = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+def commit(checkout: Path = CHECKOUT) -> str:
+    """Return the git commit of a checkout, with -dirty for local changes.
+
+    Without a commit: `not known` and the reason. git refuses a checkout of another owner, such as a
+    bind mount in a container, unless it is declared safe. Its code runs here anyway; repositories
+    in parent folders stay refused.
+    """
+    trust = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout)]
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(
-            [*describe, "--exclude=*"], capture_output=True, text=True, check=False
-        )
-    except OSError:  # no git on this node
-        return ""
-    return result.stdout.strip()
+        result = subprocess.run([*trust, *describe], capture_output=True, text=True, check=False)
+    except OSError:
+        return "not known: git is not installed"
+    if not result.returncode:
+        return result.stdout.strip()
+    reason = next(iter(result.stderr.splitlines()), "").removeprefix("fatal: ")
+    owner = "dubious ownership" in reason
+    return f"not known: {'git refuses a checkout of another owner' if owner else reason}"
 
 
 T = TypeVar("T")

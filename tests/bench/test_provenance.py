@@ -84,10 +84,39 @@ def test_the_machine_is_this_host() -> None:
     assert result["processor"]
 
 
-def test_the_commit_is_empty_or_a_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert re.fullmatch(r"([0-9a-f]{40}(-dirty)?)?", commit())
-    monkeypatch.setenv("PATH", str(tmp_path))  # a node without git
-    assert commit() == ""
+def make_repository(folder: Path) -> Path:
+    """Make a git repository with one commit."""
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    names = ["-c", "user.name=a", "-c", "user.email=a"]
+    for words in (["init", "-q"], ["add", "a"], [*names, "commit", "-q", "-m", "Add a"]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    return folder
+
+
+def test_the_commit_is_a_hash_or_says_why_it_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    checkout = make_repository(tmp_path / "checkout")
+    assert re.fullmatch("[0-9a-f]{40}", commit(checkout))
+    (checkout / "a").write_text("b")
+    assert re.fullmatch("[0-9a-f]{40}-dirty", commit(checkout))
+    (tmp_path / "none").mkdir()
+    assert commit(tmp_path / "none").startswith("not known: not a git repository")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit(checkout) == "not known: git is not installed"
+
+
+def test_a_checkout_of_another_owner_has_a_commit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    checkout = make_repository(tmp_path / "checkout")
+    (checkout / "inside").mkdir()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests
+    assert re.fullmatch("[0-9a-f]{40}", commit(checkout))
+    text = "not known: git refuses a checkout of another owner"
+    assert commit(checkout / "inside") == text, "a repository in a parent folder"
 
 
 def test_processes_have_different_starts() -> None:
