@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bench.common.options import Table, check_ranges, option
 from bench.common.spec import UserError, unknown_name
 from bench.session import launch
-from bench.session.binding import keep_freed_memory, use_threads
+from bench.session.binding import check_threads, keep_freed_memory, use_threads
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -75,6 +75,7 @@ def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     """Measure and print the table that the command line asks for; collective."""
     options = TABLE.read(argv)
     launch.check_launch(os.environ, comm.size, 0)
+    check_threads(comm, 0)
     sides = {"plain": against_plain, "ddp": against_ddp}
     if options.against not in sides:
         raise unknown_name("--against", options.against, sides)

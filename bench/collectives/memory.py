@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.collectives.config import OUT_OF_PLACE
-from bench.common.sizes import available_bytes, format_size, free_bytes, round_down
+from bench.common.limits import HOST, Pool, Use, memory_pools, uses
+from bench.common.sizes import format_size, free_bytes, round_down
 from bench.common.spec import UserError
 
 if TYPE_CHECKING:
@@ -24,20 +25,17 @@ WINDOWED = ("shared_memory", "hierarchical", "auto")
 """Algorithms that may place their vector in a shared window."""
 
 
-def most_bytes(places: Sequence[tuple[str, int | None]], vectors: int) -> tuple[int, str] | None:
-    """Return the largest size for `vectors` buffers on each rank, and the limiting host.
+def most_bytes(
+    places: Sequence[tuple[str, Sequence[Pool]]], vectors: int
+) -> tuple[int, Use] | None:
+    """Return the largest size for `vectors` buffers on each rank, and the pool that limits it.
 
-    places: host name and available bytes of every rank, None if unknown. Returns None if no host
-    knows.
+    places: host and pools of every rank. Returns None if no limit is known.
     """
-    hosts: dict[str, list[int]] = {}
-    for host, free in places:
-        if free is not None:
-            hosts.setdefault(host, []).append(free)
     limits = [
-        (int(SHARE * min(free) / (len(free) * vectors)), host) for host, free in hosts.items()
+        (int(SHARE * use.pool.available / (len(use.ranks) * vectors)), use) for use in uses(places)
     ]
-    return min(limits, default=None)
+    return min(limits, key=lambda limit: limit[0], default=None)
 
 
 def check_memory(comm: MPI.Intracomm, largest: int, names: Sequence[str]) -> None:
@@ -45,22 +43,19 @@ def check_memory(comm: MPI.Intracomm, largest: int, names: Sequence[str]) -> Non
 
     Errors: UserError on every rank, with the largest size that fits.
     """
-    try:
-        free = available_bytes(Path("/proc/meminfo").read_text())
-    except OSError:
-        free = None
-    host = socket.gethostname()
     windows = sum(name.removesuffix(OUT_OF_PLACE) in WINDOWED for name in names)
     copies = sum(name.endswith(OUT_OF_PLACE) for name in names)
-    needs = [("the memory", free, VECTORS * len(names) + copies)]
-    if windows:
-        needs.append((f"the shared memory ({SHARED})", free_bytes(SHARED), windows))
-    for kind, available, vectors in needs:
-        limit = most_bytes(comm.allgather((host, available)), vectors)
+    needs = [("the memory", memory_pools(), VECTORS * len(names) + copies)]
+    free = free_bytes(SHARED)
+    if windows and free is not None:
+        needs.append((f"the shared memory ({SHARED})", [Pool(HOST, free)], windows))
+    for kind, pools, vectors in needs:
+        limit = most_bytes(comm.allgather((socket.gethostname(), pools)), vectors)
         if limit and largest > limit[0]:
-            most = format_size(round_down(limit[0]))
+            most, use = format_size(round_down(limit[0])), limit[1]
+            inside = "" if use.pool.name == HOST else f" within {use.pool.name}"
             raise UserError(
                 f"--maxbytes {format_size(largest)} with {len(names)} algorithms at {comm.size} "
-                f"ranks does not fit into {kind} of {limit[1]}: give -e {most}, the largest size "
-                "that does, or fewer --algorithms"
+                f"ranks does not fit into {kind} of {use.host}{inside}: give -e {most}, the "
+                "largest size that does, or fewer --algorithms"
             )

@@ -1,4 +1,4 @@
-"""Byte sizes: 8, 64K, 4M, 1.5G in binary units as in nccl-tests, and available memory and disk."""
+"""Byte sizes: 8, 64K, 4M, 1.5G in binary units as in nccl-tests, and free space."""
 
 import os
 import re
@@ -81,14 +81,6 @@ def geometric_sizes(
                 f"{format_size(low)} to {format_size(high)}: take a larger factor"
             )
     return tuple(sizes)
-
-
-def available_bytes(meminfo: str) -> int | None:
-    """Return MemAvailable from the text of /proc/meminfo; None if it is absent."""
-    for line in meminfo.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def free_bytes(folder: Path) -> int | None:

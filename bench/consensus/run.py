@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.protocol import Topology
 from bench.common.files import check_target, write_whole
-from bench.common.sizes import available_bytes
 from bench.common.spec import UserError, case_hash
 from bench.consensus import table
 from bench.consensus.gossip import Limits, draw_start, measure
@@ -25,6 +24,7 @@ from bench.results.rounds import Rounds, RoundsFile, read_rounds
 from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
 from bench.runtime.launches import announcement, results_of_launches
+from bench.runtime.memory import check_memory
 from bench.runtime.opening import add_provenance, claim, origin
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.launch import check_launch, on_all_ranks
@@ -113,7 +113,7 @@ def plan_run(comm: MPI.Intracomm, options: Options) -> Plan:
         raise UserError(
             f"agreement needs at least 2 workers, got {workers}: --workers 16, or mpirun -n 2"
         )
-    on_all_ranks(comm, lambda: check_memory(comm, workers, options.dimension))
+    check_rows(comm, workers, options.dimension)
     topologies = options.chosen(workers)
     names = ("dimension", "rounds", "tolerance", "time", "seed")
     params = {key: value for key, value in asdict(options).items() if key in names}
@@ -131,23 +131,11 @@ def plan_run(comm: MPI.Intracomm, options: Options) -> Plan:
     return Plan(options, workers, topologies, limits, params, digest, path)
 
 
-def check_memory(comm: MPI.Intracomm, workers: int, dimension: int) -> None:
-    """Check that all rows fit into the memory of this node; collective. Errors: UserError."""
-    from mpi4py import MPI
-
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    rows = -(-workers // comm.size) * node.size
-    node.Free()
-    need = ARRAYS * 8 * rows * (dimension + 1)
-    try:
-        free = available_bytes(Path("/proc/meminfo").read_text())
-    except OSError:
-        return
-    if free is not None and need > free:
-        raise UserError(
-            f"--dimension {dimension} with {workers} workers needs about {need / 2**30:,.1f} GiB "
-            f"on a node, {free / 2**30:,.1f} GiB are free: reduce either"
-        )
+def check_rows(comm: MPI.Intracomm, workers: int, dimension: int) -> None:
+    """Check that all rows fit into memory; collective. Errors: UserError."""
+    needed = ARRAYS * 8 * -(-workers // comm.size) * (dimension + 1)
+    what = f"--dimension {dimension} with {workers} workers"
+    check_memory(comm, needed, f"the rows of {what}", "reduce either")
 
 
 def _open_file(

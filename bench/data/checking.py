@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.sizes import available_bytes
+from bench.common.limits import HOST, Pool, memory_pools
 from bench.common.spec import UserError
 
 SHARE = 0.9
 """Fraction of the available memory that a file may fill."""
-MEMINFO = Path("/proc/meminfo")
 LOCAL = (
     "OMPI_COMM_WORLD_LOCAL_SIZE",
     "MPI_LOCALNRANKS",
@@ -30,21 +29,26 @@ MOST_CLASSES = 2**20
 
 
 def require_memory(
-    path: Path, needed: int, meminfo: Path = MEMINFO, environment: Mapping[str, str] = os.environ
+    path: Path,
+    needed: int,
+    pools: Sequence[Pool] | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> None:
     """Refuse to read more bytes than memory can hold, counted once for each rank of this host.
 
-    Errors: UserError with both numbers.
+    pools: by default those of this process. Errors: UserError with both numbers.
     """
-    available = available_bytes(meminfo.read_text()) if meminfo.exists() else None
     ranks = local_ranks(environment)
-    if available is not None and needed * ranks > SHARE * available:
-        each = f" on each of {ranks} ranks of this host" if ranks > 1 else ""
-        raise UserError(
-            f"{path} needs {amount(needed)} of memory{each}, {amount(available)} are available: "
-            "put the samples into an HDF5 file, of which every rank reads its own samples only, "
-            "or take fewer of them"
-        )
+    for pool in memory_pools() if pools is None else pools:
+        sharing = 1 if pool.private else ranks
+        if needed * sharing > SHARE * pool.available:
+            each = f" on each of {ranks} ranks of this host" if sharing > 1 else ""
+            inside = "" if pool.name == HOST else f" within {pool.name}"
+            raise UserError(
+                f"{path} needs {amount(needed)} of memory{each}, {amount(pool.available)} are "
+                f"available{inside}: put the samples into an HDF5 file, of which every rank reads "
+                "its own samples only, or take fewer of them"
+            )
 
 
 @contextmanager

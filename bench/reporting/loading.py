@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench.common.files import RESULTS
+from bench.common.limits import usable_cores
 from bench.common.spec import UserError
 from bench.common.text import printable
 from bench.reporting.chapter import Kind
@@ -76,7 +77,7 @@ def readings(files: Sequence[Path], load: Load, cores: int = 0) -> Generator[Any
     cores: maximum number of readers; 0 for one per core of this process. Close the iterator to end
     the readers early.
     """
-    most = cores or len(os.sched_getaffinity(0))
+    most = cores or usable_cores()
     waiting, answers, n_yielded = deque(range(len(files))), dict[int, Any](), 0
     crew: list[Reader] = []
     try:

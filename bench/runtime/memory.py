@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.common.sizes import available_bytes
+from bench.common.limits import Pool, Use, memory_pools, uses
 from bench.common.spec import UserError
 from bench.common.text import format_bytes
 
@@ -16,32 +15,25 @@ if TYPE_CHECKING:
 
 
 def check_memory(comm: MPI.Intracomm, needed: int, purpose: str, way_out: str) -> None:
-    """Check that the bytes that the ranks of each host need are available there; collective.
+    """Check that the bytes that the ranks need are available to them; collective.
 
-    needed: bytes on this rank. Errors: UserError on every rank, with the purpose and the way out.
+    The host, each cgroup and each `ulimit` must have room. needed: bytes on this rank. Errors:
+    UserError on every rank, with the purpose and the way out.
     """
-    try:
-        free = available_bytes(Path("/proc/meminfo").read_text())
-    except OSError:
-        free = None
-    if host := overloaded(comm.allgather((socket.gethostname(), needed, free))):
-        name, total, available = host
-        raise UserError(
-            f"{purpose} need {format_bytes(total)} of memory on {name}, which has "
-            f"{format_bytes(available)} available: {way_out}"
-        )
+    ranks = comm.allgather((socket.gethostname(), memory_pools(), needed))
+    if lack := overloaded(ranks):
+        use, total = lack
+        raise UserError(f"{purpose} need {format_bytes(total)} of memory {use}: {way_out}")
 
 
-def overloaded(ranks: Iterable[tuple[str, int, int | None]]) -> tuple[str, int, int] | None:
-    """Return the first host whose ranks need more than is available, with both numbers of bytes.
+def overloaded(ranks: Sequence[tuple[str, Sequence[Pool], int]]) -> tuple[Use, int] | None:
+    """Return the pool with the least room for what its ranks need, and these bytes; else None.
 
-    ranks: host, needed and available bytes of each rank; None if unknown.
+    ranks: host, pools and needed bytes of each rank.
     """
-    hosts: dict[str, tuple[int, int]] = {}
-    for host, needed, free in ranks:
-        if free is not None:
-            total, available = hosts.get(host, (0, free))
-            hosts[host] = total + needed, min(available, free)
-    return next(
-        ((host, total, free) for host, (total, free) in hosts.items() if total > free), None
-    )
+    totals = [
+        (use, sum(ranks[rank][2] for rank in use.ranks))
+        for use in uses([(host, pools) for host, pools, _ in ranks])
+    ]
+    lacks = [(use, total) for use, total in totals if total > use.pool.available]
+    return min(lacks, key=lambda lack: lack[0].pool.available, default=None)

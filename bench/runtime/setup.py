@@ -24,6 +24,7 @@ from bench.runtime.opening import claim
 from bench.runtime.options import STEP
 from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
+from bench.session.binding import check_threads
 from bench.session.launch import check_launch, on_all_ranks
 from bench.tasks.protocol import Alter, Problem
 from partitions.protocol import Samples
@@ -81,6 +82,7 @@ def plan(comm: MPI.Intracomm, experiment: Experiment, launch: int = 1) -> Plan:
         experiment = _as_before(comm, experiment)
     options, path = experiment.options, experiment.path
     check_launch(os.environ, comm.size, options.ranks)
+    check_threads(comm, options.threads)
     if experiment.ranks != comm.size:
         raise UserError(
             f"the experiment is resolved for {experiment.ranks} ranks, the communicator has "

@@ -7,7 +7,15 @@ import pytest
 import torch
 from mpi4py import MPI
 
-from bench.session.binding import binding_flaws, threads_for, use_threads
+from bench.common.limits import Quota
+from bench.common.spec import UserError
+from bench.session.binding import (
+    binding_flaws,
+    check_threads,
+    quota_groups,
+    threads_for,
+    use_threads,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +34,7 @@ def test_threads_come_from_option_environment_or_cores(
     option: int, cores: int, ranks: int, variable: str, threads: int
 ) -> None:
     environment = {"OMP_NUM_THREADS": variable} if variable else {}
-    assert threads_for(option, cores, ranks, environment) == threads
+    assert threads_for(option, cores / ranks, environment) == threads
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,29 @@ def test_more_ranks_than_cores_are_a_flaw() -> None:
     assert flaw.endswith("; set OMP_NUM_THREADS=1")
     (flaw,) = binding_flaws([(3,)] * 2, 1)  # all bound to the same core
     assert flaw.startswith("2 ranks x 1 thread(s) share 1 core(s)")
+
+
+def test_a_quota_of_a_cgroup_counts_as_cores() -> None:
+    groups = quota_groups([("a", [Quota("/job", 0.5)]), ("b", []), ("a", [Quota("/job", 0.5)])])
+    assert groups == {"a": [(0.5, 2)], "b": []}
+    (flaw,) = binding_flaws([(0, 1)] * 2, 1, groups["a"])
+    assert flaw.startswith("2 ranks x 1 thread(s) share 0.5 core(s)")
+    assert binding_flaws([(0, 1)] * 2, 1, [(2.0, 2)]) == []
+    assert threads_for(0, 0.25, {}) == 1
+
+
+def test_more_threads_than_the_machine_has_cores_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    check_threads(MPI.COMM_SELF, 4)
+    check_threads(MPI.COMM_SELF, 0)
+    with pytest.raises(UserError, match=r"--threads 5: .* has 4 core\(s\): give no more"):
+        check_threads(MPI.COMM_SELF, 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "100000")
+    with pytest.raises(UserError, match=r"OMP_NUM_THREADS=100000: "):
+        check_threads(MPI.COMM_SELF, 0)
 
 
 def test_use_threads_sets_the_threads_and_returns_the_placement(

@@ -12,10 +12,10 @@ from algorithms.collectives import ALLREDUCES
 from bench.collectives.config import case_hash
 from bench.collectives.memory import most_bytes
 from bench.collectives.options import read
+from bench.common.limits import HOST, Pool
 from bench.common.sizes import (
     MOST_SIZES,
     UNITS,
-    available_bytes,
     format_size,
     geometric_sizes,
     parse_size,
@@ -199,18 +199,19 @@ def test_a_mistake_is_one_line(options: str, line: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_available_memory_is_read_from_the_kernel() -> None:
-    text = "MemTotal:       24683000 kB\nMemFree:  1 kB\nMemAvailable:   1000 kB\n"
-    assert available_bytes(text) == 1000 * 1024
-    assert available_bytes("MemTotal: 5 kB\n") is None
-
-
 def test_the_fullest_host_limits_the_size() -> None:
-    gigabyte = 10**9
-    places: list[tuple[str, int | None]] = [("a", gigabyte), ("a", gigabyte), ("b", gigabyte)]
-    result = most_bytes(places, vectors=30)
+    pools = [Pool(HOST, 10**9)]
+    result = most_bytes([("a", pools), ("a", pools), ("b", pools)], vectors=30)
     assert result is not None
-    fits, host = result
-    assert host == "a"
-    assert fits == pytest.approx(0.9 * gigabyte / (2 * 3 * 10), abs=1)  # a whole number of bytes
-    assert most_bytes([("a", None)], 3) is None
+    fits, use = result
+    assert use.host == "a"
+    assert fits == pytest.approx(0.9 * 10**9 / (2 * 3 * 10), abs=1)  # a whole number of bytes
+    assert most_bytes([("a", [])], 3) is None
+
+
+def test_a_cgroup_limits_the_size() -> None:
+    pools = [Pool(HOST, 10**9), Pool("cgroup /job", 10**6)]
+    result = most_bytes([("a", pools)], vectors=9)
+    assert result is not None
+    assert result[0] == 10**5
+    assert str(result[1]) == "on a, where cgroup /job leaves 1 MB"

@@ -213,7 +213,7 @@ MISTAKES = [
     (["--workers", "many"], "--workers must be a whole number, got 'many'"),
     (["--workers", "500000"], "--workers 500000: every topology has more than 131,072 messages"),
     (["--workers", str(10**30)], "--workers must be below 2^63, got 1"),
-    (["--workers", "4", "--dimension", str(10**12)], "GiB are free: reduce either"),
+    (["--workers", "4", "--dimension", str(10**12)], "available: reduce either"),
     (["--dimension", "0"], "--dimension must be >= 1, got 0"),
     (["--rounds", "0"], "--rounds must be >= 1, got 0"),
     (

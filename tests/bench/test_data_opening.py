@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.common.limits import HOST, Pool
 from bench.common.spec import UserError
 from bench.data.checking import amount, local_ranks, require_memory
 from bench.data.opening import digest, open_data
@@ -85,16 +86,20 @@ def test_the_digest_equals_sha256sum(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    meminfo = Path(text_file(tmp_path, "meminfo", "MemAvailable: 2048 kB\n"))
+    pools = [Pool(HOST, 2**21)]
     fits, data = int(0.9 * 2**21), tmp_path / "x"
-    require_memory(data, fits, meminfo, {})
-    require_memory(data, 2**60, tmp_path / "no meminfo", {})
+    require_memory(data, fits, pools, {})
+    require_memory(data, 2**60, [], {})
     with pytest.raises(UserError, match=r"x needs 1\.8 MiB of memory, 2\.0 MiB are available: put"):
-        require_memory(data, fits + 1, meminfo, {})
+        require_memory(data, fits + 1, pools, {})
     four = {"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
-    require_memory(data, fits // 4, meminfo, four)
+    require_memory(data, fits // 4, pools, four)
     with pytest.raises(UserError, match="on each of 4 ranks of this host"):
-        require_memory(data, fits // 4 + 1, meminfo, four)
+        require_memory(data, fits // 4 + 1, pools, four)
+    own = [Pool("ulimit -v", 2**21, private=True)]
+    require_memory(data, fits, own, four)  # each rank has one of its own
+    with pytest.raises(UserError, match=r"2\.0 MiB are available within ulimit -v: put"):
+        require_memory(data, fits + 1, own, four)
 
 
 def test_local_ranks_and_formatted_bytes() -> None:

@@ -330,12 +330,6 @@ def test_singletons_under_a_launcher_are_refused(tmp_path: Path) -> None:
     assert "srun --mpi=pmix" in done.stderr
 
 
-def test_more_threads_than_cores_are_flagged(tmp_path: Path) -> None:
-    done = train(0, tmp_path, *QUICK, "--threads", "9999")
-    assert "9999 threads: use --threads" in done.stdout
-    assert "9999 threads" in str(only_result(tmp_path).attributes["binding_flaws"])
-
-
 def test_help_works_without_mpi() -> None:
     done = launch(0, "-m", "bench.train", "--help", OMPI_COMM_WORLD_RANK="0")
     assert done.returncode == 0
