@@ -6,6 +6,7 @@ rows, each a list of numbers.
 """
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.files import read_text
 from partitions.placing import require_enough
 from partitions.protocol import Partition, Samples
 from partitions.sizes import apportion
@@ -91,8 +93,8 @@ def read(name: str) -> NDArray[np.float64]:
 
 def _csv_rows(path: Path) -> dict[str, list[Any]]:
     """Return the cells of every line by its place."""
-    with path.open(newline="", encoding="utf-8-sig") as file:  # -sig skips a byte order mark
-        lines = {f"line {i}": cells for i, cells in enumerate(csv.reader(file), start=1) if cells}
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    lines = {f"line {i}": cells for i, cells in enumerate(reader, start=1) if cells}
     first = next(iter(lines), None)
     if first and math.isnan(_number(lines[first][0])) and lines[first][0].strip().lower() != "nan":
         del lines[first]
@@ -101,7 +103,7 @@ def _csv_rows(path: Path) -> dict[str, list[Any]]:
 
 def _json_rows(path: Path) -> dict[str, list[Any]]:
     """Return the entries of every row by its place."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = json.loads(read_text(path))
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError("it must hold a list of rows, each a list of numbers")
     return {f"row {i}": row for i, row in enumerate(rows, start=1)}

@@ -27,7 +27,7 @@ RUN = "bench.common bench.results bench.runtime bench.session"
 
 ROOMS: dict[str, tuple[str, str]] = {
     "algorithms.wire": ("", "mpi4py numpy"),
-    "algorithms.topologies": ("", "numpy"),
+    "algorithms.topologies": ("bench.common", "numpy"),
     "algorithms.compressors": ("", "numpy"),
     "algorithms.collectives": (WIRE, "mpi4py numpy"),
     "algorithms": (f"algorithms.compressors algorithms.topologies {WIRE}", "numpy"),
@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         f"algorithms algorithms.collectives algorithms.topologies {WIRE}",
         "mpi4py numpy",
     ),
-    "partitions": ("", "numpy scipy sklearn"),
+    "partitions": ("bench.common", "numpy scipy sklearn"),
     "bench": ("", ""),
     "bench.common": ("", ""),
     "bench.optimizers": ("algorithms", "numpy torch"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from algorithms.topologies.protocol import Links, links
+from bench.common.files import read_text
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class File:
     def _named(self) -> list[tuple[str, int, int]]:
         """Place in the file, source and target of every link."""
         try:
-            text = Path(self.path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+            text = read_text(Path(self.path))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise ValueError(f"{self.path} cannot be read: {reason}") from None
         entries = (from_json if text.lstrip().startswith(("[", "{")) else from_lines)(
             self.path, text

@@ -1,7 +1,10 @@
-"""Files named by the user: checked early, written atomically; TOML files."""
+"""Files named by the user: checked early, written atomically; text, numbers and TOML."""
 
+import codecs
 import os
+import re
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +56,79 @@ def _fresh(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""Byte order marks of other encodings; that of UTF-32 begins like that of UTF-16."""
+SHOWN = 2**12
+"""Bytes at the start of a file that show its encoding."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, without a byte order mark, with "\\n" between lines.
+
+    Errors: ValueError for another encoding; OSError.
+    """
+    return decode(path.read_bytes())
+
+
+def decode(data: bytes) -> str:
+    """Return text in UTF-8 without a byte order mark, with "\\n" between lines.
+
+    Errors: ValueError for another encoding.
+    """
+    require_utf8(data[:SHOWN])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        raise ValueError(
+            f"byte 0x{data[error.start]:02x} in line {line} is not UTF-8: save the file as UTF-8"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,4})?", re.ASCII | re.IGNORECASE)
+"""Number of a text file; float() takes more, such as 1_000 and digits of other scripts."""
+LARGEST = 10**18
+"""Bound of whole numbers, which fit int64."""
+LONGEST = 100
+"""Maximum number of characters of a number."""
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number in a text such as 7, +7, 7.0 or 7.000e+00; None if it is none."""
+    if len(text) > LONGEST or not NUMBER.fullmatch(text):
+        return None
+    value = Fraction(text)
+    return int(value) if value.denominator == 1 and abs(value) < LARGEST else None
+
+
+def require_utf8(start: bytes) -> None:
+    """Refuse a file that starts like UTF-16 or UTF-32, or like no text. Errors: ValueError."""
+    encoding = next((name for mark, name in MARKS.items() if start.startswith(mark)), "")
+    zeros = sorted(half.count(0) / max(1, len(half)) for half in (start[::2], start[1::2]))
+    if not encoding and zeros[0] == 0 and zeros[1] > 0.5:  # mostly Latin letters, without a mark
+        encoding = "UTF-16"
+    if encoding:
+        raise ValueError(f"the file is {encoding}: save it as UTF-8")
+    if b"\0" in start:
+        raise ValueError("the file is not text: it has bytes of value 0")
+
+
 def read_toml(path: Path, prefix: str = "") -> dict[str, Any]:
     """Return the table of a TOML file; prefix: text before its name in an error message.
 
     Errors: UserError.
     """
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"{prefix}{path} cannot be read: {error}") from None
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{prefix}{path} is not TOML: {error}") from None

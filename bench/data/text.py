@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.common import files
 from bench.common.spec import UserError
 from bench.data.checking import require_memory
 from bench.data.protocol import Text
@@ -24,11 +25,9 @@ def read_text(path: Path) -> Text:
     """
     try:
         require_memory(path, DECODED * path.stat().st_size)
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not text in UTF-8: byte {error.start} is no character"
-        ) from None
+        text = files.read_text(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not text in UTF-8: {error}") from None
     if not text:
         raise UserError(f"{path} is empty")
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)

@@ -85,5 +85,5 @@ def test_an_unreadable_file_is_rejected(tmp_path: Path) -> None:
         File(path=str(tmp_path / "nowhere.txt"))
     binary = tmp_path / "b.txt"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="cannot be read: it is not a text file"):
+    with pytest.raises(ValueError, match="cannot be read: the file is UTF-16: save it as UTF-8"):
         File(path=str(binary))

@@ -77,13 +77,17 @@ def test_a_large_alphabet_takes_larger_codes(tmp_path: Path) -> None:
 def test_files_without_text_are_refused(tmp_path: Path) -> None:
     for name, content, message in (
         ("empty.txt", b"", " is empty"),
-        ("latin.txt", b"caf\xe9", " is not text in UTF-8: byte 3 is no character"),
+        (
+            "latin.txt",
+            b"caf\xe9",
+            " is not text in UTF-8: byte 0xe9 in line 1 is not UTF-8: save the file as UTF-8",
+        ),
     ):
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(UserError) as refused:
             open_text(str(path))
-        assert str(refused.value) == f"{path}{message}"
+        assert str(refused.value).startswith(f"{path}{message}")
     for path, message in (
         (tmp_path / "none.txt", "does not exist: name a text file"),
         (tmp_path, f"is a folder: name a text file ({tmp_path / 'empty.txt'}, "),
