@@ -44,7 +44,7 @@ class FromFile(Partition):
     samples user by user. Disjoint and covering; draws nothing.
     """
 
-    path: str = field(default="", metadata={"help": "text, CSV, .npy or JSON file"})
+    path: str = field(default="", metadata={"help": "text, CSV, .npy or JSON file", "path": True})
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

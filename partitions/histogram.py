@@ -35,7 +35,7 @@ class Histogram(Partition):
     are left out.
     """
 
-    file: str = field(default="", metadata={"help": "CSV or JSON file"})
+    file: str = field(default="", metadata={"help": "CSV or JSON file", "path": True})
 
     def split(
         self, samples: Samples, parts: int, rng: np.random.Generator

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.common.cli import Parser
 from bench.common.files import write_whole
-from bench.common.spec import UserError
+from bench.common.spec import UserError, expand_path
 from slurm.case import Case, Geometry
 from slurm.ledger import History
 from slurm.site import Site, find
@@ -177,12 +177,7 @@ def results_folder(sweep: Path, site: Site, out: str | None) -> Path:
     """
     if out:
         return Path(out)
-    root = os.path.expanduser(os.path.expandvars(site.scratch)) if site.scratch else DEFAULT_ROOT
-    if "$" in str(root):
-        raise UserError(
-            f"site {site.name}: scratch is {site.scratch}, and not all of its variables are set: "
-            "set them, or give --out"
-        )
+    root = expand_path(site.scratch, f"site {site.name}: scratch") or DEFAULT_ROOT
     return Path(root) / sweep.stem
 
 

@@ -86,7 +86,7 @@ class CurrentRun:
 
 def python(site: Site) -> str:
     """Return the interpreter of the cases: the site's, or else this one."""
-    return site.python or sys.executable
+    return site.interpreter or sys.executable
 
 
 def command(entry: Entry, folder: Path, interpreter: str) -> list[str]:

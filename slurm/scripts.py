@@ -108,7 +108,7 @@ def _script(
         for name in ("partition", "account", "qos", "constraint")
         if (value := getattr(site, name))
     ]
-    ours = {"LAUNCHER": site.launcher, "SRUN_MPI": site.mpi, "PYTHON": site.python}
+    ours = {"LAUNCHER": site.launcher, "SRUN_MPI": site.mpi, "PYTHON": site.interpreter}
     variables = site.environment | {f"MURMURATION_{name}": x for name, x in ours.items() if x}
     exports = [f"export {name}={shlex.quote(x)}" for name, x in variables.items()]
     modules = [f"module load {shlex.quote(name)}" for name in site.modules]

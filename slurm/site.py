@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.files import read_toml
-from bench.common.spec import UserError, unknown_name
+from bench.common.spec import UserError, expand_path, unknown_name
 
 SLURM, NONE = "slurm", "none"
 SRUN, MPIRUN = "srun", "mpirun"
@@ -66,7 +66,8 @@ class Site:
     scratch: str = ""
     """Parent of the results folder without --out; its variables are expanded."""
     python: str = ""
-    """Interpreter of the jobs; empty for .venv/bin/python of the checkout."""
+    """Interpreter of the jobs; empty for .venv/bin/python of the checkout. Its variables are
+    expanded."""
 
     def __post_init__(self) -> None:
         for option, choices in CHOICES.items():
@@ -95,6 +96,11 @@ class Site:
                 )
             _plain(self.name, f"environment.{name}", value)
         _plain(self.name, "python", self.python)
+
+    @property
+    def interpreter(self) -> str:
+        """Path of the interpreter; empty for that of the checkout. Errors: UserError."""
+        return expand_path(self.python, f"site {self.name}: python")
 
 
 def names() -> list[str]:

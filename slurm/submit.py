@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.cli import Parser, run
-from bench.common.spec import UserError
+from bench.common.spec import UserError, expand_path
 from bench.common.text import printable
 from bench.results.schema import DIED, FAILED
 from slurm.campaign import (
@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--site",
         metavar="NAME",
+        type=expand_path,
         help="machine of the jobs: a file of slurm/sites or the path of one (default: by the name "
         "of the cluster or host, else local)",
     )

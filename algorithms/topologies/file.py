@@ -22,7 +22,10 @@ class File:
 
     path: str = field(
         default="",
-        metadata={"help": "file of lines `source target`, or of JSON lists of out-neighbours"},
+        metadata={
+            "help": "file of lines `source target`, or of JSON lists of out-neighbours",
+            "path": True,
+        },
     )
 
     def __post_init__(self) -> None:

@@ -2,22 +2,41 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from bench.common.spec import UserError
+from bench.common.spec import UserError, expand_path
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes of shells for Ctrl-C and for a closed pipe."""
 
 
+PATH = re.compile(r"(FILE|DIR|PATH|RUN|SWEEP)(\.\w+)?")
+"""Metavariables of paths: `DIR`, `FILE.toml`."""
+
+
 class Parser(argparse.ArgumentParser):
-    """Argument parser that raises UserError instead of printing its usage."""
+    """Argument parser that raises UserError instead of printing its usage.
+
+    It expands `~` and variables in the arguments whose metavariable names a path.
+    """
+
+    def add_argument(self, *names: str, **keywords: Any) -> argparse.Action:
+        """Add an argument; one with the metavariable of a path gets the type of a path."""
+        if is_path(keywords.get("metavar")):
+            keywords.setdefault("type", expand_path)
+        return super().add_argument(*names, **keywords)
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError with the message of argparse."""
         raise UserError(f"{message}; see --help")
+
+
+def is_path(metavar: object) -> bool:
+    """Return whether a metavariable names a path."""
+    return isinstance(metavar, str) and bool(PATH.fullmatch(metavar))
 
 
 def run(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:

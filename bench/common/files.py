@@ -4,6 +4,7 @@ import codecs
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def _fresh(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def walk(top: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each folder at and below `top`, its folders and its files, without hidden names.
+
+    Links to folders are followed, and every real folder is walked once, so that cycles end.
+    """
+    visits = {os.path.realpath(top)}
+    for folder, below, files in os.walk(top, followlinks=True):
+        below[:] = sorted(x for x in below if not x.startswith("."))
+        yield folder, list(below), [x for x in files if not x.startswith(".")]
+        real = {os.path.realpath(os.path.join(folder, x)): x for x in reversed(below)}
+        below[:] = [x for path, x in real.items() if path not in visits][::-1]
+        visits.update(real)
 
 
 MARKS = {

@@ -19,9 +19,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from bench.common.cli import Parser
+from bench.common.cli import Parser, is_path
 from bench.common.files import read_toml
-from bench.common.spec import UserError, convert, unknown_name
+from bench.common.spec import UserError, convert, expand_path, unknown_name
 
 T = TypeVar("T")
 
@@ -43,7 +43,8 @@ def option(
 ) -> Any:
     """Return a dataclass field that is an option of a program.
 
-    names: further names, as `-n` or `--iters`. group: title of its section in the help. least: the
+    metavar: FILE, DIR and PATH mark a path, whose `~` and variables are expanded. names: further
+    names, as `-n` or `--iters`. group: title of its section in the help. least: the
     smallest integer allowed. aside: whether the option leaves the numbers of a run unchanged.
     argument: further keywords of `ArgumentParser.add_argument`. A bool is a flag, a tuple collects
     the values of a repeated option.
@@ -170,10 +171,14 @@ class Table(Generic[T]):
         for name in texts:
             if name not in kinds:
                 raise unknown_name("option", flag(name), map(flag, self.entries))
-        return {
-            name: convert(text, kinds[name], flag(name)) if isinstance(text, str) else tuple(text)
-            for name, text in texts.items()
-        }
+        return {name: self._value(name, text, kinds[name]) for name, text in texts.items()}
+
+    def _value(self, name: str, text: Any, kind: Any) -> Any:
+        if not isinstance(text, str):
+            return tuple(text)
+        if is_path(self.entries[name].metadata["metavar"]):
+            return expand_path(text, flag(name))
+        return convert(text, kind, flag(name))
 
     def build(self, texts: Mapping[str, Any]) -> T:
         """Return the options of which some are given as texts. Errors: UserError."""
@@ -228,7 +233,7 @@ def _argument(entry: Field[Any]) -> tuple[list[str], dict[str, Any]]:
     """Return names and keywords of an option for `add_argument`."""
     data = entry.metadata
     if data.get("positional"):
-        return [entry.name], {"metavar": data["metavar"], "help": data["help"]}
+        return [entry.name], {"metavar": data["metavar"], "help": data["help"], "type": str}
     text = data["help"] + (f": {', '.join(data['choices'])}" if data["choices"] else "")
     if entry.default not in (None, "", ()) and not isinstance(entry.default, bool):
         text += f" (default: {entry.default})"
@@ -236,7 +241,7 @@ def _argument(entry: Field[Any]) -> tuple[list[str], dict[str, Any]]:
     if isinstance(entry.default, bool) and "nargs" not in data["argument"]:
         keywords |= {"action": "store_const", "const": "true"}
     else:
-        keywords |= {"metavar": data["metavar"]}
+        keywords |= {"metavar": data["metavar"], "type": str}  # Table.values converts it
     if isinstance(entry.default, tuple):
         keywords |= {"action": "append"}
     short = [name for name in data["names"] if not name.startswith("--")]

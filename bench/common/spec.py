@@ -2,10 +2,12 @@
 
 An option may itself be a spec, whose options colons separate; its field declares
 `metadata={"registry": ...}`. Example: `push_sum:topology=exponential:peers=2,weights=samples`.
+`metadata={"path": True}` marks a path, whose `~` and variables are expanded.
 """
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields
@@ -20,6 +22,8 @@ OUTER, INNER = ",", ":"
 """Separators of the options of a spec, and of a spec within an option."""
 
 
+VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
+"""Variable of the environment in a path."""
 LARGEST_HINT = 10**15
 """Bound of the whole numbers that a hint writes out."""
 
@@ -55,6 +59,35 @@ def convert(text: str, kind: type, where: str) -> Any:
     except ValueError:
         rule = "a whole number" if kind is int else "a number"
         raise UserError(f"{where} must be {rule}, got {text!r}{_number_hint(text, kind)}") from None
+
+
+def expand_path(text: str, where: str = "") -> str:
+    """Return a path with a leading `~` and variables expanded, as a shell does.
+
+    A path that cannot be expanded but exists is returned as it is. where: option that gives the
+    path. Errors: UserError.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name in os.environ:
+            return os.environ[name]
+        if os.path.lexists(text):
+            return match[0]
+        raise UserError(
+            f"{prefix}${name} is not defined: define and export it, or write the folder it stands "
+            "for"
+        )
+
+    prefix = f"{where} {text}: ".lstrip()
+    path = os.path.expanduser(text)
+    if path == text and text.startswith("~") and not os.path.lexists(text):
+        user = text.partition(os.sep)[0]
+        raise UserError(
+            f"{prefix}no home folder is known for {user}: write the folder, or ./{text} for a file "
+            "of this name"
+        )
+    return VARIABLE.sub(value, path)
 
 
 def _number_hint(text: str, kind: type) -> str:
@@ -117,6 +150,8 @@ def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator:
             values[key] = parse_spec(value, inner, where, INNER)
             continue
         values[key] = convert(value, kinds[key], f"{what} {name}: {key}")
+        if known[key].metadata.get("path"):
+            values[key] = expand_path(values[key], f"{what} {name}: {key}")
         names = option_choices(known[key])
         if names and values[key] not in names:
             raise unknown_name(where, value, names)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
-from bench.common.spec import UserError
+from bench.common.spec import UserError, expand_path
 from bench.compare.gate import (
     REQUIREMENTS,
     check_requirement,
@@ -50,12 +50,16 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     result.add_argument(
-        "path_a", metavar="A", help="baseline: a result file, or a folder, searched recursively"
+        "path_a",
+        metavar="A",
+        type=expand_path,
+        help="baseline: a result file, or a folder, searched recursively",
     )
     result.add_argument(
         "path_b",
         metavar="B",
         nargs="?",
+        type=expand_path,
         help="side compared with it; without it, --a and --b select both sides from A",
     )
     for option in SELECTORS:

@@ -22,7 +22,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.common.files import RESULTS
+from bench.common.files import RESULTS, walk
 from bench.common.limits import usable_cores
 from bench.common.spec import UserError
 from bench.common.text import printable
@@ -199,15 +199,13 @@ def _alone(path: str) -> Iterator[tuple[str, Path]]:
 def _within(top: str) -> Iterator[tuple[str, Path]]:
     """Yield the real path and the path of each result in the folder and below it, sorted."""
     files: list[tuple[str, Path]] = []
-    for folder, below, names in os.walk(top):
+    for folder, folders, names in walk(top):
         real = os.path.realpath(folder)
-        named = [x for x in (*names, *below) if x.endswith(RESULTS) and not x.startswith(".")]
-        for name in named:
+        for name in (x for x in (*names, *folders) if x.endswith(RESULTS)):
             path = os.path.join(folder, name)
             linked = os.path.islink(path)
             place = os.path.realpath(path) if linked else os.path.join(real, name)
             files.append((place, Path(path)))
-        below[:] = [x for x in below if not x.startswith(".")]
     yield from sorted(files, key=lambda x: x[1])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.common.files import RESULTS
+from bench.common.files import RESULTS, walk
 from bench.common.sizes import format_size
 from bench.common.text import Setting, format_number
 from bench.reporting.loading import KINDS
@@ -109,11 +109,8 @@ def _files(path: Path) -> Iterator[Path]:
     if path.name.endswith(RESULTS) and not path.is_dir():
         whole = path.with_name(path.name.removesuffix(PART))
         yield from (whole, whole.with_name(whole.name + PART))
-    for folder, folders, names in os.walk(path):
-        folders[:] = [x for x in folders if not x.startswith(".")]
-        for name in names:
-            if name.endswith(RESULTS) and not name.startswith("."):
-                yield Path(folder, name)
+    for folder, _, names in walk(path):
+        yield from (Path(folder, name) for name in names if name.endswith(RESULTS))
 
 
 class Watched:
