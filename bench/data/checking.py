@@ -25,7 +25,9 @@ LOCAL = (
 )
 """Environment variables with the number of ranks on a host, all of which read at the same time."""
 MOST_CLASSES = 2**20
-"""Maximum number of classes: a label is an output of the model's last layer."""
+"""Maximum number of classes: a class is an output of the model's last layer."""
+LARGEST_LABEL = 2**53
+"""Bound of the absolute value of a label, below which float64 holds every whole number."""
 
 
 def require_memory(
@@ -97,18 +99,24 @@ def require_finite(
 
 
 def as_labels(
-    where: Path | str, labels: NDArray[Any], what: str = "label", most: int = MOST_CLASSES
+    where: Path | str, labels: NDArray[Any], what: str = "label", most: int = 0
 ) -> NDArray[np.int64]:
-    """Return the labels as (n,) int64. Errors: UserError for anything but integers in [0, most)."""
+    """Return the labels as (n,) int64.
+
+    most: for labels that must be in [0, most); 0: any whole numbers, which `open_data` numbers in
+    their order. Errors: UserError for anything else.
+    """
     if labels.ndim != 1:
         raise UserError(f"{where}: {what}s must be one a sample, (n,), got shape {labels.shape}")
     if not np.issubdtype(labels.dtype, np.number) or np.iscomplexobj(labels):
         raise UserError(f"{where}: {what}s must be whole numbers, got {dtype_name(labels.dtype)}")
-    wrong = np.flatnonzero(~((labels >= 0) & (labels < most) & (labels == np.floor(labels))))
+    low, high = (0, most) if most else (-LARGEST_LABEL, LARGEST_LABEL)
+    wrong = np.flatnonzero(~((labels >= low) & (labels < high) & (labels == np.floor(labels))))
     if wrong.size:
+        limits = f" from 0 to {most - 1:,}" if most else ""
         raise UserError(
-            f"{where}: {what} of sample {wrong[0]} must be a whole number from 0 to {most - 1:,}, "
-            f"got {labels[wrong[0]]}"
+            f"{where}: {what} of sample {wrong[0]} must be a whole number{limits}, got "
+            f"{labels[wrong[0]]}"
         )
     return labels.astype(np.int64)
 

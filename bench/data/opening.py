@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.common.spec import UserError
+from bench.common.text import printable
 from bench.data import cifar, idx
-from bench.data.checking import readable
-from bench.data.protocol import Dataset, Table, Text, table_in_memory
+from bench.data.checking import MOST_CLASSES, readable
+from bench.data.names import DataName, parse_data
+from bench.data.protocol import Dataset, Summary, Table, Text, subset, table_in_memory
 
 HDF5 = (".h5", ".hdf5")
 SVMLIGHT = (".svm", ".svmlight", ".libsvm")
@@ -25,17 +29,36 @@ KINDS = (
 )
 HELD_OUT_SEED = 0
 """Seed of the held-out samples of a single set, the same in every run."""
+FEW_SAMPLES = 10
+"""Number of samples below which the number of classes says nothing."""
+
+
+class Content(NamedTuple):
+    """Content of a file: its tables "train" and "held_out", or one of them.
+
+    classes, groups: names of both; classes are empty where the labels are numbers. layout: words
+    about the reading of the file.
+    """
+
+    sets: Mapping[str, Table]
+    classes: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    layout: str = ""
+    notes: Sequence[str] = ()
 
 
 def open_data(name: str, held_out: float) -> Dataset:
-    """Return the data set at a path, see KINDS.
+    """Return the data set that a name denotes, see KINDS and bench.data.names.
 
+    The classes are the distinct labels, in their order, of the training and the test set.
     held_out: fraction of the samples to hold out, in (0, 1), if the data have no test set. Errors:
     UserError, one line with file and place, for a file of another kind.
     """
-    path = Path(name)
+    data = parse_data(name)
+    path = data.path
     with readable(path):
-        sets, classes, groups = _sets(path)
+        content = _content(data)
+    sets, classes = _number(path, content)
     train, test = sets.get("train"), sets.get("held_out")
     if train is None or test is None:
         train, test = _hold_out(path, train or sets["held_out"], held_out)
@@ -44,21 +67,106 @@ def open_data(name: str, held_out: float) -> Dataset:
             f"{path}: inputs to train on are {train.shape}, those held out {test.shape}: they must "
             "have one shape"
         )
-    most = 1 + max(int(train.labels.max()), int(test.labels.max()))
-    return Dataset(train, test, most, classes, groups)
+    size = len(classes) or 1 + max(int(train.labels.max()), int(test.labels.max()))
+    summary = _summary(content, path, train, test, classes or [str(i) for i in range(size)])
+    return Dataset(train, test, size, classes, content.groups, summary)
 
 
-def _sets(path: Path) -> tuple[dict[str, Table], list[str], list[str]]:
-    """Return the tables "train" and "held_out", or one of them, and names of classes and groups."""
+def _number(path: Path, content: Content) -> tuple[dict[str, Table], Sequence[str]]:
+    """Return the tables with labels numbered in their order, and the names of the classes.
+
+    Labels 0 to C - 1, each present, stay unnamed. Errors: UserError for too many classes.
+    """
+    sets = {
+        kind: table if table.place else replace(table, place=partial(_place, path, kind))
+        for kind, table in content.sets.items()
+    }
+    if content.classes:
+        names: Sequence[str] = content.classes
+        count = len(names)
+    else:
+        distinct = np.unique(np.concatenate([np.unique(x.labels) for x in sets.values()]))
+        count = len(distinct)
+        names = []
+        if not np.array_equal(distinct, np.arange(count)):
+            names = [str(label) for label in distinct.tolist()]
+            sets = {
+                kind: replace(table, labels=np.searchsorted(distinct, table.labels))
+                for kind, table in sets.items()
+            }
+    if count > MOST_CLASSES:
+        raise UserError(
+            f"{path} has {count:,} different labels, and a model {MOST_CLASSES:,} classes at most: "
+            "are they labels?"
+        )
+    return sets, names
+
+
+def _place(path: Path, kind: str, i: int, j: int) -> str:
+    """Return the place of a feature for a message."""
+    return f"{path}: feature {j} of sample {i}{' of the test set' * (kind == 'held_out')}"
+
+
+def _summary(
+    content: Content, path: Path, train: Table, test: Table, names: Sequence[str]
+) -> Summary:
+    """Return the summary of a data set."""
+    shape = " x ".join(map(str, train.shape))
+    inputs = (
+        f"{shape} feature{'s' * (shape != '1')}" if len(train.shape) == 1 else f"inputs {shape}"
+    )
+    classes = f"{len(names):,} class{'es' * (len(names) > 1)}"
+    line = f"data: {path}, {train.size:,} samples and {test.size:,} held out, {inputs}, {classes}"
+    return Summary(
+        printable(f"{line}{content.layout}"),
+        tuple(map(printable, [*content.notes, *_doubts(train, test, names)])),
+    )
+
+
+def _doubts(train: Table, test: Table, names: Sequence[str]) -> Iterator[str]:
+    """Yield notes on labels that make an accuracy meaningless, or are none."""
+    counts = {
+        what: np.bincount(table.labels, minlength=len(names))
+        for what, table in (("training", train), ("test", test))
+    }
+    for what, count in counts.items():
+        if np.count_nonzero(count) == 1:
+            yield (
+                f"the {what} set has one class, {names[int(count.argmax())]}: an accuracy of 1 "
+                "means nothing"
+            )
+    unseen = np.flatnonzero((counts["training"] == 0) & (counts["test"] > 0))
+    if unseen.size:
+        more = f" and {unseen.size - 1:,} more" if unseen.size > 1 else ""
+        yield f"class {names[int(unseen[0])]}{more} is in the test set alone: no model can learn it"
+    total = train.size + test.size
+    if total >= FEW_SAMPLES and 2 * len(names) > total:
+        yield f"{len(names):,} classes in {total:,} samples: are these the labels?"
+
+
+def _content(data: DataName) -> Content:
+    """Return the content of the files that a name denotes. Errors: UserError."""
+    path = data.path
+    if path.suffix.lower() == ".csv" and path.is_file():
+        from bench.data.tabular import read_csv
+
+        table, classes, groups = read_csv(path)
+        return Content({"train": table}, classes, groups)
+    data.require_plain()
+    return _other_content(path)
+
+
+def _other_content(path: Path) -> Content:
+    """Return the content of files that are no CSV. Errors: UserError."""
     if not path.exists():
         raise UserError(f"--data {path} does not exist: name {KINDS}")
     pictures = cifar.find_sets(path)
     if pictures:
         files, layout = pictures
-        return {kind: cifar.read_set(x, layout) for kind, x in files.items()}, [], []
+        return Content({kind: cifar.read_set(x, layout) for kind, x in files.items()})
     pairs = idx.find_sets(path)
     if pairs:
-        return {kind: idx.read_set(*pair) for kind, pair in pairs.items()}, [], []
+        return Content({kind: idx.read_set(*pair) for kind, pair in pairs.items()})
     if path.is_dir():
         raise UserError(f"--data {path} holds no data of a known format: name {KINDS}")
     kind = path.suffix.lower()
@@ -66,17 +174,12 @@ def _sets(path: Path) -> tuple[dict[str, Table], list[str], list[str]]:
         from bench.data.hdf5 import read_sets
 
         tables, groups = read_sets(path)
-        return tables, [], groups
-    if kind == ".csv":
-        from bench.data.tabular import read_csv
-
-        table, classes, groups = read_csv(path)
-        return {"train": table}, classes, groups
+        return Content(tables, groups=groups)
     if kind in SVMLIGHT:
         from bench.data.svmlight import read_svmlight
 
         table, classes = read_svmlight(path)
-        return {"train": table}, classes, []
+        return Content({"train": table}, classes)
     if kind == ".txt":
         raise UserError(f"--data {path} is a text, which the task transformer reads: name {KINDS}")
     raise UserError(f"--data {path} is of no known format: name {KINDS}")
@@ -96,26 +199,16 @@ def _hold_out(path: Path, table: Table, part: float) -> tuple[Table, Table]:
             f"{held_out} to evaluate: both need at least one"
         )
     order = np.random.default_rng(HELD_OUT_SEED).permutation(n)
-    return _select(table, np.sort(order[held_out:])), _select(table, np.sort(order[:held_out]))
-
-
-def _select(table: Table, which: NDArray[np.int64]) -> Table:
-    """Return the table of these samples, in this order."""
-    groups = None if table.groups is None else table.groups[which]
-    if table.features is not None:
-        return table_in_memory(table.features[which], table.labels[which], groups)
-
-    def rows(indices: NDArray[np.int64]) -> NDArray[Any]:
-        return table.rows(which[indices])
-
-    return Table(table.labels[which], table.shape, rows, groups=groups)
+    return subset(table, np.sort(order[held_out:])), subset(table, np.sort(order[:held_out]))
 
 
 def open_text(name: str) -> Text:
     """Return the text at a path. Errors: UserError for anything but a text file."""
     from bench.data.text import read_text
 
-    path = Path(name)
+    data = parse_data(name)
+    path = data.path
+    data.require_plain()
     with readable(path):
         if not path.exists():
             raise UserError(f"--data {path} does not exist: name a text file")
@@ -126,12 +219,12 @@ def open_text(name: str) -> Text:
 
 
 def digest(name: str) -> str:
-    """Return the SHA-256 of the file at a path.
+    """Return the SHA-256 of the file that a name denotes.
 
     For several files: of the lines that `sha256sum` prints of them, in the order of their names.
     Only files that are read count, not others beside them.
     """
-    files = files_of(Path(name))
+    files = files_of(parse_data(name).path)
     sums = {}
     for file in files:
         with file.open("rb") as opened:
@@ -151,7 +244,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def data_or_digits(name: str, held_out: float) -> Dataset:
-    """Return the data set at a path, or scikit-learn's digits if the path is empty."""
+    """Return the data set that a name denotes, or scikit-learn's digits if it is empty."""
     from bench.data.opening import digits
 
     return open_data(name, held_out) if name else digits()

@@ -10,6 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.spec import UserError
+
+BYTE = 255
+"""Maximum of a byte, which encodes 1."""
+
 Rows: TypeAlias = Callable[[NDArray[np.int64]], NDArray[Any]]
 """rows(indices) returns the inputs of these samples, (m, *shape) uint8 or floating, in this
 order."""
@@ -21,7 +26,8 @@ class Table:
 
     labels: (n,) int64, >= 0. shape: of one input, (f,) or (height, width) or (channels, height,
     width). rows: see Rows; bytes encode 0 to 1 in 255 steps. features: all inputs, (n, *shape), if
-    they are in memory anyway, else None. groups: (n,) int64, >= 0, or None.
+    they are in memory anyway, else None. groups: (n,) int64, >= 0, or None. place: function that
+    returns the place of feature j of sample i in its file, place(i, j), or None.
     """
 
     labels: NDArray[np.int64]
@@ -29,6 +35,7 @@ class Table:
     rows: Rows
     features: NDArray[Any] | None = None
     groups: NDArray[np.int64] | None = None
+    place: Callable[[int, int], str] | None = None
 
     @property
     def size(self) -> int:
@@ -37,31 +44,67 @@ class Table:
 
 
 def table_in_memory(
-    features: NDArray[Any], labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None
+    features: NDArray[Any],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None = None,
+    place: Callable[[int, int], str] | None = None,
 ) -> Table:
     """Return the table of samples in memory: features (n, *shape), labels and groups (n,)."""
-    return Table(labels, features.shape[1:], features.__getitem__, features, groups)
+    return Table(labels, features.shape[1:], features.__getitem__, features, groups, place)
 
 
 def reshape(table: Table, shape: tuple[int, ...]) -> Table:
     """Return the table with inputs of another shape of the same size."""
     if table.features is not None:
         features = table.features.reshape(table.size, *shape)
-        return table_in_memory(features, table.labels, table.groups)
+        return table_in_memory(features, table.labels, table.groups, table.place)
 
     def rows(indices: NDArray[np.int64]) -> NDArray[Any]:
         return table.rows(indices).reshape(len(indices), *shape)
 
-    return Table(table.labels, shape, rows, groups=table.groups)
+    return Table(table.labels, shape, rows, groups=table.groups, place=table.place)
 
 
 def subset(table: Table, indices: NDArray[np.int64]) -> Table:
     """Return the table of these samples, in this order."""
     labels = table.labels[indices]
     groups = None if table.groups is None else table.groups[indices]
+
+    def place(i: int, j: int) -> str:
+        return place_of(table, int(indices[i]), j)
+
     if table.features is not None:
-        return table_in_memory(table.features[indices], labels, groups)
-    return Table(labels, table.shape, lambda chosen: table.rows(indices[chosen]), groups=groups)
+        return table_in_memory(table.features[indices], labels, groups, place)
+
+    def rows(chosen: NDArray[np.int64]) -> NDArray[Any]:
+        return table.rows(indices[chosen])
+
+    return Table(labels, table.shape, rows, groups=groups, place=place)
+
+
+def place_of(table: Table, i: int, j: int) -> str:
+    """Return the place of feature j of sample i."""
+    return table.place(i, j) if table.place else f"feature {j} of sample {i}"
+
+
+def in_dtype(table: Table, indices: NDArray[np.int64], dtype: str) -> NDArray[np.floating]:
+    """Return the inputs of these samples in a dtype; bytes as fractions of 255.
+
+    Errors: UserError with the place of the first number that the dtype cannot hold.
+    """
+    rows = table.rows(indices)
+    if rows.dtype == np.uint8:
+        return np.asarray(rows.astype(dtype) / BYTE)
+    with np.errstate(over="ignore"):
+        result: NDArray[np.floating] = rows.astype(dtype, copy=False)
+    good = np.isfinite(result).reshape(len(rows), -1)
+    if not good.all():
+        i, j = np.argwhere(~good)[0].tolist()
+        raise UserError(
+            f"{place_of(table, int(indices[i]), j)} is {rows[i].ravel()[j]:g}, and {dtype} holds "
+            f"numbers up to {np.finfo(dtype).max:.2g}: give --dtype float64, or scale the feature"
+        )
+    return result
 
 
 def flatten(table: Table) -> Table:
@@ -74,12 +117,26 @@ def as_pictures(table: Table) -> Table:
     return reshape(table, (1, *table.shape)[-3:])
 
 
+@dataclass(frozen=True)
+class Summary:
+    """Summary of a file as it was read: one line, and notes about doubtful content.
+
+    Both are empty for the data of a task itself.
+    """
+
+    line: str = ""
+    notes: tuple[str, ...] = ()
+
+
+NO_FILE = Summary()
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Data set: tables to train and to evaluate a model.
 
     train, held_out: inputs of one shape. classes: above every label of both. names: of the classes,
-    for display, if they have any; groups: names of the groups.
+    for display, if they have any; groups: names of the groups. summary: of their file.
     """
 
     train: Table
@@ -87,6 +144,7 @@ class Dataset:
     classes: int
     names: Sequence[str] = ()
     groups: Sequence[str] = ()
+    summary: Summary = NO_FILE
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +165,8 @@ MEASURED = 10_000
 """Evenly spaced rows from which means and deviations are estimated."""
 ROUNDING = 1e-9
 """Deviation, relative to the mean, below which a feature counts as constant."""
+HUGE = 1e140
+"""Number whose square, summed over all rows, is far below the maximum of float64."""
 
 
 def standardise(train: Table, *rest: Table) -> list[Table]:
@@ -116,6 +176,10 @@ def standardise(train: Table, *rest: Table) -> list[Table]:
     """
     some = np.arange(0, train.size, -(-train.size // MEASURED))
     rows = train.rows(some).astype(np.float64)
+    # A feature whose squares or sums overflow is divided by its largest number first.
+    largest = np.abs(rows).max(0)
+    unit = np.where(largest > HUGE, largest, 1.0)
+    rows /= unit
     mean, deviation = rows.mean(0), rows.std(0)
     # A constant feature has a deviation from rounding.
     varies = deviation > ROUNDING * np.abs(mean)
@@ -123,8 +187,8 @@ def standardise(train: Table, *rest: Table) -> list[Table]:
 
     def scaled(table: Table) -> Table:
         def rows_of(indices: NDArray[np.int64]) -> NDArray[Any]:
-            return np.asarray((table.rows(indices) - mean) * scale)
+            return np.asarray((table.rows(indices) / unit - mean) * scale)
 
-        return Table(table.labels, table.shape, rows_of, groups=table.groups)
+        return Table(table.labels, table.shape, rows_of, groups=table.groups, place=table.place)
 
     return [scaled(table) for table in (train, *rest)]

@@ -12,6 +12,7 @@ from algorithms import ALGORITHMS
 from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
 from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
+from bench.data.names import parse_data
 from bench.data.opening import TABLES
 from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.options import PERIOD, TABLE, TrainOptions
@@ -193,6 +194,7 @@ def _check_data(options: TrainOptions, task: Task) -> None:
     """Check that the task reads the data, and has the data that it needs. Errors: UserError."""
     name = options.task.partition(":")[0]
     needs = task.needs
+    parse_data(options.data)
     if options.data and not needs.reads:
         readers = [x for x, cls in TASKS.items() if cls().needs.reads]
         raise UserError(
@@ -214,7 +216,7 @@ def _check_pictures(options: TrainOptions, task: Task, partition: Partition) -> 
             f"--partition {options.partition} needs pictures, and {options.task} has none: take "
             f"one of {', '.join(names)}, or the partition gain"
         )
-    if partition.needs.pictures and Path(options.data).suffix.lower() in TABLES:
+    if partition.needs.pictures and parse_data(options.data).path.suffix.lower() in TABLES:
         raise UserError(
             f"--partition {options.partition} needs pictures, and --data {options.data} is a table "
             "of features: take the partition gain, or pictures as IDX, CIFAR or HDF5"

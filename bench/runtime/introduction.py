@@ -39,6 +39,9 @@ def introduction(
         f"{setting_label('workers', experiment.workers)} on "
         f"{setting_label('ranks', experiment.ranks)}"
     )
+    summary = data.problem.summary
+    if summary.line:
+        lines.append(summary.line)
     if options.verbose:
         lines += separation.lines(texts["partition"])
         if separation.spectral_gap is not None:
@@ -54,7 +57,7 @@ def introduction(
     lines.append(
         f"{experiment.steps} steps, evaluated every {options.eval_every}, into {plan.path}{more}"
     )
-    notes = [*plan.notes, *conditions(experiment, data.skew), *flaws]
+    notes = [*plan.notes, *summary.notes, *conditions(experiment, data.skew), *flaws]
     return lines + [f"note: {note}" for note in notes]
 
 

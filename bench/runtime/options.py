@@ -20,7 +20,12 @@ class TrainOptions:
     """The options of bench.train; those marked `aside` leave the numbers of the run unchanged."""
 
     task: str = option("digits", "problem to learn", SPEC)
-    data: str = option("", "file or folder that the task reads", "PATH")
+    data: str = option(
+        "",
+        "file or folder that the task reads; CSV: PATH:label=COLUMN names the label, by name or by "
+        "number from 0, -1 is the last, and header=true or false tells of a line of names",
+        "PATH",
+    )
     algorithm: str = option("allreduce_sgd", "how workers exchange", SPEC)
     partition: str = option("iid", "how the data are separated", SPEC)
     optimizer: str = option("sgd:lr=0.1", "local optimiser of every worker", SPEC)

@@ -12,21 +12,18 @@ from numpy.typing import NDArray
 from torch.func import functional_call
 
 from algorithms.protocol import Layer, consecutive_layers
-from bench.data.protocol import Table, subset
+from bench.data.protocol import NO_FILE, Summary, Table, in_dtype, subset
 from bench.tasks.learners import ManyModels, OneModel
 from bench.tasks.model import Answer, Batch, Scores
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
 from partitions.protocol import Samples
-
-BYTE = 255
-"""Maximum of a byte, which encodes 1."""
 
 
 class Classifier:
     """Cross-entropy and accuracy of a torch model; see bench.tasks.protocol.Problem.
 
     classes: above every target, the width of the model's last layer. names: of the labels, for
-    display.
+    display. summary: of the data's file.
     """
 
     def __init__(
@@ -39,8 +36,9 @@ class Classifier:
         classes: int,
         dtype: str,
         names: Sequence[str] = (),
+        summary: Summary = NO_FILE,
     ) -> None:
-        self.metric, self.names = metric, names
+        self.metric, self.names, self.summary = metric, names, summary
         self.samples = Samples(train.labels, train.features, train.groups)
         self.classes = classes
         self._model = model
@@ -71,13 +69,8 @@ class Classifier:
 
     def read(self, table: Table, indices: NDArray[np.int64]) -> Batch:
         """Return inputs and targets of these samples of a table, scaled."""
-        inputs = self._scale(table.rows(indices))
+        inputs = in_dtype(table, indices, str(self._dtype).removeprefix("torch."))
         return torch.from_numpy(inputs), torch.from_numpy(table.labels[indices])
-
-    def _scale(self, rows: NDArray[Any]) -> NDArray[np.floating]:
-        """Return bytes as fractions of 255, in the run's dtype."""
-        kind = str(self._dtype).removeprefix("torch.")
-        return rows.astype(kind) / BYTE if rows.dtype == np.uint8 else rows.astype(kind, copy=False)
 
     def training(self, indices: NDArray[np.int64]) -> Batch:
         """Return inputs and targets of these training samples, also of those dropped by `hold`."""

@@ -82,6 +82,7 @@ class CNN(Task):
             classes=classes,
             dtype=dtype,
             names=data_set.names,
+            summary=data_set.summary,
         )
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.protocol import Layer, Ready
-from bench.data.protocol import flatten
+from bench.data.protocol import NO_FILE, flatten, in_dtype
 from bench.tasks.mlp import check_part
 from bench.tasks.protocol import Alter, Metric, Needs, Share, Task, keep
 from partitions.protocol import Samples
 
-BYTE = 255
 EVALUATED = 2**24
 """Logits computed at once to evaluate models."""
 
@@ -62,11 +61,13 @@ class Logistic(Task):
         table = flatten(data_set.train)
         if self.standardise:
             (table,) = standardise(table)
-        inputs = table.rows(np.arange(table.size))
-        if inputs.dtype == np.uint8:
-            inputs = inputs / BYTE
-        samples = Samples(table.labels, inputs.astype(np.float64, copy=False), table.groups)
-        return LogisticProblem(self.metric, samples, data_set.classes, self.l2, dtype)
+        every = np.arange(table.size)
+        if dtype != "float64":
+            in_dtype(table, every, dtype)
+        samples = Samples(table.labels, in_dtype(table, every, "float64"), table.groups)
+        problem = LogisticProblem(self.metric, samples, data_set.classes, self.l2, dtype)
+        problem.names, problem.summary = data_set.names, data_set.summary
+        return problem
 
 
 class LogisticProblem:
@@ -81,6 +82,7 @@ class LogisticProblem:
         assert samples.features is not None
         self.metric, self.classes, self.l2, self._dtype = metric, classes, l2, dtype
         self.names: Sequence[str] = ()
+        self.summary = NO_FILE
         self._all, self._labels = _with_constant(samples.features), samples.labels
         self.samples = replace(samples, features=self._all[:, :-1])  # one copy in memory
         self.eval_samples = len(self._labels)
@@ -180,6 +182,8 @@ def _with_constant(inputs: NDArray[Any]) -> NDArray[Any]:
 
 PRECISION = 1e-8
 """Maximum distance of the loss of an optimum from its minimum."""
+LARGE = 1e6
+"""Feature beyond which its scale, not l2, prevents an accurate optimum."""
 
 
 def softmax(logits: NDArray[Any], targets: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -217,14 +221,20 @@ def optimum(
         gradient = (subtract_targets(shares, labels).T @ inputs / n).ravel() + l2 * w
         return float(each.mean() + l2 / 2 * (w @ w)), gradient
 
-    solution = minimize(
-        loss,
-        np.zeros(classes * inputs.shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 0.0, "gtol": 1e-9, "maxcor": 30},
-    )
-    bound = float(solution.jac @ solution.jac) / (2 * l2)  # f is l2-strongly convex
+    with np.errstate(all="ignore"):  # an overflow leaves a bound that is too large, or NaN
+        solution = minimize(
+            loss,
+            np.zeros(classes * inputs.shape[1]),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 0.0, "gtol": 1e-9, "maxcor": 30},
+        )
+        bound = float(solution.jac @ solution.jac) / (2 * l2)  # f is l2-strongly convex
+    largest = float(np.abs(inputs).max())
+    if not bound <= PRECISION and largest > LARGE:
+        raise ValueError(
+            f"features of up to {largest:.2g} are too large for the optimum: take standardise=true"
+        )
     if bound > PRECISION:
         raise ValueError(
             f"l2={l2:g}: the optimum is accurate to {bound:.2g} only, and {PRECISION:g} is "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
@@ -121,7 +121,7 @@ class MLP(Task):
             from bench.data.protocol import standardise
 
             tables = standardise(*tables)
-        prepared = Dataset(tables[0], tables[1], data_set.classes, data_set.names)
+        prepared = replace(data_set, train=tables[0], held_out=tables[1])
         widths = widths_of(
             tables[0].shape[0], data_set.classes, self.width, self.depth, self.parameters
         )
@@ -140,4 +140,5 @@ def classifier(data: Dataset, widths: Sequence[int], metric: Metric, dtype: str)
         classes=data.classes,
         dtype=dtype,
         names=data.names,
+        summary=data.summary,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.protocol import Layer, Ready
+from bench.data.protocol import Summary
 from partitions.protocol import Samples
 
 
@@ -68,6 +69,8 @@ class Problem(Protocol):
     """The training samples, as a partition sees them."""
     names: Sequence[str]
     """Names of the labels for display; empty if the data name none."""
+    summary: Summary
+    """Summary of the file of `--data`, empty without one."""
     eval_samples: int
     """Number of samples of an evaluation: an accuracy is a multiple of its inverse."""
     d: int

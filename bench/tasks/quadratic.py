@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.protocol import Layer, Ready
+from bench.data.protocol import NO_FILE
 from bench.tasks.protocol import Alter, Metric, Needs, Share, Task
 from partitions.protocol import Samples
 
@@ -80,6 +81,7 @@ class QuadraticProblem:
     ) -> None:
         self.metric = metric
         self.names: Sequence[str] = ()
+        self.summary = NO_FILE
         self.samples = Samples(labels, features=b)
         self.eval_samples = len(b)
         self.b, self.h = b, h

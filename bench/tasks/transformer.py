@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.protocol import Table, Text
+from bench.data.protocol import Summary, Table, Text
 
 
 def count(width: int, depth: int, context: int, alphabet: int) -> int:
@@ -97,6 +97,11 @@ class Transformer(Task):
             )
         text = open_text(data)
         cut = windows(text, self.context + 1, self.held_out, self.speakers)
+        summary = Summary(
+            f"data: {data}, {len(text.codes):,} characters, {len(text.alphabet)} different, "
+            f"{len(cut.names):,} speaker{'s' * (len(cut.names) > 1)} with {cut.train.size:,} "
+            f"windows to train and {cut.held_out.size:,} held out"
+        )
         alphabet, width = len(text.alphabet), self.width
         if self.parameters:
             width = self.heads * width_for(
@@ -111,6 +116,7 @@ class Transformer(Task):
             classes=alphabet,
             dtype=dtype,
             names=cut.names,
+            summary=summary,
         )
 
 

@@ -31,7 +31,8 @@ def test_batches_train_one_after_the_other_and_the_test_batch_is_held_out(tmp_pa
     np.testing.assert_array_equal(actual.train.features, both, strict=True)
     assert actual.train.labels.tolist() == [0] * 3 + [1] * 4
     np.testing.assert_array_equal(actual.held_out.rows(np.arange(2)), pictures, strict=True)
-    assert (actual.held_out.labels.tolist(), actual.classes) == ([7, 7], 8)
+    assert list(actual.names) == ["0", "1", "7"]  # the labels of both, in their order
+    assert (actual.held_out.labels.tolist(), actual.classes) == ([2, 2], 3)
 
 
 def test_cifar100_uses_the_fine_label(tmp_path: Path) -> None:
@@ -39,7 +40,8 @@ def test_cifar100_uses_the_fine_label(tmp_path: Path) -> None:
     (tmp_path / "train.bin").write_bytes(data)
     (tmp_path / "test.bin").write_bytes(records(1, 3, 4)[0])
     actual = open_data(str(tmp_path), 0.5)
-    assert (actual.train.labels.tolist(), actual.held_out.labels.tolist()) == ([99] * 4, [4])
+    assert list(actual.names) == ["4", "99"]
+    assert (actual.train.labels.tolist(), actual.held_out.labels.tolist()) == ([1] * 4, [0])
     np.testing.assert_array_equal(actual.train.rows(np.arange(4)), pictures)
 
 
