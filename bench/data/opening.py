@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from bench.common.text import printable
 from bench.data import cifar, idx
 from bench.data.checking import MOST_CLASSES, readable
 from bench.data.names import DataName, parse_data
-from bench.data.protocol import Dataset, Summary, Table, Text, subset, table_in_memory
+from bench.data.protocol import Content, Dataset, Summary, Table, Text, subset, table_in_memory
 
 HDF5 = (".h5", ".hdf5")
 SVMLIGHT = (".svm", ".svmlight", ".libsvm")
@@ -31,20 +30,6 @@ HELD_OUT_SEED = 0
 """Seed of the held-out samples of a single set, the same in every run."""
 FEW_SAMPLES = 10
 """Number of samples below which the number of classes says nothing."""
-
-
-class Content(NamedTuple):
-    """Content of a file: its tables "train" and "held_out", or one of them.
-
-    classes, groups: names of both; classes are empty where the labels are numbers. layout: words
-    about the reading of the file.
-    """
-
-    sets: Mapping[str, Table]
-    classes: Sequence[str] = ()
-    groups: Sequence[str] = ()
-    layout: str = ""
-    notes: Sequence[str] = ()
 
 
 def open_data(name: str, held_out: float) -> Dataset:
@@ -150,8 +135,7 @@ def _content(data: DataName) -> Content:
     if path.suffix.lower() == ".csv" and path.is_file():
         from bench.data.tabular import read_csv
 
-        table, classes, groups = read_csv(path)
-        return Content({"train": table}, classes, groups)
+        return read_csv(data)
     data.require_plain()
     return _other_content(path)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +145,20 @@ class Dataset:
     names: Sequence[str] = ()
     groups: Sequence[str] = ()
     summary: Summary = NO_FILE
+
+
+class Content(NamedTuple):
+    """Content of a file: its tables "train" and "held_out", or one of them.
+
+    classes, groups: names of both; classes are empty where the labels are numbers. layout: words
+    about the reading of the file.
+    """
+
+    sets: Mapping[str, Table]
+    classes: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    layout: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,16 @@
-"""Reader of CSV: a sample a row, its label in one column, optionally its group in another."""
+"""Reader of CSV files: a sample a row, its label in one column, optionally its group in another."""
 
 from __future__ import annotations
 
 import csv
-import math
 import re
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,75 +18,104 @@ from numpy.typing import NDArray
 
 from bench.common.spec import UserError
 from bench.data.checking import require_memory
-from bench.data.protocol import Table, table_in_memory
+from bench.data.layout import (
+    Layout,
+    doubts,
+    is_index,
+    is_number,
+    layout_of,
+    require_clear,
+    whole_number,
+    words,
+)
+from bench.data.names import DataName
+from bench.data.protocol import Content, table_in_memory
 
-LABELS, GROUP = ("label", "y", "class", "target"), "group"
-"""Names of columns; without one of LABELS the last column is the label."""
-WHOLE = re.compile(r"([+-]?\d{1,18})(?:\.0*)?")
 LOOKED_AT = 2**20
 """Bytes from which the number of fields is estimated."""
+FIRST_ROWS = 1000
+"""Rows from which the layout is taken."""
 FIELD_BYTES = 16
 """Bytes of memory for a number: as read by pandas, and in the resulting array."""
+OTHER_DELIMITER = re.compile(r"[+-]?[\d.]+\s*([;\t|]|\s[-+\d.])")
+"""Number of a file with decimal commas, and the delimiter behind it."""
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
-class Layout(NamedTuple):
-    """Columns of a file, by number, and the number of header lines, 0 or 1."""
-
-    columns: list[str]
-    label: int
-    group: int | None
-    named: int
-
-
-def read_csv(path: Path) -> tuple[Table, list[str], list[str]]:
+def read_csv(data: DataName) -> Content:
     """Return the samples of a CSV file, the names of its classes and of its groups.
 
     Distinct labels, whole numbers or texts, are numbered in sorted order. Errors: UserError, with
-    the line, for a row of another length, a feature that is not a finite number, and a label that
-    is missing or a fraction.
+    the line, for a row of another length, a feature that is not a finite number, a label that is
+    missing or a fraction, and a layout that is ambiguous.
     """
+    path = data.path
     try:
-        layout = _layout(path)
+        layout = layout_of(data, _first_rows(path))
         require_memory(path, _needed(path))
         frame = _frame(path, layout)
         names, labels = _enumerate(frame[layout.label])
         groups, owners = ([], None) if layout.group is None else _enumerate(frame[layout.group])
         texts = [x for x in (layout.label, layout.group) if x is not None]
-        rows = np.ascontiguousarray(frame.drop(columns=texts).to_numpy(np.float64))
-        if not np.isfinite(rows).all() or any(map(_no_class, names)) or "" in groups:
+        features = frame.drop(columns=texts)
+        columns = [j for j in range(len(layout.columns)) if j not in texts]
+        rows = np.ascontiguousarray(features.to_numpy(np.float64))
+        if not np.isfinite(rows).all() or any(map(_label_fault, names)) or any(map(_bad, groups)):
             raise _fault(path, layout, "a value is missing")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text in UTF-8: {error.reason}") from None
-    except csv.Error as error:
-        raise UserError(f"{path} is not CSV: {error}") from None
     if not len(rows):
         raise UserError(f"{path} holds no sample")
-    return table_in_memory(rows, labels, owners), names, groups
+    notes = []
+    if layout.index is not None and is_index(layout, rows[:, 0]):
+        rows, columns = np.ascontiguousarray(rows[:, 1:]), columns[1:]
+        if not columns:
+            raise UserError(f"{path} has no column of features beside an index of its rows")
+    else:
+        layout = replace(layout, index=None)
+        notes = [*doubts(layout, columns[0], rows[:, 0])]
+    require_clear(data, layout, columns, rows, names)
+    place = partial(_place, path, layout, columns)
+    table = table_in_memory(rows, labels, owners, place)
+    return Content({"train": table}, names, groups, words(layout), notes)
 
 
-def _layout(path: Path) -> Layout:
-    """Return the layout: the first line is a header if it names a label or has no number."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next(filter(None, csv.reader(file, skipinitialspace=True)), None)
-    if first is None:
+def _first_rows(path: Path) -> list[list[str]]:
+    """Return the first rows. Errors: UserError if there are none, or names of several lines."""
+    rows = list(islice(_numbered(path), FIRST_ROWS))
+    if not rows:
         raise UserError(f"{path} is empty")
-    columns = [name.strip().lower() for name in first]
-    named = bool({*LABELS} & {*columns}) or not any(map(_number, columns))
-    if not named:
-        columns = [str(i + 1) for i in range(len(columns))]
-    if "" in columns:
-        raise UserError(
-            f"{path}, line 1: column {columns.index('') + 1} has no name: leave row numbers out "
-            "(pandas: index=False)"
-        )
-    label = next((columns.index(x) for x in LABELS if x in columns), len(columns) - 1)
-    group = columns.index(GROUP) if GROUP in columns and columns[label] != GROUP else None
-    if len(columns) < (2 if group is None else 3):
-        raise UserError(
-            f"{path} has no column of features beside {' and '.join(columns)}: fields must be "
-            "separated by commas"
-        )
-    return Layout(columns, label, group, int(named))
+    line, first = rows[0]
+    if any(map(_broken, first)):
+        raise UserError(f"{path}, line {line}: {ASTRAY}")
+    return [row for _, row in rows]
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty, each with its first line, from 1 on. Errors: UserError."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, skipinitialspace=True)
+        start = 1
+        try:
+            for row in lines:
+                if row:
+                    yield start, row
+                start = lines.line_num + 1
+        except csv.Error as error:
+            raise UserError(f"{path}, line {start}: {error}: is a quote astray?") from None
+
+
+ASTRAY = 'a field has several lines: a quote (") is missing or astray'
+
+
+def _broken(field: str) -> bool:
+    """Report whether a field has several lines."""
+    return "\n" in field or "\r" in field
+
+
+def _bad(group: str) -> bool:
+    """Report whether a group is missing or has several lines."""
+    return not group or _broken(group)
 
 
 def _frame(path: Path, layout: Layout) -> pd.DataFrame:
@@ -96,7 +128,7 @@ def _frame(path: Path, layout: Layout) -> pd.DataFrame:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 path,
-                header=0 if layout.named else None,
+                header=0 if layout.header else None,
                 names=range(len(layout.columns)),
                 dtype=kinds,
                 index_col=False,
@@ -112,12 +144,11 @@ def _frame(path: Path, layout: Layout) -> pd.DataFrame:
 def _enumerate(texts: Any) -> tuple[list[str], NDArray[np.int64]]:
     """Return distinct texts in sorted order, by value if all are integers, and each text's index.
 
-    2 and 2.0 are the same.
+    2, 2.0 and 2e0 are the same.
     """
     distinct, places = np.unique(texts.str.strip().to_numpy(str), return_inverse=True)
-    whole = [WHOLE.fullmatch(name) for name in distinct.tolist()]
-    numbers = [int(match[1]) for match in whole if match]
-    if len(numbers) < len(whole):
+    numbers = [x for name in distinct.tolist() if (x := whole_number(name)) is not None]
+    if len(numbers) < len(distinct):
         return distinct.tolist(), places
     ordered = sorted(set(numbers))
     at = {number: i for i, number in enumerate(ordered)}
@@ -126,45 +157,67 @@ def _enumerate(texts: Any) -> tuple[list[str], NDArray[np.int64]]:
 
 def _fault(path: Path, layout: Layout, otherwise: str) -> UserError:
     """Return the error of the first invalid row, with its line; otherwise the message of pandas."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, skipinitialspace=True)
-        for i, row in enumerate(filter(None, lines)):
-            problem = _problem(row, layout) if i >= layout.named else ""
-            if problem:
-                return UserError(f"{path}, line {lines.line_num}: {problem}")
+    for line, row in islice(_numbered(path), layout.header, None):
+        problem = _problem(path, row, layout)
+        if problem:
+            return UserError(f"{path}, line {line}: {problem}")
     return UserError(f"{path} is not CSV: {otherwise}")
 
 
-def _problem(row: list[str], layout: Layout) -> str:
+def _problem(path: Path, row: list[str], layout: Layout) -> str:
     """Describe the first error of a row; empty if there is none."""
+    if any(map(_broken, row)):
+        return ASTRAY
     columns = len(layout.columns)
     if len(row) < columns or any(row[columns:]):
-        first = "the names have" if layout.named else "the first line has"
+        first = "the names have" if layout.header else "the first line has"
         return f"{len(row)} field{'s' * (len(row) > 1)}, {first} {columns}"
-    for i, (name, field) in enumerate(zip(layout.columns, row, strict=False)):
-        if i == layout.group and not field.strip():
-            return f"the group (column {name}) is missing"
-        if i == layout.label and _no_class(field):
+    for i, field in enumerate(row[:columns]):
+        name, shown = layout.name(i), repr(field.strip()[:60])
+        if i == layout.group:
+            if not field.strip():
+                return f"the group, column {name}, is missing"
+        elif i == layout.label:
+            fault = _label_fault(field)
+            if fault:
+                other = "" if layout.chosen == "option" else f": --data {path}:label=COLUMN"
+                way = f"{other} names another column" if other and field.strip() else ""
+                return f"the label, column {name}, {fault}, got {shown}{way}"
+        elif not is_number(field, finite=True) or not np.isfinite(float(field)):
             return (
-                f"the label (column {name}) must be a whole number or a text, got {field.strip()!r}"
+                f"column {name} must be a finite number, got {shown}{_hint(path, layout, i, field)}"
             )
-        if i not in (layout.label, layout.group) and not _number(field, finite=True):
-            return f"column {name} must be a finite number, got {field.strip()!r}"
     return ""
 
 
-def _no_class(text: str) -> bool:
-    """Return True if a label is missing, or a number that is not whole."""
-    return not text.strip() or (_number(text) and not WHOLE.fullmatch(text.strip()))
+def _hint(path: Path, layout: Layout, column: int, field: str) -> str:
+    """Return the way out for a feature that is no number."""
+    text = field.strip()
+    if DECIMAL_COMMA.fullmatch(text):
+        return f": write {text.replace(',', '.')}"
+    if column == 0 and layout.index == 0 and layout.header:
+        return ": leave row names out (pandas: index=False)"
+    if text.startswith("#"):
+        return ": comments are not read"
+    if layout.chosen != "option" and any(map(str.isalpha, text)) and not is_number(text):
+        return f": if it is the label, --data {path}:label={layout.columns[column]} tells"
+    return ""
 
 
-def _number(text: str, finite: bool = False) -> bool:
-    """Return True if the text is a number, optionally a finite one."""
-    try:
-        value = float(text)
-    except ValueError:
-        return False
-    return math.isfinite(value) or not finite
+def _label_fault(text: str) -> str:
+    """Describe the fault of a label; empty if it has none."""
+    text = text.strip()
+    if not text or (is_number(text) and whole_number(text) is None):
+        return "must be a whole number or a text"
+    if OTHER_DELIMITER.match(text) or _broken(text):
+        return "must be one field: commas separate fields, and points decimals"
+    return ""
+
+
+def _place(path: Path, layout: Layout, columns: list[int], i: int, j: int) -> str:
+    """Return the place of feature j of sample i: the line and the column."""
+    line, _ = next(islice(_numbered(path), layout.header + i, None))
+    return f"{path}, line {line}: column {layout.name(columns[j])}"
 
 
 def _needed(path: Path) -> int:

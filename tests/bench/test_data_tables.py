@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import dump_svmlight_file
 
+from bench.data.names import DataName
 from bench.data.opening import open_data
 from bench.data.svmlight import read_svmlight
 from bench.data.tabular import read_csv
@@ -35,7 +36,8 @@ def test_output_of_the_csv_module_is_read(
         for row in rows:
             fields = dict(zip(("p", "q", "Label", "group"), row, strict=True))
             out.writerow([fields[name] for name in order])
-    table, names, groups = read_csv(path)
+    content = read_csv(DataName(path))
+    table, names, groups = content.sets["train"], list(content.classes), list(content.groups)
     assert table.groups is not None
     features = sorted((0, 1), key=lambda i: order.index("pq"[i]))
     expected = [[float(row[i]) for i in features] for row in rows]
@@ -61,8 +63,9 @@ def test_output_of_the_csv_module_is_read(
 def test_labels_are_numbered_in_sorted_order(
     tmp_path: Path, text: str, labels: list[int], names: list[str]
 ) -> None:
-    table, actual, _ = read_csv(Path(text_file(tmp_path, "a.csv", text)))
-    assert (table.labels.tolist(), actual) == (labels, names)
+    content = read_csv(DataName(Path(text_file(tmp_path, "a.csv", text))))
+    table = content.sets["train"]
+    assert (table.labels.tolist(), content.classes) == (labels, names)
     assert table.features is not None
     assert table.features.shape == (3, 2)
     assert table.features.flags.c_contiguous
@@ -95,17 +98,37 @@ def test_a_table_is_separated_with_its_names_and_groups(tmp_path: Path) -> None:
         ("label,p\na,1\nb\n", ", line 3: 1 field, the names have 2"),
         ("p,label,group\n1,a,x\n2,b\n", ", line 3: 2 fields, the names have 3"),
         ("p,q,label\n1,2,a\n3,x,b\n", ", line 3: column q must be a finite number, got 'x'"),
-        ('p,label\n1,"a\nb"\nx,b\n', ", line 4: column p must be a finite number, got 'x'"),
-        ("1,,a\n", ", line 1: column 2 must be a finite number, got ''"),
-        ("1,nan,a\n", ", line 1: column 2 must be a finite number, got 'nan'"),
-        ("1,2,a\n1,-inf,a\n", ", line 2: column 2 must be a finite number, got '-inf'"),
-        ("1,2,a\n3,4,\n", ", line 2: the label (column 3) must be a whole number or a text, got "),
-        ("p,y\n1,2\n3,2.5\n", ", line 3: the label (column y) must be a whole number or a text"),
-        ("p,label,group\n1,a,\n", ", line 2: the group (column group) is missing"),
-        (",p,label\n0,1,a\n", ", line 1: column 1 has no name: leave row numbers out"),
+        ('p,label\n1,"a\nb"\nx,b\n', ", line 2: a field has several lines: a quote"),
+        ('p,label\n1,b\n2,"a\n3,b\n4,b\n', ", line 3: a field has several lines: a quote"),
+        ('"p\nq",label\n1,b\n', ", line 1: a field has several lines: a quote"),
+        ("1,,a\n", ", line 1: column 1 (from 0) must be a finite number, got ''"),
+        ("1,nan,a\n", ", line 1: column 1 (from 0) must be a finite number, got 'nan'"),
+        ("1,2,a\n1,-inf,a\n", ", line 2: column 1 (from 0) must be a finite number, got '-inf'"),
+        ("1,1_0,a\n", ", line 1: column 1 (from 0) must be a finite number, got '1_0'"),
+        ("p,label\n1e999,a\n", ", line 2: column p must be a finite number, got '1e999'"),
+        ('p,label\n"1,5",a\n', ", line 2: column p must be a finite number, got '1,5': write 1.5"),
+        ("1,5;a\n2,5;b\n", ", line 1: the label, column 1 (from 0), must be one field: commas sep"),
+        ("1,5\t0\n2,5\t1\n", ", line 1: the label, column 1 (from 0), must be one field"),
+        ("?,1,a\n2,3,b\n", ", line 1: column 0 (from 0) must be a finite number, got '?'"),
+        ("p,q,label,\n1,2,a,\n", ", line 1: column 3 (from 0) has no name: take the comma at the"),
+        ("p,q,p,label\n1,2,3,a\n", ", line 1: columns 0 and 2 (from 0) are both named 'p'"),
+        ("p,label\n# a remark\n1,a\n", ", line 2: 1 field, the names have 2"),
+        ("kind,p,q\na,1,2\nb,2,3\n", ", line 2: column kind must be a finite number, got 'a': if"),
+        (
+            ",p,label\nann,0,a\n",
+            ", line 2: column 0 (from 0) must be a finite number, got 'ann': l",
+        ),
+        ("0,1,2\n1,2,0\n0,2,2\n", ", line 1: 0, 1, 2 may be names of columns or a sample: --data"),
+        (
+            "1,2,a\n3,4,\n",
+            ", line 2: the label, column 2 (from 0), must be a whole number or a text, got ",
+        ),
+        ("p,y\n1,2\n3,2.5\n", ", line 3: the label, column y, must be a whole number or a text"),
+        ("p,label,group\n1,a,\n", ", line 2: the group, column group, is missing"),
+        (",label\n0,a\n1,b\n", " has no column of features beside an index of its rows"),
         ("1;2;a\n3;4;b\n", " has no column of features beside 1;2;a: fields must be separa"),
         ("label,group\n1,2\n", " has no column of features beside label and group"),
-        ('1,2,"a\n', " is not CSV: "),
+        ('1,2,"a\n', ", line 1: a field has several lines: a quote"),
     ],
 )
 def test_an_invalid_csv_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
