@@ -108,9 +108,9 @@ def report(
         soft_wrap=True,
     )
     summary = data.problem.summary
-    told = [summary.line] if summary.line else []
+    read = [summary.line] if summary.line else []
     notes = [f"note: {note}" for note in summary.notes]
-    for line in [*told, *measured.lines(text), *notes]:
+    for line in [*read, *measured.lines(text), *notes]:
         console.print(line, markup=False, soft_wrap=True)
     partition_view.show(console, measured.skew.counts, names)
     columns = {name: values for name, (values, _) in measured.columns().items()}

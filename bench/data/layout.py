@@ -30,7 +30,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNOREC
 NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 MANY = 5
-"""Numbers at equal distances that are names wherever they start."""
+"""Numbers at equal distances that are names with any first number."""
 LARGEST = 10**18
 """Bound of labels that are whole numbers."""
 FEW = 20
@@ -277,9 +277,9 @@ def _check_names(path: Path, columns: Sequence[str]) -> None:
             )
 
 
-def _require_features(path: Path, columns: Sequence[str], taken: set[int | None]) -> None:
+def _require_features(path: Path, columns: Sequence[str], used: set[int | None]) -> None:
     """Refuse a file without a column of features. Errors: UserError."""
-    if len(columns) == len(taken):
+    if len(columns) == len(used):
         raise UserError(
             f"{path} has no column of features beside {' and '.join(columns)}: fields must be "
             "separated by commas"
