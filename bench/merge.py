@@ -41,12 +41,14 @@ def merge_result(result: Path, keep: bool) -> str:
 
     from bench.results.merging import MergeError, merge
     from bench.results.reader import BrokenFileError
+    from bench.runtime.opening import holding, take
 
     if result.is_dir():
         raise UserError(f"{result} is a folder: name the result file of a run in it")
     if not result.is_file():
         raise UserError(f"{result} does not exist: name the result file of a run")
-    parts = parts_of(result.with_name(result.name.removesuffix(".part")))
+    whole = result.with_name(result.name.removesuffix(".part"))
+    parts = parts_of(whole)
     if not parts:
         raise UserError(
             f"{result} has no parts beside it ({result.name}.rank...), so there is nothing to merge"
@@ -58,13 +60,13 @@ def merge_result(result: Path, keep: bool) -> str:
         def report(rows: int, total: int) -> None:
             progress.update(bar, completed=rows, total=total)
 
-        try:
-            steps = merge(result, parts, report)
-        except (MergeError, BrokenFileError) as error:
-            raise UserError(str(error)) from None
-    if not keep:
-        for part in parts:
-            part.unlink()
+        with holding(take(whole, "bench.merge")):
+            try:
+                steps = merge(result, parts, report)
+            except (MergeError, BrokenFileError) as error:
+                raise UserError(str(error)) from None
+            for part in () if keep else parts:
+                part.unlink()
     outcome = "kept" if keep else "removed"
     return f"{result}: merged {steps:,} steps of {len(parts) + 1} files, {outcome} the parts"
 

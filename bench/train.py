@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,6 +17,7 @@ from bench.session.signals import EXIT_RESUME
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from bench.results.claims import Claim
     from bench.results.reader import Run
     from bench.runtime import setup
     from bench.runtime.console import Reporter
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return launch.main(argv, TABLE.parser, run)
 
 
-def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
+def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     """Train the experiment of a command line, once for each of its launches; see `train`."""
     from bench.runtime import repeat
     from bench.runtime.experiment import Experiment
@@ -46,6 +46,8 @@ def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
             comm,
             first,
             options.launches,
+            results,
+            "bench.train",
             named=bool(options.name),
             overwrite=options.overwrite,
             resume=options.resume,
@@ -57,7 +59,6 @@ def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
         if path != first:
             name = path.name.removesuffix(".h5")
             experiment = replace(experiment, options=replace(options, name=name))
-        results.clear()
         code = train(comm, experiment, results, argv=argv, number=number)
         if code:
             return code
@@ -67,7 +68,7 @@ def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
 def train(
     comm: MPI.Intracomm,
     experiment: Experiment,
-    results: list[Path],
+    results: list[Claim],
     *,
     argv: Sequence[str] | None = None,
     quiet: bool = False,
@@ -75,27 +76,28 @@ def train(
 ) -> int:
     """Train an experiment and write its result file; return the exit code; collective.
 
-    results: receives the paths of the files that this rank writes. argv: the command line that the
+    results: receives the claim of the result. argv: the command line that the
     file records; by default the shortest one that runs the experiment. quiet: print nothing.
     number: of the run among those of these processes. The exit code is 0, or EXIT_RESUME where a
     signal ended the run and it waits to be resumed. Errors: UserError on every rank.
     """
     from bench.runtime import setup
+    from bench.runtime.opening import holding
 
-    plan = setup.plan(comm, experiment, number)
+    plan = setup.plan(comm, experiment, results, number)
     argv = plan.experiment.arguments() if argv is None else argv
-    if plan.finished:
-        results.append(plan.path)
+    with holding(plan.claim):
+        if not plan.finished:
+            return _train(comm, plan, results, argv, quiet=quiet)
         if comm.rank == 0 and not quiet:
             print(f"{plan.path} exists already: nothing to do")
         return 0
-    return _train(comm, plan, results, argv, quiet=quiet)
 
 
 def _train(
     comm: MPI.Intracomm,
     plan: setup.Plan,
-    results: list[Path],
+    results: list[Claim],
     argv: Sequence[str],
     *,
     quiet: bool,
@@ -130,7 +132,7 @@ def _train(
         stack.enter_context(launch.closing(evaluation))
         measured = separation(comm, experiment, material, exchange, workers, evaluation)
         writers = stack.enter_context(launch.closing(group(comm, options.writers)))
-        results += dict.fromkeys([plan.path, writers.path(plan.path)])
+        plan.claim.files += dict.fromkeys([plan.path, writers.path(plan.path)])
         hosts = [str(rank["host"]) for rank in ranks]
         clocks, uuid = read_clocks(comm, hosts), comm.bcast(uuid4().hex)
         if plan.resumed:

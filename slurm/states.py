@@ -43,7 +43,7 @@ class Mark:
 def read_mark(path: Path) -> Mark:
     """Return the state of a result file, closed or not. Errors: BrokenFileError."""
     from bench.results import contents
-    from bench.results.resultfile import process_start
+    from bench.results.claims import process_start
 
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)

@@ -71,7 +71,7 @@ class Files:
     flaws: tuple[str, ...]
     """One line per file that is unreadable or has a wrong status."""
     temporary: tuple[str, ...]
-    """Names of temporary files, which readers ignore."""
+    """Names of temporary files, which readers ignore, without the claims of killed processes."""
 
 
 def is_alive(pid: int) -> bool:
@@ -155,5 +155,5 @@ def inspect(name: str, out: Path) -> Files:
             flaws.append(f"{path.name} is {status} after {steps} steps")
     if name == "sweep":
         count = statuses.count(COMPLETE)
-    temporary = tuple(path.name for path in out.glob(".*"))
+    temporary = tuple(path.name for path in out.glob(".*") if path.suffix != ".claim")
     return Files(tuple(statuses), count, tuple(flaws), temporary)

@@ -20,10 +20,12 @@ from bench.collectives.links import Links
 from bench.collectives.timing import Measurement
 from bench.collectives.view import View, introduction
 from bench.common.files import check_target, write_whole
+from bench.common.spec import UserError
 from bench.results.calls import PROGRAM, CallsFile, read_calls
+from bench.results.claims import Claim
 from bench.results.rows import CollectiveRow
 from bench.results.schema import COMPLETE
-from bench.runtime.opening import add_provenance, claim, origin
+from bench.runtime.opening import add_provenance, origin, prepare, take_on_root
 from bench.session.launch import on_all_ranks
 from bench.session.terminal import is_interactive
 
@@ -38,20 +40,26 @@ CSV = (
 """Columns of --csv."""
 
 
-def reserve(comm: MPI.Intracomm, config: Config) -> Path:
-    """Create the folder of the result and return its path; collective.
+def reserve(comm: MPI.Intracomm, config: Config, results: list[Claim]) -> Claim:
+    """Create the folder of the result and claim the result; collective.
 
-    Errors: UserError on every rank if the result or the CSV cannot be written.
+    results: receives the claim. Errors: UserError on every rank if the result or the CSV cannot be
+    written.
     """
     path = result_path(config, comm.size)
 
     def check() -> None:
         if config.csv:
             check_target("--csv", Path(config.csv))
-        claim(path, config.overwrite)
+        prepare(path, config.overwrite)
 
-    on_all_ranks(comm, lambda: check() if comm.rank == 0 else None)
-    return path
+    claim = take_on_root(comm, results, path, PROGRAM)
+    try:
+        on_all_ranks(comm, lambda: None if comm.rank else check())
+    except UserError:
+        claim.release()
+        raise
+    return claim
 
 
 class Record:
@@ -64,7 +72,7 @@ class Record:
     def __init__(
         self,
         config: Config,
-        path: Path,
+        claim: Claim,
         argv: Sequence[str],
         ranks: Sequence[dict[str, Any]],
         flaws: Sequence[str],
@@ -74,11 +82,12 @@ class Record:
         self._config, self._ranks, self._flaws, self._links = config, ranks, flaws, links
         self._attributes = _attributes(config, argv, ranks, flaws, links, launch)
         self._file = CallsFile(
-            path,
+            claim.path,
             self._attributes,
             links.offset_ns,
             links.round_trip_ns,
             lambda file: add_provenance(file, ranks),
+            claim,
         )
 
     def begin(self, names: Sequence[str], notes: Sequence[str]) -> None:

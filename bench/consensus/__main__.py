@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.consensus.options import TABLE
@@ -13,13 +12,15 @@ from bench.session import launch
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from bench.results.claims import Claim
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     return launch.main(argv, TABLE.parser, consensus)
 
 
-def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> None:
+def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> None:
     """Measure the topologies of a command line; see `bench.consensus.run.run`; collective."""
     from bench.consensus.run import run
 

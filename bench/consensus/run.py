@@ -18,6 +18,7 @@ from bench.common.spec import UserError, case_hash
 from bench.consensus import table
 from bench.consensus.gossip import Limits, draw_start, measure
 from bench.consensus.options import Options
+from bench.results.claims import Claim
 from bench.results.convergence import flags
 from bench.results.convergence import rows as rows_of
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
@@ -25,7 +26,7 @@ from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
 from bench.runtime.launches import announcement, results_of_launches
 from bench.runtime.memory import check_memory
-from bench.runtime.opening import add_provenance, claim, origin
+from bench.runtime.opening import add_provenance, holding, origin, prepare, take_on_root
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.launch import check_launch, on_all_ranks
 from bench.session.terminal import is_interactive
@@ -33,6 +34,7 @@ from bench.session.terminal import is_interactive
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+PROGRAM = "bench.consensus"
 ARRAYS = 8
 """Arrays of all rows that one round holds at once: start, x, message, inbox and others."""
 
@@ -54,33 +56,40 @@ class Plan:
     """Number of the run among those of its processes."""
 
 
-def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: list[Path]) -> None:
+def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: list[Claim]) -> None:
     """Measure every topology, once for each launch; see `_measure`; collective."""
     plan = plan_run(comm, options)
     paths = results_of_launches(
-        comm, plan.path, options.launches, named=bool(options.name), overwrite=options.overwrite
+        comm,
+        plan.path,
+        options.launches,
+        results,
+        PROGRAM,
+        named=bool(options.name),
+        overwrite=options.overwrite,
     )
     for launch, path in enumerate(paths, 1):
         line = announcement(plan.path, path, launch, len(paths))
         if comm.rank == 0 and line:
             _print(line)
-        results.clear()
-        _measure(comm, replace(plan, path=path, launch=launch), argv, results)
+        claim = take_on_root(comm, results, path, PROGRAM)
+        with holding(claim):
+            _measure(comm, replace(plan, path=path, launch=launch), argv, claim)
 
 
-def _measure(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], results: list[Path]) -> None:
-    """Measure every topology and append the path of the result to `results`; collective.
+def _measure(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], claim: Claim) -> None:
+    """Measure every topology and write the claimed result; collective.
 
     Errors: UserError on every rank if the result exists or cannot be written.
     """
     options = plan.options
-    on_all_ranks(comm, lambda: claim(plan.path, options.overwrite) if comm.rank == 0 else None)
+    on_all_ranks(comm, lambda: None if comm.rank else prepare(plan.path, options.overwrite))
     ranks, flaws = use_threads(comm, 1)
     keep_freed_memory()
-    results.append(plan.path)
+    claim.files.append(plan.path)
     file = None
     if comm.rank == 0:
-        file = _open_file(plan, ranks, argv, flaws)
+        file = _open_file(plan, ranks, argv, flaws, claim)
         _introduce(plan, comm.size, flaws)
     bounds = [r * plan.workers // comm.size for r in (comm.rank, comm.rank + 1)]
     start = draw_start(options.seed, plan.workers, range(*bounds), options.dimension)
@@ -139,11 +148,11 @@ def check_rows(comm: MPI.Intracomm, workers: int, dimension: int) -> None:
 
 
 def _open_file(
-    plan: Plan, ranks: list[dict[str, Any]], argv: Sequence[str], flaws: list[str]
+    plan: Plan, ranks: list[dict[str, Any]], argv: Sequence[str], flaws: list[str], claim: Claim
 ) -> RoundsFile:
     """Create the result file with its attributes; on rank 0."""
     attributes = {
-        **origin("bench.consensus", argv, ranks, flaws, plan.launch),
+        **origin(PROGRAM, argv, ranks, flaws, plan.launch),
         "case_hash": plan.hash,
         "params_json": json.dumps(plan.params),
         "seed": plan.options.seed,
@@ -153,7 +162,9 @@ def _open_file(
         "time_definition": "the duration of a round is that of its slowest rank; between rounds, "
         "untimed, the ranks synchronise and the error is evaluated",
     }
-    return RoundsFile(plan.path, len(ranks), attributes, lambda file: add_provenance(file, ranks))
+    return RoundsFile(
+        plan.path, len(ranks), attributes, lambda file: add_provenance(file, ranks), claim
+    )
 
 
 def _introduce(plan: Plan, ranks: int, flaws: list[str]) -> None:

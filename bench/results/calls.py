@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from bench.common.sizes import format_size
 from bench.results import contents
+from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
 from bench.results.resultfile import (
     Change,
@@ -255,6 +256,7 @@ class CallsFile(ResultFile):
         offset_ns: NDArray[np.int64],
         round_trip_ns: NDArray[np.int64],
         material: Change = lambda file: None,
+        claim: Claim | None = None,
     ) -> None:
         ranks = len(offset_ns)
 
@@ -272,7 +274,7 @@ class CallsFile(ResultFile):
             add_table(file, "clock", {"rank": np.arange(ranks)}, columns)
             material(file)
 
-        super().__init__(path, {"program": PROGRAM, **attributes}, create)
+        super().__init__(path, {"program": PROGRAM, **attributes}, create, claim)
 
     def append(self, calls: Calls) -> None:
         """Append the rows and calls and write them to disk."""

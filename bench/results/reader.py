@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results import contents
+from bench.results.claims import process_start
 from bench.results.contents import BrokenFileError
 from bench.results.environment import Environment, environment
-from bench.results.resultfile import process_start
 from bench.results.rows import TrainingRow
 from bench.results.schema import (
     COMPLETE,

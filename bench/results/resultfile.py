@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.common.errors import DiskError
+from bench.results.claims import Claim, LostError
 from bench.results.schema import RUNNING, SCHEMA, VERSION
 
 Change: TypeAlias = Callable[[h5py.File], object]
@@ -86,11 +87,15 @@ class ResultFile:
         path: Path,
         attributes: Mapping[str, Any],
         create: Change,
+        claim: Claim | None = None,
         *,
         again: bool = False,
     ) -> None:
-        """Create the file; with `again` continue the file of an earlier attempt."""
-        self.path = path
+        """Create the file; with `again` continue the file of an earlier attempt.
+
+        claim: checked before every write; None where no other process can write the file.
+        """
+        self.path, self._claim = path, claim
         self.part = part_of(path)
 
         def begin(file: h5py.File) -> None:
@@ -127,7 +132,11 @@ class ResultFile:
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
+            if self._claim:
+                self._claim.check()
             yield
+        except LostError:
+            raise
         except OSError as error:
             raise DiskError(error.errno, self._loss(error.strerror or str(error))) from None
 
@@ -219,13 +228,3 @@ def _declare_text(dataset: h5py.Dataset) -> None:
 def encode_strings(values: NDArray[Any]) -> NDArray[Any]:
     """Return texts as fixed-length UTF-8 bytes, other arrays unchanged."""
     return np.char.encode(values, "utf-8") if values.dtype.kind == "U" else values
-
-
-def process_start(pid: int) -> str:
-    """Return the start of a local process in clock ticks since boot; empty if it has ended."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    state, *rest = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else rest[18]  # a zombie has ended, too

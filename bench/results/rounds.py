@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import contents
+from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
 
@@ -99,14 +100,19 @@ class RoundsFile(ResultFile):
     growth = ("cases/case", "topologies")
 
     def __init__(
-        self, path: Path, ranks: int, attributes: Mapping[str, Any], material: Change
+        self,
+        path: Path,
+        ranks: int,
+        attributes: Mapping[str, Any],
+        material: Change,
+        claim: Claim | None = None,
     ) -> None:
         def create(file: h5py.File) -> None:
             for group in TABLES:
                 _create(file.create_group(group), ranks)
             material(file)
 
-        super().__init__(path, attributes, create)
+        super().__init__(path, attributes, create, claim)
 
     def add(self, case: Case) -> None:
         """Add a case to the file."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES, Meter
 from bench.results import events
+from bench.results.claims import Claim
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
 from bench.results.resultfile import now as now_utc
 from bench.results.schema import (
@@ -169,7 +170,7 @@ class RunFile(ResultFile):
     """Result file of one training run, written by one rank. Errors: DiskError.
 
     ranks: ranks with steps in the file. material: adds the data available before the first step.
-    lengths: lengths of the growing tables at the checkpoint of a resumed run.
+    lengths: lengths of the growing tables at the checkpoint of a resumed run. claim: of ResultFile.
     """
 
     growth = ("train/step", "steps")
@@ -181,6 +182,7 @@ class RunFile(ResultFile):
         attributes: Mapping[str, Any],
         material: Change = lambda file: None,
         lengths: Mapping[str, int] | None = None,
+        claim: Claim | None = None,
     ) -> None:
         self._blocks: list[tuple[Block, NDArray[np.uint8]]] = []
         self._segments: list[tuple[int, int]] = []
@@ -200,7 +202,7 @@ class RunFile(ResultFile):
             add_since(file)
             material(file)
 
-        super().__init__(path, attributes, create, again=bool(lengths))
+        super().__init__(path, attributes, create, claim, again=bool(lengths))
 
     def append(self, block: Block, first: int, warmup: int) -> None:
         """Append the steps of a block; first: number of its first step, counted from 0."""

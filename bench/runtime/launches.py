@@ -11,8 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.results.claims import Claim
 from bench.results.resultfile import part_of
-from bench.runtime.opening import claim
+from bench.runtime.opening import prepare, take_on_root
 from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def results_of_launches(
     comm: MPI.Intracomm,
     path: Path,
     count: int,
+    results: list[Claim],
+    command: str,
     *,
     named: bool,
     overwrite: bool = False,
@@ -36,23 +39,30 @@ def results_of_launches(
 ) -> list[Path]:
     """Return the result files of `count` launches of a case; collective.
 
-    path: that of the first launch. Where the user gave no name, the first free ones are taken. With
-    overwrite and resume the files are the same in every run; resume alone continues the launch that
-    is unfinished. Errors: UserError on every rank where the user gave a name and one of several
-    results exists.
+    path: that of the first launch. command: the program. Where the user gave no name, the first
+    free ones are taken. With overwrite and resume the files are the same in every run; resume alone
+    continues the launch that is unfinished. Several results are claimed at once, and the claims are
+    added to `results`. Errors: UserError on every rank where a living process writes one of several
+    results, or where the user gave a name and one of several exists.
     """
 
     def choose() -> list[Path]:
         if resume and count == 1 and not (named or overwrite):
             return [_unfinished(path) or path]
         if named or overwrite or resume:
-            chosen = [numbered(path, number) for number in range(1, count + 1)]
-            for result in chosen if count > 1 and not resume else ():
-                claim(result, overwrite)
-            return chosen
+            return [numbered(path, number) for number in range(1, count + 1)]
         return _free(path, count)
 
     paths: list[Path] = comm.bcast(on_all_ranks(comm, lambda: choose() if comm.rank == 0 else []))
+
+    def check() -> None:
+        for result in paths if comm.rank == 0 and not resume else ():
+            prepare(result, overwrite)
+
+    if count > 1:
+        for result in paths:
+            take_on_root(comm, results, result, command)
+        on_all_ranks(comm, check)
     return paths
 
 

@@ -8,25 +8,86 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import __version__
 from bench.common.spec import UserError
-from bench.results import contents, provenance
+from bench.results import claims, contents, provenance
+from bench.results.claims import Claim, TakenError, process_start
 from bench.results.contents import BrokenFileError
 from bench.results.provenance import read_origin
-from bench.results.resultfile import add_table, add_texts, part_of, process_start
+from bench.results.resultfile import add_table, add_texts, part_of
 from bench.results.schema import RUNNING
 from bench.runtime.checkpoint import store
 from bench.runtime.writers import parts_of
+from bench.session.launch import on_all_ranks
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 
-def claim(path: Path, overwrite: bool, resumes: bool = False) -> None:
-    """Make the folder of the result and check that it may be written.
+FILE = (
+    "{path}.part is being written by {owner}: wait until it has ended, or give another --name, "
+    "--out or --seed"
+)
+FOLDER = "{path.parent} is in use by {owner}: wait until it has ended, or give another --out"
+"""Messages about claims of a living process."""
+
+
+def take(path: Path, command: str, refusal: str = FILE) -> Claim:
+    """Make the folder of a result and claim the result for this process; command: the program.
+
+    Errors: UserError where a living process holds it, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return claims.take(path, command)
+    except TakenError as error:
+        raise UserError(refusal.format(path=path, owner=error)) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def take_on_root(
+    comm: MPI.Intracomm, results: list[Claim], path: Path, command: str, refusal: str = FILE
+) -> Claim:
+    """Return the claim of a result in `results`, or take it on rank 0 and add it; collective.
+
+    Errors: UserError on every rank.
+    """
+    earlier = [claim for claim in results if claim.path == path and not claim.released]
+    if earlier:
+        return earlier[0]
+    own = on_all_ranks(comm, lambda: None if comm.rank else take(path, command, refusal))
+    token = comm.bcast(own.token if own else None)
+    results.append(own or Claim(path, token))
+    return results[-1]
+
+
+@contextmanager
+def holding(claim: Claim) -> Iterator[None]:
+    """Release a claim at the end, or after a mistake of the user.
+
+    After any other error the process ends, and its file is marked first.
+    """
+    try:
+        yield
+    except UserError:
+        claim.release()
+        raise
+    except BaseException:
+        claim.rest()
+        raise
+    claim.release()
+
+
+def prepare(path: Path, overwrite: bool, resumes: bool = False) -> None:
+    """Check that a claimed result may be written, and remove what is left of a killed run.
 
     A result to be overwritten stays until the new one is complete and replaces it by rename.
     resumes: the run continues the files there. Errors: UserError for a folder that cannot be
@@ -43,8 +104,9 @@ def claim(path: Path, overwrite: bool, resumes: bool = False) -> None:
             "another --name, --out or --seed"
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in (*path.parent.glob(glob.escape(f".{path.name}.") + "*"), *parts):
+        hidden = path.parent.glob(glob.escape(f".{path.name}.") + "*")
+        claimed = claims.place(path).name
+        for leftover in (*(x for x in hidden if not x.name.startswith(claimed)), *parts):
             leftover.unlink()  # of a killed run, and parts of a replaced result
         if not resumes:
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -52,15 +114,20 @@ def claim(path: Path, overwrite: bool, resumes: bool = False) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(
-            f"--out {path.parent} cannot be written: {error.strerror}; name another folder"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"--out {path.parent} cannot be written: {error.strerror}; name another folder"
+    )
 
 
 def _describe_end(part: Path) -> str:
     """Return words for the end of the run of an unfinished file; empty where it has no record.
 
-    Errors: UserError where another process of this host still writes it.
+    Errors: UserError where a process of this host without a claim, of an earlier version of the
+    suite, still writes it.
     """
     try:
         with contents.open_hdf5(part) as file:

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from algorithms.exchange.mpi import MPIExchange, worker_bounds
 from algorithms.wire.meter import TracingMeter
 from bench.common.spec import UserError
+from bench.results.claims import Claim
 from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.experiment import Experiment
 from bench.runtime.memory import check_memory
-from bench.runtime.opening import claim
+from bench.runtime.opening import prepare, take_on_root
 from bench.runtime.options import STEP
 from bench.runtime.repeat import free_name
 from bench.runtime.workers import TrainingWorkers
@@ -49,6 +50,8 @@ class Plan:
     experiment: Experiment
     path: Path
     """The result file."""
+    claim: Claim
+    """Claim of the result file; a released one for a finished result."""
     resumed: Resumed | None = None
     """The checkpoint from which the run resumes; None where it begins."""
     finished: bool = False
@@ -73,10 +76,13 @@ def _as_before(comm: MPI.Intracomm, experiment: Experiment) -> Experiment:
     return before if only_before else experiment
 
 
-def plan(comm: MPI.Intracomm, experiment: Experiment, launch: int = 1) -> Plan:
-    """Check the launch and the experiment and claim the place of its result; collective.
+def plan(
+    comm: MPI.Intracomm, experiment: Experiment, results: list[Claim], launch: int = 1
+) -> Plan:
+    """Check the launch and the experiment and claim its result; collective.
 
-    launch: number of the run among those of its processes. Errors: UserError on every rank.
+    results: receives the claim. launch: number of the run among those of its processes. Errors:
+    UserError on every rank.
     """
     if experiment.options.resume and experiment.aligned:
         experiment = _as_before(comm, experiment)
@@ -92,16 +98,36 @@ def plan(comm: MPI.Intracomm, experiment: Experiment, launch: int = 1) -> Plan:
     if options.repeat and not options.name:
         name = comm.bcast(free_name(Path(options.repeat), Path(options.out)))
         path = path.with_name(f"{name}.h5")
-    plan = Plan(experiment, path, launch=launch)
     if options.resume:
-        named = bool(options.name)
-        search = resuming.find(
-            comm, path, experiment.params, experiment.hash, options.overwrite, named
+        located = resuming.locate(
+            comm,
+            path,
+            experiment.params,
+            experiment.hash,
+            overwrite=options.overwrite,
+            named=bool(options.name),
         )
-        plan = replace(plan, **vars(search))
-    if not plan.finished:
-        keep, overwrite = bool(plan.resumed), options.overwrite or options.resume
-        on_all_ranks(comm, lambda: claim(plan.path, overwrite, keep) if comm.rank == 0 else None)
+        if located is None:
+            results.append(Claim(path, "", released=True))
+            return Plan(experiment, path, results[-1], finished=True, launch=launch)
+        path = located
+    claim = take_on_root(comm, results, path, "bench.train")
+    try:
+        return _claimed_plan(comm, Plan(experiment, path, claim, launch=launch))
+    except UserError:
+        claim.release()
+        raise
+
+
+def _claimed_plan(comm: MPI.Intracomm, plan: Plan) -> Plan:
+    """Return the plan with the checkpoint to resume from, and prepare its place; collective."""
+    experiment, options = plan.experiment, plan.experiment.options
+    if options.resume:
+        if not options.overwrite and resuming.on_root(comm, plan.path.exists):
+            return replace(plan, finished=True)  # by another run, before this one had the claim
+        plan = replace(plan, **vars(resuming.find(comm, plan.path, experiment.params)))
+    keep, overwrite = bool(plan.resumed), options.overwrite or options.resume
+    on_all_ranks(comm, lambda: None if comm.rank else prepare(plan.path, overwrite, keep))
     return plan
 
 

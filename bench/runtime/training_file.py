@@ -112,7 +112,7 @@ def open_file(
             },
         )
 
-    file = RunFile(plan.path, group.ranks, attributes, add_tables, lengths)
+    file = RunFile(plan.path, group.ranks, attributes, add_tables, lengths, plan.claim)
     for row in evals:
         file.evaluate(row)
     return file
@@ -122,7 +122,8 @@ def open_part(plan: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
     """Create or continue the file with the steps of a group without rank 0."""
     lengths = plan.resumed.table_lengths(group.ranks[0], ranks) if plan.resumed else None
     attributes = {"program": PART, "run_uuid": uuid}
-    return RunFile(group.path(plan.path), group.ranks, attributes, lengths=lengths)
+    path = group.path(plan.path)
+    return RunFile(path, group.ranks, attributes, lengths=lengths, claim=plan.claim)
 
 
 def evaluations(path: Path, step: int) -> list[dict[str, float]]:

@@ -16,7 +16,6 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from bench.common.errors import DiskError
@@ -25,6 +24,8 @@ from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from bench.results.claims import Claim
 
 T = TypeVar("T")
 
@@ -119,25 +120,27 @@ def write_stderr(line: str) -> None:
 def main(
     argv: Sequence[str] | None,
     parser: Callable[[], ArgumentParser],
-    program: Callable[[MPI.Intracomm, list[str], list[Path]], int | None],
+    program: Callable[[MPI.Intracomm, list[str], list[Claim]], int | None],
 ) -> int:
     """Run a program with a command line, or print its help on one rank; return the exit code.
 
-    program(comm, arguments, results) adds its result files to `results`; they are marked as failed
-    if it fails.
+    program(comm, arguments, results) adds the claims of its results to `results`; their files are
+    marked as failed if it fails.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
         if launcher_rank() == 0:
             parser().print_help()
         return 0
-    results: list[Path] = []
+    results: list[Claim] = []
     codes: list[int | None] = [0]
 
     def whole(comm: MPI.Intracomm) -> None:
         codes[0] = program(comm, arguments, results)
 
     code = run(whole, partial(mark_failed, results)) or codes[0] or 0
+    for claim in results:
+        claim.release()
     return leave_last() if code == EXIT_RESUME else code
 
 
@@ -156,8 +159,10 @@ def leave_last() -> int:
     return EXIT_RESUME
 
 
-def mark_failed(results: list[Path], message: str) -> str:
-    """Record in every result file why it will not be completed; return a remark about kept files.
+def mark_failed(results: list[Claim], message: str) -> str:
+    """Record in the files of all claims why they will not be completed; release the claims.
+
+    Returns a remark about kept files. Files of a claim that another process took over are its own.
 
     Errors of the files are ignored: the message reports the end of the run, and the job must end.
     """
@@ -165,10 +170,12 @@ def mark_failed(results: list[Path], message: str) -> str:
     from bench.results.schema import FAILED
 
     paths = []
-    for path in results:
-        with suppress(Exception):
-            if mark(path, FAILED, message):
-                paths.append(str(part_of(path)))
+    for claim in results:
+        for path in claim.files if claim.holds else ():
+            with suppress(Exception):
+                if mark(path, FAILED, message):
+                    paths.append(str(part_of(path)))
+        claim.release()
     return f"; {', '.join(paths)} keeps what was written" if paths else ""
 
 

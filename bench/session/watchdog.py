@@ -17,16 +17,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.results.resultfile import process_start
+from bench.results.claims import process_start
 from bench.session.beats import Beat, Post, rank_name
 from bench.session.launch import mark_failed, write_stderr
 from bench.session.whereabouts import locate
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+    from bench.results.claims import Claim
 
 LEAST_S, MOST_S = 0.2, 5.0
 """Bounds of the interval between two beats. Rank 0 receives at the shorter one, before the buffer
@@ -125,11 +126,11 @@ def _joined(names: Sequence[str]) -> str:
 
 @contextmanager
 def watchdog(
-    comm: MPI.Intracomm, timeout_s: float, step: Callable[[], int], results: list[Path]
+    comm: MPI.Intracomm, timeout_s: float, step: Callable[[], int], results: list[Claim]
 ) -> Iterator[None]:
     """End the job if a rank is silent, or stays in one step, for `timeout_s`; collective.
 
-    step: returns the step of this rank. results: the result files of this run, which are then
+    step: returns the step of this rank. results: the claims of this run, whose files are then
     marked as failed. All ranks are observed until all have left the context. A timeout of 0
     disables the watchdog.
     """
@@ -156,7 +157,7 @@ class Watch:
         comm: MPI.Intracomm,
         timeout_s: float,
         step: Callable[[], int],
-        results: list[Path],
+        results: list[Claim],
     ) -> None:
         self._rank, self._step, self._results = comm.rank, step, results
         self._timeout_s = timeout_s

@@ -18,6 +18,8 @@ from bench.session.signals import EXIT_RESUME
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from bench.results.claims import Claim
+
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended, by the convention of shells."""
 
@@ -80,12 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return launch.main(argv, TABLE.parser, sweep)
 
 
-def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
+def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     """Check every case, train the missing ones, print the table; return the exit code.
 
-    results: receives the path of the running case's result. Collective; the exit code is that of
-    rank 0. Errors: UserError on every rank, before the first case.
+    results: receives the claims of the folder and of the running case's result. Collective; the
+    exit code is that of rank 0. Errors: UserError on every rank, before the first case.
     """
+    from bench.runtime.opening import FOLDER, take_on_root
     from bench.sweep import file, running
     from bench.sweep.plan import finished_cases, plan
 
@@ -94,6 +97,8 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Path]) -> int:
     cases = launch.on_all_ranks(comm, lambda: plan(file.read(path, options.set), comm.size, out))
     runnable = [case for case in cases if not case.refused]
     hashes = {case.hash for case in runnable}
+    if not options.dry_run:
+        take_on_root(comm, results, out / "sweep", "bench.sweep", FOLDER)
     finished, broken = comm.bcast(
         launch.on_all_ranks(
             comm, lambda: finished_cases(out, hashes) if comm.rank == 0 else ({}, [])

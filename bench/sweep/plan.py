@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.common.spec import UserError
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.runs import digest
+from bench.results.claims import holder
 from bench.results.provenance import derive_from, program_of
 from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
@@ -143,7 +144,7 @@ def finished_cases(folder: Path, hashes: Collection[str]) -> tuple[dict[str, Out
     """Return the finished results of some cases in a folder, by case hash, and unreadable files.
 
     Complete and diverged runs are finished: training them again would end the same. Errors:
-    UserError where a living process of this host writes one of them.
+    UserError where a living process writes one of them.
     """
     outcomes: dict[str, Outcome] = {}
     broken = []
@@ -168,9 +169,13 @@ def _refuse_living(path: Path, hashes: Collection[str]) -> None:
         run = read_result(path)
     except BrokenFileError:  # its case replaces it
         return
+    if run.status != RUNNING or run.attributes.get("case_hash") not in hashes:
+        return
+    owner = holder(path.with_name(path.name.removesuffix(".part")))
     here = run.attributes["host"] == socket.gethostname()
-    if here and run.status == RUNNING and run.attributes.get("case_hash") in hashes:
+    writer = f"process {run.attributes['pid']}"
+    if owner or here:
         raise UserError(
-            f"{path} is being written by process {run.attributes['pid']}: wait until that sweep "
-            "has ended, or give another --out"
+            f"{path} is being written by {owner or writer}: wait until "
+            "it has ended, or give another --out"
         )

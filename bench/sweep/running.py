@@ -28,19 +28,21 @@ from bench.train import train
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from bench.results.claims import Claim
+
 
 def run(
     comm: MPI.Intracomm,
     cases: Sequence[Case],
     finished: Mapping[str, Outcome],
-    results: list[Path],
+    results: list[Claim],
     progress: SweepLines | None,
 ) -> tuple[dict[str, Outcome | str], bool]:
     """Train the cases that are not finished; return the outcomes on rank 0; collective.
 
     An outcome is, by case hash, that of a result or the error message of the case. The second
     value says whether a signal stopped the sweep; the running case then has a checkpoint. results:
-    receives the path of the running case's result.
+    holds the claim of the folder, and receives that of the running case's result.
     """
     outcomes: dict[str, Outcome | str] = dict(finished)
     with ExitStack() as stack:
@@ -48,7 +50,7 @@ def run(
             stack.enter_context(progress)
         left = [case for case in cases if case.hash not in finished]
         for number, case in enumerate(left, 1):
-            results.clear()
+            del results[1:]
             if progress:
                 progress.begin(case)
             message = ""
@@ -59,7 +61,7 @@ def run(
             except UserError as error:  # raised on every rank alike
                 message = str(error)
             if progress:
-                outcomes[case.hash] = message or read_outcome(results[0])
+                outcomes[case.hash] = message or read_outcome(results[1].path)
                 progress.end(case, outcomes[case.hash])
     return outcomes, False
 

@@ -15,10 +15,10 @@ from bench.common.sizes import format_size
 from bench.common.text import Setting, format_number
 from bench.reporting.loading import KINDS
 from bench.results.calls import PROGRAM, Calls, read_calls
+from bench.results.claims import process_start
 from bench.results.convergence import rows as rows_of
 from bench.results.provenance import derive_from, program_of, read_origin
 from bench.results.reader import BrokenFileError, Run, read
-from bench.results.resultfile import process_start
 from bench.results.rounds import Rounds, read_rounds
 from bench.results.schema import COMPLETE, DIED, FAILED, RUNNING
 from bench.watch.training import Training, training

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from algorithms.wire.meter import PHASES
-from bench.results.resultfile import add_table, add_texts, process_start
+from bench.results.claims import process_start
+from bench.results.resultfile import add_table, add_texts
 from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, RUNNING
 

@@ -18,6 +18,7 @@ from bench.collectives.links import measure as measure_links
 from bench.collectives.options import read
 from bench.common.spec import UserError
 from bench.results.calls import Calls, read_calls
+from bench.results.claims import Claim
 from bench.session import clocks
 from bench.session.clocks import clock_offsets
 from tests.helpers import everywhere, on
@@ -29,10 +30,10 @@ QUICK = ("--time", "0.2", "-n", "6", "-w", "1", "-d", "double")
 
 def run(comm: MPI.Intracomm, out: Path, *options: str) -> tuple[int, Calls | None]:
     """Return the number of wrong elements, on every rank, and the calls of the file on rank 0."""
-    results: list[Path] = []
+    results: list[Claim] = []
     config = read([*QUICK, "--out", str(out), *options])
     wrong = comm.bcast(measure(comm, config, options, results))
-    return wrong, read_calls(results[0]) if comm.rank == 0 else None
+    return wrong, read_calls(results[0].path) if comm.rank == 0 else None
 
 
 def refusal(comm: MPI.Intracomm, out: Path, *options: str) -> str:

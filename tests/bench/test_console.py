@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.common.text import format_bytes
+from bench.results.claims import process_start
 from bench.results.reader import Run, read
-from bench.results.resultfile import process_start
 from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.console import Reporter, summary

@@ -16,6 +16,7 @@ from bench.reporting.training.metrics import finals
 from bench.reporting.training.partitions import MEASURES, frame
 from bench.reporting.training.runs import load, sections
 from bench.reporting.training.tables import notes, pivots, text_tables
+from bench.results.claims import Claim
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
 from bench.runtime.experiment import Experiment
@@ -31,9 +32,9 @@ SORTED = ["--workers=8", "--partition=shards:per_worker=1", "--batch=8"]
 
 def train(folder: Path, *argv: str, base: Sequence[str] = SORTED) -> Run:
     """Train on one rank and return the run."""
-    results: list[Path] = []
+    results: list[Claim] = []
     assert run(MPI.COMM_SELF, [*base, f"--out={folder}", *argv], results) == 0
-    return read(results[0])
+    return read(results[0].path)
 
 
 def experiment(*argv: str) -> Experiment:
@@ -194,11 +195,11 @@ def test_earlier_files_of_periodic_algorithms_were_evaluated_at_steps(tmp_path: 
     assert options.eval_at == STEP
     assert Experiment.resolve(options, 1).hash == old.attributes["case_hash"]
     assert load(old.path).settings["eval_at"] == "step"
-    results: list[Path] = []
+    results: list[Claim] = []
     resumed = [*SORTED, f"--out={tmp_path}", *argv, "--resume"]
     assert run(MPI.COMM_SELF, resumed, results) == 0  # finished: nothing to do
-    assert json.loads(read(results[0]).attributes["params_json"]) == old.params
-    np.testing.assert_array_equal(read(results[0]).evals["step"], [0, 13, 26])
+    assert json.loads(read(results[0].path).attributes["params_json"]) == old.params
+    np.testing.assert_array_equal(read(results[0].path).evals["step"], [0, 13, 26])
 
 
 def test_arguments_name_the_choice() -> None:

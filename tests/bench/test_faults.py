@@ -12,15 +12,24 @@ import h5py
 import pytest
 
 from bench.common.spec import UserError
+from bench.results.claims import take
 from bench.results.reader import read
 from bench.results.resultfile import mark, part_of, rename, replace_whole
 from bench.results.schema import FAILED, PREEMPTED
-from bench.runtime.opening import claim
+from bench.runtime.opening import holding, prepare
+from bench.runtime.opening import take as take_result
 from bench.session.launch import mark_failed
 from bench.session.signals import EXIT_RESUME, STOP_SIGNALS, StopSignal, stop_on_signal
 from tests.drill_disk import fail_once
 from tests.launching import DEADLINE_S, command, own_lines
 from tests.writers import launch_writer, rank_pids
+
+
+def claim(path: Path, overwrite: bool) -> None:
+    """Claim a result, prepare its place, and release it."""
+    with holding(take_result(path, "a test")):
+        prepare(path, overwrite)
+
 
 ENDLESS = ("--task", "quadratic", "--steps", "100000000", "--eval-every", "20", "--name", "x")
 
@@ -60,7 +69,10 @@ def test_a_job_ends_even_if_its_file_cannot_be_marked(tmp_path: Path) -> None:
     with h5py.File(part_of(tmp_path / "a.h5"), "w"):
         pass  # without a status
     part_of(tmp_path / "b.h5").write_text("no HDF5")
-    assert mark_failed([tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "c.h5"], "why") == ""
+    claim = take(tmp_path / "a.h5", "a test")
+    claim.files += [tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "c.h5"]
+    assert mark_failed([claim], "why") == ""
+    assert claim.released
 
 
 def test_a_signal_to_one_process_is_reported_in_one_line(tmp_path: Path) -> None:
@@ -104,7 +116,7 @@ def test_a_full_disk_under_stdout_is_reported_in_one_line(tmp_path: Path) -> Non
 def test_a_signal_to_one_rank_ends_them_all_and_is_in_the_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with launch_writer("synchronous", tmp_path, out, []) as process:
-        with pytest.raises(UserError, match=r"x.h5.part is being written by process \d+: wait"):
+        with pytest.raises(UserError, match=r"x.h5.part is being written by process \d+ on "):
             claim(out / "x.h5", overwrite=True)
         while not len(read(out / "x.h5.part").train["step"]):  # before it trains, it just ends
             time.sleep(0.05)

@@ -19,7 +19,7 @@ TRAIN = ("--task", "quadratic", "--steps", "4", "--seed", "3")
 
 def names(path: Path, count: int, *, named: bool = False, **again: bool) -> list[str]:
     """Return the names of the results of some launches, without .h5."""
-    paths = results_of_launches(MPI.COMM_SELF, path, count, named=named, **again)
+    paths = results_of_launches(MPI.COMM_SELF, path, count, [], "a test", named=named, **again)
     return [path.name.removesuffix(".h5") for path in paths]
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from bench.results import provenance
+from bench.results.claims import process_start
 from bench.results.provenance import commit, environment, machine, packages
-from bench.results.resultfile import process_start
 
 ALLOWED = {
     "FI_PROVIDER": "tcp",

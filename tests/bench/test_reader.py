@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from bench.reporting.training.runs import digest
+from bench.results.claims import process_start
 from bench.results.reader import DIGESTED, BrokenFileError, Run, read
-from bench.results.resultfile import process_start
 from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, NOT_TAKEN, RUNNING, TRAIN, VERSION
 

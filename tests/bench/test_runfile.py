@@ -15,13 +15,13 @@ import pytest
 
 from algorithms.wire.meter import PHASES
 from bench.common.errors import DiskError
+from bench.results.claims import process_start
 from bench.results.reader import read
 from bench.results.resultfile import (
     add_table,
     add_texts,
     mark,
     part_of,
-    process_start,
     replace_whole,
 )
 from bench.results.runfile import Block, RunFile

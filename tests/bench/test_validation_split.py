@@ -9,6 +9,7 @@ from mpi4py import MPI
 from torch.nn.functional import cross_entropy
 
 from bench.common.spec import UserError
+from bench.results.claims import Claim
 from bench.results.reader import read
 from bench.results.validation import flaws
 from bench.runtime.experiment import Experiment
@@ -91,7 +92,7 @@ def test_wrong_fractions_and_tasks_are_refused(options: dict[str, object], messa
 
 def test_a_run_records_the_scores_of_its_split(tmp_path: Path) -> None:
     case = experiment(validation=0.2, steps=10, eval_every=5, out=tmp_path, name="x")
-    results: list[Path] = []
+    results: list[Claim] = []
     assert train(MPI.COMM_SELF, case, results, quiet=True) == 0
     run = read(tmp_path / "x.h5")
     assert flaws(tmp_path / "x.h5") == []

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import GRADIENT, PHASES, WAIT
-from bench.results.resultfile import process_start
+from bench.results.claims import process_start
 from bench.results.schema import COMPLETE, DIED, DIVERGED, RUNNING
 from bench.watch.folder import BROKEN, KEPT, View, Watched, view
 from bench.watch.training import SHOWN, Recent, hosted, recent

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import pytest
 
-from bench.results.resultfile import process_start
+from bench.results.claims import process_start
 from slurm import status as report
 from slurm.campaign import Campaign, merge_entries
 from slurm.case import TRAIN, Case, Geometry

@@ -56,21 +56,20 @@ class Resumed:
 class Search:
     """Result of the search for a run to resume; the fields are those of setup.Plan."""
 
-    path: Path
     resumed: Resumed | None
-    finished: bool
     notes: tuple[str, ...]
 
 
-def find(
+def locate(
     comm: MPI.Intracomm,
     path: Path,
     params: Mapping[str, Any],
     hash_: str,
+    *,
     overwrite: bool,
     named: bool,
-) -> Search:
-    """Search for the checkpoint from which a run of these parameters resumes; collective.
+) -> Path | None:
+    """Return the result that a run of these parameters continues, None if finished; collective.
 
     overwrite: ignore a finished result. named: the user gave the name, so no result with another
     name is considered; without a name it may be one of other ranks. Errors: UserError on every rank
@@ -78,15 +77,22 @@ def find(
     """
     params = json.loads(json.dumps(params))  # as in files
 
-    def look() -> tuple[Path, list[Path]] | None:
+    def look() -> Path | None:
         if not overwrite and _finished(path, params, hash_):
             return None
-        return _candidates(path, params, named)
+        return _candidates(path, params, named)[0]
 
-    candidates = on_root(comm, look)
-    if candidates is None:
-        return Search(path, None, True, ())
-    result, checkpoints = candidates
+    result: Path | None = on_root(comm, look)
+    return result
+
+
+def find(comm: MPI.Intracomm, result: Path, params: Mapping[str, Any]) -> Search:
+    """Search for the checkpoint from which a run of these parameters resumes; collective.
+
+    Errors: UserError on every rank for a checkpoint of other parameters.
+    """
+    params = json.loads(json.dumps(params))  # as in files
+    checkpoints = on_root(comm, lambda: store.newest_first(store.place(result)))
     notes = []
     for checkpoint in checkpoints:
         try:
@@ -97,10 +103,10 @@ def find(
             continue
         on_root(comm, lambda manifest=manifest: _check_params(result, manifest, params))
         attempt = on_root(comm, lambda: _attempts(part_of(result))) + 1
-        return Search(result, Resumed(checkpoint, manifest, attempt), False, tuple(notes))
+        return Search(Resumed(checkpoint, manifest, attempt), tuple(notes))
     if notes:
         notes[-1] = notes[-1].replace("falling back to the previous checkpoint", "starting over")
-    return Search(result, None, False, tuple(notes))
+    return Search(None, tuple(notes))
 
 
 def has_run(path: Path, params: Mapping[str, Any], named: bool) -> bool:
