@@ -183,7 +183,7 @@ def report(argv: Sequence[str]) -> int:
     Errors: UserError.
     """
     options = parser().parse_args(argv)
-    from bench.reporting.loading import find, load_all, validate
+    from bench.reporting.loading import find, load_all, notes_on_rungs, validate
     from bench.reporting.training.best import fold_best, split_named
 
     if options.validate:
@@ -215,6 +215,8 @@ def report(argv: Sequence[str]) -> int:
 
         for line in broken:
             print(printable(f"left out: {line}"), file=sys.stderr)
+        for line in notes_on_rungs(options.paths):
+            print(printable(line), file=sys.stderr)
     return 0
 
 

@@ -79,6 +79,12 @@ def plan(path: Path, site: Site, settings: Sequence[str] = ()) -> list[Case]:
     nodes, two equal cases, and a sweep without a runnable case.
     """
     sweep = read(path, settings, KNOWN)
+    if sweep.tune:
+        raise UserError(
+            f"{path}: [tune] trains a rung after the results of the one before, which a job array "
+            f"cannot: run `mpirun -n P python -m bench.sweep {path}` within one job, or leave "
+            "[tune] out"
+        )
     cases: dict[str, Case] = {}
     for options in sweep.cases():
         case = _case(sweep, options, site)

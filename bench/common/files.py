@@ -13,6 +13,8 @@ from bench.common.spec import UserError
 
 RESULTS = (".h5", ".h5.part")
 """Suffixes of result files."""
+RUNGS, TUNE_RECORD = "tune", "tune.json"
+"""Folder of the short runs of a tuning sweep, and the record beside it."""
 
 
 def check_target(option: str, path: Path) -> None:

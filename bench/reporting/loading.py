@@ -22,7 +22,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.common.files import RESULTS, walk
+from bench.common.files import RESULTS, RUNGS, TUNE_RECORD, walk
 from bench.common.limits import usable_cores
 from bench.common.spec import UserError
 from bench.common.text import printable
@@ -175,7 +175,8 @@ def _loaded(path: Path, load: Load) -> Any:
 def find(paths: Sequence[str]) -> list[Path]:
     """Return the result files that the paths name or contain, each once.
 
-    Files are selected by name; a file with invalid contents is reported when it is read.
+    Files are selected by name; a file with invalid contents is reported when it is read. Folders
+    with the short runs of a tuning sweep are left out, unless they are named.
     Errors: UserError for a path that does not exist, or if there is no result file.
     """
     files: dict[str, Path] = {}
@@ -192,6 +193,23 @@ def find(paths: Sequence[str]) -> list[Path]:
     return list(files.values())
 
 
+def notes_on_rungs(paths: Sequence[str]) -> list[str]:
+    """Return a line for each folder of short runs of a tuning sweep, which `find` leaves out."""
+    return [
+        f"not reported: {sum(x.endswith(RESULTS) for x in names)} runs of candidates of a tuning "
+        f"sweep: python -m bench.report {folder} reports them"
+        for path in paths
+        for folder, _, names in walk(path)
+        if folder != path and _has_rungs(folder)
+    ]
+
+
+def _has_rungs(folder: str) -> bool:
+    """Report whether a folder holds the short runs of a tuning sweep."""
+    above, name = os.path.split(folder)
+    return name == RUNGS and os.path.exists(os.path.join(above, TUNE_RECORD))
+
+
 def _alone(path: str) -> Iterator[tuple[str, Path]]:
     yield os.path.realpath(path), Path(path)
 
@@ -200,6 +218,8 @@ def _within(top: str) -> Iterator[tuple[str, Path]]:
     """Yield the real path and the path of each result in the folder and below it, sorted."""
     files: list[tuple[str, Path]] = []
     for folder, folders, names in walk(top):
+        if folder != top and _has_rungs(folder):
+            continue
         real = os.path.realpath(folder)
         for name in (x for x in (*names, *folders) if x.endswith(RESULTS)):
             path = os.path.join(folder, name)

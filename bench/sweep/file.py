@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 from bench.common.files import read_toml
 from bench.common.spec import UserError, unknown_name
 from bench.runtime.options import TABLE
+from bench.sweep.halving import ETA, TUNED, VALIDATION, Tune, check_tuned
 
 Options: TypeAlias = dict[str, str]
 """Options of a program by name, as texts."""
 DECIDED = ("launches", "out", "name", "overwrite", "repeat", "resume", "verbose")
 """Options that the sweep sets for every case."""
-TABLES = ("axes", "zip", "override")
+TUNE = "tune"
+TABLES = ("axes", "zip", "override", TUNE)
 SKIP = "skip_refused"
 MOST = 100_000
 """Maximum number of cases of a file; more is a slip of the pen."""
@@ -142,6 +144,10 @@ class SweepFile:
     """Lists of one length, taken in step: together one more axis."""
     overrides: list[Override]
     skip_refused: bool
+    tune: Tune | None = None
+    """Candidates of every case; None if the options of a case are fixed."""
+    supplied: str = ""
+    """Sentence about an option that the file lacks and tuning needs; empty if it has it."""
 
     def cases(self) -> list[Options]:
         """Return the options of every case; the last axis varies fastest.
@@ -183,11 +189,17 @@ class SweepFile:
         return options
 
 
-def read(path: Path, settings: Sequence[str] = (), known: Known = TRAINING) -> SweepFile:
+def read(
+    path: Path,
+    settings: Sequence[str] = (),
+    known: Known = TRAINING,
+    tune: Sequence[str] = (),
+) -> SweepFile:
     """Return the sweep of a TOML file.
 
-    settings: texts NAME=VALUE that replace options at the top level of the file. Errors: UserError
-    for an unreadable file, unknown names, and values of the wrong shape.
+    settings: texts NAME=VALUE that replace options at the top level of the file. tune: texts
+    NAME=VALUE|VALUE that replace options at the top level and in [tune]. Errors: UserError for an
+    unreadable file, unknown names, and values of the wrong shape.
     """
     table = read_toml(path)
     where = str(path)
@@ -202,6 +214,7 @@ def read(path: Path, settings: Sequence[str] = (), known: Known = TRAINING) -> S
         for same in (SEEDS, "seed") if name in (SEEDS, "seed") else (name.replace("_", "-"),):
             table.pop(same, None)
         table |= known.named({name: value}, f"--set {setting}", (SEEDS,))
+    candidates = _tune(table, where, tune, known)
     skip = table.pop(SKIP, False)
     if not isinstance(skip, bool):
         raise UserError(f"{where}: {SKIP} must be true or false, got {skip!r}")
@@ -210,10 +223,12 @@ def read(path: Path, settings: Sequence[str] = (), known: Known = TRAINING) -> S
     )
     overrides = table.pop("override", [])
     fixed, listed = known.top(table, where, (SKIP, *TABLES), MOST)
-    names = [*fixed, *listed, *crossed, *zipped]
+    tuned = candidates.options if candidates else {}
+    names = [*fixed, *listed, *crossed, *zipped, *tuned]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(
             f"{where}: {twice[0]} is given twice: leave it in one of the top level, [axes], [zip]"
+            f"{', [tune]' if tuned else ''}"
         )
     if len(lengths := {len(values) for values in zipped.values()}) > 1:
         raise UserError(f"{where}, [zip]: lists must have one length, got {sorted(lengths)}")
@@ -222,7 +237,51 @@ def read(path: Path, settings: Sequence[str] = (), known: Known = TRAINING) -> S
     exceptions = [
         _override(x, f"{where}, override {i}", known) for i, x in enumerate(overrides, start=1)
     ]
-    return SweepFile(path, fixed, listed | crossed, zipped, exceptions, skip)
+    supplied = ""
+    if candidates:
+        _check_overrides(exceptions, where, tuned)
+        if "validation" not in [*names, *(x for o in exceptions for x in o.options)]:
+            fixed["validation"] = VALIDATION
+            supplied = f"the file sets no validation, so validation = {VALIDATION}: candidates are "
+            supplied += "chosen on a fifth of the training samples, which no run trains on"
+    return SweepFile(path, fixed, listed | crossed, zipped, exceptions, skip, candidates, supplied)
+
+
+def _tune(table: dict[str, Any], where: str, settings: Sequence[str], known: Known) -> Tune | None:
+    """Take the candidates from the table of a file; None without any. Errors: UserError."""
+    entries = table.pop(TUNE, {})
+    if not isinstance(entries, dict):
+        raise UserError(f'{where}: write [{TUNE}] above the lists, as in batch = ["8", "16"]')
+    for setting in settings:
+        name, equals, text_ = setting.partition("=")
+        if not equals:
+            raise UserError(f"--tune {setting}: write NAME=VALUE|VALUE|VALUE")
+        table.pop(name, None)
+        entries[name] = text_ if name == "eta" else text_.split("|")
+    if not entries:
+        return None
+    eta = str(entries.pop("eta", ETA))
+    if not eta.isdecimal() or int(eta) < 2:
+        raise UserError(f"{where}, [{TUNE}]: eta must be an integer >= 2, got {eta}")
+    place = f"{where}, [{TUNE}]"
+    options = known.lists(entries, place, TUNE)
+    for name, values in options.items():
+        check_tuned(name, place)
+        if len(set(values)) < len(values):
+            raise UserError(f"{place}: {name} lists a value twice: take one out")
+    if math.prod(map(len, options.values())) < 2 or not options:
+        raise UserError(f"{place}: list at least two values of {' or '.join(TUNED)} to choose from")
+    return Tune(options, int(eta))
+
+
+def _check_overrides(overrides: Sequence[Override], where: str, tuned: Collection[str]) -> None:
+    """Check that no override depends on a choice or replaces it. Errors: UserError."""
+    for i, override in enumerate(overrides, start=1):
+        for name in (*override.when, *override.options):
+            if name in tuned:
+                raise UserError(
+                    f"{where}, override {i}: {name} is chosen by [{TUNE}]: leave it out of one"
+                )
 
 
 def _override(table: Any, where: str, known: Known) -> Override:

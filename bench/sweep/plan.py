@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.common.spec import UserError
 from bench.common.text import Setting, setting_label
+from bench.reporting.training.choice import resolution_of
 from bench.reporting.training.runs import digest
 from bench.results.claims import holder
 from bench.results.provenance import derive_from, program_of
@@ -53,10 +54,21 @@ def plan(sweep: SweepFile, ranks: int, out: Path) -> list[Case]:
     Errors: UserError for an option that bench.train refuses, for two equal cases, and for an
     algorithm that refuses its workers where the file does not skip such cases.
     """
-    varying = [name for name in sweep.varying() if name != "seed"]
+    return checked(sweep, sweep.cases(), label_names(sweep), ranks, out)
+
+
+def label_names(sweep: SweepFile) -> list[str]:
+    """Return the options that name a case, besides the seed."""
+    return [name for name in sweep.varying() if name != "seed"] or list(ALWAYS)
+
+
+def checked(
+    sweep: SweepFile, cases_: Iterable[Options], names: Sequence[str], ranks: int, out: Path
+) -> list[Case]:
+    """Return cases with these options, each checked; names: options of the labels; see `plan`."""
     cases: dict[str, Case] = {}
-    for options in sweep.cases():
-        case = _case(sweep, options, varying or list(ALWAYS), ranks, out)
+    for options in cases_:
+        case = _case(sweep, options, names, ranks, out)
         if case.hash in cases:
             raise UserError(
                 f"{sweep.path}: two cases are the same experiment: {cases[case.hash]}; and {case}: "
@@ -119,6 +131,12 @@ class Outcome:
     reason: str
     flaws: str
     """Flaws in the binding of the ranks to cores, separated by semicolons."""
+    direction: str
+    """`max` if a larger metric is better, else `min`."""
+    score: float
+    """Metric on the validation split at the end; NaN without a split."""
+    resolution: float
+    """Smallest difference of scores, one sample of the validation split; 0 if no share of it."""
 
 
 def read_outcome(path: Path) -> Outcome:
@@ -130,13 +148,17 @@ def read_outcome(path: Path) -> Outcome:
 
 
 def _outcome(run: Run) -> Outcome:
-    row = derive_from(run.path, lambda: digest(run)).row
+    whole = derive_from(run.path, lambda: digest(run))
+    row = whole.row
     return Outcome(
         path=run.path,
         status=row.status,
         metric=f"{row.metric_name} {row.metric:.4f}",
         reason=str(run.attributes.get("reason", "")),
         flaws=str(run.attributes.get("binding_flaws", "")),
+        direction=whole.direction,
+        score=row.validation_metric,
+        resolution=resolution_of([whole], "validation"),
     )
 
 

@@ -17,6 +17,7 @@ from bench.common.spec import UserError
 from bench.common.text import printable
 from bench.reporting.terminal import WIDTH
 from bench.reporting.training import tables
+from bench.reporting.training.choice import mask
 from bench.reporting.training.runs import Digest, load, sections
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.session.launch import write_stderr
@@ -73,14 +74,16 @@ def conclude(
     files: Mapping[str, Path],
     *,
     show: bool = True,
+    tuned: Sequence[str] = (),
 ) -> int:
     """Print and write the table, list the failed cases; return the exit code; on rank 0.
 
-    files: places of --markdown and --figure. show: whether the table is printed. Errors: UserError
-    where a file cannot be written.
+    files: places of --markdown and --figure. show: whether the table is printed. tuned: options
+    that were chosen for each case, which tables and figures show as `best`. Errors: UserError where
+    a file cannot be written.
     """
     terminal = console()
-    runs = [load(x.path) for x in outcomes.values() if isinstance(x, Outcome)]
+    runs = [mask(load(x.path), tuned) for x in outcomes.values() if isinstance(x, Outcome)]
     blocks = tables.pivots(runs)
     if show:
         tables.show(blocks, terminal)
@@ -101,7 +104,9 @@ def conclude(
         elif result and result.status == DIVERGED:
             print_line(f"diverged: {case}: {result.reason}")
     complete = sum(isinstance(x, Outcome) and x.status == COMPLETE for x in outcomes.values())
-    more = f"; more: python -m bench.report {out} --html {out / 'report.html'}" if show else ""
+    best = f" --best {','.join(tuned)}" if tuned else ""
+    report = f"python -m bench.report {out}{best} --html {out / 'report.html'}"
+    more = f"; more: {report}" if show else ""
     print_line(f"{complete} of {len(cases)} cases complete{more}")
     if "--markdown" in files:
         write_whole(files["--markdown"], tables.markdown(blocks))
@@ -181,13 +186,17 @@ def count_cases(cases: Sequence[Case], finished: Collection[str]) -> str:
 class SweepLines(CaseLines):
     """Progress of a sweep on rank 0: a line for each case that has ended.
 
-    finished: hashes of the cases that are not trained again.
+    finished: hashes of the cases that are not trained again. tuning: show the metric on the
+    validation split, by which candidates are chosen.
     """
 
-    def __init__(self, cases: Sequence[Case], finished: Collection[str]) -> None:
+    def __init__(
+        self, cases: Sequence[Case], finished: Collection[str], *, tuning: bool = False
+    ) -> None:
         left = [case.experiment.workers for case in cases if case.hash not in finished]
         super().__init__(len(cases), left, max(len(str(case)) for case in cases))
         self._notes: set[str] = set()
+        self._tuning = tuning
 
     def begin(self, case: Case) -> None:
         """Show the case that begins."""
@@ -202,5 +211,6 @@ class SweepLines(CaseLines):
             if flaw not in self._notes:
                 self.print_line(f"note: {flaw}")
                 self._notes.add(flaw)
-        ending = outcome.metric if outcome.status == COMPLETE else outcome.status
+        metric = f"validation {outcome.score:.4f}" if self._tuning else outcome.metric
+        ending = metric if outcome.status == COMPLETE else outcome.status
         self.finish(str(case), ending, case.experiment.workers, typical=True)

@@ -178,6 +178,7 @@ MISTAKES = [
     ("seeds = 2\nseed = 1", "seed and seeds both set the seeds"),
     ("seeds = 2\n[axes]\nseed = [1]", "seed is given twice"),
     ("[axes]\nseeds = [1]", "unknown option in", "(did you mean seed?)"),
+    ("[tune]\nbatch = [8, 16]", "[tune] trains a rung after", "python -m bench.sweep"),
     ("ranks = []", "ranks must be a list of one value or more"),
     ("ranks = [1, 2]\n[zip]\nranks = [1]", "ranks is given twice"),
     ("ranks = 0", "sweep.toml: allreduce_sgd, iid, seed 0: ranks must be >= 1, got 0"),

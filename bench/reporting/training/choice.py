@@ -113,7 +113,7 @@ def choose(runs: Sequence[Digest], options: Sequence[str], split: str) -> Choice
     resolution = resolution_of(runs, split)
     ranking = rank([x.scores for x in candidates], direction, resolution)
     ranked = [candidates[i] for i in ranking.order]
-    notes = [*edges(ranked), *_ties(ranked, resolution), *_doubts(ranked)]
+    notes = [*edges(ranked), *ties(ranked, resolution), *_doubts(ranked)]
     if unfinished:
         notes.append(f"{unfinished} unfinished run{'s' if unfinished > 1 else ''} left out")
     return Choice(mask(runs[0], options), direction, ranked, notes)
@@ -164,7 +164,7 @@ def numbers_of(candidate: Candidate) -> dict[str, float]:
     return numbers
 
 
-def _ties(ranked: Sequence[Candidate], resolution: float) -> list[str]:
+def ties(ranked: Sequence[Candidate], resolution: float) -> list[str]:
     """Return a note with the values that are not told apart from the chosen one."""
     if len(ranked) == 1:
         return ["only one value tried"]

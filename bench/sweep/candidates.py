@@ -1,0 +1,170 @@
+"""Candidates of the cases of a tuning sweep, with their runs in every rung."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from bench.common.files import RUNGS
+from bench.common.spec import UserError
+from bench.common.text import Setting, setting_label
+from bench.results.schema import DIVERGED
+from bench.session.launch import on_all_ranks
+from bench.sweep.file import MOST, TUNE, Options, SweepFile
+from bench.sweep.halving import Tune
+from bench.sweep.plan import ALWAYS, Case, Outcome, checked, finished_cases, label_names
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Outcomes: TypeAlias = Mapping[str, Outcome | str]
+"""Case hash -> outcome of the run, or the error message of the case."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Candidate of a case, with its runs."""
+
+    value: dict[str, Setting]
+    """Option -> value."""
+    rungs: list[list[Case]]
+    """Runs of each rung, one per seed."""
+
+    @property
+    def text(self) -> str:
+        """Return the value as a text, without the names of the options."""
+        return ", ".join(map(str, self.value.values()))
+
+    def steps(self, rung: int) -> int:
+        """Return the steps of all its runs in a rung."""
+        return sum(case.experiment.steps for case in self.rungs[rung])
+
+    def scores(self, rung: int, outcomes: Outcomes) -> list[float]:
+        """Return the score of each seed; infinite, on the worse side, without a finite one."""
+        results = [outcomes[case.hash] for case in self.rungs[rung]]
+        worst = -math.inf if "max" in directions(results) else math.inf
+        return [
+            worst if isinstance(x, str) or x.status == DIVERGED or math.isnan(x.score) else x.score
+            for x in results
+        ]
+
+
+def directions(results: Sequence[Outcome | str]) -> set[str]:
+    """Return the better directions of some results: `max` or `min`, empty if all failed."""
+    return {x.direction for x in results if not isinstance(x, str)}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Case of the sweep, of which some options are to be chosen, with its candidates."""
+
+    settings: dict[str, Setting]
+    """Settings by which it differs from other cases, without the options to choose."""
+    trials: list[Trial]
+
+    @property
+    def label(self) -> str:
+        """Return the settings as a text."""
+        return ", ".join(setting_label(name, value) for name, value in self.settings.items())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs that a tuning sweep may train."""
+
+    groups: list[Group]
+    refused: list[Case]
+    """Runs with all steps that their algorithms refuse."""
+
+
+def plan_tuning(sweep: SweepFile, tune: Tune, ranks: int, out: Path) -> Plan:
+    """Return the runs of every candidate of every case in every rung.
+
+    Errors: UserError as for `plan`, for runs that a target ends early, and without a split.
+    """
+    names = [name for name in label_names(sweep) if name not in tune.options]
+    names = names or [name for name in ALWAYS if name not in tune.options]
+    labels = [*names, *tune.options]
+    base, values = sweep.cases(), tune.candidates()
+    if len(base) * len(values) * tune.rungs > MOST:
+        raise UserError(
+            f"{sweep.path}: {len(base):,} cases, {len(values):,} candidates and {tune.rungs} rungs "
+            f"are more than {MOST:,} runs: shorten a list"
+        )
+    options = [case | value for case in base for value in values]
+    full = checked(sweep, options, labels, ranks, out / RUNGS)
+    rungs = []
+    for rung in range(tune.rungs - 1):
+        short = [
+            x | {"steps": str(_steps(sweep, tune, case, rung))}
+            for x, case in zip(options, full, strict=True)
+        ]
+        rungs.append(checked(sweep, short, labels, ranks, out / RUNGS))
+    groups: dict[tuple[tuple[str, str], ...], dict[int, list[list[Case]]]] = {}
+    refused = []
+    for number, runs in enumerate(zip(*rungs, full, strict=True)):
+        if runs[-1].refused:
+            refused.append(runs[-1])
+            continue
+        key = _without_seed(base[number // len(values)])
+        own = groups.setdefault(key, {}).setdefault(number % len(values), [])
+        own.append(list(runs))
+    tuned = list(tune.options)
+    return Plan([_group(some, names, tuned) for some in groups.values()], refused)
+
+
+def _steps(sweep: SweepFile, tune: Tune, case: Case, rung: int) -> int:
+    options = case.experiment.options
+    if options.target is not None:
+        raise UserError(
+            f"{sweep.path}: target {options.target:g} ends runs early, so that candidates have no "
+            f"common number of steps: leave it out, or [{TUNE}]"
+        )
+    if not options.validation:
+        raise UserError(
+            f"{sweep.path}: [{TUNE}] chooses on held-out training samples, but {case} has none: "
+            "set validation = 0.2"
+        )
+    try:
+        return tune.steps(options.steps, rung)
+    except UserError as error:
+        raise UserError(f"{sweep.path}: {error}") from None
+
+
+def _without_seed(options: Options) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, text) for name, text in options.items() if name != "seed"))
+
+
+def _group(runs: Mapping[int, list[list[Case]]], names: Sequence[str], tuned: list[str]) -> Group:
+    """Return a case; runs: of each candidate, by seed and rung."""
+    trials = []
+    for by_seed in runs.values():
+        settings = by_seed[0][-1].settings
+        value = {name: settings[name] for name in tuned}
+        trials.append(Trial(value, [list(x) for x in zip(*by_seed, strict=True)]))
+    last = trials[0].rungs[-1][0].settings
+    return Group({name: last[name] for name in names}, trials)
+
+
+def results_there(
+    comm: MPI.Intracomm, groups: Sequence[Group], out: Path
+) -> tuple[dict[str, Outcome], list[str]]:
+    """Return the finished results of all rungs by case hash, and unreadable files; collective.
+
+    Errors: UserError where a living process writes one of them.
+    """
+    every = [case for group in groups for trial in group.trials for x in trial.rungs for case in x]
+    hashes = {case.hash for case in every}
+
+    def look() -> tuple[dict[str, Outcome], list[str]]:
+        below, broken = finished_cases(out / RUNGS, hashes)
+        here, broken_here = finished_cases(out, hashes)
+        return below | here, broken + broken_here
+
+    there: tuple[dict[str, Outcome], list[str]] = comm.bcast(
+        on_all_ranks(comm, lambda: look() if comm.rank == 0 else ({}, []))
+    )
+    return there
