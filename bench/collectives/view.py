@@ -17,7 +17,7 @@ from bench.collectives.config import OUT_OF_PLACE, Config
 from bench.collectives.links import Links
 from bench.common.sizes import format_size
 from bench.common.text import figure, percent
-from bench.results.calls import UNSTEADY, fastest, half_width
+from bench.results.calls import UNSTEADY, half_width, smallest_medians
 from bench.results.rows import CollectiveRow
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class View:
                 self._print([self._format.row(self._config, line) for line in lines])
             self._print(self._format.footer(lines))
         in_place = [row for row in self._rows if not row.algorithm.endswith(OUT_OF_PLACE)]
-        self.print_note(f"fastest: {fastest(in_place)}")
+        self.print_note(f"smallest median by size: {smallest_medians(in_place)}")
         self.print_note(verdict(self._rows, self._config.check))
         self.print_note(f"file {path}")
         report = shlex.join(["python", "-m", "bench.report", str(path), "--html", "report.html"])

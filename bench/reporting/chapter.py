@@ -59,7 +59,7 @@ class Sentence:
     """A conclusion in words, and the chart that shows it."""
 
     text: str
-    """A full sentence, without a full stop."""
+    """A full sentence, which begins in upper case, without a full stop."""
     charts: Sequence[str] = ()
     """Names of charts that show it; the page links the first one that it has."""
 

@@ -216,8 +216,8 @@ def half_width(row: CollectiveRow) -> float:
     return float(max(row.ci_hi_us - p50, p50 - row.ci_lo_us) / p50)
 
 
-def fastest(rows: Sequence[CollectiveRow]) -> str:
-    """Return the fastest algorithm of each range of sizes, as in `ring 1K-64K, tree 1M`."""
+def smallest_medians(rows: Sequence[CollectiveRow]) -> str:
+    """Return the smallest median of each range of sizes, as in `ring 1K-64K, tree 1M`."""
     best: dict[int, CollectiveRow] = {}
     for row in rows:
         other = best.setdefault(row.bytes, row)

@@ -270,16 +270,16 @@ def _settings(run: Run, program: str) -> dict[str, Setting]:
 
 
 def summarize_calls(calls: Calls) -> str:
-    """Return the number of rows, the fastest algorithm at the last size and wrong sums."""
+    """Return the number of rows, the smallest median at the last size and wrong sums."""
     rows = calls.rows()
     if not rows:
         return "no row yet"
     size = rows[-1].bytes
-    fastest = min((x for x in rows if x.bytes == size), key=lambda row: float(row.p50_us))
+    first = min((x for x in rows if x.bytes == size), key=lambda row: float(row.p50_us))
     wrong = list(dict.fromkeys(row.algorithm for row in rows if row.wrong > 0))
     return (
-        f"{len(rows)} rows, at {format_size(size)}B {fastest.algorithm} is fastest: "
-        f"{format_number(fastest.p50_us, 3)} us"
+        f"{len(rows)} rows, smallest median at {format_size(size)}B: "
+        f"{format_number(first.p50_us, 3)} us, {first.algorithm}"
         + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
     )
 

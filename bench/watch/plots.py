@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.cells import cell_len
 from rich.text import Text
 
-from bench.common.text import format_number, printable
+from bench.common.text import format_number, printable, since_mark
 from bench.watch.training import Rank, Recent, Training
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -221,7 +221,7 @@ def learning(run: Training, width: int, rows: int) -> tuple[list[Text], list[Par
     legend = [
         (f"{'':{LABEL}} step {across.low:.0f} to {across.high:.0f}", "dim"),
         (f"{printable(run.metric)} of the mean model{scale}", MEAN),
-        ("worst worker", WORST),
+        (f"worst worker{since_mark(run.since)}", WORST),
         (f"target {run.target:g}" if run.aims else "", TARGET),
     ]
     return lines, legend

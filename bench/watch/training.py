@@ -35,6 +35,8 @@ class Training:
     """`max` if a larger metric is better, else `min`."""
     curve: Mapping[str, NDArray[np.float64]]
     """step, metric (mean model), worst (worst worker): one value per evaluation."""
+    since: int
+    """Steps from the last exchange of parameters to the last evaluation; -1 if unknown."""
     consensus: float
     """Consensus distance at the last evaluation; NaN before."""
     elapsed_s: float
@@ -97,6 +99,7 @@ def training(run: Run) -> Training:
             "metric": evals["metric"].astype(float),
             "worst": evals["metric_worst"].astype(float),
         },
+        since=int(evals["since"][-1]) if len(evals.get("since", ())) else -1,
         consensus=_last(evals["consensus"]),
         elapsed_s=_last(evals["elapsed_ns"]) / 1e9,
         recent=last,

@@ -47,7 +47,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert re.fullmatch(rf"collectives-r{ranks}-[0-9a-f]{{6}}\.h5", path.name)
     for text in (
         f"# all-reduce, sum, in place, int64, 8 to 512 bytes: {ranks} ranks on ",
-        "# fastest: ",
+        "# smallest median by size: ",
         "# #wrong: 0, every sum exact in 9 rows",
         f"# file {path}",
         f"# draw it: python -m bench.report {path} --html report.html",

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from bench.report import main
+from bench.reporting.consensus.report import chapters as consensus_chapters
 from bench.reporting.loading import load as load_file
-from bench.reporting.training.conclusion import sentences
+from bench.reporting.training.conclusion import fewest_bytes, sentences
+from bench.reporting.training.ranking import Contest, rank
 from bench.reporting.training.runs import load, sections
 from bench.results.schema import DIVERGED
 from tests.bench.made_measurements import make_calls, make_rounds
@@ -43,9 +45,10 @@ def test_a_winner_is_named_with_both_ranges(tmp_path: Path) -> None:
     write(tmp_path, {("a", "iid"): [0.8, 0.81, 0.82], ("b", "iid"): [0.9, 0.91, 0.92]})
     lines = texts(tmp_path)
     assert lines[0] == (
-        "b is ahead in accuracy: 0.9100 [0.9000, 0.9200] against 0.8100 [0.8000, 0.8200] of a"
+        "In accuracy, b is ahead: 0.9100 [0.9000, 0.9200] against 0.8100 [0.8000, 0.8200] of a"
     )
-    assert "a and b are not told apart in time of a step (medians 2.00 ms; ranges overlap)" in lines
+    tied = "In time of a step, a and b are not told apart (medians 2.00 ms; ranges overlap)"
+    assert tied in lines
 
 
 def test_conditions_are_counted_and_named(tmp_path: Path) -> None:
@@ -53,22 +56,62 @@ def test_conditions_are_counted_and_named(tmp_path: Path) -> None:
     write(tmp_path, {("a", "iid"): low, ("b", "iid"): high, ("a", "x"): high, ("b", "x"): high})
     write(tmp_path, {("c", "iid"): [0.5] * 3, ("c", "x"): [0.5] * 3})
     lines = texts(tmp_path)
-    assert lines[0].startswith("b is ahead in accuracy in 1 of 2 conditions (iid): 0.9100 [")
+    assert lines[0].startswith("In accuracy, b is ahead in 1 of 2 conditions (iid): 0.9100 [")
     assert lines[1] == (
-        "a and b are not told apart in accuracy in 1 of 2 conditions (x) "
+        "In accuracy, a and b are not told apart in 1 of 2 conditions (x) "
         "(medians 0.9100; ranges overlap)"
     )
-    assert lines[2] == "c is behind all others in accuracy in 1 of 2 conditions (x)"
+    assert lines[2] == "In accuracy, c is behind all others in 1 of 2 conditions (x)"
 
 
 def test_few_seeds_and_small_gaps_name_nobody(tmp_path: Path) -> None:
     write(tmp_path, {("a", "iid"): [0.8, 0.8], ("b", "iid"): [0.9, 0.9]})
     assert texts(tmp_path)[0] == (
-        "b and a are not told apart in accuracy (medians 0.8000 to 0.9000; fewer than 3 seeds): "
+        "In accuracy, b and a are not told apart (medians 0.8000 to 0.9000; fewer than 3 seeds): "
         "run each case with at least 3 seeds"
     )
     write(tmp_path, {("a", "iid"): [324 / 360] * 3, ("b", "iid"): [325 / 360] * 3})
     assert texts(tmp_path)[0].endswith("(medians 0.9000 to 0.9028; within one held-out sample)")
+
+
+def test_unknown_numbers_of_samples_are_told(tmp_path: Path) -> None:
+    write(tmp_path, {("a", "iid"): [0.9] * 3, ("b", "iid"): [0.8] * 3})
+    assert not any("number of held-out samples" in x for x in texts(tmp_path))
+    make(tmp_path / "a-iid-0.h5", algorithm="a", partition="iid")
+    assert any(
+        x.startswith("Of 6 files, 1 do not hold the number of held-out samples, so a")
+        for x in texts(tmp_path)
+    )
+
+
+def test_bytes_that_overlap_crown_nobody(tmp_path: Path) -> None:
+    """Counts that vary between runs are compared by their ranges, others exactly."""
+
+    def contest(*values: list[float]) -> Contest:
+        names = list("abc")[: len(values)]
+        return Contest("", {}, names, [0] * len(names), [*values], rank(values, "min"))
+
+    def first(*values: list[float]) -> str:
+        return "".join(x.text.partition(":")[0] for x in fewest_bytes([contest(*values)]))
+
+    assert first([1.0], [2.0]) == "The fewest bytes are sent by a"
+    assert first([1.0, 3.0], [2.0, 4.0]) == ""
+    assert first([1.0], [1.0], [2.0]) == "The fewest bytes are sent by a and b"
+    assert first([1.0], [1.0]) == ""
+
+
+def test_the_least_time_needs_three_launches(tmp_path: Path) -> None:
+    """The times of gossip are ranked by the rule of all other times."""
+    paths = [make_rounds(tmp_path / f"{i}.h5", {"ring": 0.5, "star": 0.25}) for i in range(3)]
+    loaded = [load_file(path)[1] for path in paths]
+    (one,), (three,) = consensus_chapters(loaded[:1]), consensus_chapters(loaded)
+    for chapter, text in (
+        (one, "not told apart (medians 0.100 ms, star, to 0.200 ms, ring; fewer than 3 launches)"),
+        (three, "the least with star: 0.100 ms, then 0.200 ms with ring"),
+    ):
+        assert chapter.tables[0].foot[-1] == f"time to 1e-6:          {text}"
+        told = [x.text for x in chapter.sentences if x.charts == ("seconds",)]
+        assert told == [f"The time to an error of 1e-6 is {text}"]
 
 
 def test_failures_and_missed_targets_are_counted(tmp_path: Path) -> None:
@@ -76,16 +119,16 @@ def test_failures_and_missed_targets_are_counted(tmp_path: Path) -> None:
     make(tmp_path / "d.h5", algorithm="b", status=DIVERGED, seed=0)
     make(tmp_path / "e.h5", algorithm="b", seed=1)
     lines = texts(tmp_path)
-    assert "b diverged in 1 of 2 runs (iid)" in lines
-    assert "a missed the target in 1 of 1 run" in lines
+    assert "Of 2 runs of b, 1 diverged (iid)" in lines
+    assert "Of 1 run of a, 1 missed the target" in lines
 
 
 def test_a_single_algorithm_is_told_to_be_alone(tmp_path: Path) -> None:
     write(tmp_path, {("a", "iid"): [0.9]})
-    assert texts(tmp_path)[0].startswith("a reaches accuracy 0.9000 with one seed; there is not")
+    assert texts(tmp_path)[0].startswith("With one seed, a reaches accuracy 0.9000; there is not")
 
 
-def test_the_same_sentences_end_every_report_and_link_to_charts(
+def test_the_same_conclusionsend_every_report_and_link_to_charts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = tmp_path / "runs"
@@ -104,12 +147,15 @@ def test_the_same_sentences_end_every_report_and_link_to_charts(
     ids = {value for _, name, value in document.attributes if name == "id"}
     assert links <= ids
     first = lines.index("Conclusions, digits: accuracy, higher is better:")
+    conclusions = [x[2:] for x in lines[first:] if x.startswith("- ")]
+    assert conclusions
+    assert [x for x in conclusions if not (x[0].isupper() and x.endswith("."))] == []
     for text in (
-        "no algorithm is ahead in accuracy in any of 2 conditions (ranges overlap)",
-        "ring is the fastest at 8 B, in 0.50 of the time of the library",
-        "library, ring are not told apart at 64 B",
-        "full reaches an error of 1e-6 in the fewest rounds (1)",
-        "2 of 2 measured contraction factors are within 1 % of theory",
+        "In accuracy, no algorithm is ahead in any of 2 conditions (ranges overlap)",
+        "At 8 B ring is the fastest, in 0.50 of the time of the library",
+        "At 64 B library, ring are not told apart",
+        "An error of 1e-6 takes the fewest rounds with full (1)",
+        "Of 2 measured contraction factors, 2 are within 1 % of theory",
     ):
         assert f"- {text}." in lines[first:], text
         assert f"- {text}." in markdown.read_text().splitlines()
@@ -123,6 +169,6 @@ def test_wrong_sums_are_named(tmp_path: Path) -> None:
 
     lines = [x.text for x in chapters([launch])[0].sentences]
     assert lines[0].startswith(
-        "ring has the smallest median at 8 B, in 0.50 of the time of the library (f"
+        "At 8 B ring has the smallest median, in 0.50 of the time of the library (f"
     )
-    assert lines[1] == "tree computes wrong sums and is not ranked"
+    assert lines[1] == "Wrong sums exclude tree from the ranking"

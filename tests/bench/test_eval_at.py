@@ -13,7 +13,7 @@ from mpi4py import MPI
 from algorithms import ALGORITHMS
 from bench.common.spec import option_fields, parse_spec
 from bench.reporting.training.metrics import finals
-from bench.reporting.training.partitions import MEASURES, frame
+from bench.reporting.training.partitions import MEASURES, frame, skew_rows
 from bench.reporting.training.runs import load, sections
 from bench.reporting.training.tables import notes, pivots, text_tables
 from bench.results.claims import Claim
@@ -76,7 +76,7 @@ def test_runs_that_exchange_in_every_step_are_compared_with_either(tmp_path: Pat
 
 def test_tables_and_charts_mark_metrics_between_exchanges(tmp_path: Path) -> None:
     """The cases differ in --eval-at alone and are never one case."""
-    names = {"exchange_interval": 8, "algorithm": "local_sgd", "workers": 2}
+    names = {"exchange_interval": 8, "algorithm": "local_sgd", "workers": 2, "label_js": 0.5}
     period = make(tmp_path / "a.h5", params={"eval_at": "period"}, **names)  # type: ignore[arg-type]
     between = make(tmp_path / "b.h5", since=4, **names)  # type: ignore[arg-type]
     (section,) = sections([load(path) for path in (period, between)])
@@ -91,6 +91,8 @@ def test_tables_and_charts_mark_metrics_between_exchanges(tmp_path: Path) -> Non
     assert sorted(marks["worst worker"]) == ["", "(+4)"]
     texts = frame(section, MEASURES["worst"])[["text", "bold"]].agg("".join, axis=1)
     assert sorted(texts) == ["0.450", "0.450 (+4)"]
+    skewed = skew_rows(section).set_index("model")["since"]
+    assert (set(skewed["mean model"]), set(skewed["worst worker"])) == ({""}, {"", "(+4)"})
     (alone,) = sections([load(period)])
     assert not any("(+n)" in note for note in notes(alone))
 

@@ -66,7 +66,7 @@ def test_texts_are_not_truncated(kinds: Scene, width: int) -> None:
     assert re.search(r"accuracy 0\.9000  ▁▅█", text)
     assert re.search(r"✓  push_sum, dirichlet\S* .*accuracy 0\.9000  target 0\.85 reached", text)
     assert "    NaN or infinity at or before step 20" in lines
-    assert "2 rows, at 64B ring is fastest: 4.00 us" in text
+    assert "2 rows, smallest median at 64B: 4.00 us, ring" in text
 
 
 def test_a_long_name_is_truncated_before_its_details(kinds: Scene) -> None:
@@ -142,6 +142,7 @@ def test_a_panel_has_the_curve_its_axis_and_the_ranks(tmp_path: Path) -> None:
         "target 0.95",
     ]
     assert re.search(r" 1 █+░+ 1\.67\+0\.333 2\.0x", "\n".join(panel))
+    assert "worst worker (+4)" in "\n".join(texts(scene(make(tmp_path / "b.h5", since=4))))
 
 
 def test_a_straggler_is_marked_and_the_slowest_ranks_are_shown() -> None:

@@ -127,7 +127,7 @@ def test_measurements_are_summarized(tmp_path: Path) -> None:
         tmp_path / "c.h5", {64: {"library": 5, "ring": 4}}, status=RUNNING, wrong={"ring": 3}
     )
     summary = view(calls, 0.0).summary
-    assert summary == "2 rows, at 64B ring is fastest: 4.00 us, WRONG SUMS: ring"
+    assert summary == "2 rows, smallest median at 64B: 4.00 us, ring, WRONG SUMS: ring"
     rounds = make_rounds(
         tmp_path / "r.h5",
         {"ring": 0.5},

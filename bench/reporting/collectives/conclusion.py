@@ -9,10 +9,9 @@ from typing import TypeAlias
 from bench.common.sizes import format_size
 from bench.reporting.chapter import Sentence
 from bench.reporting.launches import Contestant
+from bench.reporting.training.ranking import LEAST
 from bench.results.calls import YARDSTICK
 
-LEAST = 3
-"""Minimum number of launches that say more than how this launch was placed."""
 MOST_NAMES = 4
 """Maximum number of names that a sentence lists."""
 Claim: TypeAlias = tuple[str, tuple[str, ...]]
@@ -27,7 +26,7 @@ def sentences(measured: Sequence[tuple[str, Sequence[Contestant]]]) -> list[Sent
     measured: condition and ranked rows, see bench.reporting.collectives.report.contested.
     """
     return [
-        Sentence(f"{condition}: {text}" if condition else text, charts)
+        Sentence(f"{text} ({condition})" if condition else text, charts)
         for condition, rows in measured
         for text, charts in (*_fastest(rows), *_wrong(rows))
     ]
@@ -41,11 +40,12 @@ def _fastest(rows: Sequence[Contestant]) -> list[Claim]:
         if len(names) > 1:
             more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
             listed = f"{', '.join(names[:MOST_NAMES])}{more}"
-            texts.append(f"{listed} are not told apart {where}")
+            texts.append(f"{where} {listed} are not told apart")
             continue
-        ratios = [row.vs_library for row in rows if row.place == "*" and row.bytes in sizes]
-        claim = "has the smallest median" if few else "is the fastest"
-        texts.append(f"{names[0]} {claim} {where}{_against(names[0], ratios)}")
+        first = [row for row in rows if row.place == "*" and row.bytes in sizes]
+        claim = "is the fastest" if all(x.ahead for x in first) else "has the smallest median"
+        against = _against(names[0], [row.vs_library for row in first])
+        texts.append(f"{where} {names[0]} {claim}{against}")
     advice = f" (fewer than {LEAST} launches: the placement of the processes is one draw)"
     return [(text + advice * few, ("winner", "ratio", "time")) for text in texts]
 
@@ -66,7 +66,7 @@ def spans(rows: Sequence[Contestant]) -> list[Span]:
 
 def _sizes(sizes: Sequence[int]) -> str:
     first, *_, last = (re.sub(r"(?<=\d)(\D?)$", _unit, format_size(x)) for x in (*sizes, sizes[-1]))
-    return f"at {first}" if len(sizes) == 1 else f"from {first} to {last}"
+    return f"At {first}" if len(sizes) == 1 else f"From {first} to {last}"
 
 
 def _unit(letter: re.Match[str]) -> str:
@@ -84,4 +84,4 @@ def _against(name: str, ratios: Sequence[float]) -> str:
 
 def _wrong(rows: Sequence[Contestant]) -> list[Claim]:
     names = dict.fromkeys(row.algorithm for row in rows if row.wrong > 0)
-    return [(f"{name} computes wrong sums and is not ranked", ("time",)) for name in names]
+    return [(f"Wrong sums exclude {name} from the ranking", ("time",)) for name in names]

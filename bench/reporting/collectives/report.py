@@ -27,7 +27,7 @@ from bench.reporting.launches import (
     rows_frame,
 )
 from bench.reporting.training.ranking import LEAST, UNTOLD
-from bench.results.calls import YARDSTICK, Calls, fastest, half_width, read_calls
+from bench.results.calls import YARDSTICK, Calls, half_width, read_calls, smallest_medians
 from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.reader import Run
 from bench.results.rows import CollectiveRow
@@ -237,12 +237,12 @@ def _foot(rows: Sequence[Contestant]) -> list[str]:
     """Return the fastest algorithms, the selected ones and the width of the intervals."""
     smallest = [row for row in rows if row.place == "*"]
     lines = [
-        f"smallest median by size: {fastest(smallest) or NONE}",
-        f"fastest by size: {fastest([row for row in rows if row.ahead]) or UNTOLD}",
+        f"smallest median by size: {smallest_medians(smallest) or NONE}",
+        f"fastest by size: {smallest_medians([row for row in rows if row.ahead]) or UNTOLD}",
     ]
     for name in dict.fromkeys(row.algorithm for row in rows if row.chosen):
         took = [replace(row, algorithm=row.chosen) for row in rows if row.algorithm == name]
-        lines.append(f"{name} took: {fastest(took)}")
+        lines.append(f"{name} took: {smallest_medians(took)}")
     n = [row.launches for row in rows]
     launches = f"{_span(n)} launches, " if max(n) > 1 else ""
     widest = max(rows, key=half_width)

@@ -1,4 +1,7 @@
-"""Conclusions of bench.consensus in sentences, each with the chart that shows it."""
+"""Conclusions of bench.consensus in sentences, each with the chart that shows it.
+
+Counts of rounds and bytes are exact; a time is the least only where launches tell it apart.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,8 @@ from typing import TypeAlias
 from bench.common.text import figure, format_bytes, signed_percent
 from bench.reporting.chapter import Sentence
 from bench.reporting.launches import TopologyRow
+from bench.reporting.training.ranking import LEAST, UNTOLD
 
-LEAST = 3
-"""Minimum number of launches whose times tell topologies apart."""
 NEAR_PERCENT = 1.0
 """Largest deviation of a contraction factor that agrees with theory."""
 MOST_NAMES = 4
@@ -26,7 +28,7 @@ def sentences(measured: Sequence[tuple[str, Sequence[TopologyRow]]]) -> list[Sen
     measured: condition and rows, see bench.reporting.consensus.report.cases.
     """
     return [
-        Sentence(f"{condition}: {text}" if condition else text, charts)
+        Sentence(f"{text} ({condition})" if condition else text, charts)
         for condition, rows in measured
         if rows
         for text, charts in (*_least(rows), *_theory(rows))
@@ -38,41 +40,39 @@ def _least(rows: Sequence[TopologyRow]) -> list[Claim]:
     missed = [row.topology for row in rows if not math.isfinite(row.ms_to_1e6)]
     texts: list[Claim] = []
     if len(reached) > 1:
-        rounds = _first(reached, "rounds_to_1e6", "in the fewest rounds", lambda x: f"{x:g}")
-        sent = _first(
-            reached,
-            "bytes_to_1e6",
-            "with the fewest bytes",
-            lambda x: f"{format_bytes(x)} per worker",
-        )
-        texts += [(rounds, ("rounds",)), (sent, ("bytes",)), (_time(reached), ("seconds",))]
+        rounds = _first(reached, "rounds_to_1e6", "rounds", lambda x: f"{x:g}")
+        sent = _first(reached, "bytes_to_1e6", "bytes", lambda x: f"{format_bytes(x)} per worker")
+        time = f"The time to an error of 1e-6 is {least_time(reached)}"
+        texts += [(rounds, ("rounds",)), (sent, ("bytes",)), (time, ("seconds",))]
     if missed:
-        texts.append((f"{_listed(missed)} did not reach an error of 1e-6", ("rounds",)))
+        texts.append((f"An error of 1e-6 was not reached by {_listed(missed)}", ("rounds",)))
     return texts
 
 
-def _first(rows: Sequence[TopologyRow], key: str, how: str, text: Callable[[float], str]) -> str:
+def _first(rows: Sequence[TopologyRow], key: str, unit: str, text: Callable[[float], str]) -> str:
     """Return the topologies with the smallest count."""
     least = min(row.number(key) for row in rows)
     names = [row.topology for row in rows if row.number(key) == least]
-    verb = "reach" if len(names) > 1 else "reaches"
-    return f"{_listed(names)} {verb} an error of 1e-6 {how} ({text(least)})"
+    return f"An error of 1e-6 takes the fewest {unit} with {_listed(names)} ({text(least)})"
 
 
-def _time(rows: Sequence[TopologyRow]) -> str:
-    """Return the topology with the least time, if its interval over launches is apart."""
-    first, second, *_ = sorted(rows, key=lambda row: row.ms_to_1e6)
-    ends = f"{figure(first.ms_to_1e6)} ms, then {second.topology} with {figure(second.ms_to_1e6)}"
+def least_time(rows: Sequence[TopologyRow]) -> str:
+    """Return the topology with the least time to 1e-6 if launches tell it from all others.
+
+    rows: at least one, all with a finite time.
+    """
+    first, *others = sorted(rows, key=lambda row: row.ms_to_1e6)
+    if not others:
+        return f"{figure(first.ms_to_1e6)} ms with {first.topology}"
+    last = others[-1]
+    span = f"medians {figure(first.ms_to_1e6)} ms, {first.topology}, to {figure(last.ms_to_1e6)} ms"
     if min(row.launches for row in rows) < LEAST:
-        return (
-            f"{first.topology} took the least time ({ends} ms), but fewer than {LEAST} launches "
-            "tell no times apart"
-        )
-    ahead = all(first.ms_hi < row.ms_lo for row in rows if row is not first)
-    if ahead:
-        return f"{first.topology} takes the least time ({ends} ms)"
-    tied = [row.topology for row in rows if row is first or row.ms_lo <= first.ms_hi]
-    return f"{_listed(tied)} are not told apart in time ({ends} ms)"
+        return f"{UNTOLD} ({span}, {last.topology}; fewer than {LEAST} launches)"
+    tied = [row.topology for row in others if row.ms_lo <= first.ms_hi]
+    if tied:
+        return f"{UNTOLD} between {_listed([first.topology, *tied])} ({span}, {last.topology})"
+    second = f"{figure(others[0].ms_to_1e6)} ms with {others[0].topology}"
+    return f"the least with {first.topology}: {figure(first.ms_to_1e6)} ms, then {second}"
 
 
 def _theory(rows: Sequence[TopologyRow]) -> list[Claim]:
@@ -82,8 +82,8 @@ def _theory(rows: Sequence[TopologyRow]) -> list[Claim]:
         return []
     far = max(compared, key=lambda row: abs(row.factor_difference_percent))
     near = sum(abs(row.factor_difference_percent) <= NEAR_PERCENT for row in compared)
-    text = f"{near} of {len(compared)} measured contraction factors are within {NEAR_PERCENT:g} % "
-    text += "of theory"
+    text = f"Of {len(compared)} measured contraction factors, {near} are within "
+    text += f"{NEAR_PERCENT:g} % of theory"
     if near < len(compared):
         text += f"; {far.topology} deviates most, by "
         text += f"{signed_percent(far.factor_difference_percent)} %"

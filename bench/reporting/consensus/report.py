@@ -20,7 +20,7 @@ from bench.common.text import (
     signed_percent,
 )
 from bench.reporting.chapter import Chapter, Figure, Source, with_note
-from bench.reporting.consensus.conclusion import sentences
+from bench.reporting.consensus.conclusion import least_time, sentences
 from bench.reporting.launches import (
     Group,
     Launch,
@@ -209,7 +209,7 @@ def _count(rounds: float) -> str:
 
 
 def _foot(rows: Sequence[TopologyRow]) -> list[str]:
-    """Return the topologies with the fewest rounds and bytes and the shortest time."""
+    """Return the topologies with the fewest rounds and bytes, and the least time if any."""
     n = [row.launches for row in rows]
     launches = [] if max(n) == 1 else [f"launches: {min(n)}" + f" to {max(n)}" * (min(n) < max(n))]
     reached = [row for row in rows if math.isfinite(row.ms_to_1e6)]
@@ -219,7 +219,7 @@ def _foot(rows: Sequence[TopologyRow]) -> list[str]:
         *launches,
         best(reached, "fewest rounds to 1e-6:", "rounds_to_1e6", _count),
         best(reached, "fewest bytes:", "bytes_to_1e6", lambda x: f"{format_bytes(x)} per worker"),
-        best(reached, "least time:", "ms_to_1e6", lambda x: f"{figure(x)} ms"),
+        f"{'time to 1e-6:':<21}  {least_time(reached)}",
     ]
 
 

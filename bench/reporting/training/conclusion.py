@@ -17,6 +17,7 @@ from bench.reporting.training.ranking import (
     FEW,
     LEAST,
     Contest,
+    coarse,
     contests,
     interval,
     values_of,
@@ -33,10 +34,8 @@ class Question:
     """A number of a case by which contestants are compared, and its words."""
 
     column: str
-    ahead: str
-    """Predicate of a winner."""
     subject: str
-    """Name of the number in a sentence about nobody ahead."""
+    """Name of the number, which begins its sentences."""
     text: Callable[[float], str]
     """Return the number with its unit."""
     charts: tuple[str, ...]
@@ -54,30 +53,15 @@ def _ms(value: float) -> str:
 def _questions(section: Section) -> list[Question]:
     metric = section.metric
     return [
-        Question("metric", f"is ahead in {metric}", metric, format_number, ("map-mean", "final")),
+        Question("metric", metric, format_number, ("map-mean", "final")),
         Question(
             "metric_worst",
-            f"is ahead in {metric} of the worst worker",
             f"{metric} of the worst worker",
             format_number,
             ("map-worst", "final"),
         ),
-        Question(
-            "step_ms",
-            "has the shortest step",
-            "time of a step",
-            _ms,
-            ("map-step", "steps"),
-            "min",
-        ),
-        Question(
-            "time_to_target_s",
-            "reaches the target first",
-            "time to the target",
-            _seconds,
-            ("target-seconds",),
-            "min",
-        ),
+        Question("step_ms", "time of a step", _ms, ("map-step", "steps"), "min"),
+        Question("time_to_target_s", "time to the target", _seconds, ("target-seconds",), "min"),
     ]
 
 
@@ -86,7 +70,9 @@ def sentences(section: Section) -> list[Sentence]:
     result = []
     for question in _questions(section):
         result += _outcome(question, contests(section, question.column, question.direction))
-    result += _bytes(contests(section, "bytes_per_step", "min"))
+    if result and (text := coarse(section.runs)):
+        result.append(Sentence(text, ("final",)))
+    result += fewest_bytes(contests(section, "bytes_per_step", "min"))
     if not result:
         result = _alone(section)
     return [*result, *_failures(section), *_missed(section)]
@@ -103,14 +89,14 @@ def _outcome(question: Question, some: Sequence[Contest]) -> list[Sentence]:
         elif len(ranking.groups) > 1 and len(ranking.groups[-1]) == 1:
             lost.setdefault(contest.names[ranking.order[-1]], []).append(contest)
     texts = [
-        f"{name} {question.ahead}{_where(own, len(some))}: {_margin(question, own)}"
+        f"In {question.subject}, {name} is ahead{_where(own, len(some))}: {_margin(question, own)}"
         for name, own in sorted(won.items(), key=lambda x: -len(x[1]))
     ]
     open_ = [contest for contest in some if not contest.ranking.apart]
     if open_:
         texts.append(_open(question, open_, len(some)))
     texts += [
-        f"{name} is behind all others in {question.subject}{_where(own, len(some))}"
+        f"In {question.subject}, {name} is behind all others{_where(own, len(some))}"
         for name, own in lost.items()
     ]
     return [Sentence(text, question.charts) for text in texts]
@@ -145,36 +131,36 @@ def _open(question: Question, some: Sequence[Contest], total: int) -> str:
         first = [contest.names[i] for i in group]
         ends = sorted(median(contest.values[i]) for i in group)
         shown = list(dict.fromkeys(question.text(x) for x in (ends[0], ends[-1])))
-        text = f"{_listed(first)} are not told apart in {question.subject}{_where(some, total)}"
+        text = f"In {question.subject}, {_listed(first)} are not told apart{_where(some, total)}"
         text += f" (medians {' to '.join(shown)}; {contest.ranking.reason})"
     else:
         why = ", ".join(f"{reason}: {n}" for reason, n in reasons.most_common())
         why = next(iter(reasons)) if len(reasons) == 1 else why
         where = f"any of {total} conditions" if len(some) == total else ""
         where = f" in {where}" if where else _where(some, total)
-        text = f"no algorithm is ahead in {question.subject}{where} ({why})"
+        text = f"In {question.subject}, no algorithm is ahead{where} ({why})"
     advice = f": run each case with at least {LEAST} seeds" if FEW in reasons else ""
     return text + advice
 
 
-def _bytes(some: Sequence[Contest]) -> list[Sentence]:
-    """Return who sends the fewest bytes. Bytes are counted, so a single run is certain."""
+def fewest_bytes(some: Sequence[Contest]) -> list[Sentence]:
+    """Return who sends the fewest bytes. Bytes are counted, so a single run is certain.
+
+    Nobody does where the runs of the fewest and of another overlap, as with asynchronous ones.
+    """
     fewest: dict[str, list[Contest]] = {}
     for contest in some:
-        least = min(map(median, contest.values))
-        names = [
-            name
-            for name, values in zip(contest.names, contest.values, strict=True)
-            if median(values) == least
-        ]
-        if len(names) < len(contest.names):
+        least = min(contest.values, key=median)
+        equal = [median(values) == median(least) for values in contest.values]
+        names = [name for name, same in zip(contest.names, equal, strict=True) if same]
+        others = [min(x) for x, same in zip(contest.values, equal, strict=True) if not same]
+        if others and max(least) < min(others):
             fewest.setdefault(_listed(names), []).append(contest)
     result = []
     for listed, own in sorted(fewest.items(), key=lambda x: -len(x[1])):
         smallest = sorted(min(map(median, x.values)) for x in own)
         ends = list(dict.fromkeys(map(format_bytes, (smallest[0], smallest[-1]))))
-        verb = "send" if " and " in listed else "sends"
-        text = f"{listed} {verb} the fewest bytes{_where(own, len(some))}: "
+        text = f"The fewest bytes are sent by {listed}{_where(own, len(some))}: "
         text += f"{' to '.join(ends)} per worker and step"
         if len(own) == 1 or len({_most(x) for x in own}) == 1:
             name, most = _most(own[0])
@@ -198,10 +184,8 @@ def _alone(section: Section) -> list[Sentence]:
         several = f" [{format_number(low)}, {format_number(high)}]" if len(values) > 1 else ""
         where = f", {section.condition(case[0])}" if len(cases) > 1 else ""
         seeds = "one seed" if len(values) == 1 else f"{len(values)} seeds"
-        text = f"{case[0].settings['algorithm']}{where} reaches {section.metric} "
-        text += (
-            f"{format_number(middle)}{several} with {seeds}; there is nothing to compare it with"
-        )
+        text = f"With {seeds}, {case[0].settings['algorithm']}{where} reaches {section.metric} "
+        text += f"{format_number(middle)}{several}; there is nothing to compare it with"
         result.append(Sentence(text, ("final",)))
     return result
 
@@ -217,11 +201,12 @@ def _failures(section: Section) -> list[Sentence]:
         total = sum(str(run.settings["algorithm"]) == name for run in section.runs)
         where = dict.fromkeys(section.condition(section.runs[i]) for i in places)
         some = f" ({'; '.join(where)})" if len(where) <= MOST_NAMES else ""
-        text = f"{name} {status} in {len(places)} of {_runs(total)}{some}"
+        text = f"Of {_runs(total)} of {name}, {len(places)} {status}{some}"
         result.append(Sentence(text, ("step",)))
     running = sum(run.row.status == RUNNING for run in section.runs)
     if running:
-        text = f"{running} of {_runs(len(section.runs))} have not ended and are not compared"
+        verb = "has not ended and is" if running == 1 else "have not ended and are"
+        text = f"Of {_runs(len(section.runs))}, {running} {verb} not compared"
         result.append(Sentence(text, ("step",)))
     return result
 
@@ -236,7 +221,7 @@ def _missed(section: Section) -> list[Sentence]:
             tried[str(run.settings["algorithm"])] += 1
             missed[str(run.settings["algorithm"])] += math.isinf(seconds)
     return [
-        Sentence(f"{name} missed the target in {n} of {_runs(tried[name])}", ("target-seconds",))
+        Sentence(f"Of {_runs(tried[name])} of {name}, {n} missed the target", ("target-seconds",))
         for name, n in missed.items()
         if n
     ]

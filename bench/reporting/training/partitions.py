@@ -204,6 +204,7 @@ def skew_rows(section: Section) -> pd.DataFrame:
             "condition": ", ".join([model, *(setting_label(x, run.settings[x]) for x in rest)]),
             "js": brief(run.row.label_js),
             "metric": brief(run.row.number(name)),
+            "since": since_mark(run.row.since).strip() if name == "metric_worst" else "",
         }
         for number, run in enumerate(section.runs)
         if run.row.status == COMPLETE
@@ -211,7 +212,7 @@ def skew_rows(section: Section) -> pd.DataFrame:
         if math.isfinite(run.row.number(name)) and math.isfinite(run.row.label_js)
     ]
     columns = ["algorithm", "partition", "seed", "run", "model", "condition", "js", "metric"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "since"])
 
 
 def curved(frame: pd.DataFrame) -> bool:
@@ -236,7 +237,8 @@ def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart
         alt.Tooltip("metric:Q", title=metric, format=".4g"),
     ]
     base = alt.Chart().encode(x=x, y=y, color=look.colour_of(frame, True), tooltip=tips)
-    points = base.mark_point(size=22, filled=True, opacity=0.45)
+    since_tip = alt.Tooltip("since:N", title="steps since an exchange")
+    points = base.mark_point(size=22, filled=True, opacity=0.45).encode(tooltip=[*tips, since_tip])
     lines = (
         base.transform_aggregate(
             js="median(js)",
@@ -246,7 +248,9 @@ def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart
         .mark_line(strokeWidth=2, point=False)
         .encode(tooltip=[tips[0], tips[1], tips[3], tips[4], tips[5]])
     )
-    return look.panels(alt.layer(points, lines), frame, 320)
+    marked = base.mark_text(dx=5, align="left", fontSize=10).transform_filter("datum.since !== ''")
+    layers = [points, lines, *([marked.encode(text="since:N")] if frame["since"].any() else [])]
+    return look.panels(alt.layer(*layers), frame, 320)
 
 
 def chart_of(sections: Sequence[Section]) -> look.Chart | None:

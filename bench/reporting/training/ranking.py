@@ -108,11 +108,24 @@ def values_of(case: Sequence[Digest], column: str) -> list[float]:
 def resolution_of(runs: Sequence[Digest], column: str) -> float:
     """Return the smallest difference of a score that the evaluation of these runs can show.
 
-    It is 0 for numbers that are no share of samples, and if a file does not hold their count.
+    It is 0 for numbers that are no share of samples, and if no file holds their count.
     """
     if column not in SCORES[:3] or any(run.row.metric_name not in SHARES for run in runs):
         return 0.0
     return max((1 / n for run in runs if (n := run.row.eval_samples)), default=0.0)
+
+
+def coarse(runs: Sequence[Digest]) -> str:
+    """Return a sentence about accuracies of unknown resolution; empty if every one is known."""
+    shares = [run for run in runs if run.row.metric_name in SHARES]
+    n = sum(not run.row.eval_samples for run in shares)
+    if not n:
+        return ""
+    files = "The file does" if len(shares) == 1 else f"Of {len(shares)} files, {n} do"
+    return (
+        f"{files} not hold the number of held-out samples, so a difference of accuracies within "
+        "one sample can count as one"
+    )
 
 
 @dataclass(frozen=True)
