@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from bench.common.cli import launcher_rank
 from bench.common.spec import unknown_name
-from bench.session.launch import launcher_rank, write_stderr
+from bench.session.launch import write_stderr
 
 USAGE = """\
 usage: murmuration PROGRAM [OPTIONS], or python -m bench PROGRAM [OPTIONS]

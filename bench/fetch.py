@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.common.cli import Parser
+from bench.common.cli import Parser, run
 from bench.common.spec import UserError, unknown_name
 from bench.data.catalogue import CATALOGUE, File
 from bench.data.downloads import FetchError, Progress, fetch
-from bench.session.launch import SIZE_VARIABLES, launcher_rank
 
 SCHEMES = ("http", "https", "file")
 
@@ -45,25 +43,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    try:
-        return run(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        if launcher_rank() > 0:
-            return 0  # rank 0 prints the error
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FetchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: complete downloads are kept", file=sys.stderr)
-        return 130
+    return run(fetch_named, argv)
 
 
-def run(argv: Sequence[str]) -> int:
-    """Fetch the data sets on the command line. Errors: UserError, FetchError."""
-    if any(int(os.environ.get(name, "1")) > 1 for name in SIZE_VARIABLES):
-        raise UserError("bench.fetch is one process: start it without mpirun or srun")
+def fetch_named(argv: Sequence[str]) -> int:
+    """Fetch the data sets on the command line; return the exit code. Errors: UserError."""
     options = parser().parse_args(argv)
     if options.list:
         for name, entry in CATALOGUE.items():
@@ -103,6 +87,9 @@ def run(argv: Sequence[str]) -> int:
             places = (f"{mirror}{name}/",) if mirror else entry.places
             try:
                 fresh = fetch(entry, folder, places, show)
+            except FetchError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
             except OSError as error:
                 where, why = error.filename or folder, error.strerror or error
                 raise UserError(

@@ -4,13 +4,22 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from bench.common.spec import UserError, expand_path
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes of shells for Ctrl-C and for a closed pipe."""
+RANK_VARIABLES = (
+    *("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID"),
+)
+"""Environment variables in which launchers state the rank."""
+
+
+def launcher_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the rank from the launcher's environment, without MPI; 0 without a launcher."""
+    return next((int(environment[key]) for key in RANK_VARIABLES if key in environment), 0)
 
 
 PATH = re.compile(r"(FILE|DIR|PATH|RUN|SWEEP)(\.\w+)?")
@@ -40,7 +49,12 @@ def is_path(metavar: object) -> bool:
 
 
 def run(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
-    """Run a program and return its exit code; a UserError is one line and code 2."""
+    """Run a program and return its exit code; a UserError is one line and code 2.
+
+    Of several processes that mpirun or srun started, only rank 0 runs it.
+    """
+    if launcher_rank() > 0:
+        return 0
     try:
         return work(sys.argv[1:] if argv is None else argv)
     except UserError as error:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from bench.common.cli import launcher_rank
 from bench.common.errors import DiskError
 from bench.common.spec import UserError
 from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
@@ -31,18 +32,12 @@ T = TypeVar("T")
 
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables in which launchers state the number of ranks."""
-RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 EXIT_MARGIN_S = 0.5
 """Time for a process to exit after MPI_Finalize."""
 PMIX_BOOL = 1
 """Type code of a bool in pmix_common.h."""
 INFO_BYTES = 1024
 """Buffer for a pmix_info_t, which takes 552 bytes."""
-
-
-def launcher_rank(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the rank from the launcher's environment, without MPI; 0 without a launcher."""
-    return next((int(environment[key]) for key in RANK_VARIABLES if key in environment), 0)
 
 
 def check_launch(environment: Mapping[str, str], world_size: int, expected: int) -> None:

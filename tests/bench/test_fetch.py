@@ -80,12 +80,13 @@ def test_a_mistake_is_one_line(arguments: list[str], message: str, capsys: Captu
     assert err.startswith(f"error: {message}")
 
 
-def test_several_ranks_are_refused_once() -> None:
-    done = launch(2, "-m", "bench.fetch", "mnist")
+def test_one_of_several_ranks_works() -> None:
+    """Programs without MPI run once for a launch, and give its exit code."""
+    done = launch(2, "-m", "bench", "fetch", "minst")
     assert done.returncode == 2
-    assert own_lines(done.stderr) == [
-        "error: bench.fetch is one process: start it without mpirun or srun"
-    ]
+    known = f"known: {', '.join(sorted(CATALOGUE))}"
+    message = f"error: unknown data set 'minst' (did you mean mnist?); {known}"
+    assert own_lines(done.stderr) == [message]
 
 
 def test_it_needs_no_torch_no_mpi_and_no_reader() -> None:

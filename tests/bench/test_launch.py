@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from bench.common.cli import RANK_VARIABLES, launcher_rank
 from bench.common.spec import UserError
-from bench.session.launch import check_launch, launcher_rank, on_all_ranks, run
+from bench.session.launch import check_launch, on_all_ranks, run
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 @pytest.mark.parametrize("variable", SIZES)
@@ -48,7 +48,7 @@ def test_variables_of_mpirun_precede_those_of_a_slurm_step() -> None:
     assert launcher_rank({"SLURM_PROCID": "0", "OMPI_COMM_WORLD_RANK": "3"}) == 3
 
 
-@pytest.mark.parametrize("variable", RANKS)
+@pytest.mark.parametrize("variable", RANK_VARIABLES)
 def test_the_rank_comes_from_the_launcher(variable: str) -> None:
     assert launcher_rank({variable: "3", "PATH": "/"}) == 3
 
