@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser, run
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.runtime.writers import parts_of
 
 
@@ -68,7 +69,9 @@ def merge_result(result: Path, keep: bool) -> str:
             for part in () if keep else parts:
                 part.unlink()
     outcome = "kept" if keep else "removed"
-    return f"{result}: merged {steps:,} steps of {len(parts) + 1} files, {outcome} the parts"
+    return (
+        f"{result}: merged {counted(steps, 'step')} of {len(parts) + 1} files, {outcome} the parts"
+    )
 
 
 def merge_each(argv: Sequence[str]) -> int:

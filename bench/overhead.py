@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.common.options import Table, check_ranges, option
 from bench.common.spec import UserError, unknown_name
+from bench.common.text import counted
 from bench.session import launch
 from bench.session.binding import check_threads, keep_freed_memory, use_threads
 
@@ -120,7 +121,7 @@ def against_plain(comm: MPI.Intracomm, options: Options) -> None:
         module = problem.build(seed=0)
         plain = PlainLoop(module, *samples, batch=options.batch, lr=LR, momentum=MOMENTUM)
         print(
-            f"digits, batch {options.batch}, {OPTIMIZER}, {place['threads']} thread(s), "
+            f"digits, batch {options.batch}, {OPTIMIZER}, {counted(place['threads'], 'thread')}, "
             "medians [95 %]"
         )
         single = pairs(comm, partial(one.run, steps), partial(plain.run, steps), rounds, steps)
@@ -128,7 +129,12 @@ def against_plain(comm: MPI.Intracomm, options: Options) -> None:
         flock = pairs(
             comm, partial(many.run, 1), partial(plain.run, workers), max(20, rounds // 10)
         )
-        print(flock.row(f"a step of {workers} workers, {workers} plain steps", beside), flush=True)
+        print(
+            flock.row(
+                f"a step of {counted(workers, 'worker')}, {counted(workers, 'plain step')}", beside
+            ),
+            flush=True,
+        )
         print(recording(comm).row("recording a step, a step of 1 ms", beside))
 
 
@@ -153,8 +159,8 @@ def against_ddp(comm: MPI.Intracomm, options: Options) -> None:
 
     places, flaws = use_threads(comm, 0)
     say(
-        f"{comm.size} ranks of {places[0]['threads']} thread(s), batch {options.batch} a rank, "
-        f"{OPTIMIZER}, the slowest rank's time, medians [95 %]"
+        f"{comm.size} ranks of {counted(places[0]['threads'], 'thread')}, "
+        f"batch {options.batch} a rank, {OPTIMIZER}, the slowest rank's time, medians [95 %]"
     )
     for flaw in flaws:
         say(f"note: {flaw}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.common.files import check_target, write_whole
 from bench.common.options import Table, check_ranges, option, same
+from bench.common.text import counted
 from bench.runtime.options import TrainOptions
 from bench.session import launch
 
@@ -103,7 +104,8 @@ def report(
     names = list(data.problem.names)
     task, text = (experiment.texts[name] for name in ("task", "partition"))
     console.print(
-        f"{task}: {data.problem.samples.size:,} training samples, {experiment.workers:,} workers",
+        f"{task}: {counted(data.problem.samples.size, 'training sample')}, "
+        f"{counted(experiment.workers, 'worker')}",
         markup=False,
         soft_wrap=True,
     )
@@ -120,7 +122,7 @@ def report(
     if "--picture" in files:
         from bench.reporting.export import save
 
-        title = f"{task}, {text}, {experiment.workers} workers"
+        title = f"{task}, {text}, {counted(experiment.workers, 'worker')}"
         save(partition_view.picture(measured.skew.counts, names, title), files["--picture"])
         console.print(f"wrote {files['--picture']}", markup=False)
 

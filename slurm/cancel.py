@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from bench.common.cli import run
 from bench.common.spec import UserError
+from bench.common.text import counted
 from slurm import ledger, queue
 from slurm.campaign import Campaign, find_campaign, folder_parser
 from slurm.ledger import Holder, lock_holder
@@ -42,7 +43,7 @@ def cancel(argv: Sequence[str]) -> int:
         hashes = [x.entry.case.hash for x in active]
         ledger.add(campaign.jobs, "cancel", hashes=hashes, jobs=jobs)
         queue.cancel(jobs)
-        print(f"cancelled job {', '.join(jobs)}: {len(active)} cases were not finished")
+        print(f"cancelled job {', '.join(jobs)}: {counted(len(active), 'case')} not finished")
     if snapshot.holder and snapshot.runs_here:
         _end(campaign, snapshot.holder)
     elif snapshot.holder:

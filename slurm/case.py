@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.common.options import command_line
 from bench.common.spec import UserError, convert
+from bench.common.text import counted
 from bench.sweep.file import Options
 from slurm.site import NONE, Site
 
@@ -121,8 +122,8 @@ def _ranks_per_node(options: Options, site: Site, ranks: int, per_node: int, thr
         )
     if "ranks_per_node" in options and per_node > most:
         raise UserError(
-            f"ranks_per_node {per_node} of {threads} core(s) each do not fit a node of site "
-            f"{site.name}, which has {site.cores}: take {most} at most"
+            f"ranks_per_node {per_node} of {counted(threads, 'core')} each do not fit a node of "
+            f"site {site.name}, which has {site.cores}: take {most} at most"
         )
     return min(per_node, most, ranks)
 

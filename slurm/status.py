@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.common.cli import run
-from bench.common.text import format_duration, printable
+from bench.common.text import counted, format_duration, printable
 from bench.results.schema import DIED, DIVERGED, FAILED
 from slurm import queue
 from slurm.campaign import find_campaign, folder_parser
@@ -92,7 +92,7 @@ def _count(states: Sequence[State]) -> str:
     steps = sum(x.steps for x in states)
     if states[0].finished or not steps or not sum(x.step for x in states):
         return str(len(states))
-    return f"{len(states)} ({sum(x.step for x in states)} of {steps} steps)"
+    return f"{len(states)} ({sum(x.step for x in states)} of {counted(steps, 'step')})"
 
 
 def reasons(states: Sequence[State]) -> list[str]:
@@ -149,7 +149,8 @@ def remaining_time(states: Sequence[State]) -> list[str]:
     if not active:
         return []
     limit = sum(x.entry.case.geometry.minutes * 60 for x in active)
-    line = f"left: {len(active)} cases, at most {format_duration(limit)} one after the other"
+    line = f"left: {counted(len(active), 'case')}, "
+    line += f"at most {format_duration(limit)} one after the other"
     if times:
         any_case = median(x for some in times.values() for x in some)
         typical = {ranks: median(some) for ranks, some in times.items()}

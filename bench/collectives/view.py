@@ -16,7 +16,7 @@ from bench.collectives.compat import COMPATS, Classic, Line
 from bench.collectives.config import OUT_OF_PLACE, Config
 from bench.collectives.links import Links
 from bench.common.sizes import format_size
-from bench.common.text import figure, percent
+from bench.common.text import counted, figure, percent
 from bench.results.calls import UNSTEADY, half_width, smallest_medians
 from bench.results.rows import CollectiveRow
 
@@ -93,11 +93,11 @@ def verdict(rows: Sequence[CollectiveRow], checked: bool) -> str:
         return "#wrong: not checked (-c 0)"
     wrong = [row for row in rows if row.wrong]
     if not wrong:
-        return f"#wrong: 0, every sum exact in {len(rows)} rows"
+        return f"#wrong: 0, every sum exact in {counted(len(rows), 'row')}"
     names = [f"{row.algorithm} at {format_size(row.bytes)}" for row in wrong[:MOST_WRONG]]
     more = f" and {len(wrong) - MOST_WRONG} more" if len(wrong) > MOST_WRONG else ""
     elements = sum(row.wrong for row in wrong)
-    return f"#wrong: {elements} elements, {', '.join(names)}{more}: exit code 1"
+    return f"#wrong: {counted(elements, 'element')}, {', '.join(names)}{more}: exit code 1"
 
 
 class View:
@@ -143,7 +143,8 @@ class View:
     def progress(self, nbytes: int, rounds: int, widths: NDArray[np.float64]) -> None:
         """Show the progress of a size on an interactive terminal."""
         if self._interactive:
-            line = f"{format_size(nbytes)}: {rounds} calls, widest interval {widths.max():.1%}"
+            calls = counted(rounds, "call")
+            line = f"{format_size(nbytes)}: {calls}, widest interval {widths.max():.1%}"
             print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
 
     def print_note(self, line: str) -> None:
@@ -192,8 +193,8 @@ def introduction(
     places = "in place and out of place" if config.compat == "nccl" else "in place"
     spread = "" if len(hosts) == 1 else "; clocks compared by ping-pong"
     return [
-        f"all-reduce, sum, {places}, {config.dtype}, {low} to {high} bytes: {len(ranks)} ranks on "
-        f"{where}, {library}",
+        f"all-reduce, sum, {places}, {config.dtype}, {low} to {high} bytes: "
+        f"{counted(len(ranks), 'rank')} on {where}, {library}",
         "algorithms: " + ", ".join(names),
         f"alpha {links.alpha_ns / 1e3:.3f} us{_unsteady(links.alpha_spread)}, half the round trip "
         f"of 8 B, ranks 0 and {last}; bandwidth {links.bandwidth / 1e9:.3f} GB/s"
@@ -201,9 +202,9 @@ def introduction(
         f"memory {links.memory / 1e9:.1f} GB/s read and written by a host's ranks at once; "
         "shared_memory moves 2 p S bytes through it",
         f"stop: every median's 95 % interval within {100 * config.ci:g} %, "
-        f"{config.iterations} calls or more; or {config.time_s:g} s per size",
+        f"{counted(config.iterations, 'call')} or more; or {config.time_s:g} s per size",
         f"a sample: slowest rank, one call after an untimed write of the vector and a barrier; "
-        f"{config.warmup} warm-up calls",
+        f"{counted(config.warmup, 'warm-up call')}",
         f"rounds of one call each in random order (seed {config.seed}); sums are "
         f"{'checked' if config.check else 'not checked'}, untimed",
         "%bound: max(ceil(log2 p) alpha, 2(p-1)/p S/B), the lower bound for messages, over p50; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -89,11 +90,25 @@ ABSENT = {"eval_at": "period"}
 """Words for settings without a value."""
 
 
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """Return a count with its noun: `1 worker`, `1,024 workers`; plural: if not noun + s."""
+    text = f"{number:,.0f}" if float(number).is_integer() else f"{number:g}"
+    return f"{text} {noun if number == 1 else plural or noun + 's'}"
+
+
+def short_processor(name: str) -> str:
+    """Return the name of a processor without trademarks and words that all names have."""
+    words = re.sub(r"\((R|TM)\)|\b(CPU|Processor|\d+-Core)\b", " ", name)
+    return " ".join(words.split()) or name
+
+
 def setting_label(name: str, value: Setting) -> str:
     """Return a setting as a label: `iid`, `16 workers`, `batch 8`."""
     if name in ("workers", "ranks", "threads", "steps"):
         unit = {"threads": "threads a rank"}.get(name, name)
-        return f"{value} {unit.replace('s', '', 1) if value == 1 and name != 'steps' else unit}"
+        return f"{value} {unit.replace('s', '', 1) if value == 1 else unit}"
+    if isinstance(value, str) and name == "processor":
+        return f"processor {short_processor(value)}"
     if isinstance(value, str) and name in BARE:
         return value
     absent = ABSENT.get(name, "none")

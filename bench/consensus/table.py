@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.common.text import factor, format_bytes, signed_percent
+from bench.common.text import counted, factor, format_bytes, signed_percent
 from bench.consensus.gossip import Limits
 from bench.results.convergence import FLAGS, best, exact_after, flags, rate
 from bench.results.rounds import Curve
@@ -28,7 +28,7 @@ def introduction(
     """Return the lines above the table: subject, columns and end of a curve."""
     end = f"{limits.tolerance:g}, {limits.rounds:,} rounds or {limits.seconds:g} s"
     lines = [
-        f"push-sum gossip: {total} workers on {ranks} rank{'s' if ranks > 1 else ''}, "
+        f"push-sum gossip: {counted(total, 'worker')} on {counted(ranks, 'rank')}, "
         f"{dimension} float64 each, random start, seed {seed}",
         f"error       root mean square over workers of |z_i - mean|, 1 at the start; ends at {end}",
         "lambda_2    factor a round in theory; measured: fit of the last half; factor%, rate%: "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import numpy as np
 
-from bench.common.text import Setting, setting_label
+from bench.common.text import Setting, counted, setting_label
 from bench.reporting.chapter import Card, Source
 from bench.reporting.training.runs import order, shared
 from bench.results.rows import CollectiveRow, Column, ConsensusRow, Row
@@ -143,7 +143,8 @@ def _where(launch: Launch[R]) -> dict[str, Any]:
 def crowd(launches: Sequence[Launch[R]]) -> str:
     """Return a sentence about launches whose threads share cores; empty if there is none."""
     n = sum("oversubscribed" in str(x.settings["binding"]) for x in launches)
-    return f"Oversubscribed: threads of {n:,} of {len(launches):,} launches share cores." * bool(n)
+    among = counted(len(launches), "launch", "launches")
+    return f"Oversubscribed: threads of {n:,} of {among} share cores." * bool(n)
 
 
 def crowd_cards(launches: Sequence[Launch[R]]) -> list[Card]:
@@ -165,15 +166,15 @@ def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit
     sharing = sum(launch.source.provenance.get("processes", "") != "" for launch in launches)
     if sharing:
         notes.append(
-            f"{sharing} of {len(launches)} files are of launches in the processes of an earlier "
-            "one: their spread leaves out that between processes"
+            f"{sharing} of {counted(len(launches), 'file')} are of launches in the processes of an "
+            "earlier one: their spread leaves out that between processes"
         )
     states = Counter(launch.source.status for launch in launches)
     del states[COMPLETE]
     if states:
         count = ", ".join(f"{n} {status}" for status, n in sorted(states.items()))
         notes.append(
-            f"not complete: {states.total()} of {len(launches)} files ({count}); "
+            f"not complete: {states.total()} of {counted(len(launches), 'file')} ({count}); "
             "their rows so far are included"
         )
     return notes

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from bench.common.text import counted
+
 SHADES = " .:-=+*#%@"
 """Characters for shares from 0 to 1 on a terminal without colours."""
 MOST_CLASSES = 40
@@ -50,7 +52,11 @@ def show(console: Console, counts: NDArray[np.int64], names: Sequence[str]) -> N
         if shown < total
     ]
     scale = "" if console.is_terminal else f"; from 0 to 1: {SHADES!r}"
-    note = f"shown: {', '.join(left)}" if left else f"{workers} workers, {classes} classes"
+    note = (
+        f"shown: {', '.join(left)}"
+        if left
+        else f"{counted(workers, 'worker')}, {counted(classes, 'class', 'classes')}"
+    )
     console.print(
         f"{note}; samples relative to the largest shard{scale}", markup=False, soft_wrap=True
     )

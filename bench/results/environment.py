@@ -13,6 +13,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bench.common.text import counted
+
 Columns = Mapping[str, NDArray[Any]]
 """Columns of /provenance/ranks by name."""
 
@@ -55,7 +57,7 @@ def environment(
         hosts=layout(list(ranks_by_host(ranks).values())),
         mpi_library=library(texts.get("mpi_library", "")),
         processor=str(machine.get("processor", "")),
-        cores=f"{machine['cores']} cores" if "cores" in machine else "",
+        cores=counted(int(machine["cores"]), "core") if "cores" in machine else "",
         binding=", ".join(filter(None, (width(masks), "oversubscribed" if shared else ""))),
         oversubscribed=shared,
         suite_version=str(attributes.get("suite_version", "")),
@@ -96,7 +98,7 @@ def width(masks: Sequence[str]) -> str:
     if not widths:
         return ""
     wide = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
-    return f"{wide} cores a rank"
+    return f"{wide} {'core' if wide == '1' else 'cores'} a rank"
 
 
 def cores_in(mask: str) -> int:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from bench.common.text import counted
 from bench.results import contents
 from bench.results.environment import machine_of, ranks_by_host
 from bench.results.reader import BrokenFileError, Run
@@ -146,7 +147,9 @@ def provenance(run: Run) -> dict[str, str]:
         "started": str(attributes.get("created_utc", "")),
         "ended": str(attributes.get("closed_utc", "")),
         "processes": "" if attributes.get("launch", 1) == 1 else SHARED_PROCESSES,
-        "hosts": ", ".join(f"{name} ({n} ranks)" for name, n in ranks_by_host(run.ranks).items()),
+        "hosts": ", ".join(
+            f"{name} ({counted(n, 'rank')})" for name, n in ranks_by_host(run.ranks).items()
+        ),
         "machine": _pairs(machine_of(run.texts)),
         "MPI": texts.get("mpi_library", ""),
         "packages": _pairs(json.loads(texts.get("packages", "{}"))),

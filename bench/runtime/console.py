@@ -6,7 +6,7 @@ import math
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.common.text import format_bytes, since_mark
+from bench.common.text import counted, format_bytes, since_mark
 from bench.results.reader import Run
 from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
@@ -82,7 +82,12 @@ def validation_lines(run: Run) -> list[tuple[str, str]]:
     if not row.validation_samples:
         return []
     text = f"{row.validation_metric:.4f} {row.metric_name} of the mean model"
-    return [("validation", f"{text} on {row.validation_samples:,} samples held out of training")]
+    return [
+        (
+            "validation",
+            f"{text} on {counted(row.validation_samples, 'sample')} held out of training",
+        )
+    ]
 
 
 def summary(run: Run) -> list[tuple[str, str]]:
@@ -98,12 +103,12 @@ def summary(run: Run) -> list[tuple[str, str]]:
         (
             "run",
             f"{row.task}  {row.algorithm}  {row.partition}  "
-            f"{row.workers} workers on {row.ranks} ranks  seed {row.seed}",
+            f"{counted(row.workers, 'worker')} on {counted(row.ranks, 'rank')}  seed {row.seed}",
         ),
         (
             "step",
-            f"{row.step_ms:.3f} ms, elapsed over {run.cycle_steps():.0f} steps{interval}; median "
-            f"{row.step_ms_p50:.3f}",
+            f"{row.step_ms:.3f} ms, elapsed over {counted(run.cycle_steps(), 'step')}{interval}; "
+            f"median {row.step_ms_p50:.3f}",
         ),
         ("speed", f"{row.steps_per_s:,.1f} steps/s, {row.samples_per_s:,.0f} samples/s"),
         ("phases", "  ".join(f"{name} {part:.0%}" for name, part in share.items())),
@@ -126,7 +131,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         reached = run.attributes.get("target_reached", False)
         text = (
             f"{run.attributes['target']:g} reached after {row.time_to_target_s:.3f} s, "
-            f"{row.steps_to_target:.0f} steps, {row.samples_to_target:.0f} samples, "
+            f"{counted(row.steps_to_target, 'step')}, {counted(row.samples_to_target, 'sample')}, "
             f"{format_bytes(row.bytes_to_target)}"
             if reached
             else f"{run.attributes['target']:g} not reached"

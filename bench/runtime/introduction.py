@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from algorithms.exchange.mpi import MPIExchange
 from bench.common.labels import labels
-from bench.common.text import setting_label
+from bench.common.text import counted, setting_label
 from bench.runtime.experiment import Experiment
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
@@ -46,7 +46,7 @@ def introduction(
         lines += separation.lines(texts["partition"])
         if separation.spectral_gap is not None:
             lines.append(
-                f"spectral gap of the topology at {experiment.workers:,} workers: "
+                f"spectral gap of the topology at {counted(experiment.workers, 'worker')}: "
                 f"{separation.spectral_gap:.4g}"
             )
     else:
@@ -55,7 +55,8 @@ def introduction(
         lines.append(f"auto takes {choice.chosen} for vectors of {nbytes:,} B ({choice.origin})")
     more = "" if options.verbose else " (--verbose: more about the data)"
     lines.append(
-        f"{experiment.steps} steps, evaluated every {options.eval_every}, into {plan.path}{more}"
+        f"{counted(experiment.steps, 'step')}, evaluated every {options.eval_every}, "
+        f"into {plan.path}{more}"
     )
     notes = [*plan.notes, *summary.notes, *conditions(experiment, data.skew), *flaws]
     return lines + [f"note: {note}" for note in notes]
@@ -71,13 +72,14 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
         )
     if options.warmup >= options.steps:
         yield (
-            f"--warmup {options.warmup} covers all {options.steps} steps, so times include the "
-            "warm-up: give more --steps, or a smaller --warmup"
+            f"--warmup {options.warmup} covers the whole run of "
+            f"{counted(options.steps, 'step')}, so times include the warm-up: "
+            "give more --steps, or a smaller --warmup"
         )
     if options.batch > small:
         yield (
-            f"batch {options.batch} is larger than the smallest shard, {small} sample(s) of "
-            f"worker {int(skew.sizes.argmin())}: its batches repeat samples"
+            f"batch {options.batch} is larger than the smallest shard, {counted(small, 'sample')} "
+            f"of worker {int(skew.sizes.argmin())}: its batches repeat samples"
         )
     troubles = ("straggler", "drop", "link")
     faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.common.options import flag
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.data.opening import digest
 from bench.results import provenance
 from bench.results.reader import BrokenFileError, Run, read
@@ -85,8 +86,8 @@ def original_run(options: TrainOptions, threads: int) -> Run | None:
     threads_before = int(run.attributes.get("threads_per_rank", threads))
     if threads_before != threads:
         raise UserError(
-            f"--repeat {run.path}: it ran {threads_before} thread(s) per rank, now there are "
-            f"{threads}: set OMP_NUM_THREADS={threads_before}"
+            f"--repeat {run.path}: it ran {counted(threads_before, 'thread')} per rank, now "
+            f"there are {threads}: set OMP_NUM_THREADS={threads_before}"
         )
     sums = str(run.attributes.get("data_sha256", "")), digest(options.data) if options.data else ""
     if sums[0] != sums[1]:

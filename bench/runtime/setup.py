@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from algorithms.exchange.mpi import MPIExchange, worker_bounds
 from algorithms.wire.meter import TracingMeter
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.results.claims import Claim
 from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming
@@ -243,7 +244,7 @@ def workers(
     bounds = worker_bounds(experiment.workers, comm.size)
     rows = bounds[comm.rank + 1] - bounds[comm.rank]
     needed = ROWS * rows * data.problem.d * np.dtype(options.dtype).itemsize
-    models = f"{experiment.workers:,} workers of {data.problem.d:,} parameters"
+    models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
     check_memory(comm, needed, models, "take fewer --workers, or a smaller model")
     try:
         exchange = MPIExchange(

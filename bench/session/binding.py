@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.common.limits import Quota, cpu_quotas
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def check_threads(comm: MPI.Intracomm, request: int) -> None:
         threads, cores = threads_for(request, 1, os.environ), os.cpu_count() or 1
         origin = f"--threads {request}" if request else f"OMP_NUM_THREADS={threads}"
         if threads > cores:
-            raise UserError(f"{origin}: {socket.gethostname()} has {cores} core(s): give no more")
+            host = f"{socket.gethostname()} has {counted(cores, 'core')}"
+            raise UserError(f"{origin}: {host}: give no more")
 
     on_all_ranks(comm, check)
 
@@ -117,7 +119,7 @@ def binding_flaws(
     smallest = min(map(len, masks))
     if threads > smallest:
         return [
-            f"a rank is bound to {smallest} core(s) but runs {threads} threads: use "
+            f"a rank is bound to {counted(smallest, 'core')} but runs {threads} threads: use "
             f"--threads {smallest}, or `mpirun --map-by slot:PE={threads} --bind-to core`"
         ]
     groups = [(len(set().union(*masks)), len(masks)), *quotas]
@@ -125,6 +127,6 @@ def binding_flaws(
     if threads * ranks <= cores:
         return []
     return [
-        f"{ranks} ranks x {threads} thread(s) share {cores:g} core(s): times are those of "
-        "an oversubscribed machine" + ("" if threads == 1 else "; set OMP_NUM_THREADS=1")
+        f"{ranks} ranks x {counted(threads, 'thread')} share {counted(cores, 'core')}: times are "
+        "those of an oversubscribed machine" + ("" if threads == 1 else "; set OMP_NUM_THREADS=1")
     ]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from bench.common.cli import launcher_rank
 from bench.common.errors import DiskError
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def check_launch(environment: Mapping[str, str], world_size: int, expected: int)
         )
     if expected and expected != world_size:
         raise UserError(
-            f"--ranks {expected} differs from the {world_size} ranks that were started: launch "
+            f"--ranks {expected} differs from a launch of {counted(world_size, 'rank')}: launch "
             f"with `mpirun -n {expected}`"
         )
 

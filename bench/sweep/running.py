@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bench.common.files import write_whole
 from bench.common.spec import UserError
-from bench.common.text import printable
+from bench.common.text import counted, printable
 from bench.reporting.terminal import WIDTH
 from bench.reporting.training import tables
 from bench.reporting.training.choice import mask
@@ -107,7 +107,7 @@ def conclude(
     best = f" --best {','.join(tuned)}" if tuned else ""
     report = f"python -m bench.report {out}{best} --html {out / 'report.html'}"
     more = f"; more: {report}" if show else ""
-    print_line(f"{complete} of {len(cases)} cases complete{more}")
+    print_line(f"{complete} of {counted(len(cases), 'case')} complete{more}")
     if "--markdown" in files:
         write_whole(files["--markdown"], tables.markdown(blocks))
         print_line(f"wrote {files['--markdown']}")
@@ -115,7 +115,8 @@ def conclude(
         print_line(draw(runs, files["--figure"]))
     if failed:
         write_stderr(
-            f"error: {failed} of {len(cases)} cases failed: each is listed above with its reason"
+            f"error: {failed} of {counted(len(cases), 'case')} failed: each is listed above "
+            "with its reason"
         )
     return 1 if failed else 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.common.files import RESULTS, walk
 from bench.common.sizes import format_size
-from bench.common.text import Setting, format_number
+from bench.common.text import Setting, counted, format_number
 from bench.reporting.loading import KINDS
 from bench.results.calls import PROGRAM, Calls, read_calls
 from bench.results.claims import process_start
@@ -278,7 +278,7 @@ def summarize_calls(calls: Calls) -> str:
     first = min((x for x in rows if x.bytes == size), key=lambda row: float(row.p50_us))
     wrong = list(dict.fromkeys(row.algorithm for row in rows if row.wrong > 0))
     return (
-        f"{len(rows)} rows, smallest median at {format_size(size)}B: "
+        f"{counted(len(rows), 'row')}, smallest median at {format_size(size)}B: "
         f"{format_number(first.p50_us, 3)} us, {first.algorithm}"
         + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
     )
@@ -289,7 +289,8 @@ def summarize_rounds(rounds: Rounds) -> str:
     topologies = json.loads(rounds.attributes["params_json"]).get("topologies", [])
     rows = rows_of(rounds)
     of = f" of {len(topologies)}" if topologies else ""
-    count = f"{len(rows)}{of} topologies done"
+    noun = "topology" if (len(topologies) or len(rows)) == 1 else "topologies"
+    count = f"{len(rows)}{of} {noun} done"
     if not rows:
         return count
     last = rows[-1]

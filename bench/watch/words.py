@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.common.text import (
     NONE,
     Setting,
+    counted,
     format_duration,
     format_number,
     printable,
@@ -159,7 +160,7 @@ def outcome(view: View) -> list[str]:
         texts.append(f"target {run.target:g} {'reached' if run.reached else 'missed'}")
     return [
         *texts,
-        f"{run.step:,} steps in {_exact(run.elapsed_s)}",
+        f"{counted(run.step, 'step')} in {_exact(run.elapsed_s)}",
         f"best {format_number(run.best)}",
     ]
 

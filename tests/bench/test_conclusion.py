@@ -110,8 +110,8 @@ def test_the_least_time_needs_three_launches(tmp_path: Path) -> None:
         (three, "the least with star: 0.100 ms, then 0.200 ms with ring"),
     ):
         assert chapter.tables[0].foot[-1] == f"time to 1e-6:          {text}"
-        told = [x.text for x in chapter.sentences if x.charts == ("seconds",)]
-        assert told == [f"The time to an error of 1e-6 is {text}"]
+        claims = [x.text for x in chapter.sentences if x.charts == ("seconds",)]
+        assert claims == [f"The time to an error of 1e-6 is {text}"]
 
 
 def test_failures_and_missed_targets_are_counted(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_failures_and_missed_targets_are_counted(tmp_path: Path) -> None:
 
 def test_a_single_algorithm_is_told_to_be_alone(tmp_path: Path) -> None:
     write(tmp_path, {("a", "iid"): [0.9]})
-    assert texts(tmp_path)[0].startswith("With one seed, a reaches accuracy 0.9000; there is not")
+    assert texts(tmp_path)[0].startswith("With 1 seed, a reaches accuracy 0.9000; there is not")
 
 
 def test_the_same_conclusionsend_every_report_and_link_to_charts(

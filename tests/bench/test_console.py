@@ -73,7 +73,7 @@ def test_the_summary_has_the_numbers_of_the_file(tmp_path: Path) -> None:
     lines = summary(closed(tmp_path / "a.h5"))
     assert dict(lines) == {
         "status": "complete",
-        "run": "digits  local_sgd:period=8  iid  2 workers on 1 ranks  seed 3",
+        "run": "digits  local_sgd:period=8  iid  2 workers on 1 rank  seed 3",
         "step": "6.500 ms, elapsed over 2 steps (95 % interval 0.000 to 38.265); median 6.500",
         "speed": "153.8 steps/s, 2,462 samples/s",
         "phases": "data 0%  gradient 77%  update 0%  copy 0%  wait 23%  other 0%",

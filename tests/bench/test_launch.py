@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from bench.common.cli import RANK_VARIABLES, launcher_rank
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.session.launch import check_launch, on_all_ranks, run
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -39,7 +40,7 @@ def test_a_wrong_number_of_ranks_is_refused(here: int) -> None:
     with pytest.raises(UserError) as error:
         check_launch({"OMPI_COMM_WORLD_SIZE": str(here)}, here, 4)
     assert str(error.value) == (
-        f"--ranks 4 differs from the {here} ranks that were started: launch with `mpirun -n 4`"
+        f"--ranks 4 differs from a launch of {counted(here, 'rank')}: launch with `mpirun -n 4`"
     )
 
 

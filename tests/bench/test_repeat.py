@@ -51,7 +51,7 @@ def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(
     two = write_result(tmp_path / "two.h5", config_of(OPTIONS), ranks=2)
     assert main(["--repeat", str(two), *out]) == 2
     assert capfd.readouterr().err == (
-        "error: --ranks 2 differs from the 1 ranks that were started: launch with `mpirun -n 2`\n"
+        "error: --ranks 2 differs from a launch of 1 rank: launch with `mpirun -n 2`\n"
     )
     assert repeat.free_name(tmp_path / "a.h5.part", tmp_path) == "a-3"
 

@@ -159,7 +159,7 @@ def test_a_file_without_rows_is_accepted(tmp_path: Path) -> None:
     chapter = chapter_of(empty)
     assert chapter.tables == []
     assert chapter.draw() == []
-    note = "not complete: 1 of 1 files (1 running); their rows so far are included"
+    note = "not complete: 1 of 1 file (1 running); their rows so far are included"
     assert chapter.notes == [note]
     assert len(chapter_of(empty, make_calls(tmp_path / "b.h5", TIMES)).tables) == 1
 

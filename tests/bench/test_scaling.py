@@ -134,7 +134,7 @@ def test_every_binding_forms_its_own_series(tmp_path: Path) -> None:
         [(1, False), (2, False)],
         [(1, True), (2, False), (4, False), (6, False)],
     ]
-    assert [one.base.binding for one in result] == ["1 cores a rank", "2 cores a rank"]
+    assert [one.base.binding for one in result] == ["1 core a rank", "2 cores a rank"]
 
 
 def test_several_launches_give_intervals_over_launches(tmp_path: Path) -> None:

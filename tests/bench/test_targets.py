@@ -125,7 +125,7 @@ def test_other_bindings_give_ratios_of_samples_only(tmp_path: Path) -> None:
     _, relative = tables(section(runs))
     name = "push_sum, 2 cores a rank"
     assert relative.rows[1] == [name, "-", "2.00 [2.00, 2.00]", "-"]
-    assert relative.foot == [f"{name}: no ratio of times, 2 cores a rank; base 1 cores a rank"]
+    assert relative.foot == [f"{name}: no ratio of times, 2 cores a rank; base 1 core a rank"]
 
 
 def test_a_diverged_run_missed_and_an_open_one_is_noted(tmp_path: Path) -> None:

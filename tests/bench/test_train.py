@@ -215,7 +215,7 @@ def test_a_batch_larger_than_a_shard_is_noted(
 ) -> None:
     options = ["--partition", "dirichlet:alpha=0.01", "--workers", "64", "--batch", "500"]
     assert train_here(tmp_path, *options) == 0
-    note = "batch 500 is larger than the smallest shard, 1 sample(s) of worker"
+    note = "batch 500 is larger than the smallest shard, 1 sample of worker"
     assert note in capfd.readouterr().out
 
 

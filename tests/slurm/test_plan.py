@@ -186,7 +186,7 @@ MISTAKES = [
     ("minutes = 600_000", "minutes must be <= 527040, got 600000"),
     ("threads = -1", "threads must be >= 0, got -1"),
     ("threads = 5", "threads 5: a node of site nodes has 4 cores"),
-    ("ranks = 8\nranks_per_node = 5", "ranks_per_node 5 of 1 core(s) each do not fit", "take 4"),
+    ("ranks = 8\nranks_per_node = 5", "ranks_per_node 5 of 1 core each do not fit", "take 4"),
     ("ranks = 4\nworkers = 2", "--workers must be at least the number of ranks, 4, got 2"),
     ("program = 'bench.report'", "unknown program 'bench.report'"),
     ("program = 'bench.collectives'", "an all-reduce needs 2 ranks or more, got 1"),

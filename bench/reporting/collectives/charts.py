@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 
 from bench.common.sizes import format_size
-from bench.common.text import NONE, figure
+from bench.common.text import NONE, counted, figure
 from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.launches import Contestant
@@ -207,13 +207,13 @@ def tips(row: Contestant) -> dict[str, str]:
     launches = f"{row.launches} launches of " if row.launches > 1 else ""
     remarks = [f"took {row.chosen}"] if row.chosen else []
     remarks += [FLAGS.get(flag, flag) for flag in row.flags]
-    sent = f"{row.messages:,.0f} messages, {row.bytes_sent:,.0f} B by the busiest rank"
+    sent = f"{counted(row.messages, 'message')}, {row.bytes_sent:,.0f} B by the busiest rank"
     wrong = {0: "exact", -1: "not checked"}
     return {
         "size": format_size(row.bytes),
         "median": f"{us['p50']} µs, 95 % interval {us['ci_lo']} to {us['ci_hi']}",
         "p99": f"{us['p99']} µs, longest {us['max']}",
-        "samples": f"{launches}{row.n:,.0f} calls",
+        "samples": launches + counted(row.n, "call"),
         "vs library": times_over(row.vs_library),
         "bus bandwidth": f"{figure(row.busbw_GBps)} GB/s",
         "algorithm bandwidth": f"{figure(row.algbw_GBps)} GB/s",

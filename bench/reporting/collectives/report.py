@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.common.sizes import format_size
-from bench.common.text import NONE, TextTable, figure, percent
+from bench.common.text import NONE, TextTable, counted, figure, percent
 from bench.reporting.chapter import Chapter, Figure, Source, with_note
 from bench.reporting.collectives.conclusion import sentences
 from bench.reporting.launches import (
@@ -60,7 +60,7 @@ def _launch(calls: Calls) -> Launch[CollectiveRow]:
             raise ValueError(f"{row.algorithm} at {row.bytes} bytes has no time above 0")
     types = ", ".join(dict.fromkeys(row.dtype for row in rows))
     hosts = around["hosts"] or "hosts unknown"
-    label = f"collectives, {ranks} ranks, {types or 'no size yet'}, {hosts}"
+    label = f"collectives, {counted(ranks, 'rank')}, {types or 'no size yet'}, {hosts}"
     source = Source(label, run.status, provenance(run) | {"links": _links(run)})
     return Launch({"ranks": ranks, **around}, rows, source)
 
@@ -81,13 +81,9 @@ def frame(launches: Sequence[Launch[CollectiveRow]]) -> pd.DataFrame:
 def summary(launches: Sequence[Launch[CollectiveRow]]) -> str:
     """Return the numbers of files, algorithms and sizes."""
     rows = [row for launch in launches for row in launch.rows]
-    n, algorithms, sizes = (
-        len(launches),
-        len({row.algorithm for row in rows}),
-        len({row.bytes for row in rows}),
-    )
-    files = "file" if n == 1 else "files"
-    return f"{n} {files} of bench.collectives: {algorithms} algorithms, {sizes} sizes"
+    algorithms = counted(len({row.algorithm for row in rows}), "algorithm")
+    sizes = counted(len({row.bytes for row in rows}), "size")
+    return f"{counted(len(launches), 'file')} of bench.collectives: {algorithms}, {sizes}"
 
 
 def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:

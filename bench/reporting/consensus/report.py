@@ -13,6 +13,7 @@ import numpy as np
 from bench.common.text import (
     NONE,
     TextTable,
+    counted,
     factor,
     figure,
     format_bytes,
@@ -60,7 +61,8 @@ def _launch(rounds: Rounds) -> Launch[TopologyRow]:
     rows = [_row(row, rounds.curves(i), run) for i, row in enumerate(rows_of(rounds))]
     hosts = around["hosts"] or "hosts unknown"
     label = (
-        f"consensus, {settings['workers']} workers, {settings['ranks']} ranks, {hosts}, "
+        f"consensus, {counted(settings['workers'], 'worker')}, "
+        f"{counted(settings['ranks'], 'rank')}, {hosts}, "
         f"seed {rounds.attributes['seed']}"
     )
     return Launch(
@@ -105,8 +107,8 @@ def frame(launches: Sequence[Launch[TopologyRow]]) -> pd.DataFrame:
 def summary(launches: Sequence[Launch[TopologyRow]]) -> str:
     """Return the numbers of files and topologies."""
     topologies = {row.topology for launch in launches for row in launch.rows}
-    files = "1 file" if len(launches) == 1 else f"{len(launches)} files"
-    return f"{files} of bench.consensus: {len(topologies)} topologies"
+    number = counted(len(topologies), "topology", "topologies")
+    return f"{counted(len(launches), 'file')} of bench.consensus: {number}"
 
 
 def chapters(launches: Sequence[Launch[TopologyRow]]) -> list[Chapter]:

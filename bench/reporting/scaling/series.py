@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.common.text import NONE, TextTable, format_number, setting_label
+from bench.common.text import NONE, TextTable, counted, format_number, setting_label
 from bench.reporting.training.points import Place, Point, mismatch, points
 from bench.reporting.training.runs import Digest, Section, depends_on, order
 from bench.results.schema import COMPLETE
@@ -134,7 +134,7 @@ def _works(point: Point) -> Iterable[tuple[Kind, str]]:
     count = setting_label("workers", int(each)) if whole else f"{each} workers"
     text = f"{count} per rank"
     yield "strong", f"{setting_label('workers', point.workers)} of batch {point.batch}"
-    yield "strong", f"{text}, {point.workers * point.batch} samples per step"
+    yield "strong", f"{text}, {counted(point.workers * point.batch, 'sample')} per step"
     yield "weak", f"{text} of batch {point.batch}"
 
 
@@ -222,7 +222,7 @@ def _cells(one: Series, row: Row) -> list[str]:
         _with_ends(row.serial),
         number(row.samples_per_s),
         format_number(row.middle("exchange_ms"), 3),
-        str(len(runs)) if len(runs) > 1 else f"1 [{runs[0].timed} steps]",
+        str(len(runs)) if len(runs) > 1 else f"1 [{counted(runs[0].timed, 'step')}]",
     ]
 
 

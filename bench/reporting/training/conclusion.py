@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.common.text import format_bytes, format_number
+from bench.common.text import counted, format_bytes, format_number
 from bench.reporting.chapter import Sentence
 from bench.reporting.training.ranking import (
     FEW,
@@ -183,7 +183,7 @@ def _alone(section: Section) -> list[Sentence]:
         middle, low, high = interval(values)
         several = f" [{format_number(low)}, {format_number(high)}]" if len(values) > 1 else ""
         where = f", {section.condition(case[0])}" if len(cases) > 1 else ""
-        seeds = "one seed" if len(values) == 1 else f"{len(values)} seeds"
+        seeds = counted(len(values), "seed")
         text = f"With {seeds}, {case[0].settings['algorithm']}{where} reaches {section.metric} "
         text += f"{format_number(middle)}{several}; there is nothing to compare it with"
         result.append(Sentence(text, ("final",)))
@@ -201,12 +201,12 @@ def _failures(section: Section) -> list[Sentence]:
         total = sum(str(run.settings["algorithm"]) == name for run in section.runs)
         where = dict.fromkeys(section.condition(section.runs[i]) for i in places)
         some = f" ({'; '.join(where)})" if len(where) <= MOST_NAMES else ""
-        text = f"Of {_runs(total)} of {name}, {len(places)} {status}{some}"
+        text = f"Of {counted(total, 'run')} of {name}, {len(places)} {status}{some}"
         result.append(Sentence(text, ("step",)))
     running = sum(run.row.status == RUNNING for run in section.runs)
     if running:
         verb = "has not ended and is" if running == 1 else "have not ended and are"
-        text = f"Of {_runs(len(section.runs))}, {running} {verb} not compared"
+        text = f"Of {counted(len(section.runs), 'run')}, {running} {verb} not compared"
         result.append(Sentence(text, ("step",)))
     return result
 
@@ -221,7 +221,10 @@ def _missed(section: Section) -> list[Sentence]:
             tried[str(run.settings["algorithm"])] += 1
             missed[str(run.settings["algorithm"])] += math.isinf(seconds)
     return [
-        Sentence(f"Of {_runs(tried[name])} of {name}, {n} missed the target", ("target-seconds",))
+        Sentence(
+            f"Of {counted(tried[name], 'run')} of {name}, {n} missed the target",
+            ("target-seconds",),
+        )
         for name, n in missed.items()
         if n
     ]
@@ -241,7 +244,3 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) > MOST_NAMES + 1:
         return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-
-
-def _runs(number: int) -> str:
-    return "1 run" if number == 1 else f"{number} runs"
