@@ -4,6 +4,7 @@ Symbols, in all of this package: n samples, C classes, W workers (`parts`).
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -17,7 +18,8 @@ class Samples:
 
     labels: (n,) int64, the class of each sample, >= 0; any integer dtype is converted. features:
     (n, ...) numbers, or None if the task has no features. groups: (n,) int64, >= 0, the source of
-    each sample (a speaker, a writer, a site); None if unknown.
+    each sample (a speaker, a writer, a site); None if unknown. names: of the classes; empty where
+    these are the numbers from 0 on.
 
     The order of the samples is that of the data, which is time in a series. Raises ValueError for
     labels or groups that are not 1-D, not integers or negative, and for features or groups of
@@ -27,6 +29,7 @@ class Samples:
     labels: NDArray[np.int64]
     features: NDArray[Any] | None = None
     groups: NDArray[np.int64] | None = None
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         labels = _numbers("labels", self.labels)
@@ -48,6 +51,11 @@ class Samples:
     def size(self) -> int:
         """Return the number n of samples."""
         return int(self.labels.size)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Return the names of the C classes, in their order."""
+        return list(self.names[: self.classes]) or [str(i) for i in range(self.classes)]
 
     @property
     def classes(self) -> int:

@@ -49,6 +49,11 @@ def format_number(value: float, digits: int = 4) -> str:
     return "0" if value == 0 else f"{value:#.{digits}g}".rstrip(".")
 
 
+def format_score(value: float) -> str:
+    """Return a loss or a metric with four decimals; from 10^6 on in scientific notation."""
+    return f"{value:.4e}" if 1e6 <= abs(value) < math.inf else f"{value:.4f}"
+
+
 def figure(x: float) -> str:
     """Return a number with four digits or more in six characters: 1.234, 12.34, 1234, 1.23e6."""
     if not math.isfinite(x):

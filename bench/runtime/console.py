@@ -6,7 +6,7 @@ import math
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.common.text import counted, format_bytes, since_mark
+from bench.common.text import counted, format_bytes, format_score, since_mark
 from bench.results.reader import Run
 from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
 
@@ -42,14 +42,14 @@ class Reporter(OptionalProgress):
         self, step: int, seconds: float, scores: dict[str, float], since: int
     ) -> None:
         """Show the scores of an evaluation, `since` steps after the last exchange."""
-        text = f"{self._metric} {scores['metric']:.4f}"
+        text = f"{self._metric} {format_score(scores['metric'])}"
         if self._bar:
             self._bar.update(self._task, completed=step, description=text)
             return
-        worst = f"{scores['metric_worst']:.4f}{since_mark(since)}"
+        worst = f"{format_score(scores['metric_worst'])}{since_mark(since)}"
         self.print_line(
             f"step {step:>6}/{self._steps}  {seconds:8.2f} s  {text}  "
-            f"worst worker {worst}  loss {scores['loss']:.4f}  "
+            f"worst worker {worst}  loss {format_score(scores['loss'])}  "
             f"consensus {scores['consensus']:.3g}"
         )
 
@@ -81,7 +81,7 @@ def validation_lines(run: Run) -> list[tuple[str, str]]:
     row = run.row()
     if not row.validation_samples:
         return []
-    text = f"{row.validation_metric:.4f} {row.metric_name} of the mean model"
+    text = f"{format_score(row.validation_metric)} {row.metric_name} of the mean model"
     return [
         (
             "validation",
@@ -121,8 +121,8 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ),
         (
             row.metric_name,
-            f"{row.metric:.4f} mean model, {row.metric_mean:.4f} workers' mean, "
-            f"{row.metric_worst:.4f} worst worker{since_text(row.since)}",
+            f"{format_score(row.metric)} mean model, {format_score(row.metric_mean)} workers' "
+            f"mean, {format_score(row.metric_worst)} worst worker{since_text(row.since)}",
         ),
         *validation_lines(run),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),

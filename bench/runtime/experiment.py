@@ -148,6 +148,7 @@ class Experiment:
             )
         self._check_trouble()
         self._check_target()
+        self._check_statistics()
         if self.algorithm.needs.asynchronous:
             self._check_asynchronous()
         try:
@@ -160,6 +161,16 @@ class Experiment:
         if metric.name == "accuracy" and target is not None and not 0 <= target <= 1:
             way_out = f": give {target / 100:g}" if 2 <= target <= 100 else ""
             raise UserError(f"--target {target:g}: accuracy is in [0, 1]{way_out}")
+
+    def _check_statistics(self) -> None:
+        group = self.task.needs.normalises
+        if group and self.options.batch == 1 and (self.workers % group or group) == 1:
+            last = f" in a group of {group}" if group > 1 else ""
+            raise UserError(
+                f"--task {self.options.task}: batch norm of one sample is 0, and --batch 1 gives "
+                f"a worker{last} no other: give --batch 2 or more, or workers in groups of two or "
+                f"more, group=2"
+            )
 
     def _check_trouble(self) -> None:
         straggler, drop = self.trouble.straggler, self.options.drop

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.common.text import Setting, setting_label
+from bench.common.text import Setting, format_score, setting_label
 from bench.reporting.training.choice import resolution_of
 from bench.reporting.training.runs import digest
 from bench.results.claims import holder
@@ -153,7 +153,7 @@ def _outcome(run: Run) -> Outcome:
     return Outcome(
         path=run.path,
         status=row.status,
-        metric=f"{row.metric_name} {row.metric:.4f}",
+        metric=f"{row.metric_name} {format_score(row.metric)}",
         reason=str(run.attributes.get("reason", "")),
         flaws=str(run.attributes.get("binding_flaws", "")),
         direction=whole.direction,

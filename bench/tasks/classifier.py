@@ -39,7 +39,7 @@ class Classifier:
         summary: Summary = NO_FILE,
     ) -> None:
         self.metric, self.names, self.summary = metric, names, summary
-        self.samples = Samples(train.labels, train.features, train.groups)
+        self.samples = Samples(train.labels, train.features, train.groups, names)
         self.classes = classes
         self._model = model
         self._dtype = getattr(torch, dtype)
@@ -84,7 +84,7 @@ class Classifier:
         kept_samples = np.delete(np.arange(self._train.size), indices)
         self._train = other._train = subset(self._train, kept_samples)
         self.samples = other.samples = Samples(
-            self._train.labels, self._train.features, self._train.groups
+            self._train.labels, self._train.features, self._train.groups, self.names
         )
         return other
 

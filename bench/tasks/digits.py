@@ -46,7 +46,8 @@ class Digits(Task):
     @property
     def needs(self) -> Needs:
         """Declare that groups of two workers or more share the statistics of batch norm."""
-        return Needs(pictures=True, shares_statistics=self.group > 1)
+        normalises = max(1, self.group) if self.norm == "batch" else 0
+        return Needs(pictures=True, shares_statistics=self.group > 1, normalises=normalises)
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the images; the split into training and held-out images never changes."""

@@ -64,7 +64,8 @@ class Logistic(Task):
         every = np.arange(table.size)
         if dtype != "float64":
             in_dtype(table, every, dtype)
-        samples = Samples(table.labels, in_dtype(table, every, "float64"), table.groups)
+        inputs = in_dtype(table, every, "float64")
+        samples = Samples(table.labels, inputs, table.groups, data_set.names)
         problem = LogisticProblem(self.metric, samples, data_set.classes, self.l2, dtype)
         problem.names, problem.summary = data_set.names, data_set.summary
         return problem

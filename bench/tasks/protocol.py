@@ -144,6 +144,8 @@ class Needs:
     """The metric is defined on all training samples: none can be held out for validation."""
     shares_statistics: bool = False
     """Workers exchange statistics inside a gradient, and so wait for each other."""
+    normalises: int = 0
+    """Workers whose minibatches are normalised together, one value a sample; 0: none are."""
 
 
 class Task(Protocol):

@@ -12,8 +12,11 @@ from torch.nn.functional import batch_norm, cross_entropy
 
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.exchange.mpi import MPIExchange
+from bench.common.spec import UserError
 from bench.data.opening import DIGITS_TRAINING as TRAINING
 from bench.optimizers import SGD
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TrainOptions
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.batchnorm import EPS, normalise
 from bench.tasks.classifier import Classifier
@@ -271,3 +274,26 @@ def test_groups_need_an_exchange() -> None:
     x = problem.initial(0)[None].copy()
     with pytest.raises(ValueError, match="group=2 shares statistics between workers"):
         problem.learner(x, x.copy())
+
+
+@pytest.mark.parametrize(
+    ("task", "batch", "workers", "refused"),
+    [
+        ("digits:norm=batch", 1, 4, True),
+        ("digits:norm=batch", 2, 4, False),
+        ("digits:norm=batch,group=2", 1, 4, False),
+        ("digits:norm=batch,group=2", 1, 5, True),  # the last group has one worker
+        ("digits:norm=batch,group=4", 1, 1, True),
+        ("digits", 1, 4, False),
+        ("cnn:norm=batch", 1, 4, False),  # a picture has several positions
+    ],
+)
+def test_statistics_of_one_sample_are_refused(
+    task: str, batch: int, workers: int, refused: bool
+) -> None:
+    experiment = Experiment.resolve(TrainOptions(task=task, batch=batch, workers=workers), 1)
+    if not refused:
+        experiment.check()
+        return
+    with pytest.raises(UserError, match="batch norm of one sample is 0, and --batch 1 gives"):
+        experiment.check()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.common.text import format_bytes
+from bench.common.text import format_bytes, format_score
 from bench.results.claims import process_start
 from bench.results.reader import Run, read
 from bench.results.runfile import Block, RunFile
@@ -67,6 +67,14 @@ def closed(path: Path, status: str = COMPLETE, reason: str = "", **more: Any) ->
 )
 def test_quantity(nbytes: float, text: str) -> None:
     assert format_bytes(nbytes) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.5000"), (999_999, "999999.0000"), (1e69, "1.0000e+69"), (-3e7, "-3.0000e+07")],
+)
+def test_large_scores_are_in_scientific_notation(value: float, text: str) -> None:
+    assert format_score(value) == text
 
 
 def test_the_summary_has_the_numbers_of_the_file(tmp_path: Path) -> None:

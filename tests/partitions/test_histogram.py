@@ -1,7 +1,9 @@
 """A label histogram from a file: exact if it fits, near otherwise, refused if invalid."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +98,79 @@ def test_invalid_tables_are_refused_in_one_line(
     with pytest.raises(ValueError, match=message) as refusal:
         counts_of(tmp_path / name, LABELS, 2)
     assert "\n" not in str(refusal.value)
+
+
+TEN = np.repeat(np.arange(10), 12)
+LETTERS = ["a", "b", "c", "d"]
+
+
+def shards_by_class(file: Path, labels: NDArray[np.int64], names: list[str], parts: int) -> Any:
+    samples = Samples(labels, names=names)
+    shards = Histogram(str(file)).split(samples, parts, np.random.default_rng(1))
+    return measure(labels, shards).counts
+
+
+def test_columns_belong_to_the_classes_of_their_names(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    order = rng.permutation(10)
+    counts = np.zeros((3, 10), int)
+    for label in range(10):
+        counts[label % 3, label] = 12
+    named = written(tmp_path / "n.csv", counts[:, order], ",".join(map(str, order)))
+    np.testing.assert_array_equal(counts_of(named, TEN, 3), counts)
+    counting = written(tmp_path / "c.csv", counts, ",".join(map(str, range(10))))
+    np.testing.assert_array_equal(counts_of(counting, TEN, 3), counts)
+    letters = np.repeat(np.arange(4), 6)
+    table = np.diag([6, 6, 6, 6])
+    file = written(tmp_path / "l.csv", table[:, ::-1], "d,c,b,a")
+    np.testing.assert_array_equal(shards_by_class(file, letters, LETTERS, 4), table)
+    twice = written(tmp_path / "t.csv", np.ones((4, 5), int), "a,b,b,c,d")
+    with pytest.raises(ValueError, match="two columns are named 'b': give each its class"):
+        shards_by_class(twice, letters, LETTERS, 4)
+
+
+def test_a_class_is_the_number_of_its_column_in_a_wider_table(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1], [40, 20])
+    table = np.array([[9, 40, 9, 0], [9, 0, 9, 20]])
+    file = written(tmp_path / "h.csv", table)
+    counts = shards_by_class(file, labels, ["1", "3"], 2)
+    np.testing.assert_array_equal(counts, [[40, 0], [0, 20]])
+
+
+def with_index(first: int) -> str:
+    return "".join(f"{i + first},{','.join(['3'] * 10)}\n" for i in range(4))
+
+
+TEN_NAMES = ",".join(map(str, range(10)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"Partition ID,{TEN_NAMES}\n{with_index(0)}", "column 1, 'Partition ID', names no class"),
+        (f",{TEN_NAMES}\n{with_index(0)}", "column 1, '', names no class of the data (0, 1, 2"),
+        (with_index(0), "column 1 counts the rows: take it out (pandas: index=False)"),
+        (with_index(1), "column 1 counts the rows: take it out (pandas: index=False)"),
+        (f"{TEN_NAMES[2:]}\n" + "3," * 8 + "3\n", "has no column '0': give a column to every"),
+        ("3," * 11 + "3\n3", "line 2 has 1 columns, the first row 12"),
+        ("3;3;3\n3;3;3\n", "line 1: fields must be separated by commas"),
+        ('3,"3\n3,3"\n', "line 1: fields must be separated by commas, without quotes astray"),
+    ],
+)
+def test_other_columns_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "h.csv").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+        counts_of(tmp_path / "h.csv", TEN, 4)
+    assert "\n" not in str(refusal.value)
+
+
+def test_names_of_few_classes_that_may_be_samples_are_refused(tmp_path: Path) -> None:
+    table = np.array([[100, 0, 50], [0, 200, 250]])
+    file = written(tmp_path / "h.csv", table, "0,1,2")
+    with pytest.raises(ValueError, match=r"line 1: 0, 1, 2 may be names or samples: write 0\.0, "):
+        counts_of(file, LABELS, 2)
+    samples = written(tmp_path / "s.csv", table, "0.0,1,2")
+    assert counts_of(samples, LABELS, 3)[1:].sum() > counts_of(samples, LABELS, 3)[0].sum()
 
 
 def test_a_file_must_be_named_and_exist(tmp_path: Path) -> None:
