@@ -26,9 +26,11 @@ INDICES = ("index", "id", "idx", "row", "row_id", "rowid", "row_number", "rownam
 """Names of a first column that is an index if it counts the rows."""
 MISSING = ("?", "-", ".", "n/a", "N/A", "null", "NULL", "None")
 """Marks of a missing number, which are no names."""
+MARKS = (*MISSING, "NA", "na", "none", "NONE", "Null")
+"""Marks of a missing label, among them names such as that of sodium."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
-WHOLE = re.compile(r"\d{1,9}", re.ASCII)
+WHOLE = re.compile(r"(\d{1,9})(\.0*)?", re.ASCII)
 MANY = 5
 """Numbers at equal distances that are names with any first number."""
 LARGEST = 10**18
@@ -108,7 +110,10 @@ def has_names(data: DataName, first: Sequence[str], rest: Sequence[Sequence[str]
     columns = [[row[j].strip() for row in alike] for j in range(len(first))]
     texts = [j for j, field in enumerate(first) if not is_number(field)]
     numbers = [j for j in range(len(first)) if j not in texts]
-    if any(first[j] and first[j] in columns[j] for j in texts) or {*MISSING} & {*first}:
+    if {*MISSING} & {*first}:
+        return False
+    over_numbers = any(alike and first[j] and all(map(is_number, columns[j])) for j in texts)
+    if any(first[j] and first[j] in columns[j] for j in texts) and (numbers or not over_numbers):
         return False
     known = {LABEL, GROUP, *OTHER_LABELS} & {field.lower() for field in first}
     if known or not numbers:
@@ -139,7 +144,7 @@ def _counts(fields: Sequence[str]) -> bool:
         return False
     if any(is_number(fields[j]) for j in range(len(fields)) if j not in at):
         return False
-    values = [int(fields[j]) for j in at]
+    values = [int(float(fields[j])) for j in at]
     step = values[1] - values[0]
     if step <= 0 or values != list(range(values[0], values[-1] + 1, step)):
         return False
@@ -215,15 +220,32 @@ def _distinct(column: NDArray[np.float64]) -> bool:
     return bool((column == np.floor(column)).all()) and len(np.unique(column)) == len(column)
 
 
-def doubts(layout: Layout, first: int, column: NDArray[np.float64]) -> Iterator[str]:
-    """Yield a note on a first feature that counts the rows, or is different in each."""
-    name = layout.name(first)
-    if first or len(column) < ROWS:
-        return
-    if _counts_rows(column):
-        yield f"column {name} counts the samples: leave it out if it is an index"
-    elif layout.columns[0].lower() in INDICES and _distinct(column):
-        yield f"column {name} has another number in each sample: leave it out if it is an index"
+def doubts(
+    layout: Layout, columns: Sequence[int], rows: NDArray[np.float64], names: Sequence[str]
+) -> Iterator[str]:
+    """Yield notes on features that may be indices, and on labels that may be none.
+
+    columns: of the features. names: of the classes.
+    """
+    for j, column in zip(columns, rows.T, strict=True):
+        if len(column) < ROWS:
+            break
+        if column[-1] - column[0] == len(column) - 1 and _counts_rows(column):
+            yield f"column {layout.name(j)} counts the samples: leave it out if it is an index"
+        elif layout.columns[j].lower() in INDICES and _distinct(column):
+            yield (
+                f"column {layout.name(j)} has another number in each sample: leave it out if it "
+                "is an index"
+            )
+    texts = [name for name in names if whole_number(name) is None]
+    if texts and len(texts) < len(names):
+        number = next(name for name in names if name not in texts)
+        yield f"labels are numbers and texts, such as {number} and {texts[0]}"
+    for name in texts:
+        if name in MARKS:
+            yield f"the label {name} is a class, although it may stand for a missing one"
+        if name.startswith('"') or name.endswith('"'):
+            yield f"the label {name} has a quote: is it astray?"
 
 
 def require_clear(
@@ -244,7 +266,8 @@ def require_clear(
         numbers = whole_number(names[0]) is not None
         if layout.label != last and numbers and columns[-1] == last and _may_be_label(rows[:, -1]):
             raise ambiguous(data, named, [layout.label, last])
-    if layout.chosen == "last" and not 1 < len(names) <= FEW and _may_be_label(rows[:, 0]):
+    few = 1 < len(names) <= min(FEW, len(rows) // 2)
+    if layout.chosen == "last" and not few and _may_be_label(rows[:, 0]):
         raise ambiguous(data, named, [columns[0], last])
 
 

@@ -39,6 +39,7 @@ FIELD_BYTES = 16
 """Bytes of memory for a number: as read by pandas, and in the resulting array."""
 OTHER_DELIMITER = re.compile(r"[+-]?[\d.]+\s*([;\t|]|\s[-+\d.])")
 """Number of a file with decimal commas, and the delimiter behind it."""
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -54,6 +55,8 @@ def read_csv(data: DataName) -> Content:
         layout = layout_of(data, _first_rows(path))
         require_memory(path, _needed(path))
         frame = _frame(path, layout)
+        if _has_quotes(path) and any(any(map(_broken, row)) for _, row in _numbered(path)):
+            raise _fault(path, layout, "a field has several lines")
         names, labels = _enumerate(frame[layout.label])
         groups, owners = ([], None) if layout.group is None else _enumerate(frame[layout.group])
         texts = [x for x in (layout.label, layout.group) if x is not None]
@@ -66,14 +69,18 @@ def read_csv(data: DataName) -> Content:
         raise UserError(f"{path} is not text in UTF-8: {error.reason}") from None
     if not len(rows):
         raise UserError(f"{path} holds no sample")
-    notes = []
     if layout.index is not None and is_index(layout, rows[:, 0]):
         rows, columns = np.ascontiguousarray(rows[:, 1:]), columns[1:]
         if not columns:
             raise UserError(f"{path} has no column of features beside an index of its rows")
+    elif layout.header and not layout.columns[columns[0]]:
+        raise UserError(
+            f"{path}, line 1: column 0 (from 0) has no name, and is no index of distinct whole "
+            "numbers: name it, or leave it out (pandas: index=False)"
+        )
     else:
         layout = replace(layout, index=None)
-        notes = [*doubts(layout, columns[0], rows[:, 0])]
+    notes = [*doubts(layout, columns, rows, names)]
     require_clear(data, layout, columns, rows, names)
     place = partial(_place, path, layout, columns)
     table = table_in_memory(rows, labels, owners, place)
@@ -106,6 +113,12 @@ def _numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 ASTRAY = 'a field has several lines: a quote (") is missing or astray'
+
+
+def _has_quotes(path: Path) -> bool:
+    """Report whether a file has a quote: without one no field has several lines."""
+    with path.open("rb") as file:
+        return any(b'"' in part for part in iter(lambda: file.read(LOOKED_AT), b""))
 
 
 def _broken(field: str) -> bool:
@@ -157,21 +170,22 @@ def _enumerate(texts: Any) -> tuple[list[str], NDArray[np.int64]]:
 
 def _fault(path: Path, layout: Layout, otherwise: str) -> UserError:
     """Return the error of the first invalid row, with its line; otherwise the message of pandas."""
-    for line, row in islice(_numbered(path), layout.header, None):
-        problem = _problem(path, row, layout)
+    for i, (line, row) in enumerate(islice(_numbered(path), layout.header, None)):
+        problem = _problem(path, row, layout, first=i == 0)
         if problem:
             return UserError(f"{path}, line {line}: {problem}")
     return UserError(f"{path} is not CSV: {otherwise}")
 
 
-def _problem(path: Path, row: list[str], layout: Layout) -> str:
-    """Describe the first error of a row; empty if there is none."""
+def _problem(path: Path, row: list[str], layout: Layout, *, first: bool) -> str:
+    """Describe the first error of a row; empty if there is none. first: of the rows."""
     if any(map(_broken, row)):
         return ASTRAY
     columns = len(layout.columns)
-    if len(row) < columns or any(row[columns:]):
-        first = "the names have" if layout.header else "the first line has"
-        return f"{len(row)} field{'s' * (len(row) > 1)}, {first} {columns}"
+    if len(row) != columns:
+        expected = "the names have" if layout.header else "the first line has"
+        behind = ": take the comma at the end out" if not any(row[columns:] or ["-"]) else ""
+        return f"{len(row)} field{'s' * (len(row) > 1)}, {expected} {columns}{behind}"
     for i, field in enumerate(row[:columns]):
         name, shown = layout.name(i), repr(field.strip()[:60])
         if i == layout.group:
@@ -184,30 +198,36 @@ def _problem(path: Path, row: list[str], layout: Layout) -> str:
                 way = f"{other} names another column" if other and field.strip() else ""
                 return f"the label, column {name}, {fault}, got {shown}{way}"
         elif not is_number(field, finite=True) or not np.isfinite(float(field)):
-            return (
-                f"column {name} must be a finite number, got {shown}{_hint(path, layout, i, field)}"
-            )
+            hint = _hint(path, layout, i, field, first=first)
+            return f"column {name} must be a finite number, got {shown}{hint}"
     return ""
 
 
-def _hint(path: Path, layout: Layout, column: int, field: str) -> str:
+def _hint(path: Path, layout: Layout, column: int, field: str, *, first: bool) -> str:
     """Return the way out for a feature that is no number."""
     text = field.strip()
-    if DECIMAL_COMMA.fullmatch(text):
-        return f": write {text.replace(',', '.')}"
-    if column == 0 and layout.index == 0 and layout.header:
-        return ": leave row names out (pandas: index=False)"
-    if text.startswith("#"):
-        return ": comments are not read"
-    if layout.chosen != "option" and any(map(str.isalpha, text)) and not is_number(text):
-        return f": if it is the label, --data {path}:label={layout.columns[column]} tells"
-    return ""
+    hint = ""
+    if THOUSANDS.fullmatch(text):
+        hint = f": write {text.replace(',', '')}, or {text.replace(',', '.')}"
+    elif DECIMAL_COMMA.fullmatch(text):
+        hint = f": write {text.replace(',', '.')}"
+    elif OTHER_DELIMITER.match(text):
+        hint = ": commas separate fields, and points decimals"
+    elif text.startswith("#"):
+        hint = ": comments are not read"
+    elif column == 0 and layout.index == 0 and layout.header:
+        hint = ": leave row names out (pandas: index=False)"
+    elif first and layout.chosen != "option" and any(map(str.isalpha, text)):
+        hint = f": if it is the label, --data {path}:label={layout.columns[column]} tells"
+    return hint
 
 
 def _label_fault(text: str) -> str:
     """Describe the fault of a label; empty if it has none."""
     text = text.strip()
     if not text or (is_number(text) and whole_number(text) is None):
+        if text.lstrip("+-").isdigit():
+            return "must be below 10^18 if it is a number"
         return "must be a whole number or a text"
     if OTHER_DELIMITER.match(text) or _broken(text):
         return "must be one field: commas separate fields, and points decimals"

@@ -76,6 +76,14 @@ ONE = ["7"] * 24
         ),
         (table(KIND, P, BITS, names="2,1,0"), "label=2,header=true", 0, [1, 2], "column 2, names"),
         (table(COUNT, P, KIND), "label=-1,header=false", 2, [1], "no line of names, index of the"),
+        (table(P, Q, KIND, names="0.0,1.0,2.0"), "", 2, [0, 1], "column 2.0, the last, names in l"),
+        (
+            table(P, Q, ["n", *"yn" * 11, "y"], names="a,b,y"),
+            "",
+            2,
+            [0, 1],
+            "column y, names in li",
+        ),
         (table(P, Q, ["y", *"nyn" * 7, "n", "y"]), "", 2, [0, 1], "the last, no line of names"),
     ],
 )
@@ -106,6 +114,7 @@ def test_the_layout_follows_from_names_and_content(
     ("text", "option", "message"),
     [
         (table(R, BITS, KIND, names="1,2,3"), "", ", line 1: 1, 2, 3 may be names of columns or "),
+        (table(KIND, P, [*COUNT[:18], *COUNT[:6]]), "", ": columns 0, 2 may each be the label: "),
         (table(KIND, P, R, ONE), "", ": columns 0, 3 may each be the label: --data "),
         (table(KIND, P, [str(60 + i) for i in range(24)]), "", ": columns 0, 2 may each be the "),
         (table(KIND, P, BITS, names="class,p,q"), "", ": columns class, q may each be the label"),
@@ -132,6 +141,10 @@ def test_ambiguous_layouts_are_refused_with_the_way_out(
     [
         (table(COUNT, P, KIND, names="t,p,k"), "column t counts the samples: leave it out if it"),
         (table(SHUFFLED, P, KIND, names="id,p,k"), "column id has another number in each sample"),
+        (table(P, R, COUNT, KIND, names="p,q,n,k"), "column n counts the samples: leave it out"),
+        (table(P, ["NA", *KIND[1:]]), "labels are numbers and texts, such as 0 and NA"),
+        (table(P, ["?", *TEXT[1:]]), "the label ? is a class, although it may stand for a missing"),
+        (table(P, ['red"', *TEXT[1:]]), 'the label red" has a quote: is it astray?'),
         (table(P, COUNT), "24 classes in 24 samples: are these the labels?"),
     ],
 )
