@@ -20,12 +20,19 @@ Encoding: TypeAlias = dict[str, Any]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Colours of Okabe and Ito, 2008, without yellow and black, which lack contrast on one theme."""
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
-"""Shapes of points; combined with the colours they distinguish thirty names."""
+SHAPES = (
+    *("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"),
+    *("triangle-right", "triangle-left"),
+    "M-.9,-.9L.9,-.9L-.9,.9L.9,.9Z",  # hourglass
+    "M-1,-.35L1,-.35L1,.35L-1,.35Z",  # horizontal bar
+    "M-.9,-.9L.9,.9L.9,-.9L-.9,.9Z",  # bow tie
+    "M-.35,-1L.35,-1L.35,1L-.35,1Z",  # vertical bar
+)
+"""Shapes of points, which alone distinguish twelve names."""
 DASHES = ([1, 0], [9, 2, 2, 2])
 """Dashes of names at the first and at the second use of a colour."""
-SECOND = [6, 3]
-"""Dash of the lines of an algorithm that shares its colour with an earlier one."""
+ROUNDS = ([1, 0], [6, 3], [2, 2])
+"""Dashes of the lines of algorithms at the first, second and third use of a colour."""
 GREY = PALETTE[-1]
 """Colour of the reference."""
 PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
@@ -122,9 +129,17 @@ def dash_of(frame: pd.DataFrame) -> alt.StrokeDash | None:
     names = sorted(set(frame["algorithm"]))
     if len(names) <= len(PALETTE):
         return None
-    dashes = [[1, 0] if i < len(PALETTE) else SECOND for i in range(len(names))]
+    dashes = [ROUNDS[i // len(PALETTE) % len(ROUNDS)] for i in range(len(names))]
     scale = alt.Scale(domain=names, range=dashes)
     return alt.StrokeDash("algorithm:N", scale=scale, legend=alt.Legend(title=None))
+
+
+def shape_of(frame: pd.DataFrame) -> alt.Shape:
+    """Return shapes of points by algorithm; with colours or dashes they distinguish all names."""
+    names = sorted(set(frame["algorithm"]))
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(names))]
+    scale = alt.Scale(domain=names, range=shapes)
+    return alt.Shape("algorithm:N", scale=scale, legend=alt.Legend(title=None))
 
 
 def many(field: str, names: Sequence[str], against: str = "") -> Encoding:

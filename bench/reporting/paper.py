@@ -20,8 +20,12 @@ STEP = 50
 """Resolution of the widths of tables, px."""
 PRINTED = 0.8
 """Size of texts of tables on paper, relative to a screen."""
-DASHES = ("none", "7 3", "2 2", "9 3 2 3", "12 4", "4 4", "1 3")
-"""Dashes of the colours look.PALETTE on paper."""
+DASHES = (
+    ("none", "7 3", "2 2", "9 3 2 3", "12 4", "4 4", "1 3"),
+    ("9 2 1 2 1 2", "16 3", "3 1", "14 3 5 3", "1 6", "8 8", "4 2 1 2"),
+    ("20 4 2 4", "6 1", "2 5", "10 2 4 2 1 2", "3 3 9 3", "14 8", "5 5 1 5"),
+)
+"""Dashes on paper of the colours look.PALETTE, at each of the uses look.ROUNDS."""
 SHADES = ("#c9d0d7", "#00466e", "#8fd0f5", "#a36f00", "#ffb27a", "#7d3f63")
 """Colours of the phases look.PHASES on paper: neighbours differ in grey as well."""
 BLOCKS = """
@@ -61,14 +65,20 @@ def styles(widths: Iterable[int]) -> Markup:
         rules.append(
             f"@media print {{ @container (max-width: {n * PRINTED:.0f}px) {{ {blocks} }} }}"
         )
-    second = f'[stroke-dasharray="{",".join(map(str, look.SECOND))}"]'
     lines = [
-        f':is(.mark-line, .role-legend-symbol) path[stroke="{colour}"]:not({second}) '
+        f':is(.mark-line, .role-legend-symbol) path[stroke="{colour}"]{use} '
         f"{{ stroke-dasharray: {dash}; }}"
-        for colour, dash in zip(look.PALETTE, DASHES, strict=True)
+        for use, dashes in zip(_uses(), DASHES, strict=True)
+        for colour, dash in zip(look.PALETTE, dashes, strict=True)
     ]
     fills = [
         f'[id$="-phases"] path[fill="{colour}"] {{ fill: {shade}; }}'
         for colour, shade in zip(look.PHASES, SHADES, strict=True)
     ]
     return Markup("\n".join([*rules, "@media print {", *lines, *fills, "}"]))
+
+
+def _uses() -> list[str]:
+    """Return a selector of the lines at each use of a colour; the first one matches all lines."""
+    dashes = (",".join(map(str, dash)) for dash in look.ROUNDS[1:])
+    return ["", *(f'[stroke-dasharray="{dash}"]' for dash in dashes)]

@@ -276,3 +276,20 @@ def test_the_page_fits_screens_and_paper_and_compares_at_a_step(tmp_path: Path) 
         wait_until(lambda: "nesterov" in browser.run(text), "the values of both algorithms")
         assert "push_sum" in browser.run(text)
         assert browser.complaints == []
+
+
+def test_lines_are_compared_at_the_last_evaluation_before_the_pointer(tmp_path: Path) -> None:
+    """Lines with other steps and times have a value at the positions of all, once they begin."""
+    for name, sample_us in (("a", 10.0), ("b", 25.0)):
+        make(tmp_path / f"{name}.h5", algorithm=name, sample_us=sample_us, metric=0.8)
+    (section,) = sections([load(path) for path in sorted(tmp_path.glob("*.h5"))])
+    curves = metrics.curves(section)
+    rows = learning.positions(curves)
+    assert set(rows["hover"]) == set(metrics.X)
+    for x in metrics.X:
+        shown = rows[rows["hover"] == x]
+        assert shown.groupby(x)["algorithm"].nunique().tolist() == [2] * shown[x].nunique()
+        for row in shown.to_dict("records"):
+            own = curves[curves["run"] == row["run"]]
+            assert row["metric"] == own[own[x] <= row[x]]["metric"].iloc[-1]
+    assert rows[rows["hover"] == "elapsed_s"]["elapsed_s"].nunique() > len(set(curves["step"]))

@@ -1,6 +1,6 @@
 """Learning curves: medians and ranges over seeds or one line per run, the metric or its error.
 
-On the axis of steps, the pointer shows a rule with the values of all algorithms at that step.
+The pointer shows a rule with the values of all algorithms at the last evaluation before it.
 """
 
 from __future__ import annotations
@@ -8,11 +8,22 @@ from __future__ import annotations
 from itertools import product
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from bench.reporting import look
 from bench.reporting.chapter import Figure
-from bench.reporting.training.metrics import CROWD, CURVES, X, bands, curves, line_chart
+from bench.reporting.training.metrics import (
+    CROWD,
+    CURVES,
+    LEAST,
+    MARKS,
+    X,
+    bands,
+    curves,
+    line_chart,
+    thinned,
+)
 from bench.reporting.training.runs import Section
 
 MEDIANS = (
@@ -23,6 +34,8 @@ CROWDED = " Individual lines are omitted for {n:,} runs."
 ERROR = " The error is 1 - {metric}; an error of 0 is drawn at the lower edge of the log axis."
 MEDIAN, EACH = "median and range", "each run"
 """Names of the lines on the page."""
+HOVER = 60
+"""Maximum number of positions of the pointer on an axis."""
 FLOOR = 0.5
 """Position of an error of 0 relative to the smallest positive one."""
 
@@ -88,12 +101,30 @@ def learning(
     y = alt.Y("metric:Q", title=title, scale=scale)
     band = alt.Y("low:Q", title=title, scale=scale) if "low" in frame else None
     tips = [alt.Tooltip("metric:Q", title=metric, format=".4g")]
-    compared = comparison(frame, metric) if x == "step" else None
-    return line_chart(frame, x, y, tips, band=band, below=compared)
+    rule, rows = comparison(frame, x, metric), positions(frame)
+    return line_chart(frame, x, y, tips, band=band, below=rule, more=rows)
 
 
-def comparison(frame: pd.DataFrame, metric: str) -> alt.Chart:
-    """Return a rule at the step nearest to the pointer with the median of every algorithm there."""
+def positions(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return every line at common positions of each axis, where lines are compared.
+
+    The metric at a position is that of the last evaluation at or before it. `hover` is the axis.
+    """
+    line = "case" if "case" in frame else "run"
+    most = max(LEAST, min(HOVER, MARKS // (2 * len(X) * frame[line].nunique())))
+    parts = []
+    for (_, panel), x in product(frame.groupby("condition", sort=False), X):
+        at = np.unique(panel[x])
+        at = at[thinned(np.arange(len(at)), most)]
+        for _, own in panel.sort_values(x).groupby(line, sort=False):
+            last = np.searchsorted(own[x], at, side="right") - 1
+            rows = own[["algorithm", "condition", line, "metric"]].iloc[last[last >= 0]]
+            parts.append(rows.assign(**{x: at[last >= 0], "hover": x}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def comparison(frame: pd.DataFrame, x: str, metric: str) -> alt.Chart:
+    """Return a rule near the pointer with the median of every algorithm there."""
     names = sorted(set(frame["algorithm"]))
     lookup = f"indexof({names!r}, datum.algorithm)"
     keys = [f"value_{i}" for i in range(len(names))]
@@ -102,10 +133,10 @@ def comparison(frame: pd.DataFrame, metric: str) -> alt.Chart:
         nearest=True,
         on="pointermove",
         clear="pointerout",
-        fields=["step"],
+        fields=[x],
         empty=False,
     )
-    tips = [alt.Tooltip("step:Q", title="steps", format=",d")]
+    tips = [alt.Tooltip(f"{x}:Q", title=X[x][0], format=",d" if x == "step" else ",.4~s")]
     tips += [
         alt.Tooltip(
             key, type="quantitative", title=f"{metric}, {name}" if i == 0 else name, format=".4g"
@@ -114,11 +145,12 @@ def comparison(frame: pd.DataFrame, metric: str) -> alt.Chart:
     ]
     chart: alt.Chart = (
         alt.Chart()
+        .transform_filter(f"datum.hover === '{x}'")
         .transform_calculate(key=f"'value_' + {lookup}")
-        .transform_pivot("key", value="metric", groupby=["step", "condition"], op="median")
+        .transform_pivot("key", value="metric", groupby=[x, "condition"], op="median")
         .mark_rule(color="currentColor", strokeWidth=1)
         .encode(
-            x="step:Q",
+            x=f"{x}:Q",
             opacity=alt.condition(nearest, alt.value(0.5), alt.value(0)),
             tooltip=tips,
         )

@@ -107,6 +107,8 @@ def thinned(places: np.ndarray[Any, Any], most: int) -> list[int]:
     return result
 
 
+MARKED = 6
+"""Maximum number of marked places of a line, where colours alone do not distinguish lines."""
 FEW = 12
 """Maximum number of points of a curve with marked points."""
 X = {
@@ -161,18 +163,22 @@ def line_chart(
     shown: pd.Series[bool] | None = None,
     band: alt.Y | None = None,
     below: alt.Chart | None = None,
+    more: pd.DataFrame | None = None,
 ) -> look.Chart:
     """Chart the lines of the shown rows, all by default, in the colours of the whole frame.
 
     band: lower end of the band around a line; its upper end is `high`. below: chart below the
-    lines.
+    lines, of the rows `more`, which have a column `hover` that is not empty.
     """
-    legend = alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5)
+    dash, shape = look.dash_of(frame), look.shape_of(frame)
+    legend = alt.Legend(title=None, symbolOpacity=1, symbolStrokeWidth=1)
+    if dash is None:
+        legend = alt.Legend(title=None, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5)
     colour = look.colour_of(frame, True).legend(legend)
-    dash = look.dash_of(frame)
     frame = frame if shown is None else frame[shown]
     line = "case" if "case" in frame else "run"
     few = frame.groupby(line).size().max() <= FEW
+    ended = (frame["ended"] != COMPLETE).any()
     _, title, number = X[x]
     base = alt.Chart().encode(
         x=alt.X(
@@ -190,19 +196,35 @@ def line_chart(
             *tips,
         ],
     )
-    dot = alt.OverlayMarkDef(size=14, filled=True) if few else False
+    if more is not None:
+        base = base.transform_filter("datum.hover === ''")
+        frame = pd.concat([frame.assign(hover=""), more], ignore_index=True)
+    dot = alt.OverlayMarkDef(size=14, filled=True) if few and dash is None else False
     lines = base.mark_line(strokeWidth=1.5, opacity=0.8, point=dot)
-    layers = [lines if dash is None else lines.encode(strokeDash=dash)]
+    layers = [lines]
+    if dash is not None:
+        marks = base.mark_point(filled=True, size=34, opacity=0.9).encode(shape=shape)
+        layers = [lines.encode(strokeDash=dash), _every(marks, x, line)]
     if band is not None:
         area = base.mark_area(opacity=0.14, strokeWidth=0)
         area = area.encode(y=band, y2="high:Q")
         layers.insert(0, area)
     if below is not None:
         layers.insert(len(layers) - 1, below)
-    if (frame["ended"] != COMPLETE).any():
+    if ended:
         cross = base.mark_point(shape="cross", angle=45, size=90, strokeWidth=2.5)
         layers.append(cross.transform_filter(f"datum.ended != '{COMPLETE}'"))
     return look.panels(alt.layer(*layers), frame, 260)
+
+
+def _every(marks: alt.Chart, x: str, line: str) -> alt.Chart:
+    """Return the marks at up to MARKED places of each line."""
+    chart: alt.Chart = (
+        marks.transform_window(place="row_number()", sort=[alt.SortField(x)], groupby=[line])
+        .transform_joinaggregate(length="count()", groupby=[line])
+        .transform_filter(f"(datum.place - 1) % ceil(datum.length / {MARKED}) === 0")
+    )
+    return chart
 
 
 def final_figure(section: Section) -> list[Figure]:
