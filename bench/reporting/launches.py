@@ -155,6 +155,17 @@ def crowd_cards(launches: Sequence[Launch[R]]) -> list[Card]:
     return [Card("oversubscribed", f"{n:,} of {len(launches):,}", "threads share cores", bad=True)]
 
 
+def shared_processes(provenances: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a note on launches in the processes of an earlier one; none without any."""
+    sharing = sum(bool(provenance.get("processes")) for provenance in provenances)
+    if not sharing:
+        return []
+    return [
+        f"{sharing} of {counted(len(provenances), 'file')} are of launches in the processes of an "
+        "earlier one: their spread leaves out that between processes"
+    ]
+
+
 def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit: str) -> list[str]:
     """Return notes on the source of the intervals and on launches that did not end."""
     notes = []
@@ -163,12 +174,7 @@ def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit
             "several launches: medians over launches with 95 % intervals, with fewer than 6 "
             f"launches the smallest and the largest value; one launch: intervals over its {unit}"
         )
-    sharing = sum(launch.source.provenance.get("processes", "") != "" for launch in launches)
-    if sharing:
-        notes.append(
-            f"{sharing} of {counted(len(launches), 'file')} are of launches in the processes of an "
-            "earlier one: their spread leaves out that between processes"
-        )
+    notes += shared_processes([launch.source.provenance for launch in launches])
     states = Counter(launch.source.status for launch in launches)
     del states[COMPLETE]
     if states:

@@ -151,7 +151,7 @@ def test_the_same_conclusionsend_every_report_and_link_to_charts(
     assert conclusions
     assert [x for x in conclusions if not (x[0].isupper() and x.endswith("."))] == []
     for text in (
-        "In accuracy, no algorithm is ahead in any of 2 conditions (ranges overlap)",
+        "In accuracy, no case is ahead in any of 2 conditions (ranges overlap)",
         "At 8 B ring is the fastest, in 0.50 of the time of the library",
         "At 64 B library, ring are not told apart",
         "An error of 1e-6 takes the fewest rounds with full (1)",

@@ -187,3 +187,18 @@ def test_oversubscribed_runs_are_on_a_card_and_in_captions(tmp_path: Path) -> No
     (chapter,) = chapters([load(path) for path in paths])
     assert [x.value for x in chapter.cards if x.label == "oversubscribed"] == ["1 of 2"]
     assert all("threads of 1 of 2 runs share cores" in x.caption for x in chapter.draw())
+
+
+def test_optimizers_of_one_algorithm_are_contestants(tmp_path: Path) -> None:
+    """Cases that differ in the optimizer alone compete; with several algorithms they are apart."""
+    for name, metric in (("sgd:lr=0.1", 0.8), ("adamw", 0.9)):
+        for seed in range(3):
+            path = tmp_path / f"{name[:3]}-{seed}.h5"
+            make(path, optimizer=name, metric=metric + seed / 1000, seed=seed, eval_samples=360)
+    (only,) = sections([load(path) for path in sorted(tmp_path.glob("*.h5"))])
+    contest = only_contest(only)
+    assert (contest.condition, contest.settings) == ("", {})
+    assert contest.names[contest.ranking.winner or 0] == "optimizer adamw"
+    make(tmp_path / "other.h5", algorithm="local_sgd", optimizer="adamw")
+    (crossed,) = sections([load(path) for path in sorted(tmp_path.glob("*.h5"))])
+    assert only_contest(crossed).condition == "optimizer adamw"

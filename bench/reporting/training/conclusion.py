@@ -138,7 +138,7 @@ def _open(question: Question, some: Sequence[Contest], total: int) -> str:
         why = next(iter(reasons)) if len(reasons) == 1 else why
         where = f"any of {total} conditions" if len(some) == total else ""
         where = f" in {where}" if where else _where(some, total)
-        text = f"In {question.subject}, no algorithm is ahead{where} ({why})"
+        text = f"In {question.subject}, no case is ahead{where} ({why})"
     advice = f": run each case with at least {LEAST} seeds" if FEW in reasons else ""
     return text + advice
 

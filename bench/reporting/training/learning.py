@@ -6,6 +6,7 @@ The pointer shows a rule with the values of all algorithms at the last evaluatio
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -119,7 +120,8 @@ def positions(frame: pd.DataFrame) -> pd.DataFrame:
         for _, own in panel.sort_values(x).groupby(line, sort=False):
             last = np.searchsorted(own[x], at, side="right") - 1
             rows = own[["algorithm", "condition", line, "metric"]].iloc[last[last >= 0]]
-            parts.append(rows.assign(**{x: at[last >= 0], "hover": x}))
+            columns: dict[str, Any] = {x: at[last >= 0], "hover": x}
+            parts.append(rows.assign(**columns))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -196,12 +196,9 @@ def line_chart(
             *tips,
         ],
     )
-    if more is not None:
-        base = base.transform_filter("datum.hover === ''")
-        frame = pd.concat([frame.assign(hover=""), more], ignore_index=True)
     dot = alt.OverlayMarkDef(size=14, filled=True) if few and dash is None else False
     lines = base.mark_line(strokeWidth=1.5, opacity=0.8, point=dot)
-    layers = [lines]
+    layers: list[alt.Chart] = [lines]
     if dash is not None:
         marks = base.mark_point(filled=True, size=34, opacity=0.9).encode(shape=shape)
         layers = [lines.encode(strokeDash=dash), _every(marks, x, line)]
@@ -209,12 +206,14 @@ def line_chart(
         area = base.mark_area(opacity=0.14, strokeWidth=0)
         area = area.encode(y=band, y2="high:Q")
         layers.insert(0, area)
-    if below is not None:
-        layers.insert(len(layers) - 1, below)
     if ended:
         cross = base.mark_point(shape="cross", angle=45, size=90, strokeWidth=2.5)
         layers.append(cross.transform_filter(f"datum.ended != '{COMPLETE}'"))
-    return look.panels(alt.layer(*layers), frame, 260)
+    drawn = alt.layer(*layers)
+    if below is not None:
+        frame = pd.concat([frame.assign(hover=""), more], ignore_index=True)
+        drawn = alt.layer(below, drawn.transform_filter("datum.hover === ''"))
+    return look.panels(drawn, frame, 260)
 
 
 def _every(marks: alt.Chart, x: str, line: str) -> alt.Chart:

@@ -182,10 +182,14 @@ def contests(section: Section, column: str = "metric", direction: str = "") -> l
 
 
 def own_settings(section: Section) -> list[str]:
-    """Return the varying settings that name a contestant: the algorithm and its own options."""
-    choices = ("optimizer", "allreduce")
-    own = [x for x in choices if x in section.varying]
-    return ["algorithm", *(x for x in own if depends_on(section.runs, x, "algorithm"))]
+    """Return the varying settings that name a contestant: the algorithm and its own options.
+
+    Runs of a single algorithm are contests of what else they choose: optimizer and all-reduce.
+    """
+    choices: list[str] = [x for x in ("optimizer", "allreduce") if x in section.varying]
+    if choices and "algorithm" not in section.varying:
+        return choices
+    return ["algorithm", *(x for x in choices if depends_on(section.runs, x, "algorithm"))]
 
 
 def _name(run: Digest, own: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from bench.common.text import (
     setting_label,
     since_mark,
 )
+from bench.reporting.launches import shared_processes
 from bench.reporting.training import since
 from bench.reporting.training.runs import (
     Digest,
@@ -143,7 +144,7 @@ def notes(section: Section) -> list[str]:
     if section.implied:
         names = " and ".join(section.implied)
         lines.append(f"{names} differ only between numbers of ranks: see the provenance of a run")
-    lines += since.notes(section)
+    lines += [*since.notes(section), *shared_processes([x.provenance for x in section.runs])]
     left = Counter(str(x) for run in section.runs if (x := run.row.status) != COMPLETE)
     if left:
         count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))
