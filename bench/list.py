@@ -37,7 +37,7 @@ is itself a name with options, colons separate those: `push_sum:topology=exponen
 def registries() -> dict[str, Mapping[str, type]]:
     """Return every registry by the kind of name that it holds."""
     from algorithms import ALGORITHMS
-    from algorithms.collectives import ALLREDUCES
+    from algorithms.collectives import ALLREDUCES, OPERATIONS
     from algorithms.compressors import COMPRESSORS
     from algorithms.topologies import TOPOLOGIES
     from bench.optimizers import OPTIMIZERS
@@ -47,6 +47,7 @@ def registries() -> dict[str, Mapping[str, type]]:
     return {
         "algorithms": ALGORITHMS,
         "allreduces": ALLREDUCES,
+        **OPERATIONS,
         "topologies": TOPOLOGIES,
         "compressors": COMPRESSORS,
         "partitions": PARTITIONS,
@@ -228,8 +229,8 @@ def details(cls: type) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m bench list",
-        description="List algorithms, all-reduces, topologies, compressors, partitions, tasks and "
-        "optimizers with their options.",
+        description="List algorithms, all-reduces and other collectives, topologies, compressors, "
+        "partitions, tasks and optimizers with their options.",
     )
     parser.add_argument(
         "name", nargs="?", metavar="NAME", help="a kind, as `algorithms`, or a name of any kind"

@@ -186,7 +186,11 @@ def test_programs_are_listed() -> None:
     ("name", "kinds", "words"),
     [
         ("push_sum", ["algorithms"], "Assran, Loizou, Ballas, Rabbat"),
-        ("ring", ["allreduces", "topologies"], "Patarasuk, Yuan"),
+        (
+            "ring",
+            ["allreduces", "reduce_scatter", "all_gather", "topologies"],
+            "Patarasuk, Yuan",
+        ),
         ("dirichlet", ["partitions"], "min_size="),
         ("topology", ["topologies"], "erdos_renyi"),
     ],

@@ -1,13 +1,28 @@
-"""MPI all-reduce algorithms, one module each, and their registry ALLREDUCES."""
+"""Hand-written collectives: all-reduces, one module each, in ALLREDUCES; others in OPERATIONS."""
 
+from algorithms.collectives.all_gather import BruckAllGather, DoublingAllGather, RingAllGather
+from algorithms.collectives.all_to_all import BruckAllToAll, PairwiseAllToAll
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.binomial_tree import BinomialTree
+from algorithms.collectives.broadcast import Chain, ScatterAllGather, TreeBroadcast
 from algorithms.collectives.double_binary_tree import DoubleBinaryTree
 from algorithms.collectives.hierarchical import Hierarchical
-from algorithms.collectives.library import Library
+from algorithms.collectives.library import (
+    Library,
+    LibraryAllGather,
+    LibraryAllToAll,
+    LibraryBroadcast,
+    LibraryReduceScatter,
+)
+from algorithms.collectives.operations import Collective
 from algorithms.collectives.protocol import AllReduce
 from algorithms.collectives.rabenseifner import Rabenseifner
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
+from algorithms.collectives.reduce_scatter import (
+    PairwiseReduceScatter,
+    RecursiveHalving,
+    RingReduceScatter,
+)
 from algorithms.collectives.ring import Ring, SegmentedRing
 from algorithms.collectives.shared_memory import SharedMemory
 from algorithms.collectives.star import Star
@@ -30,3 +45,30 @@ ALLREDUCES: dict[str, type[AllReduce]] = {
 """All-reduce by name; each is built as cls(comm, d, dtype, bounds, meter)."""
 
 Auto.candidates = {name: plan for name, plan in ALLREDUCES.items() if plan is not Auto}
+
+OPERATIONS: dict[str, dict[str, type[Collective]]] = {
+    "reduce_scatter": {
+        "recursive_halving": RecursiveHalving,
+        "pairwise": PairwiseReduceScatter,
+        "ring": RingReduceScatter,
+        "library": LibraryReduceScatter,
+    },
+    "all_gather": {
+        "bruck": BruckAllGather,
+        "recursive_doubling": DoublingAllGather,
+        "ring": RingAllGather,
+        "library": LibraryAllGather,
+    },
+    "broadcast": {
+        "binomial_tree": TreeBroadcast,
+        "scatter_all_gather": ScatterAllGather,
+        "chain": Chain,
+        "library": LibraryBroadcast,
+    },
+    "all_to_all": {
+        "bruck": BruckAllToAll,
+        "pairwise": PairwiseAllToAll,
+        "library": LibraryAllToAll,
+    },
+}
+"""Other collectives by operation and name; each is built as cls(comm, d, dtype, meter)."""

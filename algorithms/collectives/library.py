@@ -1,4 +1,4 @@
-"""MPI_Allreduce of the MPI library, the reference for the other all-reduces."""
+"""Collectives of the MPI library, with the algorithms that it selects: the reference for others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from algorithms.collectives.operations import Collective, chunk, widths
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
@@ -78,3 +79,69 @@ class Library:
 
     def close(self) -> None:
         """Release nothing."""
+
+
+class LibraryCollective(Collective):
+    """Base of the collectives of the MPI library; their messages are unknown and not counted."""
+
+    def __init__(self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
+        self._comm, self._widths = comm, widths(comm.size, d)
+        self._even = d % comm.size == 0
+        self.vector = self.result = np.zeros(d, dtype)
+
+    def close(self) -> None:
+        """Release nothing."""
+
+
+class LibraryReduceScatter(LibraryCollective):
+    """MPI_Reduce_scatter, from one buffer to another; MPI_Reduce_scatter_block if p divides d."""
+
+    def __init__(self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
+        super().__init__(comm, d, dtype, meter)
+        lo, hi = chunk(comm.rank, comm.size, d)
+        self.result = np.zeros(hi - lo, dtype)
+
+    def __call__(self) -> None:
+        """Set the result to this rank's chunk of the sum; collective."""
+        if self._even:
+            self._comm.Reduce_scatter_block(self.vector, self.result)
+        else:
+            self._comm.Reduce_scatter(self.vector, self.result, self._widths)
+
+
+class LibraryAllGather(LibraryCollective):
+    """MPI_Allgather in place; MPI_Allgatherv unless p divides d."""
+
+    def __call__(self) -> None:
+        """Set the vector to the chunks of all ranks; collective."""
+        from mpi4py import MPI
+
+        if self._even:
+            self._comm.Allgather(MPI.IN_PLACE, self.vector)
+        else:
+            self._comm.Allgatherv(MPI.IN_PLACE, (self.vector, self._widths))
+
+
+class LibraryBroadcast(LibraryCollective):
+    """MPI_Bcast from rank 0."""
+
+    def __call__(self) -> None:
+        """Set the vector to that of rank 0; collective."""
+        self._comm.Bcast(self.vector, 0)
+
+
+class LibraryAllToAll(LibraryCollective):
+    """MPI_Alltoall, from one buffer to another; MPI_Alltoallv unless p divides d."""
+
+    def __init__(self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
+        super().__init__(comm, d, dtype, meter)
+        own = self._widths[comm.rank]
+        self.result = np.zeros(own * comm.size, dtype)
+        self._arriving = [own] * comm.size
+
+    def __call__(self) -> None:
+        """Set the result to the chunks for this rank; collective."""
+        if self._even:
+            self._comm.Alltoall(self.vector, self.result)
+        else:
+            self._comm.Alltoallv((self.vector, self._widths), (self.result, self._arriving))

@@ -1,4 +1,4 @@
-"""Time all-reduces against MPI's own, size by size: `mpirun -n P python -m bench.collectives`."""
+"""Time collectives against MPI's own, size by size: `mpirun -n P python -m bench.collectives`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def measure(
 
     if comm.size < 2:
         raise UserError(
-            "an all-reduce needs 2 ranks or more, got 1: launch with `mpirun -n 2 python -m "
+            "a collective needs 2 ranks or more, got 1: launch with `mpirun -n 2 python -m "
             "bench.collectives`"
         )
     memory.check_memory(comm, config.sizes[-1], config.measured)
@@ -92,7 +92,7 @@ def _measure(
 
     keep_freed_memory()
     where = conditions(comm)
-    makers = candidates.makers(comm, config.measured)
+    makers = candidates.makers(comm, config)
     notes = candidates.drop_unsupported(comm, config, makers)
     ranks, flaws = use_threads(comm, 1)
     baseline = links.measure(comm, [rank["host"] for rank in ranks])

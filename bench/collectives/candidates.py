@@ -1,108 +1,48 @@
-"""Candidates of a measurement: all-reduces planned for one size, validated on known vectors.
-
-Element i of rank r is (r mod 256) + 1 + (i mod 1021): a rank counted twice, omitted or confused
-with another, and a misplaced chunk, all change the sum; 1021 is prime, so that no chunk of a power
-of two elements goes unnoticed. Every partial sum is below 2^24, exact in float32, up to 13,000
-ranks.
-"""
+"""Candidates of a measurement: collectives planned for one size, validated on known vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.collectives import ALLREDUCES
+from algorithms.collectives import ALLREDUCES, OPERATIONS
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.library import cuts
+from algorithms.collectives.operations import Collective
+from algorithms.collectives.protocol import AllReduce
 from algorithms.wire.meter import Meter
-from bench.collectives.config import OUT_OF_PLACE, YARDSTICK, Config
+from bench.collectives.config import ALLREDUCE, OUT_OF_PLACE, YARDSTICK, Config
 from bench.collectives.options import AGAINST
+from bench.collectives.validation import count_wrong, expected, fill
 from bench.common.spec import UserError
 from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-RANK_PERIOD, ELEMENT_PERIOD = 256, 1021
-PATTERN = np.arange(ELEMENT_PERIOD * 64) % ELEMENT_PERIOD
-"""Pattern of one block: the validation of a vector needs no second vector of its size."""
 UNKNOWN = -1
-
-
-class Plan(Protocol):
-    """Planned all-reduce, as in algorithms.collectives.protocol.AllReduce."""
-
-    @property
-    def parts(self) -> Sequence[NDArray[Any]]:
-        """parts[0], (d,): contribution of this rank, and the sum after a call."""
-        ...
-
-    def __call__(self) -> None:
-        """Sum over the ranks; collective."""
-        ...
-
-    def close(self) -> None:
-        """Release resources of the operating system; collective."""
-        ...
-
-
-Maker: TypeAlias = Callable[[Any, int, Any, list[int], Meter], Plan]
-"""Called as maker(comm, d, dtype, bounds, meter)."""
-
-
-class OutOfPlace:
-    """MPI_Allreduce from one buffer to another, as OSU and IMB call it; `library` is in place."""
-
-    def __init__(
-        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
-    ) -> None:
-        self.parts: list[NDArray[Any]] = [np.zeros(d, dtype)]
-        """parts[0], (d,): contribution of this rank, unchanged by a call."""
-        self.sum: NDArray[Any] = np.zeros(d, dtype)
-        """(d,) sum after a call."""
-        self._pieces = [(self.parts[0][cut], self.sum[cut]) for cut in cuts(d, dtype)]
-        self._reduce = comm.Allreduce
-
-    def __call__(self) -> None:
-        """Set `sum` to the sum over the ranks, without counting messages; collective."""
-        for part, total in self._pieces:
-            self._reduce(part, total)
-
-    def close(self) -> None:
-        """Do nothing: there are no resources to release."""
-
-
-class CopiedIn:
-    """In-place all-reduce called from one buffer to another, as a user of both buffers calls it.
-
-    The copy of the contribution is part of a call.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.sum: NDArray[Any] = plan.parts[0]
-        """(d,) sum after a call."""
-        self.parts: list[NDArray[Any]] = [np.zeros_like(self.sum)]
-        """parts[0], (d,): contribution of this rank, unchanged by a call."""
-        self._reduce = plan
-        self.close = plan.close
-
-    def __call__(self) -> None:
-        """Set `sum` to the sum over the ranks; collective."""
-        np.copyto(self.sum, self.parts[0])
-        self._reduce()
 
 
 @dataclass
 class Candidate:
-    """One all-reduce, planned for one size."""
+    """One algorithm or yardstick, planned for one size."""
 
     name: str
-    plan: Plan
-    meter: Meter
+    call: Callable[[], None]
+    """The collective itself."""
+    vector: NDArray[Any]
+    """Contribution of this rank, (d,)."""
+    result: NDArray[Any]
+    """Result after a call; part of the vector if it is in place."""
+    close: Callable[[], None]
+    """Releases resources of the operating system; collective."""
+    meter: Meter | None = None
+    """Counter of messages; None if they cannot be observed."""
     chosen: str = ""
     """Algorithm that a selecting candidate chose; empty for any other."""
     wrong: int = UNKNOWN
@@ -112,33 +52,84 @@ class Candidate:
     bytes_sent: int = UNKNOWN
     """Bytes of one call by the rank that sends most; -1: not counted."""
 
-    @property
-    def vector(self) -> NDArray[Any]:
-        """Contribution of this rank, (d,)."""
-        return self.plan.parts[0]
 
-    @property
-    def sum(self) -> NDArray[Any]:
-        """Sum after a call, (d,); the vector itself for an in-place candidate."""
-        return self.plan.sum if isinstance(self.plan, OutOfPlace | CopiedIn) else self.vector
+Maker: TypeAlias = "Callable[[str, MPI.Intracomm, int, np.dtype[Any]], Candidate]"
+"""Called as maker(name, comm, d, dtype); collective."""
 
 
-def makers(comm: MPI.Intracomm, names: Sequence[str]) -> dict[str, Maker]:
+def in_place(
+    kind: type[AllReduce], name: str, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any]
+) -> Candidate:
+    """Return an all-reduce that replaces its vector by the sum."""
+    meter = Meter()
+    plan: AllReduce = kind(comm, d, dtype, list(range(comm.size + 1)), meter)
+    chosen = ""
+    if isinstance(plan, Auto):
+        chosen, plan = plan.chosen, plan.plan
+    vector = plan.parts[0]
+    return Candidate(
+        name, plan, vector, vector, plan.close, None if name in AGAINST else meter, chosen
+    )
+
+
+def copied_in(
+    kind: type[AllReduce], name: str, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any]
+) -> Candidate:
+    """Return an all-reduce in place, called from one buffer to another: it copies its vector first.
+
+    The copy is part of a call.
+    """
+    candidate = in_place(kind, name, comm, d, dtype)
+    total, reduce, candidate.vector = candidate.result, candidate.call, np.zeros(d, dtype)
+
+    def call() -> None:
+        np.copyto(total, candidate.vector)
+        reduce()
+
+    candidate.call = call
+    return candidate
+
+
+def out_of_place(name: str, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any]) -> Candidate:
+    """Return MPI_Allreduce from one buffer to another, as OSU and IMB call it."""
+    vector, total = np.zeros(d, dtype), np.zeros(d, dtype)
+    pieces, reduce = [(vector[cut], total[cut]) for cut in cuts(d, dtype)], comm.Allreduce
+
+    def call() -> None:
+        for part, result in pieces:
+            reduce(part, result)
+
+    return Candidate(name, call, vector, total, close=lambda: None)
+
+
+def other(
+    kind: type[Collective], name: str, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any]
+) -> Candidate:
+    """Return a collective of algorithms.collectives.OPERATIONS."""
+    meter = Meter()
+    plan = kind(comm, d, dtype, meter)
+    counted = None if name == YARDSTICK else meter
+    return Candidate(name, plan, plan.vector, plan.result, plan.close, counted)
+
+
+def makers(comm: MPI.Intracomm, config: Config) -> dict[str, Maker]:
     """Return the constructor of each candidate by name; collective."""
-    constructors: dict[str, Maker] = {
-        **ALLREDUCES,
-        "out_of_place": OutOfPlace,
-        YARDSTICK + OUT_OF_PLACE: OutOfPlace,
-    }
-    if "gloo" in names:
+    if config.op != ALLREDUCE:
+        return {name: partial(other, OPERATIONS[config.op][name]) for name in config.measured}
+    kinds: dict[str, type[Any]] = {**ALLREDUCES}
+    if "gloo" in config.measured:
         from bench.yardsticks.distributed import Gloo, open_group
 
         open_group(comm)
-        constructors["gloo"] = Gloo
-    return {
-        name: constructors.get(name) or constructors[name.removesuffix(OUT_OF_PLACE)]
-        for name in names
-    }
+        kinds["gloo"] = Gloo
+    constructors: dict[str, Maker] = {}
+    for name in config.measured:
+        base = name.removesuffix(OUT_OF_PLACE)
+        if name in ("out_of_place", YARDSTICK + OUT_OF_PLACE):
+            constructors[name] = out_of_place
+        else:
+            constructors[name] = partial(in_place if name == base else copied_in, kinds[base])
+    return constructors
 
 
 def finish(comm: MPI.Intracomm, constructors: Mapping[str, Maker]) -> None:
@@ -154,27 +145,19 @@ def build(
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Plan each candidate for (d,) vectors; return them and the reasons of refusals; collective."""
     candidates, refusals = [], {}
-    bounds = list(range(comm.size + 1))
     for name, maker in constructors.items():
-        meter = Meter()
         try:
-            plan = on_all_ranks(comm, lambda: maker(comm, d, np.dtype(dtype), bounds, meter))  # noqa: B023
+            make = partial(maker, name, comm, d, np.dtype(dtype))
+            candidates.append(on_all_ranks(comm, make))
         except UserError as reason:
             refusals[name] = str(reason)
-            continue
-        chosen = ""
-        if isinstance(plan, Auto):
-            chosen, plan = plan.chosen, plan.plan
-        if name.endswith(OUT_OF_PLACE) and not isinstance(plan, OutOfPlace):
-            plan = CopiedIn(plan)
-        candidates.append(Candidate(name, plan, meter, chosen))
     return candidates, refusals
 
 
 def close(candidates: Sequence[Candidate]) -> None:
     """Close every plan; collective."""
     for candidate in candidates:
-        candidate.plan.close()
+        candidate.close()
 
 
 def drop_unsupported(
@@ -195,38 +178,20 @@ def drop_unsupported(
     return [f"{name} is left out: {reason}" for name, reason in refusals.items()]
 
 
-def validate(comm: MPI.Intracomm, candidates: Sequence[Candidate], check: bool) -> None:
+def validate(comm: MPI.Intracomm, op: str, candidates: Sequence[Candidate], check: bool) -> None:
     """Call each candidate once, untimed, to count its messages and wrong elements; collective.
 
     check: False to count the messages alone.
     """
     for candidate in candidates:
-        meter = candidate.meter
+        meter = candidate.meter or Meter()
         fill(candidate.vector, comm.rank)
         before = meter.messages, meter.bytes_sent
-        candidate.plan()
+        candidate.call()
         sent = (meter.messages - before[0], meter.bytes_sent - before[1])
-        wrong = count_wrong(candidate.sum, comm.size) if check else 0
-        counts = np.array(comm.allgather((*sent, wrong)))
-        uncounted = isinstance(candidate.plan, OutOfPlace)
-        if not uncounted and candidate.name.removesuffix(OUT_OF_PLACE) not in AGAINST:
+        correct = expected(op, comm.rank, comm.size, len(candidate.vector)) if check else []
+        counts = np.array(comm.allgather((*sent, count_wrong(candidate.result, correct))))
+        if candidate.meter:
             candidate.messages, candidate.bytes_sent = (int(x) for x in counts[:, :2].max(0))
         if check:
             candidate.wrong = max(candidate.wrong, int(counts[:, 2].sum()))
-
-
-def fill(vector: NDArray[Any], rank: int) -> None:
-    """Set a vector, (d,), to the contribution of a rank."""
-    for a in range(0, len(vector), len(PATTERN)):
-        block = vector[a : a + len(PATTERN)]
-        block[:] = PATTERN[: len(block)] + (rank % RANK_PERIOD + 1)
-
-
-def count_wrong(vector: NDArray[Any], ranks: int) -> int:
-    """Return the number of elements of a vector, (d,), that differ from the sum over the ranks."""
-    weights = sum(rank % RANK_PERIOD + 1 for rank in range(ranks))
-    wrong = 0
-    for a in range(0, len(vector), len(PATTERN)):
-        block = vector[a : a + len(PATTERN)]
-        wrong += int(np.count_nonzero(block != PATTERN[: len(block)] * ranks + weights))
-    return wrong

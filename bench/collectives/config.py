@@ -8,6 +8,8 @@ from typing import Any
 
 from bench.common import spec
 
+ALLREDUCE = "allreduce"
+"""Operation that is measured by default; the others are those of collectives.OPERATIONS."""
 YARDSTICK = "library"
 """Candidate that is always measured: the column `vs library` is relative to it."""
 OUT_OF_PLACE = ":out_of_place"
@@ -24,6 +26,7 @@ class Config:
 
     sizes: tuple[int, ...]
     """Sizes in bytes, ascending, multiples of an element."""
+    op: str
     dtype: str
     algorithms: tuple[str, ...]
     """Names given by the user; empty for the default."""
@@ -47,9 +50,7 @@ class Config:
     @property
     def shown(self) -> tuple[str, ...]:
         """Candidates that get a row: by default all, or MPI's own in a classic format."""
-        from algorithms.collectives import ALLREDUCES
-
-        default = (YARDSTICK,) if self.compat else tuple(ALLREDUCES)
+        default = (YARDSTICK,) if self.compat else algorithms_of(self.op)
         return (*(self.algorithms or default), *self.against)
 
     @property
@@ -68,7 +69,16 @@ class Config:
     def resolved(self) -> dict[str, Any]:
         """Return all options that affect the numbers, with defaults filled in."""
         values = {key: value for key, value in asdict(self).items() if key not in ASIDE}
+        if self.op == ALLREDUCE:
+            del values["op"]  # the only operation of files before schema 1.6
         return values | {"algorithms": self.measured}
+
+
+def algorithms_of(op: str) -> tuple[str, ...]:
+    """Return the names of all algorithms of an operation, the library's included."""
+    from algorithms.collectives import ALLREDUCES, OPERATIONS
+
+    return tuple(ALLREDUCES if op == ALLREDUCE else OPERATIONS[op])
 
 
 def case_hash(config: Config, ranks: int) -> str:

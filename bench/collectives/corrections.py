@@ -12,7 +12,7 @@ from algorithms.collectives.auto import Auto
 from algorithms.collectives.choices import Conditions
 from bench.common.sizes import format_size
 from bench.common.text import figure
-from bench.results.calls import PROGRAM
+from bench.results.calls import ALLREDUCE, PROGRAM
 from bench.results.rows import CollectiveRow
 
 
@@ -23,7 +23,8 @@ def correct(rows: Sequence[CollectiveRow], where: Conditions, now: datetime) -> 
     sums lies below the interval of the chosen one, at the same size on the same ranks.
     """
     lines = []
-    candidates = [row for row in rows if row.algorithm in Auto.candidates and row.wrong <= 0]
+    reductions = [row for row in rows if row.op == ALLREDUCE]
+    candidates = [x for x in reductions if x.algorithm in Auto.candidates and x.wrong <= 0]
     for nbytes in dict.fromkeys(row.bytes for row in candidates):
         by_name = {row.algorithm: row for row in candidates if row.bytes == nbytes}
         best = min(by_name.values(), key=lambda row: row.p50_us)

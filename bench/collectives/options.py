@@ -6,9 +6,8 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from bench.collectives.config import ITEM_BYTES, Config
+from bench.collectives.config import ALLREDUCE, ITEM_BYTES, Config, algorithms_of
 from bench.common.options import Table, check_ranges, flag, option
 from bench.common.sizes import geometric_sizes, parse_size, split_message_size
 from bench.common.spec import UserError, unknown_name
@@ -26,6 +25,8 @@ AGAINST = {
     "out_of_place": "MPI_Allreduce from one buffer to another, as OSU and IMB call it",
 }
 """Further candidates of --against."""
+OPERATIONS = (ALLREDUCE, "reduce_scatter", "all_gather", "broadcast", "all_to_all")
+"""Names of --op; a test compares them with the registry, which needs NumPy."""
 FORMATS = ("osu", "nccl", "imb")
 """Output formats of --compat."""
 
@@ -34,9 +35,13 @@ columns:
   A sample is the slowest rank's time in one call after a barrier; percentiles are over calls.
   Before each call every rank writes its vector, as a gradient would; that write is not timed.
   ci95     larger half of the median's 95 % interval, relative to the median
-  algbw    S/t for a vector of S bytes; busbw is algbw 2(p-1)/p; 1 GB is 10^9 bytes
-  %bound   max(ceil(log2 p) alpha, 2(p-1)/p S/B), the lower bound for messages between p ranks,
-           over p50. shared_memory, and hierarchical within a node, send none and can exceed 100.
+  algbw    S/t for a vector of S bytes; busbw is algbw 2(p-1)/p; 1 GB is 10^9 bytes.
+           With --op the factor is (p-1)/p, for broadcast 1; S is the whole vector, which p chunks
+           make up: rank r ends a reduce_scatter with chunk r of the sum, begins an all_gather with
+           chunk r, and sends chunk r of its vector to rank r in an all_to_all.
+  %bound   max(ceil(log2 p) alpha, 2(p-1)/p S/B), with the same factor, over p50: the lower bound
+           for messages between p ranks. shared_memory, and hierarchical within a node, send none
+           and can exceed 100.
            - if alpha or B, whichever decides, was unsteady (interquartile range of the round
            trips above half of their median), or an all-reduce was far faster than the bound
   vs       p50 over that of library, which is always measured
@@ -66,6 +71,12 @@ class Options:
     message_size: str = option(
         "", "the three options above in one, as in OSU", "[MIN:]MAX[:xF]", group="sizes"
     )
+    op: str = option(
+        ALLREDUCE,
+        f"collective to time: {', '.join(OPERATIONS)}",
+        "OP",
+        group="candidates",
+    )
     type: str = option(
         "float",
         "float, double or int64",
@@ -75,7 +86,7 @@ class Options:
     )
     algorithms: str = option(
         "",
-        "all-reduces to time, names of `python -m bench list` (default: all)",
+        "algorithms to time, names of `python -m bench list` (default: all)",
         "A,B,...",
         group="candidates",
     )
@@ -151,6 +162,14 @@ class Options:
         check_ranges(self)
         for name, bound in (("ci", 1.0), ("time", math.inf)):
             _check_between(name, getattr(self, name), bound)
+        if self.op not in OPERATIONS:
+            raise unknown_name("--op", self.op, OPERATIONS)
+        for name in ("against", "compat"):
+            if self.op != ALLREDUCE and getattr(self, name):
+                raise UserError(
+                    f"--{name} {getattr(self, name)} is for all-reduces, got --op {self.op}: "
+                    "leave out one of them"
+                )
         if self.compat and self.compat not in FORMATS:
             raise unknown_name("--compat", self.compat, FORMATS)
         for name in ("full", "tail_lat"):
@@ -175,8 +194,9 @@ class Options:
 TABLE = Table(
     Options,
     prog="python -m bench.collectives",
-    description="Time all-reduces against MPI's own on the ranks of mpirun. All candidates "
-    "alternate\nwithin one run, size by size, until their medians have converged.",
+    description="Time all-reduces, or the collectives of --op, against MPI's own on the ranks of "
+    "mpirun.\nAll candidates alternate within one run, size by size, until their medians have "
+    "converged.",
     epilog=EPILOG,
     groups=GROUPS,
 )
@@ -189,14 +209,13 @@ def read(argv: Sequence[str]) -> Config:
 
 def configured(texts: Mapping[str, str]) -> Config:
     """Return the configuration that some options, given as texts, describe. Errors: UserError."""
-    from algorithms.collectives import ALLREDUCES
-
     options = TABLE.build(texts)
     dtype = _dtype(options.type)
     return Config(
         sizes=_sizes(options, texts.keys(), dtype),
+        op=options.op,
         dtype=dtype,
-        algorithms=_names("algorithms", options, texts.keys(), ALLREDUCES),
+        algorithms=_names("algorithms", options, texts.keys(), algorithms_of(options.op)),
         against=_names("against", options, texts.keys(), AGAINST),
         iterations=options.iterations,
         warmup=options.warmup,
@@ -240,7 +259,7 @@ def _sizes(options: Options, named: Collection[str], dtype: str) -> tuple[int, .
 
 
 def _names(
-    option: str, options: Options, named: Collection[str], known: Mapping[str, Any]
+    option: str, options: Options, named: Collection[str], known: Collection[str]
 ) -> tuple[str, ...]:
     if option not in named:
         return ()

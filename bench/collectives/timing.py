@@ -114,7 +114,7 @@ def measure_size(
     """
     nbytes = config.sizes[index]
     candidates, refusals = build(comm, makers, nbytes // config.itemsize, config.dtype)
-    validate(comm, candidates, config.check)
+    validate(comm, config.op, candidates, config.check)
     samples = measure(
         comm,
         candidates,
@@ -124,7 +124,7 @@ def measure_size(
         lambda rounds, widths: progress(nbytes, rounds, widths) if progress else None,
     )
     if config.check:
-        validate(comm, candidates, check=True)
+        validate(comm, config.op, candidates, check=True)
     close(candidates)
     if samples is None:
         return None
@@ -139,7 +139,7 @@ def _table(
     config: Config, nbytes: int, candidates: Sequence[Candidate], samples: Samples, n: int
 ) -> dict[str, NDArray[Any]]:
     same = {
-        "op": "allreduce",
+        "op": config.op,
         "dtype": config.dtype,
         "count": nbytes // config.itemsize,
         "bytes": nbytes,
@@ -195,17 +195,17 @@ def _batch(
     spans = np.empty((2, rounds, len(candidates)), np.int64)
     starts, durations = spans
     orders = [rng.permutation(len(candidates)).tolist() for _ in range(rounds)]
-    turns = [(candidate.vector, candidate.plan) for candidate in candidates]
+    turns = [(candidate.vector, candidate.call) for candidate in candidates]
     value, barrier, clock = comm.rank % 256 + 1, comm.Barrier, perf_counter_ns
     gc.disable()  # no collection inside a call
     try:
         for k, order in enumerate(orders):
             for i in order:
-                vector, plan = turns[i]
+                vector, call = turns[i]
                 vector.fill(value)
                 barrier()
                 start = clock()
-                plan()
+                call()
                 end = clock()
                 starts[k, i] = start
                 durations[k, i] = end - start

@@ -13,17 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.collectives.compat import COMPATS, Classic, Line
-from bench.collectives.config import OUT_OF_PLACE, Config
+from bench.collectives.config import ALLREDUCE, OUT_OF_PLACE, Config
 from bench.collectives.links import Links
 from bench.common.sizes import format_size
 from bench.common.text import counted, figure, percent
-from bench.results.calls import UNSTEADY, half_width, smallest_medians
-from bench.results.rows import CollectiveRow
+from bench.results.calls import UNSTEADY
+from bench.results.rows import CollectiveRow, half_width, smallest_medians
 
 if TYPE_CHECKING:
     from bench.results.calls import Calls
 
 WIDTH = 120
+FACTORS = {
+    ALLREDUCE: "2(p-1)/p ",
+    "reduce_scatter": "(p-1)/p ",
+    "all_gather": "(p-1)/p ",
+    "broadcast": "",
+    "all_to_all": "(p-1)/p ",
+}
+"""Factor of S/B in the lower bound of an operation, with S the bytes of the vector."""
+SUBJECTS = {
+    "reduce_scatter": "reduce-scatter, sum, of the vector of S bytes of every rank into p chunks",
+    "all_gather": "all-gather, of p chunks into a vector of S bytes",
+    "broadcast": "broadcast, of S bytes from rank 0",
+    "all_to_all": "all-to-all, of the p chunks of every rank's vector of S bytes",
+}
 MOST_WRONG = 4
 """Maximum number of wrong rows that the verdict names."""
 
@@ -88,12 +102,12 @@ class Table:
 
 
 def verdict(rows: Sequence[CollectiveRow], checked: bool) -> str:
-    """Return the result of the validation of all sums."""
+    """Return the outcome of the validation of all results."""
     if not checked:
         return "#wrong: not checked (-c 0)"
     wrong = [row for row in rows if row.wrong]
     if not wrong:
-        return f"#wrong: 0, every sum exact in {counted(len(rows), 'row')}"
+        return f"#wrong: 0, every result exact in {counted(len(rows), 'row')}"
     names = [f"{row.algorithm} at {format_size(row.bytes)}" for row in wrong[:MOST_WRONG]]
     more = f" and {len(wrong) - MOST_WRONG} more" if len(wrong) > MOST_WRONG else ""
     elements = sum(row.wrong for row in wrong)
@@ -190,30 +204,38 @@ def introduction(
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts ({hosts[0]} ... {hosts[-1]})"
     low, high = (format_size(config.sizes[i]) for i in (0, -1))
     last = len(ranks) - 1
-    places = "in place and out of place" if config.compat == "nccl" else "in place"
+    factor = FACTORS[config.op]
     spread = "" if len(hosts) == 1 else "; clocks compared by ping-pong"
     return [
-        f"all-reduce, sum, {places}, {config.dtype}, {low} to {high} bytes: "
+        f"{_subject(config)}, {config.dtype}, {low} to {high} bytes: "
         f"{counted(len(ranks), 'rank')} on {where}, {library}",
         "algorithms: " + ", ".join(names),
         f"alpha {links.alpha_ns / 1e3:.3f} us{_unsteady(links.alpha_spread)}, half the round trip "
         f"of 8 B, ranks 0 and {last}; bandwidth {links.bandwidth / 1e9:.3f} GB/s"
         f"{_unsteady(links.bandwidth_spread)}, 4 MiB one way{spread}",
-        f"memory {links.memory / 1e9:.1f} GB/s read and written by a host's ranks at once; "
-        "shared_memory moves 2 p S bytes through it",
+        f"memory {links.memory / 1e9:.1f} GB/s read and written by a host's ranks at once"
+        + "; shared_memory moves 2 p S bytes through it" * (config.op == ALLREDUCE),
         f"stop: every median's 95 % interval within {100 * config.ci:g} %, "
         f"{counted(config.iterations, 'call')} or more; or {config.time_s:g} s per size",
         f"a sample: slowest rank, one call after an untimed write of the vector and a barrier; "
         f"{counted(config.warmup, 'warm-up call')}",
-        f"rounds of one call each in random order (seed {config.seed}); sums are "
+        f"rounds of one call each in random order (seed {config.seed}); results are "
         f"{'checked' if config.check else 'not checked'}, untimed",
-        "%bound: max(ceil(log2 p) alpha, 2(p-1)/p S/B), the lower bound for messages, over p50; "
-        "shared memory can exceed 100",
+        f"%bound: max(ceil(log2 p) alpha, {factor}S/B), the lower bound for messages, over p50"
+        + "; shared memory can exceed 100" * (config.op == ALLREDUCE),
         "flags: ! interval not reached, s start skew > 10 % of p50, t clock > 1 %, o more ranks "
         "than cores, b no %bound: alpha or bandwidth was unsteady, or a row disproves it; "
         "GB = 10^9 B",
         *(f"note: {note}" for note in notes),
     ]
+
+
+def _subject(config: Config) -> str:
+    """Return what is measured: the operation, and the part of the vector that a rank has."""
+    if config.op == ALLREDUCE:
+        out = " and out of place" * (config.compat == "nccl")
+        return f"all-reduce, sum, in place{out}"
+    return SUBJECTS[config.op]
 
 
 def _unsteady(spread: float) -> str:

@@ -22,7 +22,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.sizes import format_size
 from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
@@ -40,7 +39,7 @@ from bench.results.statistics import Interval, median_interval
 PROGRAM = "bench.collectives"
 YARDSTICK = "library"
 ROWS = {
-    "algorithm": ("S32", "", "all-reduce, or the yardstick beside it"),
+    "algorithm": ("S32", "", "algorithm, or the yardstick beside it"),
     "op": ("S16", "", "collective operation"),
     "dtype": ("S16", "", "type of the elements"),
     "chosen": ("S32", "", "algorithm picked by a selecting one; else empty"),
@@ -60,8 +59,9 @@ SKEWED, TIMER = 0.1, 0.01
 """Thresholds of start skew and clock resolution relative to the median."""
 UNSTEADY = 0.5
 """Interquartile range of round trips over their median above which the link is unsteady."""
+ALLREDUCE = "allreduce"
 CONTRADICTION = {True: 3, False: 10}
-"""Bound over a median that disproves the bound, by whether the all-reduce sent messages."""
+"""Bound over a median that disproves the bound, by whether the algorithm sent messages."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,15 @@ class Calls:
     def _bounds_ns(self, medians: Sequence[float]) -> list[float]:
         """Return the lower bound of each row, ns; NaN for a size where a row disproves it.
 
-        Message-based all-reduces exceed the bound a little at sizes that fit into a cache.
+        Algorithms by messages exceed the bound a little at sizes that fit into a cache.
         """
-        bounds = {nbytes: self.bound_ns(nbytes) for nbytes in set(self.table["bytes"].tolist())}
-        columns = (self.table["bytes"].tolist(), self.table["messages"].tolist(), medians)
-        for nbytes, messages, p50 in zip(*columns, strict=True):
-            if bounds[nbytes] > CONTRADICTION[messages > 0] * p50:
-                bounds[nbytes] = math.nan
-        return [bounds[nbytes] for nbytes in columns[0]]
+        kinds = list(zip(self.table["op"].tolist(), self.table["bytes"].tolist(), strict=True))
+        bounds = {kind: self.bound_ns(*kind) for kind in set(kinds)}
+        messages = self.table["messages"].tolist()
+        for kind, sent, p50 in zip(kinds, messages, medians, strict=True):
+            if bounds[kind] > CONTRADICTION[sent > 0] * p50:
+                bounds[kind] = math.nan
+        return [bounds[kind] for kind in kinds]
 
     def slowest(self, row: int) -> NDArray[np.int64]:
         """Return the duration of each call of a row on its slowest rank, (calls,), ns."""
@@ -136,15 +137,15 @@ class Calls:
             p99_us=p99 / 1e3,
             max_us=float(slowest.max()) / 1e3,
             algbw_GBps=algbw,
-            busbw_GBps=algbw * 2 * (p - 1) / p,
+            busbw_GBps=algbw * crossing(cells["op"], p),
             bound_percent=100 * bound / p50,
             flags=self._flags(i, p50, converged, bound),
             vs_library=(p50 / 1e3) / library_us,
             bound_us=bound / 1e3,
         )
 
-    def bound_ns(self, nbytes: int) -> float:
-        """Return the lower bound on the time of an all-reduce of nbytes by messages, ns.
+    def bound_ns(self, op: str, nbytes: int) -> float:
+        """Return the lower bound on the time of an operation on nbytes by messages, ns.
 
         NaN where the larger term depends on a link that was unsteady; files before schema 1.5 do
         not state the spread.
@@ -153,7 +154,7 @@ class Calls:
         rounds = (p - 1).bit_length()  # ceil(log2 p)
         terms = {
             "alpha": rounds * float(self.attributes["alpha_ns"]),
-            "bandwidth": 2 * (p - 1) / p * nbytes / float(self.attributes["bandwidth_Bps"]) * 1e9,
+            "bandwidth": crossing(op, p) * nbytes / float(self.attributes["bandwidth_Bps"]) * 1e9,
         }
         larger = max(terms, key=lambda name: terms[name])
         unsteady = float(self.attributes.get(f"{larger}_spread", 0.0)) > UNSTEADY
@@ -170,6 +171,17 @@ class Calls:
             "b": math.isnan(bound),
         }
         return "".join(flag for flag, holds in conditions.items() if holds)
+
+
+def crossing(op: str, p: int) -> float:
+    """Return the part of a vector that the busiest link of p ranks carries at least.
+
+    Bus bandwidth is algorithm bandwidth times this factor, as in nccl-tests: the rate of that link
+    in an optimal algorithm.
+    """
+    if op == "broadcast":
+        return 1.0
+    return (2 if op == ALLREDUCE else 1) * (p - 1) / p
 
 
 def read_calls(path: Path) -> Calls:
@@ -208,30 +220,6 @@ def _check_origin(path: Path, attributes: Mapping[str, Any]) -> None:
     missing = [name for name in NEEDED if name not in attributes]
     if missing:
         raise BrokenFileError(f"{path}: attribute {missing[0]} is missing")
-
-
-def half_width(row: CollectiveRow) -> float:
-    """Return the larger half-width of the median's interval as a fraction of the median."""
-    p50 = row.p50_us
-    return float(max(row.ci_hi_us - p50, p50 - row.ci_lo_us) / p50)
-
-
-def smallest_medians(rows: Sequence[CollectiveRow]) -> str:
-    """Return the smallest median of each range of sizes, as in `ring 1K-64K, tree 1M`."""
-    best: dict[int, CollectiveRow] = {}
-    for row in rows:
-        other = best.setdefault(row.bytes, row)
-        if row.p50_us < other.p50_us:
-            best[row.bytes] = row
-    runs: list[tuple[str, list[int]]] = []
-    for nbytes, row in sorted(best.items()):
-        if not runs or runs[-1][0] != row.algorithm:
-            runs.append((row.algorithm, []))
-        runs[-1][1].append(nbytes)
-    return ", ".join(
-        f"{name} {format_size(sizes[0])}" + (f"-{format_size(sizes[-1])}" if len(sizes) > 1 else "")
-        for name, sizes in runs
-    )
 
 
 CALLS = {

@@ -6,9 +6,11 @@ docs/format.md are generated from these declarations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
+
+from bench.common.sizes import format_size
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class TrainingRow(Row):
 class CollectiveRow(Row):
     """Algorithm at one size in bench.collectives, and the numbers derived from its calls."""
 
-    algorithm: Annotated[str, Column("", "all-reduce, or a yardstick beside it")]
+    algorithm: Annotated[str, Column("", "algorithm, or a yardstick beside it")]
     op: Annotated[str, Column("", "collective operation")]
     dtype: Annotated[str, Column("", "type of the elements")]
     chosen: Annotated[str, Column("", "algorithm picked by a selecting one; else empty")]
@@ -144,14 +146,16 @@ class CollectiveRow(Row):
     p99_us: Annotated[float, Column("us", "99th percentile of the calls")]
     max_us: Annotated[float, Column("us", "longest call")]
     algbw_GBps: Annotated[float, Column("GB/s", "algorithm bandwidth: size over median")]
-    busbw_GBps: Annotated[float, Column("GB/s", "bus bandwidth: algbw_GBps times 2(p - 1)/p")]
+    busbw_GBps: Annotated[
+        float, Column("GB/s", "bus bandwidth of nccl-tests; all-reduces: algbw 2(p - 1)/p")
+    ]
     bound_percent: Annotated[
         float, Column("%", "lower bound of messages over median; NaN if unknown")
     ]
     flags: Annotated[str, Column("", "flags of the measurement: !, s, t, o, b")]
     vs_library: Annotated[float, Column("1", "median over that of the MPI library")]
     bound_us: Annotated[
-        float, Column("us", "lower bound of an all-reduce by messages; NaN if unknown")
+        float, Column("us", "lower bound of the operation by messages; NaN if unknown")
     ]
 
 
@@ -177,3 +181,27 @@ class ConsensusRow(Row):
     us_per_round_hi: Annotated[float, Column("us", "upper end of the median's 95 % interval")]
     rounds: Annotated[int, Column("1", "number of rounds")]
     reached: Annotated[int, Column("1", "1 if the error came down to the tolerance, else 0")]
+
+
+def half_width(row: CollectiveRow) -> float:
+    """Return the larger half-width of the median's interval as a fraction of the median."""
+    p50 = row.p50_us
+    return float(max(row.ci_hi_us - p50, p50 - row.ci_lo_us) / p50)
+
+
+def smallest_medians(rows: Sequence[CollectiveRow]) -> str:
+    """Return the smallest median of each range of sizes, as in `ring 1K-64K, tree 1M`."""
+    best: dict[int, CollectiveRow] = {}
+    for row in rows:
+        other = best.setdefault(row.bytes, row)
+        if row.p50_us < other.p50_us:
+            best[row.bytes] = row
+    runs: list[tuple[str, list[int]]] = []
+    for nbytes, row in sorted(best.items()):
+        if not runs or runs[-1][0] != row.algorithm:
+            runs.append((row.algorithm, []))
+        runs[-1][1].append(nbytes)
+    return ", ".join(
+        f"{name} {format_size(sizes[0])}" + (f"-{format_size(sizes[-1])}" if len(sizes) > 1 else "")
+        for name, sizes in runs
+    )

@@ -143,7 +143,21 @@ def test_a_disproved_bound_is_unknown_in_all_rows_of_the_size(
 @pytest.mark.parametrize(("ranks", "rounds"), [(2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4)])
 def test_the_latency_bound_counts_rounds(ranks: int, rounds: int) -> None:
     data = calls(table("ring"), 1, ranks=ranks, bandwidth_Bps=1e18)
-    assert data.bound_ns(8) == rounds * 1000
+    assert data.bound_ns("allreduce", 8) == rounds * 1000
+    assert data.bound_ns("all_to_all", 8) == rounds * 1000
+
+
+@pytest.mark.parametrize(
+    ("op", "factor"),
+    [("reduce_scatter", 3 / 4), ("all_gather", 3 / 4), ("broadcast", 1), ("all_to_all", 3 / 4)],
+)
+def test_bandwidths_and_bounds_of_other_operations(op: str, factor: float) -> None:
+    rows = table("ring", nbytes=2**20)
+    rows["op"] = np.array([op])
+    (row,) = calls(rows, 10_000_000).rows()
+    assert row.op == op
+    assert row.busbw_GBps == pytest.approx(row.algbw_GBps * factor)
+    assert row.bound_us == pytest.approx(factor * 2**20 / 2 / 1e3)
 
 
 def test_the_ratio_compares_with_the_library_at_the_same_size() -> None:

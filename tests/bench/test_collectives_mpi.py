@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.collectives import ALLREDUCES
+from algorithms.collectives import ALLREDUCES, OPERATIONS
+from algorithms.collectives.all_gather import RingAllGather
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.ring import Ring
 from bench.collectives import memory
@@ -78,6 +79,45 @@ def test_other_libraries_are_measured(comm: MPI.Intracomm, tmp_path: Path) -> No
     everywhere(comm, not calls or names == ["ring", "gloo", "out_of_place", "library"] * 2, names)
     uncounted = [row.messages for row in rows if row.algorithm in ("gloo", "out_of_place")]
     everywhere(comm, not calls or uncounted == [-1] * 4, uncounted)
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_every_algorithm_of_an_operation_is_measured(
+    comm: MPI.Intracomm, tmp_path: Path, op: str
+) -> None:
+    if comm.size == 1:
+        return
+    p = comm.size
+    wrong, calls = run(comm, tmp_path, "--op", op, "-b", "96", "-e", "96")
+    everywhere(comm, wrong == 0, wrong)
+    rows = calls.rows() if calls else []
+    names = [row.algorithm for row in rows]
+    everywhere(comm, not calls or names == list(OPERATIONS[op]), names)
+    by_name = {row.algorithm: row for row in rows}
+    fine = all(row.op == op and row.wrong == 0 for row in rows)
+    if calls:
+        fine &= by_name["library"].messages == -1
+        simplest = by_name["chain" if op == "broadcast" else list(by_name)[-2]]
+        fine &= simplest.messages == (1 if op == "broadcast" else p - 1)
+    everywhere(comm, fine, by_name)
+
+
+class WrongGather(RingAllGather):
+    """All-gather with one wrong element on the last rank."""
+
+    def __call__(self) -> None:
+        super().__call__()
+        if self._carrier._comm.rank == self._carrier._comm.size - 1:
+            self.result[0] += 1
+
+
+@on(3)
+def test_a_wrong_result_of_another_operation_is_counted(
+    comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPERATIONS["all_gather"], "wrong", WrongGather)
+    wrong, _ = run(comm, tmp_path, "--op", "all_gather", "-e", "8", "--algorithms", "wrong")
+    everywhere(comm, wrong == 1, wrong)
 
 
 class Wrong(Ring):

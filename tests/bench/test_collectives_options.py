@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algorithms.collectives import ALLREDUCES
+from algorithms.collectives import ALLREDUCES, OPERATIONS
+from bench.collectives import options
 from bench.collectives.config import case_hash
 from bench.collectives.memory import most_bytes
 from bench.collectives.options import read
@@ -215,3 +216,38 @@ def test_a_cgroup_limits_the_size() -> None:
     assert result is not None
     assert result[0] == 10**5
     assert str(result[1]) == "on a, where cgroup /job leaves 1 MB"
+
+
+def test_operations_of_the_command_line_are_those_of_the_registry() -> None:
+    assert ("allreduce", *OPERATIONS) == options.OPERATIONS
+    for op, algorithms in OPERATIONS.items():
+        config = read(["--op", op])
+        assert config.measured == tuple(algorithms)
+        assert "library" in algorithms
+        assert len(algorithms) >= 3
+    assert read(["--op", "allreduce"]).resolved() == read([]).resolved()
+    assert case_hash(read(["--op", "broadcast"]), 2) != case_hash(read(["--op", "all_gather"]), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--op", "broadcst"], "unknown --op 'broadcst' (did you mean broadcast?); known: "),
+        (
+            ["--op", "broadcast", "--algorithms", "rabenseifner"],
+            "unknown name in --algorithms 'rabenseifner'; known: binomial_tree, chain, ",
+        ),
+        (
+            ["--op", "broadcast", "--compat", "osu"],
+            "--compat osu is for all-reduces, got --op broadcast: leave out one of them",
+        ),
+        (
+            ["--op", "all_gather", "--against", "gloo"],
+            "--against gloo is for all-reduces, got --op all_gather: leave out one of them",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_the_operation(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        read(arguments)
+    assert str(error.value).startswith(message)

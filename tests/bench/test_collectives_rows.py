@@ -23,8 +23,7 @@ from bench.collectives.view import (
     wrapped,
 )
 from bench.common.text import figure, percent
-from bench.results.calls import smallest_medians
-from bench.results.rows import CollectiveRow
+from bench.results.rows import CollectiveRow, smallest_medians
 from tests.bench.test_collectives_file import calls, table
 
 
@@ -120,7 +119,7 @@ def test_fastest_algorithms_are_summarised_by_size() -> None:
 
 
 def test_verdict_counts_wrong_elements() -> None:
-    assert verdict([row(), row()], checked=True) == "#wrong: 0, every sum exact in 2 rows"
+    assert verdict([row(), row()], checked=True) == "#wrong: 0, every result exact in 2 rows"
     assert verdict([row(wrong=-1)], checked=False) == "#wrong: not checked (-c 0)"
     text = verdict([row(), row(wrong=3), row(wrong=4, bytes=8)], checked=True)
     assert text == "#wrong: 7 elements, ring at 4K, ring at 8: exit code 1"

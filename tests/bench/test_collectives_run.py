@@ -48,7 +48,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     for text in (
         f"# all-reduce, sum, in place, int64, 8 to 512 bytes: {ranks} ranks on ",
         "# smallest median by size: ",
-        "# #wrong: 0, every sum exact in 9 rows",
+        "# #wrong: 0, every result exact in 9 rows",
         f"# file {path}",
         f"# draw it: python -m bench.report {path} --html report.html",
         f"# csv {table}",

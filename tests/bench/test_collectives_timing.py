@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.collectives.candidates import count_wrong, fill
+from algorithms.collectives.operations import chunk
+from bench.collectives.options import OPERATIONS
 from bench.collectives.timing import LEAST_SAMPLES, StopRule
+from bench.collectives.validation import count_wrong, expected, fill
 from bench.results.statistics import median_interval
 
 RULE = StopRule(ci=0.05, least=20, time_s=10)
@@ -83,14 +85,15 @@ def sum_of_ranks(ranks: int, d: int, dtype: str) -> NDArray[Any]:
 @pytest.mark.parametrize("d", [1, 7, 1021, 65_344, 65_345, 200_000])
 def test_exact_sums_have_no_wrong_element(dtype: str, d: int) -> None:
     for ranks in (2, 3, 300):
-        assert count_wrong(sum_of_ranks(ranks, d, dtype), ranks) == 0
+        assert count_wrong(sum_of_ranks(ranks, d, dtype), expected("allreduce", 0, ranks, d)) == 0
 
 
 def test_float32_is_exact_at_thousands_of_ranks() -> None:
     ranks = 13_000
     largest = sum(r % 256 + 1 for r in range(ranks)) + 1020 * ranks
     assert largest < 2**24
-    assert count_wrong(np.array([largest - 1020 * ranks], np.float32), ranks) == 0
+    correct = expected("allreduce", 0, ranks, 1)
+    assert count_wrong(np.array([largest - 1020 * ranks], np.float32), correct) == 0
 
 
 def test_every_kind_of_error_is_counted() -> None:
@@ -100,10 +103,37 @@ def test_every_kind_of_error_is_counted() -> None:
     fill(one, 2)
     other = np.empty(d, np.float32)
     fill(other, 3)
-    assert count_wrong(total - one, ranks) == d, "a rank omitted"
-    assert count_wrong(total + one, ranks) == d, "a rank counted twice"
-    assert count_wrong(total - one + other, ranks) == d, "a rank confused with another"
-    assert count_wrong(np.roll(total, 1024), ranks) == d, "chunks in the wrong place"
+    correct = expected("allreduce", 0, ranks, d)
+    assert count_wrong(total - one, correct) == d, "a rank omitted"
+    assert count_wrong(total + one, correct) == d, "a rank counted twice"
+    assert count_wrong(total - one + other, correct) == d, "a rank confused with another"
+    assert count_wrong(np.roll(total, 1024), correct) == d, "chunks in the wrong place"
     corrupt = total.copy()
     corrupt[[0, 4999]] = np.nan, np.inf
-    assert count_wrong(corrupt, ranks) == 2
+    assert count_wrong(corrupt, correct) == 2
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_correct_results_of_every_operation_are_accepted(op: str) -> None:
+    ranks, d = 5, 200_003
+    rows = np.empty((ranks, d), np.float32)
+    for rank, row in enumerate(rows):
+        fill(row, rank)
+    for rank in range(ranks):
+        own = slice(*chunk(rank, ranks, d))
+        results = {
+            "allreduce": rows.sum(0),
+            "reduce_scatter": rows[:, own].sum(0),
+            "all_gather": np.concatenate(
+                [rows[r, slice(*chunk(r, ranks, d))] for r in range(ranks)]
+            ),
+            "broadcast": rows[0],
+            "all_to_all": rows[:, own].ravel(),
+        }
+        result, correct = results[op], expected(op, rank, ranks, d)
+        assert count_wrong(result, correct) == 0
+        shifted = np.roll(result, 1)
+        assert count_wrong(shifted, correct) > 0.9 * len(result)
+        with_one = result.copy()
+        with_one[-1] += 1
+        assert count_wrong(with_one, correct) == 1

@@ -27,17 +27,17 @@ from bench.reporting.launches import (
     rows_frame,
 )
 from bench.reporting.training.ranking import LEAST, UNTOLD
-from bench.results.calls import YARDSTICK, Calls, half_width, read_calls, smallest_medians
+from bench.results.calls import ALLREDUCE, YARDSTICK, Calls, read_calls
 from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.reader import Run
-from bench.results.rows import CollectiveRow
+from bench.results.rows import CollectiveRow, half_width, smallest_medians
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUESTION = "Which all-reduce is fastest"
+QUESTION = "Which algorithm of a collective is fastest"
 FIRST = ("op", "algorithm", "ranks", "bytes", "dtype", "n", "p50_us", "ci_lo_us", "ci_hi_us")
 """First columns of the CSV, as in bench.collectives --csv; the others follow."""
 
@@ -96,7 +96,7 @@ def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:
         notes.append("algorithms that select one of the others at each size are not ranked")
     return [
         Chapter(
-            title="Collectives: time of an all-reduce by size",
+            title=f"Collectives: time of {_what(parts)} by size",
             summary=f"bench.collectives, {same}",
             tables=[text_table(condition, rows) for condition, rows in measured],
             notes=notes + launch_notes(launches, groups, "calls"),
@@ -106,6 +106,11 @@ def chapters(launches: Sequence[Launch[CollectiveRow]]) -> list[Chapter]:
             sentences=sentences(measured),
         )
     ]
+
+
+def _what(launches: Sequence[Launch[CollectiveRow]]) -> str:
+    other = {row.op for launch in launches for row in launch.rows} - {ALLREDUCE}
+    return "a call" if other else "an all-reduce"
 
 
 def _parts(launch: Launch[CollectiveRow]) -> list[Launch[CollectiveRow]]:
