@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from bench.runtime.options import TABLE
+from bench.common.spec import UserError
+from bench.runtime.options import TABLE, TrainOptions
 from bench.session import launch
+from bench.session.beats import BEFORE
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.signals import EXIT_RESUME
 
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
     from bench.runtime import setup
     from bench.runtime.console import Reporter
     from bench.runtime.experiment import Experiment
+    from bench.runtime.training import Training
+
+
+@dataclass
+class Progress:
+    """Step of this rank, as the watchdog reads it; before the first step of a run, BEFORE."""
+
+    training: Training | None = None
+
+    def step(self) -> int:
+        """Return the number of the step that this rank takes."""
+        return self.training.now if self.training else BEFORE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,14 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     """Train the experiment of a command line, once for each of its launches; see `train`."""
-    from bench.runtime import repeat
-    from bench.runtime.experiment import Experiment
-    from bench.runtime.launches import announcement, results_of_launches
+    from bench.session.watchdog import watchdog
 
-    def resolve() -> Experiment:
-        return Experiment.resolve(repeat.read_options(argv), comm.size)
+    with watchdog(comm, _timeout_s(argv), Progress().step, results):
+        from bench.runtime import repeat
+        from bench.runtime.experiment import Experiment
+        from bench.runtime.launches import announcement, results_of_launches
 
-    experiment = launch.on_all_ranks(comm, resolve)
+        def resolve() -> Experiment:
+            return Experiment.resolve(repeat.read_options(argv), comm.size)
+
+        experiment = launch.on_all_ranks(comm, resolve)
     options, first = experiment.options, experiment.path
     paths = [first] * options.launches
     if options.name or not options.repeat:  # a repetition finds its own name
@@ -65,6 +82,14 @@ def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     return 0
 
 
+def _timeout_s(argv: Sequence[str]) -> int:
+    """Return the --watchdog of a command line; the default where the command line is wrong."""
+    try:
+        return int(TABLE.values(TABLE.texts(argv)).get("watchdog", TrainOptions.watchdog))
+    except UserError:
+        return TrainOptions.watchdog
+
+
 def train(
     comm: MPI.Intracomm,
     experiment: Experiment,
@@ -83,15 +108,18 @@ def train(
     """
     from bench.runtime import setup
     from bench.runtime.opening import holding
+    from bench.session.watchdog import watchdog
 
-    plan = setup.plan(comm, experiment, results, number)
-    argv = plan.experiment.arguments() if argv is None else argv
-    with holding(plan.claim):
-        if not plan.finished:
-            return _train(comm, plan, results, argv, quiet=quiet)
-        if comm.rank == 0 and not quiet:
-            print(f"{plan.path} exists already: nothing to do")
-        return 0
+    progress = Progress()
+    with watchdog(comm, experiment.options.watchdog, progress.step, results):
+        plan = setup.plan(comm, experiment, results, number)
+        argv = plan.experiment.arguments() if argv is None else argv
+        with holding(plan.claim):
+            if not plan.finished:
+                return _train(comm, plan, results, argv, progress, quiet=quiet)
+            if comm.rank == 0 and not quiet:
+                print(f"{plan.path} exists already: nothing to do")
+            return 0
 
 
 def _train(
@@ -99,6 +127,7 @@ def _train(
     plan: setup.Plan,
     results: list[Claim],
     argv: Sequence[str],
+    progress: Progress,
     *,
     quiet: bool,
 ) -> int:
@@ -115,7 +144,6 @@ def _train(
     from bench.runtime.training_file import open_file, open_part
     from bench.runtime.writers import group
     from bench.session.clocks import read_clocks
-    from bench.session.watchdog import watchdog
 
     experiment = plan.experiment
     options = experiment.options
@@ -131,6 +159,7 @@ def _train(
         )
         stack.enter_context(launch.closing(evaluation))
         measured = separation(comm, experiment, material, exchange, workers, evaluation)
+        state = setup.initial_state(experiment, exchange, workers)
         writers = stack.enter_context(launch.closing(group(comm, options.writers)))
         plan.claim.files += dict.fromkeys([plan.path, writers.path(plan.path)])
         hosts = [str(rank["host"]) for rank in ranks]
@@ -152,10 +181,10 @@ def _train(
         recording = Recording(comm, options, exchange.meter, writers, file, hosts)
         with np.errstate(all="ignore"):  # a run that overflows is reported as diverged
             training = Training(
-                comm, plan, exchange, workers, evaluation, recording, reporter, uuid
+                comm, plan, exchange, workers, state, evaluation, recording, reporter, uuid
             )
-            watched = watchdog(comm, options.watchdog, lambda: training.now, results)
-            with launch.closing(training), watched:
+            progress.training = training
+            with launch.closing(training):
                 if not training.run():
                     return EXIT_RESUME
         if reporter:

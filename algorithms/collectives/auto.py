@@ -2,10 +2,11 @@
 
 Departures: there is no paper. Every all-reduce of the registry that supports these ranks is built,
 called, timed and closed, in three passes, so that slow drift of the machine affects all candidates
-alike. A candidate that takes more than three times as long as the fastest is dropped. The time of
-a call is that of the slowest rank; the smallest median over the calls wins. The choice is stored
-with its measurement (algorithms/collectives/choices.py), and measured again when it is old, or when
-the machine was loaded; bench.collectives corrects it.
+alike. A candidate without room for its window is left out, and one that takes more than three times
+as long as the fastest is dropped. The time of a call is that of the slowest rank; the smallest
+median over the calls wins. The choice is stored with its measurement
+(algorithms/collectives/choices.py), and measured again when it is old, or when the machine was
+loaded; bench.collectives corrects it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from algorithms.collectives import choices
 from algorithms.wire.meter import Meter
+from algorithms.wire.room import RoomError
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -47,11 +49,18 @@ class Auto:
         choice, now = comm.bcast(recalled)
         self.remembered = bool(choice and choice.chosen in self.candidates and choice.counts(now))
         """True if the choice comes from the file."""
-        if not self.remembered:
-            us = measure(comm, d, dtype, bounds, self.candidates)
+        plan, excluded = None, ""
+        if self.remembered:
+            try:
+                plan = self.candidates[choice.chosen](comm, d, dtype, bounds, meter)
+            except RoomError:  # the shared memory was larger then
+                self.remembered = False
+        if plan is None:
+            us, excluded = measure(comm, d, dtype, bounds, self.candidates)
             choice = choices.choice(where, us, "auto", now)
-            if comm.rank == 0:
+            if comm.rank == 0 and not excluded:
                 choices.remember(key, nbytes, choice)
+            plan = self.candidates[choice.chosen](comm, d, dtype, bounds, meter)
         self.choice: Choice = choice
         """The choice with its measurement."""
         self.chosen: str = choice.chosen
@@ -62,7 +71,9 @@ class Auto:
         """Origin of the choice, as text."""
         if choice.loaded:
             self.origin += "; the machine was loaded, so it is measured again after an hour"
-        self.plan: AllReduce = self.candidates[self.chosen](comm, d, dtype, bounds, meter)
+        if excluded:
+            self.origin += f"; without {excluded}"
+        self.plan: AllReduce = plan
         """The all-reduce in use; calling it directly avoids one level of indirection."""
         self.spans, self.parts = self.plan.spans, self.plan.parts
         self.start, self.test, self.finish = self.plan.start, self.plan.test, self.plan.finish
@@ -83,22 +94,29 @@ def measure(
     dtype: np.dtype[Any],
     bounds: list[int],
     candidates: dict[str, type[AllReduce]],
-) -> dict[str, float]:
-    """Return the median time of a call, us, of each candidate these ranks support; collective."""
+) -> tuple[dict[str, float], str]:
+    """Return the median time of a call, us, of each candidate these ranks support; collective.
+
+    The text names the candidates without room in shared memory, with the reason; else empty.
+    """
+    excluded: dict[str, str] = {}
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(PASSES):
         for name in list(samples):
             try:
                 plan = candidates[name](comm, d, dtype, bounds, Meter())
-            except ValueError:
+            except ValueError as error:
                 del samples[name]
+                if isinstance(error, RoomError):
+                    excluded[name] = str(error).partition(":")[0]
                 continue
             samples[name] += _timed(comm, plan)
             plan.close()
         medians = {name: float(np.median(times)) for name, times in samples.items()}
         best = min(medians.values())
         samples = {name: x for name, x in samples.items() if medians[name] <= MAX_RATIO * best}
-    return {name: medians[name] for name in samples}
+    reason = f" ({next(iter(excluded.values()))})" if excluded else ""
+    return {name: medians[name] for name in samples}, " and ".join(excluded) + reason
 
 
 def _timed(comm: MPI.Intracomm, plan: AllReduce) -> list[float]:

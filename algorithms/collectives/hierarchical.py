@@ -28,6 +28,7 @@ from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.shared_memory import SharedVectors, slices
 from algorithms.wire.carrier import Carrier
 from algorithms.wire.meter import COPY, OTHER, Meter
+from algorithms.wire.room import require_room
 from algorithms.wire.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Hierarchical:
     ) -> None:
         from mpi4py import MPI
 
+        require_room(comm, d * dtype.itemsize)
         self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
         self._meter = meter
         self._node = node = shared_memory.on_node(comm)

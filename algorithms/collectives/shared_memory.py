@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.room import require_room
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -166,6 +167,7 @@ class SharedMemory:
                 f"shared_memory needs all {comm.size} ranks on one node, got {ranks_here} on this "
                 "node: use hierarchical, ring or recursive_doubling"
             )
+        require_room(comm, d * dtype.itemsize)
         self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
         self._meter = meter
         self._vectors = SharedVectors(comm, d, dtype, meter)

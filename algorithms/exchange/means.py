@@ -102,7 +102,7 @@ class GroupAverage:
         self._across: list[tuple[slice, Average]] = []
         self._comms: list[MPI.Intracomm] = []
         self._sum = np.empty(d, dtype)
-        spanning = []
+        spanning, reason = [], None
         for first in range(0, total, size):
             last = min(first + size, total)
             hosts = [r for r in range(comm.size) if bounds[r] < last and bounds[r + 1] > first]
@@ -119,10 +119,14 @@ class GroupAverage:
             assert isinstance(split, MPI.Intracomm)
             first, last, hosts = own
             inside = [max(bounds[r], first) - first for r in hosts] + [last - first]
-            plan = planner(split, d, inside)
-            rows = slice(max(first, lo) - lo, min(last, hi) - lo)
-            self._across.append((rows, Average(plan, last - first, meter)))
             self._comms.append(split)
+            rows = slice(max(first, lo) - lo, min(last, hi) - lo)
+            try:
+                self._across.append((rows, Average(planner(split, d, inside), last - first, meter)))
+            except ValueError as error:
+                reason = error
+        if failure := next(filter(None, comm.allgather(reason)), None):
+            raise failure
 
     def __call__(self, rows: Rows) -> None:
         """Replace every row, (V, d), by the mean over its group."""

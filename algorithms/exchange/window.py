@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.room import require_room
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -26,7 +27,10 @@ Vector = NDArray[np.floating]
 
 
 class Window:
-    """n elements of this rank in an MPI window. Collective to create and to close."""
+    """n elements of this rank in an MPI window. Collective to create and to close.
+
+    Errors: RoomError on every rank.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Window:
         from mpi4py import MPI
 
         self._comm, self._meter, self._shaper = comm, meter, shaper
+        require_room(comm, n * dtype.itemsize)
         self._win = MPI.Win.Allocate(n * dtype.itemsize, dtype.itemsize, comm=comm)
         memory: Any = self._win.tomemory() if n else bytearray()
         self.local: Vector = np.ndarray(n, dtype, memory)

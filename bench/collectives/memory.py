@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from algorithms.wire.room import SHARE, SHARED, free_bytes
 from bench.collectives.config import OUT_OF_PLACE
 from bench.common.limits import HOST, Pool, Use, memory_pools, uses
-from bench.common.sizes import format_size, free_bytes, round_down
+from bench.common.sizes import format_size, round_down
 from bench.common.spec import UserError
 
 if TYPE_CHECKING:
@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 
 VECTORS = 3
 """Buffers of the message's size of one candidate on a rank: vector, scratch and MPI's own."""
-SHARE = 0.9
-"""Usable share of the available memory."""
-SHARED = Path("/dev/shm")
-"""File system of MPI's shared windows on Linux; often small in containers."""
-WINDOWED = ("shared_memory", "hierarchical", "auto")
-"""Algorithms that may place their vector in a shared window."""
+WINDOWED = ("shared_memory", "hierarchical")
+"""Algorithms that place their vector in a shared window; `auto` leaves them out without room."""
 
 
 def most_bytes(

@@ -1,9 +1,7 @@
-"""Byte sizes: 8, 64K, 4M, 1.5G in binary units as in nccl-tests, and free space."""
+"""Byte sizes: 8, 64K, 4M, 1.5G in binary units as in nccl-tests."""
 
-import os
 import re
 from fractions import Fraction
-from pathlib import Path
 
 from bench.common.spec import UserError
 
@@ -81,12 +79,3 @@ def geometric_sizes(
                 f"{format_size(low)} to {format_size(high)}: take a larger factor"
             )
     return tuple(sizes)
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Return the free bytes of the file system of a folder; None if the folder does not exist."""
-    try:
-        system = os.statvfs(folder)
-    except OSError:
-        return None
-    return system.f_bavail * system.f_frsize

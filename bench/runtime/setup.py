@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange, worker_bounds
 from algorithms.wire.meter import TracingMeter
+from algorithms.wire.room import RoomError
 from bench.common.spec import UserError
 from bench.common.text import counted
 from bench.results.claims import Claim
@@ -274,3 +275,14 @@ def workers(
         trouble=exchange.trouble,
     )
     return exchange, trained
+
+
+def initial_state(experiment: Experiment, exchange: MPIExchange, workers: TrainingWorkers) -> Any:
+    """Return the state of the algorithm before the first step; collective.
+
+    Errors: UserError on every rank without room for the memory that workers share.
+    """
+    try:
+        return experiment.algorithm.init(exchange, workers)
+    except RoomError as error:
+        raise UserError(f"algorithm {experiment.options.algorithm}: {error}") from None

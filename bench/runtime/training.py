@@ -6,12 +6,13 @@ import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.wire.meter import OTHER
+from algorithms.wire.room import require_room
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.checkpoint.checkpoints import Checkpoints
@@ -34,7 +35,8 @@ MEETING_INTERVAL_NS, MEETINGS = 100_000_000, 50
 class Training:
     """One run: timed segments of steps, with recording, evaluation and stops between them.
 
-    Construction, `run` and `close` are collective. reporter: None on all ranks but 0.
+    Construction, `run` and `close` are collective. state: of the algorithm at the start. reporter:
+    None on all ranks but 0.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Training:
         plan: Plan,
         exchange: MPIExchange,
         workers: TrainingWorkers,
+        state: Any,
         evaluation: Evaluation,
         recording: Recording,
         reporter: Reporter | None,
@@ -53,7 +56,7 @@ class Training:
         self._metric = experiment.task.metric
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
         self._recording, self._reporter = recording, reporter
-        self._state = self._algorithm.init(exchange, workers)
+        self._state = state
         self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
         self._checkpoints = Checkpoints(comm, plan, exchange, workers, self._state, uuid)
         self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
@@ -221,6 +224,7 @@ class StepBudget:
 
         self._comm = comm
         here = np.dtype(np.int64).itemsize if comm.rank == 0 else 0
+        require_room(comm, here)
         self._win = MPI.Win.Allocate(here, np.dtype(np.int64).itemsize, comm=comm)
         self._before = np.zeros(1, np.int64)
 

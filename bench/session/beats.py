@@ -21,6 +21,8 @@ SIOCGIFADDR = 0x8915
 """Linux ioctl that returns the IPv4 address of a network interface."""
 MOST_BYTES = 2048
 """Size of the receive buffer; a beat takes some 200 bytes."""
+BEFORE = -1
+"""Step of a rank before the first step of its run."""
 Address: TypeAlias = tuple[str, int]
 """IPv4 address and port."""
 
@@ -48,7 +50,8 @@ class Beat:
     @property
     def place(self) -> str:
         """Step, phase and line."""
-        return f"at step {self.step}, in {self.phase} ({self.at})"
+        step = f"at step {self.step}" if self.step != BEFORE else "before the first step"
+        return f"{step}, in {self.phase} ({self.at})"
 
 
 def rank_name(rank: int, host: str) -> str:

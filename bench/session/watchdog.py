@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.results.claims import process_start
-from bench.session.beats import Beat, Post, rank_name
+from bench.session.beats import BEFORE, Beat, Post, rank_name
 from bench.session.launch import mark_failed, write_stderr
 from bench.session.whereabouts import locate
 
@@ -36,6 +36,11 @@ REPORT_S = 3.0
 """Time for one rank to mark its files and report, before the next rank takes over."""
 MARK_S = 10.0
 """Maximum time to mark result files: a disk that hangs may be the cause."""
+SETUP_RATIO, BUSY_S = 10, 0.001
+"""Factor on the timeout of a rank that computes before the first step, and least processor time
+between two beats of such a rank."""
+ARRIVAL, POLL_S = 17, 0.001
+"""Tag of the first message of a rank, and interval between tests for its arrival (s)."""
 MOST_NAMES = 8
 """Maximum number of ranks that a message names."""
 
@@ -130,13 +135,14 @@ def watchdog(
 ) -> Iterator[None]:
     """End the job if a rank is silent, or stays in one step, for `timeout_s`; collective.
 
-    step: returns the step of this rank. results: the claims of this run, whose files are then
-    marked as failed. All ranks are observed until all have left the context. A timeout of 0
-    disables the watchdog.
+    It also ends if a rank does not call this for as long. step: returns the step of this rank.
+    results: the claims of this run, whose files are then marked as failed. All ranks are observed
+    until all have left the context. A timeout of 0 disables the watchdog.
     """
     if not timeout_s:
         yield
         return
+    arrive(comm, timeout_s)
     watch = Watch(comm, timeout_s, step, results)
     watch.greet(comm)
     thread = threading.Thread(target=watch.run, daemon=True)
@@ -147,6 +153,44 @@ def watchdog(
     finally:
         watch.over.set()
         thread.join()
+
+
+def arrive(comm: MPI.Intracomm, timeout_s: float) -> None:
+    """Wait until every rank has called this; collective.
+
+    A rank that does not within `timeout_s` ends the job: rank 0 names it, the others name rank 0.
+    """
+    import numpy as np
+
+    marks = np.zeros((comm.size, 1), np.int8)
+    if comm.rank == 0:
+        arrivals = [comm.Irecv(marks[r], r, ARRIVAL) for r in range(1, comm.size)]
+        _complete(arrivals, timeout_s, lambda r: f"rank {r + 1}")
+        requests = [comm.Ibarrier()]
+    else:
+        requests = [comm.Isend(marks[0], 0, ARRIVAL), comm.Ibarrier()]
+    _complete(requests, timeout_s + comm.rank * REPORT_S, lambda _: "rank 0")
+
+
+def _complete(
+    requests: Sequence[MPI.Request], timeout_s: float, name: Callable[[int], str]
+) -> None:
+    """Complete requests, or end the job with the names of those that take longer than a timeout.
+
+    A pause of the whole process counts as one interval.
+    """
+    waited_s, now_s = 0.0, time.monotonic()
+    while late := [i for i, request in enumerate(requests) if not request.Test()]:
+        if waited_s >= timeout_s:
+            names = _joined([name(i) for i in late])
+            write_stderr(
+                f"error: {names} did not start within {timeout_s:.0f} s after MPI: if that may "
+                "take so long, give a longer --watchdog"
+            )
+            os._exit(1)
+        time.sleep(POLL_S)
+        before_s, now_s = now_s, time.monotonic()
+        waited_s += min(now_s - before_s, LEAST_S)
 
 
 class Watch:
@@ -171,7 +215,7 @@ class Watch:
         self._first_process: tuple[int, str] = comm.bcast(here)
         self._thread = threading.get_ident()
         self._beats: dict[int, tuple[float, Beat]] = {}
-        self._now_s = self._since_s = 0.0
+        self._now_s = self._since_s = self._last_s = self._cpu_s = 0.0
         self._awake_s = time.monotonic()
         self._stay: tuple[int, str] | None = None
         self._has_warned = False
@@ -220,9 +264,21 @@ class Watch:
         step = self._step()
         if self._stay != (step, place.activity):
             self._stay, self._since_s = (step, place.activity), self._now_s
+        self._since_s += self._credit_s(step == BEFORE and not place.waits)
         still_s = self._now_s - self._since_s
         host = self._hosts[self._rank]
         return Beat(self._rank, host, step, place.phase, place.at, place.waits, still_s)
+
+    def _credit_s(self, setup: bool) -> float:
+        """Return the time since the last beat that does not count as standing still.
+
+        setup: whether this rank sets up its run. Imports, data and separations have no steps, so a
+        rank that computes there has SETUP_RATIO times as long as one that is stuck.
+        """
+        cpu_s = time.clock_gettime(time.pthread_getcpuclockid(self._thread))
+        busy, passed_s = cpu_s - self._cpu_s > BUSY_S, self._now_s - self._last_s
+        self._cpu_s, self._last_s = cpu_s, self._now_s
+        return passed_s * (1 - 1 / SETUP_RATIO) if setup and busy else 0.0
 
     def _judge(self) -> None:
         """End the job if a rank has stopped; warn once about unreachable ranks."""

@@ -15,6 +15,7 @@ FOLDERS = tuple(f"{ROOT / name}/" for name in ("algorithms", "bench", "partition
 
 EVALUATION, EXCHANGE = "evaluation", "exchange"
 RESULTS, CHECKPOINT = "writing results", "writing a checkpoint"
+READING, SEPARATION, OPENING = "reading data", "separation", "opening the file"
 PHASES = (
     (EVALUATION, "bench/runtime/evaluation.py", ""),
     (EXCHANGE, "algorithms/exchange/mpi.py", ""),
@@ -31,12 +32,18 @@ PHASES = (
     (RESULTS, "bench/runtime/recording.py", "flush"),
     (RESULTS, "bench/runtime/recording.py", "close"),
     (CHECKPOINT, "bench/runtime/checkpoint/", ""),
+    (SEPARATION, "bench/runtime/separation.py", ""),
+    (SEPARATION, "partitions/", ""),
+    (READING, "bench/runtime/setup.py", "material"),
+    (OPENING, "bench/runtime/training_file.py", ""),
 )
 """(phase, file or folder, function): a thread is in the first phase that matches one of its frames.
 
 The exchange precedes the gradient, which may exchange."""
 
-MPI_CALL = re.compile(r"(comm|split|_win)\.\w+\(")
+OUTSIDE = {EVALUATION, RESULTS, CHECKPOINT, READING, SEPARATION, OPENING}
+
+MPI_CALL = re.compile(r"(comm|split|_win|Win)\.\w+\(")
 """MPI call in a line outside the exchange. mpi4py has no Python frame, so the line is the last."""
 
 
@@ -52,8 +59,8 @@ class Location:
 
     @property
     def activity(self) -> str:
-        """Activity outside a step: evaluation, results or checkpoint; "" within a step."""
-        return self.phase if self.phase in {EVALUATION, RESULTS, CHECKPOINT} else ""
+        """Activity outside a step, such as evaluation or reading data; "" within a step."""
+        return self.phase if self.phase in OUTSIDE else ""
 
 
 Stack: TypeAlias = list[tuple[str, str, int]]
@@ -68,7 +75,7 @@ def locate(frame: FrameType | None) -> Location:
     file, function, line = stack[0]
     phases = [phase for phase, path, name in PHASES if within(stack, path, name)]
     calls_mpi = bool(MPI_CALL.search(linecache.getline(str(ROOT / file), line)))
-    phases.append("wait" if calls_mpi else function)
+    phases.append("wait" if calls_mpi else "imports" if function == "<module>" else function)
     return Location(phases[0], f"{file}:{line}", calls_mpi or EXCHANGE in phases)
 
 

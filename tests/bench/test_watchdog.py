@@ -130,3 +130,28 @@ def test_a_suspended_job_continues_and_completes(tmp_path: Path) -> None:
         error = process.communicate(timeout=DEADLINE_S)[1]
         assert (process.returncode, own_lines(error)) == (0, [])
     assert read(tmp_path / "x.h5").status == COMPLETE
+
+
+STOPS_WHILE_READING = """
+import os, signal, sys
+from bench import train
+from bench.runtime import setup
+from bench.session.launch import launcher_rank
+read = setup.material
+def stop(*arguments):
+    if launcher_rank() == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return read(*arguments)
+setup.material = stop
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def test_a_rank_that_stops_before_the_first_step_is_named(tmp_path: Path) -> None:
+    options = ["--task", "quadratic", "--out", str(tmp_path), "--watchdog", str(TIMEOUT_S)]
+    done = launch(2, "-c", STOPS_WHILE_READING, *options)
+    assert done.returncode == 1
+    (line,) = [x for x in own_lines(done.stderr) if x.startswith("error:")]
+    reason = r"has sent no heartbeat for \d+ s; last before the first step, in [\w ]+"
+    assert re.match(rf"error: rank 1 on {HOST} {reason}", line), line
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mpi4py import MPI
 
-from bench.runtime.training import Training
+import bench.train
 from bench.session.whereabouts import (
     FOLDERS,
     MPI_CALL,
@@ -22,7 +22,6 @@ from bench.session.whereabouts import (
     stack_of,
     within,
 )
-from bench.train import run as train
 from tests.helpers import everywhere
 
 BLOCKING = re.compile(
@@ -43,23 +42,23 @@ Samples = dict[tuple[str, int], tuple[Location, Stack]]
 
 @pytest.fixture
 def samples(monkeypatch: pytest.MonkeyPatch) -> Samples:
-    """Position at the start of every function of the suite during training."""
+    """Position at the start of every function of the suite in a run, its setup included."""
     positions: Samples = {}
-    run = Training.run
+    run = bench.train.train
 
     def record(frame: FrameType, event: str, _: Any) -> None:
         key = (frame.f_code.co_filename, frame.f_lineno)
         if event == "call" and key[0].startswith(FOLDERS) and key not in positions:
             positions[key] = (locate(frame), stack_of(frame))
 
-    def profiled(training: Training) -> bool:
+    def profiled(*arguments: Any, **keywords: Any) -> int:
         sys.setprofile(record)
         try:
-            return run(training)
+            return run(*arguments, **keywords)
         finally:
             sys.setprofile(None)
 
-    monkeypatch.setattr(Training, "run", profiled)
+    monkeypatch.setattr(bench.train, "train", profiled)
     return positions
 
 
@@ -71,7 +70,7 @@ def test_every_phase_occurs_in_runs(tmp_path: Path, samples: Samples) -> None:
     quick = ["--task", "quadratic", "--steps", "4", "--eval-every", "2", "--out", folder]
     for algorithm, options in RUNS.items():
         arguments = [*quick, "--name", algorithm, "--algorithm", algorithm, *options]
-        train(comm, arguments, [])
+        bench.train.run(comm, arguments, [])
     rows = {row for row in PHASES for _, stack in samples.values() if within(stack, *row[1:])}
     everywhere(comm, rows == set(PHASES), set(PHASES) - rows)
     places = [place for place, _ in samples.values()]
