@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.func import functional_call
 
 from algorithms.protocol import Layer, consecutive_layers
-from bench.data.protocol import NO_FILE, Summary, Table, in_dtype, subset
+from bench.data.protocol import NO_FILE, Summary, Table, in_dtype, standardise, subset
 from bench.tasks.learners import ManyModels, OneModel
 from bench.tasks.model import Answer, Batch, Scores
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
@@ -23,7 +23,8 @@ class Classifier:
     """Cross-entropy and accuracy of a torch model; see bench.tasks.protocol.Problem.
 
     classes: above every target, the width of the model's last layer. names: of the labels, for
-    display. summary: of the data's file.
+    display. summary: of the data's file. scaled: scale every feature to mean 0 and deviation 1 on
+    the training samples, without those of `hold_out`.
     """
 
     def __init__(
@@ -37,9 +38,9 @@ class Classifier:
         dtype: str,
         names: Sequence[str] = (),
         summary: Summary = NO_FILE,
+        scaled: bool = False,
     ) -> None:
         self.metric, self.names, self.summary = metric, names, summary
-        self.samples = Samples(train.labels, train.features, train.groups, names)
         self.classes = classes
         self._model = model
         self._dtype = getattr(torch, dtype)
@@ -47,8 +48,17 @@ class Classifier:
         self.shapes = {name: p.shape for name, p in self.module.named_parameters()}
         self.layers: Sequence[Layer] = consecutive_layers(self.shapes.values())
         self.d = self.layers[-1].stop
-        self._train = train
         self._own: Batch | None = None
+        self._scaled = scaled
+        self._use(train, held_out)
+
+    def _use(self, train: Table, held_out: Table) -> None:
+        """Train and evaluate on the samples of these tables, (f,) if they are scaled."""
+        self._tables = train, held_out
+        if self._scaled:
+            train, held_out = standardise(train, held_out)
+        self._train = train
+        self.samples = Samples(train.labels, train.features, train.groups, self.names)
         self._held_out = self.read(held_out, np.arange(held_out.size))
         self.eval_samples = held_out.size
 
@@ -78,14 +88,11 @@ class Classifier:
 
     def hold_out(self, indices: NDArray[np.int64]) -> Classifier:
         """Remove these training samples; return a problem evaluated on them."""
+        train, held_out = self._tables
+        rest = subset(train, np.delete(np.arange(train.size), indices))
         other = copy.copy(self)
-        other._held_out = self.read(self._train, indices)
-        other.eval_samples = len(indices)
-        kept_samples = np.delete(np.arange(self._train.size), indices)
-        self._train = other._train = subset(self._train, kept_samples)
-        self.samples = other.samples = Samples(
-            self._train.labels, self._train.features, self._train.groups, self.names
-        )
+        other._use(rest, subset(train, indices))
+        self._use(rest, held_out)
         return other
 
     def features(self) -> NDArray[Any]:

@@ -117,18 +117,16 @@ class MLP(Task):
 
         data_set = data_or_digits(data, self.held_out)
         tables = [flatten(data_set.train), flatten(data_set.held_out)]
-        if self.standardise:
-            from bench.data.protocol import standardise
-
-            tables = standardise(*tables)
         prepared = replace(data_set, train=tables[0], held_out=tables[1])
         widths = widths_of(
             tables[0].shape[0], data_set.classes, self.width, self.depth, self.parameters
         )
-        return classifier(prepared, widths, self.metric, dtype)
+        return classifier(prepared, widths, self.metric, dtype, self.standardise)
 
 
-def classifier(data: Dataset, widths: Sequence[int], metric: Metric, dtype: str) -> Classifier:
+def classifier(
+    data: Dataset, widths: Sequence[int], metric: Metric, dtype: str, scaled: bool = False
+) -> Classifier:
     """Return the problem of a perceptron on flat samples."""
     from bench.tasks.classifier import Classifier
 
@@ -141,4 +139,5 @@ def classifier(data: Dataset, widths: Sequence[int], metric: Metric, dtype: str)
         dtype=dtype,
         names=data.names,
         summary=data.summary,
+        scaled=scaled,
     )

@@ -68,6 +68,35 @@ def test_validation_samples_are_removed_from_training_and_scored(task: str) -> N
         assert part.problem.evaluate(models)[0] == pytest.approx(whole.problem.evaluate(models)[0])
 
 
+def test_features_are_scaled_by_the_samples_that_are_trained_on() -> None:
+    """Means and deviations of validation samples would pass what they tell on to the training."""
+    comm = MPI.COMM_SELF
+    options = {"task": "mlp:standardise=true", "validation": 0.25, "dtype": "float64"}
+    whole = material(comm, experiment(task="mlp", dtype="float64")).problem
+    part = material(comm, experiment(**options))
+    assert isinstance(whole, Classifier)
+    assert isinstance(part.problem, Classifier)
+    total = whole.samples.size
+    indices = validation_indices(total, 0.25)
+    rest = np.delete(np.arange(total), indices)
+    raw = whole.training(rest)[0].numpy()
+    inputs = part.problem.training(np.arange(len(rest)))[0].numpy()
+    varies = raw.std(0) > 0  # constant features become 0
+    assert inputs.mean(0) == pytest.approx(0, abs=1e-9)  # float64, 1,078 samples
+    assert inputs.std(0)[varies] == pytest.approx(1)
+    # the validation samples have the scale of the training samples
+    assert part.validation is not None
+    model = part.problem.build(0)
+    other, targets = whole.training(indices)
+    scaled = torch.zeros_like(other)
+    shifted = other.numpy() - raw.mean(0)
+    scaled[:, varies] = torch.from_numpy(shifted[:, varies] / raw.std(0)[varies])
+    with torch.no_grad():
+        expected = float(cross_entropy(model(scaled), targets))
+    (loss,), _ = part.validation.evaluate(part.problem.initial(0)[None])
+    assert loss == pytest.approx(expected)
+
+
 def test_params_and_hash_change_only_if_a_split_is_asked_for() -> None:
     plain, split = experiment(), experiment(validation=0.2)
     assert "validation" not in plain.params
