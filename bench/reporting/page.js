@@ -34,10 +34,14 @@ let search = "", selected = summaries.map(() => true);
 
 const matches = (run, words) => {
   haystack[run] ??= [summaries[run], ...textsOf(run)].join(" ").toLowerCase();
-  return words.every(word => haystack[run].includes(word));
+  return words.every(word => word.test ? word.test(haystack[run]) : haystack[run].includes(word));
+};
+const pattern = word => {  // `lr=0.1` is neither `lr=0.15` nor `outer_lr=0.1`
+  const escaped = word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return /=.*\d$/.test(word) ? new RegExp(`(?<!\\w)${escaped}(?!\\d|\\.\\d|e-?\\d)`) : word;
 };
 const choose = () => {
-  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean).map(pattern);
   const active = facets.map((facet, i) => [facet.of, chosen[i]]).filter(([, some]) => some.size);
   selected = summaries.map((_, run) => matches(run, words)
     && active.every(([of, some]) => of[run] < 0 || some.has(of[run])));

@@ -15,6 +15,7 @@ from bench.reporting.training.tables import text_tables
 from bench.results.schema import DIVERGED
 from tests.bench.browser import CHROMIUM, Browser
 from tests.bench.made_runs import make
+from tests.launching import wait_until
 
 ODD = "x'\"\\</script>, y"
 NAMES = ("push_sum", ODD)
@@ -158,4 +159,21 @@ def test_filters_change_tables_and_charts(folder: Path, tmp_path: Path) -> None:
         assert not browser.run("document.getElementById('chart-0-final').checkVisibility()")
         browser.run("document.querySelector('.runs details:not([hidden]) summary').click()")
         assert "--seed 7" in browser.run("document.querySelector('.runs details[open]').innerText")
+        # an option, typed
+        rates = tmp_path / "rates"
+        rates.mkdir()
+        for rate in ("lr=0.1", "lr=0.15", "lr=0.1,momentum=0.9", "outer_lr=0.1"):
+            make(rates / f"{rate}.h5", optimizer=f"sgd:{rate}")
+        assert main([str(rates), "--html", str(target)]) == 0
+        browser.open(target.as_uri())
+        browser.click("#search")
+        for key in "lr=0.1":
+            browser.press(key, key)
+        wait_until(lambda: browser.run("location.hash") == "#search=lr%3D0.1", "the search")
+        browser.settle()
+        assert browser.run(shown).startswith("2 of 4 runs, ")
+        left = "[...document.querySelectorAll('.runs summary')].filter(x => x.checkVisibility())"
+        labels = browser.run(f"{left}.map(x => x.innerText).join(' ')")
+        assert "sgd:lr=0.1 " in labels.replace(",", " ")
+        assert "momentum=0.9" in labels
         assert [str(x)[:400] for x in browser.complaints] == []
