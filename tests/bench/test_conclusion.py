@@ -84,6 +84,11 @@ def test_unknown_numbers_of_samples_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_the_share_of_the_exchange_is_given(tmp_path: Path) -> None:
+    write(tmp_path, {("a", "iid"): [0.9] * 3, ("b", "iid"): [0.8] * 3})
+    assert texts(tmp_path)[-1] == "The exchange takes 33 % of a step"  # two of six equal phases
+
+
 def test_bytes_that_overlap_crown_nobody(tmp_path: Path) -> None:
     """Counts that vary between runs are compared by their ranges, others exactly."""
 

@@ -66,7 +66,7 @@ def _questions(section: Section) -> list[Question]:
 
 
 def sentences(section: Section) -> list[Sentence]:
-    """Return the conclusions of a section: accuracy, time, bytes and failures."""
+    """Return the conclusions of a section: accuracy, time, bytes, exchange and failures."""
     result = []
     for question in _questions(section):
         result += _outcome(question, contests(section, question.column, question.direction))
@@ -75,7 +75,7 @@ def sentences(section: Section) -> list[Sentence]:
     result += fewest_bytes(contests(section, "bytes_per_step", "min"))
     if not result:
         result = _alone(section)
-    return [*result, *_failures(section), *_missed(section)]
+    return [*result, *_exchange(section), *_failures(section), *_missed(section)]
 
 
 def _outcome(question: Question, some: Sequence[Contest]) -> list[Sentence]:
@@ -167,6 +167,24 @@ def fewest_bytes(some: Sequence[Contest]) -> list[Sentence]:
             text += f", {name} the most: {format_bytes(most)}"
         result.append(Sentence(text, ("map-bytes", "bytes")))
     return result
+
+
+def _exchange(section: Section) -> list[Sentence]:
+    """Return the share of a step that the exchange takes: median of each case, the ends of all."""
+    shares = [
+        (median(run.row.exchange_share for run in case), str(case[0].settings["algorithm"]))
+        for _, case in section.complete()
+        if all(math.isfinite(run.row.exchange_share) for run in case)
+    ]
+    if not shares:
+        return []
+    (low, least), (high, most) = min(shares), max(shares)
+    first, last = f"{100 * low:.0f} %", f"{100 * high:.0f} %"
+    text = f"The exchange takes {first} of a step"
+    if first != last:
+        own = ("", "") if least == most else (f" ({least})", f" ({most})")
+        text = f"The exchange takes from {first}{own[0]} to {last}{own[1]} of a step"
+    return [Sentence(text, ("phases",))]
 
 
 def _most(contest: Contest) -> tuple[str, float]:
