@@ -7,6 +7,7 @@ import math
 import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Run:
         """Return the steps after which the exchanges repeat; 1 in files before version 1.5."""
         return max(1, int(self.attributes.get("exchange_cycle", 1)))
 
-    @property
+    @cached_property
     def cycle_mask(self) -> NDArray[np.bool_]:
         """Return the mask of the timed steps in whole cycles, (steps,); all timed if none is."""
         rows = np.flatnonzero(self.timed)
