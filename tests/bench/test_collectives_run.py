@@ -131,7 +131,7 @@ def test_help_works_without_mpi_and_h5py() -> None:
 
 
 MISTAKES = [
-    (0, [], "an all-reduce needs 2 ranks or more, got 1: launch with `mpirun -n 2 python -m"),
+    (0, [], "a collective needs 2 ranks or more, got 1: launch with `mpirun -n 2 python -m"),
     (2, ["--algorithms", "rign"], "unknown name in --algorithms 'rign' (did you mean ring?)"),
     (2, ["--csv", "/nowhere/t.csv"], "there is no folder /nowhere: make it first"),
 ]
