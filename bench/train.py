@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bench.common.spec import UserError
@@ -106,7 +106,7 @@ def train(
     number: of the run among those of these processes. The exit code is 0, or EXIT_RESUME where a
     signal ended the run and it waits to be resumed. Errors: UserError on every rank.
     """
-    from bench.runtime import setup
+    from bench.runtime import identity, setup
     from bench.runtime.opening import holding
     from bench.session.watchdog import watchdog
 
@@ -117,8 +117,11 @@ def train(
         with holding(plan.claim):
             if not plan.finished:
                 return _train(comm, plan, results, argv, progress, quiet=quiet)
+            places, _ = use_threads(comm, experiment.options.threads)
             if comm.rank == 0 and not quiet:
                 print(f"{plan.path} exists already: nothing to do")
+                for note in (*plan.notes, *identity.notes_on(plan.path, places)):
+                    print(f"note: {note}")
             return 0
 
 
@@ -149,7 +152,9 @@ def _train(
     options = experiment.options
     material = setup.material(comm, experiment)
     ranks, flaws = use_threads(comm, options.threads)
-    original = launch.on_all_ranks(comm, lambda: repeat.original_run(options, ranks[0]["threads"]))
+    plan, original = launch.on_all_ranks(
+        comm, lambda: _compared(plan, ranks) if comm.rank == 0 else (plan, None)
+    )
     keep_freed_memory()
     with ExitStack() as stack:
         exchange, workers = setup.workers(comm, experiment, material)
@@ -173,7 +178,7 @@ def _train(
             file = open_file(*parts, ranks, argv, flaws, writers, clocks, uuid)
             reporter = Reporter(experiment.steps, experiment.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
-            notes = repeat.changes(original) if original else []
+            notes = repeat.changes(original, ranks) if original else []
             for line in introduction(*parts, [*notes, *flaws]):
                 reporter.print_line(line)
         elif writers.writes:
@@ -190,6 +195,23 @@ def _train(
         if reporter:
             conclude(reporter, plan, writers.groups, original)
     return 0
+
+
+def _compared(plan: setup.Plan, ranks: list[dict[str, Any]]) -> tuple[setup.Plan, Run | None]:
+    """Compare this process with the run that it resumes or repeats.
+
+    Return the plan with notes, and the run to repeat; None without --repeat. ranks: as use_threads
+    returns them. Errors: UserError.
+    """
+    from bench.results.resultfile import part_of
+    from bench.runtime import identity, repeat, setup
+
+    experiment = plan.experiment
+    if plan.resumed:
+        before = identity.origin(part_of(plan.path))
+        notes = identity.check_arithmetic(before, ranks, setup.other_place(experiment))
+        plan = replace(plan, notes=(*plan.notes, *notes))
+    return plan, repeat.original_run(experiment, ranks)
 
 
 def conclude(reporter: Reporter, plan: setup.Plan, files: int, original: Run | None) -> None:

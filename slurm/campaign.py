@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bench.common.files import write_whole
 from bench.common.spec import UserError, expand_path
 from slurm.case import Case, Geometry
 from slurm.ledger import History
-from slurm.site import Site, find
+from slurm.site import MAX_ARRAY_SIZE, Site, find
 
 JOBS, PLAN = "jobs", "plan.json"
 VERSION = 1
@@ -90,24 +90,41 @@ def sha256(path: Path) -> str:
 
 
 def merge_entries(
-    before: Sequence[Entry], cases: Sequence[Case], history: History
+    before: Sequence[Entry],
+    cases: Sequence[Case],
+    history: History,
+    size: int = MAX_ARRAY_SIZE,
 ) -> tuple[Entry, ...]:
     """Return entries for the current cases, followed by those of cases no longer in the sweep.
 
-    An index is never assigned twice: a job of another case may still be queued under it.
+    An index is never assigned twice: a job of another case may still be queued under it. size:
+    MaxArraySize of Slurm, above all indices; where an array is full, the next part begins at 0.
     """
-    indices = {(x.case.hash, x.case.geometry): x.index for x in before}
+    known = {
+        (x.case.hash, replace(x.case.geometry, part=0)): x for x in before if 0 <= x.index < size
+    }
     following: dict[Geometry, int] = {}
+    latest: dict[Geometry, Geometry] = {}
     for entry in before:
         place = entry.case.geometry
         following[place] = max(following.get(place, 0), entry.index + 1)
-    current = []
-    for case in cases:
-        place, index = case.geometry, indices.get((case.hash, case.geometry), -1)
-        if index < 0 and not case.refused:
+
+    def free(place: Geometry) -> tuple[Geometry, int]:
+        while True:
             index = max(following.get(place, 0), history.next_index(str(place)))
             following[place] = index + 1
-        current.append(Entry(case, index))
+            if index < size:
+                return place, index
+            place = replace(place, part=place.part + 1)
+
+    current = []
+    for case in cases:
+        entry = known.get((case.hash, case.geometry))
+        place, index = (entry.case.geometry, entry.index) if entry else (case.geometry, -1)
+        if index < 0 and not case.refused:
+            place, index = free(latest.get(place, place))
+            latest[case.geometry] = place
+        current.append(Entry(replace(case, geometry=place), index))
     hashes = {x.case.hash for x in current}
     removed = [x for x in before if x.case.hash not in hashes and x.index >= 0]
     return (*current, *(Entry(x.case, x.index, False) for x in removed))

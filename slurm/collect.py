@@ -28,6 +28,7 @@ def collect(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     from bench.report import report
     from bench.sweep.running import console
+    from slurm.inputs import changed_inputs
     from slurm.states import take_snapshot
     from slurm.status import print_line, summary, unfinished_lines
 
@@ -39,7 +40,8 @@ def collect(argv: Sequence[str]) -> int:
         markdown = options.markdown or str(folder / "report.md")
         report([str(folder), "--html", html, "--markdown", markdown])
         output.print()
-    for line in (*unfinished_lines(snapshot.states), summary(snapshot.states)):
+    notes = [f"note: {line}" for line in changed_inputs(snapshot.states)]
+    for line in (*notes, *unfinished_lines(snapshot.states), summary(snapshot.states)):
         print_line(output, line)
     return 0 if len(finished) == len(snapshot.states) else 1
 

@@ -67,9 +67,6 @@ def _measuring(case: Case) -> Case:
 CHECKS: Mapping[str, Callable[[Case], Case]] = {TRAIN: _training, COLLECTIVES: _measuring}
 """Program -> function that returns the case with its hash, name and refusal. Errors: UserError."""
 
-ELEMENTS = 1000
-"""Maximum number of cases in a job array: Slurm's default MaxArraySize is 1001."""
-
 
 def plan(path: Path, site: Site, settings: Sequence[str] = ()) -> list[Case]:
     """Return all cases of a sweep file, in its order, also those that their algorithms refuse.
@@ -97,7 +94,7 @@ def plan(path: Path, site: Site, settings: Sequence[str] = ()) -> list[Case]:
     result = list(cases.values())
     if all(case.refused for case in result):
         raise UserError(f"{path}: no case can run: {result[0].label}: {result[0].refused}")
-    return _split_arrays(_unique_names(result))
+    return _unique_names(result)
 
 
 def arrays(cases: Sequence[Case]) -> list[tuple[Geometry, list[Case]]]:
@@ -142,17 +139,6 @@ def _label(sweep: SweepFile, options: Options) -> str:
     texts = {name: options.get(name, defaults.get(name, "")) for name in (*names, "seed")}
     values = {name: int(x) if x.isdecimal() else x for name, x in texts.items()}
     return ", ".join(setting_label(name, x) for name, x in values.items() if x != "")
-
-
-def _split_arrays(cases: Sequence[Case]) -> list[Case]:
-    """Return the cases with a new part of the geometry after every ELEMENTS of them."""
-    count = Counter[Geometry]()
-    result = []
-    for case in cases:
-        part = count[case.geometry] // ELEMENTS
-        count[case.geometry] += 1
-        result.append(replace(case, geometry=replace(case.geometry, part=part)))
-    return result
 
 
 def _unique_names(cases: Sequence[Case]) -> list[Case]:

@@ -26,6 +26,7 @@ def retry(argv: Sequence[str]) -> int:
         "are left alone.",
         "Example: python -m slurm.retry slurm/sweeps/demo.toml. Exit code: that of slurm.submit.",
     ).parse_args(argv)
+    from slurm.inputs import check_inputs
     from slurm.states import take_snapshot
     from slurm.status import summary
     from slurm.submit import submit_cases
@@ -36,6 +37,7 @@ def retry(argv: Sequence[str]) -> int:
         require_slurm(site.name)
     with lock_folder(campaign.jobs, "slurm.retry"):
         snapshot = take_snapshot(campaign, own_lock=True)
+        check_inputs(snapshot.states)
         cases = [x.entry for x in snapshot.states if x.state in RETRIED and not x.in_progress]
         if not cases:
             print(f"nothing to retry: {summary(snapshot.states)}")

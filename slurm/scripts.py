@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.common.spec import UserError
 from bench.common.text import setting_label
 from slurm.case import Case, Geometry
-from slurm.site import Site
+from slurm.site import CHOSEN, SBATCH, Site
 
 JOBS, REPORT = "jobs", "report"
 NOTICE_S = 120
@@ -104,9 +104,7 @@ def _script(
     about: str, directives: Sequence[str], site: Site, checkout: Path, body: Sequence[str]
 ) -> str:
     chosen = [
-        f"{name}={value}"
-        for name in ("partition", "account", "qos", "constraint")
-        if (value := getattr(site, name))
+        f"{name.replace('_', '-')}={value}" for name in CHOSEN if (value := getattr(site, name))
     ]
     ours = {"LAUNCHER": site.launcher, "SRUN_MPI": site.mpi, "PYTHON": site.interpreter}
     variables = site.environment | {f"MURMURATION_{name}": x for name, x in ours.items() if x}
@@ -115,7 +113,8 @@ def _script(
     lines = [
         "#!/usr/bin/env bash",
         f"# {about} Written by slurm.submit.",
-        *(f"#SBATCH --{x}" for x in (*directives, *chosen)),
+        *(f"{SBATCH}--{x}" for x in (*directives, *chosen)),
+        *(SBATCH + x.removeprefix(SBATCH) for x in site.directives),
         "set -eo pipefail",
         *modules,
         "set -u # after the modules, which use unset variables",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -19,6 +20,8 @@ SLURM, NONE = "slurm", "none"
 SRUN, MPIRUN = "srun", "mpirun"
 SITES = Path(__file__).parent / "sites"
 LOCAL = "local"
+MAX_ARRAY_SIZE = 1001
+"""Slurm's default MaxArraySize."""
 TIMEOUT_S = 10
 """Maximum time for the answer of scontrol."""
 
@@ -30,6 +33,11 @@ PATTERNS = {
     "account": WORD,
     "qos": WORD,
     "constraint": r"[A-Za-z0-9_(\[][A-Za-z0-9_.,:&|*()\[\]-]*",
+    "reservation": WORD,
+    "gres": WORD,
+    "mem": r"[0-9]+[KMGTkmgt]?",
+    "mem_per_cpu": r"[0-9]+[KMGTkmgt]?",
+    "exclude": r"[A-Za-z0-9_][A-Za-z0-9_.,\[\]-]*",
     "modules": WORD,
 }
 """Patterns of values that are copied into batch scripts."""
@@ -54,12 +62,25 @@ class Site:
     account: str = ""
     qos: str = ""
     constraint: str = ""
+    reservation: str = ""
+    gres: str = ""
+    """Generic resources of a node, such as `gpu:2`."""
+    mem: str = ""
+    """Memory of a node: `64G`; `0` for all of it."""
+    mem_per_cpu: str = ""
+    """Memory of a core: `2G`."""
+    exclude: str = ""
+    """Nodes that no job gets: `n[3-5],n9`."""
+    directives: tuple[str, ...] = ()
+    """Further options of sbatch, one `#SBATCH` line each: `--switches=1`."""
     exclusive: bool = False
     """True if a job gets its nodes exclusively."""
     cores: int = 0
     """Cores of a node; with 0, unknown, a sweep must set ranks_per_node."""
     at_once: int = 8
     """Maximum number of elements of an array that run at the same time."""
+    max_array_size: int = 0
+    """MaxArraySize of Slurm; 0: as `scontrol show config` says."""
     modules: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     """Environment variables of a job, without expansion."""
@@ -77,7 +98,7 @@ class Site:
             raise UserError(
                 f'site {self.name}: without a scheduler there is no srun: set launcher = "mpirun"'
             )
-        for option, least in (("cores", 0), ("at_once", 1)):
+        for option, least in (("cores", 0), ("at_once", 1), ("max_array_size", 0)):
             value = getattr(self, option)
             if value < least:
                 raise UserError(f"site {self.name}: {option} must be >= {least}, got {value}")
@@ -88,6 +109,13 @@ class Site:
                     raise UserError(
                         f"site {self.name}: {option} must match {pattern}, got {text!r}"
                     )
+        if self.mem and self.mem_per_cpu:
+            raise UserError(
+                f"site {self.name}: mem {self.mem} and mem_per_cpu {self.mem_per_cpu} exclude each "
+                "other: keep one"
+            )
+        for line in self.directives:
+            _check_directive(self.name, line)
         for name, value in self.environment.items():
             if not re.fullmatch(VARIABLE, name, re.ASCII):
                 raise UserError(
@@ -143,6 +171,20 @@ def find(environment: Mapping[str, str]) -> Site:
 
 def cluster_name(environment: Mapping[str, str]) -> str:
     """Return the ClusterName of scontrol; empty without scontrol or without an answer."""
+    return configuration("ClusterName", environment)
+
+
+def array_size(site: Site, environment: Mapping[str, str] = os.environ) -> int:
+    """Return MaxArraySize, above every index of a job array: of the site's file, or of scontrol.
+
+    Without either, it is the default of Slurm.
+    """
+    text = "" if site.scheduler == NONE else configuration("MaxArraySize", environment)
+    return site.max_array_size or (int(text) if text.isdecimal() else 0) or MAX_ARRAY_SIZE
+
+
+def configuration(key: str, environment: Mapping[str, str]) -> str:
+    """Return a value of `scontrol show config`; empty without scontrol or without an answer."""
     command = shutil.which("scontrol", path=environment.get("PATH"))
     if not command:
         return ""
@@ -159,7 +201,7 @@ def cluster_name(environment: Mapping[str, str]) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    match = re.search(r"^ClusterName\s*=\s*(\S+)", done.stdout, re.MULTILINE)
+    match = re.search(rf"^{key}\s*=\s*(\S+)", done.stdout, re.MULTILINE)
     return match[1] if match and not done.returncode else ""
 
 
@@ -185,6 +227,42 @@ def _typed(value: Any, kind: type, where: str) -> Any:
         return value
     rules = {str: "a string", int: "an integer", bool: "true or false", tuple: "a list of strings"}
     raise UserError(f"{where} must be {rules.get(kind, 'a table of strings')}, got {value!r}")
+
+
+SBATCH = "#SBATCH "
+"""Prefix of a directive, which a site's file may leave out."""
+OURS = (
+    *("array", "chdir", "output", "error", "job-name", "nodes", "ntasks", "ntasks-per-node"),
+    *("cpus-per-task", "time", "signal", "requeue", "no-requeue", "open-mode", "wrap", "wait"),
+    *("dependency", "kill-on-invalid-dep", "parsable", "test-only"),
+)
+"""Options of sbatch that slurm.submit sets or reads itself."""
+LETTERS = {
+    **{"a": "array", "D": "chdir", "o": "output", "e": "error", "J": "job-name", "N": "nodes"},
+    **{"n": "ntasks", "c": "cpus-per-task", "t": "time", "W": "wait", "d": "dependency"},
+    **{"p": "partition", "A": "account", "q": "qos", "C": "constraint", "x": "exclude"},
+}
+"""Letters of the options of sbatch that a directive must not set."""
+CHOSEN = (
+    *("partition", "account", "qos", "constraint", "reservation", "gres", "mem", "mem_per_cpu"),
+    "exclude",
+)
+"""Keys that become options of sbatch of the same name."""
+
+
+def _check_directive(site: str, line: str) -> None:
+    """Check an option of sbatch, which becomes a comment of the script. Errors: UserError."""
+    where = f"site {site}: directives"
+    _plain(site, "directives", line)
+    match = re.match(r"--([a-z][a-z-]*)(?:[= ]|$)|-([A-Za-z])", line.removeprefix(SBATCH))
+    if not match:
+        raise UserError(f"{where} must be options of sbatch, such as '--switches=1', got {line!r}")
+    name = match[1] or LETTERS.get(match[2], match[2])
+    if name in OURS:
+        raise UserError(f"{where}: slurm.submit sets --{name} itself, got {line!r}: take it out")
+    key = name.replace("-", "_")
+    if key in (*CHOSEN, "exclusive"):
+        raise UserError(f"{where}: {line!r} has a key of its own: write {key} = ...")
 
 
 def _plain(name: str, key: str, text: str) -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from slurm.campaign import Campaign, Entry
 from slurm.ledger import History, Holder, Submission, history, lock_holder
 from slurm.site import NONE, SLURM
 
+INPUTS = ("data_sha256", "inputs_json")
+"""Attributes of a result with the SHA-256 of its inputs."""
 FINISHED = (COMPLETE, DIVERGED)
 """States of a result that a second run would not change."""
 TAIL_BYTES = 8192
@@ -38,6 +40,8 @@ class Mark:
     """Time from the first to the last write; 0 for a run that is not closed or was resumed."""
     alive: bool = False
     """True if the writing process runs on this host."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Attributes with the SHA-256 of its inputs."""
 
 
 def read_mark(path: Path) -> Mark:
@@ -65,6 +69,7 @@ def read_mark(path: Path) -> Mark:
         int(attributes.get("steps_planned", params.get("steps", 0))),
         0.0 if resumed else _seconds(begin, end),
         alive and status == RUNNING,
+        {x: sums for x in INPUTS if (sums := str(attributes.get(x, ""))) not in ("", "{}")},
     )
 
 
@@ -141,6 +146,8 @@ class State:
     elapsed_s: float = 0.0
     in_progress: bool = False
     """True if a queued or running job, or the run on this machine, contains the case."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Attributes of a finished result with the SHA-256 of its inputs."""
 
     @property
     def finished(self) -> bool:
@@ -226,7 +233,14 @@ def _state(
 ) -> State:
     steps = (mark.step, mark.steps) if mark else (0, 0)
     if mark and mark.status in FINISHED:
-        return State(entry, mark.status, mark.reason, *steps, elapsed_s=mark.elapsed_s)
+        return State(
+            entry,
+            mark.status,
+            mark.reason,
+            *steps,
+            elapsed_s=mark.elapsed_s,
+            inputs=mark.inputs,
+        )
     if active or (mark and mark.alive):
         resumes = mark is not None and mark.status in (RUNNING, PREEMPTED, DIED)
         waits = active == QUEUED and mark is not None and mark.status == PREEMPTED

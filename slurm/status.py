@@ -30,6 +30,7 @@ EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_IN_PROGRESS = 0, 1, 3
 def show(snapshot: Snapshot) -> None:
     """Print the table of states, the reasons, the jobs and the remaining time."""
     from bench.sweep.running import console
+    from slurm.inputs import changed_inputs
 
     output, campaign = console(), snapshot.campaign
     output.print(state_table(snapshot.states))
@@ -50,6 +51,7 @@ def show(snapshot: Snapshot) -> None:
             f"note: {campaign.sweep} has changed since it was submitted: "
             f"python -m slurm.submit {campaign.sweep}"
         )
+    lines += [f"note: {line}" for line in changed_inputs(snapshot.states)]
     for line in lines:
         print_line(output, line)
 

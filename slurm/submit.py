@@ -25,7 +25,7 @@ from slurm.campaign import (
 from slurm.case import Case
 from slurm.ledger import history, lock_folder
 from slurm.queue import require_slurm
-from slurm.site import NONE, SLURM, Site, find, load
+from slurm.site import NONE, SLURM, Site, array_size, find, load
 from slurm.states import CANCELLED, MISSING, PREEMPTED, Snapshot
 
 SUBMITTED = (MISSING, PREEMPTED, CANCELLED, DIED)
@@ -83,6 +83,7 @@ def submit(argv: Sequence[str]) -> int:
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the sweep file, a .toml")
     site = load(options.site) if options.site else find(os.environ)
+    from slurm.inputs import check_inputs
     from slurm.plan import plan
     from slurm.states import take_snapshot
     from slurm.status import summary
@@ -95,6 +96,7 @@ def submit(argv: Sequence[str]) -> int:
     with lock_folder(folder / JOBS, "slurm.submit"):
         campaign = _campaign(folder, path, options, site, cases)
         snapshot = take_snapshot(campaign, own_lock=True)
+        check_inputs(snapshot.states)
         chosen = [x.entry for x in snapshot.states if x.state in SUBMITTED and not x.in_progress]
         chosen_hashes = {x.case.hash for x in chosen}
         states = {x.entry.case.hash: x.state for x in snapshot.states}
@@ -128,7 +130,9 @@ def _campaign(
         sha256=sha256(path),
         settings=tuple(options.set),
         site=str(Path(options.site).resolve()) if by_path else site.name,
-        entries=merge_entries(before.entries if before else (), cases, history(folder / JOBS)),
+        entries=merge_entries(
+            before.entries if before else (), cases, history(folder / JOBS), array_size(site)
+        ),
     )
 
 

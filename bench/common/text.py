@@ -87,7 +87,10 @@ def signed_percent(value: float) -> str:
 Setting: TypeAlias = str | int | float | None
 
 
-BARE = ("algorithm", "partition", "processor", "op", "hosts", "mpi library", "cores", "binding")
+BARE = (
+    *("algorithm", "partition", "op"),
+    *("processor", "arithmetic", "hosts", "mpi library", "cores", "binding"),
+)
 """Settings shown by their value alone."""
 
 

@@ -120,7 +120,10 @@ Settings: TypeAlias = dict[str, Setting]
 Values: TypeAlias = "NDArray[np.float64]"
 """Numbers of launches, (n,) float64, in the unit of the metric."""
 
-PLACE = ("suite version", "processor", "threads", "binding", "hosts", "mpi library", "cores")
+PLACE = (
+    *("suite version", "mpi library", "hosts", "processor", "cores"),
+    *("binding", "threads", "arithmetic"),
+)
 """Settings that describe the environment: A and B may differ in them, which a note reports."""
 PROVENANCE = ("git commit", "data sha256", "hosts")
 """Entries of the provenance that describe the environment."""

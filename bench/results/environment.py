@@ -18,6 +18,29 @@ from bench.common.text import counted
 Columns = Mapping[str, NDArray[Any]]
 """Columns of /provenance/ranks by name."""
 
+VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OMP_DYNAMIC",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+)
+"""Environment variables by which libraries choose instructions, precision and order of sums."""
+SHA_DIGITS = 12
+"""Hexadecimal digits of a SHA-256 that identify a file."""
+THREADS, INSTRUCTIONS = "threads per rank", "instruction set of torch"
+"""Names in Arithmetic besides VARIABLES."""
+Arithmetic = dict[str, str]
+"""Properties that decide the rounding of results, by name; an unknown one is missing."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -33,6 +56,8 @@ class Environment:
     """Number of cores of rank 0's host."""
     binding: str
     """Cores per rank, with a mark if ranks share them."""
+    arithmetic: str
+    """Vector instructions of torch, and the variables of VARIABLES that are set."""
     oversubscribed: bool
     """True if threads share cores."""
     suite_version: str
@@ -59,9 +84,41 @@ def environment(
         processor=str(machine.get("processor", "")),
         cores=counted(int(machine["cores"]), "core") if "cores" in machine else "",
         binding=", ".join(filter(None, (width(masks), "oversubscribed" if shared else ""))),
+        arithmetic=_arithmetic_text(arithmetic(attributes, ranks, texts)),
         oversubscribed=shared,
         suite_version=str(attributes.get("suite_version", "")),
     )
+
+
+def arithmetic(
+    attributes: Mapping[str, Any], ranks: Columns, texts: Mapping[str, str]
+) -> Arithmetic:
+    """Return the arithmetic of a result; files before version 1.6 record a part of it."""
+    result: Arithmetic = {}
+    if "threads_per_rank" in attributes:
+        result[THREADS] = str(attributes["threads_per_rank"])
+    complete = "instructions" in ranks
+    if complete:
+        names = dict.fromkeys(x.decode(errors="replace") for x in ranks["instructions"])
+        result[INSTRUCTIONS] = ", ".join(filter(None, names))
+    if "environment" in texts:
+        variables = json.loads(texts["environment"])
+        recorded = [x for x in VARIABLES if complete or x.startswith(("MKL_", "OMP_"))]
+        result |= {name: str(variables.get(name, "")) for name in recorded}
+    return result
+
+
+def input_sums(attributes: Mapping[str, Any], digits: int = 64) -> str:
+    """Return option and SHA-256 of each input besides --data; empty without or unknown."""
+    sums = json.loads(str(attributes.get("inputs_json", "{}")))
+    return ", ".join(f"{option} {x[:digits]}" for option, x in sums.items())
+
+
+def _arithmetic_text(properties: Arithmetic) -> str:
+    """Return instructions and variables as a text; empty if the file does not record them."""
+    variables = [f"{x}={properties[x]}" for x in VARIABLES if properties.get(x)]
+    text = ", ".join(filter(None, [properties.get(INSTRUCTIONS), *variables]))
+    return text or ("default" if INSTRUCTIONS in properties else "")
 
 
 def ranks_by_host(ranks: Columns) -> Counter[str]:

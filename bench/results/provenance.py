@@ -20,7 +20,10 @@ from bench.results import contents
 from bench.results.environment import machine_of, ranks_by_host
 from bench.results.reader import BrokenFileError, Run
 
-PREFIXES = ("OMP_", "MKL_", "OMPI_MCA_", "PRTE_MCA_", "UCX_", "FI_", "HDF5_", "TORCH_", "NCCL_")
+PREFIXES = (
+    *("OMPI_MCA_", "PRTE_MCA_", "UCX_", "FI_", "NCCL_", "HDF5_", "TORCH_"),
+    *("OMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_", "OPENBLAS_", "NPY_"),
+)
 SLURM = re.compile(
     "SLURM_(JOB_(ID|NAME|PARTITION|NODELIST|NUM_NODES)|CLUSTER_NAME|N?TASKS(_PER_NODE)?|CPUS_PER_TASK"
     "|CPU_BIND|STEP_ID|RESTART_COUNT|ARRAY_(JOB|TASK)_ID|MPI_TYPE|DISTRIBUTION)"
@@ -100,7 +103,7 @@ def read_origin(path: Path, attributes: Mapping[str, Any]) -> Run:
     Errors: BrokenFileError.
     """
     with contents.open_hdf5(path) as file:
-        ranks = {x: f"provenance/ranks/{x}" for x in ("host", "cpu_mask")}
+        ranks = {x: f"provenance/ranks/{x}" for x in ("host", "cpu_mask", "instructions")}
         return Run(
             path=path,
             attributes=dict(attributes),

@@ -18,7 +18,7 @@ from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results import contents
 from bench.results.claims import process_start
 from bench.results.contents import BrokenFileError
-from bench.results.environment import Environment, environment
+from bench.results.environment import Arithmetic, Environment, arithmetic, environment, input_sums
 from bench.results.rows import TrainingRow
 from bench.results.schema import (
     COMPLETE,
@@ -186,6 +186,10 @@ class Run:
         """Return the machine and the software that the run used."""
         return environment(self.attributes, self.ranks, self.texts)
 
+    def arithmetic(self) -> Arithmetic:
+        """Return the properties that decide the rounding of results."""
+        return arithmetic(self.attributes, self.ranks, self.texts)
+
     def row(self) -> TrainingRow:
         """Return the settings of the run and every number derived from its raw rows."""
         about: dict[str, Any] = {name: self.attributes[name] for name in NAMES}
@@ -238,8 +242,10 @@ class Run:
             processor=place.processor,
             cores=place.cores,
             binding=place.binding,
+            arithmetic=place.arithmetic,
             oversubscribed=place.oversubscribed,
             data_sha256=str(self.attributes.get("data_sha256", "")),
+            inputs_sha256=input_sums(self.attributes),
             spectral_gap=float(self.attributes.get("spectral_gap", math.nan)),
             label_js=float(self.attributes.get("label_js", math.nan)),
             validation_metric=float(validation[-1]) if len(validation) else math.nan,
@@ -258,7 +264,7 @@ DIGESTED = {
     "eval": (*EVAL, *EVAL_SINCE, *VALIDATION),
     "partition": ("size",),
     "workers": (),
-    "provenance/ranks": ("host", "cpu_mask"),
+    "provenance/ranks": ("host", "cpu_mask", "instructions"),
 }
 """Columns of each group from which Run and a report derive numbers."""
 

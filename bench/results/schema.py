@@ -1,4 +1,4 @@
-"""HDF5 schema of result files: murmuration-timing 1.5.
+"""HDF5 schema of result files: murmuration-timing 1.6.
 
 A run writes one file. During the run its name is NAME.h5.part, and every flush replaces the whole
 file by a rename, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
@@ -18,7 +18,7 @@ file by a rename, so a complete HDF5 file exists at any time. At the end it is r
     /attempts          attempt: dimension scale; start and host of the run and of each resumption
     /events            event: dimension scale; single phases and messages of runs with --trace
     /summary           scalars: the derived numbers, for readers without this suite
-    /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask
+    /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask, instructions
     /provenance/text   scalar strings: environment (an allow-list), packages, machine, MPI
 
 Scales are in the group that uses them: readers of netCDF-4 such as xarray look for dimensions in
@@ -32,7 +32,7 @@ Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.5"
+VERSION = "1.6"
 
 PART = "bench.train.part"
 """Program name in a file with the steps of some ranks only, see bench.merge."""

@@ -190,6 +190,7 @@ def add_provenance(file: Any, ranks: Sequence[dict[str, Any]]) -> None:
                 ("pid", "1", "process id"),
                 ("threads", "1", "threads of the rank"),
                 ("cpu_mask", "", "cores the rank may use"),
+                ("instructions", "", "vector instructions of torch; empty without torch"),
             )
         },
     )

@@ -9,10 +9,12 @@ from typing import Any
 
 from bench.common.options import flag
 from bench.common.spec import UserError
-from bench.common.text import counted
-from bench.data.opening import digest
 from bench.results import provenance
+from bench.results.environment import INSTRUCTIONS, THREADS, Arithmetic
 from bench.results.reader import BrokenFileError, Run, read
+from bench.runtime import identity
+from bench.runtime.experiment import Experiment
+from bench.runtime.identity import Change
 from bench.runtime.options import STEP, TABLE, TrainOptions
 
 VARIABLE = ("load", "kernel", "cores")
@@ -75,40 +77,46 @@ def free_name(path: Path, out: Path) -> str:
     return f"{stem}-{number}"
 
 
-def original_run(options: TrainOptions, threads: int) -> Run | None:
-    """Return the run to repeat, None without --repeat; threads: per rank now.
+def original_run(experiment: Experiment, ranks: Sequence[Mapping[str, Any]]) -> Run | None:
+    """Return the run to repeat, None without --repeat; ranks: as use_threads returns them.
 
-    Errors: UserError for another number of threads, or other data.
+    Errors: UserError for another number of threads, or other inputs.
     """
-    if not options.repeat:
+    name = experiment.options.repeat
+    if not name:
         return None
-    run = load(Path(options.repeat))
-    threads_before = int(run.attributes.get("threads_per_rank", threads))
-    if threads_before != threads:
-        raise UserError(
-            f"--repeat {run.path}: it ran {counted(threads_before, 'thread')} per rank, now "
-            f"there are {threads}: set OMP_NUM_THREADS={threads_before}"
-        )
-    sums = str(run.attributes.get("data_sha256", "")), digest(options.data) if options.data else ""
-    if sums[0] != sums[1]:
-        raise UserError(
-            f"--repeat {run.path}: {options.data} has changed: its SHA-256 was {sums[0]}, is "
-            f"{sums[1]}: restore the file"
-        )
+    run = load(Path(name))
+    for change in identity.changes(run.arithmetic(), identity.arithmetic_of(ranks)):
+        if change.name == THREADS:
+            raise UserError(f"--repeat {run.path}: {change}: {change.remedy}")
+    files = identity.inputs(experiment)
+    identity.check_inputs(f"--repeat {run.path}", run.attributes, files, "leave --repeat out")
     return run
 
 
-def changes(run: Run) -> list[str]:
-    """Return a line for each change of software and processor since a run."""
+def changes(run: Run, ranks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each change of software, processor and arithmetic since a run."""
+    texts = {"packages": provenance.packages(), "machine": provenance.machine()}
+    found = _changes(run, texts, identity.arithmetic_of(ranks))
+    lines = [f"{change} in {run.path}" for change in found]
+    if INSTRUCTIONS not in run.arithmetic():
+        lines.append(f"{run.path} does not record the instruction set of torch: bits may differ")
+    return lines
+
+
+def _changes(
+    run: Run, now: Mapping[str, Mapping[str, str]], arithmetic: Arithmetic
+) -> list[Change]:
+    """Return the changes since a run; now: the texts `packages` and `machine`."""
     lines = []
-    for what, now in (("packages", provenance.packages()), ("machine", provenance.machine())):
+    for what, texts in now.items():
         before = json.loads(run.texts.get(what, "{}"))
         lines += [
-            f"{name} is {now[name]}, was {before[name]} in {run.path}"
-            for name in now
-            if name in before and name not in VARIABLE and before[name] != now[name]
+            Change(name, before[name], text)
+            for name, text in texts.items()
+            if name in before and name not in VARIABLE and before[name] != text
         ]
-    return lines
+    return lines + identity.changes(run.arithmetic(), arithmetic)
 
 
 def verdict(before: Run, after: Run) -> str:
@@ -120,4 +128,9 @@ def verdict(before: Run, after: Run) -> str:
         return f"the same parameters as {before.path}, to the bit"
     if not after.step_mask().all():
         return f"other parameters than {before.path}: an asynchronous run depends on its timing"
-    return f"OTHER parameters than {before.path}, SHA-256 {was[:12]}..., here {now[:12]}..."
+    texts = {what: json.loads(after.texts.get(what, "{}")) for what in ("packages", "machine")}
+    reasons = "; ".join(map(str, _changes(before, texts, after.arithmetic())))
+    return (
+        f"OTHER parameters than {before.path}, SHA-256 {was[:12]}..., here {now[:12]}...: "
+        f"{reasons or 'no change of software, processor or arithmetic is recorded'}"
+    )

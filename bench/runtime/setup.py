@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from algorithms.wire.meter import TracingMeter
 from algorithms.wire.room import RoomError
 from bench.common.spec import UserError
 from bench.common.text import counted
+from bench.results import contents
 from bench.results.claims import Claim
+from bench.results.resultfile import part_of
+from bench.runtime import identity
 from bench.runtime.batches import Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.resuming import Resumed
@@ -111,7 +115,8 @@ def plan(
         )
         if located is None:
             results.append(Claim(path, "", released=True))
-            return Plan(experiment, path, results[-1], finished=True, launch=launch)
+            finished = Plan(experiment, path, results[-1], finished=True, launch=launch)
+            return _with_inputs_checked(comm, finished)
         path = located
     claim = take_on_root(comm, results, path, "bench.train")
     try:
@@ -126,11 +131,39 @@ def _claimed_plan(comm: MPI.Intracomm, plan: Plan) -> Plan:
     experiment, options = plan.experiment, plan.experiment.options
     if options.resume:
         if not options.overwrite and resuming.on_root(comm, plan.path.exists):
-            return replace(plan, finished=True)  # by another run, before this one had the claim
+            # by another run, before this one had the claim
+            return _with_inputs_checked(comm, replace(plan, finished=True))
         plan = replace(plan, **vars(resuming.find(comm, plan.path, experiment.params)))
+        if plan.resumed:
+            plan = _with_inputs_checked(comm, plan)
     keep, overwrite = bool(plan.resumed), options.overwrite or options.resume
     on_all_ranks(comm, lambda: None if comm.rank else prepare(plan.path, overwrite, keep))
+    if comm.rank == 0:  # hashed while the data are read: hashlib releases the GIL
+        Thread(target=identity.inputs, args=[experiment], daemon=True).start()
     return plan
+
+
+def _with_inputs_checked(comm: MPI.Intracomm, plan: Plan) -> Plan:
+    """Return a plan that keeps or continues a result, with notes on its inputs; collective.
+
+    Errors: UserError for a result of other inputs.
+    """
+    result = plan.path if plan.finished else part_of(plan.path)
+
+    def check() -> list[str]:
+        with contents.open_hdf5(result) as file:
+            attributes = contents.attributes(file, identity.INPUTS)
+        files = identity.inputs(plan.experiment)
+        return identity.check_inputs(result, attributes, files, other_place(plan.experiment))
+
+    return replace(plan, notes=(*plan.notes, *resuming.on_root(comm, check)))
+
+
+def other_place(experiment: Experiment) -> str:
+    """Return the remedy for a result of another run in the place of this one."""
+    if experiment.options.overwrite:  # a sweep resumes and replaces
+        return "give another --out"
+    return "give another --name, or --overwrite instead of --resume"
 
 
 @dataclass(frozen=True)

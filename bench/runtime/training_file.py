@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
-from bench.data.opening import digest
 from bench.results.clocks import append_clocks
 from bench.results.reader import read
 from bench.results.resultfile import add_table, now, part_of
 from bench.results.runfile import RunFile, append_attempt
 from bench.results.schema import PART
+from bench.runtime import identity
 from bench.runtime.checkpoint.resuming import copy_attempt
 from bench.runtime.opening import add_provenance, origin
 from bench.runtime.separation import Separation
@@ -72,11 +72,10 @@ def open_file(
         "parameters": data.problem.d,
         **experiment.texts,
         **separation.summary(),
+        **identity.input_attributes(identity.inputs(experiment)),
     }
     if data.validation:
         attributes["validation_samples"] = data.validation_size
-    if experiment.options.data:
-        attributes["data_sha256"] = digest(experiment.options.data)
     if experiment.options.target is not None:
         attributes["target"] = experiment.options.target
 

@@ -65,15 +65,23 @@ def use_threads(comm: MPI.Intracomm, request: int) -> tuple[list[dict[str, Any]]
     groups = quota_groups(comm.allgather((here[0], cpu_quotas())))
     share = min([len(mask) / places.count(here), *(c / n for c, n in groups[here[0]])])
     threads = threads_for(request, share, os.environ)
+    instructions = ""
     if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(threads)
+        instructions = torch.backends.cpu.get_cpu_capability()
     flaws = []
     for host in groups:
         masks = [mask for name, mask in places if name == host]
         flaws += binding_flaws(masks, threads, groups[host])
-    place = {"host": here[0], "pid": os.getpid(), "threads": threads, "cpu_mask": _cores(mask)}
+    place = {
+        "host": here[0],
+        "pid": os.getpid(),
+        "threads": threads,
+        "cpu_mask": _cores(mask),
+        "instructions": instructions,
+    }
     return comm.allgather(place), list(dict.fromkeys(flaws))
 
 

@@ -14,6 +14,7 @@ from bench.common.options import Table, option, positional
 from bench.common.spec import UserError
 from bench.reporting.export import check_kind
 from bench.session import launch
+from bench.session.binding import use_threads
 from bench.session.signals import EXIT_RESUME
 
 if TYPE_CHECKING:
@@ -119,12 +120,13 @@ def _train(comm: MPI.Intracomm, content: SweepFile, options: Options, results: l
     out, files = options.folder, options.files
     cases = launch.on_all_ranks(comm, lambda: plan(content, comm.size, out))
     runnable = [case for case in cases if not case.refused]
-    hashes = {case.hash for case in runnable}
+    experiments = {case.hash: case.experiment for case in runnable}
+    ranks, _ = use_threads(comm, 0)
     if not options.dry_run:
         take_on_root(comm, results, out / "sweep", "bench.sweep", FOLDER)
     finished, broken = comm.bcast(
         launch.on_all_ranks(
-            comm, lambda: finished_cases(out, hashes) if comm.rank == 0 else ({}, [])
+            comm, lambda: finished_cases(out, experiments, ranks) if comm.rank == 0 else ({}, [])
         )
     )
     if options.dry_run:

@@ -12,6 +12,7 @@ from bench.common.files import RUNGS
 from bench.common.spec import UserError
 from bench.common.text import Setting, setting_label
 from bench.results.schema import DIVERGED
+from bench.session.binding import use_threads
 from bench.session.launch import on_all_ranks
 from bench.sweep.file import MOST, TUNE, Options, SweepFile
 from bench.sweep.halving import Tune
@@ -154,14 +155,15 @@ def results_there(
 ) -> tuple[dict[str, Outcome], list[str]]:
     """Return the finished results of all rungs by case hash, and unreadable files; collective.
 
-    Errors: UserError where a living process writes one of them.
+    Errors: UserError as of finished_cases.
     """
     every = [case for group in groups for trial in group.trials for x in trial.rungs for case in x]
-    hashes = {case.hash for case in every}
+    experiments = {case.hash: case.experiment for case in every}
+    ranks, _ = use_threads(comm, 0)
 
     def look() -> tuple[dict[str, Outcome], list[str]]:
-        below, broken = finished_cases(out / RUNGS, hashes)
-        here, broken_here = finished_cases(out, hashes)
+        below, broken = finished_cases(out / RUNGS, experiments, ranks)
+        here, broken_here = finished_cases(out, experiments, ranks)
         return below | here, broken + broken_here
 
     there: tuple[dict[str, Outcome], list[str]] = comm.bcast(

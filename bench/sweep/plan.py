@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.common.spec import UserError
 from bench.common.text import Setting, format_score, setting_label
@@ -16,6 +17,7 @@ from bench.results.provenance import derive_from, program_of
 from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED, RUNNING
+from bench.runtime import identity
 from bench.runtime.experiment import Experiment, RefusedError
 from bench.runtime.options import TABLE
 from bench.sweep.file import SKIP, Options, SweepFile
@@ -162,11 +164,14 @@ def _outcome(run: Run) -> Outcome:
     )
 
 
-def finished_cases(folder: Path, hashes: Collection[str]) -> tuple[dict[str, Outcome], list[str]]:
+def finished_cases(
+    folder: Path, cases: Mapping[str, Experiment], ranks: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Outcome], list[str]]:
     """Return the finished results of some cases in a folder, by case hash, and unreadable files.
 
-    Complete and diverged runs are finished: training them again would end the same. Errors:
-    UserError where a living process writes one of them.
+    Complete and diverged runs are finished: training them again would end the same. cases:
+    experiments by case hash; ranks: as use_threads returns them. Errors: UserError where a living
+    process writes one of them, or where one is of other inputs, threads or variables.
     """
     outcomes: dict[str, Outcome] = {}
     broken = []
@@ -176,13 +181,23 @@ def finished_cases(folder: Path, hashes: Collection[str]) -> tuple[dict[str, Out
         try:
             run = read_result(path)
             case = str(run.attributes.get("case_hash"))
-            if case in hashes and run.status in (COMPLETE, DIVERGED):
+            if case in cases and run.status in (COMPLETE, DIVERGED):
+                _check_identity(run, cases[case], ranks)
                 outcomes[case] = _outcome(run)
         except BrokenFileError as error:
             broken.append(" ".join(str(error).split()))
     for path in sorted(folder.glob("[!.]*.h5.part")):
-        _refuse_living(path, hashes)
+        _refuse_living(path, cases)
     return outcomes, broken
+
+
+def _check_identity(run: Run, experiment: Experiment, ranks: Sequence[Mapping[str, Any]]) -> None:
+    """Check that a result is of the inputs, threads and variables of now. Errors: UserError."""
+    remedy = "give another --out"
+    identity.check_inputs(run.path, run.attributes, identity.inputs(experiment), remedy)
+    threads = experiment.options.threads
+    places = [{**rank, "threads": threads or rank["threads"]} for rank in ranks]
+    identity.check_arithmetic(run, places, remedy)
 
 
 def _refuse_living(path: Path, hashes: Collection[str]) -> None:

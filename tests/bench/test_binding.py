@@ -106,6 +106,7 @@ def test_use_threads_sets_the_threads_and_returns_the_placement(
     finally:
         torch.set_num_threads(before)
     here = {"host": socket.gethostname(), "pid": os.getpid(), "threads": 3, "cpu_mask": "0-2,8,10"}
+    here["instructions"] = torch.backends.cpu.get_cpu_capability()
     assert (place, flaws) == (here, [])
     (place,), flaws = use_threads(MPI.COMM_SELF, before)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4})

@@ -36,6 +36,8 @@ SINGLE: dict[str, dict[str, Any]] = {
     "threads": {"threads_per_rank": 2},
     "suite version": {"suite_version": "0.0.1"},
     "data sum": {"data_sha256": "ff" * 32},
+    "inputs": {"inputs_json": json.dumps({"--partition path": "ff" * 32})},
+    "arithmetic": {"texts": {"environment": json.dumps({"MKL_CBWR": "COMPATIBLE"})}},
     "oversubscription": {"binding_flaws": "2 ranks share 1 core"},
     "binding": {"masks": ["0-1", "2-3"]},
     "mpi library": {"texts": {"mpi_library": "Some MPI 1.3"}},
@@ -55,16 +57,20 @@ def write_run(
         "masks": MASKS,
         "suite_version": "0.2.0",
         "data_sha256": "ab" * 32,
+        "inputs_json": json.dumps({"--partition path": "ab" * 32}),
         "hit": True,
     }
     options = {"options": {"optimizer": {"lr": 0.1}}}
     make(path, **(values | {"target": 0.5} | more | {"params": options | more.get("params", {})}))
-    environment = {"machine": json.dumps({"processor": "a", "cores": "8"})} | (texts or {})
+    environment = {"environment": "{}", "machine": json.dumps({"processor": "a", "cores": "8"})} | (
+        texts or {}
+    )
     with h5py.File(path, "r+") as file:
         for name, text in environment.items():
             if name in file["provenance/text"]:
                 del file["provenance/text"][name]
             file["provenance/text"][name] = text
+        file["provenance/ranks/instructions"] = [b"AVX2"] * len(file["provenance/ranks/host"])
         if hosts:
             file["provenance/ranks/host"][...] = [x.encode() for x in hosts]
     return load(path)
@@ -86,6 +92,19 @@ def side(folder: Path, name: str, **more: Any) -> list[Digest]:
 def usual(tmp_path_factory: pytest.TempPathFactory) -> list[Digest]:
     """Return the side that all pairs share."""
     return side(tmp_path_factory.mktemp("usual"), "a")
+
+
+def test_what_an_older_file_does_not_record_is_taken_from_the_others(tmp_path: Path) -> None:
+    """It joins the others of its case where they agree, and stays apart where they do not."""
+    other = {"inputs_json": json.dumps({"--partition path": "ff" * 32})}
+    old, new, third = (
+        write_run(tmp_path / f"{i}.h5", seed=i, **more) for i, more in enumerate(({}, {}, other))
+    )
+    with h5py.File(tmp_path / "0.h5", "r+") as file:
+        del file.attrs["inputs_json"], file["provenance/ranks/instructions"]
+    old = load(tmp_path / "0.h5")
+    assert [len(x) for x in sections([old, new])[0].cases()] == [2]
+    assert [len(x) for x in sections([old, new, third])[0].cases()] == [1, 1, 1]
 
 
 def side_of(run: Digest) -> str:

@@ -140,18 +140,6 @@ def test_arrays_are_sorted_by_size_without_refused_cases(tmp_path: Path) -> None
     ]
 
 
-def test_cases_beyond_the_limit_of_an_array_form_several(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("slurm.plan.ELEMENTS", 3)
-    cases = planned(tmp_path, QUICK + "seeds = 7")
-    assert [(str(place), len(some)) for place, some in arrays(cases)] == [
-        ("r1-n1-t1-m30", 3),
-        ("r1-n1-t1-m30-p1", 3),
-        ("r1-n1-t1-m30-p2", 1),
-    ]
-
-
 def test_equal_names_get_the_hash_of_their_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.common.spec import UserError
+from slurm import queue
 from slurm.case import Case, Geometry
 from slurm.plan import plan
 from slurm.scripts import array_script, jobs_of, report_script, sbatch_arguments, words
@@ -29,6 +30,11 @@ FULL = Site(
     account="project-7",
     qos="normal",
     constraint="[rack1|rack2]&gpu*2",
+    reservation="maintenance_7",
+    gres="gpu:a100:2",
+    mem="64G",
+    exclude="n[3-5],n9",
+    directives=("#SBATCH --switches=1", '--comment="it\'s $(touch ran) `touch ran`"'),
     exclusive=True,
     cores=4,
     at_once=3,
@@ -213,6 +219,18 @@ def test_paths_are_arguments_of_sbatch() -> None:
     assert sbatch_arguments(None, Path("/srv/x"), Path("/opt"))[1] == (
         "--output=/srv/x/jobs/report.out"
     )
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_real_slurm_accepts_the_options_of_a_site(tmp_path: Path) -> None:
+    site = Site("any", mem="50M", directives=('--comment="it\'s $(touch ran)"', "-H"))
+    script, cases = prepared(tmp_path, site)
+    arguments = sbatch_arguments(cases[0].geometry, tmp_path, CHECKOUT)
+    queue.check([*arguments, str(script)])
+    (tmp_path / "other").mkdir()
+    wrong, _ = prepared(tmp_path / "other", replace(site, reservation="there_is_none"))
+    with pytest.raises(queue.RefusedError, match="reservation"):
+        queue.check([*arguments, str(wrong)])
 
 
 @pytest.mark.usefixtures("slurm")

@@ -8,7 +8,7 @@ import pytest
 
 from bench.common.spec import UserError
 from slurm import site
-from slurm.site import find, load, names
+from slurm.site import Site, array_size, find, load, names
 from tests.slurm.jobs import executable
 
 SHIPPED = ["devcluster", "example", "example_mpirun", "local"]
@@ -30,6 +30,19 @@ MISTAKES = [
     ("account = '-x'", "account must match"),
     ("qos = '$(id)'", "qos must match"),
     ("constraint = 'a;b'", "constraint must match"),
+    ("mem = '64 G'", "mem must match", "got '64 G'"),
+    ("mem_per_cpu = '$(id)'", "mem_per_cpu must match"),
+    ("mem = '1G'\nmem_per_cpu = '1G'", "exclude each other: keep one"),
+    ("reservation = 'a b'", "reservation must match"),
+    ("gres = 'gpu:1; id'", "gres must match"),
+    ("exclude = 'n[1-3] n5'", "exclude must match"),
+    ("max_array_size = -1", "max_array_size must be >= 0, got -1"),
+    ("directives = '--switches=1'", "directives must be a list of strings"),
+    ("directives = ['switches=1']", "must be options of sbatch, such as '--switches=1'"),
+    ('directives = ["--switches=1\\nid"]', "directives must be one printable line"),
+    ("directives = ['--time=5']", "slurm.submit sets --time itself, got '--time=5'"),
+    ("directives = ['-o x']", "slurm.submit sets --output itself, got '-o x'"),
+    ("directives = ['--mem-per-cpu=1G']", "has a key of its own: write mem_per_cpu = ..."),
     ("mpi = 'pmix -n 1'", "mpi must match"),
     ("modules = ['gcc', '-gcc']", "modules must match", "got '-gcc'"),
     ("environment = { 'A B' = 'x' }", "a variable of the environment must match", "got 'A B'"),
@@ -117,6 +130,14 @@ def test_without_an_answer_of_scontrol_the_site_is_local(
     monkeypatch.setattr(site, "TIMEOUT_S", 0.1)
     late = "import time; time.sleep(3); print('ClusterName = c1')"
     assert find(scontrol(tmp_path, f'exec {sys.executable} -c "{late}"')).name == "local"
+
+
+def test_the_array_size_is_of_the_site_or_of_slurm(tmp_path: Path) -> None:
+    answer = scontrol(tmp_path, "echo 'MaxArraySize            = 121'")
+    assert array_size(Site("a"), answer) == 121
+    assert array_size(Site("a", max_array_size=500), answer) == 500
+    assert array_size(Site("a"), {"PATH": str(tmp_path)}) == 1001
+    assert array_size(load("local"), answer) == 1001
 
 
 @pytest.mark.usefixtures("slurm")

@@ -9,10 +9,12 @@ from typing import Any
 import h5py
 import pytest
 
+from bench.common.spec import UserError
 from bench.results.claims import process_start
 from slurm import status as report
-from slurm.campaign import Campaign, merge_entries
+from slurm.campaign import Campaign, Entry, merge_entries, sha256
 from slurm.case import TRAIN, Case, Geometry
+from slurm.inputs import changed_inputs, check_inputs
 from slurm.ledger import History, Holder, new_submission
 from slurm.queue import Element, last_line
 from slurm.states import State, active_states, case_states, last_error_line
@@ -98,6 +100,25 @@ def test_steps_and_elapsed_time_come_from_the_file(tmp_path: Path) -> None:
     assert state_of(tmp_path, SUBMITTED).elapsed_s == 90
     write(tmp_path / "x.h5", "complete", closed_utc="2026-01-01T00:01:30+00:00", attempt=2)
     assert state_of(tmp_path, SUBMITTED).elapsed_s == 0
+
+
+def test_results_of_other_data_are_counted_and_refused(tmp_path: Path) -> None:
+    data = tmp_path / "d.csv"
+    data.write_text("1,a\n2,b\n")
+    sums = {"data_sha256": sha256(data), "inputs_json": "{}"}
+    options = {"task": "mlp", "data": str(data), "seed": "0"}
+    entries = [Entry(replace(CASE, options=options, hash=x * 12, name=x), 0) for x in "ab"]
+    campaign = Campaign(tmp_path, tmp_path / "s.toml", "", (), "local", tuple(entries))
+    for name, sha in (("a", sums), ("b", {"inputs_json": "{}"})):  # b is of an earlier version
+        write(tmp_path / f"{name}.h5", "complete", case_hash=name * 12, **sha)
+    assert changed_inputs(case_states(campaign, NEVER, {})) == []
+    data.write_text("1,a\n3,b\n")
+    states = case_states(campaign, NEVER, {})
+    line = f"was {sums['data_sha256'][:12]}, is {sha256(data)[:12]}"
+    text = f"1 finished result is of other data: the SHA-256 of {data} {line}"
+    assert changed_inputs(states) == [text]
+    with pytest.raises(UserError, match="restore the file, or give another --out"):
+        check_inputs(states)
 
 
 def test_a_finished_result_takes_precedence_over_a_part_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from bench.common.text import setting_label
 from bench.reporting.training.runs import Digest, order, settings_label
 
-MACHINE = ("mpi library", "processor", "cores", "suite version")
+MACHINE = ("mpi library", "processor", "cores", "arithmetic", "suite version")
 """Settings of the machine and its software that decide times besides threads and binding."""
 Place: TypeAlias = tuple[int, str, Fraction]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,9 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import PHASES
 from bench.common.labels import Options, labels
 from bench.common.text import Setting, setting_label
-from bench.results.provenance import derive_from, provenance
+from bench.reporting.training.about import everything
+from bench.results.environment import SHA_DIGITS, input_sums
+from bench.results.provenance import derive_from
 from bench.results.reader import DIGESTED, Run, read
 from bench.results.rows import TrainingRow
 from bench.results.schema import COMPLETE
@@ -28,16 +29,14 @@ BINS = 60
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 TROUBLE = ("data", "straggler", "drop", "link", "validation")
-SHA_DIGITS = 12
-"""Hexadecimal digits of a SHA-256 that identify data."""
-IDENTITY = ("data_sha256", "case_hash", "run_uuid", "attempt", "suite_version", "schema_version")
-"""Attributes that identify the run, the data and the version of the suite."""
-
-
 DATA = "data sha256"
 """Setting that identifies the data."""
-FOLLOWERS = ("hosts", "binding")
-"""Settings that normally follow from the number of ranks."""
+INPUTS = "inputs"
+"""Setting that identifies the other files that a run reads."""
+FOLLOWERS = {"hosts": ("ranks",), "binding": ("ranks",), INPUTS: ("partition", "algorithm")}
+"""Setting -> settings from which it normally follows."""
+UNRECORDED = ("arithmetic", INPUTS)
+"""Settings that files before version 1.6 do not record."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,10 @@ def digest(run: Run) -> Digest:
     at_steps = interval > 1 and "eval_at" not in params
     settings["eval_at"] = "step" if at_steps else None
     settings["threads"] = run.attributes.get("threads_per_rank")
-    settings[DATA] = str(run.attributes.get("data_sha256", ""))[:SHA_DIGITS] or None
+    settings[DATA] = row.data_sha256[:SHA_DIGITS] or None
+    settings[INPUTS] = (
+        input_sums(run.attributes, SHA_DIGITS) if "inputs_json" in run.attributes else None
+    )
     settings |= run.environment().settings()
     settings |= {name: run.attributes[name] for name in ("partition", "algorithm")}
     ms = run.step_ns() / 1e6
@@ -115,7 +117,7 @@ def digest(run: Run) -> Digest:
         rank_ms=_rank_ms(run),
         rank_hosts=[x.decode(errors="replace") for x in run.ranks.get("host", ())],
         drift=_drift(ms),
-        provenance=_everything(run),
+        provenance=everything(run),
     )
 
 
@@ -126,24 +128,6 @@ def _interval(run: Run, params: Mapping[str, Any]) -> int:
     """
     options = params.get("options", {}).get("algorithm", {})
     return int(run.attributes.get("exchange_interval", options.get("period", 1)))
-
-
-def _everything(run: Run) -> dict[str, str]:
-    """Return the provenance common to all results, and the settings and identity of this run."""
-    texts = provenance(run)
-    file = texts.pop("file")
-    texts["settings"] = _spelled(run.params)
-    environment = json.loads(run.texts.get("environment", "{}"))
-    texts["environment"] = " ".join(f"{key}={value}" for key, value in environment.items())
-    texts |= {x.replace("_", " "): str(run.attributes.get(x, "")) for x in IDENTITY}
-    return {key: text for key, text in texts.items() if text} | {"file": file}
-
-
-def _spelled(params: Mapping[str, Any]) -> str:
-    """Return all explicit settings as a text, with options in brackets."""
-    options = {key.replace("_", " "): x for key, x in params.items() if x not in (None, "", {})}
-    texts = (f"[{_spelled(x)}]" if isinstance(x, dict) else str(x) for x in options.values())
-    return ", ".join(f"{key} {text}" for key, text in zip(options, texts, strict=True))
 
 
 def _rank_ms(run: Run) -> NDArray[np.float32]:
@@ -238,11 +222,12 @@ def sections(runs: Sequence[Digest]) -> list[Section]:
         by_kind.setdefault(kind, []).append(run)
     result = []
     for kind, some in sorted(by_kind.items()):
-        members = _with_one_evaluation(some)
+        members = _with_recorded(_with_one_evaluation(some))
         common, varying = shared([run.settings for run in members])
-        led = [x for x in FOLLOWERS if x in varying and depends_on(members, x, "ranks")]
+        led = [x for x, of in FOLLOWERS.items() if x in varying and depends_on(members, x, *of)]
         varying = [x for x in varying if x not in led]
-        result.append(Section(*kind, members, common, varying, led))
+        by_ranks = [x for x in led if FOLLOWERS[x] == ("ranks",)]
+        result.append(Section(*kind, members, common, varying, by_ranks))
     return result
 
 
@@ -256,6 +241,29 @@ def _with_one_evaluation(runs: list[Digest]) -> list[Digest]:
         return runs
     (eval_at,) = choices
     return [replace(run, settings={**run.settings, "eval_at": eval_at}) for run in runs]
+
+
+def _with_recorded(runs: list[Digest]) -> list[Digest]:
+    """Return the runs with settings that their files do not record, from the others of the case.
+
+    They stay unknown where the others disagree.
+    """
+
+    def case(run: Digest) -> Any:
+        return order({x: y for x, y in run.settings.items() if x not in UNRECORDED})
+
+    recorded: dict[tuple[str, Any], set[Setting]] = {}
+    for run in runs:
+        for name in UNRECORDED:
+            values = recorded.setdefault((name, case(run)), set())
+            values |= {run.settings[name]} - {None}
+    result = []
+    for run in runs:
+        known = {name: recorded[name, case(run)] for name in UNRECORDED}
+        settings = {x: next(iter(y)) if len(y) == 1 else run.settings[x] for x, y in known.items()}
+        settings = {name: x or None for name, x in settings.items()}
+        result.append(replace(run, settings={**run.settings, **settings}))
+    return result
 
 
 def _texts(run: Digest) -> dict[str, str]:
