@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.common import spec
+from bench.common.sizes import parse_size, sizes_between, split_message_size
+from bench.common.spec import UserError
 
 ALLREDUCE = "allreduce"
 """Operation that is measured by default; the others are those of collectives.OPERATIONS."""
@@ -16,7 +19,18 @@ OUT_OF_PLACE = ":out_of_place"
 """Suffix of the candidate that calls an all-reduce from one buffer to another."""
 ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8}
 """Element type -> bytes of an element."""
-ASIDE = ("compat", "full", "tail_lat", "csv", "out", "name", "overwrite", "ranks", "launches")
+ASIDE = (
+    "compat",
+    "full",
+    "tail_lat",
+    "csv",
+    "out",
+    "name",
+    "overwrite",
+    "ranks",
+    "launches",
+    "notes",
+)
 """Options that leave the numbers unchanged."""
 
 
@@ -46,6 +60,8 @@ class Config:
     overwrite: bool
     ranks: int
     launches: int
+    notes: tuple[str, ...] = ()
+    """What was understood in another way than given."""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -79,6 +95,54 @@ def algorithms_of(op: str) -> tuple[str, ...]:
     from algorithms.collectives import ALLREDUCES, OPERATIONS
 
     return tuple(ALLREDUCES if op == ALLREDUCE else OPERATIONS[op])
+
+
+SIZES = ("minbytes", "maxbytes", "stepfactor", "stepbytes", "message_size")
+"""Options that set the sizes."""
+RANGES: Mapping[str, tuple[str, str, float, str]] = {
+    "osu": ("1", "1M", 2.0, ""),
+    "nccl": ("32M", "32M", 1.0, "1M"),
+}
+"""Format of --compat -> smallest and largest size, ratio and difference without options."""
+USUAL = ("8", "32M", 4.0, "")
+
+
+def measured_sizes(
+    given: Mapping[str, Any], compat: str, dtype: str
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the sizes in bytes, and a note if the smallest is rounded up to an element.
+
+    given: values of the options of SIZES on the command line. Errors: UserError.
+    """
+    low, high, factor, step = RANGES.get(compat, USUAL)
+    if {"stepfactor", "stepbytes"} <= set(given):
+        raise UserError("--stepfactor and --stepbytes both set the next size: give one of them")
+    if "stepfactor" in given or "stepbytes" in given:
+        factor, step = given.get("stepfactor", 1.0), given.get("stepbytes", "")
+    low, high = given.get("minbytes", low), given.get("maxbytes", high)
+    asked = "minbytes" in given
+    if "message_size" in given:
+        both = [name for name in ("minbytes", "maxbytes") if name in given]
+        least, most, ratio = split_message_size(given["message_size"])
+        if both or (ratio and "stepfactor" in given):
+            raise UserError(
+                f"--message-size {given['message_size']} and --{(both or ['stepfactor'])[0]} both "
+                "set the sizes: give one of them"
+            )
+        low, high, asked = least or low, most or high, bool(least)
+        factor, step = (float(ratio), "") if ratio else (factor, step)
+    least_bytes = parse_size(low, "--minbytes")
+    sizes = sizes_between(
+        least_bytes,
+        parse_size(high, "--maxbytes"),
+        ITEM_BYTES[dtype],
+        dtype,
+        factor=factor,
+        step=parse_size(step, "--stepbytes") if step else 0,
+    )
+    rounded = asked and least_bytes < ITEM_BYTES[dtype]
+    note = f"-b {low} is below one element of {dtype}: sizes begin at {sizes[0]} bytes"
+    return sizes, (note,) if rounded else ()
 
 
 def case_hash(config: Config, ranks: int) -> str:

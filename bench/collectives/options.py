@@ -6,10 +6,10 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from bench.collectives.config import ALLREDUCE, ITEM_BYTES, Config, algorithms_of
+from bench.collectives.config import ALLREDUCE, SIZES, Config, algorithms_of, measured_sizes
 from bench.common.options import Table, check_ranges, flag, option
-from bench.common.sizes import geometric_sizes, parse_size, split_message_size
 from bench.common.spec import UserError, unknown_name
 
 DTYPES = {
@@ -53,10 +53,20 @@ example:
   mpirun -n 4 python -m bench.collectives -b 1K -e 16M --algorithms ring,shared_memory --csv t.csv
 """
 
+SAME = "options of other benchmarks"
+FIXED = {
+    "ngpus": "a rank is one process: launch more ranks, `mpirun -n 8`",
+    "nthreads": "a rank is one process: launch more ranks, `mpirun -n 8`",
+    "agg_iters": "every call is timed by itself",
+    "reduction": "the sum is measured, whose result is exact",
+}
+"""Options of one value -> the reason."""
 GROUPS = {
-    "sizes": "bytes of the vector; K, M, G are 2^10, 2^20, 2^30",
+    "sizes": "bytes of the vector; K, M, G are 2^10, 2^20, 2^30. The largest is always measured. "
+    "--compat osu doubles from one element to 1M, --compat nccl adds 1M from 32M to 32M",
     "candidates": "",
     "duration": "a size ends when all medians have converged, or after --time",
+    SAME: "",
     "output": "",
 }
 
@@ -68,8 +78,15 @@ class Options:
     minbytes: str = option("8", "smallest size", "SIZE", names=("-b",), group="sizes")
     maxbytes: str = option("32M", "largest size", "SIZE", names=("-e",), group="sizes")
     stepfactor: float = option(4.0, "ratio of consecutive sizes", "F", names=("-f",), group="sizes")
+    stepbytes: str = option(
+        "", "difference of consecutive sizes, in place of their ratio", "SIZE", group="sizes"
+    )
     message_size: str = option(
-        "", "the three options above in one, as in OSU", "[MIN:]MAX[:xF]", group="sizes"
+        "",
+        "smallest and largest size and their ratio in one, as in OSU",
+        "[MIN:]MAX[:xF]",
+        names=("-m",),
+        group="sizes",
     )
     op: str = option(
         ALLREDUCE,
@@ -106,7 +123,7 @@ class Options:
         20,
         "minimum number of calls of each candidate",
         "N",
-        names=("-n", "--iters"),
+        names=("-n", "-i", "--iters"),
         group="duration",
         least=1,
     )
@@ -114,7 +131,7 @@ class Options:
         5,
         "calls before the first sample",
         "N",
-        names=("-w", "--warmup_iters"),
+        names=("-w", "-x", "--warmup_iters"),
         group="duration",
         least=0,
     )
@@ -127,6 +144,16 @@ class Options:
         nargs="?",
         const="1",
     )
+    ngpus: int = option(
+        1, "accelerators of a rank, 1 as in scripts of nccl-tests", "1", names=("-g",), group=SAME
+    )
+    nthreads: int = option(
+        1, "threads of a rank that call, 1 as above", "1", names=("-t",), group=SAME
+    )
+    agg_iters: int = option(
+        1, "operations in a call, 1 as above; -m with --compat nccl", "1", names=(), group=SAME
+    )
+    reduction: str = option("sum", "sum, as above", "sum", names=("-o",), group=SAME)
     seed: int = option(0, "seed of the order within a round", "S", group="duration", least=0)
     compat: str = option(
         "",
@@ -160,6 +187,11 @@ class Options:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        for name, reason in FIXED.items():
+            only = Options.__dataclass_fields__[name].default
+            if getattr(self, name) != only:
+                value = getattr(self, name)
+                raise UserError(f"{flag(name)} must be {only}, got {value}: {reason}")
         for name, bound in (("ci", 1.0), ("time", math.inf)):
             _check_between(name, getattr(self, name), bound)
         if self.op not in OPERATIONS:
@@ -204,15 +236,38 @@ TABLE = Table(
 
 def read(argv: Sequence[str]) -> Config:
     """Return the configuration of a command line. Errors: UserError."""
-    return configured(TABLE.texts(argv))
+    return configured(TABLE.texts(_translated(argv)))
+
+
+def _translated(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose letters are those of --compat: nccl's -i, -m, and OSU's -f."""
+    words = list(argv)
+    formats = {y for x, y in pairwise(words) if x == "--compat"}
+    formats |= {x.partition("=")[2] for x in words if x.startswith("--compat=")}
+    if "nccl" in formats:
+        for letter, name in (("-i", "--stepbytes"), ("-m", "--agg-iters")):
+            words = [
+                f"{name}{'=' * (x != letter)}{x[2:].removeprefix('=')}" if x[:2] == letter else x
+                for x in words
+            ]
+    if "osu" in formats:
+        following = [*words[1:], "-"]
+        words = [
+            "--full" if x == "-f" and y.startswith("-") else x
+            for x, y in zip(words, following, strict=True)
+        ]
+    return words
 
 
 def configured(texts: Mapping[str, str]) -> Config:
     """Return the configuration that some options, given as texts, describe. Errors: UserError."""
     options = TABLE.build(texts)
     dtype = _dtype(options.type)
+    given = {name: getattr(options, name) for name in SIZES if name in texts}
+    sizes, notes = measured_sizes(given, options.compat, dtype)
     return Config(
-        sizes=_sizes(options, texts.keys(), dtype),
+        sizes=sizes,
+        notes=notes,
         op=options.op,
         dtype=dtype,
         algorithms=_names("algorithms", options, texts.keys(), algorithms_of(options.op)),
@@ -240,22 +295,6 @@ def _dtype(text: str) -> str:
     if name not in DTYPES:
         raise unknown_name("--type", text, DTYPES)
     return DTYPES[name]
-
-
-def _sizes(options: Options, named: Collection[str], dtype: str) -> tuple[int, ...]:
-    """Return the sizes in bytes; named: the options on the command line."""
-    low, high, factor = options.minbytes, options.maxbytes, options.stepfactor
-    if options.message_size:
-        both = [name for name in ("minbytes", "maxbytes") if name in named]
-        least, most, step = split_message_size(options.message_size)
-        if both or (step and "stepfactor" in named):
-            raise UserError(
-                f"--message-size {options.message_size} and --{(both or ['stepfactor'])[0]} both "
-                "set the sizes: give one of them"
-            )
-        low, high, factor = least or low, most or high, float(step) if step else factor
-    least_bytes, most_bytes = parse_size(low, "--minbytes"), parse_size(high, "--maxbytes")
-    return geometric_sizes(least_bytes, most_bytes, factor, ITEM_BYTES[dtype], dtype)
 
 
 def _names(

@@ -95,7 +95,7 @@ class Record:
         from mpi4py import MPI
 
         library = MPI.Get_library_version().partition(",")[0].strip("\x00 \n")
-        notes = [*notes, *self._flaws]
+        notes = [*self._config.notes, *notes, *self._flaws]
         self._view = View(self._config, names, len(self._ranks), is_interactive())
         self._view.begin(
             introduction(self._config, self._links, self._ranks, library, names, notes)

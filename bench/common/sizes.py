@@ -49,33 +49,36 @@ def split_message_size(text: str) -> tuple[str, str, str]:
     return low, high, factor[0][1:]
 
 
-def geometric_sizes(
-    low: int, high: int, factor: float, itemsize: int, dtype: str
+def sizes_between(
+    low: int, high: int, itemsize: int, dtype: str, *, factor: float = 1.0, step: int = 0
 ) -> tuple[int, ...]:
-    """Return the sizes low, low * factor, ... up to high, each rounded down to whole elements.
+    """Return the sizes low, low * factor + step, ... and high, each rounded down to whole elements.
 
-    Errors: UserError for an empty sequence or one of more than MOST_SIZES sizes.
+    low is rounded up to one element. Errors: UserError for an empty sequence or one of more than
+    MOST_SIZES sizes.
     """
-    if low < itemsize:
+    if not low:
         raise UserError(
-            f"--minbytes {low} is below one element, {itemsize} bytes of {dtype}: give "
-            f"-b {itemsize} or more"
+            f"--minbytes 0 is below one element, {itemsize} bytes of {dtype}: give -b {itemsize} "
+            "or more"
         )
+    low = max(low, itemsize)
     if high < low:
         raise UserError(
             f"--maxbytes {format_size(high)} is below --minbytes {format_size(low)}: give "
             f"-e {format_size(low)} or more, or a smaller -b"
         )
-    if not 1 < factor < float("inf"):
+    if not step and not 1 < factor < float("inf"):
         raise UserError(f"--stepfactor must be a finite number > 1, got {factor:g}")
     sizes: list[int] = []
-    exact, step = Fraction(low), Fraction(factor)
+    exact, ratio = Fraction(low), Fraction(factor)
     while exact <= high:
         sizes.append(int(exact) // itemsize * itemsize)
-        exact = max(exact * step, Fraction(sizes[-1] + itemsize))
+        exact = max(exact * ratio + step, Fraction(sizes[-1] + itemsize))
         if len(sizes) > MOST_SIZES:
+            name = f"--stepbytes {format_size(step)}" if step else f"--stepfactor {factor:g}"
             raise UserError(
-                f"--stepfactor {factor:g} makes more than {MOST_SIZES} sizes from "
-                f"{format_size(low)} to {format_size(high)}: take a larger factor"
+                f"{name} makes more than {MOST_SIZES} sizes from {format_size(low)} to "
+                f"{format_size(high)}: take a larger {'step, or -f 2' if step else 'factor'}"
             )
-    return tuple(sizes)
+    return tuple(dict.fromkeys([*sizes, high // itemsize * itemsize]))

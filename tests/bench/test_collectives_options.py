@@ -18,9 +18,9 @@ from bench.common.sizes import (
     MOST_SIZES,
     UNITS,
     format_size,
-    geometric_sizes,
     parse_size,
     round_down,
+    sizes_between,
 )
 from bench.common.spec import UserError
 
@@ -62,17 +62,18 @@ def test_sizes_grow_by_the_factor_in_whole_elements(
     low: int, more: int, factor: int, wide: bool
 ) -> None:
     item = 8 if wide else 4
-    sizes_of_run = geometric_sizes(low, low + more, factor, item, "x")
+    high = low + more
+    sizes_of_run = sizes_between(low, high, item, "x", factor=factor)
     assert all(n % item == 0 for n in sizes_of_run)
     assert all(a < b for a, b in pairwise(sizes_of_run))
-    exact = [low * factor**k for k in range(len(sizes_of_run))]
-    assert [n // item * item for n in exact] == list(sizes_of_run)
-    assert exact[-1] <= low + more < exact[-1] * factor
+    exact = [low * factor**k for k in range(99) if low * factor**k <= high]
+    expected = dict.fromkeys(n // item * item for n in (*exact, high))
+    assert sizes_of_run == tuple(expected), "the largest size is always measured"
 
 
 @given(st.integers(8, 10**4), st.floats(1.01, 3))
 def test_small_factors_add_at_least_one_element(low: int, factor: float) -> None:
-    sizes_of_run = geometric_sizes(low, 4 * low, factor, 4, "x")
+    sizes_of_run = sizes_between(low, 4 * low, 4, "x", factor=factor)
     assert all(a < b for a, b in pairwise(sizes_of_run))
     assert sizes_of_run[0] == low // 4 * 4
     assert sizes_of_run[-1] <= 4 * low
@@ -121,6 +122,37 @@ def test_one_number_as_message_size_is_the_largest() -> None:
     assert read(["--message-size", "8388608:"]).sizes == (2**23, 2**25)
 
 
+COMMANDS: dict[str, tuple[int, ...]] = {
+    "--compat osu --message-size 64": (4, 8, 16, 32, 64),
+    "--compat osu -m 4:20 -i 100 -x 10 -f": (4, 8, 16, 20),
+    "--compat=nccl -b 8 -e 64 -f 2 -g 1 -t 1 -o sum -n 100 -w 10 -m 1": (8, 16, 32, 64),
+    "--compat nccl -b 1M -e 3M": (2**20, 2**21, 3 * 2**20),
+    "--compat nccl -b 8 -e 24 -i 8": (8, 16, 24),
+    "--compat nccl -b 8 -e 24 -i8": (8, 16, 24),
+    "--compat nccl": (2**25,),
+    "-b 8 -e 100 -f 2": (8, 16, 32, 64, 100),
+}
+"""Command lines of other benchmarks -> their sizes."""
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_lines_of_other_benchmarks_keep_their_meaning(line: str) -> None:
+    config = read(shlex.split(line))
+    assert config.sizes == COMMANDS[line]
+    assert config.notes == ()
+    if "-x" in line:
+        assert (config.iterations, config.warmup, config.full) == (100, 10, True)
+    osu = read(["--compat", "osu"]).sizes
+    assert osu == tuple(2**k for k in range(2, 21)), "from an element to 1 MiB"
+
+
+def test_a_size_below_one_element_is_rounded_up_and_noted() -> None:
+    config = read(["-b", "1", "-e", "16", "-d", "double"])
+    assert config.sizes == (8, 16)
+    assert config.notes == ("-b 1 is below one element of float64: sizes begin at 8 bytes",)
+    assert case_hash(config, 2) == case_hash(read(["-b", "8", "-e", "16", "-d", "double"]), 2)
+
+
 def test_the_library_is_always_measured() -> None:
     config = read(["--algorithms", "ring,star,ring"])
     assert config.shown == ("ring", "star")
@@ -139,7 +171,8 @@ def test_classic_columns_show_the_library_by_default() -> None:
 
 def test_the_hash_covers_all_options_that_affect_the_numbers() -> None:
     plain = case_hash(read([]), 2)
-    same = ["--compat", "osu", "--algorithms", ",".join(ALLREDUCES), "--out", "x", "--csv", "y"]
+    same = ["-b", "8", "-e", "32M", "-f", "4"]
+    same += ["--compat", "osu", "--algorithms", ",".join(ALLREDUCES), "--out", "x", "--csv", "y"]
     assert case_hash(read(same), 2) == plain
     variants = [(["-n", "21"], 2), (["-d", "double"], 2), (["--seed", "1"], 2), ([], 3)]
     hashes = {case_hash(read(options), ranks) for options, ranks in variants}
@@ -147,9 +180,13 @@ def test_the_hash_covers_all_options_that_affect_the_numbers() -> None:
 
 
 MISTAKES = [
-    ("-b 2", "--minbytes 2 is below one element, 4 bytes of float32: give -b 4 or more"),
+    ("-g 2", "--ngpus must be 1, got 2: a rank is one process: launch more ranks, `mpirun -n"),
+    ("-t 4", "--nthreads must be 1, got 4: a rank is one process"),
+    ("-o max", "--op must be sum, got max: the sum is measured, whose result is exact"),
+    ("--compat nccl -m 20", "--agg-iters must be 1, got 20: every call is timed by itself"),
+    ("--compat nccl -f 2 -i 1M", "--stepfactor and --stepbytes both set the next size"),
+    ("--compat nccl -b 8 -e 2G", "--stepbytes 1M makes more than 1000 sizes from 8 to 2G: take"),
     ("-b 0", "--minbytes 0 is below one element"),
-    ("-b 7 -d double", "--minbytes 7 is below one element, 8 bytes of float64: give -b 8"),
     ("-b 1K -e 512", "--maxbytes 512 is below --minbytes 1K: give -e 1K or more, or a smaller -b"),
     ("-b eight", "--minbytes must be a size such as 8, 64K, 4M or 1G"),
     ("-e 4T", "--maxbytes must be a size such as 8, 64K, 4M or 1G"),

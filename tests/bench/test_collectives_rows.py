@@ -225,3 +225,28 @@ def test_progress_is_shown_on_an_interactive_terminal_alone(
         err = capsys.readouterr().err
         assert ("4K: 30 calls, widest interval 12.3%" in err) == interactive
         assert err.endswith("\r\x1b[2K") == interactive, "the line is cleared"
+
+
+def test_parsers_of_other_benchmarks_read_the_output() -> None:
+    """Expressions as those of ReFrame's library, FlagPerf and superbench, written anew."""
+    large = (row(bytes=2**20, count=2**18, ranks=2), DURATIONS)
+    tables = {"osu": [large], "nccl": [large, large]}
+    texts = {}
+    for name, line in tables.items():
+        config, columns = read(["--compat", name]), COMPATS[name]
+        lines = [*columns.header(config, "library", 2), columns.row(config, line)]
+        texts[name] = "\n".join([*lines, *columns.footer([line])])
+    assert re.search(r"^1048576.*Pass", texts["osu"], re.MULTILINE)
+    latency = re.search(r"^1048576\s+(?P<us>\S+)", texts["osu"], re.MULTILINE)
+    assert latency is not None
+    assert float(latency["us"]) == 2.75
+    average = re.search(r"#\s*Avg bus bandwidth\s*:\s*([0-9.e+-]+)", texts["nccl"])
+    assert average is not None
+    assert float(average[1]) == pytest.approx(2**20 / 2750, rel=1e-5)
+    comments = [x.removeprefix("#").split() for x in texts["nccl"].splitlines() if x[:1] == "#"]
+    titles = next(x for x in comments if x[:2] == ["size", "count"])
+    (cells,) = (x.split() for x in texts["nccl"].splitlines() if re.match(r"\s+\d+\s", x))
+    assert len(cells) == len(titles)
+    in_place = {name: cells[i] for i, name in enumerate(titles)}  # the later of two columns
+    assert (in_place["size"], in_place["time"], in_place["#wrong"]) == ("1048576", "2.75", "0")
+    assert float(in_place["busbw"]) == pytest.approx(2**20 / 2750, abs=0.005)

@@ -82,7 +82,7 @@ def check_csv(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def test_osu_columns_are_parseable(tmp_path: Path) -> None:
-    done = collectives(2, tmp_path, "--compat", "osu")
+    done = collectives(2, tmp_path, "--compat", "osu", "-b", "8")
     assert done.returncode == 0, done.stderr
     matches = re.findall(r"^8\s+(\S+)", done.stdout, re.MULTILINE)
     assert len(matches) == 1
