@@ -119,8 +119,8 @@ def merge_entries(
 
     current = []
     for case in cases:
-        entry = known.get((case.hash, case.geometry))
-        place, index = (entry.case.geometry, entry.index) if entry else (case.geometry, -1)
+        old = known.get((case.hash, case.geometry))
+        place, index = (old.case.geometry, old.index) if old else (case.geometry, -1)
         if index < 0 and not case.refused:
             place, index = free(latest.get(place, place))
             latest[case.geometry] = place

@@ -43,7 +43,7 @@ class Config:
     op: str
     dtype: str
     algorithms: tuple[str, ...]
-    """Names given by the user; empty for the default."""
+    """Names texts by the user; empty for the default."""
     against: tuple[str, ...]
     iterations: int
     warmup: int
@@ -61,7 +61,7 @@ class Config:
     ranks: int
     launches: int
     notes: tuple[str, ...] = ()
-    """What was understood in another way than given."""
+    """Notes on options that were adapted."""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -108,25 +108,25 @@ USUAL = ("8", "32M", 4.0, "")
 
 
 def measured_sizes(
-    given: Mapping[str, Any], compat: str, dtype: str
+    texts: Mapping[str, Any], compat: str, dtype: str
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the sizes in bytes, and a note if the smallest is rounded up to an element.
 
-    given: values of the options of SIZES on the command line. Errors: UserError.
+    texts: values of the options of SIZES on the command line. Errors: UserError.
     """
     low, high, factor, step = RANGES.get(compat, USUAL)
-    if {"stepfactor", "stepbytes"} <= set(given):
+    if {"stepfactor", "stepbytes"} <= set(texts):
         raise UserError("--stepfactor and --stepbytes both set the next size: give one of them")
-    if "stepfactor" in given or "stepbytes" in given:
-        factor, step = given.get("stepfactor", 1.0), given.get("stepbytes", "")
-    low, high = given.get("minbytes", low), given.get("maxbytes", high)
-    asked = "minbytes" in given
-    if "message_size" in given:
-        both = [name for name in ("minbytes", "maxbytes") if name in given]
-        least, most, ratio = split_message_size(given["message_size"])
-        if both or (ratio and "stepfactor" in given):
+    if "stepfactor" in texts or "stepbytes" in texts:
+        factor, step = texts.get("stepfactor", 1.0), texts.get("stepbytes", "")
+    low, high = texts.get("minbytes", low), texts.get("maxbytes", high)
+    asked = "minbytes" in texts
+    if "message_size" in texts:
+        both = [name for name in ("minbytes", "maxbytes") if name in texts]
+        least, most, ratio = split_message_size(texts["message_size"])
+        if both or (ratio and "stepfactor" in texts):
             raise UserError(
-                f"--message-size {given['message_size']} and --{(both or ['stepfactor'])[0]} both "
+                f"--message-size {texts['message_size']} and --{(both or ['stepfactor'])[0]} both "
                 "set the sizes: give one of them"
             )
         low, high, asked = least or low, most or high, bool(least)

@@ -263,8 +263,8 @@ def configured(texts: Mapping[str, str]) -> Config:
     """Return the configuration that some options, given as texts, describe. Errors: UserError."""
     options = TABLE.build(texts)
     dtype = _dtype(options.type)
-    given = {name: getattr(options, name) for name in SIZES if name in texts}
-    sizes, notes = measured_sizes(given, options.compat, dtype)
+    chosen = {name: getattr(options, name) for name in SIZES if name in texts}
+    sizes, notes = measured_sizes(chosen, options.compat, dtype)
     return Config(
         sizes=sizes,
         notes=notes,

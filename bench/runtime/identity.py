@@ -166,8 +166,8 @@ def check_arithmetic(run: Run, ranks: Sequence[dict[str, Any]], remedy: str) -> 
 
 def notes_on(result: Path, ranks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each change of arithmetic since a finished result. Errors: UserError."""
-    found = changes(origin(result).arithmetic(), arithmetic_of(ranks))
-    return [f"{result}: {change}" for change in found]
+    differences = changes(origin(result).arithmetic(), arithmetic_of(ranks))
+    return [f"{result}: {change}" for change in differences]
 
 
 def origin(result: Path) -> Run:

@@ -97,8 +97,8 @@ def original_run(experiment: Experiment, ranks: Sequence[Mapping[str, Any]]) -> 
 def changes(run: Run, ranks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each change of software, processor and arithmetic since a run."""
     texts = {"packages": provenance.packages(), "machine": provenance.machine()}
-    found = _changes(run, texts, identity.arithmetic_of(ranks))
-    lines = [f"{change} in {run.path}" for change in found]
+    differences = _changes(run, texts, identity.arithmetic_of(ranks))
+    lines = [f"{change} in {run.path}" for change in differences]
     if INSTRUCTIONS not in run.arithmetic():
         lines.append(f"{run.path} does not record the instruction set of torch: bits may differ")
     return lines

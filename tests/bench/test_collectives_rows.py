@@ -228,7 +228,7 @@ def test_progress_is_shown_on_an_interactive_terminal_alone(
 
 
 def test_parsers_of_other_benchmarks_read_the_output() -> None:
-    """Expressions as those of ReFrame's library, FlagPerf and superbench, written anew."""
+    """Expressions as those of ReFrame's library, FlagPerf and superbench."""
     large = (row(bytes=2**20, count=2**18, ranks=2), DURATIONS)
     tables = {"osu": [large], "nccl": [large, large]}
     texts = {}

@@ -94,11 +94,12 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> list[Digest]:
     return side(tmp_path_factory.mktemp("usual"), "a")
 
 
-def test_what_an_older_file_does_not_record_is_taken_from_the_others(tmp_path: Path) -> None:
+def test_unrecorded_settings_are_those_of_the_other_runs(tmp_path: Path) -> None:
     """It joins the others of its case where they agree, and stays apart where they do not."""
-    other = {"inputs_json": json.dumps({"--partition path": "ff" * 32})}
+    other: dict[str, Any] = {"inputs_json": json.dumps({"--partition path": "ff" * 32})}
+    variants: list[dict[str, Any]] = [{}, {}, other]
     old, new, third = (
-        write_run(tmp_path / f"{i}.h5", seed=i, **more) for i, more in enumerate(({}, {}, other))
+        write_run(tmp_path / f"{i}.h5", seed=i, **more) for i, more in enumerate(variants)
     )
     with h5py.File(tmp_path / "0.h5", "r+") as file:
         del file.attrs["inputs_json"], file["provenance/ranks/instructions"]

@@ -48,16 +48,16 @@ def test_indices_count_within_a_geometry() -> None:
 
 def test_indices_stay_below_the_array_size_however_often_the_sweep_is_edited() -> None:
     entries: tuple[campaign.Entry, ...] = ()
-    given: dict[str, tuple[str, int]] = {}
+    before: dict[str, tuple[str, int]] = {}
     for edit in range(5):
         cases = [case(f"{edit}-{i}") for i in range(edit, edit + 4)] + [case("kept")]
         entries = merge_entries(entries, cases, History(), size=3)
         places = {x.case.name: (str(x.case.geometry), x.index) for x in entries}
-        assert given.items() <= places.items(), "an index never changes"
+        assert before.items() <= places.items(), "an index never changes"
         assert len(set(places.values())) == len(places), "nor is it given twice"
-        given = places
-    assert {index for _, index in given.values()} == {0, 1, 2}
-    assert len({place for place, _ in given.values()}) == 7  # 21 cases in arrays of 3
+        before = places
+    assert {index for _, index in before.values()} == {0, 1, 2}
+    assert len({place for place, _ in before.values()}) == 7  # 21 cases in arrays of 3
     lower = merge_entries(entries, [case("kept")], History(), size=2)
     assert lower[0].index < 2
 
