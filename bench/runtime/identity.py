@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.common.spec import UserError, option_fields
+from bench.common.text import counted
 from bench.data.opening import digest
 from bench.results import contents, provenance
 from bench.results.environment import INSTRUCTIONS, SHA_DIGITS, THREADS, Arithmetic, arithmetic
@@ -114,7 +115,8 @@ class Change:
 
     def __str__(self) -> str:
         if self.name == THREADS:
-            return f"it ran {self.before} thread(s) per rank, now there are {self.now}"
+            threads = counted(int(self.before), "thread")
+            return f"it ran {threads} per rank, now there are {self.now}"
         return f"{self.name} is {self.now or 'not set'}, was {self.before or 'not set'}"
 
     @property

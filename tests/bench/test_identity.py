@@ -99,7 +99,7 @@ def test_a_run_is_never_resumed_with_other_threads_or_variables(
     remedy = "or give another --name, or --overwrite instead of --resume"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert resume(capsys) == (
-        "error: r/x.h5.part: it ran 1 thread(s) per rank, now there are 2: set OMP_NUM_THREADS=1, "
+        "error: r/x.h5.part: it ran 1 thread per rank, now there are 2: set OMP_NUM_THREADS=1, "
         f"{remedy}"
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
