@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,27 @@ def measured_sizes(
     rounded = asked and least_bytes < ITEM_BYTES[dtype]
     note = f"-b {low} is below one element of {dtype}: sizes begin at {sizes[0]} bytes"
     return sizes, (note,) if rounded else ()
+
+
+def translated(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose letters are those of --compat: nccl's -i, -m, and OSU's -f."""
+    words = list(argv)
+    formats = {y for x, y in pairwise(words) if x == "--compat"}
+    formats |= {x.partition("=")[2] for x in words if x.startswith("--compat=")}
+    if "nccl" in formats:
+        words = ["--reduction" if x == "--op" else x for x in words]
+        for letter, name in (("-i", "--stepbytes"), ("-m", "--agg-iters")):
+            words = [
+                f"{name}{'=' * (x != letter)}{x[2:].removeprefix('=')}" if x[:2] == letter else x
+                for x in words
+            ]
+    if "osu" in formats:
+        following = [*words[1:], "-"]
+        words = [
+            "--full" if x == "-f" and y.startswith("-") else x
+            for x, y in zip(words, following, strict=True)
+        ]
+    return words
 
 
 def case_hash(config: Config, ranks: int) -> str:

@@ -6,9 +6,15 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from bench.collectives.config import ALLREDUCE, SIZES, Config, algorithms_of, measured_sizes
+from bench.collectives.config import (
+    ALLREDUCE,
+    SIZES,
+    Config,
+    algorithms_of,
+    measured_sizes,
+    translated,
+)
 from bench.common.options import Table, check_ranges, flag, option
 from bench.common.spec import UserError, unknown_name
 
@@ -236,27 +242,7 @@ TABLE = Table(
 
 def read(argv: Sequence[str]) -> Config:
     """Return the configuration of a command line. Errors: UserError."""
-    return configured(TABLE.texts(_translated(argv)))
-
-
-def _translated(argv: Sequence[str]) -> list[str]:
-    """Return a command line whose letters are those of --compat: nccl's -i, -m, and OSU's -f."""
-    words = list(argv)
-    formats = {y for x, y in pairwise(words) if x == "--compat"}
-    formats |= {x.partition("=")[2] for x in words if x.startswith("--compat=")}
-    if "nccl" in formats:
-        for letter, name in (("-i", "--stepbytes"), ("-m", "--agg-iters")):
-            words = [
-                f"{name}{'=' * (x != letter)}{x[2:].removeprefix('=')}" if x[:2] == letter else x
-                for x in words
-            ]
-    if "osu" in formats:
-        following = [*words[1:], "-"]
-        words = [
-            "--full" if x == "-f" and y.startswith("-") else x
-            for x, y in zip(words, following, strict=True)
-        ]
-    return words
+    return configured(TABLE.texts(translated(argv)))
 
 
 def configured(texts: Mapping[str, str]) -> Config:

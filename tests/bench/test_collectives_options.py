@@ -125,7 +125,7 @@ def test_one_number_as_message_size_is_the_largest() -> None:
 COMMANDS: dict[str, tuple[int, ...]] = {
     "--compat osu --message-size 64": (4, 8, 16, 32, 64),
     "--compat osu -m 4:20 -i 100 -x 10 -f": (4, 8, 16, 20),
-    "--compat=nccl -b 8 -e 64 -f 2 -g 1 -t 1 -o sum -n 100 -w 10 -m 1": (8, 16, 32, 64),
+    "--compat=nccl -b 8 -e 64 -f 2 -g 1 -t 1 --op sum -n 100 -w 10 -m 1": (8, 16, 32, 64),
     "--compat nccl -b 1M -e 3M": (2**20, 2**21, 3 * 2**20),
     "--compat nccl -b 8 -e 24 -i 8": (8, 16, 24),
     "--compat nccl -b 8 -e 24 -i8": (8, 16, 24),
@@ -182,7 +182,7 @@ def test_the_hash_covers_all_options_that_affect_the_numbers() -> None:
 MISTAKES = [
     ("-g 2", "--ngpus must be 1, got 2: a rank is one process: launch more ranks, `mpirun -n"),
     ("-t 4", "--nthreads must be 1, got 4: a rank is one process"),
-    ("-o max", "--op must be sum, got max: the sum is measured, whose result is exact"),
+    ("-o max", "--reduction must be sum, got max: the sum is measured, whose result is exact"),
     ("--compat nccl -m 20", "--agg-iters must be 1, got 20: every call is timed by itself"),
     ("--compat nccl -f 2 -i 1M", "--stepfactor and --stepbytes both set the next size"),
     ("--compat nccl -b 8 -e 2G", "--stepbytes 1M makes more than 1000 sizes from 8 to 2G: take"),
