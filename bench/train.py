@@ -204,12 +204,12 @@ def _compared(plan: setup.Plan, ranks: list[dict[str, Any]]) -> tuple[setup.Plan
     returns them. Errors: UserError.
     """
     from bench.results.resultfile import part_of
-    from bench.runtime import identity, repeat, setup
+    from bench.runtime import identity, repeat
 
     experiment = plan.experiment
     if plan.resumed:
         before = identity.origin(part_of(plan.path))
-        notes = identity.check_arithmetic(before, ranks, setup.other_place(experiment))
+        notes = identity.check_arithmetic(before, ranks, identity.other_place(experiment))
         plan = replace(plan, notes=(*plan.notes, *notes))
     return plan, repeat.original_run(experiment, ranks)
 

@@ -177,3 +177,10 @@ def origin(result: Path) -> Run:
     with contents.open_hdf5(result) as file:
         attributes = contents.attributes(file)
     return provenance.read_origin(result, attributes)
+
+
+def other_place(experiment: Experiment) -> str:
+    """Return the remedy for a result of another run in the place of this one."""
+    if experiment.options.overwrite:  # a sweep resumes and replaces
+        return "give another --out"
+    return "give another --name, or --overwrite instead of --resume"

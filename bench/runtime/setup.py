@@ -154,16 +154,11 @@ def _with_inputs_checked(comm: MPI.Intracomm, plan: Plan) -> Plan:
         with contents.open_hdf5(result) as file:
             attributes = contents.attributes(file, identity.INPUTS)
         files = identity.inputs(plan.experiment)
-        return identity.check_inputs(result, attributes, files, other_place(plan.experiment))
+        return identity.check_inputs(
+            result, attributes, files, identity.other_place(plan.experiment)
+        )
 
     return replace(plan, notes=(*plan.notes, *resuming.on_root(comm, check)))
-
-
-def other_place(experiment: Experiment) -> str:
-    """Return the remedy for a result of another run in the place of this one."""
-    if experiment.options.overwrite:  # a sweep resumes and replaces
-        return "give another --out"
-    return "give another --name, or --overwrite instead of --resume"
 
 
 @dataclass(frozen=True)
