@@ -121,7 +121,7 @@ def measured_sizes(
     if "stepfactor" in texts or "stepbytes" in texts:
         factor, step = texts.get("stepfactor", 1.0), texts.get("stepbytes", "")
     low, high = texts.get("minbytes", low), texts.get("maxbytes", high)
-    asked = "minbytes" in texts
+    explicit = "minbytes" in texts
     if "message_size" in texts:
         both = [name for name in ("minbytes", "maxbytes") if name in texts]
         least, most, ratio = split_message_size(texts["message_size"])
@@ -130,7 +130,7 @@ def measured_sizes(
                 f"--message-size {texts['message_size']} and --{(both or ['stepfactor'])[0]} both "
                 "set the sizes: give one of them"
             )
-        low, high, asked = least or low, most or high, bool(least)
+        low, high, explicit = least or low, most or high, bool(least)
         factor, step = (float(ratio), "") if ratio else (factor, step)
     least_bytes = parse_size(low, "--minbytes")
     sizes = sizes_between(
@@ -141,7 +141,7 @@ def measured_sizes(
         factor=factor,
         step=parse_size(step, "--stepbytes") if step else 0,
     )
-    rounded = asked and least_bytes < ITEM_BYTES[dtype]
+    rounded = explicit and least_bytes < ITEM_BYTES[dtype]
     note = f"-b {low} is below one element of {dtype}: sizes begin at {sizes[0]} bytes"
     return sizes, (note,) if rounded else ()
 
