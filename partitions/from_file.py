@@ -224,8 +224,11 @@ def _numbers(name: str, where: str, values: Any) -> list[int]:
 def _leaf(name: str, content: dict[str, Any], size: int) -> NDArray[np.int64]:
     """Return the users of the samples of a LEAF file, in the order of its users."""
     users, data = content["users"], content.get("user_data", {})
-    if not isinstance(users, list) or not isinstance(data, dict):
-        raise ValueError(f"{name}: users must be a list and user_data an object, as LEAF has them")
+    texts = isinstance(users, list) and all(isinstance(x, str) for x in users)
+    if not texts or not isinstance(data, dict):
+        raise ValueError(
+            f"{name}: users must be a list of texts and user_data an object, as LEAF has them"
+        )
     counts = content.get("num_samples")
     if counts is None:
         counts = [_labels(data.get(x)) or 0 for x in users]

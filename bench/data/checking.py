@@ -98,6 +98,18 @@ def require_finite(
     )
 
 
+def as_inputs(values: NDArray[Any]) -> NDArray[Any]:
+    """Return inputs as uint8, which encode 0 to 1, or as floating numbers of this machine.
+
+    Other integers and bools are the numbers that they are.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind == "f":
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+
+
 def as_labels(
     where: Path | str, labels: NDArray[Any], what: str = "label", most: int = 0
 ) -> NDArray[np.int64]:

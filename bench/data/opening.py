@@ -14,18 +14,19 @@ import numpy as np
 
 from bench.common.spec import UserError
 from bench.common.text import printable
-from bench.data import cifar, idx
+from bench.data import cifar, idx, svmlight
 from bench.data.checking import MOST_CLASSES, readable
+from bench.data.compression import SUFFIXES, format_of, start_of, suffix_of
 from bench.data.names import DataName, parse_data
 from bench.data.protocol import Content, Dataset, Summary, Table, Text, subset, table_in_memory
 
 HDF5 = (".h5", ".hdf5")
-SVMLIGHT = (".svm", ".svmlight", ".libsvm")
-TABLES = (".csv", *SVMLIGHT)
-"""Endings of tables, whose features are no pixels."""
+HDF5_START = b"\x89HDF\r\n\x1a\n"
 KINDS = (
     f"a folder of IDX files ({idx.NAMES}) or the images of one, a folder of CIFAR's binary files "
-    f"({cifar.NAMES}), or a file that ends in {', '.join((*HDF5, '.csv', *SVMLIGHT))}"
+    f"({cifar.NAMES}), an HDF5 file, a file in svmlight format such as LIBSVM's, or a "
+    f"file that ends in {', '.join((*HDF5, '.csv', *svmlight.ENDINGS))}; the last four may be "
+    f"compressed, {', '.join(SUFFIXES)}"
 )
 HELD_OUT_SEED = 0
 """Seed of the held-out samples of a single set, the same in every run."""
@@ -136,7 +137,7 @@ def _doubts(train: Table, test: Table, names: Sequence[str]) -> Iterator[str]:
 def _content(data: DataName) -> Content:
     """Return the content of the files that a name denotes. Errors: UserError."""
     path = data.path
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if suffix_of(path) == ".csv" and path.is_file():
         from bench.data.tabular import read_csv
 
         return read_csv(data)
@@ -157,20 +158,29 @@ def _other_content(path: Path) -> Content:
         return Content({kind: idx.read_set(*pair) for kind, pair in pairs.items()})
     if path.is_dir():
         raise UserError(f"--data {path} holds no data of a known format: name {KINDS}")
-    kind = path.suffix.lower()
-    if kind in HDF5:
+    if not path.is_file():
+        raise UserError(f"--data {path} is not a plain file: name {KINDS}")
+    if start_of(path, len(HDF5_START)) == HDF5_START or path.suffix.lower() in HDF5:
+        if format_of(path):
+            raise UserError(f"{path} is compressed HDF5: unpack it first, ranks read parts of it")
         from bench.data.hdf5 import read_sets
 
-        tables, groups = read_sets(path)
-        return Content(tables, groups=groups)
-    if kind in SVMLIGHT:
-        from bench.data.svmlight import read_svmlight
-
-        table, classes = read_svmlight(path)
-        return Content({"train": table}, classes)
-    if kind == ".txt":
+        return read_sets(path)
+    if is_svmlight(path):
+        return svmlight.read_sets(path)
+    if suffix_of(path) == ".txt":
         raise UserError(f"--data {path} is a text, which the task transformer reads: name {KINDS}")
     raise UserError(f"--data {path} is of no known format: name {KINDS}")
+
+
+def is_svmlight(path: Path) -> bool:
+    """Return True for a file in svmlight format, by its ending or its first lines."""
+    return suffix_of(path) in svmlight.ENDINGS or svmlight.is_svmlight(path)
+
+
+def is_table(path: Path) -> bool:
+    """Return True for a table, whose features are no pixels, by its ending or its first lines."""
+    return path.is_file() and (suffix_of(path) == ".csv" or is_svmlight(path))
 
 
 def _hold_out(path: Path, table: Table, part: float) -> tuple[Table, Table]:
@@ -240,7 +250,12 @@ def files_of(path: Path) -> list[Path]:
     pictures = cifar.find_sets(path)
     if pictures:
         return [file for files in pictures[0].values() for file in files]
-    return [file for pair in idx.find_sets(path).values() for file in pair] or [path]
+    pairs = idx.find_sets(path)
+    if pairs:
+        return [file for pair in pairs.values() for file in pair]
+    if path.is_file() and suffix_of(path) not in (".csv", *HDF5) and is_svmlight(path):
+        return [*svmlight.find_sets(path).values()]
+    return [path]
 
 
 def data_or_digits(name: str, held_out: float) -> Dataset:

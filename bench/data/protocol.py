@@ -112,9 +112,35 @@ def flatten(table: Table) -> Table:
     return reshape(table, (math.prod(table.shape),))
 
 
+CHANNELS = (1, 3, 4)
+"""Numbers of channels by which a picture (height, width, channels) is recognised."""
+
+
 def as_pictures(table: Table) -> Table:
-    """Return the table with inputs (channels, height, width), one channel if there is none."""
-    return reshape(table, (1, *table.shape)[-3:])
+    """Return the table with inputs (channels, height, width), one channel if there is none.
+
+    Channels in the last place move to the first.
+    """
+    shape = table.shape
+    if len(shape) == 3 and shape[2] in CHANNELS and shape[0] not in CHANNELS:
+        return _channels_first(table)
+    return reshape(table, (1, *shape)[-3:])
+
+
+def _channels_first(table: Table) -> Table:
+    """Return pictures (height, width, channels) as (channels, height, width)."""
+    height, width, channels = table.shape
+
+    def rows(indices: NDArray[np.int64]) -> NDArray[Any]:
+        return np.ascontiguousarray(np.moveaxis(table.rows(indices), -1, 1))
+
+    def place(i: int, j: int) -> str:
+        channel, pixel = divmod(j, height * width)
+        return place_of(table, i, pixel * channels + channel)
+
+    features = None if table.features is None else np.moveaxis(table.features, -1, 1)
+    shape = channels, height, width
+    return Table(table.labels, shape, rows, features, table.groups, place)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.common.files import require_utf8
 from bench.common.spec import UserError
 from bench.data.checking import require_memory
+from bench.data.compression import open_text, plain_size, start_of
 from bench.data.layout import (
     Layout,
     doubts,
@@ -89,6 +91,10 @@ def read_csv(data: DataName) -> Content:
 
 def _first_rows(path: Path) -> list[list[str]]:
     """Return the first rows. Errors: UserError if there are none, or names of several lines."""
+    try:
+        require_utf8(start_of(path, LOOKED_AT))
+    except ValueError as error:
+        raise UserError(f"{path} is not text in UTF-8: {error}") from None
     rows = list(islice(_numbered(path), FIRST_ROWS))
     if not rows:
         raise UserError(f"{path} is empty")
@@ -100,7 +106,7 @@ def _first_rows(path: Path) -> list[list[str]]:
 
 def _numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not empty, each with its first line, from 1 on. Errors: UserError."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with open_text(path) as file:
         lines = csv.reader(file, skipinitialspace=True)
         start = 1
         try:
@@ -139,15 +145,16 @@ def _frame(path: Path, layout: Layout) -> pd.DataFrame:
         with warnings.catch_warnings():
             # pandas only warns about fields that it drops
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                header=0 if layout.header else None,
-                names=range(len(layout.columns)),
-                dtype=kinds,
-                index_col=False,
-                keep_default_na=False,
-                skipinitialspace=True,
-            )
+            with open_text(path) as file:
+                return pd.read_csv(
+                    file,
+                    header=0 if layout.header else None,
+                    names=range(len(layout.columns)),
+                    dtype=kinds,
+                    index_col=False,
+                    keep_default_na=False,
+                    skipinitialspace=True,
+                )
     except UnicodeDecodeError:
         raise
     except (pd.errors.ParserWarning, ValueError) as error:  # a ParserError is a ValueError
@@ -242,8 +249,6 @@ def _place(path: Path, layout: Layout, columns: list[int], i: int, j: int) -> st
 
 def _needed(path: Path) -> int:
     """Return the bytes of memory to read the file, estimated from its beginning."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(LOOKED_AT)
+    size, start = plain_size(path), start_of(path, LOOKED_AT)
     fields = (start.count(b",") + start.count(b"\n")) / max(1, len(start)) * size
     return size + int(FIELD_BYTES * fields)

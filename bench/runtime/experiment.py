@@ -13,7 +13,7 @@ from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
 from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
 from bench.data.names import parse_data
-from bench.data.opening import TABLES
+from bench.data.opening import is_table
 from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.options import PERIOD, TABLE, TrainOptions
 from bench.session.launch import check_launch
@@ -227,7 +227,7 @@ def _check_pictures(options: TrainOptions, task: Task, partition: Partition) -> 
             f"--partition {options.partition} needs pictures, and {options.task} has none: take "
             f"one of {', '.join(names)}, or the partition gain"
         )
-    if partition.needs.pictures and parse_data(options.data).path.suffix.lower() in TABLES:
+    if partition.needs.pictures and is_table(parse_data(options.data).path):
         raise UserError(
             f"--partition {options.partition} needs pictures, and --data {options.data} is a table "
             "of features: take the partition gain, or pictures as IDX, CIFAR or HDF5"

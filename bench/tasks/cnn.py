@@ -88,9 +88,10 @@ class CNN(Task):
 
 def _planes(table: Table) -> Table:
     """Return pictures as (channels, height, width). Errors: ValueError."""
-    if len(table.shape) not in (2, 3) or min(table.shape[-2:]) < LEAST:
+    pictures = as_pictures(table) if len(table.shape) in (2, 3) else None
+    if pictures is None or min(pictures.shape[-2:]) < LEAST:
         raise ValueError(
             f"cnn needs pictures, (height, width) or (channels, height, width) of {LEAST} pixels "
             f"or more a side, got inputs of shape {table.shape}: mlp takes any"
         )
-    return as_pictures(table)
+    return pictures

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench.common.spec import UserError
 from bench.data.hdf5 import Reader
 from bench.data.opening import open_data
+from bench.tasks.mlp import MLP
 from tests.bench.made_data import refusal
 
 X = np.arange(60, dtype=np.float32).reshape(12, 5)
@@ -122,11 +123,35 @@ GOOD: dict[str, Any] = {"x": X, "y": Y}
         ({"y": None}, "it holds x"),
         ({"x": X[:, 0]}, "x must be (n, features), (n, height, width), (n, channels"),
         ({"x": X[:, :0]}, "got shape (12, 0)"),
-        ({"x": X.astype(np.int64)}, "x must be floating numbers or bytes, got int64"),
+        (
+            {"x": X.astype(complex)},
+            "x must be numbers, floating or whole, or bools, got complex128",
+        ),
+        ({"x": np.full((12, 2), b"a")}, "got texts: write numbers in place of texts and records"),
         ({"x": X[:7]}, "x: 7 samples but 12 labels"),
         ({"x": X[:0], "y": Y[:0]}, "x holds no sample"),
-        ({"y": Y[:, None]}, "y: labels must be one a sample, (n,), got shape (12, 1)"),
-        ({"y": [str(y) for y in Y]}, "y: labels must be whole numbers, got texts"),
+        (
+            {"y": X[:, :3]},
+            "y: labels (12, 3) must be one-hot, a single 1 a sample, and sample 0 ",
+        ),
+        ({"y": np.eye(3)[Y] * 2}, "give the class of each sample, (n,)"),
+        (
+            {"y": np.ones((12, 3))},
+            "must be one-hot, a single 1 a sample, and sample 0 is [1. 1. 1.]",
+        ),
+        ({"y": Y * 1j}, "y: labels must be whole numbers, bools or texts (n,), or one-hot (n, cl"),
+        ({"y": np.zeros((12, 2, 2))}, "or one-hot (n, classes), got float64 (12, 2, 2)"),
+        ({"y": h5py.Empty("f")}, "y is empty: write one value a sample"),
+        ({"y": ["a", " "] * 6}, "y: label of sample 1 is missing"),
+        (
+            {"data": X, "x": None, "images": X},
+            "data and images could each be x: rename the one",
+        ),
+        (
+            {"y": None, "target": Y, "labels": Y},
+            "labels and target could each be y: rename",
+        ),
+        ({"x": None, "inputs_a": X}, "has no dataset x: it must hold x (n, ...), y (n,)"),
         ({"y": Y + 0.5 * (Y == 2)}, "label of sample 2 must be a whole number"),
         ({"y": np.where(Y == 1, np.nan, Y)}, "label of sample 1 must be a whole number"),
         ({"y": np.where(Y == 1, 1e18, Y)}, "label of sample 1 must be a whole number, got 1e+18"),
@@ -154,3 +179,108 @@ def test_foreign_and_truncated_files_are_refused(tmp_path: Path) -> None:
     cut = Path(write(tmp_path / "cut.hdf5", x=X, y=Y))
     os.truncate(cut, 1000)
     assert refusal(cut).startswith(f"{cut} cannot be read as HDF5: ")
+
+
+def fixed(values: list[str]) -> Any:
+    return np.array(values, "S6")
+
+
+LABELS: list[tuple[str, Any, list[str]]] = [
+    ("bools", Y > 0, ["0", "1"]),
+    ("column", Y[:, None], ["0", "1", "2"]),
+    ("pcam", Y.astype(np.uint8)[:, None, None, None], ["0", "1", "2"]),
+    ("one-hot", np.eye(3)[Y], ["0", "1", "2"]),
+    ("one-hot bytes", np.eye(3, dtype=np.uint8)[Y], ["0", "1", "2"]),
+    ("one-hot bools", np.eye(3, dtype=bool)[Y], ["0", "1", "2"]),
+    ("signs", np.where(Y > 0, 1, -1), ["-1", "1"]),
+    ("signs of floats", np.where(Y > 0, 1.0, -1.0), ["-1", "1"]),
+    ("from one", Y + 1, ["1", "2", "3"]),
+    ("far apart", Y * 10**12, ["0", "1000000000000", "2000000000000"]),
+    ("half", Y.astype(np.float16), ["0", "1", "2"]),
+    ("big-endian", Y.astype(">i4"), ["0", "1", "2"]),
+    ("texts", ["cbd"[y] for y in Y], ["b", "c", "d"]),
+    ("fixed texts", fixed(["cbd"[y] for y in Y]), ["b", "c", "d"]),
+    ("column of texts", [[f"café {y}"] for y in Y], ["café 0", "café 1", "café 2"]),
+    ("digits as texts", fixed([f"{[10, 9, 2][y]} " for y in Y]), ["2", "9", "10"]),
+    ("floats as texts", [f"{y:.18e}" for y in Y], ["0", "1", "2"]),
+]
+
+
+@pytest.mark.parametrize(("labels", "names"), [x[1:] for x in LABELS], ids=[x[0] for x in LABELS])
+def test_labels_of_any_kind_are_numbered(tmp_path: Path, labels: Any, names: list[str]) -> None:
+    path = write(tmp_path / "a.h5", x=X, y=labels, x_test=X[:3], y_test=labels[:3])
+    actual = open_data(path, 0.5)
+    assert (list(actual.names) or [str(i) for i in range(actual.classes)]) == names
+    flat = np.array(labels)
+    if flat.ndim == 2 and flat.shape[1] == 3:
+        flat = flat.argmax(1)
+    flat = flat.ravel()
+    assert len(np.unique(flat)) == len(names)
+    for table in (actual.train, actual.held_out):
+        pairs = {*zip(flat[: table.size].tolist(), table.labels.tolist(), strict=True)}
+        assert len(pairs) == len({x for x, _ in pairs}) == len({y for _, y in pairs})
+    ordered = [names[i] for i in actual.train.labels]
+    assert ordered[:3] == [names[i] for i in actual.held_out.labels]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [bool, np.int8, np.uint16, np.int16, np.int32, np.int64, np.float16, ">f4", ">f8", ">i2"],
+)
+def test_inputs_of_any_number_are_read_as_they_are(tmp_path: Path, kind: type | str) -> None:
+    path = write(tmp_path / "a.h5", x=X.astype(kind), y=Y, x_test=X.astype(kind), y_test=Y)
+    rows = open_data(path, 0.5).train.rows(np.arange(12))
+    assert rows.dtype.kind == "f"
+    assert rows.dtype.isnative
+    np.testing.assert_array_equal(rows, X.astype(kind))
+    inputs = MLP().load("float32", path).inputs.numpy()
+    np.testing.assert_array_equal(inputs, X.astype(kind).astype(np.float32), strict=True)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("X", "Y", "", ""),
+        ("data", "label", "", ""),
+        ("images", "labels", "", ""),
+        ("features", "target", "", ""),
+        ("X_train", "y_train", "X_test", "y_test"),
+        ("train_x", "train_y", "test_x", "test_y"),
+        ("train_set_x", "train_set_y", "test_set_x", "test_set_y"),
+        ("train/data", "train/target", "test/data", "test/target"),
+        ("train/images", "train/labels", "val/images", "val/labels"),
+        ("Training/X", "Training/Y", "Testing/X", "Testing/Y"),
+        ("inputs", "targets", "inputs_test", "targets_test"),
+    ],
+)
+def test_datasets_have_the_names_of_their_authors(tmp_path: Path, names: tuple[str, ...]) -> None:
+    arrays = zip(names, (X, Y, X[:4] + 1, Y[:4]), strict=True)
+    path = write(tmp_path / "a.hdf5", **{name: x for name, x in arrays if name})
+    actual = open_data(path, 0.5)
+    sizes = (12, 4) if names[2] else (6, 6)
+    assert (actual.train.size, actual.held_out.size) == sizes
+    if names[2]:
+        np.testing.assert_array_equal(actual.held_out.rows(np.arange(4)), X[:4] + 1)
+    assert f"from {names[0]}, {names[1]}" in actual.summary.line
+
+
+def test_exact_names_win_and_a_second_test_set_is_left_out(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.h5",
+        x=X,
+        y=Y,
+        data=X + 9,
+        x_val=X[:2],
+        y_val=Y[:2],
+        x_test=X[:3],
+        y_test=Y[:3],
+    )
+    actual = open_data(path, 0.5)
+    np.testing.assert_array_equal(actual.train.rows(np.arange(12)), X)
+    assert actual.held_out.size == 3
+    assert "x_val, y_val not read" in actual.summary.line
+
+
+def test_hdf5_is_known_by_its_content(tmp_path: Path) -> None:
+    path = write(tmp_path / "digits.hdf", x=X, y=Y)
+    assert open_data(path, 0.5).train.size == 6

@@ -11,7 +11,7 @@ from sklearn.datasets import dump_svmlight_file
 
 from bench.data.names import DataName
 from bench.data.opening import open_data
-from bench.data.svmlight import read_svmlight
+from bench.data.svmlight import read_sets
 from bench.data.tabular import read_csv
 from tests.bench.made_data import refusal, text_file
 
@@ -159,11 +159,10 @@ def test_svmlight_is_made_dense(tmp_path: Path) -> None:
     marks = rng.permutation([-1, 1, 12] * 3)
     path = tmp_path / "a.svmlight"
     dump_svmlight_file(rows, marks, str(path), zero_based=False)
-    table, names = read_svmlight(path)
+    table = read_sets(path).sets["train"]
     np.testing.assert_allclose(table.rows(np.arange(9)), rows, rtol=1e-15)
-    assert names == ["-1", "1", "12"]
-    assert [int(names[i]) for i in table.labels] == marks.tolist()
-    assert open_data(str(path), 0.3).classes == 3
+    assert table.labels.tolist() == marks.tolist()
+    assert list(open_data(str(path), 0.3).names) == ["-1", "1", "12"]
 
 
 @pytest.mark.parametrize(

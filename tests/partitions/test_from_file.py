@@ -154,7 +154,8 @@ def test_the_users_of_leaf_are_the_workers(tmp_path: Path, left_out: str) -> Non
         ('[0, 1, "x", 0]', "the list of workers: must be whole numbers, got 'x'"),
         ('{"users": ["a"], "num_samples": [3]}', "names the users of 3 samples, the data have 4"),
         ('{"users": ["a", "b"], "num_samples": [4]}', "2 users but num_samples for 1"),
-        ('{"users": 3}', "users must be a list and user_data an object"),
+        ('{"users": 3}', "users must be a list of texts and user_data an object"),
+        ('{"users": [["a"]], "num_samples": [4]}', "users must be a list of texts and user_data"),
         (
             '{"users": ["a"], "num_samples": [4], "user_data": {"a": {"x": [], "y": []}}}',
             "num_samples of user 'a' is 4, which user_data contradict",
