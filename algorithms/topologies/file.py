@@ -6,6 +6,7 @@ Self-links and doubles are dropped. The number of workers is one more than the l
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,10 @@ import numpy as np
 
 from algorithms.topologies.protocol import Links, links
 from bench.common.files import read_text
+
+NUMBER = re.compile(r"0*[0-9]{1,18}")
+LARGEST = 10**18
+"""Bound of the numbers of workers, which NUMBER observes."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def from_lines(path: str, text: str) -> list[tuple[str, int, int]]:
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if words:
-            if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
+            if len(words) != 2 or not all(map(NUMBER.fullmatch, words)):
                 raise ValueError(
                     f"{path}, line {number}: write `source target`, two whole numbers from 0, got "
                     f"{line.strip()!r}"
@@ -121,7 +126,9 @@ def from_json(path: str, text: str) -> list[tuple[str, int, int]]:
         raise ValueError(f"{path}: write a list of lists, [[1, 2], [0], [0]], got an object")
     entries = []
     for source, targets in enumerate(lists):
-        if not isinstance(targets, list) or not all(type(x) is int and x >= 0 for x in targets):
+        if not isinstance(targets, list) or not all(
+            type(x) is int and 0 <= x < LARGEST for x in targets
+        ):
             raise ValueError(
                 f"{path}, entry {source}: write the list of the out-neighbours of {source}, "
                 f"whole numbers from 0, got {json.dumps(targets)[:60]}"
