@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,15 @@ def amount(nbytes: int) -> str:
 
 
 def require_finite(
-    where: Path | str, rows: NDArray[Any], numbers: NDArray[np.int64] | None = None
+    where: Path | str,
+    rows: NDArray[Any],
+    numbers: NDArray[np.int64] | None = None,
+    place: Callable[[int, int], str] | None = None,
 ) -> None:
     """Refuse NaN and infinity. Errors: UserError with the first sample and feature.
 
-    rows: (m, ...). numbers: (m,) numbers of the samples in the file; by default from 0 on.
+    rows: (m, ...). numbers: (m,) numbers of the samples in the file; by default from 0 on. place:
+    function that returns the place of feature j of sample i, place(i, j); by default these numbers.
     """
     if rows.dtype.kind != "f" or not rows.size:
         return
@@ -92,9 +96,9 @@ def require_finite(
         return
     i, j = (int(x) for x in np.argwhere(~good)[0])
     row = i if numbers is None else int(numbers[i])
+    at = place(row, j) if place else f"{where}: feature {j} of sample {row}"
     raise UserError(
-        f"{where}: feature {j} of sample {row} is {flat[i, j]}: a model cannot learn from it; take "
-        "the sample out or fill the gap"
+        f"{at} is {flat[i, j]}: a model cannot learn from it; take the sample out or fill the gap"
     )
 
 

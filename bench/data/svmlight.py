@@ -9,7 +9,9 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -97,12 +99,13 @@ def read_sets(path: Path) -> Content:
         fractions = np.flatnonzero(~np.isfinite(marks) | (marks != np.floor(marks)))
         if fractions.size:
             raise UserError(
-                f"{file}: label of sample {fractions[0]} must be a whole number, got "
-                f"{marks[fractions[0]]}: the tasks learn classes"
+                f"{file}, line {_line(file, int(fractions[0]))}: the label must be a whole number, "
+                f"got {marks[fractions[0]]}: the tasks learn classes"
             )
         rows = sparse.toarray()
-        require_finite(file, rows)
-        sets[kind] = table_in_memory(rows, as_labels(file, marks))
+        place = partial(_place, file)
+        require_finite(file, rows, place=place)
+        sets[kind] = table_in_memory(rows, as_labels(file, marks), place=place)
     layout = f", test set {files['held_out'].name}" if "held_out" in files else ""
     return Content(sets, layout=layout)
 
@@ -111,6 +114,18 @@ def skip_mark(file: IO[bytes]) -> None:
     """Move a file that was just opened behind a byte order mark of UTF-8."""
     if file.read(len(BOM_UTF8)) != BOM_UTF8:
         file.seek(0)
+
+
+def _line(file: Path, i: int) -> int:
+    """Return the number of the line of sample i."""
+    with open_plain(file) as opened:
+        samples = (n for n, line in enumerate(opened, 1) if line.partition(b"#")[0].strip())
+        return next(islice(samples, i, None))
+
+
+def _place(file: Path, i: int, j: int) -> str:
+    """Return the place of feature j, from 0, of sample i."""
+    return f"{file}, line {_line(file, i)}: feature {j}"
 
 
 def _fault(files: Iterable[Path], error: Exception) -> UserError:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench.common.files import require_utf8
 from bench.common.spec import UserError
 from bench.data.checking import require_memory
-from bench.data.compression import open_text, plain_size, start_of
+from bench.data.compression import open_plain, open_text, plain_size, start_of
 from bench.data.layout import (
     Layout,
     doubts,
@@ -123,7 +123,7 @@ ASTRAY = 'a field has several lines: a quote (") is missing or astray'
 
 def _has_quotes(path: Path) -> bool:
     """Report whether a file has a quote: without one no field has several lines."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return any(b'"' in part for part in iter(lambda: file.read(LOOKED_AT), b""))
 
 

@@ -86,9 +86,9 @@ def test_the_place_of_an_error_names_the_file(tmp_path: Path) -> None:
     write(tmp_path, "a.t", TEST + "+1 2:x\n")
     assert refusal(path).startswith(f"{tmp_path / 'a.t'}, line 4, is not LABEL INDEX:VALUE ...: ")
     write(tmp_path, "a.t", TEST + "+1 2:nan\n")
-    assert refusal(path).startswith(f"{tmp_path / 'a.t'}: feature 1 of sample 3 is nan")
+    assert refusal(path).startswith(f"{tmp_path / 'a.t'}, line 4: feature 1 is nan")
     write(tmp_path, "a.t", TEST + "0.5 2:1\n")
-    assert refusal(path).startswith(f"{tmp_path / 'a.t'}: label of sample 3 must be a whole number")
+    assert refusal(path).startswith(f"{tmp_path / 'a.t'}, line 4: the label must be a whole number")
     write(tmp_path, "a.t", "")
     assert refusal(path) == f"{tmp_path / 'a.t'} is empty"
 

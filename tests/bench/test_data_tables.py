@@ -172,8 +172,8 @@ def test_svmlight_is_made_dense(tmp_path: Path) -> None:
         ("# nothing\n", " holds no sample"),
         ("1 1:2\n-1 1:3 2:x\n1 1:2\n1 1:1\n", ", line 2, is not LABEL INDEX:VALUE ...: "),
         ("1 1:2\n1 1:1\n1 1:5\n1 3:1 2:2\n", ", line 4, is not LABEL INDEX:VALUE ...: "),
-        ("1 1:2\n2.5 1:1\n", ": label of sample 1 must be a whole number, got 2.5"),
-        ("1 1:2\n1 1:nan\n", ": feature 0 of sample 1 is nan"),
+        ("1 1:2\n2.5 1:1\n", ", line 2: the label must be a whole number, got 2.5"),
+        ("1 1:2\n1 1:nan\n", ", line 2: feature 0 is nan"),
     ],
 )
 def test_an_invalid_svmlight_file_is_refused_with_its_line(
