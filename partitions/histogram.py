@@ -135,6 +135,8 @@ def columns_of_classes(
         )
     if width == len(classes):
         return list(range(width))
+    if np.array_equal(table[:, -1], table[:, :-1].sum(axis=1)):
+        raise ValueError(f"{name}: column {width} is the sum of the others: take it out")
     if names or not numbers or max(map(int, classes)) >= width:
         raise ValueError(
             f"{name} has {width} columns, the data {len(classes)} classes: name each column by its "
@@ -175,7 +177,10 @@ def _take_names(rows: dict[str, list[Any]], classes: Sequence[str]) -> list[str]
             f"{place}: {', '.join(cells)} may be names or samples: write {float(cells[0])}, ... "
             "for samples, or put any name before them"
         )
-    word = math.isnan(_number(cells[0])) and cells[0].lower() != "nan"
+    numbers = [x for x in cells if not math.isnan(_number(x))]
+    word = cells[0] not in numbers and cells[0].lower() != "nan"
+    if word and numbers and not (all(x.isdecimal() for x in numbers) and {*numbers} & {*classes}):
+        return []  # a sample with a wrong number
     if not word and not ((counting or naming) and len(cells) >= CLEAR):
         return []
     del rows[place]
@@ -193,6 +198,8 @@ def _json_rows(path: Path) -> dict[str, list[Any]]:
 def _number(entry: Any) -> float:
     """Return the number in an entry; NaN if there is none, as in JSON's true."""
     if isinstance(entry, bool) or not isinstance(entry, str | int | float):
+        return math.nan
+    if isinstance(entry, str) and "_" in entry:  # float() takes 1_000
         return math.nan
     try:
         return float(entry)
