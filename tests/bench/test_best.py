@@ -74,6 +74,11 @@ def test_every_algorithm_gets_its_best_rate(tmp_path: Path, capsys: Capture) -> 
     out = text_of(capsys)
     assert "optimizer sgd:lr=best" in out
     assert "15 of 15 files read" in out
+    for name, value in (("push_sum", "0.1"), ("local_sgd:period=8", "0.01")):
+        sentence = f"best optimizer.lr of {name} on the validation split: {value}, told apart from"
+        assert sentence in out
+        assert sentence in files["md"].read_text()
+    assert "told apart from the others" in files["html"].read_text()
     assert "Best optimizer.lr on the validation split" in files["md"].read_text()
     assert "Best optimizer.lr on the validation split" in files["html"].read_text()
 

@@ -178,7 +178,7 @@ def test_a_signal_loses_the_running_case_only(
                 "the second case is being trained",
             )
             assert main([file, "--out", str(out)]) == 2, "two sweeps cannot write one file"
-            assert f"is being written by process {process.pid}" in capsys.readouterr().err
+            assert f"is in use by process {process.pid}" in capsys.readouterr().err
         finally:
             process.send_signal(sent)
         error = process.communicate(timeout=DEADLINE_S)[1]

@@ -8,13 +8,14 @@ split, which no run trained on. A diverged run has the worst score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from bench.common.spec import OUTER, UserError, unknown_name
-from bench.common.text import NONE, TextTable, format_number, interval_line
-from bench.reporting.chapter import Chapter
+from bench.common.text import NONE, Setting, TextTable, format_number, interval_line
+from bench.reporting.chapter import Chapter, Sentence
 from bench.reporting.training.choice import Choice, choose, mask, sortable, spelled, value_of
 from bench.reporting.training.runs import Digest, order, shared
 from bench.results.schema import COMPLETE
@@ -151,7 +152,30 @@ def _chapter(choices: Sequence[Choice], options: Sequence[str], split: str) -> C
         foot=foot,
     )
     title = f"Choice of {what} on the {split} split{unfair}"
-    return Chapter(title, _summary(choices, split), [table], notes, [], list)
+    answers = [
+        Sentence(text) for text in _sentences(choices, settings, f"{split} split{unfair}", what)
+    ]
+    return Chapter(title, _summary(choices, split), [table], notes, [], list, answers)
+
+
+def _sentences(
+    choices: Sequence[Choice], settings: Sequence[Mapping[str, Setting]], split: str, what: str
+) -> list[str]:
+    """Return, for each algorithm, its best values and the number of cases that tell them apart."""
+    by_algorithm: dict[str, list[Choice]] = {}
+    for choice, case in zip(choices, settings, strict=True):
+        by_algorithm.setdefault(str(case["algorithm"]), []).append(choice)
+    texts = []
+    for name, some in by_algorithm.items():
+        values = Counter(choice.chosen.text for choice in some).most_common()
+        counts = f" (in {{}} of {len(some)} cases)" if len(values) > 1 else ""
+        listed = ", ".join(text + counts.format(n) for text, n in values)
+        apart = sum(choice.apart for choice in some)
+        verdict = f"told apart in {apart} of {len(some)} cases"
+        if apart in (0, len(some)):
+            verdict = f"{'' if apart else 'not '}told apart from the others"
+        texts.append(f"best {what} of {name} on the {split}: {listed}, {verdict}")
+    return texts
 
 
 def _summary(choices: Sequence[Choice], split: str) -> str:

@@ -44,6 +44,8 @@ class Choice:
     candidates: list[Candidate]
     notes: list[str]
     """Reasons to doubt the choice."""
+    apart: bool
+    """The chosen value is told apart from all others."""
 
     @property
     def chosen(self) -> Candidate:
@@ -116,7 +118,7 @@ def choose(runs: Sequence[Digest], options: Sequence[str], split: str) -> Choice
     notes = [*edges(ranked), *ties(ranked, resolution), *_doubts(ranked)]
     if unfinished:
         notes.append(f"{unfinished} unfinished run{'s' if unfinished > 1 else ''} left out")
-    return Choice(mask(runs[0], options), direction, ranked, notes)
+    return Choice(mask(runs[0], options), direction, ranked, notes, ranking.apart)
 
 
 def scores_of(runs: Sequence[Digest], split: str) -> list[float]:
