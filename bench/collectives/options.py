@@ -68,8 +68,8 @@ FIXED = {
 }
 """Options of one value -> the reason."""
 GROUPS = {
-    "sizes": "bytes of the vector; K, M, G are 2^10, 2^20, 2^30. The largest is always measured. "
-    "--compat osu doubles from one element to 1M, --compat nccl adds 1M from 32M to 32M",
+    "sizes": "bytes of the vector; K, M, G are 2^10, 2^20, 2^30; the largest is always measured; "
+    "by default,\n--compat osu doubles from one element to 1M, and --compat nccl takes 32M alone",
     "candidates": "",
     "duration": "a size ends when all medians have converged, or after --time",
     SAME: "",
