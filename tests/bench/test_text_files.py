@@ -28,7 +28,7 @@ def test_marks_and_line_ends_do_not_matter(tmp_path: Path, mark: bytes, end: byt
 def test_a_mark_does_not_hide_json(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     path.write_text(json.dumps([[1, 2], [0, 4]]), encoding="utf-8-sig")
-    np.testing.assert_array_equal(read(str(path))[0], [[0.25, 0.5], [0, 1]])
+    np.testing.assert_array_equal(read(str(path))[1], [[1, 2], [0, 4]])
     path.write_text("[[1], [0]]", encoding="utf-8-sig")
     assert File(path=str(path)).size(2) == 2
 
