@@ -24,7 +24,7 @@ help:
 	@echo "make table   every algorithm x three partitions x 4 to 256 workers x five seeds; continues an interrupted sweep"
 	@echo "make skew    accuracy against label skew: four algorithms x five skews x five seeds on DATA=data/mnist"
 	@echo "make test    the whole test suite, serial and under mpirun"
-	@echo "make drill   the slow drills of tests/drill_*.py: damage, kills, full disks, wide results"
+	@echo "make drill   the slow drills of tests/drill_*.py: damage, mistakes, kills, full disks, wide results"
 	@echo "make check   ruff, mypy --strict and codespell"
 	@echo "make docs    build the documentation into site/ and check its links"
 	@echo "make clean   remove the virtual environment, caches and the demo's results"
@@ -60,9 +60,10 @@ test: $(READY)
 #   compare  launches pairs of runs: a slowdown of 5 % is detected, equal runs show no difference
 #   kill     kills ranks, mpirun or all processes at random moments: every file stays readable
 #   disk     fills, removes or write-protects the folder of the results (as root on a tmpfs)
+#   mistakes 600 mistakes on command lines and in files: each is one line and exit code 2
 #   wide     writes and reads a result of 1,000 ranks, and prints sizes and times
 #   requeue  signals jobs before their time limit (requires slurm/devcluster; not in the default)
-DRILLS ?= damage compare kill disk wide
+DRILLS ?= damage mistakes compare kill disk wide
 
 drill: $(READY)
 	@$(ENTER) worst=0; for drill in $(DRILLS); do \

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.files import LARGEST, read_text, whole_number
+from bench.common.files import LARGEST, read_text, require_plain, whole_number
 from partitions.placing import require_parts, shards_of
 from partitions.protocol import Partition, Samples
 
@@ -94,8 +94,9 @@ def read(name: str, size: int) -> NDArray[np.int64]:
 
 def _load(name: str) -> NDArray[Any]:
     """Return the array of an .npy file."""
+    require_plain(Path(name))
     try:
-        array = np.load(name, allow_pickle=False)
+        array = np.load(name, mmap_mode="r", allow_pickle=False)  # no larger than the file
     except ValueError:  # numpy's message does not say what the file should be
         array = None
     if not isinstance(array, np.ndarray):

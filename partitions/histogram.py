@@ -8,7 +8,6 @@ a list of numbers.
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common.files import read_text
+from bench.common.files import parse_json, read_text
 from partitions.placing import require_enough
 from partitions.protocol import Partition, Samples
 from partitions.sizes import apportion
@@ -189,7 +188,7 @@ def _take_names(rows: dict[str, list[Any]], classes: Sequence[str]) -> list[str]
 
 def _json_rows(path: Path) -> dict[str, list[Any]]:
     """Return the entries of every row by its place."""
-    rows = json.loads(read_text(path))
+    rows = parse_json(read_text(path))
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError("it must hold a list of rows, each a list of numbers")
     return {f"row {i}": row for i, row in enumerate(rows, start=1)}

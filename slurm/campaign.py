@@ -6,14 +6,14 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench.common.cli import Parser
-from bench.common.files import write_whole
+from bench.common.files import parse_json, read_text, write_whole
 from bench.common.spec import UserError, expand_path
+from bench.common.typed import typed
 from slurm.case import Case, Geometry
 from slurm.ledger import History
 from slurm.site import MAX_ARRAY_SIZE, Site, find
@@ -134,7 +134,7 @@ def load_campaign(folder: Path) -> Campaign | None:
     """Return the campaign of a folder; None if nothing was submitted there. Errors: UserError."""
     path = folder / JOBS / PLAN
     try:
-        document = json.loads(path.read_text())
+        document = parse_json(read_text(path))
         if document.pop("version") != VERSION:
             raise UserError(
                 f"{path} was written by another version of the suite: give another --out"
@@ -146,7 +146,8 @@ def load_campaign(folder: Path) -> Campaign | None:
             settings=tuple(document["settings"]),
             site=str(document["site"]),
             entries=tuple(
-                Entry(_case(x["case"]), x["index"], x["wanted"]) for x in document["entries"]
+                Entry(typed(Case, x["case"]), typed(int, x["index"]), typed(bool, x["wanted"]))
+                for x in document["entries"]
             ),
         )
     except FileNotFoundError:
@@ -155,10 +156,6 @@ def load_campaign(folder: Path) -> Campaign | None:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged: give another --out, or move it away") from None
-
-
-def _case(fields: Mapping[str, Any]) -> Case:
-    return Case(**{**fields, "geometry": Geometry(**fields["geometry"])})
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:

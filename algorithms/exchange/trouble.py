@@ -30,24 +30,34 @@ if TYPE_CHECKING:
 
 STRAGGLER_STREAM, LOSS_STREAM = 5, 6
 """Streams of these draws, apart from others of the same seed."""
+NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?"
+LONGEST_S = 1e6
+"""Longest delay, which sleep() takes."""
+MOST_FACTOR = 1e9
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "": 1.0}
 RATES = {"GB/s": 1e9, "MB/s": 1e6, "kB/s": 1e3, "B/s": 1.0}
 
 
 def seconds(text: str, what: str) -> float:
     """Return the seconds of `2ms`, `50us` or `0.1s`. Errors: ValueError with the option `what`."""
-    parts = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(s|ms|us)?", text)
+    parts = re.fullmatch(rf"({NUMBER})(s|ms|us)?", text)
     if not parts:
         raise ValueError(f"{what} must be a time such as 2ms, 50us or 0.1s, got {text!r}")
-    return float(parts[1]) * UNITS[parts[2] or ""]
+    value = float(parts[1]) * UNITS[parts[2] or ""]
+    if value > LONGEST_S:
+        raise ValueError(f"{what} must be at most {LONGEST_S:g} s, got {text!r}")
+    return value
 
 
 def bytes_per_second(text: str, what: str) -> float:
     """Return the bytes a second of `10MB/s` or `1.25GB/s`. Errors: ValueError with `what`."""
-    parts = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(GB/s|MB/s|kB/s|B/s)", text)
+    parts = re.fullmatch(rf"({NUMBER})(GB/s|MB/s|kB/s|B/s)", text)
     if not parts or not float(parts[1]) > 0:
         raise ValueError(f"{what} must be a rate such as 10MB/s or 1.25GB/s, got {text!r}")
-    return float(parts[1]) * RATES[parts[2]]
+    rate = float(parts[1]) * RATES[parts[2]]
+    if not 1 <= rate < float("inf"):
+        raise ValueError(f"{what} must be finite and at least 1B/s, got {text!r}")
+    return rate
 
 
 def sleep_until(clock_ns: int) -> None:
@@ -77,6 +87,13 @@ class Straggler:
             raise ValueError(f"worker must be >= 0, got {self.worker}")
         if not 1 <= self.factor < float("inf"):
             raise ValueError(f"factor must be >= 1 and finite, got {self.factor}")
+        if self.factor > MOST_FACTOR:
+            raise ValueError(f"factor must be at most {MOST_FACTOR:g}, got {self.factor}")
+        if self.delay != type(self).delay and not self.probability:
+            raise ValueError(
+                f"delay={self.delay} is for random steps: give probability=1 as well, or factor=5 "
+                "for a worker that is always slow"
+            )
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be in [0, 1], got {self.probability}")
         seconds(self.delay, "delay")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from algorithms.topologies.protocol import Links, links
-from bench.common.files import read_text
+from bench.common.files import parse_json, read_text
 
 NUMBER = re.compile(r"0*[0-9]{1,18}")
 LARGEST = 10**18
@@ -110,7 +110,7 @@ def from_lines(path: str, text: str) -> list[tuple[str, int, int]]:
             if len(words) != 2 or not all(map(NUMBER.fullmatch, words)):
                 raise ValueError(
                     f"{path}, line {number}: write `source target`, two whole numbers from 0, got "
-                    f"{line.strip()!r}"
+                    f"{line.strip()[:60]!r}"
                 )
             entries.append((f"line {number}", int(words[0]), int(words[1])))
     return entries
@@ -119,9 +119,11 @@ def from_lines(path: str, text: str) -> list[tuple[str, int, int]]:
 def from_json(path: str, text: str) -> list[tuple[str, int, int]]:
     """Return the links of a JSON list of lists. Errors: ValueError with the line or the entry."""
     try:
-        lists = json.loads(text)
+        lists = parse_json(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if not isinstance(lists, list):
         raise ValueError(f"{path}: write a list of lists, [[1, 2], [0], [0]], got an object")
     entries = []

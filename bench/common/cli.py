@@ -1,13 +1,14 @@
 """Command-line parser of every program, and exit codes of programs without MPI."""
 
 import argparse
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from bench.common.spec import UserError, expand_path
+from bench.common.spec import UserError, expand_path, shortened
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit codes of shells for Ctrl-C and for a closed pipe."""
@@ -38,6 +39,15 @@ class Parser(argparse.ArgumentParser):
             keywords.setdefault("type", expand_path)
         return super().add_argument(*names, **keywords)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does; refuse `--option=--`, of which argparse makes a list."""
+        for text in sys.argv[1:] if args is None else args:
+            if text == "--":
+                break
+            if re.fullmatch(r"--[\w-]+=--|-\w--", text):
+                self.error(f"argument {text.removesuffix('--').rstrip('=')}: expected one argument")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise UserError with the message of argparse."""
         raise UserError(f"{message}; see --help")
@@ -46,6 +56,11 @@ class Parser(argparse.ArgumentParser):
 def is_path(metavar: object) -> bool:
     """Return whether a metavariable names a path."""
     return isinstance(metavar, str) and bool(PATH.fullmatch(metavar))
+
+
+def name_too_long(error: OSError) -> str:
+    """Return the line for a path with a name that no file system takes."""
+    return f"{shortened(str(error.filename))}: the name is too long: a file's has 255 bytes at most"
 
 
 def run(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
@@ -66,3 +81,8 @@ def run(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {name_too_long(error)}", file=sys.stderr)
+        return 2

@@ -1,16 +1,22 @@
 """Files named by the user: checked early, written atomically; text, numbers and TOML."""
 
 import codecs
+import json
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from bench.common.spec import UserError
+from bench.common.limits import memory_pools
+from bench.common.spec import LIMIT, UserError
+from bench.common.text import format_bytes
 
+COPIES = 3
+"""Copies of a text that reading and parsing it make, at least."""
 RESULTS = (".h5", ".h5.part")
 """Suffixes of result files."""
 RUNGS, TUNE_RECORD = "tune", "tune.json"
@@ -87,9 +93,38 @@ SHOWN = 2**12
 def read_text(path: Path) -> str:
     """Return the text of a file in UTF-8, without a byte order mark, with "\\n" between lines.
 
-    Errors: ValueError for another encoding; OSError.
+    Errors: ValueError for another encoding, a pipe or a device; OSError.
     """
+    require_plain(path)
     return decode(path.read_bytes())
+
+
+def require_plain(path: Path) -> None:
+    """Refuse a pipe, which blocks, a device, which has no end, and a file larger than memory.
+
+    Errors: ValueError; OSError where there is no file.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ValueError("it is a pipe or a device: give a plain file")
+    for pool in memory_pools():
+        if COPIES * status.st_size > pool.available:
+            raise ValueError(
+                f"its {format_bytes(status.st_size)} are too many for memory: "
+                f"{format_bytes(pool.available)} are available within {pool.name}"
+            )
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text. Errors: ValueError, one line for any text."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        raise ValueError("it has a number of too many digits") from None
 
 
 def decode(data: bytes) -> str:
@@ -146,6 +181,24 @@ def read_toml(path: Path, prefix: str = "") -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{prefix}{path} cannot be read: {error}") from None
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
+        _require_int64(table)
+    except RecursionError:
+        raise UserError(f"{prefix}{path} is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{prefix}{path} is not TOML: {error}") from None
+    except ValueError:  # of int()
+        raise UserError(f"{prefix}{path}: whole numbers must be below 2^63") from None
+    return table
+
+
+def _require_int64(value: Any) -> None:
+    """Refuse whole numbers beyond 64 bits, as TOML does. Errors: ValueError."""
+    if isinstance(value, dict):
+        for entry in value.values():
+            _require_int64(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            _require_int64(entry)
+    elif isinstance(value, int) and not -LIMIT <= value < LIMIT:
+        raise ValueError

@@ -21,12 +21,9 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from bench.common.cli import Parser, is_path
 from bench.common.files import read_toml
-from bench.common.spec import UserError, convert, expand_path, unknown_name
+from bench.common.spec import LIMIT, UserError, convert, expand_path, unknown_name
 
 T = TypeVar("T")
-
-LIMIT = 2**63
-"""Bound of every bounded integer option: HDF5 files and random generators take int64."""
 
 
 def option(

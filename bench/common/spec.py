@@ -7,6 +7,7 @@ An option may itself be a spec, whose options colons separate; its field declare
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,12 @@ OUTER, INNER = ",", ":"
 
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 """Variable of the environment in a path."""
+LIMIT = 2**63
+"""Bound of integer options: HDF5 files and random generators take int64."""
+LONGEST = 60
+"""Maximum number of characters of a value in an error message."""
+LONGEST_NAME = 255
+"""Bytes of a file name, on every usual file system."""
 LARGEST_HINT = 10**15
 """Bound of the whole numbers that a hint writes out."""
 
@@ -55,10 +62,30 @@ def convert(text: str, kind: type, where: str) -> Any:
     if kind is str:
         return text
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
+        digits = text.strip().lstrip("+-")
+        if kind is int and len(digits) > LONGEST and digits.isdecimal():
+            raise _too_large(text, where) from None  # more digits than int() converts
         rule = "a whole number" if kind is int else "a number"
-        raise UserError(f"{where} must be {rule}, got {text!r}{_number_hint(text, kind)}") from None
+        raise UserError(
+            f"{where} must be {rule}, got {shortened(text)}{_number_hint(text, kind)}"
+        ) from None
+    if kind is int and not -LIMIT <= value < LIMIT:
+        raise _too_large(text, where)
+    if kind is float and math.isinf(value) and any(x.isdecimal() for x in text):
+        raise UserError(f"{where} must be a finite number, got {shortened(text)}")
+    return value
+
+
+def _too_large(text: str, where: str) -> UserError:
+    side = "at least -2^63" if text.strip().startswith("-") else "below 2^63"
+    return UserError(f"{where} must be {side}, got {text.strip()[:LONGEST]}")
+
+
+def shortened(text: str) -> str:
+    """Return a value in quotes as a message shows it; a long one without its end."""
+    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 def expand_path(text: str, where: str = "") -> str:
@@ -80,6 +107,11 @@ def expand_path(text: str, where: str = "") -> str:
         )
 
     prefix = f"{where} {text}: ".lstrip()
+    if "\0" in text or any(len(os.fsencode(x)) > LONGEST_NAME for x in text.split(os.sep)):
+        raise UserError(
+            f"{where} {shortened(text)}: ".lstrip()
+            + f"a name has at most {LONGEST_NAME} bytes, none of them 0"
+        )
     path = os.path.expanduser(text)
     if path == text and text.startswith("~") and not os.path.lexists(text):
         user = text.partition(os.sep)[0]

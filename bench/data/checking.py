@@ -53,6 +53,12 @@ def require_memory(
             )
 
 
+def require_file(path: Path) -> None:
+    """Refuse a pipe and a device as data. Errors: UserError."""
+    if not path.is_file() and not path.is_dir():
+        raise UserError(f"--data {path} is a pipe or a device: name a plain file or a folder")
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn errors of the operating system into a UserError while a path is read."""

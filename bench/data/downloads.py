@@ -152,7 +152,7 @@ def _answer(url: str) -> IO[bytes]:
         opened: IO[bytes] = urlopen(url, timeout=TIMEOUT_S)
     except HTTPError as error:
         raise _PlaceError(f"the server answers {error.code} {error.reason}") from None
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: of the URL itself
         reason = error.reason if isinstance(error, URLError) else error
         raise _PlaceError(str(reason), answered=False) from None
     return opened

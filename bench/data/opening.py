@@ -15,7 +15,7 @@ import numpy as np
 from bench.common.spec import UserError
 from bench.common.text import printable
 from bench.data import cifar, idx, svmlight
-from bench.data.checking import MOST_CLASSES, readable
+from bench.data.checking import MOST_CLASSES, readable, require_file
 from bench.data.compression import SUFFIXES, format_of, start_of, suffix_of
 from bench.data.names import DataName, parse_data
 from bench.data.protocol import Content, Dataset, Summary, Table, Text, subset, table_in_memory
@@ -149,6 +149,7 @@ def _other_content(path: Path) -> Content:
     """Return the content of files that are no CSV. Errors: UserError."""
     if not path.exists():
         raise UserError(f"--data {path} does not exist: name {KINDS}")
+    require_file(path)
     pictures = cifar.find_sets(path)
     if pictures:
         files, layout = pictures
@@ -213,6 +214,7 @@ def open_text(name: str) -> Text:
         if path.is_dir():
             texts = ", ".join(sorted(str(x) for x in path.glob("*.txt"))) or "there is none here"
             raise UserError(f"--data {path} is a folder: name a text file ({texts})")
+        require_file(path)
         return read_text(path)
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from bench.common.cli import launcher_rank
+from bench.common.cli import launcher_rank, name_too_long
 from bench.common.errors import DiskError
 from bench.common.spec import UserError
 from bench.common.text import counted
@@ -72,6 +72,10 @@ def on_all_ranks(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") ->
         result = work()
     except (UserError, ValueError) as error:
         mistake = f"{where}: {error}" if where else str(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        mistake = name_too_long(error)
     mistakes = [text for text in comm.allgather(mistake) if text]
     if mistakes:
         raise UserError(mistakes[0])
@@ -257,6 +261,9 @@ def report_failure(
             if remark or comm.rank == 0:
                 write_stderr(f"error: {error}{remark}")
             code = error.code
+        case OSError(errno=errno.ENAMETOOLONG):
+            write_stderr(f"error: {name_too_long(error)}")
+            code = 2
         case MemoryError():
             message = f"rank {comm.rank} of {comm.size}: out of memory ({error})"
             write_stderr(f"error: {message}: take fewer samples or workers, or a smaller model")

@@ -206,6 +206,14 @@ def test_straggler_delay_does_not_depend_on_placement() -> None:
     ("build", "message"),
     [
         (Straggler, "give worker=3"),
+        (
+            lambda: Straggler(worker=0, delay="5s"),
+            "delay=5s is for random steps: give probability=1",
+        ),
+        (lambda: Straggler(probability=1, delay="1e999s"), "delay must be at most 1e\\+06 s"),
+        (lambda: Straggler(worker=0, factor=1e12), "factor must be at most 1e\\+09"),
+        (lambda: Link(latency="1e300s"), "latency must be at most 1e\\+06 s, got '1e300s'"),
+        (lambda: Link(bandwidth="1e-300MB/s"), "bandwidth must be finite and at least 1B/s"),
         (lambda: Straggler(worker=1, factor=0.5), "factor must be >= 1 and finite, got 0.5"),
         (lambda: Straggler(probability=1.5), r"probability must be in \[0, 1\], got 1.5"),
         (lambda: Straggler(probability=1, delay="5 m"), "delay must be a time such as 2ms"),

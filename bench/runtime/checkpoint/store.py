@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
+from bench.common.files import parse_json
+from bench.common.typed import typed
 from bench.results.resultfile import rename, write_through
 
 VERSION = 1
 RETAINED = 2
 """Number of checkpoints that stay: the last one, and one before it in case of damage."""
 MANIFEST = "checkpoint.json"
+RANKS = "as many entries as ranks"
 
 
 class DamagedError(Exception):
@@ -117,12 +120,27 @@ def read_manifest(checkpoint: Path) -> Manifest:
         raise DamagedError(f"{checkpoint / MANIFEST} cannot be read: {why}") from None
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         raise DamagedError(f"{checkpoint / MANIFEST} is damaged: its SHA-256 differs")
-    entries = json.loads(text)
-    if entries.get("version") != VERSION:
-        raise DamagedError(
-            f"{checkpoint} has version {entries.get('version')}, this suite reads version {VERSION}"
-        )
-    return Manifest(**entries)
+    try:
+        entries = parse_json(text)
+        version = entries.get("version") if isinstance(entries, dict) else None
+        if version != VERSION:
+            raise DamagedError(
+                f"{checkpoint} has version {version!r:.60}, this suite reads version {VERSION}"
+            )
+        manifest: Manifest = typed(Manifest, entries)
+    except ValueError as error:
+        raise DamagedError(f"{checkpoint / MANIFEST} is damaged: {error}") from None
+    lists: tuple[Sized, ...] = (
+        manifest.files,
+        manifest.rows,
+        *manifest.lengths.values(),
+        *manifest.numbers.values(),
+    )
+    if manifest.ranks < 1 or any(len(x) != manifest.ranks for x in lists):
+        raise DamagedError(f"{checkpoint / MANIFEST} is damaged: its lists are not of {RANKS}")
+    if any(not isinstance(x.get("sha256"), str) or "bytes" not in x for x in manifest.files):
+        raise DamagedError(f"{checkpoint / MANIFEST} is damaged: a file has no SHA-256")
+    return manifest
 
 
 def check(checkpoint: Path, manifest: Manifest, rank: int) -> None:
