@@ -275,6 +275,9 @@ def workers(
     needed = ROWS * rows * data.problem.d * np.dtype(options.dtype).itemsize
     models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
     check_memory(comm, needed, models, "take fewer --workers, or a smaller model")
+    needed = rows * options.batch * np.dtype(np.int64).itemsize
+    batches = f"minibatches of {options.batch:,} samples for {experiment.workers:,} workers"
+    check_memory(comm, needed, batches, "take a smaller --batch")
     try:
         exchange = MPIExchange(
             comm,

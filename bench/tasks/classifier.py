@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +13,18 @@ from numpy.typing import NDArray
 from torch.func import functional_call
 
 from algorithms.protocol import Layer, consecutive_layers
+from bench.common.limits import memory_pools
+from bench.common.spec import UserError
+from bench.common.text import format_bytes
+from bench.data.checking import local_ranks
 from bench.data.protocol import NO_FILE, Summary, Table, in_dtype, standardise, subset
 from bench.tasks.learners import ManyModels, OneModel
 from bench.tasks.model import Answer, Batch, Scores
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
 from partitions.protocol import Samples
+
+MODELS = 3
+"""Models that a rank holds at least: the module, parameters and gradients."""
 
 
 class Classifier:
@@ -44,6 +52,7 @@ class Classifier:
         self.classes = classes
         self._model = model
         self._dtype = getattr(torch, dtype)
+        self._require_memory()
         self.module = self.build(seed=0)
         self.shapes = {name: p.shape for name, p in self.module.named_parameters()}
         self.layers: Sequence[Layer] = consecutive_layers(self.shapes.values())
@@ -123,6 +132,20 @@ class Classifier:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self._model().to(self._dtype)
+
+    def _require_memory(self) -> None:
+        """Check that memory holds the parameters, counted without memory. Errors: UserError."""
+        with torch.device("meta"):
+            d = sum(p.numel() for p in self._model().parameters())
+        needed = MODELS * d * self._dtype.itemsize
+        ranks = local_ranks(os.environ)
+        for pool in memory_pools():
+            if needed * (1 if pool.private else ranks) > pool.available:
+                raise UserError(
+                    f"a model of {d:,} parameters needs {format_bytes(needed)} of memory a rank, "
+                    f"{format_bytes(pool.available)} are available within {pool.name}: take a "
+                    "smaller model"
+                )
 
     def initial(self, seed: int) -> NDArray[np.floating]:
         """Return the (d,) parameters of `build(seed)`."""

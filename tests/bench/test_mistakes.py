@@ -13,6 +13,7 @@ from bench.common.files import parse_json, read_text, read_toml
 from bench.common.spec import UserError, convert, expand_path
 from bench.common.typed import typed
 from bench.data.checking import require_file
+from bench.train import main as train
 from partitions.from_file import read
 
 
@@ -130,3 +131,24 @@ def test_a_file_of_the_right_types_is_read() -> None:
 def test_a_value_of_another_type_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the file"):
         typed(Outer, GOOD | change)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ["--task", "digits:hidden=1000000000"],
+            "a model of 75,000,000,010 parameters",
+        ),
+        (["--batch", "1000000000000"], "minibatches of 1,000,000,000,000 samples"),
+        (["--task", "synthetic:samples=99999999999999"], "the samples of synthetic"),
+    ],
+)
+def test_sizes_beyond_memory_are_refused_before_the_run(
+    tmp_path: Path, options: list[str], line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train([*options, "--steps", "1", "--out", str(tmp_path)]) == 2
+    error = capfd.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.glob("*.h5*")) == []
