@@ -41,6 +41,7 @@ def merge_result(result: Path, keep: bool) -> str:
     from rich.progress import Progress
 
     from bench.results.merging import MergeError, merge
+    from bench.results.pages import spare_of
     from bench.results.reader import BrokenFileError
     from bench.runtime.opening import holding, take
 
@@ -68,6 +69,7 @@ def merge_result(result: Path, keep: bool) -> str:
                 raise UserError(str(error)) from None
             for part in () if keep else parts:
                 part.unlink()
+                spare_of(part).unlink(missing_ok=True)  # of a killed run
     outcome = "kept" if keep else "removed"
     return (
         f"{result}: merged {counted(steps, 'step')} of {len(parts) + 1} files, {outcome} the parts"

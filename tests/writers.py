@@ -71,7 +71,7 @@ class Files:
     flaws: tuple[str, ...]
     """One line per file that is unreadable or has a wrong status."""
     temporary: tuple[str, ...]
-    """Names of temporary files, which readers ignore, without the claims of killed processes."""
+    """Names of temporary files, which readers ignore, except LEFT."""
 
 
 def is_alive(pid: int) -> bool:
@@ -136,6 +136,10 @@ def reported_count(name: str, lines: list[str]) -> int:
     return max((int(x[1]) for x in matches if x.groups()), default=len(matches))
 
 
+LEFT = (".claim", ".spare")
+"""Endings of files that a killed process leaves and the next run removes."""
+
+
 def inspect(name: str, out: Path) -> Files:
     """Read every result file of a writer as the report does."""
     statuses, count, flaws = [], 0, []
@@ -155,5 +159,5 @@ def inspect(name: str, out: Path) -> Files:
             flaws.append(f"{path.name} is {status} after {steps} steps")
     if name == "sweep":
         count = statuses.count(COMPLETE)
-    temporary = tuple(path.name for path in out.glob(".*") if path.suffix != ".claim")
+    temporary = tuple(path.name for path in out.glob(".*") if path.suffix not in LEFT)
     return Files(tuple(statuses), count, tuple(flaws), temporary)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import events
+from bench.results.pages import rename
 from bench.results.reader import BrokenFileError, read
-from bench.results.resultfile import CHUNK, rename
+from bench.results.resultfile import CHUNK
 from bench.results.runfile import append_rows, create_train
 from bench.results.schema import COMPLETE, NOT_TAKEN, PART, TRAIN
 from bench.results.summary import add_summary, summary_of

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.common.errors import DiskError
 from bench.results.claims import Claim, LostError
+from bench.results.pages import Pages, rename, spare_of, uninterrupted
 from bench.results.schema import RUNNING, SCHEMA, VERSION
 
 Change: TypeAlias = Callable[[h5py.File], object]
@@ -63,20 +64,11 @@ def write_through(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def rename(old: Path, new: Path) -> None:
-    """Rename a file within its folder durably. Errors: OSError."""
-    os.replace(old, new)
-    folder = os.open(new.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class ResultFile:
     """Result file of one program, written by rank 0. Errors: DiskError.
 
-    Its name is NAME.h5.part until it is closed, then NAME.h5. Every change replaces the whole file.
+    Its name is NAME.h5.part until it is closed, then NAME.h5. It is whole after every change, see
+    bench.results.pages.
     """
 
     growth: ClassVar[tuple[str, str]]
@@ -89,9 +81,9 @@ class ResultFile:
         create: Change,
         claim: Claim | None = None,
         *,
-        again: bool = False,
+        source: Path | None = None,
     ) -> None:
-        """Create the file; with `again` continue the file of an earlier attempt.
+        """Create the file, or continue a copy of the file of an earlier attempt, `source`.
 
         claim: checked before every write; None where no other process can write the file.
         """
@@ -100,17 +92,34 @@ class ResultFile:
 
         def begin(file: h5py.File) -> None:
             about = {"schema": SCHEMA, "schema_version": VERSION, "status": RUNNING}
-            start = {} if again else {"created_utc": now()}
+            start = {} if source else {"created_utc": now()}
             file.attrs.update(about | start | {"closed_utc": "", "reason": "", **attributes})
             create(file)
 
         with self._disk_errors():
-            replace_whole(self.part, begin, self.part if again else None)
+            self._pages = Pages(source)
+            self._file = h5py.File(self._pages, "r+" if source else "w")
+        self.change(begin)
 
     def change(self, change: Change) -> None:
-        """Replace the file by a changed copy."""
-        with self._disk_errors():
-            replace_whole(self.part, change, self.part)
+        """Change the file and write the changes to disk."""
+        with self._disk_errors(), uninterrupted():
+            self._take_mark()
+            change(self._file)
+            self._file.flush()
+            self._pages.store(self.part, self._file.id.get_filesize())
+
+    def _take_mark(self) -> None:
+        """Take over the status from the file on disk if it was marked, see `mark`."""
+        pages = self._pages
+        if pages.is_stored and self.part.exists() and not pages.is_stored_as(self.part):
+            with h5py.File(self.part, "r") as file:
+                self._file.attrs.update({x: file.attrs[x] for x in ("status", "reason")})
+
+    @property
+    def written(self) -> int:
+        """Bytes that the last change wrote to disk."""
+        return self._pages.written
 
     def close(
         self, status: str, attributes: Mapping[str, Any], last: Change = lambda file: None
@@ -123,8 +132,15 @@ class ResultFile:
             file.attrs.update({**attributes, "status": status, "closed_utc": now()})
 
         self.change(finish)
+        self._end()
         with self._disk_errors():
             rename(self.part, self.path)
+
+    def _end(self) -> None:
+        """Close the open file and remove its spare copy."""
+        with self._disk_errors(), uninterrupted():
+            self._file.close()
+            self._pages.discard(self.part)
 
     def _write(self, file: h5py.File) -> None:
         """Write the buffered data; subclasses with a buffer override it."""
@@ -170,6 +186,7 @@ def mark(path: Path, status: str, message: str) -> bool:
         return False
     change = {"status": status, "reason": message}
     replace_whole(part, lambda file: file.attrs.update(change), part)
+    spare_of(part).unlink(missing_ok=True)  # its writer is about to end
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import PHASES, Meter
 from bench.results import events
 from bench.results.claims import Claim
-from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
+from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe, part_of
 from bench.results.resultfile import now as now_utc
 from bench.results.schema import (
     EVAL,
@@ -162,15 +163,18 @@ def cut_tables(file: h5py.File, lengths: Mapping[str, int]) -> None:
                 dataset.resize(n, axis=0)
 
 
-LEAST_PAUSE = 20
-"""Minimum interval between flushes, in durations of the last flush: they take at most 5 %."""
+LEAST_PAUSE_S = 1.0
+"""Minimum interval between flushes, so that short steps do not wait for the disk."""
+MOST_PAUSE_S = 5.0
+"""Interval after which rows are flushed at the next end of a segment."""
 
 
 class RunFile(ResultFile):
     """Result file of one training run, written by one rank. Errors: DiskError.
 
     ranks: ranks with steps in the file. material: adds the data available before the first step.
-    lengths: lengths of the growing tables at the checkpoint of a resumed run. claim: of ResultFile.
+    lengths: lengths of the growing tables at the checkpoint of a resumed run. source: the
+    file that it continues, by default the one of that name. claim: of ResultFile.
     """
 
     growth = ("train/step", "steps")
@@ -182,6 +186,7 @@ class RunFile(ResultFile):
         attributes: Mapping[str, Any],
         material: Change = lambda file: None,
         lengths: Mapping[str, int] | None = None,
+        source: Path | None = None,
         claim: Claim | None = None,
     ) -> None:
         self._blocks: list[tuple[Block, NDArray[np.uint8]]] = []
@@ -189,7 +194,7 @@ class RunFile(ResultFile):
         self._events: list[events.Columns] = []
         self._rows = lengths.get("train", 0) if lengths else 0
         self._evals: list[dict[str, float]] = []
-        self._flushed_at, self._flush_took = time.monotonic(), 0.0
+        self._flushed_at = -math.inf
 
         def create(file: h5py.File) -> None:
             if lengths:
@@ -202,7 +207,8 @@ class RunFile(ResultFile):
             add_since(file)
             material(file)
 
-        super().__init__(path, attributes, create, claim, again=bool(lengths))
+        before = (source or part_of(path)) if lengths else None
+        super().__init__(path, attributes, create, claim, source=before)
 
     def append(self, block: Block, first: int, warmup: int) -> None:
         """Append the steps of a block; first: number of its first step, counted from 0."""
@@ -222,27 +228,24 @@ class RunFile(ResultFile):
         """Add an evaluation: a value for every dataset of /eval, see bench.results.schema."""
         self._evals.append({**dict.fromkeys(EVAL_SINCE, -1), **row})
 
-    def flush(self, *, now: bool = False) -> None:
-        """Write the buffered data; without `now` only if the last flush was long enough ago."""
-        if not now and time.monotonic() - self._flushed_at < LEAST_PAUSE * self._flush_took:
-            return
-        start = time.monotonic()
-        self.change(self._write)
-        self._blocks, self._segments, self._events, self._evals = [], [], [], []
-        self._flushed_at = time.monotonic()
-        self._flush_took = self._flushed_at - start
+    def flush(self, *, now: bool = False, due: bool = True) -> None:
+        """Write the buffered data; without `now` after a pause; due: the shorter one is enough."""
+        pause = 0.0 if now else LEAST_PAUSE_S if due else MOST_PAUSE_S
+        if time.monotonic() - self._flushed_at >= pause:
+            self.change(self._write)
+            self._flushed_at = time.monotonic()
 
     def lengths(self) -> dict[str, int]:
         """Write the buffered data; return the lengths of the growing tables."""
         self.flush(now=True)
-        with h5py.File(self.part, "r") as file:
-            return table_lengths(file)
+        return table_lengths(self._file)
 
     def suspend(self, status: str, reason: str) -> None:
         """Write the buffered data, the status and its reason; keep the name NAME.h5.part."""
         self.flush(now=True)
         change = {"status": status, "reason": reason, "closed_utc": now_utc()}
         self.change(lambda file: file.attrs.update(change))
+        self._end()
 
     def _write(self, file: h5py.File) -> None:
         train, evals = file["train"], file["eval"]
@@ -261,6 +264,8 @@ class RunFile(ResultFile):
         if self._evals:
             names = [name for name in evals if name != "index"]
             append_rows(evals, {name: [row[name] for row in self._evals] for name in names})
+        # The open file has them, and writes them at the next change if the disk refuses this one.
+        self._blocks, self._segments, self._events, self._evals = [], [], [], []
 
 
 def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:

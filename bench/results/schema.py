@@ -1,7 +1,7 @@
 """HDF5 schema of result files: murmuration-timing 1.6.
 
-A run writes one file. During the run its name is NAME.h5.part, and every flush replaces the whole
-file by a rename, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
+A run writes one file. During the run its name is NAME.h5.part, and every flush renames a complete
+copy, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
 
     /                  attributes: settings (see bench.runtime.opening), status, results
     /train             step, rank, phase: dimension scales; start_ns, phase_ns, bytes_sent,

@@ -152,6 +152,7 @@ def _training(path: Path) -> Iterator[str]:
     yield from _evaluations(run)
     if segments:
         yield from _segments(run, segments)
+        yield from _counts(run, len(segments["steps"]))
     if run.status in (COMPLETE, DIVERGED) and not SHA256.fullmatch(
         str(run.attributes.get("parameters_sha256", ""))
     ):
@@ -209,6 +210,28 @@ def _segments(run: Run, segments: dict[str, Any]) -> Iterator[str]:
     warm = number < int(run.params.get("warmup", 0))
     if (((run.train["flags"] & WARMUP) != 0) != warm).any():
         yield "train/flags do not mark the warm-up steps of params_json"
+
+
+def _counts(run: Run, segments: int) -> Iterator[str]:
+    """Yield the mismatches between the rows and the steps that were asked for or evaluated.
+
+    Ranks of asynchronous algorithms share the steps of a segment, and may exceed it by one step.
+    """
+    if run.status not in (COMPLETE, DIVERGED) or not len(run.evals["step"]):
+        return
+    last, before = int(run.evals["step"][-1]), int(run.attributes.get("steps_before", 0))
+    planned = int(run.attributes.get("steps_planned", run.params.get("steps", last)))
+    if run.status == COMPLETE and last != planned and not run.attributes.get("target_reached"):
+        yield f"status is complete after {last} of {planned} steps"
+    rows = len(run.train["flags"])
+    if run.step_mask().all():
+        if rows != last - before:
+            yield f"every rank has {rows} rows, the last evaluation is after {last - before} steps"
+        return
+    workers, steps = int(run.attributes["workers"]), run.worker_steps()
+    least = (last - before) * workers
+    if not least <= steps <= least + segments * workers:
+        yield f"all workers have {steps} steps, the last evaluation is after {least}"
 
 
 def _evaluations(run: Run) -> Iterator[str]:

@@ -66,10 +66,10 @@ class Recording:
         if self._main:
             self._main.evaluate(row)
 
-    def flush(self) -> None:
-        """Write the files to disk, unless they were written just before."""
+    def flush(self, *, due: bool) -> None:
+        """Write the files to disk after a pause, see RunFile; due: --flush-every asks for it."""
         if self._file:
-            self._file.flush()
+            self._file.flush(due=due)
 
     @property
     def steps(self) -> int:

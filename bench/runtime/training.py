@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MEETING_INTERVAL_NS, MEETINGS = 100_000_000, 50
 """Maximum interval between checks for a stop signal, or this multiple of the duration of a check:
 2 % of a run at most."""
+FLUSH_INTERVAL_NS = 4_000_000_000
+"""Maximum interval between two chances to write the file, unless a step takes longer."""
 
 
 class Training:
@@ -82,8 +84,7 @@ class Training:
                 last = self._step
                 if last == evaluation and last < end and status == COMPLETE:
                     reached = self._evaluate()
-                if last % options.flush_every == 0 or last == evaluation:
-                    self._recording.flush()
+                self._recording.flush(due=last % options.flush_every == 0 or last == evaluation)
                 if status == COMPLETE and not reached and last < end:
                     if self._stop_signal or self._checkpoints.due(last):
                         checkpoint = self._checkpoints.save(last, self._elapsed_ns, self._recording)
@@ -104,7 +105,7 @@ class Training:
     def _next_stop(self, evaluation: int) -> int:
         """Return the last step of the next segment; evaluation: step of the next evaluation.
 
-        Asynchronous ranks meet for an evaluation, never to write a file.
+        Asynchronous ranks meet for an evaluation, and after FLUSH_INTERVAL_NS to write a file.
         """
         options, step, end = self._options, self._step, self._experiment.steps
         stops = [end, evaluation]
@@ -112,6 +113,8 @@ class Training:
             cadences = options.flush_every, options.checkpoint_every or end
             stops += [step - step % n + n for n in cadences]
             stops.append(step + max(1, int(self._pause_ns / self._step_ns) if self._step_ns else 1))
+        elif self._step_ns:
+            stops.append(step + max(1, int(FLUSH_INTERVAL_NS / self._step_ns)))
         if options.trace:
             stops += [options.warmup, options.warmup + options.trace]
         return min(stop for stop in stops if stop > step)
@@ -136,9 +139,8 @@ class Training:
         reports = self._comm.allgather((elapsed, finite, number, steps * len(workers.ids), meeting))
         self._meeting_ns = time.perf_counter_ns() - began - elapsed
         # The rank that arrives last does not wait: its time is the cost of the meeting itself.
-        self._pause_ns = max(
-            MEETING_INTERVAL_NS, MEETINGS * min(meeting for *_, meeting in reports)
-        )
+        cheap_ns = MEETINGS * min(meeting for *_, meeting in reports)
+        self._pause_ns = min(max(MEETING_INTERVAL_NS, cheap_ns), FLUSH_INTERVAL_NS)
         slowest = max(elapsed for elapsed, *_ in reports)
         self._elapsed_ns += slowest
         self._stop_signal = max(number for _, _, number, *_ in reports)

@@ -38,15 +38,17 @@ def open_file(
 ) -> RunFile:
     """Create the result file with the attributes known before the first step; on rank 0.
 
-    A resumed run continues its file. With another number of ranks, that file is copied under
-    another name, and the new file takes over its evaluations.
+    A resumed run continues the file of its checkpoint. With another number of ranks, the file is
+    copied under another name, and the new file takes over its evaluations.
     """
     experiment, resumed = plan.experiment, plan.resumed
     lengths = resumed.table_lengths(0, len(ranks)) if resumed else None
     evals = []
-    if resumed and not lengths:
+    part = part_of(plan.path)
+    if resumed and part.exists() and (not lengths or resumed.source != part):
         copy_attempt(plan.path, resumed.attempt - 1)
-        evals = evaluations(part_of(plan.path), resumed.manifest.step)
+    if resumed and not lengths:
+        evals = evaluations(resumed.source, resumed.manifest.step)
     attributes: dict[str, Any] = {
         **origin("bench.train", argv, ranks, flaws, plan.launch),
         "run_uuid": uuid,
@@ -54,7 +56,6 @@ def open_file(
         "attempt": resumed.attempt if resumed else 1,
         "attempt_row": lengths["train"] if lengths else 0,
         "attempt_sync": lengths["clock"] if lengths else 0,
-        "steps_before": resumed.manifest.step if resumed and not lengths else 0,
         "case_hash": experiment.hash,
         "params_json": json.dumps(experiment.params),
         "seed": experiment.options.seed,
@@ -74,6 +75,8 @@ def open_file(
         **separation.summary(),
         **identity.input_attributes(identity.inputs(experiment)),
     }
+    if not lengths:
+        attributes["steps_before"] = resumed.manifest.step if resumed else 0
     if data.validation:
         attributes["validation_samples"] = data.validation_size
     if experiment.options.target is not None:
@@ -111,9 +114,12 @@ def open_file(
             },
         )
 
-    file = RunFile(plan.path, group.ranks, attributes, add_tables, lengths, plan.claim)
+    source = resumed.source if resumed else None
+    file = RunFile(plan.path, group.ranks, attributes, add_tables, lengths, source, plan.claim)
     for row in evals:
         file.evaluate(row)
+    if evals:
+        file.flush(now=True)  # else a kill loses the evaluations of the earlier attempt
     return file
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from bench.common.spec import UserError
 from bench.results.claims import take
+from bench.results.pages import rename
 from bench.results.reader import read
-from bench.results.resultfile import mark, part_of, rename, replace_whole
+from bench.results.resultfile import mark, part_of, replace_whole
 from bench.results.schema import FAILED, PREEMPTED
 from bench.runtime.opening import holding, prepare
 from bench.runtime.opening import take as take_result

@@ -283,6 +283,46 @@ def test_a_run_resumes_on_another_number_of_ranks(comm: MPI.Intracomm, folder: P
     comm.Barrier()
 
 
+class KillError(Exception):
+    """End of a run without a word to its files, as by SIGKILL."""
+
+
+@pytest.mark.mpi
+@on(2)
+def test_a_kill_on_other_ranks_keeps_the_checkpoint(comm: MPI.Intracomm, folder: Path) -> None:
+    """Check that the rows of a checkpoint are found in the file of the attempt that wrote it."""
+    if comm.rank == 0:
+        stop_by_signal(folder)
+    comm.Barrier()
+    saved = store.read_manifest(store.newest_first(folder / "one.h5.checkpoint")[0]).step
+    step = Recorder.step
+
+    def fail(self: Recorder, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.step_count == 2:
+            raise KillError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "step", fail)
+        with pytest.raises(KillError):
+            run(folder, "--name=one", "--resume", comm=comm)
+    alone = folder / "alone"
+    if comm.rank == 0:
+        shutil.copytree(folder, alone)
+    comm.Barrier()
+    everywhere(comm, run(folder, "--name=one", "--resume", comm=comm) == 0)
+    run(folder, "--name=whole", comm=comm)
+    if comm.rank == 0:
+        assert run(alone, "--name=one", "--resume") == 0
+        together, single = read(folder / "one.h5"), read(alone / "one.h5")
+        assert [x.attributes["attempt"] for x in (together, single)] == [3, 3]
+        assert [x.attributes["steps_before"] for x in (together, single)] == [saved, 0]
+        assert len(single.train["step"]) == STEPS
+        assert {sha(together), sha(single)} == {sha(read(folder / "whole.h5"))}
+        assert [flaws(x.path) for x in (together, single)] == [[], []]
+    comm.Barrier()
+
+
 @pytest.mark.mpi
 @on(3)
 @pytest.mark.parametrize("name", ["ad_psgd", "downpour"])

@@ -1,5 +1,6 @@
 """Tests of the result file: complete at any time, and readable by netCDF-4 readers."""
 
+import itertools
 import os
 import resource
 import signal
@@ -79,7 +80,9 @@ def start_file(path: Path) -> RunFile:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.name.startswith("."))
+    """Return the hidden files of a folder, except spare copies of files in use."""
+    names = (entry.name for entry in folder.iterdir() if entry.suffix != ".spare")
+    return sorted(name for name in names if name.startswith("."))
 
 
 def assert_rows(run_train: dict[str, Any], n: int) -> None:
@@ -147,22 +150,77 @@ def test_a_file_is_running_until_it_is_closed_and_renamed(tmp_path: Path) -> Non
 def test_flushes_are_spaced_but_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(
-        [0.0, 10, 10, 12, 40, 53, 53, 53.5]
-    )  # creation, flush of 2 s, too early, due, 0.5 s
+    clock = iter([9.0, 10, 10.5, 11, 11, 15, 16, 16])
     frozen = SimpleNamespace(monotonic=lambda: next(clock))
     monkeypatch.setattr("bench.results.runfile.time", frozen)
-    monkeypatch.setattr("bench.results.runfile.LEAST_PAUSE", 20)
     file = RunFile(tmp_path / "a.h5", range(RANKS), attributes())
+
+    def stored() -> int:
+        return len(read(file.part).train["step"])
+
     file.append(block(0, 2), 0, 0)
-    file.flush()  # the first, at 10 s, takes until 12 s
-    assert len(read(file.part).train["step"]) == 2
+    file.flush(now=True)  # ends at 10 s
     file.append(block(2, 2), 2, 0)
-    file.flush()  # at 40 s: 28 s later, within 20 x 2 s
-    assert len(read(file.part).train["step"]) == 2
+    file.flush()  # at 10.5 s: too early
+    assert stored() == 2
+    file.flush()  # at 11 s: a second later
+    assert stored() == 4
     file.append(block(4, 1), 4, 0)
-    file.flush()  # at 53 s
+    file.flush(due=False)  # at 15 s: not due at this step, and only 4 s later
+    assert stored() == 4
+    file.flush(due=False)  # at 16 s: 5 s later
     assert_rows(read(file.part).train, 5)
+
+
+def test_the_cost_of_a_flush_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    file = RunFile(tmp_path / "a.h5", range(RANKS), attributes())
+    written, sizes = [], []
+    for k in range(100):
+        file.append(block(100 * k, 100), 100 * k, 0)
+        file.flush(now=True)
+        written.append(file.written)
+        sizes.append(file.part.stat().st_size)
+    assert sizes[-1] > 4 * sizes[5]
+    assert max(written[-20:]) < 2 * max(written[5:15])
+    assert_rows(read(file.part).train, 10_000)
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
+    """Check that a process killed in a write leaves the rows of the last flush that has ended."""
+    for moment in range(1, 9):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        child = os.fork()
+        if not child:
+            killing(moment)
+            file = RunFile(folder / "a.h5", range(RANKS), attributes())
+            for k in range(20):
+                file.append(block(50 * k, 50), 50 * k, 0)
+                file.flush(now=True)
+                (folder / "flushed").write_text(str(50 * (k + 1)))
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        train, flushed = read(part_of(folder / "a.h5")).train, int((folder / "flushed").read_text())
+        assert len(train["step"]) in (flushed, flushed + 50)
+        assert_rows(train, len(train["step"]))
+
+
+def killing(moment: int) -> None:
+    """Kill this process at a system call of a flush: a write, a sync, a link or a rename."""
+    calls = itertools.count(1)
+
+    def watched(name: str) -> None:
+        before = getattr(os, name)
+
+        def call(*arguments: object) -> object:
+            if next(calls) == 40 + 3 * moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return before(*arguments)
+
+        setattr(os, name, call)
+
+    for name in ("pwrite", "fsync", "link", "replace", "ftruncate", "unlink"):
+        watched(name)
 
 
 def test_mark_sets_the_status_and_keeps_the_rows(tmp_path: Path) -> None:
@@ -208,7 +266,7 @@ def test_an_exception_leaves_only_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         replace_whole(file.part, half)  # a new file has no loss to delete
     assert file.part.read_bytes() == before
-    assert os.listdir(tmp_path) == ["a.h5.part"]
+    assert sorted(os.listdir(tmp_path)) == [".a.h5.part.spare", "a.h5.part"]
 
 
 def test_rows_of_a_failed_flush_are_written_by_the_next(tmp_path: Path) -> None:

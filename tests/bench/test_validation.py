@@ -66,6 +66,8 @@ def without(name: str) -> Damage:
         (put("train/step", 3), "train/step does not count from 0"),
         (put("train/flags", 0), "train/flags do not mark the warm-up"),
         (put("segments/steps", 9), "segments/steps do not add up"),
+        (attribute("steps_planned", 99), "status is complete after 30 of 99 steps"),
+        (put("eval/step", 31, -1), "every rank has 30 rows, the last evaluation is after 31"),
         (put("eval/samples", 1, 2), "eval/samples are not steps times batch times workers"),
         (put("eval/elapsed_ns", 0, 3), "eval/elapsed_ns decreases"),
         (attribute("target_reached", True), "target_reached contradicts the last"),

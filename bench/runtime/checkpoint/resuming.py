@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ import h5py
 from bench.common.spec import UserError
 from bench.results import contents
 from bench.results.contents import BrokenFileError
+from bench.results.pages import rename
 from bench.results.resultfile import part_of
 from bench.results.runfile import table_lengths
 from bench.runtime.checkpoint import store
@@ -34,6 +37,8 @@ class Resumed:
     manifest: Manifest
     attempt: int
     """Number of this attempt of the run, counted from 1."""
+    source: Path
+    """File with the evaluations, and on the same ranks the rows, of the checkpoint."""
 
     def table_lengths(self, rank: int, ranks: int) -> dict[str, int] | None:
         """Return the table lengths of a rank's file to continue; None where it begins a new one."""
@@ -97,13 +102,14 @@ def find(comm: MPI.Intracomm, result: Path, params: Mapping[str, Any]) -> Search
     for checkpoint in checkpoints:
         try:
             manifest = read_checked(comm, checkpoint)
-            _check_rows(comm, result, manifest)
+            source = on_root(comm, lambda manifest=manifest: _source(result, manifest))
+            _check_rows(comm, result, source, manifest)
         except DamagedError as error:
             notes.append(f"{error}; falling back to the previous checkpoint")
             continue
         on_root(comm, lambda manifest=manifest: _check_params(result, manifest, params))
-        attempt = on_root(comm, lambda: _attempts(part_of(result))) + 1
-        return Search(Resumed(checkpoint, manifest, attempt), tuple(notes))
+        attempt = on_root(comm, lambda source=source: _attempts(result, source)) + 1
+        return Search(Resumed(checkpoint, manifest, attempt, source), tuple(notes))
     if notes:
         notes[-1] = notes[-1].replace("falling back to the previous checkpoint", "starting over")
     return Search(None, tuple(notes))
@@ -164,15 +170,37 @@ def _has_params(checkpoint: Path, params: Mapping[str, Any]) -> bool:
         return False
 
 
-def _check_rows(comm: MPI.Intracomm, path: Path, manifest: Manifest) -> None:
+def _source(path: Path, manifest: Manifest) -> Path:
+    """Return the file of rank 0 with the rows of a checkpoint, of the last or an earlier attempt.
+
+    An attempt on other ranks begins a new file. Where none has the rows, it is the last one.
+    """
+    part = part_of(path)
+    copies = sorted(path.parent.glob(f"{glob.escape(path.stem)}.attempt*.h5"), reverse=True)
+    for file in (part, *copies):
+        try:
+            with contents.open_hdf5(file) as content:
+                about = contents.attributes(content, ["run_uuid", "ranks", "steps_before"])
+            with h5py.File(file, "r") as content:
+                lengths = table_lengths(content)
+        except (BrokenFileError, OSError, KeyError):
+            continue
+        same = about.get("run_uuid") == manifest.run_uuid and about.get("ranks") == manifest.ranks
+        earlier = int(about.get("steps_before", 0)) < manifest.step
+        if same and earlier and all(lengths.get(x, 0) >= n for x, n in manifest.rows[0].items()):
+            return file
+    return part
+
+
+def _check_rows(comm: MPI.Intracomm, path: Path, source: Path, manifest: Manifest) -> None:
     """Check that the result files have all rows of a checkpoint; collective.
 
-    Errors: DamagedError on every rank.
+    source: file of rank 0. Errors: DamagedError on every rank.
     """
     flaw = ""
     for rank in range(comm.rank, manifest.ranks, comm.size):
         if manifest.rows[rank]:
-            part = part_of(path.with_name(f"{path.name}.rank{rank:05d}") if rank else path)
+            part = part_of(path.with_name(f"{path.name}.rank{rank:05d}")) if rank else source
             try:
                 with h5py.File(part, "r") as file:
                     lengths = table_lengths(file)
@@ -200,12 +228,18 @@ def _check_params(path: Path, manifest: Manifest, params: Mapping[str, Any]) -> 
         )
 
 
-def _attempts(part: Path) -> int:
-    with contents.open_hdf5(part) as file:
-        return int(contents.attributes(file, ["attempt"]).get("attempt", 1))
+def _attempts(path: Path, source: Path) -> int:
+    """Return the number of the last attempt; source: the file of one of the attempts."""
+    numbers = [1]
+    for file in (part_of(path), source):
+        with suppress(BrokenFileError), contents.open_hdf5(file) as content:
+            numbers.append(int(contents.attributes(content, ["attempt"]).get("attempt", 1)))
+    return max(numbers)
 
 
 def copy_attempt(path: Path, attempt: int) -> None:
-    """Copy the file of another number of ranks to NAME.attempt1.h5; on rank 0."""
-    stem = path.name.removesuffix(".h5")
-    shutil.copyfile(part_of(path), path.with_name(f"{stem}.attempt{attempt}.h5"))
+    """Copy the file of an attempt that is not continued to NAME.attempt1.h5; on rank 0."""
+    final = path.with_name(f"{path.stem}.attempt{attempt}.h5")
+    fresh = path.with_name(f".{path.name}.attempt{attempt}")
+    shutil.copyfile(part_of(path), fresh)
+    rename(fresh, final)

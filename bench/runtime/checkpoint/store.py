@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from bench.common.files import parse_json
 from bench.common.typed import typed
-from bench.results.resultfile import rename, write_through
+from bench.results.pages import rename
+from bench.results.resultfile import write_through
 
 VERSION = 1
 RETAINED = 2
