@@ -35,7 +35,7 @@ FILE = (
     "{path}.part is being written by {owner}: wait until it has ended, or give another --name, "
     "--out or --seed"
 )
-FOLDER = "{path.parent} is being written by {owner}: wait until it has ended, or give another --out"
+FOLDER = "{path.parent} is in use by {owner}: wait until it has ended, or give another --out"
 """Messages about claims of a living process."""
 
 
