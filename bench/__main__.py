@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from bench.common.cli import launcher_rank
+from bench.common.cli import launcher_rank, run
+from bench.common.output import prepare
 from bench.common.spec import unknown_name
 from bench.session.launch import write_stderr
 
@@ -45,14 +46,19 @@ def listing() -> str:
     return "\n".join(lines)
 
 
+def _print_listing(_: Sequence[str]) -> int:
+    """Print the programs; return the exit code."""
+    print(listing())
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program that the first argument names; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name in ("-h", "--help"):
-        if launcher_rank() == 0:
-            print(listing())
-        return 0
+        return run(_print_listing, rest)
+    prepare()
     files = programs()
     module = name if name in files else f"bench.{name}"
     if module not in files:

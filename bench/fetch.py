@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return run(fetch_named, argv)
+    return run(fetch_named, argv, acts=True)
 
 
 def fetch_named(argv: Sequence[str]) -> int:

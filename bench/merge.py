@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser, run
 from bench.common.spec import UserError
-from bench.common.text import counted
+from bench.common.text import counted, printable
 from bench.runtime.writers import parts_of
 
 
@@ -80,13 +80,13 @@ def merge_each(argv: Sequence[str]) -> int:
     """Merge every named result; return the exit code. Errors: UserError."""
     options = parser().parse_args(argv)
     for name in options.results:
-        print(merge_result(Path(name), options.keep))
+        print(printable(merge_result(Path(name), options.keep)))
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return run(merge_each, argv)
+    return run(merge_each, argv, acts=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.common.files import check_target, write_whole
 from bench.common.options import Table, check_ranges, option, same
-from bench.common.text import counted
+from bench.common.text import counted, printable
 from bench.runtime.options import TrainOptions
 from bench.session import launch
 
@@ -97,15 +97,18 @@ def report(
     experiment: Experiment, data: setup.Material, measured: Separation, files: dict[str, Path]
 ) -> None:
     """Print the measures and the map of classes, and write the files. Errors: UserError."""
-    from bench.reporting import partition_view
-    from bench.session.terminal import PipeSafeConsole
+    from rich.console import Console
 
-    console = PipeSafeConsole(highlight=False, emoji=False)
+    from bench.reporting import partition_view
+
+    console = Console(highlight=False, emoji=False)
     names = list(data.problem.names)
     task, text = (experiment.texts[name] for name in ("task", "partition"))
     console.print(
-        f"{task}: {counted(data.problem.samples.size, 'training sample')}, "
-        f"{counted(experiment.workers, 'worker')}",
+        printable(
+            f"{task}: {counted(data.problem.samples.size, 'training sample')}, "
+            f"{counted(experiment.workers, 'worker')}"
+        ),
         markup=False,
         soft_wrap=True,
     )
@@ -113,18 +116,18 @@ def report(
     read = [summary.line] if summary.line else []
     notes = [f"note: {note}" for note in summary.notes]
     for line in [*read, *measured.lines(text), *notes]:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(printable(line), markup=False, soft_wrap=True)
     partition_view.show(console, measured.skew.counts, names)
     columns = {name: values for name, (values, _) in measured.columns().items()}
     if "--csv" in files:
         write_whole(files["--csv"], partition_view.csv(columns, measured.skew.counts))
-        console.print(f"wrote {files['--csv']}", markup=False)
+        console.print(printable(f"wrote {files['--csv']}"), markup=False, soft_wrap=True)
     if "--picture" in files:
         from bench.reporting.export import save
 
         title = f"{task}, {text}, {counted(experiment.workers, 'worker')}"
         save(partition_view.picture(measured.skew.counts, names, title), files["--picture"])
-        console.print(f"wrote {files['--picture']}", markup=False)
+        console.print(printable(f"wrote {files['--picture']}"), markup=False, soft_wrap=True)
 
 
 def _checked(options: Options, ranks: int) -> Experiment:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
 from bench.common.options import flag
+from bench.common.output import print_error
 from bench.common.spec import UserError, unknown_name
+from bench.common.text import printable
 
 if TYPE_CHECKING:
     from bench.reporting.chapter import Chapter
@@ -211,12 +213,10 @@ def report(argv: Sequence[str]) -> int:
         if kinds:
             draw(loaded, Path(options.figures), kinds)
     finally:
-        from bench.common.text import printable
-
         for line in broken:
-            print(printable(f"left out: {line}"), file=sys.stderr)
+            print_error(f"left out: {line}")
         for line in notes_on_rungs(options.paths):
-            print(printable(line), file=sys.stderr)
+            print_error(line)
     return 0
 
 
@@ -266,7 +266,7 @@ def make(
         write_whole(targets[option], text)
     show(everything, read, files)
     for path in targets.values():
-        print(f"wrote {path}", flush=True)
+        print(printable(f"wrote {path}"), flush=True)
 
 
 def curves(loaded: Mapping[str, Sequence[Any]]) -> str:
@@ -281,7 +281,7 @@ def curves(loaded: Mapping[str, Sequence[Any]]) -> str:
         )
     rows, unread = frame(loaded[TRAIN])
     for line in unread:
-        print(f"not in --curves: {line}", file=sys.stderr)
+        print_error(f"not in --curves: {line}")
     return csv(rows)
 
 
@@ -295,7 +295,7 @@ def draw(loaded: Mapping[str, Sequence[Any]], folder: Path, kinds: Sequence[str]
     number = len(charts) * len(kinds)
     for _ in progress(write_figures(charts, folder, kinds), number, "figures drawn"):
         pass
-    print(f"wrote {number} figures and {folder / CAPTIONS}", flush=True)
+    print(printable(f"wrote {number} figures and {folder / CAPTIONS}"), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bench.common.spec import UserError
+from bench.common.text import printable
 from bench.runtime.options import TABLE, TrainOptions
 from bench.session import launch
 from bench.session.beats import BEFORE
@@ -72,7 +73,7 @@ def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     for number, path in enumerate(paths, 1):
         line = announcement(first, path, number, len(paths))
         if comm.rank == 0 and line:
-            print(line, flush=True)
+            print(printable(line), flush=True)
         if path != first:
             name = path.name.removesuffix(".h5")
             experiment = replace(experiment, options=replace(options, name=name))
@@ -119,9 +120,9 @@ def train(
                 return _train(comm, plan, results, argv, progress, quiet=quiet)
             places, _ = use_threads(comm, experiment.options.threads)
             if comm.rank == 0 and not quiet:
-                print(f"{plan.path} exists already: nothing to do")
+                print(printable(f"{plan.path} exists already: nothing to do"), flush=True)
                 for note in (*plan.notes, *identity.notes_on(plan.path, places)):
-                    print(f"note: {note}")
+                    print(printable(f"note: {note}"))
             return 0
 
 

@@ -79,7 +79,7 @@ def _end(campaign: Campaign, holder: Holder) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(cancel, argv)
+    return run(cancel, argv, acts=True)
 
 
 if __name__ == "__main__":

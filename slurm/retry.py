@@ -47,7 +47,7 @@ def retry(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(retry, argv)
+    return run(retry, argv, acts=True)
 
 
 if __name__ == "__main__":

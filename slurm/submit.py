@@ -169,7 +169,7 @@ def dry_run(snapshot: Snapshot, entries: Sequence[Entry], site: Site) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(submit, argv)
+    return run(submit, argv, acts=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.collectives.config import Config, result_path
 from bench.collectives.options import TABLE, read
 from bench.common.spec import UserError
+from bench.common.text import printable
 from bench.session import launch
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) 
     for number, path in enumerate(paths, 1):
         line = announcement(first, path, number, len(paths))
         if comm.rank == 0 and line:
-            print(f"# {line}", flush=True)
+            print(printable(f"# {line}"), flush=True)
         name = path.name.removesuffix(".h5")
         wrong += measure(comm, replace(config, name=name), argv, results, number)
     if wrong:

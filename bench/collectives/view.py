@@ -16,7 +16,7 @@ from bench.collectives.compat import COMPATS, Classic, Line
 from bench.collectives.config import ALLREDUCE, OUT_OF_PLACE, Config
 from bench.collectives.links import Links
 from bench.common.sizes import format_size
-from bench.common.text import counted, figure, percent
+from bench.common.text import counted, figure, percent, printable
 from bench.results.calls import UNSTEADY
 from bench.results.rows import CollectiveRow, half_width, smallest_medians
 
@@ -188,7 +188,7 @@ class View:
     @staticmethod
     def _print(lines: Sequence[str]) -> None:
         if lines:
-            print("\n".join(lines), flush=True)
+            print("\n".join(map(printable, "\n".join(lines).split("\n"))), flush=True)
 
 
 def introduction(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from bench.common.output import OutputError, is_cut, prepare, print_error
 from bench.common.spec import UserError, expand_path, shortened
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
@@ -63,26 +64,42 @@ def name_too_long(error: OSError) -> str:
     return f"{shortened(str(error.filename))}: the name is too long: a file's has 255 bytes at most"
 
 
-def run(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
+def run(
+    work: Callable[[Sequence[str]], int], argv: Sequence[str] | None, *, acts: bool = False
+) -> int:
     """Run a program and return its exit code; a UserError is one line and code 2.
 
-    Of several processes that mpirun or srun started, only rank 0 runs it.
+    Of several processes that mpirun or srun started, only rank 0 runs it. acts: the program changes
+    more than its output, so its code is returned although the reader of its output has gone; other
+    programs then return CLOSED_PIPE.
     """
+    prepare()
     if launcher_rank() > 0:
         return 0
     try:
-        return work(sys.argv[1:] if argv is None else argv)
+        code = _finished(work, sys.argv[1:] if argv is None else argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(f"error: {error}")
+        return 2
+    except OutputError as error:
+        print_error(f"error: cannot write the output ({error.strerror}): free disk space")
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print_error("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        print(f"error: {name_too_long(error)}", file=sys.stderr)
+        print_error(f"error: {name_too_long(error)}")
         return 2
+    return CLOSED_PIPE if is_cut() and not acts else code
+
+
+def _finished(work: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Return the exit code after all output is written. Errors: OutputError."""
+    try:
+        code = work(argv)
+    except SystemExit as end:  # --help
+        code = int(end.code or 0)
+    sys.stdout.flush()
+    return code

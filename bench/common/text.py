@@ -128,6 +128,11 @@ def printable(text: str) -> str:
     return "".join(x if x.isprintable() else "\ufffd" for x in text)
 
 
+def one_line(text: str) -> str:
+    """Return a text of files or users as one line without control characters."""
+    return printable(" ".join(text.splitlines()))
+
+
 def format_bytes(nbytes: float) -> str:
     """Return a number of bytes with a decimal unit: `1.5 MB` is 1.5e6 bytes."""
     for unit in ("B", "kB", "MB", "GB"):

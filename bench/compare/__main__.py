@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
+from bench.common.output import print_error
 from bench.common.spec import UserError, expand_path
+from bench.common.text import printable
 from bench.compare.gate import (
     REQUIREMENTS,
     check_requirement,
@@ -149,7 +151,7 @@ def compare(argv: Sequence[str]) -> int:
         write(result, read, sum(map(len, paths)), targets)
     finally:
         for line in dict.fromkeys(line for _, broken in loaded for line in broken):
-            print(f"left out: {line}", file=sys.stderr)
+            print_error(f"left out: {line}")
     return code
 
 
@@ -239,7 +241,7 @@ def write(comparison: Comparison, read: int, files: int, targets: dict[str, Path
             )
         save(forest(rows), targets["--figure"])
     for path in targets.values():
-        print(f"wrote {path}", flush=True)
+        print(printable(f"wrote {path}"), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

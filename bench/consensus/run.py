@@ -15,6 +15,7 @@ from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.protocol import Topology
 from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError, case_hash
+from bench.common.text import printable
 from bench.consensus import table
 from bench.consensus.gossip import Limits, draw_start, measure
 from bench.consensus.options import Options
@@ -204,4 +205,4 @@ def _write_csv(plan: Plan) -> None:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)
+    print(printable(text), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,9 +56,37 @@ def render(specification: dict[str, Any], kind: str) -> bytes | str:
         ".svg": vl_convert.vegalite_to_svg,
         ".png": lambda spec: vl_convert.vegalite_to_png(spec, scale=2),
         ".pdf": vl_convert.vegalite_to_pdf,
-        ".html": lambda spec: vl_convert.vegalite_to_html(spec, bundle=True),
+        ".html": _page,
     }
     return renderers[kind](specification)
+
+
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; "
+    "img-src data: blob:"
+)
+"""Content security policy of every page: nothing is loaded from elsewhere."""
+MENU = {"export": True, "source": False, "compiled": False, "editor": False}
+"""Menu of a chart; its other entries would write the texts of the chart into a new page."""
+
+
+def _page(specification: dict[str, Any]) -> str:
+    """Return a page with one chart, whose texts cannot end the script that holds them."""
+    import vl_convert
+
+    place: dict[str, Any] = {"description": "place of the chart"}
+    empty: str = vl_convert.vegalite_to_html(place, bundle=True)
+    before, text, after = empty.partition(json.dumps(place, separators=(",", ":")))
+    assert text, "vl_convert writes a specification as compact JSON"
+    chart = specification | {"usermeta": {"embedOptions": {"actions": MENU}}}
+    meta = f'<head>\n    <meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    return before.replace("<head>", meta, 1) + safe_json(chart) + after
+
+
+def safe_json(value: Any) -> str:
+    """Return JSON that can be embedded in a script element: `<` is escaped."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
 
 
 def _inked(part: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from bench import __version__
 from bench.common.text import TextTable
 from bench.reporting import look, paper
 from bench.reporting.chapter import Chapter, Figure, Sentence, Source
+from bench.reporting.export import POLICY, safe_json
 from bench.reporting.loading import KINDS
 
 HERE = Path(__file__).parent
@@ -111,17 +111,24 @@ def page(
         summary="; ".join(KINDS[program].summary(files) for program, files in loaded.items()) + ".",
         broken=broken,
         timestamp=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by murmuration {__version__}",
-        report=safe_json(
-            {
-                "specifications": specifications,
-                "datasets": {name: packed(rows) for name, rows in data.items()},
-                "chapters": [
-                    {"first": x.first, "cases": x.chapter.cases, "filtered": bool(x.chapter.cases)}
-                    for x in parts
-                ],
-                "facets": [asdict(facet) for facet in varying],
-                "provenance": provenances(sources),
-            }
+        policy=Markup(POLICY),
+        report=Markup(
+            safe_json(
+                {
+                    "specifications": specifications,
+                    "datasets": {name: packed(rows) for name, rows in data.items()},
+                    "chapters": [
+                        {
+                            "first": x.first,
+                            "cases": x.chapter.cases,
+                            "filtered": bool(x.chapter.cases),
+                        }
+                        for x in parts
+                    ],
+                    "facets": [asdict(facet) for facet in varying],
+                    "provenance": provenances(sources),
+                }
+            )
         ),
         widths=paper.styles(
             paper.least_width(table)
@@ -173,12 +180,6 @@ def provenances(sources: Sequence[Source]) -> dict[str, Any]:
 
     of = [[place(x) for pair in source.provenance.items() for x in pair] for source in sources]
     return {"texts": list(places), "of": of}
-
-
-def safe_json(value: Any) -> Markup:
-    """Return JSON that can be embedded in a script element: `<` is escaped."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
 
 
 FIRST = ("task", "algorithm", "partition", "workers", "ranks")

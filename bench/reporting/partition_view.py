@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from bench.common.text import counted
+from bench.common.text import counted, printable
 
 SHADES = " .:-=+*#%@"
 """Characters for shares from 0 to 1 on a terminal without colours."""
@@ -35,7 +35,7 @@ def show(console: Console, counts: NDArray[np.int64], names: Sequence[str]) -> N
     sizes = counts.sum(1)
     console.print("\nshare of each class (rows) in the shard of each worker (columns)")
     for c in chosen.tolist():
-        line = Text(f"{(names[c] if c < len(names) else str(c))[:LABEL]:>{LABEL}} ")
+        line = Text(f"{printable(names[c] if c < len(names) else str(c))[:LABEL]:>{LABEL}} ")
         for k in range(columns):
             line.append_text(cell(float(share[k, c]), console.is_terminal))
         console.print(line, no_wrap=True, overflow="crop")

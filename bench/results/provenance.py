@@ -29,6 +29,21 @@ SLURM = re.compile(
     "|CPU_BIND|STEP_ID|RESTART_COUNT|ARRAY_(JOB|TASK)_ID|MPI_TYPE|DISTRIBUTION)"
 )
 SECRET = re.compile("KEY|TOKEN|SECRET|PASS|JWT|CRED|AUTH|COOKIE", re.IGNORECASE)
+SECRET_VALUE = re.compile(
+    r"""\b(gh[a-z]_|github_pat_|gl[a-z]+-|hf_|npm_|pypi-|dop_v1_|sk-|[sr]k_live_|xox[a-z]-|AIza)
+        [\w-]{12}                                     # tokens of hosts of code, models and mail
+    |\b(AKIA|ASIA)[A-Z0-9]{12}                        # access keys of AWS
+    |\beyJ[\w-]{6,}\.[\w-]+                          # JSON web tokens
+    |-----BEGIN\ [A-Z ]*PRIVATE\ KEY
+    |\bssh-(rsa|ed25519)\b
+    |://[^/\s@]*:[^/\s@]+@                            # passwords in URLs
+    |\b(Bearer|Basic)\s+\S{8}
+    |(key|token|secret|passw(or)?d|pwd|sig(nature)?|jwt|auth)\w*\s*[=:]\s*\S
+    |(?<![\w+/.-])(?=[\w+=-]*[A-Z])(?=[\w+=-]*[a-z])(?=[\w+=-]*[0-9])[\w+=-]{32,}(?![\w+/.-])
+    """,
+    re.VERBOSE,
+)
+"""Value that looks like a secret, whatever the name of its variable; the last line: random text."""
 PACKAGES = ("murmuration", "torch", "numpy", "mpi4py", "openmpi", "mpich", "h5py", "scikit-learn")
 
 
@@ -43,6 +58,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
         for key, value in sorted(variables.items())
         if (SLURM.fullmatch(key) or key.startswith(PREFIXES))
         and not SECRET.search(key)
+        and not SECRET_VALUE.search(value)
         and not key.endswith("_env_list")  # mpirun -x: names and values of other variables
     }
 

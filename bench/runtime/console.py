@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.common.text import counted, format_bytes, format_score, since_mark
+from bench.common.text import counted, format_bytes, format_score, printable, since_mark
 from bench.results.reader import Run
-from bench.session.terminal import OptionalProgress, PipeSafeConsole, is_interactive
+from bench.session.terminal import OptionalProgress, is_interactive
 
 FEW_RANKS = 8
 """Maximum number of ranks whose paces are printed one by one."""
@@ -22,7 +23,7 @@ class Reporter(OptionalProgress):
 
     def __init__(self, steps: int, metric: str, *, quiet: bool = False) -> None:
         self._steps, self._metric = steps, metric
-        self._console = PipeSafeConsole(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
         if is_interactive() and not quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -36,7 +37,7 @@ class Reporter(OptionalProgress):
 
     def print_line(self, line: str) -> None:
         """Print a line of text without markup."""
-        self._console.print(line, markup=False)
+        self._console.print(printable(line), markup=False)
 
     def show_evaluation(
         self, step: int, seconds: float, scores: dict[str, float], since: int

@@ -18,10 +18,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from bench.common import cli
 from bench.common.cli import launcher_rank, name_too_long
 from bench.common.errors import DiskError
+from bench.common.output import OutputError, prepare
 from bench.common.spec import UserError
-from bench.common.text import counted
+from bench.common.text import counted, one_line, printable
 from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
 
 if TYPE_CHECKING:
@@ -101,11 +103,12 @@ def closing(resource: Resource) -> Iterator[Resource]:
 
 
 def write_stderr(line: str) -> None:
-    """Write a line to stderr and wait until the launcher has read it, a second at most.
+    """Write a line or a traceback to stderr and wait for the launcher to read it, at most 1 s.
 
-    mpirun discards unread output of a rank that ends with an error.
+    Control characters are replaced. mpirun discards unread output of a rank that ends with an
+    error.
     """
-    print(line, file=sys.stderr, flush=True)
+    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
     unread = array("i", [0])
     for _ in range(100):
         try:
@@ -129,19 +132,25 @@ def main(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
-        if launcher_rank() == 0:
-            parser().print_help()
-        return 0
+        return cli.run(lambda _: _print_help(parser), arguments)
+    prepare()
     results: list[Claim] = []
     codes: list[int | None] = [0]
 
     def whole(comm: MPI.Intracomm) -> None:
         codes[0] = program(comm, arguments, results)
+        sys.stdout.flush()
 
     code = run(whole, partial(mark_failed, results)) or codes[0] or 0
     for claim in results:
         claim.release()
     return leave_last() if code == EXIT_RESUME else code
+
+
+def _print_help(parser: Callable[[], ArgumentParser]) -> int:
+    """Print the help; return the exit code."""
+    parser().print_help()
+    return 0
 
 
 def leave_last() -> int:
@@ -226,17 +235,6 @@ def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], st
             return report_failure(comm, error, on_failure)
 
 
-def discard_unwritable_stdout() -> None:
-    """Send stdout to /dev/null if it cannot be flushed.
-
-    Python flushes it again at exit, and a second failure there replaces the exit code by 120.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def report_failure(
     comm: MPI.Intracomm, error: BaseException, on_failure: Callable[[str], str | None]
 ) -> int:
@@ -251,7 +249,7 @@ def report_failure(
         case UserError():
             if comm.rank > 0:
                 return 0  # else mpirun may discard the line of rank 0
-            write_stderr(f"error: {error}")
+            write_stderr(one_line(f"error: {error}"))
             return 2
         case DiskError():
             on_failure(error.reason)
@@ -268,9 +266,8 @@ def report_failure(
             message = f"rank {comm.rank} of {comm.size}: out of memory ({error})"
             write_stderr(f"error: {message}: take fewer samples or workers, or a smaller model")
             on_failure(message)
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):  # mostly the disk of stdout
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT) | OutputError():
             remark = on_failure(str(error.strerror)) or ""
-            discard_unwritable_stdout()
             write_stderr(f"error: {error}{remark}: make room and start again")
         case _:
             where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"

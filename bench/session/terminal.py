@@ -30,15 +30,6 @@ def is_interactive() -> bool:
         return True
 
 
-class PipeSafeConsole(Console):
-    """Console that becomes silent when its pipe is closed, as by `| head`: the run continues."""
-
-    def on_broken_pipe(self) -> None:
-        """Discard all further output."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 class OptionalProgress:
     """Context that shows a progress bar if there is one."""
 
@@ -69,7 +60,7 @@ class CaseLines(OptionalProgress):
     def __init__(self, total: int, sizes: Iterable[int], width: int) -> None:
         self._total, self._sizes, self._width = total, list(sizes), width
         self._durations: dict[int, list[float]] = {}
-        self._console = PipeSafeConsole(highlight=False, soft_wrap=True, emoji=False)
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False)
         self._start_s = 0.0
         if is_interactive():
             self._bar = Progress(

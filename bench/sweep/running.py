@@ -90,7 +90,7 @@ def conclude(
         terminal.print()
 
     def print_line(line: str) -> None:
-        terminal.print(line, markup=False, soft_wrap=True)
+        terminal.print(printable(line), markup=False, soft_wrap=True)
 
     for (group, refused), some in by_seed(cases).items():
         if refused:

@@ -95,7 +95,7 @@ def trace(argv: Sequence[str]) -> int:
     try:
         drawing = draw_file(Path(options.file), options.ranks, options.steps)
     except BrokenFileError as error:
-        raise UserError(" ".join(printable(str(error)).split())) from None
+        raise UserError(str(error)) from None
     if drawing.nbytes > MOST_BYTES:
         raise UserError(
             f"a trace of {drawing.what} would take about {drawing.nbytes / 1e9:.1f} GB; browsers "
@@ -106,16 +106,15 @@ def trace(argv: Sequence[str]) -> int:
     for note in drawing.notes:
         print(f"note: {printable(note)}")
     size = target.stat().st_size / 1e6
-    print(
-        f"wrote {target}: {drawing.what}, {drawing.seconds:.3g} s, {events:,} events, {size:.3g} MB"
-    )
+    what = f"{drawing.what}, {drawing.seconds:.3g} s, {events:,} events, {size:.3g} MB"
+    print(printable(f"wrote {target}: {what}"))
     print(f"open it at {VIEWER}: the page reads the file locally and uploads nothing", flush=True)
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return run(trace, argv)
+    return run(trace, argv, acts=True)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import io
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.common.cli import Parser
+from bench.common.cli import Parser, run
 from bench.common.files import RESULTS
 from bench.common.spec import UserError
 
 LEAST_S = 0.1
 """Shortest interval between looks; shorter ones would slow down the runs."""
-INTERRUPTED, NOBODY_READS = 130, 141
-"""Exit codes of shells after Ctrl-C and for a closed pipe."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,23 +95,7 @@ def _check(path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # terminals without block characters get a `?`
-        sys.stdout.reconfigure(errors="replace")
-    try:
-        return watch(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except OSError as error:  # of writing; files that cannot be read are handled elsewhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return NOBODY_READS
-        print(
-            f"error: cannot write the output ({error.strerror}): free disk space", file=sys.stderr
-        )
-        return 2
+    return run(watch, argv)
 
 
 if __name__ == "__main__":

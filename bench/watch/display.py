@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from bench.common.output import is_cut
 from bench.common.text import format_number, printable
 from bench.reporting.terminal import WIDTH
 from bench.results.schema import COMPLETE, PREEMPTED, RUNNING
@@ -201,7 +202,7 @@ def scenes(watched: Watched, options: WatchOptions) -> Iterator[Scene]:
         scene = watched.look()
         ended = time.monotonic()
         yield scene
-        if options.once:
+        if options.once or is_cut():
             return
         if options.until_done and scene.views:
             over = scene.over

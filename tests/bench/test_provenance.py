@@ -57,6 +57,36 @@ def test_the_environment_has_the_allow_list_and_no_secret() -> None:
     assert list(environment(dict(reversed(ALLOWED.items())))) == sorted(ALLOWED)
 
 
+SECRETS = {
+    "a token of GitHub": "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+    "a token of Hugging Face": "hf_AbCdEfGhIjKlMnOpQrStUvWxYz",
+    "an access key": "tcp,AKIAIOSFODNN7EXAMPLE",
+    "a web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
+    "a password in a URL": "https://user:pass@example.org/x",
+    "a key in a query": "https://example.org/x?api_key=1",
+    "random text": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+    "a private key": "-----BEGIN OPENSSH PRIVATE KEY-----",
+    "a header": "Bearer abcdefghij",
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_is_recognised_by_its_value(kind: str) -> None:
+    assert environment({"NCCL_DEBUG": "INFO", "FI_PLACE": SECRETS[kind]}) == {"NCCL_DEBUG": "INFO"}
+
+
+def test_values_of_common_settings_are_no_secrets() -> None:
+    values = {
+        "OMPI_MCA_hnp_uri": "1234567.0;tcp://10.0.0.1,192.168.0.1:53217",
+        "SLURM_JOB_NODELIST": "node[001-128],gpu[1-4]",
+        "TORCH_HOME": "/home/anna/Software2026/torch/cache/hub/checkpoints/V1",
+        "UCX_NET_DEVICES": "mlx5_0:1,mlx5_1:1",
+        "OMP_PLACES": "{0:4},{4:4},{8:4},{12:4}",
+        "MKL_CBWR": "COMPATIBLE",
+    }
+    assert environment(values) == dict(sorted(values.items()))
+
+
 def test_the_environment_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("SLURM_JWT", "s")

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from bench.common.cli import INTERRUPTED
 from bench.results.schema import FAILED, RUNNING
-from bench.watch.__main__ import INTERRUPTED, main
+from bench.watch.__main__ import main
 from bench.watch.display import WatchOptions, show
 from bench.watch.folder import Watched
 from tests.bench.made_runs import make
@@ -169,16 +170,6 @@ def test_invalid_arguments_give_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
-
-
-def test_a_full_disk_gives_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with open("/dev/full", "w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        assert main([str(tmp_path), "--once"]) == 2
-    message = "error: cannot write the output (No space left on device): free disk space\n"
-    assert capfd.readouterr().err == message
 
 
 def test_imports_neither_mpi_nor_torch(tmp_path: Path) -> None:
