@@ -30,7 +30,7 @@ from bench.reporting.chapter import Kind
 from bench.reporting.collectives import report as collectives_report
 from bench.reporting.consensus import report as consensus_report
 from bench.reporting.training import report as training_report
-from bench.results.contents import BrokenFileError, brief
+from bench.results.contents import EXPANDED, SPARE_BYTES, BrokenFileError, brief
 from bench.results.provenance import program_of
 from bench.results.schema import PART
 from bench.results.validation import flaws
@@ -42,8 +42,6 @@ FEW = 32
 """Number of files per additional reader."""
 PATIENCE_S, BYTES_PER_S = 30.0, 2e6
 """Time limit of a file: a constant and a minimum read rate."""
-SPARE_BYTES, EXPANDED = 2**29, 64
-"""Memory limit of a file: a constant and a multiple of its size."""
 TICK_S = 0.5
 """Interval between two checks of the readers."""
 

@@ -20,8 +20,12 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s
 from numpy.typing import NDArray
 
+from bench.results.schema import check_attributes
+
 RATIO = 1032
 """Maximum compression ratio of deflate."""
+SPARE_BYTES, EXPANDED = 2**29, 64
+"""Memory limit of a file: a constant and a multiple of its size."""
 BRIEF = 200
 """Maximum length of a reason, in characters."""
 PLAIN = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
@@ -78,15 +82,20 @@ def brief(reason: object) -> str:
 
 
 def attributes(file: h5f.FileID, selection: Collection[str] = ()) -> dict[str, Any]:
-    """Return the attributes of the root group, all by default: texts, numbers and arrays."""
+    """Return the attributes of the root group, all by default: texts, numbers and arrays.
+
+    Errors: ValueError for a known attribute of another type.
+    """
     root, names = h5g.open(file, b"/"), list[bytes]()
     h5a.iterate(root, names.append)
     size = file.get_filesize()
-    return {
+    values = {
         name.decode(): _attribute(root, name, size)
         for name in names
         if not selection or name.decode() in selection
     }
+    check_attributes(values)
+    return values
 
 
 def _attribute(root: h5g.GroupID, name: bytes, size: int) -> Any:
@@ -167,8 +176,40 @@ def _member(group: h5g.GroupID, name: bytes) -> h5o.ObjectID:
     return h5o.open(group, name)
 
 
+def check_own(path: Path) -> None:
+    """Check that all data of a file are in the file itself and fit it, before h5py reads them.
+
+    Errors: BrokenFileError.
+    """
+    with open_hdf5(path) as file:
+        size, visits = file.get_filesize(), set[int]()
+        groups: list[tuple[str, h5g.GroupID]] = [("", h5g.open(file, b"/"))]
+        while groups:
+            place, group = groups.pop()
+            members = list[bytes]()
+            group.links.iterate(members.append)
+            for name in members:
+                member, where = _member(group, name), f"{place}{name.decode()}"
+                if isinstance(member, h5d.DatasetID):
+                    _check_storage(member, where, size)
+                elif isinstance(member, h5g.GroupID) and h5o.get_info(member).addr not in visits:
+                    visits.add(h5o.get_info(member).addr)
+                    groups.append((f"{where}/", member))
+
+
 def _values(data: h5d.DatasetID, path: str, size: int) -> NDArray[Any]:
+    _check_storage(data, path, size)
+    values = np.empty(data.shape, data.dtype)
+    if values.size:
+        data.read(h5s.ALL, h5s.ALL, values)
+    return values
+
+
+def _check_storage(data: h5d.DatasetID, path: str, size: int) -> None:
+    """Check that a dataset is stored in a file of this size. Errors: ValueError."""
     shape, dtype, plist = data.shape, data.dtype, data.get_create_plist()
+    if shape is None:
+        raise ValueError(f"{path} is empty")
     layout, stored_bytes = plist.get_layout(), data.get_storage_size()
     if layout not in PLAIN or plist.get_external_count():
         raise ValueError(f"{path} is stored in another file")
@@ -176,11 +217,7 @@ def _values(data: h5d.DatasetID, path: str, size: int) -> NDArray[Any]:
     largest = max(math.prod(shape), chunk) * dtype.itemsize
     if (
         stored_bytes > size
-        or largest > RATIO * size
+        or largest > min(RATIO * size, SPARE_BYTES + EXPANDED * size)
         or (shape and math.prod(shape) and not stored_bytes)
     ):
         raise ValueError(f"{path} is larger than the file can hold")
-    values = np.empty(shape, dtype)
-    if values.size:
-        data.read(h5s.ALL, h5s.ALL, values)
-    return values

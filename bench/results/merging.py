@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results import events
+from bench.results import contents, events
 from bench.results.pages import rename
 from bench.results.reader import BrokenFileError, read
 from bench.results.resultfile import CHUNK
@@ -59,6 +59,8 @@ def merge(result: Path, parts: Sequence[Path], report: Callable[[int, int], None
             "copy the files to another disk"
         )
     fresh = result.with_name(f".{result.name}.{os.getpid()}")
+    for path in (result, *parts):
+        contents.check_own(path)
     try:
         shutil.copyfile(result, fresh)
         with ExitStack() as stack:
@@ -74,7 +76,16 @@ def merge(result: Path, parts: Sequence[Path], report: Callable[[int, int], None
         with fresh.open("rb") as content:
             os.fsync(content.fileno())
         rename(fresh, result)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (
+        OSError,
+        LookupError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
         raise BrokenFileError(f"{result}: {' '.join(str(error).split())}") from None
     finally:
         fresh.unlink(missing_ok=True)

@@ -145,7 +145,15 @@ def derive_from(path: Path, derive: Callable[[], T]) -> T:
         return derive()
     except KeyError as error:
         raise BrokenFileError(f"{path}: {error.args[0]} is missing") from None
-    except (ValueError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         text = " ".join(str(error).split())
         raise BrokenFileError(f"{path}: the parts do not fit together: {text}") from None
 

@@ -25,8 +25,11 @@ Scales are in the group that uses them: readers of netCDF-4 such as xarray look 
 the group and its parents. Every numeric dataset has `units`, every text `_Encoding`.
 """
 
+import json
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
@@ -92,3 +95,145 @@ VALIDATION: Table = {
 }
 """Datasets of /eval in files of runs with --validation, whose attribute validation_samples is the
 number of samples of the split."""
+
+ATTRIBUTES: Mapping[type, frozenset[str]] = {
+    str: frozenset(
+        [
+            "schema",
+            "schema_version",
+            "status",
+            "reason",
+            "created_utc",
+            "closed_utc",
+            "program",
+            "host",
+            "pid_started",
+            "suite_version",
+            "task",
+            "algorithm",
+            "partition",
+            "optimizer",
+            "allreduce",
+            "allreduce_chosen",
+            "metric_name",
+            "metric_direction",
+            "params_json",
+            "argv_json",
+            "case_hash",
+            "run_uuid",
+            "binding_flaws",
+            "sync",
+            "parameters_sha256",
+            "data_sha256",
+        ]
+    ),
+    int: frozenset(
+        [
+            "workers",
+            "ranks",
+            "batch",
+            "seed",
+            "pid",
+            "threads_per_rank",
+            "nodes",
+            "parts",
+            "attempt",
+            "attempt_row",
+            "attempt_sync",
+            "steps_before",
+            "exchange_interval",
+            "exchange_cycle",
+            "eval_samples",
+            "validation_samples",
+            "launch",
+            "dimension",
+            "steps_planned",
+        ]
+    ),
+    float: frozenset(
+        [
+            "target",
+            "target_reached",
+            "alpha_ns",
+            "bandwidth_Bps",
+            "memory_Bps",
+            "timer_ns",
+            "ci",
+            "time_s",
+            "alpha_spread",
+            "bandwidth_spread",
+            "tolerance",
+            "spectral_gap",
+            "label_js",
+            "label_tv_max",
+        ]
+    ),
+}
+"""Names of attributes by type; a number may be stored as an integer."""
+COUNTS = frozenset(["steps", "batch", "seed", "eval_every", "warmup", "workers", "threads"])
+"""Names in params_json of integers."""
+SETTINGS = COUNTS | frozenset(
+    [
+        "task",
+        "data",
+        "algorithm",
+        "partition",
+        "optimizer",
+        "allreduce",
+        "dtype",
+        "eval_at",
+        "target",
+        "straggler",
+        "drop",
+        "link",
+        "validation",
+    ]
+)
+"""Names in params_json of one text or number."""
+CONTAINERS: Mapping[str, type] = {"options": dict, "topologies": list}
+"""Types of names in params_json that hold several values."""
+
+
+def check_attributes(attributes: Mapping[str, Any]) -> None:
+    """Check the types of known attributes and of known names in params_json.
+
+    A file may have other attributes of any type, which nothing reads. Errors: ValueError.
+    """
+    words = {str: "one text", int: "one integer", float: "one number"}
+    for kind, names in ATTRIBUTES.items():
+        for name in names & attributes.keys():
+            if not isinstance(attributes[name], (int, float) if kind is float else kind):
+                raise ValueError(f"attribute {name} is not {words[kind]}")
+    if "params_json" in attributes:
+        _check_params(attributes["params_json"])
+
+
+def _check_params(text: str) -> None:
+    """Check the types in params_json. Errors: ValueError."""
+    try:
+        params = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("attribute params_json is not JSON") from None
+    if not isinstance(params, dict):
+        raise ValueError("attribute params_json is not a JSON object")
+    for name, value in params.items():
+        kind = int if name in COUNTS else str | int | float if name in SETTINGS else object
+        if value is not None and not isinstance(value, CONTAINERS.get(name, kind)):
+            raise ValueError(f"{name} in params_json has another type than in a result")
+    if not all(isinstance(x, dict) for x in (params.get("options") or {}).values()):
+        raise ValueError("options in params_json has another type than in a result")
+
+
+READ_AS = {"i": "iu", "u": "iu", "f": "iuf", "S": "S"}
+"""Kinds of dtypes that can be read as each kind."""
+
+
+def check_columns(group: str, columns: Mapping[str, Any], dtypes: Mapping[str, Any]) -> None:
+    """Check the kinds of the columns of a group; dtypes: declared ones by name.
+
+    Errors: ValueError.
+    """
+    for name in dtypes.keys() & columns.keys():
+        kind = columns[name].dtype.kind
+        if kind not in READ_AS[np.dtype(dtypes[name]).kind]:
+            raise ValueError(f"{group}/{name} has the dtype {columns[name].dtype}")

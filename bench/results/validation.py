@@ -121,10 +121,19 @@ def flaws(path: Path) -> list[str]:
             return ["has the steps of some ranks only: merge the files of the run with bench.merge"]
         return [f"written by {program!r}, not by {', '.join(CHECKS)}"]
     try:
+        contents.check_own(path)
         return list(dict.fromkeys(CHECKS[program](path)))
     except BrokenFileError as error:
         return [str(error).removeprefix(f"{path}: ")]
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+    ) as error:
         return [f"the parts do not fit together: {contents.brief(error)}"]
 
 

@@ -62,7 +62,7 @@ def draw_file(path: Path, ranks: str | None, steps: str | None) -> Drawing:
 
     Errors: UserError, BrokenFileError.
     """
-    from bench.results.provenance import program_of
+    from bench.results.provenance import derive_from, program_of
     from bench.trace import calls, training
 
     if not path.is_file():
@@ -76,7 +76,7 @@ def draw_file(path: Path, ranks: str | None, steps: str | None) -> Drawing:
             f"{path} was written by {program!r}, which records no clock times: name a result file "
             f"of {' or '.join(kinds)}"
         )
-    return kinds[program](path, ranks, steps)
+    return derive_from(path, lambda: kinds[program](path, ranks, steps))
 
 
 def trace(argv: Sequence[str]) -> int:

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from bench.common.files import parse_json
 from bench.common.typed import typed
+from bench.results import contents
+from bench.results.contents import BrokenFileError
 from bench.results.pages import rename
 from bench.results.resultfile import write_through
 
@@ -145,7 +147,7 @@ def read_manifest(checkpoint: Path) -> Manifest:
 
 
 def check(checkpoint: Path, manifest: Manifest, rank: int) -> None:
-    """Compare a rank's file with its SHA-256. Errors: DamagedError."""
+    """Compare a rank's file with its SHA-256, and refuse data elsewhere. Errors: DamagedError."""
     path, expected = checkpoint / rank_file(rank), manifest.files[rank]
     try:
         with open(path, "rb") as file:
@@ -157,6 +159,10 @@ def check(checkpoint: Path, manifest: Manifest, rank: int) -> None:
             f"{path} is damaged: {path.stat().st_size} bytes of {expected['bytes']}, its SHA-256 "
             "differs"
         )
+    try:
+        contents.check_own(path)
+    except BrokenFileError as error:
+        raise DamagedError(str(error)) from None
 
 
 def opened(checkpoint: Path, rank: int) -> h5py.File:
