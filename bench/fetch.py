@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.common.cli import Parser, run
+from bench.common.output import print_error
 from bench.common.spec import UserError, unknown_name
 from bench.data.catalogue import CATALOGUE, File
 from bench.data.downloads import FetchError, Progress, fetch
@@ -88,7 +89,7 @@ def fetch_named(argv: Sequence[str]) -> int:
             try:
                 fresh = fetch(entry, folder, places, show)
             except FetchError as error:
-                print(f"error: {error}", file=sys.stderr)
+                print_error(f"error: {error}")
                 return 1
             except OSError as error:
                 where, why = error.filename or folder, error.strerror or error
