@@ -34,7 +34,6 @@ from bench.results.resultfile import (
     encode_strings,
 )
 from bench.results.rows import CollectiveRow
-from bench.results.schema import check_columns
 from bench.results.statistics import Interval, median_interval
 
 PROGRAM = "bench.collectives"
@@ -194,7 +193,7 @@ def read_calls(path: Path) -> Calls:
         attributes = contents.attributes(file)
         _check_origin(path, attributes)
         rows = {name: contents.column(file, f"rows/{name}") for name in ROWS}
-        check_columns("rows", rows, {name: dtype for name, (dtype, *_) in ROWS.items()})
+        contents.check_columns("rows", rows, {name: dtype for name, (dtype, *_) in ROWS.items()})
         table = {
             name: np.char.decode(column, "utf-8") if column.dtype.kind == "S" else column
             for name, column in rows.items()

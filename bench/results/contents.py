@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,23 @@ def check_own(path: Path) -> None:
                 elif isinstance(member, h5g.GroupID) and h5o.get_info(member).addr not in visits:
                     visits.add(h5o.get_info(member).addr)
                     groups.append((f"{where}/", member))
+
+
+READ_AS = {"i": "iu", "u": "iu", "f": "iuf", "S": "S"}
+"""Kinds of dtypes that can be read as each kind."""
+
+
+def check_columns(
+    group: str, columns: Mapping[str, NDArray[Any]], dtypes: Mapping[str, Any]
+) -> None:
+    """Check the kinds of the columns of a group; dtypes: declared ones by name.
+
+    Errors: ValueError.
+    """
+    for name in dtypes.keys() & columns.keys():
+        kind = columns[name].dtype.kind
+        if kind not in READ_AS[np.dtype(dtypes[name]).kind]:
+            raise ValueError(f"{group}/{name} has the dtype {columns[name].dtype}")
 
 
 def _values(data: h5d.DatasetID, path: str, size: int) -> NDArray[Any]:

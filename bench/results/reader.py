@@ -33,7 +33,6 @@ from bench.results.schema import (
     VALIDATION,
     VERSION,
     WARMUP,
-    check_columns,
 )
 from bench.results.statistics import Interval, mean_interval, median_interval
 
@@ -295,10 +294,12 @@ def read(path: Path, selection: Mapping[str, Collection[str]] | None = None) -> 
             contents.columns(file, group, None if selection is None else selection[group])
             for group in DIGESTED
         )
-        check_columns("train", train, {name: dtype for name, (_, dtype, *_) in TRAIN.items()})
+        contents.check_columns(
+            "train", train, {name: dtype for name, (_, dtype, *_) in TRAIN.items()}
+        )
         others = {**EVAL, **EVAL_SINCE, **VALIDATION}
-        check_columns("eval", evals, {name: dtype for name, (dtype, *_) in others.items()})
-        check_columns("provenance/ranks", ranks, {"host": "S", "cpu_mask": "S"})
+        contents.check_columns("eval", evals, {name: dtype for name, (dtype, *_) in others.items()})
+        contents.check_columns("provenance/ranks", ranks, {"host": "S", "cpu_mask": "S"})
         texts = contents.texts(file, "provenance/text")
     return Run(path, attributes, train, evals, partition, workers, ranks, texts)
 

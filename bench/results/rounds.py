@@ -24,7 +24,6 @@ from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
-from bench.results.schema import check_columns
 
 Curve = NDArray[np.float64]
 COUNTS = ("duration_ns", "bytes_sent", "bytes_copied", "messages")
@@ -204,7 +203,9 @@ def read_rounds(path: Path) -> Rounds:
             for group, table in TABLES.items()
         }
         for group, columns in tables.items():
-            check_columns(group, columns, {x: dtype for x, (_, dtype, *_) in TABLES[group].items()})
+            contents.check_columns(
+                group, columns, {x: dtype for x, (_, dtype, *_) in TABLES[group].items()}
+            )
     result = Rounds(path, attributes, tables["cases"], tables["rounds"], tables["redraws"])
     flaw = _flaw(result, tables)
     if flaw:

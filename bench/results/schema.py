@@ -29,8 +29,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import numpy as np
-
 Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
 
@@ -222,18 +220,3 @@ def _check_params(text: str) -> None:
             raise ValueError(f"{name} in params_json has another type than in a result")
     if not all(isinstance(x, dict) for x in (params.get("options") or {}).values()):
         raise ValueError("options in params_json has another type than in a result")
-
-
-READ_AS = {"i": "iu", "u": "iu", "f": "iuf", "S": "S"}
-"""Kinds of dtypes that can be read as each kind."""
-
-
-def check_columns(group: str, columns: Mapping[str, Any], dtypes: Mapping[str, Any]) -> None:
-    """Check the kinds of the columns of a group; dtypes: declared ones by name.
-
-    Errors: ValueError.
-    """
-    for name in dtypes.keys() & columns.keys():
-        kind = columns[name].dtype.kind
-        if kind not in READ_AS[np.dtype(dtypes[name]).kind]:
-            raise ValueError(f"{group}/{name} has the dtype {columns[name].dtype}")
