@@ -66,7 +66,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         f"algorithms.collectives {WIRE} {RUN} bench.tasks bench.yardsticks",
         "mpi4py numpy",
     ),
-    "bench.partition": (f"bench.reporting {RUN}", "mpi4py"),
+    "bench.partition": (f"bench.reporting {RUN}", "mpi4py rich"),
     "bench.train": (RUN, "mpi4py numpy"),
     "bench.sweep": (f"{RUN} bench.reporting bench.train", "mpi4py rich"),
     "bench.trace": (f"{WIRE} bench.common bench.results", "numpy"),

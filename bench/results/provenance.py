@@ -43,7 +43,7 @@ SECRET_VALUE = re.compile(
     """,
     re.VERBOSE,
 )
-"""Value that looks like a secret, whatever the name of its variable; the last line: random text."""
+"""Value that looks like a secret under any name; the last line: random text."""
 PACKAGES = ("murmuration", "torch", "numpy", "mpi4py", "openmpi", "mpich", "h5py", "scikit-learn")
 
 

@@ -1,4 +1,4 @@
-"""Results with attributes of other types, and data elsewhere: each reader says so and goes on."""
+"""Results with attributes of other types, and data in other files, in each reader."""
 
 from __future__ import annotations
 
