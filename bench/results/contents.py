@@ -20,7 +20,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s
 from numpy.typing import NDArray
 
-from bench.results.schema import check_attributes
+from bench.results.schema import DTYPES, check_attributes
 
 RATIO = 1032
 """Maximum compression ratio of deflate."""
@@ -134,11 +134,13 @@ def columns(
     group, size = _object(file, path), file.get_filesize()
     selected_names = [x for x in names(file, path) if selection is None or x in selection]
     members = {name: _member(group, name.encode()) for name in selected_names}
-    return {
+    values = {
         name: _values(member, f"{path}/{name}", size)
         for name, member in members.items()
         if isinstance(member, h5d.DatasetID)
     }
+    check_columns(path, values, DTYPES.get(path, {}))
+    return values
 
 
 def column(file: h5f.FileID, path: str) -> NDArray[Any]:

@@ -294,12 +294,6 @@ def read(path: Path, selection: Mapping[str, Collection[str]] | None = None) -> 
             contents.columns(file, group, None if selection is None else selection[group])
             for group in DIGESTED
         )
-        contents.check_columns(
-            "train", train, {name: dtype for name, (_, dtype, *_) in TRAIN.items()}
-        )
-        others = {**EVAL, **EVAL_SINCE, **VALIDATION}
-        contents.check_columns("eval", evals, {name: dtype for name, (dtype, *_) in others.items()})
-        contents.check_columns("provenance/ranks", ranks, {"host": "S", "cpu_mask": "S"})
         texts = contents.texts(file, "provenance/text")
     return Run(path, attributes, train, evals, partition, workers, ranks, texts)
 

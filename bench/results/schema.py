@@ -220,3 +220,11 @@ def _check_params(text: str) -> None:
             raise ValueError(f"{name} in params_json has another type than in a result")
     if not all(isinstance(x, dict) for x in (params.get("options") or {}).values()):
         raise ValueError("options in params_json has another type than in a result")
+
+
+DTYPES: Mapping[str, Mapping[str, str]] = {
+    "train": {name: dtype for name, (_, dtype, *_) in TRAIN.items()},
+    "eval": {name: dtype for name, (dtype, *_) in {**EVAL, **EVAL_SINCE, **VALIDATION}.items()},
+    "provenance/ranks": {"host": "S", "cpu_mask": "S"},
+}
+"""Dtypes of the columns of training files by group and name."""
