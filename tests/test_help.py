@@ -1,6 +1,7 @@
 """--help of every program, and the packages that it must not import to be quick."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_help_imports_no_third_party_package(name: str) -> None:
     assert code == 0
     assert output.startswith("usage: ")
     assert modules.isdisjoint(PACKAGES), modules & set(PACKAGES)
+
+
+@pytest.mark.parametrize("room", ["bench", "slurm"])
+def test_ctrl_c_while_modules_load_is_one_line(room: str) -> None:
+    code = f"import sys; sys.argv[0] = '-m'; import {room}; raise {{}}"
+    for error, shown in (("KeyboardInterrupt", "interrupted\n"), ("OSError", "Traceback ")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(error)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        assert done.stderr.startswith(shown)
+        assert done.returncode == (-signal.SIGINT if error == "KeyboardInterrupt" else 1)
 
 
 def test_programs_run_by_their_short_name() -> None:

@@ -77,7 +77,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         "bench.common bench.optimizers bench.tasks partitions",
         "",
     ),
-    "slurm": (f"{RUN} bench.collectives bench.report bench.reporting bench.sweep", "rich"),
+    "slurm": (f"bench {RUN} bench.collectives bench.report bench.reporting bench.sweep", "rich"),
 }
 """Rooms and third-party packages that each room may import.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from bench.collectives.config import (
     measured_sizes,
     translated,
 )
-from bench.common.options import Table, check_ranges, flag, option
+from bench.common.options import Table, check_name, check_ranges, flag, option
 from bench.common.spec import UserError, unknown_name
 
 DTYPES = {
@@ -225,8 +224,7 @@ class Options:
                 "--against out_of_place: --compat nccl times every all-reduce out of place "
                 "already, leave it out"
             )
-        if os.sep in self.name:
-            raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
+        check_name(self.name)
 
 
 TABLE = Table(

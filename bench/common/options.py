@@ -14,6 +14,7 @@ command line of an instance.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -83,6 +84,18 @@ def check_ranges(options: Any) -> None:
             raise UserError(f"{flag(entry.name)} must be >= {least}, got {value}")
         if value >= LIMIT:
             raise UserError(f"{flag(entry.name)} must be below 2^63, got {value}")
+
+
+def check_name(name: str) -> None:
+    """Check the name of a result file; empty: the default one. Errors: UserError."""
+    if os.sep in name:
+        raise UserError(f"--name must not hold a folder, got {name!r}: use --out for that")
+    if name.startswith("."):
+        raise UserError(
+            f"--name must not begin with a dot, got {name!r}: reports skip hidden files"
+        )
+    if not name.isprintable():
+        raise UserError(f"--name must be printable, got {name!r}: leave out control characters")
 
 
 def flag(name: str) -> str:

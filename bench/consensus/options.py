@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.common.options import Table, check_ranges, option
+from bench.common.options import Table, check_name, check_ranges, option
 from bench.common.spec import INNER, UserError, format_spec, parse_spec
 
 if TYPE_CHECKING:
@@ -62,8 +61,7 @@ class Options:
                 f"--csv {self.csv} has the rows of one launch, got --launches {self.launches}: "
                 "leave --csv out, and give it to bench.report"
             )
-        if os.sep in self.name:
-            raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
+        check_name(self.name)
         self.named()
 
     def named(self) -> dict[str, Topology]:

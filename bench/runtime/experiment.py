@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -158,9 +159,14 @@ class Experiment:
 
     def _check_target(self) -> None:
         target, metric = self.options.target, self.task.metric
-        if metric.name == "accuracy" and target is not None and not 0 <= target <= 1:
-            way_out = f": give {target / 100:g}" if 2 <= target <= 100 else ""
-            raise UserError(f"--target {target:g}: accuracy is in [0, 1]{way_out}")
+        if target is None or metric.least <= target <= metric.most:
+            return
+        if metric.most == math.inf:
+            raise UserError(f"--target {target:g}: {metric.name} is never below {metric.least:g}")
+        way_out = f": give {target / 100:g}" if 2 <= target <= 100 else ""
+        raise UserError(
+            f"--target {target:g}: {metric.name} is in [{metric.least:g}, {metric.most:g}]{way_out}"
+        )
 
     def _check_statistics(self) -> None:
         group = self.task.needs.normalises

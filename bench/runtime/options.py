@@ -1,11 +1,10 @@
 """Options of a training run: the table behind the command line, config files and sweeps."""
 
 import math
-import os
 from dataclasses import dataclass
 
 from bench.common.files import RESULTS
-from bench.common.options import Table, check_ranges, option
+from bench.common.options import Table, check_name, check_ranges, option
 from bench.common.spec import UserError, unknown_name
 
 DTYPES = ("float32", "float64")
@@ -140,8 +139,7 @@ class TrainOptions:
             )
         if self.name.endswith(RESULTS):
             raise UserError(f"--name is without .h5, which is added, got {self.name!r}")
-        if os.sep in self.name:
-            raise UserError(f"--name must not hold a folder, got {self.name!r}: use --out for that")
+        check_name(self.name)
 
 
 TABLE = Table(

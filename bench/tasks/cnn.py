@@ -40,7 +40,7 @@ class CNN(Task):
     held_out: float = field(
         default=0.2, metadata={"help": "fraction held out of data without a test set"}
     )
-    metric: ClassVar[Metric] = Metric("accuracy", "max")
+    metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
         if self.channels < 1:

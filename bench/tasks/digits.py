@@ -28,7 +28,7 @@ class Digits(Task):
         default=0,
         metadata={"help": "consecutive workers that share the batch norm's statistics; 0: none"},
     )
-    metric: ClassVar[Metric] = Metric("accuracy", "max")
+    metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
         for name in ("hidden", "depth"):

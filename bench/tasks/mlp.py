@@ -100,7 +100,7 @@ class MLP(Task):
     held_out: float = field(
         default=0.2, metadata={"help": "fraction held out of data without a test set"}
     )
-    metric: ClassVar[Metric] = Metric("accuracy", "max")
+    metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
         check_size(self.width, self.depth, self.parameters, MLP.width)

@@ -1,5 +1,6 @@
 """Contract of a task: its data, its initial parameters, its gradients and its metric."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass
@@ -15,10 +16,12 @@ from partitions.protocol import Samples
 
 @dataclass(frozen=True)
 class Metric:
-    """Score of a model on held-out data: its name and the direction of improvement."""
+    """Score of a model on held-out data: its name, the direction of improvement, its range."""
 
     name: str
     direction: Literal["max", "min"]
+    least: float = 0.0
+    most: float = math.inf
 
     def reached(self, value: float, target: float) -> bool:
         """Return True if value is at least as good as target."""

@@ -51,7 +51,7 @@ class Synthetic(Task):
     parameters: int = field(
         default=0, metadata={"help": "minimum number of parameters, sets the width; 0: by width"}
     )
-    metric: ClassVar[Metric] = Metric("accuracy", "max")
+    metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
         for name in ("samples", "features", "classes"):

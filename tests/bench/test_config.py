@@ -150,6 +150,8 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
         (["--dtype", "float16"], "unknown dtype 'float16' (did you mean float64?); known: float32"),
         (["--allreduce", "rin"], "unknown allreduce 'rin' (did you mean ring?); known: "),
         (["--name", "a/b"], "--name must not hold a folder, got 'a/b': use --out for that"),
+        (["--name", ".x"], "--name must not begin with a dot, got '.x': reports skip hidden files"),
+        (["--name", "a\n"], "--name must be printable, got 'a\\n': leave out control characters"),
         (["--task", "digit"], "unknown task 'digit' (did you mean digits?); known: cnn, digits, "),
         (["--algorithm", "local_sgd:period=-1"], "algorithm local_sgd: period must be >= 0"),
         (["--partition", "dirichlet:alfa=1"], "unknown option of partition dirichlet 'alfa' (did"),

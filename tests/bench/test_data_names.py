@@ -35,7 +35,7 @@ def test_an_existing_path_may_look_like_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("b.csv:lable=0", "unknown option of --data b.csv 'lable' (did you mean label?)"),
+        ("b.csv:labl=0", "unknown option of --data b.csv 'labl' (did you mean label?)"),
         ("b.csv:label=", "--data b.csv: label must have a value"),
         ("b.csv:label=a,label=b", "--data b.csv: label is given twice"),
         ("b.csv:header=1", "--data b.csv: header must be true or false, got '1'"),

@@ -140,6 +140,7 @@ MISTAKES = [
     (["--config", "nowhere.toml"], "nowhere.toml cannot be read"),
     (["--ranks", "3"], "launch with `mpirun -n 3`"),
     (["--target", "95", "--task", "digits"], "accuracy is in [0, 1]: give 0.95"),
+    (["--target", "-1"], "--target -1: distance is never below 0"),
     (["--partition", "rotation"], "rotation needs pictures, and quadratic has none"),
     (["--task", "synthetic", "--partition", "rotation"], "take one of digits, mlp, cnn, logistic"),
     (
@@ -158,8 +159,14 @@ MISTAKES = [
     ("options", "line"), MISTAKES, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], line: str
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    line: str,
 ) -> None:
+    (tmp_path / "wine.csv").write_text("alcohol,ash,label\n14.2,2.4,1\n13.2,2.1,2\n")
+    monkeypatch.chdir(tmp_path)
     assert main([*QUICK, "--out", str(tmp_path / "runs"), *options]) == 2
     out, errors = capfd.readouterr()
     assert out == ""
@@ -273,7 +280,7 @@ def test_an_exception_on_one_rank_ends_the_job_and_marks_the_file(tmp_path: Path
     run = read(part)
     assert run.status == FAILED
     assert "rank 2 of 3" in str(run.attributes["reason"])
-    assert len(run.train["step"]) == 10
+    assert len(run.train["step"]) > 0  # written at most once a second
 
 
 def test_an_exception_ends_a_job_with_shared_windows(tmp_path: Path) -> None:
