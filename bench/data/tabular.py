@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -142,23 +141,22 @@ def _frame(path: Path, layout: Layout) -> pd.DataFrame:
     kinds: dict[int, Any] = dict.fromkeys(range(len(layout.columns)), np.float64)
     kinds |= dict.fromkeys((x for x in (layout.label, layout.group) if x is not None), str)
     try:
-        with warnings.catch_warnings():
-            # pandas only warns about fields that it drops
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            with open_text(path) as file:
-                return pd.read_csv(
-                    file,
-                    header=0 if layout.header else None,
-                    names=range(len(layout.columns)),
-                    dtype=kinds,
-                    index_col=False,
-                    keep_default_na=False,
-                    skipinitialspace=True,
-                )
+        with open_text(path) as file:
+            frame = pd.read_csv(
+                file,
+                header=0 if layout.header else None,
+                names=range(len(layout.columns)),
+                dtype=kinds,
+                keep_default_na=False,
+                skipinitialspace=True,
+            )
     except UnicodeDecodeError:
         raise
-    except (pd.errors.ParserWarning, ValueError) as error:  # a ParserError is a ValueError
+    except ValueError as error:  # a ParserError is a ValueError
         raise _fault(path, layout, str(error).strip()) from None
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas made an index of surplus fields
+        raise _fault(path, layout, "rows have more fields than names")
+    return frame
 
 
 def _enumerate(texts: Any) -> tuple[list[str], NDArray[np.int64]]:

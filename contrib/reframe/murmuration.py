@@ -121,7 +121,7 @@ class Collectives(Program):
         return sn.all(
             [
                 self.no_error(),
-                sn.assert_found(r"^# #wrong: 0, every sum exact", self.stdout),
+                sn.assert_found(r"^# #wrong: 0, every result exact", self.stdout),
                 sn.assert_eq(self.cell("ranks", 0), float(self.ranks)),
             ]
         )

@@ -364,7 +364,7 @@ def test_broken_files_are_reported_in_one_line(tmp_path: Path) -> None:
         "schema is None, not": lambda file: file.attrs.__delitem__("schema"),
         "schema version 2.0, this": lambda file: file.attrs.__setitem__("schema_version", "2.0"),
         "/cases and /rounds do not fit": shift,
-        "the columns of /rounds": flatten,
+        "rounds/duration_ns has the dtype float64": flatten,
     }
     for text, change in changes.items():
         path = tmp_path / "spoiled.h5"

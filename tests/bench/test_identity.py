@@ -1,7 +1,6 @@
 """Runs on other data, other input files or another arithmetic are never joined or continued."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -195,6 +194,6 @@ def test_a_file_is_read_once_for_its_sum(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("hashlib.file_digest", None)  # a second reading would fail
     assert digest("d.csv") == first
     monkeypatch.undo()
-    os.chdir(folder)
+    monkeypatch.chdir(folder)
     Path("d.csv").write_text(CHANGED)
     assert digest("d.csv") != first

@@ -51,7 +51,7 @@ def test_beside_ddp(
     check(
         "\n".join(line for line in output.splitlines() if not line.startswith("note: ")),
         [
-            r"2 ranks of \d+ thread\(s\), batch 16 a rank, sgd:lr=0\.001,momentum=0\.9, "
+            r"2 ranks of \d+ threads?, batch 16 a rank, sgd:lr=0\.001,momentum=0\.9, "
             r"the slowest rank's time, medians \[95 %\]",
             r"digits, 9,610 parameters, samples of \d+ steps",
             *rows,
@@ -68,7 +68,7 @@ def test_beside_a_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:
     check(
         output,
         [
-            r"digits, batch 5, sgd:lr=0\.001,momentum=0\.9, \d+ thread\(s\), medians \[95 %\]",
+            r"digits, batch 5, sgd:lr=0\.001,momentum=0\.9, \d+ threads?, medians \[95 %\]",
             row("a step of one worker", "plain torch", 2),
             row("a step of 3 workers, 3 plain steps", "plain torch", 20),
             r"recording a step, a step of 1 ms +ours \d+\.\d\d us +plain torch 1 ms +"

@@ -119,7 +119,7 @@ def without(path: Path, name: str) -> None:
         (lambda path: edit(path, schema="other"), "'murmuration-timing'|not murmuration-timing"),
         (lambda path: without(path, "rows" if path.stem == "b" else "rounds"), "rows|rounds"),
         (lambda path: edit(path, argv_json="no json"), "the parts do not fit together"),
-        (lambda path: edit(path, ranks="many"), "many"),
+        (lambda path: edit(path, ranks="many"), "attribute ranks is not one integer"),
     ],
     ids=["cut", "program", "schema", "group", "argv", "ranks"],
 )

@@ -83,7 +83,7 @@ def test_finished_cases_are_not_trained_again(tmp_path: Path, capsys: Capture) -
     cut.write_bytes(cut.read_bytes()[:3000])
     part = half.rename(f"{half}.part")
     with h5py.File(part, "r+") as first_runs:
-        first_runs.attrs.update({"status": RUNNING, "pid_started": -1})
+        first_runs.attrs.update({"status": RUNNING, "pid_started": "-1"})
     with h5py.File(odd, "r+") as first_runs:
         del first_runs["eval/metric"]
     (out / "notes.txt").touch()

@@ -140,7 +140,7 @@ def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, capsys: Captu
     file, out = str(write(tmp_path, GOOD)), str(tmp_path / "out")
     for arguments, messages in (
         ([str(tmp_path / "none.toml")], "none.toml cannot be read"),
-        ([file, "--out", "/proc/nowhere"], "/proc/nowhere cannot be made"),
+        ([file, "--out", "/proc/nowhere"], "/proc/nowhere cannot be written"),
         ([file, "--out", out, "--markdown", f"{out}/a.h5"], "is the name of a result file"),
         ([file, "--dry-run", "--markdown", "table.md"], "drop one"),
         ([file, "--bogus"], "unknown option '--bogus'"),

@@ -174,7 +174,7 @@ def test_run_without_a_step_has_dashes(tmp_path: Path) -> None:
 
 def test_inconsistent_parts_make_a_broken_file(tmp_path: Path) -> None:
     path = make(tmp_path / "a.h5", params_json="not json")
-    with pytest.raises(BrokenFileError, match=r"a\.h5: the parts do not fit together"):
+    with pytest.raises(BrokenFileError, match=r"a\.h5: attribute params_json is not JSON"):
         load(path)
 
 

@@ -76,7 +76,7 @@ def wait(self, *arguments):
 
 place = sys.argv.pop(1)
 Recorder.step = wait
-RunFile.flush = lambda self, now=True: flush(self, now=True)
+RunFile.flush = lambda self, **_: flush(self, now=True)
 sys.exit(main())
 """
 """Program that writes every flush, and waits after 150 and 350 steps for a file of that name."""
