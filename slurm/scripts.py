@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.spec import UserError
-from bench.common.text import setting_label
+from bench.common.text import counted, setting_label
 from slurm.case import Case, Geometry
 from slurm.site import CHOSEN, SBATCH, Site
 
@@ -61,7 +61,7 @@ def array_script(
         'launch "${words[@]}" && code=0 || code=$?',
         'finish "$code"',
     ]
-    count = f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
+    count = counted(len(cases), "case")
     about = (
         f"{count} on {setting_label('ranks', geometry.ranks)}: element i runs the words of i.args."
     )

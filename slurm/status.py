@@ -124,7 +124,7 @@ def summary(states: Sequence[State]) -> str:
     """Return the number of cases, and of cases in each state."""
     counts = Counter(x.state for x in states)
     parts = [f"{counts[x]} {x}" for x in STATES if counts[x]]
-    return f"{len(states)} case{'s' if len(states) != 1 else ''}: {', '.join(parts)}"
+    return f"{counted(len(states), 'case')}: {', '.join(parts)}"
 
 
 def job_lines(elements: Sequence[queue.Element]) -> list[str]:

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.common.text import printable
+from bench.common.text import counted, printable
 from bench.results import contents
 from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE
@@ -134,7 +134,7 @@ def total(cases: Sequence[Case], states: Mapping[str, str], times: Times) -> str
     counts = Counter(_state(case, states) for case in cases)
     parts = [f"{n} {state}" for state, n in counts.items()]
     remaining = [case for case in cases if _state(case, states) == TO_RUN]
-    line = f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {', '.join(parts)}"
+    line = f"{counted(len(cases), 'case')}: {', '.join(parts)}"
     if remaining:
         line += f"; at most {format_hours(_limit_hours(remaining))} node-hours"
     measured = [case for case in remaining if case.kin in times]

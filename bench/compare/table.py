@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.common.text import NONE, TextTable, format_bytes, format_number
+from bench.common.text import NONE, TextTable, counted, format_bytes, format_number
 from bench.compare.matching import Pair
 from bench.compare.metrics import Metric, Values
 from bench.compare.verdict import UNSHOWN, Comparison, Effect, Verdict, launches_to_find
@@ -87,7 +87,7 @@ def conclusion(comparison: Comparison) -> list[str]:
         "not shown to differ": sum(x.text == UNSHOWN for x in comparison.verdicts),
     }
     counts_text = ", ".join(f"{n} {text}" for text, n in counts.items() if n)
-    lines = [f"{cases} case{'s' if cases > 1 else ''}{counts_text and ': '}{counts_text}"]
+    lines = [f"{counted(cases, 'case')}{counts_text and ': '}{counts_text}"]
     lines += dict.fromkeys(x.few for x in comparison.verdicts if x.few)
     n_required = max(
         (

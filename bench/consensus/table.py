@@ -44,7 +44,7 @@ def line(row: ConsensusRow, curves: Sequence[Curve], *, picture: bool) -> str:
     """Return one row of the table, at most 120 columns if the name has at most 18."""
     exact = exact_after(curves[0]) if row.measured_factor == 0 else 0
     factors = (
-        f"exact after {exact} round{'s' if exact > 1 else ''}"
+        f"exact after {counted(exact, 'round')}"
         if exact
         else f"{factor(row.measured_factor):>8} "
         f"{signed_percent(row.factor_difference_percent):>7} "

@@ -193,6 +193,7 @@ class Separation:
             )
 
 
+@np.errstate(all="ignore")  # a square that overflows is infinite in the measures
 def separation(
     comm: MPI.Intracomm,
     experiment: Experiment,
@@ -202,18 +203,6 @@ def separation(
     evaluation: Evaluation,
 ) -> Separation:
     """Measure the separation, the same on every rank; collective."""
-    with np.errstate(all="ignore"):  # a square that overflows is infinite in the measures
-        return _separation(comm, experiment, data, exchange, workers, evaluation)
-
-
-def _separation(
-    comm: MPI.Intracomm,
-    experiment: Experiment,
-    data: Material,
-    exchange: MPIExchange,
-    workers: TrainingWorkers,
-    evaluation: Evaluation,
-) -> Separation:
     topology, rule = gossip(experiment.algorithm)
     if topology is not None and (
         experiment.workers == 1 or topology.size(experiment.workers) > MANY_LINKS

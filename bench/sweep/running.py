@@ -181,7 +181,7 @@ def count_cases(cases: Sequence[Case], finished: Collection[str]) -> str:
     parts = [f"{left} to run"]
     parts += [f"{len(finished)} there already"] if finished else []
     parts += [f"{refused} refused by their algorithms"] if refused else []
-    return f"{len(cases)} case{'s' if len(cases) != 1 else ''}: {', '.join(parts)}"
+    return f"{counted(len(cases), 'case')}: {', '.join(parts)}"
 
 
 class SweepLines(CaseLines):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from bench.common.text import NONE, TextTable, printable
+from bench.common.text import NONE, TextTable, counted, printable
 from bench.reporting.terminal import terminal as show_table
 from bench.results.schema import COMPLETE
 from bench.session.launch import write_stderr
@@ -39,7 +39,7 @@ def _planned(plan: Plan, sweep: SweepFile) -> list[str]:
     cases, candidates = len(plan.groups), len(tune.candidates())
     lines = [f"note: {sweep.supplied}"] if sweep.supplied else []
     lines.append(
-        f"tuning {', '.join(tune.options)}: {cases} case{'s' if cases > 1 else ''}, {candidates} "
+        f"tuning {', '.join(tune.options)}: {counted(cases, 'case')}, {candidates} "
         f"candidates each, {tune.rungs} rungs, eta {tune.eta}"
     )
     total = 0

@@ -75,7 +75,7 @@ def test_every_algorithm_gets_its_best_rate(tmp_path: Path, capsys: Capture) -> 
     assert "optimizer sgd:lr=best" in out
     assert "15 of 15 files read" in out
     for name, value in (("push_sum", "0.1"), ("local_sgd:period=8", "0.01")):
-        sentence = f"best optimizer.lr of {name} on the validation split: {value}, told apart from"
+        sentence = f"The best optimizer.lr of {name} on the validation split is {value}, told"
         assert sentence in out
         assert sentence in files["md"].read_text()
     assert "told apart from the others" in files["html"].read_text()
@@ -102,6 +102,13 @@ def test_doubtful_choices_have_a_note(
     assert main([str(tmp_path), "--best", "optimizer.lr", "--json", str(path)]) == 0
     (row,) = table_of(path)
     assert note in row["note"]
+
+
+def test_one_value_is_no_choice(tmp_path: Path, capsys: Capture) -> None:
+    write(tmp_path, "push_sum", {0.1: 0.9})
+    assert main([str(tmp_path), "--best", "optimizer.lr"]) == 0
+    sentence = "The only optimizer.lr of push_sum is 0.1: there was no choice."
+    assert sentence in text_of(capsys)
 
 
 def test_diverged_runs_are_worst_and_unfinished_ones_are_left_out(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from bench.common.spec import OUTER, UserError, unknown_name
-from bench.common.text import NONE, Setting, TextTable, format_number, interval_line
+from bench.common.text import NONE, Setting, TextTable, counted, format_number, interval_line
 from bench.reporting.chapter import Chapter, Sentence
 from bench.reporting.training.choice import Choice, choose, mask, sortable, spelled, value_of
 from bench.reporting.training.runs import Digest, order, shared
@@ -127,10 +127,7 @@ def _chapter(choices: Sequence[Choice], options: Sequence[str], split: str) -> C
         cells = [chosen.text, tried, "; ".join(choice.notes) or "clear", _scores(chosen.scores)]
         tests = [run.row.metric for run in chosen.runs]
         rows.append([*words, *cells, *([_scores(tests)] if not unfair else [])])
-    foot = [
-        f"{len(choices)} case{'s' if len(choices) != 1 else ''}; below, runs with the chosen "
-        "values only"
-    ]
+    foot = [f"{counted(len(choices), 'case')}; below, runs with the chosen values only"]
     if unfair:
         foot.append(
             "UNFAIR: values were chosen on the test split whose metric is reported below, so that "
@@ -170,11 +167,14 @@ def _sentences(
         values = Counter(choice.chosen.text for choice in some).most_common()
         counts = f" (in {{}} of {len(some)} cases)" if len(values) > 1 else ""
         listed = ", ".join(text + counts.format(n) for text, n in values)
+        if all(len(choice.candidates) == 1 for choice in some):
+            texts.append(f"The only {what} of {name} is {listed}: there was no choice")
+            continue
         apart = sum(choice.apart for choice in some)
         verdict = f"told apart in {apart} of {len(some)} cases"
         if apart in (0, len(some)):
             verdict = f"{'' if apart else 'not '}told apart from the others"
-        texts.append(f"best {what} of {name} on the {split}: {listed}, {verdict}")
+        texts.append(f"The best {what} of {name} on the {split} is {listed}, {verdict}")
     return texts
 
 

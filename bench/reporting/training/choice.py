@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.common.labels import ALWAYS, full_spec, labels
 from bench.common.spec import OUTER
-from bench.common.text import NONE, Setting
+from bench.common.text import NONE, Setting, counted
 from bench.reporting.training.ranking import SHARES, rank, tie
 from bench.reporting.training.runs import Digest, order
 from bench.results.schema import COMPLETE, DIVERGED
@@ -117,7 +117,7 @@ def choose(runs: Sequence[Digest], options: Sequence[str], split: str) -> Choice
     ranked = [candidates[i] for i in ranking.order]
     notes = [*edges(ranked), *ties(ranked, resolution), *_doubts(ranked)]
     if unfinished:
-        notes.append(f"{unfinished} unfinished run{'s' if unfinished > 1 else ''} left out")
+        notes.append(f"{counted(unfinished, 'unfinished run')} left out")
     return Choice(mask(runs[0], options), direction, ranked, notes, ranking.apart)
 
 

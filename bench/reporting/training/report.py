@@ -8,7 +8,15 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Literal
 
-from bench.common.text import NONE, Setting, TextTable, format_number, interval_line, setting_label
+from bench.common.text import (
+    NONE,
+    Setting,
+    TextTable,
+    counted,
+    format_number,
+    interval_line,
+    setting_label,
+)
 from bench.reporting.chapter import Card, Chapter, Figure, Source, with_note
 from bench.reporting.scaling import series as scaling
 from bench.reporting.targets import cases as targets
@@ -214,7 +222,7 @@ def _cells(contest: Contest, i: int) -> tuple[str, str]:
     n = len(contest.values[i])
     middle, low, high = interval(contest.values[i])
     several = interval_line(low, high) if n > 1 else ""
-    name = f"{contest.names[i]} [{n} seed{'s' if n > 1 else ''}]"
+    name = f"{contest.names[i]} [{counted(n, 'seed')}]"
     return name, format_number(middle) + several
 
 
