@@ -16,10 +16,11 @@ from algorithms.collectives.library import cuts
 from algorithms.collectives.operations import Collective
 from algorithms.collectives.protocol import AllReduce
 from algorithms.wire.meter import Meter
-from bench.collectives.config import ALLREDUCE, OUT_OF_PLACE, YARDSTICK, Config
+from bench.collectives.config import OUT_OF_PLACE, Config
 from bench.collectives.options import AGAINST
 from bench.collectives.validation import count_wrong, expected, fill
 from bench.common.spec import UserError
+from bench.results.rows import ALLREDUCE, YARDSTICK
 from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:

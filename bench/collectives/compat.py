@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.collectives.config import YARDSTICK
+from bench.results.rows import YARDSTICK
 
 if TYPE_CHECKING:
     from bench.collectives.config import Config

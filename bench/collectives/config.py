@@ -11,11 +11,8 @@ from typing import Any
 from bench.common import spec
 from bench.common.sizes import parse_size, sizes_between, split_message_size
 from bench.common.spec import UserError
+from bench.results.rows import ALLREDUCE, YARDSTICK
 
-ALLREDUCE = "allreduce"
-"""Operation that is measured by default; the others are those of collectives.OPERATIONS."""
-YARDSTICK = "library"
-"""Candidate that is always measured: the column `vs library` is relative to it."""
 OUT_OF_PLACE = ":out_of_place"
 """Suffix of the candidate that calls an all-reduce from one buffer to another."""
 ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8}

@@ -12,8 +12,8 @@ from algorithms.collectives.auto import Auto
 from algorithms.collectives.choices import Conditions
 from bench.common.sizes import format_size
 from bench.common.text import figure
-from bench.results.calls import ALLREDUCE, PROGRAM
-from bench.results.rows import CollectiveRow
+from bench.results.calls import PROGRAM
+from bench.results.rows import ALLREDUCE, CollectiveRow
 
 
 def correct(rows: Sequence[CollectiveRow], where: Conditions, now: datetime) -> list[str]:

@@ -6,16 +6,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.collectives.config import (
-    ALLREDUCE,
-    SIZES,
-    Config,
-    algorithms_of,
-    measured_sizes,
-    translated,
-)
+from bench.collectives.config import SIZES, Config, algorithms_of, measured_sizes, translated
 from bench.common.options import Table, check_name, check_ranges, flag, option
 from bench.common.spec import UserError, unknown_name
+from bench.results.rows import ALLREDUCE
 
 DTYPES = {
     "float": "float32",

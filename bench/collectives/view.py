@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.collectives.compat import COMPATS, Classic, Line
-from bench.collectives.config import ALLREDUCE, OUT_OF_PLACE, Config
+from bench.collectives.config import OUT_OF_PLACE, Config
 from bench.collectives.links import Links
 from bench.common.sizes import format_size
 from bench.common.text import counted, figure, percent, printable
 from bench.results.calls import UNSTEADY
-from bench.results.rows import CollectiveRow, half_width, smallest_medians
+from bench.results.rows import ALLREDUCE, CollectiveRow, half_width, smallest_medians
 
 if TYPE_CHECKING:
     from bench.results.calls import Calls

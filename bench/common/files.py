@@ -143,6 +143,14 @@ def decode(data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def write_through(path: Path, content: bytes, *, new: bool = False) -> None:
+    """Write a file and sync it to disk; new: it must not exist. Errors: OSError."""
+    with open(path, "xb" if new else "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,4})?", re.ASCII | re.IGNORECASE)
 """Number of a text file; float() takes more, such as 1_000 and digits of other scripts."""
 LARGEST = 10**18
@@ -153,6 +161,7 @@ LONGEST = 100
 
 def whole_number(text: str) -> int | None:
     """Return the whole number in a text such as 7, +7, 7.0 or 7.000e+00; None if it is none."""
+    text = text.strip()
     if len(text) > LONGEST or not NUMBER.fullmatch(text):
         return None
     value = Fraction(text)

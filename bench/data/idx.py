@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.data.checking import as_inputs, require_finite, require_memory, require_samples
 from bench.data.compression import format_of, open_plain
 from bench.data.labels import labels_of
@@ -113,7 +114,7 @@ def read_set(images: Path, labels: Path) -> Table:
 
 
 def _dimensions(array: NDArray[Any]) -> str:
-    return f"{array.ndim} dimension{'s' * (array.ndim > 1)}, {array.shape}"
+    return f"{counted(array.ndim, 'dimension')}, {array.shape}"
 
 
 def read(path: Path) -> NDArray[Any]:

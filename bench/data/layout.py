@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.files import NUMBER, whole_number
 from bench.common.spec import UserError
 from bench.data.names import DataName
 
@@ -28,13 +28,10 @@ MISSING = ("?", "-", ".", "n/a", "N/A", "null", "NULL", "None")
 """Marks of a missing number, which are no names."""
 MARKS = (*MISSING, "NA", "na", "none", "NONE", "Null")
 """Marks of a missing label, among them names such as that of sodium."""
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 WHOLE = re.compile(r"(\d{1,9})(\.0*)?", re.ASCII)
 MANY = 5
 """Numbers at equal distances that are names with any first number."""
-LARGEST = 10**18
-"""Bound of labels that are whole numbers."""
 FEW = 20
 """Maximum number of values of a column that may be a label without a name."""
 ROWS = 10
@@ -70,16 +67,6 @@ def is_number(text: str, finite: bool = False) -> bool:
     """Return True if a text is a number, optionally a finite one."""
     text = text.strip()
     return bool(NUMBER.fullmatch(text)) or (not finite and bool(NOT_FINITE.fullmatch(text)))
-
-
-def whole_number(text: str) -> int | None:
-    """Return the whole number that a text denotes; None if it denotes none."""
-    if not is_number(text, finite=True):
-        return None
-    number = Decimal(text)
-    if abs(number) >= LARGEST or number != number.to_integral_value():
-        return None
-    return int(number)
 
 
 def layout_of(data: DataName, rows: Sequence[Sequence[str]]) -> Layout:

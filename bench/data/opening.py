@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 
 from bench.common.spec import UserError
-from bench.common.text import printable
+from bench.common.text import counted, printable
 from bench.data import cifar, idx, svmlight
 from bench.data.checking import MOST_CLASSES, readable, require_file
 from bench.data.compression import SUFFIXES, format_of, start_of, suffix_of
@@ -102,10 +102,8 @@ def _summary(
 ) -> Summary:
     """Return the summary of a data set."""
     shape = " x ".join(map(str, train.shape))
-    inputs = (
-        f"{shape} feature{'s' * (shape != '1')}" if len(train.shape) == 1 else f"inputs {shape}"
-    )
-    classes = f"{len(names):,} class{'es' * (len(names) > 1)}"
+    inputs = counted(train.shape[0], "feature") if len(train.shape) == 1 else f"inputs {shape}"
+    classes = counted(len(names), "class", "classes")
     line = f"data: {path}, {train.size:,} samples and {test.size:,} held out, {inputs}, {classes}"
     return Summary(
         printable(f"{line}{content.layout}"),

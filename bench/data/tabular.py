@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.common.files import require_utf8
+from bench.common.files import require_utf8, whole_number
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.data.checking import require_memory
 from bench.data.compression import open_plain, open_text, plain_size, start_of
 from bench.data.layout import (
@@ -26,7 +27,6 @@ from bench.data.layout import (
     is_number,
     layout_of,
     require_clear,
-    whole_number,
     words,
 )
 from bench.data.names import DataName
@@ -190,7 +190,7 @@ def _problem(path: Path, row: list[str], layout: Layout, *, first: bool) -> str:
     if len(row) != columns:
         expected = "the names have" if layout.header else "the first line has"
         behind = ": take the comma at the end out" if not any(row[columns:] or ["-"]) else ""
-        return f"{len(row)} field{'s' * (len(row) > 1)}, {expected} {columns}{behind}"
+        return f"{counted(len(row), 'field')}, {expected} {columns}{behind}"
     for i, field in enumerate(row[:columns]):
         name, shown = layout.name(i), repr(field.strip()[:60])
         if i == layout.group:

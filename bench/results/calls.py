@@ -33,11 +33,10 @@ from bench.results.resultfile import (
     describe,
     encode_strings,
 )
-from bench.results.rows import CollectiveRow
+from bench.results.rows import ALLREDUCE, YARDSTICK, CollectiveRow
 from bench.results.statistics import Interval, median_interval
 
 PROGRAM = "bench.collectives"
-YARDSTICK = "library"
 ROWS = {
     "algorithm": ("S32", "", "algorithm, or the yardstick beside it"),
     "op": ("S16", "", "collective operation"),
@@ -59,7 +58,6 @@ SKEWED, TIMER = 0.1, 0.01
 """Thresholds of start skew and clock resolution relative to the median."""
 UNSTEADY = 0.5
 """Interquartile range of round trips over their median above which the link is unsteady."""
-ALLREDUCE = "allreduce"
 CONTRADICTION = {True: 3, False: 10}
 """Bound over a median that disproves the bound, by whether the algorithm sent messages."""
 

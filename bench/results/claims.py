@@ -24,6 +24,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from bench.common.errors import DiskError
+from bench.common.files import write_through
 from bench.common.text import printable
 
 BEAT_S = 5
@@ -234,7 +235,7 @@ def _create(target: Path, content: bytes) -> int:
     """
     fresh = _fresh(target)
     try:
-        _write(fresh, content)
+        write_through(fresh, content, new=True)
         try:
             os.link(fresh, target)
         except FileExistsError:
@@ -244,21 +245,13 @@ def _create(target: Path, content: bytes) -> int:
             if error.errno not in NO_LINKS:
                 raise
             try:
-                _write(target, content)
+                write_through(target, content, new=True)
             except FileExistsError:
                 return -1
             return os.open(target, os.O_RDONLY)
         return os.open(fresh, os.O_RDONLY)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Create a file exclusively and sync it to disk. Errors: OSError."""
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _fresh(target: Path) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.common.errors import DiskError
+from bench.common.files import write_through
 from bench.results.claims import Claim, LostError
 from bench.results.pages import Pages, rename, spare_of, uninterrupted
 from bench.results.schema import RUNNING, SCHEMA, VERSION
@@ -54,14 +55,6 @@ def replace_whole(path: Path, change: Change, source: Path | None = None) -> Non
         rename(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def write_through(path: Path, content: bytes) -> None:
-    """Write a file and sync it to disk. Errors: OSError."""
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 class ResultFile:

@@ -12,6 +12,11 @@ from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
 from bench.common.sizes import format_size
 
+ALLREDUCE = "allreduce"
+"""Operation that `bench.collectives` measures by default; collectives.OPERATIONS has the others."""
+YARDSTICK = "library"
+"""Candidate that is always measured: the column `vs library` is relative to it."""
+
 
 @dataclass(frozen=True)
 class Column:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.common.spec import UserError
+from bench.common.text import counted
 from bench.tasks.mlp import check_part, width_for
 from bench.tasks.protocol import Metric, Needs, Task
 
@@ -99,7 +100,7 @@ class Transformer(Task):
         cut = windows(text, self.context + 1, self.held_out, self.speakers)
         summary = Summary(
             f"data: {data}, {len(text.codes):,} characters, {len(text.alphabet)} different, "
-            f"{len(cut.names):,} speaker{'s' * (len(cut.names) > 1)} with {cut.train.size:,} "
+            f"{counted(len(cut.names), 'speaker')} with {cut.train.size:,} "
             f"windows to train and {cut.held_out.size:,} held out"
         )
         alphabet, width = len(text.alphabet), self.width

@@ -10,7 +10,7 @@ from bench.common.sizes import format_size
 from bench.reporting.chapter import Sentence
 from bench.reporting.launches import Contestant
 from bench.reporting.training.ranking import LEAST
-from bench.results.calls import YARDSTICK
+from bench.results.rows import YARDSTICK
 
 MOST_NAMES = 4
 """Maximum number of names that a sentence lists."""

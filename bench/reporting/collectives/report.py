@@ -27,10 +27,10 @@ from bench.reporting.launches import (
     rows_frame,
 )
 from bench.reporting.training.ranking import LEAST, UNTOLD
-from bench.results.calls import ALLREDUCE, YARDSTICK, Calls, read_calls
+from bench.results.calls import Calls, read_calls
 from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.reader import Run
-from bench.results.rows import CollectiveRow, half_width, smallest_medians
+from bench.results.rows import ALLREDUCE, YARDSTICK, CollectiveRow, half_width, smallest_medians
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
 

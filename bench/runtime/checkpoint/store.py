@@ -21,12 +21,11 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from bench.common.files import parse_json
+from bench.common.files import parse_json, write_through
 from bench.common.typed import typed
 from bench.results import contents
 from bench.results.contents import BrokenFileError
 from bench.results.pages import rename
-from bench.results.resultfile import write_through
 
 VERSION = 1
 RETAINED = 2
