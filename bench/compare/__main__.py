@@ -137,7 +137,7 @@ def compare(argv: Sequence[str]) -> int:
             "path, or select two cases, as in --a algorithm=push_sum --b algorithm=local_sgd"
         )
     targets = check_files(options)
-    from bench.reporting.loading import find, load_all
+    from bench.reporting.loading import find, load_all, notes_on_rungs
 
     paths = [find([name]) for name in (options.path_a, options.path_b) if name is not None]
     if len(paths) > 1:
@@ -152,6 +152,8 @@ def compare(argv: Sequence[str]) -> int:
     finally:
         for line in dict.fromkeys(line for _, broken in loaded for line in broken):
             print_error(f"left out: {line}")
+        for line in notes_on_rungs([x for x in (options.path_a, options.path_b) if x]):
+            print_error(line)
     return code
 
 

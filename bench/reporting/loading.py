@@ -194,7 +194,7 @@ def find(paths: Sequence[str]) -> list[Path]:
 def notes_on_rungs(paths: Sequence[str]) -> list[str]:
     """Return a line for each folder of short runs of a tuning sweep, which `find` leaves out."""
     return [
-        f"not reported: {sum(x.endswith(RESULTS) for x in names)} runs of candidates of a tuning "
+        f"left out: {sum(x.endswith(RESULTS) for x in names)} runs of candidates of a tuning "
         f"sweep: python -m bench.report {folder} reports them"
         for path in paths
         for folder, _, names in walk(path)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import socket
 import threading
@@ -209,6 +210,15 @@ def holder(path: Path) -> Owner | None:
     if owner is None or not owner.lives(0.0 if owner.near else _age_s(target)):
         return None
     return owner
+
+
+def untouched_s(path: Path) -> float:
+    """Return the seconds since the owner of a result touched its claim; infinite without a claim.
+
+    A process that computes touches it every BEAT_S; a suspended one does not.
+    """
+    target = place(path)
+    return math.inf if read(target) is None else max(_age_s(target), 0.0)
 
 
 def read(target: Path) -> Owner | None:

@@ -25,8 +25,8 @@ def parser() -> argparse.ArgumentParser:
         "picture; other outputs get lines, for running runs at every look, for ended ones once.",
         epilog="Example: python -m bench.watch runs/ --until-done. Exit code: 0, also if runs "
         "diverged; with --until-done, 1 if a run died or failed; 2 for an invalid option; 130 "
-        "after Ctrl-C. A run killed on another host stays `silent`, because its end cannot be "
-        "detected from this host.",
+        "after Ctrl-C. Without a write for long, a run is `busy` while its process touches its "
+        "claim, else `silent`: suspended, or killed on a host whose processes cannot be seen.",
         allow_abbrev=False,
     )
     result.add_argument(

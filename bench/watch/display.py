@@ -34,7 +34,8 @@ NARROW = 60
 MARKS: dict[str, Part] = {
     RUNNING: ("●", "green"),
     words.STARTING: ("○", "green"),
-    words.SILENT: ("●", "yellow"),
+    words.BUSY: ("●", "yellow"),
+    words.SILENT: ("○", "yellow"),
     PREEMPTED: ("◌", "yellow"),
     COMPLETE: ("✓", "green"),
 }
@@ -106,7 +107,7 @@ def _block(scene: Scene, view: View, title: str, width: int) -> list[Text]:
 def _far(scene: Scene, view: View, run: Training, width: int) -> Text:
     """Return progress and pace; a bar fills the remaining columns."""
     parts = [(words.progress(run), ""), (words.pace(run), ""), (words.left(run), "bold")]
-    parts.insert(1 if words.silent(scene, view) else len(parts), _age(scene, view))
+    parts.insert(1 if words.late(scene, view) else len(parts), _age(scene, view))
     text = line(parts, width - LEAST_BAR - 3)
     columns = min(width - text.cell_len - 3, BAR)
     return Text.assemble("  ", (bar(run.part, columns), "green"), " ", text)
@@ -132,7 +133,7 @@ def _brief(scene: Scene, view: View, title: str, width: int) -> Text:
         (format_number(run.now), ""),
     ]
     parts += [(_small(run, SMALL), "green"), (words.left(run), "")]
-    if words.silent(scene, view):
+    if words.late(scene, view):
         parts.insert(0, _age(scene, view))
     return pair(name, parts, width, mark)
 
@@ -148,7 +149,7 @@ def _ended(view: View, title: str, width: int) -> list[Text]:
 
 
 def _age(scene: Scene, view: View) -> Part:
-    return words.age(scene, view), "yellow" if words.silent(scene, view) else "dim"
+    return words.age(scene, view), "yellow" if words.late(scene, view) else "dim"
 
 
 def _mark(scene: Scene, view: View) -> Part:

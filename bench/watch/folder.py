@@ -15,13 +15,13 @@ from bench.common.sizes import format_size
 from bench.common.text import Setting, counted, format_number
 from bench.reporting.loading import KINDS
 from bench.results.calls import PROGRAM, Calls, read_calls
-from bench.results.claims import process_start
+from bench.results.claims import BEAT_S, process_start, untouched_s
 from bench.results.convergence import rows as rows_of
 from bench.results.provenance import derive_from, program_of, read_origin
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.rounds import Rounds, read_rounds
 from bench.results.schema import COMPLETE, DIED, FAILED, RUNNING
-from bench.watch.training import Training, training
+from bench.watch.training import LATE_S, Training, training
 
 PART = ".part"
 KEPT = 8
@@ -30,6 +30,8 @@ BUDGET_S = 0.1
 """Time per look for other finished files, s."""
 QUIET_S = 30
 """Time without a write after which a job on another host counts as ended, s."""
+BEATS = 6
+"""Number of touches of a claim that may fail before its process counts as suspended or dead."""
 TRIES = 5
 """Attempts to list files while runs end."""
 
@@ -63,6 +65,8 @@ class Scene:
     """Latest write first."""
     unread: int = 0
     """Number of finished files that have not been read yet."""
+    alive: frozenset[Path] = frozenset()
+    """Running files whose processes touch their claims, whether or not they write."""
 
     @property
     def over(self) -> bool:
@@ -105,10 +109,14 @@ def result_files(paths: Sequence[Path]) -> list[ResultFile]:
     return sorted(files.values(), key=lambda x: (-x.written, x.path))
 
 
+def whole(path: Path) -> Path:
+    """Return the name of a result, NAME.h5, for its file of either name."""
+    return path.with_name(path.name.removesuffix(PART))
+
+
 def _files(path: Path) -> Iterator[Path]:
     if path.name.endswith(RESULTS) and not path.is_dir():
-        whole = path.with_name(path.name.removesuffix(PART))
-        yield from (whole, whole.with_name(whole.name + PART))
+        yield from (whole(path), whole(path).with_name(whole(path).name + PART))
     for folder, _, names in walk(path):
         yield from (Path(folder, name) for name in names if name.endswith(RESULTS))
 
@@ -147,7 +155,10 @@ class Watched:
                 if patient:
                     raise
         views = [self._entries[file.path].view for file in files if file.path in self._entries]
-        return Scene(time.time(), views, unread)
+        now = time.time()
+        overdue = [x for x in views if x.status == RUNNING and now - x.written > LATE_S]
+        alive = frozenset(x.path for x in overdue if untouched_s(whole(x.path)) < BEATS * BEAT_S)
+        return Scene(now, views, unread, alive)
 
     def _refresh(self, file: ResultFile) -> None:
         """Read the file if it changed or its writer died. Errors: FileNotFoundError."""

@@ -25,8 +25,10 @@ from bench.watch.training import Training
 
 ALWAYS = ("program", "algorithm", "partition", "task", "workers", "ranks", "seed")
 """Settings shown even if they are equal in all runs."""
-SILENT, STARTING = "silent", "starting"
-"""Display states of a running run: a write is overdue, or no step has been taken."""
+SILENT, STARTING, BUSY = "silent", "starting", "busy"
+"""Display states of a running run: a write is overdue and the process shows no sign of life; no
+step has been taken; a write is overdue and the process touches its claim."""
+LATE = (SILENT, BUSY)
 
 
 def titles(views: Sequence[View]) -> tuple[str, list[str]]:
@@ -64,24 +66,24 @@ def _listed(settings: Mapping[str, Setting]) -> str:
 
 
 def state(scene: Scene, view: View) -> str:
-    """Return the display state: the status, silent, or starting."""
+    """Return the display state: the status, silent, busy, or starting."""
     run = view.training
     if view.status != RUNNING or run is None:
         return view.status
     if run.silent(scene.age_s(view)):
-        return SILENT
+        return BUSY if view.path in scene.alive else SILENT
     return view.status if run.step else STARTING
 
 
-def silent(scene: Scene, view: View) -> bool:
+def late(scene: Scene, view: View) -> bool:
     """Report whether a write is overdue."""
-    return state(scene, view) == SILENT
+    return state(scene, view) in LATE
 
 
 def age(scene: Scene, view: View) -> str:
     """Return the time since the last write."""
     text = _whole(scene.age_s(view))
-    return f"{SILENT} {text}" if silent(scene, view) else f"written {text} ago"
+    return f"{state(scene, view)} {text}" if late(scene, view) else f"written {text} ago"
 
 
 def _whole(seconds: float) -> str:
@@ -173,7 +175,7 @@ def reason(view: View) -> str:
 def counts(scene: Scene) -> str:
     """Return the number of runs in each state: `2 running, 1 died, 12 complete`."""
     states = Counter(state(scene, view) for view in scene.views)
-    first = (RUNNING, STARTING, SILENT)
+    first = (RUNNING, STARTING, BUSY, SILENT)
     order = sorted(states, key=lambda x: (x not in first, x == COMPLETE, x))
     parts = [f"{states[x]:,} {x}" for x in order]
     parts += [f"{scene.unread:,} ended but not read yet"] if scene.unread else []

@@ -107,7 +107,7 @@ def test_doubtful_choices_have_a_note(
 def test_one_value_is_no_choice(tmp_path: Path, capsys: Capture) -> None:
     write(tmp_path, "push_sum", {0.1: 0.9})
     assert main([str(tmp_path), "--best", "optimizer.lr"]) == 0
-    sentence = "The only optimizer.lr of push_sum is 0.1: there was no choice."
+    sentence = "The only optimizer.lr of push_sum is 0.1: these files have no other value."
     assert sentence in text_of(capsys)
 
 

@@ -125,7 +125,7 @@ def test_reports_leave_out_short_runs_of_a_tuning(tmp_path: Path, capsys: Captur
     out, error = capsys.readouterr()
     assert "3 of 3 files read" in out
     assert "sgd:lr=1.0" not in out
-    assert "not reported: 3 runs of candidates of a tuning sweep" in error
+    assert "left out: 3 runs of candidates of a tuning sweep" in error
     assert report([str(tmp_path / "tune")]) == 0
     assert "3 of 3 files read" in capsys.readouterr().out
 

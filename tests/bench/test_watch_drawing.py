@@ -1,6 +1,7 @@
 """The picture and the lines: widths, truncation, and contents."""
 
 import dataclasses
+import os
 import re
 import time
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.results import claims
 from bench.results.schema import DIVERGED, FAILED, RUNNING
 from bench.watch import words
 from bench.watch.display import chosen, picture, picture_of
-from bench.watch.folder import Scene, View, view
+from bench.watch.folder import Scene, View, Watched, view
 from bench.watch.plots import Axis, axis, bar, curve, ranks, sparkline
 from bench.watch.training import Rank, Recent
 from bench.watch.words import Writer
@@ -105,6 +107,22 @@ def test_a_silent_run_shows_its_age(tmp_path: Path) -> None:
     lines = texts(scene(part, ago_s=45))
     assert lines[0].startswith("1 silent")
     assert "silent 45 s" in lines[2]
+
+
+def test_a_process_that_touches_its_claim_is_busy(tmp_path: Path) -> None:
+    part = make(tmp_path / "a.h5", status=RUNNING, steps=10)
+    os.utime(part, (0, time.time() - 45))
+    watched = Watched([tmp_path])
+    assert texts(watched.look())[0].startswith("1 silent"), "no claim"
+    claim = claims.take(tmp_path / "a.h5", "python -m bench.train")
+    try:
+        lines = texts(watched.look())
+        assert lines[0].startswith("1 busy")
+        assert "busy 45 s" in lines[2]
+        os.utime(claims.place(tmp_path / "a.h5"), (0, time.time() - 40))
+        assert texts(watched.look())[0].startswith("1 silent"), "suspended"
+    finally:
+        claim.release()
 
 
 def test_titles_contain_varying_settings_only(tmp_path: Path) -> None:

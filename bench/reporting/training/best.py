@@ -168,7 +168,7 @@ def _sentences(
         counts = f" (in {{}} of {len(some)} cases)" if len(values) > 1 else ""
         listed = ", ".join(text + counts.format(n) for text, n in values)
         if all(len(choice.candidates) == 1 for choice in some):
-            texts.append(f"The only {what} of {name} is {listed}: there was no choice")
+            texts.append(f"The only {what} of {name} is {listed}: these files have no other value")
             continue
         apart = sum(choice.apart for choice in some)
         verdict = f"told apart in {apart} of {len(some)} cases"
