@@ -39,6 +39,7 @@ def registries() -> dict[str, Mapping[str, type]]:
     from algorithms import ALGORITHMS
     from algorithms.collectives import ALLREDUCES, OPERATIONS
     from algorithms.compressors import COMPRESSORS
+    from algorithms.pipelines import PIPELINES
     from algorithms.topologies import TOPOLOGIES
     from bench.optimizers import OPTIMIZERS
     from bench.tasks import TASKS
@@ -50,6 +51,7 @@ def registries() -> dict[str, Mapping[str, type]]:
         **OPERATIONS,
         "topologies": TOPOLOGIES,
         "compressors": COMPRESSORS,
+        "pipelines": PIPELINES,
         "partitions": PARTITIONS,
         "tasks": TASKS,
         "optimizers": OPTIMIZERS,
@@ -230,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m bench list",
         description="List algorithms, all-reduces and other collectives, topologies, compressors, "
-        "partitions, tasks and optimizers with their options.",
+        "pipelines, partitions, tasks and optimizers with their options.",
     )
     parser.add_argument(
         "name", nargs="?", metavar="NAME", help="a kind, as `algorithms`, or a name of any kind"

@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "algorithms.topologies": ("bench.common", "numpy"),
     "algorithms.compressors": ("", "numpy"),
     "algorithms.collectives": (WIRE, "mpi4py numpy"),
+    "algorithms.pipelines": ("", ""),
     "algorithms": (f"algorithms.compressors algorithms.topologies {WIRE}", "numpy"),
     "algorithms.exchange": (
         f"algorithms algorithms.collectives algorithms.topologies {WIRE}",
@@ -55,6 +56,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         f"{WIRE} bench bench.common bench.results",
         "altair jinja2 markupsafe numpy pandas pyarrow rich vl_convert",
     ),
+    "bench.pipeline": ("algorithms.pipelines bench.common", "rich"),
     "bench.report": ("bench.common bench.reporting bench.results", ""),
     "bench.compare": (
         "bench.common bench.reporting bench.results",
@@ -73,8 +75,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.watch": (f"{WIRE} bench.common bench.reporting bench.results", "numpy rich"),
     "bench.__main__": ("bench.common bench.session", ""),
     "bench.list": (
-        "algorithms algorithms.collectives algorithms.compressors algorithms.topologies "
-        "bench.common bench.optimizers bench.tasks partitions",
+        "algorithms algorithms.collectives algorithms.compressors algorithms.pipelines "
+        "algorithms.topologies bench.common bench.optimizers bench.tasks partitions",
         "",
     ),
     "slurm": (f"bench {RUN} bench.collectives bench.report bench.reporting bench.sweep", "rich"),

@@ -1,0 +1,1 @@
+"""Program that draws pipelines: `python -m bench.pipeline`."""

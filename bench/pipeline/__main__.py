@@ -1,0 +1,52 @@
+"""Draw a pipeline: `python -m bench.pipeline --draw 1f1b --stages 4 --microbatches 8`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.common.cli import run
+from bench.common.files import write_whole
+from bench.common.spec import format_spec
+from bench.common.text import printable
+from bench.pipeline.options import TABLE
+
+
+def draw(argv: Sequence[str]) -> int:
+    """Print the drawing of a command line and write its picture; return the exit code."""
+    options = TABLE.read(argv)
+    pipeline = options.pipeline()
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from algorithms.pipelines import PIPELINES
+    from bench.pipeline.drawing import Drawing, svg
+
+    drawing = Drawing(pipeline, options.count(pipeline))
+    title = format_spec(pipeline, PIPELINES)
+    console = Console(highlight=False, emoji=False)
+    width = console.width if console.is_terminal else sys.maxsize
+    for pieces in drawing.lines(width):
+        line = Text()
+        for text, colour in pieces:
+            line.append(text, style=f"black on {colour}" if colour else "")
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+    console.print()
+    for fact in drawing.facts():
+        console.print(fact, markup=False, soft_wrap=True)
+    if options.picture:
+        write_whole(Path(options.picture), svg(drawing, title))
+        console.print(printable(f"wrote {options.picture}"), markup=False, soft_wrap=True)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    return run(draw, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
