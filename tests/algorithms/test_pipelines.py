@@ -116,9 +116,7 @@ def test_latency_slows_gpipe_and_1f1b_as_predicted() -> None:
         expected = (M + K - 1) * (f + b) + 2 * (K - 1) * c
         assert play(GPipe(K, M), durations).makespan == pytest.approx(expected)
     for ahead in (1, 2, 3):
-        long, longer = (
-            play(OneFOneB(K, M, ahead=ahead), durations).makespan for M in (420, 840)
-        )
+        long, longer = (play(OneFOneB(K, M, ahead=ahead), durations).makespan for M in (420, 840))
         period = max(((h + 1) * (f + b) + 2 * h * c) / (ahead * h + 1) for h in range(K))
         assert (longer - long) / 420 == pytest.approx(period)
     times = [play(p(K, 32), durations).makespan / (f + b) for p in (GPipe, OneFOneB)]
