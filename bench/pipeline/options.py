@@ -44,11 +44,11 @@ class Options:
 
         name, _, rest = self.draw.partition(":")
         numbers = {"stages": self.stages, "microbatches": self.microbatches}
-        given = {key: value for key, value in numbers.items() if value}
-        twice = [key for key in given if any(x.startswith(f"{key}=") for x in rest.split(","))]
+        counts = {key: value for key, value in numbers.items() if value}
+        twice = [key for key in counts if any(x.startswith(f"{key}=") for x in rest.split(","))]
         if twice:
             raise UserError(f"--{twice[0]} is also in --draw {self.draw}: leave one of them out")
-        texts = [*filter(None, rest.split(",")), *(f"{k}={v}" for k, v in given.items())]
+        texts = [*filter(None, rest.split(",")), *(f"{k}={v}" for k, v in counts.items())]
         pipeline = parse_spec(f"{name}:{','.join(texts)}", PIPELINES, "--draw")
         passes = 3 * pipeline.stages * pipeline.microbatches * self.count(pipeline)
         if passes > MOST:

@@ -76,7 +76,7 @@ def test_makespans_peaks_and_messages_equal_their_formulas() -> None:
         count = minibatches(pipeline)
         played = play(pipeline, Durations.equal(K, f, b_i, b_w), count)
         expected = pipeline.makespan(f, b_i, b_w)
-        if pipeline.asynchronous:  # fills once, whatever the number of minibatches
+        if pipeline.asynchronous:  # fills once, for any number of minibatches
             expected = (count * M + K - 1) * (f + b_i + b_w)
         if isinstance(pipeline, ZeroBubbleH1) and M < K:
             assert expected - 1e-9 <= played.makespan <= OneFOneB(K, M).makespan(f, b_i, b_w)
@@ -148,10 +148,9 @@ def deadlocks(pipeline: Pipeline, *, blocking: bool) -> bool:
                 continue
             action = actions[at[r]]
             if action not in done:
-                wanted = {(x, action) for x in inputs(action, pipeline.stages) if consumer(x)}
-                wanted = {each for each in wanted if each[0].stage != action.stage}
-                if all(x in done for x in inputs(action, pipeline.stages)):
-                    received |= wanted
+                needed = inputs(action, pipeline.stages)
+                if all(x in done for x in needed):
+                    received |= {(x, action) for x in needed if x.stage != action.stage}
                     done.add(action)
                     moved = True
             if action in done:
