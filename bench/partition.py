@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     """Separate and measure the data; rank 0 prints; collective. Errors: UserError on every rank."""
-    from bench.runtime import setup
+    from bench.runtime import setup, start
 
     options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
     experiment = launch.on_all_ranks(comm, lambda: _checked(options, comm.size))
@@ -84,7 +84,7 @@ def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
 
     data = setup.material(comm, experiment)
     with ExitStack() as stack:
-        exchange, workers = setup.workers(comm, experiment, data)
+        exchange, workers = start.workers(comm, experiment, data)
         stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(comm, data.problem, experiment.workers, workers.x)
         stack.enter_context(launch.closing(evaluation))

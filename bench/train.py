@@ -138,7 +138,7 @@ def _train(
     """Train as planned; return the exit code; collective."""
     import numpy as np
 
-    from bench.runtime import repeat, setup
+    from bench.runtime import repeat, setup, start
     from bench.runtime.console import Reporter
     from bench.runtime.evaluation import Evaluation
     from bench.runtime.introduction import introduction
@@ -158,14 +158,14 @@ def _train(
     )
     keep_freed_memory()
     with ExitStack() as stack:
-        exchange, workers = setup.workers(comm, experiment, material)
+        exchange, workers = start.workers(comm, experiment, material)
         stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(
             comm, material.problem, experiment.workers, workers.x, material.validation
         )
         stack.enter_context(launch.closing(evaluation))
         measured = separation(comm, experiment, material, exchange, workers, evaluation)
-        state = setup.initial_state(experiment, exchange, workers)
+        state = start.initial_state(experiment, exchange, workers)
         writers = stack.enter_context(launch.closing(group(comm, options.writers)))
         plan.claim.files += dict.fromkeys([plan.path, writers.path(plan.path)])
         hosts = [str(rank["host"]) for rank in ranks]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
-from algorithms.exchange.trouble import Shaper
+from algorithms.exchange.shaper import Delays
 from algorithms.wire.carrier import Scheduled, divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.sums import TreeSum
@@ -202,10 +202,10 @@ class Means:
         *,
         dtype: str,
         meter: Meter,
-        shaper: Shaper | None,
+        shaper: Delays | None,
     ) -> None:
         self._allreduce = ALLREDUCES[allreduce]
-        if shaper and not issubclass(self._allreduce, Scheduled):
+        if shaper and shaper.schedules and not issubclass(self._allreduce, Scheduled):
             raise ValueError(
                 f"--link slows messages, and those of {allreduce} are unknown: take "
                 "recursive_doubling, ring or another all-reduce by messages"
@@ -315,5 +315,4 @@ class Means:
         members = min(group, self._total) if group else self._total
         if self._shaper is None or members == 1:
             return None
-        assert issubclass(self._allreduce, Scheduled)
         return self._shaper.all_reduce(self._allreduce, d, members, self._dtype.itemsize)

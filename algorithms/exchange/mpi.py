@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.collectives.auto import Auto
+from algorithms.exchange.clock import ModelClock, ModelMeter
 from algorithms.exchange.means import Means, StartedMean
 from algorithms.exchange.rounds import (
     Routes,
@@ -20,7 +21,8 @@ from algorithms.exchange.rounds import (
     between_workers,
     to_links,
 )
-from algorithms.exchange.trouble import Shaper, Trouble
+from algorithms.exchange.shaper import Delays, Shaper
+from algorithms.exchange.trouble import Trouble
 from algorithms.exchange.window import SharedRows, SharedVector, Window
 from algorithms.topologies.mixing import MIXINGS, Mixing
 from algorithms.topologies.protocol import Links, Topology
@@ -45,7 +47,7 @@ class Rounds:
         *,
         meter: Meter,
         trouble: Trouble,
-        shaper: Shaper | None,
+        shaper: Delays | None,
     ) -> None:
         self._comm, self._bounds = comm, bounds
         self._meter, self._trouble, self._shaper = meter, trouble, shaper
@@ -133,6 +135,7 @@ class MPIExchange:
         seed: int = 0,
         meter: Meter | None = None,
         trouble: Trouble = Trouble.NONE,
+        clock: ModelClock | None = None,
     ) -> None:
         if total < comm.size:
             raise ValueError(
@@ -142,10 +145,13 @@ class MPIExchange:
         self.bounds = worker_bounds(total, comm.size)
         self.ids = range(self.bounds[comm.rank], self.bounds[comm.rank + 1])
         self.total = total
-        self.meter = meter or Meter()
+        self.meter = meter or (ModelMeter(clock) if clock else Meter())
         self.trouble = trouble
         self._comm, self.seed = comm.Dup(), seed
-        self._shaper = Shaper(comm, trouble.link, self.bounds) if trouble.link else None
+        self.clock = clock
+        """The model clock; None on the wall clock."""
+        wall = Shaper(comm, trouble.link, self.bounds) if trouble.link and not clock else None
+        self._shaper: Delays | None = clock or wall
         self._means = Means(
             self._comm,
             self.bounds,

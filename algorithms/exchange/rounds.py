@@ -21,7 +21,7 @@ from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.exchange.trouble import Shaper
+    from algorithms.exchange.shaper import Delays
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +250,7 @@ class StartedPull:
         *,
         comm: MPI.Intracomm,
         meter: Meter,
-        shaper: Shaper | None,
+        shaper: Delays | None,
         keep: bool,
         done: Callable[[], None],
     ) -> None:

@@ -21,7 +21,7 @@ from algorithms.wire.room import require_room
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.exchange.trouble import Shaper
+    from algorithms.exchange.shaper import Delays
 
 Vector = NDArray[np.floating]
 
@@ -38,7 +38,7 @@ class Window:
         n: int,
         dtype: np.dtype[Any],
         meter: Meter,
-        shaper: Shaper | None,
+        shaper: Delays | None,
     ) -> None:
         from mpi4py import MPI
 

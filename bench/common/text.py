@@ -94,7 +94,7 @@ BARE = (
 """Settings shown by their value alone."""
 
 
-ABSENT = {"eval_at": "period"}
+ABSENT = {"eval_at": "period", "clock": "wall"}
 """Words for settings without a value."""
 
 

@@ -13,7 +13,10 @@ from bench.common.spec import UserError, unknown_name
 from bench.common.text import Setting, setting_label
 from bench.compare.metrics import Metric, Number, Settings, Values
 from bench.reporting.training.runs import order, shared
+from bench.results.schema import WALL
 
+TIMES = ("s", "ms", "us", "1/s")
+"""Units of metrics that a clock measures."""
 FEW = 4
 """Maximum number of cases or values listed by name."""
 
@@ -166,6 +169,13 @@ def _aside(
     strange = [name for name in ignored if name not in names]
     if strange:
         raise unknown_name("setting in --ignore", strange[0], names)
+    clocks = {str(x.settings.get("clock") or WALL) for x in (*a, *b)}
+    timed = [x.metric for x in a if x.metric.unit in TIMES]
+    if "clock" in ignored and len(clocks) > 1 and timed:
+        raise UserError(
+            f"{timed[0].name} is of the wall clock on one side and of the model clock on the "
+            "other: compare times of one clock, or a metric that is not a time"
+        )
 
     def moved(number: Number) -> Number:
         settings = {x: value for x, value in number.settings.items() if x not in ignored}

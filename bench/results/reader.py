@@ -33,6 +33,7 @@ from bench.results.schema import (
     VALIDATION,
     VERSION,
     WARMUP,
+    clock_of,
 )
 from bench.results.statistics import Interval, mean_interval, median_interval
 
@@ -205,7 +206,6 @@ class Run:
         steps_per_s = 1e3 / step if step else math.nan
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
         share, pace, place = self.phase_share(), self.pace(), self.environment()
-        nbytes, wire_bytes = self.bytes_per_step()
         elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
         elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
         samples_seen = float(samples[-1]) if len(samples) else 0.0
@@ -214,6 +214,7 @@ class Run:
             **about,
             **final,
             **self.to_target(),
+            clock=clock_of(self.attributes),
             since=int(since[-1]) if len(since) else -1,
             steps=self.worker_steps() // max(1, about["workers"]) + before,
             status=self.status,
@@ -230,8 +231,8 @@ class Run:
             pace_slowest=float(pace.min()),
             exchange_share=share[PHASES[COPY]] + share[PHASES[WAIT]],
             exchange_ms=self.exchange_ms(),
-            bytes_per_step=nbytes,
-            wire_bytes_per_step=wire_bytes,
+            bytes_per_step=self.bytes_per_step()[0],
+            wire_bytes_per_step=self.bytes_per_step()[1],
             elapsed_s=elapsed_s,
             s_per_sample=elapsed_s / samples_seen if samples_seen else math.nan,
             eval_samples=int(self.attributes.get("eval_samples", 0)),

@@ -92,6 +92,7 @@ class TrainingRow(Row):
     since: Annotated[int, scalar("1", "steps from the last exchange to the end; -1 if unknown")]
     loss: Annotated[float, scalar("1", "final held-out loss of the mean model")]
     consensus: Annotated[float, scalar("1", "final consensus distance")]
+    clock: Annotated[str, Column("", "clock of all times: wall, or model")]
     step_ms: Annotated[float, scalar("ms", "elapsed time over steps: whole cycles, slowest rank")]
     step_ms_ci_lo: Annotated[float, scalar("ms", "lower end of the 95 % interval of step_ms")]
     step_ms_ci_hi: Annotated[float, scalar("ms", "upper end of the 95 % interval of step_ms")]

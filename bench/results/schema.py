@@ -1,4 +1,4 @@
-"""HDF5 schema of result files: murmuration-timing 1.6.
+"""HDF5 schema of result files: murmuration-timing 1.7.
 
 A run writes one file. During the run its name is NAME.h5.part, and every flush renames a complete
 copy, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
@@ -33,7 +33,7 @@ Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.6"
+VERSION = "1.7"
 
 PART = "bench.train.part"
 """Program name in a file with the steps of some ranks only, see bench.merge."""
@@ -43,6 +43,10 @@ PREEMPTED = "preempted"
 """Status of a run that was stopped by a signal, wrote a checkpoint and can be resumed."""
 DIED = "died"
 """Status that a reader reports for a running file without its writer; never stored."""
+
+WALL, MODEL = "wall", "model"
+"""Clocks of the times of a run. The attribute `clock` of a file is MODEL under the model clock, and
+names the clock of the machine otherwise."""
 
 WARMUP, EVALUATED = 1, 2
 """Bits of /train/flags: a warm-up step; the first step after an evaluation and a flush."""
@@ -121,6 +125,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "run_uuid",
             "binding_flaws",
             "sync",
+            "clock",
             "parameters_sha256",
             "data_sha256",
         ]
@@ -164,6 +169,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "spectral_gap",
             "label_js",
             "label_tv_max",
+            "compute_s",
         ]
     ),
 }
@@ -185,11 +191,18 @@ SETTINGS = COUNTS | frozenset(
         "drop",
         "link",
         "validation",
+        "clock",
+        "compute",
     ]
 )
 """Names in params_json of one text or number."""
 CONTAINERS: Mapping[str, type] = {"options": dict, "topologies": list}
 """Types of names in params_json that hold several values."""
+
+
+def clock_of(attributes: Mapping[str, Any]) -> str:
+    """Return the clock of all times of a run, WALL or MODEL."""
+    return MODEL if attributes.get("clock") == MODEL else WALL
 
 
 def check_attributes(attributes: Mapping[str, Any]) -> None:

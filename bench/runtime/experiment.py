@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import ALGORITHMS
+from algorithms.exchange.compute import Compute
 from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
 from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
 from bench.data.names import parse_data
 from bench.data.opening import is_table
 from bench.optimizers import OPTIMIZERS, Optimizer
-from bench.runtime.options import PERIOD, TABLE, TrainOptions
+from bench.runtime.options import MODEL, PERIOD, TABLE, TrainOptions
 from bench.session.launch import check_launch
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
@@ -57,6 +58,8 @@ class Experiment:
     partition: Partition
     optimizer: Optimizer
     trouble: Trouble
+    compute: Compute | None = None
+    """Duration of gradients under the model clock; None on the wall clock."""
 
     @classmethod
     def resolve(cls, options: TrainOptions, ranks: int) -> Experiment:
@@ -71,7 +74,8 @@ class Experiment:
         _check_data(options, parts["task"])
         _check_pictures(options, parts["task"], parts["partition"])
         _check_validation(options, parts["task"])
-        return cls(options, ranks, options.workers or ranks, **parts, trouble=_trouble(options))
+        workers, trouble, compute = options.workers or ranks, _trouble(options), _compute(options)
+        return cls(options, ranks, workers, **parts, trouble=trouble, compute=compute)
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -84,11 +88,14 @@ class Experiment:
     @cached_property
     def params(self) -> dict[str, Any]:
         """Every option that decides the numbers, defaults filled in; JSON values."""
+        options = self.options
         aside = {name for name, entry in TABLE.entries.items() if entry.metadata["aside"]}
-        plain = {name: value for name, value in asdict(self.options).items() if name not in aside}
+        plain = {name: value for name, value in asdict(options).items() if name not in aside}
         eval_at = {"eval_at": plain.pop("eval_at")}  # earlier files lack it: evaluated at steps
-        if not self.options.validation:  # older files do not have it
+        if not options.validation:  # older files do not have it
             del plain["validation"]
+        if options.clock != MODEL:
+            del plain["clock"], plain["compute"]
         parts = {kind: option_values(getattr(self, kind)) for kind in REGISTRIES}
         params = plain | {"workers": self.workers, "options": parts} | self.texts
         return params | eval_at if self.aligned else params
@@ -262,3 +269,13 @@ def _trouble(options: TrainOptions) -> Trouble:
         return Trouble(drop=options.drop, seed=options.seed, **parts)
     except ValueError as error:
         raise UserError(f"--{error}") from None
+
+
+def _compute(options: TrainOptions) -> Compute | None:
+    """Return the duration of gradients under the model clock. Errors: UserError."""
+    if options.clock != MODEL:
+        return None
+    first, _, rest = options.compute.partition(",")
+    text = options.compute if "=" in first or not first else f"time={first},{rest}"
+    compute: Compute = parse_spec(f"compute:{text}", {"compute": Compute}, "--compute")
+    return compute

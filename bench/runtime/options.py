@@ -9,6 +9,7 @@ from bench.common.spec import UserError, unknown_name
 
 DTYPES = ("float32", "float64")
 WRITERS = ("one", "node", "rank")
+WALL, MODEL = CLOCKS = ("wall", "model")
 PERIOD, STEP = EVAL_AT = ("period", "step")
 
 SPEC = "NAME[:KEY=VALUE,...]"
@@ -61,6 +62,19 @@ class TrainOptions:
     )
     drop: float = option(0.0, "fraction of the messages between workers that is lost", "P")
     link: str = option("", "slow links: latency=2ms,bandwidth=10MB/s", "KEY=VALUE")
+    clock: str = option(
+        WALL,
+        "clock of all times of the run: wall, or model for times that --compute, --straggler and "
+        "--link determine, with one machine per worker, while nothing sleeps",
+        "CLOCK",
+        choices=CLOCKS,
+    )
+    compute: str = option(
+        "",
+        "duration of a gradient under --clock model: 10ms,noise=lognormal:0.2; default: the median "
+        "on this machine",
+        "TIME[,KEY=VALUE]",
+    )
     threads: int = option(
         0, "threads per rank; 0: OMP_NUM_THREADS, or the rank's cores", "N", least=0
     )
@@ -139,6 +153,16 @@ class TrainOptions:
             )
         if self.name.endswith(RESULTS):
             raise UserError(f"--name is without .h5, which is added, got {self.name!r}")
+        if self.compute and self.clock != MODEL:
+            raise UserError(
+                f"--compute {self.compute} is the time of a gradient under the model clock: add "
+                "--clock model, or leave --compute out"
+            )
+        if self.trace and self.clock == MODEL:
+            raise UserError(
+                f"--trace {self.trace} records phases on the wall clock, got --clock model: leave "
+                "one of them out"
+            )
         check_name(self.name)
 
 

@@ -1,4 +1,4 @@
-"""Setup of a run before the first step: place of the result, data, shards, workers."""
+"""Setup of a run before the first step: place of the result, data and shards."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.mpi import MPIExchange, worker_bounds
-from algorithms.wire.meter import TracingMeter
-from algorithms.wire.room import RoomError
+from algorithms.exchange.mpi import worker_bounds
 from bench.common.spec import UserError
-from bench.common.text import counted
 from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.resultfile import part_of
@@ -30,7 +27,6 @@ from bench.runtime.memory import check_memory
 from bench.runtime.opening import prepare, take_on_root
 from bench.runtime.options import STEP
 from bench.runtime.repeat import free_name
-from bench.runtime.workers import TrainingWorkers
 from bench.session.binding import check_threads
 from bench.session.launch import check_launch, on_all_ranks
 from bench.tasks.protocol import Alter, Problem
@@ -44,9 +40,6 @@ PARTITION_STREAM, ALTERING_STREAM, VALIDATION_STREAM = 1, 2, 3
 """Streams of random numbers of the partition, apart from others of the same seed."""
 DATA_SEED = 0
 """Seed of the validation split, which is the same for all seeds of a run."""
-
-ROWS = 2
-"""Arrays of one row for each worker that every run has: parameters and gradients."""
 
 
 @dataclass(frozen=True)
@@ -263,57 +256,3 @@ def altered(experiment: Experiment, problem: Problem) -> Alter:
         return partition.alter(worker, total, inputs, labels, classes, rng)
 
     return alter
-
-
-def workers(
-    comm: MPI.Intracomm, experiment: Experiment, data: Material
-) -> tuple[MPIExchange, TrainingWorkers]:
-    """Return the exchange and this rank's workers, at the common start; collective."""
-    options = experiment.options
-    bounds = worker_bounds(experiment.workers, comm.size)
-    rows = bounds[comm.rank + 1] - bounds[comm.rank]
-    needed = ROWS * rows * data.problem.d * np.dtype(options.dtype).itemsize
-    models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
-    check_memory(comm, needed, models, "take fewer --workers, or a smaller model")
-    needed = rows * options.batch * np.dtype(np.int64).itemsize
-    batches = f"minibatches of {options.batch:,} samples for {experiment.workers:,} workers"
-    check_memory(comm, needed, batches, "take a smaller --batch")
-    try:
-        exchange = MPIExchange(
-            comm,
-            experiment.workers,
-            allreduce=options.allreduce,
-            dtype=options.dtype,
-            seed=options.seed,
-            trouble=experiment.trouble,
-            meter=TracingMeter(comm) if options.trace else None,
-        )
-        x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
-    except ValueError as error:
-        where = "" if str(error).startswith("--") else f"--allreduce {options.allreduce}: "
-        raise UserError(f"{where}{error}") from None
-    trained = TrainingWorkers(
-        data.problem,
-        experiment.optimizer,
-        data.batches,
-        x,
-        g,
-        ids=exchange.ids,
-        samples=data.skew.sizes,
-        seed=options.seed,
-        meter=exchange.meter,
-        exchange=exchange,
-        trouble=exchange.trouble,
-    )
-    return exchange, trained
-
-
-def initial_state(experiment: Experiment, exchange: MPIExchange, workers: TrainingWorkers) -> Any:
-    """Return the state of the algorithm before the first step; collective.
-
-    Errors: UserError on every rank without room for the memory that workers share.
-    """
-    try:
-        return experiment.algorithm.init(exchange, workers)
-    except RoomError as error:
-        raise UserError(f"algorithm {experiment.options.algorithm}: {error}") from None

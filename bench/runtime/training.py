@@ -62,6 +62,8 @@ class Training:
         self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
         self._checkpoints = Checkpoints(comm, plan, exchange, workers, self._state, uuid)
         self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
+        if exchange.clock and not plan.resumed:
+            exchange.clock.reset()  # tasks that share statistics have exchanged before
         self._step_ns = 0.0
         """Duration of a step in the last segment."""
         self._meeting_ns, self._pause_ns = 0, MEETING_INTERVAL_NS
@@ -142,7 +144,8 @@ class Training:
         cheap_ns = MEETINGS * min(meeting for *_, meeting in reports)
         self._pause_ns = min(max(MEETING_INTERVAL_NS, cheap_ns), FLUSH_INTERVAL_NS)
         slowest = max(elapsed for elapsed, *_ in reports)
-        self._elapsed_ns += slowest
+        clock = exchange.clock
+        self._elapsed_ns = round(1e9 * clock.elapsed_s) if clock else self._elapsed_ns + slowest
         self._stop_signal = max(number for _, _, number, *_ in reports)
         if self._budget and self._stop_signal:  # the ranks stopped before the end of the segment
             last = self._step + sum(steps for *_, steps, _ in reports) // workers.total

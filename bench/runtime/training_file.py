@@ -18,6 +18,7 @@ from bench.results.schema import PART
 from bench.runtime import identity
 from bench.runtime.checkpoint.resuming import copy_attempt
 from bench.runtime.opening import add_provenance, origin
+from bench.runtime.options import MODEL
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
 from bench.runtime.writers import Group
@@ -79,6 +80,13 @@ def open_file(
         attributes["steps_before"] = resumed.manifest.step if resumed else 0
     if data.validation:
         attributes["validation_samples"] = data.validation_size
+    if exchange.clock:
+        attributes |= {
+            "clock": MODEL,
+            "compute_s": exchange.clock.state.compute_s,
+            "time_definition": "model time: steps and phases are means over all workers, elapsed "
+            "times those of the slowest worker",
+        }
     if experiment.options.target is not None:
         attributes["target"] = experiment.options.target
 

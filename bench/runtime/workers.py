@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.clock import FORWARD, ModelClock
 from algorithms.exchange.trouble import Straggler, Trouble
 from algorithms.protocol import Exchange, Layer, Ready, Rows
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
@@ -20,8 +21,8 @@ class TrainingWorkers:
 
     x, g: (V, d), parameters and gradients from Exchange.rows. All workers start from
     problem.initial(seed). exchange: for tasks whose workers share statistics, which makes
-    `gradient` collective. trouble: the stragglers. batches: returns the minibatches from a step
-    on.
+    `gradient` collective. trouble: the stragglers. clock: the model clock, if any, which gradients
+    advance in place of stragglers' sleeps. batches: returns the minibatches from a step on.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class TrainingWorkers:
         meter: Meter,
         exchange: Exchange | None = None,
         trouble: Trouble = Trouble.NONE,
+        clock: ModelClock | None = None,
     ) -> None:
         self.ids, self.total, self.samples = ids, len(samples), samples
         self.x, self.g = x, g
@@ -48,7 +50,7 @@ class TrainingWorkers:
         self._exchange = exchange
         self._learner = problem.learner(x, g, self._share if exchange else None)
         self._optimizer, self._meter, self._make = optimizer, meter, batches
-        self._trouble, self._seed = trouble, seed
+        self._trouble, self._seed, self._clock = trouble, seed, clock
         self.drawn = 0
         self.optimizer_state: Any = optimizer.init(self._learner.x, problem.layers)
 
@@ -77,11 +79,16 @@ class TrainingWorkers:
 
             def finished(lo: int, hi: int) -> None:
                 self._decay(lo, hi)
+                if self._clock:
+                    done = 1 - lo / self.x.shape[1]
+                    self._clock.gradient(self._drawn, FORWARD + (1 - FORWARD) * done)
                 self._meter.lap(GRADIENT)  # the time of `ready` is not part of the gradient
                 ready(lo, hi)
 
             self.losses = self._learner.gradient(batch, finished)
-        if self._trouble.straggler:
+        if self._clock:
+            self._clock.gradient(self._drawn)
+        elif self._trouble.straggler:
             self._sleep(self._trouble.straggler, (time.perf_counter_ns() - began) / 1e9)
         self._drawn += 1
         self._meter.lap(GRADIENT)

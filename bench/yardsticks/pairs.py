@@ -12,7 +12,7 @@ import numpy as np
 from algorithms.wire.meter import OTHER
 from bench.results.runfile import Recorder
 from bench.results.statistics import median_interval
-from bench.runtime import setup
+from bench.runtime import setup, start
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 
@@ -42,7 +42,7 @@ class OurLoop:
     """
 
     def __init__(self, comm: MPI.Intracomm, experiment: Experiment, data: setup.Material) -> None:
-        self._exchange, self.workers = setup.workers(comm, experiment, data)
+        self._exchange, self.workers = start.workers(comm, experiment, data)
         self._algorithm = experiment.algorithm
         self._state = self._algorithm.init(self._exchange, self.workers)
         self._recorder = Recorder(self._exchange.meter)

@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.d_psgd import DPSGD
-from algorithms.exchange import trouble
+from algorithms.exchange import shaper
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import (
     Link,
@@ -94,7 +94,7 @@ def test_messages_are_lost_with_the_configured_probability() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Replace the clock of this rank by a simulated one."""
     clock = Clock()
-    use(clock, monkeypatch, trouble, meter)
+    use(clock, monkeypatch, shaper, meter)
     return clock
 
 

@@ -125,6 +125,7 @@ def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
         "wire_bytes_per_step": 90 / 16,
         "elapsed_s": 2.5,
         "s_per_sample": 2.5 / 80,
+        "clock": "wall",
         "threads": 1,
         "nodes": 1,
         "binding": "",

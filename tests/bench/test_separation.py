@@ -15,7 +15,7 @@ from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS
 from algorithms.topologies.protocol import Topology
 from algorithms.topologies.ring import Ring
-from bench.runtime import setup
+from bench.runtime import setup, start
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.separation import MAX_ELEMENTS, Separation, separation
 from bench.session import launch
@@ -29,7 +29,7 @@ def measured(comm: MPI.Intracomm, total: int, **options: Any) -> Separation:
     experiment = timed_experiment(comm.size, total, 16, dtype="float64", **options)
     data = setup.material(comm, experiment)
     with ExitStack() as stack:
-        exchange, workers = setup.workers(comm, experiment, data)
+        exchange, workers = start.workers(comm, experiment, data)
         stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(comm, data.problem, total, workers.x)
         stack.enter_context(launch.closing(evaluation))

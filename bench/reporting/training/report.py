@@ -33,7 +33,7 @@ from bench.reporting.training.ranking import (
 )
 from bench.reporting.training.runs import Digest, Section, load, median_run, sections
 from bench.reporting.training.tables import frame, notes, text_tables
-from bench.results.schema import COMPLETE
+from bench.results.schema import COMPLETE, MODEL
 
 __all__ = ["QUESTION", "chapters", "frame", "load", "summary"]
 
@@ -65,10 +65,13 @@ def chapters(runs: Sequence[Digest]) -> list[Chapter]:
 
 def _chapter(section: Section) -> Chapter:
     better = "higher" if section.direction == "max" else "lower"
+    model = section.common.get("clock") == MODEL  # whose times do not depend on the ranks
+    on_ranks = [] if model else scaling.tables(section)
     return Chapter(
-        title=f"{section.task}: {section.metric}, {better} is better",
+        title=f"{section.task}: {section.metric}, {better} is better"
+        + (", times of the model clock" if model else ""),
         summary=section.summary(),
-        tables=[*text_tables(section), *targets.tables(section), *scaling.tables(section)],
+        tables=[*text_tables(section), *targets.tables(section), *on_ranks],
         notes=[*notes(section), *targets.notes(section), *scaling.notes(section)],
         sources=[_source(section, run) for run in section.runs],
         draw=partial(_draw, section),

@@ -28,7 +28,7 @@ BINS = 60
 """Maximum number of parts of a run whose median steps show drift and noise."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
-TROUBLE = ("data", "straggler", "drop", "link", "validation")
+TROUBLE = ("data", "clock", "compute", "straggler", "drop", "link", "validation")
 DATA = "data sha256"
 """Setting that identifies the data."""
 INPUTS = "inputs"
@@ -163,7 +163,7 @@ def curve(run: Run, most: int) -> dict[str, NDArray[np.float64]]:
 
 @dataclass(frozen=True)
 class Section:
-    """Runs of one task and one metric, which can share an axis."""
+    """Runs of one task, one metric and one clock, which can share an axis."""
 
     task: str
     metric: str
@@ -209,19 +209,19 @@ class Section:
 
 
 def sections(runs: Sequence[Digest]) -> list[Section]:
-    """Return the runs by task and metric, sorted, with the options that tell them apart."""
+    """Return the runs by task, metric and clock, sorted, with the options that tell them apart."""
     names = [{"task": run.task, **_texts(run)} for run in runs]
     spelled = labels([(x, run.options) for x, run in zip(names, runs, strict=True)])
     runs = [
         replace(run, task=x.pop("task"), settings={**run.settings, **x})
         for run, x in zip(runs, spelled, strict=True)
     ]
-    by_kind: dict[tuple[str, str, str], list[Digest]] = {}
+    by_kind: dict[tuple[tuple[str, str, str], str], list[Digest]] = {}
     for run in sorted(runs, key=lambda run: (order(run.settings), run.row.seed, run.row.file)):
         kind = (run.task, run.row.metric_name, run.direction)
-        by_kind.setdefault(kind, []).append(run)
+        by_kind.setdefault((kind, run.row.clock), []).append(run)
     result = []
-    for kind, some in sorted(by_kind.items()):
+    for (kind, _), some in sorted(by_kind.items()):
         members = _with_recorded(_with_one_evaluation(some))
         common, varying = shared([run.settings for run in members])
         led = [x for x, of in FOLLOWERS.items() if x in varying and depends_on(members, x, *of)]

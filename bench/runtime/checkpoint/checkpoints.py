@@ -29,7 +29,8 @@ class Counters:
 
 def roots(exchange: MPIExchange, workers: TrainingWorkers, state: Any) -> dict[str, Any]:
     """Return the objects of a training that a checkpoint holds; state: of its algorithm."""
-    return {
+    clock = {"clock": exchange.clock.state} if exchange.clock else {}
+    return clock | {
         "x": workers.x,
         "losses": workers.losses,
         "optimizer": workers.optimizer_state,

@@ -1,0 +1,237 @@
+"""The model clock: the time of every worker on a network that this machine does not have.
+
+Every rank holds the times of all W workers and advances them by itself, without messages: durations
+of gradients are drawn by (seed, worker, step), and the messages of an exchange follow from its
+links or its schedule. Nothing sleeps. Times are the same on any number of ranks, to the bit.
+
+    gradient        a worker's time advances by --compute, its noise and the delay of --straggler
+    gossip round    each worker has a network interface that sends one message at a time and, at
+                    the same time, receives one at a time. A message of n bytes leaves when those
+                    before it have left, occupies the sender for n / bandwidth, begins to arrive
+                    a latency after it began to leave, and occupies the receiver as long. A worker
+                    waits for all its messages. Of several, the first to arrive is received first.
+    all-reduce      begins when all its workers have started it and their interfaces are free, and
+                    lasts as long as its schedule between equally fast workers
+    one-sided       a request and its answer: two latencies and n / bandwidth
+
+Transfers proceed while workers compute. All other work of a step takes no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.exchange.compute import Compute, late_s
+from algorithms.exchange.durations import Durations
+from algorithms.exchange.shaper import Delays
+from algorithms.exchange.trouble import Link, Trouble
+from algorithms.wire.meter import GRADIENT, OTHER, WAIT, Meter
+
+if TYPE_CHECKING:
+    from algorithms.collectives.protocol import AllReduce
+
+Times = NDArray[np.float64]
+"""(W,) float64, s: a time or a duration of each worker of all ranks."""
+FORWARD = 1 / 3
+"""Share of the forward pass in the time of a gradient: the backward pass takes twice as long."""
+
+
+@dataclass
+class ClockState:
+    """State of a model clock: equal on all ranks; a checkpoint stores it."""
+
+    times: Times
+    """Time of each worker."""
+    computed: Times
+    """Part of `times` for which the worker has computed; it has waited for the rest."""
+    sending: Times
+    """Times at which the interfaces have sent all messages."""
+    receiving: Times
+    """Times at which the interfaces have received all messages."""
+    compute_s: float
+    """Mean duration of a gradient; NaN until it is measured."""
+
+
+class ModelClock(Delays):
+    """Times of the W workers of all ranks.
+
+    compute: duration of gradients; its mean may be set later, in `state`. trouble: stragglers,
+    links, and the seed of all draws.
+    """
+
+    def __init__(self, total: int, compute: Compute, trouble: Trouble = Trouble.NONE) -> None:
+        self._compute, self._trouble = compute, trouble
+        self._link = trouble.link or Link()
+        self.schedules = trouble.link is not None
+        self._durations = Durations(self._link)
+        self._ids = np.arange(total, dtype=np.uint64)
+        times, computed, sending, receiving = np.zeros((4, total))
+        self.state = ClockState(times, computed, sending, receiving, compute.mean_s)
+        self._drawn: tuple[int, Times] = -1, times
+        self._done = 0.0
+
+    def now(self) -> Times:
+        """Return the time of each worker, (W,) float64, s; the same on every rank."""
+        return self.state.times.copy()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time of the slowest worker, s."""
+        return float(self.state.times.max())
+
+    def phases_ns(self) -> tuple[int, int]:
+        """Return the times of computing and of waiting so far, mean over workers, ns."""
+        computed, elapsed = (
+            round(1e9 * float(x.mean())) for x in (self.state.computed, self.state.times)
+        )
+        return computed, max(0, elapsed - computed)
+
+    def reset(self) -> None:
+        """Set all times to zero, before the first step."""
+        state = self.state
+        for times in (state.times, state.computed, state.sending, state.receiving):
+            times[:] = 0
+
+    def gradient(self, step: int, fraction: float = 1.0) -> None:
+        """Advance every worker by its gradient number `step`.
+
+        fraction: part of the gradient that is complete, which `ready` reports during the backward
+        pass; the rest follows in further calls, the last one with 1.
+        """
+        if step != self._drawn[0]:
+            self._drawn, self._done = (step, self.durations(step, self._ids)), 0.0
+        part = (fraction - self._done) * self._drawn[1]
+        self.state.times += part
+        self.state.computed += part
+        self._done = fraction
+
+    def durations(self, step: int, workers: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """Return the durations of the gradients of some workers, (n,), s, stragglers included."""
+        seed, straggler = self._trouble.seed, self._trouble.straggler
+        took = self.state.compute_s * self._compute.factors(seed, step, workers)
+        if straggler:
+            took += late_s(straggler, took, workers, step, seed)
+        return took
+
+    def send(
+        self, senders: NDArray[np.int64], receivers: NDArray[np.int64], nbytes: int
+    ) -> Callable[[], None]:
+        """Send a message of nbytes along every link now; return a call that waits for arrivals.
+
+        senders, receivers: (E,) int64, the workers at both ends of each link.
+        """
+        occupied, latency = self._link.sending_ns(nbytes) / 1e9, self._link.latency_ns / 1e9
+        free = np.maximum(self.state.sending, self.state.times)
+        count = np.bincount(senders, minlength=len(free))
+        begins = free[senders] + latency
+        if count.max(initial=0) > 1:
+            begins += positions(senders) * occupied
+        arrived = receive(receivers, begins, occupied, self.state.receiving)
+        self.state.sending = np.where(count, free + count * occupied, self.state.sending)
+        self.state.receiving = arrived
+
+        def due() -> None:
+            np.maximum(self.state.times, got, out=self.state.times)
+
+        got = np.zeros_like(arrived)
+        got[receivers] = arrived[receivers]
+        return due
+
+    def all_reduce(
+        self, algorithm: type[AllReduce], d: int, group: int, itemsize: int
+    ) -> Callable[[], None]:
+        """Start all-reduces of d elements in groups; return a call that waits for their end.
+
+        group: size of the groups of consecutive workers; the last one may be smaller.
+        """
+        total = len(self.state.times)
+        firsts = np.arange(0, total, group)
+        sizes = np.diff(firsts, append=total)
+        busy = np.maximum(self.state.times, np.maximum(self.state.sending, self.state.receiving))
+        begins = np.maximum.reduceat(busy, firsts)
+        lasts, frees = begins.copy(), begins.copy()
+        for size in np.unique(sizes).tolist():
+            if size > 1 and self.schedules:
+                needs, sends = self._durations(algorithm, d, size, itemsize)
+                lasts[sizes == size] += needs / 1e9
+                frees[sizes == size] += sends / 1e9
+        self.state.sending = np.maximum(self.state.sending, np.repeat(frees, sizes))
+        self.state.receiving = np.maximum(self.state.receiving, np.repeat(frees, sizes))
+        ends = np.repeat(lasts, sizes)
+
+        def due() -> None:
+            np.maximum(self.state.times, ends, out=self.state.times)
+
+        return due
+
+    def alone(self, nbytes: int) -> None:
+        """Refuse: one-sided access has times of its own under the model clock."""
+        raise AssertionError("windows have no delays under the model clock")
+
+    def access_s(self, nbytes: int) -> float:
+        """Return the time of a request and its answer of nbytes from another worker, s."""
+        return (2 * self._link.latency_ns + self._link.sending_ns(nbytes)) / 1e9
+
+    def close(self) -> None:
+        """Release nothing."""
+
+
+class ModelMeter(Meter):
+    """A Meter of the model clock: its times are means over all workers, equal on all ranks."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: ModelClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def start(self) -> int:
+        """Return the mean time of the workers, ns."""
+        self.lap(OTHER)
+        return sum(self.ns)
+
+    def lap(self, phase: int, arrived: Sequence[tuple[int, Any]] = ()) -> None:
+        """Update the times of computing and waiting at the end of a step or an exchange."""
+        if phase == OTHER:
+            self.ns[GRADIENT], self.ns[WAIT] = self._clock.phases_ns()
+
+
+def positions(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of earlier elements that are equal, of each element, (n,) int64."""
+    order = np.argsort(keys, kind="stable")
+    counts = np.bincount(keys)
+    places = np.empty_like(order)
+    places[order] = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places
+
+
+SMALL = 64
+"""Maximum number of messages of a receiver that are received in array operations."""
+
+
+def receive(
+    receivers: NDArray[np.int64], begins: NDArray[np.float64], occupied: float, free: Times
+) -> Times:
+    """Return the times at which the receivers are free again, (W,) s.
+
+    Each receives its messages one at a time, in the order of their arrival. receivers: (E,) int64,
+    of each message; begins: (E,), s, the arrival of its first byte; occupied: duration of each, s;
+    free: (W,), s, at which the receivers are free.
+    """
+    order = np.lexsort((begins, receivers))
+    begins = begins[order]
+    counts = np.bincount(receivers, minlength=len(free))
+    firsts, result = np.cumsum(counts) - counts, free.copy()
+    for j in range(min(int(counts.max(initial=0)), SMALL)):
+        into = np.flatnonzero(counts > j)
+        result[into] = np.maximum(result[into], begins[firsts[into] + j]) + occupied
+    for worker in np.flatnonzero(counts > SMALL).tolist():
+        rest = begins[firsts[worker] + SMALL : firsts[worker] + counts[worker]]
+        waits = np.maximum(rest - np.arange(len(rest)) * occupied, result[worker])
+        result[worker] = waits.max() + len(rest) * occupied
+    return result

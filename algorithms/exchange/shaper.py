@@ -1,0 +1,163 @@
+"""Delays of messages: the interface, and slow links on the wall clock.
+
+A slow link gives every message a delivery time, until which its receiver sleeps. Each worker, also
+a virtual one, has one outgoing link: messages leave it one after the other, each after
+nbytes / bandwidth, and arrive a latency after their last byte. Receivers take any number at once
+(no incast). All waits sleep, so that a model of a slow network needs no core. All ranks must share
+one clock, that is, one host.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.exchange.durations import Durations
+from algorithms.exchange.trouble import Link
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from algorithms.collectives.protocol import AllReduce
+
+
+class Delays(Protocol):
+    """Observer of the exchanges that delays them: slow links, or the model clock."""
+
+    schedules: bool
+    """True if all-reduces need schedules, from which their durations follow."""
+
+    def send(
+        self, senders: NDArray[np.int64], receivers: NDArray[np.int64], nbytes: int
+    ) -> Callable[[], None]:
+        """Send a message of nbytes along every link now; return a call that waits for arrivals.
+
+        senders, receivers: (E,) int64, the workers at both ends of each link of all ranks.
+        """
+
+    def all_reduce(
+        self, algorithm: type[AllReduce], d: int, group: int, itemsize: int
+    ) -> Callable[[], None]:
+        """Start all-reduces of d elements in groups; return a call that waits for their end.
+
+        group: size of the groups of consecutive workers; the last one may be smaller.
+        """
+
+    def alone(self, nbytes: int) -> None:
+        """Delay a request and its answer of nbytes from the memory of a worker."""
+
+    def close(self) -> None:
+        """Release what the delays need; collective."""
+
+
+def sleep_until(clock_ns: int) -> None:
+    """Sleep until time.perf_counter_ns() reaches clock_ns."""
+    left = clock_ns - time.perf_counter_ns()
+    if left > 0:
+        time.sleep(left / 1e9)
+
+
+NEVER = np.iinfo(np.int64).min
+
+
+class Shaper(Delays):
+    """The slow outgoing links of the workers of one rank. Collective to create.
+
+    Errors: ValueError if ranks are on several hosts.
+    """
+
+    schedules = True
+
+    def __init__(self, comm: MPI.Intracomm, link: Link, bounds: list[int]) -> None:
+        hosts = set(comm.allgather(socket.gethostname()))
+        if len(hosts) > 1:
+            raise ValueError(
+                f"--link needs one clock, but the ranks are on {len(hosts)} hosts: slow "
+                "down their real network instead, or run all workers as virtual ones on one host"
+            )
+        self._comm, self.link, self._bounds = comm.Dup(), link, bounds
+        self._busy_until = np.zeros(bounds[comm.rank + 1] - bounds[comm.rank])
+        self._free = 0.0
+        """Clock, ns, at which the last collective releases the links."""
+        self._durations = Durations(link)
+
+    def send(
+        self, senders: NDArray[np.int64], receivers: NDArray[np.int64], nbytes: int
+    ) -> Callable[[], None]:
+        """Send a message of nbytes along every link now; return a call that waits for arrivals.
+
+        senders, receivers: (E,) int64, the workers at both ends of each link of all ranks.
+        """
+        rank, lo = self._comm.rank, self._bounds[self._comm.rank]
+        rank_of_sender = np.searchsorted(self._bounds, senders, side="right") - 1
+        rank_of_receiver = np.searchsorted(self._bounds, receivers, side="right") - 1
+        outgoing, incoming = rank_of_sender == rank, rank_of_receiver == rank
+        sender, sending = senders[outgoing] - lo, self.link.sending_ns(nbytes)
+        count = np.bincount(sender, minlength=len(self._busy_until))
+        before = np.empty_like(sender)
+        before[np.argsort(sender, kind="stable")] = np.arange(len(sender)) - np.repeat(
+            np.cumsum(count) - count, count
+        )
+        free = np.maximum(self._busy_until, time.perf_counter_ns())
+        arrives = free[sender] + (before + 1) * sending + self.link.latency_ns
+        self._busy_until = free + count * sending
+
+        requests, stamps = [], [np.array([NEVER])]
+        for q in np.unique(rank_of_sender[incoming & ~outgoing]).tolist():
+            stamps.append(np.empty(1, np.int64))
+            requests.append(self._comm.Irecv(stamps[-1], source=q))
+        for q in np.unique(rank_of_receiver[outgoing]).tolist():
+            latest = np.array([arrives[rank_of_receiver[outgoing] == q].max()], np.int64)
+            if q == rank:
+                stamps.append(latest)
+            else:
+                requests.append(self._comm.Isend(latest, dest=q))
+
+        def due() -> None:
+            if requests:
+                requests[0].Waitall(requests)
+            sleep_until(max(int(stamp[0]) for stamp in stamps))
+
+        return due
+
+    def collective(self, needs_ns: float, sending_ns: float) -> Callable[[], None]:
+        """Start a collective; return a call that waits for its end.
+
+        needs_ns: its duration after all ranks have started. sending_ns: the time for which it
+        occupies the links, until which the next one waits. Wait in the order of the starts.
+        """
+        from mpi4py import MPI
+
+        latest = np.array([time.perf_counter_ns()], np.int64)
+        request = self._comm.Iallreduce(MPI.IN_PLACE, latest, op=MPI.MAX)
+
+        def due() -> None:
+            request.Wait()
+            begins = max(float(latest[0]), self._free)
+            self._free = begins + sending_ns
+            sleep_until(int(begins + needs_ns))
+
+        return due
+
+    def all_reduce(
+        self, algorithm: type[AllReduce], d: int, group: int, itemsize: int
+    ) -> Callable[[], None]:
+        """Start an all-reduce of d elements between workers; return a call that waits for its end.
+
+        Its time is that of its schedule with every worker on a rank of its own. group: size of the
+        groups of consecutive workers.
+        """
+        return self.collective(*self._durations(algorithm, d, group, itemsize))
+
+    def alone(self, nbytes: int) -> None:
+        """Sleep for the time of a request and its answer of nbytes from the memory of a worker."""
+        time.sleep((2 * self.link.latency_ns + self.link.sending_ns(nbytes)) / 1e9)
+
+    def close(self) -> None:
+        """Release the communicator; collective."""
+        self._comm.Free()
