@@ -49,6 +49,10 @@ ROOMS: dict[str, tuple[str, str]] = {
         "bench.results bench.session bench.tasks partitions",
         "h5py mpi4py numpy rich",
     ),
+    "bench.loop": (
+        f"algorithms algorithms.exchange {WIRE} bench.data {RUN}",
+        "mpi4py numpy torch",
+    ),
     "bench.yardsticks": (f"{WIRE} {RUN} bench.tasks", "mpi4py numpy torch"),
     "bench.collectives": (f"algorithms.collectives {WIRE} {RUN} bench.yardsticks", "mpi4py numpy"),
     "bench.consensus": (f"{CORE} {RUN}", "mpi4py numpy"),

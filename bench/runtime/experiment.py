@@ -74,7 +74,7 @@ class Experiment:
         _check_data(options, parts["task"])
         _check_pictures(options, parts["task"], parts["partition"])
         _check_validation(options, parts["task"])
-        workers, trouble, compute = options.workers or ranks, _trouble(options), _compute(options)
+        workers, trouble, compute = options.workers or ranks, trouble_of(options), _compute(options)
         return cls(options, ranks, workers, **parts, trouble=trouble, compute=compute)
 
     @cached_property
@@ -258,7 +258,7 @@ def _check_validation(options: TrainOptions, task: Task) -> None:
         )
 
 
-def _trouble(options: TrainOptions) -> Trouble:
+def trouble_of(options: TrainOptions) -> Trouble:
     """Return the faults to inject. Errors: UserError for a wrong text or number."""
     parts = {
         kind: parse_spec(f"{kind}:{text}", TROUBLES, "--" + kind)

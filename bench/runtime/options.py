@@ -12,6 +12,8 @@ WRITERS = ("one", "node", "rank")
 WALL, MODEL = CLOCKS = ("wall", "model")
 PERIOD, STEP = EVAL_AT = ("period", "step")
 
+LOOP = "script"
+"""Name among the sources of a result of the script whose loop wrote it; see bench.loop."""
 SPEC = "NAME[:KEY=VALUE,...]"
 
 

@@ -15,7 +15,7 @@ from bench.results.reader import BrokenFileError, Run, read
 from bench.runtime import identity
 from bench.runtime.experiment import Experiment
 from bench.runtime.identity import Change
-from bench.runtime.options import STEP, TABLE, TrainOptions
+from bench.runtime.options import LOOP, STEP, TABLE, TrainOptions
 
 VARIABLE = ("load", "kernel", "cores")
 """Properties of a machine that leave the numbers unchanged."""
@@ -47,6 +47,11 @@ def settings(path: Path) -> dict[str, Any]:
     Errors: UserError where the file cannot be read or has options unknown to this suite.
     """
     run = load(path)
+    if LOOP in run.params.get("sources", {}):
+        raise UserError(
+            f"--repeat {path}: the run is of a loop of one's own: start its script "
+            f"{run.attributes['task']} again"
+        )
     names = {name for name, entry in TABLE.entries.items() if not entry.metadata["aside"]}
     strange = run.params.keys() - names - {"options"}
     if strange:

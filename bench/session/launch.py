@@ -64,6 +64,14 @@ def check_launch(environment: Mapping[str, str], world_size: int, expected: int)
         )
 
 
+def world() -> MPI.Intracomm:
+    """Return the communicator of all ranks of the launch, with MPI started and fenced."""
+    from mpi4py import MPI
+
+    fence()
+    return MPI.COMM_WORLD
+
+
 def on_all_ranks(comm: MPI.Intracomm, work: Callable[[], T], where: str = "") -> T:
     """Call `work` and return its result after it has succeeded on all ranks; collective.
 
@@ -215,7 +223,7 @@ def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], st
     loaded is one line and code 2.
     """
     try:
-        from mpi4py import MPI
+        comm = world()
     except (ImportError, RuntimeError) as error:  # RuntimeError: no library for mpi4py's stubs
         if launcher_rank() == 0:
             reason = str(error).partition("\n")[0]
@@ -224,8 +232,6 @@ def run(program: Callable[[MPI.Intracomm], None], on_failure: Callable[[str], st
                 "which installs Open MPI where no mpirun is on PATH"
             )
         return 2
-    fence()
-    comm = MPI.COMM_WORLD
     with stop_on_signal(comm.rank) as ignore_signals:
         try:
             program(comm)

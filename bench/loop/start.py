@@ -1,0 +1,104 @@
+"""Exchange for a training loop of one's own: the module, loss, loader and optimizer stay torch's.
+
+    exchange = attach(model, optimizer, "push_sum:topology=exponential")
+    for x, y in loader:
+        exchange.step(lambda: loss(model(x), y))
+    exchange.save("runs/mine.h5")
+
+Each rank of mpirun hosts one worker. The parameters lie in one row, of which the module's tensors
+are views, so every algorithm that is synchronous works unchanged. Weight decay is the optimizer's:
+unlike in bench.train, it is not part of an exchanged gradient.
+"""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from algorithms.protocol import Algorithm
+from bench.common.spec import UserError
+from bench.loop.attachment import Attachment
+from bench.loop.failure import end_all_on_error
+from bench.loop.row import trainable
+from bench.loop.settings import Settings, settings
+from bench.session.launch import on_all_ranks, world
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+def attach(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    algorithm: str | Algorithm = "allreduce_sgd",
+    *,
+    comm: MPI.Intracomm | None = None,
+    allreduce: str = "recursive_doubling",
+    seed: int = 0,
+    link: str = "",
+    straggler: str = "",
+    drop: float = 0.0,
+    warmup: int = 10,
+    batch: int = 1,
+    samples: int = 1,
+    unused: bool = False,
+    threads: int = 0,
+    task: str = "",
+    partition: str = "loader",
+) -> Attachment:
+    """Return the exchange of a module between the ranks of comm, one worker a rank; collective.
+
+    All ranks start from the parameters and buffers of rank 0. Call it before anything refers to
+    the memory of the parameters.
+
+    algorithm: its name and options as in --algorithm, or an instance of its class. comm: by
+    default all ranks of mpirun. allreduce, seed, link, straggler, drop, warmup, threads: as the
+    options of bench.train. batch: samples of one step of a worker, for the samples a second.
+    samples: size of this rank's part of the data, for algorithms that weigh by it. unused: allow
+    parameters that a loss does not depend on. task, partition: names in the result; the task is
+    by default the file of the script. Errors: UserError on every rank.
+    """
+    comm = world() if comm is None else comm
+    stopped: list[bool] = []
+    end_all_on_error(comm, lambda: stopped.append(True))
+
+    def check() -> Settings:
+        parameters = trainable(model, optimizer)
+        dtype = str(next(iter(parameters.values())).dtype).removeprefix("torch.")
+        options: dict[str, Any] = {
+            "allreduce": allreduce,
+            "seed": seed,
+            "link": link,
+            "straggler": straggler,
+        }
+        options |= {"drop": drop, "warmup": warmup, "batch": batch, "threads": threads}
+        options |= {"task": task, "partition": partition, "dtype": dtype}
+        return settings(algorithm, optimizer, comm.size, **options)
+
+    checked = on_all_ranks(comm, check)
+    shapes = comm.allgather([tuple(p.shape) for p in trainable(model, optimizer).values()])
+    for rank, other in enumerate(shapes):
+        if other != shapes[0]:
+            raise UserError(
+                f"rank {rank} has another model than rank 0: {_first_difference(shapes[0], other)}"
+            )
+    try:
+        attachment = Attachment(comm, model, optimizer, checked, samples, unused=unused)
+    except ValueError as error:
+        raise UserError(f"algorithm {checked.texts['algorithm']}: {error}") from None
+
+    def close() -> None:
+        if not stopped:
+            attachment.close()
+
+    atexit.register(close)
+    return attachment
+
+
+def _first_difference(ours: list[tuple[int, ...]], theirs: list[tuple[int, ...]]) -> str:
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=False)):
+        if a != b:
+            return f"parameter {i} has shape {b} instead of {a}"
+    return f"it has {len(theirs)} parameters that require a gradient instead of {len(ours)}"
