@@ -16,7 +16,7 @@ from bench.loop import attach
 from bench.loop.meeting import Meeting
 from bench.results.reader import read
 from bench.results.validation import flaws
-from bench.runtime import setup
+from bench.runtime import setup, start
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 from bench.tasks.classifier import Classifier
@@ -89,8 +89,8 @@ def test_steps_are_those_of_bench_train(comm: MPI.Intracomm, name: str) -> None:
     data = setup.material(comm, experiment)
     problem = data.problem
     assert isinstance(problem, Classifier)
-    exchange, workers = setup.workers(comm, experiment, data)
-    state = setup.initial_state(experiment, exchange, workers)
+    exchange, workers = start.workers(comm, experiment, data)
+    state = start.initial_state(experiment, exchange, workers)
     batches = data.batches(0)
     model = problem.build(seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
