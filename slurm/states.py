@@ -86,8 +86,7 @@ def read_marks(folder: Path, entries: Sequence[Entry]) -> dict[str, Mark]:
     A broken file is marked as failed, with the reason. A closed result takes precedence over a
     part file. Files are read in separate processes: a damaged file may crash its reader.
     """
-    from bench.reporting.loading import readings
-    from bench.results.contents import BrokenFileError
+    from bench.results.guard import BrokenFileError, readings
     from bench.results.resultfile import part_of
 
     files: list[tuple[str, Path]] = []

@@ -7,9 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.reporting.loading import readings
 from bench.reporting.training.runs import Digest, curve
-from bench.results.contents import BrokenFileError
+from bench.results.guard import BrokenFileError, readings
 from bench.results.provenance import derive_from
 from bench.results.reader import DIGESTED, Run, read
 

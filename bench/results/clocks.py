@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import contents
-from bench.results.contents import BrokenFileError
+from bench.results.guard import BrokenFileError
 from bench.results.resultfile import add_scale, describe
 
 CLOCK = {

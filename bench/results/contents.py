@@ -11,7 +11,7 @@ import math
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,12 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s
 from numpy.typing import NDArray
 
+from bench.results import guard
+from bench.results.guard import EXPANDED, SPARE_BYTES, BrokenFileError, brief
 from bench.results.schema import DTYPES, check_attributes
 
 RATIO = 1032
 """Maximum compression ratio of deflate."""
-SPARE_BYTES, EXPANDED = 2**29, 64
-"""Memory limit of a file: a constant and a multiple of its size."""
-BRIEF = 200
-"""Maximum length of a reason, in characters."""
 PLAIN = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 """Layouts that store the data in the file itself."""
 
@@ -36,13 +34,9 @@ NO_HDF5 = "file signature not found"
 """Words of HDF5 about a file of another format."""
 
 
-class BrokenFileError(Exception):
-    """Invalid result file; the message names the file and the reason in one line."""
-
-
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5f.FileID]:
-    """Open a file for reading.
+    """Open a file for reading, after another process has read it without a crash.
 
     Errors: BrokenFileError if the file is not HDF5, and for read errors inside the context.
     """
@@ -50,6 +44,7 @@ def open_hdf5(path: Path) -> Iterator[h5f.FileID]:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # opening a pipe would block
             raise ValueError("is a folder" if stat.S_ISDIR(mode) else "is not a plain file")
+        guard.try_out(path, _read_all)
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_fclose_degree(h5f.CLOSE_STRONG)
         file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY, access)
@@ -73,12 +68,6 @@ def open_hdf5(path: Path) -> Iterator[h5f.FileID]:
         MemoryError,
     ) as error:
         raise BrokenFileError(f"{path}: {brief(error)}") from None
-
-
-def brief(reason: object) -> str:
-    """Return a reason as one short line."""
-    text = " ".join(str(reason).split()) or type(reason).__name__
-    return text if len(text) <= BRIEF else f"{text[:BRIEF]} ..."
 
 
 def attributes(file: h5f.FileID, selection: Collection[str] = ()) -> dict[str, Any]:
@@ -173,9 +162,13 @@ def _object(file: h5f.FileID, path: str) -> h5o.ObjectID | None:
 
 
 def _member(group: h5g.GroupID, name: bytes) -> h5o.ObjectID:
-    if group.links.get_info(name).type != h5l.TYPE_HARD:
+    if not _is_hard(group, name):
         raise ValueError(f"{name.decode()} is not a hard link")
     return h5o.open(group, name)
+
+
+def _is_hard(group: h5g.GroupID, name: bytes) -> bool:
+    return bool(group.links.get_info(name).type == h5l.TYPE_HARD)
 
 
 def check_own(path: Path) -> None:
@@ -184,19 +177,40 @@ def check_own(path: Path) -> None:
     Errors: BrokenFileError.
     """
     with open_hdf5(path) as file:
-        size, visits = file.get_filesize(), set[int]()
-        groups: list[tuple[str, h5g.GroupID]] = [("", h5g.open(file, b"/"))]
-        while groups:
-            place, group = groups.pop()
-            members = list[bytes]()
-            group.links.iterate(members.append)
-            for name in members:
-                member, where = _member(group, name), f"{place}{name.decode()}"
+        for where, group, name in _links(file):
+            member = _member(group, name)
+            if isinstance(member, h5d.DatasetID):
+                _check_storage(member, where, file.get_filesize())
+
+
+def _links(file: h5f.FileID) -> Iterator[tuple[str, h5g.GroupID, bytes]]:
+    """Yield path, group and name of every link; groups behind hard links are visited once."""
+    visits = set[int]()
+    groups: list[tuple[str, h5g.GroupID]] = [("", h5g.open(file, b"/"))]
+    while groups:
+        place, group = groups.pop()
+        members = list[bytes]()
+        group.links.iterate(members.append)
+        for name in members:
+            where = f"{place}{name.decode()}"
+            yield where, group, name
+            member = _member(group, name) if _is_hard(group, name) else None
+            if isinstance(member, h5g.GroupID) and h5o.get_info(member).addr not in visits:
+                visits.add(h5o.get_info(member).addr)
+                groups.append((f"{where}/", member))
+
+
+def _read_all(path: Path) -> None:
+    """Read the attributes and datasets of a file as far as they are sound."""
+    with open_hdf5(path) as file:
+        size = file.get_filesize()
+        with suppress(Exception):
+            attributes(file)
+        for where, group, name in _links(file):
+            with suppress(Exception):
+                member = _member(group, name)
                 if isinstance(member, h5d.DatasetID):
-                    _check_storage(member, where, size)
-                elif isinstance(member, h5g.GroupID) and h5o.get_info(member).addr not in visits:
-                    visits.add(h5o.get_info(member).addr)
-                    groups.append((f"{where}/", member))
+                    _values(member, where, size)
 
 
 READ_AS = {"i": "iu", "u": "iu", "f": "iuf", "S": "S"}

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import COPY, PHASES, WAIT
 from bench.results import contents
 from bench.results.claims import process_start
-from bench.results.contents import BrokenFileError
 from bench.results.environment import Arithmetic, Environment, arithmetic, environment, input_sums
+from bench.results.guard import BrokenFileError, brief
 from bench.results.rows import TrainingRow
 from bench.results.schema import (
     COMPLETE,
@@ -306,15 +306,13 @@ def check_schema(path: Path, attributes: Mapping[str, Any]) -> None:
     """
     schema, version = attributes.get("schema"), str(attributes.get("schema_version"))
     if schema != SCHEMA:
-        raise BrokenFileError(
-            f"{path}: the schema is {contents.brief(repr(schema))}, not {SCHEMA!r}"
-        )
+        raise BrokenFileError(f"{path}: the schema is {brief(repr(schema))}, not {SCHEMA!r}")
     major, ours = version.partition(".")[0], VERSION.partition(".")[0]
     if major == ours:
         return
     newer = major.isdecimal() and int(major) > int(ours)
-    writer = contents.brief(attributes.get("suite_version", "that wrote it"))
+    writer = brief(attributes.get("suite_version", "that wrote it"))
     remedy = "update this suite" if newer else f"read it with the suite {writer}"
     raise BrokenFileError(
-        f"{path}: schema version {contents.brief(version)}, this suite reads {VERSION}: {remedy}"
+        f"{path}: schema version {brief(version)}, this suite reads {VERSION}: {remedy}"
     )

@@ -17,6 +17,7 @@ from bench.results import contents
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
 from bench.results.events import EVENTS
+from bench.results.guard import brief
 from bench.results.provenance import program_of
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.rounds import TABLES, Rounds, read_rounds
@@ -134,7 +135,7 @@ def flaws(path: Path) -> list[str]:
         IndexError,
         AttributeError,
     ) as error:
-        return [f"the parts do not fit together: {contents.brief(error)}"]
+        return [f"the parts do not fit together: {brief(error)}"]
 
 
 def _training(path: Path) -> Iterator[str]:
@@ -174,7 +175,7 @@ def _training(path: Path) -> Iterator[str]:
 def _attributes(attributes: Any) -> Iterator[str]:
     """Yield the flaws of the attributes common to all results."""
     if attributes["status"] not in STATES:
-        yield f"status is {contents.brief(repr(attributes['status']))}, not {', '.join(STATES)}"
+        yield f"status is {brief(repr(attributes['status']))}, not {', '.join(STATES)}"
     if attributes["status"] == COMPLETE and not attributes.get("closed_utc"):
         yield "closed_utc is missing although the file is complete"
     params = json.loads(attributes["params_json"])

@@ -19,7 +19,7 @@ from bench import __version__
 from bench.common.spec import UserError
 from bench.results import claims, contents, provenance
 from bench.results.claims import Claim, TakenError, process_start
-from bench.results.contents import BrokenFileError
+from bench.results.guard import BrokenFileError
 from bench.results.provenance import read_origin
 from bench.results.resultfile import add_table, add_texts, part_of
 from bench.results.schema import RUNNING

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.reporting import loading
-from bench.reporting.loading import readings
-from bench.results.contents import BrokenFileError
+from bench.results import guard
+from bench.results.guard import BrokenFileError, readings
 from tests.bench.damaged import DAMAGES, damage, sound_files
 from tests.bench.made_runs import make
 from tests.launching import DEADLINE_S, wait_until
@@ -64,8 +63,8 @@ def test_files_that_crash_a_reader_are_reported_and_others_read() -> None:
 
 
 def test_a_file_that_loops_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "PATIENCE_S", 0.3)
-    monkeypatch.setattr(loading, "_size", lambda path: 0 if path.name == "endless" else 10**12)
+    monkeypatch.setattr(guard, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(guard, "_size", lambda path: 0 if path.name == "endless" else 10**12)
     before = children()
     names = ["a", "endless", "b"]
     first, broken, last = readings([Path(x) for x in names], name_of)

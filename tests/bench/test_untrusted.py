@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +13,22 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from h5py import h5d
 
 from bench.merge import main as merge
 from bench.report import main as report
 from bench.reporting.loading import load
-from bench.results.contents import BrokenFileError, check_own
+from bench.results import contents
+from bench.results.contents import check_own
+from bench.results.guard import BrokenFileError
+from bench.results.reader import read as read_run
 from bench.results.schema import ATTRIBUTES, CONTAINERS, SETTINGS
 from bench.results.validation import flaws
 from bench.runtime.checkpoint import store
+from bench.runtime.checkpoint.resuming import has_run
 from bench.trace.__main__ import main as trace
 from bench.watch.folder import BROKEN, view
+from slurm.states import read_mark
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 
@@ -164,6 +173,33 @@ def test_data_elsewhere_are_refused_by_all_that_open_files(
     checkpoint = store.complete(fresh, manifest)
     with pytest.raises(store.DamagedError):
         store.check(checkpoint, manifest, 0)
+
+
+def test_a_file_that_crashes_hdf5_is_broken_for_every_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.h5"
+    make(bad)
+    values_of, process = contents._values, os.getpid()
+
+    def crash(data: h5d.DatasetID, path: str, size: int) -> Any:
+        if path.endswith("eval/metric"):
+            assert os.getpid() != process, "read before another process has read it"
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return values_of(data, path, size)
+
+    monkeypatch.setattr(contents, "_values", crash)
+    crashed = f"{bad}: the HDF5 library crashes on it"
+    for read in (check_own, read_mark, read_run):
+        with pytest.raises(BrokenFileError, match=re.escape(crashed)):
+            read(bad)
+    assert (view(bad, 0.0).status, view(bad, 0.0).reason) == (BROKEN, crashed.partition(": ")[2])
+    assert not has_run(bad, {}, named=True)
+    make(tmp_path / "bad.h5.rank00001")
+    assert merge([str(bad)]) == 2
+    assert trace([str(bad), "--out", str(tmp_path / "trace.json")]) == 2
+    assert capsys.readouterr().err.count(crashed) == 2
+    assert report([str(bad)]) == 2
 
 
 def test_unknown_attributes_of_any_type_are_left_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import h5py
 
 from bench.common.spec import UserError
 from bench.results import contents
-from bench.results.contents import BrokenFileError
+from bench.results.guard import BrokenFileError
 from bench.results.pages import rename
 from bench.results.resultfile import part_of
 from bench.results.runfile import table_lengths

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.common.files import parse_json, write_through
 from bench.common.typed import typed
 from bench.results import contents
-from bench.results.contents import BrokenFileError
+from bench.results.guard import BrokenFileError
 from bench.results.pages import rename
 
 VERSION = 1

@@ -1,0 +1,211 @@
+"""Reading of files in processes that may crash, in order and with limits.
+
+HDF5 is written in C, and some damaged files crash it, exhaust the memory, or make it loop forever.
+Readers are forked and answer file by file. If a reader crashes or exceeds its limits, the file that
+it was reading is reported. Readers end with this process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from bench.common.limits import usable_cores
+
+Load: TypeAlias = Callable[[Path], Any]
+SLICE = 16
+"""Number of files that a reader gets at a time."""
+FEW = 32
+"""Number of files per additional reader."""
+PATIENCE_S, BYTES_PER_S = 30.0, 2e6
+"""Time limit of a file: a constant and a minimum read rate."""
+TICK_S = 0.5
+"""Interval between two checks of the readers."""
+SPARE_BYTES, EXPANDED = 2**29, 64
+"""Memory limit of a file: a constant and a multiple of its size."""
+BRIEF = 200
+"""Maximum length of a reason, in characters."""
+
+
+class BrokenFileError(Exception):
+    """Invalid result file; the message names the file and the reason in one line."""
+
+
+class CrashError(BrokenFileError):
+    """File at which a reader crashed or exceeded its time."""
+
+
+@dataclass
+class Here:
+    """State of this process."""
+
+    is_reader: bool = False
+    """True in a process that may crash."""
+    sound: set[tuple[int, ...]] = field(default_factory=set)
+    """Stamps of files that another process has read."""
+
+
+_here = Here()
+
+
+@dataclass
+class Reader:
+    """A reader process and its queue of files."""
+
+    process: ForkProcess
+    pipe: Connection
+    todo: deque[int] = field(default_factory=deque)
+    waited_s: float = 0.0
+    """Time spent on the first file of `todo`."""
+
+    def give(self, numbers: Sequence[int]) -> None:
+        """Send files to the process. A dead reader is detected when its answer is awaited."""
+        self.todo.extend(numbers)
+        with suppress(OSError):
+            self.pipe.send(numbers)
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def readings(files: Sequence[Path], load: Load, cores: int = 0) -> Generator[Any, None, None]:
+    """Yield the result of `load` for each file, or its BrokenFileError, in order.
+
+    cores: maximum number of readers; 0 for one per core of this process. Close the iterator to end
+    the readers early.
+    """
+    most = cores or usable_cores()
+    waiting, answers, n_yielded = deque(range(len(files))), dict[int, Any](), 0
+    crew: list[Reader] = []
+    try:
+        while n_yielded < len(files):
+            while waiting and len(crew) < min(most, 1 + len(waiting) // FEW):
+                crew.append(_reader(files, load))
+            for reader in crew:
+                if waiting and not reader.todo:
+                    reader.give([waiting.popleft() for _ in range(min(SLICE, len(waiting)))])
+            for reader in _answers(crew, files, answers):
+                crew.remove(reader)
+                waiting.extendleft(reversed(reader.todo))
+            while n_yielded in answers:
+                yield answers.pop(n_yielded)
+                n_yielded += 1
+    finally:
+        for reader in crew:
+            reader.end()
+
+
+def try_out(path: Path, load: Load) -> None:
+    """Read a file in another process before this one, once while the file does not change.
+
+    load: reads the whole file; its exceptions do not matter. A process that is itself a reader
+    tries nothing. Errors: BrokenFileError if the reader crashes or exceeds its limits.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError:  # the error is that of opening the file
+        return
+    stamp = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if _here.is_reader or stamp in _here.sound:
+        return
+    with closing(readings([path], load, cores=1)) as answers:
+        answer = next(answers)
+    if isinstance(answer, CrashError):
+        raise answer
+    _here.sound.add(stamp)
+
+
+def _answers(crew: Sequence[Reader], files: Sequence[Path], done: dict[int, Any]) -> list[Reader]:
+    """Wait for answers and store them in `done`; return the readers that were lost."""
+    began, lost = time.monotonic(), []
+    pipes = wait([reader.pipe for reader in crew], TICK_S)
+    passed = min(
+        time.monotonic() - began, TICK_S
+    )  # time in which this process was stopped does not count
+    for reader in crew:
+        if not reader.todo:
+            continue
+        path, reason = files[reader.todo[0]], ""
+        if reader.pipe in pipes:
+            try:
+                done[reader.todo[0]] = reader.pipe.recv()
+                reader.todo.popleft()
+                reader.waited_s = 0.0
+            except (EOFError, OSError):
+                reason = "the HDF5 library crashes on it"
+        else:
+            reader.waited_s += passed
+            if reader.waited_s > PATIENCE_S + _size(path) / BYTES_PER_S:
+                reason = f"still not read after {reader.waited_s:.0f} s"
+        if reason:
+            done[reader.todo.popleft()] = CrashError(f"{path}: {reason}")
+            reader.end()
+            lost.append(reader)
+    return lost
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _reader(files: Sequence[Path], load: Load) -> Reader:
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    process = fork.Process(target=_work, args=(files, load, theirs, ours), daemon=True)
+    ours_alone = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:  # readers inherit the mask; at Ctrl-C this process ends them
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ours_alone)
+    theirs.close()
+    return Reader(process, ours)
+
+
+def _work(files: Sequence[Path], load: Load, pipe: Connection, parents: Connection) -> None:
+    """Read the files that arrive through the pipe until it closes or the parent process dies."""
+    parents.close()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # discard the output of a crash
+    faulthandler.disable()
+    _here.is_reader = True
+    pages, _ = Path("/proc/self/statm").read_text().split(maxsplit=1)
+    before = int(pages) * resource.getpagesize()
+    with suppress(EOFError, OSError):
+        while True:
+            for number in pipe.recv():
+                limit = before + SPARE_BYTES + EXPANDED * _size(files[number])
+                resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+                pipe.send(_loaded(files[number], load))
+
+
+def _loaded(path: Path, load: Load) -> Any:
+    try:
+        return load(path)
+    except BrokenFileError as error:
+        return error
+    except Exception as error:  # damaged files can raise anything
+        return BrokenFileError(f"{path}: {type(error).__name__}: {brief(error)}")
+
+
+def brief(reason: object) -> str:
+    """Return a reason as one short line."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return text if len(text) <= BRIEF else f"{text[:BRIEF]} ..."
