@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from bench.common.cli import run
 from bench.common.spec import UserError
 from bench.common.text import counted
+from bench.results.claims import Owner, holder
 from slurm import ledger, queue
 from slurm.campaign import Campaign, find_campaign, folder_parser
-from slurm.ledger import Holder, lock_holder
 
 TIMEOUT_S = 300
 """Maximum wait for a local run to end: a training writes a checkpoint first."""
@@ -55,22 +55,22 @@ def cancel(argv: Sequence[str]) -> int:
     return 0
 
 
-def _end(campaign: Campaign, holder: Holder) -> None:
+def _end(campaign: Campaign, owner: Owner) -> None:
     """End the run on this machine and wait until its results are written. Errors: UserError."""
-    if holder.host != socket.gethostname():
-        raise UserError(f"{holder} runs on another machine: cancel it on {holder.host}")
+    if owner.host != socket.gethostname():
+        raise UserError(f"{owner} runs on another machine: cancel it on {owner.host}")
     try:
-        os.kill(holder.pid, signal.SIGTERM)
+        os.kill(owner.pid, signal.SIGTERM)
     except ProcessLookupError:
         pass
     except PermissionError:
-        raise UserError(f"{holder} belongs to another user: only that user can end it") from None
-    print(f"sent SIGTERM to {holder}", flush=True)
+        raise UserError(f"{owner} belongs to another user: only that user can end it") from None
+    print(f"sent SIGTERM to {owner}", flush=True)
     deadline = time.monotonic() + TIMEOUT_S
-    while lock_holder(campaign.jobs) == holder:
+    while holder(campaign.jobs) == owner:
         if time.monotonic() > deadline:
             raise UserError(
-                f"{holder} has not ended after {TIMEOUT_S} s: cancel again, which does not wait "
+                f"{owner} has not ended after {TIMEOUT_S} s: cancel again, which does not wait "
                 "for a checkpoint"
             )
         time.sleep(0.1)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import secrets
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.spec import UserError
+from bench.results import claims
 
 LEDGER = "ledger.jsonl"
 REPORT = "report"
@@ -149,80 +146,25 @@ def _apply(result: History, event: str, fields: dict[str, Any]) -> None:
             result.cancelled |= set(fields["hashes"])
 
 
-LOCK = "lock"
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""Errors of a file system that cannot lock files."""
-LOCK_TIMEOUT_S = 0.5
-"""Maximum wait for the lock: a command that only reads the holder keeps it for a moment."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Process that holds the lock of a folder."""
-
-    pid: int
-    host: str
-    command: str
-    since: str
-
-    def __str__(self) -> str:
-        return f"{self.command} (process {self.pid} on {self.host}, since {self.since})"
-
-
-def lock_holder(folder: Path) -> Holder | None:
-    """Return the process that holds the lock of a folder; None if it is free."""
-    try:
-        with open(folder / LOCK, "rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _read_holder(folder)
-    except OSError:  # no lock file, or a file system without locks
-        pass
-    return None
-
-
-def _read_holder(folder: Path) -> Holder:
-    try:
-        return Holder(**json.loads((folder / LOCK).read_text()))
-    except (OSError, ValueError, TypeError):  # the holder is writing its name
-        return Holder(0, "?", "another command", "now")
-
-
 @contextmanager
 def lock_folder(folder: Path, command: str) -> Iterator[None]:
-    """Hold the lock of a folder: two commands at once would submit every case twice.
+    """Hold the claim of a folder: two commands at once would submit every case twice.
 
-    Errors: UserError if another process holds it, or the folder cannot be created.
+    Errors: UserError if another process holds it, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "a+b")  # noqa: SIM115 - closing it releases the lock
+        claim = claims.take(folder, command)
+    except claims.TakenError as error:
+        raise UserError(
+            f"{folder.parent} is in use by {error}: wait until it has ended, or end it with "
+            "python -m slurm.cancel"
+        ) from None
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written ({error.strerror}): give another --out"
         ) from None
-    with file:
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"{folder.parent} is in use by {_read_holder(folder)}: wait until it has "
-                    "ended, or end it with python -m slurm.cancel"
-                )
-            time.sleep(0.05)
-        holder = Holder(os.getpid(), socket.gethostname(), command, now())
-        file.truncate(0)
-        os.write(file.fileno(), json.dumps(asdict(holder)).encode())
-        yield
-
-
-def _try_lock(file: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    return True
+        yield
+    finally:
+        claim.release()

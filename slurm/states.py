@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.results.claims import Owner, holder, process_start
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
 from slurm import queue
 from slurm.campaign import Campaign, Entry
-from slurm.ledger import History, Holder, Submission, history, lock_holder
+from slurm.ledger import History, Submission, history
 from slurm.site import NONE, SLURM
 
 INPUTS = ("data_sha256", "inputs_json")
@@ -47,7 +48,6 @@ class Mark:
 def read_mark(path: Path) -> Mark:
     """Return the state of a result file, closed or not. Errors: BrokenFileError."""
     from bench.results import contents
-    from bench.results.claims import process_start
 
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
@@ -162,7 +162,7 @@ class Snapshot:
     history: History
     elements: list[queue.Element]
     """Jobs of the campaign in the queue."""
-    holder: Holder | None
+    holder: Owner | None
     """Process that holds the folder: for a run on this machine, the one that runs the cases."""
     states: list[State]
 
@@ -181,19 +181,19 @@ def take_snapshot(campaign: Campaign, *, own_lock: bool = False) -> Snapshot:
     events = history(campaign.jobs)
     names = [x.name for x in events.submissions.values() if x.scheduler == SLURM]
     elements = queue.queued_elements(names)
-    holder = None if own_lock else lock_holder(campaign.jobs)
-    states = case_states(campaign, events, active_states(events, elements, holder))
-    return Snapshot(campaign, events, elements, holder, states)
+    owner = None if own_lock else holder(campaign.jobs)
+    states = case_states(campaign, events, active_states(events, elements, owner))
+    return Snapshot(campaign, events, elements, owner, states)
 
 
-def _local_submission(history: History, holder: Holder) -> Submission | None:
+def _local_submission(history: History, holder: Owner) -> Submission | None:
     """Return the submission that the holder runs on this machine; None if it runs none."""
     local = [x for x in history.submissions.values() if x.scheduler == NONE]
     return local[-1] if local and local[-1].job == str(holder.pid) else None
 
 
 def active_states(
-    history: History, elements: Sequence[queue.Element], holder: Holder | None
+    history: History, elements: Sequence[queue.Element], holder: Owner | None
 ) -> dict[str, str]:
     """Return RUNNING or QUEUED, by hash, for each case of a job or of the run on this machine.
 

@@ -1,6 +1,7 @@
 """Tests of the folder of a sweep: fixed indices, a ledger with cut lines, and the lock."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.common.spec import UserError
+from bench.results.claims import holder
 from slurm import campaign, ledger
 from slurm.campaign import Campaign, find_campaign, load_campaign, merge_entries
 from slurm.case import TRAIN, Case, Geometry
@@ -165,22 +167,24 @@ def test_job_names_are_plain_and_unique() -> None:
 
 
 def test_a_locked_folder_refuses_others_and_names_the_holder(tmp_path: Path) -> None:
-    assert ledger.lock_holder(tmp_path) is None
-    with ledger.lock_folder(tmp_path, "slurm.submit"):
+    folder = tmp_path / "jobs"
+    assert holder(folder) is None
+    with ledger.lock_folder(folder, "slurm.submit"):
         code = (
             "import sys; from pathlib import Path; from slurm import ledger\n"
-            "print(ledger.lock_holder(Path(sys.argv[1])))\n"
+            "from bench.results.claims import holder\n"
+            "print(holder(Path(sys.argv[1])))\n"
             "with ledger.lock_folder(Path(sys.argv[1]), 'other'): pass"
         )
         done = subprocess.run(
-            [sys.executable, "-c", code, tmp_path],
+            [sys.executable, "-c", code, folder],
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.stdout.startswith("slurm.submit (process ")
-        assert "is in use by slurm.submit (process" in done.stderr
-    assert ledger.lock_holder(tmp_path) is None
-    with ledger.lock_folder(tmp_path, "slurm.submit"):
+        assert re.match(r"process \d+ on .* \(slurm\.submit, since ", done.stdout)
+        assert "is in use by process" in done.stderr
+    assert holder(folder) is None
+    with ledger.lock_folder(folder, "slurm.submit"):
         pass

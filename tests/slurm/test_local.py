@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.results.claims import holder
 from bench.results.reader import read
 from slurm import cancel, collect, retry, status, submit
 from slurm.campaign import Campaign, Entry
 from slurm.case import TRAIN, Case, Geometry
-from slurm.ledger import lock_holder
 from tests.launching import DEADLINE_S, wait_until
 from tests.slurm.jobs import CHECKOUT
 from tests.slurm.session import MEASURING, TRAINING, Program, Session
@@ -111,21 +111,21 @@ def test_a_local_run_is_shown_cancelled_and_resumed(
     shown = session.run(status.main, str(session.out))
     assert shown.code == 3
     assert "2 cases: 1 running, 1 queued" in shown.out
-    assert f"runs here: slurm.submit (process {process.pid} on " in shown.out
+    assert f"runs here: process {process.pid} on " in shown.out
     for program, arguments in (
         (submit.main, [str(session.sweep), "--site=local", f"--out={session.out}"]),
         (retry.main, [str(session.out)]),
     ):
         refused = session.run(program, *arguments)
         assert refused.code == 2
-        assert "is in use by slurm.submit" in refused.error
+        assert f"is in use by process {process.pid} on" in refused.error
 
     ended = session.run(cancel.main, str(session.out))
     assert ended.code == 0, ended.error
     out, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 128 + signal.SIGTERM, out
     assert "the same command continues with the rest" in out
-    assert lock_holder(session.out / "jobs") is None
+    assert holder(session.out / "jobs") is None
     # mpirun kills its ranks a second after SIGTERM, which may be too early for a checkpoint.
     (output,) = session.out.glob("jobs/*/0.out")
     assert "stopped by SIGUSR1" in output.read_text()

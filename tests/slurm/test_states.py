@@ -10,12 +10,12 @@ import h5py
 import pytest
 
 from bench.common.spec import UserError
-from bench.results.claims import process_start
+from bench.results.claims import Owner, process_start
 from slurm import status as report
 from slurm.campaign import Campaign, Entry, merge_entries, sha256
 from slurm.case import TRAIN, Case, Geometry
 from slurm.inputs import changed_inputs, check_inputs
-from slurm.ledger import History, Holder, new_submission
+from slurm.ledger import History, new_submission
 from slurm.queue import Element, last_line
 from slurm.states import State, active_states, case_states, last_error_line
 
@@ -178,14 +178,14 @@ def test_elements_of_the_queue_are_cases() -> None:
 
 def test_the_local_run_is_at_its_first_unfinished_case() -> None:
     here = new_submission("n", "", {0: "a", 1: "b", 2: "c"}, "local", "none", "submit")
-    holder = Holder(7, "host", "slurm.submit", "now")
+    holder = Owner("slurm.submit", "host", "", 7, "", "now", "")
     history = History(
         submissions={"n": replace(here, job="7")},
         codes={("n", "a"): 1},
     )
     assert active_states(history, [], holder) == {"b": "running", "c": "queued"}
     assert active_states(history, [], None) == {}
-    assert active_states(history, [], Holder(8, "host", "slurm.retry", "now")) == {}
+    assert active_states(history, [], Owner("slurm.retry", "host", "", 8, "", "now", "")) == {}
 
 
 # Output
