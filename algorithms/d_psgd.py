@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -45,7 +45,7 @@ class DPSGD(Algorithm):
     """Average with the neighbours every step, overlapping the gradient computation (D-PSGD)."""
 
     topology: Topology = field(
-        default=Ring(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
+        default=Ring(), metadata={"help": "communication graph", "registry": TOPOLOGIES, **VARIES}
     )
     mixing: str = field(
         default="uniform",

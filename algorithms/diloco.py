@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import VARIES, Algorithm, Exchange, Rows, Workers
 
 
 @dataclass
@@ -44,9 +44,11 @@ class State:
 class DiLoCo(Algorithm):
     """Local training with outer Nesterov momentum over the averages (DiLoCo)."""
 
-    period: int = field(default=16, metadata={"help": "local steps between outer steps, H"})
-    rate: float = field(default=0.7, metadata={"help": "outer learning rate"})
-    momentum: float = field(default=0.9, metadata={"help": "outer Nesterov momentum"})
+    period: int = field(
+        default=16, metadata={"help": "local steps between outer steps, H", **VARIES}
+    )
+    rate: float = field(default=0.7, metadata={"help": "outer learning rate", **VARIES})
+    momentum: float = field(default=0.9, metadata={"help": "outer Nesterov momentum", **VARIES})
 
     def __post_init__(self) -> None:
         if self.period < 1:
@@ -63,6 +65,10 @@ class DiLoCo(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; all workers start from the same x."""
         return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
+
+    def adopt(self, state: State, since: int) -> None:
+        """Continue `since` steps after the last exchange; the next one is due at the period."""
+        state.k = min(since, self.period - 1)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

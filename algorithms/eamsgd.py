@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.elastic_averaging import ElasticAveraging, draw_centre
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
 
 
 @dataclass
@@ -46,11 +46,11 @@ class State:
 class EAMSGD(Algorithm):
     """Elastic averaging with local Nesterov momentum of every worker (EAMSGD)."""
 
-    period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
+    period: int = field(default=1, metadata={"help": "steps between exchanges, tau", **VARIES})
     alpha: float | None = field(
-        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers"}
+        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers", **VARIES}
     )
-    momentum: float = field(default=0.9, metadata={"help": "momentum of a worker, delta"})
+    momentum: float = field(default=0.9, metadata={"help": "momentum of a worker, delta", **VARIES})
 
     def __post_init__(self) -> None:
         self.elastic()
@@ -73,6 +73,10 @@ class EAMSGD(Algorithm):
         """Return the State at step 0, the centre at the common start and the velocities zero."""
         x = workers.x
         return State(0, x[0].copy(), np.zeros_like(x), np.empty_like(x[0]), np.empty_like(x))
+
+    def adopt(self, state: State, since: int) -> None:
+        """Continue `since` steps after the last exchange; the next one is due at the period."""
+        state.k = min(since, self.period - 1)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
 
 PAPER_BETA = 0.9
 """Value of beta in the experiments of the paper."""
@@ -45,9 +45,9 @@ class State:
 class ElasticAveraging(Algorithm):
     """Pull every worker elastically to a centre, and the centre to the workers (EASGD)."""
 
-    period: int = field(default=1, metadata={"help": "steps between exchanges, tau"})
+    period: int = field(default=1, metadata={"help": "steps between exchanges, tau", **VARIES})
     alpha: float | None = field(
-        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers"}
+        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers", **VARIES}
     )
 
     def __post_init__(self) -> None:
@@ -76,6 +76,10 @@ class ElasticAveraging(Algorithm):
         """Return the State at step 0, the centre at the common start."""
         x = workers.x
         return State(0, centre=x[0].copy(), mean=np.empty_like(x[0]), pull=np.empty_like(x))
+
+    def adopt(self, state: State, since: int) -> None:
+        """Continue `since` steps after the last exchange; the next one is due at the period."""
+        state.k = min(since, self.period - 1)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

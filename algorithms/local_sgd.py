@@ -13,7 +13,7 @@ experiments; (3) H = 0 never averages and gives W independent runs as a baseline
 
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Algorithm, Exchange, Workers
+from algorithms.protocol import VARIES, Algorithm, Exchange, Workers
 
 
 @dataclass
@@ -28,7 +28,7 @@ class LocalSGD(Algorithm):
     """Train locally and average the parameters every `period` steps."""
 
     period: int = field(
-        default=8, metadata={"help": "local steps between averages, H; 0 never averages"}
+        default=8, metadata={"help": "local steps between averages, H; 0 never averages", **VARIES}
     )
 
     def __post_init__(self) -> None:
@@ -42,6 +42,10 @@ class LocalSGD(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         return State()
+
+    def adopt(self, state: State, since: int) -> None:
+        """Continue `since` steps after the last exchange; the next one is due at the period."""
+        state.k = min(since, self.period - 1) if self.period else since
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

@@ -66,6 +66,8 @@ Ready: TypeAlias = Callable[[int, int], None]
 
 SCRATCH = {"scratch": True}
 """Metadata of a State field that every step overwrites before reading; checkpoints skip it."""
+VARIES = {"varies": True}
+"""Metadata of an option that a controller may change between two steps; see Algorithm.adopt."""
 
 
 @dataclass(frozen=True)
@@ -268,10 +270,7 @@ class Algorithm(Protocol):
     needs: ClassVar[Needs] = Needs()
 
     def check(self, total: int) -> None:
-        """Raise ValueError with the reason if W = total workers are not supported.
-
-        The default supports every number of workers.
-        """
+        """Raise ValueError with the reason if W = total workers are not supported."""
         return
 
     def exchange_interval(self, total: int) -> int:
@@ -283,9 +282,9 @@ class Algorithm(Protocol):
         return 1
 
     def exchange_cycle(self, total: int) -> int:
-        """Return the steps after which the pattern of exchanges repeats, at least 1.
+        """Return the steps after which the pattern of exchanges repeats, 1 without a pattern.
 
-        Times of a step are means over whole cycles. Random links have no pattern and count as 1.
+        Times of a step are means over whole cycles.
         """
         return max(1, self.exchange_interval(total))
 
@@ -304,8 +303,8 @@ class Algorithm(Protocol):
         """Allocate every buffer and return the State; workers start with equal x; collective.
 
         The State is a plain dataclass, which a checkpoint stores field by field: arrays by worker
-        or by link, arrays and numbers that are equal on all ranks, shared memory, and lists of
-        these or of means and pulls in flight.
+        or link, arrays and numbers equal on all ranks, shared memory, and lists of these or of
+        means and pulls in flight.
         """
 
     @abstractmethod
@@ -313,8 +312,9 @@ class Algorithm(Protocol):
         """Take one training step of every worker, in the order of the paper."""
 
     def finish(self, exchange: Exchange, workers: Workers, state: Any) -> None:
-        """Complete all exchanges in flight; afterwards x holds each worker's model.
+        """Complete all exchanges in flight; afterwards x holds each worker's model."""
+        return
 
-        The default has nothing in flight.
-        """
+    def adopt(self, state: Any, since: int) -> None:
+        """Take over the State of other VARIES options, `since` steps after the last exchange."""
         return

@@ -25,7 +25,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
 from algorithms.topologies.mixing import check
@@ -52,7 +52,8 @@ class PushSum(Algorithm):
     """Push-sum gossip: send a share of the parameters to out-neighbours in every step (SGP)."""
 
     topology: Topology = field(
-        default=Exponential(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
+        default=Exponential(),
+        metadata={"help": "communication graph", "registry": TOPOLOGIES, **VARIES},
     )
     peers: str = field(default="", metadata=PEERS)
     weights: str = field(

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -48,7 +48,7 @@ class QGMomentum(Algorithm):
     """Gossip with a momentum of the mixed steps, close to the global momentum (QG-DSGDm)."""
 
     topology: Topology = field(
-        default=Ring(), metadata={"help": "communication graph", "registry": TOPOLOGIES}
+        default=Ring(), metadata={"help": "communication graph", "registry": TOPOLOGIES, **VARIES}
     )
     mixing: str = field(
         default="metropolis",

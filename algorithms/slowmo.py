@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algorithms.protocol import Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import VARIES, Algorithm, Exchange, Rows, Workers
 
 
 @dataclass
@@ -40,9 +40,9 @@ class State:
 class SlowMo(Algorithm):
     """Local SGD with slow momentum over the averages (SlowMo)."""
 
-    period: int = field(default=8, metadata={"help": "local steps between averages, tau"})
-    rate: float = field(default=1.0, metadata={"help": "slow learning rate, alpha"})
-    momentum: float = field(default=0.5, metadata={"help": "slow momentum, beta"})
+    period: int = field(default=8, metadata={"help": "local steps between averages, tau", **VARIES})
+    rate: float = field(default=1.0, metadata={"help": "slow learning rate, alpha", **VARIES})
+    momentum: float = field(default=0.5, metadata={"help": "slow momentum, beta", **VARIES})
 
     def __post_init__(self) -> None:
         if self.period < 1:
@@ -59,6 +59,10 @@ class SlowMo(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; all workers start from the same x."""
         return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
+
+    def adopt(self, state: State, since: int) -> None:
+        """Continue `since` steps after the last exchange; the next one is due at the period."""
+        state.k = min(since, self.period - 1)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

@@ -39,6 +39,7 @@ def registries() -> dict[str, Mapping[str, type]]:
     from algorithms import ALGORITHMS
     from algorithms.collectives import ALLREDUCES, OPERATIONS
     from algorithms.compressors import COMPRESSORS
+    from algorithms.controllers import CONTROLLERS
     from algorithms.pipelines import PIPELINES
     from algorithms.topologies import TOPOLOGIES
     from bench.optimizers import OPTIMIZERS
@@ -47,6 +48,7 @@ def registries() -> dict[str, Mapping[str, type]]:
 
     return {
         "algorithms": ALGORITHMS,
+        "controllers": CONTROLLERS,
         "allreduces": ALLREDUCES,
         **OPERATIONS,
         "topologies": TOPOLOGIES,

@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "algorithms.collectives": (WIRE, "mpi4py numpy"),
     "algorithms.pipelines": ("", ""),
     "algorithms": (f"algorithms.compressors algorithms.topologies {WIRE}", "numpy"),
+    "algorithms.controllers": ("algorithms bench.common", "numpy"),
     "algorithms.exchange": (
         f"algorithms algorithms.collectives algorithms.topologies {WIRE}",
         "mpi4py numpy",
@@ -45,8 +46,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.results": (f"{WIRE} bench.common", "h5py mpi4py numpy"),
     "bench.session": ("bench.common bench.results", "mpi4py numpy rich torch"),
     "bench.runtime": (
-        f"{CORE} algorithms.collectives bench bench.common bench.data bench.optimizers "
-        "bench.results bench.session bench.tasks partitions",
+        f"{CORE} algorithms.collectives algorithms.controllers bench bench.common bench.data "
+        "bench.optimizers bench.results bench.session bench.tasks partitions",
         "h5py mpi4py numpy rich",
     ),
     "bench.loop": (
@@ -79,7 +80,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.watch": (f"{WIRE} bench.common bench.reporting bench.results", "numpy rich"),
     "bench.__main__": ("bench.common bench.session", ""),
     "bench.list": (
-        "algorithms algorithms.collectives algorithms.compressors algorithms.pipelines "
+        "algorithms algorithms.collectives algorithms.compressors algorithms.controllers "
+        "algorithms.pipelines "
         "algorithms.topologies bench.common bench.optimizers bench.tasks partitions",
         "",
     ),

@@ -1,4 +1,4 @@
-"""Result file of a training run: recorder of the steps, attempts, and writer."""
+"""Result file of a training run: recorder of the steps, and writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES, Meter
-from bench.results import events
+from bench.results import decisions, events
 from bench.results.claims import Claim
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe, part_of
 from bench.results.resultfile import now as now_utc
@@ -81,6 +81,10 @@ class Recorder:
         """Number of steps recorded since the last gather."""
         return len(self._counts)
 
+    def losses(self) -> NDArray[np.floating]:
+        """Return the losses of the workers since the last gather, (steps, V)."""
+        return np.array(self._losses)
+
     def gather(self, comm: MPI.Intracomm) -> Block | None:
         """Gather the steps of all ranks since the last gather on rank 0; collective."""
         n = len(self._counts)
@@ -111,34 +115,14 @@ class Recorder:
         return (meter.messages, meter.bytes_sent, meter.bytes_copied, *meter.ns)
 
 
-ATTEMPTS = {
-    "row": (np.int64, "1", "first row of the attempt in /train"),
-    "step": (np.int64, "1", "number of steps before the attempt"),
-    "sync": (np.int64, "1", "first reading of the attempt in /clock"),
-    "ranks": (np.int32, "1", "number of ranks"),
-    "host": ("S64", "", "host of rank 0"),
-    "began_utc": ("S32", "", "start of the attempt"),
+GROWING = {
+    "train": "step",
+    "segments": "index",
+    "eval": "index",
+    "events": "event",
+    "decisions": "index",
 }
-"""Dtype, units and long_name of each dataset of /attempts; all are along `attempt`."""
-GROWING = {"train": "step", "segments": "index", "eval": "index", "events": "event"}
 """Dimension along which each group grows during a run."""
-
-
-def append_attempt(file: h5py.File, attempt: Mapping[str, Any]) -> None:
-    """Append an attempt to /attempts: a value for every name of ATTEMPTS."""
-    if "attempts" not in file:
-        group = file.create_group("attempts")
-        add_scale(group, "attempt", np.empty(0, np.int64), grows=True)
-        for name, (dtype, units, title) in ATTEMPTS.items():
-            column = group.create_dataset(
-                name, shape=(0,), maxshape=(None,), chunks=(8,), dtype=dtype
-            )
-            describe(column, ("attempt",), units, title)
-    group = file["attempts"]
-    n = len(group["attempt"])
-    for name, value in {**attempt, "attempt": n + 1}.items():
-        group[name].resize(n + 1, axis=0)
-        group[name][n] = value.encode() if isinstance(value, str) else value
 
 
 def table_lengths(file: h5py.File) -> dict[str, int]:
@@ -194,6 +178,7 @@ class RunFile(ResultFile):
         self._events: list[events.Columns] = []
         self._rows = lengths.get("train", 0) if lengths else 0
         self._evals: list[dict[str, float]] = []
+        self._decisions: list[decisions.Decided] = []
         self._flushed_at = -math.inf
 
         def create(file: h5py.File) -> None:
@@ -227,6 +212,10 @@ class RunFile(ResultFile):
     def evaluate(self, row: Mapping[str, float]) -> None:
         """Add an evaluation: a value for every dataset of /eval, see bench.results.schema."""
         self._evals.append({**dict.fromkeys(EVAL_SINCE, -1), **row})
+
+    def decide(self, decision: decisions.Decided) -> None:
+        """Add a decision of the controller and its segment."""
+        self._decisions.append(decision)
 
     def flush(self, *, now: bool = False, due: bool = True) -> None:
         """Write the buffered data; without `now` after a pause; due: the shorter one is enough."""
@@ -264,8 +253,11 @@ class RunFile(ResultFile):
         if self._evals:
             names = [name for name in evals if name != "index"]
             append_rows(evals, {name: [row[name] for row in self._evals] for name in names})
+        if self._decisions:
+            decisions.append(file, self._decisions)
         # The open file has them, and writes them at the next change if the disk refuses this one.
-        self._blocks, self._segments, self._events, self._evals = [], [], [], []
+        self._blocks, self._segments, self._events = [], [], []
+        self._evals, self._decisions = [], []
 
 
 def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:

@@ -17,6 +17,8 @@ copy, so a complete HDF5 file exists at any time. At the end it is renamed to NA
     /clock             sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns
     /attempts          attempt: dimension scale; start and host of the run and of each resumption
     /events            event: dimension scale; single phases and messages of runs with --trace
+    /decisions         index, arm_name: dimension scales; with --controller the choices, rewards and
+                       posteriors, see bench.results.decisions
     /summary           scalars: the derived numbers, for readers without this suite
     /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask, instructions
     /provenance/text   scalar strings: environment (an allow-list), packages, machine, MPI
@@ -115,6 +117,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "algorithm",
             "partition",
             "optimizer",
+            "controller",
             "allreduce",
             "allreduce_chosen",
             "metric_name",
@@ -183,6 +186,7 @@ SETTINGS = COUNTS | frozenset(
         "algorithm",
         "partition",
         "optimizer",
+        "controller",
         "allreduce",
         "dtype",
         "eval_at",

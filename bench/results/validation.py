@@ -13,7 +13,8 @@ import numpy as np
 
 from algorithms.wire.meter import PHASES
 from bench.common.spec import case_hash
-from bench.results import contents
+from bench.results import contents, decisions
+from bench.results.attempts import ATTEMPTS
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
 from bench.results.events import EVENTS
@@ -21,7 +22,6 @@ from bench.results.guard import brief
 from bench.results.provenance import program_of
 from bench.results.reader import BrokenFileError, Run, read
 from bench.results.rounds import TABLES, Rounds, read_rounds
-from bench.results.runfile import ATTEMPTS
 from bench.results.schema import (
     COMPLETE,
     DIVERGED,
@@ -142,7 +142,9 @@ def _training(path: Path) -> Iterator[str]:
     run = read(path)
     new = _version(run.attributes) >= (1, 3)
     with h5py.File(path, "r") as file:
+        groups = decisions.layout(file) if "decisions" in file else {}
         yield from layout_flaws(file, TRAINING)
+        yield from layout_flaws(file, groups)
         if new:
             yield from layout_flaws(file, SINCE_1_3)
         if "validation_samples" in run.attributes:
@@ -160,6 +162,7 @@ def _training(path: Path) -> Iterator[str]:
     yield from _attributes(run.attributes)
     yield from _steps(run, begins)
     yield from _evaluations(run)
+    yield from decisions.flaws(path)
     if segments:
         yield from _segments(run, segments)
         yield from _counts(run, len(segments["steps"]))

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import ALGORITHMS
+from algorithms.controllers import CONTROLLERS
+from algorithms.controllers.fixed import Fixed
+from algorithms.controllers.protocol import Controller, Setting
 from algorithms.exchange.compute import Compute
 from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
@@ -57,6 +60,7 @@ class Experiment:
     algorithm: Algorithm
     partition: Partition
     optimizer: Optimizer
+    controller: Controller
     trouble: Trouble
     compute: Compute | None = None
     """Duration of gradients under the model clock; None on the wall clock."""
@@ -74,15 +78,28 @@ class Experiment:
         _check_data(options, parts["task"])
         _check_pictures(options, parts["task"], parts["partition"])
         _check_validation(options, parts["task"])
+        parts["controller"] = parse_spec(options.controller, CONTROLLERS, "controller")
         workers, trouble, compute = options.workers or ranks, trouble_of(options), _compute(options)
         return cls(options, ranks, workers, **parts, trouble=trouble, compute=compute)
 
+    @property
+    def controlled(self) -> bool:
+        """Report whether a controller varies the algorithm while training."""
+        return not isinstance(self.controller, Fixed)
+
+    @property
+    def setting(self) -> Setting:
+        """The constants of the run that a controller knows."""
+        lr = option_values(self.optimizer).get("lr", math.nan)
+        return Setting(self.algorithm, self.workers, self.options.seed, lr)
+
     @cached_property
     def texts(self) -> dict[str, str]:
-        """The canonical specs of task, algorithm, partition and optimiser."""
+        """The canonical specs of task, algorithm, partition, optimiser, and a controller if any."""
+        deciding = {"controller": CONTROLLERS} if self.controlled else {}
         return {
             kind: format_spec(getattr(self, kind), registry)
-            for kind, registry in REGISTRIES.items()
+            for kind, registry in (REGISTRIES | deciding).items()
         }
 
     @cached_property
@@ -96,15 +113,26 @@ class Experiment:
             del plain["validation"]
         if options.clock != MODEL:
             del plain["clock"], plain["compute"]
-        parts = {kind: option_values(getattr(self, kind)) for kind in REGISTRIES}
+        if not self.controlled:
+            del plain["controller"]
+        parts = {kind: option_values(getattr(self, kind)) for kind in self.texts}
         params = plain | {"workers": self.workers, "options": parts} | self.texts
         return params | eval_at if self.aligned else params
 
     @property
     def aligned(self) -> bool:
         """Report whether the run and its evaluations end at the end of a period."""
-        interval = self.algorithm.exchange_interval(self.workers)
-        return self.options.eval_at == PERIOD and interval > 1
+        return self.options.eval_at == PERIOD and self.exchange_interval > 1
+
+    @property
+    def exchange_interval(self) -> int:
+        """Steps from one exchange to the next; 1 under a controller, which may vary them."""
+        return 1 if self.controlled else self.algorithm.exchange_interval(self.workers)
+
+    @property
+    def exchange_cycle(self) -> int:
+        """Steps after which exchanges repeat; 1 under a controller, which may vary them."""
+        return 1 if self.controlled else self.algorithm.exchange_cycle(self.workers)
 
     def period_end(self, step: int) -> int:
         """Return the first step from `step` on at which an evaluation may be."""
@@ -163,6 +191,10 @@ class Experiment:
             self.algorithm.check(self.workers)
         except ValueError as error:
             raise RefusedError(self.options.algorithm, str(error)) from None
+        try:
+            self.controller.check(self.setting)
+        except ValueError as error:
+            raise UserError(f"--controller {self.options.controller}: {error}") from None
 
     def _check_target(self) -> None:
         target, metric = self.options.target, self.task.metric
@@ -201,6 +233,12 @@ class Experiment:
             )
 
     def _check_asynchronous(self) -> None:
+        if self.controlled:
+            raise UserError(
+                f"--controller {self.options.controller}: workers of {self.options.algorithm} do "
+                "not wait for each other, so that they have no common segments: take a "
+                "synchronous algorithm, or leave --controller out"
+            )
         if self.task.needs.shares_statistics:
             raise UserError(
                 f"--task {self.options.task}: workers that share statistics wait for each other, "

@@ -91,7 +91,7 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
 def alignment(experiment: Experiment) -> Iterator[str]:
     """Yield notes on steps and evaluations at, or not at, the end of a period of the algorithm."""
     options, steps = experiment.options, experiment.steps
-    interval = experiment.algorithm.exchange_interval(experiment.workers)
+    interval = experiment.exchange_interval
     if interval > 1 and not experiment.aligned:
         yield (
             f"exchanges are {interval} steps apart and evaluations may be between them: (+n) marks "

@@ -31,6 +31,7 @@ class TrainOptions:
     algorithm: str = option("allreduce_sgd", "how workers exchange", SPEC)
     partition: str = option("iid", "how the data are separated", SPEC)
     optimizer: str = option("sgd:lr=0.1", "local optimiser of every worker", SPEC)
+    controller: str = option("fixed", "decides options of the algorithm while training", SPEC)
     allreduce: str = option(
         "recursive_doubling", "all-reduce behind every mean, a name of `bench list`", "NAME"
     )

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from algorithms.wire.meter import Meter, TracingMeter
 from bench.results import events
 from bench.results.clocks import append_clocks
+from bench.results.decisions import Decided
 from bench.results.resultfile import Change, mark
 from bench.results.runfile import Recorder, RunFile
 from bench.results.schema import FAILED, PREEMPTED
@@ -65,6 +69,15 @@ class Recording:
         """Write an evaluation: a value for every name of schema.EVAL, on rank 0."""
         if self._main:
             self._main.evaluate(row)
+
+    def add_decision(self, decision: Decided) -> None:
+        """Write a decision of the controller and its segment, on rank 0."""
+        if self._main:
+            self._main.decide(decision)
+
+    def losses(self) -> NDArray[np.floating]:
+        """Return the minibatch losses of the steps since `begin`, (steps, V)."""
+        return self._recorder.losses()
 
     def flush(self, *, due: bool) -> None:
         """Write the files to disk after a pause, see RunFile; due: --flush-every asks for it."""

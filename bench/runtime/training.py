@@ -17,6 +17,7 @@ from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.checkpoint.checkpoints import Checkpoints
 from bench.runtime.console import Reporter
+from bench.runtime.control import Control, replayed
 from bench.runtime.evaluation import Evaluation, parameters_sha256
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
@@ -55,12 +56,18 @@ class Training:
     ) -> None:
         experiment = self._experiment = plan.experiment
         self._comm, self._options, self._algorithm = comm, experiment.options, experiment.algorithm
+        replay = replayed(experiment.options.repeat)
+        self._control = control = Control(experiment, recording.add_decision, replay)
         self._metric = experiment.task.metric
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
         self._recording, self._reporter = recording, reporter
         self._state = state
         self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
-        self._checkpoints = Checkpoints(comm, plan, exchange, workers, self._state, uuid)
+        self._checkpoints = Checkpoints(
+            comm, plan, exchange, workers, self._state, uuid, control.checkpointed
+        )
+        if plan.resumed:
+            control.resume()
         self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
         if exchange.clock and not plan.resumed:
             exchange.clock.reset()  # tasks that share statistics have exchanged before
@@ -81,6 +88,7 @@ class Training:
                 self._evaluate()
             while self._step < end and status == COMPLETE and not reached:
                 evaluation = self._experiment.next_evaluation(self._step)
+                self._algorithm = self._control.begin(self._step, self._state)
                 if not self._segment(self._next_stop(evaluation)):
                     status = DIVERGED
                 last = self._step
@@ -110,7 +118,7 @@ class Training:
         Asynchronous ranks meet for an evaluation, and after FLUSH_INTERVAL_NS to write a file.
         """
         options, step, end = self._options, self._step, self._experiment.steps
-        stops = [end, evaluation]
+        stops = [end, evaluation, self._control.until]
         if not self._budget:  # also to learn of signals that other ranks received
             cadences = options.flush_every, options.checkpoint_every or end
             stops += [step - step % n + n for n in cadences]
@@ -127,6 +135,7 @@ class Training:
         state, meter, note = self._state, exchange.meter, self._recording.step
         self._recording.begin(self._step)
         turns = self._turns(last - self._step)
+        before = meter.bytes_sent + meter.bytes_copied
         self._comm.Barrier()
         began = time.perf_counter_ns()
         for _ in turns:
@@ -135,21 +144,30 @@ class Training:
             meter.lap(OTHER)
             note(start, workers.losses)
         elapsed, steps = time.perf_counter_ns() - began, self._recording.steps
+        losses = self._recording.losses() if self._control.listens else None
+        nbytes = meter.bytes_sent + meter.bytes_copied - before
         self._recording.gather(self._step)
         finite = bool(np.isfinite(workers.losses).all() and np.isfinite(workers.x).all())
         number, meeting = self._signal.number, self._meeting_ns
-        reports = self._comm.allgather((elapsed, finite, number, steps * len(workers.ids), meeting))
+        reports = self._comm.allgather(
+            (elapsed, finite, number, steps * len(workers.ids), meeting, losses, nbytes)
+        )
         self._meeting_ns = time.perf_counter_ns() - began - elapsed
         # The rank that arrives last does not wait: its time is the cost of the meeting itself.
-        cheap_ns = MEETINGS * min(meeting for *_, meeting in reports)
+        cheap_ns = MEETINGS * min(meeting for *_, meeting, _, _ in reports)
         self._pause_ns = min(max(MEETING_INTERVAL_NS, cheap_ns), FLUSH_INTERVAL_NS)
         slowest = max(elapsed for elapsed, *_ in reports)
-        clock = exchange.clock
+        clock, until = exchange.clock, self._elapsed_ns
         self._elapsed_ns = round(1e9 * clock.elapsed_s) if clock else self._elapsed_ns + slowest
         self._stop_signal = max(number for _, _, number, *_ in reports)
         if self._budget and self._stop_signal:  # the ranks stopped before the end of the segment
-            last = self._step + sum(steps for *_, steps, _ in reports) // workers.total
+            last = self._step + sum(steps for _, _, _, steps, *_ in reports) // workers.total
         self._step_ns = slowest / max(1, last - self._step)
+        if self._control.recorded:
+            rows = [x for *_, x, _ in reports]
+            together = np.concatenate(rows, axis=1) if self._control.listens else None
+            sent = sum(sent for *_, sent in reports)
+            self._control.add(last - self._step, self._elapsed_ns - until, sent, together)
         if self._reporter:
             self._reporter.show_progress(last)
         self._step = last
@@ -176,10 +194,11 @@ class Training:
     def _evaluate(self) -> bool:
         """Score the models, record and show it; return whether the target is reached."""
         scores, self._losses, self._metrics = self._evaluation()
+        self._control.progress.consensus = scores["consensus"]
         if self._reporter:
             samples = self._step * self._options.batch * self._workers.total
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
-            since = self._algorithm.since_exchange(self._step, self._workers.total)
+            since = self._control.since(self._step)
             self._recording.add_evaluation(at | scores | {"since": since})
             self._reporter.show_evaluation(self._step, self._elapsed_ns / 1e9, scores, since)
         target = self._options.target
@@ -202,6 +221,7 @@ class Training:
             self._budget.close()
 
     def _close(self, status: str, reached: bool) -> None:
+        self._control.close()
         digest = parameters_sha256(self._comm, self._workers.x)
         reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
         columns = {

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
+from bench.results import decisions
+from bench.results.attempts import append_attempt
 from bench.results.clocks import append_clocks
 from bench.results.reader import read
 from bench.results.resultfile import add_table, now, part_of
-from bench.results.runfile import RunFile, append_attempt
+from bench.results.runfile import RunFile
 from bench.results.schema import PART
 from bench.runtime import identity
 from bench.runtime.checkpoint.resuming import copy_attempt
@@ -44,12 +46,14 @@ def open_file(
     """
     experiment, resumed = plan.experiment, plan.resumed
     lengths = resumed.table_lengths(0, len(ranks)) if resumed else None
-    evals = []
+    evals, rows = [], list[decisions.Decided]()
     part = part_of(plan.path)
     if resumed and part.exists() and (not lengths or resumed.source != part):
         copy_attempt(plan.path, resumed.attempt - 1)
     if resumed and not lengths:
         evals = evaluations(resumed.source, resumed.manifest.step)
+        decided = decisions.read(resumed.source)
+        rows = decided.rows(resumed.manifest.step) if decided else []
     attributes: dict[str, Any] = {
         **origin("bench.train", argv, ranks, flaws, plan.launch),
         "run_uuid": uuid,
@@ -64,9 +68,9 @@ def open_file(
         "batch": experiment.options.batch,
         "allreduce": experiment.options.allreduce,
         "allreduce_chosen": ", ".join(chosen.chosen for chosen in exchange.chosen.values()),
-        "exchange_interval": experiment.algorithm.exchange_interval(experiment.workers),
+        "exchange_interval": experiment.exchange_interval,
         "steps_planned": experiment.steps,
-        "exchange_cycle": experiment.algorithm.exchange_cycle(experiment.workers),
+        "exchange_cycle": experiment.exchange_cycle,
         "time_definition": "elapsed time over steps, slowest rank; evaluations are left out",
         "metric_name": data.problem.metric.name,
         "metric_direction": data.problem.metric.direction,
@@ -126,6 +130,8 @@ def open_file(
     file = RunFile(plan.path, group.ranks, attributes, add_tables, lengths, source, plan.claim)
     for row in evals:
         file.evaluate(row)
+    for decision in rows:
+        file.decide(decision)
     if evals:
         file.flush(now=True)  # else a kill loses the evaluations of the earlier attempt
     return file

@@ -27,8 +27,13 @@ class Counters:
     """Minibatches that every worker of this rank has drawn."""
 
 
-def roots(exchange: MPIExchange, workers: TrainingWorkers, state: Any) -> dict[str, Any]:
-    """Return the objects of a training that a checkpoint holds; state: of its algorithm."""
+def roots(
+    exchange: MPIExchange, workers: TrainingWorkers, state: Any, control: Any = ()
+) -> dict[str, Any]:
+    """Return the objects of a training that a checkpoint holds.
+
+    state: of its algorithm. control: progress of its controller, if any.
+    """
     clock = {"clock": exchange.clock.state} if exchange.clock else {}
     return clock | {
         "x": workers.x,
@@ -36,6 +41,7 @@ def roots(exchange: MPIExchange, workers: TrainingWorkers, state: Any) -> dict[s
         "optimizer": workers.optimizer_state,
         "algorithm": state,
         "counters": Counters(exchange.rounds_started, workers.drawn),
+        "control": control,
     }
 
 
@@ -46,9 +52,10 @@ def restore_training(
     exchange: MPIExchange,
     workers: TrainingWorkers,
     state: Any,
+    control: Any = (),
 ) -> None:
     """Set a training at its start to the state of a checkpoint; collective."""
-    objects = roots(exchange, workers, state)
+    objects = roots(exchange, workers, state, control)
     restore(comm, checkpoint, manifest, objects, workers.total)
     counters = objects["counters"]
     exchange.rounds_started, workers.drawn = counters.turn, counters.drawn
@@ -58,7 +65,8 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Construction restores the training where the run resumes. Construction and `save` are
-    collective. state: of the algorithm, from its `init`. uuid: of the run.
+    collective. state: of the algorithm, from its `init`. uuid: of the run. control: progress of its
+    controller, if any.
     """
 
     def __init__(
@@ -69,15 +77,16 @@ class Checkpoints:
         workers: TrainingWorkers,
         state: Any,
         uuid: str,
+        control: Any = (),
     ) -> None:
-        self._comm, self._plan, self._uuid = comm, plan, uuid
+        self._comm, self._plan, self._uuid, self._control = comm, plan, uuid, control
         self._exchange, self._workers, self._state = exchange, workers, state
         self.step = self.elapsed_ns = 0
         """Step and training time of the last checkpoint; 0 where the run begins."""
         if plan.resumed:
             manifest = plan.resumed.manifest
             checkpoint = plan.resumed.checkpoint
-            restore_training(comm, checkpoint, manifest, exchange, workers, state)
+            restore_training(comm, checkpoint, manifest, exchange, workers, state, control)
             self.step, self.elapsed_ns = manifest.step, manifest.elapsed_ns
 
     def due(self, step: int) -> bool:
@@ -95,7 +104,7 @@ class Checkpoints:
             "params": self._plan.experiment.params,
             "run_uuid": self._uuid,
         }
-        objects = roots(self._exchange, self._workers, self._state)
+        objects = roots(self._exchange, self._workers, self._state, self._control)
         rows = recording.table_lengths()
         self._comm.Barrier()  # every file with tables that the checkpoint counts on is on disk
         self.step, self.elapsed_ns = step, elapsed_ns

@@ -1,0 +1,81 @@
+"""Options that a controller varies: parsing and checks of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast, get_type_hints
+
+from algorithms.protocol import Algorithm
+from bench.common.spec import INNER, UserError, convert, option_fields, parse_spec, unknown_name
+
+SEPARATOR = "/"
+"""Separator of the values of an option, as in 1/2/4."""
+
+
+def variable(algorithm: Algorithm) -> list[str]:
+    """Return the options that may change while training."""
+    options = option_fields(type(algorithm))
+    return [name for name, option in options.items() if option.metadata.get("varies")]
+
+
+def check_option(algorithm: Algorithm, option: str) -> None:
+    """Raise ValueError unless the option may change while training."""
+    names, kind = variable(algorithm), type(algorithm).__name__
+    if not names:
+        raise ValueError(
+            f"{kind} has no option that may change while training: take an algorithm with a "
+            "period or a topology, such as local_sgd or d_psgd"
+        )
+    if option not in names:
+        raise ValueError(
+            f"{kind} has no option {option!r} that may change while training; it has "
+            f"{', '.join(names)}"
+        )
+
+
+def varied(algorithm: Algorithm, option: str, text: str) -> Algorithm:
+    """Return the algorithm with another value of an option; raise ValueError if it is refused."""
+    field = option_fields(type(algorithm))[option]
+    registry = field.metadata.get("registry")
+    try:
+        if registry is not None:
+            value = parse_spec(text, registry, option, INNER)
+        else:
+            value = convert(text, get_type_hints(type(algorithm))[option], option)
+            choices = field.metadata.get("choices")
+            if choices and value not in choices:
+                raise unknown_name(option, text, choices)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    result: Algorithm = replace(cast("Any", algorithm), **{option: value})
+    return result
+
+
+def variants(algorithm: Algorithm, option: str, values: str, workers: int) -> list[Algorithm]:
+    """Return the algorithm with each of the values, 1/2/4; raise ValueError if one is refused."""
+    check_option(algorithm, option)
+    result = []
+    for text in split(values):
+        try:
+            result.append(varied(algorithm, option, text))
+            result[-1].check(workers)
+        except ValueError as error:
+            raise ValueError(f"arm {option}={text}: {error}") from None
+    return result
+
+
+def split(values: str) -> list[str]:
+    """Return the values of a text such as 1/2/4."""
+    return [text for text in values.split(SEPARATOR) if text]
+
+
+def multiple(steps: int, interval: int) -> int:
+    """Return the smallest multiple of the interval from `steps` on, at least 1."""
+    interval = max(1, interval)
+    return max(1, -(-steps // interval)) * interval
+
+
+def increasing(numbers: Sequence[int]) -> bool:
+    """Report whether the numbers are positive and increase."""
+    return all(a < b for a, b in zip((0, *numbers), numbers, strict=False))
