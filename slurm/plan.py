@@ -17,7 +17,7 @@ from bench.runtime.experiment import Experiment, RefusedError
 from bench.sweep.file import DECIDED, SKIP, TRAINING, Known, Options, SweepFile, read
 from bench.sweep.plan import ALWAYS
 from slurm.case import COLLECTIVES, PLACE, PROGRAMS, TRAIN, Case, Geometry, geometry
-from slurm.site import Site
+from slurm.site import CHECKOUT, Site
 
 EXCLUDED = (*DECIDED, "csv", "full", "tail_lat")
 """Options that a sweep file may not set: the plan sets them, or all cases would share one file."""
@@ -39,6 +39,12 @@ def kin(params: Mapping[str, Any], ranks: int) -> str:
 def _training(case: Case) -> Case:
     ranks, refused = case.geometry.ranks, ""
     experiment = Experiment.resolve(training.TABLE.build(case.options), ranks)
+    for path in experiment.sources.values():
+        if not (CHECKOUT / path).is_file():
+            raise UserError(
+                f"{path} is not a file for a job, which starts in {CHECKOUT}: write "
+                f"{Path(path).absolute()}"
+            )
     try:
         experiment.check()
     except RefusedError as error:

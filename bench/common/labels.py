@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from bench.common.own import head, options_of
+
 ALWAYS = {"optimizer": ("lr",), "algorithm": ("period",), "partition": ("alpha",), "task": ()}
 """Kind of part -> options that are in every label."""
 Texts: TypeAlias = dict[str, str]
@@ -28,7 +30,7 @@ def labels(runs: Sequence[tuple[Texts, Options]]) -> list[Texts]:
             kind: full_spec(
                 texts[kind],
                 options.get(kind, {}),
-                [*always, *varying[kind].get(_name(texts[kind]), ())],
+                [*always, *varying[kind].get(head(texts[kind]), ())],
             )
             for kind, always in ALWAYS.items()
         }
@@ -41,15 +43,11 @@ def full_spec(text: str, values: Mapping[str, Any], shown: Sequence[str]) -> str
 
     text: spec without defaults. values: all options of the part; empty if the file lacks them.
     """
-    items = filter(None, text.partition(":")[2].split(","))
+    items = filter(None, options_of(text).split(","))
     own = {item.partition("=")[0]: item for item in items}
     options = [f"{x}={_plain(value)}" for x, value in values.items() if x in own or x in shown]
     options += [item for x, item in own.items() if x not in values]
-    return f"{_name(text)}:{','.join(options)}" if options else text
-
-
-def _name(text: str) -> str:
-    return text.partition(":")[0]
+    return f"{head(text)}:{','.join(options)}" if options else text
 
 
 def _plain(value: Any) -> str:
@@ -61,7 +59,7 @@ def _varying(runs: Sequence[tuple[Texts, Options]], kind: str) -> dict[str, list
     values: dict[tuple[str, str], set[str]] = {}
     for texts, options in runs:
         for option, value in options.get(kind, {}).items():
-            values.setdefault((_name(texts[kind]), option), set()).add(str(value))
+            values.setdefault((head(texts[kind]), option), set()).add(str(value))
     result: dict[str, list[str]] = {}
     for (name, option), some in values.items():
         if len(some) > 1:

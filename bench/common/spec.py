@@ -2,6 +2,7 @@
 
 An option may itself be a spec, whose options colons separate; its field declares
 `metadata={"registry": ...}`. Example: `push_sum:topology=exponential:peers=2,weights=samples`.
+The class may be the user's own, see bench.common.own: `mine.py:MyGossip:alpha=0.5`.
 `metadata={"path": True}` marks a path, whose `~` and variables are expanded.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from bench.common import own
 from bench.common.hints import suggestion
 
 T = TypeVar("T")
@@ -157,16 +159,26 @@ def option_values(thing: object) -> dict[str, Any]:
     }
 
 
+def own_files(thing: object, where: str) -> dict[str, str]:
+    """Return the files of the user's own classes in an object and its options, by place.
+
+    where: the place of the object, as `algorithm`; that of its topology is `algorithm topology`.
+    """
+    files = {where: own.source(thing)} if own.source(thing) else {}
+    for key, option in option_fields(type(thing)).items():
+        if option.metadata.get("registry"):
+            files |= own_files(getattr(thing, key), f"{where} {key}")
+    return files
+
+
 def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator: str = OUTER) -> T:
-    """Build the object that a spec describes.
+    """Build the object that a spec describes: a registered name, or FILE.py:CLASS.
 
     Errors: UserError for an unknown name or option, a value of the wrong type, or one that the
     class itself refuses.
     """
-    name, _, rest = text.partition(":")
-    if name not in registry:
-        raise _unknown_spec(text, registry, what)
-    cls = registry[name]
+    name, rest = own.head(text), own.options_of(text)
+    cls = _class(text, registry, what)
     known, kinds = option_fields(cls), get_type_hints(cls)
     values: dict[str, Any] = {}
     for item in filter(None, rest.split(separator)):
@@ -191,6 +203,20 @@ def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator:
         return cls(**values)
     except ValueError as error:
         raise UserError(f"{what} {name}: {error}") from None
+
+
+def _class(text: str, registry: Mapping[str, type[T]], what: str) -> type[T]:
+    """Return the class that a spec names. Errors: UserError."""
+    if own.is_own(text):
+        path, _, name = own.head(text).partition(":")
+        try:
+            return own.load(expand_path(path, what), name, registry)
+        except ValueError as error:
+            raise UserError(f"{what} {error}") from None
+    name = own.head(text)
+    if name not in registry:
+        raise _unknown_spec(text, registry, what)
+    return registry[name]
 
 
 def _unknown_spec(text: str, registry: Mapping[str, type], what: str) -> UserError:
@@ -239,7 +265,8 @@ def _unknown_option(
 
 def format_spec(thing: object, registry: Mapping[str, type], separator: str = OUTER) -> str:
     """Return the canonical spec of an object: its name and the options other than defaults."""
-    name = next(name for name, cls in registry.items() if cls is type(thing))
+    registered = (name for name, cls in registry.items() if cls is type(thing))
+    name = next(registered, own.name_of(type(thing)))
     changed = [
         f"{key}={str(value).lower() if isinstance(value, bool) else value}"
         for key, option in option_fields(type(thing)).items()

@@ -200,7 +200,7 @@ SETTINGS = COUNTS | frozenset(
     ]
 )
 """Names in params_json of one text or number."""
-CONTAINERS: Mapping[str, type] = {"options": dict, "topologies": list}
+CONTAINERS: Mapping[str, type] = {"options": dict, "sources": dict, "topologies": list}
 """Types of names in params_json that hold several values."""
 
 

@@ -16,9 +16,17 @@ from algorithms.controllers.protocol import Controller, Setting
 from algorithms.exchange.compute import Compute
 from algorithms.exchange.trouble import Link, Straggler, Trouble
 from algorithms.protocol import Algorithm
-from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
+from bench.common import own
+from bench.common.spec import (
+    UserError,
+    case_hash,
+    format_spec,
+    option_values,
+    own_files,
+    parse_spec,
+)
 from bench.data.names import parse_data
-from bench.data.opening import is_table
+from bench.data.opening import digest, is_table
 from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.options import MODEL, PERIOD, TABLE, TrainOptions
 from bench.session.launch import check_launch
@@ -103,6 +111,12 @@ class Experiment:
         }
 
     @cached_property
+    def sources(self) -> dict[str, str]:
+        """Files of the user's own classes by place; empty where all are the suite's."""
+        places = (own_files(getattr(self, kind), kind) for kind in REGISTRIES)
+        return {place: path for files in places for place, path in files.items()}
+
+    @cached_property
     def params(self) -> dict[str, Any]:
         """Every option that decides the numbers, defaults filled in; JSON values."""
         options = self.options
@@ -117,6 +131,8 @@ class Experiment:
             del plain["controller"]
         parts = {kind: option_values(getattr(self, kind)) for kind in self.texts}
         params = plain | {"workers": self.workers, "options": parts} | self.texts
+        if self.sources:
+            params["sources"] = {place: digest(path) for place, path in self.sources.items()}
         return params | eval_at if self.aligned else params
 
     @property
@@ -158,7 +174,7 @@ class Experiment:
     @property
     def default_name(self) -> str:
         """The name of its result, without .h5, where the user gives none."""
-        plain = "-".join(text.partition(":")[0] for text in self.texts.values())
+        plain = "-".join(own.short(text) for text in self.texts.values())
         seed = self.options.seed
         return f"{plain}-w{self.workers}-r{self.ranks}-s{seed}-{self.hash[:6]}"
 
@@ -226,7 +242,7 @@ class Experiment:
             )
         if drop and not self.algorithm.needs.bears_loss:
             bear = [name for name, x in ALGORITHMS.items() if x.needs.bears_loss]
-            name = self.options.algorithm.partition(":")[0]
+            name = own.head(self.options.algorithm)
             raise UserError(
                 f"--drop {drop:g}: {name} cannot go on without a message; those that can are "
                 f"{', '.join(bear)}"
@@ -254,7 +270,7 @@ class Experiment:
 
 def _check_data(options: TrainOptions, task: Task) -> None:
     """Check that the task reads the data, and has the data that it needs. Errors: UserError."""
-    name = options.task.partition(":")[0]
+    name = own.head(options.task)
     needs = task.needs
     parse_data(options.data)
     if options.data and not needs.reads:

@@ -28,6 +28,8 @@ from bench.runtime.experiment import REGISTRIES, Experiment
 DATA = "--data"
 INPUTS = ("data_sha256", "inputs_json")
 """Attributes with the SHA-256 of --data, and of the other inputs by option."""
+SOURCE = "source"
+"""End of the name of an input that is the file of a class of the user's own."""
 THEN = " then "
 """Separator of the instructions of several attempts of a run."""
 
@@ -46,6 +48,7 @@ def inputs(experiment: Experiment, folder: Path = Path()) -> dict[str, Input]:
     paths = {DATA: experiment.options.data} if experiment.options.data else {}
     for kind in REGISTRIES:
         paths |= dict(_paths(getattr(experiment, kind), f"--{kind}"))
+    paths |= {f"--{place} {SOURCE}": path for place, path in experiment.sources.items()}
     return {option: Input(path, _sum(folder / path)) for option, path in paths.items()}
 
 

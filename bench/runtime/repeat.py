@@ -53,7 +53,7 @@ def settings(path: Path) -> dict[str, Any]:
             f"{run.attributes['task']} again"
         )
     names = {name for name, entry in TABLE.entries.items() if not entry.metadata["aside"]}
-    strange = run.params.keys() - names - {"options"}
+    strange = run.params.keys() - names - {"options", "sources"}
     if strange:
         raise UserError(
             f"--repeat {path}: its option {min(strange)!r} is unknown to this suite: the file was "

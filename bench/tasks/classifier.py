@@ -20,6 +20,7 @@ from bench.data.checking import local_ranks
 from bench.data.protocol import NO_FILE, Summary, Table, in_dtype, standardise, subset
 from bench.tasks.learners import ManyModels, OneModel
 from bench.tasks.model import Answer, Batch, Scores
+from bench.tasks.objective import CrossEntropy, Objective
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
 from partitions.protocol import Samples
 
@@ -28,11 +29,12 @@ MODELS = 3
 
 
 class Classifier:
-    """Cross-entropy and accuracy of a torch model; see bench.tasks.protocol.Problem.
+    """Loss and metric of a torch model on labelled samples; see bench.tasks.protocol.Problem.
 
     classes: above every target, the width of the model's last layer. names: of the labels, for
     display. summary: of the data's file. scaled: scale every feature to mean 0 and deviation 1 on
-    the training samples, without those of `hold_out`.
+    the training samples, without those of `hold_out`. objective: by default cross-entropy and
+    accuracy.
     """
 
     def __init__(
@@ -47,9 +49,10 @@ class Classifier:
         names: Sequence[str] = (),
         summary: Summary = NO_FILE,
         scaled: bool = False,
+        objective: Objective | None = None,
     ) -> None:
         self.metric, self.names, self.summary = metric, names, summary
-        self.classes = classes
+        self.classes, self.objective = classes, objective or CrossEntropy()
         self._model = model
         self._dtype = getattr(torch, dtype)
         self._require_memory()

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.functional import cross_entropy
 
 from algorithms.protocol import Layer, Ready
 from bench.tasks.model import Batch, Model, outputs
@@ -32,20 +31,11 @@ Views = dict[str, torch.Tensor]
 """Parameters or gradients of several models by name."""
 
 
-def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy, (), of logits (b, ..., classes) and target classes (b, ...).
-
-    targets may be one-hot, (b, ..., classes).
-    """
-    last = logits.dim() - 2
-    return cross_entropy(logits.flatten(0, last), targets.flatten(0, last))
-
-
 class OneModel:
     """Gradient of one worker: a module with views of the row as parameters."""
 
     def __init__(self, problem: Model, rows: torch.Tensor, gradients: torch.Tensor) -> None:
-        self._problem = problem
+        self._problem, self._loss = problem, problem.objective.loss
         self.x, self.g = rows, gradients
         self._views = [view[0] for view in problem.views(rows).values()]
         self._gradients = [view[0] for view in problem.views(gradients).values()]
@@ -63,10 +53,10 @@ class OneModel:
         inputs, targets = batch
         if ready:
             module, parts = self._hooked or self._watch()
-            loss = mean_loss(module(inputs), targets)
+            loss = self._loss(module(inputs), targets)
             parts.fill(loss, ready)
         else:
-            loss = mean_loss(self._module(inputs), targets)
+            loss = self._loss(self._module(inputs), targets)
             gradients = torch.autograd.grad(loss, self._parameters)
             for view, gradient in zip(self._copied, gradients, strict=True):
                 view.copy_(gradient)
@@ -104,22 +94,28 @@ class ManyModels:
     def __init__(self, problem: Model, rows: torch.Tensor, gradients: torch.Tensor) -> None:
         self.x, self.g = rows, gradients
         self._inputs, self._targets = problem.inputs, problem.targets
-        self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)
+        self._one_hot: torch.Tensor | None = None
+        if problem.objective.one_hot:
+            self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)
         self._views, self._outputs = problem.views, outputs(problem.module, problem.inputs[:1])
         self._chunks: dict[int, list[tuple[Views, Views]]] = {}
 
         def loss_of(params: Views, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return mean_loss(functional_call(problem.module, params, (inputs,)), targets)
+            outputs = functional_call(problem.module, params, (inputs,))
+            return problem.objective.loss(outputs, targets)
 
         self._gradient_of = vmap(grad_and_value(loss_of))
         self._traced: dict[torch.Size, Callable[..., tuple[Views, torch.Tensor]]]
         self._traced = {}
 
     def fetch(self, indices: NDArray[np.int64]) -> list[Batch]:
-        """Return inputs (c, b, ...) and one-hot targets (c, b, ..., C) of chunks of c workers."""
+        """Return inputs (c, b, ...) and targets, if possible one-hot, of chunks of c workers."""
         each = self._outputs * indices.shape[1]
         chunks = torch.split(torch.from_numpy(indices), max(1, min(CHUNK, ELEMENTS // each)))
-        return [(self._inputs[i], self._one_hot[self._targets[i]]) for i in chunks]
+        return [(self._inputs[i], self._encoded(self._targets[i])) for i in chunks]
+
+    def _encoded(self, targets: torch.Tensor) -> torch.Tensor:
+        return targets if self._one_hot is None else self._one_hot[targets]
 
     def gradient(self, batch: list[Batch], ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradients of all rows, which are one part; return the (V,) losses."""

@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
 
 from algorithms.protocol import Layer
+from bench.tasks.objective import Objective
 
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Inputs (b, ...) and targets (b, ...)."""
@@ -22,6 +22,7 @@ class Model(Protocol):
     """A torch module with the samples of this rank; a flat row has its parameters."""
 
     module: torch.nn.Module
+    objective: Objective
     classes: int
     d: int
     layers: Sequence[Layer]
@@ -54,7 +55,7 @@ ELEMENTS = 2**22
 
 
 class Scores:
-    """Loss and accuracy of models on inputs (m, ...) and targets (m, ...), evaluated in pieces.
+    """Loss and metric of models on inputs (m, ...) and targets (m, ...), evaluated in pieces.
 
     A loop over the models is as fast as vmap for small ones and several times faster for
     convolutions and attention, whose samples already use all cores.
@@ -66,25 +67,24 @@ class Scores:
         self._pieces = list(
             zip(torch.split(inputs, piece), torch.split(targets, piece), strict=True)
         )
-        self._count = targets.numel()
+        self._count = problem.objective.count(targets)
 
     def __call__(self, rows: torch.Tensor) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return mean loss (n,) and fraction of correct targets (n,) of rows (n, d), float64."""
+        """Return mean loss (n,) and mean metric (n,) of rows (n, d), float64."""
         with torch.no_grad():
             sums = np.array([self._sums(row) for row in rows])
-        loss, hits = (sums / self._count).T  # in float64: 324 of 360 is below 0.9 in float32
-        return loss, hits
+        loss, metric = (sums / self._count).T  # in float64: 324 of 360 is below 0.9 in float32
+        return loss, metric
 
     def _sums(self, row: torch.Tensor) -> tuple[float, float]:
-        """Return summed losses and hits of one model, (d,)."""
+        """Return the summed loss and the summed metric of one model, (d,)."""
         views = self._problem.views(row[None])
         answer = self._problem.ready({name: view[0] for name, view in views.items()})
-        loss = hits = 0.0
+        loss = metric = 0.0
         for inputs, targets in self._pieces:
-            logits, classes = answer(inputs).flatten(0, -2), targets.flatten()
-            loss += float(cross_entropy(logits, classes, reduction="sum"))
-            hits += float((logits.argmax(1) == classes).sum())
-        return loss, hits
+            sums = self._problem.objective.sums(answer(inputs), targets)
+            loss, metric = loss + sums[0], metric + sums[1]
+        return loss, metric
 
 
 def outputs(module: torch.nn.Module, sample: torch.Tensor) -> int:

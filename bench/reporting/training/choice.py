@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from bench.common.labels import ALWAYS, full_spec, labels
+from bench.common.own import head, options_of
 from bench.common.spec import OUTER
 from bench.common.text import NONE, Setting, counted
 from bench.reporting.training.ranking import SHARES, rank, tie
@@ -75,9 +76,9 @@ def mask(run: Digest, options: Iterable[str]) -> Digest:
             settings[name], own[name] = BEST, {}
             continue
         own[name][key] = BEST
-        kind, _, rest = str(settings[name]).partition(":")
-        others = [x for x in rest.split(OUTER) if x and x.partition("=")[0] != key]
-        settings[name] = f"{kind}:{OUTER.join([f'{key}={BEST}', *others])}"
+        text = str(settings[name])
+        others = [x for x in options_of(text).split(OUTER) if x and x.partition("=")[0] != key]
+        settings[name] = f"{head(text)}:{OUTER.join([f'{key}={BEST}', *others])}"
     return replace(run, settings=settings, options=own)
 
 
