@@ -15,7 +15,7 @@ from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Algorithm
 from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
 from bench.data.opening import digest
-from bench.runtime.experiment import trouble_of
+from bench.runtime.faults import trouble_of
 from bench.runtime.options import LOOP, TrainOptions
 
 LOADER = "loader"

@@ -14,7 +14,7 @@ from algorithms.controllers import CONTROLLERS
 from algorithms.controllers.fixed import Fixed
 from algorithms.controllers.protocol import Controller, Setting
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.trouble import Link, Straggler, Trouble
+from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Algorithm
 from bench.common import own
 from bench.common.spec import (
@@ -25,9 +25,10 @@ from bench.common.spec import (
     own_files,
     parse_spec,
 )
-from bench.data.names import parse_data
-from bench.data.opening import digest, is_table
+from bench.data.opening import digest
 from bench.optimizers import OPTIMIZERS, Optimizer
+from bench.runtime.checks import check_data, check_pictures, check_validation
+from bench.runtime.faults import compute_of, trouble_of
 from bench.runtime.options import MODEL, PERIOD, TABLE, TrainOptions
 from bench.session.launch import check_launch
 from bench.tasks import TASKS
@@ -35,7 +36,6 @@ from bench.tasks.protocol import Task
 from partitions import PARTITIONS
 from partitions.protocol import Partition
 
-TROUBLES: dict[str, type[Any]] = {"straggler": Straggler, "link": Link}
 REGISTRIES: dict[str, Mapping[str, type[Any]]] = {
     "task": TASKS,
     "algorithm": ALGORITHMS,
@@ -83,11 +83,15 @@ class Experiment:
             kind: parse_spec(getattr(options, kind), registry, kind)
             for kind, registry in REGISTRIES.items()
         }
-        _check_data(options, parts["task"])
-        _check_pictures(options, parts["task"], parts["partition"])
-        _check_validation(options, parts["task"])
+        check_data(options, parts["task"])
+        check_pictures(options, parts["task"], parts["partition"])
+        check_validation(options, parts["task"])
         parts["controller"] = parse_spec(options.controller, CONTROLLERS, "controller")
-        workers, trouble, compute = options.workers or ranks, trouble_of(options), _compute(options)
+        workers, trouble, compute = (
+            options.workers or ranks,
+            trouble_of(options),
+            compute_of(options),
+        )
         return cls(options, ranks, workers, **parts, trouble=trouble, compute=compute)
 
     @property
@@ -113,7 +117,8 @@ class Experiment:
     @cached_property
     def sources(self) -> dict[str, str]:
         """Files of the user's own classes by place; empty where all are the suite's."""
-        places = (own_files(getattr(self, kind), kind) for kind in REGISTRIES)
+        kinds = (*REGISTRIES, "controller")
+        places = (own_files(getattr(self, kind), kind) for kind in kinds)
         return {place: path for files in places for place, path in files.items()}
 
     @cached_property
@@ -266,70 +271,3 @@ class Experiment:
                 f"--link: workers of {self.options.algorithm} that share a rank would wait for "
                 f"each other's links: launch with `mpirun -n {self.workers}`, or leave --link out"
             )
-
-
-def _check_data(options: TrainOptions, task: Task) -> None:
-    """Check that the task reads the data, and has the data that it needs. Errors: UserError."""
-    name = own.head(options.task)
-    needs = task.needs
-    parse_data(options.data)
-    if options.data and not needs.reads:
-        readers = [x for x, cls in TASKS.items() if cls().needs.reads]
-        raise UserError(
-            f"--data {options.data}: {name} brings data of its own; tasks that read some are "
-            f"{', '.join(readers)}"
-        )
-    if needs.data and not options.data:
-        raise UserError(
-            f"{name} needs --data PATH, a {needs.reads} file: `python -m bench.fetch --list` shows "
-            "open ones to download"
-        )
-
-
-def _check_pictures(options: TrainOptions, task: Task, partition: Partition) -> None:
-    """Check that a partition that alters pictures gets some. Errors: UserError."""
-    if partition.needs.pictures and not task.needs.pictures:
-        names = [name for name, cls in TASKS.items() if cls().needs.pictures]
-        raise UserError(
-            f"--partition {options.partition} needs pictures, and {options.task} has none: take "
-            f"one of {', '.join(names)}, or the partition gain"
-        )
-    if partition.needs.pictures and is_table(parse_data(options.data).path):
-        raise UserError(
-            f"--partition {options.partition} needs pictures, and --data {options.data} is a table "
-            "of features: take the partition gain, or pictures as IDX, CIFAR or HDF5"
-        )
-
-
-def _check_validation(options: TrainOptions, task: Task) -> None:
-    """Check that the task has samples to hold out for --validation. Errors: UserError."""
-    if options.validation and task.needs.all_samples:
-        others = [x for x, cls in TASKS.items() if not cls().needs.all_samples]
-        raise UserError(
-            f"--validation {options.validation:g}: the metric of {options.task.partition(':')[0]} "
-            "is defined on all training samples; tasks that can hold some out are "
-            f"{', '.join(others)}"
-        )
-
-
-def trouble_of(options: TrainOptions) -> Trouble:
-    """Return the faults to inject. Errors: UserError for a wrong text or number."""
-    parts = {
-        kind: parse_spec(f"{kind}:{text}", TROUBLES, "--" + kind)
-        for kind, text in (("straggler", options.straggler), ("link", options.link))
-        if text
-    }
-    try:
-        return Trouble(drop=options.drop, seed=options.seed, **parts)
-    except ValueError as error:
-        raise UserError(f"--{error}") from None
-
-
-def _compute(options: TrainOptions) -> Compute | None:
-    """Return the duration of gradients under the model clock. Errors: UserError."""
-    if options.clock != MODEL:
-        return None
-    first, _, rest = options.compute.partition(",")
-    text = options.compute if "=" in first or not first else f"time={first},{rest}"
-    compute: Compute = parse_spec(f"compute:{text}", {"compute": Compute}, "--compute")
-    return compute

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from bench.tasks.classifier import Classifier
 
-BINS = 10
-"""Classes of targets that are numbers, for partitions by label: their deciles."""
 ACCURACY = Metric("accuracy", "max", most=1.0)
 
 
@@ -73,4 +71,6 @@ class TorchTask(Task):
         """Return the problem of the model and the samples. Errors: ValueError."""
         from bench.tasks.own_problem import problem_of
 
-        return problem_of(self, dtype)
+        methods = ((getattr(type(self), x), getattr(TorchTask, x)) for x in ("loss", "score"))
+        own = any(method is not default for method, default in methods)
+        return problem_of(self, dtype, own=own, named=type(self).metric is not ACCURACY)

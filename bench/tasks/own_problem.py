@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +17,31 @@ from bench.data.protocol import Table, in_dtype
 from bench.tasks.classifier import Classifier
 from bench.tasks.model import Batch
 from bench.tasks.objective import CrossEntropy, Objective
-from bench.tasks.own import ACCURACY, BINS, TorchTask
-from bench.tasks.protocol import Alter
+from bench.tasks.protocol import Alter, Metric
 
 SEED = 0
 """Seed of the samples and of the held-out part, the same for all seeds of a run."""
+BINS = 10
+"""Classes of targets that are numbers, for partitions by label: their deciles."""
+
+
+class Parts(Protocol):
+    """Parts of a task of one's own; see bench.tasks.own.TorchTask."""
+
+    metric: ClassVar[Metric]
+    held_out: ClassVar[float]
+
+    def model(self) -> torch.nn.Module:
+        """Return the module."""
+
+    def samples(self) -> Sequence[Any]:
+        """Return inputs and targets."""
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss, ()."""
+
+    def score(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the metric, ()."""
 
 
 class OwnObjective:
@@ -29,7 +49,7 @@ class OwnObjective:
 
     one_hot: ClassVar[bool] = False
 
-    def __init__(self, task: TorchTask) -> None:
+    def __init__(self, task: Parts) -> None:
         self._task = task
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -110,17 +130,19 @@ class OwnProblem(Classifier):
             )
 
 
-def problem_of(task: TorchTask, dtype: str) -> OwnProblem:
-    """Return the problem of a task. Errors: ValueError, one line, for what cannot be trained."""
+def problem_of(task: Parts, dtype: str, *, own: bool, named: bool) -> OwnProblem:
+    """Return the problem of a task. Errors: ValueError, one line, for parts that do not fit.
+
+    own: the task has a loss or a score of its own. named: it has a metric of its own.
+    """
     name = type(task).__name__
     train, held_out, shape, targets, classes = _tables(task, name)
-    own = any(getattr(type(task), x) is not getattr(TorchTask, x) for x in ("loss", "score"))
     if targets is not None and not own:
         raise ValueError(
             f"{name}.samples returns targets that are numbers: define loss(outputs, targets), "
             "score(outputs, targets) and metric"
         )
-    if own and type(task).metric is ACCURACY and targets is not None:
+    if own and not named and targets is not None:
         raise ValueError(
             f'{name} has a loss of its own and no metric: write metric = Metric("error", "min")'
         )
@@ -142,7 +164,7 @@ def problem_of(task: TorchTask, dtype: str) -> OwnProblem:
 
 
 def _tables(
-    task: TorchTask, name: str
+    task: Parts, name: str
 ) -> tuple[Table, Table, tuple[int, ...], tuple[int, ...] | None, int]:
     """Return tables to train and to evaluate, the shapes of a sample, and the classes."""
     with _seeded():

@@ -16,7 +16,7 @@ from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 from bench.tasks import TASKS
 from bench.tasks.own import TorchTask
-from bench.tasks.own_problem import OwnProblem, problem_of
+from bench.tasks.own_problem import OwnProblem
 from bench.tasks.protocol import Metric
 from bench.train import train
 from partitions.protocol import Samples
@@ -60,6 +60,12 @@ class Sine(TorchTask):
 
     def score(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return (outputs - targets).abs().mean()
+
+
+def problem_of(task: TorchTask, dtype: str) -> OwnProblem:
+    problem = task.load(dtype)
+    assert isinstance(problem, OwnProblem)
+    return problem
 
 
 @pytest.fixture(autouse=True)

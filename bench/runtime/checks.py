@@ -1,0 +1,56 @@
+"""Checks of a task and a partition against the data that the options name."""
+
+from __future__ import annotations
+
+from bench.common import own
+from bench.common.spec import UserError
+from bench.data.names import parse_data
+from bench.data.opening import is_table
+from bench.runtime.options import TrainOptions
+from bench.tasks import TASKS
+from bench.tasks.protocol import Task
+from partitions.protocol import Partition
+
+
+def check_data(options: TrainOptions, task: Task) -> None:
+    """Check that the task reads the data, and has the data that it needs. Errors: UserError."""
+    name = own.head(options.task)
+    needs = task.needs
+    parse_data(options.data)
+    if options.data and not needs.reads:
+        readers = [x for x, cls in TASKS.items() if cls().needs.reads]
+        raise UserError(
+            f"--data {options.data}: {name} brings data of its own; tasks that read some are "
+            f"{', '.join(readers)}"
+        )
+    if needs.data and not options.data:
+        raise UserError(
+            f"{name} needs --data PATH, a {needs.reads} file: `python -m bench.fetch --list` shows "
+            "open ones to download"
+        )
+
+
+def check_pictures(options: TrainOptions, task: Task, partition: Partition) -> None:
+    """Check that a partition that alters pictures gets some. Errors: UserError."""
+    if partition.needs.pictures and not task.needs.pictures:
+        names = [name for name, cls in TASKS.items() if cls().needs.pictures]
+        raise UserError(
+            f"--partition {options.partition} needs pictures, and {options.task} has none: take "
+            f"one of {', '.join(names)}, or the partition gain"
+        )
+    if partition.needs.pictures and is_table(parse_data(options.data).path):
+        raise UserError(
+            f"--partition {options.partition} needs pictures, and --data {options.data} is a table "
+            "of features: take the partition gain, or pictures as IDX, CIFAR or HDF5"
+        )
+
+
+def check_validation(options: TrainOptions, task: Task) -> None:
+    """Check that the task has samples to hold out for --validation. Errors: UserError."""
+    if options.validation and task.needs.all_samples:
+        others = [x for x, cls in TASKS.items() if not cls().needs.all_samples]
+        raise UserError(
+            f"--validation {options.validation:g}: the metric of {options.task.partition(':')[0]} "
+            "is defined on all training samples; tasks that can hold some out are "
+            f"{', '.join(others)}"
+        )
