@@ -19,7 +19,8 @@ Transfers proceed while workers compute. All other work of a step takes no time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +49,16 @@ class ClockState:
     times: Times
     """Time of each worker."""
     computed: Times
-    """Part of `times` for which the worker has computed; it has waited for the rest."""
+    """Part of `times` for which each worker has computed."""
+    waited: Times
+    """Part of `times` for which each worker has waited for messages."""
     sending: Times
     """Times at which the interfaces have sent all messages."""
     receiving: Times
     """Times at which the interfaces have received all messages."""
+    arrivals: list[Times]
+    """Time until which each worker waits for each exchange in flight, in the order of the starts;
+    0 for workers that wait for nothing."""
     compute_s: float
     """Mean duration of a gradient; NaN until it is measured."""
 
@@ -70,10 +76,10 @@ class ModelClock(Delays):
         self.schedules = trouble.link is not None
         self._durations = Durations(self._link)
         self._ids = np.arange(total, dtype=np.uint64)
-        times, computed, sending, receiving = np.zeros((4, total))
-        self.state = ClockState(times, computed, sending, receiving, compute.mean_s)
+        times, computed, waited, sending, receiving = np.zeros((5, total))
+        self.state = ClockState(times, computed, waited, sending, receiving, [], compute.mean_s)
         self._drawn: tuple[int, Times] = -1, times
-        self._done = 0.0
+        self._done, self._waits = 0.0, True
 
     def now(self) -> Times:
         """Return the time of each worker, (W,) float64, s; the same on every rank."""
@@ -86,16 +92,14 @@ class ModelClock(Delays):
 
     def phases_ns(self) -> tuple[int, int]:
         """Return the times of computing and of waiting so far, mean over workers, ns."""
-        computed, elapsed = (
-            round(1e9 * float(x.mean())) for x in (self.state.computed, self.state.times)
-        )
-        return computed, max(0, elapsed - computed)
+        return round(1e9 * self.state.computed.mean()), round(1e9 * self.state.waited.mean())
 
     def reset(self) -> None:
         """Set all times to zero, before the first step."""
         state = self.state
-        for times in (state.times, state.computed, state.sending, state.receiving):
+        for times in (state.times, state.computed, state.waited, state.sending, state.receiving):
             times[:] = 0
+        state.arrivals.clear()
 
     def gradient(self, step: int, fraction: float = 1.0) -> None:
         """Advance every worker by its gradient number `step`.
@@ -131,16 +135,11 @@ class ModelClock(Delays):
         begins = free[senders] + latency
         if count.max(initial=0) > 1:
             begins += positions(senders) * occupied
-        arrived = receive(receivers, begins, occupied, self.state.receiving)
-        self.state.sending = np.where(count, free + count * occupied, self.state.sending)
-        self.state.receiving = arrived
-
-        def due() -> None:
-            np.maximum(self.state.times, got, out=self.state.times)
-
-        got = np.zeros_like(arrived)
-        got[receivers] = arrived[receivers]
-        return due
+        self.state.sending[:] = np.where(count, free + count * occupied, self.state.sending)
+        self.state.receiving[:] = receive(receivers, begins, occupied, self.state.receiving)
+        arrival = np.zeros_like(free)
+        arrival[receivers] = self.state.receiving[receivers]
+        return self._in_flight(arrival)
 
     def all_reduce(
         self, algorithm: type[AllReduce], d: int, group: int, itemsize: int
@@ -160,14 +159,38 @@ class ModelClock(Delays):
                 needs, sends = self._durations(algorithm, d, size, itemsize)
                 lasts[sizes == size] += needs / 1e9
                 frees[sizes == size] += sends / 1e9
-        self.state.sending = np.maximum(self.state.sending, np.repeat(frees, sizes))
-        self.state.receiving = np.maximum(self.state.receiving, np.repeat(frees, sizes))
-        ends = np.repeat(lasts, sizes)
+        for interface in (self.state.sending, self.state.receiving):
+            np.maximum(interface, np.repeat(frees, sizes), out=interface)
+        return self._in_flight(np.repeat(lasts, sizes))
+
+    def _in_flight(self, arrival: Times) -> Callable[[], None]:
+        """Add an exchange in flight; return a call that waits for it."""
+        self.state.arrivals.append(arrival)
 
         def due() -> None:
-            np.maximum(self.state.times, ends, out=self.state.times)
+            if self._waits:
+                place = next(i for i, x in enumerate(self.state.arrivals) if x is arrival)
+                self._arrive(place)
 
         return due
+
+    def arrive(self) -> None:
+        """Wait for the exchange that started first of those in flight."""
+        self._arrive(0)
+
+    def _arrive(self, place: int) -> None:
+        late = np.maximum(0, self.state.arrivals.pop(place) - self.state.times)
+        self.state.times += late
+        self.state.waited += late
+
+    @contextmanager
+    def without_waits(self) -> Iterator[None]:
+        """Complete exchanges in flight without waiting, for a checkpoint; `arrive` waits later."""
+        self._waits = False
+        try:
+            yield
+        finally:
+            self._waits = True
 
     def alone(self, nbytes: int) -> None:
         """Refuse: one-sided access has times of its own under the model clock."""

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.trouble import Straggler, seconds
+from algorithms.exchange.trouble import Straggler, check_unit, seconds
 
 COMPUTE_STREAM, LATE_STREAM = 8, 9
 """Random streams of the noise and of stragglers, distinct from other streams of the seed."""
@@ -76,7 +76,7 @@ class Compute:
 
     def __post_init__(self) -> None:
         if self.time:
-            seconds(self.time, "time")
+            check_unit(self.time, "time")
         if self.noise:
             self._parts()
 

@@ -34,6 +34,13 @@ def seconds(text: str, what: str) -> float:
     return value
 
 
+def check_unit(text: str, what: str) -> None:
+    """Check that a time has a unit, unless it is 0. Errors: ValueError with the option `what`."""
+    value = seconds(text, what)
+    if value and text[-1] != "s":
+        raise ValueError(f"{what} must be a time with a unit, {text}ms or {text}s, got {text!r}")
+
+
 def bytes_per_second(text: str, what: str) -> float:
     """Return the bytes a second of `10MB/s` or `1.25GB/s`. Errors: ValueError with `what`."""
     parts = re.fullmatch(rf"({NUMBER})(GB/s|MB/s|kB/s|B/s)", text)

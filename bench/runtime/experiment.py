@@ -260,6 +260,11 @@ class Experiment:
                 "not wait for each other, so that they have no common segments: take a "
                 "synchronous algorithm, or leave --controller out"
             )
+        if self.compute:
+            raise UserError(
+                f"--clock model: ranks of {self.options.algorithm} step at their own pace, which "
+                "the model clock does not order: take a synchronous algorithm, or --clock wall"
+            )
         if self.task.needs.shares_statistics:
             raise UserError(
                 f"--task {self.options.task}: workers that share statistics wait for each other, "

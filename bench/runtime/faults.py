@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.trouble import Link, Straggler, Trouble
+from algorithms.exchange.trouble import Link, Straggler, Trouble, check_unit
 from bench.common.spec import UserError, parse_spec
 from bench.runtime.options import MODEL, TrainOptions
 
@@ -20,6 +20,8 @@ def trouble_of(options: TrainOptions) -> Trouble:
         if text
     }
     try:
+        if options.clock == MODEL and "link" in parts:
+            check_unit(parts["link"].latency, "link: latency")
         return Trouble(drop=options.drop, seed=options.seed, **parts)
     except ValueError as error:
         raise UserError(f"--{error}") from None

@@ -71,6 +71,7 @@ class Training:
         self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
         if exchange.clock and not plan.resumed:
             exchange.clock.reset()  # tasks that share statistics have exchanged before
+        exchange.meter.start()  # a model clock may have been set
         self._step_ns = 0.0
         """Duration of a step in the last segment."""
         self._meeting_ns, self._pause_ns = 0, MEETING_INTERVAL_NS

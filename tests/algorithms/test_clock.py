@@ -152,7 +152,8 @@ def test_draws_differ_by_worker_step_stream_and_seed() -> None:
 @pytest.mark.parametrize(
     ("compute", "message"),
     [
-        (("10",), ""),
+        (("0",), ""),
+        (("10",), "time must be a time with a unit, 10ms or 10s, got '10'"),
         (("fast",), "time must be a time such as 2ms"),
         (("1ms", "normal:1"), "noise must be one of lognormal, exponential, uniform"),
         (("1ms", "lognormal:-0.1"), r"noise=lognormal:WIDTH must be in \[0, 10\]"),

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from algorithms.exchange.mpi import MPIExchange
 from bench.runtime.checkpoint.saving import remove, restore, save
+from bench.runtime.checkpoint.state import at_once
 from bench.runtime.checkpoint.store import Manifest
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
@@ -55,8 +58,13 @@ def restore_training(
     control: Any = (),
 ) -> None:
     """Set a training at its start to the state of a checkpoint; collective."""
+    arrive = at_once
+    if clock := exchange.clock:
+        flights = sum(path.startswith("clock/arrivals/") for path in manifest.lengths)
+        clock.state.arrivals[:] = [np.zeros(workers.total) for _ in range(flights)]
+        arrive = clock.arrive
     objects = roots(exchange, workers, state, control)
-    restore(comm, checkpoint, manifest, objects, workers.total)
+    restore(comm, checkpoint, manifest, objects, workers.total, arrive)
     counters = objects["counters"]
     exchange.rounds_started, workers.drawn = counters.turn, counters.drawn
 
@@ -108,7 +116,11 @@ class Checkpoints:
         rows = recording.table_lengths()
         self._comm.Barrier()  # every file with tables that the checkpoint counts on is on disk
         self.step, self.elapsed_ns = step, elapsed_ns
-        return save(self._comm, self._plan.path, objects, rows, entries)
+        clock, place = self._exchange.clock, (self._comm, self._plan.path, objects, rows, entries)
+        if clock is None:
+            return save(*place)
+        with clock.without_waits():
+            return save(*place, clock.arrive)
 
     def remove(self) -> None:
         """Remove the checkpoints of a run that has ended."""

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench.common.errors import DiskError
 from bench.runtime.checkpoint import store
-from bench.runtime.checkpoint.state import first_worker_rank, length, read, spans, state, write
+from bench.runtime.checkpoint.state import (
+    Arrive,
+    at_once,
+    first_worker_rank,
+    length,
+    read,
+    spans,
+    state,
+    write,
+)
 from bench.runtime.checkpoint.store import DamagedError, Manifest
 
 if TYPE_CHECKING:
@@ -22,14 +31,16 @@ def save(
     roots: Mapping[str, Any],
     rows: dict[str, int],
     entries: Mapping[str, Any],
+    arrive: Arrive = at_once,
 ) -> Path:
     """Write the state of some objects to a new checkpoint; return its folder; collective.
 
     Exchanges in flight are completed first. rows: of Manifest. entries: the fields of Manifest
-    that are the same on every rank. Errors: DiskError on the rank whose disk refuses.
+    that are the same on every rank. arrive: of State.land. Errors: DiskError on the rank whose
+    disk refuses.
     """
     content = state(roots)
-    landed = content.land()
+    landed = content.land(arrive)
     values = {path: read(array) for path, array in content.arrays.items()}
     folder = store.place(result)
     try:
@@ -82,7 +93,12 @@ def read_checked(comm: MPI.Intracomm, checkpoint: Path) -> Manifest:
 
 
 def restore(
-    comm: MPI.Intracomm, checkpoint: Path, manifest: Manifest, roots: Mapping[str, Any], total: int
+    comm: MPI.Intracomm,
+    checkpoint: Path,
+    manifest: Manifest,
+    roots: Mapping[str, Any],
+    total: int,
+    arrive: Arrive = at_once,
 ) -> None:
     """Set new objects of the same settings to the state in a checkpoint; collective.
 
@@ -107,7 +123,7 @@ def restore(
     then = first_worker_rank(manifest.ranks, comm.size, total, comm.rank)
     for path, place in content.numbers.items():
         place.set(manifest.numbers[path][then])
-    content.arrive(manifest.landed)
+    content.arrive(manifest.landed, arrive)
     comm.Barrier()
 
 

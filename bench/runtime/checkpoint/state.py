@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +44,29 @@ class InFlight(Protocol):
         """Wait for the result."""
 
 
-class Landed:
-    """Handle of a mean or a pull that arrived before a checkpoint."""
+Arrive: TypeAlias = Callable[[], None]
+"""Wait of the model clock for the oldest exchange in flight."""
 
-    def __init__(self, result: NDArray[Any]) -> None:
-        self.result = result
+
+def at_once() -> None:
+    """Wait for nothing, as on the wall clock."""
+
+
+class Landed:
+    """Handle of a mean or a pull that arrived before a checkpoint.
+
+    arrive: called by `finish`, for the model clock.
+    """
+
+    def __init__(self, result: NDArray[Any], arrive: Arrive = at_once) -> None:
+        self.result, self._arrive = result, arrive
 
     def test(self) -> None:
         """Return at once: no message is in flight."""
 
     def finish(self, out: NDArray[Any] | None = None) -> None:
         """Copy the result to out, (d,) or (V, d), unless it is None; call once."""
+        self._arrive()
         if out is not None:
             out[...] = self.result if out.ndim == 2 else self.result[0]
 
@@ -91,23 +103,26 @@ class State:
     flying: dict[str, MutableSequence[Any]] = field(default_factory=dict)
     """Lists of means and pulls in flight, in the order of their start."""
 
-    def land(self) -> dict[str, list[str]]:
-        """Complete all exchanges in flight; return the paths of their results; collective."""
+    def land(self, arrive: Arrive = at_once) -> dict[str, list[str]]:
+        """Complete all exchanges in flight; return the paths of their results; collective.
+
+        arrive: of their new handles.
+        """
         names = {id(array): path for path, array in self.arrays.items()}
         landed = {}
         for path, handles in self.flying.items():
             for i, handle in enumerate(handles):
                 if not isinstance(handle, Landed):
                     handle.finish()
-                    handles[i] = Landed(handle.result)
+                    handles[i] = Landed(handle.result, arrive)
             landed[path] = [names[id(handle.result)] for handle in handles]
         return landed
 
-    def arrive(self, landed: Mapping[str, Sequence[str]]) -> None:
+    def arrive(self, landed: Mapping[str, Sequence[str]], arrive: Arrive = at_once) -> None:
         """Put completed exchanges in flight, from the paths that `land` returned."""
         for path, names in landed.items():
             self.flying[path].clear()
-            self.flying[path].extend(Landed(self.arrays[name]) for name in names)
+            self.flying[path].extend(Landed(self.arrays[name], arrive) for name in names)
 
 
 def state(roots: Mapping[str, Any]) -> State:
