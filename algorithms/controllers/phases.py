@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from algorithms.controllers.protocol import FOREVER, Controller, Decision, Observation, Setting
-from algorithms.controllers.varying import increasing, split, variants
+from algorithms.controllers.varying import check_variants, increasing, split, variants
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Phases(Controller):
 
     def check(self, setting: Setting) -> None:
         """Raise ValueError if the algorithm refuses a value."""
-        variants(setting.algorithm, self.option, self.values, setting.workers)
+        check_variants(setting.algorithm, self.option, self.values, setting.workers)
 
     def arms(self, setting: Setting) -> list[str]:
         """Return the values."""
@@ -51,6 +51,6 @@ class Phases(Controller):
         """Return the algorithm of the phase of the next step."""
         ends = self.ends()
         phase = bisect_right(ends, last.step)
-        algorithms = variants(setting.algorithm, self.option, self.values, setting.workers)
+        algorithms = variants(setting.algorithm, self.option, self.values)
         steps = ends[phase] - last.step if phase < len(ends) else FOREVER
         return Decision(algorithms[phase], steps, phase)

@@ -55,6 +55,8 @@ class Observation:
     """Bytes that all workers sent in the segment, copies within a rank included."""
     loss_first: float = nan
     """Minibatch loss in the first step of the segment, mean over all workers."""
+    loss_last: float = nan
+    """Minibatch loss in the last step of the segment, mean over all workers."""
     loss_mean: float = nan
     """Minibatch loss in the segment, mean over all workers and steps."""
     start_loss: float = nan
@@ -103,6 +105,8 @@ class Controller(Protocol):
     def decide(self, setting: Setting, last: Observation, memory: Any) -> Decision:
         """Return the algorithm of the next segment; a pure function of its arguments."""
 
-    def observe(self, setting: Setting, segment: Observation, memory: Any) -> float:
-        """Update the memory by the segment of the last decision; return its reward, or NaN."""
+    def observe(
+        self, setting: Setting, segment: Observation, decision: Decision, memory: Any
+    ) -> float:
+        """Update the memory by the segment of a decision; return its reward, or NaN."""
         return nan

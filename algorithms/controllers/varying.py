@@ -52,28 +52,30 @@ def varied(algorithm: Algorithm, option: str, text: str) -> Algorithm:
     return result
 
 
-def variants(algorithm: Algorithm, option: str, values: str, workers: int) -> list[Algorithm]:
+def variants(algorithm: Algorithm, option: str, values: str) -> list[Algorithm]:
     """Return the algorithm with each of the values, 1/2/4; raise ValueError if one is refused."""
     check_option(algorithm, option)
     result = []
     for text in split(values):
         try:
             result.append(varied(algorithm, option, text))
-            result[-1].check(workers)
         except ValueError as error:
             raise ValueError(f"arm {option}={text}: {error}") from None
     return result
 
 
+def check_variants(algorithm: Algorithm, option: str, values: str, workers: int) -> None:
+    """Raise ValueError if the algorithm refuses one of the values, or W = `workers` with it."""
+    for text, variant in zip(split(values), variants(algorithm, option, values), strict=True):
+        try:
+            variant.check(workers)
+        except ValueError as error:
+            raise ValueError(f"arm {option}={text}: {error}") from None
+
+
 def split(values: str) -> list[str]:
     """Return the values of a text such as 1/2/4."""
     return [text for text in values.split(SEPARATOR) if text]
-
-
-def multiple(steps: int, interval: int) -> int:
-    """Return the smallest multiple of the interval from `steps` on, at least 1."""
-    interval = max(1, interval)
-    return max(1, -(-steps // interval)) * interval
 
 
 def increasing(numbers: Sequence[int]) -> bool:

@@ -35,6 +35,7 @@ class Progress:
     elapsed_ns: int = 0
     nbytes: float = 0.0
     loss_first: float = nan
+    loss_last: float = nan
     loss_sum: float = 0.0
     start_loss: float = nan
     consensus: float = nan
@@ -117,6 +118,7 @@ class Control:
                 progress.start_loss = float(mean[0])
             for loss in mean.tolist():  # one by one: the same sum for any cuts of the segment
                 progress.loss_sum += loss
+                progress.loss_last = loss
         progress.steps += steps
         progress.elapsed_ns += elapsed_ns
         progress.nbytes += nbytes
@@ -153,11 +155,12 @@ class Control:
             progress.elapsed_ns / 1e9,
             progress.nbytes,
             progress.loss_first,
+            progress.loss_last,
             progress.loss_sum / progress.steps if self.listens else nan,
             progress.start_loss,
             progress.consensus,
         )
-        reward = self._controller.observe(self._setting, segment, progress.memory)
+        reward = self._controller.observe(self._setting, segment, self._decision, progress.memory)
         self._add_record(reward)
         segment.round += 1
         progress.observation = segment

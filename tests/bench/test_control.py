@@ -2,7 +2,6 @@
 
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.controllers import CONTROLLERS
-from algorithms.controllers.phases import Phases
-from algorithms.controllers.protocol import Decision, Observation, Setting
 from bench.common.spec import UserError
 from bench.results import decisions
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
+from bench.runtime.control import Control
 from bench.runtime.experiment import Experiment
 from bench.runtime.repeat import read_options
 from bench.session.launch import SIZE_VARIABLES
@@ -30,6 +27,8 @@ OPTIONS = (
     *("--steps", "40", "--batch", "3", "--eval-every", "15", "--eval-at", "step"),
     *("--optimizer", "sgd:lr=0.02,momentum=0.9"),
 )
+MODEL = ("--clock", "model", "--compute", "10ms", "--link", "latency=20ms,bandwidth=1GB/s")
+THOMPSON = (*MODEL, "--algorithm", "local_sgd", "--controller", "thompson:values=1/2/4,span=4")
 SWITCH = ("--algorithm", "local_sgd", "--controller", "phases:values=1/4,steps=10")
 
 
@@ -54,6 +53,33 @@ def test_phases_of_the_period_are_post_local_sgd_to_the_bit(tmp_path: Path) -> N
     np.testing.assert_array_equal(one.evals["since"], two.evals["since"])
     np.testing.assert_array_equal(one.evals["metric"], two.evals["metric"])
     assert digest(one) != digest(train(tmp_path / "three", "--algorithm", "local_sgd:period=4"))
+
+
+def test_adacomm_over_local_sgd_is_the_algorithm_to_the_bit(tmp_path: Path) -> None:
+    rule = "adacomm:period=7,interval=4"
+    one = train(tmp_path / "one", "--algorithm", "local_sgd", "--controller", rule)
+    two = train(tmp_path / "two", "--algorithm", rule)
+    assert digest(one) == digest(two)
+    table = decisions.read(one.path)
+    assert table is not None
+    assert table.algorithms()[0] == "local_sgd:period=7"
+    assert len(set(table.algorithms())) > 2
+
+
+def test_thompson_learns_the_costs_of_the_model_clock(tmp_path: Path) -> None:
+    table = decisions.read(train(tmp_path, *THOMPSON).path)
+    assert table is not None
+    assert table.columns["arm"][:2].tolist() == [0, 1], "two periods tell the costs apart"
+    known = table.columns["steps"] > 0
+    # An average of 5 workers by recursive doubling is a chain of 3 messages of 20 ms.
+    exchanges = np.where(table.columns["arm"] == 0, table.columns["steps"], 4 // 2)
+    exchanges[table.columns["arm"] == 2] = 1
+    whole = known & (np.arange(len(known)) < len(known) - 1)
+    expected = 0.01 * table.columns["steps"] + 0.06 * exchanges
+    np.testing.assert_allclose(table.columns["seconds"][whole], expected[whole], rtol=1e-3)
+    assert np.isfinite(table.columns["reward"][:-1]).all()
+    assert np.isfinite(table.mean).all()
+    assert flaws(tmp_path / "a.h5") == []
 
 
 def test_phases_of_topologies_equal_a_schedule_of_peers(tmp_path: Path) -> None:
@@ -108,34 +134,48 @@ def test_a_repetition_follows_the_recorded_decisions(
     assert "OTHER parameters than" in capfd.readouterr().out
 
 
-@dataclass(frozen=True)
-class Interrupting(Phases):
-    """Phases that end the process by a signal at the second decision."""
-
-    def decide(self, setting: Setting, last: Observation, memory: Any) -> Decision:
-        if last.round == 1 and not INTERRUPTED:
-            INTERRUPTED.append(last.step)
-            os.kill(os.getpid(), signal.SIGUSR1)
-        return super().decide(setting, last, memory)
-
-
-INTERRUPTED: list[int] = []
+CONTROLLED = {
+    "phases": SWITCH,
+    "adacomm": ("--algorithm", "slowmo", "--controller", "adacomm:period=7,interval=9"),
+    "thompson": THOMPSON,
+    "gaussian": (
+        *(*MODEL, "--algorithm", "d_psgd", "--controller"),
+        "thompson:option=topology,values=ring/complete,span=3",
+    ),
+}
 
 
+@pytest.mark.parametrize("name", CONTROLLED)
 def test_a_controlled_run_resumes_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = train(tmp_path / "whole", *SWITCH)
-    monkeypatch.setitem(CONTROLLERS, "phases", Interrupting)
-    argv = [*OPTIONS, *SWITCH, "--out", str(tmp_path), "--name", "a", "--resume"]
-    assert run(MPI.COMM_SELF, argv, []) == EXIT_RESUME
-    assert INTERRUPTED == [10]
-    result = train(tmp_path, *SWITCH, "--resume")
+    """A signal ends the run in the middle of a segment; the same command continues it."""
+    options = CONTROLLED[name]
+    expected = train(tmp_path / "whole", *options)
+    add, interrupted = Control.add, list[int]()
+
+    def interrupt(self: Control, *arguments: Any) -> None:
+        add(self, *arguments)
+        if self.progress.observation.step + self.progress.steps >= 10 and not interrupted:
+            interrupted.append(self.progress.observation.step)
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Control, "add", interrupt)
+        argv = [*OPTIONS, *options, "--out", str(tmp_path), "--name", "a", "--resume"]
+        assert run(MPI.COMM_SELF, argv, []) == EXIT_RESUME
+    result = train(tmp_path, *options, "--resume")
     assert digest(result) == digest(expected)
-    np.testing.assert_array_equal(result.evals["since"], expected.evals["since"])
-    table = decisions.read(result.path)
-    assert table is not None
-    assert table.columns["steps"].tolist() == [10, 30]
+    for column in ("since", "metric"):
+        np.testing.assert_array_equal(result.evals[column], expected.evals[column])
+    before, after = decisions.read(expected.path), decisions.read(result.path)
+    assert before is not None
+    assert after is not None
+    for column in ("first", "steps", "arm", "algorithm"):
+        np.testing.assert_array_equal(after.columns[column], before.columns[column])
+    if "model" in options:
+        np.testing.assert_array_equal(after.mean, before.mean)
+        np.testing.assert_array_equal(after.columns["seconds"], before.columns["seconds"])
 
 
 @pytest.mark.mpi
@@ -146,8 +186,8 @@ def test_decisions_are_independent_of_the_placement(
         monkeypatch.delenv(name, raising=False)
     folder = Path(comm.bcast(str(tmp_path)))
     if comm.rank == 0:
-        expected = digest(train(folder / "alone", *SWITCH))
-    result = train(folder, *SWITCH, comm=comm)
+        expected = digest(train(folder / "alone", *THOMPSON))
+    result = train(folder, *THOMPSON, comm=comm)
     everywhere(comm, comm.rank > 0 or digest(result) == expected)
 
 
