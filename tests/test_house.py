@@ -50,6 +50,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         "bench.optimizers bench.results bench.session bench.tasks partitions",
         "h5py mpi4py numpy rich",
     ),
+    "bench.check": (f"{CORE} {RUN} bench.tasks partitions", "mpi4py numpy"),
     "bench.loop": (
         f"algorithms algorithms.exchange {WIRE} bench.data {RUN}",
         "mpi4py numpy torch",

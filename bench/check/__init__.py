@@ -1,0 +1,1 @@
+"""Contract checks of an algorithm, topology, partition or task: `bench.check`."""

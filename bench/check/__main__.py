@@ -1,0 +1,88 @@
+"""Check the contract of an algorithm, topology, partition or task: `python -m bench.check SPEC`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.check.options import TABLE
+from bench.common import cli
+from bench.session import launch
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from bench.check.findings import Finding
+    from bench.results.claims import Claim
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code.
+
+    An algorithm is played on several ranks: outside of mpirun, the program starts mpirun itself.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(name in os.environ for name in launch.SIZE_VARIABLES):
+        return launch.main(arguments, TABLE.parser, on_ranks)
+    return cli.run(_alone, arguments)
+
+
+def _alone(argv: Sequence[str]) -> int:
+    from bench.check.findings import thing_of
+
+    options = TABLE.read(argv)
+    kind, _ = thing_of(options.spec)
+    mpirun = shutil.which("mpirun")
+    if kind == "algorithm" and options.ranks > 1 and mpirun:
+        command = [mpirun, "-n", str(options.ranks), sys.executable, "-m", "bench.check", *argv]
+        return subprocess.run(command, check=False).returncode
+    if kind == "algorithm":
+        return launch.main(argv, TABLE.parser, on_ranks)
+    return _print(options.spec, kind, _of_part(options.spec, kind))
+
+
+def on_ranks(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
+    """Check the object of a command line on all ranks; return the exit code; collective."""
+    import numpy as np
+
+    from bench.check import algorithm
+    from bench.check.findings import FAILS, thing_of
+
+    options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
+    kind, thing = launch.on_all_ranks(comm, lambda: thing_of(options.spec))
+    if kind != "algorithm":
+        return _print(options.spec, kind, _of_part(options.spec, kind)) if comm.rank == 0 else 0
+    bad = 0
+    if comm.rank == 0:
+        print(f"{kind} {options.spec}, on {comm.size} ranks", flush=True)
+    with np.errstate(all="ignore"):
+        for finding in algorithm.findings(comm, options.spec, thing):
+            bad |= finding.state == FAILS
+            if comm.rank == 0:
+                print(finding, flush=True)
+    return int(bad and comm.rank == 0)
+
+
+def _of_part(spec: str, kind: str) -> list[Finding]:
+    from bench.check import parts
+    from bench.check.findings import thing_of
+
+    checks = {"topology": parts.topology, "partition": parts.partition, "task": parts.task}
+    return list(checks[kind](thing_of(spec)[1]))
+
+
+def _print(spec: str, kind: str, findings: Sequence[Finding]) -> int:
+    from bench.check.findings import FAILS
+
+    print(f"{kind} {spec}")
+    for finding in findings:
+        print(finding)
+    return int(any(x.state == FAILS for x in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Checks of an algorithm on the ranks of a launch: workers, placement, checkpoints, loss, mean."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.exchange.mpi import MPIExchange
+from algorithms.protocol import Layer, Ready
+from bench.check.findings import FAILS, NOTE, OK, Finding, judged
+from bench.runtime import setup, start
+from bench.runtime.checkpoint.checkpoints import restore_training, roots
+from bench.runtime.checkpoint.saving import read_checked, save
+from bench.runtime.checkpoint.state import state
+from bench.runtime.evaluation import parameters_sha256
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TrainOptions
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+TOTALS = (1, 2, 3, 4, 5, 7, 8, 12, 16)
+"""Numbers of workers: one, primes, powers of two, and one that is neither."""
+BEFORE, STEPS = 5, 11
+"""Steps before a checkpoint, and in all."""
+ROUNDS, DIMENSION = 6, 5
+"""Steps and parameters of workers that stand still."""
+DROP = 0.2
+TOLERANCE = 1e-9
+"""Relative movement of a mean that counts as rounding, in float64."""
+
+
+class Trained:
+    """Workers of the quadratic task, each with samples of one label; collective."""
+
+    def __init__(self, comm: MPI.Intracomm, spec: str, total: int, **options: Any) -> None:
+        chosen: dict[str, Any] = {"task": "quadratic:dimension=7,samples=240", "batch": 4}
+        chosen |= {"partition": "shards:per_worker=1", "seed": 3} | options
+        table = TrainOptions(algorithm=spec, workers=total, **chosen)
+        self.comm, experiment = comm, Experiment.resolve(table, comm.size)
+        self.algorithm = experiment.algorithm
+        data = setup.material(comm, experiment)
+        self.exchange, self.workers = start.workers(comm, experiment, data)
+        self.state = start.initial_state(experiment, self.exchange, self.workers)
+
+    def walk(self, steps: int) -> None:
+        """Take some steps."""
+        for _ in range(steps):
+            self.algorithm.step(self.exchange, self.workers, self.state)
+
+    def end(self) -> str:
+        """Complete the exchanges and return the SHA-256 of all parameters, the same on every rank.
+
+        Empty if a parameter is NaN or infinite.
+        """
+        self.algorithm.finish(self.exchange, self.workers, self.state)
+        digest = self.comm.bcast(parameters_sha256(self.comm, self.workers.x))
+        finite = all(self.comm.allgather(bool(np.isfinite(self.workers.x).all())))
+        self.exchange.close()
+        return str(digest) if finite else ""
+
+
+def _whole(comm: MPI.Intracomm, spec: str, total: int, **options: Any) -> str:
+    """Return the digest of a training without interruption; collective."""
+    training = Trained(comm, spec, total, **options)
+    training.walk(STEPS)
+    return training.end()
+
+
+@contextmanager
+def _first(comm: MPI.Intracomm, size: int) -> Iterator[MPI.Intracomm | None]:
+    """Return a communicator of the first ranks; None on the others, which wait at the end."""
+    from mpi4py import MPI
+
+    part = comm.Split(0 if comm.rank < size else MPI.UNDEFINED, comm.rank)
+    yield None if part == MPI.COMM_NULL else part  # type: ignore[misc]
+    if part != MPI.COMM_NULL:
+        part.Free()
+    comm.Barrier()
+
+
+def findings(comm: MPI.Intracomm, spec: str, algorithm: Any) -> Iterator[Finding]:
+    """Yield the findings of an algorithm, the same on every rank; collective."""
+    totals, refusals = [], []
+    for total in TOTALS:
+        try:
+            algorithm.check(total)
+            totals.append(total)
+        except ValueError as error:
+            refusals.append(f"{total} ({error})")
+    if refusals:
+        yield Finding(NOTE, "workers", f"refuses {'; '.join(refusals)}")
+    if algorithm.needs.asynchronous:
+        yield from _asynchronous(comm, spec, totals)
+        return
+    alone = _alone(comm, spec, totals)
+    bad = [str(total) for total, digest in alone.items() if not digest]
+    text = f"{STEPS} steps at {', '.join(map(str, totals))} workers are finite"
+    yield judged(not bad, "workers", text, f"NaN or infinity at {', '.join(bad)} workers")
+    yield _placement(comm, spec, alone)
+    able = [total for total in totals if total >= comm.size]
+    if able:
+        yield _checkpoint(comm, spec, able[len(able) // 2], alone)
+    if algorithm.needs.bears_loss:
+        digest = comm.bcast(_whole(_self(), spec, totals[-1], drop=DROP))
+        text = f"{DROP:.0%} of the messages lost at {totals[-1]} workers: parameters are finite"
+        yield judged(digest, "loss", text, f"NaN or infinity with {DROP:.0%} of messages lost")
+    yield comm.bcast(_mean(algorithm, totals))
+
+
+def _self() -> MPI.Intracomm:
+    from mpi4py import MPI
+
+    return MPI.COMM_SELF
+
+
+def _alone(comm: MPI.Intracomm, spec: str, totals: Sequence[int]) -> dict[int, str]:
+    """Return the digest of each number of workers on one rank; every rank plays some."""
+    own = {total: _whole(_self(), spec, total) for total in totals[comm.rank :: comm.size]}
+    parts = comm.allgather(own)
+    return {total: part[total] for total in totals for part in parts if total in part}
+
+
+def _placement(comm: MPI.Intracomm, spec: str, alone: dict[int, str]) -> Finding:
+    """Compare all numbers of ranks with one rank."""
+    wrong, sizes = [], list(range(2, comm.size + 1))
+    for size in sizes:
+        totals = [total for total in alone if total >= size]
+        digests: dict[int, str] = {}
+        with _first(comm, size) as part:
+            if part is not None:
+                digests = {total: _whole(part, spec, total) for total in totals}
+        digests = comm.bcast(digests)
+        wrong += [f"{x} workers on {size} ranks" for x in totals if digests[x] != alone[x]]
+    if not sizes:
+        return Finding(NOTE, "placement", "not checked on one rank: give --ranks 4")
+    text = f"the same bits on 1, {', '.join(map(str, sizes))} ranks"
+    return judged(not wrong, "placement", text, f"other bits than on one rank: {', '.join(wrong)}")
+
+
+def _checkpoint(comm: MPI.Intracomm, spec: str, total: int, alone: dict[int, str]) -> Finding:
+    """Stop and continue a training on the same ranks, and on one rank."""
+    training = Trained(comm, spec, total)
+    training.walk(BEFORE)
+    entries: dict[str, Any] = {"step": BEFORE, "elapsed_ns": 1, "workers": total, "hash": "0"}
+    entries |= {"params": {}, "run_uuid": "1"}
+    objects = roots(training.exchange, training.workers, training.state)
+    try:
+        state(objects)
+    except TypeError as error:
+        training.end()
+        return Finding(FAILS, "checkpoint", f"the State cannot be stored: {error}")
+    folder = comm.bcast(tempfile.mkdtemp(prefix="check-") if comm.rank == 0 else "")
+    place = save(comm, Path(folder) / "run.h5", objects, {}, entries)
+    training.walk(STEPS - BEFORE)
+    digests = {"a checkpoint changes the run that writes it": training.end()}
+    for name, ranks in (("the same ranks", comm), ("one rank", _self())):
+        again = Trained(ranks, spec, total)
+        manifest = read_checked(ranks, place)
+        restore_training(ranks, place, manifest, again.exchange, again.workers, again.state)
+        again.walk(STEPS - BEFORE)
+        digests[f"a run that continues on {name} differs"] = again.end()
+    comm.Barrier()
+    if comm.rank == 0:
+        shutil.rmtree(folder)
+    wrong = [name for name, digest in digests.items() if digest != alone[total]]
+    text = f"{total} workers continue with the same bits on {comm.size} ranks and on one"
+    return judged(not wrong, "checkpoint", text, "; ".join(wrong))
+
+
+def _asynchronous(comm: MPI.Intracomm, spec: str, totals: Sequence[int]) -> Iterator[Finding]:
+    """Yield the findings of an algorithm whose numbers depend on the pace of the ranks."""
+    able = [total for total in totals if total >= comm.size]
+    digests = {total: _whole(comm, spec, total) for total in able}
+    bad = [str(total) for total, digest in digests.items() if not digest]
+    text = f"{STEPS} steps at {', '.join(map(str, able))} workers are finite"
+    yield judged(not bad, "workers", text, f"NaN or infinity at {', '.join(bad)} workers")
+    yield Finding(NOTE, "placement", "not checked: workers take steps at their own pace")
+
+
+class Standing:
+    """Workers at different points, without gradients: the exchange alone changes x."""
+
+    def __init__(self, exchange: MPIExchange) -> None:
+        self.ids, self.total = exchange.ids, exchange.total
+        self.x, self.g = exchange.rows(DIMENSION), exchange.rows(DIMENSION)
+        self.x[:] = np.random.default_rng(1).normal(size=self.x.shape)
+        self.samples = np.ones(self.total, np.int64)
+        self.layers: Sequence[Layer] = [Layer(0, DIMENSION, (DIMENSION,))]
+
+    def gradient(self, ready: Ready | None = None) -> NDArray[np.floating]:
+        """Set g to zero and return losses of zero, (V,)."""
+        self.g[:] = 0
+        if ready:
+            ready(0, DIMENSION)
+        return np.zeros(len(self.x))
+
+    def update(self) -> None:
+        """Leave x unchanged."""
+
+
+def _mean(algorithm: Any, totals: Sequence[int]) -> Finding:
+    """Report whether exchanges keep the mean of x over the workers, and bring them together."""
+    total = totals[-1]
+    exchange = MPIExchange(_self(), total, dtype="float64", seed=3)
+    workers: Any = Standing(exchange)
+    mean, spread = workers.x.mean(0), workers.x.std(0).max()
+    interval = algorithm.exchange_interval(total)
+    own = algorithm.init(exchange, workers)
+    for _ in range(ROUNDS * max(1, interval)):
+        algorithm.step(exchange, workers, own)
+    algorithm.finish(exchange, workers, own)
+    moved = float(np.abs(workers.x.mean(0) - mean).max() / spread)
+    left = float(workers.x.std(0).max() / spread)
+    exchange.close()
+    text = f"distance of {total} workers after {ROUNDS} exchanges: {left:.2g} of the start"
+    if moved < TOLERANCE:
+        return Finding(OK, "mean", f"exchanges keep it; {text}")
+    return Finding(NOTE, "mean", f"exchanges move it by {moved:.2g} of the distance; {text}")
