@@ -122,6 +122,11 @@ class ModelClock(Delays):
             took += late_s(straggler, took, workers, step, seed)
         return took
 
+    def prepare(self, algorithm: type[AllReduce], d: int, workers: int, itemsize: int) -> None:
+        """Compute the duration of an all-reduce of d elements. Errors: ValueError."""
+        if self.schedules:
+            self._durations(algorithm, d, workers, itemsize)
+
     def send(
         self, senders: NDArray[np.int64], receivers: NDArray[np.int64], nbytes: int
     ) -> Callable[[], None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.exchange.clock import ModelClock, ModelMeter
 from algorithms.exchange.means import Means, StartedMean
@@ -152,6 +153,7 @@ class MPIExchange:
         """The model clock; None on the wall clock."""
         wall = Shaper(comm, trouble.link, self.bounds) if trouble.link and not clock else None
         self._shaper: Delays | None = clock or wall
+        self._allreduce, self._itemsize = ALLREDUCES[allreduce], np.dtype(dtype).itemsize
         self._means = Means(
             self._comm,
             self.bounds,
@@ -183,6 +185,8 @@ class MPIExchange:
 
     def rows(self, d: int) -> Rows:
         """Return zeroed (V, d) rows; with one worker a rank, the memory of the all-reduce."""
+        if self._shaper:
+            self._shaper.prepare(self._allreduce, d, self.total, self._itemsize)
         return self._means.rows(d)
 
     def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:

@@ -32,6 +32,9 @@ class Delays(Protocol):
     schedules: bool
     """True if all-reduces need schedules, from which their durations follow."""
 
+    def prepare(self, algorithm: type[AllReduce], d: int, workers: int, itemsize: int) -> None:
+        """Compute the duration of an all-reduce of d elements. Errors: ValueError."""
+
     def send(
         self, senders: NDArray[np.int64], receivers: NDArray[np.int64], nbytes: int
     ) -> Callable[[], None]:
@@ -85,6 +88,10 @@ class Shaper(Delays):
         self._free = 0.0
         """Clock, ns, at which the last collective releases the links."""
         self._durations = Durations(link)
+
+    def prepare(self, algorithm: type[AllReduce], d: int, workers: int, itemsize: int) -> None:
+        """Compute the duration of an all-reduce of d elements. Errors: ValueError."""
+        self._durations(algorithm, d, workers, itemsize)
 
     def send(
         self, senders: NDArray[np.int64], receivers: NDArray[np.int64], nbytes: int

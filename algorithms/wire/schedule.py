@@ -148,9 +148,10 @@ def duration_ns(
 ) -> float:
     """Return the model time from the common start until the last rank has finished, ns.
 
-    schedules: of all ranks. Every rank has one outgoing link: messages leave one after the other
-    and arrive a latency after their last byte; adds take no time. Errors: ValueError for too many
-    messages.
+    schedules: of all ranks. Every rank sends one message at a time and, simultaneously, receives
+    one at a time, in the order of its schedule. A message arrives a latency after its last byte
+    left, and at least its sending time after the one before it; adds take no time. Errors:
+    ValueError for too many messages.
     """
     messages = sum(each.messages() for each in schedules)
     if messages > MOST_MESSAGES:
@@ -169,7 +170,7 @@ def duration_ns(
             player.send_until(2 * player.at, rank, wires, itemsize, latency_ns, sending_ns)
             ready += [wire[1] for wire in player.sent if waiting.pop(wire, False)]
             player.sent.clear()
-            if not player.receive(rank, wires, waiting):
+            if not player.receive(rank, wires, waiting, lambda n: sending_ns(n * itemsize)):
                 break
     assert all(player.at == len(player.rounds) for player in players), "a schedule that deadlocks"
     return max((player.now for player in players), default=0.0)
@@ -182,7 +183,7 @@ class _Player:
         self.rounds, self.at, self.now = schedule.rounds, 0, 0.0
         self.sent: list[tuple[int, int]] = []
         self._times = start_times(schedule.rounds, schedule.window)
-        self._started, self._received, self._free = 0, 0, 0.0
+        self._started, self._received, self._free, self._inbound = 0, 0, 0.0, 0.0
 
     def send_until(
         self,
@@ -209,15 +210,22 @@ class _Player:
         rank: int,
         wires: dict[tuple[int, int], deque[float]],
         waiting: dict[tuple[int, int], bool],
+        takes_ns: Callable[[int], float],
     ) -> bool:
-        """Receive the messages of the current round; return True if it has ended."""
+        """Receive the messages of the current round; return True if it has ended.
+
+        takes_ns: time to receive a number of elements.
+        """
         pieces = self.rounds[self.at].receives
         while self._received < len(pieces):
-            wire = (pieces[self._received].peer, rank)
+            piece = pieces[self._received]
+            wire = (piece.peer, rank)
             if not wires.get(wire):
                 waiting[wire] = True
                 return False
-            self.now = max(self.now, wires[wire].popleft())
+            arrived = wires[wire].popleft()
+            self._inbound = max(arrived, self._inbound + takes_ns(piece.hi - piece.lo))
+            self.now = max(self.now, self._inbound)
             self._received += 1
         self.at, self._received = self.at + 1, 0
         return True

@@ -139,6 +139,10 @@ def test_comparisons_refuse_to_mix_the_clocks(
         (["--clock=model", "--compute=10ms,speed=2"], "unknown option of --compute"),
         (["--clock=model", "--trace=3"], "--trace 3 records phases on the wall clock"),
         (["--clock=model", "--algorithm=ad_psgd"], "take a synchronous algorithm"),
+        (
+            [*MODEL, "--workers=2000", "--allreduce=rabenseifner", "--partition=iid:size=64"],
+            "2,000 workers is too large to play",
+        ),
         (["--clock=modal"], "unknown clock 'modal' (did you mean model?)"),
         (["--clock=model", "--link=latency=2"], "latency must be a time with a unit"),
         (["--clock=model", "--link=bandwidth=10"], "bandwidth must be a rate such as"),
