@@ -6,17 +6,27 @@ from typing import Any
 
 from algorithms.exchange.compute import Compute
 from algorithms.exchange.trouble import Link, Straggler, Trouble, check_unit
-from bench.common.spec import UserError, parse_spec
+from bench.common.spec import UserError, parse_spec, unknown_name
 from bench.runtime.options import MODEL, TrainOptions
 
 TROUBLES: dict[str, type[Any]] = {"straggler": Straggler, "link": Link}
+PRESETS = {
+    "ethernet_1g": "latency=50us,bandwidth=125MB/s",
+    "ethernet_25g": "latency=20us,bandwidth=3.125GB/s",
+    "infiniband_ndr": "latency=2us,bandwidth=50GB/s",
+    "internet_100m": "latency=25ms,bandwidth=12.5MB/s",
+}
+"""Links by name: line rates of the standards, and typical latencies between two processes."""
 
 
 def trouble_of(options: TrainOptions) -> Trouble:
     """Return the faults to inject. Errors: UserError for a wrong text or number."""
+    if options.link.isidentifier() and options.link not in PRESETS:
+        raise unknown_name("--link", options.link, PRESETS)
+    link = PRESETS.get(options.link, options.link)
     parts = {
         kind: parse_spec(f"{kind}:{text}", TROUBLES, "--" + kind)
-        for kind, text in (("straggler", options.straggler), ("link", options.link))
+        for kind, text in (("straggler", options.straggler), ("link", link))
         if text
     }
     try:

@@ -64,7 +64,12 @@ class TrainOptions:
         "", "slow workers on purpose: worker=3,factor=5 or probability=0.05,delay=50ms", "KEY=VALUE"
     )
     drop: float = option(0.0, "fraction of the messages between workers that is lost", "P")
-    link: str = option("", "slow links: latency=2ms,bandwidth=10MB/s", "KEY=VALUE")
+    link: str = option(
+        "",
+        "slow links: latency=2ms,bandwidth=10MB/s, or ethernet_1g, ethernet_25g, infiniband_ndr, "
+        "internet_100m",
+        "KEY=VALUE",
+    )
     clock: str = option(
         WALL,
         "clock of all times of the run: wall, or model for times that --compute, --straggler and "

@@ -17,6 +17,8 @@ from bench.reporting.training.report import chapters
 from bench.reporting.training.runs import load
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
+from bench.runtime.faults import PRESETS, trouble_of
+from bench.runtime.options import TrainOptions
 from bench.session.launch import SIZE_VARIABLES
 from bench.session.signals import EXIT_RESUME
 from bench.train import run as train
@@ -143,6 +145,7 @@ def test_comparisons_refuse_to_mix_the_clocks(
             [*MODEL, "--workers=2000", "--allreduce=rabenseifner", "--partition=iid:size=64"],
             "2,000 workers is too large to play",
         ),
+        (["--clock=model", "--link=ethernet_2g"], "unknown --link 'ethernet_2g' (did you mean"),
         (["--clock=modal"], "unknown clock 'modal' (did you mean model?)"),
         (["--clock=model", "--link=latency=2"], "latency must be a time with a unit"),
         (["--clock=model", "--link=bandwidth=10"], "bandwidth must be a rate such as"),
@@ -153,3 +156,14 @@ def test_mistakes_are_one_line(options: list[str], message: str, tmp_path: Path)
         train(MPI.COMM_SELF, [*QUICK, f"--out={tmp_path}", *options], [])
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_named_links_are_links_with_units(name: str) -> None:
+    named, spelled = (
+        trouble_of(TrainOptions(clock="model", link=x)) for x in (name, PRESETS[name])
+    )
+    assert named.link == spelled.link
+    assert named.link
+    assert named.link.latency_ns > 0
+    assert named.link.sending_ns(1) > 0
