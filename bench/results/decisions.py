@@ -65,6 +65,14 @@ class Decisions:
         """Return the algorithm of each segment with its options."""
         return [text.decode() for text in self.columns["algorithm"]]
 
+    def shares(self) -> dict[str, float]:
+        """Return the share of the steps of each algorithm, the largest first."""
+        steps: dict[str, int] = {}
+        for text, n in zip(self.algorithms(), self.columns["steps"].tolist(), strict=True):
+            steps[text] = steps.get(text, 0) + n
+        total = max(1, sum(steps.values()))
+        return {x: steps[x] / total for x in sorted(steps, key=lambda x: -steps[x])}
+
     def rows(self, step: int) -> list[Decided]:
         """Return the rows of the segments that begin before a step."""
         count = int((self.columns["first"] < step).sum())

@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench.common.text import counted, format_bytes, format_score, printable, since_mark
+from bench.results import decisions
 from bench.results.reader import Run
 from bench.session.terminal import OptionalProgress, is_interactive
 
 FEW_RANKS = 8
 """Maximum number of ranks whose paces are printed one by one."""
+FEW_CHOICES = 4
+"""Maximum number of choices of a controller that are printed."""
 
 
 class Reporter(OptionalProgress):
@@ -91,6 +94,18 @@ def validation_lines(run: Run) -> list[tuple[str, str]]:
     ]
 
 
+def controller_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the line of the controller, if the run has one: the shares of its choices."""
+    table = decisions.read(run.path)
+    if not table:
+        return []
+    shares = list(table.shares().items())
+    texts = [f"{share:.0%} {text}" for text, share in shares[:FEW_CHOICES]]
+    more = [f"{len(shares) - FEW_CHOICES} more"] if len(shares) > FEW_CHOICES else []
+    count = counted(len(table.columns["steps"]), "segment")
+    return [("controller", f"{count}; of the steps {', '.join([*texts, *more])}")]
+
+
 def summary(run: Run) -> list[tuple[str, str]]:
     """Return label and text of each line of the summary."""
     row = run.row()
@@ -126,6 +141,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
             f"mean, {format_score(row.metric_worst)} worst worker{since_text(row.since)}",
         ),
         *validation_lines(run),
+        *controller_lines(run),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),
     ]
     if "target" in run.attributes:

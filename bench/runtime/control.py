@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from algorithms import ALGORITHMS
 from algorithms.controllers.protocol import FOREVER, Decision, Observation
+from algorithms.controllers.varying import variable
 from algorithms.protocol import Algorithm
-from bench.common.spec import format_spec, parse_spec
+from bench.common.labels import full_spec
+from bench.common.spec import format_spec, option_values, parse_spec
 from bench.results import decisions
 from bench.results.decisions import LONGEST_SPEC, Decided
 from bench.runtime.experiment import Experiment
@@ -169,7 +171,9 @@ class Control:
 
     def _add_record(self, reward: float) -> None:
         progress, decision = self.progress, self._decision
-        text = format_spec(decision.algorithm, ALGORITHMS)
+        algorithm, values = decision.algorithm, option_values(decision.algorithm)
+        shown = [name for name in variable(algorithm) if values[name] is not None]
+        text = full_spec(format_spec(algorithm, ALGORITHMS), values, shown)
         columns: Mapping[str, Any] = {
             "first": progress.observation.step,
             "steps": progress.steps,

@@ -108,6 +108,16 @@ def test_decisions_are_recorded_and_valid(tmp_path: Path) -> None:
     ]
 
 
+def test_the_summary_has_the_shares_of_the_choices(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, *SWITCH)
+    line = next(x for x in capfd.readouterr().out.splitlines() if x.startswith("controller "))
+    assert line.split("  ")[-1].strip() == (
+        "2 segments; of the steps 75% local_sgd:period=4, 25% local_sgd:period=1"
+    )
+
+
 def test_without_a_controller_name_and_hash_stay(tmp_path: Path) -> None:
     plain, fixed = experiment("--algorithm=local_sgd"), experiment("--controller=fixed")
     assert "controller" not in plain.params
