@@ -36,6 +36,7 @@ setup(
     extras_require={
         "docs": ["mkdocs-material"],
         "mpi": ["openmpi"],
+        "tensorboard": ["tensorboard"],
         "test": [
             "codespell",
             "h5netcdf",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.runtime import setup
     from bench.runtime.console import Reporter
     from bench.runtime.experiment import Experiment
+    from bench.runtime.trackers import Tracker
     from bench.runtime.training import Training
 
 
@@ -109,6 +110,7 @@ def train(
     """
     from bench.runtime import identity, setup
     from bench.runtime.opening import holding
+    from bench.runtime.trackers import tracking
     from bench.session.watchdog import watchdog
 
     progress = Progress()
@@ -117,7 +119,8 @@ def train(
         argv = plan.experiment.arguments() if argv is None else argv
         with holding(plan.claim):
             if not plan.finished:
-                return _train(comm, plan, results, argv, progress, quiet=quiet)
+                with tracking(comm, plan.experiment, plan.path) as trackers:
+                    return _train(comm, plan, results, argv, progress, trackers, quiet=quiet)
             places, _ = use_threads(comm, experiment.options.threads)
             if comm.rank == 0 and not quiet:
                 print(printable(f"{plan.path} exists already: nothing to do"), flush=True)
@@ -132,6 +135,7 @@ def _train(
     results: list[Claim],
     argv: Sequence[str],
     progress: Progress,
+    trackers: Sequence[Tracker],
     *,
     quiet: bool,
 ) -> int:
@@ -184,7 +188,7 @@ def _train(
                 reporter.print_line(line)
         elif writers.writes:
             file = open_part(plan, writers, uuid, comm.size)
-        recording = Recording(comm, options, exchange.meter, writers, file, hosts)
+        recording = Recording(comm, options, exchange.meter, writers, file, hosts, trackers)
         with np.errstate(all="ignore"):  # a run that overflows is reported as diverged
             training = Training(
                 comm, plan, exchange, workers, state, evaluation, recording, reporter, uuid

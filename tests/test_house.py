@@ -48,7 +48,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.runtime": (
         f"{CORE} algorithms.collectives algorithms.controllers bench bench.common bench.data "
         "bench.optimizers bench.results bench.session bench.tasks partitions",
-        "h5py mpi4py numpy rich",
+        "h5py mpi4py numpy rich torch",
     ),
     "bench.check": (f"{CORE} {RUN} bench.tasks partitions", "mpi4py numpy"),
     "bench.loop": (

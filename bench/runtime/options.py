@@ -129,6 +129,12 @@ class TrainOptions:
         least=0,
         aside=True,
     )
+    jsonl: str = option(
+        "", "file to which a line of JSON is appended at every evaluation", "FILE", aside=True
+    )
+    tensorboard: str = option(
+        "", "folder for events of TensorBoard, one folder a run below it", "DIR", aside=True
+    )
     verbose: bool = option(
         False, "print every measure of the separation before the first step", aside=True
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from bench.results.runfile import Recorder, RunFile
 from bench.results.schema import FAILED, PREEMPTED
 from bench.results.summary import add_summary, final_summary
 from bench.runtime.options import TrainOptions
+from bench.runtime.trackers import Tracker
 from bench.runtime.writers import Group
 from bench.session.clocks import read_clocks
 
@@ -29,7 +30,7 @@ class Recording:
     """Recorder of a run. All methods are collective, except `step`.
 
     file: the file of the group on the rank that writes it, None on the others. The file of rank 0
-    also holds everything that is not about steps.
+    also holds everything that is not about steps. trackers: receive the evaluations on rank 0.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Recording:
         group: Group,
         file: RunFile | None,
         hosts: list[str],
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         self._comm, self._group, self._hosts, self._file = comm, group, hosts, file
+        self._trackers = trackers
         self._main = file if comm.rank == 0 else None
         self._warmup, self._trace = options.warmup, options.trace
         self._meter, self._recorder = meter, Recorder(meter)
@@ -69,6 +72,8 @@ class Recording:
         """Write an evaluation: a value for every name of schema.EVAL, on rank 0."""
         if self._main:
             self._main.evaluate(row)
+            for tracker in self._trackers:
+                tracker.add(row)
 
     def add_decision(self, decision: Decided) -> None:
         """Write a decision of the controller and its segment, on rank 0."""

@@ -68,6 +68,8 @@ def test_every_option_reaches_its_field() -> None:
         "writers": "node",
         "checkpoint_every": 11,
         "watchdog": 13,
+        "jsonl": "x.jsonl",
+        "tensorboard": "board",
         "verbose": True,
     }
     argv = [
