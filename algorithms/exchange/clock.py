@@ -90,6 +90,10 @@ class ModelClock(Delays):
         """Time of the slowest worker, s."""
         return float(self.state.times.max())
 
+    def elapsed_ns(self) -> int:
+        """Return the time of the slowest worker, ns."""
+        return round(1e9 * self.elapsed_s)
+
     def phases_ns(self) -> tuple[int, int]:
         """Return the times of computing and of waiting so far, mean over workers, ns."""
         return round(1e9 * self.state.computed.mean()), round(1e9 * self.state.waited.mean())

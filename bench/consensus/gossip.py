@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.clock import ModelClock
+from algorithms.exchange.compute import Compute
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Layer, Ready, consecutive_layers
 from algorithms.push_sum import PushSum
 from algorithms.topologies import TOPOLOGIES
@@ -105,6 +108,8 @@ class Gossip:
         self._workers.x[:] = self._start.rows
         self._state.w[:] = 1
         self._state.k = k
+        if self._exchange.clock:
+            self._exchange.clock.reset()
 
     def step(self) -> None:
         """Run one round."""
@@ -120,7 +125,8 @@ class Gossip:
         error is evaluated between the rounds, untimed, with a synchronisation of the ranks. It is
         that of z_i or, if `weighted`, of x_i = w_i z_i against w_i mean.
         """
-        meter, clock = self._exchange.meter, time.perf_counter_ns
+        meter, model = self._exchange.meter, self._exchange.clock
+        clock = model.elapsed_ns if model else time.perf_counter_ns
         errors: list[float] = []
         counts = [(0, meter.bytes_sent, meter.bytes_copied, meter.messages)]
         late = False
@@ -154,16 +160,26 @@ class Gossip:
 
 
 def measure(
-    comm: MPI.Intracomm, topology: Topology, start: Start, limits: Limits, *, total: int, seed: int
+    comm: MPI.Intracomm,
+    topology: Topology,
+    start: Start,
+    limits: Limits,
+    *,
+    total: int,
+    seed: int,
+    trouble: Trouble | None = None,
 ) -> Case:
     """Gossip over one topology; the case is complete on rank 0; collective.
+
+    trouble: links of the model clock, which then measures the rounds.
 
     Other ranks get their own counts. An untimed warm-up makes the plans of all rounds of a period,
     as a training run makes them once.
     """
     period = topology.period(total)
     deadline = time.monotonic() + limits.seconds
-    with closing(MPIExchange(comm, total, dtype="float64", seed=seed)) as exchange:
+    clock = ModelClock(total, Compute("0s"), trouble) if trouble else None
+    with closing(MPIExchange(comm, total, dtype="float64", seed=seed, clock=clock)) as exchange:
         gossip = Gossip(comm, exchange, topology, start)
         links = [exchange.links(topology, k) for k in range(period or 1)]
         for _ in range(max(len(links), min(WARM_ROUNDS, WARM_LINKS // topology.size(total)))):

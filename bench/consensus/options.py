@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.common.options import Table, check_name, check_ranges, option
+from bench.common.options import Table, check_name, check_ranges, option, same
 from bench.common.spec import INNER, UserError, format_spec, parse_spec
+from bench.runtime.options import MODEL, TrainOptions
 
 if TYPE_CHECKING:
     from algorithms.topologies.protocol import Topology
@@ -33,6 +34,12 @@ class Options:
     tolerance: float = option(1e-10, "consensus error that ends a topology", "X")
     time: float = option(10.0, "maximum seconds per topology", "S")
     seed: int = option(0, "seed of the start and of random rounds", "S", least=0)
+    clock: str = same(TrainOptions, "clock")
+    link: str = option(
+        "",
+        "links of --clock model: latency=2ms,bandwidth=10MB/s, or a name of bench.train --link",
+        "KEY=VALUE",
+    )
     ranks: int = option(0, "refuse to run on another number of ranks; 0: any", "N", least=0)
     out: str = option("runs", "folder of the result file", "DIR")
     name: str = option("", "name of the result file, without .h5", "NAME")
@@ -60,6 +67,11 @@ class Options:
             raise UserError(
                 f"--csv {self.csv} has the rows of one launch, got --launches {self.launches}: "
                 "leave --csv out, and give it to bench.report"
+            )
+        if (self.clock == MODEL) != bool(self.link):
+            raise UserError(
+                "rounds take the time of their messages under the model clock: give --clock model "
+                "and --link together, as in --clock model --link ethernet_1g"
             )
         check_name(self.name)
         self.named()

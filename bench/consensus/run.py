@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from algorithms.exchange.trouble import Trouble
 from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.protocol import Topology
 from bench.common.files import check_target, write_whole
@@ -25,9 +26,11 @@ from bench.results.convergence import rows as rows_of
 from bench.results.rounds import Rounds, RoundsFile, read_rounds
 from bench.results.rows import ConsensusRow
 from bench.results.schema import COMPLETE
+from bench.runtime.faults import trouble_of
 from bench.runtime.launches import announcement, results_of_launches
 from bench.runtime.memory import check_memory
 from bench.runtime.opening import add_provenance, holding, origin, prepare, take_on_root
+from bench.runtime.options import MODEL, TrainOptions
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.launch import check_launch, on_all_ranks
 from bench.session.terminal import is_interactive
@@ -53,6 +56,8 @@ class Plan:
     """Options that affect the numbers."""
     hash: str
     path: Path
+    trouble: Trouble | None = None
+    """Links of the model clock; None on the wall clock."""
     launch: int = 1
     """Number of the run among those of its processes."""
 
@@ -95,7 +100,15 @@ def _measure(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], claim: Claim)
     bounds = [r * plan.workers // comm.size for r in (comm.rank, comm.rank + 1)]
     start = draw_start(options.seed, plan.workers, range(*bounds), options.dimension)
     for topology in plan.topologies.values():
-        case = measure(comm, topology, start, plan.limits, total=plan.workers, seed=options.seed)
+        case = measure(
+            comm,
+            topology,
+            start,
+            plan.limits,
+            total=plan.workers,
+            seed=options.seed,
+            trouble=plan.trouble,
+        )
         if file:
             file.add(case)
             row = rows_of(read_rounds(file.part))[-1]
@@ -128,6 +141,10 @@ def plan_run(comm: MPI.Intracomm, options: Options) -> Plan:
     names = ("dimension", "rounds", "tolerance", "time", "seed")
     params = {key: value for key, value in asdict(options).items() if key in names}
     params |= {"workers": workers, "topologies": list(topologies)}
+    trouble = None
+    if options.clock == MODEL:
+        trouble = trouble_of(TrainOptions(clock=MODEL, link=options.link, seed=options.seed))
+        params |= {"clock": MODEL, "link": options.link}
     digest = case_hash(params, comm.size)
     name = options.name or f"consensus-w{workers}-r{comm.size}-{digest[:6]}"
     path = Path(options.out) / f"{name}.h5"
@@ -138,7 +155,7 @@ def plan_run(comm: MPI.Intracomm, options: Options) -> Plan:
 
     on_all_ranks(comm, check_csv)
     limits = Limits(options.tolerance, options.rounds, options.time)
-    return Plan(options, workers, topologies, limits, params, digest, path)
+    return Plan(options, workers, topologies, limits, params, digest, path, trouble)
 
 
 def check_rows(comm: MPI.Intracomm, workers: int, dimension: int) -> None:
@@ -163,6 +180,8 @@ def _open_file(
         "time_definition": "the duration of a round is that of its slowest rank; between rounds, "
         "untimed, the ranks synchronise and the error is evaluated",
     }
+    if plan.trouble:
+        attributes |= {"clock": MODEL, "time_definition": "a round ends with its last worker"}
     return RoundsFile(
         plan.path, len(ranks), attributes, lambda file: add_provenance(file, ranks), claim
     )
@@ -175,6 +194,8 @@ def _introduce(plan: Plan, ranks: int, flaws: list[str]) -> None:
         plan.workers, ranks, options.dimension, options.seed, plan.limits, picture=picture
     ):
         _print(text)
+    if plan.trouble:
+        _print(f"clock       model: all times are those of --link {options.link}")
     for flaw in flaws:
         _print(f"note: {flaw}")
     _print(table.HEADING + (" " * 5 + "picture" if picture else ""))

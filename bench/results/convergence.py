@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.results.rounds import Curve, Rounds
 from bench.results.rows import ConsensusRow
+from bench.results.schema import clock_of
 from bench.results.statistics import median_interval
 
 FLOOR, DRIFT = 1e-13, 1e-16
@@ -155,6 +156,7 @@ def row(result: Rounds, case: int) -> ConsensusRow:
         topology=cells["topology"].decode(),
         workers=workers,
         ranks=int(result.attributes["ranks"]),
+        clock=clock_of(result.attributes),
         period=period,
         degree_max=int(cells["degree_max"]),
         theory_factor=theory,

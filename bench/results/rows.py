@@ -174,6 +174,7 @@ class ConsensusRow(Row):
     topology: Annotated[str, Column("", "topology with its options")]
     workers: Annotated[int, Column("1", "number of workers")]
     ranks: Annotated[int, Column("1", "number of ranks")]
+    clock: Annotated[str, Column("", "clock of all times: wall, or model")]
     period: Annotated[int, Column("1", "rounds until the links repeat; 0 for random links")]
     degree_max: Annotated[int, Column("1", "largest number of out-neighbours in a round")]
     theory_factor: Annotated[float, Column("1", "contraction factor per round in theory")]

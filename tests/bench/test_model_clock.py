@@ -13,9 +13,12 @@ import pytest
 from mpi4py import MPI
 
 from bench.common.spec import UserError
+from bench.consensus.__main__ import main as consensus
 from bench.reporting.training.report import chapters
 from bench.reporting.training.runs import load
+from bench.results.convergence import rows as rows_of
 from bench.results.reader import Run, read
+from bench.results.rounds import read_rounds
 from bench.results.validation import flaws
 from bench.runtime.faults import PRESETS, trouble_of
 from bench.runtime.options import TrainOptions
@@ -167,3 +170,27 @@ def test_named_links_are_links_with_units(name: str) -> None:
     assert named.link
     assert named.link.latency_ns > 0
     assert named.link.sending_ns(1) > 0
+
+
+def gossip(folder: Path, name: str, *options: str) -> int:
+    argv = ["--topology=exponential,ring", "--workers=8", "--rounds=40", f"--name={name}"]
+    return consensus([*argv, f"--out={folder}", *options])
+
+
+def test_rounds_of_consensus_take_the_time_of_their_messages(tmp_path: Path) -> None:
+    """A message of 17 float64, x and w, in every round; a ring has two for each worker."""
+    assert gossip(tmp_path, "model", "--clock=model", "--link=latency=2ms,bandwidth=1MB/s") == 0
+    assert gossip(tmp_path, "wall") == 0
+    exponential, ring = rows_of(read_rounds(tmp_path / "model.h5"))
+    assert (exponential.clock, ring.clock) == ("model", "model")
+    assert exponential.us_per_round_p50 == pytest.approx(2000 + 17 * 8)
+    assert 2000 + 2 * 17 * 8 <= ring.us_per_round_p50 <= 2000 + 3 * 17 * 8 + 1
+    assert rows_of(read_rounds(tmp_path / "wall.h5"))[0].clock == "wall"
+
+
+@pytest.mark.parametrize("options", [["--clock=model"], ["--link=latency=2ms"]])
+def test_links_of_consensus_are_of_the_model_clock(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gossip(tmp_path, "a", *options) == 2
+    assert "give --clock model and --link together" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 
 from bench.common.text import (
     NONE,
+    Setting,
     TextTable,
     counted,
     factor,
@@ -56,17 +58,20 @@ def load(path: Path) -> Launch[TopologyRow]:
 
 def _launch(rounds: Rounds) -> Launch[TopologyRow]:
     run = read_origin(rounds.path, rounds.attributes)
-    settings = {name: rounds.attributes[name] for name in SETTINGS}
+    settings: dict[str, Setting] = {name: rounds.attributes[name] for name in SETTINGS}
+    params = json.loads(rounds.attributes["params_json"])
+    settings |= {name: params.get(name) for name in ("clock", "link")}
+    model = ", model clock" if settings["clock"] else ""
     around = run.environment().settings()
     rows = [_row(row, rounds.curves(i), run) for i, row in enumerate(rows_of(rounds))]
     hosts = around["hosts"] or "hosts unknown"
     label = (
-        f"consensus, {counted(settings['workers'], 'worker')}, "
-        f"{counted(settings['ranks'], 'rank')}, {hosts}, "
-        f"seed {rounds.attributes['seed']}"
+        f"consensus, {counted(rounds.attributes['workers'], 'worker')}, "
+        f"{counted(rounds.attributes['ranks'], 'rank')}, {hosts}, "
+        f"seed {rounds.attributes['seed']}{model}"
     )
     return Launch(
-        settings | around,
+        {**settings, **around},
         rows,
         Source(label, run.status, provenance(run)),
         [_curve(rounds, i) for i in range(len(rows))],
