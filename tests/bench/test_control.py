@@ -11,6 +11,7 @@ import pytest
 from mpi4py import MPI
 
 from bench.common.spec import UserError
+from bench.reporting.training.runs import load
 from bench.results import decisions
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
@@ -106,6 +107,14 @@ def test_decisions_are_recorded_and_valid(tmp_path: Path) -> None:
         "decisions/first and decisions/steps are not consecutive",
         "decisions/arm is not the index of one of 2 arms",
     ]
+
+
+def test_reports_keep_controllers_apart(tmp_path: Path) -> None:
+    one = load(train(tmp_path / "one", *SWITCH).path).settings
+    two = load(train(tmp_path / "two", "--algorithm", "local_sgd").path).settings
+    assert one["controller"] == "phases:values=1/4,steps=10"
+    assert two["controller"] is None
+    assert {name for name in one if one[name] != two[name]} == {"controller", "eval_at"}
 
 
 def test_the_summary_has_the_shares_of_the_choices(

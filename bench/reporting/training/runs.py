@@ -28,7 +28,7 @@ BINS = 60
 """Maximum number of parts of a run whose median steps show drift and noise."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
-TROUBLE = ("data", "clock", "compute", "straggler", "drop", "link", "validation")
+TROUBLE = ("controller", "data", "clock", "compute", "straggler", "drop", "link", "validation")
 DATA = "data sha256"
 """Setting that identifies the data."""
 INPUTS = "inputs"
