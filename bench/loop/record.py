@@ -20,7 +20,6 @@ from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.results.summary import add_summary, final_summary
 from bench.runtime.opening import add_provenance, origin
-from bench.runtime.options import LOOP
 from bench.session.clocks import Reading
 
 
@@ -80,7 +79,7 @@ def write(path: Path, settings: Settings, course: Course, end: End) -> None:
         "metric_name": end.metric_name,
         "metric_direction": end.metric_direction,
         "parameters": end.parameters,
-        "inputs_json": json.dumps({LOOP: settings.script_sha256}),
+        "inputs_json": json.dumps(settings.sources),
         **settings.texts,
     }
 

@@ -13,7 +13,14 @@ import torch
 from algorithms import ALGORITHMS
 from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Algorithm
-from bench.common.spec import UserError, case_hash, format_spec, option_values, parse_spec
+from bench.common.spec import (
+    UserError,
+    case_hash,
+    format_spec,
+    option_values,
+    own_files,
+    parse_spec,
+)
 from bench.data.opening import digest
 from bench.runtime.faults import trouble_of
 from bench.runtime.options import LOOP, TrainOptions
@@ -45,6 +52,12 @@ class Settings:
             "optimizer": self.optimizer,
         }
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """SHA-256 of the script and of the files of the user's own classes, by place."""
+        files = own_files(self.algorithm, "algorithm")
+        return {LOOP: self.script_sha256} | {x: digest(path) for x, path in files.items()}
+
     def params(self, workers: int, steps: int) -> dict[str, Any]:
         """Return what decides the numbers of the run, as JSON values."""
         options = asdict(self.options)
@@ -56,7 +69,7 @@ class Settings:
             "workers": workers,
             "steps": steps,
             "options": {"algorithm": option_values(self.algorithm)},
-            "sources": {LOOP: self.script_sha256},
+            "sources": self.sources,
             **self.texts,
         }
 

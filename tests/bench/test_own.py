@@ -3,17 +3,21 @@
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mpi4py import MPI
 
 from algorithms import ALGORITHMS
 from bench.common import own
 from bench.common.labels import labels
 from bench.common.spec import UserError, format_spec, own_files, parse_spec
+from bench.data.opening import digest
+from bench.loop import attach
 from bench.results.reader import read
 from bench.results.validation import flaws
 from bench.runtime import identity, repeat
@@ -222,6 +226,19 @@ def test_results_record_and_compare_the_source(monkeypatch: pytest.MonkeyPatch) 
     files = identity.inputs(chosen)
     with pytest.raises(UserError, match="of another file of --algorithm source: the SHA-256"):
         identity.check_inputs(chosen.path, run.attributes, files, "leave --repeat out")
+
+
+def test_a_loop_records_the_source_of_its_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.excepthook", lambda *_: None)
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with closing(attach(model, optimizer, SPEC, comm=MPI.COMM_SELF)) as exchange:
+        exchange.step(lambda: model(torch.ones(1, 3)).sum())
+        run = read(exchange.save("loop.h5"))
+    assert flaws(run.path) == []
+    sums = json.loads(run.attributes["inputs_json"])
+    assert set(sums) == {"script", "algorithm", "algorithm topology"}
+    assert sums["algorithm"] == digest("mine.py")
 
 
 def test_reports_label_options_of_own_classes() -> None:
