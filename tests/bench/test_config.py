@@ -77,6 +77,7 @@ def test_every_option_reaches_its_field() -> None:
     ]
     config = read([*argv, "--overwrite", "--verbose"])
     assert dataclasses.asdict(config) == values | {
+        "controller": "fixed",
         "repeat": "",
         "resume": False,
         "trace": 0,  # excluded by the model clock
