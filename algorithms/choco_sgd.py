@@ -26,13 +26,14 @@ message is not supported: its q would be missing from s_i permanently.
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
 from algorithms.compressors import COMPRESSORS
 from algorithms.compressors.protocol import Bytes, Compressor, Draw
 from algorithms.compressors.sign import Sign
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -79,6 +80,7 @@ class ChocoSGD(Algorithm):
         default=None,
         metadata={"help": "consensus step size; default: that of the compressor"},
     )
+    needs: ClassVar[Needs] = Needs(elementwise=False)
 
     def __post_init__(self) -> None:
         if self.gamma is not None and not 0 < self.gamma <= 1:

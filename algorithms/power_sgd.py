@@ -26,10 +26,11 @@ independently of the number of workers.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Layer, Rows, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Layer, Needs, Rows, Workers
 
 START_STREAM = 9
 """Random stream of the initial Q, distinct from other streams of the seed."""
@@ -140,6 +141,7 @@ class PowerSGD(Algorithm):
     min_compression: float = field(
         default=2.0, metadata={"help": "minimum ratio by which a compressed layer must shrink"}
     )
+    needs: ClassVar[Needs] = Needs(elementwise=False)
 
     def __post_init__(self) -> None:
         if self.rank < 1:

@@ -248,10 +248,7 @@ class Exchange(Protocol):
         """
 
     def shared_rows(self, start: Rows) -> SharedRows:
-        """Return shared rows with the values start, (V, d); collective.
-
-        They are closed with the exchange.
-        """
+        """Return shared rows of values start, (V, d), closed with the exchange; collective."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +259,9 @@ class Needs:
     """Workers do not wait for each other: ranks take steps at their own pace."""
     bears_loss: bool = False
     """The algorithm tolerates lost messages (--drop)."""
+    elementwise: bool = True
+    """Elements of a row are exchanged and updated independently of each other, so that parts of a
+    row can be on different ranks (--pipeline)."""
 
 
 class Algorithm(Protocol):

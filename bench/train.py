@@ -163,11 +163,16 @@ def _train(
     keep_freed_memory()
     with ExitStack() as stack:
         exchange, workers = start.workers(comm, experiment, material)
-        stack.enter_context(launch.closing(exchange))
         evaluation = Evaluation(
-            comm, material.problem, experiment.workers, workers.x, material.validation
+            comm,
+            material.problem,
+            experiment.workers,
+            workers.x,
+            material.validation,
+            workers.cell,
         )
-        stack.enter_context(launch.closing(evaluation))
+        for resource in (exchange, workers, evaluation):
+            stack.enter_context(launch.closing(resource))
         measured = separation(comm, experiment, material, exchange, workers, evaluation)
         state = start.initial_state(experiment, exchange, workers)
         writers = stack.enter_context(launch.closing(group(comm, options.writers)))

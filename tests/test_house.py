@@ -46,7 +46,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.results": (f"{WIRE} bench.common", "h5py mpi4py numpy"),
     "bench.session": ("bench.common bench.results", "mpi4py numpy rich torch"),
     "bench.runtime": (
-        f"{CORE} algorithms.collectives algorithms.controllers bench bench.common bench.data "
+        f"{CORE} algorithms.collectives algorithms.controllers algorithms.pipelines bench "
+        "bench.common bench.data "
         "bench.optimizers bench.results bench.session bench.tasks partitions",
         "h5py mpi4py numpy rich torch",
     ),

@@ -55,6 +55,13 @@ class Pipeline(Protocol):
             "choices": RECOMPUTE,
         },
     )
+    cut: str = field(
+        default="",
+        metadata={
+            "help": "first unit of each stage but the first, as 3/7/9; empty: stages of nearly "
+            "equal numbers of parameters"
+        },
+    )
     asynchronous: ClassVar[bool] = False
     """Minibatches overlap, and gradients are those of earlier parameters."""
 

@@ -84,18 +84,23 @@ PLAN = 1 << 32
 class TracingMeter(Meter):
     """A Meter that records every phase and every message while `tracing` is true.
 
-    Peers are ranks of comm. Both ends of a message compute the same number without communication:
-    MPI keeps the order of the messages of a plan between two ranks, and all ranks create plans
-    in the same order. Numbers advance also while nothing is recorded, so that messages in flight at
-    the first and the last traced step match, too.
+    Peers are ranks of `peers`, and in the record ranks of comm. Both ends of a message compute the
+    same number without communication: MPI keeps the order of the messages of a plan between two
+    ranks, and all ranks create plans in the same order. Numbers advance also while nothing is
+    recorded, so that messages in flight at the first and the last traced step match, too.
     """
 
-    __slots__ = ("_events", "_group", "_numbers", "_plans", "_recorded_ns", "_step", "tracing")
+    __slots__ = (
+        *("_events", "_group", "_numbers", "_peers", "_plans", "_recorded_ns", "_step", "tracing"),
+    )
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    def __init__(self, comm: MPI.Intracomm, peers: MPI.Intracomm | None = None) -> None:
         super().__init__()
         self.tracing = False
         self._group = comm.Get_group()
+        group = (peers or comm).Get_group()
+        self._peers = group.Translate_ranks(None, self._group)
+        group.Free()
         self._events: list[Event] = []
         self._step, self._recorded_ns = -1, 0
         self._plans: Counter[tuple[int, int]] = Counter()
@@ -111,13 +116,15 @@ class TracingMeter(Meter):
         began = self._last
         super().lap(phase)
         now = self._last
-        for peer, message in arrived:
+        for rank, message in arrived:
+            peer = self._peers[rank]
             self.note(RECEIVED, now, 0, message.nbytes, peer, self._number(RECEIVED, peer))
         self.note(phase, began, now - began)
 
     def sent(self, nbytes: int, peer: int = -1, awaited: bool = True) -> None:
         """Count one message; record the time since the last lap or message as its sending."""
         super().sent(nbytes)
+        peer = self._peers[peer] if peer >= 0 else peer
         number = self._number(SENT, peer) if awaited and peer >= 0 else -1
         began, now = max(self._last, self._recorded_ns), perf_counter_ns()
         self.note(SENT, began, now - began, nbytes, peer, number)

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.pipelines.grid import Grid
 from algorithms.protocol import Rows
+from bench.runtime.pipeline.cell import Cell
 from bench.tasks.protocol import Problem
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class Evaluation:
 
     An exchange of its own keeps the traffic of evaluations out of the counters, and adds the mean
     in worker order for every --allreduce. validation: problem of the validation split, if any.
+    cell: of this rank, if x has some columns of the parameters only.
     """
 
     def __init__(
@@ -33,10 +36,12 @@ class Evaluation:
         total: int,
         x: Rows,
         validation: Problem | None = None,
+        cell: Cell | None = None,
     ) -> None:
-        self._comm, self._problem, self._total, self._x = comm, problem, total, x
+        self._cell = cell or Cell.of(comm, Grid(comm.size))
+        self._problem, self._total, self._x = problem, total, x
         self._validation = validation
-        self._exchange = MPIExchange(comm, total, dtype=x.dtype.name)
+        self._exchange = MPIExchange(self._cell.peers, total, dtype=x.dtype.name)
 
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores by name, and loss and metric of every worker, (W,) float64 each.
@@ -44,11 +49,11 @@ class Evaluation:
         The names are those of schema.EVAL, and of schema.VALIDATION with a split. The result is the
         same on all ranks.
         """
-        x, metric = self._x, self._problem.metric
-        mean = self.average(x)
+        x, metric = self._cell.whole(self._x), self._problem.metric
+        mean = self._cell.whole(self.average(self._x))
         squares = [float(np.sum((row.astype(np.float64) - mean) ** 2)) for row in x]
         own_loss, own_metric = self._scores(x)
-        gathered = self._comm.allgather((squares, own_loss, own_metric))
+        gathered = self._cell.peers.allgather((squares, own_loss, own_metric))
         losses = np.concatenate([loss for _, loss, _ in gathered])
         metrics = np.concatenate([values for _, _, values in gathered])
         mean_loss, mean_metric = self._problem.evaluate(mean[None])
@@ -91,11 +96,13 @@ class Evaluation:
         self._exchange.close()
 
 
-def parameters_sha256(comm: MPI.Intracomm, x: Rows) -> str:
+def parameters_sha256(comm: MPI.Intracomm, x: Rows, cell: Cell | None = None) -> str:
     """Return the SHA-256 of the parameters in worker order, "" on other ranks; collective.
 
-    x: (V, d), parameters of the workers of this rank.
+    x: (V, d), parameters of the workers of this rank. cell: of this rank, if x has some columns.
     """
+    if cell:
+        comm, x = cell.peers, cell.whole(x)
     rows = max(1, HASHED_ROWS_BYTES // x[0].nbytes)
     counts = comm.gather(len(x))
     if counts is None:

@@ -15,6 +15,9 @@ from algorithms.controllers.fixed import Fixed
 from algorithms.controllers.protocol import Controller, Setting
 from algorithms.exchange.compute import Compute
 from algorithms.exchange.trouble import Trouble
+from algorithms.pipelines import PIPELINES
+from algorithms.pipelines.grid import Grid
+from algorithms.pipelines.protocol import Pipeline
 from algorithms.protocol import Algorithm
 from bench.common import own
 from bench.common.spec import (
@@ -30,6 +33,7 @@ from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.runtime.checks import check_data, check_pictures, check_validation
 from bench.runtime.faults import compute_of, trouble_of
 from bench.runtime.options import MODEL, PERIOD, TABLE, TrainOptions
+from bench.runtime.pipeline.checks import check_pipeline, grid_of, pipeline_of
 from bench.session.launch import check_launch
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
@@ -72,6 +76,8 @@ class Experiment:
     trouble: Trouble
     compute: Compute | None = None
     """Duration of gradients under the model clock; None on the wall clock."""
+    pipeline: Pipeline | None = None
+    """Pipeline that computes the gradient of each worker; None for whole models on each rank."""
 
     @classmethod
     def resolve(cls, options: TrainOptions, ranks: int) -> Experiment:
@@ -87,12 +93,15 @@ class Experiment:
         check_pictures(options, parts["task"], parts["partition"])
         check_validation(options, parts["task"])
         parts["controller"] = parse_spec(options.controller, CONTROLLERS, "controller")
-        workers, trouble, compute = (
-            options.workers or ranks,
-            trouble_of(options),
-            compute_of(options),
-        )
+        parts["pipeline"] = pipeline = pipeline_of(options)
+        workers = options.workers or grid_of(pipeline, ranks, 0).rows
+        trouble, compute = trouble_of(options), compute_of(options)
         return cls(options, ranks, workers, **parts, trouble=trouble, compute=compute)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid of ranks: rows of workers, columns of stages. Errors: UserError."""
+        return grid_of(self.pipeline, self.ranks, self.workers)
 
     @property
     def controlled(self) -> bool:
@@ -135,6 +144,11 @@ class Experiment:
         if not self.controlled:
             del plain["controller"]
         parts = {kind: option_values(getattr(self, kind)) for kind in self.texts}
+        if self.pipeline is None:
+            del plain["pipeline"]
+        else:
+            plain["pipeline"] = format_spec(self.pipeline, PIPELINES)
+            parts["pipeline"] = option_values(self.pipeline)
         params = plain | {"workers": self.workers, "options": parts} | self.texts
         if self.sources:
             params["sources"] = {place: digest(path) for place, path in self.sources.items()}
@@ -198,11 +212,13 @@ class Experiment:
         Errors: UserError; RefusedError where the algorithm cannot serve so many workers.
         """
         check_launch({}, self.ranks, self.options.ranks)
-        if self.workers < self.ranks:
+        if self.pipeline is None and self.workers < self.ranks:
             raise UserError(
                 f"--workers must be at least the number of ranks, {self.ranks}, got "
                 f"{self.workers}: every rank hosts one or more"
             )
+        if self.pipeline is not None:
+            check_pipeline(self.options, self.pipeline, self.task, self.algorithm, self.grid)
         self._check_trouble()
         self._check_target()
         self._check_statistics()

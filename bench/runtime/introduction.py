@@ -39,6 +39,12 @@ def introduction(
         f"{setting_label('workers', experiment.workers)} on "
         f"{setting_label('ranks', experiment.ranks)}"
     )
+    if experiment.pipeline is not None:
+        grid = experiment.grid
+        lines.append(
+            f"pipeline {experiment.params['pipeline']}: {counted(grid.rows, 'row')} of workers x "
+            f"{counted(grid.columns, 'column')} of stages"
+        )
     summary = data.problem.summary
     if summary.line:
         lines.append(summary.line)
@@ -85,6 +91,12 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
     faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
     if faults:
         yield f"trouble on purpose: {', '.join(faults)}"
+    pipeline = experiment.pipeline
+    if pipeline is not None and pipeline.microbatches > 1 and experiment.task.needs.normalises:
+        yield (
+            "batch norm normalises each micro-batch by its own statistics, so that another number "
+            "of microbatches is another model"
+        )
     yield from alignment(experiment)
 
 

@@ -29,6 +29,12 @@ class TrainOptions:
         "PATH",
     )
     algorithm: str = option("allreduce_sgd", "how workers exchange", SPEC)
+    pipeline: str = option(
+        "",
+        "cut each worker's model into stages, computed by a pipeline over the ranks: "
+        "1f1b:stages=4,microbatches=8",
+        SPEC,
+    )
     partition: str = option("iid", "how the data are separated", SPEC)
     optimizer: str = option("sgd:lr=0.1", "local optimiser of every worker", SPEC)
     controller: str = option("fixed", "decides options of the algorithm while training", SPEC)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.pipelines.grid import Grid
 from algorithms.protocol import Algorithm
 from algorithms.topologies import TOPOLOGIES, theory
 from algorithms.topologies.mixing import MIXINGS
@@ -34,6 +35,7 @@ from algorithms.topologies.theory import MANY_LINKS
 from bench.common.spec import option_fields
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.experiment import Experiment
+from bench.runtime.pipeline.cell import Cell
 from bench.runtime.setup import Material
 from bench.runtime.workers import TrainingWorkers
 from partitions import skew
@@ -103,12 +105,18 @@ def heterogeneity(
     one, other = estimate(), estimate()
     g[:] = 0
     mean, other_mean = (average(rows).astype(np.float64) for rows in (one, other))
-    rows = [
-        ((a - mean) @ (b - other_mean), ((a - b).astype(np.float64) ** 2).sum() / 2)
-        for a, b in zip(one, other, strict=True)
-    ]
-    zeta2, sigma2 = np.array([row for part in comm.allgather(rows) for row in part]).T
-    return Heterogeneity(zeta2, float(sigma2.mean()), float(mean @ other_mean))
+    cell = workers.cell or Cell.of(comm, Grid(comm.size))
+    products = cell.total(
+        np.array(
+            [
+                ((a - mean) @ (b - other_mean), ((a - b).astype(np.float64) ** 2).sum() / 2)
+                for a, b in zip(one, other, strict=True)
+            ]
+        )
+    )
+    zeta2, sigma2 = np.concatenate(cell.peers.allgather(products)).T
+    norm2 = cell.total(np.array([mean @ other_mean]))
+    return Heterogeneity(zeta2, float(sigma2.mean()), float(norm2[0]))
 
 
 @dataclass(frozen=True)
@@ -210,7 +218,7 @@ def separation(
         topology = None
     return Separation(
         data.skew,
-        feature_distance(comm, data),
+        feature_distance(workers.cell.peers if workers.cell else comm, data),
         neighbourhood_skew(topology, data.skew.counts, exchange) if topology else None,
         heterogeneity(comm, workers, data.batches(0).next, evaluation.average),
         theory.spectral_gap(topology, rule, experiment.workers) if topology else None,

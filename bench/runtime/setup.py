@@ -177,8 +177,9 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     Every rank computes the same shards and keeps the samples of its own workers. Errors: UserError
     on all ranks where one of them meets it.
     """
-    bounds = worker_bounds(experiment.workers, comm.size)
-    ids = range(bounds[comm.rank], bounds[comm.rank + 1])
+    bounds = worker_bounds(experiment.workers, experiment.grid.rows)
+    row, _ = experiment.grid.cell(comm.rank)
+    ids = range(bounds[row], bounds[row + 1])
     where = f"{experiment.options.task}, {experiment.options.partition}"
     needed = experiment.task.nbytes(len(ids) / experiment.workers, experiment.options.dtype)
     check_memory(comm, needed, f"the samples of {experiment.options.task}", "take fewer samples")

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange, worker_bounds
-from algorithms.wire.meter import TracingMeter
+from algorithms.protocol import Rows
+from algorithms.wire.meter import Meter, TracingMeter
 from algorithms.wire.room import RoomError
 from bench.common.spec import UserError
 from bench.common.text import counted
+from bench.runtime.batches import Batches, RenewedBatches
 from bench.runtime.experiment import Experiment
 from bench.runtime.memory import check_memory
 from bench.runtime.model_time import measured_s, model_clock
+from bench.runtime.pipeline.cell import Cell
+from bench.runtime.pipeline.learner import Ahead, PipelineLearner, steps_ahead
+from bench.runtime.pipeline.slices import Slices
 from bench.runtime.setup import Material
 from bench.runtime.workers import TrainingWorkers
+from bench.session.launch import on_all_ranks
+from bench.tasks.layered import LayeredProblem
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -30,9 +38,11 @@ def workers(
 ) -> tuple[MPIExchange, TrainingWorkers]:
     """Return the exchange and this rank's workers, at the common start; collective."""
     options = experiment.options
-    bounds = worker_bounds(experiment.workers, comm.size)
-    rows = bounds[comm.rank + 1] - bounds[comm.rank]
-    needed = ROWS * rows * data.problem.d * np.dtype(options.dtype).itemsize
+    cell = Cell.of(comm, experiment.grid, on_all_ranks(comm, lambda: _slices(experiment, data)))
+    peers, d = cell.peers, cell.width or data.problem.d
+    bounds = worker_bounds(experiment.workers, peers.size)
+    rows = bounds[peers.rank + 1] - bounds[peers.rank]
+    needed = ROWS * rows * d * np.dtype(options.dtype).itemsize
     models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
     check_memory(comm, needed, models, "take fewer --workers, or a smaller model")
     needed = 8 * rows * options.batch
@@ -40,23 +50,24 @@ def workers(
     check_memory(comm, needed, batches, "take a smaller --batch")
     try:
         exchange = MPIExchange(
-            comm,
+            peers,
             experiment.workers,
             allreduce=options.allreduce,
             dtype=options.dtype,
             seed=options.seed,
             trouble=experiment.trouble,
-            meter=TracingMeter(comm) if options.trace else None,
+            meter=TracingMeter(comm, peers) if options.trace else None,
             clock=model_clock(experiment),
         )
-        x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
+        x, g = exchange.rows(d), exchange.rows(d)
     except ValueError as error:
         where = "" if str(error).startswith("--") else f"--allreduce {options.allreduce}: "
         raise UserError(f"{where}{error}") from None
+    pipelines = _pipelines(experiment, data, cell, x, g, exchange.meter)
     trained = TrainingWorkers(
         data.problem,
         experiment.optimizer,
-        data.batches,
+        _batches(experiment, data),
         x,
         g,
         ids=exchange.ids,
@@ -66,10 +77,43 @@ def workers(
         exchange=exchange,
         trouble=exchange.trouble,
         clock=exchange.clock,
+        cell=cell,
+        pipelines=pipelines,
     )
     if exchange.clock and math.isnan(exchange.clock.state.compute_s):
         exchange.clock.state.compute_s = measured_s(comm, trained, data.batches(0))
     return exchange, trained
+
+
+def _slices(experiment: Experiment, data: Material) -> Slices | None:
+    """Return the columns of the parameters of each rank; None without a pipeline."""
+    if experiment.pipeline is None:
+        return None
+    assert isinstance(data.problem, LayeredProblem)
+    problem = data.problem
+    return Slices(experiment.pipeline, experiment.grid, problem.units, problem.layers)
+
+
+def _pipelines(
+    experiment: Experiment, data: Material, cell: Cell, x: Rows, g: Rows, meter: Meter
+) -> PipelineLearner | None:
+    """Return the pipelines of the workers of this rank, if any."""
+    if experiment.pipeline is None:
+        return None
+    assert isinstance(data.problem, LayeredProblem)
+    batch = experiment.options.batch
+    return PipelineLearner(data.problem, experiment.pipeline, cell, x, g, batch, meter)
+
+
+def _batches(
+    experiment: Experiment, data: Material
+) -> Callable[[int], Batches | RenewedBatches | Ahead]:
+    """Return the minibatches of this rank from a step on, with later ones where they overlap."""
+    pipeline = experiment.pipeline
+    if pipeline is None or not pipeline.asynchronous:
+        return data.batches
+    ahead = steps_ahead(pipeline)
+    return lambda step: Ahead(data.batches(step), ahead)
 
 
 def initial_state(experiment: Experiment, exchange: MPIExchange, workers: TrainingWorkers) -> Any:

@@ -223,7 +223,7 @@ class Training:
 
     def _close(self, status: str, reached: bool) -> None:
         self._control.close()
-        digest = parameters_sha256(self._comm, self._workers.x)
+        digest = parameters_sha256(self._comm, self._workers.x, self._workers.cell)
         reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
         columns = {
             "loss": (("worker",), self._losses, "1", "held-out loss at the end"),

@@ -13,7 +13,9 @@ from algorithms.protocol import Exchange, Layer, Ready, Rows
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches, RenewedBatches
-from bench.tasks.protocol import Problem
+from bench.runtime.pipeline.cell import Cell
+from bench.runtime.pipeline.learner import Ahead, PipelineLearner
+from bench.tasks.protocol import Learner, Problem
 
 
 class TrainingWorkers:
@@ -23,13 +25,15 @@ class TrainingWorkers:
     problem.initial(seed). exchange: for tasks whose workers share statistics, which makes
     `gradient` collective. trouble: the stragglers. clock: the model clock, if any, which gradients
     advance in place of stragglers' sleeps. batches: returns the minibatches from a step on.
+    cell, pipelines: place of this rank in the grid, and the pipelines that compute the gradients of
+    its columns of the parameters.
     """
 
     def __init__(
         self,
         problem: Problem,
         optimizer: Optimizer,
-        batches: Callable[[int], Batches | RenewedBatches],
+        batches: Callable[[int], Batches | RenewedBatches | Ahead],
         x: Rows,
         g: Rows,
         *,
@@ -40,19 +44,26 @@ class TrainingWorkers:
         exchange: Exchange | None = None,
         trouble: Trouble = Trouble.NONE,
         clock: ModelClock | None = None,
+        cell: Cell | None = None,
+        pipelines: PipelineLearner | None = None,
     ) -> None:
         self.ids, self.total, self.samples = ids, len(samples), samples
         self.x, self.g = x, g
         self.losses: NDArray[np.floating] = np.full(len(ids), np.nan)
         """Losses of the last minibatches, (V,)."""
-        x[:] = problem.initial(seed)
+        self.cell, self.pipelines, self._exchange = cell, pipelines, exchange
         self.layers: Sequence[Layer] = problem.layers
-        self._exchange = exchange
-        self._learner = problem.learner(x, g, self._share if exchange else None)
+        self._learner: Learner
+        if pipelines is None:
+            x[:] = problem.initial(seed)
+            self._learner = problem.learner(x, g, self._share if exchange else None)
+        else:
+            x[:] = pipelines.part(problem.initial(seed))
+            self.layers, self._learner = pipelines.layers, pipelines
         self._optimizer, self._meter, self._make = optimizer, meter, batches
         self._trouble, self._seed, self._clock = trouble, seed, clock
         self.drawn = 0
-        self.optimizer_state: Any = optimizer.init(self._learner.x, problem.layers)
+        self.optimizer_state: Any = optimizer.init(self._learner.x, self.layers)
 
     @property
     def drawn(self) -> int:
@@ -106,6 +117,13 @@ class TrainingWorkers:
         self._meter.lap(OTHER)
         self._optimizer.update(self._learner.x, self._learner.g, self.optimizer_state)
         self._meter.lap(UPDATE)
+
+    def close(self) -> None:
+        """Complete the messages of pipelines, and free the communicators; collective."""
+        if self.pipelines:
+            self.pipelines.close()
+        if self.cell:
+            self.cell.close()
 
     def _sleep(self, straggler: Straggler, duration_s: float) -> None:
         time.sleep(straggler.late_s(self.ids, self._drawn, duration_s, self._seed))

@@ -17,57 +17,69 @@ from bench.tasks.model import Batch
 from bench.tasks.protocol import Alter
 
 
-class Block(torch.nn.Module):
-    """Causal multi-head attention and a perceptron, each added to its input."""
+class Embedding(torch.nn.Module):
+    """Sum of a vector for each character and one for its place."""
+
+    def __init__(self, alphabet: int, context: int, width: int) -> None:
+        super().__init__()
+        self.character = torch.nn.Embedding(alphabet, width)
+        self.place = torch.nn.Embedding(context, width)
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        """Return the vectors, (m, T, width), of codes (m, T)."""
+        x: torch.Tensor = self.character(codes) + self.place.weight[: codes.shape[-1]]
+        return x
+
+
+class Attention(torch.nn.Module):
+    """Causal multi-head attention, added to its input."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self._heads = heads
-        self.norm1 = torch.nn.LayerNorm(width)
+        self.norm = torch.nn.LayerNorm(width)
         self.into = torch.nn.Linear(width, 3 * width)
         self.softmax = torch.nn.Softmax(-1)  # a layer, so that its outputs are counted
         self.out = torch.nn.Linear(width, width)
-        self.norm2 = torch.nn.LayerNorm(width)
-        self.wide = torch.nn.Linear(width, 4 * width)
-        self.narrow = torch.nn.Linear(4 * width, width)
 
-    def forward(self, x: torch.Tensor, ahead: torch.Tensor) -> torch.Tensor:
-        """Return the activations, (m, T, width), of x, (m, T, width).
-
-        ahead: (T, T), -inf for later characters, else 0.
-        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the activations, (m, T, width), of x, (m, T, width)."""
         m, length, width = x.shape
-        heads = self.into(self.norm1(x)).view(m, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+        ahead = torch.full((length, length), -math.inf, dtype=x.dtype).triu(1)
+        heads = self.into(self.norm(x)).view(m, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = heads[0], heads[1], heads[2]  # (m, heads, T, width / heads)
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + ahead
         values = self.softmax(scores) @ v
-        x = x + self.out(values.transpose(1, 2).reshape(m, length, width))
-        result: torch.Tensor = x + self.narrow(gelu(self.wide(self.norm2(x))))
+        result: torch.Tensor = x + self.out(values.transpose(1, 2).reshape(m, length, width))
         return result
 
 
-class Decoder(torch.nn.Module):
-    """Model from codes (m, T) of characters, T <= context, to logits (m, T, alphabet)."""
+class Perceptron(torch.nn.Module):
+    """Perceptron of one hidden layer, added to its input."""
 
-    def __init__(self, alphabet: int, context: int, width: int, depth: int, heads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.character = torch.nn.Embedding(alphabet, width)
-        self.place = torch.nn.Embedding(context, width)
-        self.blocks = torch.nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = torch.nn.LayerNorm(width)
-        self.logits = torch.nn.Linear(width, alphabet)
-        for embedding in (self.character, self.place):
-            torch.nn.init.normal_(embedding.weight, std=0.02)
+        self.wide = torch.nn.Linear(width, 4 * width)
+        self.narrow = torch.nn.Linear(4 * width, width)
 
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Return the logits."""
-        length = codes.shape[-1]
-        x = self.character(codes) + self.place.weight[:length]
-        ahead = torch.full((length, length), -math.inf, dtype=x.dtype).triu(1)
-        for block in self.blocks:
-            x = block(x, ahead)
-        logits: torch.Tensor = self.logits(self.norm(x))
-        return logits
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the activations, (m, T, width), of x, (m, T, width)."""
+        result: torch.Tensor = x + self.narrow(gelu(self.wide(self.norm(x))))
+        return result
+
+
+def decoder(alphabet: int, context: int, width: int, depth: int, heads: int) -> torch.nn.Sequential:
+    """Return the model from codes (m, T) of characters, T <= context, to logits (m, T, alphabet).
+
+    Its last unit is the norm with the logits; a block is two units.
+    """
+    embedding = Embedding(alphabet, context, width)
+    blocks = [part for _ in range(depth) for part in (Attention(width, heads), Perceptron(width))]
+    head = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, alphabet))
+    for each in (embedding.character, embedding.place):
+        torch.nn.init.normal_(each.weight, std=0.02)
+    return torch.nn.Sequential(embedding, *blocks, head)
 
 
 class CharacterProblem(Classifier):

@@ -22,6 +22,7 @@ from bench.tasks.learners import ManyModels, OneModel
 from bench.tasks.model import Answer, Batch, Scores
 from bench.tasks.objective import CrossEntropy, Objective
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
+from bench.tasks.stages import TorchSplitModel, units
 from partitions.protocol import Samples
 
 MODELS = 3
@@ -170,6 +171,22 @@ class Classifier:
         """Bind plain autograd for one worker, vmap in chunks for many; nothing is shared."""
         rows, gradients = torch.from_numpy(x), torch.from_numpy(g)
         return (OneModel if len(x) == 1 else ManyModels)(self, rows, gradients)
+
+    @property
+    def units(self) -> Sequence[int]:
+        """Return the number of parameters of each unit of the model."""
+        return [sum(p.numel() for p in unit.parameters()) for unit in units(self.module)]
+
+    def split_model(
+        self,
+        x: NDArray[np.floating],
+        g: NDArray[np.floating],
+        bounds: Sequence[int],
+        stages: Sequence[int],
+    ) -> TorchSplitModel:
+        """Bind the stages of this rank to the parameters and gradients of its workers."""
+        chain = units(self.module)
+        return TorchSplitModel(chain, self.inputs, self.targets, x, g, bounds, stages)
 
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
         """Return the model with these parameters for evaluation: inputs (m, ...) to logits."""

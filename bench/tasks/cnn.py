@@ -59,7 +59,7 @@ class CNN(Task):
     @property
     def needs(self) -> Needs:
         """Declare that the task reads samples."""
-        return Needs(reads="samples", pictures=True)
+        return Needs(reads="samples", pictures=True, layered=True)
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the pictures. Errors: ValueError for inputs that are not pictures, or too small."""

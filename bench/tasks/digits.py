@@ -47,7 +47,12 @@ class Digits(Task):
     def needs(self) -> Needs:
         """Declare that groups of two workers or more share the statistics of batch norm."""
         normalises = max(1, self.group) if self.norm == "batch" else 0
-        return Needs(pictures=True, shares_statistics=self.group > 1, normalises=normalises)
+        return Needs(
+            pictures=True,
+            shares_statistics=self.group > 1,
+            normalises=normalises,
+            layered=True,
+        )
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the images; the split into training and held-out images never changes."""

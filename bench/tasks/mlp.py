@@ -109,7 +109,7 @@ class MLP(Task):
     @property
     def needs(self) -> Needs:
         """Declare that the task reads samples."""
-        return Needs(reads="samples", pictures=True)
+        return Needs(reads="samples", pictures=True, layered=True)
 
     def load(self, dtype: str, data: str = "") -> Classifier:
         """Read the samples; inputs of several dimensions are flattened."""

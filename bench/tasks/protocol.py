@@ -4,7 +4,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +142,7 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class Needs:
-    """Requirements of a task."""
+    """Requirements and capabilities of a task."""
 
     reads: Literal["", "samples", "text"] = ""
     """Kind of file that --data names; empty if the task reads none."""
@@ -147,6 +154,8 @@ class Needs:
     """The metric is defined on all training samples: none can be held out for validation."""
     shares_statistics: bool = False
     """Workers exchange statistics inside a gradient, and so wait for each other."""
+    layered: bool = False
+    """The model is a chain of layers, which a pipeline can cut: see bench.tasks.layered."""
     normalises: int = 0
     """Workers whose minibatches are normalised together, one value a sample; 0: none are."""
 
@@ -164,7 +173,7 @@ class Task(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """Declare the requirements of the task with these options."""
+        """Declare the requirements and capabilities of the task with these options."""
         return Needs()
 
     def nbytes(self, part: float, dtype: str) -> int:

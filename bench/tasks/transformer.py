@@ -79,7 +79,7 @@ class Transformer(Task):
     @property
     def needs(self) -> Needs:
         """Declare that the task reads a text, which --data must name."""
-        return Needs(reads="text", data=True)
+        return Needs(reads="text", data=True, layered=True)
 
     def load(self, dtype: str, data: str = "") -> CharacterProblem:
         """Read the text and cut it into windows of context + 1 characters of one speaker.
@@ -88,7 +88,7 @@ class Transformer(Task):
         speakers.
         """
         from bench.data.opening import open_text
-        from bench.tasks.attention import CharacterProblem, Decoder
+        from bench.tasks.attention import CharacterProblem, decoder
         from bench.tasks.transformer import windows
 
         if not data:
@@ -110,7 +110,7 @@ class Transformer(Task):
                 lambda n: count(n * self.heads, self.depth, self.context, alphabet),
             )
         return CharacterProblem(
-            lambda: Decoder(alphabet, self.context, width, self.depth, self.heads),
+            lambda: decoder(alphabet, self.context, width, self.depth, self.heads),
             metric=self.metric,
             train=cut.train,
             held_out=cut.held_out,

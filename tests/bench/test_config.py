@@ -40,6 +40,7 @@ def test_every_option_reaches_its_field() -> None:
         "task": "logistic",
         "data": "d.csv",
         "algorithm": "local_sgd:period=3",
+        "pipeline": "gpipe",
         "partition": "shards",
         "optimizer": "sgd:lr=1.0",
         "allreduce": "ring",

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, layer_norm, linear
 from bench.common.spec import UserError
 from bench.data.protocol import Text
 from bench.tasks import model
-from bench.tasks.attention import CharacterProblem, Decoder
+from bench.tasks.attention import CharacterProblem, decoder
 from bench.tasks.transformer import Transformer, count, windows
 from partitions.natural import Natural
 from tests.bench.made_samples import (
@@ -252,7 +252,7 @@ def test_it_learns_more_than_bigrams(tmp_path: Path) -> None:
 def test_the_number_of_parameters_equals_torch(
     half: int, depth: int, context: int, alphabet: int
 ) -> None:
-    module = Decoder(alphabet, context, 2 * half, depth, heads=2)
+    module = decoder(alphabet, context, 2 * half, depth, heads=2)
     assert count(2 * half, depth, context, alphabet) == sum(p.numel() for p in module.parameters())
     with torch.no_grad():
         result = module(torch.zeros(2, context, dtype=torch.int64))

@@ -38,7 +38,11 @@ def roots(
     state: of its algorithm. control: progress of its controller, if any.
     """
     clock = {"clock": exchange.clock.state} if exchange.clock else {}
-    return clock | {
+    versions = workers.pipelines.versions() if workers.pipelines else []
+    pipelines = {"versions": versions} if versions else {}
+    return {
+        **clock,
+        **pipelines,
         "x": workers.x,
         "losses": workers.losses,
         "optimizer": workers.optimizer_state,
@@ -64,9 +68,11 @@ def restore_training(
         clock.state.arrivals[:] = [np.zeros(workers.total) for _ in range(flights)]
         arrive = clock.arrive
     objects = roots(exchange, workers, state, control)
-    restore(comm, checkpoint, manifest, objects, workers.total, arrive)
+    restore(comm, checkpoint, manifest, objects, workers.total, arrive, workers.cell)
     counters = objects["counters"]
     exchange.rounds_started, workers.drawn = counters.turn, counters.drawn
+    if workers.pipelines:
+        workers.pipelines.restore(manifest.step, objects.get("versions", []))
 
 
 class Checkpoints:
@@ -118,7 +124,7 @@ class Checkpoints:
         self.step, self.elapsed_ns = step, elapsed_ns
         clock, place = self._exchange.clock, (self._comm, self._plan.path, objects, rows, entries)
         if clock is None:
-            return save(*place)
+            return save(*place, cell=self._workers.cell)
         with clock.without_waits():
             return save(*place, clock.arrive)
 

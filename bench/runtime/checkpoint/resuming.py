@@ -42,7 +42,7 @@ class Resumed:
 
     def table_lengths(self, rank: int, ranks: int) -> dict[str, int] | None:
         """Return the table lengths of a rank's file to continue; None where it begins a new one."""
-        return self.manifest.rows[rank] or None if ranks == self.manifest.ranks else None
+        return self.manifest.rows[rank] or None if ranks == self.manifest.processes else None
 
     def check_writers(self, comm: MPI.Intracomm, writes: bool) -> None:
         """Check that the same ranks write the files as before; collective. Errors: UserError."""
@@ -185,7 +185,8 @@ def _source(path: Path, manifest: Manifest) -> Path:
                 lengths = table_lengths(content)
         except (BrokenFileError, OSError, KeyError):
             continue
-        same = about.get("run_uuid") == manifest.run_uuid and about.get("ranks") == manifest.ranks
+        ranks = about.get("ranks") == manifest.processes
+        same = about.get("run_uuid") == manifest.run_uuid and ranks
         earlier = int(about.get("steps_before", 0)) < manifest.step
         if same and earlier and all(lengths.get(x, 0) >= n for x, n in manifest.rows[0].items()):
             return file
@@ -198,7 +199,7 @@ def _check_rows(comm: MPI.Intracomm, path: Path, source: Path, manifest: Manifes
     source: file of rank 0. Errors: DamagedError on every rank.
     """
     flaw = ""
-    for rank in range(comm.rank, manifest.ranks, comm.size):
+    for rank in range(comm.rank, manifest.processes, comm.size):
         if manifest.rows[rank]:
             part = part_of(path.with_name(f"{path.name}.rank{rank:05d}")) if rank else source
             try:

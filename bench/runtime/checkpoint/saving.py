@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from bench.common.errors import DiskError
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.state import (
     Arrive,
+    State,
     at_once,
     first_worker_rank,
-    length,
     read,
     spans,
     state,
     write,
 )
 from bench.runtime.checkpoint.store import DamagedError, Manifest
+from bench.runtime.pipeline.cell import Cell
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -32,26 +35,53 @@ def save(
     rows: dict[str, int],
     entries: Mapping[str, Any],
     arrive: Arrive = at_once,
+    cell: Cell | None = None,
 ) -> Path:
     """Write the state of some objects to a new checkpoint; return its folder; collective.
 
     Exchanges in flight are completed first. rows: of Manifest. entries: the fields of Manifest
-    that are the same on every rank. arrive: of State.land. Errors: DiskError on the rank whose
-    disk refuses.
+    that are the same on every rank. arrive: of State.land. cell: of this rank; of the ranks that
+    share a worker, the first one writes whole rows. Errors: DiskError on the rank whose disk
+    refuses.
     """
     content = state(roots)
     landed = content.land(arrive)
     values = {path: read(array) for path, array in content.arrays.items()}
+    tables = comm.gather(rows)
+    pipe = cell.pipe if cell else None
+    if cell is None or pipe is None:
+        return _write(comm, result, content, values, landed, tables, entries)
+    values = {path: cell.joined(array) for path, array in values.items()}
+    folder = None
+    if cell.column == 0:
+        shared = {**entries, "columns": pipe.size}
+        folder = _write(cell.peers, result, content, values, landed, tables, shared)
+    return Path(pipe.bcast(folder))
+
+
+def _write(
+    comm: MPI.Intracomm,
+    result: Path,
+    content: State,
+    values: dict[str, NDArray[Any]],
+    landed: dict[str, list[str]],
+    tables: list[dict[str, int]] | None,
+    entries: Mapping[str, Any],
+) -> Path:
+    """Write the files of all ranks and the manifest; return the folder; collective.
+
+    tables: of all ranks, on rank 0. Errors: DiskError on the rank whose disk refuses.
+    """
     folder = store.place(result)
     try:
         fresh = store.begin(folder, entries["step"]) if comm.rank == 0 else None
         fresh = comm.bcast(fresh)
         file = store.write_rank(fresh, comm.rank, values)
         lengths_here = {path: len(x) for path, x in values.items()}
-        gathered = comm.gather((file, lengths_here, _numbers(content.numbers), rows))
-        if gathered is None:
+        gathered = comm.gather((file, lengths_here, _numbers(content.numbers)))
+        if gathered is None or tables is None:
             return Path(comm.bcast(None))
-        files, lengths, numbers, tables = zip(*gathered, strict=True)
+        files, lengths, numbers = zip(*gathered, strict=True)
         manifest = Manifest(
             **entries,
             ranks=comm.size,
@@ -59,7 +89,7 @@ def save(
             lengths={path: [x[path] for x in lengths] for path in values},
             numbers={path: [x[path] for x in numbers] for path in content.numbers},
             landed=landed,
-            rows=list(tables),
+            rows=tables,
         )
         return Path(comm.bcast(store.complete(fresh, manifest)))
     except OSError as error:
@@ -99,13 +129,18 @@ def restore(
     roots: Mapping[str, Any],
     total: int,
     arrive: Arrive = at_once,
+    cell: Cell | None = None,
 ) -> None:
     """Set new objects of the same settings to the state in a checkpoint; collective.
 
     With as many ranks as before, each rank reads its own state; otherwise, that of its workers.
+    cell: of this rank, which takes its columns of whole rows.
     """
+    comm = cell.peers if cell else comm
     content = state(roots)
-    lengths = {path: length(array) for path, array in content.arrays.items()}
+    own = {path: read(array) for path, array in content.arrays.items()}
+    whole = {path: cell.joined(array) if cell else array for path, array in own.items()}
+    lengths = {path: len(array) for path, array in whole.items()}
     now = comm.allgather(lengths)
     pieces: dict[int, list[tuple[str, slice, slice]]] = {}
     for path in lengths:
@@ -113,13 +148,13 @@ def restore(
             manifest.lengths[path], [x[path] for x in now], comm.rank
         ):
             pieces.setdefault(then, []).append((path, source, target))
-    whole = {path: read(array) for path, array in content.arrays.items()}
     for then, parts in sorted(pieces.items()):
         with store.opened(checkpoint, then) as file:
             for path, source, target in parts:
                 whole[path][target] = file[path][source]
     for path, array in content.arrays.items():
-        write(array, whole[path])
+        values = whole[path]
+        write(array, values if cell is None else cell.parted(values, own[path].shape))
     then = first_worker_rank(manifest.ranks, comm.size, total, comm.rank)
     for path, place in content.numbers.items():
         place.set(manifest.numbers[path][then])

@@ -174,12 +174,6 @@ def memory(array: Any) -> Any:
     return array.local() if isinstance(array, Shared) else nullcontext(np.asarray(array))
 
 
-def length(array: Any) -> int:
-    """Return the length along the first axis."""
-    with memory(array) as values:
-        return len(values)
-
-
 def spans(
     before: Sequence[int], now: Sequence[int], rank: int
 ) -> Iterator[tuple[int, slice, slice]]:

@@ -63,6 +63,13 @@ class Manifest:
     rows: list[dict[str, int]]
     """Table lengths of the result file that each rank writes; empty for ranks without a file."""
     version: int = VERSION
+    columns: int = 1
+    """Ranks that share each worker by a pipeline; `ranks` counts one of each such group."""
+
+    @property
+    def processes(self) -> int:
+        """Return the number of all ranks."""
+        return self.ranks * self.columns
 
 
 def place(result: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Pipelines in training: ranks in a grid, and the passes of stages over MPI."""

@@ -1,0 +1,216 @@
+"""Passes of the stages of a rank, with the messages between the ranks of a pipeline.
+
+A message is sent as soon as its pass has ended, and never awaited by its sender; its receive is
+posted before the pass that precedes its own. The order of the messages of a stage is that of the
+micro-batches on both sides. Gradients carry the loss of their micro-batch, so that all ranks know
+it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.pipelines.grid import Grid
+from algorithms.pipelines.protocol import Action, Pipeline
+from algorithms.wire.meter import GRADIENT, WAIT, Meter
+from bench.tasks.layered import SplitModel, StagePasses
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+SPIN_S, NAP_S = 20e-6, 20e-6
+"""Duration of busy waiting for a message, and then of a nap between two looks: a waiting rank that
+shares its core would take it from its neighbour."""
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Samples of one worker for one minibatch: inputs (b, ...) and targets (b, ...)."""
+
+    inputs: NDArray[Any]
+    targets: NDArray[np.int64]
+
+    def part(self, microbatch: int, count: int) -> tuple[slice, float]:
+        """Return the samples of a micro-batch out of `count`, and the inverse of all targets."""
+        b = len(self.inputs)
+        return slice(microbatch * b // count, (microbatch + 1) * b // count), 1 / self.targets.size
+
+
+@dataclass
+class Arrival:
+    """A message to this rank: its buffer and its request."""
+
+    buffer: NDArray[np.floating]
+    request: MPI.Request
+
+
+class Player:
+    """Passes of the stages of one rank for one worker.
+
+    passes: by stage. worker: counted in the row of the grid. slot(stage, microbatch): number of the
+    parameters. minibatch(microbatch): samples. Micro-batches are counted through all minibatches.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        grid: Grid,
+        model: SplitModel,
+        passes: dict[int, StagePasses],
+        worker: int,
+        pipe: MPI.Intracomm | None,
+        meter: Meter,
+        dtype: np.dtype[Any],
+        minibatch: Callable[[int], Minibatch],
+        slot: Callable[[int, int], int],
+    ) -> None:
+        self._pipeline, self._model, self._passes = pipeline, model, passes
+        self._pipe, self._meter, self._dtype = pipe, meter, dtype
+        self._first_tag = 2 * pipeline.stages * worker
+        self._minibatch, self._slot = minibatch, slot
+        self._columns = [grid.column(pipeline, s) for s in range(pipeline.stages)]
+        self._here: dict[Action, Any] = {}
+        """Results of passes for other stages of this rank, by the pass that takes them."""
+        self._sent: deque[tuple[MPI.Request, NDArray[Any]]] = deque()
+        self._losses: dict[int, np.floating] = {}
+        self.loss = dtype.type(0)
+        """Sum of the losses of the micro-batches since it was last set."""
+
+    def play(self, actions: Sequence[Action]) -> None:
+        """Compute some passes in order."""
+        following = self._expect(actions[0])
+        for i, action in enumerate(actions):
+            arrival = following
+            following = self._expect(actions[i + 1]) if i + 1 < len(actions) else None
+            self._compute(action, arrival)
+            while self._sent and self._sent[0][0].Test():
+                self._sent.popleft()
+
+    def _source(self, action: Action) -> int | None:
+        """Return the stage whose result a pass takes; None for the ends of the pipeline."""
+        if action.kind == "weight":
+            return None
+        source = action.stage + (-1 if action.kind == "forward" else 1)
+        return source if 0 <= source < self._pipeline.stages else None
+
+    def _expect(self, action: Action) -> Arrival | None:
+        """Post the receive of a pass; None if its input is on this rank."""
+        source = self._source(action)
+        if source is None or source in self._passes:
+            return None
+        assert self._pipe is not None
+        forward = action.kind == "forward"
+        b = self._samples(action.microbatch)
+        shape = (b, *self._model.shape(min(source, action.stage)))
+        size = int(np.prod(shape))
+        buffer: NDArray[Any] = np.empty(shape if forward else size + 1, self._dtype)
+        tag = self._tag(action)
+        request = self._pipe.Irecv(buffer, self._columns[source], tag)
+        return Arrival(buffer, request)
+
+    def _tag(self, action: Action) -> int:
+        """Return the tag of the message to a pass: by worker, stage and direction."""
+        return self._first_tag + 2 * action.stage + (action.kind != "forward")
+
+    def _samples(self, microbatch: int) -> int:
+        """Return the number of samples of a micro-batch."""
+        M = self._pipeline.microbatches
+        part, _ = self._minibatch(microbatch).part(microbatch % M, M)
+        return int(part.stop - part.start)
+
+    def _compute(self, action: Action, arrival: Arrival | None) -> None:
+        """Wait for the input of a pass, compute it, and pass its result on."""
+        kind, stage, m = action
+        value: Any = self._here.pop(action, None)
+        if arrival is not None:
+            self._await(arrival)
+            value = arrival.buffer
+        passes, M = self._passes[stage], self._pipeline.microbatches
+        first = m % M == 0
+        if kind == "forward":
+            self._forward(passes, stage, m, value)
+            return
+        if kind == "weight":
+            passes.weight(m, first)
+            return
+        gradient, loss = None, self._losses.pop(m, None)
+        if value is not None:
+            loss = value[-1]
+            gradient = value[:-1].reshape((-1, *self._model.shape(stage)))
+        assert loss is not None
+        if min(self._passes) == stage:  # each micro-batch once
+            self.loss += loss
+        if kind == "backward":
+            outward = passes.backward(m, gradient, first)
+        else:
+            outward = passes.input(m, gradient)
+        if outward is not None:
+            message = np.empty(outward.size + 1, self._dtype)
+            message[:-1], message[-1] = outward.reshape(-1), loss
+            self._hand_over(Action(kind, stage - 1, m), message)
+
+    def _forward(
+        self, passes: StagePasses, stage: int, m: int, value: NDArray[np.floating] | None
+    ) -> None:
+        M = self._pipeline.microbatches
+        batch = self._minibatch(m)
+        part, share = batch.part(m % M, M)
+        last = stage == self._pipeline.stages - 1
+        result = passes.forward(
+            m,
+            self._slot(stage, m),
+            batch.inputs[part] if value is None else value,
+            batch.targets[part] if last else None,
+            share,
+            keep=not self._pipeline.recomputes(m),
+        )
+        if last:
+            self._losses[m] = self._dtype.type(result)
+        else:
+            self._hand_over(Action("forward", stage + 1, m), result)
+
+    def _hand_over(self, target: Action, value: NDArray[Any]) -> None:
+        """Give the result of a pass to the pass that takes it, here or on another rank."""
+        if target.stage in self._passes:
+            self._here[target] = value
+            return
+        assert self._pipe is not None
+        peer = self._columns[target.stage]
+        tag = self._tag(target)
+        self._meter.lap(GRADIENT)
+        self._sent.append((self._pipe.Isend(value, peer, tag), value))
+        self._meter.sent(value.nbytes, awaited=False)
+
+    def _await(self, arrival: Arrival) -> None:
+        self._meter.lap(GRADIENT)
+        wait(arrival.request)
+        self._meter.lap(WAIT)
+
+    def drain(self, actions: Sequence[Action]) -> None:
+        """Receive the inputs of passes that are not computed any more."""
+        for action in actions:
+            arrival = self._expect(action)
+            if arrival:
+                wait(arrival.request)
+
+    def flush(self) -> None:
+        """Wait until all messages that this rank has sent are on their way."""
+        self._meter.lap(GRADIENT)
+        while self._sent:
+            wait(self._sent.popleft()[0])
+        self._meter.lap(WAIT)
+
+
+def wait(request: MPI.Request) -> None:
+    """Wait for a request: busy at first, then with naps."""
+    spun = time.perf_counter() + SPIN_S
+    while not request.Test():
+        if time.perf_counter() > spun:
+            time.sleep(NAP_S)

@@ -1,0 +1,136 @@
+"""Training with pipelines over ranks: the same bits and checkpoints on every grid."""
+
+import signal
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from mpi4py import MPI
+
+from bench.common.spec import UserError
+from bench.results.reader import Run, read
+from bench.results.validation import flaws
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TABLE
+from bench.session.launch import SIZE_VARIABLES
+from bench.session.signals import EXIT_RESUME
+from bench.train import run as train
+from tests.bench.test_resume import signal_after
+from tests.helpers import everywhere, on
+
+STEPS = 12
+TASK = ["--task=mlp:depth=3,width=8", f"--steps={STEPS}", "--eval-every=6", "--batch=12"]
+TASK += ["--optimizer=adam:lr=0.01", "--partition=dirichlet:alpha=1"]
+SYNCHRONOUS = "1f1b:stages=4,microbatches=4"
+OVERLAPPING = "pipedream:stages=4,microbatches=2"
+
+
+def run(folder: Path, *options: str, comm: MPI.Intracomm = MPI.COMM_SELF) -> int:
+    return train(comm, [*TASK, f"--out={folder}", *options], [])
+
+
+def sha(run: Run) -> str:
+    return str(run.attributes["parameters_sha256"])
+
+
+@pytest.fixture
+def folder(comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return one folder for all ranks, for runs on some of the launched ranks."""
+    for name in SIZE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return Path(comm.bcast(str(tmp_path)))
+
+
+@pytest.mark.mpi
+@on(2, 3, 4)
+@pytest.mark.parametrize(
+    "pipeline", [SYNCHRONOUS, OVERLAPPING, "interleaved:stages=4,microbatches=4"]
+)
+def test_every_grid_gives_the_same_bits(comm: MPI.Intracomm, folder: Path, pipeline: str) -> None:
+    options = f"--pipeline={pipeline}", "--workers=3", "--algorithm=local_sgd:period=3"
+    everywhere(comm, run(folder, "--name=grid", *options, comm=comm) == 0)
+    if comm.rank == 0:
+        run(folder, "--name=alone", *options)
+        grid, alone = (read(folder / f"{name}.h5") for name in ("grid", "alone"))
+        assert sha(grid) == sha(alone)
+        assert grid.evals["loss"].tolist() == alone.evals["loss"].tolist()
+        assert flaws(folder / "grid.h5") == []
+    comm.Barrier()
+
+
+@pytest.mark.mpi
+@on(2)
+@pytest.mark.parametrize("pipeline", ["1f1b:stages=2,microbatches=4", OVERLAPPING])
+def test_a_run_resumes_on_another_grid(comm: MPI.Intracomm, folder: Path, pipeline: str) -> None:
+    options = f"--pipeline={pipeline}", "--workers=2", "--algorithm=slowmo:period=2"
+    last = comm.rank == comm.size - 1
+    with signal_after(5, signal.SIGUSR1) if last else nullcontext():
+        code = run(folder, "--name=one", "--checkpoint-every=2", *options, comm=comm)
+    everywhere(comm, code == EXIT_RESUME)
+    if comm.rank == 0:
+        assert run(folder, "--name=one", "--resume", *options) == 0
+        run(folder, "--name=whole", *options)
+        assert sha(read(folder / "one.h5")) == sha(read(folder / "whole.h5"))
+        with signal_after(5, signal.SIGUSR1):
+            run(folder, "--name=two", *options)
+    comm.Barrier()
+    everywhere(comm, run(folder, "--name=two", "--resume", *options, comm=comm) == 0)
+    if comm.rank == 0:
+        assert sha(read(folder / "two.h5")) == sha(read(folder / "whole.h5"))
+        assert flaws(folder / "two.h5") == []
+    comm.Barrier()
+
+
+@pytest.mark.mpi
+@on(2)
+def test_too_many_stages_are_refused_on_all_ranks(comm: MPI.Intracomm, folder: Path) -> None:
+    error = ""
+    try:
+        run(folder, "--pipeline=1f1b:stages=5", comm=comm)
+    except UserError as raised:
+        error = str(raised)
+    everywhere(comm, "5 stages are more than the 4 units of the model" in error, error)
+
+
+MISTAKES = [
+    (["--pipeline=1f1b:microbatches=8", "--batch=4"], 1, "take microbatches=4"),
+    (["--pipeline=pipedream:stages=8,microbatches=4,versions=two"], 1, "microbatches=7"),
+    (["--pipeline=interleaved:stages=8,microbatches=6,chunks=2"], 1, "take microbatches=8"),
+    (["--pipeline=1f1b", "--workers=1"], 3, "launch 2"),
+    (["--pipeline=1f1b:stages=4", "--workers=2"], 7, "launch 6 or 8"),
+    (["--pipeline=1f1b", "--task=digits:norm=batch,group=2", "--workers=2"], 1, "take group=0"),
+    (["--pipeline=1f1b", "--task=digits:norm=batch", "--batch=5"], 1, "give --batch 8"),
+    (["--pipeline=1f1b", "--algorithm=power_sgd"], 2, "launch one rank"),
+    (["--pipeline=1f1b", "--algorithm=choco_sgd"], 4, "launch one rank"),
+    (["--pipeline=1f1b", "--algorithm=ad_psgd"], 4, "is asynchronous"),
+    (["--pipeline=1f1b", "--algorithm=push_sum", "--drop=0.1"], 1, "--pipeline out"),
+    (["--pipeline=1f1b", "--clock=model"], 1, "has no times for the stages"),
+    (["--pipeline=1f1b", "--task=quadratic"], 1, "tasks that are: digits, mlp, cnn"),
+    (["--pipeline=1f2b"], 1, "did you mean 1f1b?"),
+    (["--pipeline=4"], 1, "unknown pipeline"),
+]
+
+
+@pytest.mark.parametrize(("options", "ranks", "words"), MISTAKES)
+def test_mistakes_are_refused_before_the_run(options: list[str], ranks: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Experiment.resolve(TABLE.read(options), ranks).check()
+
+
+def test_one_rank_runs_algorithms_with_whole_rows() -> None:
+    for name in ("power_sgd", "choco_sgd", "ad_psgd"):
+        options = TABLE.read(["--pipeline=1f1b", f"--algorithm={name}", "--workers=2"])
+        Experiment.resolve(options, 1).check()
+
+
+def test_workers_are_pipelines_by_default() -> None:
+    for stages, ranks, workers in ((2, 4, 2), (4, 4, 1), (3, 4, 2), (2, 3, 3), (4, 1, 1)):
+        options = TABLE.read([f"--pipeline=1f1b:stages={stages}"])
+        assert Experiment.resolve(options, ranks).workers == workers
+
+
+def test_a_pipeline_is_part_of_the_hash_and_its_absence_is_not() -> None:
+    plain, with_one = (Experiment.resolve(TABLE.read(x), 1) for x in ([], ["--pipeline=1f1b"]))
+    assert "pipeline" not in plain.params
+    assert with_one.params["pipeline"] == "1f1b"
+    assert plain.hash != with_one.hash
