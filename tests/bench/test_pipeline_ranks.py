@@ -20,7 +20,7 @@ from tests.helpers import everywhere, on
 
 STEPS = 12
 TASK = ["--task=mlp:depth=3,width=8", f"--steps={STEPS}", "--eval-every=6", "--batch=12"]
-TASK += ["--optimizer=adam:lr=0.01", "--partition=dirichlet:alpha=1"]
+TASK += ["--optimizer=sgd:lr=0.1,momentum=0.9", "--partition=dirichlet:alpha=1"]
 SYNCHRONOUS = "1f1b:stages=4,microbatches=4"
 OVERLAPPING = "pipedream:stages=4,microbatches=2"
 
