@@ -43,6 +43,7 @@ def registries() -> dict[str, Mapping[str, type]]:
     from algorithms.pipelines import PIPELINES
     from algorithms.topologies import TOPOLOGIES
     from bench.optimizers import OPTIMIZERS
+    from bench.optimizers.schedules import SCHEDULES
     from bench.tasks import TASKS
     from partitions import PARTITIONS
 
@@ -57,6 +58,7 @@ def registries() -> dict[str, Mapping[str, type]]:
         "partitions": PARTITIONS,
         "tasks": TASKS,
         "optimizers": OPTIMIZERS,
+        "schedules": SCHEDULES,
     }
 
 

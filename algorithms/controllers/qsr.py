@@ -2,7 +2,7 @@
 
 Gu, Lyu, Arora, Zhang, Huang: A Quadratic Synchronization Rule for Distributed Deep Learning, ICLR
 2024. H = max(H_0, floor((a / lr)^2)), with the growth coefficient a and the learning rate lr.
-Departures: none; the learning rate of this suite is constant, so that there is one decision.
+Departures: (1) the learning rate is constant, so that there is one decision: --schedule is refused.
 """
 
 from dataclasses import dataclass, field
@@ -31,7 +31,10 @@ class QSR(Controller):
         """Raise ValueError without a period that may change, or without a learning rate."""
         check_option(setting.algorithm, "period")
         if not isfinite(setting.lr):
-            raise ValueError("the optimizer has no learning rate lr: take sgd or adam")
+            raise ValueError(
+                "the optimizer has no constant learning rate lr: take sgd or adam, without "
+                "--schedule"
+            )
 
     def period(self, lr: float) -> int:
         """Return the period of a learning rate."""

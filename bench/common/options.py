@@ -37,6 +37,7 @@ def option(
     choices: Sequence[str] = (),
     least: int | None = None,
     aside: bool = False,
+    later: bool = False,
     **argument: Any,
 ) -> Any:
     """Return a dataclass field that is an option of a program.
@@ -44,6 +45,7 @@ def option(
     metavar: FILE, DIR and PATH mark a path, whose `~` and variables are expanded. names: further
     names, as `-n` or `--iters`. group: title of its section in the help. least: the
     smallest integer allowed. aside: whether the option leaves the numbers of a run unchanged.
+    later: whether earlier result files lack the option, so that its default is not recorded.
     argument: further keywords of `ArgumentParser.add_argument`. A bool is a flag, a tuple collects
     the values of a repeated option.
     """
@@ -55,6 +57,7 @@ def option(
         "choices": tuple(choices),
         "least": least,
         "aside": aside,
+        "later": later,
         "argument": argument,
     }
     return field(default=default, metadata=metadata)

@@ -186,6 +186,7 @@ SETTINGS = COUNTS | frozenset(
         "algorithm",
         "partition",
         "optimizer",
+        "schedule",
         "controller",
         "allreduce",
         "dtype",

@@ -1,11 +1,15 @@
-"""Checks of a task and a partition against the data that the options name."""
+"""Checks of options against the data that they name, and of a schedule against its run."""
 
 from __future__ import annotations
 
+import math
+
 from bench.common import own
-from bench.common.spec import UserError
+from bench.common.spec import UserError, option_fields, parse_spec
 from bench.data.names import parse_data
 from bench.data.opening import is_table
+from bench.optimizers import Optimizer
+from bench.optimizers.schedules import SCHEDULES, Schedule
 from bench.runtime.options import TrainOptions
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
@@ -54,3 +58,38 @@ def check_validation(options: TrainOptions, task: Task) -> None:
             "is defined on all training samples; tasks that can hold some out are "
             f"{', '.join(others)}"
         )
+
+
+def schedule_of(options: TrainOptions) -> Schedule | None:
+    """Return the schedule of the learning rate, if any. Errors: UserError for a wrong text."""
+    if not options.schedule:
+        return None
+    return parse_spec(options.schedule, SCHEDULES, "schedule")
+
+
+def check_schedule(
+    options: TrainOptions, schedule: Schedule, optimizer: Optimizer, steps: int
+) -> None:
+    """Check that a schedule fits the steps and the optimizer of a run. Errors: UserError."""
+    if "lr" not in option_fields(type(optimizer)):
+        raise UserError(
+            f"--schedule {options.schedule}: --optimizer {options.optimizer} has no option lr to "
+            "schedule: add one to the class, or leave --schedule out"
+        )
+    try:
+        schedule.check(steps)
+    except ValueError as error:
+        raise UserError(f"--schedule {options.schedule}: {error}") from None
+
+
+def check_target(options: TrainOptions, task: Task) -> None:
+    """Check that the metric can reach the target. Errors: UserError."""
+    target, metric = options.target, task.metric
+    if target is None or metric.least <= target <= metric.most:
+        return
+    if metric.most == math.inf:
+        raise UserError(f"--target {target:g}: {metric.name} is never below {metric.least:g}")
+    way_out = f": give {target / 100:g}" if 2 <= target <= 100 else ""
+    raise UserError(
+        f"--target {target:g}: {metric.name} is in [{metric.least:g}, {metric.most:g}]{way_out}"
+    )

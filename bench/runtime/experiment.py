@@ -30,7 +30,15 @@ from bench.common.spec import (
 )
 from bench.data.opening import digest
 from bench.optimizers import OPTIMIZERS, Optimizer
-from bench.runtime.checks import check_data, check_pictures, check_validation
+from bench.optimizers.schedules import SCHEDULES, Schedule
+from bench.runtime.checks import (
+    check_data,
+    check_pictures,
+    check_schedule,
+    check_target,
+    check_validation,
+    schedule_of,
+)
 from bench.runtime.faults import compute_of, trouble_of
 from bench.runtime.options import MODEL, PERIOD, TABLE, TrainOptions
 from bench.runtime.pipeline.checks import check_pipeline, grid_of, pipeline_of
@@ -78,6 +86,8 @@ class Experiment:
     """Duration of gradients under the model clock; None on the wall clock."""
     pipeline: Pipeline | None = None
     """Pipeline that computes the gradient of each worker; None for whole models on each rank."""
+    schedule: Schedule | None = None
+    """Factor on the learning rate by the step; None for a constant rate."""
 
     @classmethod
     def resolve(cls, options: TrainOptions, ranks: int) -> Experiment:
@@ -94,6 +104,7 @@ class Experiment:
         check_validation(options, parts["task"])
         parts["controller"] = parse_spec(options.controller, CONTROLLERS, "controller")
         parts["pipeline"] = pipeline = pipeline_of(options)
+        parts["schedule"] = schedule_of(options)
         workers = options.workers or grid_of(pipeline, ranks, 0).rows
         trouble, compute = trouble_of(options), compute_of(options)
         return cls(options, ranks, workers, **parts, trouble=trouble, compute=compute)
@@ -111,8 +122,15 @@ class Experiment:
     @property
     def setting(self) -> Setting:
         """The constants of the run that a controller knows."""
-        lr = option_values(self.optimizer).get("lr", math.nan)
+        constant = {} if self.schedule else option_values(self.optimizer)
+        lr = constant.get("lr", math.nan)
         return Setting(self.algorithm, self.workers, self.options.seed, lr)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate at a step of a worker, counted from 0; needs a schedule."""
+        assert self.schedule
+        lr: float = option_values(self.optimizer)["lr"]
+        return lr * self.schedule.at(step, self.steps)
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -134,11 +152,13 @@ class Experiment:
     def params(self) -> dict[str, Any]:
         """Every option that decides the numbers, defaults filled in; JSON values."""
         options = self.options
-        aside = {name for name, entry in TABLE.entries.items() if entry.metadata["aside"]}
-        plain = {name: value for name, value in asdict(options).items() if name not in aside}
+        plain = {
+            name: value
+            for name, value in asdict(options).items()
+            if not (entry := TABLE.entries[name]).metadata["aside"]
+            and not (entry.metadata["later"] and value == entry.default)
+        }
         eval_at = {"eval_at": plain.pop("eval_at")}  # earlier files lack it: evaluated at steps
-        if not options.validation:  # older files do not have it
-            del plain["validation"]
         if options.clock != MODEL:
             del plain["clock"], plain["compute"]
         if not self.controlled:
@@ -149,6 +169,9 @@ class Experiment:
         else:
             plain["pipeline"] = format_spec(self.pipeline, PIPELINES)
             parts["pipeline"] = option_values(self.pipeline)
+        if self.schedule:
+            plain["schedule"] = format_spec(self.schedule, SCHEDULES)
+            parts["schedule"] = option_values(self.schedule)
         params = plain | {"workers": self.workers, "options": parts} | self.texts
         if self.sources:
             params["sources"] = {place: digest(path) for place, path in self.sources.items()}
@@ -219,8 +242,10 @@ class Experiment:
             )
         if self.pipeline is not None:
             check_pipeline(self.options, self.pipeline, self.task, self.algorithm, self.grid)
+        if self.schedule:
+            check_schedule(self.options, self.schedule, self.optimizer, self.steps)
         self._check_trouble()
-        self._check_target()
+        check_target(self.options, self.task)
         self._check_statistics()
         if self.algorithm.needs.asynchronous:
             self._check_asynchronous()
@@ -232,17 +257,6 @@ class Experiment:
             self.controller.check(self.setting)
         except ValueError as error:
             raise UserError(f"--controller {self.options.controller}: {error}") from None
-
-    def _check_target(self) -> None:
-        target, metric = self.options.target, self.task.metric
-        if target is None or metric.least <= target <= metric.most:
-            return
-        if metric.most == math.inf:
-            raise UserError(f"--target {target:g}: {metric.name} is never below {metric.least:g}")
-        way_out = f": give {target / 100:g}" if 2 <= target <= 100 else ""
-        raise UserError(
-            f"--target {target:g}: {metric.name} is in [{metric.least:g}, {metric.most:g}]{way_out}"
-        )
 
     def _check_statistics(self) -> None:
         group = self.task.needs.normalises

@@ -37,6 +37,13 @@ class TrainOptions:
     )
     partition: str = option("iid", "how the data are separated", SPEC)
     optimizer: str = option("sgd:lr=0.1", "local optimiser of every worker", SPEC)
+    schedule: str = option(
+        "",
+        "learning rate as a function of the step: cosine:warmup=50, linear or "
+        "step:every=100,factor=0.1; default: constant",
+        SPEC,
+        later=True,
+    )
     controller: str = option("fixed", "decides options of the algorithm while training", SPEC)
     allreduce: str = option(
         "recursive_doubling", "all-reduce behind every mean, a name of `bench list`", "NAME"
@@ -63,6 +70,7 @@ class TrainOptions:
         "fraction of the training samples held out for choices among options, the same in every "
         "run; see bench.report --best",
         "FRACTION",
+        later=True,
     )
     target: float | None = option(None, "stop when the mean model's metric reaches this", "X")
     warmup: int = option(10, "first steps, left out of the time statistics", "N", least=0)

@@ -77,6 +77,7 @@ def workers(
         exchange=exchange,
         trouble=exchange.trouble,
         clock=exchange.clock,
+        rate=experiment.rate if experiment.schedule else None,
         cell=cell,
         pipelines=pipelines,
     )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class TrainingWorkers:
     problem.initial(seed). exchange: for tasks whose workers share statistics, which makes
     `gradient` collective. trouble: the stragglers. clock: the model clock, if any, which gradients
     advance in place of stragglers' sleeps. batches: returns the minibatches from a step on.
+    rate: learning rate at a step, counted from 0; None for that of the optimizer.
     cell, pipelines: place of this rank in the grid, and the pipelines that compute the gradients of
     its columns of the parameters.
     """
@@ -44,6 +46,7 @@ class TrainingWorkers:
         exchange: Exchange | None = None,
         trouble: Trouble = Trouble.NONE,
         clock: ModelClock | None = None,
+        rate: Callable[[int], float] | None = None,
         cell: Cell | None = None,
         pipelines: PipelineLearner | None = None,
     ) -> None:
@@ -61,6 +64,7 @@ class TrainingWorkers:
             x[:] = pipelines.part(problem.initial(seed))
             self.layers, self._learner = pipelines.layers, pipelines
         self._optimizer, self._meter, self._make = optimizer, meter, batches
+        self._rate = rate
         self._trouble, self._seed, self._clock = trouble, seed, clock
         self.drawn = 0
         self.optimizer_state: Any = optimizer.init(self._learner.x, self.layers)
@@ -115,7 +119,10 @@ class TrainingWorkers:
     def update(self) -> None:
         """Take one step of the local optimiser along g."""
         self._meter.lap(OTHER)
-        self._optimizer.update(self._learner.x, self._learner.g, self.optimizer_state)
+        optimizer: Any = self._optimizer
+        if self._rate:  # of the step whose minibatch was the last
+            optimizer = replace(optimizer, lr=self._rate(max(0, self._drawn - 1)))
+        optimizer.update(self._learner.x, self._learner.g, self.optimizer_state)
         self._meter.lap(UPDATE)
 
     def close(self) -> None:

@@ -43,6 +43,7 @@ def test_every_option_reaches_its_field() -> None:
         "pipeline": "gpipe",
         "partition": "shards",
         "optimizer": "sgd:lr=1.0",
+        "schedule": "cosine:warmup=2",
         "allreduce": "ring",
         "workers": 12,
         "steps": 3,

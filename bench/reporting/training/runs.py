@@ -28,7 +28,17 @@ BINS = 60
 """Maximum number of parts of a run whose median steps show drift and noise."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
-TROUBLE = ("controller", "data", "clock", "compute", "straggler", "drop", "link", "validation")
+TROUBLE = (
+    "schedule",
+    "controller",
+    "data",
+    "clock",
+    "compute",
+    "straggler",
+    "drop",
+    "link",
+    "validation",
+)
 DATA = "data sha256"
 """Setting that identifies the data."""
 INPUTS = "inputs"
