@@ -187,6 +187,7 @@ SETTINGS = COUNTS | frozenset(
         "partition",
         "optimizer",
         "schedule",
+        "clip",
         "controller",
         "allreduce",
         "dtype",

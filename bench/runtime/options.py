@@ -44,6 +44,12 @@ class TrainOptions:
         SPEC,
         later=True,
     )
+    clip: float | None = option(
+        None,
+        "largest norm of each worker's gradient, which is scaled down to it before the exchange",
+        "X",
+        later=True,
+    )
     controller: str = option("fixed", "decides options of the algorithm while training", SPEC)
     allreduce: str = option(
         "recursive_doubling", "all-reduce behind every mean, a name of `bench list`", "NAME"
@@ -174,6 +180,10 @@ class TrainOptions:
             raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise UserError(
+                f"--clip must be > 0 and finite, got {self.clip:g}: leave it out for no clipping"
+            )
         if not 0 <= self.validation < 1:
             raise UserError(
                 f"--validation must be in [0, 1), got {self.validation:g}: 0.2 holds out a fifth "

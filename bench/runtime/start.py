@@ -78,6 +78,7 @@ def workers(
         trouble=exchange.trouble,
         clock=exchange.clock,
         rate=experiment.rate if experiment.schedule else None,
+        clip=options.clip,
         cell=cell,
         pipelines=pipelines,
     )

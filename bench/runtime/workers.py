@@ -14,6 +14,7 @@ from algorithms.protocol import Exchange, Layer, Ready, Rows
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches, RenewedBatches
+from bench.runtime.clipping import clip as clip_rows
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import Ahead, PipelineLearner
 from bench.tasks.protocol import Learner, Problem
@@ -27,6 +28,7 @@ class TrainingWorkers:
     `gradient` collective. trouble: the stragglers. clock: the model clock, if any, which gradients
     advance in place of stragglers' sleeps. batches: returns the minibatches from a step on.
     rate: learning rate at a step, counted from 0; None for that of the optimizer.
+    clip: largest norm of a gradient, decay excluded; None for no limit.
     cell, pipelines: place of this rank in the grid, and the pipelines that compute the gradients of
     its columns of the parameters.
     """
@@ -47,6 +49,7 @@ class TrainingWorkers:
         trouble: Trouble = Trouble.NONE,
         clock: ModelClock | None = None,
         rate: Callable[[int], float] | None = None,
+        clip: float | None = None,
         cell: Cell | None = None,
         pipelines: PipelineLearner | None = None,
     ) -> None:
@@ -64,7 +67,7 @@ class TrainingWorkers:
             x[:] = pipelines.part(problem.initial(seed))
             self.layers, self._learner = pipelines.layers, pipelines
         self._optimizer, self._meter, self._make = optimizer, meter, batches
-        self._rate = rate
+        self._rate, self._limit = rate, clip
         self._trouble, self._seed, self._clock = trouble, seed, clock
         self.drawn = 0
         self.optimizer_state: Any = optimizer.init(self._learner.x, self.layers)
@@ -88,7 +91,7 @@ class TrainingWorkers:
         self._meter.lap(DATA)
         began = time.perf_counter_ns()
         if ready is None:
-            self.losses = self._learner.gradient(batch)
+            self.losses = self._whole_gradient(batch)
             self._decay(0, self.x.shape[1])
         else:
 
@@ -100,7 +103,11 @@ class TrainingWorkers:
                 self._meter.lap(GRADIENT)  # the time of `ready` is not part of the gradient
                 ready(lo, hi)
 
-            self.losses = self._learner.gradient(batch, finished)
+            if self._limit is None:
+                self.losses = self._learner.gradient(batch, finished)
+            else:  # the norm is known at the end only
+                self.losses = self._whole_gradient(batch)
+                finished(0, self.x.shape[1])
         if self._clock:
             self._clock.gradient(self._drawn)
         elif self._trouble.straggler:
@@ -108,6 +115,13 @@ class TrainingWorkers:
         self._drawn += 1
         self._meter.lap(GRADIENT)
         return self.losses
+
+    def _whole_gradient(self, batch: Any) -> NDArray[np.floating]:
+        """Fill g, clipped and without decay; return the (V,) losses."""
+        losses = self._learner.gradient(batch)
+        if self._limit is not None:
+            clip_rows(self.g, self._limit)
+        return losses
 
     def probe(self, indices: NDArray[np.int64]) -> None:
         """Fill g with the gradient at x of some minibatches, outside any step.

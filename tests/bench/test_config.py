@@ -44,6 +44,7 @@ def test_every_option_reaches_its_field() -> None:
         "partition": "shards",
         "optimizer": "sgd:lr=1.0",
         "schedule": "cosine:warmup=2",
+        "clip": 1.5,
         "allreduce": "ring",
         "workers": 12,
         "steps": 3,

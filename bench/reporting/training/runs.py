@@ -30,6 +30,7 @@ ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 TROUBLE = (
     "schedule",
+    "clip",
     "controller",
     "data",
     "clock",
