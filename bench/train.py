@@ -153,9 +153,9 @@ def _train(
     from bench.runtime.writers import group
     from bench.session.clocks import read_clocks
 
+    plan, material = setup.with_material(comm, plan)
     experiment = plan.experiment
     options = experiment.options
-    material = setup.material(comm, experiment)
     ranks, flaws = use_threads(comm, options.threads)
     plan, original = launch.on_all_ranks(
         comm, lambda: _compared(plan, ranks) if comm.rank == 0 else (plan, None)

@@ -100,7 +100,7 @@ SUGGESTIONS = {
     "--allreduce": "collective reduce",
     "--batch": "batchsize bs minibatch",
     "--steps": "iters iterations niters nsteps maxsteps numsteps",
-    "--steps N, where an epoch is samples / (workers x batch) steps": "epochs epoch nepochs",
+    "--epochs": "epoch nepochs",
     "--workers": "numworkers nworkers clients nodes np nproc gpus",
     "--eval-every": "evalinterval evalfreq evaluateevery testevery",
     "--out": "output outdir outputdir outfile folder savedir dir o",

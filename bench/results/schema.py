@@ -186,6 +186,7 @@ SETTINGS = COUNTS | frozenset(
         "algorithm",
         "partition",
         "optimizer",
+        "epochs",
         "schedule",
         "clip",
         "controller",

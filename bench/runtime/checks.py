@@ -1,9 +1,12 @@
-"""Checks of options against the data that they name, and of a schedule against its run."""
+"""Checks of options against the data that they name and the parts of a run that they choose."""
 
 from __future__ import annotations
 
 import math
 
+from algorithms import ALGORITHMS
+from algorithms.exchange.trouble import Trouble
+from algorithms.protocol import Algorithm
 from bench.common import own
 from bench.common.spec import UserError, option_fields, parse_spec
 from bench.data.names import parse_data
@@ -68,9 +71,11 @@ def schedule_of(options: TrainOptions) -> Schedule | None:
 
 
 def check_schedule(
-    options: TrainOptions, schedule: Schedule, optimizer: Optimizer, steps: int
+    options: TrainOptions, schedule: Schedule | None, optimizer: Optimizer, steps: int
 ) -> None:
-    """Check that a schedule fits the steps and the optimizer of a run. Errors: UserError."""
+    """Check that a schedule, if any, fits the steps and the optimizer. Errors: UserError."""
+    if schedule is None:
+        return
     if "lr" not in option_fields(type(optimizer)):
         raise UserError(
             f"--schedule {options.schedule}: --optimizer {options.optimizer} has no option lr to "
@@ -93,3 +98,34 @@ def check_target(options: TrainOptions, task: Task) -> None:
     raise UserError(
         f"--target {target:g}: {metric.name} is in [{metric.least:g}, {metric.most:g}]{way_out}"
     )
+
+
+def check_statistics(options: TrainOptions, task: Task, workers: int) -> None:
+    """Check that batch norm has several samples to normalise. Errors: UserError."""
+    group = task.needs.normalises
+    if group and options.batch == 1 and (workers % group or group) == 1:
+        last = f" in a group of {group}" if group > 1 else ""
+        raise UserError(
+            f"--task {options.task}: batch norm of one sample is 0, and --batch 1 gives "
+            f"a worker{last} no other: give --batch 2 or more, or workers in groups of two or "
+            f"more, group=2"
+        )
+
+
+def check_trouble(
+    options: TrainOptions, trouble: Trouble, algorithm: Algorithm, workers: int
+) -> None:
+    """Check that workers and algorithm can meet the trouble on purpose. Errors: UserError."""
+    straggler, drop = trouble.straggler, options.drop
+    if straggler and straggler.worker is not None and straggler.worker >= workers:
+        raise UserError(
+            f"--straggler worker must be below the number of workers, {workers}, got "
+            f"{straggler.worker}"
+        )
+    if drop and not algorithm.needs.bears_loss:
+        bear = [name for name, x in ALGORITHMS.items() if x.needs.bears_loss]
+        name = own.head(options.algorithm)
+        raise UserError(
+            f"--drop {drop:g}: {name} cannot go on without a message; those that can are "
+            f"{', '.join(bear)}"
+        )

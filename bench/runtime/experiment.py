@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,14 @@ from bench.common.spec import (
 from bench.data.opening import digest
 from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.optimizers.schedules import SCHEDULES, Schedule
+from bench.runtime.batches import steps_between
 from bench.runtime.checks import (
     check_data,
     check_pictures,
     check_schedule,
+    check_statistics,
     check_target,
+    check_trouble,
     check_validation,
     schedule_of,
 )
@@ -88,6 +91,9 @@ class Experiment:
     """Pipeline that computes the gradient of each worker; None for whole models on each rank."""
     schedule: Schedule | None = None
     """Factor on the learning rate by the step; None for a constant rate."""
+
+    samples: int = 0
+    """Samples of all shards, which --epochs counts; 0 until the data are separated."""
 
     @classmethod
     def resolve(cls, options: TrainOptions, ranks: int) -> Experiment:
@@ -164,6 +170,8 @@ class Experiment:
         if not self.controlled:
             del plain["controller"]
         parts = {kind: option_values(getattr(self, kind)) for kind in self.texts}
+        if options.epochs:  # the number of steps follows from the data
+            del plain["steps"]
         if self.pipeline is None:
             del plain["pipeline"]
         else:
@@ -199,8 +207,28 @@ class Experiment:
 
     @property
     def steps(self) -> int:
-        """Steps of the run."""
-        return self.period_end(self.options.steps)
+        """Steps of the run; with --epochs known after `with_samples`."""
+        return self.period_end(self.planned_steps)
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps of --steps or --epochs, which may end within a period of the algorithm."""
+        options = self.options
+        if not options.epochs:
+            return options.steps
+        assert self.samples, "the data are not separated yet"
+        return steps_between(options.epochs, self.samples, self.workers, options.batch)
+
+    def with_samples(self, samples: int) -> Experiment:
+        """Return the experiment with the steps of --epochs on shards of so many samples in all.
+
+        Errors: UserError for a schedule that does not fit these steps.
+        """
+        if not self.options.epochs:
+            return self
+        experiment = replace(self, samples=samples)
+        check_schedule(self.options, self.schedule, self.optimizer, experiment.steps)
+        return experiment
 
     def next_evaluation(self, step: int) -> int:
         """Return the first step after `step` with an evaluation of --eval-every."""
@@ -242,11 +270,11 @@ class Experiment:
             )
         if self.pipeline is not None:
             check_pipeline(self.options, self.pipeline, self.task, self.algorithm, self.grid)
-        if self.schedule:
+        if not self.options.epochs:
             check_schedule(self.options, self.schedule, self.optimizer, self.steps)
-        self._check_trouble()
+        check_trouble(self.options, self.trouble, self.algorithm, self.workers)
         check_target(self.options, self.task)
-        self._check_statistics()
+        check_statistics(self.options, self.task, self.workers)
         if self.algorithm.needs.asynchronous:
             self._check_asynchronous()
         try:
@@ -257,31 +285,6 @@ class Experiment:
             self.controller.check(self.setting)
         except ValueError as error:
             raise UserError(f"--controller {self.options.controller}: {error}") from None
-
-    def _check_statistics(self) -> None:
-        group = self.task.needs.normalises
-        if group and self.options.batch == 1 and (self.workers % group or group) == 1:
-            last = f" in a group of {group}" if group > 1 else ""
-            raise UserError(
-                f"--task {self.options.task}: batch norm of one sample is 0, and --batch 1 gives "
-                f"a worker{last} no other: give --batch 2 or more, or workers in groups of two or "
-                f"more, group=2"
-            )
-
-    def _check_trouble(self) -> None:
-        straggler, drop = self.trouble.straggler, self.options.drop
-        if straggler and straggler.worker is not None and straggler.worker >= self.workers:
-            raise UserError(
-                f"--straggler worker must be below the number of workers, {self.workers}, got "
-                f"{straggler.worker}"
-            )
-        if drop and not self.algorithm.needs.bears_loss:
-            bear = [name for name, x in ALGORITHMS.items() if x.needs.bears_loss]
-            name = own.head(self.options.algorithm)
-            raise UserError(
-                f"--drop {drop:g}: {name} cannot go on without a message; those that can are "
-                f"{', '.join(bear)}"
-            )
 
     def _check_asynchronous(self) -> None:
         if self.controlled:

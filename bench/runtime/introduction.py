@@ -76,10 +76,10 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
             "1 worker exchanges with nobody: launch several ranks by `mpirun -n 4`, or give "
             "--workers 4"
         )
-    if options.warmup >= options.steps:
+    if options.warmup >= experiment.planned_steps:
         yield (
             f"--warmup {options.warmup} covers the whole run of "
-            f"{counted(options.steps, 'step')}, so times include the warm-up: "
+            f"{counted(experiment.planned_steps, 'step')}, so times include the warm-up: "
             "give more --steps, or a smaller --warmup"
         )
     if options.batch > small:
@@ -102,17 +102,19 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
 
 def alignment(experiment: Experiment) -> Iterator[str]:
     """Yield notes on steps and evaluations at, or not at, the end of a period of the algorithm."""
-    options, steps = experiment.options, experiment.steps
+    options, steps, planned = experiment.options, experiment.steps, experiment.planned_steps
     interval = experiment.exchange_interval
     if interval > 1 and not experiment.aligned:
         yield (
             f"exchanges are {interval} steps apart and evaluations may be between them: (+n) marks "
             "metrics of workers n steps after one; --eval-at period evaluates at exchanges"
         )
-    if steps != options.steps:
+    if steps != planned:
+        epochs = f"--epochs {options.epochs:g}, {counted(planned, 'step')},"
+        length = epochs if options.epochs else f"--steps {planned}"
         yield (
-            f"--steps {options.steps} is not a multiple of the period, {interval} steps: the run "
-            f"takes {steps}; --eval-at step takes {options.steps}"
+            f"{length} is not a multiple of the period, {interval} steps: the run "
+            f"takes {steps}; --eval-at step takes {planned}"
         )
     if experiment.aligned and options.eval_every % interval and options.eval_every < steps:
         yield (

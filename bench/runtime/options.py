@@ -17,6 +17,14 @@ LOOP = "script"
 SPEC = "NAME[:KEY=VALUE,...]"
 
 
+def two_lengths(epochs: float, steps: int) -> UserError:
+    """Return the error for a run with both --epochs and --steps."""
+    return UserError(
+        f"--epochs {epochs:g} and --steps {steps} both determine the length of the run: leave one "
+        "of them out"
+    )
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """The options of bench.train; those marked `aside` leave the numbers of the run unchanged."""
@@ -58,6 +66,12 @@ class TrainOptions:
         0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W", least=0
     )
     steps: int = option(400, "training steps", "N", least=1)
+    epochs: float = option(
+        0.0,
+        "training steps, in epochs of the mean shard, in place of --steps; 0: --steps",
+        "N",
+        later=True,
+    )
     batch: int = option(16, "samples per worker and step", "B", least=1)
     seed: int = option(
         0, "seed of the start, minibatches, partition and random peers", "S", least=0
@@ -180,6 +194,10 @@ class TrainOptions:
             raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
+        if not 0 <= self.epochs < math.inf:
+            raise UserError(f"--epochs must be > 0 and finite, got {self.epochs:g}")
+        if self.epochs and self.steps != type(self).steps:
+            raise two_lengths(self.epochs, self.steps)
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise UserError(
                 f"--clip must be > 0 and finite, got {self.clip:g}: leave it out for no clipping"

@@ -15,7 +15,7 @@ from bench.results.reader import BrokenFileError, Run, read
 from bench.runtime import identity
 from bench.runtime.experiment import Experiment
 from bench.runtime.identity import Change
-from bench.runtime.options import LOOP, STEP, TABLE, TrainOptions
+from bench.runtime.options import LOOP, STEP, TABLE, TrainOptions, two_lengths
 
 VARIABLE = ("load", "kernel", "cores")
 """Properties of a machine that leave the numbers unchanged."""
@@ -35,6 +35,8 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
     Errors: UserError, also where the file cannot be read or has options unknown to this suite.
     """
     values = TABLE.values(TABLE.texts(argv))
+    if values.get("epochs") and "steps" in values:
+        raise two_lengths(values["epochs"], values["steps"])
     if values.get("repeat"):
         check_only_aside(values["repeat"], values)
         values = settings(Path(values["repeat"])) | values

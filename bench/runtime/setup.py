@@ -186,6 +186,16 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     return on_all_ranks(comm, lambda: _material(experiment, ids), where)
 
 
+def with_material(comm: MPI.Intracomm, plan: Plan) -> tuple[Plan, Material]:
+    """Read and separate the data; return the plan, with the steps of --epochs, and the data.
+
+    Collective. Errors: UserError on all ranks, also for a schedule that does not fit the steps.
+    """
+    data = material(comm, plan.experiment)
+    experiment = plan.experiment.with_samples(int(data.skew.sizes.sum()))
+    return replace(plan, experiment=experiment), data
+
+
 def _material(experiment: Experiment, ids: range) -> Material:
     options, partition = experiment.options, experiment.partition
     needs = partition.needs

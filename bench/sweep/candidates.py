@@ -124,6 +124,11 @@ def _steps(sweep: SweepFile, tune: Tune, case: Case, rung: int) -> int:
             f"{sweep.path}: target {options.target:g} ends runs early, so that candidates have no "
             f"common number of steps: leave it out, or [{TUNE}]"
         )
+    if options.epochs:
+        raise UserError(
+            f"{sweep.path}: [{TUNE}] counts runs in steps, got epochs {options.epochs:g}: give "
+            "steps in their place"
+        )
     if not options.validation:
         raise UserError(
             f"{sweep.path}: [{TUNE}] chooses on held-out training samples, but {case} has none: "

@@ -88,7 +88,7 @@ def training(run: Run) -> Training:
     n_steps = steps_taken(run.step_mask(), weights)
     return Training(
         step=int(max(round(n_steps), *evals["step"][-1:], 0)),
-        steps=int(attributes.get("steps_planned", params["steps"])),
+        steps=int(attributes.get("steps_planned") or params["steps"]),
         pause_s=int(params.get("eval_every", 0)) / last.rate,
         target=float(attributes.get("target", math.nan)),
         reached=bool(attributes.get("target_reached", False)),

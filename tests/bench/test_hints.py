@@ -50,7 +50,7 @@ def test_other_names_are_known(kind: str, name: str, expected: str) -> None:
         ("--algo", "--algorithm"),
         ("--batch_size", "--batch"),
         ("--eval_every", "--eval-every"),
-        ("--epochs", "--steps N, where an epoch is samples / (workers x batch) steps"),
+        ("--nepochs", "--epochs"),
     ],
 )
 def test_other_options_are_known(name: str, expected: str) -> None:
@@ -60,7 +60,7 @@ def test_other_options_are_known(name: str, expected: str) -> None:
 def test_options_in_files_have_no_dashes() -> None:
     names = list(TABLE.entries)
     assert suggestion("lr", names) == "optimizer = 'sgd:lr=VALUE'"
-    assert suggestion("epochs", names) == "steps"
+    assert suggestion("nepochs", names) == "epochs"
 
 
 def test_nothing_similar_has_no_suggestion() -> None:

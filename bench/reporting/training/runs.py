@@ -29,6 +29,7 @@ BINS = 60
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 TROUBLE = (
+    "epochs",
     "schedule",
     "clip",
     "controller",
