@@ -28,6 +28,7 @@ TABLES = {
     "bench.train": "bench.runtime.options",
     "bench.collectives.__main__": "bench.collectives.options",
     "bench.consensus.__main__": "bench.consensus.options",
+    "bench.simulate.__main__": "bench.simulate.options",
     "bench.partition": "bench.partition",
     "bench.overhead": "bench.overhead",
 }

@@ -59,6 +59,10 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.yardsticks": (f"{WIRE} {RUN} bench.tasks", "mpi4py numpy torch"),
     "bench.collectives": (f"algorithms.collectives {WIRE} {RUN} bench.yardsticks", "mpi4py numpy"),
     "bench.consensus": (f"{CORE} {RUN}", "mpi4py numpy"),
+    "bench.simulate": (
+        f"algorithms algorithms.collectives algorithms.exchange {WIRE} {RUN}",
+        "mpi4py numpy",
+    ),
     "bench.reporting": (
         f"{WIRE} bench bench.common bench.results",
         "altair jinja2 markupsafe numpy pandas pyarrow rich vl_convert",

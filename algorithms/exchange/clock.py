@@ -255,10 +255,12 @@ def receive(
     of each message; begins: (E,), s, the arrival of its first byte; occupied: duration of each, s;
     free: (W,), s, at which the receivers are free.
     """
-    order = np.lexsort((begins, receivers))
-    begins = begins[order]
-    counts = np.bincount(receivers, minlength=len(free))
-    firsts, result = np.cumsum(counts) - counts, free.copy()
+    counts, result = np.bincount(receivers, minlength=len(free)), free.copy()
+    if counts.max(initial=0) <= 1:
+        result[receivers] = np.maximum(free[receivers], begins) + occupied
+        return result
+    begins = begins[np.lexsort((begins, receivers))]
+    firsts = np.cumsum(counts) - counts
     for j in range(min(int(counts.max(initial=0)), SMALL)):
         into = np.flatnonzero(counts > j)
         result[into] = np.maximum(result[into], begins[firsts[into] + j]) + occupied

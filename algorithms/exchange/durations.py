@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.collectives.binomial_tree import BinomialTree
-from algorithms.collectives.recursive_doubling import RecursiveDoubling, groups
+from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.ring import Ring
 from algorithms.collectives.star import Star
 from algorithms.collectives.torus import Torus, sides
@@ -53,11 +53,12 @@ def torus(p: int, d: int, alpha: float, beta: float) -> float:
 
 def recursive_doubling(p: int, d: int, alpha: float, beta: float) -> float:
     """Return log2(p) (alpha + N beta), with up to two more rounds if p is no power of two."""
-    folds = np.array([len(group) == 2 for group in groups(p)])
+    m = p.bit_length() - 1
+    folds = np.diff(np.arange(2**m + 1) * p >> m) == 2  # groups of two workers
     moment = np.where(folds, alpha + d * beta, 0.0)
     free, inbound = np.zeros(len(folds)), moment.copy()
     place = np.arange(len(folds))
-    for stride in (2**j for j in range(len(folds).bit_length() - 1)):
+    for stride in (2**j for j in range(m)):
         free = np.maximum(free, moment) + d * beta
         inbound = np.maximum(free[place ^ stride] + alpha, inbound + d * beta)
         moment = np.maximum(moment, inbound)

@@ -14,6 +14,7 @@ from bench.common.text import printable
 from bench.reporting.chapter import Kind
 from bench.reporting.collectives import report as collectives_report
 from bench.reporting.consensus import report as consensus_report
+from bench.reporting.simulate import report as simulate_report
 from bench.reporting.training import report as training_report
 from bench.results.guard import BrokenFileError, readings
 from bench.results.provenance import program_of
@@ -82,6 +83,7 @@ KINDS: dict[str, Kind] = {
     "bench.train": training_report,
     "bench.collectives": collectives_report,
     "bench.consensus": consensus_report,
+    "bench.simulate": simulate_report,
 }
 """Program -> the module that reports its results."""
 

@@ -219,6 +219,15 @@ def add_scale(group: h5py.Group, name: str, values: NDArray[Any], *, grows: bool
     _declare_text(dataset)
 
 
+def append_rows(group: h5py.Group, growing: str, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Append rows to the datasets of a group and to their growing scale."""
+    n = len(group[growing])
+    more = len(next(iter(columns.values())))
+    for name, values in ({growing: np.arange(n, n + more)} | dict(columns)).items():
+        group[name].resize(n + more, axis=0)
+        group[name][n:] = values
+
+
 def describe(dataset: h5py.Dataset, dims: tuple[str, ...], units: str, title: str) -> None:
     """Attach the scales of its group, the unit and the long name to a dataset."""
     for axis, dim in enumerate(dims):

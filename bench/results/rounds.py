@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
-from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
+from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, append_rows, describe
 
 Curve = NDArray[np.float64]
 COUNTS = ("duration_ns", "bytes_sent", "bytes_copied", "messages")
@@ -122,11 +122,13 @@ class RoundsFile(ResultFile):
             cells: dict[str, Any] = {"first": first, "rounds": len(case.error)}
             cells["topology"] = case.topology.encode()
             cells |= {key: getattr(case, key) for key in TABLES["cases"] if key not in cells}
-            _append(file["cases"], {key: np.array([cell]) for key, cell in cells.items()})
+            append_rows(
+                file["cases"], "case", {key: np.array([cell]) for key, cell in cells.items()}
+            )
             counts = dict(zip(COUNTS, case.counts, strict=True))
-            _append(file["rounds"], _columns(index, [case.error]) | counts)
+            append_rows(file["rounds"], "round", _columns(index, [case.error]) | counts)
             if case.redraws:
-                _append(file["redraws"], _columns(index, case.redraws))
+                append_rows(file["redraws"], "redraw", _columns(index, case.redraws))
 
         self.change(change)
 
@@ -153,15 +155,6 @@ def _create(group: h5py.Group, ranks: int) -> None:
             compression_opts=1,
         )
         describe(dataset, dims, units, title)
-
-
-def _append(group: h5py.Group, columns: Mapping[str, NDArray[Any]]) -> None:
-    growing = scales(group.name)[0]
-    n = len(group[growing])
-    more = len(next(iter(columns.values())))
-    for name, values in ({growing: np.arange(n, n + more)} | dict(columns)).items():
-        group[name].resize(n + more, axis=0)
-        group[name][n:] = values
 
 
 @dataclass(frozen=True)
@@ -232,3 +225,16 @@ def _flaw(result: Rounds, tables: Mapping[str, Mapping[str, NDArray[Any]]]) -> s
     ):
         return "/cases and /rounds do not fit together"
     return ""
+
+
+def round_flaws(result: Rounds) -> Iterator[str]:
+    """Yield the contradictions between the cases and their rounds."""
+    for case, reached in enumerate(result.cases["reached"]):
+        error = result.rounds["error"][result.span(case)]
+        if bool(reached) != bool(error[-1] <= float(result.attributes["tolerance"])):
+            claim = "reached" if reached else "not reached"
+            yield f"case {case} is marked as {claim}, but its errors contradict it"
+        if (result.rounds["k"][result.span(case)] != np.arange(1, len(error) + 1)).any():
+            yield f"the rounds of case {case} are not counted from 1"
+    if (result.rounds["duration_ns"] < 0).any():
+        yield "rounds/duration_ns has values below 0"

@@ -192,6 +192,23 @@ class ConsensusRow(Row):
     reached: Annotated[int, Column("1", "1 if the error came down to the tolerance, else 0")]
 
 
+@dataclass(frozen=True)
+class SimulationRow(Row):
+    """Case of bench.simulate, and the numbers derived from its steps."""
+
+    algorithm: Annotated[str, Column("", "algorithm with its options")]
+    workers: Annotated[int, Column("1", "number of workers")]
+    clock: Annotated[str, Column("", "clock of all times: model")]
+    steps: Annotated[int, Column("1", "number of steps: whole periods of the exchanges")]
+    step_ms: Annotated[float, Column("ms", "time of a step of the slowest worker")]
+    compute_ms: Annotated[float, Column("ms", "time of a gradient, mean over workers and steps")]
+    exposed_ms: Annotated[
+        float, Column("ms", "time per step for which a worker waits, mean over workers")
+    ]
+    efficiency: Annotated[float, Column("1", "compute_ms over step_ms")]
+    elapsed_s: Annotated[float, Column("s", "time of all steps of the slowest worker")]
+
+
 def half_width(row: CollectiveRow) -> float:
     """Return the larger half-width of the median's interval as a fraction of the median."""
     p50 = row.p50_us

@@ -153,6 +153,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "validation_samples",
             "launch",
             "dimension",
+            "parameters",
             "steps_planned",
         ]
     ),

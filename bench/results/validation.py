@@ -21,7 +21,7 @@ from bench.results.events import EVENTS
 from bench.results.guard import brief
 from bench.results.provenance import program_of
 from bench.results.reader import BrokenFileError, Run, read
-from bench.results.rounds import TABLES, Rounds, read_rounds
+from bench.results.rounds import TABLES, read_rounds, round_flaws
 from bench.results.schema import (
     COMPLETE,
     DIVERGED,
@@ -36,6 +36,8 @@ from bench.results.schema import (
     VALIDATION,
     WARMUP,
 )
+from bench.results.simulations import TABLES as SIMULATIONS
+from bench.results.simulations import read_simulation, step_flaws
 from bench.results.statistics import median_interval
 from bench.results.summary import summary_flaws
 
@@ -75,6 +77,7 @@ CONSENSUS: Layout = {
     group: {name: (dims, dtype, units) for name, (dims, dtype, units, _) in table.items()}
     for group, table in TABLES.items()
 }
+SIMULATE: Layout = {group: _along(dim, table) for group, (dim, table) in SIMULATIONS.items()}
 
 
 def layout_flaws(file: h5py.File, layout: Layout) -> Iterator[str]:
@@ -293,19 +296,15 @@ def _consensus(path: Path) -> Iterator[str]:
     with h5py.File(path, "r") as file:
         yield from layout_flaws(file, CONSENSUS)
     yield from _attributes(result.attributes)
-    yield from _rounds(result)
+    yield from round_flaws(result)
 
 
-def _rounds(result: Rounds) -> Iterator[str]:
-    for case, reached in enumerate(result.cases["reached"]):
-        error = result.rounds["error"][result.span(case)]
-        if bool(reached) != bool(error[-1] <= float(result.attributes["tolerance"])):
-            claim = "reached" if reached else "not reached"
-            yield f"case {case} is marked as {claim}, but its errors contradict it"
-        if (result.rounds["k"][result.span(case)] != np.arange(1, len(error) + 1)).any():
-            yield f"the rounds of case {case} are not counted from 1"
-    if (result.rounds["duration_ns"] < 0).any():
-        yield "rounds/duration_ns has values below 0"
+def _simulate(path: Path) -> Iterator[str]:
+    result = read_simulation(path)
+    with h5py.File(path, "r") as file:
+        yield from layout_flaws(file, SIMULATE)
+    yield from _attributes(result.attributes)
+    yield from step_flaws(result)
 
 
 def _version(attributes: Any) -> tuple[int, int]:
@@ -317,4 +316,5 @@ CHECKS: dict[str, Callable[[Path], Iterator[str]]] = {
     "bench.train": _training,
     "bench.collectives": _collectives,
     "bench.consensus": _consensus,
+    "bench.simulate": _simulate,
 }

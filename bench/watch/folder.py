@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -11,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.common.files import RESULTS, walk
-from bench.common.sizes import format_size
-from bench.common.text import Setting, counted, format_number
+from bench.common.text import Setting
 from bench.reporting.loading import KINDS
-from bench.results.calls import PROGRAM, Calls, read_calls
+from bench.results.calls import PROGRAM, read_calls
 from bench.results.claims import BEAT_S, process_start, untouched_s
-from bench.results.convergence import rows as rows_of
 from bench.results.provenance import derive_from, program_of, read_origin
 from bench.results.reader import BrokenFileError, Run, read
-from bench.results.rounds import Rounds, read_rounds
+from bench.results.rounds import read_rounds
 from bench.results.schema import COMPLETE, DIED, FAILED, RUNNING
+from bench.results.simulations import read_simulation
+from bench.watch.measured import summarize_calls, summarize_rounds, summarize_simulation
 from bench.watch.training import LATE_S, Training, training
 
 PART = ".part"
@@ -256,6 +255,10 @@ def _view(path: Path, program: str) -> View:
     elif program == "bench.consensus":
         rounds = read_rounds(path)
         origin, summary = read_origin(path, rounds.attributes), summarize_rounds(rounds)
+    elif program == "bench.simulate":
+        simulation = read_simulation(path)
+        origin = read_origin(path, simulation.attributes)
+        summary = summarize_simulation(simulation)
     else:
         run = read(path)
         run_training = training(run)
@@ -278,32 +281,3 @@ def _settings(run: Run, program: str) -> dict[str, Setting]:
         return {"program": program.removeprefix("bench.")} | {x: attributes.get(x) for x in names}
     settings: dict[str, Setting] = {name: attributes[name] for name in ATTRIBUTES}
     return settings | {name: run.params.get(name) or None for name in PARAMS}
-
-
-def summarize_calls(calls: Calls) -> str:
-    """Return the number of rows, the smallest median at the last size and wrong sums."""
-    rows = calls.rows()
-    if not rows:
-        return "no row yet"
-    size = rows[-1].bytes
-    first = min((x for x in rows if x.bytes == size), key=lambda row: float(row.p50_us))
-    wrong = list(dict.fromkeys(row.algorithm for row in rows if row.wrong > 0))
-    return (
-        f"{counted(len(rows), 'row')}, smallest median at {format_size(size)}B: "
-        f"{format_number(first.p50_us, 3)} us, {first.algorithm}"
-        + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
-    )
-
-
-def summarize_rounds(rounds: Rounds) -> str:
-    """Return the number of cases done, and the last one compared with theory."""
-    topologies = json.loads(rounds.attributes["params_json"]).get("topologies", [])
-    rows = rows_of(rounds)
-    of = f" of {len(topologies)}" if topologies else ""
-    noun = "topology" if (len(topologies) or len(rows)) == 1 else "topologies"
-    count = f"{len(rows)}{of} {noun} done"
-    if not rows:
-        return count
-    last = rows[-1]
-    measured, theory = (format_number(x, 3) for x in (last.measured_factor, last.theory_factor))
-    return f"{count}, {last.topology}: contraction {measured} per round, in theory {theory}"

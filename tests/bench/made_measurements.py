@@ -1,4 +1,4 @@
-"""Result files of bench.collectives and bench.consensus with chosen numbers."""
+"""Result files of bench.collectives, bench.consensus and bench.simulate with chosen numbers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,8 @@ import numpy as np
 from bench.results.calls import PROGRAM, Calls, CallsFile
 from bench.results.resultfile import add_table, add_texts
 from bench.results.rounds import Case, RoundsFile
-from bench.results.schema import COMPLETE, RUNNING
+from bench.results.schema import COMPLETE, MODEL, RUNNING
+from bench.results.simulations import SimulationFile
 from bench.runtime.opening import origin
 
 SPREAD = 0.01
@@ -117,4 +118,19 @@ def make_rounds(
     if status == RUNNING:
         return file.part
     file.close(status, {})
+    return path
+
+
+def make_simulation(path: Path) -> Path:
+    """Write a file of bench.simulate with two algorithms and return its path."""
+    hosts = ("node1",)
+    more = {"parameters": 1000, "clock": MODEL}
+    file = SimulationFile(
+        path, attributes("bench.simulate", hosts, more), lambda file_: material(file_, hosts)
+    )
+    for algorithm, wait in (("push_sum", 1), ("allreduce_sgd", 4)):
+        for workers in (4, 16):
+            step = np.array([10 + wait, 10, wait]) * 1_000_000
+            file.add(algorithm, workers, 1, np.outer(np.arange(1, 6), step))
+    file.close(COMPLETE, {})
     return path

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from bench.compare.metrics import METRICS
-from bench.results.rows import CollectiveRow, ConsensusRow, Row, TrainingRow
+from bench.results.rows import CollectiveRow, ConsensusRow, Row, SimulationRow, TrainingRow
 from tests.imports import ROOT
 
 ROWS: dict[str, type[Row]] = {
     "bench.train": TrainingRow,
     "bench.collectives": CollectiveRow,
     "bench.consensus": ConsensusRow,
+    "bench.simulate": SimulationRow,
 }
 
 

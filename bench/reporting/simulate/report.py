@@ -1,0 +1,130 @@
+"""Report of bench.simulate: step time and efficiency of algorithms by the number of workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.common.text import NONE, Setting, TextTable, counted, figure, percent
+from bench.reporting.chapter import Chapter, Figure, Sentence, Source
+from bench.reporting.launches import (
+    Group,
+    Launch,
+    group_launches,
+    launch_notes,
+    median_columns,
+    rows_frame,
+)
+from bench.results.provenance import derive_from, provenance, read_origin
+from bench.results.rows import SimulationRow
+from bench.results.schema import COMPLETE
+from bench.results.simulations import Simulation, read_simulation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUESTION = "How step times grow with the number of workers"
+SETTINGS = ("compute", "link", "straggler", "allreduce", "steps", "clock")
+NOTES = [
+    "all times are those of the model clock; step: time of the slowest worker; compute / step: the "
+    "efficiency; compute, exposed exchange (waits for messages): means over workers",
+]
+
+
+def load(path: Path) -> Launch[SimulationRow]:
+    """Read a file and derive its rows. Errors: BrokenFileError."""
+    return derive_from(path, lambda: _launch(read_simulation(path)))
+
+
+def _launch(result: Simulation) -> Launch[SimulationRow]:
+    run = read_origin(result.path, result.attributes)
+    params = json.loads(result.attributes["params_json"])
+    settings: dict[str, Setting] = {"parameters": int(result.attributes["parameters"])}
+    settings |= {name: params.get(name) or None for name in SETTINGS}
+    label = f"simulation, {settings['parameters']:,} parameters, seed {result.attributes['seed']}"
+    return Launch(settings, result.rows(), Source(label, run.status, provenance(run)))
+
+
+def frame(launches: Sequence[Launch[SimulationRow]]) -> pd.DataFrame:
+    """Return a row per case of every file."""
+    return rows_frame(launches, ("algorithm",))
+
+
+def summary(launches: Sequence[Launch[SimulationRow]]) -> str:
+    """Return the numbers of files and algorithms."""
+    algorithms = {row.algorithm for launch in launches for row in launch.rows}
+    number = counted(len(algorithms), "algorithm")
+    return f"{counted(len(launches), 'file')} of bench.simulate: {number}"
+
+
+def chapters(launches: Sequence[Launch[SimulationRow]]) -> list[Chapter]:
+    """Return one chapter: a table per condition, with medians over several files."""
+    same, groups = group_launches(launches)
+    cases = [(group.condition, rows_of(group)) for group in groups]
+    return [
+        Chapter(
+            title="Simulation: step time and efficiency, model clock",
+            summary=f"bench.simulate, {same}",
+            tables=[text_table(condition, rows) for condition, rows in cases if rows],
+            notes=[*NOTES, *launch_notes(launches, groups, "steps")],
+            sources=[launch.source for launch in launches],
+            draw=partial(_draw, cases),
+            sentences=[x for condition, rows in cases for x in sentences(condition, rows)],
+        )
+    ]
+
+
+def _draw(cases: Sequence[tuple[str, Sequence[SimulationRow]]]) -> list[Figure]:
+    from bench.reporting.simulate.charts import figures
+
+    return figures(cases)
+
+
+def rows_of(group: Group[SimulationRow]) -> list[SimulationRow]:
+    """Return a row per algorithm and number of workers, the median over the files."""
+    cases: dict[tuple[str, int], list[SimulationRow]] = {}
+    for launch in group.launches:
+        for row in launch.rows:
+            cases.setdefault((row.algorithm, row.workers), []).append(row)
+    return [SimulationRow(**median_columns(rows, {})) for rows in cases.values()]
+
+
+def text_table(condition: str, rows: Sequence[SimulationRow]) -> TextTable:
+    """Return the table of a condition; rows: not empty."""
+    return TextTable(
+        heading=condition,
+        header=[
+            *("algorithm", "workers", "step ms", "compute / step", "compute ms"),
+            "exposed exchange ms",
+        ],
+        rows=[
+            [
+                row.algorithm,
+                f"{row.workers:,}",
+                figure(row.step_ms),
+                percent(row.efficiency) if row.step_ms else NONE,
+                figure(row.compute_ms),
+                figure(row.exposed_ms),
+            ]
+            for row in rows
+        ],
+        states=[COMPLETE] * len(rows),
+        words=1,
+    )
+
+
+def sentences(condition: str, rows: Sequence[SimulationRow]) -> list[Sentence]:
+    """Return the most efficient algorithm at the largest number of workers of several."""
+    most = max((row.workers for row in rows), default=0)
+    there = sorted((x for x in rows if x.workers == most), key=lambda x: -x.efficiency)
+    if len(there) < 2:
+        return []
+    first, last = there[0], there[-1]
+    text = (
+        f"Of {most:,} workers, {first.algorithm} computes for {percent(first.efficiency)} of the "
+        f"time, {last.algorithm} for {percent(last.efficiency)}"
+    )
+    return [Sentence(f"{text} ({condition})" if condition else text, ["efficiency"])]

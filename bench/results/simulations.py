@@ -1,0 +1,182 @@
+"""Writer and reader of the result files of bench.simulate.
+
+/cases     case: dimension scale; algorithm, workers, cycle, first, steps
+/steps     step (the steps of all cases in turn): dimension scale; case, k, elapsed_ns, compute_ns,
+           wait_ns, from the start of the case to the end of the step
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results import contents
+from bench.results.claims import Claim
+from bench.results.reader import BrokenFileError, check_schema
+from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, append_rows, describe
+from bench.results.rows import SimulationRow
+from bench.results.schema import Table, clock_of
+
+TIMES = ("elapsed_ns", "compute_ns", "wait_ns")
+TABLES: dict[str, tuple[str, Table]] = {
+    "cases": (
+        "case",
+        {
+            "algorithm": ("S256", "", "algorithm with its options"),
+            "workers": ("i8", "1", "number of workers"),
+            "cycle": ("i8", "1", "steps after which the pattern of exchanges repeats"),
+            "first": ("i8", "1", "first row of the case in /steps"),
+            "steps": ("i8", "1", "number of steps of the case"),
+        },
+    ),
+    "steps": (
+        "step",
+        {
+            "case": ("i8", "1", "row of /cases"),
+            "k": ("i8", "1", "step of the case, counted from 1"),
+            "elapsed_ns": ("i8", "ns", "time of the slowest worker after the step"),
+            "compute_ns": ("i8", "ns", "time of computing until then, mean over workers"),
+            "wait_ns": ("i8", "ns", "time of waiting until then, mean over workers"),
+        },
+    ),
+}
+"""Dimension, and dtype, units and long_name of each dataset, by group."""
+NEEDED = ("status", "ranks", "parameters", "seed", "params_json")
+"""Attributes required by a reader."""
+
+
+class SimulationFile(ResultFile):
+    """Result file of bench.simulate. Errors: DiskError.
+
+    material: adds the data available before the first case.
+    """
+
+    growth = ("cases/case", "cases")
+
+    def __init__(
+        self,
+        path: Path,
+        attributes: Mapping[str, Any],
+        material: Change,
+        claim: Claim | None = None,
+    ) -> None:
+        def create(file: h5py.File) -> None:
+            for name, (dim, table) in TABLES.items():
+                group = file.create_group(name)
+                add_scale(group, dim, np.empty(0, np.int64), grows=True)
+                for column, (dtype, units, title) in table.items():
+                    dataset = group.create_dataset(
+                        column, shape=(0,), maxshape=(None,), chunks=(CHUNK,), dtype=dtype
+                    )
+                    describe(dataset, (dim,), units, title)
+            material(file)
+
+        super().__init__(path, attributes, create, claim)
+
+    def add(self, algorithm: str, workers: int, cycle: int, times: NDArray[np.int64]) -> None:
+        """Add a case. times: (steps, 3), ns, columns TIMES."""
+
+        def change(file: h5py.File) -> None:
+            case, first, n = len(file["cases/case"]), len(file["steps/step"]), len(times)
+            cells = {"workers": workers, "cycle": cycle, "first": first, "steps": n}
+            columns: dict[str, NDArray[Any]] = {x: np.array([y]) for x, y in cells.items()}
+            columns["algorithm"] = np.array([algorithm.encode()])
+            append_rows(file["cases"], "case", columns)
+            columns = {"case": np.full(n, case), "k": np.arange(1, n + 1)}
+            append_rows(file["steps"], "step", columns | dict(zip(TIMES, times.T, strict=True)))
+
+        self.change(change)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Result of bench.simulate in memory."""
+
+    path: Path
+    attributes: dict[str, Any]
+    cases: dict[str, NDArray[Any]]
+    steps: dict[str, NDArray[Any]]
+
+    def span(self, case: int) -> slice:
+        """Return the slice of the steps of a case."""
+        first = int(self.cases["first"][case])
+        return slice(first, first + int(self.cases["steps"][case]))
+
+    def rows(self) -> list[SimulationRow]:
+        """Return the derived numbers of each case."""
+        return [self._row(case) for case in range(len(self.cases["workers"]))]
+
+    def _row(self, case: int) -> SimulationRow:
+        cells = {name: values[case] for name, values in self.cases.items()}
+        total, cycle = int(cells["steps"]), int(cells["cycle"])
+        n = total // cycle * cycle or total
+        elapsed, compute, wait = (float(self.steps[x][self.span(case)][n - 1]) for x in TIMES)
+        return SimulationRow(
+            algorithm=cells["algorithm"].decode(),
+            workers=int(cells["workers"]),
+            clock=clock_of(self.attributes),
+            steps=n,
+            step_ms=elapsed / n / 1e6,
+            compute_ms=compute / n / 1e6,
+            exposed_ms=wait / n / 1e6,
+            efficiency=compute / elapsed if elapsed else 1.0,
+            elapsed_s=float(self.steps["elapsed_ns"][self.span(case)][-1]) / 1e9,
+        )
+
+
+def read_simulation(path: Path) -> Simulation:
+    """Read a result of bench.simulate, closed or still being written.
+
+    Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
+    """
+    with contents.open_hdf5(path) as file:
+        attributes = contents.attributes(file)
+        check_schema(path, attributes)
+        tables: dict[str, dict[str, NDArray[Any]]] = {}
+        for group, (dim, table) in TABLES.items():
+            tables[group] = {x: contents.column(file, f"{group}/{x}") for x in (dim, *table)}
+            dtypes = {name: dtype for name, (dtype, *_) in table.items()}
+            contents.check_columns(group, tables[group], dtypes)
+    result = Simulation(path, attributes, tables["cases"], tables["steps"])
+    flaw = _flaw(result)
+    if flaw:
+        raise BrokenFileError(f"{path}: {flaw}")
+    return result
+
+
+def _flaw(result: Simulation) -> str:
+    """Return the first flaw of a result; empty for a valid one."""
+    for name in NEEDED:
+        if name not in result.attributes:
+            return f"attribute {name} is missing"
+    for group, columns in (("cases", result.cases), ("steps", result.steps)):
+        shapes = {column.shape for column in columns.values()}
+        if len(shapes) > 1 or any(column.ndim != 1 for column in columns.values()):
+            return f"the columns of /{group} differ in length"
+    steps, ends = result.cases["steps"], np.cumsum(result.cases["steps"])
+    whole = int(ends[-1]) if len(ends) else 0
+    if (
+        (steps < 1).any()
+        or (result.cases["cycle"] < 1).any()
+        or (result.cases["first"] != ends - steps).any()
+        or whole != len(result.steps["k"])
+    ):
+        return "/cases and /steps do not fit together"
+    return ""
+
+
+def step_flaws(result: Simulation) -> Iterator[str]:
+    """Yield the contradictions between the cases and their steps."""
+    for case in range(len(result.cases["workers"])):
+        steps = {name: values[result.span(case)] for name, values in result.steps.items()}
+        if (steps["k"] != np.arange(1, len(steps["k"]) + 1)).any():
+            yield f"the steps of case {case} are not counted from 1"
+        for name in TIMES:
+            if (np.diff(steps[name], prepend=0) < 0).any():
+                yield f"steps/{name} of case {case} decreases"

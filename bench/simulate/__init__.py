@@ -1,0 +1,1 @@
+"""Simulation of steps under the model clock: options, steps and output."""

@@ -1,0 +1,207 @@
+"""One run of bench.simulate: checks before the first case, result file, printed table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from algorithms import ALGORITHMS
+from algorithms.collectives import ALLREDUCES
+from algorithms.exchange.compute import Compute
+from algorithms.exchange.durations import Durations
+from algorithms.exchange.trouble import Link, Trouble
+from algorithms.protocol import Algorithm
+from algorithms.wire.carrier import Scheduled
+from bench.common.spec import UserError, case_hash, format_spec, parse_spec
+from bench.common.text import counted, figure, percent, printable
+from bench.results.claims import Claim
+from bench.results.rows import SimulationRow
+from bench.results.schema import COMPLETE, MODEL
+from bench.results.simulations import SimulationFile, read_simulation
+from bench.runtime.faults import compute_of, trouble_of
+from bench.runtime.memory import check_memory
+from bench.runtime.opening import add_provenance, holding, origin, prepare, take_on_root
+from bench.session.binding import keep_freed_memory, use_threads
+from bench.session.launch import check_launch, on_all_ranks
+from bench.simulate.options import Options
+from bench.simulate.weighted import ITEMSIZE, WeightedClock, simulate
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+PROGRAM = "bench.simulate"
+LONGEST_NAME = 256
+"""Maximum length in bytes of an algorithm with its options in the result file."""
+WORKER_BYTES = 3000
+"""Memory of a worker: rows, times, and the links and plans of a period of 20 rounds, B."""
+HEADING = (
+    f"{'algorithm':<34} {'workers':>9} {'step ms':>8} {'efficiency':>10} {'compute ms':>10} "
+    f"{'exposed ms':>10}"
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked options of a run, and the place of its result."""
+
+    options: Options
+    algorithms: dict[str, Algorithm]
+    """Algorithms by name with options."""
+    compute: Compute
+    trouble: Trouble
+    durations: Durations
+    params: dict[str, Any]
+    """Options that affect the numbers."""
+    hash: str
+    path: Path
+
+
+def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: list[Claim]) -> None:
+    """Simulate every case, print the table and write the result; collective.
+
+    Errors: UserError on every rank.
+    """
+    check_launch(os.environ, comm.size, 0)
+    if comm.size > 1:
+        raise UserError(
+            f"bench.simulate computes all workers on one rank, got {comm.size}: start it without "
+            "mpirun"
+        )
+    plan = on_all_ranks(comm, lambda: plan_run(options))
+    most = max(options.totals())
+    check_memory(comm, WORKER_BYTES * most, f"{counted(most, 'worker')}", "reduce --workers")
+    claim = take_on_root(comm, results, plan.path, PROGRAM)
+    with holding(claim):
+        on_all_ranks(comm, lambda: prepare(plan.path, options.overwrite))
+        _simulate(comm, plan, argv, claim)
+
+
+def _simulate(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], claim: Claim) -> None:
+    """Simulate the cases of a plan and write the claimed result."""
+    options = plan.options
+    ranks, flaws = use_threads(comm, 1)
+    keep_freed_memory()
+    claim.files.append(plan.path)
+    attributes = {
+        **origin(PROGRAM, argv, ranks, flaws, 1),
+        "case_hash": plan.hash,
+        "params_json": json.dumps(plan.params),
+        "seed": options.seed,
+        "parameters": options.elements(),
+        "clock": MODEL,
+        "time_definition": "a step ends with its last worker",
+    }
+    file = SimulationFile(plan.path, attributes, lambda x: add_provenance(x, ranks), claim)
+    straggler = f", straggler {options.straggler}" if options.straggler else ""
+    _print(
+        f"clock       model: --compute {options.compute}, --link {options.link}{straggler}\n"
+        f"model       {options.elements():,} float32 parameters; {counted(options.steps, 'step')}, "
+        f"seed {options.seed}\n{HEADING}"
+    )
+    for (name, algorithm), total in product(plan.algorithms.items(), options.totals()):
+        clock = WeightedClock(total, plan.compute, plan.trouble, options.elements(), plan.durations)
+        times = simulate(
+            comm,
+            algorithm,
+            clock,
+            total,
+            options.steps,
+            allreduce=options.allreduce,
+            seed=options.seed,
+        )
+        file.add(name, total, algorithm.exchange_cycle(total), times)
+        _print(line(read_simulation(file.part).rows()[-1]))
+    file.close(COMPLETE, {})
+    _print(
+        "step: of the slowest worker; compute, exposed (waits for messages): means over workers\n"
+        f"{'file':<7} {plan.path}\n"
+        f"{'report':<7} python -m bench.report {plan.path} --html report.html"
+    )
+
+
+def line(row: SimulationRow) -> str:
+    """Return one row of the table."""
+    return (
+        f"{row.algorithm:<34} {row.workers:>9} {figure(row.step_ms):>8} "
+        f"{percent(row.efficiency):>10} {figure(row.compute_ms):>10} {figure(row.exposed_ms):>10}"
+    )
+
+
+def plan_run(options: Options) -> Plan:
+    """Check all cases. Errors: UserError."""
+    shared = options.train_options()
+    trouble, compute = trouble_of(shared), compute_of(shared)
+    assert compute is not None
+    if not compute.time:
+        raise UserError(
+            f"--compute {options.compute} has no time, and no gradient is computed that could be "
+            f"measured: give one, as in 100ms,{options.compute}"
+        )
+    totals, straggler = options.totals(), trouble.straggler
+    if straggler and straggler.worker is not None and straggler.worker >= min(totals):
+        raise UserError(
+            f"--straggler worker must be below the smallest number of workers, {min(totals)}, got "
+            f"{straggler.worker}"
+        )
+    algorithms = _algorithms(options)
+    durations = Durations(trouble.link or Link())
+    allreduce = ALLREDUCES[options.allreduce]
+    if not issubclass(allreduce, Scheduled):
+        raise UserError(
+            f"--allreduce {options.allreduce} has no schedule of messages, from which its time "
+            "follows: take recursive_doubling, ring or another all-reduce by messages"
+        )
+    for total in totals:
+        durations(allreduce, options.elements(), total, ITEMSIZE)
+        for name, algorithm in algorithms.items():
+            try:
+                algorithm.check(total)
+            except ValueError as error:
+                raise UserError(f"--algorithm {name}, {total} workers: {error}") from None
+    params: dict[str, Any] = {
+        "algorithms": list(algorithms),
+        "totals": totals,
+        "parameters": options.elements(),
+    }
+    names = ("compute", "link", "straggler", "allreduce", "steps", "seed")
+    params |= {name: getattr(options, name) for name in names} | {"clock": MODEL}
+    digest = case_hash(params, 1)
+    path = Path(options.out) / f"{options.name or f'simulate-{digest[:6]}'}.h5"
+    return Plan(options, algorithms, compute, trouble, durations, params, digest, path)
+
+
+def _algorithms(options: Options) -> dict[str, Algorithm]:
+    """Return the algorithms by name with options. Errors: UserError."""
+    algorithms: dict[str, Algorithm] = {}
+    for text in options.specs():
+        algorithm = parse_spec(text, ALGORITHMS, "algorithm")
+        name = format_spec(algorithm, ALGORITHMS)
+        if algorithm.needs.asynchronous:
+            raise UserError(
+                f"--algorithm {name}: its workers step at their own pace, which the model clock "
+                "does not order: take a synchronous algorithm"
+            )
+        if not algorithm.needs.elementwise:
+            raise UserError(
+                f"--algorithm {name}: its messages depend on the layers of a model, which a "
+                "simulation does not have: use bench.train --clock model"
+            )
+        if name in algorithms:
+            raise UserError(f"--algorithm has {name} twice: name it once")
+        if len(name.encode()) > LONGEST_NAME:
+            raise UserError(
+                f"--algorithm {name}: a name may have {LONGEST_NAME} bytes, got "
+                f"{len(name.encode())}: take a shorter path"
+            )
+        algorithms[name] = algorithm
+    return algorithms
+
+
+def _print(text: str) -> None:
+    for x in text.split("\n"):
+        print(printable(x), flush=True)

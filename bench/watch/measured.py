@@ -1,0 +1,56 @@
+"""Lines about unfinished results of programs that measure: cases done, and the last one."""
+
+from __future__ import annotations
+
+import json
+
+from bench.common.sizes import format_size
+from bench.common.text import counted, format_number
+from bench.results.calls import Calls
+from bench.results.convergence import rows as rows_of
+from bench.results.rounds import Rounds
+from bench.results.simulations import Simulation
+
+
+def summarize_calls(calls: Calls) -> str:
+    """Return the number of rows, the smallest median at the last size and wrong sums."""
+    rows = calls.rows()
+    if not rows:
+        return "no row yet"
+    size = rows[-1].bytes
+    first = min((x for x in rows if x.bytes == size), key=lambda row: float(row.p50_us))
+    wrong = list(dict.fromkeys(row.algorithm for row in rows if row.wrong > 0))
+    return (
+        f"{counted(len(rows), 'row')}, smallest median at {format_size(size)}B: "
+        f"{format_number(first.p50_us, 3)} us, {first.algorithm}"
+        + (f", WRONG SUMS: {', '.join(wrong)}" if wrong else "")
+    )
+
+
+def summarize_rounds(rounds: Rounds) -> str:
+    """Return the number of cases done, and the last one compared with theory."""
+    topologies = json.loads(rounds.attributes["params_json"]).get("topologies", [])
+    rows = rows_of(rounds)
+    of = f" of {len(topologies)}" if topologies else ""
+    noun = "topology" if (len(topologies) or len(rows)) == 1 else "topologies"
+    count = f"{len(rows)}{of} {noun} done"
+    if not rows:
+        return count
+    last = rows[-1]
+    measured, theory = (format_number(x, 3) for x in (last.measured_factor, last.theory_factor))
+    return f"{count}, {last.topology}: contraction {measured} per round, in theory {theory}"
+
+
+def summarize_simulation(simulation: Simulation) -> str:
+    """Return the number of cases done, and the step time of the last one."""
+    params = json.loads(simulation.attributes["params_json"])
+    planned = len(params.get("algorithms", [])) * len(params.get("totals", []))
+    rows = simulation.rows()
+    count = f"{len(rows)} of {counted(planned or len(rows), 'case')} done"
+    if not rows:
+        return count
+    last = rows[-1]
+    return (
+        f"{count}, {last.algorithm}, {counted(last.workers, 'worker')}: step "
+        f"{format_number(last.step_ms, 3)} ms, efficiency {format_number(last.efficiency, 2)}"
+    )
