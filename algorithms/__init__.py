@@ -5,6 +5,7 @@ from algorithms.adacomm import AdaComm
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.async_elastic_averaging import AsyncElasticAveraging
 from algorithms.choco_sgd import ChocoSGD
+from algorithms.crowding import Crowding
 from algorithms.d_psgd import DPSGD
 from algorithms.diloco import DiLoCo
 from algorithms.downpour import Downpour
@@ -50,6 +51,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "relay_sgd": RelaySGD,
     "qg_momentum": QGMomentum,
     "choco_sgd": ChocoSGD,
+    "crowding": Crowding,
     "elastic_averaging": ElasticAveraging,
     "eamsgd": EAMSGD,
     "elastic_tree": ElasticTree,

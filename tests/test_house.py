@@ -31,7 +31,11 @@ ROOMS: dict[str, tuple[str, str]] = {
     "algorithms.compressors": ("", "numpy"),
     "algorithms.collectives": (WIRE, "mpi4py numpy"),
     "algorithms.pipelines": ("", ""),
-    "algorithms": (f"algorithms.compressors algorithms.topologies {WIRE}", "numpy"),
+    "algorithms.niching": ("", "numpy"),
+    "algorithms": (
+        f"algorithms.compressors algorithms.niching algorithms.topologies {WIRE}",
+        "numpy",
+    ),
     "algorithms.controllers": ("algorithms bench.common", "numpy"),
     "algorithms.exchange": (
         f"algorithms algorithms.collectives algorithms.topologies {WIRE}",

@@ -13,11 +13,17 @@ from algorithms.local_sgd import LocalSGD
 from algorithms.protocol import Algorithm
 from algorithms.topologies.ring import Ring
 from bench.optimizers import SGD
-from tests.algorithms import twins_averaging, twins_corrected, twins_gossip, twins_periodic
+from tests.algorithms import (
+    twins_averaging,
+    twins_corrected,
+    twins_gossip,
+    twins_niching,
+    twins_periodic,
+)
 from tests.algorithms.twin import STEPS, Twin, Twins
 from tests.helpers import Array, Training, all_rows, everywhere, on, sha
 
-FAMILIES = (twins_averaging, twins_gossip, twins_periodic, twins_corrected)
+FAMILIES = (twins_averaging, twins_gossip, twins_periodic, twins_corrected, twins_niching)
 VARIANTS: dict[str, Algorithm] = {k: x for family in FAMILIES for k, x in family.VARIANTS.items()}
 TWINS: Twins = {k: x for family in FAMILIES for k, x in family.TWINS.items()}
 TOTALS = (4, 5, 7, 12)

@@ -114,6 +114,7 @@ PERIODIC = {
     "post_local_sgd": "post_local_sgd:switch=7,period=4",
     "hierarchical_local_sgd": "hierarchical_local_sgd:period=2,block_period=3",
     "adacomm": "adacomm:period=4,interval=8",
+    "crowding": "crowding:period=4,trial=2",
 }
 """Every algorithm that exchanges in some steps only, except the asynchronous ones."""
 

@@ -1,0 +1,169 @@
+"""Crowding: workers compete with the means of their families, and niches remain.
+
+Mengshoel, Goldberg: The Crowding Approach to Niching in Genetic Algorithms, Evolutionary
+Computation 16(3), 2008; Galan, Mengshoel: Generalized Crowding for Genetic Algorithms, GECCO 2010.
+Here a population of models is niched, and the variation is training.
+Symbols: x_i parameters of worker i of W, p_i its parent, m(i) its mate, a the share of the mate,
+l the mean loss of a worker's own minibatches over T steps of trial, H the period, k the step.
+Departures: (1) the offspring of worker i is an interpolation of two models, which then trains for
+T steps: its first steps of training are its trial; (2) the fitness is exp(-l) on the worker's own
+shard, so every worker has a landscape of its own; (3) momentum stays local and is not part of an
+individual; (4) with family=2 and odd W one worker sits out a round.
+
+    1. g_i <- gradient of the next minibatch at x_i;  x_i <- base optimiser step along g_i
+    after step H - T of each period:
+    2. random disjoint families; in each, mates m of the smallest sum of |x_i - x_m(i)|
+    3. p_i <- x_i;  x_i <- (1 - a) x_i + a x_m(i)
+    after step H:
+    4. x_i <- p_i unless the child wins: gain = l of the T steps before 3 - l of the T steps since
+
+Between two workers whose data agree, the mean wins and they share a model. Between two whose data
+contradict each other it loses, and the niches stay apart. No worker needs to know the number of
+niches. A family of S sends S - 1 rows a worker and period; 4 needs no message.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.niching.families import LARGEST, families, mates
+from algorithms.niching.rules import RULES, portfolio
+from algorithms.protocol import Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.topologies.protocol import links
+
+FAMILY_STREAM, TOURNAMENT_STREAM = 21, 22
+"""Random streams of the families and the tournaments, distinct from other streams of the seed."""
+
+
+@dataclass
+class State:
+    """Step count k, the parents, and the sums of losses of parents and children."""
+
+    k: int
+    parents: Rows
+    """(V, d) rows before the trial."""
+    before: NDArray[np.float64]
+    """(V,) sum of the losses of the parents over the steps before the trial; inf without a mate."""
+    since: NDArray[np.float64]
+    """(V,) sum of the losses of the children over the steps of the trial."""
+
+
+@dataclass(frozen=True)
+class Crowding(Algorithm):
+    """Tournaments between own models and means within families: niches, not one consensus."""
+
+    period: int = field(default=16, metadata={"help": "steps between tournaments, H"})
+    trial: int = field(default=4, metadata={"help": "steps of trial, T, at most half a period"})
+    family: int = field(
+        default=4,
+        metadata={"help": f"workers of a family, 2 to {LARGEST}; mates are near in parameters"},
+    )
+    share: float = field(default=0.5, metadata={"help": "share of the mate in a child; 1: a copy"})
+    rule: str = field(
+        default="generalised",
+        metadata={"help": f"{', '.join(RULES)}; several, as in a/b/b: one drawn per tournament"},
+    )
+    phi: float = field(
+        default=0.5, metadata={"help": "chance of the worse in the rule generalised, 0: none"}
+    )
+    temperature: float = field(
+        default=0.1, metadata={"help": "temperature of the rule boltzmann, in units of the loss"}
+    )
+    needs: ClassVar[Needs] = Needs(elementwise=False)
+
+    def __post_init__(self) -> None:
+        if self.period < 2:
+            raise ValueError(f"period must be >= 2, got {self.period}")
+        if not 1 <= 2 * self.trial <= self.period:
+            raise ValueError(
+                f"trial must be in [1, period / 2], got {self.trial} of period {self.period}"
+            )
+        if not 2 <= self.family <= LARGEST:
+            raise ValueError(f"family must be in [2, {LARGEST}], got {self.family}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be in (0, 1], got {self.share}")
+        for name in self.rules:
+            if name not in RULES:
+                raise ValueError(
+                    f"rule must be of {', '.join(RULES)}, or several separated by /, got {name!r}"
+                )
+        if not 0 <= self.phi < np.inf:
+            raise ValueError(f"phi must be finite and >= 0, got {self.phi}")
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature must be finite and > 0, got {self.temperature}")
+
+    @property
+    def rules(self) -> list[str]:
+        """Names of the rules of the portfolio."""
+        return self.rule.split("/")
+
+    def exchange_interval(self, total: int) -> int:
+        """Return the period; tournaments are at its end."""
+        return self.period
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0."""
+        V = len(workers.x)
+        return State(0, np.zeros_like(workers.x), np.zeros(V), np.zeros(V))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        position, cross = state.k % self.period, self.period - self.trial
+        losses = workers.gradient()
+        workers.update()  # 1.
+        if position >= cross:
+            state.since += losses
+        elif position >= cross - self.trial:
+            state.before += losses
+        state.k += 1
+        if position + 1 == cross:
+            self._cross(exchange, workers, state)  # 2., 3.
+        elif position + 1 == self.period:
+            self._compete(exchange, workers, state)  # 4.
+
+    def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Return to the parents of a trial that has not ended."""
+        if state.k % self.period >= self.period - self.trial:
+            mated = np.isfinite(state.before)
+            workers.x[mated] = state.parents[mated]
+
+    def _cross(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Keep the parents and set x to the children."""
+        x = workers.x
+        state.parents[:] = x
+        rng = np.random.default_rng((exchange.seed, FAMILY_STREAM, state.k))
+        near = _relatives(families(exchange.total, self.family, rng))
+        graph = links(exchange.total, *near.T)
+        came = np.empty((int(graph.in_degree[list(workers.ids)].sum()), x.shape[1]), x.dtype)
+        exchange.deliver(x, graph, came)
+        start = 0
+        for i, worker in enumerate(workers.ids):
+            others = graph.source[graph.target == worker]
+            if not len(others):
+                state.before[i] = np.inf  # no child: x stays
+                continue
+            rows = came[start : start + len(others)]
+            start += len(others)
+            own = int(np.searchsorted(others, worker))
+            family = np.insert(rows, own, state.parents[i], axis=0)
+            mate = family[mates(family)[own]]
+            x[i] = (1 - self.share) * state.parents[i] + self.share * mate
+
+    def _compete(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Return to the parent where the child loses."""
+        gain = (state.before - state.since) / self.trial
+        chance = portfolio(self.rules, gain, self.phi, self.temperature)
+        rng = np.random.default_rng((exchange.seed, TOURNAMENT_STREAM, state.k))
+        lost = rng.random(exchange.total)[list(workers.ids)] >= chance
+        workers.x[lost] = state.parents[lost]
+        state.before[:] = state.since[:] = 0
+
+
+def _relatives(groups: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return all pairs of a worker and another one of its family, (n, 2) int64."""
+    pairs = [np.stack(np.meshgrid(group, group), -1).reshape(-1, 2) for group in groups]
+    every = np.concatenate(pairs)
+    different: NDArray[np.int64] = every[every[:, 0] != every[:, 1]]
+    return different
