@@ -5,9 +5,11 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -20,6 +22,7 @@ from algorithms.protocol import Algorithm
 from algorithms.push_sum import PushSum
 from algorithms.relay_sgd import RelaySGD
 from algorithms.robust_push_sum import RobustPushSum
+from bench.common.spec import UserError
 from bench.optimizers import OPTIMIZERS
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.checkpoints import restore_training, roots
@@ -233,6 +236,46 @@ def test_another_version_is_refused(comm: MPI.Intracomm, result: Path) -> None:
     (checkpoint / store.MANIFEST).write_text(f"{digest}\n{text}\n")
     with pytest.raises(store.DamagedError, match="has version 99, this suite reads version 1"):
         read_checked(comm, checkpoint)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("entry", "value", "reason"),
+    [
+        ("lengths", {}, "'x' is missing"),
+        ("numbers", {}, "'algorithm/k' is missing"),
+        ("numbers", {"algorithm/k": ["one"]}, "invalid literal"),
+        ("landed", {"algorithm/none": ["x"]}, "'algorithm/none' is missing"),
+    ],
+)
+@on(1)
+def test_a_checkpoint_of_another_state_is_a_mistake(
+    comm: MPI.Intracomm, result: Path, entry: str, value: Any, reason: str
+) -> None:
+    original, algorithm = Training(comm, 7), LocalSGD()
+    state = algorithm.init(original.exchange, original.workers)
+    checkpoint = save_training(comm, result, original, state)
+    manifest = replace(store.read_manifest(checkpoint), **{entry: value})
+    with pytest.raises(UserError, match=f"does not hold the state of this run .{reason}"):
+        restore_training(comm, checkpoint, manifest, original.exchange, original.workers, state)
+    original.exchange.close()
+
+
+@pytest.mark.mpi
+@on(1, 4)
+def test_arrays_of_another_shape_are_a_mistake(comm: MPI.Intracomm, result: Path) -> None:
+    original, algorithm = Training(comm, 7), LocalSGD()
+    state = algorithm.init(original.exchange, original.workers)
+    checkpoint = save_training(comm, result, original, state)
+    manifest = store.read_manifest(checkpoint)
+    if comm.rank == 0:
+        with h5py.File(checkpoint / store.rank_file(0), "r+") as file:
+            del file["x"]
+            file["x"] = np.zeros((7, 2))
+    comm.Barrier()
+    with pytest.raises(UserError, match=r"x is \(\d, 2\) float64, the run has"):
+        restore_training(comm, checkpoint, manifest, original.exchange, original.workers, state)
+    original.exchange.close()
 
 
 @pytest.mark.mpi

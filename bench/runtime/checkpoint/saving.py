@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from bench.common.errors import DiskError
+from bench.common.spec import UserError
+from bench.results.guard import brief
 from bench.runtime.checkpoint import store
 from bench.runtime.checkpoint.state import (
     Arrive,
@@ -23,6 +25,7 @@ from bench.runtime.checkpoint.state import (
 )
 from bench.runtime.checkpoint.store import DamagedError, Manifest
 from bench.runtime.pipeline.cell import Cell
+from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -135,31 +138,60 @@ def restore(
 
     With as many ranks as before, each rank reads its own state; otherwise, that of its workers.
     cell: of this rank, which takes its columns of whole rows.
+    Errors: UserError on every rank for a checkpoint that does not hold this state.
     """
-    comm = cell.peers if cell else comm
+    peers = cell.peers if cell else comm
     content = state(roots)
     own = {path: read(array) for path, array in content.arrays.items()}
     whole = {path: cell.joined(array) if cell else array for path, array in own.items()}
-    lengths = {path: len(array) for path, array in whole.items()}
-    now = comm.allgather(lengths)
+    now = peers.allgather({path: len(array) for path, array in whole.items()})
+
+    def work() -> None:
+        try:
+            _fill(whole, checkpoint, manifest, now, peers.rank)
+            for path, array in content.arrays.items():
+                values = whole[path]
+                write(array, values if cell is None else cell.parted(values, own[path].shape))
+            then = first_worker_rank(manifest.ranks, peers.size, total, peers.rank)
+            for path, place in content.numbers.items():
+                place.set(manifest.numbers[path][then])
+            content.arrive(manifest.landed, arrive)
+        except (KeyError, ValueError, TypeError, OverflowError, OSError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else brief(error)
+            raise UserError(
+                f"{checkpoint} does not hold the state of this run ({reason}): remove it to "
+                "continue from an earlier one, or add --overwrite instead of --resume"
+            ) from None
+
+    on_all_ranks(comm, work)
+
+
+def _fill(
+    arrays: Mapping[str, NDArray[Any]],
+    checkpoint: Path,
+    manifest: Manifest,
+    now: Sequence[Mapping[str, int]],
+    rank: int,
+) -> None:
+    """Set the arrays of a rank, by path, to those of a checkpoint.
+
+    now: lengths of the arrays on each rank. Errors: KeyError, ValueError, OSError.
+    """
     pieces: dict[int, list[tuple[str, slice, slice]]] = {}
-    for path in lengths:
-        for then, source, target in spans(
-            manifest.lengths[path], [x[path] for x in now], comm.rank
-        ):
+    for path in arrays:
+        before = manifest.lengths[path]
+        for then, source, target in spans(before, [x[path] for x in now], rank):
             pieces.setdefault(then, []).append((path, source, target))
     for then, parts in sorted(pieces.items()):
         with store.opened(checkpoint, then) as file:
             for path, source, target in parts:
-                whole[path][target] = file[path][source]
-    for path, array in content.arrays.items():
-        values = whole[path]
-        write(array, values if cell is None else cell.parted(values, own[path].shape))
-    then = first_worker_rank(manifest.ranks, comm.size, total, comm.rank)
-    for path, place in content.numbers.items():
-        place.set(manifest.numbers[path][then])
-    content.arrive(manifest.landed, arrive)
-    comm.Barrier()
+                values, place = file[path][source], arrays[path][target]
+                if (values.shape, values.dtype) != (place.shape, place.dtype):
+                    raise ValueError(
+                        f"{path} is {values.shape} {values.dtype}, the run has {place.shape} "
+                        f"{place.dtype}"
+                    )
+                place[...] = values
 
 
 def remove(result: Path) -> None:

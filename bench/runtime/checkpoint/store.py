@@ -32,6 +32,8 @@ RETAINED = 2
 """Number of checkpoints that stay: the last one, and one before it in case of damage."""
 MANIFEST = "checkpoint.json"
 RANKS = "as many entries as ranks"
+LARGEST = 2**62
+"""Bound of counters, which files hold as int64."""
 
 
 class DamagedError(Exception):
@@ -147,6 +149,8 @@ def read_manifest(checkpoint: Path) -> Manifest:
     )
     if manifest.ranks < 1 or any(len(x) != manifest.ranks for x in lists):
         raise DamagedError(f"{checkpoint / MANIFEST} is damaged: its lists are not of {RANKS}")
+    if not 0 <= manifest.step < LARGEST or not 0 <= manifest.elapsed_ns < LARGEST:
+        raise DamagedError(f"{checkpoint / MANIFEST} is damaged: step or time out of range")
     if any(not isinstance(x.get("sha256"), str) or "bytes" not in x for x in manifest.files):
         raise DamagedError(f"{checkpoint / MANIFEST} is damaged: a file has no SHA-256")
     return manifest
