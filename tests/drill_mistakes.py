@@ -167,9 +167,9 @@ def checkpoints(folder: Path) -> Iterator[Mistake]:
         run.kill()
     newest = store.newest_first(store.place(first / "run.h5"))[0]
     entries = asdict(store.read_manifest(newest))
-    for name, kept in entries.items():
+    for name, own in entries.items():
         for i, wrong in enumerate(WRONG):
-            if wrong == kept or (name in FREE and type(wrong) is type(kept)):
+            if wrong == own or (name in FREE and type(wrong) is type(own)):
                 continue
             out = _altered(first, folder / f"{name}{i}", entries | {name: wrong})
             yield Mistake(

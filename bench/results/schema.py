@@ -191,6 +191,7 @@ SETTINGS = COUNTS | frozenset(
         "schedule",
         "clip",
         "controller",
+        "pipeline",
         "allreduce",
         "dtype",
         "eval_at",

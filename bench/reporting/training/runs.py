@@ -28,24 +28,23 @@ BINS = 60
 """Maximum number of parts of a run whose median steps show drift and noise."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
-TROUBLE = (
-    "epochs",
-    "schedule",
-    "clip",
-    "controller",
-    "data",
-    "clock",
-    "compute",
-    "straggler",
-    "drop",
-    "link",
-    "validation",
+OPTIONAL = (
+    *("epochs", "schedule", "clip", "controller", "pipeline", "data", "validation"),
+    *("clock", "compute", "straggler", "drop", "link"),
 )
+"""Settings that are None where they are not given."""
 DATA = "data sha256"
 """Setting that identifies the data."""
 INPUTS = "inputs"
 """Setting that identifies the other files that a run reads."""
-FOLLOWERS = {"hosts": ("ranks",), "binding": ("ranks",), INPUTS: ("partition", "algorithm")}
+SOURCES = "sources"
+"""Setting that identifies the user's own code."""
+FOLLOWERS = {
+    "hosts": ("ranks",),
+    "binding": ("ranks",),
+    INPUTS: ("partition", "algorithm"),
+    SOURCES: ("algorithm",),
+}
 """Setting -> settings from which it normally follows."""
 UNRECORDED = ("arithmetic", INPUTS)
 """Settings that files before version 1.6 do not record."""
@@ -102,7 +101,7 @@ def digest(run: Run) -> Digest:
     row, params, timed = run.row(), run.params, int(run.timed.sum())
     settings: dict[str, Setting] = {name: run.attributes[name] for name in ATTRIBUTES}
     settings |= {name: params.get(name) for name in PARAMS}
-    settings |= {name: params.get(name) or None for name in TROUBLE}
+    settings |= {name: params.get(name) or None for name in OPTIONAL}
     interval = _interval(run, params)
     at_steps = interval > 1 and "eval_at" not in params
     settings["eval_at"] = "step" if at_steps else None
@@ -111,6 +110,8 @@ def digest(run: Run) -> Digest:
     settings[INPUTS] = (
         input_sums(run.attributes, SHA_DIGITS) if "inputs_json" in run.attributes else None
     )
+    sources = {x: str(sha)[:SHA_DIGITS] for x, sha in params.get(SOURCES, {}).items()}
+    settings[SOURCES] = ", ".join(f"{x} {sha}" for x, sha in sorted(sources.items())) or None
     settings |= run.environment().settings()
     settings |= {name: run.attributes[name] for name in ("partition", "algorithm")}
     ms = run.step_ns() / 1e6
