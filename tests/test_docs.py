@@ -25,6 +25,8 @@ OPTIONS = {
     "--optimizer": "optimizers",
     "topology=": "topologies",
     "compressor=": "compressors",
+    "--pipeline": "pipelines",
+    "--controller": "controllers",
 }
 """First cell of a row in README's table of options -> kind of the registry that it counts."""
 REQUIREMENTS = ("install_requires", "extras_require")

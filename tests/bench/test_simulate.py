@@ -167,7 +167,7 @@ def test_options_between_commas_belong_to_their_algorithm() -> None:
 
 
 @pytest.mark.mpi
+@on(4)
 def test_several_ranks_are_refused(comm: MPI.Intracomm, tmp_path: Path) -> None:
-    if comm.size > 1:
-        with pytest.raises(UserError, match=r"on one rank, got \d+: start it without mpirun"):
-            program(comm, [f"--out={tmp_path}"], [])
+    with pytest.raises(UserError, match="on one rank, got 4: start it without mpirun"):
+        program(comm, [f"--out={tmp_path}"], [])
