@@ -22,6 +22,7 @@ from bench.simulate.__main__ import simulate as program
 from bench.simulate.options import Options
 from bench.simulate.weighted import WeightedClock, simulate
 from bench.watch.folder import view
+from tests.helpers import on
 
 LINK = Link(latency="1ms", bandwidth="4MB/s")
 LATENCY, ELEMENT = 1.0, 1e-3
