@@ -43,7 +43,7 @@ The exchange precedes the gradient, which may exchange."""
 
 OUTSIDE = {EVALUATION, RESULTS, CHECKPOINT, READING, SEPARATION, OPENING}
 
-MPI_CALL = re.compile(r"(comm|split|_win|Win)\.\w+\(")
+MPI_CALL = re.compile(r"(comm|split|peers|pipe|_win|Win)\.\w+\(")
 """MPI call in a line outside the exchange. mpi4py has no Python frame, so the line is the last."""
 
 

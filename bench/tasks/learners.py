@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import get_ident
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.functional import cross_entropy
 
 from algorithms.protocol import Layer, Ready
 from bench.tasks.model import Batch, Model, outputs
@@ -29,6 +30,35 @@ ELEMENTS = 2**24
 
 Views = dict[str, torch.Tensor]
 """Parameters or gradients of several models by name."""
+
+
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy, (), of logits (b, ..., classes) and target classes (b, ...).
+
+    targets may be one-hot, (b, ..., classes).
+    """
+    last = logits.dim() - 2
+    return cross_entropy(logits.flatten(0, last), targets.flatten(0, last))
+
+
+class CrossEntropy:
+    """Cross-entropy of logits (b, ..., classes), and the fraction of correct targets."""
+
+    one_hot: ClassVar[bool] = True
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy; see `mean_loss`."""
+        return mean_loss(outputs, targets)
+
+    def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
+        """Return the summed cross-entropy and the number of correct targets."""
+        logits, classes = outputs.flatten(0, -2), targets.flatten()
+        loss = float(cross_entropy(logits, classes, reduction="sum"))
+        return loss, float((logits.argmax(1) == classes).sum())
+
+    def count(self, targets: torch.Tensor) -> int:
+        """Return the number of targets."""
+        return targets.numel()
 
 
 class OneModel:

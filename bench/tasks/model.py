@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from algorithms.protocol import Layer
-from bench.tasks.objective import Objective
 
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Inputs (b, ...) and targets (b, ...)."""
 Answer: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Function from inputs (m, ...) to logits (m, ..., classes)."""
+
+
+class Objective(Protocol):
+    """Loss that training minimises, and loss and metric on held-out samples."""
+
+    one_hot: ClassVar[bool]
+    """Targets of `loss` may be one-hot, (b, ..., classes), instead of classes."""
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss, (), of outputs (b, ...) and targets (b, ...)."""
+        ...
+
+    def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
+        """Return the loss and the metric, each summed over the held-out targets."""
+        ...
+
+    def count(self, targets: torch.Tensor) -> int:
+        """Return the number of terms of these sums."""
+        ...
 
 
 class Model(Protocol):

@@ -59,7 +59,7 @@ class TorchTask(Task):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean loss, (), of a minibatch; by default the cross-entropy."""
-        from bench.tasks.objective import mean_loss
+        from bench.tasks.learners import mean_loss
 
         return mean_loss(outputs, targets)
 

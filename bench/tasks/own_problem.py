@@ -15,8 +15,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from bench.data.protocol import Table, in_dtype
 from bench.tasks.classifier import Classifier
-from bench.tasks.model import Batch
-from bench.tasks.objective import CrossEntropy, Objective
+from bench.tasks.learners import CrossEntropy
+from bench.tasks.model import Batch, Objective
 from bench.tasks.protocol import Alter, Metric
 
 SEED = 0

@@ -20,7 +20,7 @@ from bench.runtime import setup, start
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 from bench.tasks.classifier import Classifier
-from bench.tasks.objective import mean_loss
+from bench.tasks.learners import mean_loss
 from bench.yardsticks.distributed import gloo_group
 from tests.helpers import everywhere, on
 

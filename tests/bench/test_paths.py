@@ -94,8 +94,10 @@ KNOWN = {
     "bench.fetch": {"to"},
     "bench.merge": {"results"},
     "bench.partition": {"data", "csv", "picture"},
+    "bench.pipeline.options": {"picture"},
     "bench.report": {"paths", "html", "csv", "parquet", "curves", "markdown", "json", "figures"},
-    "bench.runtime.options": {"data", "out", "repeat"},
+    "bench.runtime.options": {"data", "out", "repeat", "jsonl", "tensorboard"},
+    "bench.simulate.options": {"out"},
     "bench.sweep.__main__": {"file", "out", "markdown", "figure"},
     "bench.trace.__main__": {"file", "out"},
     "bench.watch.__main__": {"paths"},
@@ -114,7 +116,7 @@ def test_every_option_that_takes_a_path_expands_it(home: Path, module: str) -> N
 
 def test_no_program_is_missing_in_the_table_of_paths() -> None:
     rooms = {module.rpartition(".")[0] or module for module in KNOWN} | set(KNOWN)
-    own = {"bench.list", "bench.overhead", "bench.train"}  # no path, or those of bench.runtime
+    own = {"bench.check", "bench.list", "bench.overhead", "bench.train"}  # none, or bench.runtime's
     folders = {"slurm.status", "slurm.collect", "slurm.retry", "slurm.cancel"}
     assert set(programs()) - rooms == own | folders
 
