@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bench.common.errors import DiskError
@@ -186,7 +187,8 @@ def _fill(
         with store.opened(checkpoint, then) as file:
             for path, source, target in parts:
                 values, place = file[path][source], arrays[path][target]
-                if (values.shape, values.dtype) != (place.shape, place.dtype):
+                fits = np.can_cast(values.dtype, place.dtype, "same_kind")
+                if values.shape != place.shape or not fits:
                     raise ValueError(
                         f"{path} is {values.shape} {values.dtype}, the run has {place.shape} "
                         f"{place.dtype}"
