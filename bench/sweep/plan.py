@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from bench.common.text import Setting, format_score, setting_label
 from bench.reporting.training.choice import resolution_of
 from bench.reporting.training.runs import digest
 from bench.results.claims import holder
+from bench.results.guard import readings
 from bench.results.provenance import derive_from, program_of
 from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
@@ -175,20 +178,33 @@ def finished_cases(
     """
     outcomes: dict[str, Outcome] = {}
     broken = []
-    for path in sorted(folder.glob("[!.]*.h5")):
-        if program_of(path) != "bench.train":
-            continue
-        try:
-            run = read_result(path)
-            case = str(run.attributes.get("case_hash"))
-            if case in cases and run.status in (COMPLETE, DIVERGED):
+    with closing(
+        readings(sorted(folder.glob("[!.]*.h5")), partial(_finished, set(cases)))
+    ) as answers:
+        for answer in answers:
+            if isinstance(answer, BrokenFileError):
+                broken.append(" ".join(str(answer).split()))
+            elif answer is not None:
+                case, run, outcome = answer
                 _check_identity(run, cases[case], ranks)
-                outcomes[case] = _outcome(run)
-        except BrokenFileError as error:
-            broken.append(" ".join(str(error).split()))
+                outcomes[case] = outcome
     for path in sorted(folder.glob("[!.]*.h5.part")):
         _refuse_living(path, cases)
     return outcomes, broken
+
+
+def _finished(cases: Collection[str], path: Path) -> tuple[str, Run, Outcome] | None:
+    """Return case hash, run without its numbers, and outcome, if it is a finished run of the cases.
+
+    Errors: BrokenFileError.
+    """
+    if program_of(path) != "bench.train":
+        return None
+    run = read_result(path)
+    case = str(run.attributes.get("case_hash"))
+    if case not in cases or run.status not in (COMPLETE, DIVERGED):
+        return None
+    return case, replace(run, train={}, evals={}, partition={}, workers={}), _outcome(run)
 
 
 def _check_identity(run: Run, experiment: Experiment, ranks: Sequence[Mapping[str, Any]]) -> None:
