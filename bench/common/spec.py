@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -274,6 +274,19 @@ def format_spec(thing: object, registry: Mapping[str, type], separator: str = OU
         != plain_value(option, option.default)
     ]
     return f"{name}:{separator.join(changed)}" if changed else name
+
+
+def require_new_name(option: str, name: str, names: Collection[str], longest: int) -> None:
+    """Refuse a name with options that an option has twice, or of more than `longest` bytes.
+
+    Errors: UserError.
+    """
+    if name in names:
+        raise UserError(f"{option} has {name} twice: name it once")
+    if (size := len(name.encode())) > longest:
+        raise UserError(
+            f"{option} {name}: a name may have {longest} bytes, got {size}: take a shorter path"
+        )
 
 
 def case_hash(params: Mapping[str, Any], ranks: int) -> str:

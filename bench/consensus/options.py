@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.common.options import Table, check_name, check_ranges, option, same
-from bench.common.spec import INNER, UserError, format_spec, parse_spec
+from bench.common.spec import INNER, UserError, format_spec, parse_spec, require_new_name
 from bench.runtime.options import MODEL, TrainOptions
 
 if TYPE_CHECKING:
@@ -84,13 +84,7 @@ class Options:
         for text in self.topology.split(",") if self.topology else []:
             topology = parse_spec(text, TOPOLOGIES, "topology", INNER)
             name = format_spec(topology, TOPOLOGIES, INNER)
-            if name in topologies:
-                raise UserError(f"--topology has {name} twice: name it once")
-            if len(name.encode()) > LONGEST_NAME:
-                raise UserError(
-                    f"--topology {name}: a name may have {LONGEST_NAME} bytes, got "
-                    f"{len(name.encode())}: take a shorter path"
-                )
+            require_new_name("--topology", name, topologies, LONGEST_NAME)
             topologies[name] = topology
         return topologies
 

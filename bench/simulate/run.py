@@ -17,7 +17,13 @@ from algorithms.exchange.durations import Durations
 from algorithms.exchange.trouble import Link, Trouble
 from algorithms.protocol import Algorithm
 from algorithms.wire.carrier import Scheduled
-from bench.common.spec import UserError, case_hash, format_spec, parse_spec
+from bench.common.spec import (
+    UserError,
+    case_hash,
+    format_spec,
+    parse_spec,
+    require_new_name,
+)
 from bench.common.text import counted, figure, percent, printable
 from bench.results.claims import Claim
 from bench.results.rows import SimulationRow
@@ -191,13 +197,7 @@ def _algorithms(options: Options) -> dict[str, Algorithm]:
                 f"--algorithm {name}: its messages depend on the layers of a model, which a "
                 "simulation does not have: use bench.train --clock model"
             )
-        if name in algorithms:
-            raise UserError(f"--algorithm has {name} twice: name it once")
-        if len(name.encode()) > LONGEST_NAME:
-            raise UserError(
-                f"--algorithm {name}: a name may have {LONGEST_NAME} bytes, got "
-                f"{len(name.encode())}: take a shorter path"
-            )
+        require_new_name("--algorithm", name, algorithms, LONGEST_NAME)
         algorithms[name] = algorithm
     return algorithms
 
