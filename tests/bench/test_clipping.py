@@ -5,26 +5,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from mpi4py import MPI
 
-from algorithms.exchange.mpi import MPIExchange
 from bench.common.spec import UserError
 from bench.optimizers import SGD
-from bench.runtime.batches import Batches
 from bench.runtime.clipping import BLOCK, clip, norm
-from bench.runtime.experiment import Experiment
-from bench.runtime.options import TABLE
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
+from tests.bench.made_workers import experiment, make_workers
 
-SHARDS = [np.arange(i, 1000, 4) for i in range(4)]
 PROBLEM = Digits().load("float32")
 LIMIT = 0.7
-
-
-def experiment(**options: object) -> Experiment:
-    texts = {name: str(value) for name, value in options.items()}
-    return Experiment.resolve(TABLE.build({"workers": "4", **texts}), MPI.COMM_SELF.size)
 
 
 def workers(
@@ -32,19 +22,7 @@ def workers(
     limit: float | None,
     optimizer: SGD = SGD(weight_decay=0.1),  # noqa: B008
 ) -> TrainingWorkers:
-    exchange = MPIExchange(MPI.COMM_SELF, len(ids))
-    return TrainingWorkers(
-        PROBLEM,
-        optimizer,
-        lambda step: Batches(SHARDS, ids, 8, 0, step),
-        exchange.rows(PROBLEM.d),
-        exchange.rows(PROBLEM.d),
-        ids=ids,
-        samples=np.array([len(shard) for shard in SHARDS]),
-        seed=0,
-        meter=exchange.meter,
-        clip=limit,
-    )
+    return make_workers(PROBLEM, optimizer, ids, "float32", clip=limit)
 
 
 @pytest.mark.parametrize("length", [1, 15, 2 * BLOCK + 3])

@@ -1,6 +1,7 @@
 """The length of a run in epochs: steps, hash, resume, notes, and refused combinations."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,13 @@ from bench.common.spec import UserError
 from bench.data.opening import DIGITS_TRAINING as TRAINING
 from bench.results.claims import Claim
 from bench.results.reader import Run, read
-from bench.runtime.experiment import Experiment
 from bench.runtime.introduction import alignment
-from bench.runtime.options import TABLE
 from bench.runtime.repeat import read_options, settings
 from bench.train import train
 from bench.watch.training import training
+from tests.bench import made_workers
 
-
-def experiment(**options: object) -> Experiment:
-    texts = {name: str(value) for name, value in options.items()}
-    return Experiment.resolve(TABLE.build({"workers": "3", **texts}), MPI.COMM_SELF.size)
+experiment = partial(made_workers.experiment, workers=3)
 
 
 def result(folder: Path, **options: object) -> Run:

@@ -10,44 +10,26 @@ import pytest
 import torch
 from mpi4py import MPI
 
-from algorithms.exchange.mpi import MPIExchange
 from bench.common.spec import UserError, parse_spec
 from bench.optimizers import OPTIMIZERS, SGD
 from bench.optimizers.schedules import SCHEDULES, Cosine, Linear, Schedule, Step
 from bench.results.claims import Claim
 from bench.results.reader import read
-from bench.runtime.batches import Batches
-from bench.runtime.experiment import Experiment, RefusedError
-from bench.runtime.options import TABLE
+from bench.runtime.experiment import RefusedError
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 from bench.train import train
+from tests.bench.made_workers import experiment, make_workers
 
 STEPS = 12
-SHARDS = [np.arange(i, 1000, 4) for i in range(4)]
 PROBLEM = Digits().load("float64")
-
-
-def experiment(**options: object) -> Experiment:
-    texts = {name: str(value) for name, value in options.items()}
-    return Experiment.resolve(TABLE.build({"workers": "4", **texts}), MPI.COMM_SELF.size)
 
 
 def workers(ids: range, schedule: Schedule, optimizer: str = "sgd") -> TrainingWorkers:
     options = OPTIMIZERS[optimizer]()
     lr = options.lr  # type: ignore[attr-defined]
-    exchange = MPIExchange(MPI.COMM_SELF, len(ids), dtype="float64")
-    return TrainingWorkers(
-        PROBLEM,
-        options,
-        lambda step: Batches(SHARDS, ids, 8, 0, step),
-        exchange.rows(PROBLEM.d),
-        exchange.rows(PROBLEM.d),
-        ids=ids,
-        samples=np.array([len(shard) for shard in SHARDS]),
-        seed=0,
-        meter=exchange.meter,
-        rate=lambda step: lr * schedule.at(step, STEPS),
+    return make_workers(
+        PROBLEM, options, ids, "float64", rate=lambda step: lr * schedule.at(step, STEPS)
     )
 
 

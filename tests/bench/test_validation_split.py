@@ -12,16 +12,10 @@ from bench.common.spec import UserError
 from bench.results.claims import Claim
 from bench.results.reader import read
 from bench.results.validation import flaws
-from bench.runtime.experiment import Experiment
-from bench.runtime.options import TABLE
 from bench.runtime.setup import material, validation_indices
 from bench.tasks.classifier import Classifier
 from bench.train import train
-
-
-def experiment(**options: object) -> Experiment:
-    texts = {name: str(value) for name, value in options.items()}
-    return Experiment.resolve(TABLE.build({"workers": "4", **texts}), MPI.COMM_SELF.size)
+from tests.bench.made_workers import experiment
 
 
 def test_the_split_depends_on_size_and_fraction_alone() -> None:
