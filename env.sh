@@ -28,5 +28,7 @@ export PRTE_MCA_rmaps_default_mapping_policy="${PRTE_MCA_rmaps_default_mapping_p
 export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
 # One-sided communication over UCX is broken in Open MPI's wheel.
 export OMPI_MCA_osc="${OMPI_MCA_osc:-^ucx}"
+# The component for windows over libfabric sleeps for a second in each start without a fabric.
+export OMPI_MCA_btl="${OMPI_MCA_btl:-^ofi}"
 # Ranks that share cores are slowed by threads of their own.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

@@ -58,9 +58,10 @@ OPENMPI = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "OMPI_MCA_osc": "^ucx",
+    "OMPI_MCA_btl": "^ofi",
 }
 """Settings that let Open MPI run as root and with more ranks than cores; UCX windows are broken in
-its wheel."""
+its wheel, and libfabric's sleep for a second in each start without a fabric."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from slurm.local import OPENMPI
 from tests.imports import ROOT
 
 SHELLS = [x for x in ("bash", "dash", "zsh") if shutil.which(x)]
-SHOW = "command -v python; echo $OMPI_ALLOW_RUN_AS_ROOT $OMPI_MCA_osc $OMP_NUM_THREADS"
+SHOW = "command -v python; echo $OMPI_ALLOW_RUN_AS_ROOT $OMPI_MCA_osc $OMPI_MCA_btl $OMP_NUM_THREADS"
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,14 @@ def shell(name: str, script: str, folder: Path, **variables: str) -> tuple[int, 
 def test_a_shell_enters_the_environment(name: str, checkout: Path) -> None:
     code, lines, errors = shell(name, f"set -eu; . ./env.sh; . ./env.sh; {SHOW}", checkout)
     assert (code, errors) == (0, "")
-    assert lines == [str(checkout / ".venv/bin/python"), "1 ^ucx 1"]
+    assert lines == [str(checkout / ".venv/bin/python"), "1 ^ucx ^ofi 1"]
 
 
 @pytest.mark.parametrize("name", [x for x in SHELLS if x != "dash"])
 def test_another_folder_and_variables_of_the_user(name: str, checkout: Path) -> None:
     script = f"cd /; source '{checkout}/env.sh'; {SHOW}; echo $PATH"
     _, lines, _ = shell(name, script, checkout, OMP_NUM_THREADS="3", OMPI_MCA_osc="rdma")
-    assert lines[:2] == [str(checkout / ".venv/bin/python"), "1 rdma 3"]
+    assert lines[:2] == [str(checkout / ".venv/bin/python"), "1 rdma ^ofi 3"]
     assert lines[2].count(".venv/bin") == 1
 
 
