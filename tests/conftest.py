@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mpi4py import MPI
@@ -65,6 +66,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_OnlyFailures())
     if os.environ.get("MURMURATION_NO_SKIPS"):
         config.pluginmanager.register(_NoSkips())
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without MPI tests where only those run: each rank would import them."""
+    if config.getoption("markexpr") != "mpi" or collection_path.suffix != ".py":
+        return None
+    return "mark.mpi" not in collection_path.read_text() or None
 
 
 class _OnlyFailures:
