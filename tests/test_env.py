@@ -11,7 +11,9 @@ from slurm.local import OPENMPI
 from tests.imports import ROOT
 
 SHELLS = [x for x in ("bash", "dash", "zsh") if shutil.which(x)]
-SHOW = "command -v python; echo $OMPI_ALLOW_RUN_AS_ROOT $OMPI_MCA_osc $OMPI_MCA_btl $OMP_NUM_THREADS"
+SHOW = """
+command -v python
+echo $OMPI_ALLOW_RUN_AS_ROOT $OMPI_MCA_osc $OMPI_MCA_btl $OMP_NUM_THREADS"""
 
 
 @pytest.fixture(scope="module")
