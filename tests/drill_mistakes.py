@@ -37,6 +37,7 @@ TABLES = {
     "bench.consensus.__main__": "bench.consensus.options",
     "bench.simulate.__main__": "bench.simulate.options",
     "bench.partition": "bench.partition",
+    "bench.place.__main__": "bench.place.__main__",
     "bench.overhead": "bench.overhead",
 }
 """Programs with MPI, and the modules of their tables of options."""

@@ -84,6 +84,10 @@ ROOMS: dict[str, tuple[str, str]] = {
         "mpi4py numpy",
     ),
     "bench.partition": (f"bench.reporting {RUN}", "mpi4py rich"),
+    "bench.place": (
+        f"algorithms.controllers algorithms.exchange {RUN} partitions",
+        "mpi4py numpy rich",
+    ),
     "bench.train": (RUN, "mpi4py numpy"),
     "bench.sweep": (f"{RUN} bench.reporting bench.train", "mpi4py rich"),
     "bench.trace": (f"{WIRE} bench.common bench.results", "numpy"),

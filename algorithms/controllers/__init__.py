@@ -3,6 +3,7 @@
 from algorithms.controllers.adacomm import AdaCommRule
 from algorithms.controllers.fixed import Fixed
 from algorithms.controllers.phases import Phases
+from algorithms.controllers.poly_ts import PolyTS
 from algorithms.controllers.protocol import Controller
 from algorithms.controllers.qsr import QSR
 from algorithms.controllers.thompson import Thompson
@@ -13,5 +14,6 @@ CONTROLLERS: dict[str, type[Controller]] = {
     "adacomm": AdaCommRule,
     "qsr": QSR,
     "thompson": Thompson,
+    "poly_ts": PolyTS,
 }
 """Registry of controllers by name."""

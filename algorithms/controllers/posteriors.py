@@ -1,8 +1,9 @@
-"""Posteriors of Thompson sampling: independent Gaussian arms, and a law of power over a period."""
+"""Posteriors of Thompson sampling: Gaussian arms, a law of power over a period, polynomials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,8 @@ EXPONENTS = np.linspace(0, 1, 21)
 """Grid of the exponent b of the law, (B,)."""
 PRECISION, SHAPE, SCALE = 1e-2, 0.5, 1e-4
 """Prior of the law: precision of A relative to the noise; inverse gamma of the noise variance."""
+FLOOR = 1e-2
+"""Prior noise variance of a linear reward, relative to the mean square of the rewards."""
 
 
 @dataclass
@@ -101,3 +104,67 @@ class PowerLaw:
         b = rng.choice(len(weight), p=weight)
         scale = max(0.0, float(rng.normal(mean[b], deviation[b])))
         return scale * np.asarray(periods ** EXPONENTS[b])
+
+
+@dataclass
+class LinearReward:
+    """Bayesian linear regression of a reward on D features: r = theta . phi + noise.
+
+    theta is N(0, s^2 I / PRECISION), and the noise variance s^2 inverse gamma; the posterior does
+    not depend on the unit of the rewards, nor on their order.
+    """
+
+    count: Values
+    """(1,) discounted number of rewards n."""
+    xx: Values
+    """(D, D) discounted sum of phi phi^T."""
+    xy: Values
+    """(D,) discounted sum of phi r."""
+    yy: Values
+    """(1,) discounted sum of r^2."""
+
+    @classmethod
+    def of(cls, features: int) -> LinearReward:
+        """Return the posterior of D = `features` coefficients without rewards."""
+        return cls(np.zeros(1), np.zeros((features, features)), np.zeros(features), np.zeros(1))
+
+    def update(self, phi: Values, reward: float, keep: float = 1.0) -> None:
+        """Add a reward of features phi, (D,); keep: factor on all earlier rewards."""
+        news = ((self.count, 1.0), (self.xx, np.outer(phi, phi)), (self.xy, phi * reward))
+        for values, new in (*news, (self.yy, reward**2)):
+            values[...] = keep * values + new
+
+    def fit(self) -> tuple[Values, Values, float]:
+        """Return mean, (D,), and covariance of theta over the noise variance, (D, D), and this."""
+        inverse: Values = np.linalg.inv(self.xx + PRECISION * np.eye(len(self.xy))).astype(float)
+        mean = inverse @ self.xy
+        n = float(self.count[0])
+        if not n:
+            return mean, inverse, 1.0
+        residual = max(0.0, float(self.yy[0] - self.xy @ mean)) / 2
+        return mean, inverse, (residual + SHAPE * FLOOR * float(self.yy[0]) / n) / (SHAPE + n / 2)
+
+    def posterior(self, phi: Values) -> tuple[Values, Values]:
+        """Return mean and standard deviation of the value of each arm, (A,); phi: (A, D)."""
+        mean, inverse, variance = self.fit()
+        return phi @ mean, np.sqrt(variance * np.einsum("ad,de,ae->a", phi, inverse, phi))
+
+    def draw(self, phi: Values, rng: np.random.Generator) -> Values:
+        """Return the value of each arm, (A,), by one draw of theta; phi: (A, D)."""
+        mean, inverse, variance = self.fit()
+        noise = np.linalg.cholesky(inverse) @ rng.standard_normal(len(mean))
+        values: Values = phi @ (mean + variance**0.5 * noise)
+        return values
+
+
+def monomials(points: Values, degree: int) -> Values:
+    """Return all monomials of the coordinates up to a total degree, (A, D); points: (A, k)."""
+    k = points.shape[1]
+    chosen = [c for n in range(degree + 1) for c in combinations_with_replacement(range(k), n)]
+    return np.stack([points[:, c].prod(1) for c in map(list, chosen)], axis=1)
+
+
+def grid(sizes: list[int]) -> Values:
+    """Return all points of a grid, (A, k): evenly spaced from -1 to 1 along each axis."""
+    axes = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in sizes]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(sizes))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from math import nan
+from math import isfinite, log, nan
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -63,6 +63,14 @@ class Observation:
     """Minibatch loss in the first step of the run, mean over all workers."""
     consensus: float = nan
     """Consensus distance at the last evaluation."""
+
+    def drop(self, before: float) -> float:
+        """Return the drop of the log loss to the last step of the segment; NaN if undefined.
+
+        before: loss in the last step of the segment before; NaN takes the first loss of this one.
+        """
+        start = before if isfinite(before) else self.loss_first
+        return log(start / self.loss_last) if start > 0 and self.loss_last > 0 else nan
 
 
 @dataclass(frozen=True)

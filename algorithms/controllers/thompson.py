@@ -21,14 +21,14 @@ forgotten, since training is not stationary.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import exp, isfinite, log, nan
+from math import exp, isfinite, nan
 from typing import Any
 
 import numpy as np
 
 from algorithms.controllers.posteriors import GaussianArms, PowerLaw, Values
 from algorithms.controllers.protocol import Controller, Decision, Observation, Setting
-from algorithms.controllers.varying import check_variants, split, variants
+from algorithms.controllers.varying import check_variants, segment_of, split, variants
 from algorithms.protocol import Algorithm
 
 PERIOD, POWERS = "period", "1/2/4/8/16/32/64"
@@ -125,7 +125,7 @@ class Thompson(Controller):
             mean, deviation = memory.arms.posterior()
             value = np.mean([rng.normal(mean, deviation) for _ in range(self.draws)], axis=0)
             arm = int(np.where(np.isnan(value), np.inf, value).argmax())
-        steps, _ = self._segment(max(1, int(periods[arm])), memory.since)
+        steps, _ = segment_of(max(1, int(periods[arm])), memory.since, self.span)
         algorithm = self._variants(setting)[arm]
         return Decision(algorithm, steps, arm, tuple(mean.tolist()), tuple(deviation.tolist()))
 
@@ -135,9 +135,8 @@ class Thompson(Controller):
         """Update the posterior by the drop of the log loss; return the drop per second."""
         arm = decision.arm
         period = max(1, int(self._periods(setting)[arm]))
-        _, rounds = self._segment(period, memory.since)
-        before = memory.loss if isfinite(memory.loss) else segment.loss_first
-        drop = log(before / segment.loss_last) if before > 0 and segment.loss_last > 0 else nan
+        _, rounds = segment_of(period, memory.since, self.span)
+        drop = segment.drop(memory.loss)
         sizes = np.array([segment.steps, rounds], float)
         memory.normal += np.outer(sizes, sizes)
         memory.spent += sizes * segment.seconds
@@ -163,15 +162,3 @@ class Thompson(Controller):
         return np.array(
             [float(x.exchange_interval(setting.workers)) for x in self._variants(setting)]
         )
-
-    def _segment(self, period: int, since: int) -> tuple[int, int]:
-        """Return steps and exchanges of a segment that begins `since` steps after an average.
-
-        It ends one step after an average, the step whose loss is that of the average; with a
-        period of 1 every step is one.
-        """
-        if period == 1:
-            steps = max(2, self.span)
-            return steps, steps
-        rounds = -(-self.span // period)
-        return rounds * period + 1 - since, rounds

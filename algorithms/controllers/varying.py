@@ -81,3 +81,16 @@ def split(values: str) -> list[str]:
 def increasing(numbers: Sequence[int]) -> bool:
     """Report whether the numbers are positive and increase."""
     return all(a < b for a, b in zip((0, *numbers), numbers, strict=False))
+
+
+def segment_of(period: int, since: int, span: int) -> tuple[int, int]:
+    """Return steps and exchanges of a segment of at least about `span` steps.
+
+    It begins `since` steps after an average and ends one step after one: the loss of that step is
+    that of the average. With a period of 1 every step is one.
+    """
+    if period == 1:
+        steps = max(2, span)
+        return steps, steps
+    rounds = -(-span // period)
+    return rounds * period + 1 - since, rounds

@@ -1,6 +1,7 @@
 """Controllers on invented observations: posteriors against closed forms, regret, decisions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import exp, log
 from typing import Any
 
@@ -8,11 +9,23 @@ import numpy as np
 import pytest
 
 from algorithms.controllers.adacomm import AdaCommRule
-from algorithms.controllers.posteriors import EXPONENTS, PRECISION, GaussianArms, PowerLaw
+from algorithms.controllers.poly_ts import PolyTS
+from algorithms.controllers.posteriors import (
+    EXPONENTS,
+    FLOOR,
+    PRECISION,
+    SHAPE,
+    GaussianArms,
+    LinearReward,
+    PowerLaw,
+    grid,
+    monomials,
+)
 from algorithms.controllers.protocol import Controller, Observation, Setting
 from algorithms.controllers.qsr import QSR
 from algorithms.controllers.thompson import Thompson
 from algorithms.d_psgd import DPSGD
+from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.local_sgd import LocalSGD
 from algorithms.push_sum import PushSum
 from algorithms.topologies.ring import Ring
@@ -174,3 +187,72 @@ def test_qsr_is_quadratic_in_the_rate() -> None:
 def test_mistakes_of_controllers(controller: Callable[[], Any], line: str) -> None:
     with pytest.raises(ValueError, match=line):
         controller()
+
+
+def test_the_linear_posterior_is_the_conjugate_one_in_any_order() -> None:
+    rng = np.random.default_rng(4)
+    phi, rewards = monomials(grid([3, 4]), 2)[[0, 5, 11, 5, 2]], rng.normal(size=5)
+    one, two = LinearReward.of(6), LinearReward.of(6)
+    for i in range(5):
+        one.update(phi[i], rewards[i])
+        two.update(phi[-1 - i], rewards[-1 - i])
+    mean, inverse, variance = one.fit()
+    np.testing.assert_allclose(two.fit()[0], mean, atol=1e-12)  # other order of the sums
+    precision = phi.T @ phi + PRECISION * np.eye(6)
+    np.testing.assert_allclose(mean, np.linalg.solve(precision, phi.T @ rewards), atol=1e-12)
+    # The residual and the pull of the prior, instead of the sums of squares.
+    left = ((rewards - phi @ mean) ** 2).sum() + PRECISION * mean @ mean
+    scale = left / 2 + SHAPE * FLOOR * (rewards @ rewards) / 5
+    assert variance == pytest.approx(scale / (SHAPE + 2.5))
+    np.testing.assert_allclose(inverse, np.linalg.inv(precision))
+    one.update(phi[0], 1.0, keep=0.5)
+    assert one.count.tolist() == [3.5]
+    np.testing.assert_allclose(one.xx, 0.5 * phi.T @ phi + np.outer(phi[0], phi[0]))
+
+
+def test_monomials_of_a_grid() -> None:
+    points = grid([3, 1, 2])
+    assert points.tolist()[:3] == [[-1, 0, -1], [-1, 0, 1], [0, 0, -1]]
+    assert monomials(np.array([[2.0, 3.0]]), 2).tolist() == [[1, 2, 3, 4, 6, 9]]
+    assert monomials(grid([7, 7, 5]), 2).shape == (245, 10)
+
+
+GRID = PolyTS("period/alpha", "1/2/4/8/16/32/64//0.1/0.2/0.3/0.4/0.5/0.6/0.7", tau=0)
+ELASTIC = Setting(ElasticAveraging(), workers=4, seed=3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_poly_ts_finds_the_best_of_49_arms_after_a_few_more_pulls_than_coefficients(
+    seed: int,
+) -> None:
+    x, y = grid([7, 7]).T
+    values = 1 - (x - 1 / 3) ** 2 - (y + 1 / 3) ** 2 + 0.5 * x * y
+    setting = replace(ELASTIC, seed=seed)
+    arms = play_rewards(GRID, setting, 30, values)
+    first = next(k for k in range(30) if set(arms[k : k + 3]) == {int(values.argmax())})
+    assert first <= 6 + 12  # coefficients, and a few more
+
+
+def test_regret_of_poly_ts_grows_slowly() -> None:
+    x, y = grid([7, 7]).T
+    values = 1 - (x - 1 / 3) ** 2 - (y + 1 / 3) ** 2
+    noise = np.random.default_rng(0).normal(0, 0.3, size=600)
+    arms = play_rewards(GRID, ELASTIC, 600, values, noise)
+    regret = np.cumsum(values.max() - values[arms])
+    assert log(regret[-1] / regret[59]) / log(10) < 0.7
+
+
+def play_rewards(
+    controller: PolyTS, setting: Setting, rounds: int, values: Any, noise: Any = None
+) -> list[int]:
+    """Return the arm of each round, for rewards by arm with noise by round, or none."""
+    memory, last, arms = controller.memory(setting), Observation(), list[int]()
+    for k in range(rounds):
+        decision = controller.decide(setting, last, memory)
+        memory.loss = 1.0
+        reward = values[decision.arm] + (0 if noise is None else noise[k])
+        segment = Observation(k, 0, decision.steps, 1.0, loss_last=exp(-reward))
+        assert controller.observe(setting, segment, decision, memory) == pytest.approx(reward)
+        last.round = k + 1
+        arms.append(decision.arm)
+    return arms

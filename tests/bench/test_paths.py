@@ -95,6 +95,7 @@ KNOWN = {
     "bench.merge": {"results"},
     "bench.partition": {"data", "csv", "picture"},
     "bench.pipeline.options": {"picture"},
+    "bench.place.__main__": {"data", "owners", "json"},
     "bench.report": {"paths", "html", "csv", "parquet", "curves", "markdown", "json", "figures"},
     "bench.runtime.options": {"data", "out", "repeat", "jsonl", "tensorboard"},
     "bench.simulate.options": {"out"},

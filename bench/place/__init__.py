@@ -1,0 +1,1 @@
+"""Placement of shards on the positions of a topology, by stochastic local search."""
