@@ -185,7 +185,13 @@ def report(argv: Sequence[str]) -> int:
     Errors: UserError.
     """
     options = parser().parse_args(argv)
-    from bench.reporting.loading import find, load_all, notes_on_rungs, validate
+    from bench.reporting.loading import (
+        find,
+        load_all,
+        notes_on_refusals,
+        notes_on_rungs,
+        validate,
+    )
     from bench.reporting.training.best import fold_best, split_named
 
     if options.validate:
@@ -202,6 +208,7 @@ def report(argv: Sequence[str]) -> int:
         allow_any_name()
     files = find(options.paths)
     loaded, broken = load_all(files, only)
+    broken += notes_on_refusals(options.paths)
     try:
         if not loaded:
             raise UserError(

@@ -51,11 +51,20 @@ def _training(case: Case) -> Case:
         refused = error.reason
     return replace(
         case,
+        options=_with_paths_of_now(case.options, vars(experiment.options) | experiment.params),
         hash=experiment.hash,
         name=experiment.default_name,
         kin=kin(experiment.params, ranks),
         refused=refused,
     )
+
+
+def _with_paths_of_now(options: Options, resolved: Mapping[str, Any]) -> Options:
+    """Return options with `~` and variables expanded: the job may have other variables."""
+    return {
+        name: str(resolved[name]) if {"$", "~"} & set(text) else text
+        for name, text in options.items()
+    }
 
 
 def _measuring(case: Case) -> Case:

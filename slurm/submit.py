@@ -83,6 +83,7 @@ def submit(argv: Sequence[str]) -> int:
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the sweep file, a .toml")
     site = load(options.site) if options.site else find(os.environ)
+    from bench.sweep.running import write_refusals
     from slurm.inputs import check_inputs
     from slurm.plan import plan
     from slurm.states import take_snapshot
@@ -106,6 +107,8 @@ def submit(argv: Sequence[str]) -> int:
         if options.dry_run:
             return dry_run(snapshot, chosen, site)
         campaign.save()
+        refused = [f"{x.label}: {x.refused}" for x in cases if x.refused]
+        write_refusals(folder, refused)
         if not chosen:
             print(f"nothing to submit: {summary(snapshot.states)}")
             return 0

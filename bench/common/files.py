@@ -21,6 +21,8 @@ RESULTS = (".h5", ".h5.part")
 """Suffixes of result files."""
 RUNGS, TUNE_RECORD = "tune", "tune.json"
 """Folder of the short runs of a tuning sweep, and the record beside it."""
+REFUSALS = "refused.json"
+"""File of a sweep's folder: a line for each case that its algorithm refuses."""
 
 
 def check_target(option: str, path: Path) -> None:

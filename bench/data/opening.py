@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from bench.data.checking import MOST_CLASSES, readable, require_file
 from bench.data.compression import SUFFIXES, format_of, start_of, suffix_of
 from bench.data.names import DataName, parse_data
 from bench.data.protocol import Content, Dataset, Summary, Table, Text, subset, table_in_memory
+from bench.data.sums import sha256_of
 
 HDF5 = (".h5", ".hdf5")
 HDF5_START = b"\x89HDF\r\n\x1a\n"
@@ -32,9 +32,6 @@ HELD_OUT_SEED = 0
 """Seed of the held-out samples of a single set, the same in every run."""
 FEW_SAMPLES = 10
 """Number of samples below which the number of classes says nothing."""
-_HASHING = Lock()
-_SUMS: dict[tuple[Path, tuple[int, ...]], str] = {}
-"""SHA-256 of files that this process has read, by path and version."""
 
 
 def open_data(name: str, held_out: float) -> Dataset:
@@ -223,26 +220,11 @@ def digest(name: str) -> str:
     Only files that are read count, not others beside them.
     """
     files = files_of(parse_data(name).path)
-    sums = {file.name: _sha256(file, _version(file)) for file in files}
+    sums = {file.name: sha256_of(file) for file in files}
     if len(files) == 1:
         return sums[files[0].name]
     lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _version(file: Path) -> tuple[int, ...]:
-    """Return numbers that change with the contents of a file."""
-    x = file.stat()
-    return x.st_dev, x.st_ino, x.st_size, x.st_mtime_ns, x.st_ctime_ns
-
-
-def _sha256(file: Path, version: tuple[int, ...]) -> str:
-    """Return the SHA-256 of a file, read once per version, also by several threads."""
-    with _HASHING:
-        if (file, version) not in _SUMS:
-            with file.open("rb") as opened:
-                _SUMS[file, version] = hashlib.file_digest(opened, "sha256").hexdigest()
-        return _SUMS[file, version]
 
 
 def files_of(path: Path) -> list[Path]:

@@ -8,7 +8,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.common.files import RESULTS, RUNGS, TUNE_RECORD, walk
+from bench.common.files import (
+    REFUSALS,
+    RESULTS,
+    RUNGS,
+    TUNE_RECORD,
+    parse_json,
+    read_text,
+    walk,
+)
 from bench.common.spec import UserError
 from bench.common.text import printable
 from bench.reporting.chapter import Kind
@@ -52,6 +60,25 @@ def notes_on_rungs(paths: Sequence[str]) -> list[str]:
         for folder, _, names in walk(path)
         if folder != path and _has_rungs(folder)
     ]
+
+
+def notes_on_refusals(paths: Sequence[str]) -> list[str]:
+    """Return a line for each case of the folders' sweeps that its algorithm refuses."""
+    files = [
+        Path(folder, REFUSALS)
+        for path in paths
+        for folder, _, names in walk(path)
+        if REFUSALS in names
+    ]
+    return [f"refused: {line}" for file in files for line in _refusals(file)]
+
+
+def _refusals(file: Path) -> list[str]:
+    try:
+        lines = parse_json(read_text(file))
+    except (OSError, ValueError) as error:
+        return [f"{file} cannot be read: {error}"]
+    return [str(line) for line in lines] if isinstance(lines, list) else []
 
 
 def _has_rungs(folder: str) -> bool:

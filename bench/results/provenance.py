@@ -8,8 +8,9 @@ import platform
 import re
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,11 +40,15 @@ SECRET_VALUE = re.compile(
     |://[^/\s@]*:[^/\s@]+@                            # passwords in URLs
     |\b(Bearer|Basic)\s+\S{8}
     |(key|token|secret|passw(or)?d|pwd|sig(nature)?|jwt|auth)\w*\s*[=:]\s*\S
-    |(?<![\w+/.-])(?=[\w+=-]*[A-Z])(?=[\w+=-]*[a-z])(?=[\w+=-]*[0-9])[\w+=-]{32,}(?![\w+/.-])
     """,
     re.VERBOSE,
 )
-"""Value that looks like a secret under any name; the last line: random text."""
+"""Value that looks like a secret under any name."""
+RANDOM_TEXT = re.compile(
+    r"(?<![\w+/.-])(?=[\w+=-]*[A-Z])(?=[\w+=-]*[a-z])(?=[\w+=-]*[0-9])[\w+=-]{32,}(?![\w+/.-])"
+)
+"""Value of an environment variable that may be a secret; on command lines, names look like it."""
+LEFT_OUT = "<secret>"
 PACKAGES = ("murmuration", "torch", "numpy", "mpi4py", "openmpi", "mpich", "h5py", "scikit-learn")
 
 
@@ -59,8 +64,28 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
         if (SLURM.fullmatch(key) or key.startswith(PREFIXES))
         and not SECRET.search(key)
         and not SECRET_VALUE.search(value)
+        and not RANDOM_TEXT.search(value)
         and not key.endswith("_env_list")  # mpirun -x: names and values of other variables
     }
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """Return a command line whose secrets, as of a script of the user's own, read `<secret>`."""
+    result: list[str] = []
+    for before, word in pairwise(["", *words]):
+        option, equals, _ = word.partition("=")
+        if option.startswith("-") and equals and SECRET.search(option):
+            result.append(f"{option}={LEFT_OUT}")
+        elif (_names_a_secret(before) and not word.startswith("-")) or SECRET_VALUE.search(word):
+            result.append(LEFT_OUT)
+        else:
+            result.append(word)
+    return result
+
+
+def _names_a_secret(word: str) -> bool:
+    """Return True for an option such as `--api-key`, whose value is the next word."""
+    return word.startswith("-") and "=" not in word and bool(SECRET.search(word))
 
 
 def packages() -> dict[str, str]:

@@ -20,7 +20,7 @@ from bench.common.spec import UserError
 from bench.results import claims, contents, provenance
 from bench.results.claims import Claim, TakenError, process_start
 from bench.results.guard import BrokenFileError
-from bench.results.provenance import read_origin
+from bench.results.provenance import read_origin, without_secrets
 from bench.results.resultfile import add_table, add_texts, part_of
 from bench.results.schema import RUNNING
 from bench.runtime.checkpoint import store
@@ -161,7 +161,7 @@ def origin(
         "suite_version": __version__,
         "run_uuid": uuid.uuid4().hex,
         "program": program,
-        "argv_json": json.dumps(list(argv)),
+        "argv_json": json.dumps(without_secrets(argv)),
         "launch": launch,
         "ranks": len(ranks),
         "nodes": len({rank["host"] for rank in ranks}),

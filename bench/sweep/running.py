@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.common.files import write_whole
+from bench.common.files import REFUSALS, write_whole
 from bench.common.spec import UserError
 from bench.common.text import counted, printable
 from bench.reporting.terminal import WIDTH
@@ -92,9 +93,10 @@ def conclude(
     def print_line(line: str) -> None:
         terminal.print(printable(line), markup=False, soft_wrap=True)
 
-    for (group, refused), some in by_seed(cases).items():
-        if refused:
-            print_line(f"refused: {group}, {seeds_of(some)}: {refused}")
+    refusals = refusals_of(cases)
+    write_refusals(out, refusals)
+    for line in refusals:
+        print_line(f"refused: {line}")
     failed = 0
     for case in cases:
         result = outcomes.get(case.hash)
@@ -119,6 +121,24 @@ def conclude(
             "with its reason"
         )
     return 1 if failed else 0
+
+
+def refusals_of(cases: Sequence[Case]) -> list[str]:
+    """Return a line for each group of refused cases that differ in the seed alone."""
+    return [
+        f"{group}, {seeds_of(some)}: {refused}"
+        for (group, refused), some in by_seed(cases).items()
+        if refused
+    ]
+
+
+def write_refusals(folder: Path, lines: Sequence[str]) -> None:
+    """Write the refused cases beside the results, so that reports name them. Errors: UserError."""
+    path = folder / REFUSALS
+    if lines:
+        write_whole(path, json.dumps(lines, indent=1) + "\n")
+    else:
+        path.unlink(missing_ok=True)
 
 
 def draw(runs: Sequence[Digest], path: Path) -> str:
@@ -157,20 +177,18 @@ def show_plan(cases: Sequence[Case], finished: Collection[str]) -> None:
     names = [name.replace("_", " ") for name in cases[0].settings]
     for name in (*names, "seeds", "cases", "state"):
         table.add_column(Text(name), justify="right" if name == "cases" else "left")
-    reasons: dict[str, None] = {}
     for (_, refused), some in by_seed(cases).items():
         values = [printable(str(x)) for x in some[0].settings.values()]
         done = sum(case.hash in finished for case in some)
         state = "to run" if not done else "there" if done == len(some) else f"{done} there"
         if refused:
             state = "refused"
-            reasons.setdefault(f"{some[0].group}: {refused}")
         seeds = seeds_of(some).partition(" ")[2]
         table.add_row(*map(Text, [*values, seeds, str(len(some)), state]))
     terminal = console()
     terminal.print(table)
-    for reason in reasons:
-        terminal.print(f"refused: {printable(reason)}", markup=False, soft_wrap=True)
+    for line in refusals_of(cases):
+        terminal.print(f"refused: {printable(line)}", markup=False, soft_wrap=True)
     terminal.print(f"\n{count_cases(cases, finished)}", markup=False, soft_wrap=True)
 
 

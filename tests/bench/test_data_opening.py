@@ -1,7 +1,10 @@
 """Data at a path: choice of the reader, held-out samples, the digest, and checks of memory."""
 
+import os
 import shutil
 import subprocess
+import time
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from bench.common.limits import HOST, Pool
 from bench.common.spec import UserError
+from bench.data import sums
 from bench.data.checking import amount, local_ranks, require_memory
 from bench.data.opening import digest, open_data
 from tests.bench.made_data import numbered_pictures, refusal, text_file, write_pictures
@@ -106,3 +110,37 @@ def test_local_ranks_and_formatted_bytes() -> None:
     assert local_ranks({}) == 1
     assert local_ranks({"SLURM_STEP_TASKS_PER_NODE": "16(x2),3"}) == 16
     assert [amount(x) for x in (7, 1536, 2**40)] == ["7 bytes", "1.5 KiB", "1,024.0 GiB"]
+
+
+def test_sums_of_large_files_outlive_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sums, "LARGE", 1)
+    file = tmp_path / "data.csv"
+    file.write_text("x\n")
+    before = time.time() - 10
+    os.utime(file, (before, before))
+    monkeypatch.setattr(sums, "SETTLED_NS", 0)
+    expected = sums.sha256_of(file)
+    (entry,) = sums.cache_folder().iterdir()
+    assert entry.read_text() == expected == sha256(b"x\n").hexdigest()
+    entry.write_text("0" * 64)
+    monkeypatch.setattr(sums, "_SUMS", {})
+    assert sums.sha256_of(file) == "0" * 64  # read from the cache
+    entry.write_text("damage")
+    monkeypatch.setattr(sums, "_SUMS", {})
+    assert sums.sha256_of(file) == expected
+    file.write_text("y\n")
+    assert sums.sha256_of(file) == sha256(b"y\n").hexdigest()
+
+
+def test_a_file_that_has_just_changed_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sums, "LARGE", 1)
+    file = tmp_path / "data.csv"
+    file.write_text("x\n")
+    assert sums.sha256_of(file) == sha256(b"x\n").hexdigest()
+    assert not sums.cache_folder().exists()

@@ -14,7 +14,7 @@ import torch
 
 from bench.results import provenance
 from bench.results.claims import process_start
-from bench.results.provenance import commit, environment, machine, packages
+from bench.results.provenance import commit, environment, machine, packages, without_secrets
 
 ALLOWED = {
     "FI_PROVIDER": "tcp",
@@ -73,6 +73,26 @@ SECRETS = {
 @pytest.mark.parametrize("kind", SECRETS)
 def test_a_secret_is_recognised_by_its_value(kind: str) -> None:
     assert environment({"NCCL_DEBUG": "INFO", "FI_PLACE": SECRETS[kind]}) == {"NCCL_DEBUG": "INFO"}
+
+
+@pytest.mark.parametrize("kind", SECRETS.keys() - {"random text"})
+def test_a_secret_of_a_command_line_is_left_out(kind: str) -> None:
+    assert without_secrets(["mine.py", SECRETS[kind], "--lr=1"]) == [
+        "mine.py",
+        "<secret>",
+        "--lr=1",
+    ]
+
+
+def test_the_value_of_an_option_for_secrets_is_left_out() -> None:
+    words = ["--wandb-api-key", "abc", "--hub-token=abc", "--use-auth-token", "--steps", "3"]
+    expected = ["--wandb-api-key", "<secret>", "--hub-token=<secret>", "--use-auth-token"]
+    assert without_secrets(words) == [*expected, "--steps", "3"]
+
+
+def test_command_lines_of_the_suite_are_kept() -> None:
+    words = ["--task=tokens/Tokens.py:TokenTask:width=32", "--name", "A1b2" * 10, "runs/Run_2026a"]
+    assert without_secrets(words) == words
 
 
 def test_values_of_common_settings_are_no_secrets() -> None:

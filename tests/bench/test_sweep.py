@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from bench.report import main as report
 from bench.results.reader import Run, read
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING
 from bench.sweep.__main__ import INTERRUPTED, main
@@ -151,13 +152,18 @@ def test_refused_cases_are_listed_with_skip_refused(tmp_path: Path, capsys: Capt
     assert ["elastic_averaging:alpha=0.5", "4", "0,", "1", "2", "refused"] in rows
     assert "8 cases: 6 to run, 2 refused by their algorithms" in text
     reason = "alpha must be below 2 / (workers + 1) = 0.4, got 0.5"
-    assert f"refused: elastic_averaging:alpha=0.5, 4 workers: {reason}" in text
+    line = f"refused: elastic_averaging:alpha=0.5, 4 workers, seeds 0, 1: {reason}"
+    assert line in text
 
     assert main([file, "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert trained_cases(text)[-1] == "6/6"
-    assert f"refused: elastic_averaging:alpha=0.5, 4 workers, seeds 0, 1: {reason}" in text
+    assert line in text
     assert len(runs(out)) == 6
+    page = tmp_path / "page.html"
+    assert report([str(out), "--html", str(page)]) == 0
+    assert f"left out: {line}" in capsys.readouterr().err
+    assert f"<li>{line}" in page.read_text()
 
 
 LONG = 'task = "quadratic"\neval_every = 20000\n[zip]\nsteps = [20, 100000000]\nseed = [0, 1]\n'

@@ -68,6 +68,16 @@ def test_a_measurement_has_the_planned_name_and_hash(tmp_path: Path) -> None:
     assert kin(json.loads(attributes["params_json"]), 2) == case.kin
 
 
+def test_paths_of_a_job_do_not_depend_on_its_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWNERS", str(tmp_path))
+    (tmp_path / "owners.txt").write_text("0\n1\n")
+    text = QUICK + "workers = 2\npartition = 'file:path=$OWNERS/owners.txt'\n"
+    (case,) = planned(tmp_path, text)
+    assert case.options["partition"] == f"file:path={tmp_path}/owners.txt"
+
+
 def test_lists_of_the_top_level_and_seeds_are_axes(tmp_path: Path) -> None:
     text = (
         QUICK + 'ranks = [1, 2]\nworkers = 4\nseeds = 2\n[axes]\nalgorithm = ["push_sum", "d_psgd"]'
