@@ -36,6 +36,7 @@ setup(
     extras_require={
         "docs": ["mkdocs-material"],
         "mpi": ["openmpi"],
+        "safetensors": ["safetensors"],
         "tensorboard": ["tensorboard"],
         "test": [
             "codespell",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.results.claims import Claim
     from bench.results.reader import Run
     from bench.runtime import setup
+    from bench.runtime.best import Best
     from bench.runtime.console import Reporter
     from bench.runtime.experiment import Experiment
     from bench.runtime.trackers import Tracker
@@ -109,6 +110,7 @@ def train(
     signal ended the run and it waits to be resumed. Errors: UserError on every rank.
     """
     from bench.runtime import identity, setup
+    from bench.runtime.best import missing_model
     from bench.runtime.opening import holding
     from bench.runtime.trackers import tracking
     from bench.session.watchdog import watchdog
@@ -124,7 +126,8 @@ def train(
             places, _ = use_threads(comm, experiment.options.threads)
             if comm.rank == 0 and not quiet:
                 print(printable(f"{plan.path} exists already: nothing to do"), flush=True)
-                for note in (*plan.notes, *identity.notes_on(plan.path, places)):
+                kept = identity.notes_on(plan.path, places)
+                for note in (*plan.notes, *kept, *missing_model(plan)):
                     print(printable(f"note: {note}"))
             return 0
 
@@ -143,6 +146,7 @@ def _train(
     import numpy as np
 
     from bench.runtime import repeat, setup, start
+    from bench.runtime.best import best_before
     from bench.runtime.console import Reporter
     from bench.runtime.evaluation import Evaluation
     from bench.runtime.introduction import introduction
@@ -153,9 +157,9 @@ def _train(
     from bench.runtime.writers import group
     from bench.session.clocks import read_clocks
 
+    best = best_before(comm, plan)
     plan, material = setup.with_material(comm, plan)
-    experiment = plan.experiment
-    options = experiment.options
+    experiment, options = plan.experiment, plan.experiment.options
     ranks, flaws = use_threads(comm, options.threads)
     plan, original = launch.on_all_ranks(
         comm, lambda: _compared(plan, ranks) if comm.rank == 0 else (plan, None)
@@ -196,14 +200,14 @@ def _train(
         recording = Recording(comm, options, exchange.meter, writers, file, hosts, trackers)
         with np.errstate(all="ignore"):  # a run that overflows is reported as diverged
             training = Training(
-                comm, plan, exchange, workers, state, evaluation, recording, reporter, uuid
+                comm, plan, exchange, workers, state, evaluation, recording, reporter, uuid, best
             )
             progress.training = training
             with launch.closing(training):
                 if not training.run():
                     return EXIT_RESUME
         if reporter:
-            conclude(reporter, plan, writers.groups, original)
+            conclude(reporter, plan, writers.groups, original, best)
     return 0
 
 
@@ -224,7 +228,9 @@ def _compared(plan: setup.Plan, ranks: list[dict[str, Any]]) -> tuple[setup.Plan
     return plan, repeat.original_run(experiment, ranks)
 
 
-def conclude(reporter: Reporter, plan: setup.Plan, files: int, original: Run | None) -> None:
+def conclude(
+    reporter: Reporter, plan: setup.Plan, files: int, original: Run | None, best: Best
+) -> None:
     """Print the summary of a finished run; files: with its steps; original: the run repeated."""
     from bench.results.reader import read as read_result
     from bench.runtime import repeat
@@ -236,6 +242,8 @@ def conclude(reporter: Reporter, plan: setup.Plan, files: int, original: Run | N
         return
     run = read_result(plan.path)
     reporter.summarise(run)
+    if best.saved:
+        reporter.print_line(f"model      {best.saved_line()}")
     if original:
         reporter.print_line(f"repeated   {repeat.verdict(original, run)}")
 

@@ -53,7 +53,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         f"{CORE} algorithms.collectives algorithms.controllers algorithms.pipelines bench "
         "bench.common bench.data "
         "bench.optimizers bench.results bench.session bench.tasks partitions",
-        "h5py mpi4py numpy rich torch",
+        "h5py mpi4py numpy rich safetensors torch",
     ),
     "bench.check": (f"{CORE} {RUN} bench.tasks partitions", "mpi4py numpy"),
     "bench.loop": (

@@ -161,6 +161,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
         [
             "target",
             "target_reached",
+            "patience_ended",
             "alpha_ns",
             "bandwidth_Bps",
             "memory_Bps",
@@ -190,6 +191,7 @@ SETTINGS = COUNTS | frozenset(
         "epochs",
         "schedule",
         "clip",
+        "patience",
         "controller",
         "pipeline",
         "allreduce",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ HASHED_ROWS_BYTES = 64 * 2**20
 
 
 class Evaluation:
-    """Scores of the mean model and of every worker. All methods are collective.
+    """Scores of the mean model and of every worker. All methods but `state_dict` are collective.
 
     An exchange of its own keeps the traffic of evaluations out of the counters, and adds the mean
     in worker order for every --allreduce. validation: problem of the validation split, if any.
@@ -42,6 +42,7 @@ class Evaluation:
         self._problem, self._total, self._x = problem, total, x
         self._validation = validation
         self._exchange = MPIExchange(self._cell.peers, total, dtype=x.dtype.name)
+        self._mean: NDArray[np.floating] = np.empty(0, x.dtype)
 
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores by name, and loss and metric of every worker, (W,) float64 each.
@@ -50,7 +51,7 @@ class Evaluation:
         same on all ranks.
         """
         x, metric = self._cell.whole(self._x), self._problem.metric
-        mean = self._cell.whole(self.average(self._x))
+        mean = self._mean = self._cell.whole(self.average(self._x))
         squares = [float(np.sum((row.astype(np.float64) - mean) ** 2)) for row in x]
         own_loss, own_metric = self._scores(x)
         gathered = self._cell.peers.allgather((squares, own_loss, own_metric))
@@ -81,6 +82,10 @@ class Evaluation:
         number = {digest: n for n, digest in enumerate(first)}
         places = [number[digest] for digest in digests]
         return loss[places], metric[places]
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the last mean model by name."""
+        return self._problem.state_dict(self._mean)
 
     def average(self, rows: Rows) -> NDArray[np.floating]:
         """Return the mean over all workers of rows (V, d), added in worker order; collective.

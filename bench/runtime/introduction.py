@@ -82,6 +82,12 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
             f"{counted(experiment.planned_steps, 'step')}, so times include the warm-up: "
             "give more --steps, or a smaller --warmup"
         )
+    if options.patience * options.eval_every >= experiment.planned_steps:
+        yield (
+            f"--patience {options.patience} evaluations, {options.eval_every} steps apart, are not "
+            f"over before the run of {counted(experiment.planned_steps, 'step')}: it cannot end "
+            "earlier"
+        )
     if options.batch > small:
         yield (
             f"batch {options.batch} is larger than the smallest shard, {counted(small, 'sample')} "

@@ -15,6 +15,8 @@ PERIOD, STEP = EVAL_AT = ("period", "step")
 LOOP = "script"
 """Name among the sources of a result of the script whose loop wrote it; see bench.loop."""
 SPEC = "NAME[:KEY=VALUE,...]"
+MODELS = ("mean.pt", "best.pt", "mean.safetensors", "best.safetensors")
+"""Values of --save-model: the model, and the format of its file."""
 
 
 def two_lengths(epochs: float, steps: int) -> UserError:
@@ -93,6 +95,14 @@ class TrainOptions:
         later=True,
     )
     target: float | None = option(None, "stop when the mean model's metric reaches this", "X")
+    patience: int = option(
+        0,
+        "stop after so many evaluations in a row without a better metric of the mean model, that "
+        "of --validation if given; 0: never",
+        "N",
+        least=0,
+        later=True,
+    )
     warmup: int = option(10, "first steps, left out of the time statistics", "N", least=0)
     straggler: str = option(
         "", "slow workers on purpose: worker=3,factor=5 or probability=0.05,delay=50ms", "KEY=VALUE"
@@ -163,6 +173,13 @@ class TrainOptions:
         least=0,
         aside=True,
     )
+    save_model: str = option(
+        "",
+        "save the mean model of the end or of the best evaluation beside the result, as "
+        f"NAME.MODEL: {', '.join(MODELS)}",
+        "MODEL",
+        aside=True,
+    )
     jsonl: str = option(
         "", "file to which a line of JSON is appended at every evaluation", "FILE", aside=True
     )
@@ -198,6 +215,11 @@ class TrainOptions:
             raise UserError(f"--epochs must be > 0 and finite, got {self.epochs:g}")
         if self.epochs and self.steps != type(self).steps:
             raise two_lengths(self.epochs, self.steps)
+        if self.save_model and self.save_model not in MODELS:
+            raise UserError(
+                f"--save-model must be one of {', '.join(MODELS)}, got {self.save_model}: the file "
+                "is beside the result and has its name before this one"
+            )
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise UserError(
                 f"--clip must be > 0 and finite, got {self.clip:g}: leave it out for no clipping"

@@ -15,6 +15,7 @@ from algorithms.wire.meter import OTHER
 from algorithms.wire.room import require_room
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
+from bench.runtime.best import Best
 from bench.runtime.checkpoint.checkpoints import Checkpoints
 from bench.runtime.console import Reporter
 from bench.runtime.control import Control, replayed
@@ -53,6 +54,7 @@ class Training:
         recording: Recording,
         reporter: Reporter | None,
         uuid: str,
+        best: Best,
     ) -> None:
         experiment = self._experiment = plan.experiment
         self._comm, self._options, self._algorithm = comm, experiment.options, experiment.algorithm
@@ -60,7 +62,7 @@ class Training:
         self._control = control = Control(experiment, recording.add_decision, replay)
         self._metric = experiment.task.metric
         self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
-        self._recording, self._reporter = recording, reporter
+        self._recording, self._reporter, self._best = recording, reporter, best
         self._state = state
         self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
         self._checkpoints = Checkpoints(
@@ -78,34 +80,35 @@ class Training:
         self._signal, self._stop_signal = StopRequest(), 0
 
     def run(self) -> bool:
-        """Train until the last step, the target, or divergence; then close the file; collective.
+        """Train until the last step, the target, --patience or divergence; then close the file.
 
-        Returns False where a signal ended the run before, with a checkpoint to resume from.
+        Collective. Returns False where a signal ended the run before, with a checkpoint to resume
+        from.
         """
         options, end = self._options, self._experiment.steps
-        status, reached = COMPLETE, False
+        status, over = COMPLETE, False
         with defer_signals(self._recording.mark) as self._signal:
             if not self._step:
                 self._evaluate()
-            while self._step < end and status == COMPLETE and not reached:
+            while self._step < end and status == COMPLETE and not over:
                 evaluation = self._experiment.next_evaluation(self._step)
                 self._algorithm = self._control.begin(self._step, self._state)
                 if not self._segment(self._next_stop(evaluation)):
                     status = DIVERGED
                 last = self._step
                 if last == evaluation and last < end and status == COMPLETE:
-                    reached = self._evaluate()
+                    over = self._evaluate()
                 self._recording.flush(due=last % options.flush_every == 0 or last == evaluation)
-                if status == COMPLETE and not reached and last < end:
+                if status == COMPLETE and not over and last < end:
                     if self._stop_signal or self._checkpoints.due(last):
                         checkpoint = self._checkpoints.save(last, self._elapsed_ns, self._recording)
                     if self._stop_signal:
                         self._suspend(checkpoint)
                         return False
         self._algorithm.finish(self._exchange, self._workers, self._state)
-        if not reached:  # else `finish` applied exchanges after the target was reached
-            reached = self._evaluate()
-        self._close(status, reached)
+        if not over:  # else `finish` applied exchanges after the last evaluation
+            self._evaluate()
+        self._close(status)
         return True
 
     @property
@@ -193,7 +196,7 @@ class Training:
         return iter(more, False)
 
     def _evaluate(self) -> bool:
-        """Score the models, record and show it; return whether the target is reached."""
+        """Score the models, record, show and save them; return whether the run is to end."""
         scores, self._losses, self._metrics = self._evaluation()
         self._control.progress.consensus = scores["consensus"]
         if self._reporter:
@@ -202,8 +205,11 @@ class Training:
             since = self._control.since(self._step)
             self._recording.add_evaluation(at | scores | {"since": since})
             self._reporter.show_evaluation(self._step, self._elapsed_ns / 1e9, scores, since)
-        target = self._options.target
-        return target is not None and self._metric.reached(scores["metric"], target)
+        self._best.add(scores, self._step, self._evaluation.state_dict)
+        target, patience = self._options.target, self._options.patience
+        self._reached = target is not None and self._metric.reached(scores["metric"], target)
+        self._stalled = 0 < patience <= self._best.since
+        return self._reached or self._stalled
 
     def _suspend(self, checkpoint: Path) -> None:
         """Record and print that the run waits to be resumed."""
@@ -221,10 +227,16 @@ class Training:
         if self._budget:
             self._budget.close()
 
-    def _close(self, status: str, reached: bool) -> None:
+    def _close(self, status: str) -> None:
         self._control.close()
+        if status == COMPLETE:
+            self._best.end(self._step, self._evaluation.state_dict)
         digest = parameters_sha256(self._comm, self._workers.x, self._workers.cell)
+        ending: dict[str, Any] = {"target_reached": self._reached}
         reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
+        if self._stalled and not (reason or self._reached or self._step == self._experiment.steps):
+            ending["patience_ended"] = True
+            reason = f"{self._best.since} evaluations without a better {self._metric.name}"
         columns = {
             "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
             "metric": (("worker",), self._metrics, "1", "metric at the end"),
@@ -232,7 +244,7 @@ class Training:
         worker = np.arange(self._workers.total)
         self._recording.close(
             status,
-            {"parameters_sha256": digest, "target_reached": reached, "reason": reason},
+            {"parameters_sha256": digest, **ending, "reason": reason},
             lambda file: add_table(file, "workers", {"worker": worker}, columns),
         )
         self._checkpoints.remove()

@@ -164,6 +164,12 @@ class Classifier:
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
 
+    def state_dict(self, row: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+        """Return the state_dict of the module with the parameters row, (d,)."""
+        module = copy.deepcopy(self.module)
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(row.copy()), module.parameters())
+        return {name: x.numpy() for name, x in module.state_dict().items()}
+
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
     ) -> Learner:

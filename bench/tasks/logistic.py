@@ -124,6 +124,11 @@ class LogisticProblem:
         vector: NDArray[np.floating] = start.astype(self._dtype)
         return vector
 
+    def state_dict(self, row: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+        """Return weight (classes, f) and bias (classes,), as those of torch.nn.Linear."""
+        whole = row.reshape(self.classes, -1)
+        return {"weight": whole[:, :-1].copy(), "bias": whole[:, -1].copy()}
+
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
     ) -> LogisticLearner:

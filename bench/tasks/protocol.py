@@ -133,6 +133,13 @@ class Problem(Protocol):
         """
         ...
 
+    def state_dict(self, row: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model with the parameters row, (d,), by name, to save it.
+
+        Those of a torch module are its state_dict.
+        """
+        ...
+
     def evaluate(
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

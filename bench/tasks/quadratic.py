@@ -115,6 +115,10 @@ class QuadraticProblem:
         start: NDArray[np.floating] = np.random.default_rng(seed).standard_normal((1, self.d))[0]
         return start.astype(self.b.dtype)
 
+    def state_dict(self, row: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
+        """Return x, (d,)."""
+        return {"x": row.copy()}
+
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
     ) -> "QuadraticLearner":
