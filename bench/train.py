@@ -126,8 +126,8 @@ def train(
             places, _ = use_threads(comm, experiment.options.threads)
             if comm.rank == 0 and not quiet:
                 print(printable(f"{plan.path} exists already: nothing to do"), flush=True)
-                kept = identity.notes_on(plan.path, places)
-                for note in (*plan.notes, *kept, *missing_model(plan)):
+                notes = (*identity.notes_on(plan.path, places), *missing_model(plan))
+                for note in (*plan.notes, *notes):
                     print(printable(f"note: {note}"))
             return 0
 

@@ -153,9 +153,15 @@ def plain_value(option: Field[Any], value: Any) -> Any:
 
 
 def option_values(thing: object) -> dict[str, Any]:
-    """Return every option of an object by name, defaults included."""
+    """Return every option of an object by name, defaults included.
+
+    An option whose metadata has `later` is left out where it has its default: earlier result files
+    lack it.
+    """
     return {
-        key: plain_value(o, getattr(thing, key)) for key, o in option_fields(type(thing)).items()
+        key: plain_value(option, value)
+        for key, option in option_fields(type(thing)).items()
+        if (value := getattr(thing, key)) != option.default or not option.metadata.get("later")
     }
 
 

@@ -192,6 +192,7 @@ SETTINGS = COUNTS | frozenset(
         "schedule",
         "clip",
         "patience",
+        "accumulate",
         "controller",
         "pipeline",
         "allreduce",

@@ -237,8 +237,8 @@ def _counts(run: Run, segments: int) -> Iterator[str]:
         return
     last, before = int(run.evals["step"][-1]), int(run.attributes.get("steps_before", 0))
     planned = int(run.attributes.get("steps_planned", run.params.get("steps", last)))
-    early = any(run.attributes.get(name) for name in ("target_reached", "patience_ended"))
-    if run.status == COMPLETE and last != planned and not early:
+    whole = last == planned or any(map(run.attributes.get, ("target_reached", "patience_ended")))
+    if run.status == COMPLETE and not whole:
         yield f"status is complete after {last} of {planned} steps"
     rows = len(run.train["flags"])
     if run.step_mask().all():

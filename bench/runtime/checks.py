@@ -112,6 +112,23 @@ def check_statistics(options: TrainOptions, task: Task, workers: int) -> None:
         )
 
 
+def check_accumulation(options: TrainOptions, task: Task) -> None:
+    """Check that added gradients of batches are that of one large batch. Errors: UserError."""
+    if options.accumulate == 1:
+        return
+    if options.pipeline:
+        raise UserError(
+            f"--accumulate {options.accumulate}: a --pipeline adds up the gradients of its own "
+            f"micro-batches: give --batch {options.minibatch}, and --pipeline with microbatches"
+        )
+    if task.needs.normalises:
+        raise UserError(
+            f"--accumulate {options.accumulate}: the batch norm of {options.task} normalises each "
+            f"batch of {options.batch} by itself, so that the sum is not the gradient of "
+            f"{options.minibatch} samples: give --batch {options.minibatch}"
+        )
+
+
 def check_trouble(
     options: TrainOptions, trouble: Trouble, algorithm: Algorithm, workers: int
 ) -> None:

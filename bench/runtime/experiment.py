@@ -33,6 +33,7 @@ from bench.optimizers import OPTIMIZERS, Optimizer
 from bench.optimizers.schedules import SCHEDULES, Schedule
 from bench.runtime.batches import steps_between
 from bench.runtime.checks import (
+    check_accumulation,
     check_data,
     check_pictures,
     check_schedule,
@@ -217,7 +218,7 @@ class Experiment:
         if not options.epochs:
             return options.steps
         assert self.samples, "the data are not separated yet"
-        return steps_between(options.epochs, self.samples, self.workers, options.batch)
+        return steps_between(options.epochs, self.samples, self.workers, options.minibatch)
 
     def with_samples(self, samples: int) -> Experiment:
         """Return the experiment with the steps of --epochs on shards of so many samples in all.
@@ -274,6 +275,7 @@ class Experiment:
             check_schedule(self.options, self.schedule, self.optimizer, self.steps)
         check_trouble(self.options, self.trouble, self.algorithm, self.workers)
         check_target(self.options, self.task)
+        check_accumulation(self.options, self.task)
         check_statistics(self.options, self.task, self.workers)
         if self.algorithm.needs.asynchronous:
             self._check_asynchronous()

@@ -8,6 +8,7 @@ from algorithms.exchange.mpi import MPIExchange
 from bench.common.labels import labels
 from bench.common.text import counted, setting_label
 from bench.runtime.experiment import Experiment
+from bench.runtime.options import TrainOptions
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
 from partitions.skew import Skew
@@ -35,7 +36,7 @@ def introduction(
         )
     lines.append(
         f"{texts['task']}, {data.problem.d:,} parameters, {texts['algorithm']}, "
-        f"{texts['optimizer']}, batch {options.batch}: "
+        f"{texts['optimizer']}, batch {_batch(options)}: "
         f"{setting_label('workers', experiment.workers)} on "
         f"{setting_label('ranks', experiment.ranks)}"
     )
@@ -68,6 +69,12 @@ def introduction(
     return lines + [f"note: {note}" for note in notes]
 
 
+def _batch(options: TrainOptions) -> str:
+    """Return the samples of a step as a text, with the batches that add up to them."""
+    parts = f" in {options.accumulate} of {options.batch}" if options.accumulate > 1 else ""
+    return f"{options.minibatch}{parts}"
+
+
 def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
     """Yield the conditions of a run without which its numbers could be misread."""
     options, small = experiment.options, int(skew.sizes.min())
@@ -88,10 +95,11 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
             f"over before the run of {counted(experiment.planned_steps, 'step')}: it cannot end "
             "earlier"
         )
-    if options.batch > small:
+    if options.minibatch > small:
         yield (
-            f"batch {options.batch} is larger than the smallest shard, {counted(small, 'sample')} "
-            f"of worker {int(skew.sizes.argmin())}: its batches repeat samples"
+            f"batch {options.minibatch} is larger than the smallest shard, "
+            f"{counted(small, 'sample')} of worker {int(skew.sizes.argmin())}: its batches repeat "
+            "samples"
         )
     troubles = ("straggler", "drop", "link")
     faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]

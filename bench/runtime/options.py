@@ -75,6 +75,13 @@ class TrainOptions:
         later=True,
     )
     batch: int = option(16, "samples per worker and step", "B", least=1)
+    accumulate: int = option(
+        1,
+        "batches of --batch samples whose gradients a step adds up, in the memory of one",
+        "N",
+        least=1,
+        later=True,
+    )
     seed: int = option(
         0, "seed of the start, minibatches, partition and random peers", "S", least=0
     )
@@ -242,6 +249,11 @@ class TrainOptions:
                 "one of them out"
             )
         check_name(self.name)
+
+    @property
+    def minibatch(self) -> int:
+        """Samples per worker and step: --batch times --accumulate."""
+        return self.batch * self.accumulate
 
 
 TABLE = Table(

@@ -219,17 +219,17 @@ def _material(experiment: Experiment, ids: range) -> Material:
     if needs.renewal:
         places = local
         problem.hold(range(1), [np.arange(samples.size)])
-        every = steps_between(needs.renewal, samples.size, experiment.workers, options.batch)
+        every = steps_between(needs.renewal, samples.size, experiment.workers, options.minibatch)
 
         def batches(step: int) -> Batches | RenewedBatches:
-            return RenewedBatches(split, ids, options.batch, options.seed, every, step)
+            return RenewedBatches(split, ids, options.minibatch, options.seed, every, step)
     else:
         alter = altered(experiment, problem) if needs.alters else None
         places = problem.hold(ids, local, alter)
         by_worker = dict(zip(ids, places, strict=True))
 
         def batches(step: int) -> Batches | RenewedBatches:
-            return Batches(by_worker, ids, options.batch, options.seed, step)
+            return Batches(by_worker, ids, options.minibatch, options.seed, step)
 
     return Material(problem, shards, skew, places, batches, validation, validation_size)
 

@@ -42,11 +42,12 @@ def workers(
     peers, d = cell.peers, cell.width or data.problem.d
     bounds = worker_bounds(experiment.workers, peers.size)
     rows = bounds[peers.rank + 1] - bounds[peers.rank]
-    needed = ROWS * rows * d * np.dtype(options.dtype).itemsize
+    arrays = ROWS + (options.accumulate > 1)
+    needed = arrays * rows * d * np.dtype(options.dtype).itemsize
     models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
     check_memory(comm, needed, models, "take fewer --workers, or a smaller model")
-    needed = 8 * rows * options.batch
-    batches = f"minibatches of {options.batch:,} samples for {experiment.workers:,} workers"
+    needed = 8 * rows * options.minibatch
+    batches = f"minibatches of {options.minibatch:,} samples for {experiment.workers:,} workers"
     check_memory(comm, needed, batches, "take a smaller --batch")
     try:
         exchange = MPIExchange(
@@ -79,6 +80,7 @@ def workers(
         clock=exchange.clock,
         rate=experiment.rate if experiment.schedule else None,
         clip=options.clip,
+        accumulate=options.accumulate,
         cell=cell,
         pipelines=pipelines,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.wire.meter import OTHER
 from algorithms.wire.room import require_room
+from bench.common.text import counted
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.best import Best
@@ -200,7 +201,7 @@ class Training:
         scores, self._losses, self._metrics = self._evaluation()
         self._control.progress.consensus = scores["consensus"]
         if self._reporter:
-            samples = self._step * self._options.batch * self._workers.total
+            samples = self._step * self._options.minibatch * self._workers.total
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
             since = self._control.since(self._step)
             self._recording.add_evaluation(at | scores | {"since": since})
@@ -236,7 +237,8 @@ class Training:
         reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
         if self._stalled and not (reason or self._reached or self._step == self._experiment.steps):
             ending["patience_ended"] = True
-            reason = f"{self._best.since} evaluations without a better {self._metric.name}"
+            count = counted(self._best.since, "evaluation")
+            reason = f"{count} without a better {self._metric.name}"
         columns = {
             "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
             "metric": (("worker",), self._metrics, "1", "metric at the end"),

@@ -65,7 +65,7 @@ def open_file(
         "params_json": json.dumps(experiment.params),
         "seed": experiment.options.seed,
         "workers": experiment.workers,
-        "batch": experiment.options.batch,
+        "batch": experiment.options.minibatch,
         "allreduce": experiment.options.allreduce,
         "allreduce_chosen": ", ".join(chosen.chosen for chosen in exchange.chosen.values()),
         "exchange_interval": experiment.exchange_interval,

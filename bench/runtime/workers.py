@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from algorithms.exchange.clock import FORWARD, ModelClock
 from algorithms.exchange.trouble import Straggler, Trouble
 from algorithms.protocol import Exchange, Layer, Ready, Rows
+from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches, RenewedBatches
@@ -18,6 +19,9 @@ from bench.runtime.clipping import clip as clip_rows
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import Ahead, PipelineLearner
 from bench.tasks.protocol import Learner, Problem
+
+Parts: TypeAlias = tuple[Any, list[NDArray[np.int64]]]
+"""First part of minibatches, as Learner.fetch returns it, and the indices of the other parts."""
 
 
 class TrainingWorkers:
@@ -28,7 +32,8 @@ class TrainingWorkers:
     `gradient` collective. trouble: the stragglers. clock: the model clock, if any, which gradients
     advance in place of stragglers' sleeps. batches: returns the minibatches from a step on.
     rate: learning rate at a step, counted from 0; None for that of the optimizer.
-    clip: largest norm of a gradient, decay excluded; None for no limit.
+    clip: largest norm of a gradient, decay excluded; None for no limit. accumulate: parts of equal
+    size of each minibatch, whose gradients are added up one after the other.
     cell, pipelines: place of this rank in the grid, and the pipelines that compute the gradients of
     its columns of the parameters.
     """
@@ -50,6 +55,7 @@ class TrainingWorkers:
         clock: ModelClock | None = None,
         rate: Callable[[int], float] | None = None,
         clip: float | None = None,
+        accumulate: int = 1,
         cell: Cell | None = None,
         pipelines: PipelineLearner | None = None,
     ) -> None:
@@ -67,7 +73,8 @@ class TrainingWorkers:
             x[:] = pipelines.part(problem.initial(seed))
             self.layers, self._learner = pipelines.layers, pipelines
         self._optimizer, self._meter, self._make = optimizer, meter, batches
-        self._rate, self._limit = rate, clip
+        self._rate, self._limit, self._parts = rate, clip, accumulate
+        self._sum = np.empty_like(g) if accumulate > 1 else None
         self._trouble, self._seed, self._clock = trouble, seed, clock
         self.drawn = 0
         self.optimizer_state: Any = optimizer.init(self._learner.x, self.layers)
@@ -87,11 +94,10 @@ class TrainingWorkers:
         With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, decay included.
         """
         self._meter.lap(OTHER)
-        batch = self._learner.fetch(self._batches.next())
-        self._meter.lap(DATA)
+        parts = self._fetch(self._batches.next())
         began = time.perf_counter_ns()
         if ready is None:
-            self.losses = self._whole_gradient(batch)
+            self.losses = self._whole_gradient(parts)
             self._decay(0, self.x.shape[1])
         else:
 
@@ -104,9 +110,9 @@ class TrainingWorkers:
                 ready(lo, hi)
 
             if self._limit is None:
-                self.losses = self._learner.gradient(batch, finished)
+                self.losses = self._gradient(parts, finished)
             else:  # the norm is known at the end only
-                self.losses = self._whole_gradient(batch)
+                self.losses = self._whole_gradient(parts)
                 finished(0, self.x.shape[1])
         if self._clock:
             self._clock.gradient(self._drawn)
@@ -116,19 +122,59 @@ class TrainingWorkers:
         self._meter.lap(GRADIENT)
         return self.losses
 
-    def _whole_gradient(self, batch: Any) -> NDArray[np.floating]:
+    def _fetch(self, indices: NDArray[np.int64]) -> Parts:
+        """Return minibatches, (V, b) int64: the first of their parts, and the indices of others.
+
+        One part is in memory at a time.
+        """
+        first, *others = np.split(indices, self._parts, axis=1)
+        batch = self._learner.fetch(first)
+        self._meter.lap(DATA)
+        return batch, others
+
+    def _whole_gradient(self, parts: Parts) -> NDArray[np.floating]:
         """Fill g, clipped and without decay; return the (V,) losses."""
-        losses = self._learner.gradient(batch)
+        losses = self._gradient(parts)
         if self._limit is not None:
             clip_rows(self.g, self._limit)
         return losses
+
+    def _gradient(self, parts: Parts, ready: Ready | None = None) -> NDArray[np.floating]:
+        """Fill g with the mean gradient of the parts; return their mean losses, (V,).
+
+        The gradient of the last part is reported while it is computed, the sum included.
+        """
+        batch, others = parts
+        if self._sum is None:
+            return self._learner.gradient(batch, ready)
+        total, g, count = self._sum, self.g, 1 + len(others)
+        total[:] = 0
+        losses = []
+        for part in others:
+            losses.append(self._learner.gradient(batch).copy())
+            total += g
+            self._meter.lap(GRADIENT)
+            batch = self._learner.fetch(part)
+            self._meter.lap(DATA)
+
+        def add(lo: int, hi: int) -> None:
+            g[:, lo:hi] += total[:, lo:hi]
+            divide_in_place(g[:, lo:hi], count)
+            if ready:
+                ready(lo, hi)
+
+        losses.append(self._learner.gradient(batch, add if ready else None))
+        if not ready:
+            add(0, g.shape[1])
+        mean: NDArray[np.floating] = np.mean(losses, axis=0)
+        return mean
 
     def probe(self, indices: NDArray[np.int64]) -> None:
         """Fill g with the gradient at x of some minibatches, outside any step.
 
         indices: (V, b) int64.
         """
-        self._learner.gradient(self._learner.fetch(indices))
+        self._gradient(self._fetch(indices))
 
     def update(self) -> None:
         """Take one step of the local optimiser along g."""

@@ -178,9 +178,13 @@ def logits(parameters: list[torch.Tensor], normalised: torch.Tensor) -> torch.Te
     return torch.baddbmm(bias[:, None], active, weights.transpose(1, 2))
 
 
-def loss_of(outcome: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy of each model, (V,): logits (V, b, classes), targets (V, b)."""
-    each = cross_entropy(outcome.flatten(0, 1), targets.flatten(), reduction="none")
+def loss_of(outcome: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Return the mean cross-entropy of each model, (V,): logits (V, b, classes), targets (V, b).
+
+    smoothing: of the targets; see `learners.mean_loss`.
+    """
+    flat = outcome.flatten(0, 1), targets.flatten()
+    each = cross_entropy(*flat, reduction="none", label_smoothing=smoothing)
     return each.view(targets.shape).mean(1)
 
 
@@ -222,7 +226,7 @@ class NormedRows:
     def _losses(self, parameters: list[torch.Tensor], batch: Batch) -> torch.Tensor:
         inputs, targets = batch
         normalised = normalise(hidden(parameters, inputs), self._mean)
-        return loss_of(logits(parameters, normalised), targets)
+        return loss_of(logits(parameters, normalised), targets, self._problem.smoothing)
 
     def _leaves(self) -> list[torch.Tensor]:
         views = self._problem.views(self._rows).values()

@@ -34,7 +34,7 @@ class Classifier:
     classes: above every target, the width of the model's last layer. names: of the labels, for
     display. summary: of the data's file. scaled: scale every feature to mean 0 and deviation 1 on
     the training samples, without those of `hold_out`. objective: by default cross-entropy and
-    accuracy.
+    accuracy. smoothing: of the targets in training; see `learners.mean_loss`.
     """
 
     def __init__(
@@ -50,9 +50,11 @@ class Classifier:
         summary: Summary = NO_FILE,
         scaled: bool = False,
         objective: Objective | None = None,
+        smoothing: float = 0.0,
     ) -> None:
         self.metric, self.names, self.summary = metric, names, summary
-        self.classes, self.objective = classes, objective or CrossEntropy()
+        self.classes, self.objective = classes, objective or CrossEntropy(smoothing)
+        self.smoothing = smoothing
         self._model = model
         self._dtype = getattr(torch, dtype)
         self._require_memory()
@@ -191,7 +193,8 @@ class Classifier:
     ) -> TorchSplitModel:
         """Bind the stages of this rank to the parameters and gradients of its workers."""
         chain = units(self.module)
-        return TorchSplitModel(chain, self.inputs, self.targets, x, g, bounds, stages)
+        samples = self.inputs, self.targets
+        return TorchSplitModel(chain, *samples, x, g, bounds, stages, self.smoothing)
 
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
         """Return the model with these parameters for evaluation: inputs (m, ...) to logits."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.data.protocol import Table, as_pictures
-from bench.tasks.mlp import check_part, width_for
+from bench.tasks.mlp import SMOOTHING, check_part, check_smoothing, width_for
 from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class CNN(Task):
     held_out: float = field(
         default=0.2, metadata={"help": "fraction held out of data without a test set"}
     )
+    smoothing: float = field(default=0.0, metadata=SMOOTHING)
     metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
@@ -55,6 +56,7 @@ class CNN(Task):
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
         check_part(self.held_out)
+        check_smoothing(self.smoothing)
 
     @property
     def needs(self) -> Needs:
@@ -83,6 +85,7 @@ class CNN(Task):
             dtype=dtype,
             names=data_set.names,
             summary=data_set.summary,
+            smoothing=self.smoothing,
         )
 
 

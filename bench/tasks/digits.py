@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.data.protocol import flatten
+from bench.tasks.mlp import SMOOTHING, check_smoothing
 from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Digits(Task):
         default=0,
         metadata={"help": "consecutive workers that share the batch norm's statistics; 0: none"},
     )
+    smoothing: float = field(default=0.0, metadata=SMOOTHING)
     metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
@@ -38,6 +40,7 @@ class Digits(Task):
             raise ValueError(f"norm={self.norm} has one hidden layer, got depth={self.depth}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
+        check_smoothing(self.smoothing)
         if self.group < 0:
             raise ValueError(f"group must be >= 0, got {self.group}")
         if self.group and self.norm != "batch":
@@ -68,6 +71,7 @@ class Digits(Task):
             "held_out": flatten(data_set.held_out),
             "classes": classes,
             "dtype": dtype,
+            "smoothing": self.smoothing,
         }
 
         if self.norm == "none":

@@ -32,23 +32,31 @@ Views = dict[str, torch.Tensor]
 """Parameters or gradients of several models by name."""
 
 
-def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Return the mean cross-entropy, (), of logits (b, ..., classes) and target classes (b, ...).
 
-    targets may be one-hot, (b, ..., classes).
+    targets may be one-hot, (b, ..., classes). smoothing: weight of the uniform distribution in the
+    targets (Szegedy et al., CVPR 2016, section 7).
     """
     last = logits.dim() - 2
-    return cross_entropy(logits.flatten(0, last), targets.flatten(0, last))
+    flat = logits.flatten(0, last), targets.flatten(0, last)
+    return cross_entropy(*flat, label_smoothing=smoothing)
 
 
 class CrossEntropy:
-    """Cross-entropy of logits (b, ..., classes), and the fraction of correct targets."""
+    """Cross-entropy of logits (b, ..., classes), and the fraction of correct targets.
+
+    smoothing: of the targets of `loss`; those of `sums` are as given.
+    """
 
     one_hot: ClassVar[bool] = True
 
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self._smoothing = smoothing
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean cross-entropy; see `mean_loss`."""
-        return mean_loss(outputs, targets)
+        return mean_loss(outputs, targets, self._smoothing)
 
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
         """Return the summed cross-entropy and the number of correct targets."""

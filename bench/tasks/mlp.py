@@ -79,6 +79,19 @@ def check_size(width: int, depth: int, parameters: int, default: int) -> None:
         raise ValueError("parameters needs a hidden layer to make wider: depth >= 1, got 0")
 
 
+SMOOTHING = {
+    "help": "label smoothing: weight of the uniform distribution in the targets of training",
+    "later": True,
+}
+"""Metadata of the option `smoothing` of classifications."""
+
+
+def check_smoothing(smoothing: float) -> None:
+    """Refuse a weight outside [0, 1). Errors: ValueError."""
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be in [0, 1), got {smoothing}")
+
+
 def check_part(held_out: float) -> None:
     """Refuse a fraction outside (0, 1). Errors: ValueError."""
     if not 0 < held_out < 1:
@@ -100,11 +113,13 @@ class MLP(Task):
     held_out: float = field(
         default=0.2, metadata={"help": "fraction held out of data without a test set"}
     )
+    smoothing: float = field(default=0.0, metadata=SMOOTHING)
     metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
         check_size(self.width, self.depth, self.parameters, MLP.width)
         check_part(self.held_out)
+        check_smoothing(self.smoothing)
 
     @property
     def needs(self) -> Needs:
@@ -121,11 +136,24 @@ class MLP(Task):
         widths = widths_of(
             tables[0].shape[0], data_set.classes, self.width, self.depth, self.parameters
         )
-        return classifier(prepared, widths, self.metric, dtype, self.standardise)
+        return classifier(
+            prepared,
+            widths,
+            self.metric,
+            dtype,
+            scaled=self.standardise,
+            smoothing=self.smoothing,
+        )
 
 
 def classifier(
-    data: Dataset, widths: Sequence[int], metric: Metric, dtype: str, scaled: bool = False
+    data: Dataset,
+    widths: Sequence[int],
+    metric: Metric,
+    dtype: str,
+    *,
+    scaled: bool = False,
+    smoothing: float = 0.0,
 ) -> Classifier:
     """Return the problem of a perceptron on flat samples."""
     from bench.tasks.classifier import Classifier
@@ -140,4 +168,5 @@ def classifier(
         names=data.names,
         summary=data.summary,
         scaled=scaled,
+        smoothing=smoothing,
     )

@@ -98,7 +98,8 @@ class Stage:
 
     layers: the units of the stage. x, g: (n,), parameters and gradient of the worker. slots: of
     stored versions; 0: passes read x. leading: the stage is the first one, and its inputs have no
-    gradient. split: every unit is a piece, and `input` and `weight` are separate.
+    gradient. split: every unit is a piece, and `input` and `weight` are separate. smoothing: of the
+    targets.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class Stage:
         *,
         leading: bool,
         split_passes: bool,
+        smoothing: float,
     ) -> None:
+        self._smoothing = smoothing
         pieces = layers if split_passes else [torch.nn.Sequential(*layers)]
         self._versions = [Version(pieces, x, own=slots > 0) for _ in range(max(1, slots))]
         self._stores, self._leading = slots > 0, leading
@@ -170,7 +173,8 @@ class Stage:
                 leaf.requires_grad_(torch.is_grad_enabled())
             y = piece(leaf)
             if targets is not None and i == len(pieces) - 1:
-                y = cross_entropy(y.flatten(0, -2), targets.flatten(), reduction="sum") * share
+                flat, weight = (y.flatten(0, -2), targets.flatten()), self._smoothing
+                y = cross_entropy(*flat, reduction="sum", label_smoothing=weight) * share
             passed.append(Passed(leaf, y))
             x = y
         return passed
@@ -234,7 +238,8 @@ def tensor(array: NDArray[np.floating] | None) -> torch.Tensor | None:
 class TorchSplitModel:
     """Stages of a model on a rank; see bench.tasks.layered.SplitModel.
 
-    chain: all units of the model. inputs, targets: samples of the rank.
+    chain: all units of the model. inputs, targets: samples of the rank. smoothing: of the targets;
+    see `learners.mean_loss`.
     """
 
     def __init__(
@@ -246,7 +251,9 @@ class TorchSplitModel:
         g: NDArray[np.floating],
         bounds: Sequence[int],
         stages: Sequence[int],
+        smoothing: float = 0.0,
     ) -> None:
+        self._smoothing = smoothing
         self.x, self.g = torch.from_numpy(x), torch.from_numpy(g)
         # Tensors of their own: a change of self.x by the optimiser is none of a saved parameter.
         self._rows, self._gradients = torch.from_numpy(x), torch.from_numpy(g)
@@ -275,6 +282,7 @@ class TorchSplitModel:
             slots,
             leading=stage == 0,
             split_passes=split,
+            smoothing=self._smoothing,
         )
 
     def size(self, stage: int) -> int:

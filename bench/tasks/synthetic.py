@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.protocol import Dataset, Table
-from bench.tasks.mlp import check_size, classifier, widths_of
+from bench.tasks.mlp import SMOOTHING, check_size, check_smoothing, classifier, widths_of
 from bench.tasks.protocol import Metric, Task
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Synthetic(Task):
     parameters: int = field(
         default=0, metadata={"help": "minimum number of parameters, sets the width; 0: by width"}
     )
+    smoothing: float = field(default=0.0, metadata=SMOOTHING)
     metric: ClassVar[Metric] = Metric("accuracy", "max", most=1.0)
 
     def __post_init__(self) -> None:
@@ -64,6 +65,7 @@ class Synthetic(Task):
             )
         if not 0 <= self.separation < np.inf:
             raise ValueError(f"separation must be finite and >= 0, got {self.separation}")
+        check_smoothing(self.smoothing)
         check_size(self.width, self.depth, self.parameters, Synthetic.width)
 
     def nbytes(self, part: float, dtype: str) -> int:
@@ -80,7 +82,7 @@ class Synthetic(Task):
             self.table(self.samples, held_out, dtype),
             self.classes,
         )
-        return classifier(data_set, widths, self.metric, dtype)
+        return classifier(data_set, widths, self.metric, dtype, smoothing=self.smoothing)
 
     def centres(self) -> NDArray[np.float64]:
         """Return the centres of the classes, (classes, features), `separation` away from 0."""

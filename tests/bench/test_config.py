@@ -49,6 +49,7 @@ def test_every_option_reaches_its_field() -> None:
         "workers": 12,
         "steps": 3,
         "batch": 5,
+        "accumulate": 2,
         "seed": 6,
         "dtype": "float64",
         "eval_every": 7,
@@ -115,7 +116,7 @@ def test_the_command_line_overrides_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("stesp = 3", "unknown option in {path} 'stesp' (did you mean steps?); known: algorithm, "),
+        ("stesp = 3", "unknown option in {path} 'stesp' (did you mean steps?); known: accumulate, "),
         ("steps = [3]", "{path}: steps must be one value, got [3]"),
         ("[steps]\nof = 3", "{path}: steps must be one value, got {{'of': 3}}"),
         ("steps = true", "--steps must be a whole number, got 'true'"),
@@ -167,7 +168,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
         (["--algorithm", "local_sgd:period=-1"], "algorithm local_sgd: period must be >= 0"),
         (["--partition", "dirichlet:alfa=1"], "unknown option of partition dirichlet 'alfa' (did"),
         (["--optimizer", "sgd:lr=0"], "optimizer sgd: lr must be > 0 and finite, got 0.0"),
-        (["--step", "3"], "unknown option '--step' (did you mean --steps?); known: --algorithm, "),
+        (["--step", "3"], "unknown option '--step' (did you mean --steps?); known: --accumulate, "),
         (["3"], "'3' belongs to no option: options begin with --"),
         (["--stepz=3"], "unknown option '--stepz' (did you mean --steps?); known: --"),
         (["--confg", "x"], "unknown option '--confg' (did you mean --config?); known: --"),

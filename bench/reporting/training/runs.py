@@ -29,7 +29,17 @@ BINS = 60
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 OPTIONAL = (
-    *("epochs", "schedule", "clip", "patience", "controller", "pipeline", "data", "validation"),
+    *(
+        "epochs",
+        "schedule",
+        "clip",
+        "accumulate",
+        "patience",
+        "controller",
+        "pipeline",
+        "data",
+        "validation",
+    ),
     *("clock", "compute", "straggler", "drop", "link"),
 )
 """Settings that are None where they are not given."""
