@@ -116,7 +116,7 @@ def test_the_command_line_overrides_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("stesp = 3", "unknown option in {path} 'stesp' (did you mean steps?); known: accumulate, "),
+        ("stesp = 3", "unknown option in {path} 'stesp' (did you mean steps?); known: accumul"),
         ("steps = [3]", "{path}: steps must be one value, got [3]"),
         ("[steps]\nof = 3", "{path}: steps must be one value, got {{'of': 3}}"),
         ("steps = true", "--steps must be a whole number, got 'true'"),
