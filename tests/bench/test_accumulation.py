@@ -16,7 +16,10 @@ from bench.tasks.logistic import Logistic
 from bench.train import train
 from tests.bench.made_workers import experiment, make_workers
 
-PROBLEMS: dict[str, Any] = {"logistic": Logistic().load("float64"), "digits": Digits().load("float64")}
+PROBLEMS: dict[str, Any] = {
+    "logistic": Logistic().load("float64"),
+    "digits": Digits().load("float64"),
+}
 
 
 @pytest.mark.parametrize(("task", "count"), [("logistic", 3), ("digits", 1)])
