@@ -106,8 +106,7 @@ def _dataset_flaws(
         return
     for axis, dim in enumerate(dims):
         scales = list(data.dims[axis].values())
-        own = f"{data.parent.name}/{dim}"
-        if not scales or scales[0].name != own:
+        if not scales or scales[0].name != f"{data.parent.name}/{dim}":
             yield f"{where} has no scale {dim!r} along axis {axis}"
         elif len(scales[0]) != data.shape[axis]:
             yield f"{where} has {data.shape[axis]} elements along {dim}, its scale {len(scales[0])}"
@@ -237,8 +236,8 @@ def _counts(run: Run, segments: int) -> Iterator[str]:
         return
     last, before = int(run.evals["step"][-1]), int(run.attributes.get("steps_before", 0))
     planned = int(run.attributes.get("steps_planned", run.params.get("steps", last)))
-    whole = last == planned or any(map(run.attributes.get, ("target_reached", "patience_ended")))
-    if run.status == COMPLETE and not whole:
+    early = run.attributes.get("target_reached") or run.attributes.get("patience_ended")
+    if run.status == COMPLETE and last != planned and not early:
         yield f"status is complete after {last} of {planned} steps"
     rows = len(run.train["flags"])
     if run.step_mask().all():
@@ -262,8 +261,8 @@ def _evaluations(run: Run) -> Iterator[str]:
         yield "eval/samples are not steps times batch times workers"
     target = run.attributes.get("target")
     if target is not None and run.status == COMPLETE and len(evals["metric"]):
-        sign = -1 if run.attributes.get("metric_direction") == "min" else 1
-        reached = sign * float(evals["metric"][-1]) >= sign * float(target)
+        last, least = float(evals["metric"][-1]), run.attributes.get("metric_direction") == "min"
+        reached = last <= float(target) if least else last >= float(target)
         if reached != bool(run.attributes.get("target_reached", False)):
             yield f"target_reached contradicts the last evaluation and the target {target}"
 
