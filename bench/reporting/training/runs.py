@@ -28,9 +28,9 @@ BINS = 60
 """Maximum number of parts of a run whose median steps show drift and noise."""
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
-OPTIONAL = tuple(
-    "epochs schedule clip accumulate patience controller pipeline data validation clock "
-    "compute straggler drop link".split()
+OPTIONAL = (
+    *("epochs", "schedule", "clip", "accumulate", "patience", "controller", "pipeline"),
+    *("data", "validation", "clock", "compute", "straggler", "drop", "link"),
 )
 """Settings that are None where they are not given."""
 DATA = "data sha256"
