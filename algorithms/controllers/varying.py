@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast, get_type_hints
 
+from algorithms import ALGORITHMS
 from algorithms.protocol import Algorithm
-from bench.common.spec import INNER, UserError, convert, option_fields, parse_spec, unknown_name
+from bench.common.spec import (
+    INNER,
+    UserError,
+    convert,
+    format_spec,
+    option_fields,
+    parse_spec,
+    unknown_name,
+)
 
 SEPARATOR = "/"
 """Separator of the values of an option, as in 1/2/4."""
@@ -21,7 +30,7 @@ def variable(algorithm: Algorithm) -> list[str]:
 
 def check_option(algorithm: Algorithm, option: str) -> None:
     """Raise ValueError unless the option may change while training."""
-    names, kind = variable(algorithm), type(algorithm).__name__
+    names, kind = variable(algorithm), format_spec(algorithm, ALGORITHMS).partition(":")[0]
     if not names:
         raise ValueError(
             f"{kind} has no option that may change while training: take an algorithm with a "

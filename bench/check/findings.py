@@ -52,7 +52,9 @@ def thing_of(spec: str) -> tuple[str, Any]:
         for kind, registry in known.items():
             if own.head(spec) in registry:
                 return kind, parse_spec(spec, registry, kind)
-        names = [name for registry in known.values() for name in registry]
+        if "." in own.head(spec):
+            raise UserError(f"{spec}: give a class as FILE.py:CLASS, or a registered name")
+        names = list(dict.fromkeys(name for registry in known.values() for name in registry))
         raise unknown_name("name", own.head(spec), names)
     path, _, name = own.head(spec).partition(":")
     reasons = {}

@@ -167,7 +167,7 @@ def test_qsr_is_quadratic_in_the_rate() -> None:
     assert QSR(least=4, growth=0.1).period(0.1) == 4
     with pytest.raises(ValueError, match="no constant learning rate"):
         QSR().check(Setting(LocalSGD(), 4, 0))
-    with pytest.raises(ValueError, match="PushSum has no option 'period'"):
+    with pytest.raises(ValueError, match="push_sum has no option 'period'"):
         QSR().check(Setting(PushSum(topology=Ring()), 4, 0, 0.1))
 
 

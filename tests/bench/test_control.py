@@ -216,7 +216,7 @@ def test_decisions_are_independent_of_the_placement(
         ("local_sgd", "phases:values=1/x", r"arm period=x: period must be a whole number, got 'x'"),
         ("local_sgd", "phases:values=-1/2", r"arm period=-1: period must be >= 0"),
         ("local_sgd", "phases:option=perod", r"no option 'perod' that may change .* has period"),
-        ("allreduce_sgd", "phases", r"AllReduceSGD has no option that may change while training"),
+        ("allreduce_sgd", "phases", r"allreduce_sgd has no option that may change while training"),
         ("downpour", "phases", r"workers of downpour do not wait for each other"),
         ("d_psgd", "phases:option=topology,values=ring/hypercube", r"arm topology=hypercube: "),
         ("local_sgd", "phases:values=1/2/3", r"got 3 values and 1 steps"),
