@@ -38,6 +38,24 @@ def labels(runs: Sequence[tuple[Texts, Options]]) -> list[Texts]:
     ]
 
 
+def varied_options(controller: str, options: Options) -> list[str]:
+    """Return the options of the algorithm that a controller varies; none without a controller."""
+    return str(options.get("controller", {}).get("option", "period")).split("/") * bool(controller)
+
+
+def with_controller(algorithm: str, controller: str, options: Options) -> str:
+    """Return the label of an algorithm and its controller, if any: `local_sgd + thompson`.
+
+    The options that the controller varies are left out. options: of all parts of the run.
+    """
+    if not controller:
+        return algorithm
+    varied = varied_options(controller, options)
+    items = options_of(algorithm).split(",")
+    rest = ",".join(x for x in items if x and x.partition("=")[0] not in varied)
+    return f"{head(algorithm)}{':' * bool(rest)}{rest} + {controller}"
+
+
 def full_spec(text: str, values: Mapping[str, Any], shown: Sequence[str]) -> str:
     """Return a spec with its own options and those of `shown`, in the order of `values`.
 

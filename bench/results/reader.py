@@ -251,6 +251,7 @@ class Run:
             label_js=float(self.attributes.get("label_js", math.nan)),
             validation_metric=float(validation[-1]) if len(validation) else math.nan,
             validation_samples=int(self.attributes.get("validation_samples", 0)),
+            controller=str(self.attributes.get("controller", "")),
             parameters_sha256=self.attributes.get("parameters_sha256", ""),
             file=str(self.path),
         )

@@ -129,6 +129,7 @@ class TrainingRow(Row):
     label_js: Annotated[float, Column("1", "label skew: normalised Jensen-Shannon divergence")]
     validation_metric: Annotated[float, Column("1", "final metric on the validation split")]
     validation_samples: Annotated[int, Column("1", "samples of the validation split; 0: none")]
+    controller: Annotated[str, Column("", "controller with its options; empty without one")]
     parameters_sha256: Annotated[str, Column("", "SHA-256 of all workers' final parameters")]
     file: Annotated[str, Column("", "path of the result file")]
 

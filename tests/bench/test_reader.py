@@ -141,6 +141,7 @@ def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
         "label_js": 0.25,
         "validation_metric": math.nan,
         "validation_samples": 0,
+        "controller": "",
         "parameters_sha256": "ab12",
         "file": str(tmp_path / "a.h5"),
     }

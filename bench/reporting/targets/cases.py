@@ -83,7 +83,7 @@ def groups(section: Section) -> list[Group]:
         return []
     _, varying = shared([run.settings for run in runs])
     leads = "algorithm" in varying
-    rest = [x for x in varying if x not in ("algorithm", "target")]
+    rest = [x for x in varying if x not in ("algorithm", "controller", "target")]
     own = [x for x in rest if x != DATA and (not leads or depends_on(runs, x, "algorithm"))]
     apart = [x for x in rest if x not in own]
     first = ["algorithm"] if leads or not own else []

@@ -20,6 +20,7 @@ from bench.common.text import (
 from bench.reporting.chapter import Card, Chapter, Figure, Source, with_note
 from bench.reporting.scaling import series as scaling
 from bench.reporting.targets import cases as targets
+from bench.reporting.training import controlled
 from bench.reporting.training.conclusion import sentences
 from bench.reporting.training.ranking import (
     LEAST,
@@ -75,7 +76,7 @@ def _chapter(section: Section) -> Chapter:
         notes=[*notes(section), *targets.notes(section), *scaling.notes(section)],
         sources=[_source(section, run) for run in section.runs],
         draw=partial(_draw, section),
-        sentences=sentences(section),
+        sentences=[*sentences(section), *controlled.sentences(section)],
         cards=cards(section),
         first=best(section),
         cases=section.places,
@@ -95,7 +96,13 @@ def _draw(section: Section) -> list[Figure]:
     """Return the figures of a section in the order in which they are read."""
     from bench.reporting.scaling import charts as scaling
     from bench.reporting.targets import charts as targets
-    from bench.reporting.training import learning, metrics, partitions, times
+    from bench.reporting.training import (
+        controlled_charts,
+        learning,
+        metrics,
+        partitions,
+        times,
+    )
 
     curves = metrics.shown_curves(section)
     figures = [
@@ -104,6 +111,7 @@ def _draw(section: Section) -> list[Figure]:
         *metrics.final_figure(section),
         *partitions.skew_figure(section),
         *targets.figures(section),
+        *controlled_charts.figures(section),
         *scaling.figures(section),
         *times.figures(section),
         *metrics.consensus_figure(curves),

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
-from bench.common.labels import Options, labels
+from bench.common.labels import Options, labels, with_controller
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.about import everything
+from bench.results import decisions
 from bench.results.environment import SHA_DIGITS, input_sums
 from bench.results.provenance import derive_from
 from bench.results.reader import DIGESTED, Run, read
@@ -40,6 +41,7 @@ INPUTS = "inputs"
 SOURCES = "sources"
 """Setting that identifies the user's own code."""
 FOLLOWERS = {
+    "controller": ("algorithm",),
     "hosts": ("ranks",),
     "binding": ("ranks",),
     INPUTS: ("partition", "algorithm"),
@@ -85,6 +87,8 @@ class Digest:
     """(at most BINS, 2) float32, last step of each part of the run and its median step in ms."""
     provenance: dict[str, str]
     """Label -> text: the command, the hosts and the software of the run."""
+    decided: decisions.Decisions | None = None
+    """Choices of the controller; None without one."""
 
 
 def load(path: Path) -> Digest:
@@ -131,6 +135,7 @@ def digest(run: Run) -> Digest:
         rank_hosts=[x.decode(errors="replace") for x in run.ranks.get("host", ())],
         drift=_drift(ms),
         provenance=everything(run),
+        decided=decisions.read(run.path) if row.controller else None,
     )
 
 
@@ -223,8 +228,12 @@ class Section:
 
 def sections(runs: Sequence[Digest]) -> list[Section]:
     """Return the runs by task, metric and clock, sorted, with the options that tell them apart."""
-    names = [{"task": run.task, **_texts(run)} for run in runs]
+    kinds = ("algorithm", "partition", "optimizer")
+    names = [{"task": run.task} | {x: str(run.settings[x]) for x in kinds} for run in runs]
     spelled = labels([(x, run.options) for x, run in zip(names, runs, strict=True)])
+    for run, texts in zip(runs, spelled, strict=True):
+        controller = str(run.settings["controller"] or "")
+        texts["algorithm"] = with_controller(texts["algorithm"], controller, run.options)
     runs = [
         replace(run, task=x.pop("task"), settings={**run.settings, **x})
         for run, x in zip(runs, spelled, strict=True)
@@ -277,11 +286,6 @@ def _with_recorded(runs: list[Digest]) -> list[Digest]:
         settings = {name: x or None for name, x in settings.items()}
         result.append(replace(run, settings={**run.settings, **settings}))
     return result
-
-
-def _texts(run: Digest) -> dict[str, str]:
-    """Return the specs of algorithm, partition and optimizer."""
-    return {x: str(run.settings[x]) for x in ("algorithm", "partition", "optimizer")}
 
 
 def shared(
