@@ -21,7 +21,16 @@ from typing import ClassVar
 import numpy as np
 
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, SharedVector, Workers
+from algorithms.protocol import (
+    SCRATCH,
+    VARIES,
+    Algorithm,
+    Exchange,
+    Needs,
+    Rows,
+    SharedVector,
+    Workers,
+)
 
 
 @dataclass
@@ -38,9 +47,9 @@ class State:
 class AsyncElasticAveraging(Algorithm):
     """Pull workers and a shared centre together, without waiting (asynchronous EASGD)."""
 
-    period: int = field(default=4, metadata={"help": "local steps between exchanges, tau"})
+    period: int = field(default=4, metadata={"help": "steps between exchanges, tau", **VARIES})
     alpha: float | None = field(
-        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers"}
+        default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers", **VARIES}
     )
     needs: ClassVar[Needs] = Needs(asynchronous=True)
 

@@ -23,7 +23,7 @@ rate below 1 only that fraction of v_i is pushed, an extension of the paper.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from algorithms.protocol import Algorithm, Exchange, Needs, Rows, SharedVector, Workers
+from algorithms.protocol import VARIES, Algorithm, Exchange, Needs, Rows, SharedVector, Workers
 
 
 @dataclass
@@ -40,9 +40,9 @@ class State:
 class Downpour(Algorithm):
     """Push steps to shared parameters and pull these, without waiting (DOWNPOUR)."""
 
-    period: int = field(default=4, metadata={"help": "local steps between exchanges, tau"})
+    period: int = field(default=4, metadata={"help": "steps between exchanges, tau", **VARIES})
     rate: float = field(
-        default=1.0, metadata={"help": "factor on pushed steps; 1 / W is more stable"}
+        default=1.0, metadata={"help": "factor on pushed steps; 1 / W is more stable", **VARIES}
     )
     needs: ClassVar[Needs] = Needs(asynchronous=True)
 

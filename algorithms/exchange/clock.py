@@ -12,7 +12,8 @@ links or its schedule. Nothing sleeps. Times are the same on any number of ranks
                     waits for all its messages. Of several, the first to arrive is received first.
     all-reduce      begins when all its workers have started it and their interfaces are free, and
                     lasts as long as its schedule between equally fast workers
-    one-sided       a request and its answer: two latencies and n / bandwidth
+    one-sided       a request and its answer: two latencies and n / bandwidth; the accesses of
+                    asynchronous algorithms are in `algorithms.exchange.order`
 
 Transfers proceed while workers compute. All other work of a step takes no time.
 """
@@ -40,6 +41,9 @@ Times = NDArray[np.float64]
 """(W,) float64, s: a time or a duration of each worker of all ranks."""
 FORWARD = 1 / 3
 """Share of the forward pass in the time of a gradient: the backward pass takes twice as long."""
+
+STEPS_KEPT = 64
+"""Maximum number of steps whose durations are kept for workers at different steps."""
 
 
 @dataclass
@@ -80,6 +84,7 @@ class ModelClock(Delays):
         self.state = ClockState(times, computed, waited, sending, receiving, [], compute.mean_s)
         self._drawn: tuple[int, Times] = -1, times
         self._done, self._waits = 0.0, True
+        self._cache: dict[int, Times] = {}
 
     def now(self) -> Times:
         """Return the time of each worker, (W,) float64, s; the same on every rank."""
@@ -125,6 +130,14 @@ class ModelClock(Delays):
         if straggler:
             took += late_s(straggler, took, workers, step, seed)
         return took
+
+    def duration(self, step: int, worker: int) -> float:
+        """Return the duration of the gradient of one worker, s, stragglers included."""
+        if step not in self._cache:
+            if len(self._cache) >= STEPS_KEPT:
+                del self._cache[min(self._cache)]
+            self._cache[step] = self.durations(step, self._ids)
+        return float(self._cache[step][worker])
 
     def prepare(self, algorithm: type[AllReduce], d: int, workers: int, itemsize: int) -> None:
         """Compute the duration of an all-reduce of d elements. Errors: ValueError."""
@@ -205,7 +218,7 @@ class ModelClock(Delays):
         """Refuse: one-sided access has times of its own under the model clock."""
         raise AssertionError("windows have no delays under the model clock")
 
-    def access_s(self, nbytes: int) -> float:
+    def access_s(self, nbytes: float) -> float:
         """Return the time of a request and its answer of nbytes from another worker, s."""
         return (2 * self._link.latency_ns + self._link.sending_ns(nbytes)) / 1e9
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -257,6 +258,15 @@ class MPIExchange:
         Collective; see algorithms.protocol.
         """
         self._rounds.start(along_links, links, rows, out).finish()
+
+    @property
+    def comm(self) -> MPI.Intracomm:
+        """Communicator of the ranks that host the workers, of this exchange alone."""
+        return self._comm
+
+    def rank_of(self, worker: int) -> int:
+        """Return the rank that hosts a worker."""
+        return bisect_right(self.bounds, worker) - 1
 
     def shared_vector(self, start: NDArray[np.floating]) -> SharedVector:
         """Return a vector that all workers change without waiting, from start, (d,); collective."""

@@ -121,7 +121,7 @@ class Link:
         """Latency, ns."""
         return 1e9 * seconds(self.latency, "latency")
 
-    def sending_ns(self, nbytes: int) -> float:
+    def sending_ns(self, nbytes: float) -> float:
         """Return the time for which nbytes occupy the outgoing link, ns."""
         return 1e9 * nbytes / bytes_per_second(self.bandwidth, "") if self.bandwidth else 0.0
 

@@ -113,7 +113,8 @@ class Control:
         """
         progress = self.progress
         if losses is not None and steps:
-            mean = losses.mean(1, dtype=np.float64)
+            known = ~np.isnan(losses)  # asynchronous workers may not have a loss yet
+            mean = np.where(known, losses, 0).sum(1, dtype=np.float64) / known.sum(1)
             if not progress.steps:
                 progress.loss_first = float(mean[0])
             if not progress.observation.step + progress.steps:

@@ -289,16 +289,11 @@ class Experiment:
             raise UserError(f"--controller {self.options.controller}: {error}") from None
 
     def _check_asynchronous(self) -> None:
-        if self.controlled:
+        if self.controlled and not self.compute:
             raise UserError(
                 f"--controller {self.options.controller}: workers of {self.options.algorithm} do "
-                "not wait for each other, so that they have no common segments: take a "
-                "synchronous algorithm, or leave --controller out"
-            )
-        if self.compute:
-            raise UserError(
-                f"--clock model: ranks of {self.options.algorithm} step at their own pace, which "
-                "the model clock does not order: take a synchronous algorithm, or --clock wall"
+                "not wait for each other, so that they have no common segments: add --clock "
+                "model, take a synchronous algorithm, or leave --controller out"
             )
         if self.task.needs.shares_statistics:
             raise UserError(
@@ -306,7 +301,7 @@ class Experiment:
                 f"and those of {self.options.algorithm} must not: take group=0, or an algorithm "
                 "that is synchronous"
             )
-        if self.options.link and self.workers > self.ranks:
+        if self.options.link and not self.compute and self.workers > self.ranks:
             raise UserError(
                 f"--link: workers of {self.options.algorithm} that share a rank would wait for "
                 f"each other's links: launch with `mpirun -n {self.workers}`, or leave --link out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.resultfile import part_of
 from bench.runtime import identity
-from bench.runtime.batches import Batches, RenewedBatches, steps_between
+from bench.runtime.batches import INDICES_AHEAD, Batches, RenewedBatches, steps_between
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.experiment import Experiment
@@ -165,6 +165,8 @@ class Material:
     """Positions of the samples of each worker of this rank in the arrays of `problem`."""
     batches: Callable[[int], Batches | RenewedBatches]
     """Function that returns the minibatches of this rank's workers from a step on."""
+    batches_of: Callable[[int, int], Batches | RenewedBatches]
+    """Function that returns the minibatches of one of these workers from a step on."""
     validation: Problem | None = None
     """Problem that is evaluated on the samples of --validation; None without any."""
     validation_size: int = 0
@@ -221,17 +223,29 @@ def _material(experiment: Experiment, ids: range) -> Material:
         problem.hold(range(1), [np.arange(samples.size)])
         every = steps_between(needs.renewal, samples.size, experiment.workers, options.minibatch)
 
-        def batches(step: int) -> Batches | RenewedBatches:
-            return RenewedBatches(split, ids, options.minibatch, options.seed, every, step)
+        cached = lru_cache(2)(split)  # workers that step one by one redraw it at other times
+
+        def batches(some: range, step: int) -> Batches | RenewedBatches:
+            return RenewedBatches(cached, some, options.minibatch, options.seed, every, step)
     else:
         alter = altered(experiment, problem) if needs.alters else None
         places = problem.hold(ids, local, alter)
         by_worker = dict(zip(ids, places, strict=True))
+        ahead = max(1, INDICES_AHEAD // (len(ids) * options.minibatch))
 
-        def batches(step: int) -> Batches | RenewedBatches:
-            return Batches(by_worker, ids, options.minibatch, options.seed, step)
+        def batches(some: range, step: int) -> Batches | RenewedBatches:
+            return Batches(by_worker, some, options.minibatch, options.seed, step, ahead)
 
-    return Material(problem, shards, skew, places, batches, validation, validation_size)
+    return Material(
+        problem,
+        shards,
+        skew,
+        places,
+        partial(batches, ids),
+        lambda worker, step: batches(range(worker, worker + 1), step),
+        validation,
+        validation_size,
+    )
 
 
 def validation_indices(total: int, fraction: float) -> NDArray[np.int64]:

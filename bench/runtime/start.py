@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange, worker_bounds
+from algorithms.exchange.order import Separate, in_order
 from algorithms.protocol import Rows
 from algorithms.wire.meter import Meter, TracingMeter
 from algorithms.wire.room import RoomError
@@ -65,25 +67,34 @@ def workers(
         where = "" if str(error).startswith("--") else f"--allreduce {options.allreduce}: "
         raise UserError(f"{where}{error}") from None
     pipelines = _pipelines(experiment, data, cell, x, g, exchange.meter)
-    trained = TrainingWorkers(
+    make = partial(
+        TrainingWorkers,
         data.problem,
         experiment.optimizer,
+        samples=data.skew.sizes,
+        seed=options.seed,
+        meter=exchange.meter,
+        rate=experiment.rate if experiment.schedule else None,
+        clip=options.clip,
+        accumulate=options.accumulate,
+    )
+    trained = make(
         _batches(experiment, data),
         x,
         g,
         ids=exchange.ids,
-        samples=data.skew.sizes,
-        seed=options.seed,
-        meter=exchange.meter,
         exchange=exchange,
         trouble=exchange.trouble,
         clock=exchange.clock,
-        rate=experiment.rate if experiment.schedule else None,
-        clip=options.clip,
-        accumulate=options.accumulate,
         cell=cell,
         pipelines=pipelines,
     )
+    if exchange.clock and experiment.algorithm.needs.asynchronous:
+        trained.apart = [
+            make(partial(data.batches_of, i), x[j], g[j], ids=range(i, i + 1))
+            for i, j in ((i, slice(j, j + 1)) for j, i in enumerate(exchange.ids))
+        ]
+        trained.optimizer_state = Separate([one.optimizer_state for one in trained.apart])
     if exchange.clock and math.isnan(exchange.clock.state.compute_s):
         exchange.clock.state.compute_s = measured_s(comm, trained, data.batches(0))
     return exchange, trained
@@ -126,6 +137,6 @@ def initial_state(experiment: Experiment, exchange: MPIExchange, workers: Traini
     Errors: UserError on every rank without room for the memory that workers share.
     """
     try:
-        return experiment.algorithm.init(exchange, workers)
+        return in_order(experiment.algorithm, exchange).init(exchange, workers)
     except RoomError as error:
         raise UserError(f"algorithm {experiment.options.algorithm}: {error}") from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.exchange.order import in_order
 from algorithms.wire.meter import OTHER
 from algorithms.wire.room import require_room
 from bench.common.text import counted
@@ -58,7 +59,8 @@ class Training:
         best: Best,
     ) -> None:
         experiment = self._experiment = plan.experiment
-        self._comm, self._options, self._algorithm = comm, experiment.options, experiment.algorithm
+        self._comm, self._options = comm, experiment.options
+        self._algorithm = in_order(experiment.algorithm, exchange)
         replay = replayed(experiment.options.repeat)
         self._control = control = Control(experiment, recording.add_decision, replay)
         self._metric = experiment.task.metric
@@ -93,7 +95,8 @@ class Training:
                 self._evaluate()
             while self._step < end and status == COMPLETE and not over:
                 evaluation = self._experiment.next_evaluation(self._step)
-                self._algorithm = self._control.begin(self._step, self._state)
+                decided = self._control.begin(self._step, self._state)
+                self._algorithm = in_order(decided, self._exchange)
                 if not self._segment(self._next_stop(evaluation)):
                     status = DIVERGED
                 last = self._step
@@ -152,7 +155,7 @@ class Training:
         losses = self._recording.losses() if self._control.listens else None
         nbytes = meter.bytes_sent + meter.bytes_copied - before
         self._recording.gather(self._step)
-        finite = bool(np.isfinite(workers.losses).all() and np.isfinite(workers.x).all())
+        finite = workers.finite()
         number, meeting = self._signal.number, self._meeting_ns
         reports = self._comm.allgather(
             (elapsed, finite, number, steps * len(workers.ids), meeting, losses, nbytes)

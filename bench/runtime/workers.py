@@ -76,6 +76,8 @@ class TrainingWorkers:
         self._rate, self._limit, self._parts = rate, clip, accumulate
         self._sum = np.empty_like(g) if accumulate > 1 else None
         self._trouble, self._seed, self._clock = trouble, seed, clock
+        self.apart: Sequence[TrainingWorkers] = ()
+        """Each worker on its own, with its row of x and g, where workers step one by one."""
         self.drawn = 0
         self.optimizer_state: Any = optimizer.init(self._learner.x, self.layers)
 
@@ -168,6 +170,13 @@ class TrainingWorkers:
             add(0, g.shape[1])
         mean: NDArray[np.floating] = np.mean(losses, axis=0)
         return mean
+
+    def finite(self) -> bool:
+        """Return whether all parameters and all losses, once there is one, are finite."""
+        losses = self.losses
+        if self.apart:
+            losses = losses[[one.drawn > 0 for one in self.apart]]
+        return bool(np.isfinite(losses).all() and np.isfinite(self.x).all())
 
     def probe(self, indices: NDArray[np.int64]) -> None:
         """Fill g with the gradient at x of some minibatches, outside any step.

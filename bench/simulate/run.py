@@ -189,8 +189,8 @@ def _algorithms(options: Options) -> dict[str, Algorithm]:
         name = format_spec(algorithm, ALGORITHMS)
         if algorithm.needs.asynchronous:
             raise UserError(
-                f"--algorithm {name}: its workers step at their own pace, which the model clock "
-                "does not order: take a synchronous algorithm"
+                f"--algorithm {name}: its workers step at their own pace, one by one, which is "
+                "slow for many of them: use bench.train --clock model, or a synchronous algorithm"
             )
         if not algorithm.needs.elementwise:
             raise UserError(

@@ -227,3 +227,15 @@ def test_decisions_are_independent_of_the_placement(
 def test_mistakes_are_one_line(algorithm: str, controller: str, line: str) -> None:
     with pytest.raises(UserError, match=line):
         experiment("--algorithm", algorithm, "--controller", controller).check()
+
+
+def test_a_controller_varies_an_asynchronous_algorithm_on_the_model_clock(tmp_path: Path) -> None:
+    """Its reward is in seconds of the model, so that the decisions are reproducible."""
+    arms = "thompson:option=alpha,model=gaussian,values=0.05/0.2,span=4"
+    options = ("--algorithm", "async_elastic_averaging", "--controller", arms)
+    one, two = (train(tmp_path / x, *MODEL, *options) for x in ("one", "two"))
+    assert digest(one) == digest(two)
+    assert one.evals["elapsed_ns"].tolist() == two.evals["elapsed_ns"].tolist()
+    assert not list(flaws(tmp_path / "one" / "a.h5"))
+    with pytest.raises(UserError, match="add --clock model"):
+        experiment(*options).check()

@@ -64,7 +64,13 @@ def times(result: Run) -> dict[str, Any]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("algorithm", ["push_sum", "overlap_push_sum:delay=2", "local_sgd"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        *("push_sum", "overlap_push_sum:delay=2", "local_sgd"),
+        *("ad_psgd", "async_elastic_averaging:period=2", "downpour:rate=0.2"),
+    ],
+)
 def test_times_are_equal_on_any_ranks_and_after_a_resumption(
     comm: MPI.Intracomm, folder: Path, algorithm: str
 ) -> None:
@@ -143,7 +149,6 @@ def test_comparisons_refuse_to_mix_the_clocks(
         (["--clock=model", "--compute=10ms,noise=cauchy:1"], "noise must be one of lognormal"),
         (["--clock=model", "--compute=10ms,speed=2"], "unknown option of --compute"),
         (["--clock=model", "--trace=3"], "--trace 3 records phases on the wall clock"),
-        (["--clock=model", "--algorithm=ad_psgd"], "take a synchronous algorithm"),
         (
             [*MODEL, "--workers=2000", "--allreduce=rabenseifner", "--partition=iid:size=64"],
             "2,000 workers is too large to play",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import worker_bounds
+from algorithms.exchange.order import Separate
 
 
 @runtime_checkable
@@ -93,6 +94,26 @@ class Place:
             setattr(self.holder, self.key, number)
 
 
+class Stack:
+    """Rows of arrays or numbers, one of each worker of this rank."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    @contextmanager
+    def local(self) -> Iterator[NDArray[Any]]:
+        """Return a copy of the rows as a context; a change of it changes the values at its end."""
+        rows = np.stack([x.get() if isinstance(x, Place) else read(x) for x in self._values])
+        before = rows.copy()
+        yield rows
+        if not np.array_equal(rows, before, equal_nan=True):
+            for x, row in zip(self._values, rows, strict=True):
+                if isinstance(x, Place):
+                    x.set(row.item())
+                else:
+                    write(x, row)
+
+
 @dataclass
 class State:
     """State of a training that a checkpoint holds, by path."""
@@ -134,7 +155,9 @@ def state(roots: Mapping[str, Any]) -> State:
 
 
 def _collect(content: State, path: str, place: Place, value: Any) -> None:
-    if isinstance(value, bool | int | float | np.generic):
+    if isinstance(value, Separate):
+        _collect_rows(content, path, value)
+    elif isinstance(value, bool | int | float | np.generic):
         content.numbers[path] = place
     elif isinstance(value, Shared | ArrayLike):
         content.arrays[path] = value
@@ -151,6 +174,15 @@ def _collect(content: State, path: str, place: Place, value: Any) -> None:
                 _collect(content, f"{path}/{option.name}", Place(value, option.name), inner)
     elif not (isinstance(value, tuple) or is_dataclass(value)):  # immutable
         raise TypeError(f"{path} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def _collect_rows(content: State, path: str, each: Sequence[Any]) -> None:
+    """Add the arrays and numbers of objects of single workers as rows."""
+    states = [state({path: one}) for one in each]
+    for name in states[0].arrays:
+        content.arrays[name] = Stack([one.arrays[name] for one in states])
+    for name in states[0].numbers:
+        content.arrays[name] = Stack([one.numbers[name] for one in states])
 
 
 def _frozen(value: Any) -> bool:

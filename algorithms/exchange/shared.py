@@ -1,0 +1,168 @@
+"""Shared memory of asynchronous algorithms under the model clock: rows travel in the order of time.
+
+Every rank knows the accesses of all workers and their order (`algorithms.exchange.order`). So rows
+move by messages whose two ends both ranks know, and the result is the same on any number of ranks,
+to the bit. The rows of a worker stay on its rank. A vector has a copy on every rank, of which that
+of the last rank with an access is current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.wire.meter import COPY, WAIT, Meter
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Vector = NDArray[np.floating]
+NOBODY = -1
+"""Rank of the current copy of a vector while all copies are equal."""
+
+
+class OrderedVector:
+    """A (d,) vector that workers change one after the other, in an order that all ranks know.
+
+    `bring` and `settle` are collective. Until `settle` only the copy of the last owner is current.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, start: Vector, meter: Meter) -> None:
+        self._comm, self._meter, self._values = comm, meter, start.copy()
+        self._owner, self._by_rank, self._received = NOBODY, False, False
+
+    def bring(self, rank: int) -> None:
+        """Send the vector from its last owner to a rank, the next owner; the others do nothing."""
+        owner, here = self._owner, self._comm.rank
+        self._owner = rank
+        if owner in (NOBODY, rank):
+            return
+        if here == owner:
+            self._comm.Send(self._values, dest=rank)
+            self._meter.sent(self._values.nbytes, rank)
+        elif here == rank:
+            self._comm.Recv(self._values, source=owner)
+            self._meter.bytes_copied -= self._values.nbytes  # counted where it was sent
+
+    def settle(self) -> None:
+        """Make all copies equal to the current one; collective."""
+        if self._owner != NOBODY:
+            self._comm.Bcast(self._values, root=self._owner)
+            self._owner = NOBODY
+
+    def end(self) -> None:
+        """Let ranks change the vector in their order from now on, up to each `meet`; collective."""
+        self.settle()
+        self._by_rank = True
+
+    def change(self, by: Callable[[slice, Vector], None]) -> None:
+        """Call by(elements, values) to change the whole vector in place."""
+        self._follow()
+        by(slice(0, len(self._values)), self._values)
+        self._meter.bytes_copied += 2 * self._values.nbytes
+        self._meter.lap(COPY)
+
+    def read(self, out: Vector) -> None:
+        """Copy the vector to out, (d,)."""
+        self._follow()
+        out[:] = self._values
+        self._meter.bytes_copied += self._values.nbytes
+        self._meter.lap(COPY)
+
+    @contextmanager
+    def local(self) -> Iterator[Vector]:
+        """Return this rank's copy as a context."""
+        yield self._values
+
+    def meet(self) -> None:
+        """Make the changes of all ranks known to all, after `end`; collective there."""
+        if not self._by_rank:
+            return
+        self._follow()
+        last = self._comm.size - 1
+        if self._comm.rank < last:
+            self._comm.Send(self._values, dest=self._comm.rank + 1)
+        self._comm.Bcast(self._values, root=last)
+        self._received = False
+
+    def _follow(self) -> None:
+        """Receive the changes of the ranks before this one, after `end`."""
+        if self._by_rank and not self._received:
+            if self._comm.rank:
+                self._comm.Recv(self._values, source=self._comm.rank - 1)
+            self._received = True
+
+
+class OrderedRows:
+    """(V, d) rows of the workers of this rank, averaged in an order that all ranks know."""
+
+    def __init__(self, comm: MPI.Intracomm, rows: Vector, bounds: list[int], meter: Meter) -> None:
+        self._comm, self._rows, self._bounds, self._meter = comm, rows, bounds, meter
+        self._lo = bounds[comm.rank]
+        self._theirs = np.empty_like(rows[0])
+
+    def average(self, worker: int, other: int) -> None:
+        """Set the rows of two workers to their mean; on the rank of the first one."""
+        row, home = self._rows[worker - self._lo], self._rank(other)
+        if home == self._comm.rank:
+            theirs = self._rows[other - self._lo]
+            row += theirs
+            row *= 0.5
+            theirs[:] = row
+            self._meter.bytes_copied += 2 * row.nbytes
+            self._meter.lap(COPY)
+            return
+        self._comm.Recv(self._theirs, source=home)
+        row += self._theirs
+        row *= 0.5
+        self._send(row, home)
+
+    def lend(self, worker: int, other: int) -> None:
+        """Take part in an average that is not of this rank's first worker, as `other`'s rank."""
+        if self._rank(other) == self._comm.rank:
+            row, home = self._rows[other - self._lo], self._rank(worker)
+            self._send(row, home)
+            self._comm.Recv(row, source=home)
+
+    def _send(self, row: Vector, rank: int) -> None:
+        self._comm.Send(row, dest=rank)
+        self._meter.sent(row.nbytes, rank)
+        self._meter.lap(WAIT)
+
+    def _rank(self, worker: int) -> int:
+        return int(np.searchsorted(self._bounds, worker, side="right")) - 1
+
+    @contextmanager
+    def local(self) -> Iterator[Vector]:
+        """Return the (V, d) rows of this rank as a context."""
+        yield self._rows
+
+    def of(self, worker: int) -> RowOf:
+        """Return the rows as one worker of this rank sees them."""
+        return RowOf(self, self._rows[worker - self._lo][None])
+
+    def meet(self) -> None:
+        """Return at once: every rank takes part in the accesses to its rows."""
+
+
+class RowOf:
+    """The shared rows as one worker sees them: its own row is the local one."""
+
+    def __init__(self, whole: OrderedRows, row: NDArray[Any]) -> None:
+        self.whole, self._row = whole, row
+
+    def average(self, worker: int, other: int) -> None:
+        """Set the rows of two workers to their mean; see OrderedRows."""
+        self.whole.average(worker, other)
+
+    @contextmanager
+    def local(self) -> Iterator[Vector]:
+        """Return the (1, d) row of the worker as a context."""
+        yield self._row
+
+    def meet(self) -> None:
+        """Return at once; see OrderedRows."""
