@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
+from bench.results import guard
+from bench.results.guard import kept_readers
 from tests.launching import DEADLINE_S
 
 IDLE = "this rank is not in the communicator of the test"
@@ -35,6 +37,22 @@ def comm(request: pytest.FixtureRequest) -> Iterator[MPI.Intracomm]:
         done = world.Ibarrier()
         while not done.Test():
             time.sleep(POLL_S)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_readers() -> Iterator[None]:
+    """Keep the readers of result files, as bench.watch does: a fork takes longer than most tests.
+
+    They read as this process was at the fork; a test that patches their code uses `new_readers`.
+    """
+    with kept_readers():
+        yield
+
+
+@pytest.fixture
+def new_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each call of this test fork its readers from this process as it is."""
+    monkeypatch.setattr(guard._here, "idle", None)
 
 
 @pytest.fixture(autouse=True)

@@ -2,20 +2,22 @@
 
 HDF5 is written in C, and some damaged files crash it, exhaust the memory, or make it loop forever.
 Readers are forked and answer file by file. If a reader crashes or exceeds its limits, the file that
-it was reading is reported. Readers end with this process.
+it was reading is reported. Readers end with this process. A fork takes about 50 ms in a process of
+500 MB, so that programs which read again and again keep their readers.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import resource
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -55,9 +57,16 @@ class Here:
     """True in a process that may crash."""
     sound: set[tuple[int, ...]] = field(default_factory=set)
     """Stamps of files that another process has read."""
+    idle: list[Reader] | None = None
+    """Readers without files, which are kept for the next ones; None where readers are not kept."""
+
+    def forget(self) -> None:
+        """Leave the readers to the parent process, in a process that has just been forked."""
+        self.idle = None
 
 
 _here = Here()
+os.register_at_fork(after_in_child=_here.forget)
 
 
 @dataclass
@@ -70,11 +79,11 @@ class Reader:
     waited_s: float = 0.0
     """Time spent on the first file of `todo`."""
 
-    def give(self, numbers: Sequence[int]) -> None:
+    def give(self, files: Sequence[Path], numbers: Sequence[int], load: Load) -> None:
         """Send files to the process. A dead reader is detected when its answer is awaited."""
         self.todo.extend(numbers)
         with suppress(OSError):
-            self.pipe.send(numbers)
+            self.pipe.send((_folder(), load, [files[i] for i in numbers]))
 
     def end(self) -> None:
         """End the process."""
@@ -83,11 +92,29 @@ class Reader:
         self.pipe.close()
 
 
+@contextmanager
+def kept_readers() -> Iterator[None]:
+    """Keep readers inside the context, which would otherwise end with each call that reads.
+
+    A reader is a copy of this process as it was at its fork, and holds the memory of then.
+    """
+    if _here.idle is not None:
+        yield
+        return
+    _here.idle = []
+    try:
+        yield
+    finally:
+        for reader in _here.idle or ():
+            reader.end()
+        _here.idle = None
+
+
 def readings(files: Sequence[Path], load: Load, cores: int = 0) -> Generator[Any, None, None]:
     """Yield the result of `load` for each file, or its BrokenFileError, in order.
 
-    cores: maximum number of readers; 0 for one per core of this process. Close the iterator to end
-    the readers early.
+    load: a function of a module, which is sent to the readers. cores: maximum number of readers; 0
+    for one per core of this process. Close the iterator to end the readers early.
     """
     most = cores or usable_cores()
     waiting, answers, n_yielded = deque(range(len(files))), dict[int, Any](), 0
@@ -95,10 +122,11 @@ def readings(files: Sequence[Path], load: Load, cores: int = 0) -> Generator[Any
     try:
         while n_yielded < len(files):
             while waiting and len(crew) < min(most, 1 + len(waiting) // FEW):
-                crew.append(_reader(files, load))
+                crew.append(_reader())
             for reader in crew:
                 if waiting and not reader.todo:
-                    reader.give([waiting.popleft() for _ in range(min(SLICE, len(waiting)))])
+                    some = [waiting.popleft() for _ in range(min(SLICE, len(waiting)))]
+                    reader.give(files, some, load)
             for reader in _answers(crew, files, answers):
                 crew.remove(reader)
                 waiting.extendleft(reversed(reader.todo))
@@ -107,7 +135,10 @@ def readings(files: Sequence[Path], load: Load, cores: int = 0) -> Generator[Any
                 n_yielded += 1
     finally:
         for reader in crew:
-            reader.end()
+            if _here.idle is None or reader.todo:
+                reader.end()
+            else:
+                _here.idle.append(reader)
 
 
 def try_out(path: Path, load: Load) -> None:
@@ -159,6 +190,14 @@ def _answers(crew: Sequence[Reader], files: Sequence[Path], done: dict[int, Any]
     return lost
 
 
+def _folder() -> str:
+    """Return the working folder, in which relative paths are."""
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return os.curdir
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -166,10 +205,16 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _reader(files: Sequence[Path], load: Load) -> Reader:
+def _reader() -> Reader:
+    """Return a reader that is kept and alive, or a new one."""
+    while _here.idle:
+        reader = _here.idle.pop()
+        if reader.process.is_alive():
+            return reader
+        reader.end()
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe()
-    process = fork.Process(target=_work, args=(files, load, theirs, ours), daemon=True)
+    process = fork.Process(target=_work, args=(theirs, ours), daemon=True)
     ours_alone = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:  # readers inherit the mask; at Ctrl-C this process ends them
         process.start()
@@ -179,21 +224,25 @@ def _reader(files: Sequence[Path], load: Load) -> Reader:
     return Reader(process, ours)
 
 
-def _work(files: Sequence[Path], load: Load, pipe: Connection, parents: Connection) -> None:
+def _work(pipe: Connection, parents: Connection) -> None:
     """Read the files that arrive through the pipe until it closes or the parent process dies."""
     parents.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # discard the output of a crash
     faulthandler.disable()
+    gc.freeze()  # a collection of the parent's objects would copy their memory
     _here.is_reader = True
     pages, _ = Path("/proc/self/statm").read_text().split(maxsplit=1)
     before = int(pages) * resource.getpagesize()
     with suppress(EOFError, OSError):
         while True:
-            for number in pipe.recv():
-                limit = before + SPARE_BYTES + EXPANDED * _size(files[number])
+            folder, load, files = pipe.recv()
+            with suppress(OSError):
+                os.chdir(folder)
+            for path in files:
+                limit = before + SPARE_BYTES + EXPANDED * _size(path)
                 resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-                pipe.send(_loaded(files[number], load))
+                pipe.send(_loaded(path, load))
 
 
 def _loaded(path: Path, load: Load) -> Any:

@@ -75,10 +75,13 @@ def watch(argv: Sequence[str]) -> int:
     for path in paths:
         _check(path)
 
+    from bench.results.guard import kept_readers
     from bench.watch.display import WatchOptions, show
     from bench.watch.folder import Watched
 
-    return show(Watched(paths), WatchOptions(args.every, args.once, args.until_done, args.focus))
+    options = WatchOptions(args.every, args.once, args.until_done, args.focus)
+    with kept_readers():
+        return show(Watched(paths), options)
 
 
 def _check(path: Path) -> None:

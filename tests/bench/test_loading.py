@@ -11,14 +11,21 @@ from pathlib import Path
 import pytest
 
 from bench.results import guard
-from bench.results.guard import BrokenFileError, readings
+from bench.results.guard import BrokenFileError, kept_readers, readings
 from tests.bench.damaged import DAMAGES, damage, sound_files
 from tests.bench.made_runs import make
 from tests.launching import DEADLINE_S, wait_until
+from tests.writers import is_alive
+
+pytestmark = pytest.mark.usefixtures("new_readers")
 
 
 def children() -> list[str]:
     return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+
+
+def name_and_reader(path: Path) -> tuple[str, int]:
+    return path.name, os.getpid()
 
 
 def name_of(path: Path) -> str:
@@ -37,7 +44,7 @@ def name_of(path: Path) -> str:
 def test_answers_come_in_order_from_several_processes() -> None:
     files = [Path(str(i)) for i in range(300)]
     before = children()
-    answers = list(readings(files, lambda path: (path.name, os.getpid()), cores=3))
+    answers = list(readings(files, name_and_reader, cores=3))
     assert [name for name, _ in answers] == [str(i) for i in range(300)]
     assert os.getpid() not in {pid for _, pid in answers}
     assert len({pid for _, pid in answers}) == 3
@@ -45,9 +52,34 @@ def test_answers_come_in_order_from_several_processes() -> None:
 
 
 def test_few_files_use_one_process_and_none_use_no_process() -> None:
-    answers = list(readings([Path("a"), Path("b")], lambda path: os.getpid(), cores=3))
-    assert len(set(answers)) == 1
-    assert list(readings([], lambda path: path)) == []
+    before = children()
+    answers = list(readings([Path("a"), Path("b")], name_and_reader, cores=3))
+    assert len({pid for _, pid in answers}) == 1
+    with closing(readings([], name_of)) as none:
+        assert list(none) == []
+        assert children() == before
+
+
+def test_kept_readers_read_again_and_dead_ones_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, pids = children(), []
+    (tmp_path / "here").touch()
+    with kept_readers():
+        for _ in range(3):
+            with kept_readers():
+                ((_, pid),) = readings([Path("a")], name_and_reader)
+            pids.append(pid)
+            if len(pids) == 2:
+                os.kill(pid, signal.SIGKILL)
+                wait_until(lambda: not is_alive(pids[-1]), "the reader is dead")
+                monkeypatch.chdir(tmp_path)
+        assert list(readings([Path("here")], Path.exists)) == [True], "in the folder of now"
+        (crash,) = readings([Path("crash")], name_of)
+        assert isinstance(crash, BrokenFileError)
+        assert list(readings([Path("a")], name_of)) == ["a"]
+    assert pids[0] == pids[1] != pids[2]
+    assert children() == before
 
 
 def test_files_that_crash_a_reader_are_reported_and_others_read() -> None:

@@ -176,6 +176,7 @@ def test_data_elsewhere_are_refused_by_all_that_open_files(
         store.check(checkpoint, manifest, 0)
 
 
+@pytest.mark.usefixtures("new_readers")
 def test_a_file_that_crashes_hdf5_is_broken_for_every_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
