@@ -50,6 +50,9 @@ class Options:
         f"with ddp: all-reduces of `bench list` (default: {ALLREDUCE})",
         "NAME[,NAME...]",
     )
+    beside: int = option(
+        0, "busy processes of low priority, started on the host of rank 0", "N", least=0
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -81,7 +84,10 @@ def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     if options.against not in sides:
         raise unknown_name("--against", options.against, sides)
     keep_freed_memory()
-    sides[options.against](comm, options)
+    from bench.yardsticks.pairs import busy_processes
+
+    with busy_processes(options.beside if comm.rank == 0 else 0):
+        sides[options.against](comm, options)
 
 
 def against_plain(comm: MPI.Intracomm, options: Options) -> None:
@@ -122,7 +128,7 @@ def against_plain(comm: MPI.Intracomm, options: Options) -> None:
         plain = PlainLoop(module, *samples, batch=options.batch, lr=LR, momentum=MOMENTUM)
         print(
             f"digits, batch {options.batch}, {OPTIMIZER}, {counted(place['threads'], 'thread')}, "
-            "medians [95 %]"
+            f"{neighbours(options)}medians [95 %]"
         )
         single = pairs(comm, partial(one.run, steps), partial(plain.run, steps), rounds, steps)
         print(single.row("a step of one worker", beside), flush=True)
@@ -160,7 +166,8 @@ def against_ddp(comm: MPI.Intracomm, options: Options) -> None:
     places, flaws = use_threads(comm, 0)
     say(
         f"{comm.size} ranks of {counted(places[0]['threads'], 'thread')}, "
-        f"batch {options.batch} a rank, {OPTIMIZER}, the slowest rank's time, medians [95 %]"
+        f"batch {options.batch} a rank, {OPTIMIZER}, {neighbours(options)}the slowest rank's time, "
+        "medians [95 %]"
     )
     for flaw in flaws:
         say(f"note: {flaw}")
@@ -168,6 +175,12 @@ def against_ddp(comm: MPI.Intracomm, options: Options) -> None:
         for task in MODELS:
             for line in table(comm, experiments[task], options.rounds, STEPS):
                 say(line)
+
+
+def neighbours(options: Options) -> str:
+    """Return the part of a heading about busy processes, "" without any."""
+    n = options.beside
+    return f"beside {counted(n, 'busy process', 'busy processes')}, " if n else ""
 
 
 def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[str, Experiment]:

@@ -27,7 +27,7 @@ from algorithms.collectives import rabenseifner, ring, shared_memory
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.shared_memory import SharedVectors, slices
 from algorithms.wire.carrier import Carrier
-from algorithms.wire.meter import COPY, OTHER, Meter
+from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.room import require_room
 from algorithms.wire.schedule import Schedule
 
@@ -61,7 +61,7 @@ class Hierarchical:
         self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
         self._meter = meter
         self._node = node = shared_memory.on_node(comm)
-        self._vectors = SharedVectors(node, d, dtype, meter)
+        self._vectors = SharedVectors(node, d, dtype)
         self.parts = [self._vectors.local]
         self._copied = shared_memory.crossing(self._vectors.blocks)
         firsts = sorted(set(comm.allgather(node.allreduce(comm.rank, op=MPI.MIN))))
@@ -99,12 +99,12 @@ class Hierarchical:
         self._end()
 
     def _begin(self, divisor: int) -> None:
-        self._vectors.fence()
+        self._fence()
         shared_memory.add_up(self._vectors.blocks)
         self._meter.bytes_copied += self._copied
         self._meter.lap(COPY)
         if not self._own_slice:
-            self._vectors.fence()
+            self._fence()
         if self._carrier:
             self._carrier.start(divisor)
 
@@ -112,11 +112,16 @@ class Hierarchical:
         if self._carrier:
             self._carrier.finish()
         if not self._own_slice:
-            self._vectors.patient_fence()
+            self._fence()
         shared_memory.share(self._vectors.blocks)
         self._meter.bytes_copied += self._copied
         self._meter.lap(COPY)
+        self._fence()
+
+    def _fence(self) -> None:
+        """Wait for all ranks of the node; their earlier writes are then visible; collective."""
         self._vectors.fence()
+        self._meter.lap(WAIT)
 
     def close(self) -> None:
         """Free the window and the communicators; collective."""

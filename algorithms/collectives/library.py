@@ -10,6 +10,7 @@ from algorithms.collectives.operations import Collective, chunk, widths
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.waiting import wait
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -66,8 +67,7 @@ class Library:
     def finish(self) -> None:
         """Complete a started call."""
         self._meter.lap(OTHER)
-        for request in self._requests:
-            request.Wait()
+        wait(self._requests)
         self._requests = []
         self._meter.lap(WAIT)
         self._divide(self._divisor)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from time import perf_counter_ns, sleep
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.room import require_room
+from algorithms.wire.waiting import Fence
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -35,8 +35,6 @@ Vector: TypeAlias = NDArray[Any]
 BLOCK_BYTES = 256 * 1024
 """Size of a block of each vector: the sum is still in the second-level cache when copied."""
 CACHE_LINE_BYTES = 64
-SPIN_NS, NAP_S = 200_000, 50e-6
-"""Time for which a wait for the network spins (ns), and the sleep between later tests (s)."""
 
 
 def slices(d: int, parts: int, itemsize: int) -> list[tuple[int, int]]:
@@ -100,55 +98,29 @@ def on_node(comm: MPI.Intracomm) -> MPI.Intracomm:
 class SharedVectors:
     """The (d,) vectors of all ranks of `node`, zeroed; collective to build and to close."""
 
-    def __init__(self, node: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
+    def __init__(self, node: MPI.Intracomm, d: int, dtype: np.dtype[Any]) -> None:
         from mpi4py import MPI
 
-        self._node, self._meter = node.Dup(), meter
-        """A duplicate, since the fences of several plans may be started in any order."""
-        self._window = MPI.Win.Allocate_shared(
-            max(d, 1) * dtype.itemsize, dtype.itemsize, comm=node
-        )
+        p, nbytes = node.size, d * dtype.itemsize
+        at = -(-nbytes // CACHE_LINE_BYTES) * CACHE_LINE_BYTES
+        """Offset of the flags of the fence, behind the vector."""
+        self._window = MPI.Win.Allocate_shared(at + Fence.nbytes(p), 1, comm=node)
         self._window.Lock_all(MPI.MODE_NOCHECK)
-        self.all: list[Vector] = [
-            np.asarray(self._window.Shared_query(q)[0]).view(dtype)[:d] for q in range(node.size)
-        ]
+        memory = [np.asarray(self._window.Shared_query(q)[0]).view(np.uint8) for q in range(p)]
+        memory[node.rank][:] = 0
+        self.all: list[Vector] = [x[:nbytes].view(dtype) for x in memory]
         self.local = self.all[node.rank]
-        self.local[:] = 0
         self.blocks = blocks(self.all, node.rank)
-
-    def fence(self) -> None:
-        """Wait for all ranks of the node; their earlier writes are then visible; collective."""
-        self._window.Sync()
-        self._node.Barrier()
-        self._window.Sync()
-        self._meter.lap(WAIT)
-
-    def patient_fence(self) -> None:
-        """Wait as `fence` does, but yield the core to ranks that still exchange messages."""
-        request = self.start_fence()
-        end = perf_counter_ns() + SPIN_NS
-        while not request.Test():
-            if perf_counter_ns() > end:
-                sleep(NAP_S)
-        self.end_fence()
-
-    def start_fence(self) -> MPI.Request:
-        """Start a fence, which is complete after the request and `end_fence`."""
-        self._window.Sync()
-        return self._node.Ibarrier()
-
-    def end_fence(self) -> None:
-        """Make visible all writes from before the fence."""
-        self._window.Sync()
-        self._meter.lap(WAIT)
+        self.fence = Fence(node, [x[at:] for x in memory], self._window.Sync)
+        node.Barrier()  # all flags are 0
 
     def close(self) -> None:
         """Free the window; collective. The vectors must not be used afterwards."""
+        self.fence.close()
         self.blocks, self.all = [], []
         self.local = np.empty(0)
         self._window.Unlock_all()
         self._window.Free()
-        self._node.Free()
 
 
 class SharedMemory:
@@ -170,29 +142,32 @@ class SharedMemory:
         require_room(comm, d * dtype.itemsize)
         self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
         self._meter = meter
-        self._vectors = SharedVectors(comm, d, dtype, meter)
+        self._vectors = SharedVectors(comm, d, dtype)
         self.parts = [self._vectors.local]
         self._copied = 2 * crossing(self._vectors.blocks)
-        self._divisor, self._added = 1, False
-        self._fence: MPI.Request | None = None
+        self._divisor, self._fences = 1, 0
+        """Divisor of the started call, and its fences that are not complete."""
 
     def __call__(self, divisor: int = 1) -> None:
         """Replace parts[0] by the sum over the ranks, divided by the divisor; collective."""
-        self._vectors.fence()
+        fence, meter = self._vectors.fence, self._meter
+        fence()
+        meter.lap(WAIT)
         self._work(divisor)
-        self._vectors.fence()
+        fence()
+        meter.lap(WAIT)
 
     def start(self, divisor: int = 1) -> None:
         """Start a call; do not touch this rank's vector until `finish`; collective."""
         self._meter.lap(OTHER)
-        self._divisor, self._added = divisor, False
-        self._fence = self._vectors.start_fence()
+        self._divisor, self._fences = divisor, 2
+        self._vectors.fence.start()
 
     def test(self) -> bool:
         """Progress without blocking; return True if the call is complete."""
         self._meter.lap(OTHER)
-        while self._fence is not None:
-            if not self._fence.Test():
+        while self._fences:
+            if not self._vectors.fence.test():
                 return False
             self._continue()
         return True
@@ -200,18 +175,17 @@ class SharedMemory:
     def finish(self) -> None:
         """Complete a started call."""
         self._meter.lap(OTHER)
-        while self._fence is not None:
-            self._fence.Wait()
+        while self._fences:
+            self._vectors.fence.finish()
             self._continue()
 
     def _continue(self) -> None:
         """Continue after a complete fence: add after the first, end after the second."""
-        self._vectors.end_fence()
-        self._fence = None
-        if not self._added:
+        self._meter.lap(WAIT)
+        self._fences -= 1
+        if self._fences:
             self._work(self._divisor)
-            self._added = True
-            self._fence = self._vectors.start_fence()
+            self._vectors.fence.start()
 
     def _work(self, divisor: int) -> None:
         add_up_and_share(self._vectors.blocks, divisor)

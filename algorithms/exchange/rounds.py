@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from algorithms.topologies.protocol import Links
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.waiting import wait
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -266,8 +267,7 @@ class StartedPull:
     def finish(self) -> None:
         """Wait for every message and fill `out`; call once."""
         self._meter.lap(OTHER)
-        if self._requests:
-            self._requests[0].Waitall(self._requests)
+        wait(self._requests)
         if self._due:
             self._due()
         self._meter.lap(WAIT, self._plan.receives)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.durations import Durations
 from algorithms.exchange.trouble import Link
+from algorithms.wire.waiting import until, wait
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -126,8 +127,7 @@ class Shaper(Delays):
                 requests.append(self._comm.Isend(latest, dest=q))
 
         def due() -> None:
-            if requests:
-                requests[0].Waitall(requests)
+            wait(requests)
             sleep_until(max(int(stamp[0]) for stamp in stamps))
 
         return due
@@ -144,7 +144,7 @@ class Shaper(Delays):
         request = self._comm.Iallreduce(MPI.IN_PLACE, latest, op=MPI.MAX)
 
         def due() -> None:
-            request.Wait()
+            until(request.Test)
             begins = max(float(latest[0]), self._free)
             self._free = begins + sending_ns
             sleep_until(int(begins + needs_ns))

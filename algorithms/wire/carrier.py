@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
 from algorithms.wire.schedule import Piece, Round, Schedule, added, start_times
 from algorithms.wire.sums import Span
+from algorithms.wire.waiting import wait
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -96,8 +97,7 @@ class Carrier:
         """Complete a call that was started."""
         meter = self._meter
         while self._at < len(self._requests):
-            for request in self._requests[self._at]:
-                request.Wait()
+            wait(self._requests[self._at])
             meter.lap(WAIT)
             self._complete()
 

@@ -204,10 +204,6 @@ class _Watched:
             self._arrived()
         return done
 
-    def Wait(self) -> None:  # noqa: N802
-        self._request.Wait()
-        self._arrived()
-
     def Free(self) -> None:  # noqa: N802
         self._request.Free()
 

@@ -24,17 +24,3 @@ def library(x: Rows) -> ModuleType:
 def lean(x: Rows) -> Rows:
     """Return one row as a numpy array, with cheaper calls than torch's; more rows as they are."""
     return x.numpy() if x.shape[0] == 1 and not isinstance(x, np.ndarray) else x
-
-
-def add(a: Rows, scale: float, b: Rows, out: Rows) -> None:
-    """Set out to a + scale b; out may be a or b.
-
-    Tensors take one pass, with one rounding if the processor can: the same for every element, at
-    any position.
-    """
-    if isinstance(out, np.ndarray):
-        np.add(a, scale * b, out=out)
-    else:
-        import torch
-
-        torch.add(a, b, alpha=scale, out=out)

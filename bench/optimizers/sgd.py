@@ -9,8 +9,10 @@ Symbols: x parameters, g gradient, v velocity, m momentum, all of one worker; lr
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from algorithms.protocol import Layer
-from bench.optimizers.blocks import Rows, add
+from bench.optimizers.blocks import Rows
 from bench.optimizers.protocol import fraction, not_negative, positive
 
 
@@ -60,3 +62,17 @@ class SGD:
             add(x, -self.lr * self.momentum, v, out=x)
         else:
             add(x, -self.lr, v, out=x)  # 2.
+
+
+def add(a: Rows, scale: float, b: Rows, out: Rows) -> None:
+    """Set out to a + scale b; out may be a or b.
+
+    Tensors take one pass, with one rounding if the processor can: the same for every element, at
+    any position.
+    """
+    if isinstance(out, np.ndarray):
+        np.add(a, scale * b, out=out)
+    else:
+        import torch
+
+        torch.add(a, b, alpha=scale, out=out)

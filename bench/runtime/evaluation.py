@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.pipelines.grid import Grid
 from algorithms.protocol import Rows
+from algorithms.wire.waiting import meet
 from bench.runtime.pipeline.cell import Cell
 from bench.tasks.protocol import Problem
 
@@ -54,6 +55,7 @@ class Evaluation:
         mean = self._mean = self._cell.whole(self.average(self._x))
         squares = [float(np.sum((row.astype(np.float64) - mean) ** 2)) for row in x]
         own_loss, own_metric = self._scores(x)
+        meet(self._cell.peers)
         gathered = self._cell.peers.allgather((squares, own_loss, own_metric))
         losses = np.concatenate([loss for _, loss, _ in gathered])
         metrics = np.concatenate([values for _, _, values in gathered])

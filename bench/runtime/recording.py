@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import Meter, TracingMeter
+from algorithms.wire.waiting import meet
 from bench.results import events
 from bench.results.clocks import append_clocks
 from bench.results.decisions import Decided
@@ -114,7 +115,7 @@ class Recording:
         clocks = read_clocks(self._comm, self._hosts)
         if self._file and not self._main:
             self._file.close(status, {})
-        self._comm.Barrier()
+        meet(self._comm)
         if not self._main:
             return
         summary: dict[str, float] = {}

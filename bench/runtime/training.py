@@ -14,6 +14,7 @@ from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.order import in_order
 from algorithms.wire.meter import OTHER
 from algorithms.wire.room import require_room
+from algorithms.wire.waiting import meet
 from bench.common.text import counted
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
@@ -144,7 +145,7 @@ class Training:
         self._recording.begin(self._step)
         turns = self._turns(last - self._step)
         before = meter.bytes_sent + meter.bytes_copied
-        self._comm.Barrier()
+        meet(self._comm)
         began = time.perf_counter_ns()
         for _ in turns:
             start = meter.start()
@@ -154,6 +155,7 @@ class Training:
         elapsed, steps = time.perf_counter_ns() - began, self._recording.steps
         losses = self._recording.losses() if self._control.listens else None
         nbytes = meter.bytes_sent + meter.bytes_copied - before
+        meet(self._comm)  # before collectives that occupy the core while they wait
         self._recording.gather(self._step)
         finite = workers.finite()
         number, meeting = self._signal.number, self._meeting_ns
@@ -219,7 +221,7 @@ class Training:
         """Record and print that the run waits to be resumed."""
         name = signal.Signals(self._stop_signal).name
         self._recording.suspend(f"{name} at step {self._step}; continue with --resume")
-        self._comm.Barrier()
+        meet(self._comm)
         if self._reporter:
             self._reporter.print_line(
                 f"stopped by {name} at step {self._step}: the same command with --resume continues "
@@ -273,12 +275,12 @@ class StepBudget:
 
     def reset(self) -> None:
         """Set the count to zero; collective."""
-        self._comm.Barrier()
+        meet(self._comm)
         if self._comm.rank == 0:
             self._win.Lock(0)
             self._win.Put(np.zeros(1, np.int64), 0)
             self._win.Unlock(0)
-        self._comm.Barrier()
+        meet(self._comm)
 
     def take(self, steps: int) -> int:
         """Begin some worker-steps; return the number that all ranks began before."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from subprocess import DEVNULL, Popen
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -95,6 +99,32 @@ class PlainLoop:
         loss = self._loss(self.module(self._inputs[indices]), self._targets[indices])
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
+
+
+BUSY = """
+import os, sys
+os.nice(19)
+os.sched_setaffinity(0, range(os.cpu_count()))
+while os.getppid() == int(sys.argv[1]):
+    for _ in range(100_000):
+        pass
+"""
+"""Program of a process that computes, on any core, until its parent has ended."""
+
+
+@contextmanager
+def busy_processes(number: int) -> Iterator[None]:
+    """Let a number of processes of the lowest priority compute beside this one, as a context.
+
+    They also end if this process is killed.
+    """
+    command = [sys.executable, "-I", "-S", "-c", BUSY, str(os.getpid())]
+    with ExitStack() as stack:
+        for _ in range(number):
+            process = Popen(command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        yield
 
 
 class Figures(NamedTuple):

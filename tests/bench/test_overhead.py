@@ -1,6 +1,11 @@
 """Runs of bench.overhead: output and refusals."""
 
+import os
 import re
+import sys
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 from mpi4py import MPI
@@ -10,7 +15,7 @@ from bench.common.spec import UserError
 from bench.overhead import compare, main
 from bench.session.launch import SIZE_VARIABLES
 from tests.helpers import everywhere, on
-from tests.launching import launch
+from tests.launching import launch, wait_until
 
 TIME = r"\d+\.\d{3} ms \[\d+\.\d{3}, \d+\.\d{3}\]"
 RATIO = r"ratio \d+\.\d{3} \[\d+\.\d{3}, \d+\.\d{3}\]"
@@ -62,13 +67,14 @@ def test_beside_ddp(
 
 
 def test_beside_a_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--rounds", "2", "--workers", "3", "--batch", "5"]) == 0
+    assert main(["--rounds", "2", "--workers", "3", "--batch", "5", "--beside", "1"]) == 0
     output, error = capsys.readouterr()
     assert error == ""
     check(
         output,
         [
-            r"digits, batch 5, sgd:lr=0\.001,momentum=0\.9, \d+ threads?, medians \[95 %\]",
+            r"digits, batch 5, sgd:lr=0\.001,momentum=0\.9, \d+ threads?, beside 1 busy process, "
+            r"medians \[95 %\]",
             row("a step of one worker", "plain torch", 2),
             row("a step of 3 workers, 3 plain steps", "plain torch", 20),
             r"recording a step, a step of 1 ms +ours \d+\.\d\d us +plain torch 1 ms +"
@@ -114,6 +120,7 @@ def test_a_mistake_on_two_ranks_is_one_line(
         ("--rounds x", "--rounds must be a whole number, got 'x'"),
         ("--batch 0", "--batch must be >= 1, got 0"),
         ("--workers 0", "--workers must be >= 1, got 0"),
+        ("--beside -1", "--beside must be >= 0, got -1"),
         ("--allreduce ring", "--allreduce ring belongs to --against ddp: one rank has nothing to "),
     ],
 )
@@ -125,6 +132,43 @@ def test_a_mistake_on_one_rank_is_one_line(
     (errors,) = error.splitlines()
     assert errors.startswith(f"error: {line}")
     assert output == ""
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes of this machine whose parent is a process."""
+    stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    fields = [(text.split()[0], *text.rpartition(")")[2].split()[:2]) for text in stats]
+    return {int(own) for own, state, parent in fields if int(parent) == pid and state != "Z"}
+
+
+@pytest.mark.parametrize("end", ["kill", "return"])
+def test_busy_processes_end_with_the_program(end: str) -> None:
+    """Also where the program is killed and cannot end them; they have the lowest priority."""
+    code = "import sys; from bench.yardsticks.pairs import busy_processes as busy\n"
+    code += "with busy(2):\n print(1, flush=True)\n sys.stdin.read()"
+    with Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE) as program:
+        assert program.stdout
+        assert program.stdout.readline() == b"1\n"
+        busy = children(program.pid)
+        assert len(busy) == 2
+        for pid in busy:
+            wait_until(partial(lowest, pid), f"process {pid} runs at the lowest priority")
+        if end == "kill":
+            program.kill()
+    wait_until(lambda: not any(map(alive, busy)), "no busy process is left")
+
+
+def lowest(pid: int) -> bool:
+    """Return True if a process runs at the lowest priority."""
+    return os.getpriority(os.PRIO_PROCESS, pid) == 19
+
+
+def alive(pid: int) -> bool:
+    """Return True if a process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_help_is_printed_once() -> None:

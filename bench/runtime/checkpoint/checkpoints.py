@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.wire.waiting import meet
 from bench.runtime.checkpoint.saving import remove, restore, save
 from bench.runtime.checkpoint.state import at_once
 from bench.runtime.checkpoint.store import Manifest
@@ -120,7 +121,7 @@ class Checkpoints:
         }
         objects = roots(self._exchange, self._workers, self._state, self._control)
         rows = recording.table_lengths()
-        self._comm.Barrier()  # every file with tables that the checkpoint counts on is on disk
+        meet(self._comm)  # every file with tables that the checkpoint counts on is on disk
         self.step, self.elapsed_ns = step, elapsed_ns
         clock, place = self._exchange.clock, (self._comm, self._plan.path, objects, rows, entries)
         if clock is None:

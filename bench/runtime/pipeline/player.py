@@ -8,7 +8,6 @@ it.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,11 @@ from numpy.typing import NDArray
 from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.protocol import Action, Pipeline
 from algorithms.wire.meter import GRADIENT, WAIT, Meter
+from algorithms.wire.waiting import until
 from bench.tasks.layered import SplitModel, StagePasses
 
 if TYPE_CHECKING:
     from mpi4py import MPI
-
-SPIN_S, NAP_S = 20e-6, 20e-6
-"""Duration of busy waiting for a message, and then of a nap between two looks: a waiting rank that
-shares its core would take it from its neighbour."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +186,7 @@ class Player:
 
     def _await(self, arrival: Arrival) -> None:
         self._meter.lap(GRADIENT)
-        wait(arrival.request)
+        until(arrival.request.Test)
         self._meter.lap(WAIT)
 
     def drain(self, actions: Sequence[Action]) -> None:
@@ -198,19 +194,11 @@ class Player:
         for action in actions:
             arrival = self._expect(action)
             if arrival:
-                wait(arrival.request)
+                until(arrival.request.Test)
 
     def flush(self) -> None:
         """Wait until all messages that this rank has sent are on their way."""
         self._meter.lap(GRADIENT)
         while self._sent:
-            wait(self._sent.popleft()[0])
+            until(self._sent.popleft()[0].Test)
         self._meter.lap(WAIT)
-
-
-def wait(request: MPI.Request) -> None:
-    """Wait for a request: busy at first, then with naps."""
-    spun = time.perf_counter() + SPIN_S
-    while not request.Test():
-        if time.perf_counter() > spun:
-            time.sleep(NAP_S)
