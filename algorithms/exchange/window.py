@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.room import require_room
+from algorithms.wire.waiting import meet
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -50,7 +51,7 @@ class Window:
         """(n,) elements of this rank; use them inside `locked(own rank)`."""
         with self.locked(comm.rank):
             self.local[:] = 0
-        comm.Barrier()
+        meet(comm)
 
     @contextmanager
     def locked(self, *ranks: int) -> Iterator[None]:
@@ -100,7 +101,7 @@ class Window:
 
     def meet(self) -> None:
         """Wait until every rank has called this; their earlier changes are complete; collective."""
-        self._comm.Barrier()
+        meet(self._comm)
 
     def close(self) -> None:
         """Free the window; collective."""
