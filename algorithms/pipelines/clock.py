@@ -7,7 +7,7 @@ the stage after it for a backward pass. Messages take a latency, and no time of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from algorithms.pipelines.protocol import Action, Kind, Pipeline
@@ -47,8 +47,13 @@ class Played:
     spans: list[list[tuple[Action, float, float]]]
     """Actions of each position with start and end, in order."""
     makespan: float
-    messages: int
-    """Messages between positions: activations forward, gradients backward."""
+    crossings: list[int]
+    """Messages from each stage to the next one and back, (K - 1,): none inside a position."""
+
+    @property
+    def messages(self) -> int:
+        """Return the number of messages: activations forward, gradients backward."""
+        return sum(self.crossings)
 
     def bubble(self) -> float:
         """Return the idle fraction of the time of all positions."""
@@ -76,31 +81,48 @@ def play(pipeline: Pipeline, durations: Durations, minibatches: int = 1) -> Play
     Errors: ValueError for a pipeline that deadlocks.
     """
     lists = [pipeline.actions(r, minibatches) for r in range(pipeline.positions)]
+    played = play_lists(lists, pipeline.position, pipeline.stages, durations)
+    if played is None:
+        raise ValueError(f"{pipeline} deadlocks")
+    return played
+
+
+def play_lists(
+    lists: Sequence[Sequence[Action]],
+    place: Callable[[int], int],
+    stages: int,
+    durations: Durations,
+) -> Played | None:
+    """Return lists of actions in model time, each computed in its order; None if they deadlock.
+
+    place(stage): list with the actions of a stage.
+    """
     spans: list[list[tuple[Action, float, float]]] = [[] for _ in lists]
     ends: dict[Action, float] = {}
     waiting: dict[Action, int] = {}
-    messages = 0
+    crossings = [0] * max(0, stages - 1)
     ready = list(range(len(lists)))
     while ready:
         r = ready.pop()
         now = spans[r][-1][2] if spans[r] else 0.0
         for action in lists[r][len(spans[r]) :]:
-            needed = inputs(action, pipeline.stages)
+            needed = inputs(action, stages)
             absent = next((x for x in needed if x not in ends), None)
             if absent is not None:
                 waiting[absent] = r
                 break
             for x in needed:
-                across = pipeline.position(x.stage) != r
-                messages += across
+                across = place(x.stage) != r
+                if across:
+                    crossings[min(x.stage, action.stage)] += 1
                 now = max(now, ends[x] + durations.latency * across)
             spans[r].append((action, now, now + durations.of(action)))
             now = ends[action] = spans[r][-1][2]
             if action in waiting:
                 ready.append(waiting.pop(action))
     if any(len(spans[r]) < len(actions) for r, actions in enumerate(lists)):
-        raise ValueError(f"{pipeline} deadlocks")
-    return Played(spans, max(end for each in spans for _, _, end in each), messages)
+        return None
+    return Played(spans, max(end for each in spans for _, _, end in each), crossings)
 
 
 FREES: dict[Kind, bool] = {"forward": False, "backward": True, "input": False, "weight": True}
@@ -109,12 +131,18 @@ FREES: dict[Kind, bool] = {"forward": False, "backward": True, "input": False, "
 
 def peaks(pipeline: Pipeline, minibatches: int = 1) -> list[int]:
     """Return the maximum number of forward passes each position keeps activations of, (R,)."""
-    result = []
-    for r in range(pipeline.positions):
-        count = peak = 0
-        for action in pipeline.actions(r, minibatches):
-            count += action.kind == "forward"
-            peak = max(peak, count)
-            count -= FREES[action.kind]
-        result.append(peak)
-    return result
+    positions = range(pipeline.positions)
+    return [peak(pipeline.actions(r, minibatches), lambda stage: 1) for r in positions]
+
+
+def peak(actions: Sequence[Action], nbytes: Callable[[int], int]) -> int:
+    """Return the maximum size of the activations that some actions keep, in order.
+
+    nbytes(stage): size of those of one micro-batch.
+    """
+    kept = most = 0
+    for action in actions:
+        kept += nbytes(action.stage) * (action.kind == "forward")
+        most = max(most, kept)
+        kept -= nbytes(action.stage) * FREES[action.kind]
+    return most

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from algorithms.pipelines.clock import Durations, play
+from algorithms.pipelines.clock import Durations, Played, play, play_lists
 from algorithms.pipelines.protocol import Action, Pipeline
 
 
@@ -55,6 +55,23 @@ class Grid:
         """Return the column that computes a stage."""
         position = pipeline.position(stage)
         return ((position + 1) * self.columns - 1) // pipeline.positions
+
+    def play(self, pipeline: Pipeline, durations: Durations) -> Played:
+        """Return one minibatch of a synchronous pipeline in model time, a list for each column."""
+        lists = [merged(pipeline, self.stages(pipeline, j)) for j in range(self.columns)]
+        played = play_lists(lists, lambda s: self.column(pipeline, s), pipeline.stages, durations)
+        assert played is not None  # the merged order is one for all columns
+        return played
+
+    def bubble(self, pipeline: Pipeline) -> float:
+        """Return the idle share of the time of all columns with equal stages and no latency.
+
+        A backward pass takes twice the time of a forward pass. An asynchronous pipeline is full.
+        """
+        if pipeline.asynchronous:
+            most = max(len(self.stages(pipeline, j)) for j in range(self.columns))
+            return 1 - pipeline.stages / (self.columns * most)
+        return self.play(pipeline, Durations.equal(pipeline.stages, 1, 1, 1)).bubble()
 
 
 def merged(pipeline: Pipeline, stages: list[int]) -> list[Action]:

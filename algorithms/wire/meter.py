@@ -19,6 +19,12 @@ DATA, GRADIENT, UPDATE, COPY, WAIT, OTHER = range(len(PHASES))
 SENT, RECEIVED = len(PHASES), len(PHASES) + 1
 """Kinds of events of a TracingMeter besides phases: a message sent, a message received."""
 
+PIPELINE_PHASES = (*PHASES, "forward", "backward", "bubble")
+"""Phases of a step with pipelines: also the passes of stages, and waiting for their inputs."""
+FORWARD, BACKWARD, BUBBLE = range(len(PHASES), len(PIPELINE_PHASES))
+FORWARD_PASS, BACKWARD_PASS, WEIGHT_PASS, BUBBLE_SPAN = range(RECEIVED + 1, RECEIVED + 5)
+"""Kinds of events of pipelines, whose phases cannot be kinds: those numbers are of messages."""
+
 Watch: TypeAlias = Callable[[Any, int, int, int], Any]
 """Wrapper of a persistent request: (request, SENT or RECEIVED, rank of the peer, bytes)."""
 
@@ -29,12 +35,14 @@ class Meter:
     A lap closes a phase: `lap(WAIT)` counts the time since the last lap as blocked in MPI. Laps
     leave no gap, so that the phases of a step add up to the step. The peers of messages and their
     arrivals are arguments for TracingMeter; the plain meter ignores them.
+
+    phases: PHASES, or PIPELINE_PHASES for workers that are pipelines.
     """
 
     __slots__ = ("_last", "bytes_copied", "bytes_sent", "messages", "ns")
 
-    def __init__(self) -> None:
-        self.ns = [0] * len(PHASES)
+    def __init__(self, phases: Sequence[str] = PHASES) -> None:
+        self.ns = [0] * len(phases)
         self.messages = 0
         self.bytes_sent = 0
         """Bytes sent to other ranks by MPI."""
@@ -65,6 +73,19 @@ class Meter:
         self.messages += 1
         self.bytes_sent += nbytes
 
+    def passed(self, kind: int, stage: int, microbatch: int) -> None:
+        """Count the time since the last lap as a pass of a stage, one of the kinds of events."""
+        self.lap(FORWARD if kind == FORWARD_PASS else BACKWARD)
+
+    def handed(self, nbytes: int, peer: int, tag: int) -> None:
+        """Count a message of a pipeline inside a pass. peer: rank of the run."""
+        self.messages += 1
+        self.bytes_sent += nbytes
+
+    def awaited(self, nbytes: int, peer: int, tag: int) -> None:
+        """Count the time since the last lap as waiting for a message of a pipeline."""
+        self.lap(BUBBLE)
+
     def watch(self, comm: MPI.Intracomm) -> Watch:
         """Return a wrapper for requests of a plan; the plain meter wraps nothing."""
         return _bare
@@ -75,8 +96,8 @@ def _bare(request: Any, kind: int, peer: int, nbytes: int) -> Any:
 
 
 Event: TypeAlias = tuple[int, int, int, int, int, int, int]
-"""Step, kind (a phase, SENT or RECEIVED), start and duration in ns on the rank's clock, bytes,
-peer, number of the message; see bench.results.events."""
+"""Step, kind (a phase, SENT, RECEIVED or a pass), start and duration in ns on the rank's clock,
+bytes, peer, number of the message; see bench.results.events."""
 PLAN = 1 << 32
 """Factor of a plan's number in the numbers of its messages."""
 
@@ -94,8 +115,13 @@ class TracingMeter(Meter):
         *("_events", "_group", "_numbers", "_peers", "_plans", "_recorded_ns", "_step", "tracing"),
     )
 
-    def __init__(self, comm: MPI.Intracomm, peers: MPI.Intracomm | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        peers: MPI.Intracomm | None = None,
+        phases: Sequence[str] = PHASES,
+    ) -> None:
+        super().__init__(phases)
         self.tracing = False
         self._group = comm.Get_group()
         group = (peers or comm).Get_group()
@@ -104,7 +130,7 @@ class TracingMeter(Meter):
         self._events: list[Event] = []
         self._step, self._recorded_ns = -1, 0
         self._plans: Counter[tuple[int, int]] = Counter()
-        self._numbers: dict[tuple[int, int], Iterator[int]] = {}
+        self._numbers: dict[tuple[int, int, int], Iterator[int]] = {}
 
     def start(self) -> int:
         """Return the clock, ns, and start a step."""
@@ -128,6 +154,25 @@ class TracingMeter(Meter):
         number = self._number(SENT, peer) if awaited and peer >= 0 else -1
         began, now = max(self._last, self._recorded_ns), perf_counter_ns()
         self.note(SENT, began, now - began, nbytes, peer, number)
+
+    def passed(self, kind: int, stage: int, microbatch: int) -> None:
+        """Count the time since the last lap as a pass of a stage, and record it."""
+        began = self._last
+        Meter.lap(self, FORWARD if kind == FORWARD_PASS else BACKWARD)
+        self.note(kind, began, self._last - began, peer=stage, number=microbatch)
+
+    def handed(self, nbytes: int, peer: int, tag: int) -> None:
+        """Count a message of a pipeline inside a pass; record it."""
+        super().handed(nbytes, peer, tag)
+        self.note(SENT, perf_counter_ns(), 0, nbytes, peer, self._number(SENT, peer, tag))
+
+    def awaited(self, nbytes: int, peer: int, tag: int) -> None:
+        """Count the time since the last lap as waiting for a message, and record both."""
+        began = self._last
+        Meter.lap(self, BUBBLE)
+        now = self._last
+        self.note(RECEIVED, now, 0, nbytes, peer, self._number(RECEIVED, peer, tag))
+        self.note(BUBBLE_SPAN, began, now - began)
 
     def watch(self, comm: MPI.Intracomm) -> Watch:
         """Return a wrapper that records the messages of a plan over `comm`."""
@@ -168,8 +213,9 @@ class TracingMeter(Meter):
         events, self._events, self._step = self._events, [], -1
         return events
 
-    def _number(self, kind: int, peer: int) -> int:
-        return next(self._numbers.setdefault((kind, peer), count()))
+    def _number(self, kind: int, peer: int, tag: int = 0) -> int:
+        numbers = self._numbers.setdefault((kind, peer, tag), count(tag * PLAN))
+        return next(numbers)
 
 
 class _Watched:

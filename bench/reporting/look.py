@@ -35,8 +35,12 @@ ROUNDS = ([1, 0], [6, 3], [2, 2])
 """Dashes of the lines of algorithms at the first, second and third use of a colour."""
 GREY = PALETTE[-1]
 """Colour of the reference."""
-PHASES = ("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7")
-"""Colours in the order of algorithms.wire.meter.PHASES; warm for copy and wait, the exchange."""
+PHASES = (
+    *("#9AA5B1", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7"),
+    *("#5E8BE0", "#44A566", "#E3DCCB"),
+)
+"""Colours in the order of algorithms.wire.meter.PIPELINE_PHASES; warm for copy and wait, the
+exchange, and pale for the bubble."""
 SPACING = 14
 """Distance between panels, px."""
 WIDTH = 930

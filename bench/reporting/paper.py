@@ -26,7 +26,10 @@ DASHES = (
     ("20 4 2 4", "6 1", "2 5", "10 2 4 2 1 2", "3 3 9 3", "14 8", "5 5 1 5"),
 )
 """Dashes on paper of the colours look.PALETTE, at each of the uses look.ROUNDS."""
-SHADES = ("#c9d0d7", "#00466e", "#8fd0f5", "#a36f00", "#ffb27a", "#7d3f63")
+SHADES = (
+    *("#c9d0d7", "#00466e", "#8fd0f5", "#a36f00", "#ffb27a", "#7d3f63"),
+    *("#a9c3f2", "#1f6b3a", "#f4f1e8"),
+)
 """Colours of the phases look.PHASES on paper: neighbours differ in grey as well."""
 BLOCKS = """
 .below-{n} thead {{ position: absolute; clip-path: inset(50%); }}

@@ -31,7 +31,11 @@ Columns: TypeAlias = dict[str, NDArray[Any]]
 EVENTS = {
     "rank": (np.int32, "1", "rank of the event"),
     "step": (np.int64, "1", "row of /train"),
-    "kind": (np.uint8, "1", "0 to 5: phase, index in /train/phase; 6: sent; 7: received"),
+    "kind": (
+        *(np.uint8, "1"),
+        "0 to 5: phase, index in /train/phase; 6: sent; 7: received; 8: forward "
+        "pass, 9: backward pass, 10: gradients of parameters, 11: bubble",
+    ),
     "start_ns": (np.int64, "ns", "start, clock of the rank"),
     "duration_ns": (np.int64, "ns", "duration; 0 for a received message"),
     "bytes": (np.int64, "B", "size of the message; 0 for a phase"),

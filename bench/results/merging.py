@@ -135,8 +135,9 @@ def _fill(main: h5py.File, pieces: Sequence[Piece], report: Callable[[int, int],
         np.maximum(lengths, piece.steps, out=lengths)
     starts = np.concatenate([[0], np.cumsum(rows)])
     total = int(starts[-1])
+    phases = [x.decode() for x in main["train/phase"][()]]
     del main["train"]
-    create_train(main, range(sum(len(piece.columns) for piece in pieces)))
+    create_train(main, range(sum(len(piece.columns) for piece in pieces)), phases)
     main["segments/index"].resize(0, axis=0)
     append_rows(main["segments"], {"first": longest, "steps": rows})
     train = main["train"]

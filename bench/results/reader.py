@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.meter import COPY, PHASES, WAIT
+from algorithms.wire.meter import COPY, PHASES, PIPELINE_PHASES, WAIT
 from bench.results import contents
 from bench.results.claims import process_start
 from bench.results.environment import Arithmetic, Environment, arithmetic, environment, input_sums
@@ -35,7 +35,7 @@ from bench.results.schema import (
     WARMUP,
     clock_of,
 )
-from bench.results.statistics import Interval, mean_interval, median_interval
+from bench.results.statistics import Interval, bubble_share, mean_interval, median_interval
 
 NAMES = ("task", "algorithm", "partition", "optimizer", "allreduce", "metric_name")
 NUMBERS = ("workers", "ranks", "batch", "seed")
@@ -115,9 +115,9 @@ class Run:
         """Return the time per step in each phase, mean over ranks, ms; NaN without steps."""
         spent, steps = self.train["phase_ns"][self.cycle_mask], self.cycle_steps()
         if not steps:
-            return dict.fromkeys(PHASES, math.nan)
+            return dict.fromkeys(PIPELINE_PHASES[: spent.shape[2]], math.nan)
         mean = spent.sum(0).mean(0) / steps / 1e6
-        return dict(zip(PHASES, mean.tolist(), strict=True))
+        return dict(zip(PIPELINE_PHASES[: len(mean)], mean.tolist(), strict=True))
 
     def step_ns(self) -> NDArray[np.int64]:
         """Return the duration of each step on its slowest rank, (timed steps,), ns."""
@@ -231,6 +231,7 @@ class Run:
             pace_slowest=float(pace.min()),
             exchange_share=share[PHASES[COPY]] + share[PHASES[WAIT]],
             exchange_ms=self.exchange_ms(),
+            bubble=bubble_share(self.train["phase_ns"][self.timed]),
             bytes_per_step=self.bytes_per_step()[0],
             wire_bytes_per_step=self.bytes_per_step()[1],
             elapsed_s=elapsed_s,

@@ -106,6 +106,7 @@ class TrainingRow(Row):
     pace_slowest: Annotated[float, scalar("1/s", "steps per second of the slowest rank")]
     exchange_share: Annotated[float, scalar("1", "share of waiting and copying in the steps")]
     exchange_ms: Annotated[float, scalar("ms", "waiting and copying per step and rank, mean")]
+    bubble: Annotated[float, scalar("1", "idle share of the stages' time; NaN without pipelines")]
     bytes_per_step: Annotated[float, scalar("B", "bytes sent to other workers per worker and step")]
     wire_bytes_per_step: Annotated[float, scalar("B", "part of bytes_per_step handed to MPI")]
     time_to_target_s: Annotated[float, scalar("s", "training time to --target; inf if missed")]

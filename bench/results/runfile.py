@@ -44,7 +44,7 @@ class Block:
     start_ns: NDArray[np.int64]
     """(n, R) start of each step on the rank's own clock, ns; NOT_TAKEN for a missing step."""
     phase_ns: NDArray[np.int64]
-    """(n, R, len(PHASES)) duration of each phase, ns."""
+    """(n, R, phases) duration of each phase, ns."""
     bytes_sent: NDArray[np.int64]
     """(n, R) bytes handed to MPI."""
     bytes_copied: NDArray[np.int64]
@@ -107,7 +107,6 @@ class Recorder:
             return None
         start, messages, sent, copied = all_counts.transpose(2, 1, 0)[:4]
         phases = all_counts[:, :, 4:].transpose(1, 0, 2)
-        assert phases.shape[2] == len(PHASES)
         return Block(start, phases, sent, copied, messages, all_losses.T)
 
     def _counters(self) -> tuple[int, ...]:
@@ -158,7 +157,7 @@ class RunFile(ResultFile):
 
     ranks: ranks with steps in the file. material: adds the data available before the first step.
     lengths: lengths of the growing tables at the checkpoint of a resumed run. source: the
-    file that it continues, by default the one of that name. claim: of ResultFile.
+    file that it continues, by default the one of that name. claim: of ResultFile. phases: of steps.
     """
 
     growth = ("train/step", "steps")
@@ -172,6 +171,7 @@ class RunFile(ResultFile):
         lengths: Mapping[str, int] | None = None,
         source: Path | None = None,
         claim: Claim | None = None,
+        phases: Sequence[str] = PHASES,
     ) -> None:
         self._blocks: list[tuple[Block, NDArray[np.uint8]]] = []
         self._segments: list[tuple[int, int]] = []
@@ -185,7 +185,7 @@ class RunFile(ResultFile):
             if lengths:
                 cut_tables(file, lengths)
             else:
-                create_train(file, ranks)
+                create_train(file, ranks, phases)
                 _create_table(file, "segments", SEGMENTS)
                 validated = "validation_samples" in attributes
                 _create_table(file, "eval", {**EVAL, **(VALIDATION if validated else {})})
@@ -269,14 +269,14 @@ def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArr
         group[name][n:] = column
 
 
-def create_train(file: h5py.File, ranks: Sequence[int]) -> None:
-    """Create an empty /train for the given ranks."""
+def create_train(file: h5py.File, ranks: Sequence[int], phases: Sequence[str] = PHASES) -> None:
+    """Create an empty /train for the given ranks and phases."""
     group = file.create_group("train")
     add_scale(group, "step", np.empty(0, np.int64), grows=True)
     add_scale(group, "rank", np.array(ranks, dtype=np.int32))
-    add_scale(group, "phase", np.array(PHASES, "S"))
-    lengths = {"step": 0, "rank": len(ranks), "phase": len(PHASES)}
-    chunk = {"step": CHUNK, "rank": min(64, len(ranks)), "phase": len(PHASES)}
+    add_scale(group, "phase", np.array(phases, "S"))
+    lengths = {"step": 0, "rank": len(ranks), "phase": len(phases)}
+    chunk = {"step": CHUNK, "rank": min(64, len(ranks)), "phase": len(phases)}
     for name, (dims, dtype, units, title) in TRAIN.items():
         dataset = group.create_dataset(
             name,

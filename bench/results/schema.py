@@ -1,4 +1,4 @@
-"""HDF5 schema of result files: murmuration-timing 1.7.
+"""HDF5 schema of result files: murmuration-timing 1.8.
 
 A run writes one file. During the run its name is NAME.h5.part, and every flush renames a complete
 copy, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
@@ -35,7 +35,7 @@ Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.7"
+VERSION = "1.8"
 
 PART = "bench.train.part"
 """Program name in a file with the steps of some ranks only, see bench.merge."""

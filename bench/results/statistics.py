@@ -6,6 +6,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.wire.meter import BUBBLE, FORWARD
+
 Z95 = 1.96
 """Normal quantile of a two-sided 95 % interval."""
 Interval: TypeAlias = tuple[float, float, float]
@@ -90,3 +92,12 @@ def olympic_mean(values: NDArray[np.number]) -> float:
     if len(values) < 3 or np.isnan(values).any():
         return math.nan
     return float(np.sort(values)[1:-1].mean())
+
+
+def bubble_share(spent: NDArray[np.int64]) -> float:
+    """Return the share of waiting for inputs in the time of stages; NaN without pipelines.
+
+    spent: (steps, ranks, phases), ns.
+    """
+    total = int(spent[:, :, FORWARD:].sum())
+    return float(spent[:, :, BUBBLE:].sum()) / total if total else math.nan

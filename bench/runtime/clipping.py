@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from algorithms.protocol import Rows, Vector
+from algorithms.protocol import Layer, Rows, Vector
 
 BLOCK = 2**16
 """Elements whose squares are in memory at once."""
@@ -17,8 +18,13 @@ def norm(row: Vector) -> float:
 
     No library of linear algebra adds here: its order may depend on the number of rows or threads.
     """
+    return math.sqrt(math.fsum(squares(row)))
+
+
+def squares(row: Vector) -> list[float]:
+    """Return the sum of the squares of each block of a row, in float64."""
     blocks = (row[a : a + BLOCK] for a in range(0, len(row), BLOCK))
-    return math.sqrt(math.fsum(float(np.square(x, dtype=np.float64).sum()) for x in blocks))
+    return [float(np.square(x, dtype=np.float64).sum()) for x in blocks]
 
 
 def clip(rows: Rows, limit: float) -> None:
@@ -26,7 +32,27 @@ def clip(rows: Rows, limit: float) -> None:
 
     A row with NaN keeps its values, so that divergence is visible.
     """
-    for row in rows:
-        size = norm(row)
+    _scale(rows, [norm(row) for row in rows], limit)
+
+
+def clip_parts(
+    rows: Rows,
+    layers: Sequence[Layer],
+    limit: float,
+    gather: Callable[[list[list[float]]], list[list[list[float]]]],
+) -> None:
+    """Clip rows of which each rank has the columns of some layers, (V, n), in place; collective.
+
+    Blocks begin at layers, and math.fsum rounds once, so that every cut of the layers gives the
+    same bits. gather: returns the sums of all ranks that share these rows.
+    """
+    own = [[x for layer in layers for x in squares(row[layer.start : layer.stop])] for row in rows]
+    everywhere = gather(own)
+    sums = [math.fsum(x for rank in everywhere for x in rank[v]) for v in range(len(rows))]
+    _scale(rows, [math.sqrt(x) for x in sums], limit)
+
+
+def _scale(rows: Rows, norms: Sequence[float], limit: float) -> None:
+    for row, size in zip(rows, norms, strict=True):
         if size > limit:
             np.multiply(row, row.dtype.type(limit / size), out=row)

@@ -7,6 +7,9 @@ import math
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from algorithms.pipelines import PIPELINES
+from algorithms.pipelines.grid import Grid
+from bench.common.spec import parse_spec
 from bench.common.text import counted, format_bytes, format_score, printable, since_mark
 from bench.results import decisions
 from bench.results.reader import Run
@@ -106,6 +109,17 @@ def controller_lines(run: Run) -> list[tuple[str, str]]:
     return [("controller", f"{count}; of the steps {', '.join([*texts, *more])}")]
 
 
+def pipeline_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the line of the pipeline, if the run has one: measured numbers beside the formulas."""
+    bubble = run.row().bubble
+    if math.isnan(bubble):
+        return []
+    pipeline = parse_spec(str(run.params["pipeline"]), PIPELINES, "pipeline")
+    workers, ranks = (int(run.attributes[name]) for name in ("workers", "ranks"))
+    expected = Grid.of(ranks, workers, pipeline.positions).bubble(pipeline)
+    return [("pipeline", f"bubble {bubble:.1%} of the stages' time, {expected:.1%} by the formula")]
+
+
 def summary(run: Run) -> list[tuple[str, str]]:
     """Return label and text of each line of the summary."""
     row = run.row()
@@ -142,6 +156,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ),
         *validation_lines(run),
         *controller_lines(run),
+        *pipeline_lines(run),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),
     ]
     if "target" in run.attributes:

@@ -19,6 +19,7 @@ from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.protocol import Pipeline
 from algorithms.protocol import Algorithm
+from algorithms.wire.meter import PHASES, PIPELINE_PHASES
 from bench.common import own
 from bench.common.spec import (
     UserError,
@@ -190,6 +191,11 @@ class Experiment:
     def aligned(self) -> bool:
         """Report whether the run and its evaluations end at the end of a period."""
         return self.options.eval_at == PERIOD and self.exchange_interval > 1
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Names of the phases of a step."""
+        return PIPELINE_PHASES if self.pipeline else PHASES
 
     @property
     def exchange_interval(self) -> int:

@@ -59,7 +59,7 @@ def workers(
             dtype=options.dtype,
             seed=options.seed,
             trouble=experiment.trouble,
-            meter=TracingMeter(comm, peers) if options.trace else None,
+            meter=_meter(comm, experiment, peers),
             clock=model_clock(experiment),
         )
         x, g = exchange.rows(d), exchange.rows(d)
@@ -98,6 +98,13 @@ def workers(
     if exchange.clock and math.isnan(exchange.clock.state.compute_s):
         exchange.clock.state.compute_s = measured_s(comm, trained, data.batches(0))
     return exchange, trained
+
+
+def _meter(comm: MPI.Intracomm, experiment: Experiment, peers: MPI.Intracomm) -> Meter | None:
+    """Return the meter of the run; None for the exchange's own."""
+    if experiment.options.trace:
+        return TracingMeter(comm, peers, experiment.phases)
+    return Meter(experiment.phases) if experiment.pipeline else None
 
 
 def _slices(experiment: Experiment, data: Material) -> Slices | None:

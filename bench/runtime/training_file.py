@@ -127,7 +127,16 @@ def open_file(
         )
 
     source = resumed.source if resumed else None
-    file = RunFile(plan.path, group.ranks, attributes, add_tables, lengths, source, plan.claim)
+    file = RunFile(
+        plan.path,
+        group.ranks,
+        attributes,
+        add_tables,
+        lengths,
+        source,
+        plan.claim,
+        experiment.phases,
+    )
     for row in evals:
         file.evaluate(row)
     for decision in rows:
@@ -142,7 +151,8 @@ def open_part(plan: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
     lengths = plan.resumed.table_lengths(group.ranks[0], ranks) if plan.resumed else None
     attributes = {"program": PART, "run_uuid": uuid}
     path = group.path(plan.path)
-    return RunFile(path, group.ranks, attributes, lengths=lengths, claim=plan.claim)
+    phases = plan.experiment.phases
+    return RunFile(path, group.ranks, attributes, lengths=lengths, claim=plan.claim, phases=phases)
 
 
 def evaluations(path: Path, step: int) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches, RenewedBatches
-from bench.runtime.clipping import clip as clip_rows
+from bench.runtime.clipping import clip, clip_parts
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import Ahead, PipelineLearner
 from bench.tasks.protocol import Learner, Problem
@@ -138,7 +138,10 @@ class TrainingWorkers:
         """Fill g, clipped and without decay; return the (V,) losses."""
         losses = self._gradient(parts)
         if self._limit is not None:
-            clip_rows(self.g, self._limit)
+            if self.pipelines is None:
+                clip(self.g, self._limit)
+            else:
+                clip_parts(self.g, self.layers, self._limit, self.pipelines.gather)
         return losses
 
     def _gradient(self, parts: Parts, ready: Ready | None = None) -> NDArray[np.floating]:

@@ -193,8 +193,9 @@ class Classifier:
     ) -> TorchSplitModel:
         """Bind the stages of this rank to the parameters and gradients of its workers."""
         chain = units(self.module)
-        samples = self.inputs, self.targets
-        return TorchSplitModel(chain, *samples, x, g, bounds, stages, self.smoothing)
+        return TorchSplitModel(
+            chain, self.objective, self.inputs, self.targets, x, g, bounds, stages
+        )
 
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
         """Return the model with these parameters for evaluation: inputs (m, ...) to logits."""

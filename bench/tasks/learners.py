@@ -58,6 +58,11 @@ class CrossEntropy:
         """Return the mean cross-entropy; see `mean_loss`."""
         return mean_loss(outputs, targets, self._smoothing)
 
+    def part(self, outputs: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
+        """Return the summed cross-entropy times the share of a target."""
+        flat, smoothing = (outputs.flatten(0, -2), targets.flatten()), self._smoothing
+        return cross_entropy(*flat, reduction="sum", label_smoothing=smoothing) * share
+
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
         """Return the summed cross-entropy and the number of correct targets."""
         logits, classes = outputs.flatten(0, -2), targets.flatten()

@@ -27,6 +27,13 @@ class Objective(Protocol):
         """Return the mean loss, (), of outputs (b, ...) and targets (b, ...)."""
         ...
 
+    def part(self, outputs: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
+        """Return the part of a micro-batch in the mean loss of its minibatch, ().
+
+        share: inverse of the number of targets of the minibatch.
+        """
+        ...
+
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
         """Return the loss and the metric, each summed over the held-out targets."""
         ...

@@ -22,7 +22,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.tasks.protocol import Metric, Task
+from bench.tasks.protocol import Metric, Needs, Task
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,11 @@ class TorchTask(Task):
     metric: ClassVar[Metric] = ACCURACY
     held_out: ClassVar[float] = 0.2
     """Fraction of the samples that is held out where `samples` returns no others to evaluate."""
+
+    @property
+    def needs(self) -> Needs:
+        """Declare that pipelines can cut the model, if it is a torch.nn.Sequential."""
+        return Needs(layered=True)
 
     @abstractmethod
     def model(self) -> torch.nn.Module:

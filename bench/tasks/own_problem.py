@@ -56,6 +56,10 @@ class OwnObjective:
         """Return the task's loss."""
         return self._task.loss(outputs, targets)
 
+    def part(self, outputs: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
+        """Return the task's mean loss of a micro-batch, weighted by its number of targets."""
+        return self._task.loss(outputs, targets) * (targets.numel() * share)
+
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
         """Return the task's loss and score times the number of samples."""
         loss, score = self._task.loss(outputs, targets), self._task.score(outputs, targets)

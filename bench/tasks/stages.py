@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
+
+from bench.common.spec import UserError
+from bench.tasks.model import Objective
 
 ALIGNMENT = 64
 
@@ -27,11 +29,14 @@ ALIGNMENT = 64
 def units(model: torch.nn.Module) -> list[torch.nn.Sequential]:
     """Return the units of a chain of layers: each has parameters, and the layers without follow.
 
-    Leading layers without parameters belong to the first unit. Errors: TypeError for a model that
-    is not a Sequential.
+    Leading layers without parameters belong to the first unit. Errors: UserError for a model that
+    is not a Sequential, or whose units share parameters.
     """
     if not isinstance(model, torch.nn.Sequential):
-        raise TypeError(f"a {type(model).__name__} is no chain of layers: make it a Sequential")
+        raise UserError(
+            f"--pipeline cuts a chain of layers, and the model is a {type(model).__name__}: make "
+            "it a torch.nn.Sequential, or leave --pipeline out"
+        )
     groups: list[list[torch.nn.Module]] = [[]]
     weighted = False
     for layer in model:
@@ -40,7 +45,15 @@ def units(model: torch.nn.Module) -> list[torch.nn.Sequential]:
             groups.append([])
         weighted |= has_weights
         groups[-1].append(layer)
-    return [torch.nn.Sequential(*group) for group in groups]
+    result = [torch.nn.Sequential(*group) for group in groups]
+    if sum(p.numel() for unit in result for p in unit.parameters()) != sum(
+        p.numel() for p in model.parameters()
+    ):
+        raise UserError(
+            "--pipeline cuts a model between layers, and two layers of this one share parameters: "
+            "leave --pipeline out"
+        )
+    return result
 
 
 class Passed(NamedTuple):
@@ -96,27 +109,25 @@ def aligned(tensor: torch.Tensor) -> torch.Tensor:
 class Stage:
     """Passes through one stage of one worker; see bench.tasks.layered.StagePasses.
 
-    layers: the units of the stage. x, g: (n,), parameters and gradient of the worker. slots: of
-    stored versions; 0: passes read x. leading: the stage is the first one, and its inputs have no
-    gradient. split: every unit is a piece, and `input` and `weight` are separate. smoothing: of the
-    targets.
+    layers: the units of the stage. objective: of the model. x, g: (n,), parameters and gradient of
+    the worker. slots: of stored versions; 0: passes read x. leading: the stage is the first one,
+    and its inputs have no gradient. split: every unit is a piece, with `input` and `weight`.
     """
 
     def __init__(
         self,
         layers: Sequence[torch.nn.Module],
+        objective: Objective,
         x: torch.Tensor,
         g: torch.Tensor,
         slots: int,
         *,
         leading: bool,
         split_passes: bool,
-        smoothing: float,
     ) -> None:
-        self._smoothing = smoothing
         pieces = layers if split_passes else [torch.nn.Sequential(*layers)]
         self._versions = [Version(pieces, x, own=slots > 0) for _ in range(max(1, slots))]
-        self._stores, self._leading = slots > 0, leading
+        self._stores, self._leading, self._objective = slots > 0, leading, objective
         flat = [p for each in self._versions[0].parameters for p in each]
         views = iter(split(g, flat))
         self._gradients = [[next(views) for _ in each] for each in self._versions[0].parameters]
@@ -173,8 +184,7 @@ class Stage:
                 leaf.requires_grad_(torch.is_grad_enabled())
             y = piece(leaf)
             if targets is not None and i == len(pieces) - 1:
-                flat, weight = (y.flatten(0, -2), targets.flatten()), self._smoothing
-                y = cross_entropy(*flat, reduction="sum", label_smoothing=weight) * share
+                y = self._objective.part(y, targets, share)
             passed.append(Passed(leaf, y))
             x = y
         return passed
@@ -238,26 +248,24 @@ def tensor(array: NDArray[np.floating] | None) -> torch.Tensor | None:
 class TorchSplitModel:
     """Stages of a model on a rank; see bench.tasks.layered.SplitModel.
 
-    chain: all units of the model. inputs, targets: samples of the rank. smoothing: of the targets;
-    see `learners.mean_loss`.
+    chain: all units of the model. objective: of the model. inputs, targets: samples of the rank.
     """
 
     def __init__(
         self,
         chain: Sequence[torch.nn.Sequential],
+        objective: Objective,
         inputs: torch.Tensor,
         targets: torch.Tensor,
         x: NDArray[np.floating],
         g: NDArray[np.floating],
         bounds: Sequence[int],
         stages: Sequence[int],
-        smoothing: float = 0.0,
     ) -> None:
-        self._smoothing = smoothing
         self.x, self.g = torch.from_numpy(x), torch.from_numpy(g)
         # Tensors of their own: a change of self.x by the optimiser is none of a saved parameter.
         self._rows, self._gradients = torch.from_numpy(x), torch.from_numpy(g)
-        self._inputs, self._targets = inputs, targets
+        self._inputs, self._targets, self._objective = inputs, targets, objective
         self._parts = {s: chain[bounds[s] : bounds[s + 1]] for s in stages}
         self._spans: dict[int, tuple[int, int]] = {}
         at = 0
@@ -277,12 +285,12 @@ class TorchSplitModel:
         lo, hi = self._spans[stage]
         return Stage(
             self._parts[stage],
+            self._objective,
             self._rows[worker, lo:hi],
             self._gradients[worker, lo:hi],
             slots,
             leading=stage == 0,
             split_passes=split,
-            smoothing=self._smoothing,
         )
 
     def size(self, stage: int) -> int:

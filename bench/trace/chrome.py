@@ -112,15 +112,15 @@ def counters(
             before = value
 
 
-def arrow(rank: int, end: Literal["s", "f"], number: int, at_ns: int) -> str:
-    """Return one end of an arrow, attached to the preceding message.
+def arrow(rank: int, thread: int, end: Literal["s", "f"], number: int, at_ns: int) -> str:
+    """Return one end of an arrow, attached to the event of this thread at that time.
 
-    Perfetto reverses an arrow if the message at its finish begins before the message at its start.
+    Perfetto reverses an arrow if the event at its finish begins before the event at its start.
     """
     bound = ',"bp":"e"' if end == "f" else ""
     return (
         f'{{"ph":"{end}"{bound},"name":"message","cat":"message","id":{number},'
-        f'"pid":{process(rank)},"tid":{MESSAGES},"ts":{at_ns / 1e3:.3f}}}'
+        f'"pid":{process(rank)},"tid":{thread},"ts":{at_ns / 1e3:.3f}}}'
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.meter import PHASES, RECEIVED, SENT
+from algorithms.wire.meter import PIPELINE_PHASES
 from bench.common.spec import UserError
 from bench.results import events
 from bench.results.clocks import Alignment, read_clocks
@@ -23,106 +23,13 @@ from bench.trace.chrome import (
     MESSAGES,
     STEPS,
     Drawing,
-    arrow,
     counters,
     instant,
     process_names,
     select_numbers,
     span,
 )
-
-WAYS = {SENT: "to", RECEIVED: "from"}
-"""Preposition before the peer in the title of a message, by the kind of the event."""
-
-
-@dataclass(frozen=True)
-class TracedEvents:
-    """Events of the selected ranks and steps, on rank 0's clock."""
-
-    columns: events.Columns
-    begin_ns: NDArray[np.int64]
-    """(n,) begin of each event, ns; the end likewise."""
-    end_ns: NDArray[np.int64]
-
-    @classmethod
-    def read(
-        cls,
-        path: Path,
-        clocks: Alignment,
-        ranks: NDArray[np.int64],
-        steps: NDArray[np.int64],
-    ) -> TracedEvents:
-        """Read the events of a file. Errors: BrokenFileError."""
-        columns = events.read(path, ranks, steps)
-        local = np.stack([columns["start_ns"], columns["start_ns"] + columns["duration_ns"]])
-        times = np.empty_like(local)
-        for rank in np.unique(columns["rank"]).tolist():
-            mask = columns["rank"] == rank
-            times[:, mask] = clocks.times(rank, local[:, mask])
-        return cls(columns, *times)
-
-    def __len__(self) -> int:
-        return len(self.begin_ns)
-
-    def steps(self, rank: int) -> set[int]:
-        """Return the steps of a rank with traced phases."""
-        return set(self.columns["step"][self.columns["rank"] == rank].tolist())
-
-    def lines(self, rank: int, zero: int) -> Iterator[str]:
-        """Yield the phases, messages and arrow ends of a rank, in ns since `zero`.
-
-        An arrow leads from a send to its receive if both are drawn and the clocks order them so.
-        """
-        index = np.flatnonzero(self.columns["rank"] == rank)
-        columns = (self.columns[x][index].tolist() for x in ("kind", "bytes", "peer", "number"))
-        times = ((x[index] - zero).tolist() for x in (self.begin_ns, self.end_ns))
-        arrows = self._arrows[index].tolist()
-        for begin, end, kind, nbytes, peer, number, arrow_number in zip(
-            *times, *columns, arrows, strict=True
-        ):
-            if kind < len(PHASES):
-                if end > begin:
-                    yield span(rank, STEPS, PHASES[kind], "span", begin, end)
-                continue
-            peer_text = f"{'with' if number < 0 else WAYS[kind]} {peer}" if peer >= 0 else "sent"
-            yield span(rank, MESSAGES, f"message {peer_text}", "message", begin, end, bytes=nbytes)
-            if arrow_number >= 0:
-                yield arrow(rank, "s" if kind == SENT else "f", arrow_number, begin)
-
-    @cached_property
-    def _arrows(self) -> NDArray[np.int64]:
-        """Return the arrow number of each event, (n,); -1 without an arrow."""
-        sent, received = self._ends
-        numbers = np.full(len(self), -1)
-        valid = self.end_ns[received] > self.begin_ns[sent]
-        numbers[sent[valid]] = numbers[received[valid]] = np.arange(valid.sum())
-        return numbers
-
-    def notes(self) -> list[str]:
-        """Return a note if arrows are missing."""
-        sent, received = self._ends
-        n_wrong = int((self.end_ns[received] <= self.begin_ns[sent]).sum())
-        if not n_wrong:
-            return []
-        return [
-            f"{n_wrong:,} of {len(sent):,} messages have no arrow: by the aligned clocks they "
-            "arrive before they are sent, so the alignment is not accurate enough"
-        ]
-
-    @cached_property
-    def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the indices of the send and the receive of each message with both ends."""
-        kind, rank, peer, number = (self.columns[x] for x in ("kind", "rank", "peer", "number"))
-        (sent, received) = (np.flatnonzero((kind == x) & (number >= 0)) for x in (SENT, RECEIVED))
-        _, number_index = np.unique(number, return_inverse=True)
-        ranks = int(max(rank.max(initial=0), peer.max(initial=0))) + 1
-        send_keys, receive_keys = (
-            (a[at].astype(np.int64) * ranks + b[at]) * len(number_index) + number_index[at]
-            for at, a, b in ((sent, rank, peer), (received, peer, rank))
-        )
-        _, i, j = np.intersect1d(send_keys, receive_keys, return_indices=True)
-        return sent[i], received[j]
-
+from bench.trace.traced import TracedEvents
 
 COUNTERS = {
     "loss": ("minibatch", "loss"),
@@ -195,7 +102,7 @@ def attempts(first: int) -> list[str]:
 
 def check(run: Run, steps: int, ranks: int) -> None:
     """Check that the columns fit together. Errors: ValueError."""
-    lengths = {"step": steps, "rank": ranks, "phase": len(PHASES)}
+    lengths = {"step": steps, "rank": ranks, "phase": run.train["phase_ns"].shape[-1]}
     for name, (dims, *_) in TRAIN.items():
         column = run.train[name]
         if column.shape != tuple(lengths[x] for x in dims) or column.dtype.kind not in "iuf":
@@ -289,7 +196,7 @@ class Timeline:
             details = {text: True for bit, text in FLAGS.items() if flags & bit}
             yield span(rank, STEPS, f"step {row}", "step", ends[0], ends[-1], **details)
             if row not in traced_steps:
-                for phase, begin, end in zip(PHASES, ends, ends[1:], strict=False):
+                for phase, begin, end in zip(PIPELINE_PHASES, ends, ends[1:], strict=False):
                     if end > begin:
                         yield span(rank, STEPS, phase, "sum", begin, end)
         for name, titles in COUNTERS.items():

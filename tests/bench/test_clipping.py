@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from algorithms.protocol import consecutive_layers
 from bench.common.spec import UserError
 from bench.optimizers import SGD
-from bench.runtime.clipping import BLOCK, clip, norm
+from bench.runtime.clipping import BLOCK, clip, clip_parts, norm, squares
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 from tests.bench.made_workers import experiment, make_workers
@@ -41,6 +42,25 @@ def test_rows_are_clipped_as_by_torch(length: int, dtype: str) -> None:
     for row, parameter in zip(rows, expected, strict=True):
         assert parameter.grad is not None
         np.testing.assert_allclose(row, parameter.grad, rtol=1e-5)  # torch adds 1e-6 to the norm
+
+
+def test_rows_in_parts_are_clipped_alike_for_every_cut() -> None:
+    layers = consecutive_layers([(7, 3), (BLOCK + 5,), (1,), (40,)])
+    whole = np.random.default_rng(0).standard_normal((2, layers[-1].stop), np.float32)
+    results = []
+    for cut in (0, 1, 2, 3, 4):
+        parts = [layers[:cut], layers[cut:]]
+        sums = [[[x for each in p for x in squares(row[each.start : each.stop])] for row in whole]
+                for p in parts]  # fmt: skip
+        rows = whole.copy()
+        clip_parts(rows, [], LIMIT, lambda own, sums=sums: sums)  # type: ignore[misc]
+        results.append(rows.tobytes())
+    assert len(set(results)) == 1
+    alone = whole.copy()
+    clip_parts(alone, layers, LIMIT, lambda own: [own])
+    assert alone.tobytes() == results[0]
+    clip(whole, LIMIT)
+    np.testing.assert_allclose(alone, whole, rtol=1e-6)
 
 
 def test_rows_with_nan_keep_their_values() -> None:
@@ -84,10 +104,6 @@ def test_params_and_hash_change_only_if_gradients_are_clipped() -> None:
     [
         ({"clip": 0}, "--clip must be > 0 and finite, got 0: leave it out for no clipping"),
         ({"clip": "nan"}, "--clip must be > 0 and finite, got nan"),
-        (
-            {"clip": 1, "pipeline": "gpipe:stages=1", "task": "mlp"},
-            "--clip 1: ranks of a --pipeline have a part of each gradient",
-        ),
     ],
 )
 def test_wrong_limits_are_refused(options: dict[str, object], message: str) -> None:

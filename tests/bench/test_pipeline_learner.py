@@ -15,7 +15,7 @@ from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.pipedream import PipeDream
 from algorithms.pipelines.protocol import Pipeline
-from algorithms.wire.meter import Meter
+from algorithms.wire.meter import PIPELINE_PHASES, Meter
 from bench.common.spec import UserError, parse_spec
 from bench.optimizers.sgd import SGD
 from bench.runtime.pipeline.cell import Cell
@@ -23,7 +23,11 @@ from bench.runtime.pipeline.learner import PipelineLearner, steps_ahead
 from bench.runtime.pipeline.slices import Slices
 from bench.tasks import TASKS
 from bench.tasks.classifier import Classifier
+from bench.tasks.own import TorchTask
+from bench.tasks.stages import units
 from tests.bench.made_data import text_file
+from tests.bench.test_own_task import Sine, Spirals
+from tests.bench.test_own_task import problem_of as load_own
 
 BATCH, STEPS = 10, 9
 FEW = 3
@@ -51,7 +55,8 @@ class Training:
         self.x[0] = problem.initial(seed=3)
         slices = Slices(pipeline, Grid(1), problem.units, problem.layers)
         cell = Cell(Grid(1), 0, None, None, slices)  # type: ignore[arg-type]
-        self.learner = PipelineLearner(problem, pipeline, cell, self.x, self.g, batch, Meter())
+        meter = Meter(PIPELINE_PHASES)
+        self.learner = PipelineLearner(problem, pipeline, cell, self.x, self.g, batch, meter)
         self.optimizer = SGD(lr=0.05, momentum=momentum)
         self.state = self.optimizer.init(self.learner.x, problem.layers)
         self.ahead = steps_ahead(pipeline)
@@ -113,6 +118,33 @@ def test_every_layered_task_gives_the_same_bits(task: str, tmp_path: Any) -> Non
     stages = [K for K in (1, 2, 3, 6) if len(problem.units) >= K]
     results = {trained(problem, pipeline, FEW) for K in stages for pipeline in synchronous(K, 3)}
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("task", [Spirals(), Sine()])
+def test_tasks_of_ones_own_give_the_same_bits(task: TorchTask) -> None:
+    problem = load_own(task, "float64")
+    results = {trained(problem, pipeline) for K in (1, 2) for pipeline in synchronous(K, 3)}
+    assert len(results) == 1
+    training = Training(problem, PIPELINES["1f1b"](stages=2, microbatches=3))
+    plain = problem.learner(training.x.copy(), np.zeros_like(training.g))
+    indices = indices_of(0, problem, BATCH)[None]
+    loss = plain.gradient(plain.fetch(indices))
+    training.run(0, 1)
+    np.testing.assert_allclose(training.losses, loss, rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(training.g), np.asarray(plain.g), atol=1e-12)
+
+
+def test_models_that_are_no_chain_are_refused() -> None:
+    class Twice(torch.nn.Module):
+        pass
+
+    layer = torch.nn.Linear(2, 2)
+    for model, words in (
+        (Twice(), "the model is a Twice: make it a torch.nn.Sequential"),
+        (torch.nn.Sequential(layer, torch.nn.Tanh(), layer), "two layers of this one share"),
+    ):
+        with pytest.raises(UserError, match=words):
+            units(model)
 
 
 def test_micro_batches_change_only_the_rounding() -> None:

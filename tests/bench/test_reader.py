@@ -120,6 +120,7 @@ def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
         "pace_slowest": 3 / 0.014,
         "spectral_gap": 0.125,
         "exchange_ms": 9 / 6,  # of three steps on two ranks
+        "bubble": math.nan,
         "exchange_share": 9 / 24,  # copy 3 ms, wait 6 ms of 24 ms on both ranks
         "bytes_per_step": 200 / 16,
         "wire_bytes_per_step": 90 / 16,

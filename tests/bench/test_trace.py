@@ -12,7 +12,17 @@ import h5py
 import numpy as np
 import pytest
 
-from algorithms.wire.meter import COPY, PHASES, RECEIVED, SENT, WAIT
+from algorithms.wire.meter import (
+    BACKWARD_PASS,
+    BUBBLE_SPAN,
+    COPY,
+    FORWARD_PASS,
+    PHASES,
+    PLAN,
+    RECEIVED,
+    SENT,
+    WAIT,
+)
 from bench.results import events
 from bench.results.clocks import append_clocks
 from bench.trace import __main__ as trace
@@ -356,3 +366,43 @@ def test_help_needs_no_heavy_module() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_passes_of_pipelines_have_arrows_from_sender_to_receiver(tmp_path: Path) -> None:
+    path = make_aligned(tmp_path / "a.h5")
+    ms = 100_000
+    passes = [  # rank, kind, start, duration, stage, micro-batch
+        *((0, FORWARD_PASS, i * ms, ms, 0, i) for i in range(2)),
+        *((1, BUBBLE_SPAN, 0, ms + 10, -1, -1), (1, FORWARD_PASS, ms + 10, ms, 1, 0)),
+        *((1, BACKWARD_PASS, 2 * ms + 10, ms, 1, 0), (0, BUBBLE_SPAN, 2 * ms, ms + 20, -1, -1)),
+        (0, BACKWARD_PASS, 3 * ms + 20, ms, 0, 0),
+    ]
+    messages = [  # sent inside F0 of rank 0 and B0 of rank 1; received at the begin of the same
+        *((0, SENT, ms - 5, 1, 2 * PLAN), (1, RECEIVED, ms + 10, 0, 2 * PLAN)),
+        *((1, SENT, 3 * ms, 0, PLAN), (0, RECEIVED, 3 * ms + 20, 1, PLAN)),
+    ]
+    rows = [(r, 3, kind, at, ns, 0, peer, n) for r, kind, at, ns, peer, n in passes]
+    rows += [(r, 3, kind, at, 0, 64, peer, n) for r, kind, at, peer, n in messages]
+    with h5py.File(path, "r+") as file:
+        start = file["train/start_ns"][3]
+        table = np.array(rows, np.int64).T
+        columns = dict(zip(events.EVENTS, table, strict=True))
+        columns["start_ns"] += start[columns["rank"]]
+        events.append(file, columns)
+    drawn = draw_file(path)
+    assert_nested(drawn)
+    begin = {(x[0], x[1]): x[2] for x in slices(drawn, "pass")}
+    assert set(begin) == {(0, "F0"), (0, "F1"), (1, "F0"), (1, "B0"), (0, "B0")}
+    ends: dict[int, dict[str, tuple[int, int]]] = {x["id"]: {} for x in drawn if x["ph"] in "sf"}
+    for x in drawn:
+        if x["ph"] in "sf":
+            assert x["tid"] == 1, "arrows are on the thread of the passes"
+            ends[x["id"]][x["ph"]] = (x["pid"] - RANK_0, round(x["ts"] * 1e3))
+    found = set()
+    for x in ends.values():
+        pairs = []
+        for rank, at in (x["s"], x["f"]):
+            inside = [k for k, t in begin.items() if k[0] == rank and t < at < t + ms]
+            pairs += inside
+        found.add(tuple(pairs))
+    assert found == {((0, "F0"), (1, "F0")), ((1, "B0"), (0, "B0"))}

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.meter import PHASES
 from bench.common.labels import Options, labels, with_controller
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.about import everything
@@ -152,7 +151,7 @@ def _rank_ms(run: Run) -> NDArray[np.float32]:
     spent = run.train["phase_ns"][run.timed].sum(0, dtype=float) / 1e6
     steps = run.step_mask()[run.timed].sum(0).astype(float)
     mean = spent / np.where(steps > 0, steps, np.nan)[:, None]
-    return np.asarray(mean, np.float32).reshape(-1, len(PHASES))
+    return np.asarray(mean, np.float32).reshape(-1, spent.shape[1])
 
 
 def _drift(ms: NDArray[np.float64]) -> NDArray[np.float32]:

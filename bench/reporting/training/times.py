@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from algorithms.wire.meter import COPY, WAIT
+from algorithms.wire.meter import BUBBLE, COPY, WAIT
 from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, brief, frame_of, labels
@@ -73,7 +73,7 @@ def frame(section: Section) -> pd.DataFrame:
 
 
 def _ranks(run: Digest) -> list[Mark]:
-    exchange = run.rank_ms[:, [COPY, WAIT]].sum(1)
+    exchange = run.rank_ms[:, [COPY, WAIT]].sum(1) + run.rank_ms[:, BUBBLE:].sum(1)
     compute = run.rank_ms.sum(1) - exchange
     middle = float(np.median(compute))
     edges = np.linspace(0, len(compute), min(len(compute), BARS) + 1).round().astype(int)

@@ -49,6 +49,12 @@ class Cell:
         """Return the number of parameters on this rank; 0 without a pipeline, for all."""
         return self.slices.width(self.column) if self.slices else 0
 
+    @property
+    def ranks(self) -> list[int]:
+        """Return the ranks of the run in this row of the grid; empty for one column."""
+        columns = self.grid.columns
+        return [self.peers.rank * columns + j for j in range(columns)] if self.pipe else []
+
     def whole(self, rows: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return whole rows, (..., d), from the columns of this rank; collective in a row."""
         if self.pipe is None or self.slices is None:

@@ -41,11 +41,6 @@ def check_pipeline(
             f"--pipeline {options.pipeline}: {name} is not made of layers that a pipeline could "
             f"cut; tasks that are: {', '.join(layered)}"
         )
-    if options.clip is not None:
-        raise UserError(
-            f"--clip {options.clip:g}: ranks of a --pipeline have a part of each gradient, and not "
-            "its norm: leave one of them out"
-        )
     if task.needs.shares_statistics:
         raise UserError(
             f"--pipeline {options.pipeline}: workers of --task {options.task} share statistics "

@@ -15,7 +15,7 @@ from algorithms.pipelines.one_f_one_b import OneFOneB
 from algorithms.pipelines.pipedream import PipeDream
 from algorithms.pipelines.protocol import Action, Pipeline
 from algorithms.protocol import Ready
-from algorithms.wire.meter import Meter
+from algorithms.wire.meter import GRADIENT, WAIT, Meter
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.player import Minibatch, Player
 from bench.tasks.layered import LayeredProblem, StagePasses
@@ -82,7 +82,7 @@ class PipelineLearner:
         self._cell, self._slices = cell, cell.slices
         self.layers = self._slices.layers(cell.column)
         """Parameter tensors of the columns of this rank."""
-        self._pipeline = pipeline
+        self._pipeline, self._meter = pipeline, meter
         self._stages = cell.grid.stages(pipeline, cell.column)
         model = problem.split_model(x, g, cell.slices.bounds, self._stages)
         self.x, self.g, self._rows, self._model = model.x, model.g, x, model
@@ -107,6 +107,7 @@ class PipelineLearner:
                 passes,
                 v,
                 cell.pipe,
+                cell.ranks,
                 meter,
                 x.dtype,
                 self._minibatch,
@@ -130,6 +131,16 @@ class PipelineLearner:
     def part(self, row: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the columns of this rank, (n,), of a row of parameters, (d,)."""
         return self._slices.take(row, self._cell.column)
+
+    def gather(self, values: list[list[float]]) -> list[list[list[float]]]:
+        """Return the values of all ranks that share these workers, by column; collective."""
+        pipe = self._cell.pipe
+        if pipe is None:
+            return [values]
+        self._meter.lap(GRADIENT)
+        everywhere = pipe.allgather(values)
+        self._meter.lap(WAIT)
+        return everywhere
 
     def fetch(self, indices: NDArray[np.int64]) -> Samples:
         """Return the minibatches of indices, (V, b), or of several steps, (steps, V, b)."""

@@ -17,13 +17,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.pipelines.grid import Grid
-from algorithms.pipelines.protocol import Action, Pipeline
-from algorithms.wire.meter import GRADIENT, WAIT, Meter
+from algorithms.pipelines.protocol import Action, Kind, Pipeline
+from algorithms.wire.meter import (
+    BACKWARD_PASS,
+    FORWARD_PASS,
+    GRADIENT,
+    WAIT,
+    WEIGHT_PASS,
+    Meter,
+)
 from algorithms.wire.waiting import until
 from bench.tasks.layered import SplitModel, StagePasses
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+
+KINDS: dict[Kind, int] = {
+    "forward": FORWARD_PASS,
+    "backward": BACKWARD_PASS,
+    "input": BACKWARD_PASS,
+    "weight": WEIGHT_PASS,
+}
+"""Kind of the event of a pass."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +57,19 @@ class Minibatch:
 
 @dataclass
 class Arrival:
-    """A message to this rank: its buffer and its request."""
+    """A message to this rank: its buffer, its request, and column and tag of its sender."""
 
     buffer: NDArray[np.floating]
     request: MPI.Request
+    column: int
+    tag: int
 
 
 class Player:
     """Passes of the stages of one rank for one worker.
 
-    passes: by stage. worker: counted in the row of the grid. slot(stage, microbatch): number of the
+    passes: by stage. worker: counted in the row of the grid. ranks: of the run, by column of the
+    grid, empty for one column. slot(stage, microbatch): number of the
     parameters. minibatch(microbatch): samples. Micro-batches are counted through all minibatches.
     """
 
@@ -62,13 +81,14 @@ class Player:
         passes: dict[int, StagePasses],
         worker: int,
         pipe: MPI.Intracomm | None,
+        ranks: Sequence[int],
         meter: Meter,
         dtype: np.dtype[Any],
         minibatch: Callable[[int], Minibatch],
         slot: Callable[[int, int], int],
     ) -> None:
         self._pipeline, self._model, self._passes = pipeline, model, passes
-        self._pipe, self._meter, self._dtype = pipe, meter, dtype
+        self._pipe, self._ranks, self._meter, self._dtype = pipe, ranks, meter, dtype
         self._first_tag = 2 * pipeline.stages * worker
         self._minibatch, self._slot = minibatch, slot
         self._columns = [grid.column(pipeline, s) for s in range(pipeline.stages)]
@@ -86,6 +106,7 @@ class Player:
             arrival = following
             following = self._expect(actions[i + 1]) if i + 1 < len(actions) else None
             self._compute(action, arrival)
+            self._meter.passed(KINDS[action.kind], action.stage, action.microbatch)
             while self._sent and self._sent[0][0].Test():
                 self._sent.popleft()
 
@@ -108,8 +129,8 @@ class Player:
         size = int(np.prod(shape))
         buffer: NDArray[Any] = np.empty(shape if forward else size + 1, self._dtype)
         tag = self._tag(action)
-        request = self._pipe.Irecv(buffer, self._columns[source], tag)
-        return Arrival(buffer, request)
+        column = self._columns[source]
+        return Arrival(buffer, self._pipe.Irecv(buffer, column, tag), column, tag)
 
     def _tag(self, action: Action) -> int:
         """Return the tag of the message to a pass: by worker, stage and direction."""
@@ -178,16 +199,14 @@ class Player:
             self._here[target] = value
             return
         assert self._pipe is not None
-        peer = self._columns[target.stage]
-        tag = self._tag(target)
-        self._meter.lap(GRADIENT)
-        self._sent.append((self._pipe.Isend(value, peer, tag), value))
-        self._meter.sent(value.nbytes, awaited=False)
+        column, tag = self._columns[target.stage], self._tag(target)
+        self._meter.handed(value.nbytes, self._ranks[column], tag)
+        self._sent.append((self._pipe.Isend(value, column, tag), value))
 
     def _await(self, arrival: Arrival) -> None:
         self._meter.lap(GRADIENT)
         until(arrival.request.Test)
-        self._meter.lap(WAIT)
+        self._meter.awaited(arrival.buffer.nbytes, self._ranks[arrival.column], arrival.tag)
 
     def drain(self, actions: Sequence[Action]) -> None:
         """Receive the inputs of passes that are not computed any more."""
