@@ -7,7 +7,7 @@ the stage after it for a backward pass. Messages take a latency, and no time of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from algorithms.pipelines.protocol import Action, Kind, Pipeline
@@ -131,18 +131,29 @@ FREES: dict[Kind, bool] = {"forward": False, "backward": True, "input": False, "
 
 def peaks(pipeline: Pipeline, minibatches: int = 1) -> list[int]:
     """Return the maximum number of forward passes each position keeps activations of, (R,)."""
+    one = dict.fromkeys(range(pipeline.stages), 1)
     positions = range(pipeline.positions)
-    return [peak(pipeline.actions(r, minibatches), lambda stage: 1) for r in positions]
+    return [peak(pipeline, pipeline.actions(r, minibatches), one, one) for r in positions]
 
 
-def peak(actions: Sequence[Action], nbytes: Callable[[int], int]) -> int:
-    """Return the maximum size of the activations that some actions keep, in order.
+def peak(
+    pipeline: Pipeline,
+    actions: Sequence[Action],
+    inputs: Mapping[int, int],
+    activations: Mapping[int, int],
+) -> int:
+    """Return the maximum size of what some actions keep between them, in order.
 
-    nbytes(stage): size of those of one micro-batch.
+    inputs, activations: sizes for one micro-batch by stage. A forward pass keeps the activations;
+    if the backward pass computes it again, the inputs until then.
     """
-    kept = most = 0
-    for action in actions:
-        kept += nbytes(action.stage) * (action.kind == "forward")
-        most = max(most, kept)
-        kept -= nbytes(action.stage) * FREES[action.kind]
+    size = most = 0
+    for kind, stage, m in actions:
+        again = pipeline.recomputes(m)
+        if kind == "forward":
+            size += inputs[stage] if again else activations[stage]
+        elif again and kind != "weight":
+            size += activations[stage] - inputs[stage]
+        most = max(most, size)
+        size -= activations[stage] * FREES[kind]
     return most

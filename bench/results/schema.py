@@ -20,6 +20,8 @@ copy, so a complete HDF5 file exists at any time. At the end it is renamed to NA
     /decisions         index, arm_name: dimension scales; with --controller the choices, rewards and
                        posteriors, see bench.results.decisions
     /summary           scalars: the derived numbers, for readers without this suite
+    /pipeline          rank: dimension scale; with --pipeline memory for activations and versions of
+                       the parameters, measured and by formula
     /provenance/ranks  rank: dimension scale; host, pid, threads, cpu_mask, instructions
     /provenance/text   scalar strings: environment (an allow-list), packages, machine, MPI
 

@@ -11,7 +11,7 @@ from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.grid import Grid
 from bench.common.spec import parse_spec
 from bench.common.text import counted, format_bytes, format_score, printable, since_mark
-from bench.results import decisions
+from bench.results import contents, decisions
 from bench.results.reader import Run
 from bench.session.terminal import OptionalProgress, is_interactive
 
@@ -117,7 +117,21 @@ def pipeline_lines(run: Run) -> list[tuple[str, str]]:
     pipeline = parse_spec(str(run.params["pipeline"]), PIPELINES, "pipeline")
     workers, ranks = (int(run.attributes[name]) for name in ("workers", "ranks"))
     expected = Grid.of(ranks, workers, pipeline.positions).bubble(pipeline)
-    return [("pipeline", f"bubble {bubble:.1%} of the stages' time, {expected:.1%} by the formula")]
+    lines = [
+        ("pipeline", f"bubble {bubble:.1%} of the stages' time, {expected:.1%} by the formula")
+    ]
+    with contents.open_hdf5(run.path) as file:
+        memory = contents.columns(file, "pipeline") if contents.has(file, "pipeline") else {}
+    if memory:
+        rank = int(memory["saved_bytes"].argmax())
+        names = ("saved_bytes", "saved_bytes_formula", "versions", "versions_formula")
+        size, size_formula, versions, versions_formula = (int(memory[x][rank]) for x in names)
+        text = (
+            f"{size:,} B of activations on rank {rank}, {size_formula:,} B by the formula; "
+            f"{counted(versions, 'version')} of the parameters, {versions_formula} by the formula"
+        )
+        lines.append(("memory", text))
+    return lines
 
 
 def summary(run: Run) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from bench.runtime.checkpoint.checkpoints import Checkpoints
 from bench.runtime.console import Reporter
 from bench.runtime.control import Control, replayed
 from bench.runtime.evaluation import Evaluation, parameters_sha256
+from bench.runtime.pipeline.learner import stage_columns
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
 from bench.runtime.workers import TrainingWorkers
@@ -77,6 +78,8 @@ class Training:
         self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
         if exchange.clock and not plan.resumed:
             exchange.clock.reset()  # tasks that share statistics have exchanged before
+        if workers.pipelines:
+            workers.pipelines.measure_memory()
         exchange.meter.start()  # a model clock may have been set
         self._step_ns = 0.0
         """Duration of a step in the last segment."""
@@ -249,10 +252,17 @@ class Training:
             "metric": (("worker",), self._metrics, "1", "metric at the end"),
         }
         worker = np.arange(self._workers.total)
+        stages = stage_columns(self._comm, self._workers.pipelines)
+
+        def finish(file: Any) -> None:
+            add_table(file, "workers", {"worker": worker}, columns)
+            if stages:
+                add_table(file, "pipeline", {"rank": np.arange(self._comm.size)}, stages)
+
         self._recording.close(
             status,
             {"parameters_sha256": digest, **ending, "reason": reason},
-            lambda file: add_table(file, "workers", {"worker": worker}, columns),
+            finish,
         )
         self._checkpoints.remove()
 

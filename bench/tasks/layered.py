@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.tasks.protocol import Problem
+from bench.tasks.saved import SavedBytes
 
 
 class StagePasses(Protocol):
@@ -16,6 +17,10 @@ class StagePasses(Protocol):
 
     slot: number of the parameters of a pass, below the number of slots of SplitModel.stage.
     """
+
+    def count(self, saved: SavedBytes | None, stage: int) -> None:
+        """Count what later passes keep, as this stage; None for no longer."""
+        ...
 
     def store(self, slot: int) -> None:
         """Copy the parameters of the worker to a slot; nothing to do without slots."""

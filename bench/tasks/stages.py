@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bench.common.spec import UserError
 from bench.tasks.model import Objective
+from bench.tasks.saved import Holder, SavedBytes
 
 ALIGNMENT = 64
 
@@ -74,7 +75,7 @@ class Version:
         flat = [p for each in self.parameters for p in each]
         for p, view in zip(flat, split(row, flat), strict=True):
             p.data = aligned(view) if own else view
-        self._flat = flat
+        self.flat = flat
 
     def store(self) -> None:
         """Copy the row to the memory of this object."""
@@ -82,12 +83,12 @@ class Version:
 
     def load(self, row: torch.Tensor) -> None:
         """Copy the parameters from another row, (n,), unnoticed by autograd."""
-        for p, view in zip(self._flat, split(row, self._flat), strict=True):
+        for p, view in zip(self.flat, split(row, self.flat), strict=True):
             p.data.copy_(view)
 
     def save(self, row: torch.Tensor) -> None:
         """Copy the parameters to another row, (n,)."""
-        for p, view in zip(self._flat, split(row, self._flat), strict=True):
+        for p, view in zip(self.flat, split(row, self.flat), strict=True):
             view.copy_(p.data)
 
 
@@ -134,6 +135,13 @@ class Stage:
         self._passed: dict[int, tuple[int, list[Passed]]] = {}
         self._inputs: dict[int, tuple[torch.Tensor, torch.Tensor | None, float]] = {}
         self._outward: dict[int, list[torch.Tensor | None]] = {}
+        self._holders: dict[int, list[Holder]] = {}
+        self._saved: SavedBytes | None = None
+        self._number = 0
+
+    def count(self, saved: SavedBytes | None, stage: int) -> None:
+        """Count what later passes keep, as this stage; None for no longer."""
+        self._saved, self._number = saved, stage
 
     def store(self, slot: int) -> None:
         """Copy the parameters of the worker to a slot; nothing to do without slots."""
@@ -167,6 +175,9 @@ class Stage:
             result = passed[-1].outputs.detach()
         else:
             self._inputs[microbatch] = x, y, share
+            if self._saved:
+                tensors = [x] if y is None else [x, y]
+                self._holders[microbatch] = self._saved.keep(self._number, tensors)
             self._passed[microbatch] = slot, []
             with torch.no_grad():
                 result = self._pass(slot, x, y, share)[-1].outputs
@@ -174,6 +185,16 @@ class Stage:
         return array
 
     def _pass(
+        self, slot: int, x: torch.Tensor, targets: torch.Tensor | None, share: float
+    ) -> list[Passed]:
+        if self._saved is None or not torch.is_grad_enabled():
+            return self._compute(slot, x, targets, share)
+        version = self._versions[slot]
+        buffers = [buffer for piece in version.pieces for buffer in piece.buffers()]
+        with self._saved.graph(self._number, [*version.flat, *buffers]):
+            return self._compute(slot, x, targets, share)
+
+    def _compute(
         self, slot: int, x: torch.Tensor, targets: torch.Tensor | None, share: float
     ) -> list[Passed]:
         pieces = self._versions[slot].pieces
@@ -191,6 +212,7 @@ class Stage:
 
     def _take(self, microbatch: int) -> tuple[int, list[Passed]]:
         slot, passed = self._passed.pop(microbatch)
+        self._holders.pop(microbatch, None)
         return slot, passed or self._pass(slot, *self._inputs.pop(microbatch))
 
     def backward(

@@ -84,7 +84,8 @@ def test_makespans_peaks_and_messages_equal_their_formulas() -> None:
             assert played.makespan == pytest.approx(expected, rel=1e-12), pipeline
         limit = count * M * (K // R)
         assert peaks(pipeline, count) == [min(pipeline.in_flight(r), limit) for r in range(R)]
-        assert played.messages == (2 * count * M * (K - 1) if R > 1 else 0), pipeline
+        assert played.crossings == [2 * count * M if R > 1 else 0] * (K - 1), pipeline
+        assert played.messages == sum(played.crossings)
 
 
 @pytest.mark.parametrize("K", STAGES)

@@ -15,15 +15,17 @@ from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.pipedream import PipeDream
 from algorithms.pipelines.protocol import Pipeline
+from algorithms.pipelines.zb_h1 import ZeroBubbleH1
 from algorithms.wire.meter import PIPELINE_PHASES, Meter
 from bench.common.spec import UserError, parse_spec
 from bench.optimizers.sgd import SGD
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import PipelineLearner, steps_ahead
-from bench.runtime.pipeline.slices import Slices
+from bench.runtime.pipeline.slices import Slices, stage_bounds
 from bench.tasks import TASKS
 from bench.tasks.classifier import Classifier
 from bench.tasks.own import TorchTask
+from bench.tasks.saved import SavedBytes
 from bench.tasks.stages import units
 from tests.bench.made_data import text_file
 from tests.bench.test_own_task import Sine, Spirals
@@ -265,3 +267,61 @@ def test_cuts_that_do_not_fit_the_model_are_refused(options: Any, words: str) ->
     problem = load(MLP)
     with pytest.raises(UserError, match=words):
         Slices(PIPELINES["gpipe"](**options), Grid(1), problem.units, problem.layers)
+
+
+PLAYED = [
+    *(each for K in (1, 3, 4) for each in synchronous(K, 8)),
+    PIPELINES["zb_h1"](stages=4, microbatches=8, recompute="always"),
+    PipeDream(4, 1),
+    PipeDream(3, 4, versions="vertical"),
+]
+
+
+@pytest.mark.parametrize("pipeline", PLAYED, ids=str)
+def test_saved_bytes_equal_passes_in_flight_times_a_micro_batch(pipeline: Pipeline) -> None:
+    problem = load(MLP)
+    training = Training(problem, pipeline, batch=16)
+    training.learner.measure_memory()
+    training.run(0, 1)
+    memory = training.learner.memory
+    assert memory is not None
+    assert memory.saved_bytes == memory.saved_bytes_formula > 0
+    model = problem.split_model(training.x, training.g, stage_bounds(pipeline, problem.units),
+                                range(pipeline.stages))  # fmt: skip
+    b = 16 // pipeline.microbatches
+    for s in range(pipeline.stages):  # each stage on a rank of its own
+        if pipeline.positions < pipeline.stages or pipeline.recompute != "never":
+            continue
+        passes, saved = model.stage(0, s, 0, split=isinstance(pipeline, ZeroBubbleH1)), SavedBytes()
+        passes.count(saved, s)
+        last = s == pipeline.stages - 1
+        for kind, _, m in pipeline.actions(s, 9):
+            if kind == "forward":
+                shape = model.shape(s - 1) if s else (problem.inputs.shape[1],)
+                y = np.zeros(b, np.int64) if last else None
+                passes.forward(m, 0, np.ones((b, *shape), np.float32), y, 1 / 16, keep=True)
+                continue
+            outward = None if last else np.ones((b, *model.shape(s)), np.float32)
+            if kind == "backward":
+                passes.backward(m, outward, m == 0)
+            elif kind == "input":
+                passes.input(m, outward)
+            else:
+                passes.weight(m, m == 0)
+        assert saved.peak == pipeline.in_flight(s) * saved.activations[s] > 0
+        assert saved.current == 0, "freed with the graphs"
+
+
+@pytest.mark.parametrize("versions", ["stash", "vertical", "two"])
+def test_as_many_versions_are_in_memory_as_the_formula_says(versions: str) -> None:
+    pipeline = PipeDream(4, 3 if versions == "two" else 1, versions=versions)
+    training = Training(load(MLP), pipeline)
+    training.run(0, STEPS)
+    for s in range(pipeline.stages):
+        rows = np.zeros((8, training.learner._model.size(s)), np.float32)
+        slots = training.learner._slots[s] or 1
+        if training.learner._slots[s]:
+            for slot in range(slots):
+                training.learner._passes[0][s].save(slot, rows[slot])
+            assert len({row.tobytes() for row in rows[:slots]}) == pipeline.weights(s)
+        assert slots == pipeline.weights(s)

@@ -398,11 +398,11 @@ def test_passes_of_pipelines_have_arrows_from_sender_to_receiver(tmp_path: Path)
         if x["ph"] in "sf":
             assert x["tid"] == 1, "arrows are on the thread of the passes"
             ends[x["id"]][x["ph"]] = (x["pid"] - RANK_0, round(x["ts"] * 1e3))
-    found = set()
+    arrows = set()
     for x in ends.values():
         pairs = []
         for rank, at in (x["s"], x["f"]):
             inside = [k for k, t in begin.items() if k[0] == rank and t < at < t + ms]
             pairs += inside
-        found.add(tuple(pairs))
-    assert found == {((0, "F0"), (1, "F0")), ((1, "B0"), (0, "B0"))}
+        arrows.add(tuple(pairs))
+    assert arrows == {((0, "F0"), (1, "F0")), ((1, "B0"), (0, "B0"))}

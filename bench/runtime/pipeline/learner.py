@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.pipelines.clock import peak
 from algorithms.pipelines.grid import merged
 from algorithms.pipelines.one_f_one_b import OneFOneB
 from algorithms.pipelines.pipedream import PipeDream
@@ -19,6 +20,10 @@ from algorithms.wire.meter import GRADIENT, WAIT, Meter
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.player import Minibatch, Player
 from bench.tasks.layered import LayeredProblem, StagePasses
+from bench.tasks.saved import SavedBytes
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 
 class Draw(Protocol):
@@ -50,6 +55,19 @@ def steps_ahead(pipeline: Pipeline) -> int:
     if not pipeline.asynchronous:
         return 0
     return -(-(pipeline.stages - 1) // pipeline.microbatches)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of the stages of a rank for one of its workers."""
+
+    saved_bytes: int
+    """Maximum size of the activations that were kept between passes, B."""
+    saved_bytes_formula: int
+    """The same by the order of the passes and the size of those of one micro-batch, B."""
+    versions: int
+    """Versions of the parameters, the current one included, of the stage with the most."""
+    versions_formula: int
 
 
 @dataclass
@@ -94,6 +112,9 @@ class PipelineLearner:
             {s: model.stage(v, s, self._slots[s], split=split) for s in self._stages}
             for v in range(len(x))
         ]
+        self.memory: Memory | None = None
+        """Memory of the first step after `measure_memory`."""
+        self._measures = False
         self.step = 0
         """Number of updates so far, of an asynchronous pipeline."""
         self._full = False
@@ -155,6 +176,25 @@ class PipelineLearner:
         self._window.extend(read(rows) for rows in indices[len(self._window) :])
         return Samples(list(self._window), overlap=True)
 
+    def measure_memory(self) -> None:
+        """Count the activations of the next step, exactly."""
+        self._measures = True
+
+    def _counted(self, actions: list[Action]) -> None:
+        """Play the actions of the first worker, and count what they keep."""
+        saved = SavedBytes()
+        for s, passes in self._passes[0].items():
+            passes.count(saved, s)
+        self._players[0].play(actions)
+        for s, passes in self._passes[0].items():
+            passes.count(None, s)
+        inputs = {s: saved.inputs.get(s, 0) for s in self._stages}
+        formula = peak(self._pipeline, actions, inputs, saved.activations)
+        versions = max([1, *self._slots.values()])
+        expected = max(self._pipeline.weights(s) for s in self._stages)
+        self.memory = Memory(saved.peak, formula, versions, expected)
+        self._measures = False
+
     def gradient(self, batch: Samples, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill g with the gradients of the minibatches; return the (V,) losses; collective."""
         self._overlap = batch.overlap
@@ -166,10 +206,11 @@ class PipelineLearner:
                     passes.store(step % self._slots[s])
             self._now = [each[v] for each in batch.steps]
             player.loss = self._rows.dtype.type(0)
-            if batch.overlap:
-                player.play(list(self._overlapping(step)))
+            actions = list(self._overlapping(step)) if batch.overlap else self._flush_order
+            if self._measures and batch.overlap == self._pipeline.asynchronous:
+                self._counted(actions)
             else:
-                player.play(self._flush_order)
+                player.play(actions)
             losses[v] = player.loss
         if not batch.overlap:
             for player in self._players:
@@ -248,3 +289,27 @@ class PipelineLearner:
                 last = self._pipeline.stages - 1
                 player.drain([Action("forward", s, first + last - s) for s in self._stages if s])
             player.flush()
+
+
+COLUMNS = {
+    "saved_bytes": ("B", "largest size of the activations kept between passes"),
+    "saved_bytes_formula": ("B", "the same by the order of the passes"),
+    "versions": ("1", "versions of the parameters, of the stage with the most"),
+    "versions_formula": ("1", "the same by the pipeline's formula"),
+}
+"""Units and long_name of the columns of /pipeline, which are the fields of Memory."""
+
+
+def stage_columns(
+    comm: MPI.Intracomm, learner: PipelineLearner | None
+) -> dict[str, tuple[tuple[str, ...], NDArray[np.int64], str, str]]:
+    """Return the columns of /pipeline, (ranks,) each; empty before the first step; collective."""
+    if learner is None:
+        return {}
+    rows = comm.allgather(learner.memory)
+    if None in rows:
+        return {}
+    return {
+        name: (("rank",), np.array([vars(row)[name] for row in rows], np.int64), units, title)
+        for name, (units, title) in COLUMNS.items()
+    }
