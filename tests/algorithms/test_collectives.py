@@ -60,10 +60,12 @@ def fill(plan: AllReduce, rows: Array, first: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
-def test_sums_integers_exactly(comm: MPI.Intracomm, name: str, dtype: str) -> None:
+def test_sums_integers_exactly(comm: MPI.Intracomm, name: str) -> None:
+    """Check each type at one or two numbers of ranks, and long vectors at three and four."""
     p, r = comm.size, comm.rank
-    for d in (0, 1, 1000) if name == "auto" else (0, 1, p - 1, p, p + 1, 1000, 1_000_003):
+    dtype = ("float32", "float64", "int64")[p % 3]
+    long = (1_000_003,) if p > 2 else ()
+    for d in (0, 1000) if name == "auto" else (0, 1, p - 1, p, p + 1, 1000, *long):
         for total in (p, 3 * p + 2) if d < 1_000_000 else (p,):
             bounds = even(total, p)
             rows = np.random.default_rng(d).integers(-99, 99, (total, d)).astype(dtype)
@@ -94,16 +96,16 @@ def test_results_agree_to_the_bit_between_ranks_and_calls(comm: MPI.Intracomm, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_propagate(comm: MPI.Intracomm, name: str, value: float) -> None:
+def test_nan_and_infinity_propagate(comm: MPI.Intracomm, name: str) -> None:
     plan = ALLREDUCES[name](comm, 9, np.dtype("float32"), even(comm.size, comm.size), Meter())
-    plan.parts[0][:] = 1
-    if comm.rank == comm.size - 1:
-        plan.parts[0][4] = value
-    plan(divisor=2)
-    element = plan.parts[0][4]
-    everywhere(comm, np.isnan(element) if np.isnan(value) else element == value)
-    everywhere(comm, np.isfinite(np.delete(plan.parts[0], 4)).all())
+    for value in (np.nan, np.inf):
+        plan.parts[0][:] = 1
+        if comm.rank == comm.size - 1:
+            plan.parts[0][4] = value
+        plan(divisor=2)
+        element = plan.parts[0][4]
+        everywhere(comm, np.isnan(element) if np.isnan(value) else element == value)
+        everywhere(comm, np.isfinite(np.delete(plan.parts[0], 4)).all())
     plan.close()
 
 

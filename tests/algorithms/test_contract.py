@@ -49,8 +49,10 @@ def test_every_registered_algorithm_has_a_twin() -> None:
 
 
 @pytest.mark.mpi
+@on(1, 2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_algorithms_equal_their_serial_twins(comm: MPI.Intracomm, variant: str) -> None:
+    """Check two placements; on others the bits are those of one rank, as the next test shows."""
     for total in TOTALS:
         VARIANTS[variant].check(total)
         training = Training(comm, total)

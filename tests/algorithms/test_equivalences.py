@@ -31,10 +31,9 @@ pytestmark = pytest.mark.mpi
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
 def test_training_does_not_depend_on_the_allreduce(comm: MPI.Intracomm, allreduce: str) -> None:
     for algorithm in (AllReduceSGD(), ElasticAveraging()):
-        for total in (4, 6):
-            result = Training(comm, total, allreduce=allreduce).run(algorithm, STEPS)
-            reference = Training(comm, total).run(algorithm, STEPS)
-            everywhere(comm, np.allclose(result, reference, rtol=0, atol=1e-12))
+        result = Training(comm, 6, allreduce=allreduce).run(algorithm, STEPS)
+        reference = Training(comm, 6).run(algorithm, STEPS)
+        everywhere(comm, np.allclose(result, reference, rtol=0, atol=1e-12))
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -27,7 +27,7 @@ def rows_of(total: int, d: int = 33, dtype: str = "float64") -> Array:
 
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
 def test_mean_equals_the_serial_mean(comm: MPI.Intracomm, allreduce: str) -> None:
-    for total in TOTALS:
+    for total in (5, 12):
         exchange = MPIExchange(comm, total, allreduce=allreduce, dtype="float64")
         full = rows_of(total)
         x = exchange.rows(33)
@@ -50,25 +50,25 @@ def test_mean_equals_the_serial_mean(comm: MPI.Intracomm, allreduce: str) -> Non
 
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
 def test_concurrent_means_are_independent(comm: MPI.Intracomm, allreduce: str) -> None:
-    for total in (4, 7):
-        exchange = MPIExchange(comm, total, allreduce=allreduce, dtype="float64")
-        full = [rows_of(total) * (j + 1) for j in range(3)]
-        home = exchange.rows(33)
-        for _ in range(2):  # plans are reusable
-            home[:] = full[0][exchange.ids]
-            rows = [home, full[1][exchange.ids], full[2][exchange.ids, :20]]
-            started = [exchange.start_mean(x) for x in rows]
-            for each in started:
-                each.test()
-            vector = np.empty(33)
-            started[0].finish()
-            started[1].finish(vector)
-            started[2].finish()
-            expected = [x.mean(0) for x in full]
-            everywhere(comm, np.allclose(home, expected[0], rtol=0, atol=1e-15))
-            everywhere(comm, np.allclose(vector, expected[1], rtol=0, atol=1e-14))
-            everywhere(comm, np.allclose(rows[2], expected[2][:20], rtol=0, atol=1e-14))
-        exchange.close()
+    total = 7
+    exchange = MPIExchange(comm, total, allreduce=allreduce, dtype="float64")
+    full = [rows_of(total) * (j + 1) for j in range(3)]
+    home = exchange.rows(33)
+    for _ in range(2):  # plans are reusable
+        home[:] = full[0][exchange.ids]
+        rows = [home, full[1][exchange.ids], full[2][exchange.ids, :20]]
+        started = [exchange.start_mean(x) for x in rows]
+        for each in started:
+            each.test()
+        vector = np.empty(33)
+        started[0].finish()
+        started[1].finish(vector)
+        started[2].finish()
+        expected = [x.mean(0) for x in full]
+        everywhere(comm, np.allclose(home, expected[0], rtol=0, atol=1e-15))
+        everywhere(comm, np.allclose(vector, expected[1], rtol=0, atol=1e-14))
+        everywhere(comm, np.allclose(rows[2], expected[2][:20], rtol=0, atol=1e-14))
+    exchange.close()
 
 
 def test_group_means_equal_serial_means(comm: MPI.Intracomm) -> None:

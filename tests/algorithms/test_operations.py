@@ -152,9 +152,10 @@ def test_the_chain_forwards_a_piece_while_the_next_one_arrives() -> None:
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("key", ALL, ids="-".join)
-@pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_operations_over_mpi(comm: MPI.Intracomm, key: tuple[str, str], dtype: str) -> None:
+def test_operations_over_mpi(comm: MPI.Intracomm, key: tuple[str, str]) -> None:
+    """Check each type at two numbers of ranks."""
     p, r = comm.size, comm.rank
+    dtype = "float32" if p % 2 else "int64"
     for d in (0, 1, p, 3 * p + 2, 100_003):
         rows, meter = integers(p, d, dtype), Meter()
         plan = ALL[key](comm, d, np.dtype(dtype), meter)

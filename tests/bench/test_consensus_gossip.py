@@ -38,6 +38,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_draws")
+@on(3, 4)
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_curves_do_not_depend_on_placement(comm: MPI.Intracomm, name: str) -> None:
     few = Limits(tolerance=1e-10, rounds=12, seconds=1000)
@@ -127,6 +128,7 @@ FITTED = {"ring": 7, "torus": 12, "static_exponential": 12, "star": 6, "exponent
 FITTED |= {"hypercube": 6, "binary_tree": 6, "bipartite": 6, "erdos_renyi": 12}
 
 
+@on(1, 3)
 @pytest.mark.parametrize(("name", "total"), FITTED.items())
 def test_contraction_is_within_a_percent_of_theory(
     comm: MPI.Intracomm, name: str, total: int
