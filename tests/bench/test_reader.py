@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
@@ -83,6 +85,13 @@ def close_file(path: Path, status: str = COMPLETE, **more: Any) -> Run:
     results: dict[str, Any] = {name: more.pop(name) for name in names if name in more}
     write_file(path, **more).close(status, results)
     return read(path)
+
+
+@cache
+def image() -> bytes:
+    """Return the bytes of a complete file."""
+    with TemporaryDirectory() as folder:
+        return close_file(Path(folder) / "a.h5").path.read_bytes()
 
 
 def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
@@ -278,7 +287,7 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(
     tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     path = tmp_path / "a.h5"
-    close_file(path)
+    path.write_bytes(image())
     damage(path)
     with pytest.raises(BrokenFileError) as error:
         read(path)

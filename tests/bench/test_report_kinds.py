@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
@@ -20,11 +22,21 @@ Capture = pytest.CaptureFixture[str]
 TIMES = {8: {"ring": 4.0, "library": 2.0}}
 
 
+@cache
+def images() -> dict[str, bytes]:
+    """Return the bytes of a result of each program, by file name."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder / "a.h5")
+        make_calls(folder / "b.h5", TIMES)
+        make_rounds(folder / "c.h5", {"ring": 0.5})
+        make_simulation(folder / "d.h5")
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def make_all(folder: Path) -> None:
-    make(folder / "a.h5")
-    make_calls(folder / "b.h5", TIMES)
-    make_rounds(folder / "c.h5", {"ring": 0.5})
-    make_simulation(folder / "d.h5")
+    for name, image in images().items():
+        (folder / name).write_bytes(image)
 
 
 def test_the_program_is_read_from_the_file(tmp_path: Path) -> None:

@@ -151,8 +151,10 @@ def damage(path: Path, at: float) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["rank00000.h5", "checkpoint.json"])
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("rank00000.h5", "flipped"), ("checkpoint.json", "cut"), ("rank00000.h5", "gone")],
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     stopped: Path, whole: Run, capsys: pytest.CaptureFixture[str], name: str, how: str
 ) -> None:
