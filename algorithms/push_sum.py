@@ -105,6 +105,8 @@ class PushSum(Algorithm):
 
 def divide(x: Rows, w: Rows, links: Links, ids: range, message: Rows) -> None:
     """Set message, (V, d + 1), to the share of (x, w) for each out-neighbour."""
-    share = 1 / (1 + links.out_degree[ids, None])
+    share: Rows = 1 / (1 + links.out_degree[ids.start : ids.stop, None])
+    if ((exact := share.astype(x.dtype)) == share).all():
+        share = exact  # saves the conversion of every element of x
     np.multiply(x, share, out=message[:, :-1], casting="same_kind")
     np.multiply(w, share, out=message[:, -1:], casting="same_kind")

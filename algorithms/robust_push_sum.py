@@ -92,7 +92,8 @@ class RobustPushSum(Algorithm):
         x *= w
         workers.update()  # 2.
         links = exchange.links(self.topology, state.k)
-        x *= (share := 1 / (1 + links.out_degree[workers.ids, None]).astype(x.dtype))
+        here = slice(workers.ids.start, workers.ids.stop)
+        x *= (share := 1 / (1 + links.out_degree[here, None]).astype(x.dtype))
         w *= share
         sums.sent[:, :-1] += x  # 3.
         sums.sent[:, -1:] += w

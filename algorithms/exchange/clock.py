@@ -42,6 +42,8 @@ Times = NDArray[np.float64]
 FORWARD = 1 / 3
 """Share of the forward pass in the time of a gradient: the backward pass takes twice as long."""
 
+BLOCK = 2**14
+"""Workers whose durations are drawn at once, so that they stay in the cache."""
 STEPS_KEPT = 64
 """Maximum number of steps whose durations are kept for workers at different steps."""
 
@@ -126,10 +128,14 @@ class ModelClock(Delays):
     def durations(self, step: int, workers: NDArray[np.uint64]) -> NDArray[np.float64]:
         """Return the durations of the gradients of some workers, (n,), s, stragglers included."""
         seed, straggler = self._trouble.seed, self._trouble.straggler
-        took = self.state.compute_s * self._compute.factors(seed, step, workers)
-        if straggler:
-            took += late_s(straggler, took, workers, step, seed)
-        return took
+        durations = np.empty(len(workers))
+        for block in (slice(a, a + BLOCK) for a in range(0, len(workers), BLOCK)):
+            took = self._compute.factors(seed, step, workers[block])
+            took *= self.state.compute_s
+            if straggler:
+                took += late_s(straggler, took, workers[block], step, seed)
+            durations[block] = took
+        return durations
 
     def duration(self, step: int, worker: int) -> float:
         """Return the duration of the gradient of one worker, s, stragglers included."""

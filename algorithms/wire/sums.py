@@ -33,20 +33,27 @@ def cover(total: int, lo: int, hi: int, level: int = 0, index: int = 0) -> Itera
     yield from cover(total, lo, hi, level + 1, 2 * index + 1)
 
 
+SHORT = 256
+"""Maximum length of rows of which all sums of a level are one array operation."""
+
+
 class TreeSum:
     """Sum of the rows of the workers [lo, hi) in tree order, planned once with its scratch memory.
 
-    Operands are rows, by number, or scratch vectors, by -1 - level. The scratch memory is one (d,)
-    vector a level, so that the rows stream through the cache once.
+    Short rows are added level by level, all nodes of a level at once. Of long rows, the operands
+    are rows, by number, or scratch vectors, by -1 - level. The scratch memory is one (d,) vector a
+    level, so that the rows stream through the cache once. The sums have the same bits.
     """
 
     def __init__(self, total: int, span_: Span, d: int, dtype: np.dtype[np.floating]) -> None:
-        self._total = total
+        self._total, self._short = total, d <= SHORT
         self._lo, self._hi = span_
         self._adds: list[tuple[int, int, int]] = []
-        self._root = self._plan(0, 0, into=-1)
-        deepest = max((-1 - operand for add in self._adds for operand in add), default=0)
-        self._scratch: list[NDArray[np.floating]] = list(np.empty((deepest, d), dtype))
+        self._root, self._scratch = 0, list[NDArray[np.floating]]()
+        if not self._short:
+            self._root = self._plan(0, 0, into=-1)
+            deepest = max((-1 - operand for add in self._adds for operand in add), default=0)
+            self._scratch = list(np.empty((deepest, d), dtype))
 
     def _plan(self, level: int, index: int, into: int) -> int:
         """Return the operand with the sum of a node; -1 is the output itself."""
@@ -66,6 +73,9 @@ class TreeSum:
 
     def __call__(self, rows: NDArray[np.floating], out: NDArray[np.floating]) -> None:
         """Set out, (d,), to the sum of rows, (hi - lo, d)."""
+        if self._short:
+            out[:] = self._by_levels(rows)
+            return
         if not self._adds:
             out[:] = rows[self._root]
             return
@@ -78,3 +88,25 @@ class TreeSum:
 
         for left, right, into in self._adds:
             np.add(vector(left), vector(right), out=vector(into))
+
+    def _by_levels(self, rows: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return the sum of rows, (hi - lo, d); nodes without workers are skipped."""
+        level = self._total.bit_length() - 1  # whose nodes have one or two workers
+        edges = np.arange(2**level + 1) * self._total >> level
+        first = int(np.searchsorted(edges, self._lo, side="right")) - 1
+        last = int(np.searchsorted(edges, self._hi, side="left"))
+        edges = np.clip(edges[first : last + 1], self._lo, self._hi) - self._lo
+        sums = rows[edges[:-1]]
+        pairs = np.flatnonzero(np.diff(edges) == 2)
+        sums[pairs] += rows[edges[pairs] + 1]
+        while len(sums) > 1:
+            alone = first % 2  # the first node has no sibling with workers
+            body = sums[alone:]
+            n = len(body) // 2
+            parents = np.empty_like(sums, shape=(alone + (len(body) + 1) // 2, sums.shape[1]))
+            parents[:alone] = sums[:alone]
+            np.add(body[: 2 * n : 2], body[1::2], out=parents[alone : alone + n])
+            parents[alone + n :] = body[2 * n :]
+            sums, first = parents, first // 2
+        total: NDArray[np.floating] = sums[0]
+        return total

@@ -1,13 +1,13 @@
 """Tree sums over the workers, and recursive doubling in the same order, without MPI."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.wire.carrier import divide_in_place
-from algorithms.wire.sums import TreeSum, cover, span
+from algorithms.wire.sums import SHORT, TreeSum, cover, span
 from tests.algorithms.collectives_by_hand import simulate
 from tests.helpers import Array
 
@@ -28,14 +28,25 @@ def recursive_sum(rows: Array, total: int, level: int, index: int) -> Array | No
     return left + right
 
 
+@pytest.mark.parametrize("d", [5, SHORT + 1])
 @pytest.mark.parametrize("total", [*range(1, 40), 64, 100, 257])
-def test_tree_sum_is_the_recursive_sum_to_the_bit(total: int) -> None:
-    rows = np.random.default_rng(total).standard_normal((total, 5)).astype(np.float32)
-    out = np.empty(5, np.float32)
-    TreeSum(total, (0, total), 5, rows.dtype)(rows, out)
+def test_tree_sum_is_the_recursive_sum_to_the_bit(total: int, d: int) -> None:
+    rows = np.random.default_rng(total).standard_normal((total, d)).astype(np.float32)
+    out = np.empty(d, np.float32)
+    TreeSum(total, (0, total), d, rows.dtype)(rows, out)
     expected = recursive_sum(rows, total, 0, 0)
     assert expected is not None
     np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7, 12, 13, 29, 64, 65])
+def test_short_rows_of_some_workers_are_added_like_long_ones(total: int) -> None:
+    rows = np.random.default_rng(total).standard_normal((total, SHORT + 1)).astype(np.float32)
+    out, short = np.empty(SHORT + 1, np.float32), np.empty(3, np.float32)
+    for lo, hi in combinations(range(total + 1), 2):
+        TreeSum(total, (lo, hi), SHORT + 1, rows.dtype)(rows[lo:hi], out)
+        TreeSum(total, (lo, hi), 3, rows.dtype)(rows[lo:hi, :3], short)
+        np.testing.assert_array_equal(short, out[:3])
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 12, 64, 65])
