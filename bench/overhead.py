@@ -39,11 +39,11 @@ LAPS_A_STEP = 10
 class Options:
     """The options of bench.overhead."""
 
-    against: str = option("plain", "plain or ddp", "NAME")
+    against: str = option("plain", "plain, batched or ddp", "NAME")
     rounds: int = option(200, "pairs of samples", "N", least=1)
     batch: int = option(16, "samples per worker and step", "B", least=1)
     workers: int | None = option(
-        None, f"with plain: virtual workers (default: {WORKERS})", "W", least=1
+        None, f"with plain, batched: virtual workers (default: {WORKERS})", "W", least=1
     )
     allreduce: str | None = option(
         None,
@@ -63,8 +63,9 @@ TABLE = Table(
     prog="python -m bench.overhead",
     description="Alternate our training step with torch's, torch.optim.SGD on the same model, "
     "batch and threads, in one program, and print medians with 95 % intervals. plain: the loop "
-    "without exchange, on one rank. ddp: all-reduce SGD of one worker per rank beside "
-    "DistributedDataParallel over gloo, under mpirun, by the slowest rank.",
+    "without exchange, on one rank. batched: many workers beside a hand-written loop of batched "
+    "products that updates in place, without momentum. ddp: all-reduce SGD of one worker per "
+    "rank beside DistributedDataParallel over gloo, under mpirun, by the slowest rank.",
     epilog="Example: mpirun -n 2 python -m bench.overhead --against ddp --allreduce "
     "shared_memory,recursive_doubling",
 )
@@ -80,7 +81,7 @@ def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     options = TABLE.read(argv)
     launch.check_launch(os.environ, comm.size, 0)
     check_threads(comm, 0)
-    sides = {"plain": against_plain, "ddp": against_ddp}
+    sides = {"plain": against_plain, "batched": against_batched, "ddp": against_ddp}
     if options.against not in sides:
         raise unknown_name("--against", options.against, sides)
     keep_freed_memory()
@@ -95,17 +96,7 @@ def against_plain(comm: MPI.Intracomm, options: Options) -> None:
     from bench.runtime import setup
     from bench.yardsticks.pairs import LR, MOMENTUM, OPTIMIZER, OurLoop, pairs, timed_experiment
 
-    if comm.size > 1:
-        raise UserError(
-            f"--against plain runs on one rank, got {comm.size}: start it without mpirun, or "
-            "give --against ddp"
-        )
-    if options.allreduce is not None:
-        raise UserError(
-            f"--allreduce {options.allreduce} belongs to --against ddp: one rank has nothing to "
-            "reduce, leave it out"
-        )
-    workers = WORKERS if options.workers is None else options.workers
+    workers = _alone(comm, options)
     experiments = [
         timed_experiment(1, total, options.batch, algorithm=ALONE, partition=partition)
         for total, partition in ((1, "iid"), (workers, "iid:size=64"))
@@ -142,6 +133,47 @@ def against_plain(comm: MPI.Intracomm, options: Options) -> None:
             flush=True,
         )
         print(recording(comm).row("recording a step, a step of 1 ms", beside))
+
+
+def _alone(comm: MPI.Intracomm, options: Options) -> int:
+    """Return the number of workers of a comparison on one rank. Errors: UserError."""
+    if comm.size > 1:
+        raise UserError(
+            f"--against {options.against} runs on one rank, got {comm.size}: start it without "
+            "mpirun, or give --against ddp"
+        )
+    if options.allreduce is not None:
+        raise UserError(
+            f"--allreduce {options.allreduce} belongs to --against ddp: one rank has nothing to "
+            "reduce, leave it out"
+        )
+    return WORKERS if options.workers is None else options.workers
+
+
+def against_batched(comm: MPI.Intracomm, options: Options) -> None:
+    """Print the cost of a step of many workers beside a hand-written loop of batched products."""
+    from bench.runtime import setup
+    from bench.yardsticks.pairs import LR, OurLoop, pairs, timed_experiment
+
+    workers, optimizer = _alone(comm, options), f"sgd:lr={LR}"
+    shards = {"algorithm": ALONE, "partition": "iid:size=64", "optimizer": optimizer}
+    experiment = timed_experiment(1, workers, options.batch, **shards)
+    from bench.tasks.classifier import Classifier
+    from bench.yardsticks.batched import BatchedLoop
+
+    data = setup.material(comm, experiment)
+    (place,), _ = use_threads(comm, 0)
+    problem = data.problem
+    assert isinstance(problem, Classifier)
+    module, samples = problem.build(seed=0), (problem.inputs, problem.targets, data.places)
+    theirs = BatchedLoop(module, *samples, batch=options.batch, lr=LR)
+    print(
+        f"digits, batch {options.batch}, {optimizer}, {counted(place['threads'], 'thread')}, "
+        f"{neighbours(options)}medians [95 %]"
+    )
+    with closing(OurLoop(comm, experiment, data)) as ours:
+        figures = pairs(comm, partial(ours.run, 1), partial(theirs.run, 1), options.rounds)
+        print(figures.row(f"a step of {counted(workers, 'worker')}", "batched"), flush=True)
 
 
 def against_ddp(comm: MPI.Intracomm, options: Options) -> None:

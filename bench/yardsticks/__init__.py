@@ -1,1 +1,1 @@
-"""Yardsticks of the suite: plain torch, DistributedDataParallel, gloo."""
+"""Yardsticks of the suite: plain torch, batched products, DistributedDataParallel, gloo."""

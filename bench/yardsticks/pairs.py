@@ -35,8 +35,8 @@ def timed_experiment(ranks: int, workers: int, batch: int, **options: Any) -> Ex
 
     Errors: UserError for an unknown name.
     """
-    table = TrainOptions(optimizer=OPTIMIZER, workers=workers, batch=batch, **options)
-    return Experiment.resolve(table, ranks)
+    table = {"optimizer": OPTIMIZER, "workers": workers, "batch": batch, **options}
+    return Experiment.resolve(TrainOptions(**table), ranks)
 
 
 class OurLoop:

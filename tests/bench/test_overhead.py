@@ -3,17 +3,22 @@
 import os
 import re
 import sys
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+import numpy as np
 import pytest
+import torch
 from mpi4py import MPI
 
 from bench import overhead
 from bench.common.spec import UserError
 from bench.overhead import compare, main
 from bench.session.launch import SIZE_VARIABLES
+from bench.yardsticks.batched import CHUNK, BatchedLoop
+from bench.yardsticks.pairs import PlainLoop
 from tests.helpers import everywhere, on
 from tests.launching import launch, wait_until
 
@@ -83,6 +88,34 @@ def test_beside_a_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_beside_a_batched_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--against", "batched", "--rounds", "2", "--workers", "3", "--batch", "5"]) == 0
+    output, error = capsys.readouterr()
+    assert error == ""
+    heading = r"digits, batch 5, sgd:lr=0\.001, \d+ threads?, medians \[95 %\]"
+    check(output, [heading, row("a step of 3 workers", "batched", 2)])
+
+
+def test_the_batched_loop_takes_the_steps_of_plain_loops() -> None:
+    """Two chunks of workers, whose last is smaller, on minibatches with a sample twice."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand((50, 6), generator=generator)
+    targets = torch.randint(4, (50,), generator=generator)
+    targets[0] = 3  # all classes
+    layers = torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 4)
+    module, samples = torch.nn.Sequential(*layers), [np.arange(50)] * (CHUNK + 2)
+    loop = BatchedLoop(module, inputs, targets, samples, batch=3, lr=0.5)
+    steps = torch.randint(50, (4, CHUNK + 2, 3), generator=generator)
+    for indices in steps:
+        loop.learn(indices)
+    for worker in (0, CHUNK - 1, CHUNK + 1):
+        plain = PlainLoop(deepcopy(module), inputs, targets, batch=3, lr=0.5, momentum=0)
+        for indices in steps:
+            plain.learn(indices[worker])
+        for batched, own in zip(loop.parameters, plain.module.parameters(), strict=True):
+            assert torch.allclose(batched[worker], own, atol=1e-6)  # float32, order of sums
+
+
 @pytest.mark.mpi
 @on(2)
 @pytest.mark.parametrize(
@@ -116,7 +149,10 @@ def test_a_mistake_on_two_ranks_is_one_line(
     ("options", "line"),
     [
         ("--against ddp", "--against ddp needs 2 ranks or more, got 1: launch with `mpirun -n"),
-        ("--against dpp", "unknown --against 'dpp' (did you mean ddp?); known: ddp, plain"),
+        (
+            "--against dpp",
+            "unknown --against 'dpp' (did you mean ddp?); known: batched, ",
+        ),
         ("--rounds x", "--rounds must be a whole number, got 'x'"),
         ("--batch 0", "--batch must be >= 1, got 0"),
         ("--workers 0", "--workers must be >= 1, got 0"),
