@@ -2,6 +2,7 @@
 
 from algorithms.ad_psgd import ADPSGD
 from algorithms.adacomm import AdaComm
+from algorithms.adaptive_crowding import AdaptiveCrowding
 from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.async_elastic_averaging import AsyncElasticAveraging
 from algorithms.choco_sgd import ChocoSGD
@@ -15,6 +16,7 @@ from algorithms.elastic_tree import ElasticTree
 from algorithms.exact_diffusion import ExactDiffusion
 from algorithms.gradient_tracking import GradientTracking
 from algorithms.hierarchical_local_sgd import HierarchicalLocalSGD
+from algorithms.ifca import IFCA
 from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
 from algorithms.local_sgd import LocalSGD
 from algorithms.overlap_push_sum import OverlapPushSum
@@ -52,6 +54,8 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "qg_momentum": QGMomentum,
     "choco_sgd": ChocoSGD,
     "crowding": Crowding,
+    "adaptive_crowding": AdaptiveCrowding,
+    "ifca": IFCA,
     "elastic_averaging": ElasticAveraging,
     "eamsgd": EAMSGD,
     "elastic_tree": ElasticTree,

@@ -110,18 +110,29 @@ class Crowding(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        position, cross = state.k % self.period, self.period - self.trial
         losses = workers.gradient()
         workers.update()  # 1.
+        self.compete(exchange, workers, state, losses, np.arange(exchange.total))
+
+    def compete(
+        self,
+        exchange: Exchange,
+        workers: Workers,
+        state: State,
+        losses: NDArray[np.floating],
+        members: NDArray[np.int64],
+    ) -> None:
+        """Take steps 2. to 4. after a step of training; members: of the families, ascending."""
+        position, cross = state.k % self.period, self.period - self.trial
         if position >= cross:
             state.since += losses
         elif position >= cross - self.trial:
             state.before += losses
         state.k += 1
         if position + 1 == cross:
-            self._cross(exchange, workers, state)  # 2., 3.
+            self._cross(exchange, workers, state, members)  # 2., 3.
         elif position + 1 == self.period:
-            self._compete(exchange, workers, state)  # 4.
+            self._select(exchange, workers, state)  # 4.
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Return to the parents of a trial that has not ended."""
@@ -129,12 +140,15 @@ class Crowding(Algorithm):
             mated = np.isfinite(state.before)
             workers.x[mated] = state.parents[mated]
 
-    def _cross(self, exchange: Exchange, workers: Workers, state: State) -> None:
+    def _cross(
+        self, exchange: Exchange, workers: Workers, state: State, members: NDArray[np.int64]
+    ) -> None:
         """Keep the parents and set x to the children."""
         x = workers.x
         state.parents[:] = x
         rng = np.random.default_rng((exchange.seed, FAMILY_STREAM, state.k))
-        near = _relatives(families(exchange.total, self.family, rng))
+        groups = families(len(members), self.family, rng) if len(members) else []
+        near = _relatives([members[group] for group in groups])
         graph = links(exchange.total, *near.T)
         came = np.empty((int(graph.in_degree[list(workers.ids)].sum()), x.shape[1]), x.dtype)
         exchange.deliver(x, graph, came)
@@ -151,7 +165,7 @@ class Crowding(Algorithm):
             mate = family[mates(family)[own]]
             x[i] = (1 - self.share) * state.parents[i] + self.share * mate
 
-    def _compete(self, exchange: Exchange, workers: Workers, state: State) -> None:
+    def _select(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Return to the parent where the child loses."""
         gain = (state.before - state.since) / self.trial
         chance = portfolio(self.rules, gain, self.phi, self.temperature)
@@ -164,6 +178,6 @@ class Crowding(Algorithm):
 def _relatives(groups: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Return all pairs of a worker and another one of its family, (n, 2) int64."""
     pairs = [np.stack(np.meshgrid(group, group), -1).reshape(-1, 2) for group in groups]
-    every = np.concatenate(pairs)
+    every = np.concatenate([np.empty((0, 2), np.int64), *pairs])
     different: NDArray[np.int64] = every[every[:, 0] != every[:, 1]]
     return different

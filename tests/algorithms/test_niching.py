@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from algorithms.adaptive_crowding import AdaptiveCrowding
 from algorithms.crowding import Crowding
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.ifca import IFCA
 from algorithms.local_sgd import LocalSGD
 from algorithms.niching.families import distances, families, match, mates
 from algorithms.niching.rules import (
@@ -19,7 +21,7 @@ from algorithms.niching.rules import (
     probabilistic,
 )
 from tests.algorithms.twins_periodic import alone
-from tests.helpers import Array, StillWorkers
+from tests.helpers import Array, StillWorkers, Training
 
 GAINS = np.array([-800.0, -2.0, -1e-9, 0.0, 1e-9, 0.7, 800.0])
 POPULATION, GENERATIONS = 20_000, 60
@@ -158,6 +160,76 @@ def test_a_trial_that_has_not_ended_is_taken_back() -> None:
     """The run of 25 steps ends right after the first children are formed."""
     untried = alone(Crowding(period=30, trial=5), 6)
     assert np.array_equal(untried, alone(LocalSGD(period=0), 6))
+
+
+class Fading(StillWorkers):
+    """Workers with the loss limit + 1 / k in step k."""
+
+    limits: Array
+    k = 0
+
+    def gradient(self, ready: object = None) -> Array:
+        """Return the losses, (V,)."""
+        self.k += 1
+        losses: Array = self.limits + 1 / self.k
+        return losses
+
+
+@pytest.mark.parametrize(
+    ("limits", "averages"),
+    [
+        ([0.0, 0.05, 0.1, 0.15], [True] * 4),  # skew: every loss falls to about zero
+        ([0.8, 0.7, 0.75, 0.7], [False] * 4),  # two populations of equal size
+        ([0.1, 0.05, 0.1, 2.0], [True, True, True, False]),
+        ([0.0, 0.0, 0.0, 0.6], [True] * 4),  # one worker alone: the mean is too low
+    ],
+)
+def test_workers_leave_the_average_by_their_loss_in_the_limit(
+    limits: list[float], averages: list[bool]
+) -> None:
+    exchange = MPIExchange(MPI.COMM_SELF, 4, dtype="float64")
+    workers = Fading(exchange, np.arange(8.0).reshape(4, 2))
+    workers.limits = np.array(limits)
+    algorithm = AdaptiveCrowding(average=4, decide=64, period=8)
+    state = algorithm.init(exchange, workers)
+    for _ in range(64):
+        algorithm.step(exchange, workers, state)
+    assert state.averages.tolist() == averages
+    assert np.array_equal(workers.x, np.tile([[3.0, 4.0]], (4, 1)))
+    exchange.close()
+
+
+def test_without_a_worker_that_leaves_it_is_local_sgd() -> None:
+    algorithm = AdaptiveCrowding(average=2, decide=8, floor=1e9, period=4, trial=2)
+    assert np.array_equal(alone(algorithm, 6), alone(LocalSGD(period=2), 6))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"average": 0}, "average must be >= 1, got 0"),
+        ({"decide": 100}, "decide must be a multiple of 4 average = 32 and of period = 16, got"),
+        ({"period": 12}, "decide must be|period must be a multiple of average = 8, got 12"),
+        ({"floor": -1}, "floor must be finite and >= 0, got -1"),
+        ({"family": 1}, "family must be in"),
+    ],
+)
+def test_options_of_adaptive_crowding_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AdaptiveCrowding(**options)  # type: ignore[arg-type]
+
+
+def test_ifca_counts_the_traffic_of_all_clusters() -> None:
+    """A round of K clusters averages K d numbers and K shares in float64."""
+    with pytest.raises(ValueError, match="clusters must be >= 1, got 0"):
+        IFCA(clusters=0)
+    nbytes = []
+    for algorithm in (LocalSGD(period=2), IFCA(clusters=3, period=2)):
+        training = Training(MPI.COMM_SELF, 4)
+        training.run(algorithm, 4)
+        meter = training.exchange.meter
+        nbytes.append(meter.bytes_sent + meter.bytes_copied)
+    assert nbytes[1] * 7 == nbytes[0] * (3 * 7 + 3)
 
 
 @pytest.mark.parametrize(

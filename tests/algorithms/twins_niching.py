@@ -1,20 +1,31 @@
-"""Twin of crowding: families, mates and tournaments with all workers in one matrix."""
+"""Twins of crowding, adaptive crowding and IFCA, with all workers in one matrix."""
 
 from collections.abc import Iterable
 from itertools import permutations
 from math import exp
 
 import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
 
+from algorithms.adaptive_crowding import AdaptiveCrowding
 from algorithms.crowding import FAMILY_STREAM, TOURNAMENT_STREAM, Crowding
+from algorithms.ifca import IFCA, initial_models
 from algorithms.protocol import Algorithm
 from tests.algorithms.twin import STEPS, Twin, Twins
-from tests.helpers import Array
+from tests.helpers import Array, Training
 
 VARIANTS: dict[str, Algorithm] = {
     "crowding": Crowding(period=6, trial=2),
     "crowding, copies of pairs by a portfolio": Crowding(
         period=7, trial=3, family=2, share=1, rule="probabilistic/boltzmann", temperature=0.3
+    ),
+    "ifca": IFCA(clusters=3, period=3),
+    "adaptive_crowding": AdaptiveCrowding(
+        average=1, decide=8, floor=0.0, period=4, trial=2, family=2
+    ),
+    "adaptive_crowding, averages only": AdaptiveCrowding(
+        average=2, decide=8, floor=1e9, period=4, trial=1
     ),
 }
 """Checkpoints after 5 steps are within a trial, and the second one ends within a trial."""
@@ -42,30 +53,92 @@ def chance(algorithm: Crowding, gain: float) -> float:
     return (1 / (1 + exp(-gain)) + 1 / (1 + exp(-gain / algorithm.temperature))) / 2
 
 
-def crowding(twin: Twin, algorithm: Crowding) -> None:
-    W, H, T = len(twin.x), algorithm.period, algorithm.trial
-    parents, mated, losses = twin.x, np.zeros((W, 1), bool), []
-    for k in range(1, STEPS + 1):
+class Niches:
+    """Crowding of some workers: parents, mates and losses."""
+
+    def __init__(self, twin: Twin, algorithm: Crowding) -> None:
+        self.twin, self.algorithm, self.losses = twin, algorithm, list[Array]()
+        self.parents, self.mated = twin.x, np.zeros((len(twin.x), 1), bool)
+
+    def train(self) -> None:
+        """Take a step of training of all workers."""
+        twin = self.twin
         chosen = twin.batches.next()
         h, away = twin.problem.h[chosen], twin.x[:, None] - twin.problem.b[chosen]
-        losses.append((h * (away**2).sum(2) / 2).mean(1))
+        self.losses.append((h * (away**2).sum(2) / 2).mean(1))
         twin.x = twin.x - twin.direction((h[:, :, None] * away).mean(1))
+
+    def compete(self, k: int, members: NDArray[np.int64]) -> None:
+        """Cross or select after step k."""
+        twin, algorithm, losses = self.twin, self.algorithm, self.losses
+        W, H, T = len(twin.x), algorithm.period, algorithm.trial
         if k % H == H - T:
-            parents, twin.x = twin.x, twin.x.copy()
-            mated = np.zeros((W, 1), bool)
+            self.parents, twin.x = twin.x, twin.x.copy()
+            self.mated = np.zeros((W, 1), bool)
             rng = np.random.default_rng((twin.exchange.seed, FAMILY_STREAM, k))
-            groups = np.array_split(rng.permutation(W), -(-W // algorithm.family))
-            for members in (sorted(group.tolist()) for group in groups if len(group) > 1):
-                mates = parents[nearest(parents, members)]
-                mated[members] = True
-                twin.x[members] += algorithm.share * (mates - parents[members])
+            n = len(members)
+            groups = np.array_split(rng.permutation(n), -(-n // algorithm.family)) if n else []
+            for family in (sorted(members[g].tolist()) for g in groups if len(g) > 1):
+                mates = self.parents[nearest(self.parents, family)]
+                self.mated[family] = True
+                twin.x[family] += algorithm.share * (mates - self.parents[family])
         if k % H == 0:
             gain = np.mean(losses[-2 * T : -T], axis=0) - np.mean(losses[-T:], axis=0)
             drawn = np.random.default_rng((twin.exchange.seed, TOURNAMENT_STREAM, k)).random(W)
             wins = [u < chance(algorithm, float(one)) for u, one in zip(drawn, gain, strict=True)]
-            twin.x = np.where(np.array(wins)[:, None] | ~mated, twin.x, parents)
-    if STEPS % H >= H - T:
-        twin.x = np.where(mated, parents, twin.x)
+            twin.x = np.where(np.array(wins)[:, None] | ~self.mated, twin.x, self.parents)
+            self.mated[:] = False
+
+    def finish(self) -> None:
+        """Return to the parents of an open trial."""
+        self.twin.x = np.where(self.mated, self.parents, self.twin.x)
 
 
-TWINS: Twins = {Crowding: crowding}
+def crowding(twin: Twin, algorithm: Crowding) -> None:
+    niches = Niches(twin, algorithm)
+    for k in range(1, STEPS + 1):
+        niches.train()
+        niches.compete(k, np.arange(len(twin.x)))
+    niches.finish()
+
+
+def adaptive_crowding(twin: Twin, algorithm: AdaptiveCrowding) -> None:
+    niches = Niches(twin, Crowding(algorithm.period, algorithm.trial, algorithm.family))
+    every, n = np.ones(len(twin.x), bool), algorithm.average
+    for k in range(1, STEPS + 1):
+        niches.train()
+        niches.compete(k, np.flatnonzero(~every))
+        if k % n == 0 and every.any():
+            twin.x = np.where(every[:, None], twin.x[every].mean(0), twin.x)
+        if k in (algorithm.decide * 2**i for i in range(STEPS)):
+            late = np.mean(niches.losses[k // 2 : k : n], axis=0)
+            limit = 2 * late - np.mean(niches.losses[k // 4 : k // 2 : n], axis=0)
+            if every.any() and limit[every].mean() > algorithm.floor / 2:
+                every = every & (limit <= algorithm.floor)
+    niches.finish()
+
+
+def ifca(twin: Twin, algorithm: IFCA) -> None:
+    W, K, H = len(twin.x), algorithm.clusters, algorithm.period
+    workers = Training(MPI.COMM_SELF, W).workers
+    workers.x[:] = twin.x
+    models = initial_models(workers, K, twin.exchange.seed).astype(float)
+    cluster = np.zeros(W, int)
+    for k in range(STEPS):
+        if k % H == 0:
+            losses = np.zeros((W, K))
+            for j in range(K):
+                chosen = twin.batches.next()
+                h, away = twin.problem.h[chosen], models[j] - twin.problem.b[chosen]
+                losses[:, j] = (h * (away**2).sum(2) / 2).mean(1)
+            cluster = losses.argmin(1)
+            twin.x = models[cluster]
+        twin.x = twin.x - twin.direction(twin.gradient(twin.x))
+        if k % H == H - 1:
+            for j in set(cluster.tolist()):
+                models[j] = twin.x[cluster == j].mean(0)
+            twin.x = models[cluster]
+
+
+TWINS: Twins = {Crowding: crowding, AdaptiveCrowding: adaptive_crowding, IFCA: ifca}
+MORE_THAN_SGD = (IFCA,)

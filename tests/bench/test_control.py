@@ -161,6 +161,10 @@ CONTROLLED = {
         *(*MODEL, "--algorithm", "d_psgd", "--controller"),
         "thompson:option=topology,values=ring/complete,span=3",
     ),
+    "poly_ts": (
+        *(*MODEL, "--algorithm", "elastic_averaging", "--controller"),
+        "poly_ts:option=period/alpha,values=1/2/4//0.1/0.2,span=4",
+    ),
 }
 
 
@@ -221,6 +225,9 @@ def test_decisions_are_independent_of_the_placement(
         ("d_psgd", "phases:option=topology,values=ring/hypercube", r"arm topology=hypercube: "),
         ("local_sgd", "phases:values=1/2/3", r"got 3 values and 1 steps"),
         ("local_sgd", "phases:values=1/2,steps=0", r"steps must be increasing numbers"),
+        ("local_sgd", "poly_ts", r"local_sgd has no option 'alpha' that may change"),
+        ("local_sgd", "poly_ts:option=period", r"values must be one list for each option"),
+        ("local_sgd", "poly_ts:option=period,values=1/x", r"arm period=x: period must be"),
         ("local_sgd", "phase", r"unknown controller 'phase' \(did you mean phases\?\)"),
     ],
 )

@@ -115,6 +115,8 @@ PERIODIC = {
     "hierarchical_local_sgd": "hierarchical_local_sgd:period=2,block_period=3",
     "adacomm": "adacomm:period=4,interval=8",
     "crowding": "crowding:period=4,trial=2",
+    "ifca": "ifca:period=4",
+    "adaptive_crowding": "adaptive_crowding:average=2,decide=8,period=4,trial=2",
 }
 """Every algorithm that exchanges in some steps only, except the asynchronous ones."""
 

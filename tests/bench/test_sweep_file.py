@@ -14,7 +14,8 @@ from bench.sweep.plan import plan
 Capture = pytest.CaptureFixture[str]
 
 TABLE = Path(__file__).resolve().parents[2] / "bench/sweeps/table.toml"
-LEFT_OUT = {"ad_psgd", "async_elastic_averaging", "downpour", "crowding"}
+ASYNCHRONOUS, NICHES = ("ad_psgd", "async_elastic_averaging", "downpour"), ("crowding", "ifca")
+LEFT_OUT = {*ASYNCHRONOUS, *NICHES, "adaptive_crowding"}
 """Algorithms without a row in the table: results that depend on timing, or no common model."""
 
 

@@ -1,0 +1,113 @@
+"""Iterative federated clustering algorithm (IFCA): one model for each of K clusters of workers.
+
+Ghosh, Chung, Yin, Ramchandran: An Efficient Framework for Clustered Federated Learning, NeurIPS
+2020, Algorithm 1, with model averaging. Baseline of crowding: the number of clusters is an option.
+Symbols: theta_j the model of cluster j, H (tau in the paper) local steps, W workers.
+
+    before every H steps:
+    1. j(i) <- argmin_j of the loss of theta_j at a minibatch of worker i;  x_i <- theta_j(i)
+    2. g_i <- gradient of the next minibatch at x_i;  x_i <- base optimiser step along g_i
+    after every H steps:
+    3. theta_j <- mean of x_i over the workers with j(i) = j, if there are any
+
+Departs from the paper: (1) all workers take part in every round; (2) the losses of step 1. are of
+one minibatch for each model, and so cost K gradients; (3) theta_j starts as the initial parameters
+with the elements of each layer in random order, for j > 0. All K models are averaged in one
+all-reduce of K d elements.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
+
+STREAM = 23
+"""Random stream of the initial models, distinct from other streams of the seed."""
+
+
+@dataclass
+class State:
+    """Step count k, the models of all clusters, and the cluster of each worker."""
+
+    k: int
+    models: Rows
+    """(V, K d) theta of all clusters, equal for all workers."""
+    cluster: NDArray[np.int64]
+    """(V,) cluster of each worker, j."""
+    sums: Rows = field(metadata=SCRATCH)
+    """(V, K d) x of each worker at the place of its cluster, zero elsewhere."""
+
+
+@dataclass(frozen=True)
+class IFCA(Algorithm):
+    """One model for each of a given number of clusters of workers (IFCA)."""
+
+    clusters: int = field(default=2, metadata={"help": "number of clusters, K"})
+    period: int = field(default=8, metadata={"help": "steps between averages, H"})
+    needs: ClassVar[Needs] = Needs(elementwise=False)
+
+    def __post_init__(self) -> None:
+        for name in ("clusters", "period"):
+            value = vars(self)[name]
+            if value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
+
+    def exchange_interval(self, total: int) -> int:
+        """Return the period."""
+        return self.period
+
+    def init(self, exchange: Exchange, workers: Workers) -> State:
+        """Return the State at step 0."""
+        V, K = len(workers.x), self.clusters
+        first = initial_models(workers, K, exchange.seed)
+        models = np.tile(first.reshape(1, -1), (V, 1))
+        return State(0, models, np.zeros(V, np.int64), np.zeros_like(models))
+
+    def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take one step of every worker."""
+        if state.k % self.period == 0:
+            self._choose(workers, state)  # 1.
+        workers.gradient()
+        workers.update()  # 2.
+        state.k += 1
+        if state.k % self.period == 0:
+            self._average(exchange, workers, state)  # 3.
+
+    def _choose(self, workers: Workers, state: State) -> None:
+        """Set x to the model of the smallest loss."""
+        x, V = workers.x, len(workers.x)
+        models = state.models.reshape(V, self.clusters, -1)
+        losses = np.zeros((V, self.clusters))
+        for j in range(self.clusters):
+            x[:] = models[:, j]
+            losses[:, j] = workers.gradient()
+        state.cluster[:] = losses.argmin(1)
+        x[:] = models[np.arange(V), state.cluster]
+
+    def _average(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Set the models to the means of their clusters, and x to the model of the worker."""
+        x, V, K = workers.x, len(workers.x), self.clusters
+        own = np.arange(V), state.cluster
+        state.sums[:] = 0
+        sums, models = (rows.reshape(V, K, -1) for rows in (state.sums, state.models))
+        sums[own] = x
+        share = np.zeros((V, K))
+        share[own] = 1
+        exchange.mean(state.sums)
+        exchange.mean(share)
+        for j in np.flatnonzero(share[0]):
+            models[:, j] = sums[:, j] / share[0, j]
+        x[:] = models[own]
+
+
+def initial_models(workers: Workers, clusters: int, seed: int) -> Rows:
+    """Return the initial models, (K, d): the first as given, others in random order by layer."""
+    models: Rows = np.tile(workers.x[0], (clusters, 1))
+    rng = np.random.default_rng((seed, STREAM))
+    for model in models[1:]:
+        for layer in workers.layers:
+            rng.shuffle(model[layer.start : layer.stop])
+    return models
