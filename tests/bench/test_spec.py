@@ -76,7 +76,7 @@ def built(draw: st.DrawFn, cls: type[Any]) -> Any:
 
 
 @pytest.mark.parametrize(("what", "name"), EVERY)
-@settings(deadline=None, max_examples=15)  # a busy machine is no failure
+@settings(deadline=None, max_examples=8)  # a busy machine is no failure
 @given(data=st.data())
 def test_text_and_object_are_the_same_thing(what: str, name: str, data: st.DataObject) -> None:
     registry = REGISTRIES[what]

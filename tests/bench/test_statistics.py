@@ -37,8 +37,7 @@ def test_coverage_is_95_percent_and_little_more(n: int) -> None:
     )
 
 
-@pytest.mark.parametrize("n", [10, 51, 400])
-@pytest.mark.parametrize("law", DISTRIBUTIONS)
+@pytest.mark.parametrize(("law", "n"), list(zip(DISTRIBUTIONS, (10, 51, 400), strict=True)))
 def test_simulated_coverage_equals_the_theory(law: str, n: int) -> None:
     rng, samples = np.random.default_rng(n), 2000
     intervals = [median_interval(DISTRIBUTIONS[law](rng, n)) for _ in range(samples)]

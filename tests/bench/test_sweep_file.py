@@ -1,5 +1,6 @@
 """Sweep files: their cases, and the errors reported before the first case."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,8 @@ def test_the_table_has_every_algorithm(tmp_path: Path) -> None:
     assert names == set(ALGORITHMS) - LEFT_OUT
     assert sweep.axes["workers"] == ["4", "16", "64", "256"]
     assert sweep.axes["seed"] == ["0", "1", "2", "3", "4"]
-    runnable = [case for case in plan(sweep, ranks=1, out=tmp_path) if not case.refused]
+    one_seed = replace(sweep, axes=sweep.axes | {"seed": ["0"]})
+    runnable = [case for case in plan(one_seed, ranks=1, out=tmp_path) if not case.refused]
     assert {case.experiment.workers for case in runnable} == {4, 16, 64, 256}
 
 
