@@ -14,7 +14,6 @@ from typing import Any
 from tests.launching import DEADLINE_S, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-WAIT_S = 60.0
 
 
 class Browser:

@@ -13,6 +13,7 @@ import pytest
 from bench.common.text import one_line
 from bench.reporting.export import POLICY, render
 from tests.bench.made_runs import make
+from tests.launching import DEADLINE_S
 
 PROGRAMS = {
     "list": "bench list --json",
@@ -45,7 +46,7 @@ def run(
         ["bash", "-c", f"set -o pipefail; {command} {redirection}"],
         capture_output=True,
         env={**os.environ, **environment},
-        timeout=300,
+        timeout=DEADLINE_S,
         check=False,
     )
 
