@@ -21,10 +21,11 @@ means of y and g would differ permanently.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -57,6 +58,7 @@ class GradientTracking(Algorithm):
         default="metropolis",
         metadata={"help": "mixing weights; must preserve the mean", "choices": tuple(MIXINGS)},
     )
+    needs: ClassVar[Needs] = Needs(exact="its estimates must add up to the gradients")
 
     def check(self, total: int) -> None:
         """Raise ValueError if the mixing matrix does not preserve the mean."""

@@ -18,10 +18,11 @@ push_sum.
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-from algorithms.protocol import Algorithm, Exchange, Pull, Rows, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, Pull, Rows, Workers
 from algorithms.push_sum import divide
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
@@ -55,6 +56,7 @@ class OverlapPushSum(Algorithm):
     delay: int = field(
         default=1, metadata={"help": "steps between sending and receiving a message, tau"}
     )
+    needs: ClassVar[Needs] = Needs(exact="its weights must add up to the number of workers")
 
     def __post_init__(self) -> None:
         phases(self.topology, self.peers)

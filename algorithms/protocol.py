@@ -262,6 +262,8 @@ class Needs:
     elementwise: bool = True
     """Elements of a row are exchanged and updated independently of each other, so that parts of a
     row can be on different ranks (--pipeline)."""
+    exact: str = ""
+    """Reason for which rows must travel without rounding (--wire); empty if they may be rounded."""
 
 
 class Algorithm(Protocol):

@@ -63,7 +63,9 @@ class PushSum(Algorithm):
             "choices": get_args(Weights),
         },
     )
-    needs: ClassVar[Needs] = Needs(bears_loss=True)
+    needs: ClassVar[Needs] = Needs(
+        bears_loss=True, exact="its weights must add up to the number of workers"
+    )
 
     def __post_init__(self) -> None:
         phases(self.topology, self.peers)

@@ -59,7 +59,7 @@ class RelaySGD(Algorithm):
         default=BinaryTree(),
         metadata={"help": "communication graph; must be a tree", "registry": TOPOLOGIES},
     )
-    needs: ClassVar[Needs] = Needs(bears_loss=True)
+    needs: ClassVar[Needs] = Needs(bears_loss=True, exact="its rows carry numbers of workers")
 
     def check(self, total: int) -> None:
         """Raise ValueError if the topology is not a tree: in a cycle, workers count repeatedly."""

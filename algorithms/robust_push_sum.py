@@ -61,7 +61,9 @@ class RobustPushSum(Algorithm):
         default=Exponential(),
         metadata={"help": "communication graph; must be periodic", "registry": TOPOLOGIES},
     )
-    needs: ClassVar[Needs] = Needs(bears_loss=True)
+    needs: ClassVar[Needs] = Needs(
+        bears_loss=True, exact="its weights must add up to the number of workers"
+    )
 
     def check(self, total: int) -> None:
         """Raise ValueError if the topology does not support `total` workers or is not periodic."""

@@ -78,13 +78,20 @@ class Training:
         batch: int = 4,
         indices: NDArray[np.int64] | None = None,
         trouble: Trouble = Trouble.NONE,
+        encoded: bool = False,
     ) -> None:
         self.problem: QuadraticProblem = Quadratic(dimension=7, samples=240).load(dtype)
         self.shards = Shards(per_worker=1).split(
             self.problem.samples, total, np.random.default_rng(5)
         )
         self.exchange = MPIExchange(
-            comm, total, allreduce=allreduce, dtype=dtype, seed=3, trouble=trouble
+            comm,
+            total,
+            allreduce=allreduce,
+            dtype=dtype,
+            seed=3,
+            trouble=trouble,
+            encoded=encoded,
         )
 
         def batches(step: int) -> Batches:

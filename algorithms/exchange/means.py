@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
+from algorithms.exchange.groups import GroupAverage
 from algorithms.exchange.shaper import Delays
-from algorithms.wire.carrier import Scheduled, divide_in_place
+from algorithms.wire.bfloat16 import ENCODED, Encoded
+from algorithms.wire.carrier import Scheduled
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.sums import TreeSum
 
@@ -21,21 +23,20 @@ if TYPE_CHECKING:
     from algorithms.collectives.protocol import AllReduce
     from algorithms.protocol import Rows
 
-Planner = Callable[["MPI.Intracomm", int, list[int]], "AllReduce"]
-"""Factory of plans: (comm, d, bounds); collective over comm."""
-
 
 class Average:
     """Mean of (V, d) rows over all workers."""
 
     def __init__(self, plan: AllReduce, total: int, meter: Meter) -> None:
         self.plan, self._total, self._meter = plan, total, meter
+        encoded = isinstance(plan, Encoded)
         self.vector = plan.parts[0]
         """(d,) memory of the mean after a call."""
+        self._row_bytes = self.vector.nbytes // (2 if encoded else 1)
         lo = plan.spans[0][0]
         self._sums = [
             (
-                TreeSum(total, span, self.vector.size, self.vector.dtype),
+                TreeSum(total, span, self.vector.size, self.vector.dtype, rounded=encoded),
                 slice(span[0] - lo, span[1] - lo),
             )
             for span in plan.spans
@@ -71,82 +72,12 @@ class Average:
         if not np.may_share_memory(out, self.vector):
             out[...] = self.vector
         crossings = len(rows) - 1 + (len(rows) - 1 if out.ndim == 2 else 0)
-        self._meter.bytes_copied += crossings * self.vector.nbytes
+        self._meter.bytes_copied += crossings * self._row_bytes
         self._meter.lap(COPY)
-
-
-class GroupAverage:
-    """Mean over each group of `size` consecutive workers; the last group may be smaller.
-
-    A group on one rank needs no message. Groups that span ranks have a communicator each. A rank is
-    in at most two neighbouring ones, and even groups go before odd ones: ranks never wait in a
-    cycle. Collective to create, to call and to close.
-    """
-
-    def __init__(
-        self,
-        comm: MPI.Intracomm,
-        bounds: list[int],
-        size: int,
-        d: int,
-        *,
-        dtype: np.dtype[Any],
-        planner: Planner,
-        meter: Meter,
-    ) -> None:
-        from mpi4py import MPI
-
-        self._meter, total = meter, bounds[-1]
-        lo, hi = bounds[comm.rank], bounds[comm.rank + 1]
-        self._here: list[tuple[slice, TreeSum]] = []
-        self._across: list[tuple[slice, Average]] = []
-        self._comms: list[MPI.Intracomm] = []
-        self._sum = np.empty(d, dtype)
-        spanning, reason = [], None
-        for first in range(0, total, size):
-            last = min(first + size, total)
-            hosts = [r for r in range(comm.size) if bounds[r] < last and bounds[r + 1] > first]
-            if len(hosts) > 1:
-                spanning.append((first, last, hosts))
-            elif comm.rank in hosts:
-                add_up = TreeSum(last - first, (0, last - first), d, dtype)
-                self._here.append((slice(first - lo, last - lo), add_up))
-        for parity in (0, 1):
-            own = next((x for x in spanning[parity::2] if comm.rank in x[2]), None)
-            split = comm.Split(own[0] if own else MPI.UNDEFINED, comm.rank)
-            if own is None:
-                continue
-            assert isinstance(split, MPI.Intracomm)
-            first, last, hosts = own
-            inside = [max(bounds[r], first) - first for r in hosts] + [last - first]
-            self._comms.append(split)
-            rows = slice(max(first, lo) - lo, min(last, hi) - lo)
-            try:
-                self._across.append((rows, Average(planner(split, d, inside), last - first, meter)))
-            except ValueError as error:
-                reason = error
-        if failure := next(filter(None, comm.allgather(reason)), None):
-            raise failure
-
-    def __call__(self, rows: Rows) -> None:
-        """Replace every row, (V, d), by the mean over its group."""
-        for members, add_up in self._here:
-            n = members.stop - members.start
-            add_up(rows[members], self._sum)
-            divide_in_place(self._sum, n)
-            rows[members] = self._sum
-            self._meter.bytes_copied += 2 * (n - 1) * self._sum.nbytes
-        self._meter.lap(COPY)
-        for members, average in self._across:
-            average(rows[members], rows[members])
 
     def close(self) -> None:
-        """Release plans and communicators; collective."""
-        for _, average in self._across:
-            average.plan.close()
-        for comm in self._comms:
-            comm.Free()
-        self._across, self._comms = [], []
+        """Release the plan; collective."""
+        self.plan.close()
 
 
 class StartedMean:
@@ -190,8 +121,9 @@ class StartedMean:
 class Means:
     """Means over the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1]).
 
-    Plans are created at the first call and reused. Errors: ValueError if links are slow and the
-    messages of the all-reduce are unknown.
+    Plans are created at the first call and reused. dtype: of what travels; ENCODED for rows of
+    float32 that travel as bfloat16. Errors: ValueError if links are slow and the messages of the
+    all-reduce are unknown.
     """
 
     def __init__(
@@ -200,7 +132,7 @@ class Means:
         bounds: list[int],
         allreduce: str,
         *,
-        dtype: str,
+        dtype: np.dtype[Any],
         meter: Meter,
         shaper: Delays | None,
     ) -> None:
@@ -211,7 +143,8 @@ class Means:
                 "recursive_doubling, ring or another all-reduce by messages"
             )
         self._comm, self._bounds, self._total = comm, bounds, bounds[-1]
-        self._dtype, self._meter, self._shaper = np.dtype(dtype), meter, shaper
+        self._dtype, self._meter, self._shaper = dtype, meter, shaper
+        self._encoded = dtype == ENCODED
         self._here = bounds[comm.rank + 1] - bounds[comm.rank]
         self._averages: dict[int, Average] = {}
         self._groups: dict[tuple[int, int], GroupAverage] = {}
@@ -227,7 +160,7 @@ class Means:
         """
         if self._total > self._comm.size:
             self._planned(d)
-            return np.zeros((self._here, d), self._dtype)
+            return np.zeros((self._here, d), np.float32 if self._encoded else self._dtype)
         average = self._average(d)
         rows = average.vector.reshape(1, d)
         self._homes[id(rows)] = (rows, average)
@@ -276,7 +209,7 @@ class Means:
         """Release windows, requests and communicators; collective."""
         idle = [average for averages in self._idle.values() for average in averages]
         for average in [*self._averages.values(), *(a for _, a in self._homes.values()), *idle]:
-            average.plan.close()
+            average.close()
         for group in self._groups.values():
             group.close()
         self._averages, self._homes, self._idle, self._groups = {}, {}, {}, {}
@@ -294,7 +227,11 @@ class Means:
         return Average(plan, self._total, self._meter)
 
     def _plan(self, comm: MPI.Intracomm, d: int, bounds: list[int]) -> AllReduce:
-        return self._allreduce(comm, d, self._dtype, bounds, self._meter)
+        plan = self._allreduce(comm, d, self._dtype, bounds, self._meter)
+        return Encoded(plan) if self._encoded else plan
+
+    def _between(self, comm: MPI.Intracomm, d: int, bounds: list[int]) -> Average:
+        return Average(self._plan(comm, d, bounds), bounds[-1], self._meter)
 
     def _group(self, size: int, rows: Rows) -> GroupAverage:
         key = (size, rows.shape[1])
@@ -305,7 +242,7 @@ class Means:
                 size,
                 rows.shape[1],
                 dtype=self._dtype,
-                planner=self._plan,
+                planner=self._between,
                 meter=self._meter,
             )
         return self._groups[key]

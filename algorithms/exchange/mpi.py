@@ -28,6 +28,7 @@ from algorithms.exchange.trouble import Trouble
 from algorithms.exchange.window import SharedRows, SharedVector, Window
 from algorithms.topologies.mixing import MIXINGS, Mixing
 from algorithms.topologies.protocol import Links, Topology
+from algorithms.wire.bfloat16 import ENCODED
 from algorithms.wire.meter import OTHER, Meter
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ PLANS_KEPT = 64
 
 
 class Rounds:
-    """Rounds between the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1])."""
+    """Rounds between the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1]).
+
+    encoded: rows of float32 travel as bfloat16, others as they are.
+    """
 
     def __init__(
         self,
@@ -50,8 +54,9 @@ class Rounds:
         meter: Meter,
         trouble: Trouble,
         shaper: Delays | None,
+        encoded: bool = False,
     ) -> None:
-        self._comm, self._bounds = comm, bounds
+        self._comm, self._bounds, self._encoded = comm, bounds, encoded
         self._meter, self._trouble, self._shaper = meter, trouble, shaper
         self._plans: dict[tuple[Any, ...], tuple[Links | Mixing, list[RowPlan]]] = {}
         self.started = 0
@@ -108,7 +113,8 @@ class Rounds:
                 own, weight = own + lost, weight[arrived]
         if own is not None and weight is not None:
             weights = Weights(own, weight, rows.dtype)
-        return RowPlan(ways, self._comm.rank, rows.shape[1], rows.dtype, weights)
+        encoded = self._encoded and rows.dtype == np.float32
+        return RowPlan(ways, self._comm.rank, rows.shape[1], rows.dtype, weights, encoded=encoded)
 
 
 TOPOLOGY_STREAM = 2
@@ -124,7 +130,8 @@ class MPIExchange:
     """The Exchange between the W workers of all ranks of `comm`; see algorithms.protocol.
 
     Rank r of p hosts the workers [r W // p, (r + 1) W // p). Collective to create and to close.
-    Errors: ValueError if W is smaller than the number of ranks, or if faults cannot be injected.
+    encoded: rows of float32 travel as bfloat16. Errors: ValueError if W is smaller than
+    the number of ranks, or if faults cannot be injected.
     """
 
     def __init__(
@@ -138,6 +145,7 @@ class MPIExchange:
         meter: Meter | None = None,
         trouble: Trouble = Trouble.NONE,
         clock: ModelClock | None = None,
+        encoded: bool = False,
     ) -> None:
         if total < comm.size:
             raise ValueError(
@@ -154,17 +162,23 @@ class MPIExchange:
         """The model clock; None on the wall clock."""
         wall = Shaper(comm, trouble.link, self.bounds) if trouble.link and not clock else None
         self._shaper: Delays | None = clock or wall
-        self._allreduce, self._itemsize = ALLREDUCES[allreduce], np.dtype(dtype).itemsize
+        travels = ENCODED if encoded else np.dtype(dtype)
+        self._allreduce, self._itemsize = ALLREDUCES[allreduce], travels.itemsize
         self._means = Means(
             self._comm,
             self.bounds,
             allreduce,
-            dtype=dtype,
+            dtype=travels,
             meter=self.meter,
             shaper=self._shaper,
         )
         self._rounds = Rounds(
-            self._comm, self.bounds, meter=self.meter, trouble=trouble, shaper=self._shaper
+            self._comm,
+            self.bounds,
+            meter=self.meter,
+            trouble=trouble,
+            shaper=self._shaper,
+            encoded=encoded,
         )
         self._windows: list[Window] = []
         self._schedule: dict[tuple[Topology, int], Links] = {}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.topologies.protocol import Links
+from algorithms.wire.bfloat16 import ENCODED, decode, encode, round_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.waiting import wait
 
@@ -128,6 +129,7 @@ class RowPlan:
     """Plan of one rank for a round over `routes`, with rows of d elements.
 
     With weights, sources and targets are workers, and out also gets the weighted own rows.
+    encoded: rows of float32 travel as bfloat16, also between workers of one rank.
     """
 
     def __init__(
@@ -137,7 +139,10 @@ class RowPlan:
         d: int,
         dtype: np.dtype[Any],
         weights: Weights | None = None,
+        *,
+        encoded: bool = False,
     ) -> None:
+        self._encoded, travels = encoded, ENCODED if encoded else dtype
         self.routes, self._rank, self._weights = routes, rank, weights
         lo, hi = routes.source_bounds[rank], routes.source_bounds[rank + 1]
         first, last = routes.target_bounds[rank], routes.target_bounds[rank + 1]
@@ -145,7 +150,8 @@ class RowPlan:
         sender = np.searchsorted(routes.source_bounds, routes.source, side="right") - 1
         receiver = np.searchsorted(routes.target_bounds, routes.target, side="right") - 1
         incoming, outgoing = receiver == rank, sender == rank
-        row_bytes = d * dtype.itemsize
+        row_bytes = self.row_bytes = d * travels.itemsize
+        """Size of a row on its way."""
 
         self.sends: list[tuple[int, Index, NDArray[Any]]] = []
         """(rank, index of local rows, memory to pack them unless they are a slice)."""
@@ -153,17 +159,21 @@ class RowPlan:
             index = np.unique(routes.source[outgoing & (receiver == q)]) - lo
             run = len(index) == index[-1] - index[0] + 1
             rows: Index = slice(int(index[0]), int(index[-1]) + 1) if run else index
-            self.sends.append((q, rows, np.empty((0 if run else len(index), d), dtype)))
+            packed = np.empty((0 if run and not encoded else len(index), d), travels)
+            self.sends.append((q, rows, packed))
 
         far = np.unique(routes.source[incoming & ~outgoing])
-        self._inbox = np.empty((len(far), d), dtype)
+        self._inbox = np.empty((len(far), d), travels)
         edges = np.searchsorted(far, routes.source_bounds)
         self.receives = [
             (q, self._inbox[edges[q] : edges[q + 1]])
             for q in range(ranks)
             if edges[q] < edges[q + 1]
         ]
+        self._arrived = np.empty((len(far) if encoded else 0, d), dtype)
         self.bytes_copied = int((incoming & outgoing).sum()) * row_bytes
+
+        self._near = np.empty((hi - lo if encoded and self.bytes_copied else 0, d), dtype)
 
         source, target = routes.source[incoming], routes.target[incoming] - first
         in_degree = np.bincount(target, minlength=last - first)
@@ -183,7 +193,7 @@ class RowPlan:
                     for into, origin, at in _blocks(target[selected], row[selected], row_bytes)
                 ]
                 self._terms.append((is_near, blocks))
-        self.direct = last - first == 1 and len(far) == 1 and len(source) == 1
+        self.direct = last - first == 1 and len(far) == 1 and len(source) == 1 and not encoded
         """True if the only incoming row is received directly in its slot."""
 
     def start(
@@ -198,7 +208,12 @@ class RowPlan:
             comm.Irecv(out if self.direct else inbox, source=q) for q, inbox in self.receives
         ]
         for q, index, packed in self.sends:
-            if isinstance(index, slice):
+            if self._encoded:
+                message = packed
+                for row, into in zip(rows[index], packed, strict=True):
+                    encode(row, into)
+                meter.lap(COPY)
+            elif isinstance(index, slice):
                 message = rows[index]
             else:
                 message = np.take(rows, index, axis=0, out=packed, mode="clip")
@@ -222,8 +237,14 @@ class RowPlan:
                 assert weights is not None
                 out *= self._terms[1][1][0][2]
         else:
+            near, inbox = rows, self._inbox
+            if self._encoded:
+                inbox, near = self._arrived, self._near
+                decode(self._inbox.reshape(-1), inbox.reshape(-1))
+                near[:] = rows[: len(near)]
+                round_in_place(near)
             for j, (is_near, blocks) in enumerate(self._terms):
-                table = rows if is_near else self._inbox
+                table = near if is_near else inbox
                 for into, row, share in blocks:
                     arrived = table[row] * share if scaled else table[row]
                     if j < 2:
@@ -259,7 +280,7 @@ class StartedPull:
         self._rows, self.result, self._keep = rows, out, keep
         self._requests = plan.start(comm, rows, out, meter)
         self._due = (
-            shaper.send(plan.routes.sender, plan.routes.receiver, rows[:1].nbytes)
+            shaper.send(plan.routes.sender, plan.routes.receiver, plan.row_bytes)
             if shaper
             else None
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.wire.bfloat16 import ENCODED, add, decoded, encode
 from algorithms.wire.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
 from algorithms.wire.schedule import Piece, Round, Schedule, added, start_times
 from algorithms.wire.sums import Span
@@ -42,7 +43,7 @@ class Carrier:
     """Executes the schedule of this rank on a home array any number of times; collective to call.
 
     home: at most (schedule.home,) elements of any dtype, contiguous, read and written in place;
-    the carrier allocates the rest.
+    the carrier allocates the rest. Elements of ENCODED are bfloat16.
 
     Rounds overlap as far as the window of the schedule and their memory allow. They start and end
     in order, so that messages between two ranks match.
@@ -107,7 +108,9 @@ class Carrier:
         for request in self._starts[2 * at + 1]:
             request.Start()
         for do, into, other in self._ops[at]:
-            if do == "add":
+            if do == "add" and into.dtype == ENCODED:
+                add(into, other)
+            elif do == "add":
                 np.add(into, other, out=into)
             elif do == "copy":
                 into[:] = other
@@ -154,11 +157,15 @@ class Carrier:
 
 
 def divide_in_place(x: NDArray[Any], divisor: int) -> None:
-    """Divide x, (...) of a floating type, in place.
+    """Divide x, (...) of a floating type or (n,) encoded, in place.
 
     A power of two multiplies by its inverse: the same bits in a third to a half less time.
     """
-    if divisor & (divisor - 1):
+    if x.dtype == ENCODED:
+        quotient = decoded(x)
+        divide_in_place(quotient, divisor)
+        encode(quotient, x)
+    elif divisor & (divisor - 1):
         np.divide(x, divisor, out=x)
     elif divisor != 1:
         np.multiply(x, 1 / divisor, out=x)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.wire.bfloat16 import round_in_place
+
 Span = tuple[int, int]
 """[lo, hi) of consecutive workers."""
 
@@ -43,10 +45,21 @@ class TreeSum:
     Short rows are added level by level, all nodes of a level at once. Of long rows, the operands
     are rows, by number, or scratch vectors, by -1 - level. The scratch memory is one (d,) vector a
     level, so that the rows stream through the cache once. The sums have the same bits.
+
+    rounded: round rows and sums to bfloat16, as where they travel between ranks.
     """
 
-    def __init__(self, total: int, span_: Span, d: int, dtype: np.dtype[np.floating]) -> None:
-        self._total, self._short = total, d <= SHORT
+    def __init__(
+        self,
+        total: int,
+        span_: Span,
+        d: int,
+        dtype: np.dtype[np.floating],
+        *,
+        rounded: bool = False,
+    ) -> None:
+        self._total, self._rounded, self._short = total, rounded, d <= SHORT and not rounded
+        self._leaves = np.empty((2 if rounded else 0, d), dtype)
         self._lo, self._hi = span_
         self._adds: list[tuple[int, int, int]] = []
         self._root, self._scratch = 0, list[NDArray[np.floating]]()
@@ -78,16 +91,28 @@ class TreeSum:
             return
         if not self._adds:
             out[:] = rows[self._root]
+            if self._rounded:
+                round_in_place(out)
             return
 
-        def vector(operand: int) -> NDArray[np.floating]:
+        def vector(operand: int, side: int = 0) -> NDArray[np.floating]:
             if operand >= 0:
                 row: NDArray[np.floating] = rows[operand]
-                return row
+                return self._rounded_row(row, side) if self._rounded else row
             return out if operand == -1 else self._scratch[-2 - operand]
 
         for left, right, into in self._adds:
-            np.add(vector(left), vector(right), out=vector(into))
+            total = vector(into)
+            np.add(vector(left), vector(right, 1), out=total)
+            if self._rounded:
+                round_in_place(total)
+
+    def _rounded_row(self, row: NDArray[np.floating], side: int) -> NDArray[np.floating]:
+        """Return a row, rounded, in the memory of the left or the right operand."""
+        leaf: NDArray[np.floating] = self._leaves[side]
+        leaf[:] = row
+        round_in_place(leaf)
+        return leaf
 
     def _by_levels(self, rows: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the sum of rows, (hi - lo, d); nodes without workers are skipped."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from algorithms import ALGORITHMS
+from algorithms.collectives import ALLREDUCES
 from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Algorithm
+from algorithms.wire.carrier import Scheduled
 from bench.common import own
 from bench.common.spec import UserError, option_fields, parse_spec
 from bench.data.names import parse_data
@@ -126,6 +128,34 @@ def check_accumulation(options: TrainOptions, task: Task) -> None:
             f"--accumulate {options.accumulate}: the batch norm of {options.task} normalises each "
             f"batch of {options.batch} by itself, so that the sum is not the gradient of "
             f"{options.minibatch} samples: give --batch {options.minibatch}"
+        )
+
+
+def check_wire(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
+    """Check that rows may be rounded while they travel. Errors: UserError."""
+    if not options.wire:
+        return
+    where, name = f"--wire {options.wire}", own.head(options.algorithm)
+    if options.dtype != "float32":
+        raise UserError(f"{where} rounds float32, got --dtype {options.dtype}: leave one out")
+    needs = algorithm.needs
+    reason = "it works in memory that all ranks share" if needs.asynchronous else needs.exact
+    if reason:
+        can = [x for x, y in ALGORITHMS.items() if not (y.needs.asynchronous or y.needs.exact)]
+        raise UserError(
+            f"{where}: rows of {name} are not rounded, since {reason}; those that can be are of "
+            f"{', '.join(can)}"
+        )
+    if task.needs.shares_statistics:
+        raise UserError(
+            f"{where} would round the statistics that workers of --task {options.task} share: take "
+            "group=0, or leave --wire out"
+        )
+    if not issubclass(ALLREDUCES[options.allreduce], Scheduled):
+        by_messages = [x for x, cls in ALLREDUCES.items() if issubclass(cls, Scheduled)]
+        raise UserError(
+            f"{where}: --allreduce {options.allreduce} does not send the messages that would be "
+            f"rounded; those that do are {', '.join(by_messages)}"
         )
 
 

@@ -97,6 +97,15 @@ def validation_lines(run: Run) -> list[tuple[str, str]]:
     ]
 
 
+def wire_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the line of --wire, if the run has it: the error of rows that travel."""
+    error = run.attributes.get("wire_error")
+    if error is None:
+        return []
+    text = f"rows travel with a relative rounding error of {error:.2g}, that of the parameters"
+    return [("wire", f"{run.params['wire']}: {text}")]
+
+
 def controller_lines(run: Run) -> list[tuple[str, str]]:
     """Return the line of the controller, if the run has one: the shares of its choices."""
     table = decisions.read(run.path)
@@ -169,6 +178,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
             f"mean, {format_score(row.metric_worst)} worst worker{since_text(row.since)}",
         ),
         *validation_lines(run),
+        *wire_lines(run),
         *controller_lines(run),
         *pipeline_lines(run),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.pipelines.grid import Grid
 from algorithms.protocol import Rows
+from algorithms.wire import bfloat16
 from algorithms.wire.waiting import meet
 from bench.runtime.pipeline.cell import Cell
 from bench.tasks.protocol import Problem
@@ -101,6 +102,15 @@ class Evaluation:
     def close(self) -> None:
         """Release the exchange; collective."""
         self._exchange.close()
+
+
+def rounding_error(comm: MPI.Intracomm, x: Rows) -> float:
+    """Return the relative error of the rows of all ranks as bfloat16, root mean square; collective.
+
+    x: (V, d), parameters of the workers of this rank.
+    """
+    errors, squares = zip(*comm.allgather(bfloat16.error2(x)), strict=True)
+    return float(np.sqrt(sum(errors) / sum(squares))) if sum(squares) else 0.0
 
 
 def parameters_sha256(comm: MPI.Intracomm, x: Rows, cell: Cell | None = None) -> str:

@@ -42,6 +42,7 @@ from bench.runtime.checks import (
     check_target,
     check_trouble,
     check_validation,
+    check_wire,
     schedule_of,
 )
 from bench.runtime.faults import compute_of, trouble_of
@@ -282,6 +283,7 @@ class Experiment:
         check_trouble(self.options, self.trouble, self.algorithm, self.workers)
         check_target(self.options, self.task)
         check_accumulation(self.options, self.task)
+        check_wire(self.options, self.task, self.algorithm)
         check_statistics(self.options, self.task, self.workers)
         if self.algorithm.needs.asynchronous:
             self._check_asynchronous()

@@ -8,6 +8,8 @@ from bench.common.options import Table, check_name, check_ranges, option
 from bench.common.spec import UserError, unknown_name
 
 DTYPES = ("float32", "float64")
+BF16 = "bf16"
+"""Value of --wire: rows travel as bfloat16."""
 WRITERS = ("one", "node", "rank")
 WALL, MODEL = CLOCKS = ("wall", "model")
 PERIOD, STEP = EVAL_AT = ("period", "step")
@@ -108,6 +110,13 @@ class TrainOptions:
         "of --validation if given; 0: never",
         "N",
         least=0,
+        later=True,
+    )
+    wire: str = option(
+        "",
+        "type of rows on their way between workers: bf16, rounded to bfloat16 for half the bytes; "
+        "default: as they are",
+        "TYPE",
         later=True,
     )
     warmup: int = option(10, "first steps, left out of the time statistics", "N", least=0)
@@ -222,6 +231,8 @@ class TrainOptions:
             raise UserError(f"--epochs must be > 0 and finite, got {self.epochs:g}")
         if self.epochs and self.steps != type(self).steps:
             raise two_lengths(self.epochs, self.steps)
+        if self.wire and self.wire != BF16:
+            raise unknown_name("wire", self.wire, [BF16])
         if self.save_model and self.save_model not in MODELS:
             raise UserError(
                 f"--save-model must be one of {', '.join(MODELS)}, got {self.save_model}: the file "

@@ -20,6 +20,7 @@ from bench.runtime.batches import Batches, RenewedBatches
 from bench.runtime.experiment import Experiment
 from bench.runtime.memory import check_memory
 from bench.runtime.model_time import measured_s, model_clock
+from bench.runtime.options import BF16
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import Ahead, PipelineLearner, steps_ahead
 from bench.runtime.pipeline.slices import Slices
@@ -61,6 +62,7 @@ def workers(
             trouble=experiment.trouble,
             meter=_meter(comm, experiment, peers),
             clock=model_clock(experiment),
+            encoded=options.wire == BF16,
         )
         x, g = exchange.rows(d), exchange.rows(d)
     except ValueError as error:

@@ -22,7 +22,7 @@ from bench.runtime.best import Best
 from bench.runtime.checkpoint.checkpoints import Checkpoints
 from bench.runtime.console import Reporter
 from bench.runtime.control import Control, replayed
-from bench.runtime.evaluation import Evaluation, parameters_sha256
+from bench.runtime.evaluation import Evaluation, parameters_sha256, rounding_error
 from bench.runtime.pipeline.learner import stage_columns
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
@@ -247,6 +247,8 @@ class Training:
             ending["patience_ended"] = True
             count = counted(self._best.since, "evaluation")
             reason = f"{count} without a better {self._metric.name}"
+        if self._options.wire:
+            ending["wire_error"] = rounding_error(self._comm, self._workers.x)
         columns = {
             "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
             "metric": (("worker",), self._metrics, "1", "metric at the end"),

@@ -8,8 +8,8 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
-from algorithms.collectives.protocol import AllReduce
-from algorithms.exchange.means import GroupAverage
+from algorithms.exchange.groups import GroupAverage
+from algorithms.exchange.means import Average
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.wire import room
 from algorithms.wire.meter import Meter
@@ -77,10 +77,10 @@ def test_memory_of_asynchronous_algorithms_is_refused(comm: MPI.Intracomm) -> No
 
 
 def test_a_group_without_room_is_refused_on_the_ranks_of_other_groups(comm: MPI.Intracomm) -> None:
-    def planner(group: MPI.Intracomm, d: int, bounds: list[int]) -> AllReduce:
+    def planner(group: MPI.Intracomm, d: int, bounds: list[int]) -> Average:
         if comm.rank < 2:
             raise RoomError("full")
-        return ALLREDUCES["ring"](group, d, FLOAT, bounds, Meter())
+        return Average(ALLREDUCES["ring"](group, d, FLOAT, bounds, Meter()), 2, Meter())
 
     if comm.size < 4:
         return

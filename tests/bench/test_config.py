@@ -57,6 +57,7 @@ def test_every_option_reaches_its_field() -> None:
         "validation": 0.3,
         "target": 0.5,
         "patience": 4,
+        "wire": "bf16",
         "warmup": 1,
         "straggler": "worker=1,factor=3",
         "drop": 0.1,

@@ -29,7 +29,7 @@ BINS = 60
 ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 OPTIONAL = (
-    *("epochs", "schedule", "clip", "accumulate", "patience", "controller", "pipeline"),
+    *("epochs", "schedule", "clip", "accumulate", "patience", "wire", "controller", "pipeline"),
     *("data", "validation", "clock", "compute", "straggler", "drop", "link"),
 )
 """Settings that are None where they are not given."""
