@@ -242,10 +242,7 @@ class Exchange(Protocol):
         """
 
     def shared_vector(self, start: Vector) -> SharedVector:
-        """Return a shared vector with the values start, (d,), equal on all ranks; collective.
-
-        It is closed with the exchange.
-        """
+        """Return a shared vector from equal starts, (d,), closed with the exchange; collective."""
 
     def shared_rows(self, start: Rows) -> SharedRows:
         """Return shared rows of values start, (V, d), closed with the exchange; collective."""
@@ -260,10 +257,9 @@ class Needs:
     bears_loss: bool = False
     """The algorithm tolerates lost messages (--drop)."""
     elementwise: bool = True
-    """Elements of a row are exchanged and updated independently of each other, so that parts of a
-    row can be on different ranks (--pipeline)."""
+    """Elements of a row are independent, so that parts can be on different ranks (--pipeline)."""
     exact: str = ""
-    """Reason for which rows must travel without rounding (--wire); empty if they may be rounded."""
+    """Reason for which rows that travel must not be rounded (--wire), if any."""
 
 
 class Algorithm(Protocol):
