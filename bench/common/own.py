@@ -20,6 +20,9 @@ from typing import Any, Generic, Protocol
 from bench.common.hints import suggestion
 
 SUFFIX = ".py"
+ROOT = Path(__file__).resolve().parents[2]
+HIDDEN = (*(f"{ROOT / name}/" for name in ("algorithms", "bench", "partitions")), "<frozen")
+"""Beginnings of the files whose frames a user's traceback leaves out."""
 
 
 def is_own(text: str) -> bool:
@@ -134,3 +137,27 @@ def _check(cls: type, name: str, registry: Mapping[str, type]) -> None:
     lacking += sorted(vars(cls).get("__abstractmethods__", ()))
     if lacking:
         raise ValueError(f"{name} lacks {', '.join(lacking)}, which {known[0].__name__} has")
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception, that of the user's frames where it is in own code."""
+    files = {module.__file__ for name, module in sys.modules.items() if is_own(name)}
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(frame.filename in files for frame in frames):
+        return user_traceback(error)
+    return "".join(traceback.format_exception(error))
+
+
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback of an exception without the frames of the suite.
+
+    An exception that the suite raises itself keeps all of them.
+    """
+    report = traceback.TracebackException.from_exception(error)
+    cause: traceback.TracebackException | None = report
+    while cause is not None:
+        if cause.stack and not cause.stack[-1].filename.startswith(HIDDEN):
+            frames = [x for x in cause.stack if not x.filename.startswith(HIDDEN)]
+            cause.stack = traceback.StackSummary.from_list(frames)
+        cause = cause.__cause__ or cause.__context__
+    return "".join(report.format())

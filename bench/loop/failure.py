@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bench.common.own import user_traceback
 from bench.common.spec import UserError
 from bench.common.text import one_line
 from bench.session.launch import write_stderr
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mpi4py import MPI
-
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = tuple(f"{ROOT / name}/" for name in ("algorithms", "bench", "partitions"))
-"""Folders of the suite, whose frames a user's traceback leaves out."""
 
 
 def end_all_on_error(comm: MPI.Intracomm, stop: Callable[[], None]) -> None:
@@ -45,18 +40,3 @@ def end_all_on_error(comm: MPI.Intracomm, stop: Callable[[], None]) -> None:
             comm.Abort(1)
 
     sys.excepthook = hook
-
-
-def user_traceback(error: BaseException) -> str:
-    """Return the traceback of an exception without the frames of the suite.
-
-    An exception that the suite raises itself keeps all of them.
-    """
-    report = traceback.TracebackException.from_exception(error)
-    cause: traceback.TracebackException | None = report
-    while cause is not None:
-        if cause.stack and not cause.stack[-1].filename.startswith(ROOMS):
-            frames = [x for x in cause.stack if not x.filename.startswith(ROOMS)]
-            cause.stack = traceback.StackSummary.from_list(frames)
-        cause = cause.__cause__ or cause.__context__
-    return "".join(report.format())

@@ -10,7 +10,6 @@ import socket
 import sys
 import termios
 import time
-import traceback
 from argparse import ArgumentParser
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from bench.common import cli
+from bench.common import cli, own
 from bench.common.cli import launcher_rank, name_too_long
 from bench.common.errors import DiskError
 from bench.common.output import OutputError, prepare
@@ -278,7 +277,7 @@ def report_failure(
         case _:
             where = f"rank {comm.rank} of {comm.size} on {socket.gethostname()}"
             message = f"{where}: {type(error).__name__}: {error}"
-            write_stderr(f"{''.join(traceback.format_exception(error))}error: {message}")
+            write_stderr(f"{own.traceback_of(error)}error: {message}")
             on_failure(message)
     if comm.size > 1:
         comm.Abort(code)

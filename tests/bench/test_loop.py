@@ -10,9 +10,9 @@ import pytest
 import torch
 from mpi4py import MPI
 
+from bench.common.own import user_traceback
 from bench.common.spec import UserError
 from bench.loop import Attachment, attach
-from bench.loop.failure import user_traceback
 from bench.loop.scores import Scoring
 from bench.loop.settings import optimizer_text
 from bench.results.reader import read

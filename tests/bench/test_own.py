@@ -23,6 +23,7 @@ from bench.results.validation import flaws
 from bench.runtime import identity, repeat
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
+from bench.tasks import TASKS
 from bench.train import train
 from partitions import PARTITIONS
 from slurm.case import TRAIN, Case, Geometry
@@ -190,6 +191,25 @@ def test_mistakes_are_one_line(text: str, words: str) -> None:
         parse_spec(text, ALGORITHMS, "algorithm")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_exception_of_own_code_has_the_frames_of_the_user() -> None:
+    Path("raising.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from bench.tasks.own import TorchTask\n"
+        "@dataclass(frozen=True)\n"
+        "class Gone(TorchTask):\n"
+        "    def model(self):\n"
+        "        return None\n"
+        "    def samples(self):\n"
+        "        return {}['gone']\n"
+    )
+    task = parse_spec("raising.py:Gone", TASKS, "task")
+    with pytest.raises(KeyError) as error:
+        task.load("float32")
+    shown = own.traceback_of(error.value)
+    assert 'raising.py", line 8, in samples' in shown
+    assert "own_problem.py" not in shown
 
 
 def experiment(**options: Any) -> Experiment:
