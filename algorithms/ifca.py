@@ -11,7 +11,8 @@ Symbols: theta_j the model of cluster j, H (tau in the paper) local steps, W wor
     3. theta_j <- mean of x_i over the workers with j(i) = j, if there are any
 
 Departs from the paper: (1) all workers take part in every round; (2) the losses of step 1. are of
-one minibatch for each model, and so cost K gradients; (3) theta_j starts as the initial parameters
+one minibatch for each model (in a loop of one's own all at that of the step), and so cost K
+gradients; (3) theta_j starts as the initial parameters
 with the elements of each layer in random order, for j > 0. All K models are averaged in one
 all-reduce of K d elements.
 """
