@@ -18,8 +18,6 @@ Conserved by 2, for any number of concurrent averages: sum_i x_i.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from algorithms.protocol import Algorithm, Exchange, Needs, SharedRows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import require
@@ -67,7 +65,7 @@ class ADPSGD(Algorithm):
         for worker in workers.ids:
             near = state.links.out_neighbours(worker)
             if len(near):
-                rng = np.random.default_rng((exchange.seed, NEIGHBOUR_STREAM, worker, state.k))
+                rng = exchange.rng(NEIGHBOUR_STREAM, worker, state.k)
                 state.rows.average(worker, int(rng.choice(near)))  # 2.
         with state.rows.local() as rows:
             workers.x[:] = rows

@@ -19,12 +19,9 @@ The losses are averaged by the exchange, so every rank computes exactly the same
 """
 
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf, sqrt
 
-import numpy as np
-from numpy.typing import NDArray
-
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Vector, Workers
 
 
 @dataclass
@@ -36,9 +33,9 @@ class State:
     period: int
     losses: Rows
     """(V, 1) sums of the losses over the interval."""
-    first: NDArray[np.floating]
+    first: Vector
     """(1,) mean loss of the first step."""
-    mean: NDArray[np.floating] = field(metadata=SCRATCH)
+    mean: Vector = field(metadata=SCRATCH)
     """(1,) scratch: the mean loss of the interval."""
 
 
@@ -67,8 +64,9 @@ class AdaComm(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
-        losses = np.zeros_like(workers.x[:, :1])
-        return State(0, 0, self.period, losses, np.zeros_like(losses[0]), np.zeros_like(losses[0]))
+        losses = exchange.like(workers.x, len(workers.x), 1)
+        first, mean = (exchange.like(losses, 1) for _ in range(2))
+        return State(0, 0, self.period, losses, first, mean)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -86,10 +84,10 @@ class AdaComm(Algorithm):
             state.period = self.next(state.period, state.mean[0] / self.interval, state.first[0])
             state.losses[:] = 0
 
-    def next(self, period: int, loss: np.floating, first: np.floating) -> int:
+    def next(self, period: int, loss: float, first: float) -> int:
         """Return the next period from the mean loss of the interval and the loss at the start.
 
         If a loss is not a positive number, the ratio is meaningless and the period decays.
         """
-        target = float(np.sqrt(loss / first)) * self.period if loss > 0 and first > 0 else np.inf
+        target = sqrt(loss / first) * self.period if loss > 0 and first > 0 else inf
         return max(1, ceil(target if target <= period - 1 else self.decay * period))

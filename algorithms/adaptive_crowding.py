@@ -22,7 +22,7 @@ worker i in the first step after each average in steps a to b, f_i its loss in t
 """
 
 from dataclasses import dataclass, field
-from math import log
+from math import inf, log
 from typing import ClassVar
 
 import numpy as np
@@ -77,7 +77,7 @@ class AdaptiveCrowding(Algorithm):
             raise ValueError(
                 f"period must be a multiple of average = {self.average}, got {self.period}"
             )
-        if not 0 <= self.floor < np.inf:
+        if not 0 <= self.floor < inf:
             raise ValueError(f"floor must be finite and >= 0, got {self.floor}")
         self.niching()
 
@@ -93,8 +93,10 @@ class AdaptiveCrowding(Algorithm):
         """Return the State at step 0: all workers average."""
         V = len(workers.x)
         niches = self.niching().init(exchange, workers)
-        every = np.ones(exchange.total, bool)
-        return State(0, niches, every, np.zeros(V), np.zeros(V), np.zeros_like(workers.x))
+        every = exchange.staged(exchange.total, dtype="bool")
+        every[:] = True
+        late, early = (exchange.staged(V) for _ in range(2))
+        return State(0, niches, every, late, early, exchange.like(workers.x))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -103,7 +105,7 @@ class AdaptiveCrowding(Algorithm):
         if state.k % self.average == 0:
             self._observe(state, losses)
         if not state.averages.all():  # 5.
-            members = np.flatnonzero(~state.averages)
+            members = (~state.averages).nonzero()[0]
             state.niches.k = state.k
             self.niching().compete(exchange, workers, state.niches, losses, members)
         state.k += 1
@@ -138,7 +140,8 @@ class AdaptiveCrowding(Algorithm):
         if state.averages.all():
             exchange.mean(x)
             return
-        np.multiply(x, own[:, None], out=state.masked)
+        state.masked[:] = x
+        state.masked *= own[:, None]
         exchange.mean(state.masked)
         state.masked *= exchange.total / state.averages.sum()
         x[own] = state.masked[own]
@@ -146,9 +149,9 @@ class AdaptiveCrowding(Algorithm):
     def _decide(self, exchange: Exchange, state: State) -> None:
         """Let workers leave the average whose loss in the limit exceeds the floor."""
         count = state.k // self.average // 4  # averages in the second quarter
-        limit = np.zeros((len(state.late), exchange.total))
+        limit = exchange.staged(len(state.late), exchange.total)
         ids = list(exchange.ids)
-        limit[np.arange(len(ids)), ids] = state.late / count - state.early / count
+        limit[list(range(len(ids))), ids] = state.late / count - state.early / count
         exchange.mean(limit)
         every = limit[0] * exchange.total
         if state.averages.any() and every[state.averages].mean() > self.floor / 2:

@@ -18,8 +18,6 @@ Conserved by 1, for any number of concurrent exchanges: sum_i x_i + c.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from algorithms.elastic_averaging import PAPER_BETA
 from algorithms.protocol import (
     SCRATCH,
@@ -61,7 +59,7 @@ class AsyncElasticAveraging(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the centre at the common start."""
-        return State(0, exchange.shared_vector(workers.x[0]), np.empty_like(workers.x[0]))
+        return State(0, exchange.shared_vector(workers.x[0]), exchange.like(workers.x[0]))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker of this rank."""
@@ -83,7 +81,8 @@ def draw(row: Rows, state: State, alpha: float) -> None:
 
     def by(where: slice, centre: Rows) -> None:
         d = state.pull[where]
-        np.subtract(row[where], centre, out=d)
+        d[:] = row[where]
+        d -= centre
         d *= alpha
         row[where] -= d
         centre += d

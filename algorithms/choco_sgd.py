@@ -28,8 +28,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
 from algorithms.compressors import COMPRESSORS
 from algorithms.compressors.protocol import Bytes, Compressor, Draw
 from algorithms.compressors.sign import Sign
@@ -96,43 +94,45 @@ class ChocoSGD(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, with public copies of zero."""
         x, links = workers.x, exchange.links(self.topology, 0)
-        V, n = len(x), self.compressor.size(x.shape[1], x.dtype)
-        came = np.zeros((links.in_degree[list(workers.ids)].sum(), n), np.uint8)
-        h, s = np.zeros_like(x), np.zeros_like(x)
-        return State(0, h, s, np.zeros_like(x[0]), np.zeros((V, n), np.uint8), came)
+        (V, d), n = x.shape, self.compressor.size(x.shape[1], x.dtype)
+        arriving = int(links.in_degree[list(workers.ids)].sum())
+        packed, came = (exchange.staged(size, n, dtype="uint8") for size in (V, arriving))
+        h, s, q = exchange.like(x), exchange.like(x), exchange.staged(d, dtype=x.dtype)
+        return State(0, h, s, q, packed, came)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         x, h, s, q = workers.x, state.h, state.s, state.q
         Q, first = self.compressor, workers.ids[0]
         P = exchange.mixing(self.topology, self.mixing, 0)
-        into = slice(*np.searchsorted(P.links.target, (first, workers.ids[-1] + 1)).tolist())
+
+        def draw(worker: int) -> Draw:
+            return partial(exchange.rng, COMPRESSION_STREAM, worker, state.k)
+
+        into = slice(*P.links.target.searchsorted((first, workers.ids[-1] + 1)).tolist())
         senders, receivers = P.links.source[into].tolist(), P.links.target[into] - first
         workers.gradient()  # 1.
         workers.update()  # 2.
         for i, worker in enumerate(workers.ids):  # 3.
-            np.subtract(x[i], h[i], out=q)
-            Q.pack(q, state.packed[i], generator(exchange.seed, worker, state.k))
+            q[:] = x[i]
+            q -= h[i]
+            Q.pack(q, state.packed[i], draw(worker))
         delivery = exchange.start_deliver(state.packed, P.links, state.came)
         for i, worker in enumerate(workers.ids):  # 4.
-            Q.unpack(state.packed[i], q, generator(exchange.seed, worker, state.k))
+            Q.unpack(state.packed[i], q, draw(worker))
             h[i] += q
             q *= float(P.own[worker])
             s[i] += q
         delivery.finish()
         links = zip(senders, receivers.tolist(), P.weight[into].tolist(), state.came, strict=True)
         for sender, i, weight, message in links:
-            Q.unpack(message, q, generator(exchange.seed, sender, state.k))
+            Q.unpack(message, q, draw(sender))
             q *= weight
             s[i] += q
         gamma = Q.gamma(len(q)) if self.gamma is None else self.gamma
         for i in range(len(x)):  # 5.
-            np.subtract(s[i], h[i], out=q)
+            q[:] = s[i]
+            q -= h[i]
             q *= gamma
             x[i] += q
         state.k += 1
-
-
-def generator(seed: int, worker: int, k: int) -> Draw:
-    """Return the factory of the generator for a worker's message at step k, equal at both ends."""
-    return partial(np.random.default_rng, (seed, COMPRESSION_STREAM, worker, k))

@@ -23,14 +23,15 @@ niches. A family of S sends S - 1 rows a worker and period; 4 needs no message.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.niching.families import LARGEST, families, mates
+from algorithms.niching.families import LARGEST, families, mates, relatives
 from algorithms.niching.rules import RULES, portfolio
-from algorithms.protocol import Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, Rows, Vector, Workers
 from algorithms.topologies.protocol import links
 
 FAMILY_STREAM, TOURNAMENT_STREAM = 21, 22
@@ -44,9 +45,9 @@ class State:
     k: int
     parents: Rows
     """(V, d) rows before the trial."""
-    before: NDArray[np.float64]
+    before: Vector
     """(V,) sum of the losses of the parents over the steps before the trial; inf without a mate."""
-    since: NDArray[np.float64]
+    since: Vector
     """(V,) sum of the losses of the children over the steps of the trial."""
 
 
@@ -89,9 +90,9 @@ class Crowding(Algorithm):
                 raise ValueError(
                     f"rule must be of {', '.join(RULES)}, or several separated by /, got {name!r}"
                 )
-        if not 0 <= self.phi < np.inf:
+        if not 0 <= self.phi < inf:
             raise ValueError(f"phi must be finite and >= 0, got {self.phi}")
-        if not 0 < self.temperature < np.inf:
+        if not 0 < self.temperature < inf:
             raise ValueError(f"temperature must be finite and > 0, got {self.temperature}")
 
     @property
@@ -106,7 +107,7 @@ class Crowding(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         V = len(workers.x)
-        return State(0, np.zeros_like(workers.x), np.zeros(V), np.zeros(V))
+        return State(0, exchange.like(workers.x), exchange.staged(V), exchange.staged(V))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -137,7 +138,7 @@ class Crowding(Algorithm):
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Return to the parents of a trial that has not ended."""
         if state.k % self.period >= self.period - self.trial:
-            mated = np.isfinite(state.before)
+            mated = abs(state.before) < inf
             workers.x[mated] = state.parents[mated]
 
     def _cross(
@@ -146,38 +147,33 @@ class Crowding(Algorithm):
         """Keep the parents and set x to the children."""
         x = workers.x
         state.parents[:] = x
-        rng = np.random.default_rng((exchange.seed, FAMILY_STREAM, state.k))
+        rng = exchange.rng(FAMILY_STREAM, state.k)
         groups = families(len(members), self.family, rng) if len(members) else []
-        near = _relatives([members[group] for group in groups])
-        graph = links(exchange.total, *near.T)
-        came = np.empty((int(graph.in_degree[list(workers.ids)].sum()), x.shape[1]), x.dtype)
+        near = relatives([members[group] for group in groups])
+        graph, d = links(exchange.total, *near.T), x.shape[1]
+        came = exchange.staged(int(graph.in_degree[list(workers.ids)].sum()), d, dtype=x.dtype)
+        together = exchange.staged(self.family, d, dtype=x.dtype)
         exchange.deliver(x, graph, came)
         start = 0
         for i, worker in enumerate(workers.ids):
             others = graph.source[graph.target == worker]
             if not len(others):
-                state.before[i] = np.inf  # no child: x stays
+                state.before[i] = inf  # no child: x stays
                 continue
             rows = came[start : start + len(others)]
             start += len(others)
-            own = int(np.searchsorted(others, worker))
-            family = np.insert(rows, own, state.parents[i], axis=0)
+            own, family = int(others.searchsorted(worker)), together[: len(rows) + 1]
+            family[:own], family[own], family[own + 1 :] = rows[:own], x[i], rows[own:]
             mate = family[mates(family)[own]]
-            x[i] = (1 - self.share) * state.parents[i] + self.share * mate
+            mate *= self.share
+            x[i] *= 1 - self.share
+            x[i] += mate
 
     def _select(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Return to the parent where the child loses."""
         gain = (state.before - state.since) / self.trial
         chance = portfolio(self.rules, gain, self.phi, self.temperature)
-        rng = np.random.default_rng((exchange.seed, TOURNAMENT_STREAM, state.k))
+        rng = exchange.rng(TOURNAMENT_STREAM, state.k)
         lost = rng.random(exchange.total)[list(workers.ids)] >= chance
         workers.x[lost] = state.parents[lost]
         state.before[:] = state.since[:] = 0
-
-
-def _relatives(groups: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return all pairs of a worker and another one of its family, (n, 2) int64."""
-    pairs = [np.stack(np.meshgrid(group, group), -1).reshape(-1, 2) for group in groups]
-    every = np.concatenate([np.empty((0, 2), np.int64), *pairs])
-    different: NDArray[np.int64] = every[every[:, 0] != every[:, 1]]
-    return different

@@ -20,8 +20,6 @@ Conserved by the exchange: sum_i x_i.
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
-import numpy as np
-
 from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
@@ -70,7 +68,7 @@ class DPSGD(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
-        return State(0, np.zeros_like(workers.x))
+        return State(0, exchange.like(workers.x))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

@@ -24,9 +24,7 @@ equals that of slowmo with rate r (1 + m).
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from algorithms.protocol import VARIES, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
 
 
 @dataclass
@@ -38,6 +36,8 @@ class State:
     """(1, d) parameters after the last outer step."""
     u: Rows
     """(1, d) outer velocity times the momentum."""
+    D: Rows = field(metadata=SCRATCH)
+    """(1, d) scratch: the outer gradient, then the outer step."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class DiLoCo(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; all workers start from the same x."""
-        return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
+        start, u, D = (exchange.like(workers.x[:1]) for _ in range(3))
+        start[:] = workers.x[:1]
+        return State(0, start, u, D)
 
     def adopt(self, state: State, since: int) -> None:
         """Continue `since` steps after the last exchange; the next one is due at the period."""
@@ -77,8 +79,9 @@ class DiLoCo(Algorithm):
         state.k += 1
         if state.k % self.period == 0:
             exchange.mean(workers.x)
-            D = workers.x[:1]  # scratch: the row is overwritten below
-            np.subtract(state.start, D, out=D)  # 3.
+            D = state.D
+            D[:] = state.start  # 3.
+            D -= workers.x[:1]
             state.u += D  # 4.
             state.u *= self.momentum
             D += state.u  # 5.

@@ -54,7 +54,9 @@ class Downpour(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the shared parameters at the common start."""
-        return State(0, exchange.shared_vector(workers.x[0]), workers.x.copy())
+        start = exchange.like(workers.x)
+        start[:] = workers.x
+        return State(0, exchange.shared_vector(workers.x[0]), start)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker of this rank."""

@@ -20,11 +20,8 @@ the parameters of an optimiser in the lookahead form (sgd:nesterov=true).
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from algorithms.elastic_averaging import ElasticAveraging, draw_centre
-from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Vector, Workers
 
 
 @dataclass
@@ -32,11 +29,11 @@ class State:
     """Step count k, the centre, the velocities, and scratch for the mean and the pull."""
 
     k: int
-    centre: NDArray[np.floating]
+    centre: Vector
     """(d,), equal on all ranks."""
     v: Rows
     """(V, d)."""
-    mean: NDArray[np.floating] = field(metadata=SCRATCH)
+    mean: Vector = field(metadata=SCRATCH)
     """(d,)."""
     pull: Rows = field(metadata=SCRATCH)
     """(V, d)."""
@@ -72,7 +69,9 @@ class EAMSGD(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the centre at the common start and the velocities zero."""
         x = workers.x
-        return State(0, x[0].copy(), np.zeros_like(x), np.empty_like(x[0]), np.empty_like(x))
+        centre, mean = (exchange.like(x[0]) for _ in range(2))
+        centre[:] = x[0]
+        return State(0, centre, exchange.like(x), mean, exchange.like(x))
 
     def adopt(self, state: State, since: int) -> None:
         """Continue `since` steps after the last exchange; the next one is due at the period."""

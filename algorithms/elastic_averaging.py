@@ -19,10 +19,7 @@ and the centre by 1 - alpha (W + 1), so alpha (W + 1) must be below 2.
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Vector, Workers
 
 PAPER_BETA = 0.9
 """Value of beta in the experiments of the paper."""
@@ -33,9 +30,9 @@ class State:
     """Step count k, the centre, and scratch for the mean and the pull to the centre."""
 
     k: int
-    centre: NDArray[np.floating]
+    centre: Vector
     """(d,), equal on all ranks."""
-    mean: NDArray[np.floating] = field(metadata=SCRATCH)
+    mean: Vector = field(metadata=SCRATCH)
     """(d,)."""
     pull: Rows = field(metadata=SCRATCH)
     """(V, d)."""
@@ -75,7 +72,9 @@ class ElasticAveraging(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, the centre at the common start."""
         x = workers.x
-        return State(0, centre=x[0].copy(), mean=np.empty_like(x[0]), pull=np.empty_like(x))
+        centre, mean = (exchange.like(x[0]) for _ in range(2))
+        centre[:] = x[0]
+        return State(0, centre, mean, pull=exchange.like(x))
 
     def adopt(self, state: State, since: int) -> None:
         """Continue `since` steps after the last exchange; the next one is due at the period."""
@@ -95,8 +94,8 @@ class ElasticAveraging(Algorithm):
 class CentreState(Protocol):
     """Fields of a State that an exchange with the centre changes."""
 
-    centre: NDArray[np.floating]
-    mean: NDArray[np.floating]
+    centre: Vector
+    mean: Vector
     pull: Rows
 
 
@@ -104,7 +103,8 @@ def draw_centre(exchange: Exchange, x: Rows, state: CentreState, alpha: float) -
     """Move the centre towards x, (V, d), and store the move of x in pull; collective."""
     centre, mean = state.centre, state.mean
     exchange.mean(x, out=mean)
-    np.subtract(x, centre, out=state.pull)
+    state.pull[:] = x
+    state.pull -= centre
     state.pull *= alpha
     mean -= centre
     mean *= alpha * exchange.total

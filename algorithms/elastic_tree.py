@@ -27,8 +27,6 @@ less accurate than that of averaging methods.
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from algorithms.elastic_averaging import PAPER_BETA
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 
@@ -101,18 +99,20 @@ class ElasticTree(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, every inner node at the common start."""
         x, total, alpha = workers.x, workers.total, self.moving_rate(workers.total)
-        ids = np.array(workers.ids)[:, None]
-        state = State(0, [], [], [], np.empty_like(x), np.empty_like(x))
+        state = State(0, [], [], [], exchange.like(x), exchange.like(x))
         below = 1  # workers under a child
         while below < total or not state.nodes:
             under = self.branching * below
-            own, all_under = (
-                np.minimum(size, total - ids // size * size) for size in (below, under)
-            )
-            children = -(-all_under // below)
-            state.nodes.append(x.copy())
-            state.shares.append((all_under / (children * own)).astype(x.dtype))
-            state.rates.append((alpha * children).astype(x.dtype))
+            centre = exchange.like(x)
+            centre[:] = x
+            share, rate = (exchange.like(x, len(x), 1) for _ in range(2))
+            for i, worker in enumerate(workers.ids):
+                own, all_under = (min(n, total - worker // n * n) for n in (below, under))
+                children = -(-all_under // below)
+                share[i], rate[i] = all_under / (children * own), alpha * children
+            state.nodes.append(centre)
+            state.shares.append(share)
+            state.rates.append(rate)
             below = under
         return state
 
@@ -125,9 +125,11 @@ class ElasticTree(Algorithm):
             if state.k % (self.period * self.ratio**level):
                 break  # higher levels have multiples of this period
             centre = state.nodes[level]
-            np.multiply(child, share, out=state.mean)
+            state.mean[:] = child
+            state.mean *= share
             exchange.mean(state.mean, group=self.branching ** (level + 1))
-            np.subtract(child, centre, out=state.pull)
+            state.pull[:] = child
+            state.pull -= centre
             state.pull *= alpha
             child -= state.pull
             state.mean -= centre

@@ -20,8 +20,6 @@ weights by default. Rounding errors of the mean accumulate, by about 1e-7 per st
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
@@ -61,13 +59,16 @@ class ExactDiffusion(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, without previous steps."""
-        return State(workers.x.copy(), np.zeros_like(workers.x))
+        psi, message = (exchange.like(workers.x) for _ in range(2))
+        psi[:] = workers.x
+        return State(psi, message)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         x, psi, message = workers.x, state.psi, state.message
         workers.gradient()  # 1.
-        np.subtract(x, psi, out=message)
+        message[:] = x
+        message -= psi
         workers.update()  # 2.
         psi[:] = x
         message += psi

@@ -23,8 +23,6 @@ means of y and g would differ permanently.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
@@ -70,7 +68,7 @@ class GradientTracking(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
-        return State(0, *(np.zeros_like(workers.x) for _ in range(4)))
+        return State(0, *(exchange.like(workers.x) for _ in range(4)))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -82,7 +80,8 @@ class GradientTracking(Algorithm):
         x_mix.finish()
         y_mix.finish()
         state.mixed_y -= state.before  # 3. in this order, y = g to the bit with one worker
-        np.add(state.mixed_y, g, out=y)
+        y[:] = state.mixed_y
+        y += g
         state.before[:] = g
         g[:] = y
         x[:] = state.mixed_x

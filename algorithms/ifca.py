@@ -63,51 +63,53 @@ class IFCA(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0."""
         V, K = len(workers.x), self.clusters
-        first = initial_models(workers, K, exchange.seed)
-        models = np.tile(first.reshape(1, -1), (V, 1))
-        return State(0, models, np.zeros(V, np.int64), np.zeros_like(models))
+        models, sums = (exchange.like(workers.x, V, K * workers.x.shape[1]) for _ in range(2))
+        models.reshape(V, K, -1)[:] = initial_models(exchange, workers, K)
+        return State(0, models, exchange.staged(V, dtype="int64"), sums)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         if state.k % self.period == 0:
-            self._choose(workers, state)  # 1.
+            self._choose(exchange, workers, state)  # 1.
         workers.gradient()
         workers.update()  # 2.
         state.k += 1
         if state.k % self.period == 0:
             self._average(exchange, workers, state)  # 3.
 
-    def _choose(self, workers: Workers, state: State) -> None:
+    def _choose(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Set x to the model of the smallest loss."""
         x, V = workers.x, len(workers.x)
         models = state.models.reshape(V, self.clusters, -1)
-        losses = np.zeros((V, self.clusters))
+        losses = exchange.staged(V, self.clusters)
         for j in range(self.clusters):
             x[:] = models[:, j]
             losses[:, j] = workers.gradient()
         state.cluster[:] = losses.argmin(1)
-        x[:] = models[np.arange(V), state.cluster]
+        x[:] = models[list(range(V)), state.cluster]
 
     def _average(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Set the models to the means of their clusters, and x to the model of the worker."""
         x, V, K = workers.x, len(workers.x), self.clusters
-        own = np.arange(V), state.cluster
+        own = list(range(V)), state.cluster
         state.sums[:] = 0
         sums, models = (rows.reshape(V, K, -1) for rows in (state.sums, state.models))
         sums[own] = x
-        share = np.zeros((V, K))
+        share = exchange.staged(V, K)
         share[own] = 1
         exchange.mean(state.sums)
         exchange.mean(share)
-        for j in np.flatnonzero(share[0]):
-            models[:, j] = sums[:, j] / share[0, j]
+        for j in share[0].nonzero()[0]:
+            models[:, j] = sums[:, j]
+            models[:, j] /= share[0, j]
         x[:] = models[own]
 
 
-def initial_models(workers: Workers, clusters: int, seed: int) -> Rows:
+def initial_models(exchange: Exchange, workers: Workers, clusters: int) -> NDArray[np.floating]:
     """Return the initial models, (K, d): the first as given, others in random order by layer."""
-    models: Rows = np.tile(workers.x[0], (clusters, 1))
-    rng = np.random.default_rng((seed, STREAM))
+    models = exchange.staged(clusters, workers.x.shape[1], dtype=workers.x.dtype)
+    models[:] = workers.x[0]
+    rng = exchange.rng(STREAM)
     for model in models[1:]:
         for layer in workers.layers:
             rng.shuffle(model[layer.start : layer.stop])

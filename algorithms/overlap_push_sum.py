@@ -20,8 +20,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from algorithms.protocol import Algorithm, Exchange, Needs, Pull, Rows, Workers
 from algorithms.push_sum import divide
 from algorithms.topologies import TOPOLOGIES
@@ -77,9 +75,11 @@ class OverlapPushSum(Algorithm):
         V, d = workers.x.shape
 
         def ring() -> list[Rows]:
-            return [np.zeros((V, d + 1), workers.x.dtype) for _ in range(self.delay + 1)]
+            return [exchange.like(workers.x, V, d + 1) for _ in range(self.delay + 1)]
 
-        return State(0, np.ones((V, 1), workers.x.dtype), ring(), ring())
+        w = exchange.like(workers.x, V, 1)
+        w += 1
+        return State(0, w, ring(), ring())
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

@@ -130,6 +130,8 @@ class State:
     """(elements of all Q,) start of the next power iteration."""
     product: Rows = field(metadata=SCRATCH)
     """(elements of the largest compressed layer,) scratch."""
+    M: Rows = field(metadata=SCRATCH)
+    """(V, d) scratch: the sum of the gradient and the error, then the approximation."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,12 @@ class PowerSGD(Algorithm):
         V, dtype, parts = len(workers.x), workers.x.dtype, self._factors(workers)
         n, m = sum(x.rank * x.a for x in parts), sum(x.rank * x.b for x in parts)
         n += sum(at.stop - at.start for at, _ in uncompressed(workers.layers, parts))
-        warm = np.random.default_rng((exchange.seed, START_STREAM)).standard_normal(m)
+        warm = exchange.rng(START_STREAM).standard_normal(m)
         sizes = ((V, n), (V, m), (n,), (m,))
-        first, second, p, q = (np.zeros(size, dtype) for size in sizes)
-        product = np.zeros(max((x.a * x.b for x in parts), default=0), dtype)
-        error = np.zeros_like(workers.x)
-        return State(0, error, first, second, p, q, warm.astype(dtype), product)
+        first, second, p, q = (exchange.staged(*size, dtype=dtype) for size in sizes)
+        product = exchange.staged(max((x.a * x.b for x in parts), default=0), dtype=dtype)
+        error, M = (exchange.staged(*workers.x.shape, dtype=dtype) for _ in range(2))
+        return State(0, error, first, second, p, q, warm.astype(dtype), product, M)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -185,7 +187,8 @@ def compressed_mean(
     exchange: Exchange, workers: Workers, state: State, parts: tuple[Factors, ...]
 ) -> None:
     """Replace every row of g by the mean of the low-rank approximations of g + e; collective."""
-    g, error, first = workers.g, state.error, state.first
+    g, error, first = state.M, state.error, state.first
+    g[:] = workers.g
     g += error
     for x in parts:  # 2.
         np.matmul(x.right(state.warm), x.matrix(g).swapaxes(1, 2), out=x.left(first))
@@ -212,3 +215,4 @@ def compressed_mean(
         M[1:] = M[0]
     for at, to in rest:
         g[:, at] = state.p[to]
+    workers.g[:] = g

@@ -7,14 +7,12 @@ a ring:
 
     from dataclasses import dataclass, field
 
-    import numpy as np
-
-    from algorithms.protocol import Algorithm
+    from algorithms.protocol import Algorithm, Rows
     from algorithms.topologies.ring import Ring
 
     @dataclass
     class State:
-        mixed: np.ndarray
+        mixed: Rows
 
     @dataclass(frozen=True)
     class RingAverage(Algorithm):
@@ -27,7 +25,7 @@ a ring:
                 raise ValueError(f"lazy must be in [0, 1), got {self.lazy}")
 
         def init(self, exchange, workers):
-            return State(mixed=np.zeros_like(workers.x))
+            return State(mixed=exchange.like(workers.x))
 
         def step(self, exchange, workers, state):
             P = exchange.mixing(Ring(), "uniform", k=0)
@@ -55,10 +53,11 @@ from numpy.typing import NDArray
 
 from algorithms.topologies.mixing import Mixing
 from algorithms.topologies.protocol import Links, Topology
+from algorithms.wire.memory import Memory
 from algorithms.wire.meter import Meter
 
 Rows: TypeAlias = NDArray[np.floating]
-"""(V, d), C-contiguous, float32 or float64: one row per worker of this rank."""
+"""(V, d), C-contiguous, float32 or float64: one row per worker; operations: see wire.memory."""
 Vector: TypeAlias = NDArray[np.floating]
 """(d,), float32 or float64."""
 Ready: TypeAlias = Callable[[int, int], None]
@@ -67,7 +66,7 @@ Ready: TypeAlias = Callable[[int, int], None]
 SCRATCH = {"scratch": True}
 """Metadata of a State field that every step overwrites before reading; checkpoints skip it."""
 VARIES = {"varies": True}
-"""Metadata of an option that a controller may change between two steps; see Algorithm.adopt."""
+"""Metadata of an option that may change between two steps; see Algorithm.adopt."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class SharedRows(Protocol):
         """Wait until every rank has called this; collective."""
 
 
-class Exchange(Protocol):
+class Exchange(Memory, Protocol):
     """Moves rows between workers: over MPI between ranks, by copying within a rank."""
 
     ids: range
@@ -195,6 +194,9 @@ class Exchange(Protocol):
 
         Any number of means may be in flight; all ranks start and finish them in the same order.
         """
+
+    def rng(self, stream: int, *numbers: int) -> np.random.Generator:
+        """Return the generator of (seed, stream, numbers); every use has a stream of its own."""
 
     def links(self, topology: Topology, k: int) -> Links:
         """Return the links of round k, the same on every rank; random ones draw from (seed, k)."""

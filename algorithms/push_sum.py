@@ -23,8 +23,6 @@ the mass.
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
-import numpy as np
-
 from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
@@ -82,11 +80,12 @@ class PushSum(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; z = x for any weights."""
         V, d = workers.x.shape
-        w = np.ones((V, 1), workers.x.dtype)
+        w = exchange.like(workers.x, V, 1)
+        w += 1
         if self.weights == "samples":
             w[:, 0] = workers.samples[workers.ids] / workers.samples.mean()
-        message = np.zeros((V, d + 1), workers.x.dtype)
-        return State(0, w, message, np.zeros_like(message))
+        message, inbox = (exchange.like(workers.x, V, d + 1) for _ in range(2))
+        return State(0, w, message, inbox)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -98,8 +97,8 @@ class PushSum(Algorithm):
         links = exchange.links(topology_at(self.topology, self.peers, state.k), state.k)
         divide(x, w, links, workers.ids, message)
         exchange.pull(message, links, inbox)  # 3.
-        np.add(message[:, :-1], inbox[:, :-1], out=x)  # 4.
-        np.add(message[:, -1:], inbox[:, -1:], out=w)
+        message += inbox  # 4.
+        x[:], w[:] = message[:, :-1], message[:, -1:]
         if (w != 1).any():
             x /= w  # 5.
         state.k += 1
@@ -110,5 +109,5 @@ def divide(x: Rows, w: Rows, links: Links, ids: range, message: Rows) -> None:
     share: Rows = 1 / (1 + links.out_degree[ids.start : ids.stop, None])
     if ((exact := share.astype(x.dtype)) == share).all():
         share = exact  # saves the conversion of every element of x
-    np.multiply(x, share, out=message[:, :-1], casting="same_kind")
-    np.multiply(w, share, out=message[:, -1:], casting="same_kind")
+    message[:, :-1], message[:, -1:] = x, w
+    message *= share

@@ -21,8 +21,6 @@ D-PSGD with order=adapt_first, and plain SGD for one worker.
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
@@ -70,7 +68,7 @@ class QGMomentum(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, with zero momentum."""
-        return State(0, *(np.zeros_like(workers.x) for _ in range(3)))
+        return State(0, *(exchange.like(workers.x) for _ in range(3)))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""

@@ -28,8 +28,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
-import numpy as np
-
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.binary_tree import BinaryTree
@@ -68,8 +66,10 @@ class RelaySGD(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, with empty messages."""
         d, ends = workers.x.shape[1], link_offsets(exchange.links(self.topology, 0), workers.ids)
-        came = np.zeros((ends[-1], d + 1), workers.x.dtype)
-        return State(workers.x[:1].copy(), came, np.zeros_like(came), np.zeros(d + 1, came.dtype))
+        start, total = exchange.like(workers.x[:1]), exchange.like(workers.x, d + 1)
+        start[:] = workers.x[:1]
+        came, leaves = (exchange.like(workers.x, ends[-1], d + 1) for _ in range(2))
+        return State(start, came, leaves, total)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -85,14 +85,15 @@ class RelaySGD(Algorithm):
         for i, (a, b) in enumerate(near):  # 4.
             for message in state.came[a:b]:
                 x[i] += message[:-1]
-            np.multiply(state.start[0], W - 1 - state.came[a:b, -1].sum(), out=total[:-1])
+            total[:-1] = state.start[0]
+            total *= W - 1 - sum(float(message[-1]) for message in state.came[a:b])
             x[i] += total[:-1]
         x /= W
 
 
 def link_offsets(links: Links, ids: range) -> list[int]:
     """Return the offsets of each worker's incoming links, V + 1 numbers."""
-    return [0, *np.cumsum(links.in_degree[list(ids)]).tolist()]
+    return [0, *links.in_degree[list(ids)].cumsum().tolist()]
 
 
 def relay(came: Rows, own: Rows, out: Rows) -> None:

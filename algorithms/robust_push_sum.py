@@ -20,15 +20,14 @@ losses this is push_sum.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import ClassVar
-
-import numpy as np
 
 from algorithms.protocol import Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.mixing import check
-from algorithms.topologies.protocol import Links, Topology
+from algorithms.topologies.protocol import Topology
 
 
 @dataclass
@@ -84,8 +83,11 @@ class RobustPushSum(Algorithm):
         sums = []
         for k in range(self.topology.period(workers.total) or 1):
             into = int(exchange.links(self.topology, k).in_degree[workers.ids].sum())
-            sums.append(Sums(*(np.zeros((n, d + 1)) for n in (V, into, into))))
-        return State(0, np.ones((V, 1), workers.x.dtype), sums)
+            rows = (exchange.like(workers.x, n, d + 1, dtype="float64") for n in (V, into, into))
+            sums.append(Sums(*rows))
+        w = exchange.like(workers.x, V, 1)
+        w += 1
+        return State(0, w, sums)
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -100,20 +102,15 @@ class RobustPushSum(Algorithm):
         sums.sent[:, :-1] += x  # 3.
         sums.sent[:, -1:] += w
         exchange.deliver(sums.sent, links, sums.heard)  # 4.
-        for worker, update in worker_sums(links, workers.ids, sums.heard - sums.taken):
-            x[worker] += update[:-1]
-            w[worker] += update[-1]
+        sums.taken *= -1
+        sums.taken += sums.heard
+        ends = links.in_degree[workers.ids].cumsum().tolist()
+        for i, (a, b) in enumerate(pairwise([0, *ends])):
+            for message in sums.taken[a + 1 : b]:
+                sums.taken[a] += message
+            if b > a:
+                x[i] += sums.taken[a, :-1]
+                w[i] += sums.taken[a, -1]
         sums.taken[:] = sums.heard
         x /= w  # 5.
         state.k += 1
-
-
-def worker_sums(links: Links, ids: range, rows: Rows) -> list[tuple[int, Rows]]:
-    """Return the index and the sum, (n,), of the rows of each worker; rows: (links in, n)."""
-    ends = np.cumsum(links.in_degree[ids]).tolist()
-    starts = [0, *ends[:-1]]
-    return [
-        (i, rows[a:b].sum(axis=0))
-        for i, (a, b) in enumerate(zip(starts, ends, strict=True))
-        if b > a
-    ]

@@ -24,10 +24,7 @@ is the optimum over all data for any K, while local_sgd is biased. Two vectors a
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from algorithms.protocol import Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import Algorithm, Exchange, Rows, Vector, Workers
 
 
 @dataclass
@@ -39,7 +36,7 @@ class State:
     """(V, d) corrections c - c_i."""
     gradients: Rows
     """(V, d) sum of g_i since the last average."""
-    c: NDArray[np.floating]
+    c: Vector
     """(d,) mean of the control variates, equal on all ranks."""
 
 
@@ -60,7 +57,7 @@ class Scaffold(Algorithm):
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0, with corrections of zero."""
         x = workers.x
-        return State(0, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x[0]))
+        return State(0, exchange.like(x), exchange.like(x), exchange.like(x[0]))
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
@@ -73,5 +70,6 @@ class Scaffold(Algorithm):
             exchange.mean(workers.x)  # 3.
             state.gradients /= self.period  # 4.
             exchange.mean(state.gradients, out=state.c)  # 5.
-            np.subtract(state.c, state.gradients, out=state.correction)
+            state.correction[:] = state.c
+            state.correction -= state.gradients
             state.gradients[:] = 0

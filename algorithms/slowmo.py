@@ -20,8 +20,6 @@ With beta = 0 and alpha = 1 this is local SGD.
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from algorithms.protocol import VARIES, Algorithm, Exchange, Rows, Workers
 
 
@@ -58,7 +56,9 @@ class SlowMo(Algorithm):
 
     def init(self, exchange: Exchange, workers: Workers) -> State:
         """Return the State at step 0; all workers start from the same x."""
-        return State(0, workers.x[:1].copy(), np.zeros_like(workers.x[:1]))
+        start, u = (exchange.like(workers.x[:1]) for _ in range(2))
+        start[:] = workers.x[:1]
+        return State(0, start, u)
 
     def adopt(self, state: State, since: int) -> None:
         """Continue `since` steps after the last exchange; the next one is due at the period."""
@@ -74,6 +74,8 @@ class SlowMo(Algorithm):
             state.u *= self.momentum  # 4.
             state.u += state.start
             state.u -= workers.x[:1]
-            np.multiply(state.u, -self.rate, out=workers.x[:1])  # 5.
-            state.start += workers.x[:1]
+            x = workers.x[:1]  # scratch: the row is overwritten below
+            x[:] = state.u  # 5.
+            x *= -self.rate
+            state.start += x
             workers.x[:] = state.start

@@ -29,6 +29,7 @@ from algorithms.exchange.window import SharedRows, SharedVector, Window
 from algorithms.topologies.mixing import MIXINGS, Mixing
 from algorithms.topologies.protocol import Links, Topology
 from algorithms.wire.bfloat16 import ENCODED
+from algorithms.wire.memory import Host
 from algorithms.wire.meter import OTHER, Meter
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def worker_bounds(total: int, ranks: int) -> list[int]:
     return [r * total // ranks for r in range(ranks + 1)]
 
 
-class MPIExchange:
+class MPIExchange(Host):
     """The Exchange between the W workers of all ranks of `comm`; see algorithms.protocol.
 
     Rank r of p hosts the workers [r W // p, (r + 1) W // p). Collective to create and to close.
@@ -218,14 +219,18 @@ class MPIExchange:
         """
         return self._means.start_mean(rows)
 
+    def rng(self, stream: int, *numbers: int) -> np.random.Generator:
+        """Return the generator of random numbers of (seed, stream, numbers)."""
+        return np.random.default_rng((self.seed, stream, *numbers))
+
     def links(self, topology: Topology, k: int) -> Links:
         """Return the links of round k: a function of (topology, W, k, seed)."""
         period = topology.period(self.total)
         if period is None:
-            return topology.links(self.total, k, self._rng(k))
+            return topology.links(self.total, k, self.rng(TOPOLOGY_STREAM, k))
         key = (topology, k % period)
         if key not in self._schedule:
-            graph = topology.links(self.total, k % period, self._rng(k % period))
+            graph = topology.links(self.total, k % period, self.rng(TOPOLOGY_STREAM, k % period))
             self._schedule[key] = replace(graph, again=True)
         return self._schedule[key]
 
@@ -306,6 +311,3 @@ class MPIExchange:
             return window
 
         return make
-
-    def _rng(self, k: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, TOPOLOGY_STREAM, k))

@@ -48,6 +48,7 @@ class Alone:
         self.ids, self.total = range(worker, worker + 1), exchange.total
         self.seed, self.meter = exchange.seed, exchange.meter
         self.links, self.mixing = exchange.links, exchange.mixing
+        self.like, self.staged, self.rng = exchange.like, exchange.staged, exchange.rng
         self._vector, self._rows, self._count = vector, rows, 0
 
     def shared_vector(self, start: Vector) -> Any:

@@ -24,6 +24,14 @@ def families(total: int, size: int, rng: np.random.Generator) -> list[NDArray[np
     return [np.sort(family) for family in np.array_split(order, -(-total // size))]
 
 
+def relatives(groups: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return all pairs of a worker and another one of its family, (n, 2) int64."""
+    pairs = [np.stack(np.meshgrid(group, group), -1).reshape(-1, 2) for group in groups]
+    every = np.concatenate([np.empty((0, 2), np.int64), *pairs])
+    different: NDArray[np.int64] = every[every[:, 0] != every[:, 1]]
+    return different
+
+
 def distances(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the Euclidean distances between all rows, (n, d) to (n, n) float64."""
     n = len(rows)

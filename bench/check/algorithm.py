@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.protocol import Layer, Ready
 from bench.check.findings import FAILS, NOTE, OK, Finding, judged
+from bench.check.refusing import RefusingExchange, RefusingWorkers
 from bench.runtime import setup, start
 from bench.runtime.checkpoint.checkpoints import restore_training, roots
 from bench.runtime.checkpoint.saving import read_checked, save
@@ -105,6 +106,8 @@ def findings(comm: MPI.Intracomm, spec: str, algorithm: Any) -> Iterator[Finding
     text = f"{STEPS} steps at {', '.join(map(str, totals))} workers are finite"
     yield judged(not bad, "workers", text, f"NaN or infinity at {', '.join(bad)} workers")
     yield _placement(comm, spec, alone)
+    if not bad:
+        yield comm.bcast(rows(spec, totals[-1], alone[totals[-1]]))
     able = [total for total in totals if total >= comm.size]
     if able:
         yield _checkpoint(comm, spec, able[len(able) // 2], alone)
@@ -143,6 +146,29 @@ def _placement(comm: MPI.Intracomm, spec: str, alone: dict[int, str]) -> Finding
         return Finding(NOTE, "placement", "not checked on one rank: give --ranks 4")
     text = f"the same bits on 1, {', '.join(map(str, sizes))} ranks"
     return judged(not wrong, "placement", text, f"other bits than on one rank: {', '.join(wrong)}")
+
+
+def rows(spec: str, total: int, digest: str) -> Finding:
+    """Take the steps on one rank with rows that refuse NumPy's functions.
+
+    digest: that of the same steps with other rows.
+    """
+    training = Trained(_self(), spec, total)
+    plain, algorithm = training.workers, training.algorithm
+    exchange = RefusingExchange(_self(), total, seed=training.exchange.seed)
+    workers = RefusingWorkers(plain)
+    try:
+        state = algorithm.init(exchange, workers)
+        for _ in range(STEPS):
+            algorithm.step(exchange, workers, state)
+        algorithm.finish(exchange, workers, state)
+    except TypeError as error:
+        return Finding(NOTE, "rows", f"only those of NumPy's memory: {error}")
+    same = parameters_sha256(_self(), plain.x) == digest
+    for each in (exchange, training.exchange):
+        each.close()
+    text = "in place, on buffers of the exchange: the same bits on rows that refuse NumPy"
+    return judged(same, "rows", text, "other bits on rows that refuse the functions of NumPy")
 
 
 def _checkpoint(comm: MPI.Intracomm, spec: str, total: int, alone: dict[int, str]) -> Finding:

@@ -122,7 +122,7 @@ def ifca(twin: Twin, algorithm: IFCA) -> None:
     W, K, H = len(twin.x), algorithm.clusters, algorithm.period
     workers = Training(MPI.COMM_SELF, W).workers
     workers.x[:] = twin.x
-    models = initial_models(workers, K, twin.exchange.seed).astype(float)
+    models = initial_models(twin.exchange, workers, K).astype(float)
     cluster = np.zeros(W, int)
     for k in range(STEPS):
         if k % H == 0:

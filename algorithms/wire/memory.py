@@ -1,0 +1,43 @@
+"""Memory of rows: the makers of buffers, and the operations that algorithms apply to rows.
+
+Algorithms restrict themselves to these operations, so that rows may also be in other memory than
+that of NumPy arrays:
+
+- `len(x)`, `x.shape`, `x.dtype`, loops over rows, and views `x[i]`, `x[a:b]`, `x[:, a:b]`
+- in place: `x += y`, `-=`, `*=`, `/=`, where y is a number, rows, or an array of NumPy, (V, 1)
+- copies: `x[...] = y`, also from and to staged arrays, and rows at a mask or at an index
+- comparisons with a number, of one element a row, and their `any()`
+- one element as a number: `float(x[i, j])`
+
+No function of NumPy and no expression that allocates takes rows. Staged arrays are arrays of NumPy
+without restriction.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class Memory(Protocol):
+    """Maker of the buffers of an algorithm."""
+
+    def like(self, x: NDArray[Any], *shape: int, dtype: str = "") -> NDArray[Any]:
+        """Return zeros in the memory of x: of its shape and dtype unless others are given."""
+
+    def staged(self, *shape: int, dtype: DTypeLike = "float64") -> NDArray[Any]:
+        """Return an array of zeros on the host, for code that computes with NumPy."""
+
+
+class Host:
+    """Memory of the host, where rows are arrays of NumPy."""
+
+    def like(self, x: NDArray[Any], *shape: int, dtype: str = "") -> NDArray[Any]:
+        """Return zeros of the shape and dtype of x unless others are given."""
+        return np.zeros(shape or x.shape, dtype or x.dtype)
+
+    def staged(self, *shape: int, dtype: DTypeLike = "float64") -> NDArray[Any]:
+        """Return an array of zeros."""
+        return np.zeros(shape, dtype)
