@@ -198,8 +198,8 @@ class ConsensusRow(Row):
 class SimulationRow(Row):
     """Case of bench.simulate, and the numbers derived from its steps."""
 
-    algorithm: Annotated[str, Column("", "algorithm with its options")]
-    workers: Annotated[int, Column("1", "number of workers")]
+    algorithm: Annotated[str, Column("", "algorithm or pipeline with its options")]
+    workers: Annotated[int, Column("1", "number of workers, or of stages of a pipeline")]
     clock: Annotated[str, Column("", "clock of all times: model")]
     steps: Annotated[int, Column("1", "number of steps: whole periods of the exchanges")]
     step_ms: Annotated[float, Column("ms", "time of a step of the slowest worker")]

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.pipelines import PIPELINES
 from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
@@ -29,7 +30,7 @@ TABLES: dict[str, tuple[str, Table]] = {
         "case",
         {
             "algorithm": ("S256", "", "algorithm with its options"),
-            "workers": ("i8", "1", "number of workers"),
+            "workers": ("i8", "1", "number of workers, or of stages of a pipeline"),
             "cycle": ("i8", "1", "steps after which the pattern of exchanges repeats"),
             "first": ("i8", "1", "first row of the case in /steps"),
             "steps": ("i8", "1", "number of steps of the case"),
@@ -92,6 +93,11 @@ class SimulationFile(ResultFile):
             append_rows(file["steps"], "step", columns | dict(zip(TIMES, times.T, strict=True)))
 
         self.change(change)
+
+
+def unit(algorithm: str) -> str:
+    """Return what a case has a number of: stages if it is a pipeline, else workers."""
+    return "stages" if algorithm.partition(":")[0] in PIPELINES else "workers"
 
 
 @dataclass(frozen=True)

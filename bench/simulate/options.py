@@ -13,7 +13,7 @@ from bench.runtime.options import MODEL, TrainOptions
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
 FORM = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGB]?)", re.IGNORECASE)
 MOST_PARAMETERS = 10**13
-MOST_WORKERS = 2**24
+MOST_WORKERS, MOST_STAGES = 2**24, 2**16
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,13 @@ class Options:
         "allreduce_sgd,push_sum", "algorithms, as of bench.train", "A,B:KEY=VALUE"
     )
     workers: str = option("16,256,4096,65536", "numbers of workers", "W,W,...")
+    pipeline: str = option(
+        "", "simulate pipelines instead: names of bench.train --pipeline", "A,B:KEY=VALUE"
+    )
+    stages: str = option("2,4,8,16", "numbers of stages, each a machine", "K,K,...")
+    activations: str = option(
+        "1M", "float32 activations of a minibatch between two stages, with --pipeline", "N"
+    )
     parameters: str = option(
         "25M", "float32 parameters of the model; K, M, G are 10^3, 10^6, 10^9", "D"
     )
@@ -56,6 +63,24 @@ class Options:
         self.train_options()
         self.totals()
         self.elements()
+        self.transferred()
+        if self.pipeline:
+            unused = ("algorithm", "workers", "parameters", "straggler", "allreduce")
+            for name in unused:
+                value = getattr(self, name)
+                if value != type(self).__dataclass_fields__[name].default:
+                    raise UserError(
+                        f"--{name} {value} has no effect on --pipeline, which simulates the stages "
+                        "of one worker: leave one of them out"
+                    )
+            if "noise" in self.compute:
+                raise UserError(
+                    f"--compute {self.compute}: passes of stages have no noise: give the time alone"
+                )
+        else:
+            for name in ("stages", "activations"):
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    raise UserError(f"--{name} needs --pipeline, as in --pipeline gpipe,1f1b")
 
     def train_options(self) -> TrainOptions:
         """Return the options that bench.train shares, for their checks. Errors: UserError."""
@@ -69,12 +94,12 @@ class Options:
         )
 
     def specs(self) -> list[str]:
-        """Return the texts of the algorithms, each with its options.
+        """Return the texts of the algorithms, or of the pipelines, each with its options.
 
         A part between commas that begins with KEY= belongs to the algorithm before it.
         """
         specs: list[str] = []
-        for part in self.algorithm.split(","):
+        for part in (self.pipeline or self.algorithm).split(","):
             if specs and "=" in part.partition(":")[0]:
                 specs[-1] += f",{part}"
             else:
@@ -82,29 +107,43 @@ class Options:
         return specs
 
     def totals(self) -> list[int]:
-        """Return the numbers of workers. Errors: UserError."""
-        totals = []
-        for text in self.workers.split(","):
-            if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= MOST_WORKERS):
+        """Return the numbers of workers, or with --pipeline of stages. Errors: UserError."""
+        totals: list[int] = []
+        option, most = ("stages", MOST_STAGES) if self.pipeline else ("workers", MOST_WORKERS)
+        for text in (self.stages if self.pipeline else self.workers).split(","):
+            if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= most):
                 raise UserError(
-                    f"--workers must be numbers from 1 to {MOST_WORKERS:,} without separators, as "
-                    f"in 16,256,4096, got {text!r}"
+                    f"--{option} must be numbers from 1 to {most:,} without separators, as "
+                    f"in 16,256, got {text!r}"
                 )
             if int(text) in totals:
-                raise UserError(f"--workers has {int(text)} twice: give it once")
+                raise UserError(f"--{option} has {int(text)} twice: give it once")
             totals.append(int(text))
         return totals
 
+    def counts(self) -> str:
+        """Return what the numbers of a case are: workers, or with --pipeline stages."""
+        return "stages" if self.pipeline else "workers"
+
     def elements(self) -> int:
         """Return the number of parameters. Errors: UserError."""
-        match = FORM.fullmatch(self.parameters)
-        number = Fraction(match[1]) * UNITS[match[2].upper()] if match else Fraction(0)
-        if number.denominator > 1 or not 1 <= number <= MOST_PARAMETERS:
-            raise UserError(
-                "--parameters must be a whole number of at least 1 and at most 10^13, such as "
-                f"9610 or 25M, got {self.parameters!r}"
-            )
-        return int(number)
+        return _whole("parameters", self.parameters)
+
+    def transferred(self) -> int:
+        """Return the number of activations between two stages. Errors: UserError."""
+        return _whole("activations", self.activations)
+
+
+def _whole(option: str, text: str) -> int:
+    """Return the number of a text such as 25M. Errors: UserError."""
+    match = FORM.fullmatch(text)
+    number = Fraction(match[1]) * UNITS[match[2].upper()] if match else Fraction(0)
+    if number.denominator > 1 or not 1 <= number <= MOST_PARAMETERS:
+        raise UserError(
+            f"--{option} must be a whole number of at least 1 and at most 10^13, such as "
+            f"9610 or 25M, got {text!r}"
+        )
+    return int(number)
 
 
 TABLE = Table(

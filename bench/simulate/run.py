@@ -15,6 +15,7 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.exchange.compute import Compute
 from algorithms.exchange.durations import Durations
 from algorithms.exchange.trouble import Link, Trouble
+from algorithms.pipelines.protocol import Pipeline
 from algorithms.protocol import Algorithm
 from algorithms.wire.carrier import Scheduled
 from bench.common.spec import (
@@ -35,6 +36,7 @@ from bench.runtime.opening import add_provenance, holding, origin, prepare, take
 from bench.session.binding import keep_freed_memory, use_threads
 from bench.session.launch import check_launch, on_all_ranks
 from bench.simulate.options import Options
+from bench.simulate.pipelines import pipelines_of, step_times
 from bench.simulate.weighted import ITEMSIZE, WeightedClock, simulate
 
 if TYPE_CHECKING:
@@ -57,7 +59,9 @@ class Plan:
 
     options: Options
     algorithms: dict[str, Algorithm]
-    """Algorithms by name with options."""
+    """Algorithms by name with options; empty with --pipeline."""
+    pipelines: dict[str, list[Pipeline]]
+    """Pipelines by name with options, one for every number of stages; empty without --pipeline."""
     compute: Compute
     trouble: Trouble
     durations: Durations
@@ -79,7 +83,7 @@ def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: lis
             "mpirun"
         )
     plan = on_all_ranks(comm, lambda: plan_run(options))
-    most = max(options.totals())
+    most = 1 if options.pipeline else max(options.totals())
     check_memory(comm, WORKER_BYTES * most, f"{counted(most, 'worker')}", "reduce --workers")
     claim = take_on_root(comm, results, plan.path, PROGRAM)
     with holding(claim):
@@ -98,17 +102,26 @@ def _simulate(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], claim: Claim
         "case_hash": plan.hash,
         "params_json": json.dumps(plan.params),
         "seed": options.seed,
-        "parameters": options.elements(),
+        "parameters": options.transferred() if options.pipeline else options.elements(),
         "clock": MODEL,
         "time_definition": "a step ends with its last worker",
     }
     file = SimulationFile(plan.path, attributes, lambda x: add_provenance(x, ranks), claim)
     straggler = f", straggler {options.straggler}" if options.straggler else ""
+    model = f"{options.elements():,} float32 parameters"
+    if options.pipeline:
+        model = f"{options.transferred():,} float32 activations between two stages"
     _print(
         f"clock       model: --compute {options.compute}, --link {options.link}{straggler}\n"
-        f"model       {options.elements():,} float32 parameters; {counted(options.steps, 'step')}, "
-        f"seed {options.seed}\n{HEADING}"
+        f"model       {model}; {counted(options.steps, 'step')}, "
+        f"seed {options.seed}\n{HEADING.replace('workers', options.counts())}"
     )
+    link = plan.trouble.link or Link()
+    for name, cases in plan.pipelines.items():
+        for case in cases:
+            times = step_times(case, plan.compute, link, options.transferred(), options.steps)
+            file.add(name, case.stages, 1, times)
+            _print(line(read_simulation(file.part).rows()[-1]))
     for (name, algorithm), total in product(plan.algorithms.items(), options.totals()):
         clock = WeightedClock(total, plan.compute, plan.trouble, options.elements(), plan.durations)
         times = simulate(
@@ -148,6 +161,8 @@ def plan_run(options: Options) -> Plan:
             f"--compute {options.compute} has no time, and no gradient is computed that could be "
             f"measured: give one, as in 100ms,{options.compute}"
         )
+    if options.pipeline:
+        return _pipeline_plan(options, compute, trouble)
     totals, straggler = options.totals(), trouble.straggler
     if straggler and straggler.worker is not None and straggler.worker >= min(totals):
         raise UserError(
@@ -178,7 +193,24 @@ def plan_run(options: Options) -> Plan:
     params |= {name: getattr(options, name) for name in names} | {"clock": MODEL}
     digest = case_hash(params, 1)
     path = Path(options.out) / f"{options.name or f'simulate-{digest[:6]}'}.h5"
-    return Plan(options, algorithms, compute, trouble, durations, params, digest, path)
+    return Plan(options, algorithms, {}, compute, trouble, durations, params, digest, path)
+
+
+def _pipeline_plan(options: Options, compute: Compute, trouble: Trouble) -> Plan:
+    """Check all pipelines. Errors: UserError."""
+    totals = options.totals()
+    pipelines = pipelines_of(options.specs(), totals, options.steps, LONGEST_NAME)
+    params: dict[str, Any] = {
+        "pipelines": list(pipelines),
+        "totals": totals,
+        "activations": options.transferred(),
+    }
+    params |= {name: getattr(options, name) for name in ("compute", "link", "steps")}
+    params["clock"] = MODEL
+    digest = case_hash(params, 1)
+    path = Path(options.out) / f"{options.name or f'simulate-{digest[:6]}'}.h5"
+    durations = Durations(trouble.link or Link())
+    return Plan(options, {}, pipelines, compute, trouble, durations, params, digest, path)
 
 
 def _algorithms(options: Options) -> dict[str, Algorithm]:

@@ -9,7 +9,7 @@ from bench.common.text import counted, format_number
 from bench.results.calls import Calls
 from bench.results.convergence import rows as rows_of
 from bench.results.rounds import Rounds
-from bench.results.simulations import Simulation
+from bench.results.simulations import Simulation, unit
 
 
 def summarize_calls(calls: Calls) -> str:
@@ -44,13 +44,14 @@ def summarize_rounds(rounds: Rounds) -> str:
 def summarize_simulation(simulation: Simulation) -> str:
     """Return the number of cases done, and the step time of the last one."""
     params = json.loads(simulation.attributes["params_json"])
-    planned = len(params.get("algorithms", [])) * len(params.get("totals", []))
+    names = params.get("algorithms", params.get("pipelines", []))
+    planned = len(names) * len(params.get("totals", []))
     rows = simulation.rows()
     count = f"{len(rows)} of {counted(planned or len(rows), 'case')} done"
     if not rows:
         return count
     last = rows[-1]
     return (
-        f"{count}, {last.algorithm}, {counted(last.workers, 'worker')}: step "
+        f"{count}, {last.algorithm}, {counted(last.workers, unit(last.algorithm)[:-1])}: step "
         f"{format_number(last.step_ms, 3)} ms, efficiency {format_number(last.efficiency, 2)}"
     )

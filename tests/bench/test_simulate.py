@@ -53,6 +53,43 @@ def test_all_reduce_takes_its_closed_form(tmp_path: Path) -> None:
         assert row.efficiency == pytest.approx(10 / (10 + exchange), rel=1e-9)
 
 
+def test_latency_decides_between_gpipe_and_1f1b(tmp_path: Path) -> None:
+    names = [f"{x}:microbatches=32" for x in ("gpipe", "1f1b", "zb_h1", "pipedream")]
+    names.append("1f1b:microbatches=32,ahead=2")
+    options = "--link=latency=2ms", "--compute=384ms", "--activations=1", "--stages=4,1"
+    argv = [f"--pipeline={','.join(names)}", *options, f"--out={tmp_path}", "--name=result"]
+    assert main(argv) == 0
+    rows = {(x.algorithm, x.workers): x for x in read_simulation(tmp_path / "result.h5").rows()}
+    expected = {"gpipe:microbatches=32": 117, "1f1b:microbatches=32": 209}
+    expected["1f1b:microbatches=32,ahead=2"] = 130
+    for name, step_ms in expected.items():
+        assert rows[name, 4].step_ms == pytest.approx(step_ms, rel=1e-9)
+        assert rows[name, 4].efficiency == pytest.approx(96 / step_ms, rel=1e-9)
+        assert rows[name, 1].step_ms == pytest.approx(384, rel=1e-9)
+    assert rows["zb_h1:microbatches=32", 4].step_ms < 209
+    overlapping = rows["pipedream:microbatches=32", 4]
+    assert overlapping.step_ms < 32 * (3 + 2 * 2 * 3 / 4) * 1.01  # period f + b + 2 c (K - 1) / K
+    assert not flaws(tmp_path / "result.h5")
+    assert "microbatches=32,ahead=2, 1 stage: step" in view(tmp_path / "result.h5", 0.0).summary
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--pipeline=1f1b:stages=4", "the stages are those of --stages"),
+        ("--pipeline=1f1b --workers=4", "--workers 4 has no effect on --pipeline"),
+        ("--pipeline=1f1b --compute=1ms,noise=lognormal:0.1", "passes of stages have no noise"),
+        ("--pipeline=interleaved:microbatches=3", "take microbatches="),
+        ("--pipeline=gpipe:microbatches=999999", "more than 4,194,304: take fewer"),
+        ("--pipeline=gpipe --stages=0", "--stages must be numbers from 1 to 65,536"),
+        ("--stages=4,5", "--stages needs --pipeline"),
+    ],
+)
+def test_mistakes_of_pipelines_are_refused(options: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        program(MPI.COMM_SELF, [f"--out={tmp_path}", *options.split()], [])
+
+
 def test_push_sum_sends_the_model_and_a_weight(tmp_path: Path) -> None:
     (row,) = run(tmp_path, "--algorithm=push_sum", "--workers=100")
     assert row.exposed_ms == pytest.approx(LATENCY + 1001 * ELEMENT, rel=1e-9)

@@ -11,6 +11,7 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import brief
 from bench.results.rows import SimulationRow
+from bench.results.simulations import unit
 
 FORMS = {"workers": ",d", "step ms": ",.4~g", "efficiency": ".1%", "exposed ms": ",.4~g"}
 """Number of a tooltip -> its format."""
@@ -59,7 +60,7 @@ def _lines(points: pd.DataFrame, y: alt.Y) -> look.Chart:
     totals = sorted(set(points["workers"]))
     x = alt.X(
         "workers:Q",
-        title="workers",
+        title=unit(points["algorithm"][0]),
         scale=look.logarithmic(),
         axis=alt.Axis(values=totals, format=",d", labelOverlap=True),
     )

@@ -21,7 +21,7 @@ from bench.reporting.launches import (
 from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.rows import SimulationRow
 from bench.results.schema import COMPLETE
-from bench.results.simulations import Simulation, read_simulation
+from bench.results.simulations import Simulation, read_simulation, unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +42,11 @@ def load(path: Path) -> Launch[SimulationRow]:
 def _launch(result: Simulation) -> Launch[SimulationRow]:
     run = read_origin(result.path, result.attributes)
     params = json.loads(result.attributes["params_json"])
-    settings: dict[str, Setting] = {"parameters": int(result.attributes["parameters"])}
+    name = "activations" if "activations" in params else "parameters"
+    settings: dict[str, Setting] = {name: int(result.attributes["parameters"])}
     settings |= {name: params.get(name) or None for name in SETTINGS}
-    label = f"simulation, {settings['parameters']:,} parameters, seed {result.attributes['seed']}"
+    seed = result.attributes["seed"]
+    label = f"simulation, {settings[name]:,} {name}, seed {seed}"
     return Launch(settings, result.rows(), Source(label, run.status, provenance(run)))
 
 
@@ -97,7 +99,7 @@ def text_table(condition: str, rows: Sequence[SimulationRow]) -> TextTable:
     return TextTable(
         heading=condition,
         header=[
-            *("algorithm", "workers", "step ms", "compute / step", "compute ms"),
+            *("algorithm", unit(rows[0].algorithm), "step ms", "compute / step", "compute ms"),
             "exposed exchange ms",
         ],
         rows=[
@@ -124,7 +126,7 @@ def sentences(condition: str, rows: Sequence[SimulationRow]) -> list[Sentence]:
         return []
     first, last = there[0], there[-1]
     text = (
-        f"Of {most:,} workers, {first.algorithm} computes for {percent(first.efficiency)} of the "
-        f"time, {last.algorithm} for {percent(last.efficiency)}"
+        f"Of {most:,} {unit(first.algorithm)}, {first.algorithm} computes for "
+        f"{percent(first.efficiency)} of the time, {last.algorithm} for {percent(last.efficiency)}"
     )
     return [Sentence(f"{text} ({condition})" if condition else text, ["efficiency"])]
