@@ -199,6 +199,7 @@ SETTINGS = COUNTS | frozenset(
         "wire",
         "controller",
         "pipeline",
+        "staleness",
         "allreduce",
         "dtype",
         "eval_at",

@@ -48,6 +48,7 @@ from bench.runtime.checks import (
 from bench.runtime.faults import compute_of, trouble_of
 from bench.runtime.options import MODEL, PERIOD, TABLE, TrainOptions
 from bench.runtime.pipeline.checks import check_pipeline, grid_of, pipeline_of
+from bench.runtime.staleness import check_staleness
 from bench.session.launch import check_launch
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
@@ -276,8 +277,8 @@ class Experiment:
                 f"--workers must be at least the number of ranks, {self.ranks}, got "
                 f"{self.workers}: every rank hosts one or more"
             )
-        if self.pipeline is not None:
-            check_pipeline(self.options, self.pipeline, self.task, self.algorithm, self.grid)
+        check_staleness(self.options)
+        check_pipeline(self.options, self.pipeline, self.task, self.algorithm, self.grid)
         if not self.options.epochs:
             check_schedule(self.options, self.schedule, self.optimizer, self.steps)
         check_trouble(self.options, self.trouble, self.algorithm, self.workers)

@@ -47,6 +47,13 @@ class TrainOptions:
         "1f1b:stages=4,microbatches=8",
         SPEC,
     )
+    staleness: str = option(
+        "",
+        "gradients at stale slices of the parameters, as those of --pipeline "
+        "pipedream:stages=8, for any number of workers",
+        SPEC,
+        later=True,
+    )
     partition: str = option("iid", "how the data are separated", SPEC)
     optimizer: str = option("sgd:lr=0.1", "local optimiser of every worker", SPEC)
     schedule: str = option(

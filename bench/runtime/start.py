@@ -25,6 +25,7 @@ from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import Ahead, PipelineLearner, steps_ahead
 from bench.runtime.pipeline.slices import Slices
 from bench.runtime.setup import Material
+from bench.runtime.staleness import StaleSlices, slices_of, staleness_of
 from bench.runtime.workers import TrainingWorkers
 from bench.session.launch import on_all_ranks
 from bench.tasks.layered import LayeredProblem
@@ -90,6 +91,7 @@ def workers(
         clock=exchange.clock,
         cell=cell,
         pipelines=pipelines,
+        stale=on_all_ranks(comm, lambda: _stale(experiment, data, x)),
     )
     if exchange.clock and experiment.algorithm.needs.asynchronous:
         trained.apart = [
@@ -127,6 +129,14 @@ def _pipelines(
     assert isinstance(data.problem, LayeredProblem)
     batch = experiment.options.batch
     return PipelineLearner(data.problem, experiment.pipeline, cell, x, g, batch, meter)
+
+
+def _stale(experiment: Experiment, data: Material, x: Rows) -> StaleSlices | None:
+    """Return the stale slices of the parameters of --staleness, if given. Errors: UserError."""
+    pipeline = staleness_of(experiment.options)
+    if pipeline is None:
+        return None
+    return StaleSlices(pipeline, x, slices_of(pipeline, experiment.task, data.problem))
 
 
 def _batches(

@@ -18,6 +18,7 @@ from bench.runtime.batches import Batches, RenewedBatches
 from bench.runtime.clipping import clip, clip_parts
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import Ahead, PipelineLearner
+from bench.runtime.staleness import StaleSlices
 from bench.tasks.protocol import Learner, Problem
 
 Parts: TypeAlias = tuple[Any, list[NDArray[np.int64]]]
@@ -34,6 +35,7 @@ class TrainingWorkers:
     rate: learning rate at a step, counted from 0; None for that of the optimizer.
     clip: largest norm of a gradient, decay excluded; None for no limit. accumulate: parts of equal
     size of each minibatch, whose gradients are added up one after the other.
+    stale: slices of earlier parameters, at which gradients are computed.
     cell, pipelines: place of this rank in the grid, and the pipelines that compute the gradients of
     its columns of the parameters.
     """
@@ -58,6 +60,7 @@ class TrainingWorkers:
         accumulate: int = 1,
         cell: Cell | None = None,
         pipelines: PipelineLearner | None = None,
+        stale: StaleSlices | None = None,
     ) -> None:
         self.ids, self.total, self.samples = ids, len(samples), samples
         self.x, self.g = x, g
@@ -72,6 +75,11 @@ class TrainingWorkers:
         else:
             x[:] = pipelines.part(problem.initial(seed))
             self.layers, self._learner = pipelines.layers, pipelines
+        self.delays = pipelines or stale
+        """Earlier parameters of later gradients, which checkpoints hold; None without any."""
+        self._stale, self._source = stale, self._learner
+        if stale:
+            self._source = problem.learner(stale.rows, g, self._share if exchange else None)
         self._optimizer, self._meter, self._make = optimizer, meter, batches
         self._rate, self._limit, self._parts = rate, clip, accumulate
         self._sum = np.empty_like(g) if accumulate > 1 else None
@@ -97,6 +105,8 @@ class TrainingWorkers:
         """
         self._meter.lap(OTHER)
         parts = self._fetch(self._batches.next())
+        if self._stale:
+            self._stale.advance()
         began = time.perf_counter_ns()
         if ready is None:
             self.losses = self._whole_gradient(parts)
@@ -130,7 +140,7 @@ class TrainingWorkers:
         One part is in memory at a time.
         """
         first, *others = np.split(indices, self._parts, axis=1)
-        batch = self._learner.fetch(first)
+        batch = self._source.fetch(first)
         self._meter.lap(DATA)
         return batch, others
 
@@ -151,15 +161,15 @@ class TrainingWorkers:
         """
         batch, others = parts
         if self._sum is None:
-            return self._learner.gradient(batch, ready)
+            return self._source.gradient(batch, ready)
         total, g, count = self._sum, self.g, 1 + len(others)
         total[:] = 0
         losses = []
         for part in others:
-            losses.append(self._learner.gradient(batch).copy())
+            losses.append(self._source.gradient(batch).copy())
             total += g
             self._meter.lap(GRADIENT)
-            batch = self._learner.fetch(part)
+            batch = self._source.fetch(part)
             self._meter.lap(DATA)
 
         def add(lo: int, hi: int) -> None:
@@ -168,7 +178,7 @@ class TrainingWorkers:
             if ready:
                 ready(lo, hi)
 
-        losses.append(self._learner.gradient(batch, add if ready else None))
+        losses.append(self._source.gradient(batch, add if ready else None))
         if not ready:
             add(0, g.shape[1])
         mean: NDArray[np.floating] = np.mean(losses, axis=0)
@@ -186,6 +196,8 @@ class TrainingWorkers:
 
         indices: (V, b) int64.
         """
+        if self._stale:
+            self._stale.current()
         self._gradient(self._fetch(indices))
 
     def update(self) -> None:

@@ -49,7 +49,7 @@ def pipelines_of(
                 )
         options = format_spec(cases[0], PIPELINES).split(":")
         texts = [x for x in ":".join(options[1:]).split(",") if x and not x.startswith("stages=")]
-        name = ":".join([options[0], *([",".join(texts)] if kept else [])])
+        name = ":".join([options[0], *([",".join(texts)] if texts else [])])
         require_new_name("--pipeline", name, result, longest)
         result[name] = cases
     return result

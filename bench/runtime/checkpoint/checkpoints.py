@@ -39,7 +39,7 @@ def roots(
     state: of its algorithm. control: progress of its controller, if any.
     """
     clock = {"clock": exchange.clock.state} if exchange.clock else {}
-    versions = workers.pipelines.versions() if workers.pipelines else []
+    versions = workers.delays.versions() if workers.delays else []
     pipelines = {"versions": versions} if versions else {}
     return {
         **clock,
@@ -72,8 +72,8 @@ def restore_training(
     restore(comm, checkpoint, manifest, objects, workers.total, arrive, workers.cell)
     counters = objects["counters"]
     exchange.rounds_started, workers.drawn = counters.turn, counters.drawn
-    if workers.pipelines:
-        workers.pipelines.restore(manifest.step, objects.get("versions", []))
+    if workers.delays:
+        workers.delays.restore(manifest.step, objects.get("versions", []))
 
 
 class Checkpoints:

@@ -31,9 +31,11 @@ def grid_of(pipeline: Pipeline | None, ranks: int, workers: int) -> Grid:
 
 
 def check_pipeline(
-    options: TrainOptions, pipeline: Pipeline, task: Task, algorithm: Algorithm, grid: Grid
+    options: TrainOptions, pipeline: Pipeline | None, task: Task, algorithm: Algorithm, grid: Grid
 ) -> None:
-    """Check that pipelines can compute the gradients of a run. Errors: UserError."""
+    """Check that pipelines, if any, can compute the gradients of a run. Errors: UserError."""
+    if pipeline is None:
+        return
     name = options.task.partition(":")[0]
     if not task.needs.layered:
         layered = [x for x, cls in TASKS.items() if cls().needs.layered]

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
-def stage_bounds(pipeline: Pipeline, units: Sequence[int]) -> list[int]:
+def stage_bounds(pipeline: Pipeline, units: Sequence[int], option: str = "--pipeline") -> list[int]:
     """Return the first unit of each stage, then the number of units.
 
     units: number of parameters of each unit. Errors: UserError.
     """
     if pipeline.stages > len(units):
         raise UserError(
-            f"--pipeline: {pipeline.stages} stages are more than the {counted(len(units), 'unit')} "
+            f"{option}: {pipeline.stages} stages are more than the {counted(len(units), 'unit')} "
             "of the model, the layers that have parameters: take fewer stages, or a deeper model"
         )
     if not pipeline.cut:
@@ -35,7 +35,7 @@ def stage_bounds(pipeline: Pipeline, units: Sequence[int]) -> list[int]:
     try:
         return cut.parse(pipeline.cut, pipeline.stages, len(units))
     except ValueError as error:
-        raise UserError(f"--pipeline: {error}") from None
+        raise UserError(f"{option}: {error}") from None
 
 
 class Slices:
