@@ -64,7 +64,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench.collectives": (f"algorithms.collectives {WIRE} {RUN} bench.yardsticks", "mpi4py numpy"),
     "bench.consensus": (f"{CORE} {RUN}", "mpi4py numpy"),
     "bench.simulate": (
-        f"algorithms algorithms.collectives algorithms.exchange {WIRE} {RUN}",
+        f"algorithms algorithms.collectives algorithms.exchange algorithms.pipelines {WIRE} {RUN}",
         "mpi4py numpy",
     ),
     "bench.reporting": (

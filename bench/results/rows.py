@@ -200,6 +200,7 @@ class SimulationRow(Row):
 
     algorithm: Annotated[str, Column("", "algorithm or pipeline with its options")]
     workers: Annotated[int, Column("1", "number of workers, or of stages of a pipeline")]
+    stages: Annotated[int, Column("1", "number of stages of a pipeline; 0 for an algorithm")]
     clock: Annotated[str, Column("", "clock of all times: model")]
     steps: Annotated[int, Column("1", "number of steps: whole periods of the exchanges")]
     step_ms: Annotated[float, Column("ms", "time of a step of the slowest worker")]
@@ -209,6 +210,11 @@ class SimulationRow(Row):
     ]
     efficiency: Annotated[float, Column("1", "compute_ms over step_ms")]
     elapsed_s: Annotated[float, Column("s", "time of all steps of the slowest worker")]
+
+    @property
+    def unit(self) -> str:
+        """Return what the case has a number of."""
+        return "stages" if self.stages else "workers"
 
 
 def half_width(row: CollectiveRow) -> float:

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.pipelines import PIPELINES
 from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
@@ -95,11 +96,6 @@ class SimulationFile(ResultFile):
         self.change(change)
 
 
-def unit(algorithm: str) -> str:
-    """Return what a case has a number of: stages if it is a pipeline, else workers."""
-    return "stages" if algorithm.partition(":")[0] in PIPELINES else "workers"
-
-
 @dataclass(frozen=True)
 class Simulation:
     """Result of bench.simulate in memory."""
@@ -108,6 +104,11 @@ class Simulation:
     attributes: dict[str, Any]
     cases: dict[str, NDArray[Any]]
     steps: dict[str, NDArray[Any]]
+
+    @cached_property
+    def pipelines(self) -> bool:
+        """Return True if the cases are pipelines, with a number of stages instead of workers."""
+        return "pipelines" in json.loads(self.attributes["params_json"])
 
     def span(self, case: int) -> slice:
         """Return the slice of the steps of a case."""
@@ -126,6 +127,7 @@ class Simulation:
         return SimulationRow(
             algorithm=cells["algorithm"].decode(),
             workers=int(cells["workers"]),
+            stages=int(cells["workers"]) if self.pipelines else 0,
             clock=clock_of(self.attributes),
             steps=n,
             step_ms=elapsed / n / 1e6,

@@ -9,7 +9,7 @@ from bench.common.text import counted, format_number
 from bench.results.calls import Calls
 from bench.results.convergence import rows as rows_of
 from bench.results.rounds import Rounds
-from bench.results.simulations import Simulation, unit
+from bench.results.simulations import Simulation
 
 
 def summarize_calls(calls: Calls) -> str:
@@ -52,6 +52,6 @@ def summarize_simulation(simulation: Simulation) -> str:
         return count
     last = rows[-1]
     return (
-        f"{count}, {last.algorithm}, {counted(last.workers, unit(last.algorithm)[:-1])}: step "
+        f"{count}, {last.algorithm}, {counted(last.workers, last.unit[:-1])}: step "
         f"{format_number(last.step_ms, 3)} ms, efficiency {format_number(last.efficiency, 2)}"
     )

@@ -41,6 +41,7 @@ def test_every_option_reaches_its_field() -> None:
         "data": "d.csv",
         "algorithm": "local_sgd:period=3",
         "pipeline": "gpipe",
+        "staleness": "pipedream",
         "partition": "shards",
         "optimizer": "sgd:lr=1.0",
         "schedule": "cosine:warmup=2",

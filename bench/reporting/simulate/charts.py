@@ -11,7 +11,6 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import brief
 from bench.results.rows import SimulationRow
-from bench.results.simulations import unit
 
 FORMS = {"workers": ",d", "step ms": ",.4~g", "efficiency": ".1%", "exposed ms": ",.4~g"}
 """Number of a tooltip -> its format."""
@@ -45,6 +44,7 @@ def frame(cases: Sequence[tuple[str, Sequence[SimulationRow]]]) -> pd.DataFrame:
             "algorithm": row.algorithm,
             "condition": condition,
             "workers": row.workers,
+            "unit": row.unit,
             "step ms": brief(row.step_ms),
             "efficiency": brief(row.efficiency),
             "exposed ms": brief(row.exposed_ms),
@@ -60,7 +60,7 @@ def _lines(points: pd.DataFrame, y: alt.Y) -> look.Chart:
     totals = sorted(set(points["workers"]))
     x = alt.X(
         "workers:Q",
-        title=unit(points["algorithm"][0]),
+        title=points["unit"][0],
         scale=look.logarithmic(),
         axis=alt.Axis(values=totals, format=",d", labelOverlap=True),
     )

@@ -21,7 +21,7 @@ from bench.reporting.launches import (
 from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.rows import SimulationRow
 from bench.results.schema import COMPLETE
-from bench.results.simulations import Simulation, read_simulation, unit
+from bench.results.simulations import Simulation, read_simulation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def text_table(condition: str, rows: Sequence[SimulationRow]) -> TextTable:
     return TextTable(
         heading=condition,
         header=[
-            *("algorithm", unit(rows[0].algorithm), "step ms", "compute / step", "compute ms"),
+            *("algorithm", rows[0].unit, "step ms", "compute / step", "compute ms"),
             "exposed exchange ms",
         ],
         rows=[
@@ -126,7 +126,7 @@ def sentences(condition: str, rows: Sequence[SimulationRow]) -> list[Sentence]:
         return []
     first, last = there[0], there[-1]
     text = (
-        f"Of {most:,} {unit(first.algorithm)}, {first.algorithm} computes for "
+        f"Of {most:,} {first.unit}, {first.algorithm} computes for "
         f"{percent(first.efficiency)} of the time, {last.algorithm} for {percent(last.efficiency)}"
     )
     return [Sentence(f"{text} ({condition})" if condition else text, ["efficiency"])]
