@@ -34,7 +34,8 @@ class Grid:
             near = [max(x for x in counts if x < ranks)]
             near += [x for x in sorted(counts) if x > ranks][:1]
             raise ValueError(
-                f"{ranks} ranks make no grid of at most {workers} workers x {positions} positions: "
+                f"{ranks} ranks make no grid of at most {workers} worker{'s' * (workers != 1)} x "
+                f"{positions} positions: "
                 f"launch {' or '.join(map(str, near))}"
             )
         return cls(ranks // chosen, chosen)
