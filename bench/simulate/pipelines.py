@@ -68,17 +68,17 @@ def step_times(
     third = whole / 3 / (K * M)
     transfer = link.latency_ns + link.sending_ns(-(-ITEMSIZE * activations // M))
     durations = Durations.equal(K, third, third, third, transfer)
+    ends: NDArray[np.float64] = np.arange(1.0, steps + 1)
     if pipeline.asynchronous:
-        ends = np.zeros(steps)
+        ends[:] = 0
         for spans in play(pipeline, durations, steps).spans:
             for action, _, end in spans:
                 if action.kind == "backward":
                     t = action.microbatch // M
                     ends[t] = max(ends[t], end)
     else:
-        ends = play(pipeline, durations).makespan * np.arange(1, steps + 1)
+        ends *= play(pipeline, durations).makespan
     machines = pipeline.positions
-    busy = whole / machines * np.arange(1, steps + 1)
-    busy = np.minimum(busy, ends)
+    busy: NDArray[np.float64] = np.minimum(whole / machines * np.arange(1.0, steps + 1), ends)
     times: NDArray[np.int64] = np.rint(np.stack([ends, busy, ends - busy], axis=1)).astype(np.int64)
     return times
