@@ -71,7 +71,10 @@ ROOMS: dict[str, tuple[str, str]] = {
         f"{WIRE} bench bench.common bench.results",
         "altair jinja2 markupsafe numpy pandas pyarrow rich vl_convert",
     ),
-    "bench.pipeline": ("algorithms.pipelines bench.common", "rich"),
+    "bench.pipeline": (
+        f"algorithms.pipelines {WIRE} bench.collectives {RUN} bench.tasks",
+        "mpi4py numpy rich",
+    ),
     "bench.report": ("bench.common bench.reporting bench.results", ""),
     "bench.compare": (
         "bench.common bench.reporting bench.results",

@@ -7,7 +7,7 @@ the sum of the squares; exact, by dynamic programming over (units, stages).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
 
@@ -16,10 +16,17 @@ def balanced(costs: Sequence[float], stages: int) -> list[int]:
 
     Errors: ValueError for more stages than units.
     """
-    units = len(costs)
+    before = [0, *accumulate(costs)]
+    return split(len(costs), stages, lambda _, start, stop: before[stop] - before[start])
+
+
+def split(units: int, stages: int, cost: Callable[[int, int, int], float]) -> list[int]:
+    """Return the bounds of the cut with the least largest cost(stage, start, stop), as `balanced`.
+
+    Errors: ValueError for more stages than units.
+    """
     if stages > units:
         raise ValueError(f"{stages} stages are more than {units} units")
-    before = [0, *accumulate(costs)]
     best: dict[int, tuple[float, float, list[int]]] = {0: (0, 0, [0])}
     for k in range(1, stages + 1):
         new: dict[int, tuple[float, float, list[int]]] = {}
@@ -27,8 +34,8 @@ def balanced(costs: Sequence[float], stages: int) -> list[int]:
             options = []
             for start, (largest, squares, bounds) in best.items():
                 if start < stop:
-                    cost = before[stop] - before[start]
-                    options.append((max(largest, cost), squares + cost * cost, [*bounds, stop]))
+                    c = cost(k - 1, start, stop)
+                    options.append((max(largest, c), squares + c * c, [*bounds, stop]))
             new[stop] = min(options)
         best = new
     return best[units][2]

@@ -1,16 +1,21 @@
-"""Draw a pipeline: `python -m bench.pipeline --draw 1f1b --stages 4 --microbatches 8`."""
+"""Draw a pipeline, or plan the cut of a model: `python -m bench.pipeline --draw 1f1b`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.common.cli import run
 from bench.common.files import write_whole
 from bench.common.spec import format_spec
 from bench.common.text import printable
 from bench.pipeline.options import TABLE
+from bench.session import launch
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 
 def draw(argv: Sequence[str]) -> int:
@@ -44,8 +49,20 @@ def draw(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+    """Run the program, --plan on all ranks of mpirun; return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if any(text.partition("=")[0] == "--plan" for text in arguments):
+        return launch.main(argv, TABLE.parser, lambda comm, texts, _: plan(comm, texts))
     return run(draw, argv)
+
+
+def plan(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
+    """Plan the cut of a model and measure its stages; collective."""
+    options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
+
+    from bench.pipeline import planning
+
+    planning.plan(comm, options)
 
 
 if __name__ == "__main__":

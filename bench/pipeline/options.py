@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.common.files import check_target
-from bench.common.options import Table, check_ranges, option
+from bench.common.options import Table, check_ranges, flag, option, same
 from bench.common.spec import UserError, format_spec, parse_spec
+from bench.runtime.options import TrainOptions
 
 if TYPE_CHECKING:
     from algorithms.pipelines.protocol import Pipeline
 
 MOST = 2**16
 """Maximum number of passes in a drawing."""
+DRAWN = ("picture", "minibatches")
+PLANNED = ("data", "batch", "link", "ranks", "hosts", "steps")
+"""Options of --draw alone, and of --plan alone."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +26,76 @@ class Options:
     """The options of bench.pipeline."""
 
     draw: str = option("", "pipeline to draw, a name of `bench list pipelines`", "NAME[:KEY=VALUE]")
-    stages: int = option(0, "stages of the model; 0: those of --draw", "K", least=0)
-    microbatches: int = option(0, "micro-batches of a minibatch; 0: those of --draw", "M", least=0)
-    minibatches: int = option(
-        0, "minibatches to draw; 0: one, and several if they overlap", "N", least=0
+    plan: str = option(
+        "",
+        "task whose layers are measured, and cut into --stages with the shortest slowest stage",
+        "NAME[:KEY=VALUE]",
     )
-    picture: str = option("", "write the drawing as an SVG file, too", "FILE")
+    stages: int = option(0, "stages of the model; 0: those of --draw", "K", least=0)
+    microbatches: int = option(
+        0, "micro-batches of a minibatch; 0: those of --draw, or 4", "M", least=0
+    )
+    minibatches: int = option(
+        0, "with --draw: minibatches; 0: one, and several if they overlap", "N", least=0
+    )
+    picture: str = option("", "with --draw: write an SVG file, too", "FILE")
+    data: str = same(TrainOptions, "data")
+    batch: int = same(TrainOptions, "batch")
+    link: tuple[str, ...] = option(
+        (),
+        "with --plan: links between ranks, as of bench.train; given twice with --hosts: inside a "
+        "host, then between hosts; default: measured between the launched ranks",
+        "KEY=VALUE",
+    )
+    ranks: int = option(
+        0, "with --plan: ranks to plan for, a multiple of --stages; 0: one a stage", "N", least=0
+    )
+    hosts: int = option(1, "with --plan: hosts that the ranks are dealt to", "N", least=1)
+    steps: int = option(
+        20, "with --plan: measured steps, before the plan and after it", "N", least=1
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if not self.draw:
-            raise UserError("give --draw NAME: a pipeline of `python -m bench list pipelines`")
+        if bool(self.draw) == bool(self.plan):
+            raise UserError(
+                "give --draw NAME, a pipeline of `python -m bench list pipelines`, or --plan NAME, "
+                "a task made of layers"
+            )
+        mode, others = ("--plan", DRAWN) if self.plan else ("--draw", PLANNED)
+        for name in others:
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise UserError(f"{flag(name)} has no effect on {mode}: leave one of them out")
+        if self.plan:
+            self._check_plan()
         if self.picture:
             if not self.picture.endswith(".svg"):
                 raise UserError(f"--picture {self.picture} must end in .svg")
             check_target("--picture", Path(self.picture))
+
+    def _check_plan(self) -> None:
+        if not self.stages:
+            raise UserError(f"--plan {self.plan} needs --stages K, the number of stages")
+        if self.planned_ranks % self.stages:
+            raise UserError(
+                f"--ranks must be a multiple of --stages {self.stages}, one rank a stage of each "
+                f"worker, got {self.ranks}"
+            )
+        if self.planned_ranks % self.hosts:
+            raise UserError(
+                f"--hosts must divide the {self.planned_ranks} ranks, got {self.hosts}: hosts have "
+                "as many ranks each"
+            )
+        if len(self.link) > 1 + (self.hosts > 1):
+            raise UserError(
+                f"--link is given {len(self.link)} times: give it once, or twice with --hosts, "
+                "inside a host and between hosts"
+            )
+
+    @property
+    def planned_ranks(self) -> int:
+        """Ranks to plan for."""
+        return self.ranks or self.stages
 
     def pipeline(self) -> Pipeline:
         """Return the pipeline, with --stages and --microbatches. Errors: UserError."""
@@ -68,6 +127,9 @@ class Options:
 TABLE = Table(
     Options,
     prog="python -m bench.pipeline",
-    description="Draw the order in which a pipeline computes the stages of a model.",
-    epilog="Example: python -m bench.pipeline --draw 1f1b --stages 4 --microbatches 8",
+    description="Draw the order in which a pipeline computes the stages of a model, or plan the "
+    "cut of a model: measure its layers, print the cut to give to bench.train --pipeline, and "
+    "measure its stages.",
+    epilog="Examples: python -m bench.pipeline --draw 1f1b --stages 4 --microbatches 8; "
+    "mpirun -n 2 python -m bench.pipeline --plan mlp:depth=7 --stages 2",
 )

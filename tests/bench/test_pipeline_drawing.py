@@ -1,4 +1,4 @@
-"""Drawings of bench.pipeline."""
+"""Drawings and plans of bench.pipeline."""
 
 import subprocess
 import sys
@@ -10,6 +10,8 @@ import pytest
 from algorithms.pipelines.one_f_one_b import OneFOneB
 from bench.pipeline.__main__ import main
 from bench.pipeline.drawing import Drawing
+from bench.runtime.options import TABLE
+from bench.runtime.pipeline.checks import pipeline_of
 from tests.imports import ROOT
 
 ONE_F_ONE_B = """\
@@ -50,6 +52,17 @@ def test_the_picture_has_a_box_for_every_pass(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ([], "give --draw NAME"),
+        (["--draw", "gpipe", "--plan", "mlp"], "give --draw NAME"),
+        (["--draw", "gpipe", "--hosts", "2"], "--hosts has no effect on --draw"),
+        (["--plan", "mlp", "--stages", "2", "--picture", "x.svg"], "no effect on --plan"),
+        (["--plan", "mlp"], "needs --stages K"),
+        (["--plan", "mlp", "--stages", "3", "--ranks", "4"], "multiple of --stages 3"),
+        (["--plan", "mlp", "--stages", "3", "--hosts", "2"], "must divide the 3 ranks"),
+        (["--plan", "mlp", "--stages", "3", "--link", "a", "--link", "b"], "given 2 times"),
+        (["--plan", "mlp", "--stages", "2", "--link", "ethernet"], "did you mean ethernet_"),
+        (["--plan", "quadratic", "--stages", "2"], "not made of layers"),
+        (["--plan", "mlp:depth=2", "--stages", "9"], "3 units of the model"),
+        (["--plan", "mlp", "--stages", "2", "--ranks", "9998"], "take fewer ranks"),
         (["--draw", "1f"], "did you mean 1f1b?"),
         (["--draw", "interleaved", "--microbatches", "3"], "take microbatches=4, or 1f1b"),
         (["--draw", "gpipe:stages=3", "--stages", "3"], "leave one of them out"),
@@ -65,6 +78,26 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_a_plan_prints_the_cut_to_train_with(capsys: pytest.CaptureFixture[str]) -> None:
+    task = "mlp:depth=3,width=8"
+    options = [f"--plan={task}", "--stages=2", "--batch=10", "--steps=1", "--ranks=4", "--hosts=2"]
+    assert main([*options, "--link=infiniband_ndr", "--link=ethernet_1g"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    by_name = {line.partition(" ")[0]: line.split() for line in lines if line}
+    # 3 samples at most: micro-batches of 2 and 3; 8 activations and 64 x 8 + 8 parameters.
+    assert by_name["0"][-4:] == ["96", "B", "2,080", "B"]
+    train = by_name["train"]
+    assert train[:3] == ["train", "mpirun", "-n"]
+    trained = TABLE.read(train[train.index("bench.train") + 1 :])
+    pipeline = pipeline_of(trained)
+    assert pipeline is not None
+    assert by_name["cut"] == ["cut", f"cut={pipeline.cut}"]
+    assert (pipeline.stages, pipeline.microbatches, trained.batch) == (2, 4, 10)
+    assert [by_name[x][1] for x in ("planned", "measured")] == ["slowest", "slowest"]
+    assert [line[:5] for line in lines[-4:-1]] == ["4 x 1", "2 x 2", "1 x 4"]
+    assert "on 1 host, each unit" in lines[-1] or "on 2 hosts, each unit" in lines[-1]
 
 
 def test_drawing_needs_neither_mpi_nor_torch() -> None:

@@ -8,6 +8,8 @@ import pytest
 from mpi4py import MPI
 
 from bench.common.spec import UserError
+from bench.pipeline.options import Options
+from bench.pipeline.planning import plan
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
 from bench.runtime.experiment import Experiment
@@ -143,3 +145,16 @@ def test_a_pipeline_is_part_of_the_hash_and_its_absence_is_not() -> None:
     assert "pipeline" not in plain.params
     assert with_one.params["pipeline"] == "1f1b"
     assert plain.hash != with_one.hash
+
+
+@pytest.mark.mpi
+@on(2)
+def test_a_plan_measures_links_and_stages_on_their_ranks(
+    comm: MPI.Intracomm, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = Options(plan="mlp:depth=3,width=8", stages=2, batch=12, steps=2)
+    plan(comm, options)
+    lines = capfd.readouterr().out
+    shown = comm.bcast(lines)
+    everywhere(comm, "measured: latency" in shown and "model clock on 2 ranks" in shown)
+    everywhere(comm, (lines == "") == (comm.rank > 0))
