@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from bench.common.cli import Parser, run
 from bench.common.output import print_error
 from bench.common.spec import UserError, unknown_name
+from bench.common.summary import summarise, summarise_row
 from bench.data.catalogue import CATALOGUE, File
 from bench.data.downloads import FetchError, Progress, fetch
 
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "python -m bench.train --task cnn --data data/mnist. Exit code 1: a download "
         "failed; complete ones stay.",
         allow_abbrev=False,
+        summarises=True,
     )
     result.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CATALOGUE))
     result.add_argument("--to", default="data", metavar="DIR", help="(default: %(default)s)")
@@ -44,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return run(fetch_named, argv, acts=True)
+    return run(fetch_named, argv, acts=True, program="bench.fetch")
 
 
 def fetch_named(argv: Sequence[str]) -> int:
@@ -52,6 +54,7 @@ def fetch_named(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     if options.list:
         for name, entry in CATALOGUE.items():
+            summarise_row(name=name, bytes=entry.size, licence=entry.licence, title=entry.title)
             print(f"{name:<16} {entry.size / 1e6:>5,.0f} MB  {entry.licence:<26} {entry.title}")
             print(f"{'':<26} {entry.source}")
         return 0
@@ -89,6 +92,7 @@ def fetch_named(argv: Sequence[str]) -> int:
             try:
                 fresh = fetch(entry, folder, places, show)
             except FetchError as error:
+                summarise(error=str(error))
                 print_error(f"error: {error}")
                 return 1
             except OSError as error:
@@ -96,6 +100,7 @@ def fetch_named(argv: Sequence[str]) -> int:
                 raise UserError(
                     f"--to {options.to}: {where} cannot be written: {why}; name another folder"
                 ) from None
+            summarise_row(name=name, data=folder / entry.use, fetched=fresh)
             outcome = f"fetched {', '.join(fresh)}" if fresh else "already there and correct"
             console.print(f"{name}: {outcome}; --data {folder / entry.use}", markup=False)
     return 0

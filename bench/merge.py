@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser, run
 from bench.common.spec import UserError
+from bench.common.summary import summarise_row
 from bench.common.text import counted, printable
 from bench.runtime.writers import parts_of
 
@@ -21,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
         "for every node or rank into one result file, which reports can read.",
         epilog="Example: python -m bench.merge runs/wide.h5",
         allow_abbrev=False,
+        summarises=True,
     )
     result.add_argument(
         "results",
@@ -81,12 +83,13 @@ def merge_each(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     for name in options.results:
         print(printable(merge_result(Path(name), options.keep)))
+        summarise_row(file=name.removesuffix(".part"))
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return run(merge_each, argv, acts=True)
+    return run(merge_each, argv, acts=True, program="bench.merge")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.common.options import Table, check_ranges, option
 from bench.common.spec import UserError, unknown_name
+from bench.common.summary import summarise
 from bench.common.text import counted
 from bench.session import launch
 from bench.session.binding import check_threads, keep_freed_memory, use_threads
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from bench.runtime.experiment import Experiment
-    from bench.yardsticks.pairs import Figures
-
+PROGRAM = "bench.overhead"
 ALONE = "local_sgd:period=0"
 """Algorithm of a step without exchange."""
 WORKERS = 256
@@ -73,7 +73,9 @@ TABLE = Table(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, TABLE.parser, lambda comm, arguments, _: compare(comm, arguments))
+    return launch.main(
+        argv, TABLE.parser, lambda comm, arguments, _: compare(comm, arguments), name=PROGRAM
+    )
 
 
 def compare(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
@@ -132,7 +134,7 @@ def against_plain(comm: MPI.Intracomm, options: Options) -> None:
             ),
             flush=True,
         )
-        print(recording(comm).row("recording a step, a step of 1 ms", beside))
+        print(recording(comm, beside))
 
 
 def _alone(comm: MPI.Intracomm, options: Options) -> int:
@@ -226,13 +228,13 @@ def ddp_rows(task: str, ranks: int, batch: int, names: Sequence[str]) -> dict[st
     }
 
 
-def recording(comm: MPI.Intracomm, steps: int = 100, rounds: int = 200) -> Figures:
-    """Return the median cost to record one step: laps, note, and its part of the gather."""
+def recording(comm: MPI.Intracomm, yardstick: str, steps: int = 100, rounds: int = 200) -> str:
+    """Return the row of the median cost to record one step: laps, note, its part of the gather."""
     import numpy as np
 
     from algorithms.wire.meter import PHASES, Meter
     from bench.results.runfile import Recorder
-    from bench.yardsticks.pairs import Figures
+    from bench.yardsticks.pairs import table_row
 
     meter = Meter()
     recorder = Recorder(meter)
@@ -248,7 +250,9 @@ def recording(comm: MPI.Intracomm, steps: int = 100, rounds: int = 200) -> Figur
         recorder.gather(comm)
         spent[k] = (time.perf_counter_ns() - began) / steps / 1e3
     cost = np.median(spent)
-    return Figures(f"{cost:.2f} us", "1 ms", f"{cost / 1000:.4f}", rounds)
+    summarise(recording_us=cost)
+    label, ratio = "recording a step, a step of 1 ms", f"{cost / 1000:.4f}"
+    return table_row(label, f"{cost:.2f} us", yardstick, "1 ms", ratio, rounds)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.common.files import check_target, write_whole
 from bench.common.options import Table, check_ranges, option, same
+from bench.common.summary import summarise
 from bench.common.text import counted, printable
 from bench.runtime.options import TrainOptions
 from bench.session import launch
@@ -68,7 +69,12 @@ TABLE = Table(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, TABLE.parser, lambda comm, arguments, _: show(comm, arguments))
+    return launch.main(
+        argv,
+        TABLE.parser,
+        lambda comm, arguments, _: show(comm, arguments),
+        name="bench.partition",
+    )
 
 
 def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
@@ -119,6 +125,12 @@ def report(
         console.print(printable(line), markup=False, soft_wrap=True)
     partition_view.show(console, measured.skew.counts, names)
     columns = {name: values for name, (values, _) in measured.columns().items()}
+    counts = {f"class_{c}": values for c, values in enumerate(measured.skew.counts.T)}
+    cells = {"worker": range(experiment.workers), **columns, **counts}
+    rows = [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
+    summarise(
+        task=task, partition=text, rows=rows, files=list(files.values()), **measured.summary()
+    )
     if "--csv" in files:
         write_whole(files["--csv"], partition_view.csv(columns, measured.skew.counts))
         console.print(printable(f"wrote {files['--csv']}"), markup=False, soft_wrap=True)

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bench.common.spec import UserError
+from bench.common.summary import summarise_results
 from bench.common.text import printable
 from bench.runtime.options import TABLE, TrainOptions
 from bench.session import launch
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from bench.results.claims import Claim
     from bench.results.reader import Run
+    from bench.results.rows import TrainingRow
     from bench.runtime import setup
     from bench.runtime.best import Best
     from bench.runtime.console import Reporter
@@ -43,11 +46,29 @@ class Progress:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, TABLE.parser, run)
+    return launch.main(argv, TABLE.parser, run, name="bench.train")
 
 
 def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     """Train the experiment of a command line, once for each of its launches; see `train`."""
+    code = _launches(comm, argv, results)
+    if comm.rank == 0:
+        summarise_results([claim.path for claim in results], _rows)
+    return code
+
+
+def _rows(path: Path) -> list[TrainingRow]:
+    """Return the row of a result; none for one in several files, which are to be merged."""
+    from bench.results.reader import BrokenFileError, read
+
+    try:
+        return [read(path).row()]
+    except BrokenFileError:
+        return []
+
+
+def _launches(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
+    """Train the launches of a command line; return the exit code; collective."""
     from bench.session.watchdog import watchdog
 
     with watchdog(comm, _timeout_s(argv), Progress().step, results):

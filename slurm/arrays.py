@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.common.files import write_whole
 from bench.common.spec import UserError
+from bench.common.summary import summarise
 from bench.common.text import printable
 from slurm import ledger, queue
 from slurm.campaign import Campaign, Entry
@@ -108,18 +109,21 @@ def queue_arrays(snapshot: Snapshot, entries: Sequence[Entry], site: Site, comma
         for array in pending:
             job = _submit(campaign, array.submission, array.arguments)
             jobs.append(job)
+            summarise(jobs=jobs)
             print(f"job {job}: {len(array.entries)} of {array.geometry}", flush=True)
         name = ledger.fresh_name(campaign.sweep.stem, REPORT)
         report = new_submission(name, REPORT, {}, campaign.site, site.scheduler, command)
         dependency = f"--dependency=afterany:{':'.join(jobs)}"
         job = _submit(campaign, report, [dependency, *report_arguments(campaign, site, name)])
     except queue.RefusedError as error:
+        summarise(error=f"Slurm refused: {error}")
         print(
             f"error: Slurm refused: {printable(str(error))}; jobs queued before stay in the "
             "queue, and the same command submits the rest",
             file=sys.stderr,
         )
         return EXIT_REFUSED
+    summarise(report_job=job)
     print(f"job {job}: the report, after them")
     print(printable(f"state: python -m slurm.status {shlex.quote(str(campaign.folder))}"))
     return 0

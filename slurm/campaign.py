@@ -175,6 +175,7 @@ def folder_parser(program: str, description: str, epilog: str) -> Parser:
         description=description,
         epilog=epilog,
         allow_abbrev=False,
+        summarises=True,
     )
     add_folder_arguments(parser)
     return parser

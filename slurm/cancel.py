@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from bench.common.cli import run
 from bench.common.spec import UserError
+from bench.common.summary import summarise
 from bench.common.text import counted
 from bench.results.claims import Owner, holder
 from slurm import ledger, queue
@@ -39,6 +40,7 @@ def cancel(argv: Sequence[str]) -> int:
     snapshot = take_snapshot(campaign)
     jobs = list(dict.fromkeys(x.job for x in snapshot.elements))
     active = [x for x in snapshot.states if x.in_progress]
+    summarise(folder=campaign.folder, jobs=jobs, cancelled=len(active))
     if jobs:
         hashes = [x.entry.case.hash for x in active]
         ledger.add(campaign.jobs, "cancel", hashes=hashes, jobs=jobs)
@@ -79,7 +81,7 @@ def _end(campaign: Campaign, owner: Owner) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(cancel, argv, acts=True)
+    return run(cancel, argv, acts=True, program="slurm.cancel")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.common.cli import run
+from bench.common.summary import summarise
 from slurm.campaign import find_campaign, folder_parser
 
 
@@ -30,7 +31,7 @@ def collect(argv: Sequence[str]) -> int:
     from bench.sweep.running import console
     from slurm.inputs import changed_inputs
     from slurm.states import take_snapshot
-    from slurm.status import print_line, summary, unfinished_lines
+    from slurm.status import print_line, summarise_states, summary, unfinished_lines
 
     snapshot = take_snapshot(find_campaign(options.path, options.out))
     folder, output = snapshot.campaign.folder, console()
@@ -39,7 +40,9 @@ def collect(argv: Sequence[str]) -> int:
         html = options.html or str(folder / "report.html")
         markdown = options.markdown or str(folder / "report.md")
         report([str(folder), "--html", html, "--markdown", markdown])
+        summarise(files=[html, markdown])
         output.print()
+    summarise_states(snapshot)
     notes = [f"note: {line}" for line in changed_inputs(snapshot.states)]
     for line in (*notes, *unfinished_lines(snapshot.states), summary(snapshot.states)):
         print_line(output, line)
@@ -48,7 +51,7 @@ def collect(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(collect, argv)
+    return run(collect, argv, program="slurm.collect")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.common.cli import run
+from bench.common.summary import summarise
 from bench.results.schema import DIED, FAILED
 from slurm.campaign import find_campaign, folder_parser
 from slurm.ledger import lock_folder
@@ -39,6 +40,7 @@ def retry(argv: Sequence[str]) -> int:
         snapshot = take_snapshot(campaign, own_lock=True)
         check_inputs(snapshot.states)
         cases = [x.entry for x in snapshot.states if x.state in RETRIED and not x.in_progress]
+        summarise(folder=campaign.folder, submitted=len(cases))
         if not cases:
             print(f"nothing to retry: {summary(snapshot.states)}")
             return 0
@@ -47,7 +49,7 @@ def retry(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(retry, argv, acts=True)
+    return run(retry, argv, acts=True, program="slurm.retry")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.common.cli import run
+from bench.common.summary import summarise
 from bench.common.text import counted, format_duration, printable
 from bench.results.schema import DIED, DIVERGED, FAILED
 from slurm import queue
@@ -25,6 +26,8 @@ MAX_LINES = 12
 """Maximum number of listed cases of a state."""
 EXIT_COMPLETE, EXIT_INCOMPLETE, EXIT_IN_PROGRESS = 0, 1, 3
 """Exit codes of slurm.status."""
+STATUS = {EXIT_COMPLETE: "complete", EXIT_INCOMPLETE: "incomplete", EXIT_IN_PROGRESS: "in progress"}
+"""Status in --json, by exit code."""
 
 
 def show(snapshot: Snapshot) -> None:
@@ -33,6 +36,7 @@ def show(snapshot: Snapshot) -> None:
     from slurm.inputs import changed_inputs
 
     output, campaign = console(), snapshot.campaign
+    summarise_states(snapshot)
     output.print(state_table(snapshot.states))
     output.print()
     lines = [
@@ -54,6 +58,29 @@ def show(snapshot: Snapshot) -> None:
     lines += [f"note: {line}" for line in changed_inputs(snapshot.states)]
     for line in lines:
         print_line(output, line)
+
+
+def summarise_states(snapshot: Snapshot) -> None:
+    """Add the folder, the number of cases by state, the cases and the jobs to the summary."""
+    folder = snapshot.campaign.folder
+    summarise(
+        folder=folder,
+        states=Counter(x.state for x in snapshot.states),
+        rows=[
+            {
+                "case": x.entry.case.label,
+                "state": x.state,
+                "reason": x.reason,
+                "in_progress": x.in_progress,
+                "step": x.step,
+                "steps": x.steps,
+                "elapsed_s": x.elapsed_s,
+                "file": x.entry.case.result(folder),
+            }
+            for x in snapshot.states
+        ],
+        jobs=list(dict.fromkeys(x.job for x in snapshot.elements)),
+    )
 
 
 def print_line(output: Console, line: str) -> None:
@@ -187,12 +214,14 @@ def status(argv: Sequence[str]) -> int:
 
     snapshot = take_snapshot(find_campaign(options.path, options.out))
     show(snapshot)
-    return exit_code(snapshot.states)
+    code = exit_code(snapshot.states)
+    summarise(status=STATUS[code])
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(status, argv)
+    return run(status, argv, program="slurm.status")
 
 
 if __name__ == "__main__":

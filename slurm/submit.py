@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.common.cli import Parser, run
 from bench.common.spec import UserError, expand_path
+from bench.common.summary import summarise
 from bench.common.text import printable
 from bench.results.schema import DIED, FAILED
 from slurm.campaign import (
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "are complete or diverged; 1 if a case failed, or Slurm refused a job after others were "
         "queued; 2 for a mistake, found before anything is queued; 130 or 143 after a signal.",
         allow_abbrev=False,
+        summarises=True,
     )
     result.add_argument("file", metavar="FILE.toml", help="the sweep")
     result.add_argument(
@@ -102,6 +104,7 @@ def submit(argv: Sequence[str]) -> int:
         chosen_hashes = {x.case.hash for x in chosen}
         states = {x.entry.case.hash: x.state for x in snapshot.states}
         show(cases, {x: state for x, state in states.items() if x not in chosen_hashes}, folder)
+        summarise(folder=folder, cases=len(cases), submitted=0 if options.dry_run else len(chosen))
         for line in skipped_lines(snapshot):
             print(printable(line))
         if options.dry_run:
@@ -172,7 +175,7 @@ def dry_run(snapshot: Snapshot, entries: Sequence[Entry], site: Site) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return run(submit, argv, acts=True)
+    return run(submit, argv, acts=True, program="slurm.submit")
 
 
 if __name__ == "__main__":

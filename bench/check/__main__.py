@@ -7,11 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bench.check.options import TABLE
 from bench.common import cli
+from bench.common.summary import delegate, summarise, summarise_row
 from bench.session import launch
+
+PROGRAM = "bench.check"
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -27,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(name in os.environ for name in launch.SIZE_VARIABLES):
-        return launch.main(arguments, TABLE.parser, on_ranks)
-    return cli.run(_alone, arguments)
+        return launch.main(arguments, TABLE.parser, on_ranks, name=PROGRAM)
+    return cli.run(_alone, arguments, program=PROGRAM)
 
 
 def _alone(argv: Sequence[str]) -> int:
@@ -38,8 +42,8 @@ def _alone(argv: Sequence[str]) -> int:
     kind, _ = thing_of(options.spec)
     mpirun = shutil.which("mpirun")
     if kind == "algorithm" and options.ranks > 1 and mpirun:
-        command = [mpirun, "-n", str(options.ranks), sys.executable, "-m", "bench.check", *argv]
-        return subprocess.run(command, check=False).returncode
+        command = [mpirun, "-n", str(options.ranks), sys.executable, "-m", PROGRAM, *argv]
+        return subprocess.run([*command, *delegate()], check=False).returncode
     if kind == "algorithm":
         return launch.main(argv, TABLE.parser, on_ranks)
     return _print(options.spec, kind, _of_part(options.spec, kind))
@@ -57,11 +61,13 @@ def on_ranks(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> 
     if kind != "algorithm":
         return _print(options.spec, kind, _of_part(options.spec, kind)) if comm.rank == 0 else 0
     bad = 0
+    summarise(spec=options.spec, kind=kind)
     if comm.rank == 0:
         print(f"{kind} {options.spec}, on {comm.size} ranks", flush=True)
     with np.errstate(all="ignore"):
         for finding in algorithm.findings(comm, options.spec, thing):
             bad |= finding.state == FAILS
+            summarise_row(**asdict(finding))
             if comm.rank == 0:
                 print(finding, flush=True)
     return int(bad and comm.rank == 0)
@@ -79,7 +85,9 @@ def _print(spec: str, kind: str, findings: Sequence[Finding]) -> int:
     from bench.check.findings import FAILS
 
     print(f"{kind} {spec}")
+    summarise(spec=spec, kind=kind)
     for finding in findings:
+        summarise_row(**asdict(finding))
         print(finding)
     return int(any(x.state == FAILS for x in findings))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.collectives.config import Config, result_path
 from bench.collectives.options import TABLE, read
 from bench.common.spec import UserError
+from bench.common.summary import summarise_results
 from bench.common.text import printable
 from bench.session import launch
 
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code, 1 after a wrong sum."""
-    return launch.main(argv, TABLE.parser, collectives)
+    return launch.main(argv, TABLE.parser, collectives, name="bench.collectives")
 
 
 def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     """Measure with the options of a command line; return the exit code; collective."""
-    from bench.results.calls import PROGRAM
+    from bench.results.calls import PROGRAM, read_calls
     from bench.runtime.launches import announcement, results_of_launches
 
     config = launch.on_all_ranks(comm, lambda: read(argv))
@@ -49,6 +50,8 @@ def collectives(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) 
             print(printable(f"# {line}"), flush=True)
         name = path.name.removesuffix(".h5")
         wrong += measure(comm, replace(config, name=name), argv, results, number)
+    if comm.rank == 0:
+        summarise_results(paths, lambda path: read_calls(path).rows())
     if wrong:
         launch.write_stderr(f"error: {wrong} wrong elements: see the column #wrong")
     return int(wrong > 0)

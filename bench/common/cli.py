@@ -6,8 +6,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
+from bench.common import summary
 from bench.common.output import OutputError, is_cut, prepare, print_error
 from bench.common.spec import UserError, expand_path, shortened
 
@@ -31,8 +33,16 @@ PATH = re.compile(r"(FILE|DIR|PATH|RUN|SWEEP)(\.\w+)?")
 class Parser(argparse.ArgumentParser):
     """Argument parser that raises UserError instead of printing its usage.
 
-    It expands `~` and variables in the arguments whose metavariable names a path.
+    It expands `~` and variables in the arguments whose metavariable names a path. summarises: list
+    --json, which `summary.with_summary` takes from the command line before it is parsed.
     """
+
+    def __init__(self, *, summarises: bool = False, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        if summarises:
+            self.add_argument(
+                summary.FLAG, action="store_true", default=argparse.SUPPRESS, help=summary.HELP
+            )
 
     def add_argument(self, *names: str, **keywords: Any) -> argparse.Action:
         """Add an argument; one with the metavariable of a path gets the type of a path."""
@@ -65,34 +75,52 @@ def name_too_long(error: OSError) -> str:
 
 
 def run(
-    work: Callable[[Sequence[str]], int], argv: Sequence[str] | None, *, acts: bool = False
+    work: Callable[[Sequence[str]], int],
+    argv: Sequence[str] | None,
+    *,
+    acts: bool = False,
+    program: str = "",
 ) -> int:
     """Run a program and return its exit code; a UserError is one line and code 2.
 
     Of several processes that mpirun or srun started, only rank 0 runs it. acts: the program changes
     more than its output, so its code is returned although the reader of its output has gone; other
-    programs then return CLOSED_PIPE.
+    programs then return CLOSED_PIPE. program: name of one with --json.
     """
     prepare()
     if launcher_rank() > 0:
         return 0
+    arguments = sys.argv[1:] if argv is None else argv
+    code = (
+        summary.with_summary(program, arguments, partial(_coded, work))
+        if program
+        else _coded(work, arguments)
+    )
+    return CLOSED_PIPE if is_cut() and not acts else code
+
+
+def _coded(work: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Return the exit code of work(argv), after one line for an error of the user or of a disk."""
     try:
-        code = _finished(work, sys.argv[1:] if argv is None else argv)
+        return _finished(work, argv)
     except UserError as error:
-        print_error(f"error: {error}")
-        return 2
+        return _mistake(str(error))
     except OutputError as error:
-        print_error(f"error: cannot write the output ({error.strerror}): free disk space")
-        return 2
+        return _mistake(f"cannot write the output ({error.strerror}): free disk space")
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        print_error(f"error: {name_too_long(error)}")
-        return 2
-    return CLOSED_PIPE if is_cut() and not acts else code
+        return _mistake(name_too_long(error))
+
+
+def _mistake(text: str) -> int:
+    """Report a mistake; return its exit code."""
+    summary.summarise(error=text)
+    print_error(f"error: {text}")
+    return 2
 
 
 def _finished(work: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

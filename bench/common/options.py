@@ -20,6 +20,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
+from bench.common import summary
 from bench.common.cli import Parser, is_path
 from bench.common.files import read_toml
 from bench.common.spec import LIMIT, UserError, convert, expand_path, unknown_name
@@ -147,6 +148,7 @@ class Table(Generic[T]):
             epilog=self.epilog or None,
             formatter_class=lines or argparse.HelpFormatter,
             allow_abbrev=False,
+            summarises="json" not in self.entries,
         )
         if self.file:
             text = "TOML file with these options by name"
@@ -172,6 +174,7 @@ class Table(Generic[T]):
             known = [
                 *(name for name in names if name.startswith("-")),
                 *(["--config"] if self.file else []),
+                *([summary.FLAG] if "json" not in self.entries else []),
             ]
             raise _unknown_argument(rest, known)
         texts = {name: value for name, value in vars(namespace).items() if value is not None}

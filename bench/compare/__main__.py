@@ -16,6 +16,7 @@ from bench.common.cli import Parser, run
 from bench.common.files import check_target, write_whole
 from bench.common.output import print_error
 from bench.common.spec import UserError, expand_path
+from bench.common.summary import summarise
 from bench.common.text import printable
 from bench.compare.gate import (
     REQUIREMENTS,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from bench.compare.verdict import Comparison
 
 ALPHA = 0.01
+STATUS = {0: "complete", 1: "worse", 3: "not shown"}
+"""Status of a comparison in --json, by exit code."""
 SELECTORS = ("--a", "--b")
 
 
@@ -50,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         "With --require NAME the code is 3 unless every case of A is in B and meets it, and still "
         f"1 if a case is worse. Requirements: {requirement_list()}. Metrics: {metric_list()}.",
         allow_abbrev=False,
+        summarises=True,
     )
     result.add_argument(
         "path_a",
@@ -149,6 +153,7 @@ def compare(argv: Sequence[str]) -> int:
         result = replace(result, notes=[*lines, *result.notes])
         read = sum(len(results) for by_program, _ in loaded for results in by_program.values())
         write(result, read, sum(map(len, paths)), targets)
+        summarise(status=STATUS[code], notes=result.notes, files=list(targets.values()))
     finally:
         for line in dict.fromkeys(line for _, broken in loaded for line in broken):
             print_error(f"left out: {line}")
@@ -226,6 +231,7 @@ def write(comparison: Comparison, read: int, files: int, targets: dict[str, Path
 
     table, notes = text_table(comparison), explanation(comparison)
     show([Chapter("", comparison.summary, [table], notes, [], list)], read, files)
+    summarise(rows=records(comparison))
     if "--csv" in targets:
         import pandas as pd
 
@@ -248,7 +254,7 @@ def write(comparison: Comparison, read: int, files: int, targets: dict[str, Path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return run(compare, argv)
+    return run(compare, argv, program="bench.compare")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    return launch.main(argv, TABLE.parser, consensus)
+    return launch.main(argv, TABLE.parser, consensus, name="bench.consensus")
 
 
 def consensus(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> None:

@@ -16,6 +16,7 @@ from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.protocol import Topology
 from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError, case_hash
+from bench.common.summary import summarise_results
 from bench.common.text import printable
 from bench.consensus import table
 from bench.consensus.gossip import Limits, draw_start, measure
@@ -81,6 +82,8 @@ def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: lis
         claim = take_on_root(comm, results, path, PROGRAM)
         with holding(claim):
             _measure(comm, replace(plan, path=path, launch=launch), argv, claim)
+    if comm.rank == 0:
+        summarise_results(paths, lambda path: rows_of(read_rounds(path)))
 
 
 def _measure(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], claim: Claim) -> None:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from bench.common.cli import run
 from bench.common.files import write_whole
 from bench.common.spec import format_spec
+from bench.common.summary import summarise
 from bench.common.text import printable
 from bench.pipeline.options import TABLE
 from bench.session import launch
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+PROGRAM = "bench.pipeline"
 
 
 def draw(argv: Sequence[str]) -> int:
@@ -40,7 +43,9 @@ def draw(argv: Sequence[str]) -> int:
         line.rstrip()
         console.print(line, soft_wrap=True)
     console.print()
-    for fact in drawing.facts():
+    facts = drawing.facts()
+    summarise(pipeline=title, facts=facts, files=list(filter(None, [options.picture])))
+    for fact in facts:
         console.print(fact, markup=False, soft_wrap=True)
     if options.picture:
         write_whole(Path(options.picture), svg(drawing, title))
@@ -52,8 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program, --plan on all ranks of mpirun; return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if any(text.partition("=")[0] == "--plan" for text in arguments):
-        return launch.main(argv, TABLE.parser, lambda comm, texts, _: plan(comm, texts))
-    return run(draw, argv)
+        return launch.main(
+            argv, TABLE.parser, lambda comm, texts, _: plan(comm, texts), name=PROGRAM
+        )
+    return run(draw, argv, program=PROGRAM)
 
 
 def plan(comm: MPI.Intracomm, argv: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from algorithms.pipelines.one_f_one_b import OneFOneB
 from algorithms.pipelines.planner import Chain, Level, Part, grid, replicated
 from algorithms.wire.waiting import until
 from bench.common.spec import UserError, format_spec
+from bench.common.summary import summarise
 from bench.common.text import counted, format_bytes, printable, signed_percent
 from bench.pipeline.measuring import Trained, Wire, measured_chain, measured_wire, train
 from bench.pipeline.options import Options
@@ -179,6 +180,8 @@ class Planned:
         pipeline = _pipeline(options)
         stages = self._stages(bounds)
         slowest, measured = max(stages), max(trained.stages)
+        times = {"planned_ms": stages, "measured_ms": trained.stages}
+        summarise(cut=cut_text(bounds), **{key: [x / 1e6 for x in ns] for key, ns in times.items()})
         yield f"cut         {self._cut(bounds) or 'one stage'}"
         yield f"planned     slowest stage {_milliseconds(slowest)} ms; by stage {_row(stages)}"
         yield (

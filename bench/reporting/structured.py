@@ -7,13 +7,11 @@ the text `inf` or `-inf`.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from bench import __version__
+from bench.common.summary import strict
 from bench.common.text import TextTable
 from bench.reporting.chapter import Chapter
 from bench.reporting.loading import KINDS
@@ -30,14 +28,13 @@ def document(
     """
     programs = {
         program: {
-            "rows": _strict(KINDS[program].frame(files).to_dict("records")),
+            "rows": KINDS[program].frame(files).to_dict("records"),
             "chapters": [_chapter(x) for x in chapters[program]],
         }
         for program, files in loaded.items()
     }
     report = {"suite_version": __version__, "programs": programs, "left_out": list(broken)}
-    text = json.dumps(report, allow_nan=False, indent=1)
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") + "\n"
+    return json.dumps(strict(report), allow_nan=False, indent=1) + "\n"
 
 
 def _chapter(chapter: Chapter) -> dict[str, Any]:
@@ -53,16 +50,3 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
 def _table(table: TextTable) -> dict[str, Any]:
     names = {"heading": table.heading, "header": table.header, "rows": table.rows}
     return names | {"states": table.states, "foot": table.foot}
-
-
-def _strict(value: Any) -> Any:
-    """Return the value with only types and numbers that strict JSON has."""
-    if isinstance(value, dict):
-        return {key: _strict(x) for key, x in value.items()}
-    if isinstance(value, list):
-        return [_strict(x) for x in value]
-    if isinstance(value, np.generic):
-        return _strict(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value

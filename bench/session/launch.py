@@ -15,9 +15,9 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar, cast
 
-from bench.common import cli, own
+from bench.common import cli, own, summary
 from bench.common.cli import launcher_rank, name_too_long
 from bench.common.errors import DiskError
 from bench.common.output import OutputError, prepare
@@ -110,17 +110,24 @@ def closing(resource: Resource) -> Iterator[Resource]:
 
 
 def write_stderr(line: str) -> None:
-    """Write a line or a traceback to stderr and wait for the launcher to read it, at most 1 s.
+    """Write a line or a traceback to stderr and wait for the launcher to read it.
 
-    Control characters are replaced. mpirun discards unread output of a rank that ends with an
-    error.
+    Control characters are replaced.
     """
     print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
+    wait_for_reader(sys.stderr)
+
+
+def wait_for_reader(stream: TextIO) -> None:
+    """Wait until the launcher has read the output, at most 1 s.
+
+    mpirun discards unread output of a rank that ends with an error.
+    """
     unread = array("i", [0])
     for _ in range(100):
         try:
-            fcntl.ioctl(sys.stderr.fileno(), termios.FIONREAD, unread)
-        except (OSError, ValueError):  # stderr is a file or closed
+            fcntl.ioctl(stream.fileno(), termios.FIONREAD, unread)
+        except (OSError, ValueError):  # a file or closed
             return
         time.sleep(0.01)
         if not unread[0]:
@@ -131,26 +138,39 @@ def main(
     argv: Sequence[str] | None,
     parser: Callable[[], ArgumentParser],
     program: Callable[[MPI.Intracomm, list[str], list[Claim]], int | None],
+    *,
+    name: str = "",
 ) -> int:
     """Run a program with a command line, or print its help on one rank; return the exit code.
 
     program(comm, arguments, results) adds the claims of its results to `results`; their files are
-    marked as failed if it fails.
+    marked as failed if it fails. name: of a program with --json.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
         return cli.run(lambda _: _print_help(parser), arguments)
     prepare()
-    results: list[Claim] = []
-    codes: list[int | None] = [0]
 
-    def whole(comm: MPI.Intracomm) -> None:
-        codes[0] = program(comm, arguments, results)
-        sys.stdout.flush()
+    def work(argv: list[str]) -> int:
+        results: list[Claim] = []
+        codes: list[int | None] = [0]
 
-    code = run(whole, partial(mark_failed, results)) or codes[0] or 0
-    for claim in results:
-        claim.release()
+        def whole(comm: MPI.Intracomm) -> None:
+            codes[0] = program(comm, argv, results)
+            sys.stdout.flush()
+
+        code = run(whole, partial(mark_failed, results)) or codes[0] or 0
+        for claim in results:
+            claim.release()
+        return code
+
+    code = (
+        summary.with_summary(name, arguments, work, prints=launcher_rank() == 0)
+        if name
+        else work(arguments)
+    )
+    if code and summary.FLAG in arguments:
+        wait_for_reader(sys.stdout)
     return leave_last() if code == EXIT_RESUME else code
 
 
@@ -254,6 +274,7 @@ def report_failure(
         case UserError():
             if comm.rank > 0:
                 return 0  # else mpirun may discard the line of rank 0
+            summary.summarise(error=str(error))
             write_stderr(one_line(f"error: {error}"))
             return 2
         case DiskError():

@@ -25,6 +25,7 @@ from bench.common.spec import (
     parse_spec,
     require_new_name,
 )
+from bench.common.summary import summarise_results
 from bench.common.text import counted, figure, percent, printable
 from bench.results.claims import Claim
 from bench.results.rows import SimulationRow
@@ -89,6 +90,7 @@ def run(comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: lis
     with holding(claim):
         on_all_ranks(comm, lambda: prepare(plan.path, options.overwrite))
         _simulate(comm, plan, argv, claim)
+    summarise_results([plan.path], lambda path: read_simulation(path).rows())
 
 
 def _simulate(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], claim: Claim) -> None:

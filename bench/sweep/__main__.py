@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bench.common.files import RUNGS, check_target
 from bench.common.options import Table, option, positional
 from bench.common.spec import UserError
+from bench.common.summary import summarise
 from bench.reporting.export import check_kind
 from bench.session import launch
 from bench.session.binding import use_threads
@@ -94,7 +95,7 @@ TABLE = Table(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return launch.main(argv, TABLE.parser, sweep)
+    return launch.main(argv, TABLE.parser, sweep, name="bench.sweep")
 
 
 def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
@@ -106,6 +107,7 @@ def sweep(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int
     from bench.sweep import file
 
     options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
+    summarise(folder=options.folder)
     path = Path(options.file)
     content = launch.on_all_ranks(comm, lambda: file.read(path, options.set, tune=options.tune))
     return (_tune if content.tune else _train)(comm, content, options, results)

@@ -15,11 +15,13 @@ from rich.text import Text
 
 from bench.common.files import REFUSALS, write_whole
 from bench.common.spec import UserError
+from bench.common.summary import summarise, summarise_results
 from bench.common.text import counted, printable
 from bench.reporting.terminal import WIDTH
 from bench.reporting.training import tables
 from bench.reporting.training.choice import mask
 from bench.reporting.training.runs import Digest, load, sections
+from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.session.launch import write_stderr
 from bench.session.signals import EXIT_RESUME
@@ -97,15 +99,18 @@ def conclude(
     write_refusals(out, refusals)
     for line in refusals:
         print_line(f"refused: {line}")
-    failed = 0
+    failed: list[dict[str, str]] = []
     for case in cases:
         result = outcomes.get(case.hash)
         if isinstance(result, str):
-            failed += 1
+            failed.append({"case": str(case), "error": result})
             print_line(f"failed: {case}: {result}")
         elif result and result.status == DIVERGED:
             print_line(f"diverged: {case}: {result.reason}")
     complete = sum(isinstance(x, Outcome) and x.status == COMPLETE for x in outcomes.values())
+    summarise(cases=len(cases), complete=complete, failed=failed, refused=refusals)
+    paths = [x.path for x in outcomes.values() if isinstance(x, Outcome)]
+    summarise_results(paths, lambda path: [read_result(path).row()])
     best = f" --best {','.join(tuned)}" if tuned else ""
     report = f"python -m bench.report {out}{best} --html {out / 'report.html'}"
     more = f"; more: {report}" if show else ""
@@ -117,7 +122,7 @@ def conclude(
         print_line(draw(runs, files["--figure"]))
     if failed:
         write_stderr(
-            f"error: {failed} of {counted(len(cases), 'case')} failed: each is listed above "
+            f"error: {len(failed)} of {counted(len(cases), 'case')} failed: each is listed above "
             "with its reason"
         )
     return 1 if failed else 0
@@ -185,6 +190,7 @@ def show_plan(cases: Sequence[Case], finished: Collection[str]) -> None:
             state = "refused"
         seeds = seeds_of(some).partition(" ")[2]
         table.add_row(*map(Text, [*values, seeds, str(len(some)), state]))
+    summarise(cases=len(cases), finished=len(finished), refused=refusals_of(cases))
     terminal = console()
     terminal.print(table)
     for line in refusals_of(cases):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from bench.common.summary import summarise
 from bench.common.text import NONE, TextTable, counted, printable
 from bench.reporting.terminal import terminal as show_table
 from bench.results.schema import COMPLETE
@@ -62,6 +63,8 @@ def _planned(plan: Plan, sweep: SweepFile) -> list[str]:
 
 def show_plan(plan: Plan, sweep: SweepFile, finished: Collection[str]) -> None:
     """Print the cases with their candidates, and the rungs."""
+    refused = [f"{case}: {case.refused}" for case in plan.refused]
+    summarise(cases=len(plan.groups), finished=len(finished), refused=refused)
     terminal = running.console()
     names = list(plan.groups[0].settings)
     rows = []
@@ -75,9 +78,8 @@ def show_plan(plan: Plan, sweep: SweepFile, finished: Collection[str]) -> None:
     header = [*(x.replace("_", " ") for x in names), "values", "seeds", "state"]
     table_ = TextTable("", header, rows, [COMPLETE] * len(rows), len(header))
     terminal.print(show_table(table_))
-    for case in plan.refused:
-        text = printable(f"refused: {case}: {case.refused}")
-        terminal.print(text, markup=False, soft_wrap=True)
+    for line in refused:
+        terminal.print(printable(f"refused: {line}"), markup=False, soft_wrap=True)
     terminal.print()
     for line in _planned(plan, sweep):
         terminal.print(printable(line), markup=False, soft_wrap=True)

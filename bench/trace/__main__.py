@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.common.cli import Parser, run
 from bench.common.files import check_target
 from bench.common.spec import UserError
+from bench.common.summary import summarise
 
 if TYPE_CHECKING:
     from bench.trace.chrome import Drawing
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Example: mpirun -n 4 python -m bench.train --steps 200 --trace 20 --out runs; "
         "python -m bench.trace runs/RUN.h5 -o trace.json",
         allow_abbrev=False,
+        summarises=True,
     )
     result.add_argument(
         "file", metavar="RUN.h5", help="a result file, closed or still being written"
@@ -106,6 +108,7 @@ def trace(argv: Sequence[str]) -> int:
     for note in drawing.notes:
         print(f"note: {printable(note)}")
     size = target.stat().st_size / 1e6
+    summarise(file=target, events=events, seconds=drawing.seconds, notes=drawing.notes)
     what = f"{drawing.what}, {drawing.seconds:.3g} s, {events:,} events, {size:.3g} MB"
     print(printable(f"wrote {target}: {what}"))
     print(f"open it at {VIEWER}: the page reads the file locally and uploads nothing", flush=True)
@@ -114,7 +117,7 @@ def trace(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    return run(trace, argv, acts=True)
+    return run(trace, argv, acts=True, program="bench.trace")
 
 
 if __name__ == "__main__":

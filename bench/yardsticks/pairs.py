@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from algorithms.wire.meter import OTHER
+from bench.common.summary import summarise_row
 from bench.results.runfile import Recorder
-from bench.results.statistics import median_interval
+from bench.results.statistics import Interval, median_interval
 from bench.runtime import setup, start
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 LR, MOMENTUM = 0.001, 0.9
 """Options of SGD on both sides. At this rate hidden units stay active for thousands of steps: the
 velocity of a dead unit decays to subnormal numbers, whose arithmetic is slow."""
+UNITS = (" ms", " ms", "")
+"""Units of the three intervals of a row."""
 OPTIMIZER = f"sgd:lr={LR},momentum={MOMENTUM}"
 
 
@@ -127,21 +130,37 @@ def busy_processes(number: int) -> Iterator[None]:
         yield
 
 
-class Figures(NamedTuple):
-    """Cells of one row of the table: medians with 95 % intervals, as text."""
+def table_row(label: str, ours: str, yardstick: str, theirs: str, ratio: str, n: int) -> str:
+    """Return one line of the table; n: samples a side."""
+    return f"{label:<42} ours {ours:<27} {yardstick} {theirs:<30} ratio {ratio:<20} n={n}"
 
-    ours: str
-    theirs: str
-    ratio: str
+
+class Figures(NamedTuple):
+    """Numbers of one row of the table: medians with 95 % intervals."""
+
+    ours: Interval
+    """Step of our side, ms."""
+    theirs: Interval
+    """Step of the yardstick, ms."""
+    ratio: Interval
+    """Ratio of a pair, ours over theirs."""
     n: int
     """Samples a side."""
 
     def row(self, label: str, yardstick: str) -> str:
-        """Return one line of the table."""
-        return (
-            f"{label:<42} ours {self.ours:<27} {yardstick} {self.theirs:<30} "
-            f"ratio {self.ratio:<20} n={self.n}"
+        """Return one line of the table, and add the numbers to the summary of --json."""
+        intervals = {"ours_ms": self.ours, "theirs_ms": self.theirs, "ratio": self.ratio}
+        cells = {
+            f"{name}{end}": value
+            for name, interval in intervals.items()
+            for end, value in zip(("", "_lo", "_hi"), interval, strict=True)
+        }
+        summarise_row(label=label, yardstick=yardstick, **cells, n=self.n)
+        ours, theirs, ratio = (
+            f"{median:.3f}{unit} [{low:.3f}, {high:.3f}]"
+            for (median, low, high), unit in zip(intervals.values(), UNITS, strict=True)
         )
+        return table_row(label, ours, yardstick, theirs, ratio, self.n)
 
 
 def pairs(
@@ -169,11 +188,5 @@ def pairs(
             sides[side]()
             spent[k, side] = (time.perf_counter_ns() - start) / steps / 1e6
     comm.Allreduce(MPI.IN_PLACE, spent, MPI.MAX)
-    (a, a_lo, a_hi), (b, b_lo, b_hi) = (median_interval(column) for column in spent.T)
-    ratio, low, high = median_interval(spent[:, 0] / spent[:, 1])
-    return Figures(
-        f"{a:.3f} ms [{a_lo:.3f}, {a_hi:.3f}]",
-        f"{b:.3f} ms [{b_lo:.3f}, {b_hi:.3f}]",
-        f"{ratio:.3f} [{low:.3f}, {high:.3f}]",
-        rounds,
-    )
+    ours_ms, theirs_ms = (median_interval(column) for column in spent.T)
+    return Figures(ours_ms, theirs_ms, median_interval(spent[:, 0] / spent[:, 1]), rounds)

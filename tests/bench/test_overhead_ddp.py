@@ -102,8 +102,9 @@ def test_pairs_alternate_and_measure_the_slowest_rank(
 
     figures = pairs(comm, ours, theirs, rounds=4, steps=2)
     everywhere(comm, calls == "ot" + "ottootto", calls)
-    everywhere(comm, figures.ours.startswith("10.000 ms"), figures)  # of two steps
-    everywhere(comm, figures.theirs.startswith("0.500 ms"), figures)
-    everywhere(comm, figures.ratio.startswith("20.000 "), figures)
+    row = figures.row("label", "theirs")
+    everywhere(comm, " ours 10.000 ms [" in row, row)  # of two steps
+    everywhere(comm, " theirs 0.500 ms [" in row, row)
+    everywhere(comm, " ratio 20.000 [" in row, row)
     everywhere(comm, comm.allgather(figures) == [figures] * comm.size, figures)
     everywhere(comm, figures.n == 4)
