@@ -169,7 +169,7 @@ def _train(
     from bench.runtime import repeat, setup, start
     from bench.runtime.best import best_before
     from bench.runtime.console import Reporter
-    from bench.runtime.evaluation import Evaluation
+    from bench.runtime.evaluation import evaluation_of
     from bench.runtime.introduction import introduction
     from bench.runtime.recording import Recording
     from bench.runtime.separation import separation
@@ -188,14 +188,7 @@ def _train(
     keep_freed_memory()
     with ExitStack() as stack:
         exchange, workers = start.workers(comm, experiment, material)
-        evaluation = Evaluation(
-            comm,
-            material.problem,
-            experiment.workers,
-            workers.x,
-            material.validation,
-            workers.cell,
-        )
+        evaluation = evaluation_of(comm, experiment, material, workers)
         for resource in (exchange, workers, evaluation):
             stack.enter_context(launch.closing(resource))
         measured = separation(comm, experiment, material, exchange, workers, evaluation)

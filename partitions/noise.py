@@ -5,8 +5,8 @@ ICDE 2022 (noise-based feature imbalance). Symbols: W workers, sigma the noise o
 Departs from the paper: (1) worker k = 0 .. W - 1 has the standard deviation sigma (k + 1) / W; the
 paper calls the parameter of Gau(sigma i / N), i = 1 .. N, the variance, while its code takes sigma
 k / (W - 1) as the standard deviation, for which its sigma = 0.1 is meant; (2) a sample gets its
-noise once, not at every visit; (3) held-out samples get none; (4) the noise can be added to any
-split, not to the even one alone.
+noise once, not at every visit; (3) held-out samples get none, except for `bench.train --answer`;
+(4) the noise can be added to any split, not to the even one alone.
 
 LabelNoise: symmetric label noise of Patrini, Rozza, Menon, Nock, Qu, "Making Deep Neural Networks
 Robust to Label Noise: A Loss Correction Approach", CVPR 2017: a label becomes each of the C - 1
@@ -60,7 +60,8 @@ class LabelNoise(Based):
     """Label noise: part of each worker's labels is replaced by other classes.
 
     linear: worker k has rate k / (W - 1), from none to `rate`; all: every worker has `rate`. The
-    split is that of `base`, by the original labels. Held-out samples keep their labels.
+    split is that of `base`, by the original labels. Held-out samples keep their labels,
+    except for `bench.train --answer`.
     """
 
     rate: float = field(default=0.4, metadata={"help": "largest fraction of wrong labels"})

@@ -6,7 +6,8 @@ Efficient Framework for Clustered Federated Learning", NeurIPS 2020, rotate it b
 degrees between groups of workers.
 
 Departs from the papers: (1) the angles are evenly spaced from -degrees to +degrees over the
-workers, so that one option scales the shift; (2) held-out pictures are not rotated.
+workers, so that one option scales the shift; (2) held-out pictures are not rotated, except
+for `bench.train --answer`.
 """
 
 import math

@@ -85,6 +85,8 @@ _ALL = (
     Metric("metric", TrainingRow, "metric", seeded=True, scored=True),
     Metric("metric_mean", TrainingRow, "metric_mean", seeded=True, scored=True),
     Metric("metric_worst", TrainingRow, "metric_worst", seeded=True, scored=True),
+    Metric("own_mean", TrainingRow, "own_mean", seeded=True, scored=True),
+    Metric("own_worst", TrainingRow, "own_worst", seeded=True, scored=True),
     Metric("loss", TrainingRow, "loss", seeded=True),
     Metric("consensus", TrainingRow, "consensus", seeded=True),
     Metric("p50_us", CollectiveRow, "p50_us"),

@@ -21,6 +21,7 @@ from bench.results.environment import Arithmetic, Environment, arithmetic, envir
 from bench.results.guard import BrokenFileError, brief
 from bench.results.rows import TrainingRow
 from bench.results.schema import (
+    ANSWER,
     COMPLETE,
     DIED,
     DIVERGED,
@@ -197,10 +198,10 @@ class Run:
         about |= {name: int(self.attributes[name]) for name in NUMBERS}
         since = self.evals.get("since", np.empty(0, np.int64))
         before = int(self.attributes.get("steps_before", 0))  # resumed on other ranks: other file
-        names = ("metric", "metric_mean", "metric_worst", "loss", "consensus")
+        names = ("metric", "metric_mean", "metric_worst", "loss", "consensus", "validation_metric")
+        columns = {name: self.evals.get(name, np.empty(0)) for name in (*names, *ANSWER)}
         final: dict[str, Any] = {
-            name: float(self.evals[name][-1]) if len(self.evals[name]) else math.nan
-            for name in names
+            name: float(column[-1]) if len(column) else math.nan for name, column in columns.items()
         }
         step, step_lo, step_hi = (ns / 1e6 for ns in self.step_time())
         steps_per_s = 1e3 / step if step else math.nan
@@ -209,7 +210,6 @@ class Run:
         elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
         elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
         samples_seen = float(samples[-1]) if len(samples) else 0.0
-        validation = self.evals.get("validation_metric", np.empty(0))
         return TrainingRow(
             **about,
             **final,
@@ -250,9 +250,9 @@ class Run:
             inputs_sha256=input_sums(self.attributes),
             spectral_gap=float(self.attributes.get("spectral_gap", math.nan)),
             label_js=float(self.attributes.get("label_js", math.nan)),
-            validation_metric=float(validation[-1]) if len(validation) else math.nan,
             validation_samples=int(self.attributes.get("validation_samples", 0)),
             controller=str(self.attributes.get("controller", "")),
+            answer=str(self.attributes.get("answer", "")),
             parameters_sha256=self.attributes.get("parameters_sha256", ""),
             file=str(self.path),
         )
@@ -264,7 +264,7 @@ NEEDED = ("status", "host", "pid", "pid_started", "params_json", *NAMES, *NUMBER
 """Attributes of every result."""
 DIGESTED = {
     "train": ("start_ns", "phase_ns", "bytes_sent", "bytes_copied", "flags"),
-    "eval": (*EVAL, *EVAL_SINCE, *VALIDATION),
+    "eval": (*EVAL, *EVAL_SINCE, *VALIDATION, *ANSWER),
     "partition": ("size",),
     "workers": (),
     "provenance/ranks": ("host", "cpu_mask", "instructions"),

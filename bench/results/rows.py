@@ -131,6 +131,12 @@ class TrainingRow(Row):
     validation_metric: Annotated[float, Column("1", "final metric on the validation split")]
     validation_samples: Annotated[int, Column("1", "samples of the validation split; 0: none")]
     controller: Annotated[str, Column("", "controller with its options; empty without one")]
+    answer: Annotated[str, Column("", "model that answers for a worker; empty without --answer")]
+    answer_metric: Annotated[float, Column("1", "final metric of the answers on all samples, mean")]
+    own_mean: Annotated[
+        float, Column("1", "final metric on a worker's own data, mean over workers")
+    ]
+    own_worst: Annotated[float, Column("1", "final metric on its own data of the worst worker")]
     parameters_sha256: Annotated[str, Column("", "SHA-256 of all workers' final parameters")]
     file: Annotated[str, Column("", "path of the result file")]
 

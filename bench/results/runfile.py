@@ -25,9 +25,9 @@ from bench.results.schema import (
     NOT_TAKEN,
     SEGMENTS,
     TRAIN,
-    VALIDATION,
     WARMUP,
     Table,
+    eval_options,
 )
 
 if TYPE_CHECKING:
@@ -187,8 +187,7 @@ class RunFile(ResultFile):
             else:
                 create_train(file, ranks, phases)
                 _create_table(file, "segments", SEGMENTS)
-                validated = "validation_samples" in attributes
-                _create_table(file, "eval", {**EVAL, **(VALIDATION if validated else {})})
+                _create_table(file, "eval", {**EVAL, **eval_options(attributes)})
             add_since(file)
             material(file)
 

@@ -1,4 +1,4 @@
-"""HDF5 schema of result files: murmuration-timing 1.8.
+"""HDF5 schema of result files: murmuration-timing 1.9.
 
 A run writes one file. During the run its name is NAME.h5.part, and every flush renames a complete
 copy, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
@@ -9,11 +9,13 @@ copy, so a complete HDF5 file exists at any time. At the end it is renamed to NA
     /segments          index: dimension scale; first, steps: steps between two evaluations
     /eval              index: dimension scale; step, samples, elapsed_ns, loss, metric,
                        metric_mean, metric_worst, consensus, since; with --validation also
-                       validation_loss, validation_metric
+                       validation_loss, validation_metric; with --answer also answer_metric,
+                       own_mean, own_worst
     /partition         worker, class: dimension scales; counts, and by worker size, label_tv,
                        hellinger, effective_classes, missing_classes, and, if the task supports
                        them, feature_distance, neighbourhood_tv, gradient_zeta2
-    /workers           worker: dimension scale; final loss and metric of every worker
+    /workers           worker: dimension scale; final loss and metric of every worker;
+                       with --answer own_metric
     /clock             sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns
     /attempts          attempt: dimension scale; start and host of the run and of each resumption
     /events            event: dimension scale; single phases and messages of runs with --trace
@@ -37,7 +39,7 @@ Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.8"
+VERSION = "1.9"
 
 PART = "bench.train.part"
 """Program name in a file with the steps of some ranks only, see bench.merge."""
@@ -101,6 +103,19 @@ VALIDATION: Table = {
 }
 """Datasets of /eval in files of runs with --validation, whose attribute validation_samples is the
 number of samples of the split."""
+ANSWER: Table = {
+    "answer_metric": ("f8", "1", "metric of the answers on all held-out samples, mean"),
+    "own_mean": ("f8", "1", "metric of a worker's answer on its own data, mean over workers"),
+    "own_worst": ("f8", "1", "metric of the answer on its own data, worst worker"),
+}
+"""Datasets of /eval in files of runs with --answer, which is the attribute answer."""
+
+
+def eval_options(attributes: Mapping[str, Any]) -> Table:
+    """Return the datasets of /eval of the options of a run, --validation and --answer."""
+    validation = VALIDATION if "validation_samples" in attributes else {}
+    return {**validation, **(ANSWER if "answer" in attributes else {})}
+
 
 ATTRIBUTES: Mapping[type, frozenset[str]] = {
     str: frozenset(
@@ -120,6 +135,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "partition",
             "optimizer",
             "controller",
+            "answer",
             "allreduce",
             "allreduce_chosen",
             "metric_name",
@@ -208,6 +224,7 @@ SETTINGS = COUNTS | frozenset(
         "drop",
         "link",
         "validation",
+        "answer",
         "clock",
         "compute",
     ]

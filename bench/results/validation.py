@@ -33,8 +33,8 @@ from bench.results.schema import (
     RUNNING,
     SEGMENTS,
     TRAIN,
-    VALIDATION,
     WARMUP,
+    eval_options,
 )
 from bench.results.simulations import TABLES as SIMULATIONS
 from bench.results.simulations import read_simulation, step_flaws
@@ -62,8 +62,6 @@ SINCE_1_4: Layout = {"attempts": _along("attempt", ATTEMPTS)}
 """Groups of training files since version 1.4."""
 SINCE_1_5: Layout = {"eval": _along("index", EVAL_SINCE)}
 """Datasets of training files since version 1.5."""
-VALIDATED: Layout = {"eval": _along("index", VALIDATION)}
-"""Datasets of training files of runs with --validation."""
 TRACED: Layout = {"events": _along("event", EVENTS)}
 """Groups of training files of runs with --trace."""
 COLLECTIVES: Layout = {
@@ -149,8 +147,7 @@ def _training(path: Path) -> Iterator[str]:
         yield from layout_flaws(file, groups)
         if new:
             yield from layout_flaws(file, SINCE_1_3)
-        if "validation_samples" in run.attributes:
-            yield from layout_flaws(file, VALIDATED)
+        yield from layout_flaws(file, {"eval": _along("index", eval_options(run.attributes))})
         if "events" in file:
             yield from layout_flaws(file, TRACED)
         begins = [0]

@@ -10,12 +10,12 @@ from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Algorithm
 from algorithms.wire.carrier import Scheduled
 from bench.common import own
-from bench.common.spec import UserError, option_fields, parse_spec
+from bench.common.spec import UserError, option_fields, parse_spec, unknown_name
 from bench.data.names import parse_data
 from bench.data.opening import is_table
 from bench.optimizers import Optimizer
 from bench.optimizers.schedules import SCHEDULES, Schedule
-from bench.runtime.options import TrainOptions
+from bench.runtime.options import ANSWERS, BEST, TrainOptions
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
 from partitions.protocol import Partition
@@ -61,6 +61,24 @@ def check_validation(options: TrainOptions, task: Task) -> None:
         raise UserError(
             f"--validation {options.validation:g}: the metric of {options.task.partition(':')[0]} "
             "is defined on all training samples; tasks that can hold some out are "
+            f"{', '.join(others)}"
+        )
+
+
+def check_answer(options: TrainOptions, task: Task) -> None:
+    """Check that each worker can have an answer and held-out samples. Errors: UserError."""
+    if options.answer and options.answer not in ANSWERS:
+        raise unknown_name("answer", options.answer, ANSWERS)
+    if options.answer == BEST and not options.validation:
+        raise UserError(
+            f"--answer {BEST} chooses a model by its loss on the validation split: add "
+            "--validation 0.2"
+        )
+    if options.answer and task.needs.all_samples:
+        others = [x for x, cls in TASKS.items() if not cls().needs.all_samples]
+        raise UserError(
+            f"--answer {options.answer}: the metric of {own.head(options.task)} is defined on all "
+            f"training samples, so that no worker has held-out data; tasks with some are "
             f"{', '.join(others)}"
         )
 

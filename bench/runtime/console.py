@@ -97,6 +97,16 @@ def validation_lines(run: Run) -> list[tuple[str, str]]:
     ]
 
 
+def answer_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the line of --answer, if the run has it: the metric on the data of each worker."""
+    row = run.row()
+    if not row.answer:
+        return []
+    own, worst, everything = map(format_score, (row.own_mean, row.own_worst, row.answer_metric))
+    text = f"{own} workers' mean, {worst} worst worker, each on its own data; {everything} on all"
+    return [(row.answer, text)]
+
+
 def wire_lines(run: Run) -> list[tuple[str, str]]:
     """Return the line of --wire, if the run has it: the error of rows that travel."""
     error = run.attributes.get("wire_error")
@@ -178,6 +188,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
             f"mean, {format_score(row.metric_worst)} worst worker{since_text(row.since)}",
         ),
         *validation_lines(run),
+        *answer_lines(run),
         *wire_lines(run),
         *controller_lines(run),
         *pipeline_lines(run),

@@ -13,7 +13,11 @@ from algorithms.pipelines.grid import Grid
 from algorithms.protocol import Rows
 from algorithms.wire import bfloat16
 from algorithms.wire.waiting import meet
+from bench.runtime.answers import Answers, answers_of, distinct
+from bench.runtime.experiment import Experiment
 from bench.runtime.pipeline.cell import Cell
+from bench.runtime.setup import Material
+from bench.runtime.workers import TrainingWorkers
 from bench.tasks.protocol import Problem
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ class Evaluation:
 
     An exchange of its own keeps the traffic of evaluations out of the counters, and adds the mean
     in worker order for every --allreduce. validation: problem of the validation split, if any.
-    cell: of this rank, if x has some columns of the parameters only.
+    cell: of this rank, if x has some columns of the parameters only. answers: for the scores of
+    --answer.
     """
 
     def __init__(
@@ -39,7 +44,9 @@ class Evaluation:
         x: Rows,
         validation: Problem | None = None,
         cell: Cell | None = None,
+        answers: Answers | None = None,
     ) -> None:
+        self.answers = answers
         self._cell = cell or Cell.of(comm, Grid(comm.size))
         self._problem, self._total, self._x = problem, total, x
         self._validation = validation
@@ -49,8 +56,8 @@ class Evaluation:
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores by name, and loss and metric of every worker, (W,) float64 each.
 
-        The names are those of schema.EVAL, and of schema.VALIDATION with a split. The result is the
-        same on all ranks.
+        The names are those of schema.EVAL, of schema.VALIDATION with a split, and of schema.ANSWER
+        with answers. The result is the same on all ranks.
         """
         x, metric = self._cell.whole(self._x), self._problem.metric
         mean = self._mean = self._cell.whole(self.average(self._x))
@@ -72,18 +79,14 @@ class Evaluation:
         if self._validation:
             loss, value = self._validation.evaluate(mean[None])
             scores |= {"validation_loss": float(loss[0]), "validation_metric": float(value[0])}
+        if self.answers:
+            scores |= self.answers(x, mean)
         return scores, losses, metrics
 
     def _scores(self, x: Rows) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return loss (V,) and metric (V,) of the rows; equal rows are scored once."""
-        digests = [hashlib.sha256(row.data).digest() for row in x]
-        first: dict[bytes, int] = {}
-        for i, digest in enumerate(digests):
-            first.setdefault(digest, i)
-        distinct = x if len(first) == len(x) else x[list(first.values())]
-        loss, metric = self._problem.evaluate(distinct)
-        number = {digest: n for n, digest in enumerate(first)}
-        places = [number[digest] for digest in digests]
+        models, places = distinct(x)
+        loss, metric = self._problem.evaluate(models)
         return loss[places], metric[places]
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -102,6 +105,16 @@ class Evaluation:
     def close(self) -> None:
         """Release the exchange; collective."""
         self._exchange.close()
+
+
+def evaluation_of(
+    comm: MPI.Intracomm, experiment: Experiment, data: Material, workers: TrainingWorkers
+) -> Evaluation:
+    """Return the evaluation of the workers of an experiment; collective. Errors: UserError."""
+    cell = workers.cell
+    answers = answers_of(comm, experiment, data, workers.ids, cell)
+    size, x = experiment.workers, workers.x
+    return Evaluation(comm, data.problem, size, x, data.validation, cell, answers)
 
 
 def rounding_error(comm: MPI.Intracomm, x: Rows) -> float:

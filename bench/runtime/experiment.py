@@ -35,6 +35,7 @@ from bench.optimizers.schedules import SCHEDULES, Schedule
 from bench.runtime.batches import steps_between
 from bench.runtime.checks import (
     check_accumulation,
+    check_answer,
     check_data,
     check_pictures,
     check_schedule,
@@ -112,6 +113,7 @@ class Experiment:
         check_data(options, parts["task"])
         check_pictures(options, parts["task"], parts["partition"])
         check_validation(options, parts["task"])
+        check_answer(options, parts["task"])
         parts["controller"] = parse_spec(options.controller, CONTROLLERS, "controller")
         parts["pipeline"] = pipeline = pipeline_of(options)
         parts["schedule"] = schedule_of(options)

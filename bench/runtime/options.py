@@ -12,6 +12,7 @@ BF16 = "bf16"
 """Value of --wire: rows travel as bfloat16."""
 WRITERS = ("one", "node", "rank")
 WALL, MODEL = CLOCKS = ("wall", "model")
+MEAN, ENSEMBLE, BEST, NICHE = ANSWERS = ("mean", "ensemble", "best", "niche")
 PERIOD, STEP = EVAL_AT = ("period", "step")
 
 LOOP = "script"
@@ -108,6 +109,15 @@ class TrainOptions:
         "fraction of the training samples held out for choices among options, the same in every "
         "run; see bench.report --best",
         "FRACTION",
+        later=True,
+    )
+    answer: str = option(
+        "",
+        "model that answers for each worker, scored on the worker's own data as well: mean, the "
+        "mean model; ensemble, the mean softmax of all models; best, the model with the smallest "
+        "loss on the worker's part of --validation; niche, the worker's own; default: the mean "
+        "model, without own data",
+        "MODEL",
         later=True,
     )
     target: float | None = option(None, "stop when the mean model's metric reaches this", "X")

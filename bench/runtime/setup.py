@@ -171,6 +171,8 @@ class Material:
     """Problem that is evaluated on the samples of --validation; None without any."""
     validation_size: int = 0
     """Number of these samples, which are not among those of `problem`."""
+    alter: Alter | None = None
+    """Function that alters the samples of a worker; None if the partition alters none."""
 
 
 def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
@@ -218,6 +220,7 @@ def _material(experiment: Experiment, ids: range) -> Material:
             "dirichlet:min_size=1 or iid:size=64 give every worker some"
         )
     local = [shards[i] for i in ids]
+    alter = altered(experiment, problem) if needs.alters and not needs.renewal else None
     if needs.renewal:
         places = local
         problem.hold(range(1), [np.arange(samples.size)])
@@ -228,7 +231,6 @@ def _material(experiment: Experiment, ids: range) -> Material:
         def batches(some: range, step: int) -> Batches | RenewedBatches:
             return RenewedBatches(cached, some, options.minibatch, options.seed, every, step)
     else:
-        alter = altered(experiment, problem) if needs.alters else None
         places = problem.hold(ids, local, alter)
         by_worker = dict(zip(ids, places, strict=True))
         ahead = max(1, INDICES_AHEAD // (len(ids) * options.minibatch))
@@ -245,6 +247,7 @@ def _material(experiment: Experiment, ids: range) -> Material:
         lambda worker, step: batches(range(worker, worker + 1), step),
         validation,
         validation_size,
+        alter,
     )
 
 

@@ -253,6 +253,9 @@ class Training:
             "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
             "metric": (("worker",), self._metrics, "1", "metric at the end"),
         }
+        if self._evaluation.answers:
+            own = self._evaluation.answers.own
+            columns["own_metric"] = (("worker",), own, "1", "metric on own data at the end")
         worker = np.arange(self._workers.total)
         stages = stage_columns(self._comm, self._workers.pipelines)
 

@@ -115,3 +115,8 @@ class CharacterProblem(Classifier):
         """Return the held-out loss in nats a character and in bits, (n,) float64 each."""
         loss, _ = super().evaluate(rows)
         return loss, loss / math.log(2)
+
+    def ensemble(self, rows: NDArray[np.floating]) -> tuple[float, float]:
+        """Return the held-out loss of the mean softmax in nats a character and in bits."""
+        loss, _ = super().ensemble(rows)
+        return loss, loss / math.log(2)

@@ -16,7 +16,7 @@ size. Every worker scales and shifts y by its own parameters afterwards. Departs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -146,16 +146,30 @@ class NormedPerceptron(Classifier):
         No statistics are kept from training. They are estimated for every evaluated model, the mean
         model too, from all training images.
         """
-        inputs, targets = self._held_out
+        targets = self._held_out[1]
         losses, accuracies = [], []
-        with torch.no_grad():
-            for chunk in torch.split(torch.from_numpy(rows), EVALUATED):
+        for outcome in self._outcomes(rows):
+            losses.append(loss_of(outcome, targets.expand(len(outcome), -1)).double())
+            accuracies.append((outcome.argmax(2) == targets).double().mean(1))
+        return torch.cat(losses).numpy(), torch.cat(accuracies).numpy()
+
+    def ensemble(self, rows: NDArray[np.floating]) -> tuple[float, float]:
+        """Return loss and accuracy of the mean softmax of n models on the held-out images."""
+        targets = self._held_out[1]
+        mean = torch.zeros(len(targets), self.classes, dtype=torch.float64)
+        for outcome in self._outcomes(rows):
+            mean += outcome.double().softmax(2).sum(0) / len(rows)
+        loss, hits = self.objective.sums(mean.log(), targets)
+        return loss / len(targets), hits / len(targets)
+
+    def _outcomes(self, rows: NDArray[np.floating]) -> Iterator[torch.Tensor]:
+        """Yield the logits of the held-out images, (k, m, classes), for k models at a time."""
+        for chunk in torch.split(torch.from_numpy(rows), EVALUATED):
+            with torch.no_grad():
                 parameters = list(self.views(chunk).values())
                 samples = hidden(parameters, self._everything)
-                outcome = logits(parameters, normalise_by(hidden(parameters, inputs), samples))
-                losses.append(loss_of(outcome, targets.expand(len(chunk), -1)).double())
-                accuracies.append((outcome.argmax(2) == targets).double().mean(1))
-        return torch.cat(losses).numpy(), torch.cat(accuracies).numpy()
+                normalised = normalise_by(hidden(parameters, self._held_out[0]), samples)
+                yield logits(parameters, normalised)
 
 
 def _in_groups(share: Share, group: int, rows: NDArray[np.floating]) -> None:

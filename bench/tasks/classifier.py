@@ -206,3 +206,20 @@ class Classifier:
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return loss (n,) and accuracy (n,) of n models on the held-out samples, float64."""
         return Scores(self, *self._held_out)(torch.from_numpy(rows))
+
+    @property
+    def votes(self) -> bool:
+        """Report whether the objective is cross-entropy, so that outputs are logits of classes."""
+        return self.objective.one_hot
+
+    def of_worker(self, worker: int, alter: Alter) -> Classifier:
+        """Return a problem whose `evaluate` scores models on the held-out samples of a worker."""
+        inputs, targets = self._held_out
+        altered = alter(worker, inputs.numpy(), targets.numpy())
+        other = copy.copy(self)
+        other._held_out = torch.from_numpy(altered[0]), torch.from_numpy(altered[1])
+        return other
+
+    def ensemble(self, rows: NDArray[np.floating]) -> tuple[float, float]:
+        """Return loss and accuracy of the mean softmax of n models on the held-out samples."""
+        return Scores(self, *self._held_out).ensemble(torch.from_numpy(rows))

@@ -120,6 +120,16 @@ class NormedNetwork(Classifier):
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return loss (n,) and accuracy (n,) of n models on the held-out pictures, float64."""
         scores = super().evaluate(rows)
-        for norm in self._norms:  # the same module serves training
-            norm.frozen = None
+        self._release()
         return scores
+
+    def ensemble(self, rows: NDArray[np.floating]) -> tuple[float, float]:
+        """Return loss and accuracy of the mean softmax of n models on the held-out pictures."""
+        scores = super().ensemble(rows)
+        self._release()
+        return scores
+
+    def _release(self) -> None:
+        """Forget the statistics of the last model: the same module serves training."""
+        for norm in self._norms:
+            norm.frozen = None

@@ -101,10 +101,29 @@ class Scores:
         loss, metric = (sums / self._count).T  # in float64: 324 of 360 is below 0.9 in float32
         return loss, metric
 
+    def ensemble(self, rows: torch.Tensor) -> tuple[float, float]:
+        """Return mean loss and mean metric of the mean softmax, in float64, of rows (n, d)."""
+        means: list[torch.Tensor | float] = [0.0] * len(self._pieces)
+        with torch.no_grad():
+            for row in rows:
+                answer = self._ready(row)
+                for i, (inputs, _) in enumerate(self._pieces):
+                    means[i] += answer(inputs).double().softmax(-1) / len(rows)
+            sums = np.zeros(2)
+            for mean, (_, targets) in zip(means, self._pieces, strict=True):
+                assert isinstance(mean, torch.Tensor)
+                sums += self._problem.objective.sums(mean.log(), targets)
+        loss, metric = (sums / self._count).tolist()
+        return loss, metric
+
+    def _ready(self, row: torch.Tensor) -> Answer:
+        """Return one model, (d,)."""
+        views = self._problem.views(row[None])
+        return self._problem.ready({name: view[0] for name, view in views.items()})
+
     def _sums(self, row: torch.Tensor) -> tuple[float, float]:
         """Return the summed loss and the summed metric of one model, (d,)."""
-        views = self._problem.views(row[None])
-        answer = self._problem.ready({name: view[0] for name, view in views.items()})
+        answer = self._ready(row)
         loss = metric = 0.0
         for inputs, targets in self._pieces:
             sums = self._problem.objective.sums(answer(inputs), targets)

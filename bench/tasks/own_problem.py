@@ -104,8 +104,16 @@ class OwnProblem(Classifier):
         self, ids: range, shards: Sequence[NDArray[np.int64]], alter: Alter | None = None
     ) -> list[NDArray[np.int64]]:
         """Keep the samples of these workers. Errors: ValueError where numbers were labels."""
-        if alter is None or self._targets is None:
-            return super().hold(ids, shards, alter)
+        return super().hold(ids, shards, alter and self._altering(alter))
+
+    def of_worker(self, worker: int, alter: Alter) -> Classifier:
+        """Return a problem of the held-out samples of a worker. Errors: as for `hold`."""
+        return super().of_worker(worker, self._altering(alter))
+
+    def _altering(self, alter: Alter) -> Alter:
+        """Return a function that alters the inputs alone where targets are numbers."""
+        if self._targets is None:
+            return alter
 
         def inputs_alone(
             worker: int, inputs: NDArray[np.floating], targets: NDArray[Any]
@@ -115,7 +123,7 @@ class OwnProblem(Classifier):
                 raise ValueError("the targets are numbers, which no partition can flip")
             return altered, targets
 
-        return super().hold(ids, shards, inputs_alone)
+        return inputs_alone
 
     def check_outputs(self, name: str) -> None:
         """Check that the model takes the inputs and, in a classification, has all classes."""

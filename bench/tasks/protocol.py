@@ -11,6 +11,7 @@ from typing import (
     NamedTuple,
     Protocol,
     TypeAlias,
+    runtime_checkable,
 )
 
 import numpy as np
@@ -144,6 +145,27 @@ class Problem(Protocol):
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return loss (n,) and metric (n,) of n models, rows (n, d), on held-out data."""
+        ...
+
+
+@runtime_checkable
+class PersonalProblem(Problem, Protocol):
+    """Problem whose held-out samples can be those of a worker, and whose models can vote."""
+
+    @property
+    def votes(self) -> bool:
+        """Report whether models return logits of classes, the softmax of which has a mean."""
+        ...
+
+    def of_worker(self, worker: int, alter: Alter) -> "PersonalProblem":
+        """Return a problem whose `evaluate` scores models on the held-out samples of a worker."""
+        ...
+
+    def ensemble(self, rows: NDArray[np.floating]) -> tuple[float, float]:
+        """Return loss and metric of the mean softmax of n models, rows (n, d), on held-out data.
+
+        Call only if `votes`.
+        """
         ...
 
 

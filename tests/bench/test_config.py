@@ -56,6 +56,7 @@ def test_every_option_reaches_its_field() -> None:
         "eval_every": 7,
         "eval_at": "step",
         "validation": 0.3,
+        "answer": "niche",
         "target": 0.5,
         "patience": 4,
         "wire": "bf16",

@@ -152,6 +152,10 @@ def test_a_row_equals_numbers_computed_by_hand(tmp_path: Path) -> None:
         "validation_metric": math.nan,
         "validation_samples": 0,
         "controller": "",
+        "answer": "",
+        "answer_metric": math.nan,
+        "own_mean": math.nan,
+        "own_worst": math.nan,
         "parameters_sha256": "ab12",
         "file": str(tmp_path / "a.h5"),
     }

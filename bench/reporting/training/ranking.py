@@ -25,7 +25,9 @@ LEAST = 3
 """Minimum number of seeds or launches of a case that can be ahead of another."""
 SHARES = ("accuracy",)
 """Metrics that are a share of the held-out samples."""
-SCORES = ("metric", "metric_mean", "metric_worst", "loss", "consensus")
+METRICS = ("metric", "metric_mean", "metric_worst", "own_mean", "own_worst")
+"""Columns of the metric of the task."""
+SCORES = (*METRICS, "loss", "consensus")
 """Columns that launches with equal seeds repeat, so that they count once per seed."""
 FEW, OVERLAP, FINE = f"fewer than {LEAST} seeds", "ranges overlap", "within one held-out sample"
 """Reasons for cases that are not told apart."""
@@ -110,7 +112,7 @@ def resolution_of(runs: Sequence[Digest], column: str) -> float:
 
     It is 0 for numbers that are no share of samples, and if no file holds their count.
     """
-    if column not in SCORES[:3] or any(run.row.metric_name not in SHARES for run in runs):
+    if column not in METRICS or any(run.row.metric_name not in SHARES for run in runs):
         return 0.0
     return max((1 / n for run in runs if (n := run.row.eval_samples)), default=0.0)
 

@@ -30,7 +30,7 @@ ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 OPTIONAL = (
     *("epochs", "schedule", "clip", "accumulate", "patience", "wire", "controller", "pipeline"),
-    *("staleness", "data", "validation", "clock", "compute", "straggler", "drop", "link"),
+    *("staleness", "data", "validation", "answer", "clock", "compute", "straggler", "drop", "link"),
 )
 """Settings that are None where they are not given."""
 DATA = "data sha256"
