@@ -75,7 +75,7 @@ def test_a_secret_is_recognised_by_its_value(kind: str) -> None:
     assert environment({"NCCL_DEBUG": "INFO", "FI_PLACE": SECRETS[kind]}) == {"NCCL_DEBUG": "INFO"}
 
 
-@pytest.mark.parametrize("kind", SECRETS.keys() - {"random text"})
+@pytest.mark.parametrize("kind", [x for x in SECRETS if x != "random text"])
 def test_a_secret_of_a_command_line_is_left_out(kind: str) -> None:
     assert without_secrets(["mine.py", SECRETS[kind], "--lr=1"]) == [
         "mine.py",
