@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
-from bench.results import decisions
+from bench.results import contents, decisions
 from bench.results.attempts import append_attempt
 from bench.results.clocks import append_clocks
-from bench.results.reader import read
 from bench.results.resultfile import add_table, now, part_of
 from bench.results.runfile import RunFile
 from bench.results.schema import PART
@@ -158,7 +157,8 @@ def open_part(plan: Plan, group: Group, uuid: str, ranks: int) -> RunFile:
 
 
 def evaluations(path: Path, step: int) -> list[dict[str, float]]:
-    """Return the evaluations of a result up to a step."""
-    columns = read(path).evals
+    """Return the evaluations of a result, or of its first part, up to a step."""
+    with contents.open_hdf5(path) as file:
+        columns = contents.columns(file, "eval", None)
     rows = range(int((columns["step"] <= step).sum()))
     return [{name: column[i] for name, column in columns.items()} for i in rows]
