@@ -1,4 +1,4 @@
-"""Draw a pipeline, or plan the cut of a model: `python -m bench.pipeline --draw 1f1b`."""
+"""Draw a pipeline, plan a cut, measure both: `python -m bench.pipeline --draw 1f1b`."""
 
 from __future__ import annotations
 
@@ -54,22 +54,25 @@ def draw(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program, --plan on all ranks of mpirun; return its exit code."""
+    """Run the program, --plan and --measure on all ranks of mpirun; return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    if any(text.partition("=")[0] == "--plan" for text in arguments):
+    if any(text.partition("=")[0] in ("--plan", "--measure") for text in arguments):
         return launch.main(
-            argv, TABLE.parser, lambda comm, texts, _: plan(comm, texts), name=PROGRAM
+            argv, TABLE.parser, lambda comm, texts, _: measure(comm, texts), name=PROGRAM
         )
     return run(draw, argv, program=PROGRAM)
 
 
-def plan(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
-    """Plan the cut of a model and measure its stages; collective."""
+def measure(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
+    """Plan the cut of a model, or measure a pipeline; collective. Errors: UserError."""
     options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
 
-    from bench.pipeline import planning
+    from bench.pipeline import comparison, planning
 
-    planning.plan(comm, options)
+    if options.plan:
+        planning.plan(comm, options)
+    else:
+        comparison.compare(comm, options)
 
 
 if __name__ == "__main__":

@@ -10,24 +10,35 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
+from mpi4py import MPI
 from numpy.typing import NDArray
 
 from algorithms.pipelines.planner import Chain
-from algorithms.wire.meter import BACKWARD_PASS, FORWARD_PASS, TracingMeter
+from algorithms.wire.meter import (
+    BACKWARD_PASS,
+    FORWARD_PASS,
+    SENT,
+    WEIGHT_PASS,
+    Event,
+    TracingMeter,
+)
+from algorithms.wire.waiting import until
 from bench.collectives.links import LARGE_BYTES, SMALL_BYTES, round_trip_ns
 from bench.runtime import start
+from bench.runtime.pipeline.learner import Memory
 from bench.runtime.pipeline.player import Minibatch
 from bench.session.launch import closing
 from bench.tasks.layered import LayeredProblem, SplitModel
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
-
     from bench.runtime.experiment import Experiment
     from bench.runtime.setup import Material
 
 WARM_UP = 3
 """Steps before the measured ones."""
+TURNS = 3
+"""Turns of measured steps on all ranks and on one."""
+PASSES = (FORWARD_PASS, BACKWARD_PASS, WEIGHT_PASS)
 
 
 @dataclass(frozen=True)
@@ -100,45 +111,123 @@ def _passes(
     return took
 
 
+class Loop:
+    """Steps of one worker whose pipeline is on all ranks; construction and `close` are collective.
+
+    measures_memory: the first step counts the activations.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        experiment: Experiment,
+        data: Material,
+        *,
+        measures_memory: bool = False,
+    ) -> None:
+        self._exchange, self._workers = start.workers(comm, experiment, data)
+        assert isinstance(self._exchange.meter, TracingMeter)
+        assert self._workers.pipelines is not None
+        self._meter, self._learner = self._exchange.meter, self._workers.pipelines
+        if measures_memory:
+            self._learner.measure_memory()
+        self.gradients: list[int] = []
+        """Times of the minibatches, ns."""
+        self.phases: NDArray[np.int64] = np.zeros(3, np.int64)
+        """Total times of forward passes, backward passes and the bubble, ns."""
+
+    def run(self, steps: int) -> None:
+        """Take WARM_UP steps, and so many measured ones."""
+        for step in range(WARM_UP + steps):
+            self._meter.tracing = step >= WARM_UP
+            before = np.array(self._meter.ns[-3:])
+            began = self._meter.start()
+            self._workers.gradient()
+            took = perf_counter_ns() - began
+            if step >= WARM_UP:
+                self.gradients.append(took)
+                self.phases += np.array(self._meter.ns[-3:]) - before
+            self._workers.update()
+
+    @property
+    def memory(self) -> Memory | None:
+        """Memory of the first step, if it was measured."""
+        return self._learner.memory
+
+    def events(self) -> list[Event]:
+        """Return the events of the measured steps."""
+        return self._meter.take()
+
+    def close(self) -> None:
+        """Complete the messages in flight, and release the ranks; collective."""
+        self._exchange.close()
+        self._workers.close()
+
+
 @dataclass(frozen=True)
 class Trained:
-    """Measured stages of a cut: medians of the passes, (K, 2) ns, and time of a minibatch, ns."""
+    """Measured pipeline.
+
+    passes: (K, 3) ns, medians of forward passes, of backward passes or those for the inputs, and
+    of those for the parameters alone. minibatch: ns, on the slowest rank. bubble: share of the
+    time of all ranks. message: B, the largest one. memory: of each rank; empty if not measured.
+    alone: ns, of a minibatch on one rank; NaN if not measured.
+    """
 
     passes: NDArray[np.float64]
     minibatch: float
+    bubble: float
+    message: int
+    memory: list[Memory]
+    alone: float
 
     @property
     def stages(self) -> Sequence[float]:
-        """Times of both passes of a micro-batch by stage, ns."""
+        """Times of all passes of a micro-batch by stage, ns."""
         times: list[float] = self.passes.sum(axis=1).tolist()
         return times
 
 
-def train(comm: MPI.Intracomm, experiment: Experiment, data: Material, steps: int) -> Trained:
+def train(
+    comm: MPI.Intracomm,
+    experiment: Experiment,
+    data: Material,
+    steps: int,
+    alone: Experiment | None = None,
+) -> Trained:
     """Train some steps with the pipeline of an experiment, and measure its passes; collective.
 
-    A minibatch ends on the slowest rank. Sending the result is part of a pass.
+    alone: the experiment on one rank, which rank 0 computes in turns, while the others wait, with
+    the memory of the first step counted. Sending a result is part of a pass.
     """
     pipeline = experiment.pipeline
     assert pipeline is not None
-    gradients = []
     with ExitStack() as stack:
-        exchange, workers = start.workers(comm, experiment, data)
-        stack.enter_context(closing(exchange))
-        stack.enter_context(closing(workers))
-        meter = exchange.meter
-        assert isinstance(meter, TracingMeter)
-        for step in range(WARM_UP + steps):
-            meter.tracing = step >= WARM_UP
+        loop = stack.enter_context(
+            closing(Loop(comm, experiment, data, measures_memory=alone is not None))
+        )
+        single: Loop | None = None
+        if alone and comm.rank == 0:
+            single = stack.enter_context(closing(Loop(MPI.COMM_SELF, alone, data)))
+        for _ in range(TURNS if alone else 1):
             comm.Barrier()
-            began = meter.start()
-            workers.gradient()
-            gradients.append(perf_counter_ns() - began)
-            workers.update()
-        events = [event for each in comm.allgather(meter.take()) for event in each]
-    passes = np.zeros((pipeline.stages, 2))
+            loop.run(steps)
+            if single:
+                single.run(steps)
+            until(comm.Ibarrier().Test)
+        events = [event for each in comm.allgather(loop.events()) for event in each]
+    passes = np.zeros((pipeline.stages, len(PASSES)))
     for s in range(pipeline.stages):
-        for i, kind in enumerate((FORWARD_PASS, BACKWARD_PASS)):
-            passes[s, i] = np.median([x[3] for x in events if x[1] == kind and x[5] == s])
-    slowest = np.max(comm.allgather(gradients[WARM_UP:]), axis=0)
-    return Trained(passes, float(np.median(slowest)))
+        for i, kind in enumerate(PASSES):
+            times = [x[3] for x in events if x[1] == kind and x[5] == s]
+            passes[s, i] = np.median(times) if times else 0
+    phases = np.sum(comm.allgather(loop.phases), axis=0)
+    memory = comm.allgather(loop.memory)
+    return Trained(
+        passes,
+        minibatch=float(np.median(np.max(comm.allgather(loop.gradients), axis=0))),
+        bubble=float(phases[-1] / phases.sum()),
+        message=max((x[4] for x in events if x[1] == SENT), default=0),
+        memory=[x for x in memory if x],
+        alone=comm.bcast(float(np.median(single.gradients)) if single else np.nan),
+    )

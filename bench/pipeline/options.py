@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from algorithms.pipelines.protocol import Pipeline
 
 MOST = 2**16
-"""Maximum number of passes in a drawing."""
-DRAWN = ("picture", "minibatches")
-PLANNED = ("data", "batch", "link", "ranks", "hosts", "steps")
-"""Options of --draw alone, and of --plan alone."""
+"""Maximum number of passes that are drawn or measured."""
+MODES = {
+    "draw": ("microbatches", "minibatches", "picture"),
+    "plan": ("microbatches", "data", "batch", "link", "ranks", "hosts", "steps"),
+    "measure": ("microbatches", "task", "data", "batch", "steps"),
+}
+"""Uses of the program, and the options that each of them has beside --stages."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,21 @@ class Options:
         "task whose layers are measured, and cut into --stages with the shortest slowest stage",
         "NAME[:KEY=VALUE]",
     )
-    stages: int = option(0, "stages of the model; 0: those of --draw", "K", least=0)
+    measure: str = option(
+        "",
+        "pipeline to train with on the ranks of mpirun: its step, bubble and memory beside the "
+        "model clock and the formula, and its speed-up over one rank",
+        "NAME[:KEY=VALUE]",
+    )
+    stages: int = option(0, "stages of the model; 0: those of the pipeline", "K", least=0)
     microbatches: int = option(
-        0, "micro-batches of a minibatch; 0: those of --draw, or 4", "M", least=0
+        0, "micro-batches of a minibatch; 0: those of the pipeline, or 4", "M", least=0
     )
     minibatches: int = option(
         0, "with --draw: minibatches; 0: one, and several if they overlap", "N", least=0
     )
     picture: str = option("", "with --draw: write an SVG file, too", "FILE")
+    task: str = option("digits", "with --measure: problem to learn", "NAME[:KEY=VALUE]")
     data: str = same(TrainOptions, "data")
     batch: int = same(TrainOptions, "batch")
     link: tuple[str, ...] = option(
@@ -52,26 +62,32 @@ class Options:
     )
     hosts: int = option(1, "with --plan: hosts that the ranks are dealt to", "N", least=1)
     steps: int = option(
-        20, "with --plan: measured steps, before the plan and after it", "N", least=1
+        20, "with --plan, --measure: measured steps, in each of several turns", "N", least=1
     )
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if bool(self.draw) == bool(self.plan):
+        if sum(map(bool, (self.draw, self.plan, self.measure))) != 1:
             raise UserError(
-                "give --draw NAME, a pipeline of `python -m bench list pipelines`, or --plan NAME, "
-                "a task made of layers"
+                "give --draw NAME or --measure NAME, a pipeline of `python -m bench list "
+                "pipelines`, or --plan NAME, a task made of layers"
             )
-        mode, others = ("--plan", DRAWN) if self.plan else ("--draw", PLANNED)
-        for name in others:
+        for name in {x for names in MODES.values() for x in names} - {*MODES[self.mode]}:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise UserError(f"{flag(name)} has no effect on {mode}: leave one of them out")
+                raise UserError(
+                    f"{flag(name)} has no effect on --{self.mode}: leave one of them out"
+                )
         if self.plan:
             self._check_plan()
         if self.picture:
             if not self.picture.endswith(".svg"):
                 raise UserError(f"--picture {self.picture} must end in .svg")
             check_target("--picture", Path(self.picture))
+
+    @property
+    def mode(self) -> str:
+        """The use of the program: draw, plan or measure."""
+        return next(name for name in MODES if getattr(self, name))
 
     def _check_plan(self) -> None:
         if not self.stages:
@@ -98,22 +114,26 @@ class Options:
         return self.ranks or self.stages
 
     def pipeline(self) -> Pipeline:
-        """Return the pipeline, with --stages and --microbatches. Errors: UserError."""
+        """Return the pipeline of --draw or --measure, with --stages and --microbatches.
+
+        Errors: UserError.
+        """
         from algorithms.pipelines import PIPELINES
 
-        name, _, rest = self.draw.partition(":")
+        spec: str = getattr(self, self.mode)
+        name, _, rest = spec.partition(":")
         numbers = {"stages": self.stages, "microbatches": self.microbatches}
         counts = {key: value for key, value in numbers.items() if value}
         twice = [key for key in counts if any(x.startswith(f"{key}=") for x in rest.split(","))]
         if twice:
-            raise UserError(f"--{twice[0]} is also in --draw {self.draw}: leave one of them out")
+            raise UserError(f"--{twice[0]} is also in --{self.mode} {spec}: leave one of them out")
         texts = [*filter(None, rest.split(",")), *(f"{k}={v}" for k, v in counts.items())]
-        pipeline = parse_spec(f"{name}:{','.join(texts)}", PIPELINES, "--draw")
+        pipeline = parse_spec(f"{name}:{','.join(texts)}", PIPELINES, f"--{self.mode}")
         passes = 3 * pipeline.stages * pipeline.microbatches * self.count(pipeline)
         if passes > MOST:
             raise UserError(
-                f"--draw {format_spec(pipeline, PIPELINES)} has {passes:,} passes, more than "
-                f"{MOST:,}: take fewer stages, microbatches or --minibatches"
+                f"--{self.mode} {format_spec(pipeline, PIPELINES)} has {passes:,} passes, more "
+                f"than {MOST:,}: take fewer stages, microbatches or --minibatches"
             )
         return pipeline
 
@@ -127,9 +147,10 @@ class Options:
 TABLE = Table(
     Options,
     prog="python -m bench.pipeline",
-    description="Draw the order in which a pipeline computes the stages of a model, or plan the "
-    "cut of a model: measure its layers, print the cut to give to bench.train --pipeline, and "
-    "measure its stages.",
+    description="Draw the order in which a pipeline computes the stages of a model; plan the cut "
+    "of a model: measure its layers, print the cut to give to bench.train --pipeline, and measure "
+    "its stages; or measure a pipeline beside the model clock.",
     epilog="Examples: python -m bench.pipeline --draw 1f1b --stages 4 --microbatches 8; "
-    "mpirun -n 2 python -m bench.pipeline --plan mlp:depth=7 --stages 2",
+    "mpirun -n 2 python -m bench.pipeline --plan mlp:depth=7 --stages 2; "
+    "mpirun -n 2 python -m bench.pipeline --measure 1f1b --task mlp:depth=7",
 )

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from algorithms.pipelines import PIPELINES
+from algorithms.pipelines.clock import Durations
+from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.one_f_one_b import OneFOneB
 from bench.pipeline.__main__ import main
+from bench.pipeline.comparison import model
 from bench.pipeline.drawing import Drawing
 from bench.runtime.options import TABLE
 from bench.runtime.pipeline.checks import pipeline_of
@@ -56,6 +60,11 @@ def test_the_picture_has_a_box_for_every_pass(tmp_path: Path) -> None:
         (["--draw", "gpipe", "--hosts", "2"], "--hosts has no effect on --draw"),
         (["--plan", "mlp", "--stages", "2", "--picture", "x.svg"], "no effect on --plan"),
         (["--plan", "mlp"], "needs --stages K"),
+        (["--measure", "gpipe", "--plan", "mlp"], "give --draw NAME"),
+        (["--measure", "gpipe", "--hosts", "2"], "--hosts has no effect on --measure"),
+        (["--measure", "1f", "--task", "mlp"], "did you mean 1f1b?"),
+        (["--measure", "gpipe:stages=9", "--task", "mlp"], "units of the model"),
+        (["--measure", "gpipe", "--microbatches", "99"], "micro-batches are more than"),
         (["--plan", "mlp", "--stages", "3", "--ranks", "4"], "multiple of --stages 3"),
         (["--plan", "mlp", "--stages", "3", "--hosts", "2"], "must divide the 3 ranks"),
         (["--plan", "mlp", "--stages", "3", "--link", "a", "--link", "b"], "given 2 times"),
@@ -98,6 +107,35 @@ def test_a_plan_prints_the_cut_to_train_with(capsys: pytest.CaptureFixture[str])
     assert [by_name[x][1] for x in ("planned", "measured")] == ["slowest", "slowest"]
     assert [line[:5] for line in lines[-4:-1]] == ["4 x 1", "2 x 2", "1 x 4"]
     assert "on 1 host, each unit" in lines[-1] or "on 2 hosts, each unit" in lines[-1]
+
+
+def test_a_measured_pipeline_is_beside_its_model(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--task=mlp:depth=3,width=8", "--batch=8", "--steps=1"]
+    assert main(["--measure=1f1b:stages=4", *options]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("1f1b:stages=4 on 1 rank, mlp:depth=3,width=8, batch 8: ")
+    rows = {line.split()[0]: line.split() for line in lines}
+    assert rows["bubble"][2:] == ["0.0%", "0.0%"]
+    saved, formula = rows["rank"][2], rows["rank"][6]
+    assert (saved, rows["rank"][11]) == (formula, "1")
+    assert "of 1, the bound" in " ".join(rows["speed-up"])
+    assert len(rows["forward"]) == len(rows["backward"]) == 1 + 4 + 3
+
+
+@pytest.mark.parametrize("name", list(PIPELINES))
+def test_the_model_of_equal_stages_is_the_formula(name: str) -> None:
+    pipeline = PIPELINES[name](stages=4, microbatches=6)
+    grid = Grid(1, pipeline.positions)
+    time, bubble = model(pipeline, grid, Durations.equal(4, 1, 1, 1))
+    assert time == pytest.approx(pipeline.makespan(1, 1, 1))
+    assert bubble == pytest.approx(grid.bubble(pipeline))
+
+
+def test_the_slowest_rank_decides_the_model_of_a_full_pipeline() -> None:
+    pipeline = PIPELINES["pipedream"](stages=3, microbatches=2)
+    durations = Durations([1, 2, 1], [1, 3, 1], [0, 0, 0])
+    assert model(pipeline, Grid(1, 3), durations) == pytest.approx((10, 1 - 18 / 30))
+    assert model(pipeline, Grid(1, 2), durations) == pytest.approx((14, 1 - 18 / 28))
 
 
 def test_drawing_needs_neither_mpi_nor_torch() -> None:

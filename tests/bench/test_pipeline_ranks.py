@@ -8,6 +8,7 @@ import pytest
 from mpi4py import MPI
 
 from bench.common.spec import UserError
+from bench.pipeline.comparison import compare
 from bench.pipeline.options import Options
 from bench.pipeline.planning import plan
 from bench.results.reader import Run, read
@@ -158,3 +159,17 @@ def test_a_plan_measures_links_and_stages_on_their_ranks(
     shown = comm.bcast(lines)
     everywhere(comm, "measured: latency" in shown and "model clock on 2 ranks" in shown)
     everywhere(comm, (lines == "") == (comm.rank > 0))
+
+
+@pytest.mark.mpi
+@on(2, 3)
+def test_a_measured_pipeline_keeps_the_memory_of_the_formula(
+    comm: MPI.Intracomm, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = Options(measure="pipedream:stages=3", task="mlp:depth=3,width=8", batch=12, steps=2)
+    compare(comm, options)
+    shown = comm.bcast(capfd.readouterr().out)
+    ranks = [line.split() for line in shown.splitlines() if line.startswith("rank ")]
+    everywhere(comm, len(ranks) == comm.size)
+    everywhere(comm, all(x[2] == x[6] and x[-9] == x[-4] for x in ranks))
+    everywhere(comm, f"pipedream:stages=3 on {comm.size} ranks" in shown and "message" in shown)
