@@ -181,34 +181,35 @@ def parse_spec(text: str, registry: Mapping[str, type[T]], what: str, separator:
     """Build the object that a spec describes: a registered name, or FILE.py:CLASS.
 
     Errors: UserError for an unknown name or option, a value of the wrong type, or one that the
-    class itself refuses.
+    class itself refuses. what: the kind in messages; empty where the name says it.
     """
     name, rest = own.head(text), own.options_of(text)
+    title = f"{what} {name}".strip()
     cls = _class(text, registry, what)
     known, kinds = option_fields(cls), get_type_hints(cls)
     values: dict[str, Any] = {}
     for item in filter(None, rest.split(separator)):
         key, equals, value = item.partition("=")
         if not equals:
-            raise _missing_key(item, f"{what} {name}", name, list(known), first=not values)
+            raise _missing_key(item, title, name, list(known), first=not values)
         if key not in known:
-            raise _unknown_option(item, f"{what} {name}", known, values)
+            raise _unknown_option(item, title, known, values)
         if key in values:
-            raise UserError(f"{what} {name}: {key} is given twice")
-        where, inner = f"{key} of {what} {name}", known[key].metadata.get("registry")
+            raise UserError(f"{title}: {key} is given twice")
+        where, inner = f"{key} of {title}", known[key].metadata.get("registry")
         if inner is not None:
             values[key] = parse_spec(value, inner, where, INNER)
             continue
-        values[key] = convert(value, kinds[key], f"{what} {name}: {key}")
+        values[key] = convert(value, kinds[key], f"{title}: {key}")
         if known[key].metadata.get("path"):
-            values[key] = expand_path(values[key], f"{what} {name}: {key}")
+            values[key] = expand_path(values[key], f"{title}: {key}")
         names = option_choices(known[key])
         if names and values[key] not in names:
             raise unknown_name(where, value, names)
     try:
         return cls(**values)
     except ValueError as error:
-        raise UserError(f"{what} {name}: {error}") from None
+        raise UserError(f"{title}: {error}") from None
 
 
 def _class(text: str, registry: Mapping[str, type[T]], what: str) -> type[T]:
@@ -248,7 +249,8 @@ def _missing_key(item: str, where: str, name: str, known: list[str], first: bool
     elif item.isdecimal() and not first:
         hint = ": commas separate options, and decimals take a point"
     elif known and item not in known and first:
-        prefix = "" if where.startswith("--") else f"{name}:"  # --link takes options alone
+        alone = where == name or where.startswith("--")  # --link takes options alone
+        prefix = "" if alone else f"{name}:"
         hint = f": did you mean {prefix}{known[0]}={item}?"
     return UserError(f"{where}: write key=value, got {item!r}{hint}")
 

@@ -15,7 +15,7 @@ from algorithms.wire.meter import DATA, OTHER
 from algorithms.wire.room import RoomError
 from bench.common.spec import UserError, expand_path
 from bench.loop.meeting import Meeting
-from bench.loop.record import Course, End, write
+from bench.loop.record import Course, End, check_place, write
 from bench.loop.row import averaged_buffers, move_out, pieces, trainable
 from bench.loop.scores import TRAINING_LOSS, Better, Score, Scoring, copy_with
 from bench.loop.settings import Settings
@@ -60,6 +60,7 @@ class Attachment:
             dtype=options.dtype,
             seed=options.seed,
             trouble=settings.trouble,
+            clock=settings.clock(comm.size),
         )
         self._aside = MPIExchange(comm, comm.size, dtype=options.dtype)
         self._meeting = Meeting(comm)
@@ -73,6 +74,9 @@ class Attachment:
             self._state: Any = self._algorithm.init(self._exchange, self._worker)
         except RoomError as error:
             raise UserError(str(error)) from None
+        if self._exchange.clock:
+            self._exchange.clock.reset()  # the algorithm may have exchanged before
+        self._exchange.meter.start()
         self._recorder = Recorder(self._exchange.meter)
         self._first = 0
         self._began_ns: int | None = None
@@ -153,13 +157,15 @@ class Attachment:
         """End the run and write its result, replacing an earlier one; collective.
 
         Exchanges in flight are completed before. Programs such as bench.report read the file.
-        Returns its path, with .h5 at its end. Errors: UserError on every rank.
+        Returns its path, with .h5 at its end. Errors: UserError on every rank; where the
+        file cannot be written, the run continues, so that another place can be given.
         """
         text = expand_path(str(path))
         place = Path(text if text.endswith(".h5") else f"{text}.h5")
         self._meet("save()")
         if not self.now:
             raise UserError("save() before the first step: call step() in the loop")
+        _on_root(self._comm, lambda: check_place(text, place))
         self._algorithm.finish(self._exchange, self._worker, self._state)
         self._over = True
         evals = self._course.evals
@@ -211,6 +217,8 @@ class Attachment:
         if block and steps:
             self._course.blocks.append((block, first))
         self._elapsed_ns += max(self._comm.allgather(self._own_ns))
+        if self._exchange.clock:
+            self._elapsed_ns = self._exchange.clock.elapsed_ns()
         self._own_ns = 0
 
     def _mean(self) -> NDArray[np.floating]:

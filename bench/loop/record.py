@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.spec import UserError
 from bench.loop.settings import Settings
 from bench.results.attempts import append_attempt
 from bench.results.clocks import append_clocks
@@ -19,7 +21,7 @@ from bench.results.resultfile import add_table, now
 from bench.results.runfile import Block, RunFile
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.results.summary import add_summary, final_summary
-from bench.runtime.opening import add_provenance, origin
+from bench.runtime.opening import add_provenance, model_attributes, origin
 from bench.session.clocks import Reading
 
 
@@ -55,9 +57,29 @@ class End:
     """Metric of every worker's model, (W,)."""
 
 
+def check_place(text: str, path: Path) -> None:
+    """Make the folder of a result, and check that the file can be written.
+
+    text: the argument of `save`; path: the file. Errors: UserError.
+    """
+    if text.endswith(os.sep) or path.is_dir():
+        raise UserError(f"save({text!r}) names a folder: name a file in it, as mine.h5")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.with_name(f".{path.name}.probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = f"{path.parent} is no folder" if in_the_way else error.strerror
+        raise UserError(
+            f"save({text!r}) cannot be written ({reason}): give a file in another folder, "
+            "as runs/mine.h5"
+        ) from None
+
+
 def write(path: Path, settings: Settings, course: Course, end: End) -> None:
     """Write the result file of a run; on rank 0. Errors: DiskError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     workers, algorithm = len(course.ranks), settings.algorithm
     attributes: dict[str, Any] = {
         **origin("bench.train", sys.argv, course.ranks, course.flaws, 1),
@@ -82,6 +104,8 @@ def write(path: Path, settings: Settings, course: Course, end: End) -> None:
         "inputs_json": json.dumps(settings.sources),
         **settings.texts,
     }
+    if settings.compute:
+        attributes |= model_attributes(settings.compute.mean_s)
 
     def add_tables(file: Any) -> None:
         add_provenance(file, course.ranks)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from algorithms import ALGORITHMS
+from algorithms.exchange.clock import ModelClock
+from algorithms.exchange.compute import Compute
 from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Algorithm
 from bench.common.spec import (
@@ -22,8 +24,8 @@ from bench.common.spec import (
     parse_spec,
 )
 from bench.data.opening import digest
-from bench.runtime.faults import trouble_of
-from bench.runtime.options import LOOP, TrainOptions
+from bench.runtime.faults import compute_of, trouble_of
+from bench.runtime.options import LOOP, MODEL, TrainOptions
 
 LOADER = "loader"
 """Name of the partition: the user's loaders separate the data."""
@@ -39,8 +41,14 @@ class Settings:
     task: str
     partition: str
     optimizer: str
+    compute: Compute | None
+    """Duration of gradients under the model clock; None on the wall clock."""
     script_sha256: str
     """SHA-256 of the script; empty where the loop is not in a file."""
+
+    def clock(self, workers: int) -> ModelClock | None:
+        """Return the model clock at time 0; None on the wall clock."""
+        return ModelClock(workers, self.compute, self.trouble) if self.compute else None
 
     @property
     def texts(self) -> dict[str, str]:
@@ -61,9 +69,10 @@ class Settings:
     def params(self, workers: int, steps: int) -> dict[str, Any]:
         """Return what decides the numbers of the run, as JSON values."""
         options = asdict(self.options)
-        names = ("batch", "seed", "dtype", "warmup", "threads", "straggler", "drop", "link")
+        names = ["batch", "seed", "dtype", "warmup", "threads", "straggler", "drop", "link"]
+        names += ["allreduce"] if self.compute is None else ["allreduce", "clock", "compute"]
         return {
-            **{name: options[name] for name in (*names, "allreduce")},
+            **{name: options[name] for name in names},
             "data": "",
             "target": None,
             "workers": workers,
@@ -93,6 +102,11 @@ def settings(
     """
     if isinstance(algorithm, str):
         algorithm = parse_spec(algorithm, ALGORITHMS, "algorithm")
+    if options["compute"] and options["clock"] != MODEL:
+        raise UserError(
+            f"compute={options['compute']!r} is the time of a gradient under the model clock: give "
+            f"clock={MODEL!r}, too, or leave compute out"
+        )
     checked = TrainOptions(**options)
     text = format_spec(algorithm, ALGORITHMS)
     if algorithm.needs.asynchronous:
@@ -111,7 +125,12 @@ def settings(
         algorithm.check(workers)
     except ValueError as error:
         raise UserError(f"algorithm {text}: {error}") from None
-    trouble = trouble_of(checked)
+    trouble, compute = trouble_of(checked, ""), compute_of(checked, "")
+    if compute and not compute.time:
+        raise UserError(
+            f"clock={MODEL!r} needs the time of a gradient with its update, which is not measured "
+            "here: give compute='10ms'"
+        )
     if trouble.straggler and (trouble.straggler.worker or 0) >= workers:
         raise UserError(
             f"straggler: worker must be below the number of ranks, {workers}, got "
@@ -125,6 +144,7 @@ def settings(
         task or (script.name if script else "loop"),
         partition,
         optimizer_text(optimizer),
+        compute,
         digest(str(script)) if script else "",
     )
 

@@ -40,6 +40,8 @@ def attach(
     link: str = "",
     straggler: str = "",
     drop: float = 0.0,
+    clock: str = "wall",
+    compute: str = "",
     warmup: int = 10,
     batch: int = 1,
     samples: int = 1,
@@ -55,10 +57,12 @@ def attach(
 
     algorithm: its name and options as in --algorithm, or an instance of its class. comm: by
     default all ranks of mpirun. allreduce, seed, link, straggler, drop, warmup, threads: as the
-    options of bench.train. batch: samples of one step of a worker, for the samples a second.
-    samples: size of this rank's part of the data, for algorithms that weigh by it. unused: allow
-    parameters that a loss does not depend on. task, partition: names in the result; the task is
-    by default the file of the script. Errors: UserError on every rank.
+    options of bench.train. clock, compute: "model" for the times of a modelled network as by
+    --clock, and the time of a gradient with its update, "10ms,noise=lognormal:0.2". batch: samples
+    of one step of a worker, for the samples a second. samples: size of this rank's part of the
+    data, for algorithms that weigh by it. unused: allow parameters that a loss does not depend on.
+    task, partition: names in the result; the task is by default the file of the script.
+    Errors: UserError on every rank.
     """
     comm = world() if comm is None else comm
     stopped: list[bool] = []
@@ -73,7 +77,8 @@ def attach(
             "link": link,
             "straggler": straggler,
         }
-        options |= {"drop": drop, "warmup": warmup, "batch": batch, "threads": threads}
+        options |= {"drop": drop, "clock": clock, "compute": compute}
+        options |= {"warmup": warmup, "batch": batch, "threads": threads}
         options |= {"task": task, "partition": partition, "dtype": dtype}
         return settings(algorithm, optimizer, comm.size, **options)
 

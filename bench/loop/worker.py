@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from algorithms.exchange.clock import FORWARD
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.protocol import Layer, Ready
 from algorithms.wire.meter import GRADIENT, OTHER, UPDATE
@@ -86,7 +87,7 @@ class LoopWorker:
         self._arrived = [False] * len(self._parameters)
         loss = self._closure()
         if not any(self._arrived):
-            self._ready = ready if self.drawn else None
+            self._ready = self._reported(ready) if ready and self.drawn else None
             self._left = len(self._parameters)
             self._backward(loss)
             self._ready = None
@@ -94,7 +95,9 @@ class LoopWorker:
         value = loss.item() if isinstance(loss, torch.Tensor) else loss
         self.losses = np.full(1, np.nan if value is None else float(value))
         straggler = self._exchange.trouble.straggler
-        if straggler:
+        if self._exchange.clock:
+            self._exchange.clock.gradient(self.drawn)
+        elif straggler:
             passed_s = (time.perf_counter_ns() - began) / 1e9
             time.sleep(straggler.late_s(self.ids, self.drawn, passed_s, self._exchange.seed))
         self.drawn += 1
@@ -102,6 +105,18 @@ class LoopWorker:
         if ready and self._left:
             ready(0, self.layers[self._left - 1].stop)
         return self.losses
+
+    def _reported(self, ready: Ready) -> Ready:
+        """Return `ready` that advances the model clock first, if there is one."""
+        clock, d = self._exchange.clock, self.x.shape[1]
+        if clock is None:
+            return ready
+
+        def report(lo: int, hi: int) -> None:
+            clock.gradient(self.drawn, FORWARD + (1 - FORWARD) * (1 - lo / d))
+            ready(lo, hi)
+
+        return report
 
     def update(self) -> None:
         """Take one step of the torch optimizer along g."""

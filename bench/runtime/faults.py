@@ -19,13 +19,16 @@ PRESETS = {
 """Links by name: line rates of the standards, and typical latencies between two processes."""
 
 
-def trouble_of(options: TrainOptions) -> Trouble:
-    """Return the faults to inject. Errors: UserError for a wrong text or number."""
+def trouble_of(options: TrainOptions, prefix: str = "--") -> Trouble:
+    """Return the faults to inject. Errors: UserError for a wrong text or number.
+
+    prefix: of the options in messages; empty for keywords of `bench.loop.attach`.
+    """
     if options.link.isidentifier() and options.link not in PRESETS:
-        raise unknown_name("--link", options.link, PRESETS)
+        raise unknown_name(f"{prefix}link", options.link, PRESETS)
     link = PRESETS.get(options.link, options.link)
     parts = {
-        kind: parse_spec(f"{kind}:{text}", TROUBLES, "--" + kind)
+        kind: parse_spec(f"{prefix}{kind}:{text}", {prefix + kind: TROUBLES[kind]}, "")
         for kind, text in (("straggler", options.straggler), ("link", link))
         if text
     }
@@ -34,14 +37,18 @@ def trouble_of(options: TrainOptions) -> Trouble:
             check_unit(parts["link"].latency, "link: latency")
         return Trouble(drop=options.drop, seed=options.seed, **parts)
     except ValueError as error:
-        raise UserError(f"--{error}") from None
+        raise UserError(f"{prefix}{error}") from None
 
 
-def compute_of(options: TrainOptions) -> Compute | None:
-    """Return the duration of gradients under the model clock. Errors: UserError."""
+def compute_of(options: TrainOptions, prefix: str = "--") -> Compute | None:
+    """Return the duration of gradients under the model clock. Errors: UserError.
+
+    prefix: as for `trouble_of`.
+    """
     if options.clock != MODEL:
         return None
     first, _, rest = options.compute.partition(",")
     text = options.compute if "=" in first or not first else f"time={first},{rest}"
-    compute: Compute = parse_spec(f"compute:{text}", {"compute": Compute}, "--compute")
+    name = f"{prefix}compute"
+    compute: Compute = parse_spec(f"{name}:{text}", {name: Compute}, "")
     return compute

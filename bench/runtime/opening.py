@@ -22,7 +22,7 @@ from bench.results.claims import Claim, TakenError, process_start
 from bench.results.guard import BrokenFileError
 from bench.results.provenance import read_origin, without_secrets
 from bench.results.resultfile import add_table, add_texts, part_of
-from bench.results.schema import RUNNING
+from bench.results.schema import MODEL, RUNNING
 from bench.runtime.checkpoint import store
 from bench.runtime.writers import parts_of
 from bench.session.launch import on_all_ranks
@@ -84,6 +84,16 @@ def holding(claim: Claim) -> Iterator[None]:
         claim.rest()
         raise
     claim.release()
+
+
+def model_attributes(compute_s: float) -> dict[str, Any]:
+    """Return the attributes of a training under the model clock; compute_s: of a gradient, s."""
+    return {
+        "clock": MODEL,
+        "compute_s": compute_s,
+        "time_definition": "model time: steps and phases are means over all workers, elapsed "
+        "times those of the slowest worker",
+    }
 
 
 def prepare(path: Path, overwrite: bool, resumes: bool = False) -> None:

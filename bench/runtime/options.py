@@ -234,6 +234,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         from algorithms.collectives import ALLREDUCES  # not at the top: --help needs no numpy
 
+        _check_dtype(self.dtype)
         check_ranges(self)
         if self.repeat and self.launches > 1:
             raise UserError(
@@ -282,6 +283,15 @@ class TrainOptions:
     def minibatch(self) -> int:
         """Samples per worker and step: --batch times --accumulate."""
         return self.batch * self.accumulate
+
+
+def _check_dtype(name: str) -> None:
+    """Refuse bfloat16 with the way out. Errors: UserError."""
+    if name in ("bfloat16", BF16):
+        raise UserError(
+            f"--dtype {name}: rows are arrays of NumPy, which has no such type: give --dtype "
+            f"float32 and --wire {BF16}, which rounds what travels"
+        )
 
 
 TABLE = Table(

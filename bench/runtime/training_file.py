@@ -18,8 +18,7 @@ from bench.results.runfile import RunFile
 from bench.results.schema import PART
 from bench.runtime import identity
 from bench.runtime.checkpoint.resuming import copy_attempt
-from bench.runtime.opening import add_provenance, origin
-from bench.runtime.options import MODEL
+from bench.runtime.opening import add_provenance, model_attributes, origin
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
 from bench.runtime.writers import Group
@@ -86,12 +85,7 @@ def open_file(
     if experiment.options.answer:
         attributes["answer"] = experiment.options.answer
     if exchange.clock:
-        attributes |= {
-            "clock": MODEL,
-            "compute_s": exchange.clock.state.compute_s,
-            "time_definition": "model time: steps and phases are means over all workers, elapsed "
-            "times those of the slowest worker",
-        }
+        attributes |= model_attributes(exchange.clock.state.compute_s)
     if experiment.options.target is not None:
         attributes["target"] = experiment.options.target
 

@@ -1,5 +1,7 @@
 """A loop of one's own in one process: mistakes, closures, buffers, scores, and the result file."""
 
+import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -133,6 +135,17 @@ def other_updated(model: torch.nn.Module) -> torch.optim.Optimizer:
         (network(), None, {"drop": 0.1}, "drop=0.1: allreduce_sgd cannot go without a message"),
         (network(), None, {"straggler": "worker=3"}, "worker must be below the number of ranks"),
         (network(), None, {"warmup": -1}, "--warmup must be >= 0, got -1"),
+        (network(), None, {"link": "latency=2m"}, "link: latency must be a time such as 2ms"),
+        (network(), None, {"link": "5ms"}, "link: write key=value, got '5ms': did you mean latenc"),
+        (network(), None, {"link": "wire"}, "unknown link 'wire'; known: ethernet_1g"),
+        (network(), None, {"clock": "model"}, "clock='model' needs the time of a gradient"),
+        (network(), None, {"compute": "1ms"}, "compute='1ms' is the time of a gradient under the"),
+        (
+            network(),
+            None,
+            {"clock": "model", "compute": "1m"},
+            "compute: time must be a time such as",
+        ),
     ],
 )
 def test_mistakes_are_one_line(
@@ -264,6 +277,43 @@ def test_the_result_without_evaluations_has_the_training_loss(tmp_path: Path) ->
         run = read(exchange.save(tmp_path / "run.h5"))
     assert run.attributes["metric_name"] == "training loss"
     assert run.evals["metric"].tolist() == [pytest.approx(loss)]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_model_clock_gives_the_times(tmp_path: Path, overlap: bool) -> None:
+    """The second algorithm reports parts of a gradient during the backward pass."""
+    algorithm, model = "overlapped_allreduce_sgd" if overlap else "allreduce_sgd", network()
+    clock = {"clock": "model", "compute": "10ms", "straggler": "worker=0,factor=3"}
+    with closing(one(model, None, algorithm, **clock)) as exchange:
+        for step in range(4):
+            exchange.step(lambda i=step: loss_of(model, i))  # type: ignore[misc]
+        run = read(exchange.save(tmp_path / "run.h5"))
+    assert (run.row().clock, run.attributes["compute_s"]) == ("model", 0.01)
+    assert run.row().elapsed_s == pytest.approx(4 * 0.03, rel=1e-12)
+    assert flaws(tmp_path / "run.h5") == []
+    plain = one(network())
+    with closing(plain):
+        for step in range(4):
+            plain.step(lambda i=step: loss_of(plain._model, i))  # type: ignore[misc]
+        other = read(plain.save(tmp_path / "wall.h5"))
+    if not overlap:
+        assert run.attributes["parameters_sha256"] == other.attributes["parameters_sha256"]
+    assert "clock" not in json.loads(str(other.attributes["params_json"]))
+
+
+def test_a_place_that_cannot_be_written_can_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    model = network()
+    with closing(one(model)) as exchange:
+        exchange.step(lambda: loss_of(model, 0))
+        for place, words in (
+            ("file/run", "file is no folder): give a file in another"),
+            ("a/", "a folder"),
+        ):
+            with pytest.raises(UserError, match=re.escape(words)):
+                exchange.save(f"{tmp_path}/{place}")
+        exchange.step(lambda: loss_of(model, 1))
+        assert read(exchange.save(tmp_path / "run")).row().steps == 2
 
 
 def test_diverged_runs_are_marked(tmp_path: Path) -> None:
