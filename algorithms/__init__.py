@@ -17,6 +17,7 @@ from algorithms.exact_diffusion import ExactDiffusion
 from algorithms.gradient_tracking import GradientTracking
 from algorithms.hierarchical_local_sgd import HierarchicalLocalSGD
 from algorithms.ifca import IFCA
+from algorithms.island import Island
 from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
 from algorithms.local_sgd import LocalSGD
 from algorithms.overlap_push_sum import OverlapPushSum
@@ -59,6 +60,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "elastic_averaging": ElasticAveraging,
     "eamsgd": EAMSGD,
     "elastic_tree": ElasticTree,
+    "island": Island,
     "async_elastic_averaging": AsyncElasticAveraging,
     "downpour": Downpour,
 }

@@ -83,7 +83,8 @@ class EAMSGD(Algorithm):
         state.k += 1
         exchanges = state.k % self.period == 0
         if exchanges:  # 1.
-            draw_centre(exchange, x, state, self.elastic().moving_rate(workers.total))
+            alpha = self.elastic().moving_rate(workers.total)
+            draw_centre(exchange, x, state, alpha, workers.total)
         v *= self.momentum
         x += v
         workers.gradient()  # 2.

@@ -86,7 +86,7 @@ class ElasticAveraging(Algorithm):
         workers.gradient()  # 1.
         state.k += 1
         if state.k % self.period == 0:  # 2.
-            draw_centre(exchange, x, state, self.moving_rate(workers.total))
+            draw_centre(exchange, x, state, self.moving_rate(workers.total), workers.total)
             x -= state.pull
         workers.update()  # 3.
 
@@ -99,13 +99,16 @@ class CentreState(Protocol):
     pull: Rows
 
 
-def draw_centre(exchange: Exchange, x: Rows, state: CentreState, alpha: float) -> None:
-    """Move the centre towards x, (V, d), and store the move of x in pull; collective."""
+def draw_centre(exchange: Exchange, x: Rows, state: CentreState, alpha: float, nodes: int) -> None:
+    """Move the centre towards x, (V, d), and store the move of x in pull; collective.
+
+    nodes: number of processes that the centre counts, so that beta is nodes times alpha.
+    """
     centre, mean = state.centre, state.mean
     exchange.mean(x, out=mean)
     state.pull[:] = x
     state.pull -= centre
     state.pull *= alpha
     mean -= centre
-    mean *= alpha * exchange.total
+    mean *= alpha * nodes
     centre += mean

@@ -21,6 +21,7 @@ SUGGESTIONS = {
     "qg_momentum": "qgdsgdm qgm quasiglobal",
     "choco_sgd": "choco chocogossip",
     "elastic_averaging": "easgd elasticsgd elastic",
+    "island": "islands islandmodel multigroup",
     "async_elastic_averaging": "aeasgd asynceasgd",
     "downpour": "hogwild asgd asyncsgd asynchronous parameterserver",
     # all-reduces and topologies

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.eamsgd import EAMSGD
 from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.elastic_tree import ElasticTree
 from algorithms.elastic_tree import State as Tree
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.island import Island
 from algorithms.local_sgd import LocalSGD
 from bench.optimizers import SGD
 from tests.algorithms.test_laws import Bowls
@@ -78,6 +80,15 @@ def test_eamsgd_without_momentum_and_a_tree_of_one_node_are_easgd(options: Any) 
         assert np.array_equal(alone(EAMSGD(momentum=0, **options), total), easgd)
         for branching in (total, total + 3):
             assert np.array_equal(alone(ElasticTree(branching, **options), total), easgd)
+
+
+def test_islands_of_one_worker_are_easgd_and_one_without_elasticity_is_allreduce_sgd() -> None:
+    for total in TOTALS:
+        easgd = alone(ElasticAveraging(period=3), total)
+        assert np.array_equal(alone(Island(block=1, period=3), total), easgd)
+        whole = alone(Island(block=total + 1, alpha=0.0), total)
+        assert near(whole, alone(AllReduceSGD(), total))
+        assert [Island().islands(total) for total in (1, 3, 4, 7)] == [1, 3, 2, 4]
 
 
 def test_eamsgd_without_elasticity_is_nesterov_momentum() -> None:
@@ -207,6 +218,11 @@ def test_a_centre_of_rate_one_is_the_mean_of_the_workers() -> None:
         (
             lambda: EAMSGD(alpha=0.1).check(19),
             r"alpha must be below 2 / \(workers \+ 1\) = 0.1, got 0.1",
+        ),
+        (lambda: Island(block=-1), "block must be >= 0 .*, got -1"),
+        (
+            lambda: Island(block=3, alpha=0.5).check(7),
+            r"alpha must be below 2 / \(islands \+ 1\) = 0.5, got 0.5",
         ),
         (lambda: ElasticTree(branching=1), "branching must be >= 2, got 1"),
         (lambda: ElasticTree(period=0), "period must be >= 1, got 0"),

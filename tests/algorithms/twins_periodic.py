@@ -11,6 +11,7 @@ from algorithms.diloco import DiLoCo
 from algorithms.eamsgd import EAMSGD
 from algorithms.elastic_tree import ElasticTree
 from algorithms.hierarchical_local_sgd import HierarchicalLocalSGD
+from algorithms.island import Island
 from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
 from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD
 from algorithms.protocol import Algorithm
@@ -23,13 +24,14 @@ VARIANTS: dict[str, Algorithm] = {
     "adacomm": AdaComm(period=7, interval=4),
     "diloco": DiLoCo(period=3),
     "eamsgd": EAMSGD(period=2, momentum=0.6),
+    "island": Island(block=3, period=2, alpha=0.2),
     "elastic_tree": ElasticTree(branching=2, period=2, alpha=0.2),
     "lagged_allreduce_sgd": LaggedAllReduceSGD(lag=2),
     "overlapped_allreduce_sgd": OverlappedAllReduceSGD(),
     "scaffold": Scaffold(period=3),
 }
 
-MORE_THAN_SGD = (DiLoCo, EAMSGD, ElasticTree, LaggedAllReduceSGD)
+MORE_THAN_SGD = (DiLoCo, EAMSGD, ElasticTree, Island, LaggedAllReduceSGD)
 """Algorithms with an outer step, a centre or a lag even with one worker."""
 
 
@@ -55,6 +57,21 @@ def hierarchical_local_sgd(twin: Twin, algorithm: HierarchicalLocalSGD) -> None:
             twin.x = twin.mean_rows()
         elif k % algorithm.period == 0:
             twin.x = within @ twin.x
+
+
+def island(twin: Twin, algorithm: Island) -> None:
+    """Keep one row for each island, and the centre apart."""
+    W, c = len(twin.x), twin.x[0]
+    block = np.arange(W) // (algorithm.block or isqrt(W))
+    members = (np.arange(block[-1] + 1)[:, None] == block).astype(float)
+    sizes = members.sum(1)
+    alpha = 0.9 / len(sizes) if algorithm.alpha is None else algorithm.alpha
+    for k in range(1, STEPS + 1):
+        step = twin.direction(((members @ twin.gradient(twin.x)) / sizes[:, None])[block])
+        if k % algorithm.period == 0:
+            mean = sizes @ (members @ twin.x / sizes[:, None]) / W
+            twin.x, c = twin.x - alpha * (twin.x - c), c + alpha * len(sizes) * (mean - c)
+        twin.x = twin.x - step
 
 
 def adacomm(twin: Twin, algorithm: AdaComm) -> None:
@@ -172,6 +189,7 @@ TWINS: Twins = {
     DiLoCo: diloco,
     EAMSGD: eamsgd,
     ElasticTree: elastic_tree,
+    Island: island,
     LaggedAllReduceSGD: lagged_allreduce_sgd,
     OverlappedAllReduceSGD: overlapped_allreduce_sgd,
     Scaffold: scaffold,

@@ -111,6 +111,7 @@ PERIODIC = {
     "elastic_averaging": "elastic_averaging:period=4",
     "eamsgd": "eamsgd:period=4",
     "elastic_tree": "elastic_tree:period=4",
+    "island": "island:period=4",
     "post_local_sgd": "post_local_sgd:switch=7,period=4",
     "hierarchical_local_sgd": "hierarchical_local_sgd:period=2,block_period=3",
     "adacomm": "adacomm:period=4,interval=8",
