@@ -78,7 +78,9 @@ class ChocoSGD(Algorithm):
         default=None,
         metadata={"help": "consensus step size; default: that of the compressor"},
     )
-    needs: ClassVar[Needs] = Needs(elementwise=False, exact="its compressor encodes the rows")
+    needs: ClassVar[Needs] = Needs(
+        elementwise=False, exact="its compressor encodes the rows", conserves="x"
+    )
 
     def __post_init__(self) -> None:
         if self.gamma is not None and not 0 < self.gamma <= 1:

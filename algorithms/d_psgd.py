@@ -56,7 +56,7 @@ class DPSGD(Algorithm):
             "choices": get_args(Order),
         },
     )
-    needs: ClassVar[Needs] = Needs(bears_loss=True)
+    needs: ClassVar[Needs] = Needs(bears_loss=True, conserves="x")
 
     def check(self, total: int) -> None:
         """Raise ValueError if the mixing matrix does not preserve the mean."""

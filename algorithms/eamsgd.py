@@ -19,9 +19,10 @@ the parameters of an optimiser in the lookahead form (sgd:nesterov=true).
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from algorithms.elastic_averaging import ElasticAveraging, draw_centre
-from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Vector, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Vector, Workers
 
 
 @dataclass
@@ -48,6 +49,8 @@ class EAMSGD(Algorithm):
         default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers", **VARIES}
     )
     momentum: float = field(default=0.9, metadata={"help": "momentum of a worker, delta", **VARIES})
+
+    needs: ClassVar[Needs] = Needs(conserves="x + centre")
 
     def __post_init__(self) -> None:
         self.elastic()

@@ -17,9 +17,9 @@ and the centre by 1 - alpha (W + 1), so alpha (W + 1) must be below 2.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Vector, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Vector, Workers
 
 PAPER_BETA = 0.9
 """Value of beta in the experiments of the paper."""
@@ -46,6 +46,8 @@ class ElasticAveraging(Algorithm):
     alpha: float | None = field(
         default=None, metadata={"help": "moving rate of a worker; default: 0.9 / workers", **VARIES}
     )
+
+    needs: ClassVar[Needs] = Needs(conserves="x + centre")
 
     def __post_init__(self) -> None:
         if self.period < 1:

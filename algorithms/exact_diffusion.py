@@ -19,8 +19,9 @@ weights by default. Rounding errors of the mean accumulate, by about 1e-7 per st
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -52,6 +53,8 @@ class ExactDiffusion(Algorithm):
             "choices": tuple(MIXINGS),
         },
     )
+
+    needs: ClassVar[Needs] = Needs(conserves="x")
 
     def check(self, total: int) -> None:
         """Raise ValueError if the correction diverges with the mixing matrix."""

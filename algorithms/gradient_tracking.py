@@ -56,7 +56,9 @@ class GradientTracking(Algorithm):
         default="metropolis",
         metadata={"help": "mixing weights; must preserve the mean", "choices": tuple(MIXINGS)},
     )
-    needs: ClassVar[Needs] = Needs(exact="its estimates must add up to the gradients")
+    needs: ClassVar[Needs] = Needs(
+        exact="its estimates must add up to the gradients", conserves="x"
+    )
 
     def check(self, total: int) -> None:
         """Raise ValueError if the mixing matrix does not preserve the mean."""

@@ -19,8 +19,9 @@ block is one node, only every H_b-th average communicates between nodes.
 
 from dataclasses import dataclass, field
 from math import isqrt
+from typing import ClassVar
 
-from algorithms.protocol import Algorithm, Exchange, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, Workers
 
 
 @dataclass
@@ -44,6 +45,8 @@ class HierarchicalLocalSGD(Algorithm):
             "help": "consecutive workers in a block; the last block may be smaller; 0: sqrt(W)"
         },
     )
+
+    needs: ClassVar[Needs] = Needs(conserves="x")
 
     def __post_init__(self) -> None:
         for name in ("period", "block_period"):

@@ -12,8 +12,9 @@ experiments; (3) H = 0 never averages and gives W independent runs as a baseline
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from algorithms.protocol import VARIES, Algorithm, Exchange, Workers
+from algorithms.protocol import VARIES, Algorithm, Exchange, Needs, Workers
 
 
 @dataclass
@@ -30,6 +31,8 @@ class LocalSGD(Algorithm):
     period: int = field(
         default=8, metadata={"help": "local steps between averages, H; 0 never averages", **VARIES}
     )
+
+    needs: ClassVar[Needs] = Needs(conserves="x")
 
     def __post_init__(self) -> None:
         if self.period < 0:

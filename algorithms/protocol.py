@@ -228,8 +228,7 @@ class Exchange(Memory, Protocol):
         """Set out[e] to the row of the sender for every link e into a worker of this rank.
 
         Collective. rows: (V, n) of any dtype; out: (links into this rank's workers, n), sorted by
-        receiver, then sender: the links.in_degree[i] rows of worker i are consecutive. The row of a
-        lost message stays unchanged.
+        receiver, then sender: links.in_degree[i] of them for worker i. Rows of lost messages stay.
         """
 
     def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> Pull:
@@ -239,8 +238,7 @@ class Exchange(Memory, Protocol):
         """Send a separate row along every link; collective.
 
         rows: (links out of this rank's workers, n), sorted by sender, then receiver; out: (links
-        into them, n), sorted by receiver, then sender; any dtype. The row of a lost message stays
-        unchanged.
+        into them, n), sorted by receiver, then sender; any dtype. Rows of lost messages stay.
         """
 
     def shared_vector(self, start: Vector) -> SharedVector:
@@ -262,6 +260,8 @@ class Needs:
     """Elements of a row are independent, so that parts can be on different ranks (--pipeline)."""
     exact: str = ""
     """Reason for which rows that travel must not be rounded (--wire), if any."""
+    conserves: str = ""
+    """Sum over the workers that exchanges keep: `x`, or `x + centre` with a field of the State."""
 
 
 class Algorithm(Protocol):

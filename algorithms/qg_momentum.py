@@ -20,8 +20,9 @@ D-PSGD with order=adapt_first, and plain SGD for one worker.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -53,6 +54,8 @@ class QGMomentum(Algorithm):
         metadata={"help": "mixing weights; must preserve the mean", "choices": tuple(MIXINGS)},
     )
     momentum: float = field(default=0.9, metadata={"help": "decay of the momentum, mu"})
+
+    needs: ClassVar[Needs] = Needs(conserves="x")
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:

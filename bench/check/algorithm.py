@@ -16,6 +16,7 @@ from algorithms.exchange.mpi import MPIExchange
 from algorithms.protocol import Layer, Ready
 from bench.check.findings import FAILS, NOTE, OK, Finding, judged
 from bench.check.refusing import RefusingExchange, RefusingWorkers
+from bench.common.text import counted
 from bench.runtime import setup, start
 from bench.runtime.checkpoint.checkpoints import restore_training, roots
 from bench.runtime.checkpoint.saving import read_checked, save
@@ -115,6 +116,8 @@ def findings(comm: MPI.Intracomm, spec: str, algorithm: Any) -> Iterator[Finding
         digest = comm.bcast(_whole(_self(), spec, totals[-1], drop=DROP))
         text = f"{DROP:.0%} of the messages lost at {totals[-1]} workers: parameters are finite"
         yield judged(digest, "loss", text, f"NaN or infinity with {DROP:.0%} of messages lost")
+    if algorithm.needs.conserves:
+        yield comm.bcast(conservation(algorithm, totals))
     yield comm.bcast(_mean(algorithm, totals))
 
 
@@ -230,6 +233,46 @@ class Standing:
 
     def update(self) -> None:
         """Leave x unchanged."""
+
+
+def conservation(algorithm: Any, totals: Sequence[int]) -> Finding:
+    """Verify that exchanges keep the sum that the algorithm declares, at gradients of zero."""
+    declared, subject = algorithm.needs.conserves, "conserved"
+    bad = []
+    for total in totals:
+        exchange = MPIExchange(_self(), total, dtype="float64", seed=3)
+        workers: Any = Standing(exchange)
+        own = algorithm.init(exchange, workers)
+        size = total * np.abs(workers.x).max()
+        try:
+            before = _sum_of(declared, workers.x, own)
+        except (KeyError, ValueError) as error:
+            text = f"declares {declared!r}: {error} is no field of the State with parameters"
+            return Finding(FAILS, subject, text)
+        for _ in range(ROUNDS * max(1, algorithm.exchange_interval(total))):
+            algorithm.step(exchange, workers, own)
+        algorithm.finish(exchange, workers, own)
+        moved = np.abs(_sum_of(declared, workers.x, own) - before).max() / size
+        exchange.close()
+        if not moved < TOLERANCE:
+            bad.append(f"by {moved:.2g} of its size at {counted(total, 'worker')}")
+    text = f"exchanges keep the sum of {declared} over all workers"
+    return judged(not bad, subject, text, f"exchanges move the sum of {declared} {', '.join(bad)}")
+
+
+def _sum_of(declared: str, x: NDArray[Any], state: Any) -> NDArray[np.float64]:
+    """Return the sum over the workers of x and of fields of the State, (d,).
+
+    declared: `x + centre`. Rows, (V, d), are added up; a vector, (d,), which is the same on every
+    rank, counts once. Errors: KeyError for an unknown field, ValueError for one of another length.
+    """
+    total = np.zeros(x.shape[1])
+    for name in declared.split(" + "):
+        part = np.asarray(x if name == "x" else vars(state)[name])
+        if part.shape[-1:] != total.shape:
+            raise ValueError(repr(name))
+        total += part.reshape(-1, len(total)).sum(0)
+    return total
 
 
 def _mean(algorithm: Any, totals: Sequence[int]) -> Finding:

@@ -12,6 +12,8 @@ from algorithms import ALGORITHMS, protocol
 from algorithms.local_sgd import LocalSGD
 from algorithms.protocol import Algorithm
 from algorithms.topologies.ring import Ring
+from bench.check.algorithm import conservation
+from bench.check.findings import OK
 from bench.optimizers import SGD
 from tests.algorithms import (
     twins_averaging,
@@ -80,6 +82,12 @@ def test_one_worker_is_plain_sgd(variant: str) -> None:
         assert np.abs(x - expected).max() > 1e-6
     else:
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("variant", [k for k, x in VARIANTS.items() if x.needs.conserves])
+def test_declared_sums_are_conserved(variant: str) -> None:
+    finding = conservation(VARIANTS[variant], TOTALS)
+    assert finding.state == OK, finding
 
 
 def documented_algorithm() -> Algorithm:

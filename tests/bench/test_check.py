@@ -1,15 +1,19 @@
 """bench.check: contracts that hold, and broken ones that it finds."""
 
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 
 from algorithms import ALGORITHMS
+from algorithms.d_psgd import DPSGD
+from algorithms.protocol import Needs
+from algorithms.relay_sgd import RelaySGD
 from algorithms.topologies.protocol import Links, links
 from algorithms.topologies.ring import Ring
 from bench.check import algorithm, parts
@@ -78,6 +82,31 @@ def test_broken_algorithms_are_found_on_ranks(tmp_path: Path) -> None:
     failed = [x.split()[1] for x in result.stdout.splitlines() if x.startswith("FAILS")]
     assert failed == ["placement", "checkpoint"]
     assert "note  mean        exchanges move it" in result.stdout
+
+
+@dataclass(frozen=True)
+class Relays(RelaySGD):
+    """Gossip that moves the mean, with the declaration of one that keeps it."""
+
+    needs: ClassVar[Needs] = Needs(conserves="x")
+
+
+@dataclass(frozen=True)
+class Misnamed(DPSGD):
+    """A declaration of a field that no State has."""
+
+    needs: ClassVar[Needs] = Needs(conserves="x + center")
+
+
+def test_wrong_declarations_of_conserved_sums_are_found() -> None:
+    moved = algorithm.conservation(Relays(), [1, 5])
+    assert moved.state == FAILS
+    assert re.fullmatch(
+        r"exchanges move the sum of x by 0\.\d+ of its size at 5 workers", moved.text
+    )
+    missing = algorithm.conservation(Misnamed(), [2])
+    assert missing.state == FAILS
+    assert "'center' is no field of the State" in missing.text
 
 
 def test_states_that_cannot_be_stored_are_found(tmp_path: Path) -> None:
