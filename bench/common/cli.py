@@ -93,7 +93,7 @@ def run(
     arguments = sys.argv[1:] if argv is None else argv
     code = (
         summary.with_summary(program, arguments, partial(_coded, work))
-        if program
+        if program and summary.is_asked(arguments)
         else _coded(work, arguments)
     )
     return CLOSED_PIPE if is_cut() and not acts else code

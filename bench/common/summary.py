@@ -85,6 +85,11 @@ def delegate() -> list[str]:
     return [FLAG]
 
 
+def is_asked(argv: Sequence[str]) -> bool:
+    """Return True if a command line asks for the summary."""
+    return FLAG in argv and not {"-h", "--help"} & set(argv)
+
+
 def with_summary(
     program: str,
     argv: Sequence[str],
@@ -92,17 +97,14 @@ def with_summary(
     *,
     prints: bool = True,
 ) -> int:
-    """Call work(arguments) and return its exit code; with --json, print the summary after it.
+    """Call work(arguments), print the summary, and return the exit code.
 
     The arguments are those of argv without --json. prints: False on all ranks but one.
     """
-    arguments = list(argv)
-    if FLAG not in arguments or {"-h", "--help"} & set(arguments):
-        return work(arguments)
     summary, stdout = Summary(), sys.stdout
     token, sys.stdout = _current.set(summary), sys.stderr
     try:
-        code = work([x for x in arguments if x != FLAG])
+        code = work([x for x in argv if x != FLAG])
     finally:
         sys.stdout = stdout
         _current.reset(token)

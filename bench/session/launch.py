@@ -166,7 +166,7 @@ def main(
 
     code = (
         summary.with_summary(name, arguments, work, prints=launcher_rank() == 0)
-        if name
+        if name and summary.is_asked(arguments)
         else work(arguments)
     )
     if code and summary.FLAG in arguments:
