@@ -59,6 +59,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument {text.removesuffix('--').rstrip('=')}: expected one argument")
         return super().parse_known_args(args, namespace)
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; unlike argparse, which ignores them, pass on errors of the output."""
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         """Raise UserError with the message of argparse."""
         raise UserError(f"{message}; see --help")

@@ -89,7 +89,8 @@ def scripts(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_texts(tmp_path: Path) -> None:
+def test_the_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
     for name, text in scripts(tmp_path).items():
         golden(name, text)
     golden("hostile.args", "\n".join(words(case, ODD) for case in hostile(tmp_path)))
