@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-SPIN_NS, IDLE_SPIN_NS = 20_000, 200_000
+SPIN_NS, IDLE_SPIN_NS = 20_000, 2_000_000
 """Time for which a rank polls without a nap on a crowded core, and on one of its own."""
 NAP_NS, LONGEST_NAP_NS, GROWTH = 10_000, 50_000, 8
 """Bounds of the length of a nap, and the time since the start of the wait over the length."""
-CROWDED, WINDOW_NS = 0.05, 5_000_000
+CROWDED, WINDOW_NS = 0.2, 5_000_000
 """Share of the time without a core that makes it crowded, and interval between two looks at it."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """File of Linux with the time of this thread on a core, and that in the queue for one, in ns."""
