@@ -2,8 +2,6 @@
 
 import resource
 import signal
-from collections.abc import Iterator
-from itertools import chain, repeat
 from time import perf_counter
 
 import numpy as np
@@ -13,11 +11,6 @@ from mpi4py import MPI
 from algorithms.collectives.shared_memory import SharedVectors
 from algorithms.wire.waiting import meet, until, wait
 from tests.helpers import everywhere
-
-
-def answers(times: int) -> Iterator[bool]:
-    """Return False this many times, then True."""
-    return chain(repeat(False, times), repeat(True))
 
 
 def test_a_long_wait_gives_the_core_away() -> None:
