@@ -27,13 +27,7 @@ import numpy as np
 
 from algorithms.controllers.posteriors import LinearReward, Values, grid, monomials
 from algorithms.controllers.protocol import Controller, Decision, Observation, Setting
-from algorithms.controllers.varying import (
-    check_option,
-    check_variants,
-    segment_of,
-    split,
-    variants,
-)
+from algorithms.controllers.varying import check_variants, segment_of, split, variants
 from algorithms.protocol import Algorithm
 
 BETWEEN = "//"
@@ -89,7 +83,6 @@ class PolyTS(Controller):
     def check(self, setting: Setting) -> None:
         """Raise ValueError if the algorithm refuses a value of an option or a combination."""
         for name, values in zip(split(self.option), self.values.split(BETWEEN), strict=True):
-            check_option(setting.algorithm, name)
             check_variants(setting.algorithm, name, values, setting.workers)
         for text, algorithm in zip(self.arms(setting), self._variants(setting), strict=True):
             try:

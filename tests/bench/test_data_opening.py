@@ -1,9 +1,7 @@
 """Data at a path: choice of the reader, held-out samples, the digest, and checks of memory."""
 
-import os
 import shutil
 import subprocess
-import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -112,35 +110,33 @@ def test_local_ranks_and_formatted_bytes() -> None:
     assert [amount(x) for x in (7, 1536, 2**40)] == ["7 bytes", "1.5 KiB", "1,024.0 GiB"]
 
 
-def test_sums_of_large_files_outlive_the_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a new file that counts as large, where the cache is empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sums, "LARGE", 1)
     file = tmp_path / "data.csv"
     file.write_text("x\n")
-    before = time.time() - 10
-    os.utime(file, (before, before))
+    return file
+
+
+def test_sums_of_large_files_outlive_the_process(
+    large_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sums, "SETTLED_NS", 0)
-    expected = sums.sha256_of(file)
+    expected = sums.sha256_of(large_file)
     (entry,) = sums.cache_folder().iterdir()
     assert entry.read_text() == expected == sha256(b"x\n").hexdigest()
     entry.write_text("0" * 64)
     monkeypatch.setattr(sums, "_SUMS", {})
-    assert sums.sha256_of(file) == "0" * 64  # read from the cache
+    assert sums.sha256_of(large_file) == "0" * 64  # read from the cache
     entry.write_text("damage")
     monkeypatch.setattr(sums, "_SUMS", {})
-    assert sums.sha256_of(file) == expected
-    file.write_text("y\n")
-    assert sums.sha256_of(file) == sha256(b"y\n").hexdigest()
+    assert sums.sha256_of(large_file) == expected
+    large_file.write_text("y\n")
+    assert sums.sha256_of(large_file) == sha256(b"y\n").hexdigest()
 
 
-def test_a_file_that_has_just_changed_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sums, "LARGE", 1)
-    file = tmp_path / "data.csv"
-    file.write_text("x\n")
-    assert sums.sha256_of(file) == sha256(b"x\n").hexdigest()
+def test_a_file_that_has_just_changed_is_not_kept(large_file: Path) -> None:
+    assert sums.sha256_of(large_file) == sha256(b"x\n").hexdigest()
     assert not sums.cache_folder().exists()
