@@ -236,7 +236,8 @@ def test_a_killed_run_keeps_its_finished_sizes(tmp_path: Path) -> None:
         process.stdout.read()
         assert process.wait(timeout=DEADLINE_S) != 0
     calls = read_calls(part)
-    assert calls.attributes["status"] == RUNNING
+    # Rank 0 may see that its neighbour is gone before mpirun kills it, and then says so.
+    assert calls.attributes["status"] in (RUNNING, FAILED)
     rows = calls.rows()
     assert len(rows) >= 4
     assert all(row.p50_us > 0 for row in rows)
