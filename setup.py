@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="murmuration",
-    version="0.4.0",
+    version="0.5.0",
     description="MPI benchmark suite for parallel training",
     license="MIT",
     python_requires=">=3.11",

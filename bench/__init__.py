@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 if sys.argv and sys.argv[0].rpartition("/")[2] in ("-m", "murmuration"):
     # a program is about to load its modules, which takes seconds
