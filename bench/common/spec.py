@@ -284,6 +284,13 @@ def format_spec(thing: object, registry: Mapping[str, type], separator: str = OU
     return f"{name}:{separator.join(changed)}" if changed else name
 
 
+def with_option(text: str, key: str, value: str) -> str:
+    """Return a spec with an option set, in place of an earlier value; nothing is checked."""
+    items = filter(None, own.options_of(text).split(OUTER))
+    others = [x for x in items if x.partition("=")[0] != key]
+    return f"{own.head(text)}:{OUTER.join([f'{key}={value}', *others])}"
+
+
 def require_new_name(option: str, name: str, names: Collection[str], longest: int) -> None:
     """Refuse a name with options that an option has twice, or of more than `longest` bytes.
 

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from bench.common.files import RUNGS
-from bench.common.spec import UserError
+from bench.common.spec import UserError, with_option
 from bench.common.text import Setting, setting_label
+from bench.reporting.training.choice import value_text
 from bench.results.schema import DIVERGED
+from bench.runtime.options import TABLE
 from bench.session.binding import use_threads
 from bench.session.launch import on_all_ranks
 from bench.sweep.file import MOST, TUNE, Options, SweepFile
-from bench.sweep.halving import Tune
+from bench.sweep.halving import Tune, Value
 from bench.sweep.plan import ALWAYS, Case, Outcome, checked, finished_cases, label_names
 
 if TYPE_CHECKING:
@@ -36,8 +38,8 @@ class Trial:
 
     @property
     def text(self) -> str:
-        """Return the value as a text, without the names of the options."""
-        return ", ".join(map(str, self.value.values()))
+        """Return the value as a text."""
+        return value_text(self.value)
 
     def steps(self, rung: int) -> int:
         """Return the steps of all its runs in a rung."""
@@ -88,14 +90,14 @@ def plan_tuning(sweep: SweepFile, tune: Tune, ranks: int, out: Path) -> Plan:
     """
     names = [name for name in label_names(sweep) if name not in tune.options]
     names = names or [name for name in ALWAYS if name not in tune.options]
-    labels = [*names, *tune.options]
+    labels = list(dict.fromkeys([*names, *(x.partition(".")[0] for x in tune.options)]))
     base, values = sweep.cases(), tune.candidates()
     if len(base) * len(values) * tune.rungs > MOST:
         raise UserError(
             f"{sweep.path}: {len(base):,} cases, {len(values):,} candidates and {tune.rungs} rungs "
             f"are more than {MOST:,} runs: shorten a list"
         )
-    options = [case | value for case in base for value in values]
+    options = [_with_value(case, value) for case in base for value in values]
     full = checked(sweep, options, labels, ranks, out / RUNGS)
     rungs = []
     for rung in range(tune.rungs - 1):
@@ -105,16 +107,40 @@ def plan_tuning(sweep: SweepFile, tune: Tune, ranks: int, out: Path) -> Plan:
         ]
         rungs.append(checked(sweep, short, labels, ranks, out / RUNGS))
     groups: dict[tuple[tuple[str, str], ...], dict[int, list[list[Case]]]] = {}
+    settings: list[dict[str, Setting]] = []
     refused = []
     for number, runs in enumerate(zip(*rungs, full, strict=True)):
         if runs[-1].refused:
             refused.append(runs[-1])
             continue
-        key = _without_seed(base[number // len(values)])
+        case = base[number // len(values)]
+        key = _without_seed(case)
+        if key not in groups:
+            settings.append({name: _setting(name, case, runs[-1], tune) for name in names})
         own = groups.setdefault(key, {}).setdefault(number % len(values), [])
         own.append(list(runs))
-    tuned = list(tune.options)
-    return Plan([_group(some, names, tuned) for some in groups.values()], refused)
+    found = [
+        Group(own, [_trial(values[i], runs) for i, runs in some.items()])
+        for own, some in zip(settings, groups.values(), strict=True)
+    ]
+    return Plan(found, refused)
+
+
+def _with_value(case: Options, value: Value) -> Options:
+    """Return the options of a case with those of a candidate."""
+    options = dict(case)
+    for name, text in value.items():
+        spec, dot, key = name.partition(".")
+        before = str(options.get(spec, TABLE.entries[spec].default))
+        options[spec] = with_option(before, key, text) if dot else text
+    return options
+
+
+def _setting(name: str, case: Options, run: Case, tune: Tune) -> Setting:
+    """Return a setting of a case as its label shows it, without the options to choose."""
+    if any(x.partition(".")[0] == name for x in tune.options):
+        return case.get(name, str(TABLE.entries[name].default))
+    return run.settings[name]
 
 
 def _steps(sweep: SweepFile, tune: Tune, case: Case, rung: int) -> int:
@@ -144,15 +170,21 @@ def _without_seed(options: Options) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, text) for name, text in options.items() if name != "seed"))
 
 
-def _group(runs: Mapping[int, list[list[Case]]], names: Sequence[str], tuned: list[str]) -> Group:
-    """Return a case; runs: of each candidate, by seed and rung."""
-    trials = []
-    for by_seed in runs.values():
-        settings = by_seed[0][-1].settings
-        value = {name: settings[name] for name in tuned}
-        trials.append(Trial(value, [list(x) for x in zip(*by_seed, strict=True)]))
-    last = trials[0].rungs[-1][0].settings
-    return Group({name: last[name] for name in names}, trials)
+def _trial(value: Value, by_seed: Sequence[list[Case]]) -> Trial:
+    """Return a candidate; by_seed: its runs in every rung, of each seed."""
+    settings = by_seed[0][-1].settings
+    own = {name: settings[name] if name in settings else _plain(x) for name, x in value.items()}
+    return Trial(own, [list(x) for x in zip(*by_seed, strict=True)])
+
+
+def _plain(text: str) -> Setting:
+    """Return a number where a text is one, else the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def results_there(

@@ -249,9 +249,10 @@ def read(
 
 def _tune(table: dict[str, Any], where: str, settings: Sequence[str], known: Known) -> Tune | None:
     """Take the candidates from the table of a file; None without any. Errors: UserError."""
-    entries = table.pop(TUNE, {})
-    if not isinstance(entries, dict):
+    given = table.pop(TUNE, {})
+    if not isinstance(given, dict):
         raise UserError(f'{where}: write [{TUNE}] above the lists, as in batch = ["8", "16"]')
+    entries = _dotted(given)
     for setting in settings:
         name, equals, text_ = setting.partition("=")
         if not equals:
@@ -264,14 +265,29 @@ def _tune(table: dict[str, Any], where: str, settings: Sequence[str], known: Kno
     if not eta.isdecimal() or int(eta) < 2:
         raise UserError(f"{where}, [{TUNE}]: eta must be an integer >= 2, got {eta}")
     place = f"{where}, [{TUNE}]"
-    options = known.lists(entries, place, TUNE)
+    for name in entries:
+        check_tuned(name.replace("-", "_"), place)
+    options = Known((*known.options, *entries), known.decided).lists(entries, place, TUNE)
     for name, values in options.items():
-        check_tuned(name, place)
+        if name.partition(".")[0] in options.keys() - {name}:
+            raise UserError(
+                f"{place}: {name.partition('.')[0]} is a whole spec, and {name} an option of it: "
+                "list one of them"
+            )
         if len(set(values)) < len(values):
             raise UserError(f"{place}: {name} lists a value twice: take one out")
     if math.prod(map(len, options.values())) < 2 or not options:
         raise UserError(f"{place}: list at least two values of {' or '.join(TUNED)} to choose from")
     return Tune(options, int(eta))
+
+
+def _dotted(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries of [tune] by name; TOML reads `optimizer.lr = [...]` as a table."""
+    entries: dict[str, Any] = {}
+    for name, value in table.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        entries |= {f"{name}.{key}".rstrip("."): x for key, x in inner.items()}
+    return entries
 
 
 def _check_overrides(overrides: Sequence[Override], where: str, tuned: Collection[str]) -> None:

@@ -25,6 +25,8 @@ Value: TypeAlias = dict[str, str]
 """Options of a candidate by name, as texts."""
 TUNED = ("algorithm", "optimizer", "batch", "dtype")
 """Options of which values can be chosen; the others are conditions, or leave a run unchanged."""
+SPECS = ("algorithm", "optimizer")
+"""Those that are specs, whose own options can be chosen as well: `optimizer.lr`."""
 ETA = 3
 """Default factor from one rung to the next, as in Hyperband."""
 VALIDATION = "0.2"
@@ -38,7 +40,7 @@ class Tune:
     """Candidates of every case of a sweep, and the factor from one rung to the next."""
 
     options: dict[str, list[str]]
-    """Option -> values to try; several options are crossed."""
+    """Option, as `batch` or `optimizer.lr`, -> values to try; several options are crossed."""
     eta: int = ETA
 
     def candidates(self) -> list[Value]:
@@ -76,8 +78,11 @@ class Tune:
 
 def check_tuned(name: str, where: str) -> None:
     """Check that values of an option can be chosen. Errors: UserError."""
-    if name not in TUNED:
-        raise unknown_name(f"option to choose in {where}", name, TUNED)
+    option, dot, key = name.partition(".")
+    known = SPECS if dot else TUNED
+    if option not in known or (dot and not key.isidentifier()):
+        names = [f"{x}.OPTION" for x in known] if dot else known
+        raise unknown_name(f"option to choose in {where}", name, names)
 
 
 def promote(scores: Sequence[float], direction: str, most: int, resolution: float) -> list[int]:

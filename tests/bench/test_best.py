@@ -134,8 +134,8 @@ def test_whole_settings_and_several_options_are_chosen(tmp_path: Path) -> None:
     both = ["--best", "algorithm.period,optimizer.lr", "--json", str(path)]
     assert main([str(tmp_path), *both]) == 0
     rows = {row["algorithm"]: row for row in table_of(path)}
-    assert rows["local_sgd:period=best"]["best algorithm.period,optimizer.lr"] == "8,0.1"
-    assert rows["allreduce_sgd"]["best algorithm.period,optimizer.lr"] == "-,0.2"
+    assert rows["local_sgd:period=best"]["best algorithm.period,optimizer.lr"] == "period=8,lr=0.1"
+    assert rows["allreduce_sgd"]["best algorithm.period,optimizer.lr"] == "lr=0.2"
 
 
 def test_choices_on_the_test_split_are_marked_unfair(tmp_path: Path, capsys: Capture) -> None:

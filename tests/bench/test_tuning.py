@@ -15,6 +15,8 @@ from bench.results.reader import read
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TABLE
 from bench.sweep.__main__ import main
+from bench.sweep.candidates import plan_tuning
+from bench.sweep.file import read as read_sweep
 from tests.bench.made_runs import make
 from tests.launching import DEADLINE_S, command, wait_until
 
@@ -139,6 +141,9 @@ def test_reports_leave_out_short_runs_of_a_tuning(tmp_path: Path, capsys: Captur
         (SWEEP.replace("digits", "quadratic"), "the metric of quadratic is defined on all"),
         (SWEEP.replace("lr=0.3", "rate=0.3"), "rate"),
         (SWEEP.replace("lr=1e30", "lr=0.30"), "two cases are the same experiment"),
+        (SWEEP + '"optimizer.lr" = [1, 2]', "optimizer is a whole spec, and optimizer.lr an option"),
+        (SWEEP + "algorithm.period = [1, 2]", "unknown option of algorithm push_sum 'period'"),
+        (SWEEP + "task.hidden = [1, 2]", "'task.hidden'; known: algorithm.OPTION, optimizer.OPT"),
     ],
 )
 def test_mistakes_are_one_line_before_the_first_run(
@@ -151,6 +156,36 @@ def test_mistakes_are_one_line_before_the_first_run(
     assert message in error
     assert error.count("\n") == 1
     assert not os.path.exists(out)
+
+
+def test_options_of_specs_are_chosen_for_every_algorithm(tmp_path: Path, capsys: Capture) -> None:
+    text = """
+        task = "digits"
+        optimizer = "sgd:lr=9,momentum=0.5"
+        workers = 2
+        steps = 9
+        [axes]
+        algorithm = ["elastic_averaging:alpha=0.3", "diloco"]
+        [tune]
+        algorithm.period = [2, 4]
+        batch = [4]
+        """
+    tune = ["--tune", "optimizer.lr=0.1|0.2", "--dry-run"]
+    assert main([sweep_file(tmp_path, text), "--out", str(tmp_path / "x"), *tune]) == 0
+    out = capsys.readouterr().out
+    assert "tuning algorithm.period, batch, optimizer.lr: 2 cases, 4 candidates each" in out
+    sweep = read_sweep(Path(sweep_file(tmp_path, text)), tune=["optimizer.lr=0.1|0.2"])
+    assert sweep.tune is not None
+    group = plan_tuning(sweep, sweep.tune, 1, tmp_path).groups[0]
+    assert group.label == "elastic_averaging:alpha=0.3"
+    values = [trial.value for trial in group.trials]
+    assert values[1] == {"algorithm.period": 2, "batch": 4, "optimizer.lr": 0.2}
+    assert group.trials[1].text == "period=2,4,lr=0.2"
+    options = group.trials[1].rungs[-1][0].experiment.options
+    assert (options.algorithm, options.optimizer) == (
+        "elastic_averaging:period=2,alpha=0.3",
+        "sgd:lr=0.2,momentum=0.5",
+    )
 
 
 def test_a_folder_with_the_tuning_of_another_sweep_is_refused(

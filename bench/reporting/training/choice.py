@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 from bench.common.labels import ALWAYS, full_spec, labels
-from bench.common.own import head, options_of
-from bench.common.spec import OUTER
+from bench.common.spec import OUTER, with_option
 from bench.common.text import NONE, Setting, counted
 from bench.reporting.training.ranking import SHARES, rank, tie
 from bench.reporting.training.runs import Digest, order
@@ -31,8 +30,8 @@ class Candidate:
 
     @property
     def text(self) -> str:
-        """Return the value as a text, without the names of the options."""
-        return OUTER.join(NONE if x is None else str(x) for x in self.value.values())
+        """Return the value as a text."""
+        return value_text(self.value)
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,16 @@ def value_of(run: Digest, option: str) -> Setting:
     return full_spec(text, own, ALWAYS[name]) if isinstance(text, str) and name in ALWAYS else text
 
 
+def value_text(value: Mapping[str, Setting]) -> str:
+    """Return the values of some options as a text; several options of specs with their names."""
+    texts = {name: str(x) for name, x in value.items() if x is not None}
+    if len(value) == 1:
+        return next(iter(texts.values()), NONE)
+    return OUTER.join(
+        f"{name.partition('.')[2]}={x}" if "." in name else x for name, x in texts.items()
+    )
+
+
 def mask(run: Digest, options: Iterable[str]) -> Digest:
     """Return a run with BEST in the place of the options."""
     settings, own = dict(run.settings), {kind: dict(x) for kind, x in run.options.items()}
@@ -76,9 +85,7 @@ def mask(run: Digest, options: Iterable[str]) -> Digest:
             settings[name], own[name] = BEST, {}
             continue
         own[name][key] = BEST
-        text = str(settings[name])
-        others = [x for x in options_of(text).split(OUTER) if x and x.partition("=")[0] != key]
-        settings[name] = f"{head(text)}:{OUTER.join([f'{key}={BEST}', *others])}"
+        settings[name] = with_option(str(settings[name]), key, BEST)
     return replace(run, settings=settings, options=own)
 
 
