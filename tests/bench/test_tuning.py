@@ -141,7 +141,7 @@ def test_reports_leave_out_short_runs_of_a_tuning(tmp_path: Path, capsys: Captur
         (SWEEP.replace("digits", "quadratic"), "the metric of quadratic is defined on all"),
         (SWEEP.replace("lr=0.3", "rate=0.3"), "rate"),
         (SWEEP.replace("lr=1e30", "lr=0.30"), "two cases are the same experiment"),
-        (SWEEP + '"optimizer.lr" = [1, 2]', "optimizer is a whole spec, and optimizer.lr an option"),
+        (SWEEP + '"optimizer.lr" = [1, 2]', "optimizer is a whole spec, and optimizer.lr"),
         (SWEEP + "algorithm.period = [1, 2]", "unknown option of algorithm push_sum 'period'"),
         (SWEEP + "task.hidden = [1, 2]", "'task.hidden'; known: algorithm.OPTION, optimizer.OPT"),
     ],
