@@ -119,11 +119,11 @@ def plan_tuning(sweep: SweepFile, tune: Tune, ranks: int, out: Path) -> Plan:
             settings.append({name: _setting(name, case, runs[-1], tune) for name in names})
         own = groups.setdefault(key, {}).setdefault(number % len(values), [])
         own.append(list(runs))
-    found = [
+    cases = [
         Group(own, [_trial(values[i], runs) for i, runs in some.items()])
         for own, some in zip(settings, groups.values(), strict=True)
     ]
-    return Plan(found, refused)
+    return Plan(cases, refused)
 
 
 def _with_value(case: Options, value: Value) -> Options:

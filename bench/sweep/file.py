@@ -249,10 +249,10 @@ def read(
 
 def _tune(table: dict[str, Any], where: str, settings: Sequence[str], known: Known) -> Tune | None:
     """Take the candidates from the table of a file; None without any. Errors: UserError."""
-    given = table.pop(TUNE, {})
-    if not isinstance(given, dict):
+    lists = table.pop(TUNE, {})
+    if not isinstance(lists, dict):
         raise UserError(f'{where}: write [{TUNE}] above the lists, as in batch = ["8", "16"]')
-    entries = _dotted(given)
+    entries = _dotted(lists)
     for setting in settings:
         name, equals, text_ = setting.partition("=")
         if not equals:

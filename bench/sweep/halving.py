@@ -26,7 +26,7 @@ Value: TypeAlias = dict[str, str]
 TUNED = ("algorithm", "optimizer", "batch", "dtype")
 """Options of which values can be chosen; the others are conditions, or leave a run unchanged."""
 SPECS = ("algorithm", "optimizer")
-"""Those that are specs, whose own options can be chosen as well: `optimizer.lr`."""
+"""Specs, whose own options can be chosen as well: `optimizer.lr`."""
 ETA = 3
 """Default factor from one rung to the next, as in Hyperband."""
 VALIDATION = "0.2"

@@ -236,7 +236,7 @@ def test_a_killed_run_keeps_its_finished_sizes(tmp_path: Path) -> None:
         process.stdout.read()
         assert process.wait(timeout=DEADLINE_S) != 0
     calls = read_calls(part)
-    # Rank 0 may see that its neighbour is gone before mpirun kills it, and then says so.
+    # Rank 0 may see that its neighbour is gone, and report it, before mpirun kills it.
     assert calls.attributes["status"] in (RUNNING, FAILED)
     rows = calls.rows()
     assert len(rows) >= 4
