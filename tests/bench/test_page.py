@@ -254,6 +254,10 @@ def test_the_page_fits_screens_and_paper_and_compares_at_a_step(tmp_path: Path) 
         "[...document.querySelectorAll('.chart:not([data-off])')].filter(x => "
         "x.querySelector('svg').clientWidth < 0.85 * x.clientWidth).map(x => x.id)"
     )
+    tall = (
+        "(x => { x.setAttribute('viewBox', '0 0 300 3000'); x.setAttribute('height', 3000);"
+        "return x.getBoundingClientRect().height })(document.querySelector('.chart svg'))"
+    )
     with Browser(tmp_path / "profile") as browser:
         for width, medium in ((1400, ""), (800, ""), (400, ""), (688, "print"), (710, "print")):
             browser.call(
@@ -265,6 +269,8 @@ def test_the_page_fits_screens_and_paper_and_compares_at_a_step(tmp_path: Path) 
             assert browser.run(beyond) == [], (width, medium)
             if not medium:
                 assert browser.run(unfilled) == [], width
+            else:
+                assert browser.run(tall) < 760, "a chart and its caption fit on a page"
         browser.call("Emulation.setEmulatedMedia", media="")
         browser.open(target.as_uri())
         browser.run("document.getElementById('chart-0-step').scrollIntoView({block: 'center'})")

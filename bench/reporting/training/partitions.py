@@ -42,8 +42,9 @@ MAPPED = (
     "partition, by intervals over at least 3 seeds or launches. Filters do not change the medians."
 )
 SKEWED = (
-    "Point: a complete run. Line: medians over seeds. The skew is 0 if all workers have the same "
-    "distribution of labels, 1 if no two workers share a label."
+    "Point: a complete run. Line: medians over seeds. The skew, a normalised Jensen-Shannon "
+    "divergence, is 0 if all workers have the same distribution of labels, 1 if no two workers "
+    "share a label."
 )
 LIMITS = {"low": "smallest", "high": "largest"}
 """Column of a frame -> its label in tooltips."""
@@ -226,7 +227,7 @@ def against_skew(frame: pd.DataFrame, metric: str, direction: str) -> look.Chart
     scale = look.metric_scale(frame["metric"], direction)
     x = alt.X(
         "js:Q",
-        title="label skew: normalised Jensen-Shannon divergence",
+        title="label skew",  # as wide as a panel of a narrow page
         scale=alt.Scale(zero=True),
         axis=look.few_ticks(),
     )
