@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.common.spec import unknown_name
@@ -140,6 +140,8 @@ class Number:
     """Settings except the seed."""
     place: Settings
     """Properties of the environment: versions and machine."""
+    options: Mapping[str, Mapping[str, Any]]
+    """Setting that is a spec -> all its options, defaults included."""
     seed: int
     started: str
     """Start in UTC, ISO 8601; empty if the file lacks it."""
@@ -210,7 +212,8 @@ def _of_run(run: Digest, metric: Metric) -> Iterator[Number | str]:
     settings = {"task": row.task, **run.settings}
     place = {"binding": row.binding, **_place(run.provenance)}
     direction = metric.scored and run.direction == "max"
-    yield _number(metric, settings, place, run.provenance, row, direction)
+    number = _number(metric, settings, place, run.provenance, row, direction)
+    yield replace(number, options=run.options)
 
 
 def _of_launch(launch: Launch[Row], metric: Metric) -> Iterator[Number | str]:
@@ -242,6 +245,7 @@ def _number(
         metric=metric,
         settings={name: x for name, x in settings.items() if name not in PLACE},
         place=place | {name: x for name, x in settings.items() if name in PLACE},
+        options={},
         seed=int(row.record().get("seed", 0)),
         started=provenance.get("started", ""),
         larger=larger,

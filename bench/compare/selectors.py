@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from bench.common.labels import full_spec
+from bench.common.own import head, options_of
 from bench.common.spec import INNER, OUTER, UserError, unknown_name
 from bench.common.text import Setting
 from bench.compare.metrics import Number, Side
@@ -29,6 +31,15 @@ class Selector:
         if any(self._equal(x) for x in values):
             return self._equal
         return lambda x: isinstance(x, str) and x.startswith(f"{self.value}:")
+
+    def labels(self, number: Number) -> bool:
+        """Report whether the value is the spec of a launch with some of its defaults, as labels."""
+        spec, options = number.settings.get(self.name), number.options.get(self.name, {})
+        if not isinstance(spec, str):
+            return False
+        items = set(options_of(self.value).split(OUTER))
+        label = full_spec(spec, options, [x.partition("=")[0] for x in items])
+        return head(label) == head(self.value) and set(options_of(label).split(OUTER)) == items
 
     def _equal(self, x: Setting) -> bool:
         if x is None or isinstance(x, str):
@@ -120,6 +131,7 @@ def _selected(option: str, side: Side, selectors: Sequence[Selector]) -> Side:
         values = [_value(number, selector.name) for number in numbers]
         meets = selector.test(values)
         selection = [x for x, value in zip(numbers, values, strict=True) if meets(value)]
+        selection = selection or [x for x in numbers if selector.labels(x)]
         if not selection:
             among = f" among {', '.join(map(str, selectors[:i]))}" if i else ""
             texts = sorted({"none" if x in (None, "") else str(x) for x in values})

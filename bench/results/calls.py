@@ -182,11 +182,12 @@ def crossing(op: str, p: int) -> float:
     return (2 if op == ALLREDUCE else 1) * (p - 1) / p
 
 
-def read_calls(path: Path) -> Calls:
+def read_calls(path: str | Path) -> Calls:
     """Read a file of bench.collectives, closed or still being written.
 
     Errors: BrokenFileError for a file that is not HDF5, is of another program or is incomplete.
     """
+    path = Path(path)
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         _check_origin(path, attributes)

@@ -123,8 +123,9 @@ def _create(file: h5py.File, arms: Sequence[str]) -> None:
         describe(dataset, ("index", "arm_name"), "1", title)
 
 
-def read(path: Path) -> Decisions | None:
+def read(path: str | Path) -> Decisions | None:
     """Return the decisions of a file; None without any. Errors: BrokenFileError."""
+    path = Path(path)
     with contents.open_hdf5(path) as file:
         if not contents.has(file, "decisions"):
             return None

@@ -272,12 +272,13 @@ DIGESTED = {
 """Columns of each group from which Run and a report derive numbers."""
 
 
-def read(path: Path, selection: Mapping[str, Collection[str]] | None = None) -> Run:
+def read(path: str | Path, selection: Mapping[str, Collection[str]] | None = None) -> Run:
     """Read a result file, closed or still being written.
 
     selection: columns to read by group, all by default; columns missing in the file are skipped.
     Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
+    path = Path(path)
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         check_schema(path, attributes)

@@ -180,11 +180,12 @@ class Rounds:
         return [self.rounds["error"][self.span(case)], *redraws]
 
 
-def read_rounds(path: Path) -> Rounds:
+def read_rounds(path: str | Path) -> Rounds:
     """Read a result of bench.consensus, closed or still being written.
 
     Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
+    path = Path(path)
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         check_schema(path, attributes)

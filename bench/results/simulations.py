@@ -138,11 +138,12 @@ class Simulation:
         )
 
 
-def read_simulation(path: Path) -> Simulation:
+def read_simulation(path: str | Path) -> Simulation:
     """Read a result of bench.simulate, closed or still being written.
 
     Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
+    path = Path(path)
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         check_schema(path, attributes)

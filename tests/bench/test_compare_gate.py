@@ -3,13 +3,17 @@
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.common.spec import UserError
 from bench.compare.__main__ import main
-from bench.compare.selectors import parse_selectors
+from bench.compare.metrics import select_metrics, side
+from bench.compare.selectors import Selector, parse_selectors
+from bench.reporting.training.runs import digest
+from bench.results.reader import read
 from tests.bench.made_runs import make
 from tests.imports import ROOT
 
@@ -83,6 +87,29 @@ def test_wrong_selectors_are_one_line(
     assert out == ""
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("local_sgd:period=8", True),  # as reports label it
+        ("local_sgd:final=true,period=8", True),
+        ("local_sgd:period=4", False),
+        ("local_sgd:final=true", True),
+        ("diloco:period=8", False),
+    ],
+)
+def test_a_label_with_defaults_selects_its_case(
+    folder: Path, value: str, *, expected: bool
+) -> None:
+    run = digest(read(str(folder / "0-0.h5")))
+    (number,) = side("A", "", {"bench.train": [run]}, select_metrics("step_ms")).numbers
+    own = replace(
+        number,
+        settings={"algorithm": "local_sgd"},
+        options={"algorithm": {"period": 8, "final": True}},
+    )
+    assert Selector("algorithm", value).labels(own) is expected
 
 
 def test_commas_separate_selectors_and_options_of_a_value() -> None:
