@@ -282,8 +282,7 @@ def read(path: str | Path, selection: Mapping[str, Collection[str]] | None = Non
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         check_schema(path, attributes)
-        parts = int(attributes.get("parts", 1))
-        if parts > 1:
+        if (parts := int(attributes.get("parts", 1))) > 1:
             raise BrokenFileError(
                 f"{path}: its steps are in {parts} files: merge them with "
                 f"`python -m bench.merge {path}`"
