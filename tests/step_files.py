@@ -17,9 +17,11 @@ import contextlib
 import io
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("algorithms", "bench", "partitions")
@@ -28,52 +30,43 @@ LIMIT = 14
 RUN = "--algorithm local_sgd:period=1 --steps 3"
 
 
-class StepFiles:
-    """Profiler of one training step: the files on its stack and those that it enters."""
+def step_files(options: str = RUN) -> list[str]:
+    """Run bench.train with these options and return the files of its training steps; collective."""
+    from algorithms.local_sgd import LocalSGD
+    from bench.train import main
 
-    def __init__(self) -> None:
-        self.files: dict[str, None] = {}
-        """Paths relative to the root, in the order of their first call."""
-        self._step: FrameType | None = None
+    files: dict[str, None] = {}
+    original = LocalSGD.step
 
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        """Record the file of every call inside a step; a profile function for sys.setprofile."""
-        if event == "call" and self._step is None and frame.f_code.co_qualname == "LocalSGD.step":
-            self._step = frame
-            stack = []
-            outer: FrameType | None = frame
-            while outer:
-                stack.append(outer)
-                outer = outer.f_back
-            for each in reversed(stack):
-                self._record(each)
-        elif self._step is not None and event == "call":
-            self._record(frame)
-        elif event == "return" and frame is self._step:
-            self._step = None
-
-    def _record(self, frame: FrameType) -> None:
-        """Add the file of a frame if it belongs to our packages."""
+    def record(frame: FrameType) -> None:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(ROOT):
             name = path.relative_to(ROOT)
             if name.parts[0] in PACKAGES:
-                self.files.setdefault(name.as_posix())
+                files.setdefault(name.as_posix())
 
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            record(frame)
 
-def step_files(options: str = RUN) -> list[str]:
-    """Run bench.train with these options and return the files of its training steps; collective."""
-    from bench.train import main
-
-    profiler = StepFiles()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        sys.setprofile(profiler)
+    def step(*arguments: Any) -> None:
+        """Take a step whose calls are profiled, after the files on the stack."""
+        for frame, _ in reversed(list(traceback.walk_stack(sys._getframe()))):
+            record(frame)
+        sys.setprofile(profile)
         try:
-            code = main([*options.split(), "--out", folder])
+            original(*arguments)
         finally:
             sys.setprofile(None)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        patch.object(LocalSGD, "step", step),
+    ):
+        code = main([*options.split(), "--out", folder])
     assert code == 0, f"bench.train ended with exit code {code}"
-    return list(profiler.files)
+    return list(files)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def integers(p: int, d: int, dtype: str) -> Vector:
 
 
 def lengths(p: int) -> list[int]:
-    return sorted({0, 1, p - 1, p, p + 1, 1000} if p < 18 else {p - 1, p + 1, 1000})
+    return sorted({0, 1, p - 1, p, p + 1, 1000} if p < 10 else {p - 1, p + 1, 100})
 
 
 def in_shared_memory(rows: Vector) -> list[Vector]:

@@ -79,9 +79,12 @@ def test_the_fixed_point_is_the_optimum_of_the_mean_loss(algorithm: Algorithm) -
     for total in (2, 5, 12):
         exchange, workers, optimum = quadratics(total)
         state = algorithm.init(exchange, workers)
-        for _ in range(1500):
+        for k in range(1500):
             algorithm.step(exchange, workers, state)
-        assert np.abs(workers.x - optimum).max() < 1e-12, total  # rounding over the steps
+            if k % 50 == 0 and np.abs(workers.x - optimum).max() < 1e-12:  # rounding over the steps
+                break
+        else:
+            pytest.fail(f"{total} workers do not reach the optimum")
 
 
 @pytest.mark.mpi

@@ -15,7 +15,7 @@ ALPHA_NS = 5000.0
 @pytest.mark.parametrize("algorithm", CLOSED)
 @pytest.mark.parametrize("beta_ns", [0.0, 0.01, 5.0])
 def test_closed_forms_equal_a_play_of_every_message(algorithm: type, beta_ns: float) -> None:
-    for p in (2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 23, 31, 48, 64):
+    for p in (2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 23, 32):
         d = p * p if algorithm in (Ring, Torus) else 960  # chunks of equal size
         each = list(range(p + 1))
         plans = [algorithm.schedule(r, each, d, 4) for r in range(p)]  # type: ignore[attr-defined]

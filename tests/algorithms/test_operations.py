@@ -18,7 +18,7 @@ ALL: dict[tuple[str, str], type[Collective]] = {
     for name, kind in algorithms.items()
 }
 KINDS = {key: kind for key, kind in ALL.items() if issubclass(kind, ScheduledCollective)}
-SIZES = [*range(1, 18), 31, 32, 33, 64]
+SIZES = [*range(1, 18), 31, 32, 33]
 each = pytest.mark.parametrize("key", KINDS, ids="-".join)
 
 

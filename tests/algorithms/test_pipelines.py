@@ -14,7 +14,7 @@ from algorithms.pipelines.pipedream import PipeDream
 from algorithms.pipelines.protocol import Action, Pipeline
 from algorithms.pipelines.zb_h1 import ZeroBubbleH1
 
-STAGES, MICROBATCHES = range(1, 9), range(1, 25)
+STAGES, MICROBATCHES = range(1, 9), (*range(1, 10), 12, 14, 16, 24)
 
 
 def variants(K: int, M: int) -> Iterator[Pipeline]:
@@ -98,7 +98,7 @@ def test_bubbles_equal_their_formulas(K: int) -> None:
 
 def test_random_stages_have_the_period_of_the_slowest_one() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(100):
+    for _ in range(30):
         K = int(rng.integers(1, 9))
         f, b_i, b_w = rng.uniform(0.1, 1, (3, K))
         durations = Durations(f.tolist(), b_i.tolist(), b_w.tolist())

@@ -1,10 +1,15 @@
 """Number of source files that a training step executes."""
 
-from tests.launching import launch
-from tests.step_files import LIMIT
+import pytest
+from mpi4py import MPI
+
+from tests.helpers import everywhere, on
+from tests.step_files import LIMIT, step_files
 
 
-def test_a_step_of_local_sgd_executes_few_files() -> None:
-    result = launch(2, "tests/step_files.py")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert f"at most {LIMIT}" in result.stdout
+@pytest.mark.mpi
+@on(4)
+def test_a_step_of_local_sgd_executes_few_files(comm: MPI.Intracomm) -> None:
+    files = step_files()
+    everywhere(comm, comm.rank > 0 or "algorithms/local_sgd.py" in files, files)
+    everywhere(comm, comm.rank > 0 or len(files) <= LIMIT, files)
