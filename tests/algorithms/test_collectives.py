@@ -95,6 +95,7 @@ def test_results_agree_to_the_bit_between_ranks_and_calls(comm: MPI.Intracomm, n
     plan.close()
 
 
+@on(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_nan_and_infinity_propagate(comm: MPI.Intracomm, name: str) -> None:
     plan = ALLREDUCES[name](comm, 9, np.dtype("float32"), even(comm.size, comm.size), Meter())
@@ -122,6 +123,7 @@ def test_recursive_doubling_adds_in_the_order_of_the_tree(comm: MPI.Intracomm) -
         everywhere(comm, np.array_equal(plan.parts[0], expected), total, r)
 
 
+@on(3, 4)
 @pytest.mark.parametrize("name", BY_MESSAGES)
 def test_meter_counts_the_messages_of_the_schedule(comm: MPI.Intracomm, name: str) -> None:
     d, meter = 1003, Meter()
@@ -133,6 +135,7 @@ def test_meter_counts_the_messages_of_the_schedule(comm: MPI.Intracomm, name: st
     everywhere(comm, traffic == (plan.messages(), plan.elements() * 8), traffic)
 
 
+@on(3, 4)
 @pytest.mark.parametrize("name", NAMES)
 def test_started_calls_equal_blocking_calls_with_traffic_between(
     comm: MPI.Intracomm, name: str
@@ -155,6 +158,7 @@ def test_started_calls_equal_blocking_calls_with_traffic_between(
         plan.close()
 
 
+@on(2, 3)
 @pytest.mark.parametrize("name", NAMES)
 def test_polling_completes_a_started_call(comm: MPI.Intracomm, name: str) -> None:
     plan = plan_of(comm, name, 5000)
@@ -168,6 +172,7 @@ def test_polling_completes_a_started_call(comm: MPI.Intracomm, name: str) -> Non
     plan.close()
 
 
+@on(3, 4)
 @pytest.mark.parametrize("name", [*BY_MESSAGES, "hierarchical", "library"])
 def test_long_messages_are_split(
     comm: MPI.Intracomm, name: str, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ from algorithms.topologies.ring import Ring
 from algorithms.wire import meter
 from algorithms.wire.meter import COPY, OTHER, WAIT
 from tests.clock import TickingClock, use
-from tests.helpers import Array, all_rows, everywhere, sha
+from tests.helpers import Array, all_rows, everywhere, on, sha
 
 pytestmark = pytest.mark.mpi
 
@@ -25,6 +25,7 @@ def rows_of(total: int, d: int = 33, dtype: str = "float64") -> Array:
     return rows
 
 
+@on(1, 3)
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
 def test_mean_equals_the_serial_mean(comm: MPI.Intracomm, allreduce: str) -> None:
     for total in (5, 12):
@@ -48,6 +49,7 @@ def test_mean_equals_the_serial_mean(comm: MPI.Intracomm, allreduce: str) -> Non
         exchange.close()
 
 
+@on(1, 3)
 @pytest.mark.parametrize("allreduce", ALLREDUCES)
 def test_concurrent_means_are_independent(comm: MPI.Intracomm, allreduce: str) -> None:
     total = 7

@@ -1,4 +1,7 @@
-"""Conservation laws, fixed points and contraction rates, at every number of ranks."""
+"""Conservation laws, fixed points and contraction rates, with all workers on one rank.
+
+Results do not depend on placement (test_contract.py).
+"""
 
 import numpy as np
 import pytest
@@ -13,12 +16,16 @@ from algorithms.protocol import Ready
 from algorithms.push_sum import PushSum
 from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.star import Star
-from tests.helpers import Array, StillWorkers, all_rows, everywhere, on
-
-pytestmark = pytest.mark.mpi
+from tests.helpers import Array, StillWorkers, all_rows, everywhere
 
 TOTALS = [4, 5, 6, 7, 12]
 D = 3
+
+
+@pytest.fixture
+def comm() -> MPI.Intracomm:
+    """Return the communicator of this process: results do not depend on placement."""
+    return MPI.COMM_SELF
 
 
 def rows_of(total: int) -> Array:
@@ -50,14 +57,13 @@ def gossip(
 def test_push_sum_conserves_mass(comm: MPI.Intracomm) -> None:
     rounds, u = 30, np.finfo(np.float64).eps
     for name, topology in default_topologies().items():
-        for total in TOTALS if comm.size == 1 else (7,):
+        for total in TOTALS:
             _, w, sums = gossip(comm, PushSum(topology=topology), total, rounds)
             most = max(np.abs(x_and_w - sums[0]).max() for x_and_w in sums)
             everywhere(comm, most <= 4 * u * total * rounds, name, total)
             everywhere(comm, abs(w.sum() - total) <= 4 * u * total * rounds and (w > 0).all())
 
 
-@on(1)
 def test_push_sum_converges_to_the_mean(comm: MPI.Intracomm) -> None:
     """Resetting w in every round would give another limit, as the next tests show."""
     total = 6
@@ -91,7 +97,6 @@ def test_overlap_push_sum_conserves_mass_including_messages_in_flight(comm: MPI.
             exchange.close()
 
 
-@on(1, 3)
 def test_push_sum_with_w_reset_every_round_is_biased(comm: MPI.Intracomm) -> None:
     total = 6
     exchange = MPIExchange(comm, total, dtype="float64")
@@ -107,7 +112,6 @@ def test_push_sum_with_w_reset_every_round_is_biased(comm: MPI.Intracomm) -> Non
     exchange.close()
 
 
-@on(1, 3)
 @pytest.mark.parametrize("topology", ["star", "exponential"])
 def test_push_sum_by_samples_converges_to_the_weighted_mean(
     comm: MPI.Intracomm, topology: str
@@ -209,7 +213,6 @@ class Bowls(StillWorkers):
         self.x -= self.eta * self.g
 
 
-@on(1, 3)
 @pytest.mark.parametrize("total", [4, 5])
 def test_elastic_averaging_has_the_expected_fixed_point(comm: MPI.Intracomm, total: int) -> None:
     """The centre is sum w_i b_i / sum w_i with w_i = h_i / (h_i + rho), not the optimum."""
@@ -231,7 +234,6 @@ def test_elastic_averaging_has_the_expected_fixed_point(comm: MPI.Intracomm, tot
     exchange.close()
 
 
-@on(1, 3)
 @pytest.mark.parametrize("period", [1, 5])
 def test_local_sgd_has_the_expected_fixed_point(comm: MPI.Intracomm, period: int) -> None:
     """The point is sum c_i b_i / sum c_i, c_i = 1 - (1 - eta h_i)^H, biased for H > 1."""

@@ -95,10 +95,11 @@ def test_a_restored_training_equals_the_original(
     everywhere(comm, sha(final) == sha(x), "a checkpoint changes what it keeps")
     again = resumed(comm, checkpoint, Training(comm, total), algorithm)
     everywhere(comm, sha(again) == sha(x), "on the same ranks")
-    again = resumed(alone, checkpoint, Training(alone, total), algorithm)
-    everywhere(comm, sha(again) == whole, "on one rank")
-    own_result = result.with_name(f"alone{comm.rank}.h5")
-    checkpoint, _ = stopped(alone, own_result, Training(alone, total), algorithm)
+    if comm.rank == 0:
+        again = resumed(alone, checkpoint, Training(alone, total), algorithm)
+        own_result = result.with_name("alone.h5")
+        checkpoint, _ = stopped(alone, own_result, Training(alone, total), algorithm)
+    everywhere(comm, comm.rank > 0 or sha(again) == whole, "on one rank")
     again = resumed(comm, comm.bcast(checkpoint), Training(comm, total), algorithm)
     everywhere(comm, sha(all_rows(comm, again)) == whole, "from one rank")
 
