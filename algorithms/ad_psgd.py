@@ -18,11 +18,12 @@ Conserved by 2, for any number of concurrent averages: sum_i x_i.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from algorithms.protocol import Algorithm, Exchange, Needs, SharedRows, Workers
+from algorithms.protocol import Algorithm, Exchange, Needs, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import require
 from algorithms.topologies.protocol import Links, Topology
 from algorithms.topologies.ring import Ring
+from algorithms.wire.memory import SharedRows
 
 NEIGHBOUR_STREAM = 7
 """Random stream of the choice of neighbours, distinct from other streams of the seed."""

@@ -119,6 +119,15 @@ class AdaptiveCrowding(Algorithm):
         if not state.averages.all():
             self.niching().finish(exchange, workers, state.niches)
 
+    def settle(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Leave an open trial to the workers that stay."""
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Leave new workers out of an open tournament."""
+        self.niching().rebalance(exchange, workers, state.niches, new)
+
     def _next(self, k: int) -> int:
         """Return the step of the next decision after k steps."""
         at = self.decide

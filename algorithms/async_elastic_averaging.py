@@ -26,9 +26,9 @@ from algorithms.protocol import (
     Exchange,
     Needs,
     Rows,
-    SharedVector,
     Workers,
 )
+from algorithms.wire.memory import SharedVector
 
 
 @dataclass

@@ -28,10 +28,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from algorithms.compressors import COMPRESSORS
 from algorithms.compressors.protocol import Bytes, Compressor, Draw
 from algorithms.compressors.sign import Sign
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.protocol import FRESH, SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
 from algorithms.topologies.protocol import Topology
@@ -54,7 +57,7 @@ class State:
     """(d,) scratch: an unpacked row."""
     packed: Bytes = field(metadata=SCRATCH)
     """(V, bytes of a message) outgoing messages."""
-    came: Bytes
+    came: Bytes = field(metadata=FRESH)
     """(links into this rank's workers, bytes of a message) incoming messages."""
 
 
@@ -138,3 +141,9 @@ class ChocoSGD(Algorithm):
             q *= gamma
             x[i] += q
         state.k += 1
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Send the public copies over the new links, so that s is their mix again."""
+        exchange.mix(state.h, exchange.mixing(self.topology, self.mixing, 0), state.s)

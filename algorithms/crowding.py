@@ -141,6 +141,16 @@ class Crowding(Algorithm):
             mated = abs(state.before) < inf
             workers.x[mated] = state.parents[mated]
 
+    def settle(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Leave an open trial to the workers that stay."""
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Leave new workers out of an open tournament."""
+        state.parents[new] = workers.x[new]
+        state.before[new] = inf
+
     def _cross(
         self, exchange: Exchange, workers: Workers, state: State, members: NDArray[np.int64]
     ) -> None:

@@ -23,7 +23,8 @@ rate below 1 only that fraction of v_i is pushed, an extension of the paper.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from algorithms.protocol import VARIES, Algorithm, Exchange, Needs, Rows, SharedVector, Workers
+from algorithms.protocol import VARIES, Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.wire.memory import SharedVector
 
 
 @dataclass

@@ -27,8 +27,11 @@ less accurate than that of averaging methods.
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from algorithms.elastic_averaging import PAPER_BETA
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Rows, Workers
+from algorithms.protocol import FRESH, SCRATCH, Algorithm, Exchange, Rows, Workers
 
 
 @dataclass
@@ -38,9 +41,9 @@ class State:
     k: int
     nodes: list[Rows]
     """(V, d) per level: the ancestor of every worker."""
-    shares: list[Rows]
+    shares: list[Rows] = field(metadata=FRESH)
     """(V, 1) per level: weights that turn a mean over workers into a mean over children."""
-    rates: list[Rows]
+    rates: list[Rows] = field(metadata=FRESH)
     """(V, 1) per level: alpha times the ancestor's number of children."""
     mean: Rows = field(metadata=SCRATCH)
     """(V, d)."""
@@ -137,3 +140,10 @@ class ElasticTree(Algorithm):
             centre += state.mean
             child = centre
         workers.update()  # 3.
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Set the ancestors of workers that have become siblings to their mean."""
+        for level, nodes in enumerate(state.nodes):
+            exchange.mean(nodes, group=self.branching ** (level + 1))

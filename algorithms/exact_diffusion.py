@@ -21,6 +21,10 @@ weights by default. Rounding errors of the mean accumulate, by about 1e-7 per st
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.gradient_tracking import shift_to
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
@@ -76,3 +80,9 @@ class ExactDiffusion(Algorithm):
         psi[:] = x
         message += psi
         exchange.mix(message, exchange.mixing(self.topology, self.mixing, 0), x)  # 3.
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Shift all psi equally, so that their mean is that of x again."""
+        shift_to(exchange, state.psi, workers.x)

@@ -23,6 +23,9 @@ means of y and g would differ permanently.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.mixing import MIXINGS, require
@@ -89,3 +92,18 @@ class GradientTracking(Algorithm):
         x[:] = state.mixed_x
         workers.update()  # 4.
         state.k += 1
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Shift all estimates equally, so that their mean is that of the gradients again."""
+        shift_to(exchange, state.y, state.before)
+
+
+def shift_to(exchange: Exchange, rows: Rows, target: Rows) -> None:
+    """Shift all rows equally, so that their mean is that of the target, (V, d); collective."""
+    gap = exchange.like(rows)
+    gap[:] = target
+    gap -= rows
+    exchange.mean(gap)
+    rows += gap

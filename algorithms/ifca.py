@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.protocol import INHERITED, SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 
 STREAM = 23
 """Random stream of the initial models, distinct from other streams of the seed."""
@@ -34,9 +34,9 @@ class State:
     """Step count k, the models of all clusters, and the cluster of each worker."""
 
     k: int
-    models: Rows
+    models: Rows = field(metadata=INHERITED)
     """(V, K d) theta of all clusters, equal for all workers."""
-    cluster: NDArray[np.int64]
+    cluster: NDArray[np.int64] = field(metadata=INHERITED)
     """(V,) cluster of each worker, j."""
     sums: Rows = field(metadata=SCRATCH)
     """(V, K d) x of each worker at the place of its cluster, zero elsewhere."""
@@ -103,6 +103,14 @@ class IFCA(Algorithm):
             models[:, j] = sums[:, j]
             models[:, j] /= share[0, j]
         x[:] = models[own]
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Give new workers the model of their neighbour's cluster."""
+        at = list(range(len(workers.x)))
+        models = state.models.reshape(len(at), self.clusters, -1)[at, state.cluster]
+        workers.x[new] = models[new]
 
 
 def initial_models(exchange: Exchange, workers: Workers, clusters: int) -> NDArray[np.floating]:

@@ -20,8 +20,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from algorithms.protocol import Algorithm, Exchange, Needs, Pull, Rows, Workers
-from algorithms.push_sum import divide
+from algorithms.push_sum import divide, normalise
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
 from algorithms.topologies.mixing import check
@@ -106,6 +109,12 @@ class OverlapPushSum(Algorithm):
         while state.flying:
             receive(state, workers.x)
         workers.x /= state.w
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Scale the weights so that they add up to the number of workers; ratios of two stay."""
+        normalise(exchange, state.w)
 
 
 def receive(state: State, x: Rows) -> None:

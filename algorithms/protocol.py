@@ -43,7 +43,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -53,7 +52,7 @@ from numpy.typing import NDArray
 
 from algorithms.topologies.mixing import Mixing
 from algorithms.topologies.protocol import Links, Topology
-from algorithms.wire.memory import Memory
+from algorithms.wire.memory import Memory, SharedRows, SharedVector
 from algorithms.wire.meter import Meter
 
 Rows: TypeAlias = NDArray[np.floating]
@@ -65,6 +64,12 @@ Ready: TypeAlias = Callable[[int, int], None]
 
 SCRATCH = {"scratch": True}
 """Metadata of a State field that every step overwrites before reading; checkpoints skip it."""
+FRESH = {"fresh": True}
+"""Metadata of a State field that follows from the links between the workers or their number: after
+a change of membership it is that of `init`."""
+INHERITED = {"inherited": True}
+"""Metadata of a State field of which a worker that returns takes its neighbour's rows; those of
+other fields are those of `init`."""
 VARIES = {"varies": True}
 """Metadata of an option that may change between two steps; see Algorithm.adopt."""
 
@@ -137,35 +142,6 @@ class Pull(Protocol):
 
     def finish(self) -> None:
         """Wait for every row and fill `out`; call once."""
-
-
-class SharedVector(Protocol):
-    """A (d,) vector that all workers read and change without waiting for each other."""
-
-    def change(self, by: Callable[[slice, Vector], None]) -> None:
-        """Call by(elements, values) to change the values of each slice in place, atomically."""
-
-    def read(self, out: Vector) -> None:
-        """Copy the vector to out, (d,), slice by slice; slices may be of different ages."""
-
-    def local(self) -> AbstractContextManager[Vector]:
-        """Lock the slice that this rank stores and return it as a context."""
-
-    def meet(self) -> None:
-        """Wait until every rank has called this; collective."""
-
-
-class SharedRows(Protocol):
-    """The (V, d) rows of the workers of all ranks, any two of which can be averaged."""
-
-    def local(self) -> AbstractContextManager[Rows]:
-        """Lock the (V, d) rows of this rank and return them as a context."""
-
-    def average(self, worker: int, other: int) -> None:
-        """Set the rows of two workers, the first one local, to their mean, atomically."""
-
-    def meet(self) -> None:
-        """Wait until every rank has called this; collective."""
 
 
 class Exchange(Memory, Protocol):
@@ -317,4 +293,18 @@ class Algorithm(Protocol):
 
     def adopt(self, state: Any, since: int) -> None:
         """Take over the State of other VARIES options, `since` steps after the last exchange."""
+        return
+
+    def settle(self, exchange: Exchange, workers: Workers, state: Any) -> None:
+        """Complete what is on its way before a change of membership; collective."""
+        self.finish(exchange, workers, state)
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: Any, new: NDArray[np.bool_]
+    ) -> None:
+        """Restore the invariants of the State after a change of membership; collective.
+
+        x and the State hold the rows of the workers that stayed, and what all share. new: (V,)
+        mask of the workers that have returned, with x of their own and the rows of `init`.
+        """
         return

@@ -23,6 +23,9 @@ the mass.
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from algorithms.protocol import SCRATCH, VARIES, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
@@ -103,6 +106,12 @@ class PushSum(Algorithm):
             x /= w  # 5.
         state.k += 1
 
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Scale the weights so that they add up to the number of workers; ratios of two stay."""
+        normalise(exchange, state.w)
+
 
 def divide(x: Rows, w: Rows, links: Links, ids: range, message: Rows) -> None:
     """Set message, (V, d + 1), to the share of (x, w) for each out-neighbour."""
@@ -111,3 +120,10 @@ def divide(x: Rows, w: Rows, links: Links, ids: range, message: Rows) -> None:
         share = exact  # saves the conversion of every element of x
     message[:, :-1], message[:, -1:] = x, w
     message *= share
+
+
+def normalise(exchange: Exchange, w: Rows) -> None:
+    """Divide the weights w, (V, 1), by their mean over all workers; collective."""
+    mean = exchange.like(w, 1)
+    exchange.mean(w, out=mean)
+    w /= float(mean[0])

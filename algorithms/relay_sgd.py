@@ -28,7 +28,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
-from algorithms.protocol import SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.protocol import FRESH, SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.binary_tree import BinaryTree
 from algorithms.topologies.mixing import require
@@ -41,7 +44,7 @@ class State:
 
     start: Rows
     """(1, d) initial parameters of all workers."""
-    came: Rows
+    came: Rows = field(metadata=FRESH)
     """(links into this rank's workers, d + 1) last messages, sorted by worker, then neighbour."""
     leaves: Rows = field(metadata=SCRATCH)
     """(links, d + 1) outgoing messages in the same order, since every edge is bidirectional."""
@@ -89,6 +92,14 @@ class RelaySGD(Algorithm):
             total *= W - 1 - sum(float(message[-1]) for message in state.came[a:b])
             x[i] += total[:-1]
         x /= W
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Begin again, from the mean of the workers as the common start."""
+        mean = exchange.like(workers.x[0])
+        exchange.mean(workers.x, out=mean)
+        state.start[:] = mean
 
 
 def link_offsets(links: Links, ids: range) -> list[int]:

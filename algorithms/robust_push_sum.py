@@ -23,11 +23,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
-from algorithms.protocol import Algorithm, Exchange, Needs, Rows, Workers
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.protocol import FRESH, Algorithm, Exchange, Needs, Rows, Workers
+from algorithms.push_sum import normalise
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.mixing import check
-from algorithms.topologies.protocol import Topology
+from algorithms.topologies.protocol import Links, Topology
 
 
 @dataclass
@@ -49,7 +53,7 @@ class State:
     k: int
     w: Rows
     """(V, 1) push-sum weights."""
-    sums: list[Sums]
+    sums: list[Sums] = field(metadata=FRESH)
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,34 @@ class RobustPushSum(Algorithm):
         sums.sent[:, :-1] += x  # 3.
         sums.sent[:, -1:] += w
         exchange.deliver(sums.sent, links, sums.heard)  # 4.
-        sums.taken *= -1
-        sums.taken += sums.heard
-        ends = links.in_degree[workers.ids].cumsum().tolist()
-        for i, (a, b) in enumerate(pairwise([0, *ends])):
-            for message in sums.taken[a + 1 : b]:
-                sums.taken[a] += message
-            if b > a:
-                x[i] += sums.taken[a, :-1]
-                w[i] += sums.taken[a, -1]
-        sums.taken[:] = sums.heard
+        add_news(workers, state, sums, links)
         x /= w  # 5.
         state.k += 1
+
+    def settle(self, exchange: Exchange, workers: Workers, state: State) -> None:
+        """Take all shares that were sent but have not arrived; collective."""
+        workers.x *= state.w
+        for k, sums in enumerate(state.sums):
+            exchange.deliver(sums.sent, exchange.links(self.topology, k), sums.heard)
+            add_news(workers, state, sums, exchange.links(self.topology, k))
+        workers.x /= state.w
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Scale the weights so that they add up to the number of workers; ratios of two stay."""
+        normalise(exchange, state.w)
+
+
+def add_news(workers: Workers, state: State, sums: Sums, links: Links) -> None:
+    """Add what has arrived since the last call to the numerators x and to the weights."""
+    sums.taken *= -1
+    sums.taken += sums.heard
+    ends = links.in_degree[workers.ids].cumsum().tolist()
+    for i, (a, b) in enumerate(pairwise([0, *ends])):
+        for message in sums.taken[a + 1 : b]:
+            sums.taken[a] += message
+        if b > a:
+            workers.x[i] += sums.taken[a, :-1]
+            state.w[i] += sums.taken[a, -1]
+    sums.taken[:] = sums.heard

@@ -24,6 +24,10 @@ is the optimum over all data for any K, while local_sgd is biased. Two vectors a
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.gradient_tracking import shift_to
 from algorithms.protocol import Algorithm, Exchange, Rows, Vector, Workers
 
 
@@ -73,3 +77,9 @@ class Scaffold(Algorithm):
             state.correction[:] = state.c
             state.correction -= state.gradients
             state.gradients[:] = 0
+
+    def rebalance(
+        self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]
+    ) -> None:
+        """Shift all corrections equally, so that they add up to zero again."""
+        shift_to(exchange, state.correction, exchange.like(state.correction))

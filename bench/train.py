@@ -187,12 +187,12 @@ def _train(
     )
     keep_freed_memory()
     with ExitStack() as stack:
-        exchange, workers = start.workers(comm, experiment, material)
-        evaluation = evaluation_of(comm, experiment, material, workers)
-        for resource in (exchange, workers, evaluation):
+        epoch = start.first_epoch(comm, experiment, material)
+        evaluation = evaluation_of(comm, experiment, material, epoch.workers)
+        for resource in (epoch, evaluation):
             stack.enter_context(launch.closing(resource))
-        measured = separation(comm, experiment, material, exchange, workers, evaluation)
-        state = start.initial_state(experiment, exchange, workers)
+        measured = separation(comm, experiment, material, epoch.exchange, epoch.workers, evaluation)
+        epoch.state = start.initial_state(experiment, epoch.exchange, epoch.workers)
         writers = stack.enter_context(launch.closing(group(comm, options.writers)))
         plan.claim.files += dict.fromkeys([plan.path, writers.path(plan.path)])
         hosts = [str(rank["host"]) for rank in ranks]
@@ -202,7 +202,7 @@ def _train(
             uuid = plan.resumed.manifest.run_uuid
         file = reporter = None
         if comm.rank == 0:
-            parts = (plan, material, measured, exchange)
+            parts = (plan, material, measured, epoch.exchange)
             file = open_file(*parts, ranks, argv, flaws, writers, clocks, uuid)
             reporter = Reporter(experiment.steps, experiment.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
@@ -211,10 +211,10 @@ def _train(
                 reporter.print_line(line)
         elif writers.writes:
             file = open_part(plan, writers, uuid, comm.size)
-        recording = Recording(comm, options, exchange.meter, writers, file, hosts, trackers)
+        recording = Recording(comm, options, epoch.exchange.meter, writers, file, hosts, trackers)
         with np.errstate(all="ignore"):  # a run that overflows is reported as diverged
             training = Training(
-                comm, plan, exchange, workers, state, evaluation, recording, reporter, uuid, best
+                comm, plan, material, epoch, evaluation, recording, reporter, uuid, best
             )
             progress.training = training
             with launch.closing(training):

@@ -112,6 +112,31 @@ class ModelClock(Delays):
             times[:] = 0
         state.arrivals.clear()
 
+    def change(self, ids: NDArray[np.int64]) -> None:
+        """Change the workers between two steps, nothing in flight; ids: (members,) ascending.
+
+        Those that return begin at the time of the slowest. The means of computing and waiting go
+        on from those before, so that the durations of steps do.
+        """
+        state, now, new = self.state, self.elapsed_s, ids.astype(np.uint64)
+        _, before, after = np.intersect1d(self._ids, new, return_indices=True)
+
+        def moved(times: Times, start: float) -> Times:
+            result = np.full(len(new), start)
+            result[after] = times[before]
+            return result
+
+        state.times, state.sending, state.receiving = (
+            moved(x, now) for x in (state.times, state.sending, state.receiving)
+        )
+        means = state.computed.mean(), state.waited.mean()
+        state.computed = moved(state.computed, means[0])
+        state.waited = moved(state.waited, means[1])
+        state.computed += means[0] - state.computed.mean()
+        state.waited += means[1] - state.waited.mean()
+        self._ids, self._drawn = new, (-1, state.times)
+        self._cache.clear()
+
     def gradient(self, step: int, fraction: float = 1.0) -> None:
         """Advance every worker by its gradient number `step`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,9 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.exchange.clock import ModelClock, ModelMeter
 from algorithms.exchange.means import Means, StartedMean
-from algorithms.exchange.rounds import (
-    Routes,
-    RowPlan,
-    StartedPull,
-    Weights,
-    along_links,
-    between_workers,
-    to_links,
-)
+from algorithms.exchange.membership import Placement
+from algorithms.exchange.plans import Rounds
+from algorithms.exchange.rounds import StartedPull, along_links, between_workers, to_links
 from algorithms.exchange.shaper import Delays, Shaper
 from algorithms.exchange.trouble import Trouble
 from algorithms.exchange.window import SharedRows, SharedVector, Window
@@ -30,93 +25,12 @@ from algorithms.topologies.mixing import MIXINGS, Mixing
 from algorithms.topologies.protocol import Links, Topology
 from algorithms.wire.bfloat16 import ENCODED
 from algorithms.wire.memory import Host
-from algorithms.wire.meter import OTHER, Meter
+from algorithms.wire.meter import Meter
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from algorithms.protocol import Rows
-
-PLANS_KEPT = 64
-"""Maximum number of rounds with reusable plans: enough for any period at 2^60 workers."""
-
-
-class Rounds:
-    """Rounds between the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1]).
-
-    encoded: rows of float32 travel as bfloat16, others as they are.
-    """
-
-    def __init__(
-        self,
-        comm: MPI.Intracomm,
-        bounds: list[int],
-        *,
-        meter: Meter,
-        trouble: Trouble,
-        shaper: Delays | None,
-        encoded: bool = False,
-    ) -> None:
-        self._comm, self._bounds, self._encoded = comm, bounds, encoded
-        self._meter, self._trouble, self._shaper = meter, trouble, shaper
-        self._plans: dict[tuple[Any, ...], tuple[Links | Mixing, list[RowPlan]]] = {}
-        self.started = 0
-        """Number of rounds started."""
-
-    def start(
-        self,
-        routes: Callable[[Links, list[int]], Routes],
-        what: Links | Mixing,
-        rows: NDArray[Any],
-        out: NDArray[Any],
-    ) -> StartedPull:
-        """Start a round; plans of periodic links are reused, one for each round in flight."""
-        self._meter.lap(OTHER)
-        key = (routes, id(what), rows.shape[1], rows.dtype)
-        links = what.links if isinstance(what, Mixing) else what
-        idle: list[RowPlan] = []
-        if links.again and not self._trouble.drop:
-            if key not in self._plans:
-                if len(self._plans) >= PLANS_KEPT:
-                    del self._plans[next(iter(self._plans))]
-                self._plans[key] = (
-                    what,
-                    idle,
-                )  # keeps the links alive, so that their id stays unique
-            idle = self._plans[key][1]
-        plan = idle.pop() if idle else self._row_plan(routes, links, what, rows)
-        self.started += 1
-        return StartedPull(
-            plan,
-            rows,
-            out,
-            comm=self._comm,
-            meter=self._meter,
-            shaper=self._shaper,
-            keep=routes is not between_workers,
-            done=lambda: idle.append(plan),
-        )
-
-    def _row_plan(
-        self,
-        routes: Callable[[Links, list[int]], Routes],
-        links: Links,
-        what: Links | Mixing,
-        rows: NDArray[Any],
-    ) -> RowPlan:
-        ways, weights = routes(links, self._bounds), None
-        own, weight = (what.own, what.weight) if isinstance(what, Mixing) else (None, None)
-        if self._trouble.drop:
-            arrived = self._trouble.arrives(ways.sender, ways.receiver, self.started)
-            ways = ways.only(arrived)
-            if own is not None and weight is not None:  # a worker keeps its own share of a lost row
-                lost = np.bincount(links.target[~arrived], weight[~arrived], links.total)
-                own, weight = own + lost, weight[arrived]
-        if own is not None and weight is not None:
-            weights = Weights(own, weight, rows.dtype)
-        encoded = self._encoded and rows.dtype == np.float32
-        return RowPlan(ways, self._comm.rank, rows.shape[1], rows.dtype, weights, encoded=encoded)
-
 
 TOPOLOGY_STREAM = 2
 """Stream of the draws of random topologies, apart from others of the same seed."""
@@ -131,8 +45,9 @@ class MPIExchange(Host):
     """The Exchange between the W workers of all ranks of `comm`; see algorithms.protocol.
 
     Rank r of p hosts the workers [r W // p, (r + 1) W // p). Collective to create and to close.
-    encoded: rows of float32 travel as bfloat16. Errors: ValueError if W is smaller than
-    the number of ranks, or if faults cannot be injected.
+    encoded: rows of float32 travel as bfloat16. placement: the `total` workers that take part and
+    their ranks, where others are gone. Errors: ValueError if W is smaller than the number of ranks,
+    or if faults cannot be injected.
     """
 
     def __init__(
@@ -147,13 +62,14 @@ class MPIExchange(Host):
         trouble: Trouble = Trouble.NONE,
         clock: ModelClock | None = None,
         encoded: bool = False,
+        placement: Placement | None = None,
     ) -> None:
         if total < comm.size:
             raise ValueError(
                 f"workers must be at least the number of ranks, {comm.size}, got {total}: "
                 "every rank hosts one or more"
             )
-        self.bounds = worker_bounds(total, comm.size)
+        self.bounds = placement.bounds if placement else worker_bounds(total, comm.size)
         self.ids = range(self.bounds[comm.rank], self.bounds[comm.rank + 1])
         self.total = total
         self.meter = meter or (ModelMeter(clock) if clock else Meter())
@@ -180,6 +96,7 @@ class MPIExchange(Host):
             trouble=trouble,
             shaper=self._shaper,
             encoded=encoded,
+            members=placement.ids if placement else None,
         )
         self._windows: list[Window] = []
         self._schedule: dict[tuple[Topology, int], Links] = {}
@@ -198,6 +115,10 @@ class MPIExchange(Host):
     @rounds_started.setter
     def rounds_started(self, rounds: int) -> None:
         self._rounds.started = rounds
+
+    def reliable(self) -> AbstractContextManager[None]:
+        """Return a context in which no message is lost."""
+        return self._rounds.reliable()
 
     def rows(self, d: int) -> Rows:
         """Return zeroed (V, d) rows; with one worker a rank, the memory of the all-reduce."""

@@ -7,13 +7,14 @@ faults at the same step on any placement.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-STRAGGLER_STREAM, LOSS_STREAM = 5, 6
+STRAGGLER_STREAM, LOSS_STREAM, BURST_STREAM = 5, 6, 11
 """Streams of these draws, apart from others of the same seed."""
 NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?"
 LONGEST_S = 1e6
@@ -83,7 +84,7 @@ class Straggler:
             raise ValueError(f"probability must be in [0, 1], got {self.probability}")
         seconds(self.delay, "delay")
 
-    def late_s(self, ids: range, step: int, took_s: float, seed: int) -> float:
+    def late_s(self, ids: Sequence[int], step: int, took_s: float, seed: int) -> float:
         """Return the delay, s, of the latest of some workers after a gradient of took_s seconds.
 
         Each of V workers on one rank takes a V-th part of the time.
@@ -127,12 +128,65 @@ class Link:
 
 
 @dataclass(frozen=True)
+class LossBursts:
+    """Lost messages in bursts: each link is good or bad, and changes at random between rounds.
+
+    Gilbert, Capacity of a Burst-Noise Channel, Bell System Technical Journal 1960; Elliott 1963.
+    A link is bad in a share bad / (bad + good) of the rounds, for 1 / good rounds at a time.
+    """
+
+    bad: float = field(
+        default=0.01, metadata={"help": "probability a round that a good link becomes bad"}
+    )
+    good: float = field(
+        default=0.2, metadata={"help": "probability a round that a bad link becomes good"}
+    )
+    loss: float = field(
+        default=1.0, metadata={"help": "fraction of the messages lost over a bad link"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("bad", "good", "loss"):
+            if not 0 < vars(self)[name] <= 1:
+                raise ValueError(f"{name} must be in (0, 1], got {vars(self)[name]}")
+
+    @property
+    def share(self) -> float:
+        """Share of the rounds in which a link is bad."""
+        return self.bad / (self.bad + self.good)
+
+    def is_bad(self, words: NDArray[np.uint64], turn: int, seed: int) -> NDArray[np.bool_]:
+        """Return a mask of the links that are bad in a round, (E,) bool; words: (E,) of the links.
+
+        One uniform draw u of each link and round moves it in either state: it is bad after it if u
+        is below both `bad` and 1 - good, and good if u is above both. Between the two it keeps its
+        state, or changes it if bad > 1 - good. So the state follows from the last draws before.
+        """
+        low, high = sorted((self.bad, 1 - self.good))
+        bad, flips = np.zeros(len(words), bool), self.bad > 1 - self.good
+        open_ = np.arange(len(words))
+        odd = False
+        for t in range(turn, -1, -1):
+            u = _uniform(words[open_], (seed, BURST_STREAM, t))
+            if not t:  # the first round is stationary
+                bad[open_] = (u < self.share) ^ odd
+                return bad
+            known = (u < low) | (u >= high)
+            bad[open_[known]] = (u[known] < low) ^ odd
+            open_, odd = open_[~known], odd ^ flips
+            if not len(open_):
+                break
+        return bad
+
+
+@dataclass(frozen=True)
 class Trouble:
     """All injected faults of a run."""
 
     straggler: Straggler | None = None
     drop: float = 0.0
-    """Probability that a message between two workers is lost."""
+    """Probability that a message between two workers is lost, over a good link."""
+    loss_bursts: LossBursts | None = None
     link: Link | None = None
     seed: int = 0
     NONE: ClassVar[Trouble]
@@ -140,6 +194,11 @@ class Trouble:
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
             raise ValueError(f"drop must be in [0, 1), got {self.drop}")
+
+    @property
+    def loses(self) -> bool:
+        """Report whether messages may be lost."""
+        return self.drop > 0 or self.loss_bursts is not None
 
     def arrives(
         self, sender: NDArray[np.int64], receiver: NDArray[np.int64], turn: int
@@ -149,12 +208,21 @@ class Trouble:
         turn: number of the round in the run. Drawn for each link by (seed, turn, sender, receiver).
         """
         words = sender.astype(np.uint64) << np.uint64(32) | receiver.astype(np.uint64)
-        root = np.random.SeedSequence((self.seed, LOSS_STREAM, turn)).generate_state(1, np.uint64)
-        words = (words ^ root) * np.uint64(0xFF51AFD7ED558CCD)
-        words = (words ^ words >> np.uint64(33)) * np.uint64(0xC4CEB9FE1A85EC53)
-        draws = (words ^ words >> np.uint64(33)) / 2.0**64
-        mask: NDArray[np.bool_] = draws >= self.drop
+        lost: float | NDArray[np.float64] = self.drop
+        if self.loss_bursts:
+            bad = self.loss_bursts.is_bad(words, turn, self.seed)
+            lost = np.where(bad, self.loss_bursts.loss, self.drop)
+        mask: NDArray[np.bool_] = _uniform(words, (self.seed, LOSS_STREAM, turn)) >= lost
         return mask
+
+
+def _uniform(words: NDArray[np.uint64], numbers: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Return a draw from [0, 1) for each link, by its word, seed, stream and round."""
+    root = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    words = (words ^ root) * np.uint64(0xFF51AFD7ED558CCD)
+    words = (words ^ words >> np.uint64(33)) * np.uint64(0xC4CEB9FE1A85EC53)
+    draws: NDArray[np.float64] = (words ^ words >> np.uint64(33)) / 2.0**64
+    return draws
 
 
 Trouble.NONE = Trouble()

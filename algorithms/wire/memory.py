@@ -1,4 +1,4 @@
-"""Memory of rows: the makers of buffers, and the operations that algorithms apply to rows.
+"""Memory of rows, private or shared: makers of buffers, and the operations of algorithms on rows.
 
 Algorithms restrict themselves to these operations, so that rows may also be in other memory than
 that of NumPy arrays:
@@ -15,6 +15,8 @@ without restriction.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,3 +43,32 @@ class Host:
     def staged(self, *shape: int, dtype: DTypeLike = "float64") -> NDArray[Any]:
         """Return an array of zeros."""
         return np.zeros(shape, dtype)
+
+
+class SharedVector(Protocol):
+    """A (d,) vector that all workers read and change without waiting for each other."""
+
+    def change(self, by: Callable[[slice, NDArray[np.floating]], None]) -> None:
+        """Call by(elements, values) to change the values of each slice in place, atomically."""
+
+    def read(self, out: NDArray[np.floating]) -> None:
+        """Copy the vector to out, (d,), slice by slice; slices may be of different ages."""
+
+    def local(self) -> AbstractContextManager[NDArray[np.floating]]:
+        """Lock the slice that this rank stores and return it as a context."""
+
+    def meet(self) -> None:
+        """Wait until every rank has called this; collective."""
+
+
+class SharedRows(Protocol):
+    """The (V, d) rows of the workers of all ranks, any two of which can be averaged."""
+
+    def local(self) -> AbstractContextManager[NDArray[np.floating]]:
+        """Lock the (V, d) rows of this rank and return them as a context."""
+
+    def average(self, worker: int, other: int) -> None:
+        """Set the rows of two workers, the first one local, to their mean, atomically."""
+
+    def meet(self) -> None:
+        """Wait until every rank has called this; collective."""

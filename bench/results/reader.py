@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, PHASES, PIPELINE_PHASES, WAIT
-from bench.results import contents
+from bench.results import contents, epochs
 from bench.results.claims import process_start
 from bench.results.environment import Arithmetic, Environment, arithmetic, environment, input_sums
 from bench.results.guard import BrokenFileError, brief
@@ -207,7 +207,7 @@ class Run:
         steps_per_s = 1e3 / step if step else math.nan
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
         share, pace, place = self.phase_share(), self.pace(), self.environment()
-        elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
+        elapsed, samples = (self.evals[name] for name in ("elapsed_ns", "samples"))
         elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
         samples_seen = float(samples[-1]) if len(samples) else 0.0
         return TrainingRow(
@@ -253,6 +253,7 @@ class Run:
             validation_samples=int(self.attributes.get("validation_samples", 0)),
             controller=str(self.attributes.get("controller", "")),
             answer=str(self.attributes.get("answer", "")),
+            **epochs.columns(self.attributes),
             parameters_sha256=self.attributes.get("parameters_sha256", ""),
             file=str(self.path),
         )

@@ -137,6 +137,9 @@ class TrainingRow(Row):
         float, Column("1", "final metric on a worker's own data, mean over workers")
     ]
     own_worst: Annotated[float, Column("1", "final metric on its own data of the worst worker")]
+    deaths: Annotated[int, Column("1", "deaths of workers by --churn")]
+    returns: Annotated[int, Column("1", "returns of workers by --churn")]
+    participation: Annotated[float, Column("1", "share of the workers alive, mean over steps")]
     parameters_sha256: Annotated[str, Column("", "SHA-256 of all workers' final parameters")]
     file: Annotated[str, Column("", "path of the result file")]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES, Meter
-from bench.results import decisions, events
+from bench.results import decisions, epochs, events
 from bench.results.claims import Claim
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe, part_of
 from bench.results.resultfile import now as now_utc
@@ -120,6 +120,7 @@ GROWING = {
     "eval": "index",
     "events": "event",
     "decisions": "index",
+    "epochs": "index",
 }
 """Dimension along which each group grows during a run."""
 
@@ -179,6 +180,7 @@ class RunFile(ResultFile):
         self._rows = lengths.get("train", 0) if lengths else 0
         self._evals: list[dict[str, float]] = []
         self._decisions: list[decisions.Decided] = []
+        self._epochs: list[epochs.Event] = []
         self._flushed_at = -math.inf
 
         def create(file: h5py.File) -> None:
@@ -215,6 +217,10 @@ class RunFile(ResultFile):
     def decide(self, decision: decisions.Decided) -> None:
         """Add a decision of the controller and its segment."""
         self._decisions.append(decision)
+
+    def member(self, event: epochs.Event) -> None:
+        """Add a death or a return of a worker."""
+        self._epochs.append(event)
 
     def flush(self, *, now: bool = False, due: bool = True) -> None:
         """Write the buffered data; without `now` after a pause; due: the shorter one is enough."""
@@ -254,9 +260,11 @@ class RunFile(ResultFile):
             append_rows(evals, {name: [row[name] for row in self._evals] for name in names})
         if self._decisions:
             decisions.append(file, self._decisions)
+        if self._epochs:
+            epochs.append(file, self._epochs)
         # The open file has them, and writes them at the next change if the disk refuses this one.
         self._blocks, self._segments, self._events = [], [], []
-        self._evals, self._decisions = [], []
+        self._evals, self._decisions, self._epochs = [], [], []
 
 
 def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:

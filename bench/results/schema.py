@@ -1,4 +1,4 @@
-"""HDF5 schema of result files: murmuration-timing 1.9.
+"""HDF5 schema of result files: murmuration-timing 1.10.
 
 A run writes one file. During the run its name is NAME.h5.part, and every flush renames a complete
 copy, so a complete HDF5 file exists at any time. At the end it is renamed to NAME.h5.
@@ -21,6 +21,8 @@ copy, so a complete HDF5 file exists at any time. At the end it is renamed to NA
     /events            event: dimension scale; single phases and messages of runs with --trace
     /decisions         index, arm_name: dimension scales; with --controller the choices, rewards and
                        posteriors, see bench.results.decisions
+    /epochs            index: dimension scale; with --churn every death and return of a worker, see
+                       bench.results.epochs
     /summary           scalars: the derived numbers, for readers without this suite
     /pipeline          rank: dimension scale; with --pipeline memory for activations and versions of
                        the parameters, measured and by formula
@@ -39,7 +41,7 @@ Table: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Dtype, units and long_name of each dataset of a group with one dimension."""
 
 SCHEMA = "murmuration-timing"
-VERSION = "1.9"
+VERSION = "1.10"
 
 PART = "bench.train.part"
 """Program name in a file with the steps of some ranks only, see bench.merge."""
@@ -173,6 +175,8 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "dimension",
             "parameters",
             "steps_planned",
+            "deaths",
+            "returns",
         ]
     ),
     float: frozenset(
@@ -194,6 +198,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "label_js",
             "label_tv_max",
             "compute_s",
+            "participation",
         ]
     ),
 }
@@ -222,7 +227,9 @@ SETTINGS = COUNTS | frozenset(
         "target",
         "straggler",
         "drop",
+        "loss_bursts",
         "link",
+        "churn",
         "validation",
         "answer",
         "clock",

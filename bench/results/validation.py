@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.wire.meter import PHASES, PIPELINE_PHASES
 from bench.common.spec import case_hash
-from bench.results import contents, decisions
+from bench.results import contents, decisions, epochs
 from bench.results.attempts import ATTEMPTS
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
@@ -143,6 +143,7 @@ def _training(path: Path) -> Iterator[str]:
     new = _version(run.attributes) >= (1, 3)
     with h5py.File(path, "r") as file:
         groups = decisions.layout(file) if "decisions" in file else {}
+        groups |= epochs.layout(file)
         yield from layout_flaws(file, TRAINING)
         yield from layout_flaws(file, groups)
         if new:
@@ -162,6 +163,8 @@ def _training(path: Path) -> Iterator[str]:
     yield from _steps(run, begins)
     yield from _evaluations(run)
     yield from decisions.flaws(path)
+    steps = int(run.attributes.get("steps_before", 0)) + len(run.train["step"])
+    yield from epochs.flaws(path, run.attributes, steps)
     if segments:
         yield from _segments(run, segments)
         yield from _counts(run, len(segments["steps"]))

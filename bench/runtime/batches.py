@@ -67,7 +67,7 @@ class Batches:
     def __init__(
         self,
         shards: Shards,
-        ids: range,
+        ids: Sequence[int],
         batch: int,
         seed: int,
         step: int = 0,
@@ -124,7 +124,7 @@ class RenewedBatches:
     def __init__(
         self,
         split: Callable[[int], Sequence[NDArray[np.int64]]],
-        ids: range,
+        ids: Sequence[int],
         batch: int,
         seed: int,
         every: int,

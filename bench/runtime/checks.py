@@ -187,10 +187,10 @@ def check_trouble(
             f"--straggler worker must be below the number of workers, {workers}, got "
             f"{straggler.worker}"
         )
-    if drop and not algorithm.needs.bears_loss:
+    if trouble.loses and not algorithm.needs.bears_loss:
         bear = [name for name, x in ALGORITHMS.items() if x.needs.bears_loss]
         name = own.head(options.algorithm)
+        where = f"--drop {drop:g}" if drop else f"--loss-bursts {options.loss_bursts}"
         raise UserError(
-            f"--drop {drop:g}: {name} cannot go on without a message; those that can are "
-            f"{', '.join(bear)}"
+            f"{where}: {name} cannot go on without a message; those that can are {', '.join(bear)}"
         )

@@ -128,6 +128,15 @@ def controller_lines(run: Run) -> list[tuple[str, str]]:
     return [("controller", f"{count}; of the steps {', '.join([*texts, *more])}")]
 
 
+def churn_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the line of --churn, if the run has it."""
+    if not run.params.get("churn"):
+        return []
+    row = run.row()
+    text = f"{counted(row.deaths, 'death')}, {counted(row.returns, 'return')}"
+    return [("churn", f"{text}, participation {row.participation:.1%} of the workers' steps")]
+
+
 def pipeline_lines(run: Run) -> list[tuple[str, str]]:
     """Return the line of the pipeline, if the run has one: measured numbers beside the formulas."""
     bubble = run.row().bubble
@@ -191,6 +200,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         *answer_lines(run),
         *wire_lines(run),
         *controller_lines(run),
+        *churn_lines(run),
         *pipeline_lines(run),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),
     ]

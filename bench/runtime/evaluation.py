@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.exchange.membership import Placement
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.pipelines.grid import Grid
 from algorithms.protocol import Rows
@@ -51,6 +52,7 @@ class Evaluation:
         self._problem, self._total, self._x = problem, total, x
         self._validation = validation
         self._exchange = MPIExchange(self._cell.peers, total, dtype=x.dtype.name)
+        self._placement: Placement | None = None
         self._mean: NDArray[np.floating] = np.empty(0, x.dtype)
 
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
@@ -82,6 +84,14 @@ class Evaluation:
         if self.answers:
             scores |= self.answers(x, mean)
         return scores, losses, metrics
+
+    def follow(self, placement: Placement, x: Rows) -> None:
+        """Evaluate the workers that are alive from now on, with parameters x; collective."""
+        if placement != self._placement:
+            self._placement, self._x, self._total = placement, x, len(placement.members)
+            self._exchange.close()
+            comm, dtype = self._cell.peers, x.dtype.name
+            self._exchange = MPIExchange(comm, self._total, dtype=dtype, placement=placement)
 
     def _scores(self, x: Rows) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return loss (V,) and metric (V,) of the rows; equal rows are scored once."""

@@ -14,6 +14,7 @@ from algorithms.controllers import CONTROLLERS
 from algorithms.controllers.fixed import Fixed
 from algorithms.controllers.protocol import Controller, Setting
 from algorithms.exchange.compute import Compute
+from algorithms.exchange.membership import Churn
 from algorithms.exchange.trouble import Trouble
 from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.grid import Grid
@@ -46,7 +47,8 @@ from bench.runtime.checks import (
     check_wire,
     schedule_of,
 )
-from bench.runtime.faults import compute_of, trouble_of
+from bench.runtime.combinations import check_asynchronous, check_churn, check_placements
+from bench.runtime.faults import churn_of, compute_of, trouble_of
 from bench.runtime.options import MODEL, PERIOD, TABLE, TrainOptions
 from bench.runtime.pipeline.checks import check_pipeline, grid_of, pipeline_of
 from bench.runtime.staleness import check_staleness
@@ -90,6 +92,8 @@ class Experiment:
     optimizer: Optimizer
     controller: Controller
     trouble: Trouble
+    churn: Churn | None = None
+    """Deaths and returns of workers; None if all stay."""
     compute: Compute | None = None
     """Duration of gradients under the model clock; None on the wall clock."""
     pipeline: Pipeline | None = None
@@ -118,8 +122,8 @@ class Experiment:
         parts["pipeline"] = pipeline = pipeline_of(options)
         parts["schedule"] = schedule_of(options)
         workers = options.workers or grid_of(pipeline, ranks, 0).rows
-        trouble, compute = trouble_of(options), compute_of(options)
-        return cls(options, ranks, workers, **parts, trouble=trouble, compute=compute)
+        parts |= {"trouble": trouble_of(options), "churn": churn_of(options)}
+        return cls(options, ranks, workers, **parts, compute=compute_of(options))
 
     @cached_property
     def grid(self) -> Grid:
@@ -239,6 +243,7 @@ class Experiment:
             return self
         experiment = replace(self, samples=samples)
         check_schedule(self.options, self.schedule, self.optimizer, experiment.steps)
+        experiment.check_members()
         return experiment
 
     def next_evaluation(self, step: int) -> int:
@@ -246,6 +251,12 @@ class Experiment:
         every = self.options.eval_every
         last = step // every * every
         return next(x for x in map(self.period_end, (last, last + every)) if x > step)
+
+    def check_members(self) -> None:
+        """Check every membership that --churn draws; with --epochs after `with_samples`."""
+        if self.churn and self.churn.in_steps:
+            parts = self.options, self.churn, self.algorithm, self.workers, self.ranks
+            check_placements(*parts, self.steps)
 
     @cached_property
     def hash(self) -> str:
@@ -289,7 +300,13 @@ class Experiment:
         check_wire(self.options, self.task, self.algorithm)
         check_statistics(self.options, self.task, self.workers)
         if self.algorithm.needs.asynchronous:
-            self._check_asynchronous()
+            parts = self.options, self.task, self.workers, self.ranks
+            check_asynchronous(*parts, controlled=self.controlled)
+        if self.churn:
+            chosen = self.task, self.algorithm, self.partition, self.workers
+            check_churn(self.options, self.churn, *chosen, controlled=self.controlled)
+            if not self.options.epochs:
+                self.check_members()
         try:
             self.algorithm.check(self.workers)
         except ValueError as error:
@@ -298,22 +315,3 @@ class Experiment:
             self.controller.check(self.setting)
         except ValueError as error:
             raise UserError(f"--controller {self.options.controller}: {error}") from None
-
-    def _check_asynchronous(self) -> None:
-        if self.controlled and not self.compute:
-            raise UserError(
-                f"--controller {self.options.controller}: workers of {self.options.algorithm} do "
-                "not wait for each other, so that they have no common segments: add --clock "
-                "model, take a synchronous algorithm, or leave --controller out"
-            )
-        if self.task.needs.shares_statistics:
-            raise UserError(
-                f"--task {self.options.task}: workers that share statistics wait for each other, "
-                f"and those of {self.options.algorithm} must not: take group=0, or an algorithm "
-                "that is synchronous"
-            )
-        if self.options.link and not self.compute and self.workers > self.ranks:
-            raise UserError(
-                f"--link: workers of {self.options.algorithm} that share a rank would wait for "
-                f"each other's links: launch with `mpirun -n {self.workers}`, or leave --link out"
-            )

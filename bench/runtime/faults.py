@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.trouble import Link, Straggler, Trouble, check_unit
+from algorithms.exchange.membership import Churn
+from algorithms.exchange.trouble import Link, LossBursts, Straggler, Trouble, check_unit
 from bench.common.spec import UserError, parse_spec, unknown_name
 from bench.runtime.options import MODEL, TrainOptions
 
-TROUBLES: dict[str, type[Any]] = {"straggler": Straggler, "link": Link}
+TROUBLES: dict[str, type[Any]] = {
+    "straggler": Straggler,
+    "link": Link,
+    "loss-bursts": LossBursts,
+}
 PRESETS = {
     "ethernet_1g": "latency=50us,bandwidth=125MB/s",
     "ethernet_25g": "latency=20us,bandwidth=3.125GB/s",
@@ -27,9 +32,12 @@ def trouble_of(options: TrainOptions, prefix: str = "--") -> Trouble:
     if options.link.isidentifier() and options.link not in PRESETS:
         raise unknown_name(f"{prefix}link", options.link, PRESETS)
     link = PRESETS.get(options.link, options.link)
+    texts = {"straggler": options.straggler, "link": link, "loss-bursts": options.loss_bursts}
     parts = {
-        kind: parse_spec(f"{prefix}{kind}:{text}", {prefix + kind: TROUBLES[kind]}, "")
-        for kind, text in (("straggler", options.straggler), ("link", link))
+        kind.replace("-", "_"): parse_spec(
+            f"{prefix}{kind}:{text}", {prefix + kind: TROUBLES[kind]}, ""
+        )
+        for kind, text in texts.items()
         if text
     }
     try:
@@ -38,6 +46,14 @@ def trouble_of(options: TrainOptions, prefix: str = "--") -> Trouble:
         return Trouble(drop=options.drop, seed=options.seed, **parts)
     except ValueError as error:
         raise UserError(f"{prefix}{error}") from None
+
+
+def churn_of(options: TrainOptions) -> Churn | None:
+    """Return the deaths and returns of --churn, if given. Errors: UserError."""
+    if not options.churn:
+        return None
+    churn: Churn = parse_spec(f"--churn:{options.churn}", {"--churn": Churn}, "")
+    return churn
 
 
 def compute_of(options: TrainOptions, prefix: str = "--") -> Compute | None:

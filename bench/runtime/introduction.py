@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from algorithms.exchange.mpi import MPIExchange
 from bench.common.labels import labels
 from bench.common.text import counted, setting_label
+from bench.runtime.churn import plan_line
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 from bench.runtime.separation import Separation
@@ -46,6 +47,8 @@ def introduction(
             f"pipeline {experiment.params['pipeline']}: {counted(grid.rows, 'row')} of workers x "
             f"{counted(grid.columns, 'column')} of stages"
         )
+    if experiment.churn:
+        lines.append(plan_line(experiment))
     summary = data.problem.summary
     if summary.line:
         lines.append(summary.line)
@@ -101,8 +104,9 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
             f"{counted(small, 'sample')} of worker {int(skew.sizes.argmin())}: its batches repeat "
             "samples"
         )
-    troubles = ("straggler", "drop", "link")
-    faults = [f"--{name} {x}" for name in troubles if (x := getattr(options, name))]
+    troubles = ("straggler", "drop", "loss_bursts", "link")
+    texts = {name: getattr(options, name) for name in troubles}
+    faults = [f"--{name.replace('_', '-')} {x}" for name, x in texts.items() if x]
     if faults:
         yield f"trouble on purpose: {', '.join(faults)}"
     pipeline = experiment.pipeline

@@ -141,6 +141,20 @@ class TrainOptions:
         "", "slow workers on purpose: worker=3,factor=5 or probability=0.05,delay=50ms", "KEY=VALUE"
     )
     drop: float = option(0.0, "fraction of the messages between workers that is lost", "P")
+    loss_bursts: str = option(
+        "",
+        "lost messages in bursts: bad=0.01,good=0.2,loss=0.5, probabilities a round that a link "
+        "becomes bad and good again, and of a loss while it is bad",
+        "KEY=VALUE",
+        later=True,
+    )
+    churn: str = option(
+        "",
+        "workers that die and return: mtbf=1000steps,rejoin=50steps, or in seconds of --clock "
+        "model; start=mean or neighbour, shards=lost or dealt, least=1",
+        "KEY=VALUE",
+        later=True,
+    )
     link: str = option(
         "",
         "slow links: latency=2ms,bandwidth=10MB/s, or ethernet_1g, ethernet_25g, infiniband_ndr, "

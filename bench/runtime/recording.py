@@ -14,6 +14,7 @@ from algorithms.wire.waiting import meet
 from bench.results import events
 from bench.results.clocks import append_clocks
 from bench.results.decisions import Decided
+from bench.results.epochs import Event
 from bench.results.resultfile import Change, mark
 from bench.results.runfile import Recorder, RunFile
 from bench.results.schema import FAILED, PREEMPTED
@@ -80,6 +81,11 @@ class Recording:
         """Write a decision of the controller and its segment, on rank 0."""
         if self._main:
             self._main.decide(decision)
+
+    def add_member(self, event: Event) -> None:
+        """Write a death or a return of a worker, on rank 0."""
+        if self._main:
+            self._main.member(event)
 
     def losses(self) -> NDArray[np.floating]:
         """Return the minibatch losses of the steps since `begin`, (steps, V)."""

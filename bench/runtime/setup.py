@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -163,6 +163,8 @@ class Material:
     skew: Skew
     places: list[NDArray[np.int64]]
     """Positions of the samples of each worker of this rank in the arrays of `problem`."""
+    samples_of: Mapping[int, NDArray[np.int64]]
+    """Positions of the samples of all workers that this rank holds: with --churn of everyone."""
     batches: Callable[[int], Batches | RenewedBatches]
     """Function that returns the minibatches of this rank's workers from a step on."""
     batches_of: Callable[[int, int], Batches | RenewedBatches]
@@ -185,7 +187,8 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     row, _ = experiment.grid.cell(comm.rank)
     ids = range(bounds[row], bounds[row + 1])
     where = f"{experiment.options.task}, {experiment.options.partition}"
-    needed = experiment.task.nbytes(len(ids) / experiment.workers, experiment.options.dtype)
+    share = 1.0 if experiment.churn else len(ids) / experiment.workers
+    needed = experiment.task.nbytes(share, experiment.options.dtype)
     check_memory(comm, needed, f"the samples of {experiment.options.task}", "take fewer samples")
     return on_all_ranks(comm, lambda: _material(experiment, ids), where)
 
@@ -219,8 +222,12 @@ def _material(experiment: Experiment, ids: range) -> Material:
             f"worker {int(skew.sizes.argmin())} has no sample and so no gradient: "
             "dirichlet:min_size=1 or iid:size=64 give every worker some"
         )
+    hosted = ids
+    if experiment.churn:  # a worker may take over the samples of any other
+        ids = range(experiment.workers)
     local = [shards[i] for i in ids]
     alter = altered(experiment, problem) if needs.alters and not needs.renewal else None
+    by_worker: dict[int, NDArray[np.int64]] = {}
     if needs.renewal:
         places = local
         problem.hold(range(1), [np.arange(samples.size)])
@@ -233,7 +240,7 @@ def _material(experiment: Experiment, ids: range) -> Material:
     else:
         places = problem.hold(ids, local, alter)
         by_worker = dict(zip(ids, places, strict=True))
-        ahead = max(1, INDICES_AHEAD // (len(ids) * options.minibatch))
+        ahead = max(1, INDICES_AHEAD // (len(hosted) * options.minibatch))
 
         def batches(some: range, step: int) -> Batches | RenewedBatches:
             return Batches(by_worker, some, options.minibatch, options.seed, step, ahead)
@@ -242,8 +249,9 @@ def _material(experiment: Experiment, ids: range) -> Material:
         problem,
         shards,
         skew,
-        places,
-        partial(batches, ids),
+        places[hosted.start - ids.start : hosted.stop - ids.start],
+        by_worker,
+        partial(batches, hosted),
         lambda worker, step: batches(range(worker, worker + 1), step),
         validation,
         validation_size,

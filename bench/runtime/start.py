@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from algorithms.exchange.clock import ModelClock
+from algorithms.exchange.membership import DEALT, Placement, everyone
 from algorithms.exchange.mpi import MPIExchange, worker_bounds
 from algorithms.exchange.order import Separate, in_order
 from algorithms.protocol import Rows
@@ -18,6 +21,7 @@ from bench.common.spec import UserError
 from bench.common.text import counted
 from bench.runtime.batches import Batches, RenewedBatches
 from bench.runtime.experiment import Experiment
+from bench.runtime.membership import Epoch
 from bench.runtime.memory import check_memory
 from bench.runtime.model_time import measured_s, model_clock
 from bench.runtime.options import BF16
@@ -54,33 +58,19 @@ def workers(
     batches = f"minibatches of {options.minibatch:,} samples for {experiment.workers:,} workers"
     check_memory(comm, needed, batches, "take a smaller --batch")
     try:
-        exchange = MPIExchange(
+        exchange = _exchange(
             peers,
+            experiment,
             experiment.workers,
-            allreduce=options.allreduce,
-            dtype=options.dtype,
-            seed=options.seed,
-            trouble=experiment.trouble,
             meter=_meter(comm, experiment, peers),
             clock=model_clock(experiment),
-            encoded=options.wire == BF16,
         )
         x, g = exchange.rows(d), exchange.rows(d)
     except ValueError as error:
         where = "" if str(error).startswith("--") else f"--allreduce {options.allreduce}: "
         raise UserError(f"{where}{error}") from None
     pipelines = _pipelines(experiment, data, cell, x, g, exchange.meter)
-    make = partial(
-        TrainingWorkers,
-        data.problem,
-        experiment.optimizer,
-        samples=data.skew.sizes,
-        seed=options.seed,
-        meter=exchange.meter,
-        rate=experiment.rate if experiment.schedule else None,
-        clip=options.clip,
-        accumulate=options.accumulate,
-    )
+    make = _maker(experiment, data, exchange, data.skew.sizes)
     trained = make(
         _batches(experiment, data),
         x,
@@ -102,6 +92,105 @@ def workers(
     if exchange.clock and math.isnan(exchange.clock.state.compute_s):
         exchange.clock.state.compute_s = measured_s(comm, trained, data.batches(0))
     return exchange, trained
+
+
+def first_epoch(comm: MPI.Intracomm, experiment: Experiment, data: Material) -> Epoch:
+    """Return the exchange and this rank's workers with all of them alive; collective."""
+    exchange, trained = workers(comm, experiment, data)
+    return Epoch(everyone(exchange.bounds), exchange, trained)
+
+
+def members(
+    experiment: Experiment,
+    data: Material,
+    placement: Placement,
+    before: MPIExchange,
+    cell: Cell | None,
+) -> tuple[MPIExchange, TrainingWorkers]:
+    """Return exchange and workers of the workers that are alive, at the common start; collective.
+
+    before: an earlier exchange of the run, whose meter and clock continue. cell: of this rank.
+    """
+    options, alive = experiment.options, placement.members
+    exchange = _exchange(
+        before.comm,
+        experiment,
+        len(alive),
+        meter=before.meter,
+        clock=before.clock,
+        placement=placement,
+    )
+    x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
+    shards = data.samples_of
+    if experiment.churn and experiment.churn.shards == DEALT:
+        shards = dealt(data.samples_of, placement)
+    here = alive[exchange.ids.start : exchange.ids.stop]
+    make = _maker(experiment, data, exchange, np.array([len(shards[i]) for i in alive]))
+    trained = make(
+        lambda step: Batches(shards, here, options.minibatch, options.seed, step),
+        x,
+        g,
+        ids=exchange.ids,
+        exchange=exchange,
+        trouble=exchange.trouble,
+        clock=exchange.clock,
+        cell=cell,
+        members=alive,
+    )
+    return exchange, trained
+
+
+def dealt(
+    shards: Mapping[int, NDArray[np.int64]], placement: Placement
+) -> dict[int, NDArray[np.int64]]:
+    """Return the shards of the workers alive, with those of the dead dealt to them."""
+    alive = placement.members
+    dead = [shards[i] for i in sorted(set(shards) - set(alive))]
+    orphans = np.concatenate([np.empty(0, np.int64), *dead])
+    return {i: np.concatenate([shards[i], orphans[j :: len(alive)]]) for j, i in enumerate(alive)}
+
+
+def _exchange(
+    comm: MPI.Intracomm,
+    experiment: Experiment,
+    total: int,
+    *,
+    meter: Meter | None,
+    clock: ModelClock | None,
+    placement: Placement | None = None,
+) -> MPIExchange:
+    """Return an exchange with the options of the experiment; collective. Errors: ValueError."""
+    options = experiment.options
+    return MPIExchange(
+        comm,
+        total,
+        allreduce=options.allreduce,
+        dtype=options.dtype,
+        seed=options.seed,
+        trouble=experiment.trouble,
+        meter=meter,
+        clock=clock,
+        encoded=options.wire == BF16,
+        placement=placement,
+    )
+
+
+def _maker(
+    experiment: Experiment, data: Material, exchange: MPIExchange, samples: NDArray[np.int64]
+) -> Callable[..., TrainingWorkers]:
+    """Return a function that makes workers with the options of the experiment."""
+    options = experiment.options
+    return partial(
+        TrainingWorkers,
+        data.problem,
+        experiment.optimizer,
+        samples=samples,
+        seed=options.seed,
+        meter=exchange.meter,
+        rate=experiment.rate if experiment.schedule else None,
+        clip=options.clip,
+        accumulate=options.accumulate,
+    )
 
 
 def _meter(comm: MPI.Intracomm, experiment: Experiment, peers: MPI.Intracomm) -> Meter | None:

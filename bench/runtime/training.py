@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.order import in_order
 from algorithms.wire.meter import OTHER
-from algorithms.wire.room import require_room
 from algorithms.wire.waiting import meet
 from bench.common.text import counted
 from bench.results.resultfile import add_table
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.best import Best
+from bench.runtime.budget import StepBudget
 from bench.runtime.checkpoint.checkpoints import Checkpoints
+from bench.runtime.churn import member_changes, spread
 from bench.runtime.console import Reporter
 from bench.runtime.control import Control, replayed
 from bench.runtime.evaluation import Evaluation, parameters_sha256, rounding_error
+from bench.runtime.membership import Epoch
 from bench.runtime.pipeline.learner import stage_columns
 from bench.runtime.recording import Recording
-from bench.runtime.setup import Plan
-from bench.runtime.workers import TrainingWorkers
+from bench.runtime.setup import Material, Plan
 from bench.session.signals import StopRequest, defer_signals
 
 if TYPE_CHECKING:
@@ -43,17 +43,16 @@ FLUSH_INTERVAL_NS = 4_000_000_000
 class Training:
     """One run: timed segments of steps, with recording, evaluation and stops between them.
 
-    Construction, `run` and `close` are collective. state: of the algorithm at the start. reporter:
-    None on all ranks but 0.
+    Construction, `run` and `close` are collective. epoch: with the state of the algorithm at the
+    start. reporter: None on all ranks but 0.
     """
 
     def __init__(
         self,
         comm: MPI.Intracomm,
         plan: Plan,
-        exchange: MPIExchange,
-        workers: TrainingWorkers,
-        state: Any,
+        data: Material,
+        epoch: Epoch,
         evaluation: Evaluation,
         recording: Recording,
         reporter: Reporter | None,
@@ -61,18 +60,19 @@ class Training:
         best: Best,
     ) -> None:
         experiment = self._experiment = plan.experiment
+        self._epoch = epoch
+        self._turnover = turnover = member_changes(comm, plan, data, epoch, recording)
+        exchange, workers = epoch.exchange, epoch.workers
         self._comm, self._options = comm, experiment.options
         self._algorithm = in_order(experiment.algorithm, exchange)
         replay = replayed(experiment.options.repeat)
         self._control = control = Control(experiment, recording.add_decision, replay)
         self._metric = experiment.task.metric
-        self._exchange, self._workers, self._evaluation = exchange, workers, evaluation
+        self._evaluation = evaluation
         self._recording, self._reporter, self._best = recording, reporter, best
-        self._state = state
         self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
-        self._checkpoints = Checkpoints(
-            comm, plan, exchange, workers, self._state, uuid, control.checkpointed
-        )
+        more = turnover.checkpointed if turnover else {}
+        self._checkpoints = Checkpoints(comm, plan, epoch, uuid, control.checkpointed, more)
         if plan.resumed:
             control.resume()
         self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
@@ -98,9 +98,11 @@ class Training:
             if not self._step:
                 self._evaluate()
             while self._step < end and status == COMPLETE and not over:
+                if self._turnover:
+                    self._turnover.follow(self._epoch, self._algorithm, self._step)
                 evaluation = self._experiment.next_evaluation(self._step)
-                decided = self._control.begin(self._step, self._state)
-                self._algorithm = in_order(decided, self._exchange)
+                decided = self._control.begin(self._step, self._epoch.state)
+                self._algorithm = in_order(decided, self._epoch.exchange)
                 if not self._segment(self._next_stop(evaluation)):
                     status = DIVERGED
                 last = self._step
@@ -113,7 +115,7 @@ class Training:
                     if self._stop_signal:
                         self._suspend(checkpoint)
                         return False
-        self._algorithm.finish(self._exchange, self._workers, self._state)
+        self._algorithm.finish(self._epoch.exchange, self._epoch.workers, self._epoch.state)
         if not over:  # else `finish` applied exchanges after the last evaluation
             self._evaluate()
         self._close(status)
@@ -137,14 +139,16 @@ class Training:
             stops.append(step + max(1, int(self._pause_ns / self._step_ns) if self._step_ns else 1))
         elif self._step_ns:
             stops.append(step + max(1, int(FLUSH_INTERVAL_NS / self._step_ns)))
+        if self._turnover:
+            stops.append(self._turnover.next_step)
         if options.trace:
             stops += [options.warmup, options.warmup + options.trace]
         return min(stop for stop in stops if stop > step)
 
     def _segment(self, last: int) -> bool:
         """Take the steps up to `last`, timed; return whether losses and parameters are finite."""
-        algorithm, exchange, workers = self._algorithm, self._exchange, self._workers
-        state, meter, note = self._state, exchange.meter, self._recording.step
+        algorithm, exchange, workers = self._algorithm, self._epoch.exchange, self._epoch.workers
+        state, meter, note = self._epoch.state, exchange.meter, self._recording.step
         self._recording.begin(self._step)
         turns = self._turns(last - self._step)
         before = meter.bytes_sent + meter.bytes_copied
@@ -171,7 +175,10 @@ class Training:
         self._pause_ns = min(max(MEETING_INTERVAL_NS, cheap_ns), FLUSH_INTERVAL_NS)
         slowest = max(elapsed for elapsed, *_ in reports)
         clock, until = exchange.clock, self._elapsed_ns
-        self._elapsed_ns = round(1e9 * clock.elapsed_s) if clock else self._elapsed_ns + slowest
+        self._elapsed_ns = clock.elapsed_ns() if clock else self._elapsed_ns + slowest
+        if self._turnover:  # the slowest worker may have died, and the segment be over early
+            self._elapsed_ns, last = max(until, self._elapsed_ns), self._step + steps
+            self._turnover.count(steps, self._epoch)
         self._stop_signal = max(number for _, _, number, *_ in reports)
         if self._budget and self._stop_signal:  # the ranks stopped before the end of the segment
             last = self._step + sum(steps for _, _, _, steps, *_ in reports) // workers.total
@@ -192,9 +199,12 @@ class Training:
         Ranks of an asynchronous algorithm share the steps of the segment: each takes the next one
         as soon as it can, until all workers together have taken `steps` steps per worker.
         """
+        if self._turnover:
+            return self._turnover.turns(self._epoch, steps)
         if not self._budget:
             return range(steps)
-        budget, here, total = self._budget, len(self._workers.ids), self._workers.total
+        workers = self._epoch.workers
+        budget, here, total = self._budget, len(workers.ids), workers.total
         budget.reset()
 
         def more() -> bool:
@@ -206,10 +216,14 @@ class Training:
 
     def _evaluate(self) -> bool:
         """Score the models, record, show and save them; return whether the run is to end."""
+        if self._turnover:
+            self._turnover.evaluate_members(self._evaluation, self._epoch)
         scores, self._losses, self._metrics = self._evaluation()
         self._control.progress.consensus = scores["consensus"]
         if self._reporter:
-            samples = self._step * self._options.minibatch * self._workers.total
+            turnover, total = self._turnover, self._epoch.workers.total
+            steps = turnover.attendance.worker_steps if turnover else self._step * total
+            samples = steps * self._options.minibatch
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
             since = self._control.since(self._step)
             self._recording.add_evaluation(at | scores | {"since": since})
@@ -240,24 +254,30 @@ class Training:
         self._control.close()
         if status == COMPLETE:
             self._best.end(self._step, self._evaluation.state_dict)
-        digest = parameters_sha256(self._comm, self._workers.x, self._workers.cell)
+        workers, total = self._epoch.workers, self._experiment.workers
+        digest = parameters_sha256(self._comm, workers.x, workers.cell)
         ending: dict[str, Any] = {"target_reached": self._reached}
+        if self._turnover:
+            ending |= self._turnover.results(self._step)
         reason = f"NaN or infinity at or before step {self._step}" if status == DIVERGED else ""
         if self._stalled and not (reason or self._reached or self._step == self._experiment.steps):
             ending["patience_ended"] = True
             count = counted(self._best.since, "evaluation")
             reason = f"{count} without a better {self._metric.name}"
         if self._options.wire:
-            ending["wire_error"] = rounding_error(self._comm, self._workers.x)
+            ending["wire_error"] = rounding_error(self._comm, workers.x)
+        losses, metrics = self._losses, self._metrics
+        if self._turnover:
+            losses, metrics = (spread(x, self._epoch.placement) for x in (losses, metrics))
         columns = {
-            "loss": (("worker",), self._losses, "1", "held-out loss at the end"),
-            "metric": (("worker",), self._metrics, "1", "metric at the end"),
+            "loss": (("worker",), losses, "1", "held-out loss at the end"),
+            "metric": (("worker",), metrics, "1", "metric at the end"),
         }
         if self._evaluation.answers:
             own = self._evaluation.answers.own
             columns["own_metric"] = (("worker",), own, "1", "metric on own data at the end")
-        worker = np.arange(self._workers.total)
-        stages = stage_columns(self._comm, self._workers.pipelines)
+        worker = np.arange(total)
+        stages = stage_columns(self._comm, workers.pipelines)
 
         def finish(file: Any) -> None:
             add_table(file, "workers", {"worker": worker}, columns)
@@ -270,46 +290,3 @@ class Training:
             finish,
         )
         self._checkpoints.remove()
-
-
-FAR = 2**40
-"""Larger than the worker-steps of a segment; its sum over all ranks fits an int64."""
-
-
-class StepBudget:
-    """Shared count of worker-steps begun since `reset`; construction and `close` are collective."""
-
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        from mpi4py import MPI
-
-        self._comm = comm
-        here = np.dtype(np.int64).itemsize if comm.rank == 0 else 0
-        require_room(comm, here)
-        self._win = MPI.Win.Allocate(here, np.dtype(np.int64).itemsize, comm=comm)
-        self._before = np.zeros(1, np.int64)
-
-    def reset(self) -> None:
-        """Set the count to zero; collective."""
-        meet(self._comm)
-        if self._comm.rank == 0:
-            self._win.Lock(0)
-            self._win.Put(np.zeros(1, np.int64), 0)
-            self._win.Unlock(0)
-        meet(self._comm)
-
-    def take(self, steps: int) -> int:
-        """Begin some worker-steps; return the number that all ranks began before."""
-        from mpi4py import MPI
-
-        self._win.Lock(0, MPI.LOCK_SHARED)
-        self._win.Fetch_and_op(np.array([steps], np.int64), self._before, 0, op=MPI.SUM)
-        self._win.Unlock(0)
-        return int(self._before[0])
-
-    def end(self) -> None:
-        """Stop all ranks from beginning another step."""
-        self.take(FAR)
-
-    def close(self) -> None:
-        """Free the window; collective."""
-        self._win.Free()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
-from bench.results import contents, decisions
+from bench.results import contents, decisions, epochs
 from bench.results.attempts import append_attempt
 from bench.results.clocks import append_clocks
 from bench.results.resultfile import add_table, now, part_of
@@ -44,7 +44,7 @@ def open_file(
     """
     experiment, resumed = plan.experiment, plan.resumed
     lengths = resumed.table_lengths(0, len(ranks)) if resumed else None
-    evals, rows = [], list[decisions.Decided]()
+    evals, rows, members = [], list[decisions.Decided](), list[epochs.Event]()
     part = part_of(plan.path)
     if resumed and part.exists() and (not lengths or resumed.source != part):
         copy_attempt(plan.path, resumed.attempt - 1)
@@ -52,6 +52,7 @@ def open_file(
         evals = evaluations(resumed.source, resumed.manifest.step)
         decided = decisions.read(resumed.source)
         rows = decided.rows(resumed.manifest.step) if decided else []
+        members = [x for x in epochs.read(resumed.source) if x.step < resumed.manifest.step]
     attributes: dict[str, Any] = {
         **origin("bench.train", argv, ranks, flaws, plan.launch),
         "run_uuid": uuid,
@@ -136,6 +137,8 @@ def open_file(
         file.evaluate(row)
     for decision in rows:
         file.decide(decision)
+    for event in members:
+        file.member(event)
     if evals:
         file.flush(now=True)  # else a kill loses the evaluations of the earlier attempt
     return file

@@ -35,7 +35,8 @@ class TrainingWorkers:
     rate: learning rate at a step, counted from 0; None for that of the optimizer.
     clip: largest norm of a gradient, decay excluded; None for no limit. accumulate: parts of equal
     size of each minibatch, whose gradients are added up one after the other.
-    stale: slices of earlier parameters, at which gradients are computed.
+    stale: slices of earlier parameters, at which gradients are computed. members: ids of the W
+    workers in the run, where others are gone; by default their positions.
     cell, pipelines: place of this rank in the grid, and the pipelines that compute the gradients of
     its columns of the parameters.
     """
@@ -61,7 +62,9 @@ class TrainingWorkers:
         cell: Cell | None = None,
         pipelines: PipelineLearner | None = None,
         stale: StaleSlices | None = None,
+        members: Sequence[int] | None = None,
     ) -> None:
+        self._names = members[ids.start : ids.stop] if members else ids
         self.ids, self.total, self.samples = ids, len(samples), samples
         self.x, self.g = x, g
         self.losses: NDArray[np.floating] = np.full(len(ids), np.nan)
@@ -217,7 +220,7 @@ class TrainingWorkers:
             self.cell.close()
 
     def _sleep(self, straggler: Straggler, duration_s: float) -> None:
-        time.sleep(straggler.late_s(self.ids, self._drawn, duration_s, self._seed))
+        time.sleep(straggler.late_s(self._names, self._drawn, duration_s, self._seed))
 
     def _decay(self, lo: int, hi: int) -> None:
         l2 = self._optimizer.l2

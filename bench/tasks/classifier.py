@@ -19,7 +19,7 @@ from bench.common.text import format_bytes
 from bench.data.checking import local_ranks
 from bench.data.protocol import NO_FILE, Summary, Table, in_dtype, standardise, subset
 from bench.tasks.learners import CrossEntropy, ManyModels, OneModel
-from bench.tasks.model import Answer, Batch, Objective, Scores
+from bench.tasks.model import Answer, Batch, Gradients, Objective, Scores
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
 from bench.tasks.stages import TorchSplitModel, units
 from partitions.protocol import Samples
@@ -59,6 +59,7 @@ class Classifier:
         self._dtype = getattr(torch, dtype)
         self._require_memory()
         self.module = self.build(seed=0)
+        self.traces: dict[torch.Size, Gradients] = {}
         self.shapes = {name: p.shape for name, p in self.module.named_parameters()}
         self.layers: Sequence[Layer] = consecutive_layers(self.shapes.values())
         self.d = self.layers[-1].stop

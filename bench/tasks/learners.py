@@ -8,7 +8,7 @@ linear layers are computed in their place, since autograd's would be copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from threading import get_ident
 from typing import Any, ClassVar
@@ -148,8 +148,7 @@ class ManyModels:
             return problem.objective.loss(outputs, targets)
 
         self._gradient_of = vmap(grad_and_value(loss_of))
-        self._traced: dict[torch.Size, Callable[..., tuple[Views, torch.Tensor]]]
-        self._traced = {}
+        self._traced = problem.traces
 
     def fetch(self, indices: NDArray[np.int64]) -> list[Batch]:
         """Return inputs (c, b, ...) and targets, if possible one-hot, of chunks of c workers."""

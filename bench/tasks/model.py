@@ -16,6 +16,9 @@ Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 Answer: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Function from inputs (m, ...) to logits (m, ..., classes)."""
 
+Gradients: TypeAlias = Callable[..., tuple[dict[str, torch.Tensor], torch.Tensor]]
+"""Function from parameters, inputs and targets of several models to gradients and losses."""
+
 
 class Objective(Protocol):
     """Loss that training minimises, and loss and metric on held-out samples."""
@@ -51,6 +54,8 @@ class Model(Protocol):
     classes: int
     d: int
     layers: Sequence[Layer]
+    traces: dict[torch.Size, Gradients]
+    """Traced gradients by the shape of the inputs, for all learners of the module."""
 
     @property
     def inputs(self) -> torch.Tensor:

@@ -31,6 +31,7 @@ PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 OPTIONAL = (
     *("epochs", "schedule", "clip", "accumulate", "patience", "wire", "controller", "pipeline"),
     *("staleness", "data", "validation", "answer", "clock", "compute", "straggler", "drop", "link"),
+    *("loss_bursts", "churn"),
 )
 """Settings that are None where they are not given."""
 DATA = "data sha256"

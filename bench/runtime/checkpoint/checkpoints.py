@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from algorithms.wire.waiting import meet
 from bench.runtime.checkpoint.saving import remove, restore, save
 from bench.runtime.checkpoint.state import at_once
 from bench.runtime.checkpoint.store import Manifest
+from bench.runtime.membership import Epoch
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Plan
 from bench.runtime.workers import TrainingWorkers
@@ -32,11 +34,15 @@ class Counters:
 
 
 def roots(
-    exchange: MPIExchange, workers: TrainingWorkers, state: Any, control: Any = ()
+    exchange: MPIExchange,
+    workers: TrainingWorkers,
+    state: Any,
+    control: Any = (),
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the objects of a training that a checkpoint holds.
 
-    state: of its algorithm. control: progress of its controller, if any.
+    state: of its algorithm. control: progress of its controller, if any. more: further objects.
     """
     clock = {"clock": exchange.clock.state} if exchange.clock else {}
     versions = workers.delays.versions() if workers.delays else []
@@ -50,6 +56,7 @@ def roots(
         "algorithm": state,
         "counters": Counters(exchange.rounds_started, workers.drawn),
         "control": control,
+        **(more or {}),
     }
 
 
@@ -61,6 +68,7 @@ def restore_training(
     workers: TrainingWorkers,
     state: Any,
     control: Any = (),
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Set a training at its start to the state of a checkpoint; collective."""
     arrive = at_once
@@ -68,7 +76,7 @@ def restore_training(
         flights = sum(path.startswith("clock/arrivals/") for path in manifest.lengths)
         clock.state.arrivals[:] = [np.zeros(workers.total) for _ in range(flights)]
         arrive = clock.arrive
-    objects = roots(exchange, workers, state, control)
+    objects = roots(exchange, workers, state, control, more)
     restore(comm, checkpoint, manifest, objects, workers.total, arrive, workers.cell)
     counters = objects["counters"]
     exchange.rounds_started, workers.drawn = counters.turn, counters.drawn
@@ -80,28 +88,28 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Construction restores the training where the run resumes. Construction and `save` are
-    collective. state: of the algorithm, from its `init`. uuid: of the run. control: progress of its
-    controller, if any.
+    collective. epoch: with the state of the algorithm from its `init`. uuid: of the run. control:
+    progress of its controller, if any. more: objects of a run whose members change.
     """
 
     def __init__(
         self,
         comm: MPI.Intracomm,
         plan: Plan,
-        exchange: MPIExchange,
-        workers: TrainingWorkers,
-        state: Any,
+        epoch: Epoch,
         uuid: str,
         control: Any = (),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self._comm, self._plan, self._uuid, self._control = comm, plan, uuid, control
-        self._exchange, self._workers, self._state = exchange, workers, state
+        self._epoch, self._more = epoch, more or {}
         self.step = self.elapsed_ns = 0
         """Step and training time of the last checkpoint; 0 where the run begins."""
         if plan.resumed:
             manifest = plan.resumed.manifest
             checkpoint = plan.resumed.checkpoint
-            restore_training(comm, checkpoint, manifest, exchange, workers, state, control)
+            present = epoch.exchange, epoch.workers, epoch.state, control, self._more
+            restore_training(comm, checkpoint, manifest, *present)
             self.step, self.elapsed_ns = manifest.step, manifest.elapsed_ns
 
     def due(self, step: int) -> bool:
@@ -114,18 +122,20 @@ class Checkpoints:
         entries = {
             "step": step,
             "elapsed_ns": elapsed_ns,
-            "workers": self._workers.total,
+            "workers": self._epoch.workers.total,
+            "members": list(self._epoch.placement.members) if self._more else [],
             "hash": self._plan.experiment.hash,
             "params": self._plan.experiment.params,
             "run_uuid": self._uuid,
         }
-        objects = roots(self._exchange, self._workers, self._state, self._control)
+        exchange, workers = self._epoch.exchange, self._epoch.workers
+        objects = roots(exchange, workers, self._epoch.state, self._control, self._more)
         rows = recording.table_lengths()
         meet(self._comm)  # every file with tables that the checkpoint counts on is on disk
         self.step, self.elapsed_ns = step, elapsed_ns
-        clock, place = self._exchange.clock, (self._comm, self._plan.path, objects, rows, entries)
+        clock, place = exchange.clock, (self._comm, self._plan.path, objects, rows, entries)
         if clock is None:
-            return save(*place, cell=self._workers.cell)
+            return save(*place, cell=workers.cell)
         with clock.without_waits():
             return save(*place, clock.arrive)
 

@@ -123,6 +123,7 @@ class State:
     numbers: dict[str, Place] = field(default_factory=dict)
     flying: dict[str, MutableSequence[Any]] = field(default_factory=dict)
     """Lists of means and pulls in flight, in the order of their start."""
+    without: Sequence[str] = ("scratch",)
 
     def land(self, arrive: Arrive = at_once) -> dict[str, list[str]]:
         """Complete all exchanges in flight; return the paths of their results; collective.
@@ -146,9 +147,12 @@ class State:
             self.flying[path].extend(Landed(self.arrays[name], arrive) for name in names)
 
 
-def state(roots: Mapping[str, Any]) -> State:
-    """Collect the state of some objects. Errors: TypeError for an object of another kind."""
-    content = State()
+def state(roots: Mapping[str, Any], without: Sequence[str] = ("scratch",)) -> State:
+    """Collect the state of some objects. Errors: TypeError for an object of another kind.
+
+    without: metadata of fields that are left out.
+    """
+    content = State(without=without)
     for name, root in roots.items():
         _collect(content, name, Place(roots, name), root)
     return content
@@ -169,7 +173,7 @@ def _collect(content: State, path: str, place: Place, value: Any) -> None:
                 _collect(content, f"{path}/{i}", Place(value, i), x)
     elif is_dataclass(value) and not _frozen(value):
         for option in fields(value):
-            if not option.metadata.get("scratch"):
+            if not any(option.metadata.get(x) for x in content.without):
                 inner = getattr(value, option.name)
                 _collect(content, f"{path}/{option.name}", Place(value, option.name), inner)
     elif not (isinstance(value, tuple) or is_dataclass(value)):  # immutable

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sized
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class Manifest:
     version: int = VERSION
     columns: int = 1
     """Ranks that share each worker by a pipeline; `ranks` counts one of each such group."""
+    members: list[int] = field(default_factory=list)
+    """Ids of the workers that were alive, with --churn; `workers` counts these."""
 
     @property
     def processes(self) -> int:

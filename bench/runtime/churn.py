@@ -1,0 +1,151 @@
+"""Changes of the members of a run with --churn: when they happen, and their record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.exchange.membership import Placement, Turnover, everyone
+from algorithms.exchange.mpi import MPIExchange, worker_bounds
+from algorithms.protocol import Algorithm
+from bench.common.text import counted
+from bench.results import epochs
+from bench.results.epochs import BACK, GONE, Event
+from bench.runtime import start
+from bench.runtime.combinations import placements, require_hosts
+from bench.runtime.evaluation import Evaluation
+from bench.runtime.experiment import Experiment
+from bench.runtime.membership import Epoch, change
+from bench.runtime.recording import Recording
+from bench.runtime.setup import Material, Plan
+from bench.runtime.workers import TrainingWorkers
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+@dataclass
+class Attendance:
+    """State of a run with --churn that a checkpoint holds, equal on all ranks."""
+
+    worker_steps: int = 0
+    """Steps taken so far, summed over the workers."""
+
+
+class MemberChanges:
+    """Deaths and returns of the workers of one run.
+
+    Construction moves a run that resumes to the members of its checkpoint. Construction, `follow`
+    and `evaluate_members` are collective. epoch: of the run, with all workers.
+    """
+
+    def __init__(
+        self, comm: MPI.Intracomm, plan: Plan, data: Material, epoch: Epoch, recording: Recording
+    ) -> None:
+        experiment = self._experiment = plan.experiment
+        assert experiment.churn
+        self._comm, self._data, self._churn = comm, data, experiment.churn
+        self._recording, self._cell = recording, epoch.workers.cell
+        self._turnover = Turnover(self._churn, experiment.workers, experiment.options.seed)
+        self._events: list[Event] = []
+        self.attendance = Attendance()
+        self.checkpointed = {"attendance": self.attendance}
+        """Further objects of a checkpoint."""
+        if not plan.resumed:
+            return
+        manifest = plan.resumed.manifest
+        rows = comm.bcast(epochs.read(plan.resumed.source) if comm.rank == 0 else None)
+        self._events = [row for row in rows if row.step < manifest.step]
+        alive = Placement(epoch.placement.homes, tuple(manifest.members))
+        if alive != epoch.placement:
+            require_hosts(experiment.options.churn, alive)
+            if epoch.exchange.clock:
+                epoch.exchange.clock.change(alive.ids)
+            exchange, workers = self._build(epoch.exchange, alive)
+            epoch.exchange.close()
+            epoch.placement, epoch.exchange, epoch.workers = alive, exchange, workers
+            epoch.state = start.initial_state(experiment, exchange, workers)
+
+    def _build(
+        self, before: MPIExchange, placement: Placement
+    ) -> tuple[MPIExchange, TrainingWorkers]:
+        return start.members(self._experiment, self._data, placement, before, self._cell)
+
+    def follow(self, epoch: Epoch, algorithm: Algorithm, step: int) -> None:
+        """Let the deaths and returns before a step happen; collective. Errors: UserError."""
+        clock = epoch.exchange.clock
+        now = step if self._churn.in_steps or clock is None else clock.elapsed_s
+        for placement in self._turnover.changes(now, epoch.placement):
+            require_hosts(self._experiment.options.churn, placement)
+            before = epoch.placement.alive
+            build = partial(self._build, epoch.exchange)
+            change(self._comm, epoch, placement, algorithm, build, self._churn.start)
+            for worker in (before != placement.alive).nonzero()[0].tolist():
+                event = Event(step, worker, GONE if before[worker] else BACK)
+                self._events.append(event)
+                self._recording.add_member(event)
+
+    @property
+    def next_step(self) -> int:
+        """Step before which the next death or return happens; a large number if unknown."""
+        soon = self._turnover.next
+        return int(soon) if self._churn.in_steps and soon < math.inf else 2**62
+
+    def turns(self, epoch: Epoch, steps: int) -> Iterable[int]:
+        """Return an iterable with one item per step, up to the next change by the clock."""
+        clock = epoch.exchange.clock
+        if self._churn.in_steps or clock is None:
+            return range(steps)
+        return takewhile(lambda _: clock.elapsed_s < self._turnover.next, range(steps))
+
+    def count(self, steps: int, epoch: Epoch) -> None:
+        """Count the steps of the members."""
+        self.attendance.worker_steps += steps * epoch.workers.total
+
+    def evaluate_members(self, evaluation: Evaluation, epoch: Epoch) -> None:
+        """Evaluate the members from now on."""
+        evaluation.follow(epoch.placement, epoch.workers.x)
+
+    def results(self, steps: int) -> dict[str, Any]:
+        """Return the attributes of the result after so many steps."""
+        return epochs.results(self._events, self._experiment.workers, steps)
+
+
+def member_changes(
+    comm: MPI.Intracomm, plan: Plan, data: Material, epoch: Epoch, recording: Recording
+) -> MemberChanges | None:
+    """Return the deaths and returns of a run with --churn; collective. Errors: UserError."""
+    if plan.experiment.churn is None:
+        return None
+    return MemberChanges(comm, plan, data, epoch, recording)
+
+
+def spread(values: NDArray[np.float64], placement: Placement) -> NDArray[np.float64]:
+    """Return the values of the members, (members,), by worker, (W,), NaN for the dead."""
+    result = np.full(placement.homes[-1], np.nan)
+    result[placement.ids] = values
+    return result
+
+
+def plan_line(experiment: Experiment) -> str:
+    """Return a line about the deaths and returns that a run will see."""
+    churn, options = experiment.churn, experiment.options
+    assert churn
+    if not churn.in_steps:
+        return f"churn {options.churn}: deaths and returns by the model clock"
+    now = everyone(worker_bounds(experiment.workers, experiment.ranks))
+    every = placements(churn, now, experiment.steps, options.seed)
+    sizes = [experiment.workers, *(len(x.members) for x in every)]
+    moves = np.diff(sizes)
+    deaths, returns = int(-moves[moves < 0].sum()), int(moves[moves > 0].sum())
+    return (
+        f"churn {options.churn}: {counted(deaths, 'death')} and {counted(returns, 'return')} in "
+        f"{counted(experiment.steps, 'step')}, {min(sizes)} to {max(sizes)} workers alive"
+    )
