@@ -86,8 +86,13 @@ def columns(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "deaths": int(attributes.get("deaths", 0)),
         "returns": int(attributes.get("returns", 0)),
-        "participation": float(attributes.get("participation", 1.0)),
+        "participation": participation(attributes),
     }
+
+
+def participation(attributes: Mapping[str, Any]) -> float:
+    """Return the share of the workers alive, mean over steps, from the attributes of a file."""
+    return float(attributes.get("participation", 1.0))
 
 
 def layout(file: h5py.File) -> dict[str, dict[str, tuple[tuple[str, ...], Any, str]]]:

@@ -142,8 +142,7 @@ class Run:
 
     def step_mask(self) -> NDArray[np.bool_]:
         """Return the mask of the steps taken by each rank, (steps, ranks)."""
-        mask: NDArray[np.bool_] = self.train["start_ns"] != NOT_TAKEN
-        return mask
+        return np.asarray(self.train["start_ns"] != NOT_TAKEN)
 
     def exchange_ms(self) -> float:
         """Return the mean exposed exchange time per step and rank: waiting and copying, ms."""
@@ -156,12 +155,11 @@ class Run:
         spent = self.train["phase_ns"][self.timed].sum(2)
         counts = self.step_mask()[self.timed].sum(0)
         seconds = spent.sum(0) / 1e9
-        pace: NDArray[np.float64] = counts / np.where(seconds > 0, seconds, np.inf)
-        return pace
+        return np.asarray(counts / np.where(seconds > 0, seconds, np.inf))
 
     def bytes_per_step(self) -> tuple[float, float]:
         """Return the bytes sent per worker and step: in total, and through MPI."""
-        steps = self.worker_steps()
+        steps = self.worker_steps() * epochs.participation(self.attributes)
         if not steps:
             return math.nan, math.nan
         sent, copied = (float(self.train[key].sum()) for key in ("bytes_sent", "bytes_copied"))
@@ -207,7 +205,8 @@ class Run:
         steps_per_s = 1e3 / step if step else math.nan
         p50, lo, hi = (ns / 1e6 for ns in median_interval(self.step_ns()))
         share, pace, place = self.phase_share(), self.pace(), self.environment()
-        elapsed, samples = (self.evals[name] for name in ("elapsed_ns", "samples"))
+        alive = epochs.participation(self.attributes)
+        elapsed, samples = self.evals["elapsed_ns"], self.evals["samples"]
         elapsed_s = float(elapsed[-1]) / 1e9 if len(elapsed) else math.nan
         samples_seen = float(samples[-1]) if len(samples) else 0.0
         return TrainingRow(
@@ -222,7 +221,7 @@ class Run:
             step_ms_ci_lo=step_lo,
             step_ms_ci_hi=step_hi,
             steps_per_s=steps_per_s,
-            samples_per_s=steps_per_s * about["workers"] * about["batch"],
+            samples_per_s=steps_per_s * about["workers"] * alive * about["batch"],
             step_ms_p50=p50,
             step_ms_lo=lo,
             step_ms_hi=hi,
