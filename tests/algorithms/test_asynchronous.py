@@ -17,7 +17,7 @@ from algorithms.topologies.complete import Complete
 from algorithms.topologies.exponential import Exponential
 from algorithms.topologies.star import Star
 from bench.optimizers import SGD
-from bench.runtime.training import StepBudget
+from bench.runtime.budget import StepBudget
 from tests.algorithms.twin import STEPS
 from tests.helpers import Array, StillWorkers, Training, all_rows, everywhere
 
