@@ -151,6 +151,8 @@ def read_manifest(checkpoint: Path) -> Manifest:
     )
     if manifest.ranks < 1 or any(len(x) != manifest.ranks for x in lists):
         raise DamagedError(f"{checkpoint / MANIFEST} is damaged: its lists are not of {RANKS}")
+    if not 1 <= manifest.columns < LARGEST // manifest.ranks:
+        raise DamagedError(f"{checkpoint / MANIFEST} is damaged: columns out of range")
     if not 0 <= manifest.step < LARGEST or not 0 <= manifest.elapsed_ns < LARGEST:
         raise DamagedError(f"{checkpoint / MANIFEST} is damaged: step or time out of range")
     if any(not isinstance(x.get("sha256"), str) or "bytes" not in x for x in manifest.files):
