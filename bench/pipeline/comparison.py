@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,39 +13,39 @@ from algorithms.pipelines.protocol import Pipeline
 from bench.common.spec import format_spec
 from bench.common.summary import summarise
 from bench.common.text import counted, printable
-from bench.pipeline.measuring import TURNS, Trained, Wire, measured_wire, train
+from bench.pipeline.measuring import (
+    TURNS,
+    Trained,
+    Wire,
+    experiment_of,
+    measured_wire,
+    subject,
+    train,
+)
 from bench.pipeline.options import Options
-from bench.runtime import setup
-from bench.runtime.experiment import Experiment
-from bench.runtime.options import TrainOptions
 from bench.runtime.pipeline.slices import stage_bounds
-from bench.session.binding import check_threads, keep_freed_memory, use_threads
-from bench.session.launch import check_launch, on_all_ranks
-from bench.tasks.layered import LayeredProblem
+from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from bench.runtime.experiment import Experiment
+
 
 def compare(comm: MPI.Intracomm, options: Options) -> None:
     """Print a measured pipeline beside its model; collective. Errors: UserError."""
-    check_launch(os.environ, comm.size, 0)
-    check_threads(comm, 0)
-    experiment = on_all_ranks(comm, lambda: _experiment(options, comm.size))
-    alone = on_all_ranks(comm, lambda: _experiment(options, 1))
-    keep_freed_memory()
-    data = setup.material(comm, experiment)
-    use_threads(comm, 0)
-    problem, pipeline = data.problem, experiment.pipeline
-    assert isinstance(problem, LayeredProblem)
-    assert pipeline is not None
-    on_all_ranks(
-        comm, lambda: stage_bounds(pipeline, problem.units, f"--measure {options.measure}")
-    )
+
+    def build(ranks: int) -> Experiment:
+        return experiment_of(options, options.task, options.pipeline(), ranks)
+
+    measured = subject(comm, lambda: build(comm.size))
+    alone = on_all_ranks(comm, lambda: build(1))
+    pipeline, units = measured.pipeline, measured.problem.units
+    on_all_ranks(comm, lambda: stage_bounds(pipeline, units, f"--measure {options.measure}"))
     wire = measured_wire(comm) if comm.size > 1 else Wire()
-    trained = train(comm, experiment, data, options.steps, alone)
+    trained = train(comm, measured.experiment, measured.data, options.steps, alone)
     if comm.rank == 0:
-        comparison = Comparison(pipeline, experiment.grid, trained, wire)
+        comparison = Comparison(pipeline, measured.experiment.grid, trained, wire)
         name = format_spec(pipeline, PIPELINES)
         print(
             printable(
@@ -56,21 +55,6 @@ def compare(comm: MPI.Intracomm, options: Options) -> None:
         )
         for line in comparison.lines():
             print(line)
-
-
-def _experiment(options: Options, ranks: int) -> Experiment:
-    """Return the experiment of one worker on a number of ranks. Errors: UserError."""
-    training = TrainOptions(
-        task=options.task,
-        data=options.data,
-        batch=options.batch,
-        pipeline=format_spec(options.pipeline(), PIPELINES),
-        workers=1,
-        trace=1,
-    )
-    experiment = Experiment.resolve(training, ranks)
-    experiment.check()
-    return experiment
 
 
 def model(pipeline: Pipeline, grid: Grid, durations: Durations) -> tuple[float, float]:

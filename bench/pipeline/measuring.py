@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -13,7 +14,9 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.planner import Chain
+from algorithms.pipelines.protocol import Pipeline
 from algorithms.wire.meter import (
     BACKWARD_PASS,
     FORWARD_PASS,
@@ -24,14 +27,18 @@ from algorithms.wire.meter import (
 )
 from algorithms.wire.waiting import until
 from bench.collectives.links import LARGE_BYTES, SMALL_BYTES, round_trip_ns
-from bench.runtime import start
+from bench.common.spec import format_spec
+from bench.pipeline.options import Options
+from bench.runtime import setup, start
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import TrainOptions
 from bench.runtime.pipeline.learner import Memory
 from bench.runtime.pipeline.player import Minibatch
-from bench.session.launch import closing
+from bench.session.binding import check_threads, keep_freed_memory, use_threads
+from bench.session.launch import check_launch, closing, on_all_ranks
 from bench.tasks.layered import LayeredProblem, SplitModel
 
 if TYPE_CHECKING:
-    from bench.runtime.experiment import Experiment
     from bench.runtime.setup import Material
 
 WARM_UP = 3
@@ -39,6 +46,45 @@ WARM_UP = 3
 TURNS = 3
 """Turns of measured steps on all ranks and on one."""
 PASSES = (FORWARD_PASS, BACKWARD_PASS, WEIGHT_PASS)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Model of one worker, its data, and the pipeline whose stages are measured."""
+
+    experiment: Experiment
+    data: Material
+    problem: LayeredProblem
+    pipeline: Pipeline
+
+
+def experiment_of(options: Options, task: str, pipeline: Pipeline, ranks: int) -> Experiment:
+    """Return the experiment of one worker on a number of ranks. Errors: UserError."""
+    training = TrainOptions(
+        task=task,
+        data=options.data,
+        batch=options.batch,
+        pipeline=format_spec(pipeline, PIPELINES),
+        workers=1,
+        trace=1,
+    )
+    experiment = Experiment.resolve(training, ranks)
+    experiment.check()
+    return experiment
+
+
+def subject(comm: MPI.Intracomm, build: Callable[[], Experiment]) -> Subject:
+    """Check the launch, build the experiment, and load its data; collective. Errors: UserError."""
+    check_launch(os.environ, comm.size, 0)
+    check_threads(comm, 0)
+    experiment = on_all_ranks(comm, build)
+    keep_freed_memory()
+    data = setup.material(comm, experiment)
+    use_threads(comm, 0)
+    problem, pipeline = data.problem, experiment.pipeline
+    assert isinstance(problem, LayeredProblem)
+    assert pipeline is not None
+    return Subject(experiment, data, problem, pipeline)
 
 
 @dataclass(frozen=True)

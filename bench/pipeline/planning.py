@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from algorithms.pipelines import PIPELINES, cut
+from algorithms.pipelines import cut
 from algorithms.pipelines.clock import Durations
 from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.one_f_one_b import OneFOneB
 from algorithms.pipelines.planner import Chain, Level, Part, grid, replicated
 from algorithms.wire.waiting import until
-from bench.common.spec import UserError, format_spec
+from bench.common.spec import UserError
 from bench.common.summary import summarise
 from bench.common.text import counted, format_bytes, printable, signed_percent
-from bench.pipeline.measuring import Trained, Wire, measured_chain, measured_wire, train
+from bench.pipeline.measuring import (
+    Trained,
+    Wire,
+    experiment_of,
+    measured_chain,
+    measured_wire,
+    subject,
+    train,
+)
 from bench.pipeline.options import Options
-from bench.runtime import setup
 from bench.runtime.experiment import Experiment
 from bench.runtime.faults import trouble_of
 from bench.runtime.options import TrainOptions
 from bench.runtime.pipeline.slices import stage_bounds
-from bench.session.binding import check_threads, keep_freed_memory, use_threads
-from bench.session.launch import check_launch, on_all_ranks
-from bench.tasks.layered import LayeredProblem
+from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -37,35 +41,27 @@ MOST_CHOICES = 2**24
 
 def plan(comm: MPI.Intracomm, options: Options) -> None:
     """Print the cut and the measured stages of a task; collective. Errors: UserError."""
-    check_launch(os.environ, comm.size, 0)
-    check_threads(comm, 0)
-    experiment = on_all_ranks(comm, lambda: _experiment(options, comm.size))
-    wires = on_all_ranks(comm, lambda: _given_wires(options))
-    keep_freed_memory()
-    data = setup.material(comm, experiment)
-    use_threads(comm, 0)
-    problem, pipeline = data.problem, experiment.pipeline
-    assert isinstance(problem, LayeredProblem)
-    assert pipeline is not None
+    measured = subject(comm, lambda: _experiment(options, comm.size))
+    problem, pipeline = measured.problem, measured.pipeline
+    links = on_all_ranks(comm, lambda: _given_wires(options))
     on_all_ranks(comm, lambda: _check_size(options, problem.units))
     actual = measured_wire(comm) if comm.size > 1 else Wire()
-    measured = not wires and comm.size > 1
-    wires = wires or [actual] * measured
+    wires = links or [actual] * (comm.size > 1)
     chain: Chain | None = None
     if comm.rank == 0:
-        places = data.batches(0).next()[0]
+        places = measured.data.batches(0).next()[0]
         chain = measured_chain(problem, places, pipeline.microbatches, options.steps)
     until(comm.Ibarrier().Test)
     chain = comm.bcast(chain)
     levels = _levels(options, wires)
     _, bounds = grid(chain, options.planned_ranks // options.stages, options.stages, levels)
     experiment = _experiment(options, comm.size, cut_text(bounds))
-    trained = train(comm, experiment, data, options.steps)
+    trained = train(comm, experiment, measured.data, options.steps)
     if comm.rank == 0:
         planned = Planned(options, chain, levels, bounds)
         for line in (
             *planned.layers(),
-            *_links(wires, measured),
+            *_links(wires, not links),
             "",
             *planned.cut(problem.units, actual, trained, comm.size),
             *planned.replicas(),
@@ -90,18 +86,7 @@ def _experiment(options: Options, ranks: int, cut: str = "") -> Experiment:
             f"--stages {options.stages} are measured on one rank or on as many, got {ranks}: "
             f"launch with `mpirun -n {options.stages}`, or without mpirun"
         )
-    pipeline = _pipeline(options, cut)
-    training = TrainOptions(
-        task=options.plan,
-        data=options.data,
-        batch=options.batch,
-        pipeline=format_spec(pipeline, PIPELINES),
-        workers=1,
-        trace=1,
-    )
-    experiment = Experiment.resolve(training, ranks)
-    experiment.check()
-    return experiment
+    return experiment_of(options, options.plan, _pipeline(options, cut), ranks)
 
 
 def _given_wires(options: Options) -> list[Wire]:
