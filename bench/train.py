@@ -181,13 +181,13 @@ def _train(
     best = best_before(comm, plan)
     plan, material = setup.with_material(comm, plan)
     experiment, options = plan.experiment, plan.experiment.options
-    ranks, flaws = use_threads(comm, options.threads)
+    ranks, flaws = setup.places(comm, plan)
     plan, original = launch.on_all_ranks(
         comm, lambda: _compared(plan, ranks) if comm.rank == 0 else (plan, None)
     )
     keep_freed_memory()
     with ExitStack() as stack:
-        epoch = start.first_epoch(comm, experiment, material)
+        epoch = start.first_epoch(comm, experiment, material, plan.device)
         evaluation = evaluation_of(comm, experiment, material, epoch.workers)
         for resource in (epoch, evaluation):
             stack.enter_context(launch.closing(resource))

@@ -45,17 +45,18 @@ ROOMS: dict[str, tuple[str, str]] = {
     "bench": ("", ""),
     "bench.common": ("", ""),
     "bench.optimizers": ("algorithms", "numpy torch"),
+    "bench.device": (f"algorithms algorithms.exchange {WIRE} bench.common", "mpi4py numpy torch"),
     "bench.data": ("bench.common", "h5py numpy pandas sklearn"),
     "bench.tasks": ("algorithms bench.common bench.data partitions", "numpy scipy torch"),
     "bench.results": (f"{WIRE} bench.common", "h5py mpi4py numpy"),
     "bench.session": ("bench.common bench.results", "mpi4py numpy rich torch"),
     "bench.runtime": (
         f"{CORE} algorithms.collectives algorithms.controllers algorithms.pipelines bench "
-        "bench.common bench.data "
+        "bench.common bench.data bench.device "
         "bench.optimizers bench.results bench.session bench.tasks partitions",
         "h5py mpi4py numpy rich safetensors torch",
     ),
-    "bench.check": (f"{CORE} {RUN} bench.tasks partitions", "mpi4py numpy"),
+    "bench.check": (f"{CORE} bench.device {RUN} bench.tasks partitions", "mpi4py numpy torch"),
     "bench.loop": (
         f"algorithms algorithms.exchange {WIRE} bench.data {RUN}",
         "mpi4py numpy torch",

@@ -159,7 +159,7 @@ class Means:
         Creates the plan for the mean of such rows.
         """
         if self._total > self._comm.size:
-            self._planned(d)
+            self.prepare(d)
             return np.zeros((self._here, d), np.float32 if self._encoded else self._dtype)
         average = self._average(d)
         rows = average.vector.reshape(1, d)
@@ -213,6 +213,10 @@ class Means:
         for group in self._groups.values():
             group.close()
         self._averages, self._homes, self._idle, self._groups = {}, {}, {}, {}
+
+    def prepare(self, d: int) -> None:
+        """Create the plan for the mean of (V, d) rows in memory of their own; collective."""
+        self._planned(d)
 
     def _planned(self, d: int) -> Average:
         if d not in self._averages:

@@ -81,13 +81,9 @@ class MPIExchange(Host):
         self._shaper: Delays | None = clock or wall
         travels = ENCODED if encoded else np.dtype(dtype)
         self._allreduce, self._itemsize = ALLREDUCES[allreduce], travels.itemsize
+        meter, shaper = self.meter, self._shaper
         self._means = Means(
-            self._comm,
-            self.bounds,
-            allreduce,
-            dtype=travels,
-            meter=self.meter,
-            shaper=self._shaper,
+            self._comm, self.bounds, allreduce, dtype=travels, meter=meter, shaper=shaper
         )
         self._rounds = Rounds(
             self._comm,
@@ -122,9 +118,17 @@ class MPIExchange(Host):
 
     def rows(self, d: int) -> Rows:
         """Return zeroed (V, d) rows; with one worker a rank, the memory of the all-reduce."""
+        self._shape(d)
+        return self._means.rows(d)
+
+    def prepare(self, d: int) -> None:
+        """Create the plan for the mean of (V, d) rows in other memory; collective."""
+        self._shape(d)
+        self._means.prepare(d)
+
+    def _shape(self, d: int) -> None:
         if self._shaper:
             self._shaper.prepare(self._allreduce, d, self.total, self._itemsize)
-        return self._means.rows(d)
 
     def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:
         """Replace every row, or set out, (d,), to the mean over all W workers; collective.

@@ -3,7 +3,8 @@
 Algorithms restrict themselves to these operations, so that rows may also be in other memory than
 that of NumPy arrays:
 
-- `len(x)`, `x.shape`, `x.dtype`, loops over rows, and views `x[i]`, `x[a:b]`, `x[:, a:b]`
+- `len(x)`, `x.shape`, `x.dtype`, `x.itemsize`, loops over rows, and views `x[i]`, `x[a:b]`,
+  `x[:, a:b]`, `x.reshape(...)`
 - in place: `x += y`, `-=`, `*=`, `/=`, where y is a number, rows, or an array of NumPy, (V, 1)
 - copies: `x[...] = y`, also from and to staged arrays, and rows at a mask or at an index
 - comparisons with a number, of one element a row, and their `any()`
@@ -32,6 +33,9 @@ class Memory(Protocol):
     def staged(self, *shape: int, dtype: DTypeLike = "float64") -> NDArray[Any]:
         """Return an array of zeros on the host, for code that computes with NumPy."""
 
+    def bare(self, x: Any) -> Any:
+        """Return rows as tasks and optimisers compute with them: an array, or a tensor."""
+
 
 class Host:
     """Memory of the host, where rows are arrays of NumPy."""
@@ -43,6 +47,10 @@ class Host:
     def staged(self, *shape: int, dtype: DTypeLike = "float64") -> NDArray[Any]:
         """Return an array of zeros."""
         return np.zeros(shape, dtype)
+
+    def bare(self, x: Any) -> Any:
+        """Return the rows, which are an array."""
+        return x
 
 
 class SharedVector(Protocol):

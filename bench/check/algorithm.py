@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.protocol import Layer, Ready
+from algorithms.protocol import Layer, Ready, Workers
 from bench.check.findings import FAILS, NOTE, OK, Finding, judged
-from bench.check.refusing import RefusingExchange, RefusingWorkers
 from bench.common.text import counted
 from bench.runtime import setup, start
 from bench.runtime.checkpoint.checkpoints import restore_training, roots
@@ -151,27 +150,43 @@ def _placement(comm: MPI.Intracomm, spec: str, alone: dict[int, str]) -> Finding
     return judged(not wrong, "placement", text, f"other bits than on one rank: {', '.join(wrong)}")
 
 
-def rows(spec: str, total: int, digest: str) -> Finding:
-    """Take the steps on one rank with rows that refuse NumPy's functions.
+class TorchWorkers:
+    """Workers with rows in tensors, on the memory of other workers, which compute for them."""
 
-    digest: that of the same steps with other rows.
+    def __init__(self, workers: Workers, x: Any, g: Any) -> None:
+        self.ids, self.total, self.samples = workers.ids, workers.total, workers.samples
+        self.layers, self.gradient, self.update = workers.layers, workers.gradient, workers.update
+        self.x, self.g = x, g
+
+
+def rows(spec: str, total: int, digest: str) -> Finding:
+    """Take the steps on one rank with rows in tensors, which refuse NumPy's functions.
+
+    digest: that of the same steps with rows of NumPy.
     """
+    import torch
+
+    from bench.device.exchange import TorchExchange
+    from bench.device.rows import TorchRows
+
     training = Trained(_self(), spec, total)
     plain, algorithm = training.workers, training.algorithm
-    exchange = RefusingExchange(_self(), total, seed=training.exchange.seed)
-    workers = RefusingWorkers(plain)
+    seed, cpu = training.exchange.seed, torch.device("cpu")
+    exchange = TorchExchange(_self(), total, device=cpu, dtype="float32", seed=seed)
+    x, g = (TorchRows(torch.from_numpy(each)) for each in (plain.x, plain.g))
+    workers: Any = TorchWorkers(plain, x, g)
     try:
         state = algorithm.init(exchange, workers)
         for _ in range(STEPS):
             algorithm.step(exchange, workers, state)
         algorithm.finish(exchange, workers, state)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         return Finding(NOTE, "rows", f"only those of NumPy's memory: {error}")
     same = parameters_sha256(_self(), plain.x) == digest
     for each in (exchange, training.exchange):
         each.close()
-    text = "in place, on buffers of the exchange: the same bits on rows that refuse NumPy"
-    return judged(same, "rows", text, "other bits on rows that refuse the functions of NumPy")
+    text = "in place, on buffers of the exchange: the same bits on rows in tensors (--device)"
+    return judged(same, "rows", text, "other bits on rows in tensors, as those of --device")
 
 
 def _checkpoint(comm: MPI.Intracomm, spec: str, total: int, alone: dict[int, str]) -> Finding:

@@ -21,6 +21,25 @@ def library(x: Rows) -> ModuleType:
     return torch
 
 
+def view(x: Rows) -> Rows:
+    """Return the memory of a tensor on the host as a numpy array.
+
+    Tensors on a device, and of a type that numpy lacks, stay as they are.
+    """
+    if isinstance(x, np.ndarray) or x.device.type != "cpu" or x.itemsize < np.float32().itemsize:
+        return x
+    return x.numpy()
+
+
 def lean(x: Rows) -> Rows:
     """Return one row as a numpy array, with cheaper calls than torch's; more rows as they are."""
-    return x.numpy() if x.shape[0] == 1 and not isinstance(x, np.ndarray) else x
+    return view(x) if x.shape[0] == 1 else x
+
+
+def sqrt(x: Rows, out: Rows) -> None:
+    """Set out to the square roots of x, by numpy on the host: the same bits at any position.
+
+    Those of torch are of MKL, and not always rounded to nearest.
+    """
+    x, out = view(x), view(out)
+    library(x).sqrt(x, out=out)

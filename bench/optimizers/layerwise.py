@@ -36,11 +36,13 @@ def norms(rows: Rows) -> Rows:
     """Return the Euclidean norm of every row of (r, n): (r, 1).
 
     Computed from squares, so that a gradient with underflowing squares counts as 0: no rate becomes
-    infinite.
+    infinite. On the host numpy adds, in an order that does not depend on the number of rows.
     """
-    to = library(rows)
-    squares = np.vecdot(rows, rows) if to is np else to.linalg.vecdot(rows, rows)
-    return to.sqrt(squares)[:, None]
+    values = blocks.view(rows)
+    to = library(values)
+    squares = np.vecdot(values, values) if to is np else to.linalg.vecdot(values, values)
+    sizes = to.sqrt(squares)[:, None]
+    return sizes if values is rows else library(rows).from_numpy(sizes)
 
 
 def ratio(above: Rows, below: Rows) -> Rows:

@@ -82,7 +82,7 @@ def direction(options: Options, k: int, g: Rows, m: Rows, v: Rows, out: Rows) ->
     to.multiply(g, g, out=out)
     out *= 1 - options.beta2
     v += out
-    to.sqrt(v, out=out)  # 2.
+    blocks.sqrt(v, out)  # 2.
     out /= sqrt(1 - options.beta2**k)
     out += options.eps
     to.divide(m, out, out=out)

@@ -145,7 +145,7 @@ def answers_of(
             f"{experiment.options.task} are not logits of classes: take {MEAN}, {BEST} or {NICHE}"
         )
     if kind in (ENSEMBLE, BEST):
-        needed = 2 * total * problem.d * np.dtype(experiment.options.dtype).itemsize
+        needed = 2 * total * problem.d * np.dtype(experiment.options.host_dtype).itemsize
         text = f"the models of {total:,} workers for --answer {kind}"
         check_memory(comm, needed, text, f"take --answer {NICHE}, or fewer --workers")
     peers = cell.peers if cell else comm

@@ -15,7 +15,7 @@ from bench.data.names import parse_data
 from bench.data.opening import is_table
 from bench.optimizers import Optimizer
 from bench.optimizers.schedules import SCHEDULES, Schedule
-from bench.runtime.options import ANSWERS, BEST, TrainOptions
+from bench.runtime.options import ANSWERS, BEST, BF16, BFLOAT16, CPU, MODEL, TrainOptions
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
 from partitions.protocol import Partition
@@ -154,7 +154,7 @@ def check_wire(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
     if not options.wire:
         return
     where, name = f"--wire {options.wire}", own.head(options.algorithm)
-    if options.dtype != "float32":
+    if options.host_dtype != "float32":
         raise UserError(f"{where} rounds float32, got --dtype {options.dtype}: leave one out")
     needs = algorithm.needs
     reason = "it works in memory that all ranks share" if needs.asynchronous else needs.exact
@@ -174,6 +174,34 @@ def check_wire(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
         raise UserError(
             f"{where}: --allreduce {options.allreduce} does not send the messages that would be "
             f"rounded; those that do are {', '.join(by_messages)}"
+        )
+
+
+def check_device(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
+    """Check that the parts of a run can compute on rows of the device. Errors: UserError."""
+    where = f"--device {options.device}"
+    if options.device == CPU:
+        if options.dtype == BFLOAT16:
+            raise UserError(
+                f"--dtype {BFLOAT16}: rows are arrays of NumPy, which has no such type: add "
+                f"--device cpu:rows=torch or cuda, or give --wire {BF16}, which rounds what travels"
+            )
+        return
+    if task.needs.numpy or task.needs.normalises:
+        able = [x for x, cls in TASKS.items() if not cls().needs.numpy]
+        raise UserError(
+            f"{where}: {options.task} computes with NumPy on the host: tasks of torch are "
+            f"{', '.join(able)}, without norm=batch of digits"
+        )
+    for name in ("pipeline", "staleness", "churn"):
+        if getattr(options, name):
+            raise UserError(
+                f"{where}: --{name} moves rows as arrays of NumPy: leave one of the two options out"
+            )
+    if algorithm.needs.asynchronous and options.clock == MODEL:
+        raise UserError(
+            f"{where}: {own.head(options.algorithm)} under --clock {MODEL} steps worker by worker "
+            "in arrays of NumPy: take --clock wall, a synchronous algorithm, or --device cpu"
         )
 
 

@@ -23,6 +23,7 @@ def norm(row: Vector) -> float:
 
 def squares(row: Vector) -> list[float]:
     """Return the sum of the squares of each block of a row, in float64."""
+    row = np.asarray(row)
     blocks = (row[a : a + BLOCK] for a in range(0, len(row), BLOCK))
     return [float(np.square(x, dtype=np.float64).sum()) for x in blocks]
 

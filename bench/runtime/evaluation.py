@@ -61,8 +61,9 @@ class Evaluation:
         The names are those of schema.EVAL, of schema.VALIDATION with a split, and of schema.ANSWER
         with answers. The result is the same on all ranks.
         """
-        x, metric = self._cell.whole(self._x), self._problem.metric
-        mean = self._mean = self._cell.whole(self.average(self._x))
+        own, metric = np.asarray(self._x), self._problem.metric
+        x, mean = self._cell.whole(own), self._cell.whole(self.average(own))
+        self._mean = mean
         squares = [float(np.sum((row.astype(np.float64) - mean) ** 2)) for row in x]
         own_loss, own_metric = self._scores(x)
         meet(self._cell.peers)
@@ -132,7 +133,7 @@ def rounding_error(comm: MPI.Intracomm, x: Rows) -> float:
 
     x: (V, d), parameters of the workers of this rank.
     """
-    errors, squares = zip(*comm.allgather(bfloat16.error2(x)), strict=True)
+    errors, squares = zip(*comm.allgather(bfloat16.error2(np.asarray(x))), strict=True)
     return float(np.sqrt(sum(errors) / sum(squares))) if sum(squares) else 0.0
 
 
@@ -141,6 +142,7 @@ def parameters_sha256(comm: MPI.Intracomm, x: Rows, cell: Cell | None = None) ->
 
     x: (V, d), parameters of the workers of this rank. cell: of this rank, if x has some columns.
     """
+    x = np.asarray(x)
     if cell:
         comm, x = cell.peers, cell.whole(x)
     rows = max(1, HASHED_ROWS_BYTES // x[0].nbytes)

@@ -38,6 +38,7 @@ from bench.runtime.checks import (
     check_accumulation,
     check_answer,
     check_data,
+    check_device,
     check_pictures,
     check_schedule,
     check_statistics,
@@ -298,6 +299,7 @@ class Experiment:
         check_target(self.options, self.task)
         check_accumulation(self.options, self.task)
         check_wire(self.options, self.task, self.algorithm)
+        check_device(self.options, self.task, self.algorithm)
         check_statistics(self.options, self.task, self.workers)
         if self.algorithm.needs.asynchronous:
             parts = self.options, self.task, self.workers, self.ranks

@@ -9,7 +9,7 @@ from bench.common.labels import labels
 from bench.common.text import counted, setting_label
 from bench.runtime.churn import plan_line
 from bench.runtime.experiment import Experiment
-from bench.runtime.options import TrainOptions
+from bench.runtime.options import BFLOAT16, TrainOptions
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
 from partitions.skew import Skew
@@ -49,6 +49,8 @@ def introduction(
         )
     if experiment.churn:
         lines.append(plan_line(experiment))
+    if plan.device:
+        lines.append(f"device {plan.device}: rows are tensors and travel through the host's memory")
     summary = data.problem.summary
     if summary.line:
         lines.append(summary.line)
@@ -97,6 +99,11 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
             f"--patience {options.patience} evaluations, {options.eval_every} steps apart, are not "
             f"over before the run of {counted(experiment.planned_steps, 'step')}: it cannot end "
             "earlier"
+        )
+    if options.dtype == BFLOAT16:
+        yield (
+            f"--dtype {BFLOAT16} rounds every result by up to 0.2 % of its size; what travels and "
+            "what is stored is float32"
         )
     if options.minibatch > small:
         yield (

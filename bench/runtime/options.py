@@ -8,6 +8,9 @@ from bench.common.options import Table, check_name, check_ranges, option
 from bench.common.spec import UserError, unknown_name
 
 DTYPES = ("float32", "float64")
+BFLOAT16 = "bfloat16"
+TYPES = (*DTYPES, BFLOAT16)
+CPU, TENSORS, CUDA = DEVICES = ("cpu", "cpu:rows=torch", "cuda")
 BF16 = "bf16"
 """Value of --wire: rows travel as bfloat16."""
 WRITERS = ("one", "node", "rank")
@@ -95,7 +98,10 @@ class TrainOptions:
     seed: int = option(
         0, "seed of the start, minibatches, partition and random peers", "S", least=0
     )
-    dtype: str = option("float32", "type of parameters and data", "TYPE", choices=DTYPES)
+    dtype: str = option("float32", "type of parameters and data", "TYPE", choices=TYPES)
+    device: str = option(
+        CPU, "device of rows and their arithmetic", "DEVICE", choices=DEVICES, later=True
+    )
     eval_every: int = option(50, "steps between evaluations, which are not timed", "N", least=1)
     eval_at: str = option(
         PERIOD,
@@ -248,7 +254,6 @@ class TrainOptions:
     def __post_init__(self) -> None:
         from algorithms.collectives import ALLREDUCES  # not at the top: --help needs no numpy
 
-        _check_dtype(self.dtype)
         check_ranges(self)
         if self.repeat and self.launches > 1:
             raise UserError(
@@ -294,18 +299,14 @@ class TrainOptions:
         check_name(self.name)
 
     @property
+    def host_dtype(self) -> str:
+        """Type of rows and data in arrays of NumPy: float32 for bfloat16."""
+        return DTYPES[0] if self.dtype == BFLOAT16 else self.dtype
+
+    @property
     def minibatch(self) -> int:
         """Samples per worker and step: --batch times --accumulate."""
         return self.batch * self.accumulate
-
-
-def _check_dtype(name: str) -> None:
-    """Refuse bfloat16 with the way out. Errors: UserError."""
-    if name in ("bfloat16", BF16):
-        raise UserError(
-            f"--dtype {name}: rows are arrays of NumPy, which has no such type: give --dtype "
-            f"float32 and --wire {BF16}, which rounds what travels"
-        )
 
 
 TABLE = Table(

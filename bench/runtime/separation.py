@@ -93,7 +93,7 @@ def heterogeneity(
         return None
 
     def estimate() -> NDArray[np.floating]:
-        total, drawn = np.zeros_like(g), 0
+        total, drawn = np.zeros(g.shape, g.dtype), 0
         while drawn < PROBED:
             indices = draw()
             workers.probe(indices)

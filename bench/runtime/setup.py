@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import worker_bounds
 from bench.common.spec import UserError
+from bench.device.devices import Found, find
 from bench.results import contents
 from bench.results.claims import Claim
 from bench.results.resultfile import part_of
@@ -25,9 +26,9 @@ from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.experiment import Experiment
 from bench.runtime.memory import check_memory
 from bench.runtime.opening import prepare, take_on_root
-from bench.runtime.options import STEP
+from bench.runtime.options import CPU, STEP
 from bench.runtime.repeat import free_name
-from bench.session.binding import check_threads
+from bench.session.binding import check_threads, use_threads
 from bench.session.launch import check_launch, on_all_ranks
 from bench.tasks.protocol import Alter, Problem
 from partitions.protocol import Samples
@@ -53,6 +54,8 @@ class Plan:
     """Claim of the result file; a released one for a finished result."""
     resumed: Resumed | None = None
     """The checkpoint from which the run resumes; None where it begins."""
+    device: Found | None = None
+    """Device of this rank for rows in tensors; None for arrays of NumPy."""
     finished: bool = False
     """True where --resume finds the finished result."""
     notes: tuple[str, ...] = ()
@@ -94,6 +97,7 @@ def plan(
             f"{comm.size}: resolve it with ranks={comm.size}"
         )
     experiment.check()
+    device = find(comm, options.device) if options.device != CPU else None
     if options.repeat and not options.name:
         name = comm.bcast(free_name(Path(options.repeat), Path(options.out)))
         path = path.with_name(f"{name}.h5")
@@ -113,7 +117,7 @@ def plan(
         path = located
     claim = take_on_root(comm, results, path, "bench.train")
     try:
-        return _claimed_plan(comm, Plan(experiment, path, claim, launch=launch))
+        return _claimed_plan(comm, Plan(experiment, path, claim, device=device, launch=launch))
     except UserError:
         claim.release()
         raise
@@ -188,7 +192,7 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     ids = range(bounds[row], bounds[row + 1])
     where = f"{experiment.options.task}, {experiment.options.partition}"
     share = 1.0 if experiment.churn else len(ids) / experiment.workers
-    needed = experiment.task.nbytes(share, experiment.options.dtype)
+    needed = experiment.task.nbytes(share, experiment.options.host_dtype)
     check_memory(comm, needed, f"the samples of {experiment.options.task}", "take fewer samples")
     return on_all_ranks(comm, lambda: _material(experiment, ids), where)
 
@@ -203,10 +207,16 @@ def with_material(comm: MPI.Intracomm, plan: Plan) -> tuple[Plan, Material]:
     return replace(plan, experiment=experiment), data
 
 
+def places(comm: MPI.Intracomm, plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
+    """Set this rank's threads; return the place of every rank and its flaws; collective."""
+    ranks, flaws = use_threads(comm, plan.experiment.options.threads)
+    return ranks, [*flaws, *(plan.device.recorded(ranks) if plan.device else ())]
+
+
 def _material(experiment: Experiment, ids: range) -> Material:
     options, partition = experiment.options, experiment.partition
     needs = partition.needs
-    problem = experiment.task.load(options.dtype, options.data)
+    problem = experiment.task.load(options.host_dtype, options.data)
     validation, validation_size = None, 0
     if options.validation:
         indices = validation_indices(problem.samples.size, options.validation)

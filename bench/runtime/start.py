@@ -19,6 +19,7 @@ from algorithms.wire.meter import Meter, TracingMeter
 from algorithms.wire.room import RoomError
 from bench.common.spec import UserError
 from bench.common.text import counted
+from bench.device.devices import Found
 from bench.runtime.batches import Batches, RenewedBatches
 from bench.runtime.experiment import Experiment
 from bench.runtime.membership import Epoch
@@ -33,6 +34,7 @@ from bench.runtime.staleness import StaleSlices, slices_of, staleness_of
 from bench.runtime.workers import TrainingWorkers
 from bench.session.launch import on_all_ranks
 from bench.tasks.layered import LayeredProblem
+from bench.tasks.protocol import TorchProblem
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -42,16 +44,19 @@ ROWS = 2
 
 
 def workers(
-    comm: MPI.Intracomm, experiment: Experiment, data: Material
+    comm: MPI.Intracomm, experiment: Experiment, data: Material, device: Found | None = None
 ) -> tuple[MPIExchange, TrainingWorkers]:
-    """Return the exchange and this rank's workers, at the common start; collective."""
+    """Return the exchange and this rank's workers, at the common start; collective.
+
+    device: for rows in tensors; None for arrays of NumPy.
+    """
     options = experiment.options
     cell = Cell.of(comm, experiment.grid, on_all_ranks(comm, lambda: _slices(experiment, data)))
     peers, d = cell.peers, cell.width or data.problem.d
     bounds = worker_bounds(experiment.workers, peers.size)
     rows = bounds[peers.rank + 1] - bounds[peers.rank]
     arrays = ROWS + (options.accumulate > 1)
-    needed = arrays * rows * d * np.dtype(options.dtype).itemsize
+    needed = arrays * rows * d * np.dtype(options.host_dtype).itemsize
     models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
     check_memory(comm, needed, models, "take fewer --workers, or a smaller model")
     needed = 8 * rows * options.minibatch
@@ -62,13 +67,18 @@ def workers(
             peers,
             experiment,
             experiment.workers,
-            meter=_meter(comm, experiment, peers),
+            meter=_meter(comm, experiment, peers, device),
+            device=device,
             clock=model_clock(experiment),
         )
         x, g = exchange.rows(d), exchange.rows(d)
     except ValueError as error:
         where = "" if str(error).startswith("--") else f"--allreduce {options.allreduce}: "
         raise UserError(f"{where}{error}") from None
+    if device:
+        for problem in filter(None, (data.problem, data.validation)):
+            assert isinstance(problem, TorchProblem)
+            problem.to(device.torch)
     pipelines = _pipelines(experiment, data, cell, x, g, exchange.meter)
     make = _maker(experiment, data, exchange, data.skew.sizes)
     trained = make(
@@ -94,9 +104,11 @@ def workers(
     return exchange, trained
 
 
-def first_epoch(comm: MPI.Intracomm, experiment: Experiment, data: Material) -> Epoch:
+def first_epoch(
+    comm: MPI.Intracomm, experiment: Experiment, data: Material, device: Found | None
+) -> Epoch:
     """Return the exchange and this rank's workers with all of them alive; collective."""
-    exchange, trained = workers(comm, experiment, data)
+    exchange, trained = workers(comm, experiment, data, device)
     return Epoch(everyone(exchange.bounds), exchange, trained)
 
 
@@ -158,10 +170,16 @@ def _exchange(
     meter: Meter | None,
     clock: ModelClock | None,
     placement: Placement | None = None,
+    device: Found | None = None,
 ) -> MPIExchange:
     """Return an exchange with the options of the experiment; collective. Errors: ValueError."""
     options = experiment.options
-    return MPIExchange(
+    kind: Callable[..., MPIExchange] = MPIExchange
+    if device:
+        from bench.device.exchange import TorchExchange  # not at the top: NumPy needs no torch
+
+        kind = partial(TorchExchange, device=device.torch)
+    return kind(
         comm,
         total,
         allreduce=options.allreduce,
@@ -193,8 +211,15 @@ def _maker(
     )
 
 
-def _meter(comm: MPI.Intracomm, experiment: Experiment, peers: MPI.Intracomm) -> Meter | None:
+def _meter(
+    comm: MPI.Intracomm, experiment: Experiment, peers: MPI.Intracomm, device: Found | None
+) -> Meter | None:
     """Return the meter of the run; None for the exchange's own."""
+    if device and device.names and not experiment.compute:
+        from bench.device.meter import DeviceMeter, DeviceTracingMeter
+
+        traced = experiment.options.trace
+        return DeviceTracingMeter(comm, peers) if traced else DeviceMeter()
     if experiment.options.trace:
         return TracingMeter(comm, peers, experiment.phases)
     return Meter(experiment.phases) if experiment.pipeline else None

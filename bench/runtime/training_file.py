@@ -83,6 +83,8 @@ def open_file(
         attributes["steps_before"] = resumed.manifest.step if resumed else 0
     if data.validation:
         attributes["validation_samples"] = data.validation_size
+    if plan.device:
+        attributes["device"] = str(plan.device)
     if experiment.options.answer:
         attributes["answer"] = experiment.options.answer
     if exchange.clock:

@@ -12,6 +12,7 @@ from algorithms.exchange.clock import FORWARD, ModelClock
 from algorithms.exchange.trouble import Straggler, Trouble
 from algorithms.protocol import Exchange, Layer, Ready, Rows
 from algorithms.wire.carrier import divide_in_place
+from algorithms.wire.memory import Host
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
 from bench.runtime.batches import Batches, RenewedBatches
@@ -66,6 +67,7 @@ class TrainingWorkers:
     ) -> None:
         self._names = members[ids.start : ids.stop] if members else ids
         self.ids, self.total, self.samples = ids, len(samples), samples
+        memory = exchange or Host()
         self.x, self.g = x, g
         self.losses: NDArray[np.floating] = np.full(len(ids), np.nan)
         """Losses of the last minibatches, (V,)."""
@@ -74,7 +76,8 @@ class TrainingWorkers:
         self._learner: Learner
         if pipelines is None:
             x[:] = problem.initial(seed)
-            self._learner = problem.learner(x, g, self._share if exchange else None)
+            share = self._share if exchange else None
+            self._learner = problem.learner(memory.bare(x), memory.bare(g), share)
         else:
             x[:] = pipelines.part(problem.initial(seed))
             self.layers, self._learner = pipelines.layers, pipelines
@@ -85,7 +88,7 @@ class TrainingWorkers:
             self._source = problem.learner(stale.rows, g, self._share if exchange else None)
         self._optimizer, self._meter, self._make = optimizer, meter, batches
         self._rate, self._limit, self._parts = rate, clip, accumulate
-        self._sum = np.empty_like(g) if accumulate > 1 else None
+        self._sum = memory.like(g) if accumulate > 1 else None
         self._trouble, self._seed, self._clock = trouble, seed, clock
         self.apart: Sequence[TrainingWorkers] = ()
         """Each worker on its own, with its row of x and g, where workers step one by one."""
@@ -192,7 +195,7 @@ class TrainingWorkers:
         losses = self.losses
         if self.apart:
             losses = losses[[one.drawn > 0 for one in self.apart]]
-        return bool(np.isfinite(losses).all() and np.isfinite(self.x).all())
+        return bool(np.isfinite(losses).all() and np.isfinite(np.asarray(self.x)).all())
 
     def probe(self, indices: NDArray[np.int64]) -> None:
         """Fill g with the gradient at x of some minibatches, outside any step.

@@ -64,6 +64,8 @@ class Classifier:
         self.layers: Sequence[Layer] = consecutive_layers(self.shapes.values())
         self.d = self.layers[-1].stop
         self._own: Batch | None = None
+        self.device = torch.device("cpu")
+        """Device on which models are scored."""
         self._scaled = scaled
         self._use(train, held_out)
 
@@ -76,6 +78,12 @@ class Classifier:
         self.samples = Samples(train.labels, train.features, train.groups, self.names)
         self._held_out = self.read(held_out, np.arange(held_out.size))
         self.eval_samples = held_out.size
+
+    def to(self, device: torch.device) -> None:
+        """Score models on this device from now on."""
+        self.device, self.module = device, self.module.to(device)
+        inputs, targets = self._held_out
+        self._held_out = inputs.to(device), targets.to(device)
 
     @property
     def inputs(self) -> torch.Tensor:
@@ -169,15 +177,13 @@ class Classifier:
 
     def state_dict(self, row: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
         """Return the state_dict of the module with the parameters row, (d,)."""
-        module = copy.deepcopy(self.module)
+        module = copy.deepcopy(self.module).cpu()
         torch.nn.utils.vector_to_parameters(torch.from_numpy(row.copy()), module.parameters())
         return {name: x.numpy() for name, x in module.state_dict().items()}
 
-    def learner(
-        self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
-    ) -> Learner:
+    def learner(self, x: Any, g: Any, share: Share | None = None) -> Learner:
         """Bind plain autograd for one worker, vmap in chunks for many; nothing is shared."""
-        rows, gradients = torch.from_numpy(x), torch.from_numpy(g)
+        rows, gradients = torch.as_tensor(x), torch.as_tensor(g)
         return (OneModel if len(x) == 1 else ManyModels)(self, rows, gradients)
 
     @property
@@ -206,7 +212,7 @@ class Classifier:
         self, rows: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return loss (n,) and accuracy (n,) of n models on the held-out samples, float64."""
-        return Scores(self, *self._held_out)(torch.from_numpy(rows))
+        return Scores(self, *self._held_out)(torch.from_numpy(rows).to(self.device))
 
     @property
     def votes(self) -> bool:
@@ -216,11 +222,12 @@ class Classifier:
     def of_worker(self, worker: int, alter: Alter) -> Classifier:
         """Return a problem whose `evaluate` scores models on the held-out samples of a worker."""
         inputs, targets = self._held_out
-        altered = alter(worker, inputs.numpy(), targets.numpy())
+        altered = alter(worker, inputs.cpu().numpy(), targets.cpu().numpy())
         other = copy.copy(self)
         other._held_out = torch.from_numpy(altered[0]), torch.from_numpy(altered[1])
+        other.to(self.device)
         return other
 
     def ensemble(self, rows: NDArray[np.floating]) -> tuple[float, float]:
         """Return loss and accuracy of the mean softmax of n models on the held-out samples."""
-        return Scores(self, *self._held_out).ensemble(torch.from_numpy(rows))
+        return Scores(self, *self._held_out).ensemble(torch.from_numpy(rows).to(self.device))

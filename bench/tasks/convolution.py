@@ -103,7 +103,7 @@ class NormedNetwork(Classifier):
     def _calibration(self) -> torch.Tensor:
         """Return the training pictures that the statistics are estimated from, (m, ...)."""
         order = np.random.default_rng(CALIBRATION_SEED).permutation(self.samples.size)
-        return self.training(np.sort(order[:CALIBRATION]))[0]
+        return self.training(np.sort(order[:CALIBRATION]))[0].to(self.device)
 
     def ready(self, parameters: dict[str, torch.Tensor]) -> Answer:
         """Return the model with these parameters and the statistics of the calibration pictures."""

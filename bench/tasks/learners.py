@@ -43,6 +43,19 @@ def mean_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.
     return cross_entropy(*flat, label_smoothing=smoothing)
 
 
+def at(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return x on the device of the rows; numbers of a floating type in theirs."""
+    return x.to(rows.device, rows.dtype if x.is_floating_point() else x.dtype)
+
+
+def on_host(losses: torch.Tensor) -> NDArray[np.floating]:
+    """Return losses as an array; those of bfloat16 as float32."""
+    losses = losses.detach().cpu()
+    array: NDArray[np.floating]
+    array = (losses.float() if losses.dtype == torch.bfloat16 else losses).numpy()
+    return array
+
+
 class CrossEntropy:
     """Cross-entropy of logits (b, ..., classes), and the fraction of correct targets.
 
@@ -89,7 +102,8 @@ class OneModel:
     def fetch(self, indices: NDArray[np.int64]) -> Batch:
         """Return inputs (b, ...) and targets (b,)."""
         i = torch.from_numpy(indices[0])
-        return self._problem.inputs[i], self._problem.targets[i]
+        inputs, targets = self._problem.inputs[i], self._problem.targets[i]
+        return at(self.x, inputs), at(self.x, targets)
 
     def gradient(self, batch: Batch, ready: Ready | None = None) -> NDArray[np.floating]:
         """Fill the gradient of the row; return the (1,) loss."""
@@ -103,11 +117,10 @@ class OneModel:
             gradients = torch.autograd.grad(loss, self._parameters)
             for view, gradient in zip(self._copied, gradients, strict=True):
                 view.copy_(gradient)
-        losses: NDArray[np.floating] = loss.detach().numpy().reshape(1)
-        return losses
+        return on_host(loss).reshape(1)
 
     def _bind(self) -> torch.nn.Module:
-        module = self._problem.build(seed=0)
+        module = self._problem.build(seed=0).to(self.x.device)
         for parameter, view in zip(module.parameters(), self._views, strict=True):
             parameter.data = view
         return module
@@ -140,11 +153,13 @@ class ManyModels:
         self._one_hot: torch.Tensor | None = None
         if problem.objective.one_hot:
             self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)
-        self._views, self._outputs = problem.views, outputs(problem.module, problem.inputs[:1])
+        module = problem.build(seed=0)
+        self._views, self._outputs = problem.views, outputs(module, problem.inputs[:1])
+        module = module.to(rows.device)
         self._chunks: dict[int, list[tuple[Views, Views]]] = {}
 
         def loss_of(params: Views, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            outputs = functional_call(problem.module, params, (inputs,))
+            outputs = functional_call(module, params, (inputs,))
             return problem.objective.loss(outputs, targets)
 
         self._gradient_of = vmap(grad_and_value(loss_of))
@@ -154,7 +169,8 @@ class ManyModels:
         """Return inputs (c, b, ...) and targets, if possible one-hot, of chunks of c workers."""
         each = self._outputs * indices.shape[1]
         chunks = torch.split(torch.from_numpy(indices), max(1, min(CHUNK, ELEMENTS // each)))
-        return [(self._inputs[i], self._encoded(self._targets[i])) for i in chunks]
+        pairs = [(self._inputs[i], self._encoded(self._targets[i])) for i in chunks]
+        return [(at(self.x, inputs), at(self.x, targets)) for inputs, targets in pairs]
 
     def _encoded(self, targets: torch.Tensor) -> torch.Tensor:
         return targets if self._one_hot is None else self._one_hot[targets]
@@ -173,8 +189,7 @@ class ManyModels:
             losses.append(loss)
         if ready:
             ready(0, self.g.shape[1])
-        result: NDArray[np.floating] = torch.cat(losses).numpy()
-        return result
+        return on_host(torch.cat(losses))
 
     def _split(self, size: int) -> list[tuple[Views, Views]]:
         """Return views of x and g by chunks of this size, kept for the next batch."""
@@ -208,12 +223,13 @@ class FinishedParts:
         self._ready, self._thread = ready, get_ident()
         self._done = [False] * len(self._layers)
         self._left = len(self._layers)
-        torch.autograd.grad(loss, self._parameters)
+        with torch.autograd.set_multithreading_enabled(False):  # also for a GPU
+            torch.autograd.grad(loss, self._parameters)
         assert self._left == 0, f"{self._left} layers have no gradient"
 
     def _on_gradient(self, i: int, gradient: torch.Tensor) -> None:
         assert get_ident() == self._thread, (
-            "on a CPU, torch runs the backward pass in the calling thread"
+            "without multithreading, torch runs the backward pass in the calling thread"
         )
         self._gradients[i].copy_(gradient)
         self._done[i] = True

@@ -50,7 +50,7 @@ class Logistic(Task):
     @property
     def needs(self) -> Needs:
         """Declare that the task reads samples, and that the optimum is that of all of them."""
-        return Needs(reads="samples", pictures=True, all_samples=True)
+        return Needs(reads="samples", pictures=True, all_samples=True, numpy=True)
 
     def load(self, dtype: str, data: str = "") -> LogisticProblem:
         """Read the samples and compute the optimum, in float64."""

@@ -127,7 +127,7 @@ class Problem(Protocol):
     def learner(
         self, x: NDArray[np.floating], g: NDArray[np.floating], share: Share | None = None
     ) -> Learner:
-        """Bind a learner to the (V, d) parameters and gradients.
+        """Bind a learner to the (V, d) parameters and gradients, tensors for a TorchProblem.
 
         share: for a task whose gradient exchanges statistics between workers. Errors: ValueError
         if such a task gets none.
@@ -169,6 +169,15 @@ class PersonalProblem(Problem, Protocol):
         ...
 
 
+@runtime_checkable
+class TorchProblem(Problem, Protocol):
+    """Problem whose rows may be tensors on a device, of float32, float64 or bfloat16."""
+
+    def to(self, device: Any) -> None:
+        """Score models on a torch.device from now on; `learner` follows the device of its rows."""
+        ...
+
+
 @dataclass(frozen=True)
 class Needs:
     """Requirements and capabilities of a task."""
@@ -187,6 +196,8 @@ class Needs:
     """The model is a chain of layers, which a pipeline can cut: see bench.tasks.layered."""
     normalises: int = 0
     """Workers whose minibatches are normalised together, one value a sample; 0: none are."""
+    numpy: bool = False
+    """NumPy computes gradients and scores: the rows are no tensors of a device."""
 
 
 class Task(Protocol):

@@ -54,7 +54,7 @@ class Quadratic(Task):
     @property
     def needs(self) -> Needs:
         """Declare that the optimum is that of all samples."""
-        return Needs(all_samples=True)
+        return Needs(all_samples=True, numpy=True)
 
     def load(self, dtype: str, data: str = "") -> "QuadraticProblem":
         """Draw the samples."""

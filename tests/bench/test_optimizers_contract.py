@@ -42,6 +42,22 @@ def test_a_copy_of_the_state_continues_equally(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_row_steps_to_the_same_bits_alone_and_among_others(name: str) -> None:
+    layers, options = consecutive_layers([(20, 30), (30,)]), OPTIMIZERS[name]()
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 630)).astype(np.float32)
+    gradients = 1e-3 * rng.standard_normal((6, 3, 630)).astype(np.float32)  # with small squares
+    together, alone = torch.from_numpy(x.copy()), [torch.from_numpy(row[None].copy()) for row in x]
+    states = [options.init(row, layers) for row in alone]
+    state = options.init(together, layers)
+    for g in map(torch.from_numpy, gradients):
+        options.update(together, g, state)
+        for i, row in enumerate(alone):
+            options.update(row, g[i : i + 1], states[i])
+    np.testing.assert_array_equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_defaults_train_digits(name: str) -> None:
     problem = Digits().load("float32")
     exchange = MPIExchange(MPI.COMM_SELF, 4)

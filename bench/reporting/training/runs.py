@@ -30,8 +30,8 @@ ATTRIBUTES = ("optimizer", "allreduce", "workers", "ranks", "batch")
 PARAMS = ("steps", "dtype", "target", "eval_every", "warmup")
 OPTIONAL = (
     *("epochs", "schedule", "clip", "accumulate", "patience", "wire", "controller", "pipeline"),
-    *("staleness", "data", "validation", "answer", "clock", "compute", "straggler", "drop", "link"),
-    *("loss_bursts", "churn"),
+    *("device", "staleness", "data", "validation", "answer", "clock", "compute"),
+    *("straggler", "drop", "link", "loss_bursts", "churn"),
 )
 """Settings that are None where they are not given."""
 DATA = "data sha256"

@@ -23,7 +23,7 @@ from algorithms.exchange.order import Separate
 
 @runtime_checkable
 class Shared(Protocol):
-    """Memory in a window, such as a SharedVector or SharedRows of algorithms.protocol."""
+    """Memory in a window, such as a SharedVector of algorithms.protocol, or on a device."""
 
     def local(self) -> AbstractContextManager[NDArray[Any]]:
         """Lock the part of this rank and return it as a context."""
@@ -31,7 +31,7 @@ class Shared(Protocol):
 
 @runtime_checkable
 class ArrayLike(Protocol):
-    """Array of numpy or of the library of the task."""
+    """Array of numpy, or tensor of torch."""
 
     def __array__(self) -> NDArray[Any]:
         """Return the values as a numpy array."""
@@ -207,7 +207,13 @@ def write(array: Any, values: NDArray[Any]) -> None:
 
 def memory(array: Any) -> Any:
     """Return a context with the memory of an array as a numpy array."""
-    return array.local() if isinstance(array, Shared) else nullcontext(np.asarray(array))
+    if isinstance(array, Shared):
+        return array.local()
+    if isinstance(array, np.ndarray):
+        return nullcontext(array)
+    from bench.device.rows import opened  # not at the top: tasks of NumPy need no torch
+
+    return opened(array)
 
 
 def spans(
