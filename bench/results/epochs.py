@@ -74,6 +74,15 @@ def absences(events: Sequence[Event], workers: int, steps: int) -> NDArray[np.in
     return absent
 
 
+def worker_steps(
+    events: Sequence[Event], attributes: Mapping[str, Any], steps: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the steps of all workers together in the first steps of a run, (n,) int64."""
+    workers = int(attributes["workers"])
+    absent = [int(absences(events, workers, step).sum()) for step in steps.tolist()]
+    return steps * workers - np.array(absent, np.int64)
+
+
 def results(events: Sequence[Event], workers: int, steps: int) -> dict[str, Any]:
     """Return the attributes that follow from the events of a run: its columns in a report."""
     deaths = sum(row.event == GONE for row in events)

@@ -80,17 +80,26 @@ class MemberChanges:
 
     def follow(self, epoch: Epoch, algorithm: Algorithm, step: int) -> None:
         """Let the deaths and returns before a step happen; collective. Errors: UserError."""
+        while True:
+            changes = self._turnover.changes(self._now(epoch, step), epoch.placement)
+            for placement in changes:
+                self._change(epoch, placement, algorithm, step)
+            if not changes:  # a change takes time on the clock, in which others may follow
+                return
+
+    def _now(self, epoch: Epoch, step: int) -> float:
         clock = epoch.exchange.clock
-        now = step if self._churn.in_steps or clock is None else clock.elapsed_s
-        for placement in self._turnover.changes(now, epoch.placement):
-            require_hosts(self._experiment.options.churn, placement)
-            before = epoch.placement.alive
-            build = partial(self._build, epoch.exchange)
-            change(self._comm, epoch, placement, algorithm, build, self._churn.start)
-            for worker in (before != placement.alive).nonzero()[0].tolist():
-                event = Event(step, worker, GONE if before[worker] else BACK)
-                self._events.append(event)
-                self._recording.add_member(event)
+        return step if self._churn.in_steps or clock is None else clock.elapsed_s
+
+    def _change(self, epoch: Epoch, placement: Placement, algorithm: Algorithm, step: int) -> None:
+        require_hosts(self._experiment.options.churn, placement)
+        before = epoch.placement.alive
+        build = partial(self._build, epoch.exchange)
+        change(self._comm, epoch, placement, algorithm, build, self._churn.start)
+        for worker in (before != placement.alive).nonzero()[0].tolist():
+            event = Event(step, worker, GONE if before[worker] else BACK)
+            self._events.append(event)
+            self._recording.add_member(event)
 
     @property
     def next_step(self) -> int:
