@@ -88,8 +88,9 @@ class Evaluation:
 
     def follow(self, placement: Placement, x: Rows) -> None:
         """Evaluate the workers that are alive from now on, with parameters x; collective."""
+        self._x = x  # also of the same workers after a death and a return
         if placement != self._placement:
-            self._placement, self._x, self._total = placement, x, len(placement.members)
+            self._placement, self._total = placement, len(placement.members)
             self._exchange.close()
             comm, dtype = self._cell.peers, x.dtype.name
             self._exchange = MPIExchange(comm, self._total, dtype=dtype, placement=placement)

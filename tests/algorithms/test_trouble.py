@@ -12,6 +12,7 @@ from algorithms.exchange import shaper
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import (
     Link,
+    LossBursts,
     Straggler,
     Trouble,
     bytes_per_second,
@@ -237,3 +238,21 @@ def test_units_are_converted() -> None:
 def test_slow_links_are_refused_without_messages() -> None:
     with pytest.raises(ValueError, match="--link slows messages, and those of shared_memory are"):
         MPIExchange(MPI.COMM_SELF, 4, allreduce="shared_memory", trouble=Trouble(link=Link()))
+
+
+@pytest.mark.parametrize(
+    "bursts", [LossBursts(0.02, 0.2, 0.5), LossBursts(0.9, 0.7)], ids=["rare", "alternating"]
+)
+def test_loss_bursts_follow_the_closed_forms(bursts: LossBursts) -> None:
+    """Share of bad rounds, mean length of a burst, and rate of losses, over 150,000 rounds."""
+    links, turns = np.arange(500, dtype=np.uint64), 300
+    bad = np.array([bursts.is_bad(links, turn, seed=4) for turn in range(turns)])
+    p, r = bursts.bad, bursts.good
+    assert bad.mean() == pytest.approx(p / (p + r), rel=0.05)
+    begins = (bad[1:] & ~bad[:-1]).sum() + bad[0].sum()
+    assert bad.sum() / begins == pytest.approx(1 / r, rel=0.05)
+    assert (~bad[1:] & bad[:-1]).sum() / bad[:-1].sum() == pytest.approx(r, rel=0.05)
+    assert bad[0].mean() == pytest.approx(p / (p + r), abs=0.05)  # stationary from the start
+    trouble, ends = Trouble(drop=0.01, loss_bursts=bursts, seed=4), links.astype(np.int64)
+    lost = 1 - np.mean([trouble.arrives(ends, ends + 1, turn) for turn in range(turns)])
+    assert lost == pytest.approx((p * bursts.loss + r * 0.01) / (p + r), rel=0.06)

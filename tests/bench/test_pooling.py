@@ -33,6 +33,8 @@ SINGLE: dict[str, dict[str, Any]] = {
     "straggler": {"params": {"straggler": "factor=2"}},
     "drop": {"params": {"drop": 0.1}},
     "link": {"params": {"link": "latency=1ms"}},
+    "loss bursts": {"params": {"loss_bursts": "bad=0.1"}},
+    "churn": {"params": {"churn": "mtbf=100steps"}},
     "epochs": {"params": {"epochs": 2}},
     "schedule": {"params": {"schedule": "cosine"}},
     "clip": {"params": {"clip": 1.0}},
