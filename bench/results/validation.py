@@ -256,8 +256,8 @@ def _evaluations(run: Run) -> Iterator[str]:
     for name in ("step", "samples", "elapsed_ns"):
         if (np.diff(evals[name]) < 0).any():
             yield f"eval/{name} decreases"
-    taken = epochs.worker_steps(epochs.read(run.path), run.attributes, evals["step"])
-    if (evals["samples"] != taken * int(run.attributes["batch"])).any():
+    steps = epochs.worker_steps(epochs.read(run.path), run.attributes, evals["step"])
+    if (evals["samples"] != steps * int(run.attributes["batch"])).any():
         yield "eval/samples are not steps times batch times workers"
     target = run.attributes.get("target")
     if target is not None and run.status == COMPLETE and len(evals["metric"]):

@@ -248,7 +248,7 @@ def test_invariants_hold_after_changes(algorithm: Algorithm) -> None:
         assert max(gaps(training).values()) < 1e-12, members  # float64
 
 
-def test_what_all_share_stays() -> None:
+def test_shared_values_stay() -> None:
     for algorithm, names in ((SlowMo(), ("start", "u")), (Island(period=2), ("centre",))):
         training = Changing(MPI.COMM_SELF, algorithm)
         training.walk(9)
