@@ -61,7 +61,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         f"algorithms algorithms.exchange {WIRE} bench.data {RUN}",
         "mpi4py numpy torch",
     ),
-    "bench.yardsticks": (f"{WIRE} {RUN} bench.tasks", "mpi4py numpy torch"),
+    "bench.yardsticks": (f"algorithms.pipelines {WIRE} {RUN} bench.tasks", "mpi4py numpy torch"),
     "bench.collectives": (f"algorithms.collectives {WIRE} {RUN} bench.yardsticks", "mpi4py numpy"),
     "bench.consensus": (f"{CORE} {RUN}", "mpi4py numpy"),
     "bench.simulate": (
@@ -73,7 +73,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         "altair jinja2 markupsafe numpy pandas pyarrow rich vl_convert",
     ),
     "bench.pipeline": (
-        f"algorithms.pipelines {WIRE} bench.collectives {RUN} bench.tasks",
+        f"algorithms.pipelines {WIRE} bench.collectives {RUN} bench.tasks bench.yardsticks",
         "mpi4py numpy rich",
     ),
     "bench.report": ("bench.common bench.reporting bench.results", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 def compare(comm: MPI.Intracomm, options: Options) -> None:
     """Print a measured pipeline beside its model; collective. Errors: UserError."""
 
+    if options.against:
+        on_all_ranks(comm, lambda: _check_against(options, comm.size))
+
     def build(ranks: int) -> Experiment:
         return experiment_of(options, options.task, options.pipeline(), ranks)
 
@@ -43,7 +47,19 @@ def compare(comm: MPI.Intracomm, options: Options) -> None:
     pipeline, units = measured.pipeline, measured.problem.units
     on_all_ranks(comm, lambda: stage_bounds(pipeline, units, f"--measure {options.measure}"))
     wire = measured_wire(comm) if comm.size > 1 else Wire()
-    trained = train(comm, measured.experiment, measured.data, options.steps, alone)
+    with ExitStack() as stack:
+        theirs = None
+        if options.against:
+            from bench.yardsticks.distributed import gloo_group
+            from bench.yardsticks.pipelining import TorchPipeline
+
+            stack.enter_context(gloo_group(comm))
+            shard, bounds = measured.data.shards[0], stage_bounds(pipeline, units)
+            theirs = TorchPipeline(
+                comm, measured.problem, shard, pipeline, options.name, bounds, options.batch
+            )
+        trained = train(comm, measured.experiment, measured.data, options.steps, alone, theirs)
+        del theirs
     if comm.rank == 0:
         comparison = Comparison(pipeline, measured.experiment.grid, trained, wire)
         name = format_spec(pipeline, PIPELINES)
@@ -55,6 +71,13 @@ def compare(comm: MPI.Intracomm, options: Options) -> None:
         )
         for line in comparison.lines():
             print(line)
+
+
+def _check_against(options: Options, ranks: int) -> None:
+    """Check that torch has the pipeline of --measure. Errors: UserError."""
+    from bench.yardsticks import pipelining
+
+    pipelining.check(options.pipeline(), options.name, ranks, options.batch)
 
 
 def model(pipeline: Pipeline, grid: Grid, durations: Durations) -> tuple[float, float]:
@@ -103,6 +126,8 @@ class Comparison:
             clock={"minibatch_ms": clock / 1e6, "bubble": bubble},
             formula={"minibatch_ms": formula / 1e6, "bubble": idle},
             alone_ms=trained.alone / 1e6,
+            torch_ms=trained.theirs / 1e6,
+            ratio=trained.ratio,
             memory=[vars(memory) for memory in trained.memory],
         )
         yield f"{'':<12}{'measured':>12}{'clock':>12}{'formula':>12}"
@@ -127,5 +152,11 @@ class Comparison:
         rows = [("forward", forward), ("backward", input), ("parameters", weight)]
         for name, values in rows[: 3 if any(weight) else 2]:
             yield f"{name:<12}{', '.join(f'{x / 1e6:.4g}' for x in values)} ms by stage"
+        if trained.theirs > 0:
+            median, low, high = trained.ratio
+            yield (
+                f"torch       {trained.theirs / 1e6:.4g} ms by torch.distributed.pipelining over "
+                f"gloo; ours over theirs {median:.3f} [{low:.3f}, {high:.3f}]"
+            )
         if trained.message:
             yield f"message     {latency / 1e6:.4g} ms for the largest, {trained.message:,} B"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from algorithms.wire.waiting import until
 from bench.collectives.links import LARGE_BYTES, SMALL_BYTES, round_trip_ns
 from bench.common.spec import format_spec
 from bench.pipeline.options import Options
+from bench.results.statistics import Interval, median_interval
 from bench.runtime import setup, start
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
@@ -40,6 +42,7 @@ from bench.tasks.layered import LayeredProblem, SplitModel
 
 if TYPE_CHECKING:
     from bench.runtime.setup import Material
+    from bench.yardsticks.pipelining import TorchPipeline
 
 WARM_UP = 3
 """Steps before the measured ones."""
@@ -217,7 +220,8 @@ class Trained:
     passes: (K, 3) ns, medians of forward passes, of backward passes or those for the inputs, and
     of those for the parameters alone. minibatch: ns, on the slowest rank. bubble: share of the
     time of all ranks. message: B, the largest one. memory: of each rank; empty if not measured.
-    alone: ns, of a minibatch on one rank; NaN if not measured.
+    alone: ns, of a minibatch on one rank; NaN if not measured. theirs: ns, of a minibatch of the
+    yardstick; NaN without one. ratio: ours over theirs, step by step, with its 95 % interval.
     """
 
     passes: NDArray[np.float64]
@@ -226,6 +230,8 @@ class Trained:
     message: int
     memory: list[Memory]
     alone: float
+    theirs: float = math.nan
+    ratio: Interval = (math.nan, math.nan, math.nan)
 
     @property
     def stages(self) -> Sequence[float]:
@@ -240,11 +246,13 @@ def train(
     data: Material,
     steps: int,
     alone: Experiment | None = None,
+    theirs: TorchPipeline | None = None,
 ) -> Trained:
     """Train some steps with the pipeline of an experiment, and measure its passes; collective.
 
     alone: the experiment on one rank, which rank 0 computes in turns, while the others wait, with
-    the memory of the first step counted. Sending a result is part of a pass.
+    the memory of the first step counted. theirs: a yardstick that trains in turns, too. Sending a
+    result is part of a pass.
     """
     pipeline = experiment.pipeline
     assert pipeline is not None
@@ -261,6 +269,9 @@ def train(
             if single:
                 single.run(steps)
             until(comm.Ibarrier().Test)
+            if theirs:
+                theirs.run(WARM_UP, steps)
+                comm.Barrier()
         events = [event for each in comm.allgather(loop.events()) for event in each]
     passes = np.zeros((pipeline.stages, len(PASSES)))
     for s in range(pipeline.stages):
@@ -269,11 +280,15 @@ def train(
             passes[s, i] = np.median(times) if times else 0
     phases = np.sum(comm.allgather(loop.phases), axis=0)
     memory = comm.allgather(loop.memory)
+    ours = np.max(comm.allgather(loop.gradients), axis=0)
+    others = np.max(comm.allgather(theirs.gradients if theirs else [math.nan]), axis=0)
     return Trained(
         passes,
-        minibatch=float(np.median(np.max(comm.allgather(loop.gradients), axis=0))),
+        minibatch=float(np.median(ours)),
         bubble=float(phases[-1] / phases.sum()),
         message=max((x[4] for x in events if x[1] == SENT), default=0),
         memory=[x for x in memory if x],
         alone=comm.bcast(float(np.median(single.gradients)) if single else np.nan),
+        theirs=float(np.median(others)),
+        ratio=median_interval(ours / others),
     )

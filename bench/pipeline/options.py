@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.common.files import check_target
 from bench.common.options import Table, check_ranges, flag, option, same
-from bench.common.spec import UserError, format_spec, parse_spec
+from bench.common.spec import UserError, format_spec, parse_spec, unknown_name
 from bench.runtime.options import TrainOptions
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MOST = 2**16
 MODES = {
     "draw": ("microbatches", "minibatches", "picture"),
     "plan": ("microbatches", "data", "batch", "link", "ranks", "hosts", "steps"),
-    "measure": ("microbatches", "task", "data", "batch", "steps"),
+    "measure": ("microbatches", "task", "data", "batch", "steps", "against"),
 }
 """Uses of the program, and the options that each of them has beside --stages."""
 
@@ -65,6 +65,13 @@ class Options:
         20, "with --plan, --measure: measured steps, in each of several turns", "N", least=1
     )
 
+    against: str = option(
+        "",
+        "with --measure: torch, which trains the same stages in turns with ours by "
+        "torch.distributed.pipelining over gloo",
+        "NAME",
+    )
+
     def __post_init__(self) -> None:
         check_ranges(self)
         if sum(map(bool, (self.draw, self.plan, self.measure))) != 1:
@@ -79,6 +86,8 @@ class Options:
                 )
         if self.plan:
             self._check_plan()
+        if self.against not in ("", "torch"):
+            raise unknown_name("yardstick in --against", self.against, ["torch"])
         if self.picture:
             if not self.picture.endswith(".svg"):
                 raise UserError(f"--picture {self.picture} must end in .svg")
@@ -88,6 +97,12 @@ class Options:
     def mode(self) -> str:
         """The use of the program: draw, plan or measure."""
         return next(name for name in MODES if getattr(self, name))
+
+    @property
+    def name(self) -> str:
+        """The name of the pipeline of --draw or --measure, or of the task of --plan."""
+        spec: str = getattr(self, self.mode)
+        return spec.partition(":")[0]
 
     def _check_plan(self) -> None:
         if not self.stages:
@@ -152,5 +167,5 @@ TABLE = Table(
     "its stages; or measure a pipeline beside the model clock.",
     epilog="Examples: python -m bench.pipeline --draw 1f1b --stages 4 --microbatches 8; "
     "mpirun -n 2 python -m bench.pipeline --plan mlp:depth=7 --stages 2; "
-    "mpirun -n 2 python -m bench.pipeline --measure 1f1b --task mlp:depth=7",
+    "mpirun -n 2 python -m bench.pipeline --measure 1f1b --task mlp:depth=7 --against torch",
 )

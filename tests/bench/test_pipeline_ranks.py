@@ -5,19 +5,27 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 from mpi4py import MPI
 
-from bench.common.spec import UserError
+from algorithms.pipelines import PIPELINES
+from bench.common.spec import UserError, parse_spec
 from bench.pipeline.comparison import compare
 from bench.pipeline.options import Options
 from bench.pipeline.planning import plan
 from bench.results.reader import Run, read
 from bench.results.validation import flaws
+from bench.runtime import setup
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TABLE
+from bench.runtime.pipeline.slices import stage_bounds
 from bench.session.launch import SIZE_VARIABLES
 from bench.session.signals import EXIT_RESUME
+from bench.tasks.classifier import Classifier
+from bench.tasks.stages import units
 from bench.train import run as train
+from bench.yardsticks.distributed import gloo_group
+from bench.yardsticks.pipelining import LR, TorchPipeline, check
 from tests.bench.test_resume import signal_after
 from tests.helpers import everywhere, on
 
@@ -173,3 +181,49 @@ def test_a_measured_pipeline_keeps_the_memory_of_the_formula(
     everywhere(comm, len(ranks) == comm.size)
     everywhere(comm, all(x[2] == x[6] and x[-9] == x[-4] for x in ranks))
     everywhere(comm, f"pipedream:stages=3 on {comm.size} ranks" in shown and "message" in shown)
+
+
+@pytest.mark.mpi
+@on(2)
+@pytest.mark.parametrize("spec", ["1f1b:stages=2", "interleaved:stages=4,microbatches=2"])
+def test_pipelines_of_torch_take_the_steps_of_one_model(comm: MPI.Intracomm, spec: str) -> None:
+    experiment = Experiment.resolve(TABLE.read([*TASK, f"--pipeline={spec}"]), comm.size)
+    data = setup.material(comm, experiment)
+    problem, pipeline = data.problem, experiment.pipeline
+    assert isinstance(problem, Classifier)
+    assert pipeline is not None
+    bounds = stage_bounds(pipeline, problem.units)
+    with gloo_group(comm):
+        theirs = TorchPipeline(
+            comm, problem, data.shards[0], pipeline, spec.partition(":")[0], bounds, batch=12
+        )
+        theirs.run(1, 2)
+    module, draws = problem.build(seed=0), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.SGD(module.parameters(), LR)
+    inputs, targets = problem.training(data.shards[0])
+    for _ in range(3):
+        places = torch.randint(len(targets), (12,), generator=draws)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(module(inputs[places]), targets[places])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    chain = units(module)
+    for s, stage in theirs.modules.items():
+        own = torch.nn.Sequential(*chain[bounds[s] : bounds[s + 1]])
+        for x, y in zip(stage.parameters(), own.parameters(), strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-7)
+    everywhere(comm, len(theirs.gradients) == 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "ranks", "batch", "words"),
+    [
+        ("zb_h1:stages=2", 2, 16, "over gloo are gpipe, 1f1b, interleaved"),
+        ("1f1b:stages=2,recompute=always", 2, 16, "leave recompute out"),
+        ("1f1b:stages=4", 2, 16, "mpirun -n 4"),
+        ("gpipe:stages=2,microbatches=3", 2, 16, "multiple of 3 micro-batches, got 16"),
+    ],
+)
+def test_what_torch_does_not_have_is_refused(spec: str, ranks: int, batch: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check(parse_spec(spec, PIPELINES, "pipeline"), spec.partition(":")[0], ranks, batch)
