@@ -224,6 +224,8 @@ def test_pipelines_of_torch_take_the_steps_of_one_model(comm: MPI.Intracomm, spe
         ("gpipe:stages=2,microbatches=3", 2, 16, "multiple of 3 micro-batches, got 16"),
     ],
 )
-def test_what_torch_does_not_have_is_refused(spec: str, ranks: int, batch: int, words: str) -> None:
+def test_pipelines_beyond_those_of_torch_are_refused(
+    spec: str, ranks: int, batch: int, words: str
+) -> None:
     with pytest.raises(UserError, match=words):
         check(parse_spec(spec, PIPELINES, "pipeline"), spec.partition(":")[0], ranks, batch)
