@@ -8,12 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from bench.common.spec import UserError
 from bench.common.summary import summarise_results
 from bench.common.text import printable
-from bench.runtime.options import TABLE, TrainOptions
+from bench.runtime.options import TABLE
 from bench.session import launch
 from bench.session.beats import BEFORE
 from bench.session.binding import keep_freed_memory, use_threads
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from bench.runtime.best import Best
     from bench.runtime.console import Reporter
     from bench.runtime.experiment import Experiment
+    from bench.runtime.survival import Survival
     from bench.runtime.trackers import Tracker
     from bench.runtime.training import Training
 
@@ -51,7 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
     """Train the experiment of a command line, once for each of its launches; see `train`."""
-    code = _launches(comm, argv, results)
+    if _value(argv, "on_death"):
+        from bench.runtime.survival import Survival
+
+        survival = Survival(comm, results)
+        code = survival.run(lambda left: _launches(left, argv, results, survival))
+        comm = survival.comm
+    else:
+        code = _launches(comm, argv, results)
     if comm.rank == 0:
         summarise_results([claim.path for claim in results], _rows)
     return code
@@ -67,17 +74,34 @@ def _rows(path: Path) -> list[TrainingRow]:
         return []
 
 
-def _launches(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> int:
-    """Train the launches of a command line; return the exit code; collective."""
+def _launches(
+    comm: MPI.Intracomm,
+    argv: Sequence[str],
+    results: list[Claim],
+    survival: Survival | None = None,
+) -> int:
+    """Train the launches of a command line; return the exit code; collective.
+
+    survival: of a run with --on-death.
+    """
     from bench.session.watchdog import watchdog
 
-    with watchdog(comm, _timeout_s(argv), Progress().step, results):
+    if survival and survival.plan:
+        experiment = survival.plan.experiment
+        return train(comm, experiment, results, argv=argv, survival=survival)
+    with watchdog(comm, int(_value(argv, "watchdog")), Progress().step, results):
         from bench.runtime import repeat
         from bench.runtime.experiment import Experiment
         from bench.runtime.launches import announcement, results_of_launches
 
         def resolve() -> Experiment:
-            return Experiment.resolve(repeat.read_options(argv), comm.size)
+            launched = survival.launched if survival else comm.size
+            experiment = Experiment.resolve(repeat.read_options(argv), launched)
+            if survival:
+                survival.check(experiment)
+            if launched > comm.size:
+                experiment = replace(experiment, ranks=comm.size, launched=launched)
+            return experiment
 
         experiment = launch.on_all_ranks(comm, resolve)
     options, first = experiment.options, experiment.path
@@ -100,18 +124,18 @@ def _launches(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) ->
         if path != first:
             name = path.name.removesuffix(".h5")
             experiment = replace(experiment, options=replace(options, name=name))
-        code = train(comm, experiment, results, argv=argv, number=number)
+        code = train(comm, experiment, results, argv=argv, number=number, survival=survival)
         if code:
             return code
     return 0
 
 
-def _timeout_s(argv: Sequence[str]) -> int:
-    """Return the --watchdog of a command line; the default where the command line is wrong."""
+def _value(argv: Sequence[str], name: str) -> Any:
+    """Return an option of a command line; the default where the command line is wrong."""
     try:
-        return int(TABLE.values(TABLE.texts(argv)).get("watchdog", TrainOptions.watchdog))
+        return TABLE.values(TABLE.texts(argv)).get(name, TABLE.entries[name].default)
     except UserError:
-        return TrainOptions.watchdog
+        return TABLE.entries[name].default
 
 
 def train(
@@ -122,12 +146,14 @@ def train(
     argv: Sequence[str] | None = None,
     quiet: bool = False,
     number: int = 1,
+    survival: Survival | None = None,
 ) -> int:
     """Train an experiment and write its result file; return the exit code; collective.
 
     results: receives the claim of the result. argv: the command line that the
     file records; by default the shortest one that runs the experiment. quiet: print nothing.
-    number: of the run among those of these processes. The exit code is 0, or EXIT_RESUME where a
+    number: of the run among those of these processes. survival: needed with
+    --on-death. The exit code is 0, or EXIT_RESUME where a
     signal ended the run and it waits to be resumed. Errors: UserError on every rank.
     """
     from bench.runtime import identity, setup
@@ -137,13 +163,24 @@ def train(
     from bench.session.watchdog import watchdog
 
     progress = Progress()
-    with watchdog(comm, experiment.options.watchdog, progress.step, results):
-        plan = setup.plan(comm, experiment, results, number)
+    if survival:
+        survival.step = progress.step
+    elif experiment.options.on_death:
+        raise UserError(
+            f"--on-death {experiment.options.on_death} is for single runs of bench.train: leave it "
+            "out here"
+        )
+    seconds, kills = experiment.options.watchdog, survival is not None
+    with watchdog(comm, seconds, progress.step, results, kills=kills):
+        plan = survival.plan if survival else None
+        plan = plan or setup.plan(comm, experiment, results, number)
+        if survival:
+            survival.plan = plan
         argv = plan.experiment.arguments() if argv is None else argv
         with holding(plan.claim):
             if not plan.finished:
                 with tracking(comm, plan.experiment, plan.path) as trackers:
-                    return _train(comm, plan, results, argv, progress, trackers, quiet=quiet)
+                    return _train(comm, plan, argv, progress, trackers, quiet, survival)
             places, _ = use_threads(comm, experiment.options.threads)
             if comm.rank == 0 and not quiet:
                 print(printable(f"{plan.path} exists already: nothing to do"), flush=True)
@@ -156,12 +193,11 @@ def train(
 def _train(
     comm: MPI.Intracomm,
     plan: setup.Plan,
-    results: list[Claim],
     argv: Sequence[str],
     progress: Progress,
     trackers: Sequence[Tracker],
-    *,
     quiet: bool,
+    survival: Survival | None,
 ) -> int:
     """Train as planned; return the exit code; collective."""
     import numpy as np
@@ -171,17 +207,15 @@ def _train(
     from bench.runtime.console import Reporter
     from bench.runtime.evaluation import evaluation_of
     from bench.runtime.introduction import introduction
-    from bench.runtime.recording import Recording
     from bench.runtime.separation import separation
     from bench.runtime.training import Training
-    from bench.runtime.training_file import open_file, open_part
+    from bench.runtime.training_file import recording_of
     from bench.runtime.writers import group
-    from bench.session.clocks import read_clocks
 
     best = best_before(comm, plan)
     plan, material = setup.with_material(comm, plan)
     experiment, options = plan.experiment, plan.experiment.options
-    ranks, flaws = setup.places(comm, plan)
+    ranks, flaws = setup.places(comm, plan, survival.threads if survival else options.threads)
     plan, original = launch.on_all_ranks(
         comm, lambda: _compared(plan, ranks) if comm.rank == 0 else (plan, None)
     )
@@ -191,32 +225,41 @@ def _train(
         evaluation = evaluation_of(comm, experiment, material, epoch.workers)
         for resource in (epoch, evaluation):
             stack.enter_context(launch.closing(resource))
-        measured = separation(comm, experiment, material, epoch.exchange, epoch.workers, evaluation)
+        parts = (comm, experiment, material, epoch.exchange, epoch.workers, evaluation)
+        measured = survival.separation(*parts) if survival else separation(*parts)
         epoch.state = start.initial_state(experiment, epoch.exchange, epoch.workers)
         writers = stack.enter_context(launch.closing(group(comm, options.writers)))
         plan.claim.files += dict.fromkeys([plan.path, writers.path(plan.path)])
-        hosts = [str(rank["host"]) for rank in ranks]
-        clocks, uuid = read_clocks(comm, hosts), comm.bcast(uuid4().hex)
-        if plan.resumed:
-            plan.resumed.check_writers(comm, writers.writes)
-            uuid = plan.resumed.manifest.run_uuid
-        file = reporter = None
+        content = (plan, material, measured, epoch.exchange)
+        recording, uuid = recording_of(
+            comm, *content, ranks, argv, flaws, writers, trackers, survival
+        )
+        reporter = None
         if comm.rank == 0:
-            parts = (plan, material, measured, epoch.exchange)
-            file = open_file(*parts, ranks, argv, flaws, writers, clocks, uuid)
             reporter = Reporter(experiment.steps, experiment.task.metric.name, quiet=quiet)
             stack.enter_context(reporter)
             notes = repeat.changes(original, ranks) if original else []
-            for line in introduction(*parts, [*notes, *flaws]):
-                reporter.print_line(line)
-        elif writers.writes:
-            file = open_part(plan, writers, uuid, comm.size)
-        recording = Recording(comm, options, epoch.exchange.meter, writers, file, hosts, trackers)
+            if not (survival and survival.deaths):
+                reporter.print_lines(introduction(*content, [*notes, *flaws]))
         with np.errstate(all="ignore"):  # a run that overflows is reported as diverged
             training = Training(
-                comm, plan, material, epoch, evaluation, recording, reporter, uuid, best
+                comm,
+                plan,
+                material,
+                epoch,
+                evaluation,
+                recording,
+                reporter,
+                uuid,
+                best,
+                survival,
             )
             progress.training = training
+            if survival:
+                lines = survival.restored()
+                recording.add_deaths()
+                if reporter:
+                    reporter.print_lines(lines)
             with launch.closing(training):
                 if not training.run():
                     return EXIT_RESUME
@@ -235,7 +278,7 @@ def _compared(plan: setup.Plan, ranks: list[dict[str, Any]]) -> tuple[setup.Plan
     from bench.runtime import identity, repeat
 
     experiment = plan.experiment
-    if plan.resumed:
+    if plan.resumed and not experiment.launched:
         before = identity.origin(part_of(plan.path))
         notes = identity.check_arithmetic(before, ranks, identity.other_place(experiment))
         plan = replace(plan, notes=(*plan.notes, *notes))

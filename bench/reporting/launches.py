@@ -155,15 +155,22 @@ def crowd_cards(launches: Sequence[Launch[R]]) -> list[Card]:
     return [Card("oversubscribed", f"{n:,} of {len(launches):,}", "threads share cores", bad=True)]
 
 
-def shared_processes(provenances: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return a note on launches in the processes of an earlier one; none without any."""
-    sharing = sum(bool(provenance.get("processes")) for provenance in provenances)
-    if not sharing:
-        return []
-    return [
-        f"{sharing} of {counted(len(provenances), 'file')} are of launches in the processes of an "
-        "earlier one: their spread leaves out that between processes"
-    ]
+def process_notes(provenances: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return notes on launches in the processes of an earlier one, and on ranks that died."""
+    sharing, dead = (
+        sum(bool(provenance.get(name)) for provenance in provenances)
+        for name in ("processes", "lost")
+    )
+    of = f"of {counted(len(provenances), 'file')}"
+    notes = []
+    if sharing:
+        notes.append(
+            f"{sharing} {of} are of launches in the processes of an earlier one: their spread "
+            "leaves out that between processes"
+        )
+    if dead:
+        notes.append(f"{dead} {of} are of runs that lost ranks: see `lost` in their provenance")
+    return notes
 
 
 def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit: str) -> list[str]:
@@ -174,7 +181,7 @@ def launch_notes(launches: Sequence[Launch[R]], groups: Iterable[Group[R]], unit
             "several launches: medians over launches with 95 % intervals, with fewer than 6 "
             f"launches the smallest and the largest value; one launch: intervals over its {unit}"
         )
-    notes += shared_processes([launch.source.provenance for launch in launches])
+    notes += process_notes([launch.source.provenance for launch in launches])
     states = Counter(launch.source.status for launch in launches)
     del states[COMPLETE]
     if states:

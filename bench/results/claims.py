@@ -174,10 +174,11 @@ class Claim:
         self._file = -1
 
 
-def take(path: Path, command: str, *, beats: bool = True) -> Claim:
+def take(path: Path, command: str, *, beats: bool = True, replaces: str = "") -> Claim:
     """Claim a result or folder for this process; command: the program, for messages.
 
-    beats: touch the claim in a thread. Errors: TakenError if a living process holds it; OSError.
+    beats: touch the claim in a thread. replaces: token of an owner that is known to be dead.
+    Errors: TakenError if a living process holds it; OSError.
     """
     pid, token = os.getpid(), uuid4().hex
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -189,7 +190,8 @@ def take(path: Path, command: str, *, beats: bool = True) -> Claim:
             continue
         age_s = 0.0 if other.near else _age_s(target)
         # A claim of this process was left by an exception.
-        if other.lives(age_s) and not (other.near and other.pid == pid):
+        own = other.near and other.pid == pid
+        if other.lives(age_s) and not own and other.token != (replaces or token):
             raise TakenError(other, age_s)
         guard = take(target, command, beats=False)
         try:

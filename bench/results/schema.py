@@ -18,6 +18,8 @@ copy, so a complete HDF5 file exists at any time. At the end it is renamed to NA
                        with --answer own_metric
     /clock             sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns
     /attempts          attempt: dimension scale; start and host of the run and of each resumption
+    /lost              death: dimension scale; with --on-death the ranks that died, and recoveries
+    /homes             epoch, worker: dimension scales; the rank of each worker since a death
     /events            event: dimension scale; single phases and messages of runs with --trace
     /decisions         index, arm_name: dimension scales; with --controller the choices, rewards and
                        posteriors, see bench.results.decisions
@@ -178,6 +180,8 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "steps_planned",
             "deaths",
             "returns",
+            "protected",
+            "ranks_lost",
         ]
     ),
     float: frozenset(
@@ -200,6 +204,7 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "label_tv_max",
             "compute_s",
             "participation",
+            "protection_s",
         ]
     ),
 }

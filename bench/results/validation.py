@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.wire.meter import PHASES, PIPELINE_PHASES
 from bench.common.spec import case_hash
-from bench.results import contents, decisions, epochs
+from bench.results import contents, decisions, epochs, lost
 from bench.results.attempts import ATTEMPTS
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
@@ -143,7 +143,7 @@ def _training(path: Path) -> Iterator[str]:
     new = _version(run.attributes) >= (1, 3)
     with h5py.File(path, "r") as file:
         groups = decisions.layout(file) if "decisions" in file else {}
-        groups |= epochs.layout(file)
+        groups |= epochs.layout(file) | lost.layout(file)
         yield from layout_flaws(file, TRAINING)
         yield from layout_flaws(file, groups)
         if new:

@@ -15,7 +15,7 @@ from bench.data.names import parse_data
 from bench.data.opening import is_table
 from bench.optimizers import Optimizer
 from bench.optimizers.schedules import SCHEDULES, Schedule
-from bench.runtime.options import ANSWERS, BEST, BF16, BFLOAT16, CPU, MODEL, TrainOptions
+from bench.runtime.options import ADOPT, ANSWERS, BEST, BF16, BFLOAT16, CPU, MODEL, TrainOptions
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
 from partitions.protocol import Partition
@@ -120,6 +120,27 @@ def check_target(options: TrainOptions, task: Task) -> None:
     )
 
 
+def check_asides(options: TrainOptions) -> None:
+    """Check the options that leave the numbers unchanged. Errors: UserError."""
+    if options.repeat and options.launches > 1:
+        raise UserError(
+            f"--repeat {options.repeat} compares one run with its original, got --launches "
+            f"{options.launches}: leave one of them out"
+        )
+    if options.trace and options.clock == MODEL:
+        raise UserError(
+            f"--trace {options.trace} records phases on the wall clock, got --clock model: leave "
+            "one of them out"
+        )
+    if options.on_death and options.on_death != ADOPT:
+        raise unknown_name("on-death", options.on_death, [ADOPT])
+    if options.protect_every and not options.on_death:
+        raise UserError(
+            f"--protect-every {options.protect_every} is the interval of the copies of --on-death "
+            "adopt: add it, or leave --protect-every out"
+        )
+
+
 def check_statistics(options: TrainOptions, task: Task, workers: int) -> None:
     """Check that batch norm has several samples to normalise. Errors: UserError."""
     group = task.needs.normalises
@@ -209,6 +230,7 @@ def check_trouble(
     options: TrainOptions, trouble: Trouble, algorithm: Algorithm, workers: int
 ) -> None:
     """Check that workers and algorithm can meet the trouble on purpose. Errors: UserError."""
+    check_asides(options)
     straggler, drop = trouble.straggler, options.drop
     if straggler and straggler.worker is not None and straggler.worker >= workers:
         raise UserError(

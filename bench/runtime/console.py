@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,7 +12,7 @@ from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.grid import Grid
 from bench.common.spec import parse_spec
 from bench.common.text import counted, format_bytes, format_score, printable, since_mark
-from bench.results import contents, decisions
+from bench.results import contents, decisions, lost
 from bench.results.reader import Run
 from bench.session.terminal import OptionalProgress, is_interactive
 
@@ -44,6 +45,11 @@ class Reporter(OptionalProgress):
     def print_line(self, line: str) -> None:
         """Print a line of text without markup."""
         self._console.print(printable(line), markup=False)
+
+    def print_lines(self, lines: Iterable[str]) -> None:
+        """Print lines of text without markup."""
+        for line in lines:
+            self.print_line(line)
 
     def show_evaluation(
         self, step: int, seconds: float, scores: dict[str, float], since: int
@@ -137,6 +143,17 @@ def churn_lines(run: Run) -> list[tuple[str, str]]:
     return [("churn", f"{text}, participation {row.participation:.1%} of the workers' steps")]
 
 
+def loss_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the lines of --on-death, if given: the cost of the copies, and the dead ranks."""
+    copies = int(run.attributes.get("protected", 0))
+    if not copies:
+        return []
+    text = f"{counted(copies, 'copy', 'copies')} in {run.attributes['protection_s']:.3f} s"
+    lines = [("protection", text)]
+    names = lost.text(run.path)
+    return [*lines, ("lost", names)] if names else lines
+
+
 def pipeline_lines(run: Run) -> list[tuple[str, str]]:
     """Return the line of the pipeline, if the run has one: measured numbers beside the formulas."""
     bubble = run.row().bubble
@@ -202,6 +219,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         *controller_lines(run),
         *churn_lines(run),
         *pipeline_lines(run),
+        *loss_lines(run),
         ("consensus", f"{row.consensus:.4g} root mean square distance to the mean model"),
     ]
     if "target" in run.attributes:

@@ -101,9 +101,10 @@ class Experiment:
     """Pipeline that computes the gradient of each worker; None for whole models on each rank."""
     schedule: Schedule | None = None
     """Factor on the learning rate by the step; None for a constant rate."""
-
     samples: int = 0
     """Samples of all shards, which --epochs counts; 0 until the data are separated."""
+    launched: int = 0
+    """Ranks of the launch, if some have died since; else 0."""
 
     @classmethod
     def resolve(cls, options: TrainOptions, ranks: int) -> Experiment:
@@ -262,14 +263,14 @@ class Experiment:
     @cached_property
     def hash(self) -> str:
         """The case_hash of its result."""
-        return case_hash(self.params, self.ranks)
+        return case_hash(self.params, self.launched or self.ranks)
 
     @property
     def default_name(self) -> str:
         """The name of its result, without .h5, where the user gives none."""
         plain = "-".join(own.short(text) for text in self.texts.values())
         seed = self.options.seed
-        return f"{plain}-w{self.workers}-r{self.ranks}-s{seed}-{self.hash[:6]}"
+        return f"{plain}-w{self.workers}-r{self.launched or self.ranks}-s{seed}-{self.hash[:6]}"
 
     @property
     def path(self) -> Path:
@@ -285,7 +286,7 @@ class Experiment:
 
         Errors: UserError; RefusedError where the algorithm cannot serve so many workers.
         """
-        check_launch({}, self.ranks, self.options.ranks)
+        check_launch({}, self.launched or self.ranks, self.options.ranks)
         if self.pipeline is None and self.workers < self.ranks:
             raise UserError(
                 f"--workers must be at least the number of ranks, {self.ranks}, got "

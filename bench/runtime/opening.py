@@ -39,14 +39,15 @@ FOLDER = "{path.parent} is in use by {owner}: wait until it has ended, or give a
 """Messages about claims of a living process."""
 
 
-def take(path: Path, command: str, refusal: str = FILE) -> Claim:
+def take(path: Path, command: str, refusal: str = FILE, replaces: str = "") -> Claim:
     """Make the folder of a result and claim the result for this process; command: the program.
 
+    replaces: token of a claim whose owner is known to be dead.
     Errors: UserError where a living process holds it, or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return claims.take(path, command)
+        return claims.take(path, command, replaces=replaces)
     except TakenError as error:
         raise UserError(refusal.format(path=path, owner=error)) from None
     except OSError as error:
@@ -54,16 +55,22 @@ def take(path: Path, command: str, refusal: str = FILE) -> Claim:
 
 
 def take_on_root(
-    comm: MPI.Intracomm, results: list[Claim], path: Path, command: str, refusal: str = FILE
+    comm: MPI.Intracomm,
+    results: list[Claim],
+    path: Path,
+    command: str,
+    refusal: str = FILE,
+    replaces: str = "",
 ) -> Claim:
     """Return the claim of a result in `results`, or take it on rank 0 and add it; collective.
 
+    replaces: token of a claim whose owner is known to be dead.
     Errors: UserError on every rank.
     """
     earlier = [claim for claim in results if claim.path == path and not claim.released]
     if earlier:
         return earlier[0]
-    own = on_all_ranks(comm, lambda: None if comm.rank else take(path, command, refusal))
+    own = on_all_ranks(comm, lambda: None if comm.rank else take(path, command, refusal, replaces))
     token = comm.bcast(own.token if own else None)
     results.append(own or Claim(path, token))
     return results[-1]

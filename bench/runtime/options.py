@@ -18,6 +18,8 @@ WALL, MODEL = CLOCKS = ("wall", "model")
 MEAN, ENSEMBLE, BEST, NICHE = ANSWERS = ("mean", "ensemble", "best", "niche")
 PERIOD, STEP = EVAL_AT = ("period", "step")
 
+ADOPT = "adopt"
+"""Value of --on-death."""
 LOOP = "script"
 """Name among the sources of a result of the script whose loop wrote it; see bench.loop."""
 SPEC = "NAME[:KEY=VALUE,...]"
@@ -226,6 +228,12 @@ class TrainOptions:
         least=0,
         aside=True,
     )
+    on_death: str = option(
+        "", "adopt: go on where a rank dies, from copies of its workers", "WHAT", aside=True
+    )
+    protect_every: int = option(
+        0, "steps between these copies; 0: take a fiftieth of the time", "N", least=0, aside=True
+    )
     save_model: str = option(
         "",
         "save the mean model of the end or of the best evaluation beside the result, as "
@@ -255,11 +263,6 @@ class TrainOptions:
         from algorithms.collectives import ALLREDUCES  # not at the top: --help needs no numpy
 
         check_ranges(self)
-        if self.repeat and self.launches > 1:
-            raise UserError(
-                f"--repeat {self.repeat} compares one run with its original, got --launches "
-                f"{self.launches}: leave one of them out"
-            )
         if self.allreduce not in ALLREDUCES:
             raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):
@@ -290,11 +293,6 @@ class TrainOptions:
             raise UserError(
                 f"--compute {self.compute} is the time of a gradient under the model clock: add "
                 "--clock model, or leave --compute out"
-            )
-        if self.trace and self.clock == MODEL:
-            raise UserError(
-                f"--trace {self.trace} records phases on the wall clock, got --clock model: leave "
-                "one of them out"
             )
         check_name(self.name)
 

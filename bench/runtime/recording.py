@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import Meter, TracingMeter
 from algorithms.wire.waiting import meet
-from bench.results import events
+from bench.results import events, lost
 from bench.results.clocks import append_clocks
 from bench.results.decisions import Decided
 from bench.results.epochs import Event
 from bench.results.resultfile import Change, mark
-from bench.results.runfile import Recorder, RunFile
+from bench.results.runfile import Block, Recorder, RunFile
 from bench.results.schema import FAILED, PREEMPTED
 from bench.results.summary import add_summary, final_summary
 from bench.runtime.options import TrainOptions
+from bench.runtime.survival import Survival
 from bench.runtime.trackers import Tracker
 from bench.runtime.writers import Group
 from bench.session.clocks import read_clocks
@@ -44,9 +45,10 @@ class Recording:
         file: RunFile | None,
         hosts: list[str],
         trackers: Sequence[Tracker] = (),
+        survival: Survival | None = None,
     ) -> None:
         self._comm, self._group, self._hosts, self._file = comm, group, hosts, file
-        self._trackers = trackers
+        self._trackers, self._survival = trackers, survival
         self._main = file if comm.rank == 0 else None
         self._warmup, self._trace = options.warmup, options.trace
         self._meter, self._recorder = meter, Recorder(meter)
@@ -62,7 +64,8 @@ class Recording:
         """Write the steps since `begin`; first: the number of the first one."""
         block = self._recorder.gather(self._group.comm)
         if self._file and block:
-            self._file.append(block, first, self._warmup)
+            columns = dealt(block, self._survival.slots) if self._survival else block
+            self._file.append(columns, first, self._warmup)
         if isinstance(self._meter, TracingMeter) and self._meter.tracing:
             self._meter.tracing = False
             packed = events.pack(self._meter.take(), self._comm.rank)
@@ -76,6 +79,12 @@ class Recording:
             self._main.evaluate(row)
             for tracker in self._trackers:
                 tracker.add(row)
+
+    def add_deaths(self) -> None:
+        """Write the deaths of ranks and the homes of workers, on rank 0."""
+        if self._main and self._survival and self._survival.deaths:
+            about = self._survival.deaths, self._survival.homes
+            self._main.change(lambda file: lost.write(file, *about))
 
     def add_decision(self, decision: Decided) -> None:
         """Write a decision of the controller and its segment, on rank 0."""
@@ -116,9 +125,12 @@ class Recording:
         if self._file:
             self._file.suspend(PREEMPTED, reason)
 
-    def close(self, status: str, attributes: Mapping[str, Any], last: Change) -> None:
+    def close(self, status: str, attributes: dict[str, Any], last: Change) -> None:
         """Close all files, that of rank 0 last; `last` adds the final tables to it."""
         clocks = read_clocks(self._comm, self._hosts)
+        if self._survival:
+            clocks = self._survival.dealt(clocks)
+            attributes = attributes | self._survival.cost()
         if self._file and not self._main:
             self._file.close(status, {})
         meet(self._comm)
@@ -136,3 +148,14 @@ class Recording:
                 add_summary(file, summary)
 
         self._main.close(status, attributes, finish)
+
+
+def dealt(block: Block, slots: Sequence[int]) -> Block:
+    """Return the block by rank of the launch; slots: present rank for each of them.
+
+    Bytes and messages of a present rank count at its first slot, and are 0 elsewhere.
+    """
+    columns = {name: values[:, slots] for name, values in vars(block).items()}
+    for name in ("bytes_sent", "bytes_copied", "messages"):
+        columns[name] *= [slots.index(k) == i for i, k in enumerate(slots)]
+    return Block(**columns)

@@ -89,7 +89,8 @@ def plan(
     if experiment.options.resume and experiment.aligned:
         experiment = _as_before(comm, experiment)
     options, path = experiment.options, experiment.path
-    check_launch(os.environ, comm.size, options.ranks)
+    launched = experiment.launched
+    check_launch({} if launched else os.environ, launched or comm.size, options.ranks)
     check_threads(comm, options.threads)
     if experiment.ranks != comm.size:
         raise UserError(
@@ -207,9 +208,12 @@ def with_material(comm: MPI.Intracomm, plan: Plan) -> tuple[Plan, Material]:
     return replace(plan, experiment=experiment), data
 
 
-def places(comm: MPI.Intracomm, plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
-    """Set this rank's threads; return the place of every rank and its flaws; collective."""
-    ranks, flaws = use_threads(comm, plan.experiment.options.threads)
+def places(comm: MPI.Intracomm, plan: Plan, threads: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Set this rank's threads; return the place of every rank and its flaws; collective.
+
+    threads: 0 for the default.
+    """
+    ranks, flaws = use_threads(comm, threads)
     return ranks, [*flaws, *(plan.device.recorded(ranks) if plan.device else ())]
 
 

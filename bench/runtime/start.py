@@ -273,3 +273,16 @@ def initial_state(experiment: Experiment, exchange: MPIExchange, workers: Traini
         return in_order(experiment.algorithm, exchange).init(exchange, workers)
     except RoomError as error:
         raise UserError(f"algorithm {experiment.options.algorithm}: {error}") from None
+
+
+def warm(data: Material, experiment: Experiment) -> None:
+    """Compute a gradient of two workers if this rank hosts one, as it may host more after a death.
+
+    The first one imports and traces for seconds.
+    """
+    if len(data.places) > 1 or experiment.launched:
+        return
+    problem, options = data.problem, experiment.options
+    x = np.stack([problem.initial(options.seed)] * 2)
+    learner = problem.learner(x, np.empty_like(x), lambda rows, group: None)
+    learner.gradient(learner.fetch(np.zeros((2, options.batch), np.int64)))

@@ -27,6 +27,7 @@ from bench.runtime.membership import Epoch
 from bench.runtime.pipeline.learner import stage_columns
 from bench.runtime.recording import Recording
 from bench.runtime.setup import Material, Plan
+from bench.runtime.survival import Survival
 from bench.session.signals import StopRequest, defer_signals
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Training:
         reporter: Reporter | None,
         uuid: str,
         best: Best,
+        survival: Survival | None = None,
     ) -> None:
         experiment = self._experiment = plan.experiment
         self._epoch = epoch
@@ -85,6 +87,7 @@ class Training:
         """Duration of a step in the last segment."""
         self._meeting_ns, self._pause_ns = 0, MEETING_INTERVAL_NS
         self._signal, self._stop_signal = StopRequest(), 0
+        self._survival, self._trained_ns, self._copying_ns = survival, 0, 0
 
     def run(self) -> bool:
         """Train until the last step, the target, --patience or divergence; then close the file.
@@ -97,6 +100,9 @@ class Training:
         with defer_signals(self._recording.mark) as self._signal:
             if not self._step:
                 self._evaluate()
+            if self._survival:
+                copies = self._survival.copies
+                self._checkpoints.copy(copies, self._step, self._elapsed_ns, self._recording)
             while self._step < end and status == COMPLETE and not over:
                 if self._turnover:
                     self._turnover.follow(self._epoch, self._algorithm, self._step)
@@ -115,11 +121,22 @@ class Training:
                     if self._stop_signal:
                         self._suspend(checkpoint)
                         return False
+                    if self._survival:
+                        self._protect()
         self._algorithm.finish(self._epoch.exchange, self._epoch.workers, self._epoch.state)
         if not over:  # else `finish` applied exchanges after the last evaluation
             self._evaluate()
         self._close(status)
         return True
+
+    def _protect(self) -> None:
+        """Record the first steps after a death, and take a copy of the state if due; collective."""
+        assert self._survival
+        if self._survival.stepped():
+            self._recording.add_deaths()
+        copies = self._survival.copies
+        if copies.due(self._step, self._trained_ns, self._copying_ns):
+            self._checkpoints.copy(copies, self._step, self._elapsed_ns, self._recording)
 
     @property
     def now(self) -> int:
@@ -134,8 +151,8 @@ class Training:
         options, step, end = self._options, self._step, self._experiment.steps
         stops = [end, evaluation, self._control.until]
         if not self._budget:  # also to learn of signals that other ranks received
-            cadences = options.flush_every, options.checkpoint_every or end
-            stops += [step - step % n + n for n in cadences]
+            cadences = options.flush_every, options.checkpoint_every, options.protect_every
+            stops += [step - step % n + n for n in cadences if n]
             stops.append(step + max(1, int(self._pause_ns / self._step_ns) if self._step_ns else 1))
         elif self._step_ns:
             stops.append(step + max(1, int(FLUSH_INTERVAL_NS / self._step_ns)))
@@ -166,14 +183,16 @@ class Training:
         self._recording.gather(self._step)
         finite = workers.finite()
         number, meeting = self._signal.number, self._meeting_ns
+        copying = self._survival.copies.cost_ns if self._survival else 0
         reports = self._comm.allgather(
-            (elapsed, finite, number, steps * len(workers.ids), meeting, losses, nbytes)
+            (elapsed, finite, number, steps * len(workers.ids), meeting, copying, losses, nbytes)
         )
         self._meeting_ns = time.perf_counter_ns() - began - elapsed
         # The rank that arrives last does not wait: its time is the cost of the meeting itself.
-        cheap_ns = MEETINGS * min(meeting for *_, meeting, _, _ in reports)
+        cheap_ns = MEETINGS * min(meeting for *_, meeting, _, _, _ in reports)
         self._pause_ns = min(max(MEETING_INTERVAL_NS, cheap_ns), FLUSH_INTERVAL_NS)
-        slowest = max(elapsed for elapsed, *_ in reports)
+        self._copying_ns = max(copying for *_, copying, _, _ in reports)
+        self._trained_ns = slowest = max(elapsed for elapsed, *_ in reports)
         clock, until = exchange.clock, self._elapsed_ns
         self._elapsed_ns = clock.elapsed_ns() if clock else self._elapsed_ns + slowest
         if self._turnover:  # the slowest worker may have died, and the segment be over early

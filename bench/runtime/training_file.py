@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -19,10 +21,51 @@ from bench.results.schema import PART
 from bench.runtime import identity
 from bench.runtime.checkpoint.resuming import copy_attempt
 from bench.runtime.opening import add_provenance, model_attributes, origin
+from bench.runtime.recording import Recording
 from bench.runtime.separation import Separation
 from bench.runtime.setup import Material, Plan
+from bench.runtime.survival import Survival
+from bench.runtime.trackers import Tracker
 from bench.runtime.writers import Group
-from bench.session.clocks import Reading
+from bench.session.clocks import Reading, read_clocks
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+def recording_of(
+    comm: MPI.Intracomm,
+    plan: Plan,
+    data: Material,
+    separation: Separation,
+    exchange: MPIExchange,
+    ranks: list[dict[str, Any]],
+    argv: Sequence[str],
+    flaws: list[str],
+    group: Group,
+    trackers: Sequence[Tracker],
+    survival: Survival | None,
+) -> tuple[Recording, str]:
+    """Open the files of a run; return its recording and its run_uuid; collective.
+
+    ranks, flaws: as use_threads returns them. Errors: UserError.
+    """
+    hosts = [str(rank["host"]) for rank in ranks]
+    clocks, uuid = read_clocks(comm, hosts), comm.bcast(uuid4().hex)
+    if survival:  # the file has a column for each rank of the launch
+        clocks, ranks = survival.dealt(clocks), [ranks[k] for k in survival.slots]
+    if plan.resumed:
+        plan.resumed.check_writers(comm, group.writes)
+        uuid = plan.resumed.manifest.run_uuid
+    file = None
+    if comm.rank == 0:
+        columns = replace(group, ranks=list(range(len(ranks)))) if survival else group
+        content = (plan, data, separation, exchange)
+        file = open_file(*content, ranks, argv, flaws, columns, clocks, uuid)
+    elif group.writes:
+        file = open_part(plan, group, uuid, comm.size)
+    options = plan.experiment.options
+    return Recording(comm, options, exchange.meter, group, file, hosts, trackers, survival), uuid
 
 
 def open_file(

@@ -9,6 +9,8 @@ import fcntl
 import json
 import socket
 import struct
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,6 +25,8 @@ MOST_BYTES = 2048
 """Size of the receive buffer; a beat takes some 200 bytes."""
 BEFORE = -1
 """Step of a rank before the first step of its run."""
+MOST_NAMES = 8
+"""Maximum number of ranks that a message names."""
 Address: TypeAlias = tuple[str, int]
 """IPv4 address and port."""
 
@@ -57,6 +61,91 @@ class Beat:
 def rank_name(rank: int, host: str) -> str:
     """Return the name of a rank in messages."""
     return f"rank {rank} on {host}"
+
+
+@dataclass(frozen=True)
+class LastBeat:
+    """Last beat of a rank and its age."""
+
+    beat: Beat
+    age_s: float
+
+
+def silence(beats: Sequence[LastBeat], timeout_s: float) -> str:
+    """Return a sentence that names the ranks without a beat for `timeout_s`; "" if there is none.
+
+    The sentence also names ranks that have been silent for half of the timeout: they are likely to
+    follow.
+    """
+    if not any(x.age_s >= timeout_s for x in beats):
+        return ""
+    ranks = sorted((x for x in beats if x.age_s >= timeout_s / 2), key=lambda x: x.beat.rank)
+    first = max(ranks, key=lambda x: x.age_s)
+    others = [x.beat.name for x in ranks if x is not first]
+    return f"{first.beat.name} has sent no heartbeat for {first.age_s:.0f} s; last " + (
+        f"{first.beat.place}" + (f"; also silent: {joined(others)}" if others else "")
+    )
+
+
+def stall(beats: Sequence[LastBeat], timeout_s: float, size: int) -> str:
+    """Return a sentence that names the rank that blocks the others; "" if all make progress.
+
+    beats: one for each of the `size` ranks that has ever sent one. A rank that waits for others is
+    reported only if all ranks wait.
+    """
+    still = [x.beat for x in beats if x.beat.still_s >= timeout_s]
+    busy = [x for x in still if not x.waits]
+    if not busy and len(still) < len(beats):
+        return ""
+    last = min(busy or still, key=lambda x: (x.step, -x.still_s), default=None)
+    if last is None:
+        return ""
+    if busy:
+        return (
+            f"{last.name} has been {last.place} for {last.still_s:.0f} s: if such a step may take "
+            "so long, give a longer --watchdog"
+        )
+    ranks = "all ranks" if len(beats) == size else f"all {len(beats)} of {size} reachable ranks"
+    return (
+        f"{ranks} have waited for others for {min(x.still_s for x in still):.0f} s; the last one "
+        f"is {last.name}, {last.place}"
+    )
+
+
+def unreachable(beats: Sequence[LastBeat], hosts: Sequence[str]) -> str:
+    """Return a sentence that names the ranks that never sent a beat; "" if there is none.
+
+    hosts: of all ranks.
+    """
+    present = {x.beat.rank for x in beats}
+    names = [rank_name(r, host) for r, host in enumerate(hosts) if r not in present]
+    if not names:
+        return ""
+    return (
+        f"{rank_name(0, hosts[0])} receives no heartbeat from {joined(names)}, as UDP does not "
+        "arrive: the watchdog cannot name one of them that stops"
+    )
+
+
+def report_order(hosts: Sequence[str]) -> list[int]:
+    """Return for each rank its turn to report a silent rank 0; hosts: of all ranks.
+
+    All ranks of a host may have failed together, so the first rank of every host comes before any
+    second one.
+    """
+    earlier: Counter[str] = Counter()
+    places = [(0, 0)]
+    for rank, host in enumerate(hosts[1:], start=1):
+        places.append((earlier[host], rank))
+        earlier[host] += 1
+    order = {place: turn for turn, place in enumerate(sorted(places))}
+    return [order[place] for place in places]
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as an enumeration, the first MOST_NAMES of them."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class Post:

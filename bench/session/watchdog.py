@@ -13,14 +13,22 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.results.claims import process_start
-from bench.session.beats import BEFORE, Beat, Post, rank_name
+from bench.session.beats import (
+    BEFORE,
+    Beat,
+    LastBeat,
+    Post,
+    joined,
+    report_order,
+    silence,
+    stall,
+    unreachable,
+)
 from bench.session.launch import mark_failed, write_stderr
 from bench.session.whereabouts import locate
 
@@ -41,109 +49,29 @@ SETUP_RATIO, BUSY_S = 10, 0.001
 between two beats of such a rank."""
 ARRIVAL, POLL_S = 17, 0.001
 """Tag of the first message of a rank, and interval between tests for its arrival (s)."""
-MOST_NAMES = 8
-"""Maximum number of ranks that a message names."""
-
-
-@dataclass(frozen=True)
-class LastBeat:
-    """Last beat of a rank and its age."""
-
-    beat: Beat
-    age_s: float
-
-
-def silence(beats: Sequence[LastBeat], timeout_s: float) -> str:
-    """Return a sentence that names the ranks without a beat for `timeout_s`; "" if there is none.
-
-    The sentence also names ranks that have been silent for half of the timeout: they are likely to
-    follow.
-    """
-    if not any(x.age_s >= timeout_s for x in beats):
-        return ""
-    ranks = sorted((x for x in beats if x.age_s >= timeout_s / 2), key=lambda x: x.beat.rank)
-    first = max(ranks, key=lambda x: x.age_s)
-    others = [x.beat.name for x in ranks if x is not first]
-    return f"{first.beat.name} has sent no heartbeat for {first.age_s:.0f} s; last " + (
-        f"{first.beat.place}" + (f"; also silent: {_joined(others)}" if others else "")
-    )
-
-
-def stall(beats: Sequence[LastBeat], timeout_s: float, size: int) -> str:
-    """Return a sentence that names the rank that blocks the others; "" if all make progress.
-
-    beats: one for each of the `size` ranks that has ever sent one. A rank that waits for others is
-    reported only if all ranks wait.
-    """
-    still = [x.beat for x in beats if x.beat.still_s >= timeout_s]
-    busy = [x for x in still if not x.waits]
-    if not busy and len(still) < len(beats):
-        return ""
-    last = min(busy or still, key=lambda x: (x.step, -x.still_s), default=None)
-    if last is None:
-        return ""
-    if busy:
-        return (
-            f"{last.name} has been {last.place} for {last.still_s:.0f} s: if such a step may take "
-            "so long, give a longer --watchdog"
-        )
-    ranks = "all ranks" if len(beats) == size else f"all {len(beats)} of {size} reachable ranks"
-    return (
-        f"{ranks} have waited for others for {min(x.still_s for x in still):.0f} s; the last one "
-        f"is {last.name}, {last.place}"
-    )
-
-
-def unreachable(beats: Sequence[LastBeat], hosts: Sequence[str]) -> str:
-    """Return a sentence that names the ranks that never sent a beat; "" if there is none.
-
-    hosts: of all ranks.
-    """
-    present = {x.beat.rank for x in beats}
-    names = [rank_name(r, host) for r, host in enumerate(hosts) if r not in present]
-    if not names:
-        return ""
-    return (
-        f"{rank_name(0, hosts[0])} receives no heartbeat from {_joined(names)}, as UDP does not "
-        "arrive: the watchdog cannot name one of them that stops"
-    )
-
-
-def report_order(hosts: Sequence[str]) -> list[int]:
-    """Return for each rank its turn to report a silent rank 0; hosts: of all ranks.
-
-    All ranks of a host may have failed together, so the first rank of every host comes before any
-    second one.
-    """
-    earlier: Counter[str] = Counter()
-    places = [(0, 0)]
-    for rank, host in enumerate(hosts[1:], start=1):
-        places.append((earlier[host], rank))
-        earlier[host] += 1
-    order = {place: turn for turn, place in enumerate(sorted(places))}
-    return [order[place] for place in places]
-
-
-def _joined(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager
 def watchdog(
-    comm: MPI.Intracomm, timeout_s: float, step: Callable[[], int], results: list[Claim]
+    comm: MPI.Intracomm,
+    timeout_s: float,
+    step: Callable[[], int],
+    results: list[Claim],
+    *,
+    kills: bool = False,
 ) -> Iterator[None]:
     """End the job if a rank is silent, or stays in one step, for `timeout_s`; collective.
 
     It also ends if a rank does not call this for as long. step: returns the step of this rank.
-    results: the claims of this run, whose files are then marked as failed. All ranks are observed
-    until all have left the context. A timeout of 0 disables the watchdog.
+    results: the claims of this run, whose files are then marked as failed. kills: kill a silent
+    rank of the same host instead, which others survive. All ranks are observed until all have left
+    the context. A timeout of 0 disables the watchdog.
     """
     if not timeout_s:
         yield
         return
     arrive(comm, timeout_s)
-    watch = Watch(comm, timeout_s, step, results)
+    watch = Watch(comm, timeout_s, step, results, kills)
     watch.greet(comm)
     thread = threading.Thread(target=watch.run, daemon=True)
     thread.start()
@@ -182,7 +110,7 @@ def _complete(
     waited_s, now_s = 0.0, time.monotonic()
     while late := [i for i, request in enumerate(requests) if not request.Test()]:
         if waited_s >= timeout_s:
-            names = _joined([name(i) for i in late])
+            names = joined([name(i) for i in late])
             write_stderr(
                 f"error: {names} did not start within {timeout_s:.0f} s after MPI: if that may "
                 "take so long, give a longer --watchdog"
@@ -202,9 +130,10 @@ class Watch:
         timeout_s: float,
         step: Callable[[], int],
         results: list[Claim],
+        kills: bool = False,
     ) -> None:
         self._rank, self._step, self._results = comm.rank, step, results
-        self._timeout_s = timeout_s
+        self._timeout_s, self._kills = timeout_s, kills
         self._interval_s = min(max(timeout_s / 10, LEAST_S), MOST_S)
         self._hosts: list[str] = comm.allgather(socket.gethostname())
         turn = report_order(self._hosts)[comm.rank]
@@ -212,7 +141,7 @@ class Watch:
         self._silence_s = timeout_s + delay_s
         self._post = Post(comm)
         here = (os.getpid(), process_start(os.getpid()))
-        self._first_process: tuple[int, str] = comm.bcast(here)
+        self._processes: list[tuple[int, str]] = comm.allgather(here)
         self._thread = threading.get_ident()
         self._beats: dict[int, tuple[float, Beat]] = {}
         self._now_s = self._since_s = self._last_s = self._cpu_s = 0.0
@@ -288,7 +217,9 @@ class Watch:
         if self._rank == 0:
             reason = reason or stall(beats, self._timeout_s, len(self._hosts))
             warning = unreachable(beats, self._hosts) if self._now_s >= self._timeout_s else ""
-        if reason:
+        if reason and self._kills and self._kill(beats):
+            write_stderr(f"warning: {reason}; killed, so that the others can continue")
+        elif reason:
             self._end(f"{reason}; {warning}" if warning else reason)
         if warning and not self._has_warned:
             self._has_warned = True
@@ -305,8 +236,21 @@ class Watch:
         thread.start()
         thread.join(MARK_S)
         write_stderr(f"error: {reason}{''.join(remarks)}")
-        if self._rank > 0 and self._hosts[0] == self._hosts[self._rank]:
-            pid, start = self._first_process
-            if process_start(pid) == start:  # else another process, or another host of that name
-                os.kill(pid, signal.SIGKILL)  # else it could wake up and write its file
+        if self._rank > 0:
+            self._end_process(0)  # else it could wake up and write its file
         os._exit(1)
+
+    def _kill(self, beats: Sequence[LastBeat]) -> bool:
+        """Kill the silent ranks of this host; return False if there is none."""
+        ranks = [x.beat.rank for x in beats if x.age_s >= self._silence_s]
+        for rank in ranks:
+            self._beats[rank] = (self._now_s, self._beats[rank][1])
+        return sum(self._end_process(rank) for rank in ranks) > 0
+
+    def _end_process(self, rank: int) -> bool:
+        """Kill a rank of this host; return False for one that is not."""
+        pid, start = self._processes[rank]
+        if self._hosts[rank] != self._hosts[self._rank] or process_start(pid) != start:
+            return False  # another host, also one of the same name, or another process
+        os.kill(pid, signal.SIGKILL)
+        return True

@@ -2,8 +2,7 @@
 
 import pytest
 
-from bench.session.beats import Beat
-from bench.session.watchdog import LastBeat, report_order, silence, stall, unreachable
+from bench.session.beats import Beat, LastBeat, report_order, silence, stall, unreachable
 
 
 def last(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bench.results import lost
 from bench.results.provenance import provenance
 from bench.results.reader import Run
 
@@ -28,6 +29,7 @@ def everything(run: Run) -> dict[str, str]:
     texts["settings"] = _spelled(run.params)
     environment = json.loads(run.texts.get("environment", "{}"))
     texts["environment"] = " ".join(f"{key}={value}" for key, value in environment.items())
+    texts["lost"] = lost.text(run.path) if run.attributes.get("ranks_lost") else ""
     texts |= {x.replace("_", " "): str(run.attributes.get(x, "")) for x in IDENTITY}
     return {key: text for key, text in texts.items() if text} | {"file": file}
 

@@ -29,7 +29,7 @@ from bench.common.text import (
     setting_label,
     since_mark,
 )
-from bench.reporting.launches import shared_processes
+from bench.reporting.launches import process_notes
 from bench.reporting.training import since
 from bench.reporting.training.runs import (
     Digest,
@@ -144,7 +144,7 @@ def notes(section: Section) -> list[str]:
     if section.implied:
         names = " and ".join(section.implied)
         lines.append(f"{names} differ only between numbers of ranks: see the provenance of a run")
-    lines += [*since.notes(section), *shared_processes([x.provenance for x in section.runs])]
+    lines += [*since.notes(section), *process_notes([x.provenance for x in section.runs])]
     left = Counter(str(x) for run in section.runs if (x := run.row.status) != COMPLETE)
     if left:
         count = ", ".join(f"{n} {status}" for status, n in sorted(left.items()))

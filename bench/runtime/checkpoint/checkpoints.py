@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.wire.waiting import meet
-from bench.runtime.checkpoint.saving import remove, restore, save
+from bench.runtime.checkpoint.copies import Copies, Copy
+from bench.runtime.checkpoint.saving import manifest_of, remove, restore, save, snapshot
 from bench.runtime.checkpoint.state import at_once
 from bench.runtime.checkpoint.store import Manifest
 from bench.runtime.membership import Epoch
@@ -62,7 +64,7 @@ def roots(
 
 def restore_training(
     comm: MPI.Intracomm,
-    checkpoint: Path,
+    checkpoint: Path | Copy,
     manifest: Manifest,
     exchange: MPIExchange,
     workers: TrainingWorkers,
@@ -119,25 +121,45 @@ class Checkpoints:
 
     def save(self, step: int, elapsed_ns: int, recording: Recording) -> Path:
         """Write a checkpoint; return its folder; collective."""
-        entries = {
+        objects, entries = self._roots(), self._entries(step, elapsed_ns)
+        rows = recording.table_lengths()
+        meet(self._comm)  # every file with tables that the checkpoint counts on is on disk
+        self.step, self.elapsed_ns = step, elapsed_ns
+        clock = self._epoch.exchange.clock
+        place = (self._comm, self._plan.path, objects, rows, entries)
+        if clock is None:
+            return save(*place, cell=self._epoch.workers.cell)
+        with clock.without_waits():
+            return save(*place, clock.arrive)
+
+    def copy(self, copies: Copies, step: int, elapsed_ns: int, recording: Recording) -> None:
+        """Take a copy in the memory of the ranks; collective."""
+        clock = self._epoch.exchange.clock
+        with clock.without_waits() if clock else nullcontext():
+            part = snapshot(self._roots(), clock.arrive if clock else at_once)
+        rows = recording.table_lengths()
+        parts = self._comm.allgather(({}, part.lengths, part.numbers, rows))
+        manifest = manifest_of(part, parts, self._entries(step, elapsed_ns))
+        copies.take(self._comm, part.values, manifest)
+
+    def _roots(self) -> dict[str, Any]:
+        """Return the objects of the training."""
+        epoch = self._epoch
+        return roots(epoch.exchange, epoch.workers, epoch.state, self._control, self._more)
+
+    def _entries(self, step: int, elapsed_ns: int) -> dict[str, Any]:
+        """Return the fields of a Manifest that are the same on every rank."""
+        experiment = self._plan.experiment
+        return {
             "step": step,
             "elapsed_ns": elapsed_ns,
             "workers": self._epoch.workers.total,
             "members": list(self._epoch.placement.members) if self._more else [],
-            "hash": self._plan.experiment.hash,
-            "params": self._plan.experiment.params,
+            "hash": experiment.hash,
+            "params": experiment.params,
             "run_uuid": self._uuid,
+            "launched": experiment.launched,
         }
-        exchange, workers = self._epoch.exchange, self._epoch.workers
-        objects = roots(exchange, workers, self._epoch.state, self._control, self._more)
-        rows = recording.table_lengths()
-        meet(self._comm)  # every file with tables that the checkpoint counts on is on disk
-        self.step, self.elapsed_ns = step, elapsed_ns
-        clock, place = exchange.clock, (self._comm, self._plan.path, objects, rows, entries)
-        if clock is None:
-            return save(*place, cell=workers.cell)
-        with clock.without_waits():
-            return save(*place, clock.arrive)
 
     def remove(self) -> None:
         """Remove the checkpoints of a run that has ended."""

@@ -21,6 +21,7 @@ from bench.results.pages import rename
 from bench.results.resultfile import part_of
 from bench.results.runfile import table_lengths
 from bench.runtime.checkpoint import store
+from bench.runtime.checkpoint.copies import Copy
 from bench.runtime.checkpoint.saving import read_checked
 from bench.runtime.checkpoint.store import DamagedError, Manifest
 from bench.session.launch import on_all_ranks
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 class Resumed:
     """The checkpoint from which a run resumes."""
 
-    checkpoint: Path
+    checkpoint: Path | Copy
     manifest: Manifest
     attempt: int
     """Number of this attempt of the run, counted from 1."""
@@ -42,7 +43,10 @@ class Resumed:
 
     def table_lengths(self, rank: int, ranks: int) -> dict[str, int] | None:
         """Return the table lengths of a rank's file to continue; None where it begins a new one."""
-        return self.manifest.rows[rank] or None if ranks == self.manifest.processes else None
+        rows = self.manifest.rows
+        if ranks != self.manifest.processes or rank >= len(rows):
+            return None
+        return rows[rank] or None
 
     def check_writers(self, comm: MPI.Intracomm, writes: bool) -> None:
         """Check that the same ranks write the files as before; collective. Errors: UserError."""
@@ -199,7 +203,7 @@ def _check_rows(comm: MPI.Intracomm, path: Path, source: Path, manifest: Manifes
     source: file of rank 0. Errors: DamagedError on every rank.
     """
     flaw = ""
-    for rank in range(comm.rank, manifest.processes, comm.size):
+    for rank in range(comm.rank, len(manifest.rows), comm.size):
         if manifest.rows[rank]:
             part = part_of(path.with_name(f"{path.name}.rank{rank:05d}")) if rank else source
             try:

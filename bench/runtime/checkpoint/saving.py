@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ from bench.common.errors import DiskError
 from bench.common.spec import UserError
 from bench.results.guard import brief
 from bench.runtime.checkpoint import store
+from bench.runtime.checkpoint.copies import Copy, Pieces, Values
 from bench.runtime.checkpoint.state import (
     Arrive,
-    State,
     at_once,
     first_worker_rank,
     read,
@@ -30,6 +31,52 @@ from bench.session.launch import on_all_ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Part of a rank in the state of a training, after the exchanges in flight have arrived."""
+
+    values: Mapping[str, NDArray[Any]]
+    """Copies of the arrays, by path."""
+    numbers: Mapping[str, Any]
+    landed: dict[str, list[str]]
+    """See Manifest."""
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Return the length of each array along its first axis, by path."""
+        return {path: len(x) for path, x in self.values.items()}
+
+
+def snapshot(roots: Mapping[str, Any], arrive: Arrive = at_once) -> Snapshot:
+    """Complete the exchanges in flight and copy the state of some objects; collective.
+
+    arrive: of State.land.
+    """
+    content = state(roots)
+    landed = content.land(arrive)
+    values = {path: read(array) for path, array in content.arrays.items()}
+    return Snapshot(values, {path: x.get() for path, x in content.numbers.items()}, landed)
+
+
+def manifest_of(
+    part: Snapshot, parts: Sequence[tuple[Any, ...]], entries: Mapping[str, Any]
+) -> Manifest:
+    """Return the manifest of the snapshots of all ranks, of which `part` is one.
+
+    parts: file, lengths, numbers and table lengths of each rank. entries: other fields of Manifest.
+    """
+    files, lengths, numbers, rows = zip(*parts, strict=True)
+    return Manifest(
+        **entries,
+        ranks=len(parts),
+        files=list(files),
+        lengths={path: [x[path] for x in lengths] for path in part.values},
+        numbers={path: [x[path] for x in numbers] for path in part.numbers},
+        landed=part.landed,
+        rows=list(rows),
+    )
 
 
 def save(
@@ -48,53 +95,38 @@ def save(
     share a worker, the first one writes whole rows. Errors: DiskError on the rank whose disk
     refuses.
     """
-    content = state(roots)
-    landed = content.land(arrive)
-    values = {path: read(array) for path, array in content.arrays.items()}
+    part = snapshot(roots, arrive)
     tables = comm.gather(rows)
     pipe = cell.pipe if cell else None
     if cell is None or pipe is None:
-        return _write(comm, result, content, values, landed, tables, entries)
-    values = {path: cell.joined(array) for path, array in values.items()}
+        return _write(comm, result, part, tables, entries)
+    part = replace(part, values={path: cell.joined(x) for path, x in part.values.items()})
     folder = None
     if cell.column == 0:
-        shared = {**entries, "columns": pipe.size}
-        folder = _write(cell.peers, result, content, values, landed, tables, shared)
+        folder = _write(cell.peers, result, part, tables, {**entries, "columns": pipe.size})
     return Path(pipe.bcast(folder))
 
 
 def _write(
     comm: MPI.Intracomm,
     result: Path,
-    content: State,
-    values: dict[str, NDArray[Any]],
-    landed: dict[str, list[str]],
+    part: Snapshot,
     tables: list[dict[str, int]] | None,
     entries: Mapping[str, Any],
 ) -> Path:
     """Write the files of all ranks and the manifest; return the folder; collective.
 
-    tables: of all ranks, on rank 0. Errors: DiskError on the rank whose disk refuses.
+    tables: table lengths of all ranks, on rank 0. Errors: DiskError on the rank whose disk refuses.
     """
     folder = store.place(result)
     try:
         fresh = store.begin(folder, entries["step"]) if comm.rank == 0 else None
         fresh = comm.bcast(fresh)
-        file = store.write_rank(fresh, comm.rank, values)
-        lengths_here = {path: len(x) for path, x in values.items()}
-        gathered = comm.gather((file, lengths_here, _numbers(content.numbers)))
+        file = store.write_rank(fresh, comm.rank, part.values)
+        gathered = comm.gather((file, part.lengths, part.numbers))
         if gathered is None or tables is None:
             return Path(comm.bcast(None))
-        files, lengths, numbers = zip(*gathered, strict=True)
-        manifest = Manifest(
-            **entries,
-            ranks=comm.size,
-            files=list(files),
-            lengths={path: [x[path] for x in lengths] for path in values},
-            numbers={path: [x[path] for x in numbers] for path in content.numbers},
-            landed=landed,
-            rows=tables,
-        )
+        manifest = replace(manifest_of(part, [(*x, {}) for x in gathered], entries), rows=tables)
         return Path(comm.bcast(store.complete(fresh, manifest)))
     except OSError as error:
         raise DiskError(
@@ -102,10 +134,6 @@ def _write(
             f"{folder} cannot be written ({error.strerror}): make room, or train without "
             "--checkpoint-every",
         ) from None
-
-
-def _numbers(places: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: place.get() for path, place in places.items()}
 
 
 def read_checked(comm: MPI.Intracomm, checkpoint: Path) -> Manifest:
@@ -128,7 +156,7 @@ def read_checked(comm: MPI.Intracomm, checkpoint: Path) -> Manifest:
 
 def restore(
     comm: MPI.Intracomm,
-    checkpoint: Path,
+    checkpoint: Path | Copy,
     manifest: Manifest,
     roots: Mapping[str, Any],
     total: int,
@@ -146,10 +174,14 @@ def restore(
     own = {path: read(array) for path, array in content.arrays.items()}
     whole = {path: cell.joined(array) if cell else array for path, array in own.items()}
     now = peers.allgather({path: len(array) for path, array in whole.items()})
+    received: Values = {}
+    if isinstance(checkpoint, Copy):
+        received = checkpoint.read(peers, _pieces(manifest, now, peers.rank))
 
     def work() -> None:
         try:
-            _fill(whole, checkpoint, manifest, now, peers.rank)
+            pieces = _pieces(manifest, now, peers.rank)
+            _fill(whole, pieces, received or _read(Path(str(checkpoint)), pieces))
             for path, array in content.arrays.items():
                 values = whole[path]
                 write(array, values if cell is None else cell.parted(values, own[path].shape))
@@ -167,33 +199,39 @@ def restore(
     on_all_ranks(comm, work)
 
 
-def _fill(
-    arrays: Mapping[str, NDArray[Any]],
-    checkpoint: Path,
-    manifest: Manifest,
-    now: Sequence[Mapping[str, int]],
-    rank: int,
-) -> None:
-    """Set the arrays of a rank, by path, to those of a checkpoint.
+def _pieces(manifest: Manifest, now: Sequence[Mapping[str, int]], rank: int) -> Pieces:
+    """Return the pieces of former parts that make up the arrays of a rank.
 
-    now: lengths of the arrays on each rank. Errors: KeyError, ValueError, OSError.
+    now: lengths of the arrays by path on each rank. Errors: KeyError, ValueError.
     """
     pieces: dict[int, list[tuple[str, slice, slice]]] = {}
-    for path in arrays:
+    for path in now[rank]:
         before = manifest.lengths[path]
         for then, source, target in spans(before, [x[path] for x in now], rank):
             pieces.setdefault(then, []).append((path, source, target))
+    return pieces
+
+
+def _read(checkpoint: Path, pieces: Pieces) -> Values:
+    """Read pieces from a checkpoint. Errors: KeyError, ValueError, OSError."""
+    values = {}
     for then, parts in sorted(pieces.items()):
         with store.opened(checkpoint, then) as file:
-            for path, source, target in parts:
-                values, place = file[path][source], arrays[path][target]
-                fits = np.can_cast(values.dtype, place.dtype, "same_kind")
-                if values.shape != place.shape or not fits:
-                    raise ValueError(
-                        f"{path} is {values.shape} {values.dtype}, the run has {place.shape} "
-                        f"{place.dtype}"
-                    )
-                place[...] = values
+            values[then] = [file[path][source] for path, source, _ in parts]
+    return values
+
+
+def _fill(arrays: Mapping[str, NDArray[Any]], pieces: Pieces, values: Values) -> None:
+    """Set the arrays of a rank, by path, to pieces of former parts. Errors: ValueError."""
+    for then, parts in pieces.items():
+        for (path, _, target), part in zip(parts, values[then], strict=True):
+            place = arrays[path][target]
+            fits = np.can_cast(part.dtype, place.dtype, "same_kind")
+            if part.shape != place.shape or not fits:
+                raise ValueError(
+                    f"{path} is {part.shape} {part.dtype}, the run has {place.shape} {place.dtype}"
+                )
+            place[...] = part
 
 
 def remove(result: Path) -> None:

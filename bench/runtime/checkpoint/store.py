@@ -70,10 +70,13 @@ class Manifest:
     members: list[int] = field(default_factory=list)
     """Ids of the workers that were alive, with --churn; `workers` counts these."""
 
+    launched: int = 0
+    """Ranks of the launch, which are the columns of the file, if some have died; else 0."""
+
     @property
     def processes(self) -> int:
-        """Return the number of all ranks."""
-        return self.ranks * self.columns
+        """Return the number of all ranks of the launch."""
+        return self.launched or self.ranks * self.columns
 
 
 def place(result: Path) -> Path:

@@ -1,0 +1,289 @@
+"""Survival of a run when ranks die: the ranks that are left take over their workers.
+
+Recovery is a resumption inside the process. After a death the survivors shrink the communicator,
+agree on the newest copy in memory that is whole, and build everything that depends on the
+communicator again, by the path of --resume on another number of ranks. As placement does not
+matter, a synchronous run ends with the bits of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from algorithms import ALGORITHMS
+from algorithms.collectives import ALLREDUCES
+from algorithms.collectives.auto import Auto
+from algorithms.collectives.library import Library
+from algorithms.exchange.mpi import worker_bounds
+from bench.common.spec import UserError
+from bench.results.claims import Claim
+from bench.results.lost import Death, Homes
+from bench.results.resultfile import part_of
+from bench.runtime.checkpoint import resuming
+from bench.runtime.checkpoint.copies import Copies
+from bench.runtime.checkpoint.resuming import Resumed
+from bench.runtime.experiment import Experiment
+from bench.runtime.opening import take_on_root
+from bench.runtime.options import ADOPT, CPU
+from bench.runtime.separation import Separation, separation
+from bench.runtime.setup import Plan
+from bench.runtime.start import warm
+from bench.session.clocks import Reading
+from bench.session.launch import EXIT_MARGIN_S, mark_failed, write_stderr
+from bench.session.signals import EXIT_RESUME
+from bench.session.survivors import Family, check_faults
+
+
+class Survival:
+    """State of a process that outlasts a membership of the run.
+
+    comm: of the ranks of the launch. results: claims of the run. Errors: UserError on every rank
+    of a launch that ends with the death of a rank.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, results: list[Claim]) -> None:
+        check_faults(os.environ, MPI.get_vendor()[0], comm.size)
+        self.comm = Family.of(comm)
+        self.ranks = list(range(comm.size))
+        """Rank of the launch of each rank that is left."""
+        self.launched = comm.size
+        self.copies = Copies(0)
+        self.plan: Plan | None = None
+        """Plan of the run, once it is made."""
+        self.measured: Separation | None = None
+        """Separation of the data, once it is measured."""
+        self.threads = 0
+        """Threads of each rank: the option, then their number, on which bits may depend."""
+        self.step: Callable[[], int] = int
+        """Function that returns the step of this rank."""
+        self.deaths: list[Death] = []
+        self.homes: list[Homes] = []
+        self._results = results
+        self._began_ns = 0
+        self._former: list[TracebackType | None] = []
+        """Frames with the buffers of former memberships, to which requests may still refer."""
+
+    def run(self, work: Callable[[MPI.Intracomm], int]) -> int:
+        """Call `work` with the ranks that are left, until all of them have finished it; collective.
+
+        Returns its exit code.
+        """
+        while True:
+            done, code = False, 0
+            try:
+                if self._began_ns:
+                    self._recover()
+                code, done = work(self.comm), True
+            except Exception as error:
+                if not self.comm.is_broken(error):
+                    if not (self.deaths and isinstance(error, UserError)):
+                        raise
+                    self._give_up(str(error))
+                self._former.append(error.__traceback__)
+                self._began_ns = self._began_ns or time.perf_counter_ns()
+                self.comm.revoke()
+            if self.comm.agree(done):
+                break
+            self._began_ns = self._began_ns or time.perf_counter_ns()
+            self.comm.revoke()
+            self._shrink()
+        if self.deaths:
+            if code == EXIT_RESUME:
+                self._leave(code)
+            atexit.register(self._leave, 0)
+        return code
+
+    def check(self, experiment: Experiment) -> None:
+        """Check that a run can continue after a death, before it begins. Errors: UserError."""
+        options = experiment.options
+        where = f"--on-death {options.on_death}"
+        self.copies.every, self.threads = options.protect_every, options.threads
+        if experiment.algorithm.needs.asynchronous:
+            synchronous = [x for x, cls in ALGORITHMS.items() if not cls.needs.asynchronous]
+            raise UserError(
+                f"{where}: {options.algorithm} keeps parameters in the memory of single ranks, "
+                f"lost with them: take one of {', '.join(synchronous)}"
+            )
+        others = [name for name, cls in ALLREDUCES.items() if cls not in (Library, Auto)]
+        if options.allreduce not in others:
+            raise UserError(
+                f"{where}: --allreduce {options.allreduce} waits inside the MPI library, which may "
+                f"not notice a death: take one of {', '.join(others)}"
+            )
+        alone = {
+            "--pipeline": options.pipeline,
+            "--churn": options.churn,
+            "--device": "" if options.device == CPU else options.device,
+            "--trace": options.trace,
+            "--writers": "" if options.writers == "one" else options.writers,
+            "--launches": options.launches if options.launches > 1 else 0,
+        }
+        for name, value in alone.items():
+            if value:
+                raise UserError(f"{where} does not support {name} {value}: leave one of them out")
+
+    def _shrink(self) -> None:
+        """Replace the communicator by one of the ranks that live; collective."""
+        before = self.comm
+        self.comm = before.rest()
+        places = self.comm.Get_group().Translate_ranks(None, before.Get_group())
+        here = [self.ranks[place] for place in places]
+        self.deaths += [Death(rank) for rank in self.ranks if rank not in here]
+        self.ranks = here
+
+    def _recover(self) -> None:
+        """Agree on the state to go back to, and claim the result again; collective."""
+        comm = self.comm
+        reports: list[tuple[int, bool]] = comm.allgather((self.step(), self.copies.count > 0))
+        step, trained = max(reports)
+        copy = self.copies.newest(comm)
+        if not all(comm.allgather(self.plan is not None)):
+            self.plan = None
+        if self.plan is None:
+            return
+        before = self.plan.experiment
+        experiment = replace(before, ranks=comm.size, launched=self.launched)
+        plan = reclaimed(comm, replace(self.plan, experiment=experiment), self._results)
+        if copy:
+            attempt = 1 + max(comm.allgather(self.attempt))
+            source = resuming.on_root(comm, lambda: _file_of(plan.path))
+            plan = replace(plan, resumed=Resumed(copy, copy.manifest, attempt, source))
+        elif trained and not plan.resumed:
+            names = ", ".join(str(x) for x in range(self.launched) if x not in self.ranks)
+            raise UserError(
+                f"ranks {names} are gone, the copies of their workers with them, and there is no "
+                "checkpoint on disk: --checkpoint-every N writes some"
+            )
+        self.plan = plan
+        for death in self._recent:
+            death.attempt, death.step = self.attempt, max(step, 0)
+            death.back = plan.resumed.manifest.step if plan.resumed else 0
+
+    @property
+    def attempt(self) -> int:
+        """Number of the attempt of the run."""
+        return self.plan.resumed.attempt if self.plan and self.plan.resumed else 1
+
+    @property
+    def _recent(self) -> list[Death]:
+        """Deaths from which the run has not recovered."""
+        return [death for death in self.deaths if death.recovery_ns < 0]
+
+    @property
+    def slots(self) -> list[int]:
+        """Present rank for each rank of the launch: itself, or the one with its first worker."""
+        assert self.plan
+        total = self.plan.experiment.workers
+        first, bounds = worker_bounds(total, self.launched), worker_bounds(total, self.comm.size)
+        return [
+            self.ranks.index(r) if r in self.ranks else bisect_right(bounds, first[r]) - 1
+            for r in range(self.launched)
+        ]
+
+    def dealt(self, reading: Reading) -> Reading:
+        """Return the readings of the clocks by rank of the launch."""
+        return Reading(*(x[self.slots] for x in vars(reading).values()))
+
+    def restored(self) -> list[str]:
+        """Record that the state is restored; return a line about the deaths, if any."""
+        assert self.plan
+        counts = np.diff(worker_bounds(self.plan.experiment.workers, self.comm.size))
+        step = self.plan.resumed.manifest.step if self.plan.resumed else 0
+        self.homes.append(Homes(self.attempt, step, np.repeat(self.ranks, counts).tolist()))
+        recent, passed = self._recent, time.perf_counter_ns() - self._began_ns
+        if not recent:
+            return []
+        for death in recent:
+            death.recovery_ns = passed
+        names, last = [str(death.rank) for death in recent], recent[-1]
+        verb = ("rank", "is", "its") if len(names) == 1 else ("ranks", "are", "their")
+        left = joined([str(x) for x in self.ranks])
+        return [
+            f"{verb[0]} {joined(names)} of {self.launched} {verb[1]} gone at step {last.step}; "
+            f"{verb[2]} workers go on on {'ranks' if len(self.ranks) > 1 else 'rank'} {left}; "
+            f"back to step {last.back}, {passed / 1e6:.0f} ms"
+        ]
+
+    def stepped(self) -> bool:
+        """Record the end of steps; return whether they were the first ones after a death."""
+        if not self._began_ns:
+            return False
+        for death in self.deaths:
+            if death.attempt == self.attempt:
+                death.next_step_ns = time.perf_counter_ns() - self._began_ns
+        self._began_ns = 0
+        return True
+
+    def separation(self, *parts: Any) -> Separation:
+        """Measure the separation, once: it does not depend on the placement; collective.
+
+        parts: arguments of `separation`.
+        """
+        if self.measured is None:
+            warm(parts[2], parts[1])
+            self.measured = separation(*parts)
+            self.threads = torch.get_num_threads()
+        return self.measured
+
+    def cost(self) -> dict[str, Any]:
+        """Return the attributes about the copies of this rank."""
+        copies = self.copies
+        return {
+            "on_death": ADOPT,
+            "ranks_lost": len(self.deaths),
+            "protected": copies.count,
+            "protection_s": copies.spent_ns / 1e9,
+        }
+
+    def _give_up(self, message: str) -> None:
+        """Report the end of the run and its reason on rank 0, and end this process."""
+        if self.comm.rank == 0:
+            write_stderr(f"error: {message}{mark_failed(self._results, message)}")
+        self._leave(1)
+
+    def _leave(self, code: int) -> None:
+        """End this process, rank 0 last: MPI_Finalize may not return after a death."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with suppress(Exception):
+            self.comm.Barrier()
+        if self.comm.rank == 0 and code:
+            time.sleep(EXIT_MARGIN_S)
+        os._exit(code if self.comm.rank == 0 else 0)
+
+
+def reclaimed(comm: MPI.Intracomm, plan: Plan, results: list[Claim]) -> Plan:
+    """Return a plan with a claim of its result for the present ranks; collective.
+
+    The plan resumes from the newest checkpoint on disk, if there is one. results: receives the
+    claim in place of the former one.
+    """
+    former = plan.claim
+    results[:] = [claim for claim in results if claim.path != plan.path]
+    claim = take_on_root(comm, results, plan.path, "bench.train", replaces=former.token)
+    search = resuming.find(comm, plan.path, plan.experiment.params)
+    return replace(plan, claim=claim, resumed=search.resumed)
+
+
+def _file_of(path: Path) -> Path:
+    """Return the unfinished file of a result; the finished one if its writer died after that."""
+    return part_of(path) if part_of(path).exists() else path
+
+
+def joined(words: Sequence[str]) -> str:
+    """Return words as an enumeration: 0, 1 and 3."""
+    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)

@@ -1,0 +1,154 @@
+"""Deaths of ranks: refusals, copies in memory, tables of the result, and real kills."""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from algorithms.exchange.mpi import worker_bounds
+from bench.common.spec import UserError
+from bench.results import lost
+from bench.results.lost import Death, Homes
+from bench.results.reader import read
+from bench.results.runfile import Block
+from bench.results.validation import flaws
+from bench.runtime.checkpoint.copies import Copies
+from bench.runtime.checkpoint.saving import Snapshot, manifest_of
+from bench.runtime.recording import dealt
+from bench.session.survivors import check_faults
+from tests.launching import command, own_lines, train, wait_until
+from tests.writers import listen, rank_pids
+
+ULFM = {"OMPI_MCA_mpi_ft_enable": "1", "PMIX_NAMESPACE": "prterun-host-7@1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "vendor", "ranks", "refusal"),
+    [
+        (ULFM, "MPICH", 4, "MPICH ends the whole job when a rank dies: take Open MPI 5"),
+        (ULFM, "Intel MPI", 4, "Intel MPI ends the whole job"),
+        (ULFM | {"PMIX_NAMESPACE": "slurm.pmix.7.0"}, "Open MPI", 4, "srun ends the whole step"),
+        ({}, "Open MPI", 4, "fault tolerance is off: launch with `mpirun -n 4 --with-ft ulfm"),
+        (ULFM | {"OMPI_MCA_mpi_ft_enable": "0"}, "Open MPI", 4, "fault tolerance is off"),
+        (ULFM, "Open MPI", 1, "one rank has no other"),
+    ],
+)
+def test_launches_without_fault_tolerance_are_refused(
+    environment: dict[str, str], vendor: str, ranks: int, refusal: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(refusal)):
+        check_faults(environment, vendor, ranks)
+
+
+def test_a_launch_with_fault_tolerance_is_accepted() -> None:
+    check_faults(ULFM, "Open MPI", 2)
+
+
+def test_columns_of_a_dead_rank_repeat_times_and_count_bytes_once() -> None:
+    counts = np.arange(1, 5).reshape(2, 2)
+    block = Block(
+        counts, np.ones((2, 2, 6), np.int64), counts.copy(), counts, counts, counts / np.float64(2)
+    )
+    columns = dealt(block, [0, 1, 1])  # rank 2 of the launch is dead, rank 1 has its workers
+    assert columns.start_ns.tolist() == [[1, 2, 2], [3, 4, 4]]
+    assert columns.loss.tolist() == [[0.5, 1, 1], [1.5, 2, 2]]
+    assert columns.bytes_sent.tolist() == [[1, 2, 0], [3, 4, 0]]
+    assert columns.messages.sum() == counts.sum()
+
+
+def test_deaths_of_a_launch_replace_their_own_rows_only(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        lost.write(file, [Death(1, attempt=2, step=7)], [Homes(1, 0, [0, 1]), Homes(2, 5, [0, 0])])
+        later = [Death(0, attempt=4, step=9)]
+        lost.write(file, later, [Homes(3, 6, [0, 1])])  # resumed, before the recovery
+        lost.write(file, [Death(0, 4, 9, 8, 10**6, 2)], [Homes(3, 6, [0, 1]), Homes(4, 8, [1, 1])])
+        assert file["homes/rank"][()].tolist() == [[0, 1], [0, 0], [0, 1], [1, 1]]
+    table = lost.read(path)
+    assert table["rank"].tolist() == [1, 0]
+    assert table["back"].tolist() == [0, 8]
+    assert lost.text(path).endswith("; rank 0 at step 9, back to step 8 in 1 ms")
+
+
+@pytest.mark.mpi
+def test_copies_outlast_a_rank_unless_its_buddy_dies_too(comm) -> None:  # type: ignore[no-untyped-def]
+    total, copies = 7, Copies(0)
+    for step in (10, 20):
+        bounds = worker_bounds(total, comm.size)
+        rows = np.arange(bounds[comm.rank], bounds[comm.rank + 1])[:, None] + 100.0 * step
+        part = Snapshot({"x": rows}, {}, {})
+        parts = comm.allgather(({}, part.lengths, part.numbers, {}))
+        about = dict.fromkeys(("elapsed_ns", "workers"), 0) | dict.fromkeys(
+            ("hash", "run_uuid"), ""
+        )
+        copies.take(
+            comm, part.values, manifest_of(part, parts, about | {"step": step, "params": {}})
+        )
+    left = comm.Split(int(comm.rank == 0 and comm.size > 1), comm.rank)  # rank 0 leaves
+    copy = copies.newest(left)
+    if comm.rank == 0 and comm.size > 2:
+        assert copy is None  # the parts of the others are not here
+    elif comm.size > 1:
+        assert copy is not None
+        assert copy.manifest.step == 20
+        pieces = {
+            then: [("x", slice(0, n), slice(0, n))]
+            for then, n in enumerate(copy.manifest.lengths["x"])
+        }
+        received = copy.read(left, pieces)
+        together = np.concatenate([received[then][0] for then in sorted(received)])
+        assert together[:, 0].tolist() == [2000 + i for i in range(total)]
+    left.Free()
+
+
+def printed(lines: list[tuple[float, str]], text: str, since: int = 0) -> Callable[[], bool]:
+    """Return a function that tells whether a line from `since` on begins with a text."""
+    return lambda: any(line.startswith(text) for _, line in lines[since:])
+
+
+def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
+    """Rank 1 is killed in the middle, then rank 0, which writes the file."""
+    line = "-m bench.train --steps 1200 --eval-every 100 --algorithm local_sgd"
+    arguments = [*line.split(), "--out", str(tmp_path), "--workers", "5", "--name"]
+    launch = command(3, *arguments, "killed", "--on-death", "adopt", "--protect-every", "40")
+    launch[1:1] = ["--with-ft", "ulfm"]
+    lines: list[tuple[float, str]] = []
+    with subprocess.Popen(launch, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        threading.Thread(target=listen, args=(job.stdout, lines), daemon=True).start()
+        try:
+            for victim in (1, 0):
+                wait_until(
+                    printed(lines, "step", len(lines)), f"a step before the death of rank {victim}"
+                )
+                os.kill(rank_pids(job.pid)[victim], signal.SIGKILL)
+                wait_until(
+                    printed(lines, f"rank {victim} of 3 is gone"),
+                    f"the recovery from the death of rank {victim}",
+                )
+            wait_until(lambda: job.poll() is not None, "the end of the run")
+        finally:
+            job.kill()
+    assert job.returncode == 0
+    assert train(0, tmp_path, *arguments[2:-1], "--name", "calm").returncode == 0
+    killed, calm = (read(tmp_path / f"{name}.h5") for name in ("killed", "calm"))
+    assert killed.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
+    assert not flaws(killed.path)
+    assert killed.row().steps == 1200
+    assert np.array_equal(killed.evals["loss"], calm.evals["loss"])
+    assert lost.read(killed.path)["rank"].tolist() == [1, 0]
+
+
+def test_without_fault_tolerance_on_death_is_one_line(tmp_path: Path) -> None:
+    done = train(2, tmp_path, "--on-death", "adopt")
+    (line,) = own_lines(done.stderr)
+    assert done.returncode == 2
+    assert line.startswith("error: --on-death: this launch ends when a rank dies")
+    assert not list(tmp_path.iterdir())

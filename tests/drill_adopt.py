@@ -1,0 +1,163 @@
+"""Drill with ranks killed under --on-death adopt: `python -m tests.drill_adopt 100 0 8`.
+
+Each run is killed a rank after the other at random moments, some of them two at once, until one or
+more ranks are left. It must end by itself with exit code 0, a valid file, and the parameters of an
+undisturbed run. The arguments: number of kills, seed, and number of cases to draw from.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from bench.results.lost import read as read_lost
+from bench.results.reader import read
+from bench.results.validation import flaws
+from tests.launching import DEADLINE_S, command, own_lines
+from tests.writers import is_alive, listen, rank_pids
+
+CASES = (
+    "allreduce_sgd",
+    "local_sgd:period=8 --optimizer sgd:lr=0.1,momentum=0.9",
+    "push_sum --workers 13",
+    "overlapped_allreduce_sgd --optimizer adam",
+    "overlap_push_sum:delay=2 --workers 13",
+    "choco_sgd --workers 7 --partition dirichlet:alpha=0.5",
+    "gradient_tracking",
+    "power_sgd --checkpoint-every 100",
+    "relay_sgd --workers 13",
+    "lagged_allreduce_sgd --allreduce shared_memory",
+    "diloco --controller thompson:values=2/4/8",
+    "robust_push_sum --drop 0.1 --workers 8",
+)
+RANKS = (2, 3, 4, 6)
+STEPS = 500
+LONGEST_WAIT_S = 2.0
+GONE = re.compile(r"ranks? .* gone at step")
+
+
+@dataclass
+class Outcome:
+    """Outcome of one run."""
+
+    case: str
+    ranks: int
+    kills: int = 0
+    flaw: str = ""
+    ended: bool = False
+    """True if a rank and its buddy died together, which the run reported in one line."""
+    restored_s: list[float] = field(default_factory=list)
+    """Seconds from each last kill to the line about the deaths."""
+    next_step_s: list[float] = field(default_factory=list)
+    """Seconds from each detection to the end of the next steps."""
+
+
+def arguments(case: str, out: Path, name: str) -> list[str]:
+    """Return the command line of a case."""
+    line = f"-m bench.train --steps {STEPS} --eval-every 100 --algorithm {case}"
+    return [*line.split(), "--out", str(out), "--name", name, "--overwrite"]
+
+
+@cache
+def undisturbed(case: str, ranks: int, out: Path) -> str:
+    """Return the parameters_sha256 of a case without deaths."""
+    workers = [] if "--workers" in case else ["--workers", str(ranks)]
+    subprocess.run(
+        command(1, *arguments(case, out, "calm"), *workers), check=True, capture_output=True
+    )
+    return str(read(out / "calm.h5").attributes["parameters_sha256"])
+
+
+def disturbed(case: str, ranks: int, out: Path, rng: random.Random) -> Outcome:
+    """Run a case, kill ranks at random moments, and return the outcome."""
+    outcome = Outcome(case, ranks)
+    folder = Path(tempfile.mkdtemp(dir=out))
+    launch = command(ranks, *arguments(case, folder, "x"), "--on-death", "adopt")
+    launch[1:1] = ["--with-ft", "ulfm"]
+    launch[launch.index("-m") : launch.index("-m")] = ["-X", "faulthandler"]
+    lines: list[tuple[float, str]] = []
+    with (folder / "stderr").open("w") as stderr:
+        job = subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert job.stdout is not None
+    threading.Thread(target=listen, args=(job.stdout, lines), daemon=True).start()
+    end = time.monotonic() + DEADLINE_S
+    while not list(folder.glob("x.h5*")) and job.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    pids = rank_pids(job.pid)
+    while len(pids) > 1 and job.poll() is None:
+        time.sleep(rng.uniform(0, LONGEST_WAIT_S))
+        victims = rng.sample(pids, 2 if len(pids) > 3 and rng.random() < 0.25 else 1)
+        before = sum(bool(GONE.match(line)) for _, line in lines)
+        killed = time.time()
+        for pid in filter(is_alive, victims):
+            os.kill(pid, signal.SIGKILL)
+            outcome.kills += 1
+        pids = [pid for pid in pids if pid not in victims]
+        if rng.random() < 0.2:
+            continue  # the next death comes during the recovery
+        while job.poll() is None and time.monotonic() < end:
+            news = [at for at, line in lines if GONE.match(line)][before:]
+            if news:
+                outcome.restored_s.append(news[0] - killed)
+                break
+            time.sleep(0.01)
+    try:
+        code = job.wait(max(1.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        for pid in filter(is_alive, rank_pids(job.pid)):
+            os.kill(pid, signal.SIGABRT)  # print the stack
+        time.sleep(2)
+        code = -1
+    for pid in filter(is_alive, (job.pid, *rank_pids(job.pid))):
+        os.kill(pid, signal.SIGKILL)
+    text = (folder / "stderr").read_text()
+    errors = own_lines(text)[-4:]
+    outcome.ended = code == 1 and "the copies of their workers" in "".join(errors)
+    if code:
+        outcome.flaw = f"hang: {text[-6000:]}" if code < 0 else f"exit code {code}: {errors}"
+        return outcome
+    result = folder / "x.h5"
+    outcome.flaw = "; ".join(flaws(result))
+    if read(result).attributes["parameters_sha256"] != undisturbed(case, ranks, out):
+        outcome.flaw += "other parameters"
+    if table := read_lost(result):
+        outcome.next_step_s = (table["next_step_ns"][table["next_step_ns"] > 0] / 1e9).tolist()
+    return outcome
+
+
+def main() -> int:
+    """Run the drill, print one line per run and the counts, and return the exit code."""
+    kills, seed, count = (int(x) for x in [*sys.argv[1:], "20", "0", "8"][:3])
+    rng, outcomes = random.Random(seed), list[Outcome]()
+    with tempfile.TemporaryDirectory(prefix="adopt-") as folder:
+        while sum(x.kills for x in outcomes) < kills:
+            case = CASES[len(outcomes) % min(count, len(CASES))]
+            one = disturbed(case, rng.choice(RANKS), Path(folder), rng)
+            outcomes.append(one)
+            end = one.flaw or "same bits"
+            print(f"{one.ranks} ranks, {one.kills} kills, {case}: {end}", flush=True)
+    restored = np.array([x for one in outcomes for x in one.restored_s])
+    steps = np.array([x for one in outcomes for x in one.next_step_s])
+    ended = sum(x.ended for x in outcomes)
+    bad = sum(bool(x.flaw) for x in outcomes) - ended
+    total = sum(x.kills for x in outcomes)
+    print(f"{total} kills in {len(outcomes)} runs, {ended} ended without copies, {bad} bad")
+    for name, values in (("kill to restored state", restored), ("detection to next step", steps)):
+        if len(values):
+            median, p99 = np.percentile(values, [50, 99])
+            print(f"{name}: median {median * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
