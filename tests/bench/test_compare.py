@@ -221,15 +221,12 @@ def test_user_errors_are_one_line_with_exit_code_2(
     assert sorted(place.rglob("*")) == before
 
 
-def test_compare_imports_no_mpi_and_help_imports_nothing_heavy(place: Path) -> None:
-    heavy = "('pandas', 'altair', 'h5py', 'rich', 'numpy', 'scipy')"
+def test_compare_imports_no_mpi(place: Path) -> None:
     code = (
         "import sys\nfrom bench.compare.__main__ import main\n"
-        "assert main(['--help']) == 0\n"
-        f"print([x for x in {heavy} if x in sys.modules])\n"
         f"assert main({sides(place)!r}) == 3\n"
         "print([x for x in ('mpi4py', 'torch') if x in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.count("[]") == 2
+    assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""

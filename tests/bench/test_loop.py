@@ -21,7 +21,6 @@ from bench.results.reader import read
 from bench.results.validation import flaws
 from bench.runtime import repeat
 from tests.launching import launch, own_lines
-from tests.test_docs import text
 
 Linear = torch.nn.Linear
 SGD = torch.optim.SGD
@@ -388,17 +387,3 @@ def test_loops_that_end_apart_end_the_job(tmp_path: Path, way: str, code: int, l
     assert any(x.startswith(line) for x in lines), result.stderr
     assert not (tmp_path / "x.h5").exists()
     assert not any("bench/loop" in x for x in lines), "frames of the suite"
-
-
-def test_the_script_of_the_docs_runs_as_written(tmp_path: Path) -> None:
-    script = text("docs/own-code.md").partition("```python\n")[2].partition("```")[0]
-    assert script.count("\n") <= 30
-    (tmp_path / "spirals.py").write_text(script)
-    code = f"import os, runpy; os.chdir({str(tmp_path)!r}); "
-    result = launch(2, "-c", f"{code}runpy.run_path('spirals.py', run_name='__main__')")
-    assert result.returncode == 0, result.stderr
-    run = read(tmp_path / "runs" / "spirals.h5")
-    assert flaws(run.path) == []
-    assert run.attributes["task"] == "spirals.py"
-    assert run.row().metric > 0.8  # a linear model has 0.4
-    assert torch.load(tmp_path / "runs" / "spirals.pt", weights_only=True)

@@ -1,5 +1,7 @@
 """A loop of one's own on several ranks: beside DDP, beside bench.train, means and meetings."""
 
+import re
+import runpy
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from bench.tasks.classifier import Classifier
 from bench.tasks.learners import mean_loss
 from bench.yardsticks.distributed import gloo_group
 from tests.helpers import everywhere, on
+from tests.test_docs import text
 
 pytestmark = pytest.mark.mpi
 
@@ -166,3 +169,47 @@ def test_different_numbers_of_steps_are_refused_where_all_meet(comm: MPI.Intraco
     with pytest.raises(UserError, match=r"rank 2 is at step 13, rank 0 called save\(\) after 11"):
         meeting.meet("save()")
     meeting.close()
+
+
+def run_script(comm: MPI.Intracomm, folder: Path, script: str, monkeypatch: Any) -> Path:
+    """Run a script on all ranks in a folder of rank 0, and return the folder."""
+    shared = Path(comm.bcast(str(folder)))
+    monkeypatch.chdir(shared)
+    if comm.rank == 0:
+        Path("spirals.py").write_text(script)
+    comm.Barrier()
+    runpy.run_path("spirals.py", run_name="__main__")
+    comm.Barrier()
+    return shared
+
+
+@on(4)
+def test_the_script_of_the_docs_runs_as_written(
+    comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = text("docs/own-code.md").partition("```python\n")[2].partition("```")[0]
+    assert script.count("\n") <= 30
+    folder = run_script(comm, tmp_path, script, monkeypatch)
+    if comm.rank == 0:
+        run = read(folder / "runs" / "spirals.h5")
+        assert flaws(run.path) == []
+        assert run.attributes["task"] == "spirals.py"
+        assert run.row().metric > 0.8  # a linear model has 0.4
+        assert torch.load(folder / "runs" / "spirals.pt", weights_only=True)
+    comm.Barrier()
+
+
+@on(4)
+def test_the_loop_of_the_examples_equals_ddp(
+    comm: MPI.Intracomm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = text("docs/examples/own_loop.py")
+    folder = run_script(comm, tmp_path, script, monkeypatch)
+    printed = capsys.readouterr().out
+    if comm.rank == 0:
+        assert float(re.findall(r"largest difference of a parameter: (\S+)", printed)[0]) < 1e-4
+        assert flaws(folder / "runs" / "own_loop.h5") == []
+    comm.Barrier()

@@ -102,7 +102,7 @@ def synchronous(K: int, M: int) -> list[Pipeline]:
     return result
 
 
-@pytest.mark.parametrize("microbatches", [4, 8, 10])  # 10: one sample, a product with a vector
+@pytest.mark.parametrize("microbatches", [4, 10])  # 10: one sample, a product with a vector
 def test_every_cut_and_order_gives_the_same_bits(microbatches: int) -> None:
     problem = load(MLP)
     results = {
@@ -208,8 +208,7 @@ AGES: dict[str, Callable[[int, int], Callable[[int, int, int], int]]] = {
 }
 
 
-@pytest.mark.parametrize("momentum", [0, 0.9])
-@pytest.mark.parametrize("K", [2, 3, 8])
+@pytest.mark.parametrize(("K", "momentum"), [(2, 0.9), (3, 0), (8, 0.9)])
 @pytest.mark.parametrize("versions", list(AGES))
 def test_pipedream_equals_gradients_at_delayed_slices(
     versions: str, K: int, momentum: float
@@ -234,7 +233,7 @@ def test_missing_versions_are_noticed() -> None:
 
 
 @pytest.mark.parametrize("versions", list(AGES))
-@pytest.mark.parametrize("microbatches", [3, 10])
+@pytest.mark.parametrize("microbatches", [3, 5])
 def test_a_run_continues_from_its_versions_with_the_same_bits(
     versions: str, microbatches: int
 ) -> None:
@@ -243,7 +242,7 @@ def test_a_run_continues_from_its_versions_with_the_same_bits(
     expected = Training(problem, pipeline)
     expected.run(0, STEPS)
     before, first = Training(problem, pipeline), 0
-    for stop in (0, 1, 2, 5):
+    for stop in (0, 1, 5):
         after = Training(problem, pipeline)
         before.run(first, stop)
         first = stop

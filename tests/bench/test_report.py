@@ -286,15 +286,3 @@ def test_needs_no_mpi_and_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""
-
-
-def test_help_reads_without_heavy_imports() -> None:
-    code = (
-        "import sys\nfrom bench.report import main\n"
-        "try:\n    main(['--help'])\nfinally:\n"
-        "    print([x for x in ('pandas', 'altair', 'h5py', 'rich', 'numpy') if x in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert "--html FILE" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
