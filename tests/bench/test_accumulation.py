@@ -16,17 +16,13 @@ from bench.tasks.logistic import Logistic
 from bench.train import train
 from tests.bench.made_workers import experiment, make_workers
 
-PROBLEMS: dict[str, Any] = {
-    "logistic": Logistic().load("float64"),
-    "digits": Digits().load("float64"),
-}
 
-
-@pytest.mark.parametrize(("task", "count"), [("logistic", 3), ("digits", 1)])
-def test_gradients_add_up_to_that_of_one_batch(task: str, count: int) -> None:
+@pytest.mark.parametrize(("task", "count"), [(Logistic(), 3), (Digits(), 1)])
+def test_gradients_add_up_to_that_of_one_batch(task: Any, count: int) -> None:
     """Batches have eight samples: four parts of two."""
+    problem = task.load("float64")
     whole, added = (
-        make_workers(PROBLEMS[task], SGD(weight_decay=0.1), range(count), "float64", accumulate=n)
+        make_workers(problem, SGD(weight_decay=0.1), range(count), "float64", accumulate=n)
         for n in (1, 4)
     )
     for _ in range(2):

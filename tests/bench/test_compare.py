@@ -22,7 +22,7 @@ def write_runs(folder: Path, step_ms: float, **more: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for part in SPREAD:
         name = f"{more.get('algorithm', 'run')}-{part}.h5"
-        make(folder / name, step_ms=step_ms * part, **more)  # type: ignore[arg-type]
+        make(folder / name, step_ms=step_ms * part, **more)
     return folder
 
 

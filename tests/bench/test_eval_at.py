@@ -68,7 +68,7 @@ def test_runs_that_exchange_in_every_step_are_compared_with_either(tmp_path: Pat
     plain = make(tmp_path / "a.h5", algorithm="allreduce_sgd")
     names = {"exchange_interval": 8, "algorithm": "local_sgd"}
     for params in ({}, {"eval_at": "period"}):
-        periodic = make(tmp_path / f"{len(params)}.h5", params=params, **names)  # type: ignore[arg-type]
+        periodic = make(tmp_path / f"{len(params)}.h5", params=params, **names)
         (section,) = sections([load(path) for path in (plain, periodic)])
         assert "eval_at" not in section.varying
         assert len({section.condition(run) for run in section.runs}) == 1
@@ -77,8 +77,8 @@ def test_runs_that_exchange_in_every_step_are_compared_with_either(tmp_path: Pat
 def test_tables_and_charts_mark_metrics_between_exchanges(tmp_path: Path) -> None:
     """The cases differ in --eval-at alone and are never one case."""
     names = {"exchange_interval": 8, "algorithm": "local_sgd", "workers": 2, "label_js": 0.5}
-    period = make(tmp_path / "a.h5", params={"eval_at": "period"}, **names)  # type: ignore[arg-type]
-    between = make(tmp_path / "b.h5", since=4, **names)  # type: ignore[arg-type]
+    period = make(tmp_path / "a.h5", params={"eval_at": "period"}, **names)
+    between = make(tmp_path / "b.h5", since=4, **names)
     (section,) = sections([load(path) for path in (period, between)])
     assert "eval_at" in section.varying
     assert {table.heading for table in text_tables(section)} == {"eval at period", "eval at step"}

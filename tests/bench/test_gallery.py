@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from bench.report import main
-from bench.reporting.export import CAPTIONS, slug
+from bench.reporting.export import CAPTIONS, figure_files, slug
+from bench.reporting.training.report import chapters
+from bench.reporting.training.runs import load
+from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
 
 Capture = pytest.CaptureFixture[str]
@@ -38,13 +41,14 @@ def test_every_chart_has_a_file_per_format_and_a_caption(tmp_path: Path, capsys:
 def test_a_later_report_replaces_only_files_of_reports(tmp_path: Path, capsys: Capture) -> None:
     folder, runs = tmp_path / "figures", tmp_path / "runs"
     runs.mkdir()
-    make(runs / "a.h5")
+    make_rounds(runs / "a.h5", {"ring": 0.5})
     command = [str(runs), "--figures", str(folder), "--format", "svg"]
     assert main(command) == 0
-    make(runs / "a.h5", task="images")
+    (runs / "a.h5").unlink()
+    make_calls(runs / "a.h5", {8: {"ring": 1.0, "library": 2.0}})
     assert main(command) == 0  # the other figures and their captions stay
-    assert "## digits-accuracy-final\n" in (folder / CAPTIONS).read_text()
-    stranger = folder / "images-accuracy-final.pdf"
+    assert "## consensus-rounds\n" in (folder / CAPTIONS).read_text()
+    stranger = folder / "collectives-time.pdf"
     (folder / CAPTIONS).rename(tmp_path / "kept.md")
     before = sorted(folder.iterdir())
     capsys.readouterr()
@@ -68,9 +72,8 @@ def test_names_are_safe_and_unique(tmp_path: Path) -> None:
     assert slug(["…"]) == "figure"
     assert len(slug(["x" * 500, "final"])) == 80
     assert slug(["x" * 500, "final"]).endswith("x-final")
-    for i, task in enumerate(("a/b", "a:b")):
-        make(tmp_path / f"{i}.h5", task=task)
-    folder = tmp_path / "figures"
-    assert main([str(tmp_path), "--figures", str(folder), "--format", "svg"]) == 0
-    names = {path.name for path in folder.iterdir()}
-    assert {"a-b-accuracy-final.svg", "a-b-accuracy-final-2.svg"} < names
+    tasks = {"0.h5": "a/b", "1.h5": "a:b"}
+    runs = [load(make(tmp_path / name, task=task, steps=5)) for name, task in tasks.items()]
+    names = [file.stem for file in figure_files({"bench.train": chapters(runs)})]
+    assert {"a-b-accuracy-final", "a-b-accuracy-final-2"} < set(names)
+    assert len(names) == len(set(names))

@@ -90,6 +90,20 @@ def page_of(*paths: Path, broken: tuple[str, ...] = ()) -> Reader:
     return Reader(page(loaded, broken))
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two complete runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    more = {"partition": "a b", "case_hash": "c0ffee"}
+    return [make(folder / f"{i}.h5", seed=i, **more) for i in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def example(runs: list[Path]) -> Reader:
+    """Return the page of two complete runs."""
+    return page_of(*runs)
+
+
 def drawn_by_browser(target: Path, profile: Path) -> set[str]:
     """Return the ids of charts drawn by a browser, without any console message."""
     with Browser(profile) as browser:
@@ -104,16 +118,15 @@ def drawn_by_browser(target: Path, profile: Path) -> set[str]:
     return set(result)
 
 
-def test_the_page_has_no_external_resources(tmp_path: Path) -> None:
-    page_data = page_of(make(tmp_path / "a.h5"))
-    loads = [x for x in page_data.attributes if x[1] in ("src", "href", "srcset", "data", "action")]
+def test_the_page_has_no_external_resources(example: Reader) -> None:
+    loads = [x for x in example.attributes if x[1] in ("src", "href", "srcset", "data", "action")]
     assert [x for x in loads if not x[2].startswith("#")] == []
-    policy = next(value for _, _, value in page_data.attributes if "default-src" in value)
+    policy = next(value for _, _, value in example.attributes if "default-src" in value)
     assert policy.startswith("default-src 'none'")
     assert "http" not in policy
-    assert "link" not in page_data.tags
-    assert "@import" not in page_data.styles
-    assert "url(" not in page_data.styles
+    assert "link" not in example.tags
+    assert "@import" not in example.styles
+    assert "url(" not in example.styles
 
 
 def test_size_is_bounded(tmp_path: Path) -> None:
@@ -143,11 +156,10 @@ def test_texts_of_files_are_escaped(tmp_path: Path) -> None:
     assert evil in report["provenance"]["texts"]
 
 
-def test_every_chart_of_complete_runs_has_data(tmp_path: Path) -> None:
-    page_data = page_of(*(make(tmp_path / f"{i}.h5", seed=i) for i in range(2)))
-    report = page_data.report()
+def test_every_chart_of_complete_runs_has_data(example: Reader) -> None:
+    report = example.report()
     assert set(report["specifications"]) == {f"chart-0-{name}" for name in (*CHARTS, *EACH)}
-    places = {value for tag, name, value in page_data.attributes if tag == "div" and name == "id"}
+    places = {value for tag, name, value in example.attributes if tag == "div" and name == "id"}
     assert places == set(report["specifications"])
     for specification in report["specifications"].values():
         assert report["datasets"][specification["data"]["name"]]
@@ -185,11 +197,8 @@ def test_a_cross_marks_the_last_finite_metric_of_a_diverged_run(tmp_path: Path) 
     assert metrics.finals(section)["seed"].tolist() == [1, 1]
 
 
-def test_provenance_stores_every_text_once(tmp_path: Path) -> None:
-    paths = [
-        make(tmp_path / f"{i}.h5", partition="a b", seed=i, case_hash="c0ffee") for i in (0, 1)
-    ]
-    result = page_of(*paths).report()["provenance"]
+def test_provenance_stores_every_text_once(runs: list[Path], example: Reader) -> None:
+    result = example.report()["provenance"]
     assert len(set(result["texts"])) == len(result["texts"])
     for i, of in enumerate(result["of"]):
         texts = [result["texts"][x] for x in of]
@@ -198,7 +207,7 @@ def test_provenance_stores_every_text_once(tmp_path: Path) -> None:
             "mpirun -n 2 python -m bench.train --partition 'a b'"
         )
         assert provenance["command"].endswith(f"--seed {i}")
-        assert provenance["file"] == str(paths[i])
+        assert provenance["file"] == str(runs[i])
         assert provenance["case hash"] == "c0ffee"
         for text in (
             "node1 (2 ranks)",

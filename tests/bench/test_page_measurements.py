@@ -14,7 +14,7 @@ from bench.results.schema import RUNNING
 from tests.bench.browser import CHROMIUM
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make
-from tests.bench.test_page import CHARTS, drawn_by_browser, page_of
+from tests.bench.test_page import CHARTS, Reader, drawn_by_browser, page_of
 from tests.launching import launch
 
 COLLECTIVES = ("winner", "time", "ratio", "bandwidth")
@@ -26,9 +26,15 @@ def times(names: list[str]) -> dict[int, dict[str, float]]:
     return {size: {name: i + 2 + size / 1000 for i, name in enumerate(names)} for size in SIZES}
 
 
-def test_every_chart_has_data_and_provenance(tmp_path: Path) -> None:
-    calls = make_calls(tmp_path / "a.h5", times(["ring", "library"]))
-    document = page_of(calls, make_rounds(tmp_path / "b.h5", {"ring": 0.5}))
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """Return the page of a file of bench.collectives and one of bench.consensus."""
+    folder = tmp_path_factory.mktemp("runs")
+    calls = make_calls(folder / "a.h5", times(["ring", "library"]))
+    return page_of(calls, make_rounds(folder / "b.h5", {"ring": 0.5}))
+
+
+def test_every_chart_has_data_and_provenance(document: Reader) -> None:
     report = document.report()
     places = {value for tag, name, value in document.attributes if tag == "div" and name == "id"}
     expected = {f"chart-0-{name}" for name in COLLECTIVES}
@@ -61,9 +67,8 @@ def _data(specification: object) -> list[str]:
     return own + [x for part in specification.values() for x in _data(part)]
 
 
-def test_a_click_in_the_legend_highlights_an_algorithm(tmp_path: Path) -> None:
-    calls = make_calls(tmp_path / "a.h5", times(["ring", "library"]))
-    report = page_of(calls, make_rounds(tmp_path / "b.h5", {"ring": 0.5})).report()
+def test_a_click_in_the_legend_highlights_an_algorithm(document: Reader) -> None:
+    report = document.report()
     for name, specification in report["specifications"].items():
         if name != "chart-0-winner":
             whole = specification | {"datasets": report["datasets"]}

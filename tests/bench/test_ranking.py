@@ -106,7 +106,7 @@ def section(folder: Path, **more: object) -> Section:
     for name, metric in (("push_sum", 0.9), ("local_sgd", 0.8)):
         for seed in range(3):
             kwargs = {"algorithm": name, "metric": metric + seed / 100, "seed": seed, **more}
-            make(folder / f"{name}-{seed}.h5", **kwargs)  # type: ignore[arg-type]
+            make(folder / f"{name}-{seed}.h5", **kwargs)
     (only,) = sections([load(path) for path in sorted(folder.glob("*.h5"))])
     return only
 
