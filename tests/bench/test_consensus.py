@@ -5,7 +5,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,25 @@ def only_result(folder: Path) -> Rounds:
     return read_rounds(path)
 
 
+IMPORTS = """
+import sys
+from bench.consensus.__main__ import main
+code = main()
+slow = ("torch", "sklearn", "scipy", "pandas")
+print("slow:", [name for name in slow if name in sys.modules])
+sys.exit(code)
+"""
+
+
 def test_a_run_of_two_ranks_from_end_to_end(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     names = ["torus", "exponential", "static_exponential", "random_pair"]
     options = ["--topology", ",".join(names), "--workers", "36", "--csv", str(table), *PATIENT]
-    done = launch(2, "-m", "bench.consensus", *options, "--out", str(tmp_path / "runs"))
+    done = launch(2, "-c", IMPORTS, *options, "--out", str(tmp_path / "runs"))
     assert done.returncode == 0, done.stderr
     assert own_lines(done.stderr) == []
-    lines = done.stdout.splitlines()
+    assert done.stdout.count("slow: []\n") == 2, "slow packages are not imported"
+    lines = done.stdout.replace("slow: []\n", "").splitlines()
     assert (
         lines[0] == "push-sum gossip: 36 workers on 2 ranks, 16 float64 each, random start, seed 0"
     )
@@ -104,7 +114,7 @@ def check_csv(table: Path, result: Rounds) -> None:
                 assert measured == pytest.approx(math.exp(slope), rel=1e-3)
 
 
-@pytest.mark.parametrize("total", [2, 7, 32])
+@pytest.mark.parametrize("total", [2, 8])
 def test_factors_are_within_5_percent_of_theory(tmp_path: Path, total: int) -> None:
     limit = ("--rounds", "10000")  # for the chain of 32
     assert run_consensus(tmp_path, "--workers", str(total), *limit) == 0
@@ -315,16 +325,6 @@ def test_rows_are_printed_as_topologies_finish(tmp_path: Path) -> None:
             assert len(rows_of(read_rounds(part))) == 1
         finally:
             process.kill()
-
-
-def test_slow_packages_are_not_imported(tmp_path: Path) -> None:
-    code = (
-        "import sys; from bench.consensus.__main__ import main;"
-        f"main(['--workers', '4', '--rounds', '9', '--out', {str(tmp_path)!r}]);"
-        "print([x for x in ('torch', 'sklearn', 'scipy', 'pandas') if x in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_works_without_mpi() -> None:

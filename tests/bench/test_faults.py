@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import h5py
@@ -22,7 +21,7 @@ from bench.runtime.opening import take as take_result
 from bench.session.launch import mark_failed
 from bench.session.signals import EXIT_RESUME, STOP_SIGNALS, StopSignal, stop_on_signal
 from tests.drill_disk import fail_once
-from tests.launching import DEADLINE_S, command, own_lines
+from tests.launching import DEADLINE_S, command, own_lines, wait_until
 from tests.writers import launch_writer, rank_pids
 
 
@@ -119,8 +118,9 @@ def test_a_signal_to_one_rank_ends_them_all_and_is_in_the_file(tmp_path: Path) -
     with launch_writer("synchronous", tmp_path, out, []) as process:
         with pytest.raises(UserError, match=r"x.h5.part is being written by process \d+ on "):
             claim(out / "x.h5", overwrite=True)
-        while not len(read(out / "x.h5.part").train["step"]):  # before it trains, it just ends
-            time.sleep(0.05)
+        wait_until(  # before it trains, it just ends
+            lambda: len(read(out / "x.h5.part").train["step"]), "the first steps are written"
+        )
         os.kill(rank_pids(process.pid)[1], signal.SIGTERM)
         assert process.wait(timeout=DEADLINE_S) == EXIT_RESUME
     run = read(out / "x.h5.part")

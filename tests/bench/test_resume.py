@@ -372,7 +372,9 @@ sys.exit(main())
 """Program that waits for SIGUSR1 after 15 steps, and tells the process id of its launcher."""
 
 
-def test_mpirun_ends_with_85_and_resumes(tmp_path: Path) -> None:
+def test_mpirun_ends_with_85_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     script, place = tmp_path / "waiting.py", tmp_path / "waiting"
     script.write_text(WAITING)
     place.mkdir()
@@ -386,9 +388,8 @@ def test_mpirun_ends_with_85_and_resumes(tmp_path: Path) -> None:
     last = done.stdout.splitlines()[-1]
     assert last.startswith("stopped by SIGUSR1 at step ")
     assert "the same command with --resume continues from" in last
-    done = launch(2, "-m", "bench.train", *options)
-    assert (done.returncode, own_lines(done.stderr)) == (0, [])
-    assert "attempt 2, from" in done.stdout
+    assert run(tmp_path, "--name=one", "--resume") == 0
+    assert "attempt 2, from" in capsys.readouterr().out
     resumed_run = read(tmp_path / "one.h5")
     assert resumed_run.status == "complete"
     assert json.loads(resumed_run.attributes["argv_json"])[-1] == "--resume"

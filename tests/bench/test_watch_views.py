@@ -208,7 +208,8 @@ def test_a_file_renamed_before_reading_is_not_an_error(
 @pytest.fixture
 def writer() -> Iterator[subprocess.Popen[bytes]]:
     """Yield a process that lives until it is killed."""
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+    waiting = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
 
