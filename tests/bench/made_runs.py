@@ -55,10 +55,10 @@ def make(path: Path, **options: Any) -> Path:
     if key in _written:
         path.write_bytes(_written[key])
         return path
-    made = write(path, **options)
-    if made == path:
+    result = write(path, **options)
+    if result == path:
         _written[key] = path.read_bytes()
-    return made
+    return result
 
 
 def write(
