@@ -56,7 +56,10 @@ ROOMS: dict[str, tuple[str, str]] = {
         "bench.optimizers bench.results bench.session bench.tasks partitions",
         "h5py mpi4py numpy rich safetensors torch",
     ),
-    "bench.check": (f"{CORE} bench.device {RUN} bench.tasks partitions", "mpi4py numpy torch"),
+    "bench.check": (
+        f"{CORE} algorithms.controllers bench.device {RUN} bench.tasks partitions",
+        "mpi4py numpy torch",
+    ),
     "bench.loop": (
         f"algorithms algorithms.exchange {WIRE} bench.data {RUN}",
         "mpi4py numpy torch",

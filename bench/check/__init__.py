@@ -1,1 +1,1 @@
-"""Contract checks of an algorithm, topology, partition or task: `bench.check`."""
+"""Contract checks of an algorithm, topology, partition, task or controller: `bench.check`."""

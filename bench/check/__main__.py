@@ -1,4 +1,4 @@
-"""Check the contract of an algorithm, topology, partition or task: `python -m bench.check SPEC`."""
+"""Check the contract of an algorithm or another part: `python -m bench.check SPEC`."""
 
 from __future__ import annotations
 
@@ -77,8 +77,9 @@ def _of_part(spec: str, kind: str) -> list[Finding]:
     from bench.check import parts
     from bench.check.findings import thing_of
 
-    checks = {"topology": parts.topology, "partition": parts.partition, "task": parts.task}
-    return list(checks[kind](thing_of(spec)[1]))
+    checks = (parts.topology, parts.partition, parts.task, parts.controller)
+    check = next(x for x in checks if x.__name__ == kind)
+    return list(check(thing_of(spec)[1]))
 
 
 def _print(spec: str, kind: str, findings: Sequence[Finding]) -> int:

@@ -33,6 +33,7 @@ def judged(good: Any, subject: str, text: str, failure: str = "") -> Finding:
 def registries() -> dict[str, Mapping[str, type[Any]]]:
     """Return the registries whose contracts can be checked by kind."""
     from algorithms import ALGORITHMS
+    from algorithms.controllers import CONTROLLERS
     from algorithms.topologies import TOPOLOGIES
     from bench.tasks import TASKS
     from partitions import PARTITIONS
@@ -42,6 +43,7 @@ def registries() -> dict[str, Mapping[str, type[Any]]]:
         "topology": TOPOLOGIES,
         "partition": PARTITIONS,
         "task": TASKS,
+        "controller": CONTROLLERS,
     }
 
 

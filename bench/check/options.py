@@ -21,7 +21,8 @@ class CheckOptions:
 TABLE = Table(
     CheckOptions,
     prog="python -m bench.check",
-    description="Check the contract of an algorithm, topology, partition or task, one line each.",
+    description="Check the contract of an algorithm, topology, partition, task or controller, one "
+    "line for each property.",
     epilog="Example: python -m bench.check mine.py:MyGossip:alpha=0.5. Exit code: 0 if all holds, "
     "1 if something does not, 2 for a mistake.",
 )

@@ -1,15 +1,19 @@
-"""Checks of a topology, a partition and a task, in one process."""
+"""Checks of a topology, a partition, a task and a controller, in one process."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.controllers.protocol import Decision, Observation, Setting
+from algorithms.local_sgd import LocalSGD
 from algorithms.topologies.mixing import MIXINGS
-from bench.check.findings import NOTE, Finding, judged
+from bench.check.findings import FAILS, NOTE, Finding, judged
+from bench.runtime.checkpoint.state import state
 from partitions.protocol import Samples
 
 TOTALS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 31)
@@ -17,6 +21,8 @@ TOTALS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 31)
 ROUNDS, LABELS = 12, 601
 """Rounds of a topology, and samples of a partition: a prime."""
 MODELS, BATCH = 3, 4
+SEGMENTS, MIDDLE = 12, 5
+"""Segments of a controller, and those before its memory is copied."""
 
 
 def topology(thing: Any) -> Iterator[Finding]:
@@ -173,3 +179,80 @@ def _gradients(problem: Any) -> Finding:
     good = np.isfinite(scale) and scale > 0 and apart <= 1e-9 * scale
     text = f"{MODELS} workers at once and one at a time agree, largest element {scale:.2g}"
     return judged(good, "gradient", text, f"{text}: they differ by {apart:.2g}")
+
+
+def controller(thing: Any) -> Iterator[Finding]:
+    """Yield the findings of a controller of local_sgd, whose loss falls from segment to segment."""
+    setting = Setting(LocalSGD(), 8, seed=3, lr=0.1)
+    try:
+        thing.check(setting)
+    except ValueError as error:
+        yield Finding(NOTE, "algorithm", f"refuses local_sgd, further checks need it: {error}")
+        return
+    arms, memory = thing.arms(setting), thing.memory(setting)
+    try:
+        state({"memory": memory})
+    except TypeError as error:
+        yield Finding(FAILS, "memory", f"a checkpoint cannot store it: {error}")
+        return
+    yield judged(True, "memory", "a checkpoint can store it")
+    last, decisions, wrong, pure = Observation(), list[Decision](), [], True
+    copied: tuple[Any, Observation] | None = None
+    for number in range(SEGMENTS):
+        if number == MIDDLE:
+            copied = copy.deepcopy(memory), last
+        before = copy.deepcopy(memory)
+        decision = thing.decide(setting, last, memory)
+        pure &= decision == thing.decide(setting, last, memory) and _same(memory, before)
+        decisions.append(decision)
+        if not (isinstance(decision, Decision) and decision.steps >= 1):
+            wrong.append(f"segment {number}: {decision!r}")
+            break
+        if arms and decision.arm not in range(len(arms)):
+            wrong.append(f"segment {number}: arm {decision.arm} of {len(arms)}")
+        last = _observed(last, decision)
+        thing.observe(setting, last, decision, memory)
+    text = f"{SEGMENTS} segments of 1 step or more" + (
+        f", each of {len(arms)} arms" if arms else ""
+    )
+    yield judged(not wrong, "decisions", text, "; ".join(wrong[:3]))
+    yield judged(pure, "pure", "decide gives the same twice and leaves the memory as it is")
+    if copied and not wrong:
+        memory, last = copied
+        again = []
+        for _ in range(MIDDLE, SEGMENTS):
+            again.append(thing.decide(setting, last, memory))
+            last = _observed(last, again[-1])
+            thing.observe(setting, last, again[-1], memory)
+        text = "the same decisions from a copy of the memory"
+        yield judged(again == decisions[MIDDLE:], "checkpoint", text, f"not {text}")
+
+
+def _observed(last: Observation, decision: Decision) -> Observation:
+    """Return the segment of a decision: a loss that falls, at 10 ms a step."""
+    steps = min(decision.steps, 50)
+    first, end = (2.3 / (1 + 0.01 * step) for step in (last.step, last.step + steps))
+    return Observation(
+        round=last.round + 1,
+        step=last.step + steps,
+        steps=steps,
+        seconds=0.01 * steps,
+        nbytes=1000.0 * steps,
+        loss_first=first,
+        loss_last=end,
+        loss_mean=(first + end) / 2,
+        start_loss=2.3,
+        consensus=0.1,
+    )
+
+
+def _same(memory: Any, before: Any) -> bool:
+    """Return whether two memories have equal contents."""
+    pair = [state({"memory": x}) for x in (memory, before)]
+    arrays, numbers = ([x.arrays for x in pair], [x.numbers for x in pair])
+    return all(
+        np.array_equal(array, arrays[1][name], equal_nan=True) for name, array in arrays[0].items()
+    ) and all(
+        np.array_equal(x.get(), numbers[1][name].get(), equal_nan=True)
+        for name, x in numbers[0].items()
+    )

@@ -21,7 +21,7 @@ from bench.loop.scores import TRAINING_LOSS, Better, Score, Scoring, copy_with
 from bench.loop.settings import Settings
 from bench.loop.worker import Closure, LoopWorker
 from bench.results.runfile import Recorder
-from bench.runtime.evaluation import parameters_sha256
+from bench.runtime.evaluation import parameters_sha256, rounding_error
 from bench.session.binding import use_threads
 from bench.session.clocks import read_clocks
 from bench.session.launch import on_all_ranks
@@ -61,6 +61,7 @@ class Attachment:
             seed=options.seed,
             trouble=settings.trouble,
             clock=settings.clock(comm.size),
+            encoded=bool(options.wire),
         )
         self._aside = MPIExchange(comm, comm.size, dtype=options.dtype)
         self._meeting = Meeting(comm)
@@ -184,6 +185,7 @@ class Attachment:
             self._better,
             self._losses,
             self._metrics,
+            rounding_error(self._comm, x) if self._settings.options.wire else None,
         )
         _on_root(self._comm, lambda: write(place, self._settings, self._course, end))
         return place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class End:
     """Loss of every worker's model, (W,)."""
     metrics: NDArray[np.float64]
     """Metric of every worker's model, (W,)."""
+    wire_error: float | None
+    """Relative error of the rows as they travel; None where they are not rounded."""
 
 
 def check_place(text: str, path: Path) -> None:
@@ -127,7 +129,9 @@ def _close(file: RunFile, end: End) -> None:
     """Add the final tables and close the file."""
     status = COMPLETE if end.finite else DIVERGED
     reason = "" if end.finite else f"NaN or infinity at or before step {end.steps}"
-    last: Mapping[str, Any] = {"parameters_sha256": end.parameters_sha256, "reason": reason}
+    last: dict[str, Any] = {"parameters_sha256": end.parameters_sha256, "reason": reason}
+    if end.wire_error is not None:
+        last |= {"wire_error": end.wire_error}
     summary = final_summary(file.part, {**last, "status": status})
     worker: Sequence[int] = range(len(end.losses))
 

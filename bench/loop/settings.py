@@ -24,6 +24,7 @@ from bench.common.spec import (
     parse_spec,
 )
 from bench.data.opening import digest
+from bench.runtime.checks import check_wire
 from bench.runtime.faults import compute_of, trouble_of
 from bench.runtime.options import LOOP, MODEL, TrainOptions
 
@@ -70,6 +71,7 @@ class Settings:
         """Return what decides the numbers of the run, as JSON values."""
         options = asdict(self.options)
         names = ["batch", "seed", "dtype", "warmup", "threads", "straggler", "drop", "link"]
+        names += ["wire"] if options["wire"] else []
         names += ["allreduce"] if self.compute is None else ["allreduce", "clock", "compute"]
         return {
             **{name: options[name] for name in names},
@@ -121,6 +123,7 @@ def settings(
             f"drop={checked.drop:g}: {text} cannot go without a message; those that can are "
             f"{', '.join(names)}"
         )
+    check_wire(checked, text, algorithm, None, prefix="")
     try:
         algorithm.check(workers)
     except ValueError as error:

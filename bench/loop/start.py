@@ -40,6 +40,7 @@ def attach(
     link: str = "",
     straggler: str = "",
     drop: float = 0.0,
+    wire: str = "",
     clock: str = "wall",
     compute: str = "",
     warmup: int = 10,
@@ -56,8 +57,8 @@ def attach(
     the memory of the parameters.
 
     algorithm: its name and options as in --algorithm, or an instance of its class. comm: by
-    default all ranks of mpirun. allreduce, seed, link, straggler, drop, warmup, threads: as the
-    options of bench.train. clock, compute: "model" for the times of a modelled network as by
+    default all ranks of mpirun. allreduce, seed, link, straggler, drop, wire, warmup, threads: as
+    the options of bench.train. clock, compute: "model" for the times of a modelled network as by
     --clock, and the time of a gradient with its update, "10ms,noise=lognormal:0.2". batch: samples
     of one step of a worker, for the samples a second. samples: size of this rank's part of the
     data, for algorithms that weigh by it. unused: allow parameters that a loss does not depend on.
@@ -77,7 +78,7 @@ def attach(
             "link": link,
             "straggler": straggler,
         }
-        options |= {"drop": drop, "clock": clock, "compute": compute}
+        options |= {"drop": drop, "wire": wire, "clock": clock, "compute": compute}
         options |= {"warmup": warmup, "batch": batch, "threads": threads}
         options |= {"task": task, "partition": partition, "dtype": dtype}
         return settings(algorithm, optimizer, comm.size, **options)

@@ -10,6 +10,7 @@ from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Algorithm
 from algorithms.wire.carrier import Scheduled
 from bench.common import own
+from bench.common.options import flag
 from bench.common.spec import UserError, option_fields, parse_spec, unknown_name
 from bench.data.names import parse_data
 from bench.data.opening import is_table
@@ -170,13 +171,18 @@ def check_accumulation(options: TrainOptions, task: Task) -> None:
         )
 
 
-def check_wire(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
-    """Check that rows may be rounded while they travel. Errors: UserError."""
+def check_wire(
+    options: TrainOptions, name: str, algorithm: Algorithm, task: Task | None, prefix: str = "--"
+) -> None:
+    """Check that rows may be rounded while they travel. Errors: UserError.
+
+    name: of the algorithm. task: None in a loop of one's own. prefix: of options in messages.
+    """
     if not options.wire:
         return
-    where, name = f"--wire {options.wire}", own.head(options.algorithm)
+    where = f"{prefix}wire {options.wire}"
     if options.host_dtype != "float32":
-        raise UserError(f"{where} rounds float32, got --dtype {options.dtype}: leave one out")
+        raise UserError(f"{where} rounds float32, got {prefix}dtype {options.dtype}: leave one out")
     needs = algorithm.needs
     reason = "it works in memory that all ranks share" if needs.asynchronous else needs.exact
     if reason:
@@ -185,7 +191,7 @@ def check_wire(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
             f"{where}: rows of {name} are not rounded, since {reason}; those that can be are of "
             f"{', '.join(can)}"
         )
-    if task.needs.shares_statistics:
+    if task and task.needs.shares_statistics:
         raise UserError(
             f"{where} would round the statistics that workers of --task {options.task} share: take "
             "group=0, or leave --wire out"
@@ -193,8 +199,8 @@ def check_wire(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
     if not issubclass(ALLREDUCES[options.allreduce], Scheduled):
         by_messages = [x for x, cls in ALLREDUCES.items() if issubclass(cls, Scheduled)]
         raise UserError(
-            f"{where}: --allreduce {options.allreduce} does not send the messages that would be "
-            f"rounded; those that do are {', '.join(by_messages)}"
+            f"{where}: {prefix}allreduce {options.allreduce} does not send the messages that would "
+            f"be rounded; those that do are {', '.join(by_messages)}"
         )
 
 
@@ -214,10 +220,10 @@ def check_device(options: TrainOptions, task: Task, algorithm: Algorithm) -> Non
             f"{where}: {options.task} computes with NumPy on the host: tasks of torch are "
             f"{', '.join(able)}, without norm=batch of digits"
         )
-    for name in ("pipeline", "staleness", "churn"):
+    for name in ("pipeline", "staleness", "churn", "on_death"):
         if getattr(options, name):
             raise UserError(
-                f"{where}: --{name} moves rows as arrays of NumPy: leave one of the two options out"
+                f"{where}: {flag(name)} moves rows as arrays of NumPy: leave one of the two out"
             )
     if algorithm.needs.asynchronous and options.clock == MODEL:
         raise UserError(

@@ -299,7 +299,7 @@ class Experiment:
         check_trouble(self.options, self.trouble, self.algorithm, self.workers)
         check_target(self.options, self.task)
         check_accumulation(self.options, self.task)
-        check_wire(self.options, self.task, self.algorithm)
+        check_wire(self.options, own.head(self.options.algorithm), self.algorithm, self.task)
         check_device(self.options, self.task, self.algorithm)
         check_statistics(self.options, self.task, self.workers)
         if self.algorithm.needs.asynchronous:

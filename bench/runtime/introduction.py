@@ -102,8 +102,8 @@ def conditions(experiment: Experiment, skew: Skew) -> Iterator[str]:
         )
     if options.dtype == BFLOAT16:
         yield (
-            f"--dtype {BFLOAT16} rounds every result by up to 0.2 % of its size; what travels and "
-            "what is stored is float32"
+            f"--dtype {BFLOAT16} rounds every result by up to 0.2 % of its size; sums over workers "
+            "and what is stored are float32"
         )
     if options.minibatch > small:
         yield (

@@ -11,6 +11,8 @@ import pytest
 from mpi4py import MPI
 
 from algorithms import ALGORITHMS
+from algorithms.controllers import CONTROLLERS
+from algorithms.controllers.protocol import Controller, Decision, Observation, Setting
 from algorithms.d_psgd import DPSGD
 from algorithms.protocol import Needs
 from algorithms.relay_sgd import RelaySGD
@@ -72,6 +74,51 @@ def test_algorithms_of_the_suite_hold(name: str) -> None:
         assert texts["mean"].startswith("ok    mean        exchanges keep it")
         assert texts["loss"].startswith("ok    loss        20% of the messages lost")
         assert texts["checkpoint"].startswith("ok    checkpoint")
+
+
+def test_the_parts_of_the_docs_hold(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "own-code.md").read_text()
+    (code,) = (x for x in page.split("```") if x.startswith("python\n") and "Controller" in x)
+    (tmp_path / "parts.py").write_text(code.removeprefix("python\n"))
+    kinds = {"Halves": parts.partition, "Skip": parts.topology, "Later": parts.controller}
+    for name, check in kinds.items():
+        kind, thing = thing_of(f"{tmp_path}/parts.py:{name}")
+        assert kind == check.__name__
+        assert failures(check(thing)) == []
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_controllers_of_the_suite_hold(name: str) -> None:
+    assert failures(parts.controller(CONTROLLERS[name]())) == []
+
+
+def test_broken_controllers_are_found() -> None:
+    @dataclass
+    class Memory:
+        count: int = 0
+
+    @dataclass(frozen=True)
+    class Counting(Controller):
+        def memory(self, setting: Setting) -> Any:
+            return Memory()
+
+        def decide(self, setting: Setting, last: Observation, memory: Any) -> Decision:
+            memory.count += 1
+            return Decision(setting.algorithm, memory.count)
+
+    @dataclass(frozen=True)
+    class Stuck(Controller):
+        def arms(self, setting: Setting) -> list[str]:
+            return ["one"]
+
+        def memory(self, setting: Setting) -> Any:
+            return {"not": "a dataclass"}
+
+        def decide(self, setting: Setting, last: Observation, memory: Any) -> Decision:
+            return Decision(setting.algorithm, 0, arm=1)
+
+    assert failures(parts.controller(Counting())) == ["pure", "checkpoint"]
+    assert failures(parts.controller(Stuck())) == ["memory"]
 
 
 def test_broken_algorithms_are_found_on_ranks(tmp_path: Path) -> None:

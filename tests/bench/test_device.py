@@ -171,6 +171,7 @@ def test_the_device_is_part_of_the_case_unless_it_is_the_default() -> None:
         ({"staleness": "pipedream:stages=2"}, "--staleness moves rows as arrays"),
         ({"algorithm": "ad_psgd", "clock": "model"}, "ad_psgd under --clock model steps worker"),
         ({"device": "cpu", "dtype": "bfloat16"}, "has no such type: add --device cpu:rows=torch"),
+        ({"on_death": "adopt"}, "--on-death moves rows as arrays"),
         ({"churn": "mtbf=100steps,rejoin=50steps"}, "--churn moves rows as arrays"),
         ({"device": "cuda:0"}, "unknown device 'cuda:0'.*; known: cpu, cpu:rows=torch, cuda"),
     ],

@@ -138,6 +138,9 @@ def other_updated(model: torch.nn.Module) -> torch.optim.Optimizer:
         (network(), None, {"link": "5ms"}, "link: write key=value, got '5ms': did you mean latenc"),
         (network(), None, {"link": "wire"}, "unknown link 'wire'; known: ethernet_1g"),
         (network(), None, {"clock": "model"}, "clock='model' needs the time of a gradient"),
+        (network(), None, {"wire": "bf8"}, "unknown wire 'bf8'; known: bf16"),
+        (network(), None, {"algorithm": "push_sum", "wire": "bf16"}, "wire bf16: rows of push_sum"),
+        (network().double(), None, {"wire": "bf16"}, "wire bf16 rounds float32, got dtype float64"),
         (network(), None, {"compute": "1ms"}, "compute='1ms' is the time of a gradient under the"),
         (
             network(),

@@ -13,6 +13,8 @@ from bench.runtime import repeat
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
 from bench.runtime.repeat import read_options as config_of
+from bench.sweep.file import read as read_sweep
+from bench.sweep.plan import plan
 from bench.train import main
 from tests.bench.made_runs import make
 
@@ -37,6 +39,31 @@ def test_options_that_decide_the_numbers_come_from_the_file(tmp_path: Path) -> N
     again = config_of(["--repeat", str(path), "--out", "elsewhere", "--flush-every", "3"])
     assert Experiment.resolve(again, 2).params == Experiment.resolve(first, 2).params
     assert (again.ranks, again.out, again.flush_every) == (2, "elsewhere", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "value"),
+    [
+        ("accumulate", "1", "2"),
+        ("wire", "", "bf16"),
+        ("patience", "0", "3"),
+        ("task", "digits", "digits:smoothing=0.1"),
+        ("device", "cpu", "cpu:rows=torch"),
+        ("schedule", "linear", "cosine:warmup=2"),
+        ("clip", "9.0", "1.0"),
+    ],
+)
+def test_settings_of_training_are_cases_of_their_own_and_repeated(
+    name: str, default: str, value: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.toml").write_text(
+        f'workers = 2\nsave_model = "best.pt"\n[axes]\n{name} = ["{default}", "{value}"]\n'
+    )
+    plain, own = (case.experiment for case in plan(read_sweep(tmp_path / "s.toml"), 2, tmp_path))
+    assert plain.hash != own.hash
+    path = write_result(tmp_path / "a.h5", own.options)
+    again = config_of(["--repeat", str(path), "--save-model", "best.pt"])
+    assert Experiment.resolve(again, 2).hash == own.hash
 
 
 def test_a_repetition_has_the_same_bits_and_a_name_of_its_own(
