@@ -37,7 +37,7 @@ CASES = (
     "power_sgd --checkpoint-every 100",
     "relay_sgd --workers 13",
     "lagged_allreduce_sgd --allreduce shared_memory",
-    "diloco --controller thompson:values=2/4/8",
+    "diloco --controller phases:values=2/8,steps=100",
     "robust_push_sum --drop 0.1 --workers 8",
 )
 RANKS = (2, 3, 4, 6)
