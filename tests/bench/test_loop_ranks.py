@@ -87,7 +87,7 @@ def test_all_reduce_equals_ddp(comm: MPI.Intracomm, algorithm: str) -> None:
     everywhere(comm, all(close), close)
 
 
-@on(1, 3)
+@on(3)
 @pytest.mark.parametrize("name", SYNCHRONOUS)
 def test_steps_are_those_of_bench_train(comm: MPI.Intracomm, name: str) -> None:
     """The same minibatches of the same task, in a loop and in bench.train's workers."""
