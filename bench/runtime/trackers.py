@@ -38,10 +38,10 @@ def trackers(experiment: Experiment, result: Path) -> list[Tracker]:
     options, metric = experiment.options, experiment.task.metric.name
     name = result.name.removesuffix(".h5")
     chosen: list[Tracker] = []
+    if options.tensorboard:  # first, since it may be refused
+        chosen.append(TensorBoard(Path(options.tensorboard) / name, metric))
     if options.jsonl:
         chosen.append(Lines(Path(options.jsonl), name, metric, experiment.texts))
-    if options.tensorboard:
-        chosen.append(TensorBoard(Path(options.tensorboard) / name, metric))
     return chosen
 
 
