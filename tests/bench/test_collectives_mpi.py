@@ -165,11 +165,10 @@ class Recorder(Ring):
             self._counter.sent(1000)
 
 
+@on(3)
 def test_every_call_starts_from_a_new_vector_and_the_busiest_rank_counts(
     comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if comm.size == 1:
-        return
     monkeypatch.setitem(cast(dict[str, Any], ALLREDUCES), "recorder", Recorder)
     Recorder.inputs.clear()
     options = ("-b", "96", "-e", "96", "--algorithms", "recorder", "-w", "3")
@@ -194,14 +193,13 @@ class Refusing(Ring):
         raise ValueError("refusing needs ranks it never gets: take ring")
 
 
+@on(3)
 def test_an_unsupported_candidate_is_skipped_unless_requested(
     comm: MPI.Intracomm,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    if comm.size == 1:
-        return
     registry = cast(dict[str, Any], ALLREDUCES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in set(registry) - {"ring", "library", "auto"}:
@@ -247,9 +245,8 @@ def test_nccl_columns_are_measured_in_place_and_out_of_place(
     everywhere(comm, fine, out)
 
 
+@on(2)
 def test_candidates_alternate_in_random_order(comm: MPI.Intracomm, tmp_path: Path) -> None:
-    if comm.size == 1:
-        return
     options = ("-e", "8", "--algorithms", "ring,recursive_doubling", "-n", "30", "--time", "5")
     _, calls = run(comm, tmp_path, *options)
     fine = True
@@ -264,21 +261,19 @@ def test_candidates_alternate_in_random_order(comm: MPI.Intracomm, tmp_path: Pat
     everywhere(comm, fine)
 
 
+@on(2, 4)
 def test_memory_is_checked_on_all_ranks_before_the_result_is_created(
     comm: MPI.Intracomm, tmp_path: Path
 ) -> None:
-    if comm.size == 1:
-        return
     line = refusal(comm, tmp_path, "-e", "100000G", "--algorithms", "ring")
     everywhere(comm, "with 2 algorithms at" in line and ": give -e " in line, line)
     everywhere(comm, not list(tmp_path.iterdir()))
 
 
+@on(2, 3, 4)
 def test_shared_memory_is_checked_for_algorithms_with_windows(
     comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if comm.size == 1:
-        return
     # many containers limit shared memory to 64 MiB
     monkeypatch.setattr(memory, "free_bytes", lambda folder: 64 * 2**20)
     line = refusal(comm, tmp_path, "-e", "64M", "--algorithms", "ring,shared_memory")
@@ -310,9 +305,8 @@ def test_the_lead_of_a_clock_is_measured(
     everywhere(comm, (np.abs(offset - truth) <= trip / 2 + 1).all(), offset, trip)
 
 
+@on(2, 4)
 def test_links_are_the_same_on_every_rank(comm: MPI.Intracomm) -> None:
-    if comm.size == 1:
-        return
     links = measure_links(comm, ["here"] * comm.size)
     figures = (links.alpha_ns, links.bandwidth, links.memory, links.timer_ns)
     everywhere(comm, min(figures) > 0, figures)
