@@ -43,7 +43,7 @@ from bench.runtime.separation import Separation, separation
 from bench.runtime.setup import Plan
 from bench.runtime.start import warm
 from bench.session.clocks import Reading
-from bench.session.launch import EXIT_MARGIN_S, mark_failed, write_stderr
+from bench.session.launch import mark_failed, write_stderr
 from bench.session.signals import EXIT_RESUME
 from bench.session.survivors import Family, check_faults
 
@@ -256,14 +256,15 @@ class Survival:
         self._leave(1)
 
     def _leave(self, code: int) -> None:
-        """End this process, rank 0 last: MPI_Finalize may not return after a death."""
+        """End this process without MPI_Finalize, which may not return after a death.
+
+        Every rank has the exit code, because rank 0 may die before it returns its own.
+        """
         sys.stdout.flush()
         sys.stderr.flush()
         with suppress(Exception):
             self.comm.Barrier()
-        if self.comm.rank == 0 and code:
-            time.sleep(EXIT_MARGIN_S)
-        os._exit(code if self.comm.rank == 0 else 0)
+        os._exit(code)
 
 
 def reclaimed(comm: MPI.Intracomm, plan: Plan, results: list[Claim]) -> Plan:
