@@ -13,7 +13,7 @@ from mpi4py import MPI
 
 from bench.results import guard
 from bench.results.guard import kept_readers
-from tests.launching import DEADLINE_S
+from tests.launching import DEADLINE_S, GPU, NO_GPU
 
 IDLE = "this rank is not in the communicator of the test"
 POLL_S = 0.001
@@ -103,13 +103,13 @@ class _OnlyFailures:
 
 
 class _NoSkips:
-    """Plugin that fails the session if a test was skipped."""
+    """Plugin that fails the session if a test was skipped that this machine could run."""
 
     def __init__(self) -> None:
         self.skipped: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.skipped and IDLE not in str(report.longrepr):
+        if report.skipped and not any(x in str(report.longrepr) for x in (IDLE, GPU, NO_GPU)):
             self.skipped.append(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

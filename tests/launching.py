@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+GPU, NO_GPU = "this machine has a GPU", "this machine has no GPU"
+"""Reasons for which a test is skipped."""
 DEADLINE_S = 180 * float(os.environ.get("MURMURATION_PATIENCE", "3"))
 """Maximum wait of a test in seconds; a longer one counts as a hang.
 

@@ -23,6 +23,7 @@ from bench.runtime.evaluation import parameters_sha256
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TENSORS, TrainOptions
 from tests.helpers import everywhere, on
+from tests.launching import GPU, NO_GPU
 
 SYNCHRONOUS = [name for name, cls in ALGORITHMS.items() if not cls.needs.asynchronous]
 STEPS, D = 6, 23
@@ -181,13 +182,13 @@ def test_parts_that_cannot_compute_in_tensors_are_refused(options: Any, line: st
         Experiment.resolve(TrainOptions(**{"device": TENSORS, "workers": 2} | options), 1).check()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason=GPU)
 def test_a_machine_without_gpu_is_named() -> None:
     with pytest.raises(UserError, match=r"--device cuda: torch .* finds no GPU on .*: install"):
         find(MPI.COMM_SELF, "cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)
 @pytest.mark.parametrize("name", SYNCHRONOUS)
 def test_a_gpu_trains_to_the_parameters_of_the_cpu(name: str) -> None:
     host, device = (
