@@ -10,6 +10,7 @@ from bench.consensus.__main__ import main as consensus
 from bench.results.reader import read
 from bench.results.resultfile import part_of
 from bench.results.rounds import read_rounds
+from bench.runtime.checks import check_asides
 from bench.runtime.launches import announcement, numbered, results_of_launches
 from bench.runtime.options import TrainOptions
 from bench.train import main as train
@@ -107,7 +108,7 @@ def test_a_mistake_in_launches_is_refused() -> None:
     with pytest.raises(UserError, match="--launches must be >= 1, got 0"):
         TrainOptions(launches=0)
     with pytest.raises(UserError, match="got --launches 2: leave one of them out"):
-        TrainOptions(launches=2, repeat="a.h5")
+        check_asides(TrainOptions(launches=2, repeat="a.h5"))
 
 
 def test_the_csv_of_several_launches_is_refused(
