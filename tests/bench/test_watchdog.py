@@ -125,8 +125,8 @@ def test_a_rank_stuck_in_its_gradient_is_named(tmp_path: Path) -> None:
 def test_a_suspended_job_continues_and_completes(tmp_path: Path) -> None:
     """Suspend it for longer than the timeout, as Slurm or a sleeping laptop does."""
     patience_s = 3 * TIMEOUT_S  # a busy machine delays heartbeats
-    late = ("--straggler", "probability=1,delay=20ms", "--steps", "100")
-    late += ("--watchdog", str(patience_s))
+    late = ["--straggler", "probability=1,delay=20ms", "--steps", "100"]
+    late += ["--watchdog", str(patience_s)]
     with running(2, tmp_path, *late) as (process, pids):
         send(signal.SIGSTOP, pids)
         time.sleep(1.2 * patience_s)
