@@ -91,12 +91,14 @@ def _launches(
         return train(comm, experiment, results, argv=argv, survival=survival)
     with watchdog(comm, int(_value(argv, "watchdog")), Progress().step, results):
         from bench.runtime import repeat
+        from bench.runtime.checks import check_asides
         from bench.runtime.experiment import Experiment
         from bench.runtime.launches import announcement, results_of_launches
 
         def resolve() -> Experiment:
             launched = survival.launched if survival else comm.size
             experiment = Experiment.resolve(repeat.read_options(argv), launched)
+            check_asides(experiment.options)  # before a launch is announced
             if survival:
                 survival.check(experiment)
             if launched > comm.size:
