@@ -110,31 +110,8 @@ class Survival:
     def check(self, experiment: Experiment) -> None:
         """Check that a run can continue after a death, before it begins. Errors: UserError."""
         options = experiment.options
-        where = f"--on-death {options.on_death}"
         self.copies.every, self.threads = options.protect_every, options.threads
-        if experiment.algorithm.needs.asynchronous:
-            synchronous = [x for x, cls in ALGORITHMS.items() if not cls.needs.asynchronous]
-            raise UserError(
-                f"{where}: {options.algorithm} keeps parameters in the memory of single ranks, "
-                f"lost with them: take one of {', '.join(synchronous)}"
-            )
-        others = [name for name, cls in ALLREDUCES.items() if cls not in (Library, Auto)]
-        if options.allreduce not in others:
-            raise UserError(
-                f"{where}: --allreduce {options.allreduce} waits inside the MPI library, which may "
-                f"not notice a death: take one of {', '.join(others)}"
-            )
-        alone = {
-            "--pipeline": options.pipeline,
-            "--churn": options.churn,
-            "--device": "" if options.device == CPU else options.device,
-            "--trace": options.trace,
-            "--writers": "" if options.writers == "one" else options.writers,
-            "--launches": options.launches if options.launches > 1 else 0,
-        }
-        for name, value in alone.items():
-            if value:
-                raise UserError(f"{where} does not support {name} {value}: leave one of them out")
+        check_death(experiment)
 
     def _shrink(self) -> None:
         """Replace the communicator by one of the ranks that live; collective."""
@@ -265,6 +242,35 @@ class Survival:
         with suppress(Exception):
             self.comm.Barrier()
         os._exit(code)
+
+
+def check_death(experiment: Experiment) -> None:
+    """Check that an experiment can continue after the death of a rank. Errors: UserError."""
+    options = experiment.options
+    where = f"--on-death {options.on_death}"
+    if experiment.algorithm.needs.asynchronous:
+        synchronous = [x for x, cls in ALGORITHMS.items() if not cls.needs.asynchronous]
+        raise UserError(
+            f"{where}: {options.algorithm} keeps parameters in the memory of single ranks, "
+            f"lost with them: take one of {', '.join(synchronous)}"
+        )
+    others = [name for name, cls in ALLREDUCES.items() if cls not in (Library, Auto)]
+    if options.allreduce not in others:
+        raise UserError(
+            f"{where}: --allreduce {options.allreduce} waits inside the MPI library, which may "
+            f"not notice a death: take one of {', '.join(others)}"
+        )
+    alone = {
+        "--pipeline": options.pipeline,
+        "--churn": options.churn,
+        "--device": "" if options.device == CPU else options.device,
+        "--trace": options.trace,
+        "--writers": "" if options.writers == "one" else options.writers,
+        "--launches": options.launches if options.launches > 1 else 0,
+    }
+    for name, value in alone.items():
+        if value:
+            raise UserError(f"{where} does not support {name} {value}: leave one of them out")
 
 
 def reclaimed(comm: MPI.Intracomm, plan: Plan, results: list[Claim]) -> Plan:
