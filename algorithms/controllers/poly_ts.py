@@ -20,14 +20,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import product
-from math import exp, isfinite, nan
-from typing import Any
+from math import exp, isfinite
 
 import numpy as np
 
 from algorithms.controllers.posteriors import LinearReward, Values, grid, monomials
 from algorithms.controllers.protocol import Controller, Decision, Observation, Setting
-from algorithms.controllers.varying import check_variants, segment_of, split, variants
+from algorithms.controllers.varying import Course, check_variants, split, variants
 from algorithms.protocol import Algorithm
 
 BETWEEN = "//"
@@ -36,15 +35,11 @@ LARGEST = 1024
 """Maximum number of points of the grid."""
 
 
-@dataclass
-class Memory:
-    """Posterior of the coefficients, and the loss at the end of the last segment."""
+@dataclass(kw_only=True)
+class Memory(Course):
+    """Posterior of the coefficients, and the course of training."""
 
     reward: LinearReward
-    loss: float = nan
-    """Loss in the last step of the last segment."""
-    since: int = 0
-    """Steps since the last average."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ class PolyTS(Controller):
 
     def memory(self, setting: Setting) -> Memory:
         """Return the prior."""
-        return Memory(LinearReward.of(self._features().shape[1]))
+        return Memory(reward=LinearReward.of(self._features().shape[1]))
 
     def decide(self, setting: Setting, last: Observation, memory: Memory) -> Decision:
         """Draw the coefficients; return the best point and a segment of whole rounds."""
@@ -108,19 +103,15 @@ class PolyTS(Controller):
         mean, deviation = memory.reward.posterior(phi)
         arm = int(memory.reward.draw(phi, setting.rng(last.round)).argmax())
         algorithm = self._variants(setting)[arm]
-        period = max(1, algorithm.exchange_interval(setting.workers))
-        steps, _ = segment_of(period, memory.since, self.span)
+        steps, _ = memory.segment(algorithm.exchange_interval(setting.workers), self.span)
         return Decision(algorithm, steps, arm, tuple(mean.tolist()), tuple(deviation.tolist()))
 
     def observe(
-        self, setting: Setting, segment: Observation, decision: Decision, memory: Any
+        self, setting: Setting, segment: Observation, decision: Decision, memory: Memory
     ) -> float:
         """Update the posterior by the drop of the log loss per second; return it."""
-        drop = segment.drop(memory.loss)
-        memory.loss = segment.loss_last
         period = decision.algorithm.exchange_interval(setting.workers)
-        memory.since = 0 if period <= 1 else 1
-        reward = drop / segment.seconds if segment.seconds > 0 else nan
+        _, reward = memory.advance(segment, period)
         if isfinite(reward):
             keep = exp(-segment.steps / self.tau) if self.tau else 1.0
             memory.reward.update(self._features()[decision.arm], reward, keep)

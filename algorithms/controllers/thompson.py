@@ -21,23 +21,22 @@ forgotten, since training is not stationary.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import exp, isfinite, nan
-from typing import Any
+from math import exp, isfinite
 
 import numpy as np
 
 from algorithms.controllers.posteriors import GaussianArms, PowerLaw, Values
 from algorithms.controllers.protocol import Controller, Decision, Observation, Setting
-from algorithms.controllers.varying import check_variants, segment_of, split, variants
+from algorithms.controllers.varying import Course, check_variants, split, variants
 from algorithms.protocol import Algorithm
 
 PERIOD, POWERS = "period", "1/2/4/8/16/32/64"
 MODELS = ("auto", "law", "gaussian")
 
 
-@dataclass
-class Memory:
-    """Posteriors, costs, and the loss and arm of the last segment."""
+@dataclass(kw_only=True)
+class Memory(Course):
+    """Posteriors, costs, the arm of the last segment, and the course of training."""
 
     arms: GaussianArms
     law: PowerLaw
@@ -45,12 +44,8 @@ class Memory:
     """(2, 2) sum of n n^T over the segments, n = (steps, exchanges)."""
     spent: Values
     """(2,) sum of n times the seconds of the segment."""
-    loss: float = nan
-    """Loss in the last step of the last segment."""
     arm: int = -1
     """Arm of the last segment; -1 before the first one."""
-    since: int = 0
-    """Steps since the last average."""
 
     def costs(self) -> tuple[float, float]:
         """Return the seconds of a step and of an exchange; equal until two periods tell them."""
@@ -108,7 +103,7 @@ class Thompson(Controller):
     def memory(self, setting: Setting) -> Memory:
         """Return the prior."""
         arms = GaussianArms.of(len(self.arms(setting)))
-        return Memory(arms, PowerLaw(), np.zeros((2, 2)), np.zeros(2))
+        return Memory(arms=arms, law=PowerLaw(), normal=np.zeros((2, 2)), spent=np.zeros(2))
 
     def decide(self, setting: Setting, last: Observation, memory: Memory) -> Decision:
         """Draw the value of every arm; return the best one and a segment of whole rounds."""
@@ -125,24 +120,22 @@ class Thompson(Controller):
             mean, deviation = memory.arms.posterior()
             value = np.mean([rng.normal(mean, deviation) for _ in range(self.draws)], axis=0)
             arm = int(np.where(np.isnan(value), np.inf, value).argmax())
-        steps, _ = segment_of(max(1, int(periods[arm])), memory.since, self.span)
+        steps, _ = memory.segment(int(periods[arm]), self.span)
         algorithm = self._variants(setting)[arm]
         return Decision(algorithm, steps, arm, tuple(mean.tolist()), tuple(deviation.tolist()))
 
     def observe(
-        self, setting: Setting, segment: Observation, decision: Decision, memory: Any
+        self, setting: Setting, segment: Observation, decision: Decision, memory: Memory
     ) -> float:
         """Update the posterior by the drop of the log loss; return the drop per second."""
         arm = decision.arm
         period = max(1, int(self._periods(setting)[arm]))
-        _, rounds = segment_of(period, memory.since, self.span)
-        drop = segment.drop(memory.loss)
+        _, rounds = memory.segment(period, self.span)
         sizes = np.array([segment.steps, rounds], float)
         memory.normal += np.outer(sizes, sizes)
         memory.spent += sizes * segment.seconds
-        memory.loss, memory.arm = segment.loss_last, arm
-        memory.since = 0 if period == 1 else 1
-        reward = drop / segment.seconds if segment.seconds > 0 else nan
+        memory.arm = arm
+        drop, reward = memory.advance(segment, period)
         if isfinite(reward):
             keep = exp(-segment.steps / self.tau) if self.tau else 1.0
             memory.arms.update(arm, reward, keep)

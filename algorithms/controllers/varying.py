@@ -1,12 +1,14 @@
-"""Options that a controller varies: parsing and checks of their values."""
+"""Options that a controller varies: values, their checks, and the segments in which they hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import nan
 from typing import Any, cast, get_type_hints
 
 from algorithms import ALGORITHMS
+from algorithms.controllers.protocol import Observation
 from algorithms.protocol import Algorithm
 from bench.common.spec import (
     INNER,
@@ -92,14 +94,29 @@ def increasing(numbers: Sequence[int]) -> bool:
     return all(a < b for a, b in zip((0, *numbers), numbers, strict=False))
 
 
-def segment_of(period: int, since: int, span: int) -> tuple[int, int]:
-    """Return steps and exchanges of a segment of at least about `span` steps.
+@dataclass(kw_only=True)
+class Course:
+    """Course of training up to the end of the last segment, base of the memories of controllers."""
 
-    It begins `since` steps after an average and ends one step after one: the loss of that step is
-    that of the average. With a period of 1 every step is one.
-    """
-    if period == 1:
-        steps = max(2, span)
-        return steps, steps
-    rounds = -(-span // period)
-    return rounds * period + 1 - since, rounds
+    loss: float = nan
+    """Loss in the last step of the last segment."""
+    since: int = 0
+    """Steps since the last average."""
+
+    def segment(self, period: int, span: int) -> tuple[int, int]:
+        """Return steps and exchanges of a segment of at least about `span` steps.
+
+        It ends one step after an average: the loss of that step is that of the average. With a
+        period of 1 every step is one.
+        """
+        if period <= 1:
+            steps = max(2, span)
+            return steps, steps
+        rounds = -(-span // period)
+        return rounds * period + 1 - self.since, rounds
+
+    def advance(self, segment: Observation, period: int) -> tuple[float, float]:
+        """Continue to the end of a segment; return the drop of the log loss, and per second."""
+        drop = segment.drop(self.loss)
+        self.loss, self.since = segment.loss_last, int(period > 1)
+        return drop, drop / segment.seconds if segment.seconds > 0 else nan
