@@ -42,7 +42,7 @@ ALLREDUCES: dict[str, type[AllReduce]] = {
     "library": Library,
     "auto": Auto,
 }
-"""All-reduce by name; each is built as cls(comm, d, dtype, bounds, meter)."""
+"""All-reduce by name; each is built as cls(comm, d, dtype, placement, meter)."""
 
 Auto.candidates = {name: plan for name, plan in ALLREDUCES.items() if plan is not Auto}
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from algorithms.collectives import choices
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.room import RoomError
 
 if TYPE_CHECKING:
@@ -41,10 +42,15 @@ class Auto:
     """All other all-reduces by name, set by the registry of the package."""
 
     def __init__(
-        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+        self,
+        comm: MPI.Intracomm,
+        d: int,
+        dtype: np.dtype[Any],
+        placement: Placement,
+        meter: Meter,
     ) -> None:
         where = choices.conditions(comm)
-        key, nbytes = choices.key(where, bounds[-1], dtype), d * dtype.itemsize
+        key, nbytes = choices.key(where, placement.total, dtype), d * dtype.itemsize
         recalled = (choices.recall(key, nbytes), datetime.now(UTC)) if comm.rank == 0 else None
         choice, now = comm.bcast(recalled)
         self.remembered = bool(choice and choice.chosen in self.candidates and choice.counts(now))
@@ -52,15 +58,15 @@ class Auto:
         plan, excluded = None, ""
         if self.remembered:
             try:
-                plan = self.candidates[choice.chosen](comm, d, dtype, bounds, meter)
+                plan = self.candidates[choice.chosen](comm, d, dtype, placement, meter)
             except RoomError:  # the shared memory was larger then
                 self.remembered = False
         if plan is None:
-            us, excluded = measure(comm, d, dtype, bounds, self.candidates)
+            us, excluded = measure(comm, d, dtype, placement, self.candidates)
             choice = choices.choice(where, us, "auto", now)
             if comm.rank == 0 and not excluded:
                 choices.remember(key, nbytes, choice)
-            plan = self.candidates[choice.chosen](comm, d, dtype, bounds, meter)
+            plan = self.candidates[choice.chosen](comm, d, dtype, placement, meter)
         self.choice: Choice = choice
         """The choice with its measurement."""
         self.chosen: str = choice.chosen
@@ -92,7 +98,7 @@ def measure(
     comm: MPI.Intracomm,
     d: int,
     dtype: np.dtype[Any],
-    bounds: list[int],
+    placement: Placement,
     candidates: dict[str, type[AllReduce]],
 ) -> tuple[dict[str, float], str]:
     """Return the median time of a call, us, of each candidate these ranks support; collective.
@@ -104,7 +110,7 @@ def measure(
     for _ in range(PASSES):
         for name in list(samples):
             try:
-                plan = candidates[name](comm, d, dtype, bounds, Meter())
+                plan = candidates[name](comm, d, dtype, placement, Meter())
             except ValueError as error:
                 del samples[name]
                 if isinstance(error, RoomError):

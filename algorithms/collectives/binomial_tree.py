@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Piece, Round, Schedule, divide
 
 
@@ -45,8 +46,8 @@ class BinomialTree(Scheduled):
     """Reduce to rank 0, then broadcast: 2(p-1) messages in 2 log2(p) steps, for small vectors."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule for the whole vector at once."""
-        p = len(bounds) - 1
+        p = placement.ranks
         root = [divide(0, d)] if rank == 0 else []
         return Schedule([*reduce(rank, p, 0, d), *root, *broadcast(rank, p, 0, d)], home=d)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Op, Piece, Round, Schedule, cut, even
 
 SEGMENT_BYTES = 256 * 1024
@@ -83,13 +84,13 @@ class DoubleBinaryTree(Scheduled):
     """Two pipelined trees, each for half of the vector: log2(p) latency at full bandwidth."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule: consecutive segments of a half traverse its tree one round apart."""
         sends: dict[int, list[Piece]] = {}
         receives: dict[int, list[Piece]] = {}
         done: dict[int, list[Op]] = {}
         halves = even(0, d, 2)
-        for tree, lo, hi in zip(two_trees(len(bounds) - 1), halves, halves[1:], strict=False):
+        for tree, lo, hi in zip(two_trees(placement.ranks), halves, halves[1:], strict=False):
             me = tree[rank]
             top = max(node.height for node in tree.values())
             for s, (a, b) in enumerate(cut(lo, hi, SEGMENT_BYTES // itemsize)):

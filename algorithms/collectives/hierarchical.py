@@ -28,6 +28,7 @@ from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.shared_memory import SharedVectors, slices
 from algorithms.wire.carrier import Carrier
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.room import require_room
 from algorithms.wire.schedule import Schedule
 
@@ -44,7 +45,7 @@ def between(node: int, nodes: int, n: int, itemsize: int) -> Schedule:
     """Return the schedule by which the carriers of a slice of n elements exchange it."""
     power = nodes & (nodes - 1) == 0
     if n * itemsize <= SMALL_BYTES:
-        return RecursiveDoubling.schedule(node, list(range(nodes + 1)), n, itemsize)
+        return RecursiveDoubling.schedule(node, Placement.dealt(nodes, nodes), n, itemsize)
     all_reduce = rabenseifner.all_reduce if power else ring.all_reduce
     return replace(all_reduce(node, nodes, n, SEGMENT_BYTES // itemsize), window=WINDOW)
 
@@ -53,12 +54,17 @@ class Hierarchical:
     """Shared memory inside a node; between nodes, several local ranks each exchange a slice."""
 
     def __init__(
-        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+        self,
+        comm: MPI.Intracomm,
+        d: int,
+        dtype: np.dtype[Any],
+        placement: Placement,
+        meter: Meter,
     ) -> None:
         from mpi4py import MPI
 
         require_room(comm, d * dtype.itemsize)
-        self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
+        self.spans = [placement.span(comm.rank)]
         self._meter = meter
         self._node = node = shared_memory.on_node(comm)
         self._vectors = SharedVectors(node, d, dtype)

@@ -10,6 +10,7 @@ from algorithms.collectives.operations import Collective, chunk, widths
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.waiting import wait
 
 if TYPE_CHECKING:
@@ -26,11 +27,16 @@ class Library:
     """MPI_Allreduce, in place, with the algorithm that the MPI library selects."""
 
     def __init__(
-        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+        self,
+        comm: MPI.Intracomm,
+        d: int,
+        dtype: np.dtype[Any],
+        placement: Placement,
+        meter: Meter,
     ) -> None:
         from mpi4py import MPI
 
-        self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
+        self.spans = [placement.span(comm.rank)]
         self.parts = [np.zeros(d, dtype)]
         self._comm, self._meter = comm, meter
         self._in_place, self._op = MPI.IN_PLACE, MPI.SUM

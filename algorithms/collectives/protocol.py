@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -27,10 +28,10 @@ class AllReduce(Protocol):
         comm: MPI.Intracomm,
         d: int,
         dtype: np.dtype[Any],
-        bounds: list[int],
+        placement: Placement,
         meter: Meter,
     ) -> None:
-        """Plan for (d,) vectors; rank r hosts the workers [bounds[r], bounds[r + 1]); collective.
+        """Plan for (d,) vectors that are sums over workers; collective.
 
         Supports any dtype that NumPy can add. Raises ValueError if these ranks are not supported.
         """

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 
 from algorithms.collectives.recursive_doubling import fold, group_of, groups, unfold
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Edges, Round, Schedule, divide, even, swap
 
 SEGMENT_BYTES = 512 * 1024
@@ -72,6 +73,6 @@ class Rabenseifner(Scheduled):
     """Recursive halving, then doubling: 2 log2(p) messages, bandwidth-optimal for p = 2^m."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule with exchanges in pieces of one segment."""
-        return all_reduce(rank, len(bounds) - 1, d, SEGMENT_BYTES // itemsize)
+        return all_reduce(rank, placement.ranks, d, SEGMENT_BYTES // itemsize)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Op, Piece, Round, Schedule, divide
 from algorithms.wire.sums import Span, cover
 
@@ -70,10 +71,10 @@ def merge(local: list[Span], remote: list[Span], total: int) -> tuple[list[Span]
     return after, [sum_of(lo, hi) for lo, hi in after], adds
 
 
-def part_exchanges(rank: int, bounds: list[int]) -> list[PartExchange]:
+def part_exchanges(rank: int, placement: Placement) -> list[PartExchange]:
     """Return the exchanges of this rank in order: fold, then double."""
-    p, total = len(bounds) - 1, bounds[-1]
-    spans = [list(cover(total, bounds[r], bounds[r + 1])) for r in range(p)]
+    p, total = placement.ranks, placement.total
+    spans = [list(cover(total, *placement.span(r))) for r in range(p)]
     all_groups, exchanges = groups(p), []
 
     def exchange(me: int, partner: int, sends: bool = True, receives: bool = True) -> list[Span]:
@@ -98,11 +99,11 @@ class RecursiveDoubling(Scheduled):
     """log2(p) exchanges of the whole vector; sums in worker order, independent of placement."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule; the parts alternate between two buffers, then follows an inbox."""
-        p, total = len(bounds) - 1, bounds[-1]
-        own = list(cover(total, bounds[rank], bounds[rank + 1]))
-        steps = [(x, merge(x.local, x.remote, total)) for x in part_exchanges(rank, bounds)]
+        p, total = placement.ranks, placement.total
+        own = list(cover(total, *placement.span(rank)))
+        steps = [(x, merge(x.local, x.remote, total)) for x in part_exchanges(rank, placement)]
         most = max([len(own), *(max(len(x.local), len(after)) for x, (after, _, _) in steps)])
         buffer, spare, inbox = 0, most * d, 2 * most * d
         rounds = []

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Edges, Round, Schedule, divide, even, swap
 
 WHOLE = 2**62
@@ -68,9 +69,9 @@ class Ring(Scheduled):
     """Messages between neighbours only: 2(p-1) per rank, bandwidth-optimal for every p."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule with each chunk in one piece."""
-        return all_reduce(rank, len(bounds) - 1, d)
+        return all_reduce(rank, placement.ranks, d)
 
 
 SEGMENT_BYTES = 512 * 1024
@@ -80,6 +81,6 @@ class SegmentedRing(Scheduled):
     """The ring in pieces of 512 KiB: additions overlap with messages and stay in the cache."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule with each chunk in pieces."""
-        return all_reduce(rank, len(bounds) - 1, d, SEGMENT_BYTES // itemsize)
+        return all_reduce(rank, placement.ranks, d, SEGMENT_BYTES // itemsize)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.room import require_room
 from algorithms.wire.waiting import Fence
 
@@ -127,7 +128,12 @@ class SharedMemory:
     """Direct sums in a shared window of one node, without messages or copies of the vector."""
 
     def __init__(
-        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+        self,
+        comm: MPI.Intracomm,
+        d: int,
+        dtype: np.dtype[Any],
+        placement: Placement,
+        meter: Meter,
     ) -> None:
         from mpi4py import MPI
 
@@ -140,7 +146,7 @@ class SharedMemory:
                 "node: use hierarchical, ring or recursive_doubling"
             )
         require_room(comm, d * dtype.itemsize)
-        self.spans = [(bounds[comm.rank], bounds[comm.rank + 1])]
+        self.spans = [placement.span(comm.rank)]
         self._meter = meter
         self._vectors = SharedVectors(comm, d, dtype)
         self.parts = [self._vectors.local]

@@ -10,6 +10,7 @@ algorithms, and the fastest one for p = 2 and small vectors.
 from __future__ import annotations
 
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Piece, Round, Schedule, divide
 
 
@@ -17,13 +18,13 @@ class Star(Scheduled):
     """All ranks exchange with rank 0: the simplest algorithm, limited by the link of rank 0."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule: rank 0 receives the vectors in turn, then sends to all at once."""
         if rank:
             return Schedule(
                 [Round(sends=(Piece(0, 0, d),)), Round(receives=(Piece(0, 0, d),))], home=d
             )
-        leaves = range(1, len(bounds) - 1)
+        leaves = range(1, placement.ranks)
         return Schedule(
             [
                 *(Round(receives=(Piece(leaf, 0, d, add=True),)) for leaf in leaves),

@@ -21,6 +21,7 @@ from math import isqrt
 
 from algorithms.collectives.ring import all_gather, reduce_scatter
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Schedule, divide, even
 
 
@@ -34,9 +35,9 @@ class Torus(Scheduled):
     """Rings along the rows, then the columns of a grid: fewer steps; a ring if p is prime."""
 
     @staticmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule with each chunk in one piece."""
-        a, b = sides(len(bounds) - 1)
+        a, b = sides(placement.ranks)
         i, j = divmod(rank, b)
         row = range(i * b, (i + 1) * b)
         column = range(j, a * b, b)

@@ -20,6 +20,7 @@ from algorithms.collectives.star import Star
 from algorithms.collectives.torus import Torus, sides
 from algorithms.exchange.trouble import Link
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import duration_ns
 
 if TYPE_CHECKING:
@@ -112,6 +113,6 @@ class Durations:
                 f"{MOST_PLAYED:,}: take recursive_doubling, ring, torus, star or binomial_tree"
             )
         assert issubclass(algorithm, Scheduled)
-        each = list(range(workers + 1))
+        each = Placement.dealt(workers, workers)
         schedules = [algorithm.schedule(r, each, d, itemsize) for r in range(workers)]
         return duration_ns(schedules, itemsize, latency_ns, self._link.sending_ns)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from algorithms.wire.bfloat16 import ENCODED, round_in_place
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.sums import TreeSum
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class AcrossRanks(Protocol):
         """Release the plan."""
 
 
-Planner = Callable[["MPI.Intracomm", int, list[int]], AcrossRanks]
-"""Factory of means: (comm, d, bounds); collective over comm."""
+Planner = Callable[["MPI.Intracomm", int, Placement], AcrossRanks]
+"""Factory of means: (comm, d, placement); collective over comm."""
 
 
 class GroupAverage:
@@ -44,7 +45,7 @@ class GroupAverage:
     def __init__(
         self,
         comm: MPI.Intracomm,
-        bounds: list[int],
+        placement: Placement,
         size: int,
         d: int,
         *,
@@ -54,8 +55,8 @@ class GroupAverage:
     ) -> None:
         from mpi4py import MPI
 
-        self._meter, total = meter, bounds[-1]
-        lo, hi = bounds[comm.rank], bounds[comm.rank + 1]
+        self._meter, total, bounds = meter, placement.total, placement.bounds
+        lo, hi = placement.span(comm.rank)
         self._here: list[tuple[slice, TreeSum]] = []
         self._across: list[tuple[slice, AcrossRanks]] = []
         self._comms: list[MPI.Intracomm] = []
@@ -65,7 +66,7 @@ class GroupAverage:
         spanning, reason = [], None
         for first in range(0, total, size):
             last = min(first + size, total)
-            hosts = [r for r in range(comm.size) if bounds[r] < last and bounds[r + 1] > first]
+            hosts = range(placement.rank_of(first), placement.rank_of(last - 1) + 1)
             if len(hosts) > 1:
                 spanning.append((first, last, hosts))
             elif comm.rank in hosts:
@@ -79,7 +80,7 @@ class GroupAverage:
                 continue
             assert isinstance(split, MPI.Intracomm)
             first, last, hosts = own
-            inside = [max(bounds[r], first) - first for r in hosts] + [last - first]
+            inside = Placement((*(max(bounds[r], first) - first for r in hosts), last - first))
             self._comms.append(split)
             rows = slice(max(first, lo) - lo, min(last, hi) - lo)
             try:

@@ -15,6 +15,7 @@ from algorithms.exchange.shaper import Delays
 from algorithms.wire.bfloat16 import ENCODED, Encoded
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.sums import TreeSum
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class StartedMean:
 
 
 class Means:
-    """Means over the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1]).
+    """Means over the W workers of a placement.
 
     Plans are created at the first call and reused. dtype: of what travels; ENCODED for rows of
     float32 that travel as bfloat16. Errors: ValueError if links are slow and the messages of the
@@ -129,7 +130,7 @@ class Means:
     def __init__(
         self,
         comm: MPI.Intracomm,
-        bounds: list[int],
+        placement: Placement,
         allreduce: str,
         *,
         dtype: np.dtype[Any],
@@ -142,10 +143,10 @@ class Means:
                 f"--link slows messages, and those of {allreduce} are unknown: take "
                 "recursive_doubling, ring or another all-reduce by messages"
             )
-        self._comm, self._bounds, self._total = comm, bounds, bounds[-1]
+        self._comm, self._placement, self._total = comm, placement, placement.total
         self._dtype, self._meter, self._shaper = dtype, meter, shaper
         self._encoded = dtype == ENCODED
-        self._here = bounds[comm.rank + 1] - bounds[comm.rank]
+        self._here = len(placement.positions(comm.rank))
         self._averages: dict[int, Average] = {}
         self._groups: dict[tuple[int, int], GroupAverage] = {}
         self._homes: dict[int, tuple[Rows, Average]] = {}
@@ -224,25 +225,25 @@ class Means:
         return self._averages[d]
 
     def _average(self, d: int) -> Average:
-        plan: AllReduce = self._plan(self._comm, d, self._bounds)
+        plan: AllReduce = self._plan(self._comm, d, self._placement)
         if isinstance(plan, Auto):
             self.chosen.setdefault(d * self._dtype.itemsize, plan)
             plan = plan.plan
         return Average(plan, self._total, self._meter)
 
-    def _plan(self, comm: MPI.Intracomm, d: int, bounds: list[int]) -> AllReduce:
-        plan = self._allreduce(comm, d, self._dtype, bounds, self._meter)
+    def _plan(self, comm: MPI.Intracomm, d: int, placement: Placement) -> AllReduce:
+        plan = self._allreduce(comm, d, self._dtype, placement, self._meter)
         return Encoded(plan) if self._encoded else plan
 
-    def _between(self, comm: MPI.Intracomm, d: int, bounds: list[int]) -> Average:
-        return Average(self._plan(comm, d, bounds), bounds[-1], self._meter)
+    def _between(self, comm: MPI.Intracomm, d: int, placement: Placement) -> Average:
+        return Average(self._plan(comm, d, placement), placement.total, self._meter)
 
     def _group(self, size: int, rows: Rows) -> GroupAverage:
         key = (size, rows.shape[1])
         if key not in self._groups:
             self._groups[key] = GroupAverage(
                 self._comm,
-                self._bounds,
+                self._placement,
                 size,
                 rows.shape[1],
                 dtype=self._dtype,

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.compute import uniforms
 from algorithms.exchange.trouble import NUMBER, seconds
+from algorithms.wire.placement import Placement
 
 CHURN_STREAM = 10
 """Stream of these draws, apart from others of the same seed."""
@@ -29,58 +28,6 @@ MEAN, NEIGHBOUR = STARTS = ("mean", "neighbour")
 LOST, DEALT = SHARDS = ("lost", "dealt")
 BACK, GONE = 0, 1
 """Kinds of events; of events at the same time, returns are first."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The members of an epoch, on the ranks that host them."""
-
-    homes: tuple[int, ...]
-    """(ranks + 1,) first worker of each rank, then W; the same in every epoch."""
-    members: tuple[int, ...]
-    """Ids of the workers that are alive, ascending: member j has the position j."""
-
-    @cached_property
-    def ids(self) -> NDArray[np.int64]:
-        """Ids of the members, (members,) int64."""
-        return np.array(self.members, np.int64)
-
-    @cached_property
-    def bounds(self) -> list[int]:
-        """Position of the first member of each rank, then the number of members: (ranks + 1,)."""
-        bounds: list[int] = np.searchsorted(self.ids, self.homes).tolist()
-        return bounds
-
-    @property
-    def empty(self) -> list[int]:
-        """Ranks that host no member; an exchange needs one or more on every rank."""
-        return [r for r, n in enumerate(np.diff(self.bounds)) if not n]
-
-    @property
-    def alive(self) -> NDArray[np.bool_]:
-        """Mask of the members, (W,) bool."""
-        mask = np.zeros(self.homes[-1], bool)
-        mask[self.ids] = True
-        return mask
-
-
-def everyone(homes: Iterable[int]) -> Placement:
-    """Return the placement with all workers alive; homes: first worker of each rank, then W."""
-    homes = tuple(homes)
-    return Placement(homes, tuple(range(homes[-1])))
-
-
-def after(placement: Placement, lost: Iterable[int]) -> Placement:
-    """Return the placement without some members. Errors: ValueError if nobody stays."""
-    members = set(placement.members) - set(lost)
-    if not members:
-        raise ValueError("no worker is left")
-    return replace(placement, members=tuple(sorted(members)))
-
-
-def back(placement: Placement, returned: Iterable[int]) -> Placement:
-    """Return the placement with some workers alive again."""
-    return replace(placement, members=tuple(sorted({*placement.members, *returned})))
 
 
 @dataclass(frozen=True)
@@ -198,8 +145,8 @@ class Turnover:
         self.advance(now)
         before, result = placement.alive, []
         if (returned := self.alive & ~before).any():
-            result.append(back(placement, returned.nonzero()[0].tolist()))
+            result.append(placement.including(returned.nonzero()[0].tolist()))
         if (lost := before & ~self.alive).any():
             stays = result[-1] if result else placement
-            result.append(after(stays, lost.nonzero()[0].tolist()))
+            result.append(stays.without(lost.nonzero()[0].tolist()))
         return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,7 +14,6 @@ from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.exchange.clock import ModelClock, ModelMeter
 from algorithms.exchange.means import Means, StartedMean
-from algorithms.exchange.membership import Placement
 from algorithms.exchange.plans import Rounds
 from algorithms.exchange.rounds import StartedPull, along_links, between_workers, to_links
 from algorithms.exchange.shaper import Delays, Shaper
@@ -26,6 +24,7 @@ from algorithms.topologies.protocol import Links, Topology
 from algorithms.wire.bfloat16 import ENCODED
 from algorithms.wire.memory import Host
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -36,24 +35,18 @@ TOPOLOGY_STREAM = 2
 """Stream of the draws of random topologies, apart from others of the same seed."""
 
 
-def worker_bounds(total: int, ranks: int) -> list[int]:
-    """Return the first worker of each rank, then W: (ranks + 1,) ascending."""
-    return [r * total // ranks for r in range(ranks + 1)]
-
-
 class MPIExchange(Host):
-    """The Exchange between the W workers of all ranks of `comm`; see algorithms.protocol.
+    """The Exchange between workers on the ranks of `comm`; see algorithms.protocol.
 
-    Rank r of p hosts the workers [r W // p, (r + 1) W // p). Collective to create and to close.
-    encoded: rows of float32 travel as bfloat16. placement: the `total` workers that take part and
-    their ranks, where others are gone. Errors: ValueError if W is smaller than the number of ranks,
+    workers: their placement, or W, for an even one. encoded: rows of float32 travel as bfloat16.
+    Collective to create and to close. Errors: ValueError if W is smaller than the number of ranks,
     or if faults cannot be injected.
     """
 
     def __init__(
         self,
         comm: MPI.Intracomm,
-        total: int,
+        workers: int | Placement,
         *,
         allreduce: str = "recursive_doubling",
         dtype: str = "float32",
@@ -62,37 +55,36 @@ class MPIExchange(Host):
         trouble: Trouble = Trouble.NONE,
         clock: ModelClock | None = None,
         encoded: bool = False,
-        placement: Placement | None = None,
     ) -> None:
-        if total < comm.size:
+        if isinstance(workers, int):
+            workers = Placement.dealt(workers, comm.size)
+        if workers.total < comm.size:
             raise ValueError(
-                f"workers must be at least the number of ranks, {comm.size}, got {total}: "
+                f"workers must be at least the number of ranks, {comm.size}, got {workers.total}: "
                 "every rank hosts one or more"
             )
-        self.bounds = placement.bounds if placement else worker_bounds(total, comm.size)
-        self.ids = range(self.bounds[comm.rank], self.bounds[comm.rank + 1])
-        self.total = total
+        self.placement = workers
+        self.ids, self.total = workers.positions(comm.rank), workers.total
         self.meter = meter or (ModelMeter(clock) if clock else Meter())
         self.trouble = trouble
         self._comm, self.seed = comm.Dup(), seed
         self.clock = clock
         """The model clock; None on the wall clock."""
-        wall = Shaper(comm, trouble.link, self.bounds) if trouble.link and not clock else None
+        wall = Shaper(comm, trouble.link, workers) if trouble.link and not clock else None
         self._shaper: Delays | None = clock or wall
         travels = ENCODED if encoded else np.dtype(dtype)
         self._allreduce, self._itemsize = ALLREDUCES[allreduce], travels.itemsize
         meter, shaper = self.meter, self._shaper
         self._means = Means(
-            self._comm, self.bounds, allreduce, dtype=travels, meter=meter, shaper=shaper
+            self._comm, workers, allreduce, dtype=travels, meter=meter, shaper=shaper
         )
         self._rounds = Rounds(
             self._comm,
-            self.bounds,
+            workers,
             meter=self.meter,
             trouble=trouble,
             shaper=self._shaper,
             encoded=encoded,
-            members=placement.ids if placement else None,
         )
         self._windows: list[Window] = []
         self._schedule: dict[tuple[Topology, int], Links] = {}
@@ -208,17 +200,13 @@ class MPIExchange(Host):
         """Communicator of the ranks that host the workers, of this exchange alone."""
         return self._comm
 
-    def rank_of(self, worker: int) -> int:
-        """Return the rank that hosts a worker."""
-        return bisect_right(self.bounds, worker) - 1
-
     def shared_vector(self, start: NDArray[np.floating]) -> SharedVector:
         """Return a vector that all workers change without waiting, from start, (d,); collective."""
         return SharedVector(self._window(start.dtype), start, self._comm.rank, self._comm.size)
 
     def shared_rows(self, start: Rows) -> SharedRows:
         """Return rows that all workers can average with theirs, from start, (V, d); collective."""
-        return SharedRows(self._window(start.dtype), start, self.bounds, self._comm.rank)
+        return SharedRows(self._window(start.dtype), start, self.placement, self._comm.rank)
 
     def close(self) -> None:
         """Release windows and communicators; collective. Rows must not be used afterwards."""

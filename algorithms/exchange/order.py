@@ -114,7 +114,9 @@ class InOrder(Algorithm):
         def rows(worker: int, number: int, start: Rows) -> RowOf:
             if number == len(memories):
                 whole = np.zeros((len(exchange.ids), start.shape[1]), start.dtype)
-                memories.append(OrderedRows(exchange.comm, whole, exchange.bounds, exchange.meter))
+                memories.append(
+                    OrderedRows(exchange.comm, whole, exchange.placement, exchange.meter)
+                )
                 sizes.append(start.nbytes)
             memory = memories[number]
             assert isinstance(memory, OrderedRows)
@@ -189,7 +191,7 @@ class InOrder(Algorithm):
 
         before: gradients that the worker has computed before.
         """
-        rank = exchange.rank_of(worker)
+        rank = exchange.placement.rank_of(worker)
         here = rank == exchange.comm.rank
         for action in actions:
             memory = state.memories[action.memory] if action.kind != GRADIENT else None

@@ -15,6 +15,7 @@ from algorithms.exchange.trouble import Trouble
 from algorithms.topologies.mixing import Mixing
 from algorithms.topologies.protocol import Links
 from algorithms.wire.meter import OTHER, Meter
+from algorithms.wire.placement import Placement
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -24,25 +25,22 @@ PLANS_KEPT = 64
 
 
 class Rounds:
-    """Rounds between the W workers of all ranks; rank r hosts [bounds[r], bounds[r + 1]).
+    """Rounds between the W workers of a placement; losses are drawn by their ids.
 
-    encoded: rows of float32 travel as bfloat16, others as they are. members: ids of the workers, by
-    which losses are drawn; by default their positions.
+    encoded: rows of float32 travel as bfloat16, others as they are.
     """
 
     def __init__(
         self,
         comm: MPI.Intracomm,
-        bounds: list[int],
+        placement: Placement,
         *,
         meter: Meter,
         trouble: Trouble,
         shaper: Delays | None,
         encoded: bool = False,
-        members: NDArray[np.int64] | None = None,
     ) -> None:
-        self._members = members
-        self._comm, self._bounds, self._encoded = comm, bounds, encoded
+        self._comm, self._placement, self._encoded = comm, placement, encoded
         self._meter, self._trouble, self._shaper = meter, trouble, shaper
         self._plans: dict[tuple[Any, ...], tuple[Links | Mixing, list[RowPlan]]] = {}
         self.started = 0
@@ -50,7 +48,7 @@ class Rounds:
 
     def start(
         self,
-        routes: Callable[[Links, list[int]], Routes],
+        routes: Callable[[Links, Placement], Routes],
         what: Links | Mixing,
         rows: NDArray[Any],
         out: NDArray[Any],
@@ -93,18 +91,16 @@ class Rounds:
 
     def _row_plan(
         self,
-        routes: Callable[[Links, list[int]], Routes],
+        routes: Callable[[Links, Placement], Routes],
         links: Links,
         what: Links | Mixing,
         rows: NDArray[Any],
     ) -> RowPlan:
-        ways, weights = routes(links, self._bounds), None
+        ways, weights = routes(links, self._placement), None
         own, weight = (what.own, what.weight) if isinstance(what, Mixing) else (None, None)
         if self._trouble.loses:
-            sender, receiver, members = ways.sender, ways.receiver, self._members
-            if members is not None:
-                sender, receiver = members[sender], members[receiver]
-            arrived = self._trouble.arrives(sender, receiver, self.started)
+            ids = self._placement.ids
+            arrived = self._trouble.arrives(ids[ways.sender], ids[ways.receiver], self.started)
             ways = ways.only(arrived)
             if own is not None and weight is not None:  # a worker keeps its own share of a lost row
                 lost = np.bincount(links.target[~arrived], weight[~arrived], links.total)

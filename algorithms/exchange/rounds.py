@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from algorithms.topologies.protocol import Links
 from algorithms.wire.bfloat16 import ENCODED, decode, encode, round_in_place
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.waiting import wait
 
 if TYPE_CHECKING:
@@ -54,19 +55,20 @@ class Routes:
         )
 
 
-def between_workers(links: Links, bounds: Sequence[int]) -> Routes:
-    """Return routes from workers to workers; rank r hosts [bounds[r], bounds[r + 1])."""
+def between_workers(links: Links, placement: Placement) -> Routes:
+    """Return routes from workers to workers."""
+    bounds = placement.bounds
     return Routes(links.source, links.target, bounds, bounds, links.source, links.target)
 
 
-def to_links(links: Links, bounds: Sequence[int]) -> Routes:
+def to_links(links: Links, placement: Placement) -> Routes:
     """Return routes from workers to incoming links: a row of its own for every link."""
     slots = np.arange(len(links.target))
-    arriving = np.searchsorted(links.target, bounds).tolist()
-    return Routes(links.source, slots, bounds, arriving, links.source, links.target)
+    arriving = np.searchsorted(links.target, placement.bounds).tolist()
+    return Routes(links.source, slots, placement.bounds, arriving, links.source, links.target)
 
 
-def along_links(links: Links, bounds: Sequence[int]) -> Routes:
+def along_links(links: Links, placement: Placement) -> Routes:
     """Return routes from outgoing to incoming links.
 
     Outgoing rows are sorted by sender, then receiver, incoming rows by receiver, then sender.
@@ -74,8 +76,8 @@ def along_links(links: Links, bounds: Sequence[int]) -> Routes:
     leaving = np.lexsort((links.target, links.source))
     place = np.empty_like(leaving)
     place[leaving] = np.arange(len(leaving))
-    departing = np.searchsorted(links.source[leaving], bounds).tolist()
-    arriving = np.searchsorted(links.target, bounds).tolist()
+    departing = np.searchsorted(links.source[leaving], placement.bounds).tolist()
+    arriving = np.searchsorted(links.target, placement.bounds).tolist()
     slots = np.arange(len(leaving))
     return Routes(place, slots, departing, arriving, links.source, links.target)
 

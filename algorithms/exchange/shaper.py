@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.durations import Durations
 from algorithms.exchange.trouble import Link
+from algorithms.wire.placement import Placement
 from algorithms.wire.waiting import until, wait
 
 if TYPE_CHECKING:
@@ -77,15 +78,15 @@ class Shaper(Delays):
 
     schedules = True
 
-    def __init__(self, comm: MPI.Intracomm, link: Link, bounds: list[int]) -> None:
+    def __init__(self, comm: MPI.Intracomm, link: Link, placement: Placement) -> None:
         hosts = set(comm.allgather(socket.gethostname()))
         if len(hosts) > 1:
             raise ValueError(
                 f"--link needs one clock, but the ranks are on {len(hosts)} hosts: slow "
                 "down their real network instead, or run all workers as virtual ones on one host"
             )
-        self._comm, self.link, self._bounds = comm.Dup(), link, bounds
-        self._busy_until = np.zeros(bounds[comm.rank + 1] - bounds[comm.rank])
+        self._comm, self.link, self._placement = comm.Dup(), link, placement
+        self._busy_until = np.zeros(len(placement.positions(comm.rank)))
         self._free = 0.0
         """Clock, ns, at which the last collective releases the links."""
         self._durations = Durations(link)
@@ -101,9 +102,10 @@ class Shaper(Delays):
 
         senders, receivers: (E,) int64, the workers at both ends of each link of all ranks.
         """
-        rank, lo = self._comm.rank, self._bounds[self._comm.rank]
-        rank_of_sender = np.searchsorted(self._bounds, senders, side="right") - 1
-        rank_of_receiver = np.searchsorted(self._bounds, receivers, side="right") - 1
+        rank, placement = self._comm.rank, self._placement
+        lo, _ = placement.span(rank)
+        rank_of_sender = placement.ranks_of(senders)
+        rank_of_receiver = placement.ranks_of(receivers)
         outgoing, incoming = rank_of_sender == rank, rank_of_receiver == rank
         sender, sending = senders[outgoing] - lo, self.link.sending_ns(nbytes)
         count = np.bincount(sender, minlength=len(self._busy_until))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, WAIT, Meter
+from algorithms.wire.placement import Placement
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -100,14 +101,16 @@ class OrderedVector:
 class OrderedRows:
     """(V, d) rows of the workers of this rank, averaged in an order that all ranks know."""
 
-    def __init__(self, comm: MPI.Intracomm, rows: Vector, bounds: list[int], meter: Meter) -> None:
-        self._comm, self._rows, self._bounds, self._meter = comm, rows, bounds, meter
-        self._lo = bounds[comm.rank]
+    def __init__(
+        self, comm: MPI.Intracomm, rows: Vector, placement: Placement, meter: Meter
+    ) -> None:
+        self._comm, self._rows, self._placement, self._meter = comm, rows, placement, meter
+        self._lo, _ = placement.span(comm.rank)
         self._theirs = np.empty_like(rows[0])
 
     def average(self, worker: int, other: int) -> None:
         """Set the rows of two workers to their mean; on the rank of the first one."""
-        row, home = self._rows[worker - self._lo], self._rank(other)
+        row, home = self._rows[worker - self._lo], self._placement.rank_of(other)
         if home == self._comm.rank:
             theirs = self._rows[other - self._lo]
             row += theirs
@@ -123,8 +126,8 @@ class OrderedRows:
 
     def lend(self, worker: int, other: int) -> None:
         """Take part in an average that is not of this rank's first worker, as `other`'s rank."""
-        if self._rank(other) == self._comm.rank:
-            row, home = self._rows[other - self._lo], self._rank(worker)
+        if self._placement.rank_of(other) == self._comm.rank:
+            row, home = self._rows[other - self._lo], self._placement.rank_of(worker)
             self._send(row, home)
             self._comm.Recv(row, source=home)
 
@@ -132,9 +135,6 @@ class OrderedRows:
         self._comm.Send(row, dest=rank)
         self._meter.sent(row.nbytes, rank)
         self._meter.lap(WAIT)
-
-    def _rank(self, worker: int) -> int:
-        return int(np.searchsorted(self._bounds, worker, side="right")) - 1
 
     @contextmanager
     def local(self) -> Iterator[Vector]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.room import require_room
 from algorithms.wire.waiting import meet
 
@@ -163,9 +164,9 @@ class SharedRows:
     """
 
     def __init__(
-        self, make: Callable[[int], Window], start: Vector, bounds: list[int], rank: int
+        self, make: Callable[[int], Window], start: Vector, placement: Placement, rank: int
     ) -> None:
-        self._bounds, self._rank = bounds, rank
+        self._placement, self._rank = placement, rank
         self._window = make(start.size)
         self._shape = start.shape
         self._theirs = np.empty_like(start[0])
@@ -181,11 +182,12 @@ class SharedRows:
 
     def average(self, worker: int, other: int) -> None:
         """Set the rows of two workers, the first one local, to their mean, atomically."""
-        home = int(np.searchsorted(self._bounds, other, side="right")) - 1
+        placement = self._placement
+        home = placement.rank_of(other)
         d = self._shape[1]
-        at = (other - self._bounds[home]) * d
+        at = (other - placement.bounds[home]) * d
         with self._window.locked(self._rank, home):
-            row = self._window.local.reshape(self._shape)[worker - self._bounds[self._rank]]
+            row = self._window.local.reshape(self._shape)[worker - placement.bounds[self._rank]]
             self._window.get(home, at, self._theirs)
             row += self._theirs
             row *= 0.5

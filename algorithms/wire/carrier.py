@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.bfloat16 import ENCODED, add, decoded, encode
 from algorithms.wire.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Piece, Round, Schedule, added, start_times
 from algorithms.wire.sums import Span
 from algorithms.wire.waiting import wait
@@ -174,23 +175,27 @@ def divide_in_place(x: NDArray[Any], divisor: int) -> None:
 class Scheduled:
     """An all-reduce by messages: the plan of collectives.protocol for a schedule.
 
-    A subclass returns in `schedule` the schedule of rank r of len(bounds) - 1 for (d,) elements of
-    `itemsize` bytes, where rank r hosts the workers [bounds[r], bounds[r + 1]).
+    A subclass returns in `schedule` the schedule of a rank for (d,) elements of `itemsize` bytes.
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+        self,
+        comm: MPI.Intracomm,
+        d: int,
+        dtype: np.dtype[Any],
+        placement: Placement,
+        meter: Meter,
     ) -> None:
-        plan = self.schedule(comm.rank, bounds, d, dtype.itemsize)
+        plan = self.schedule(comm.rank, placement, d, dtype.itemsize)
         home = np.zeros(plan.home, dtype)
-        self.spans: Sequence[Span] = plan.spans or [(bounds[comm.rank], bounds[comm.rank + 1])]
+        self.spans: Sequence[Span] = plan.spans or [placement.span(comm.rank)]
         self.parts: Sequence[Vector] = [home[i * d : (i + 1) * d] for i in range(len(self.spans))]
         self._meter = meter
         self._carrier = Carrier(comm, plan, home, meter)
 
     @staticmethod
     @abstractmethod
-    def schedule(rank: int, bounds: list[int], d: int, itemsize: int) -> Schedule:
+    def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule of a rank: a pure function."""
 
     def __call__(self, divisor: int = 1) -> None:

@@ -16,6 +16,7 @@ from algorithms.collectives.library import cuts
 from algorithms.collectives.operations import Collective
 from algorithms.collectives.protocol import AllReduce
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 from bench.collectives.config import OUT_OF_PLACE, Config
 from bench.collectives.options import AGAINST
 from bench.collectives.validation import count_wrong, expected, fill
@@ -63,7 +64,7 @@ def in_place(
 ) -> Candidate:
     """Return an all-reduce that replaces its vector by the sum."""
     meter = Meter()
-    plan: AllReduce = kind(comm, d, dtype, list(range(comm.size + 1)), meter)
+    plan: AllReduce = kind(comm, d, dtype, Placement.dealt(comm.size, comm.size), meter)
     chosen = ""
     if isinstance(plan, Auto):
         chosen, plan = plan.chosen, plan.plan

@@ -97,7 +97,7 @@ class Gossip:
         self._algorithm = PushSum(topology=topology)
         self._workers = StillWorkers(exchange, start.rows)
         self._state = self._algorithm.init(exchange, self._workers)
-        shares = np.diff(exchange.bounds) + 1
+        shares = np.diff(exchange.placement.bounds) + 1
         self._late_slots = np.cumsum(shares) - 1
         self._own, self._all = np.empty(shares[comm.rank]), np.empty(shares.sum())
         self._receive = [self._all, shares.tolist()]

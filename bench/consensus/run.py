@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from algorithms.exchange.trouble import Trouble
 from algorithms.topologies.mixing import default_topologies
 from algorithms.topologies.protocol import Topology
+from algorithms.wire.placement import Placement
 from bench.common.files import check_target, write_whole
 from bench.common.spec import UserError, case_hash
 from bench.common.summary import summarise_results
@@ -100,8 +101,8 @@ def _measure(comm: MPI.Intracomm, plan: Plan, argv: Sequence[str], claim: Claim)
     if comm.rank == 0:
         file = _open_file(plan, ranks, argv, flaws, claim)
         _introduce(plan, comm.size, flaws)
-    bounds = [r * plan.workers // comm.size for r in (comm.rank, comm.rank + 1)]
-    start = draw_start(options.seed, plan.workers, range(*bounds), options.dimension)
+    ids = Placement.dealt(plan.workers, comm.size).positions(comm.rank)
+    start = draw_start(options.seed, plan.workers, ids, options.dimension)
     for topology in plan.topologies.values():
         case = measure(
             comm,

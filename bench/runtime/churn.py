@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.membership import Placement, Turnover, everyone
-from algorithms.exchange.mpi import MPIExchange, worker_bounds
+from algorithms.exchange.membership import Turnover
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.protocol import Algorithm
+from algorithms.wire.placement import Placement
 from bench.common.text import counted
 from bench.results import epochs
 from bench.results.epochs import BACK, GONE, Event
@@ -63,7 +64,7 @@ class MemberChanges:
         manifest = plan.resumed.manifest
         rows = comm.bcast(epochs.read(plan.resumed.source) if comm.rank == 0 else None)
         self._events = [row for row in rows if row.step < manifest.step]
-        alive = Placement(epoch.placement.homes, tuple(manifest.members))
+        alive = epoch.placement.only(manifest.members)
         if alive != epoch.placement:
             require_hosts(experiment.options.churn, alive)
             if epoch.exchange.clock:
@@ -149,9 +150,9 @@ def plan_line(experiment: Experiment) -> str:
     assert churn
     if not churn.in_steps:
         return f"churn {options.churn}: deaths and returns by the model clock"
-    now = everyone(worker_bounds(experiment.workers, experiment.ranks))
+    now = Placement.dealt(experiment.workers, experiment.ranks)
     every = placements(churn, now, experiment.steps, options.seed)
-    sizes = [experiment.workers, *(len(x.members) for x in every)]
+    sizes = [experiment.workers, *(x.total for x in every)]
     moves = np.diff(sizes)
     deaths, returns = int(-moves[moves < 0].sum()), int(moves[moves > 0].sum())
     return (

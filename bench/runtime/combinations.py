@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from algorithms.exchange.membership import Churn, Placement, Turnover, everyone
-from algorithms.exchange.mpi import worker_bounds
+from algorithms.exchange.membership import Churn, Turnover
 from algorithms.protocol import Algorithm
+from algorithms.wire.placement import Placement
 from bench.common import own
 from bench.common.spec import UserError
 from bench.runtime.options import MODEL, TrainOptions
@@ -42,7 +42,7 @@ def check_asynchronous(
 
 def placements(churn: Churn, first: Placement, steps: int, seed: int) -> Iterator[Placement]:
     """Yield the placements of a run of some steps; first: all workers. Times are in steps."""
-    turnover = Turnover(churn, len(first.members), seed)
+    turnover = Turnover(churn, first.total, seed)
     while turnover.next < steps:
         for placement in turnover.changes(turnover.next, first):
             yield placement
@@ -105,11 +105,11 @@ def check_placements(
     steps: int,
 ) -> None:
     """Check every membership that the plan draws for some steps. Errors: UserError."""
-    first = everyone(worker_bounds(workers, ranks))
+    first = Placement.dealt(workers, ranks)
     sizes = {workers}
     for placement in placements(churn, first, steps, options.seed):
         require_hosts(options.churn, placement)
-        sizes.add(len(placement.members))
+        sizes.add(placement.total)
     ordered = sorted(sizes)
     for total in ordered[:: -(-len(ordered) // CHECKED)]:
         try:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.membership import Placement
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.pipelines.grid import Grid
 from algorithms.protocol import Rows
 from algorithms.wire import bfloat16
+from algorithms.wire.placement import Placement
 from algorithms.wire.waiting import meet
 from bench.runtime.answers import Answers, answers_of, distinct
 from bench.runtime.experiment import Experiment
@@ -90,10 +90,9 @@ class Evaluation:
         """Evaluate the workers that are alive from now on, with parameters x; collective."""
         self._x = x  # also of the same workers after a death and a return
         if placement != self._placement:
-            self._placement, self._total = placement, len(placement.members)
+            self._placement, self._total = placement, placement.total
             self._exchange.close()
-            comm, dtype = self._cell.peers, x.dtype.name
-            self._exchange = MPIExchange(comm, self._total, dtype=dtype, placement=placement)
+            self._exchange = MPIExchange(self._cell.peers, placement, dtype=x.dtype.name)
 
     def _scores(self, x: Rows) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return loss (V,) and metric (V,) of the rows; equal rows are scored once."""

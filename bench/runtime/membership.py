@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.membership import MEAN, NEIGHBOUR, Placement
+from algorithms.exchange.membership import MEAN, NEIGHBOUR
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.protocol import Algorithm
 from algorithms.topologies.protocol import Links
 from algorithms.wire.meter import OTHER
+from algorithms.wire.placement import Placement
 from bench.runtime.checkpoint.state import memory, state
 from bench.runtime.workers import TrainingWorkers
 
@@ -102,7 +103,7 @@ class Taking:
     ) -> None:
         self._comm, self._exchange, self._new = comm, exchange, new
         self._before, self._after = before, after
-        old, now = (x.ids[x.bounds[comm.rank] : x.bounds[comm.rank + 1]] for x in (before, after))
+        old, now = (x.ids[slice(*x.span(comm.rank))] for x in (before, after))
         _, self.stayed, self.stays = np.intersect1d(old, now, return_indices=True)
         self._whole = np.intersect1d(before.ids, after.ids, return_indices=True)[1:]
         self.new_here: NDArray[np.bool_] = new[list(exchange.ids)]
@@ -131,7 +132,7 @@ class Taking:
     def _move(self, old: NDArray[Any], rows: NDArray[Any], lengths: list[tuple[int, int]]) -> bool:
         """Copy an array by its lengths on all ranks, (before, now); return True for rows."""
         sizes = [tuple(np.diff(x.bounds).tolist()) for x in (self._before, self._after)]
-        totals = [(len(self._before.members), len(self._after.members))] * len(lengths)
+        totals = [(self._before.total, self._after.total)] * len(lengths)
         if lengths == list(zip(*sizes, strict=True)):
             rows[self.stays] = old[self.stayed]
             return True
@@ -159,7 +160,7 @@ class Taking:
     def _mean(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the mean over the members that stayed; the very row where all are equal."""
         first = int((~self._new).argmax())
-        rank = self._exchange.rank_of(first)
+        rank = self._exchange.placement.rank_of(first)
         here = first - self._exchange.ids.start
         base = np.array(rows[here] if rank == self._comm.rank else np.empty_like(rows[0]))
         self._comm.Bcast(base, rank)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.mpi import worker_bounds
+from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
 from bench.device.devices import Found, find
 from bench.results import contents
@@ -188,9 +188,8 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     Every rank computes the same shards and keeps the samples of its own workers. Errors: UserError
     on all ranks where one of them meets it.
     """
-    bounds = worker_bounds(experiment.workers, experiment.grid.rows)
     row, _ = experiment.grid.cell(comm.rank)
-    ids = range(bounds[row], bounds[row + 1])
+    ids = Placement.dealt(experiment.workers, experiment.grid.rows).positions(row)
     where = f"{experiment.options.task}, {experiment.options.partition}"
     share = 1.0 if experiment.churn else len(ids) / experiment.workers
     needed = experiment.task.nbytes(share, experiment.options.host_dtype)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.clock import ModelClock
-from algorithms.exchange.membership import DEALT, Placement, everyone
-from algorithms.exchange.mpi import MPIExchange, worker_bounds
+from algorithms.exchange.membership import DEALT
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.order import Separate, in_order
 from algorithms.protocol import Rows
 from algorithms.wire.meter import Meter, TracingMeter
+from algorithms.wire.placement import Placement
 from algorithms.wire.room import RoomError
 from bench.common.spec import UserError
 from bench.common.text import counted
@@ -53,8 +54,7 @@ def workers(
     options = experiment.options
     cell = Cell.of(comm, experiment.grid, on_all_ranks(comm, lambda: _slices(experiment, data)))
     peers, d = cell.peers, cell.width or data.problem.d
-    bounds = worker_bounds(experiment.workers, peers.size)
-    rows = bounds[peers.rank + 1] - bounds[peers.rank]
+    rows = len(Placement.dealt(experiment.workers, peers.size).positions(peers.rank))
     arrays = ROWS + (options.accumulate > 1)
     needed = arrays * rows * d * np.dtype(options.host_dtype).itemsize
     models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
@@ -109,7 +109,7 @@ def first_epoch(
 ) -> Epoch:
     """Return the exchange and this rank's workers with all of them alive; collective."""
     exchange, trained = workers(comm, experiment, data, device)
-    return Epoch(everyone(exchange.bounds), exchange, trained)
+    return Epoch(exchange.placement, exchange, trained)
 
 
 def members(
@@ -124,14 +124,7 @@ def members(
     before: an earlier exchange of the run, whose meter and clock continue. cell: of this rank.
     """
     options, alive = experiment.options, placement.members
-    exchange = _exchange(
-        before.comm,
-        experiment,
-        len(alive),
-        meter=before.meter,
-        clock=before.clock,
-        placement=placement,
-    )
+    exchange = _exchange(before.comm, experiment, placement, meter=before.meter, clock=before.clock)
     x, g = exchange.rows(data.problem.d), exchange.rows(data.problem.d)
     shards = data.samples_of
     if experiment.churn and experiment.churn.shards == DEALT:
@@ -165,11 +158,10 @@ def dealt(
 def _exchange(
     comm: MPI.Intracomm,
     experiment: Experiment,
-    total: int,
+    workers: int | Placement,
     *,
     meter: Meter | None,
     clock: ModelClock | None,
-    placement: Placement | None = None,
     device: Found | None = None,
 ) -> MPIExchange:
     """Return an exchange with the options of the experiment; collective. Errors: ValueError."""
@@ -181,7 +173,7 @@ def _exchange(
         kind = partial(TorchExchange, device=device.torch)
     return kind(
         comm,
-        total,
+        workers,
         allreduce=options.allreduce,
         dtype=options.dtype,
         seed=options.seed,
@@ -189,7 +181,6 @@ def _exchange(
         meter=meter,
         clock=clock,
         encoded=options.wire == BF16,
-        placement=placement,
     )
 
 

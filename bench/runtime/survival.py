@@ -12,7 +12,6 @@ import atexit
 import os
 import sys
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +27,7 @@ from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.library import Library
-from algorithms.exchange.mpi import worker_bounds
+from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
 from bench.results.claims import Claim
 from bench.results.lost import Death, Homes
@@ -165,9 +164,9 @@ class Survival:
         """Present rank for each rank of the launch: itself, or the one with its first worker."""
         assert self.plan
         total = self.plan.experiment.workers
-        first, bounds = worker_bounds(total, self.launched), worker_bounds(total, self.comm.size)
+        first, now = Placement.dealt(total, self.launched), Placement.dealt(total, self.comm.size)
         return [
-            self.ranks.index(r) if r in self.ranks else bisect_right(bounds, first[r]) - 1
+            self.ranks.index(r) if r in self.ranks else now.rank_of(first.homes[r])
             for r in range(self.launched)
         ]
 
@@ -178,7 +177,7 @@ class Survival:
     def restored(self) -> list[str]:
         """Record that the state is restored; return a line about the deaths, if any."""
         assert self.plan
-        counts = np.diff(worker_bounds(self.plan.experiment.workers, self.comm.size))
+        counts = np.diff(Placement.dealt(self.plan.experiment.workers, self.comm.size).bounds)
         step = self.plan.resumed.manifest.step if self.plan.resumed else 0
         self.homes.append(Homes(self.attempt, step, np.repeat(self.ranks, counts).tolist()))
         recent, passed = self._recent, time.perf_counter_ns() - self._began_ns

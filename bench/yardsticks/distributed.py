@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +81,12 @@ class Gloo:
     """In-place all-reduce of a CPU tensor by torch.distributed, with the interface of ours."""
 
     def __init__(
-        self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], bounds: list[int], meter: Meter
+        self,
+        comm: MPI.Intracomm,
+        d: int,
+        dtype: np.dtype[Any],
+        placement: Placement,
+        meter: Meter,
     ) -> None:
         import torch
         from torch import distributed

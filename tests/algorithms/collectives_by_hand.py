@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from algorithms.collectives.hierarchical import between
 from algorithms.collectives.shared_memory import add_up, blocks, share, slices
 from algorithms.wire.carrier import Scheduled
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import Piece, Round, Schedule
 
 Vector = NDArray[Any]
@@ -18,7 +19,8 @@ Vector = NDArray[Any]
 
 def schedules(kind: type[Scheduled], p: int, d: int, itemsize: int = 8) -> list[Schedule]:
     """Return the schedule of each of p ranks that have one worker each."""
-    return [kind.schedule(r, list(range(p + 1)), d, itemsize) for r in range(p)]
+    each = Placement.dealt(p, p)
+    return [kind.schedule(r, each, d, itemsize) for r in range(p)]
 
 
 def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 1) -> None:

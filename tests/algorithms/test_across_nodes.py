@@ -17,10 +17,11 @@ import numpy as np
 from mpi4py import MPI
 from algorithms.collectives import ALLREDUCES
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 
 comm, meter = MPI.COMM_WORLD, Meter()
 p = comm.size
-plan = ALLREDUCES[sys.argv[1]](comm, {COUNT}, np.dtype("float32"), list(range(p + 1)), meter)
+plan = ALLREDUCES[sys.argv[1]](comm, {COUNT}, np.dtype("float32"), Placement.dealt(p, p), meter)
 for _ in range({CALLS}):
     plan.parts[0][:] = comm.rank
     plan()

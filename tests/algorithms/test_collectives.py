@@ -16,6 +16,7 @@ from algorithms.collectives.protocol import AllReduce
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.sums import TreeSum
 from tests.helpers import Array, everywhere, on, sha
 
@@ -45,12 +46,8 @@ def plan_of(
     comm: MPI.Intracomm, name: str, d: int, dtype: str = "float64", meter: Meter | None = None
 ) -> AllReduce:
     """Return a plan with one worker a rank."""
-    bounds = list(range(comm.size + 1))
-    return ALLREDUCES[name](comm, d, np.dtype(dtype), bounds, meter or Meter())
-
-
-def even(total: int, p: int) -> list[int]:
-    return [r * total // p for r in range(p + 1)]
+    each = Placement.dealt(comm.size, comm.size)
+    return ALLREDUCES[name](comm, d, np.dtype(dtype), each, meter or Meter())
 
 
 def fill(plan: AllReduce, rows: Array, first: int) -> None:
@@ -67,11 +64,12 @@ def test_sums_integers_exactly(comm: MPI.Intracomm, name: str) -> None:
     long = (1_000_003,) if p > 2 else ()
     for d in (0, 1000) if name == "auto" else (0, 1, p - 1, p, p + 1, 1000, *long):
         for total in (p, 3 * p + 2) if d < 1_000_000 else (p,):
-            bounds = even(total, p)
+            placement = Placement.dealt(total, p)
+            lo, hi = placement.span(r)
             rows = np.random.default_rng(d).integers(-99, 99, (total, d)).astype(dtype)
-            plan = ALLREDUCES[name](comm, d, np.dtype(dtype), bounds, Meter())
+            plan = ALLREDUCES[name](comm, d, np.dtype(dtype), placement, Meter())
             for _ in range(2):  # plans are reusable
-                fill(plan, rows[bounds[r] : bounds[r + 1]], bounds[r])
+                fill(plan, rows[lo:hi], lo)
                 plan()
                 exact = np.array_equal(plan.parts[0], rows.sum(0))
                 everywhere(comm, exact, name, d, total)
@@ -82,7 +80,7 @@ def test_sums_integers_exactly(comm: MPI.Intracomm, name: str) -> None:
 def test_results_agree_to_the_bit_between_ranks_and_calls(comm: MPI.Intracomm, name: str) -> None:
     d, p = 5003, comm.size
     vector = np.random.default_rng(comm.rank).standard_normal(d).astype(np.float32)
-    plan = ALLREDUCES[name](comm, d, vector.dtype, even(p, p), Meter())
+    plan = ALLREDUCES[name](comm, d, vector.dtype, Placement.dealt(p, p), Meter())
     hashes = []
     for _ in range(3):
         plan.parts[0][:] = vector
@@ -98,7 +96,9 @@ def test_results_agree_to_the_bit_between_ranks_and_calls(comm: MPI.Intracomm, n
 @on(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_nan_and_infinity_propagate(comm: MPI.Intracomm, name: str) -> None:
-    plan = ALLREDUCES[name](comm, 9, np.dtype("float32"), even(comm.size, comm.size), Meter())
+    plan = ALLREDUCES[name](
+        comm, 9, np.dtype("float32"), Placement.dealt(comm.size, comm.size), Meter()
+    )
     for value in (np.nan, np.inf):
         plan.parts[0][:] = 1
         if comm.rank == comm.size - 1:
@@ -116,7 +116,9 @@ def test_recursive_doubling_adds_in_the_order_of_the_tree(comm: MPI.Intracomm) -
         rows = np.random.default_rng(total).standard_normal((total, d)).astype(np.float32)
         expected = np.empty(d, np.float32)
         TreeSum(total, (0, total), d, rows.dtype)(rows, expected)
-        plan = ALLREDUCES["recursive_doubling"](comm, d, rows.dtype, even(total, p), Meter())
+        plan = ALLREDUCES["recursive_doubling"](
+            comm, d, rows.dtype, Placement.dealt(total, p), Meter()
+        )
         for part, span in zip(plan.parts, plan.spans, strict=True):
             TreeSum(total, span, d, rows.dtype)(rows[slice(*span)], part)
         plan()
@@ -129,7 +131,7 @@ def test_meter_counts_the_messages_of_the_schedule(comm: MPI.Intracomm, name: st
     d, meter = 1003, Meter()
     kind = ALLREDUCES[name]
     assert issubclass(kind, Scheduled)
-    plan = kind.schedule(comm.rank, list(range(comm.size + 1)), d, 8)
+    plan = kind.schedule(comm.rank, Placement.dealt(comm.size, comm.size), d, 8)
     plan_of(comm, name, d, meter=meter)()
     traffic = (meter.messages, meter.bytes_sent)
     everywhere(comm, traffic == (plan.messages(), plan.elements() * 8), traffic)
@@ -314,7 +316,7 @@ def test_auto_ignores_a_damaged_or_unwritable_cache(
 def test_shared_memory_sends_nothing_and_copies_two_slices(comm: MPI.Intracomm) -> None:
     p, d = comm.size, 4096
     meter = Meter()
-    plan = ALLREDUCES["shared_memory"](comm, d, np.dtype("float32"), even(p, p), meter)
+    plan = ALLREDUCES["shared_memory"](comm, d, np.dtype("float32"), Placement.dealt(p, p), meter)
     plan()
     everywhere(comm, (meter.messages, meter.bytes_sent) == (0, 0))
     everywhere(comm, comm.allreduce(meter.bytes_copied) == 2 * (p - 1) * d * 4)

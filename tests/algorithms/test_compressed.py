@@ -164,7 +164,7 @@ def test_the_meter_counts_compressed_bytes(comm: MPI.Intracomm, name: str) -> No
         workers = StillWorkers(exchange, np.random.default_rng(0).standard_normal((total, d)))
         algorithm = ChocoSGD(compressor=compressor)
         state = algorithm.init(exchange, workers)
-        rank = np.repeat(np.arange(comm.size), np.diff(exchange.bounds))
+        rank = np.repeat(np.arange(comm.size), np.diff(exchange.placement.bounds))
         links = exchange.links(Ring(), 0)
         crossing = {(s, rank[t]) for s, t in zip(links.source, links.target, strict=True)}
         outgoing = sum(rank[s] == comm.rank != t for s, t in crossing)

@@ -7,6 +7,7 @@ from algorithms.collectives.ring import Ring
 from algorithms.collectives.torus import Torus
 from algorithms.exchange.durations import CLOSED, MOST_PLAYED, Durations
 from algorithms.exchange.trouble import Link
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import duration_ns
 
 ALPHA_NS = 5000.0
@@ -17,7 +18,7 @@ ALPHA_NS = 5000.0
 def test_closed_forms_equal_a_play_of_every_message(algorithm: type, beta_ns: float) -> None:
     for p in (2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 23, 32):
         d = p * p if algorithm in (Ring, Torus) else 960  # chunks of equal size
-        each = list(range(p + 1))
+        each = Placement.dealt(p, p)
         plans = [algorithm.schedule(r, each, d, 4) for r in range(p)]  # type: ignore[attr-defined]
         for alpha_ns in (0.0, ALPHA_NS):
             played = duration_ns(plans, 4, alpha_ns, lambda nbytes: beta_ns * nbytes)
@@ -36,7 +37,7 @@ def test_recursive_doubling_of_a_power_of_two(m: int, p: int) -> None:
 
 def test_uneven_chunks_take_the_time_of_the_largest() -> None:
     for p, d in ((3, 100), (7, 50), (12, 1000)):
-        plans = [Ring.schedule(r, list(range(p + 1)), d, 4) for r in range(p)]
+        plans = [Ring.schedule(r, Placement.dealt(p, p), d, 4) for r in range(p)]
         played = duration_ns(plans, 4, ALPHA_NS, lambda nbytes: nbytes)
         closed = CLOSED[Ring](p, d, ALPHA_NS, 4.0)
         assert played <= closed * (1 + 1e-12)

@@ -129,7 +129,7 @@ def test_one_sided_messages_name_their_target(comm: MPI.Intracomm) -> None:
     meter.tracing = True
     rows = exchange.shared_rows(np.ones((len(exchange.ids), D)))
     meter.start()
-    other = exchange.bounds[(comm.rank + 1) % comm.size]
+    other = exchange.placement.bounds[(comm.rank + 1) % comm.size]
     rows.average(exchange.ids[0], other)
     rows.meet()
     messages = [(e[4], e[5], e[6]) for e in meter.take() if e[0] >= 0 and e[1] == SENT]

@@ -13,6 +13,7 @@ from algorithms.exchange.means import Average
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.wire import room
 from algorithms.wire.meter import Meter
+from algorithms.wire.placement import Placement
 from algorithms.wire.room import RoomError, require_room
 from tests.helpers import everywhere
 
@@ -48,7 +49,7 @@ def test_a_window_beyond_the_free_space_is_refused_on_every_rank(comm: MPI.Intra
 def test_auto_takes_another_all_reduce_and_says_so(comm: MPI.Intracomm) -> None:
     if comm.size == 1:
         return
-    plan = Auto(comm, 1000, FLOAT, list(range(comm.size + 1)), Meter())
+    plan = Auto(comm, 1000, FLOAT, Placement.dealt(comm.size, comm.size), Meter())
     everywhere(comm, plan.chosen not in ("shared_memory", "hierarchical"), plan.chosen)
     everywhere(comm, "without shared_memory and hierarchical (a win" in plan.origin, plan.origin)
     plan.parts[0][:] = 1
@@ -62,7 +63,7 @@ def test_all_reduces_in_windows_are_refused(comm: MPI.Intracomm, name: str) -> N
     if comm.size == 1:
         return
     with pytest.raises(RoomError):
-        ALLREDUCES[name](comm, 1000, FLOAT, list(range(comm.size + 1)), Meter())
+        ALLREDUCES[name](comm, 1000, FLOAT, Placement.dealt(comm.size, comm.size), Meter())
 
 
 def test_memory_of_asynchronous_algorithms_is_refused(comm: MPI.Intracomm) -> None:
@@ -77,13 +78,13 @@ def test_memory_of_asynchronous_algorithms_is_refused(comm: MPI.Intracomm) -> No
 
 
 def test_a_group_without_room_is_refused_on_the_ranks_of_other_groups(comm: MPI.Intracomm) -> None:
-    def planner(group: MPI.Intracomm, d: int, bounds: list[int]) -> Average:
+    def planner(group: MPI.Intracomm, d: int, placement: Placement) -> Average:
         if comm.rank < 2:
             raise RoomError("full")
-        return Average(ALLREDUCES["ring"](group, d, FLOAT, bounds, Meter()), 2, Meter())
+        return Average(ALLREDUCES["ring"](group, d, FLOAT, placement, Meter()), 2, Meter())
 
     if comm.size < 4:
         return
-    bounds = list(range(comm.size + 1))
+    each = Placement.dealt(comm.size, comm.size)
     with pytest.raises(RoomError, match="full"):
-        GroupAverage(comm, bounds, 2, 3, dtype=FLOAT, planner=planner, meter=Meter())
+        GroupAverage(comm, each, 2, 3, dtype=FLOAT, planner=planner, meter=Meter())

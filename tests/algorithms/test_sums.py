@@ -7,13 +7,10 @@ import pytest
 
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.wire.carrier import divide_in_place
+from algorithms.wire.placement import Placement
 from algorithms.wire.sums import SHORT, TreeSum, cover, span
 from tests.algorithms.collectives_by_hand import simulate
 from tests.helpers import Array
-
-
-def bounds_of(total: int, p: int) -> list[int]:
-    return [r * total // p for r in range(p + 1)]
 
 
 def recursive_sum(rows: Array, total: int, level: int, index: int) -> Array | None:
@@ -63,9 +60,9 @@ def test_cover_tiles_any_interval(total: int) -> None:
 @pytest.mark.parametrize("total", [4, 5, 6, 7, 13, 16, 33, 100])
 def test_each_of_a_power_of_two_ranks_hosts_one_node(total: int) -> None:
     for p in (1, 2, 4):
-        bounds = bounds_of(total, p)
+        placement = Placement.dealt(total, p)
         for r in range(p):
-            assert list(cover(total, bounds[r], bounds[r + 1])) == [(bounds[r], bounds[r + 1])]
+            assert list(cover(total, *placement.span(r))) == [placement.span(r)]
 
 
 @pytest.mark.parametrize("p", [*range(1, 18), 24, 31, 32, 33])
@@ -75,7 +72,7 @@ def test_recursive_doubling_is_the_tree_sum_for_any_placement(p: int) -> None:
         rows = np.random.default_rng(p).standard_normal((total, d)).astype(np.float32)
         expected = np.empty(d, np.float32)
         TreeSum(total, (0, total), d, rows.dtype)(rows, expected)
-        plans = [RecursiveDoubling.schedule(r, bounds_of(total, p), d, 4) for r in range(p)]
+        plans = [RecursiveDoubling.schedule(r, Placement.dealt(total, p), d, 4) for r in range(p)]
         homes = [np.zeros(plan.home, rows.dtype) for plan in plans]
         for plan, home in zip(plans, homes, strict=True):
             for i, (lo, hi) in enumerate(plan.spans):

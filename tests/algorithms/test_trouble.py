@@ -25,6 +25,7 @@ from algorithms.topologies.star import Star
 from algorithms.wire import meter
 from algorithms.wire.carrier import Scheduled
 from algorithms.wire.meter import WAIT
+from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import duration_ns
 from tests.clock import Clock, use
 from tests.helpers import Array, StillWorkers, all_rows, everywhere, sha
@@ -163,7 +164,7 @@ SCHEDULED = [name for name, cls in ALLREDUCES.items() if issubclass(cls, Schedul
 def model_ns(name: str, ranks: int, d: int, latency: float, per_byte: float) -> float:
     cls = ALLREDUCES[name]
     assert issubclass(cls, Scheduled)
-    each = list(range(ranks + 1))
+    each = Placement.dealt(ranks, ranks)
     plans = [cls.schedule(rank, each, d, 8) for rank in range(ranks)]
     return duration_ns(plans, 8, latency, lambda nbytes: per_byte * nbytes)
 

@@ -8,7 +8,7 @@ import torch
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from algorithms.exchange.mpi import worker_bounds
+from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
 from bench.results.claims import Claim
 from bench.results.contents import columns, open_hdf5
@@ -101,8 +101,7 @@ def test_an_ensemble_of_one_model_is_this_model(task: str) -> None:
 def test_answers_do_not_depend_on_placement(comm: MPI.Intracomm) -> None:
     _, problem, validation = problems()
     x = np.stack([problem.initial(seed) for seed in MODELS])
-    bounds = worker_bounds(len(x), comm.size)
-    ids = range(bounds[comm.rank], bounds[comm.rank + 1])
+    ids = Placement.dealt(len(x), comm.size).positions(comm.rank)
     for kind in ANSWERS:
         alone = Answers(MPI.COMM_SELF, kind, range(7), problem, validation, conflict)
         apart = Answers(comm, kind, ids, problem, validation, conflict)

@@ -75,7 +75,7 @@ def forward_and_backward(comm: MPI.Intracomm, total: int) -> None:
     exchange = MPIExchange(comm, total, dtype="float64")
     ids = exchange.ids
     padded, by_rank = rng.integers(2, 9, total), np.empty(total, np.int64)
-    for rank, (lo, hi) in enumerate(zip(exchange.bounds, exchange.bounds[1:], strict=False)):
+    for rank, (lo, hi) in enumerate(map(exchange.placement.span, range(comm.size))):
         by_rank[lo:hi] = 3 + 2 * rank
     for counts, masked in ((padded, True), (by_rank, False)):
         xs = [torch.from_numpy(rng.standard_normal((n, FEATURES)) * 3 + 2) for n in counts]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algorithms.exchange.mpi import worker_bounds
 from algorithms.protocol import SCRATCH
+from algorithms.wire.placement import Placement
 from bench.runtime.checkpoint.state import Landed, first_worker_rank, spans, state
 
 
@@ -83,7 +83,7 @@ def test_sharded_arrays_are_redistributed(total: int, p: int, q: int, data: Any)
     p, q = min(p, total), min(q, total)
     links = data.draw(st.lists(st.integers(0, 3), min_size=total, max_size=total))
     ends = np.concatenate([[0], np.cumsum(links)])
-    before, now = (np.diff(ends[worker_bounds(total, ranks)]).tolist() for ranks in (p, q))
+    before, now = (np.diff(ends[Placement.dealt(total, ranks).bounds]).tolist() for ranks in (p, q))
     whole = np.arange(ends[-1])
     pieces = np.split(whole, np.cumsum(before)[:-1])
     new_lengths = np.split(whole, np.cumsum(now)[:-1])
@@ -107,8 +107,8 @@ def test_neither_sharded_nor_replicated_arrays_are_refused() -> None:
 @given(st.integers(1, 50), st.integers(1, 7), st.integers(1, 7))
 def test_a_rank_takes_the_numbers_of_its_first_worker(total: int, p: int, q: int) -> None:
     p, q = min(p, total), min(q, total)
-    bounds = worker_bounds(total, p)
+    bounds = Placement.dealt(total, p).bounds
     for rank in range(q):
-        first = worker_bounds(total, q)[rank]
+        first = Placement.dealt(total, q).bounds[rank]
         then = first_worker_rank(p, q, total, rank)
         assert bounds[then] <= first < bounds[then + 1]

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from algorithms.exchange.mpi import worker_bounds
+from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
 from bench.results import lost
 from bench.results.lost import Death, Homes
@@ -81,7 +81,7 @@ def test_deaths_of_a_launch_replace_their_own_rows_only(tmp_path: Path) -> None:
 def test_copies_outlast_a_rank_unless_its_buddy_dies_too(comm) -> None:  # type: ignore[no-untyped-def]
     total, copies = 7, Copies(0)
     for step in (10, 20):
-        bounds = worker_bounds(total, comm.size)
+        bounds = Placement.dealt(total, comm.size).bounds
         rows = np.arange(bounds[comm.rank], bounds[comm.rank + 1])[:, None] + 100.0 * step
         part = Snapshot({"x": rows}, {}, {})
         parts = comm.allgather(({}, part.lengths, part.numbers, {}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from algorithms.exchange.mpi import worker_bounds
+from algorithms.wire.placement import Placement
 from bench.runtime.evaluation import Evaluation
 from bench.tasks.quadratic import Quadratic
 from tests.helpers import everywhere
@@ -18,7 +18,7 @@ MODELS = [0, 1, 0, 2, 2, 1, 3]
 def test_every_worker_has_the_scores_of_its_own_model(comm: MPI.Intracomm) -> None:
     problem = Quadratic(dimension=3, samples=50).load("float64")
     every = np.stack([problem.initial(seed) for seed in MODELS])
-    bounds = worker_bounds(len(MODELS), comm.size)
+    bounds = Placement.dealt(len(MODELS), comm.size).bounds
     x = every[bounds[comm.rank] : bounds[comm.rank + 1]].copy()
     evaluation = Evaluation(comm, problem, len(MODELS), x)
     scores, losses, metrics = evaluation()

@@ -11,8 +11,8 @@ from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.choco_sgd import ChocoSGD
 from algorithms.elastic_tree import ElasticTree
 from algorithms.exact_diffusion import ExactDiffusion
-from algorithms.exchange.membership import Churn, Placement, Turnover, after, back, everyone
-from algorithms.exchange.mpi import MPIExchange, worker_bounds
+from algorithms.exchange.membership import Churn, Turnover
+from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import Trouble
 from algorithms.gradient_tracking import GradientTracking
 from algorithms.ifca import IFCA
@@ -26,6 +26,7 @@ from algorithms.push_sum import PushSum
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.scaffold import Scaffold
 from algorithms.slowmo import SlowMo
+from algorithms.wire.placement import Placement
 from bench.optimizers import SGD
 from bench.runtime.batches import Batches
 from bench.runtime.membership import Epoch, change
@@ -53,20 +54,13 @@ class Changing:
         self.shards = Shards(per_worker=1).split(
             self.problem.samples, total, np.random.default_rng(5)
         )
-        placement = everyone(worker_bounds(total, comm.size))
+        placement = Placement.dealt(total, comm.size)
         exchange, workers = self.build(placement)
         self.epoch = Epoch(placement, exchange, workers, algorithm.init(exchange, workers))
 
     def build(self, placement: Placement) -> tuple[MPIExchange, TrainingWorkers]:
         members = placement.members
-        exchange = MPIExchange(
-            self.comm,
-            len(members),
-            dtype="float64",
-            seed=3,
-            trouble=self.trouble,
-            placement=placement,
-        )
+        exchange = MPIExchange(self.comm, placement, dtype="float64", seed=3, trouble=self.trouble)
         here = members[exchange.ids.start : exchange.ids.stop]
         workers = TrainingWorkers(
             self.problem,
@@ -118,7 +112,7 @@ def path(comm: MPI.Intracomm, variant: str, first: int, sizes: Any = MEMBERS) ->
     for k in range(first, STEPS):
         lost = sorted(set(whole.members) - set(sizes[k // 2 % len(sizes)]))
         few = len(training.epoch.placement.members) < TOTAL
-        placement = back(training.epoch.placement, whole.members) if few else after(whole, lost)
+        placement = whole if few else whole.without(lost)
         training.change(placement, "mean" if k % 4 < 2 else "neighbour")
         training.walk(1)
     return all_rows(comm, training.finish())
@@ -152,7 +146,7 @@ def test_a_return_does_not_rewind_the_model(variant: str, start: str) -> None:
     training = Changing(MPI.COMM_SELF, VARIANTS[variant])
     whole = training.epoch.placement
     training.walk(5)
-    training.change(after(whole, [2, 5]))
+    training.change(whole.without([2, 5]))
     training.walk(3)
     earlier = training.loss()
     training.walk(1)
@@ -185,10 +179,10 @@ def test_push_sum_takes_back_its_mass(algorithm: Algorithm, drop: float) -> None
     assert (missing > 0.1) == (not isinstance(algorithm, PushSum))  # it was on its way
     stays = [0, 2, 3, 6]
     expected = weighted_mean(epoch, stays)
-    training.change(after(epoch.placement, [1, 4, 5]))
+    training.change(epoch.placement.without([1, 4, 5]))
     np.testing.assert_allclose(training.epoch.state.w.sum(), 4, rtol=1e-12)
     np.testing.assert_allclose(weighted_mean(training.epoch, stays), expected, rtol=1e-12)
-    training.change(back(training.epoch.placement, [1, 5]))
+    training.change(training.epoch.placement.including([1, 5]))
     w = training.epoch.state.w[:, 0]
     np.testing.assert_allclose(w.sum(), 6, rtol=1e-12)
     np.testing.assert_allclose(w[[1, 4]], w.mean(), rtol=1e-12)  # the new ones
@@ -240,8 +234,8 @@ def test_invariants_hold_after_changes(algorithm: Algorithm) -> None:
     for members in ((0, 1, 3, 4, 5), whole.members, (2, 4, 6), (2, 3, 4, 6)):
         training.walk(4)
         for placement in (
-            back(training.epoch.placement, members),
-            Placement(whole.homes, members),
+            training.epoch.placement.including(members),
+            whole.only(members),
         ):
             if placement != training.epoch.placement:
                 training.change(placement, "neighbour")
@@ -255,7 +249,7 @@ def test_shared_values_and_survivors_stay() -> None:
         training = Changing(MPI.COMM_SELF, algorithm)
         training.walk(9)
         before, memory = training.epoch.state, training.epoch.workers.optimizer_state
-        training.change(after(training.epoch.placement, [0, 1, 2, 3, 4, 6]))
+        training.change(training.epoch.placement.without([0, 1, 2, 3, 4, 6]))
         for name in names:
             np.testing.assert_array_equal(vars(training.epoch.state)[name], vars(before)[name])
         assert training.epoch.state.k == 9
@@ -267,7 +261,7 @@ def test_deaths_and_returns_are_a_function_of_seed_and_time() -> None:
     churn, total, steps = Churn(mtbf="100steps", rejoin="25steps", least=3), 40, 2000
     jump, walk = Turnover(churn, total, 7), Turnover(churn, total, 7)
     jump.advance(steps)
-    placement, worker_steps, deaths = everyone([0, total]), 0, 0
+    placement, worker_steps, deaths = Placement.dealt(total, 1), 0, 0
     for step in range(steps + 1):
         for changed in walk.changes(step, placement):
             deaths += max(0, len(placement.members) - len(changed.members))

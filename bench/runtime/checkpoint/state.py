@@ -7,7 +7,6 @@ of a replicated one are equal, so the lengths tell the two apart without help of
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,8 +16,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.mpi import worker_bounds
 from algorithms.exchange.order import Separate
+from algorithms.wire.placement import Placement
 
 
 @runtime_checkable
@@ -242,5 +241,5 @@ def spans(
 
 def first_worker_rank(ranks_before: int, ranks: int, total: int, rank: int) -> int:
     """Return the former rank of the first worker of a rank."""
-    first = worker_bounds(total, ranks)[rank]
-    return bisect_right(worker_bounds(total, ranks_before), first) - 1
+    first, _ = Placement.dealt(total, ranks).span(rank)
+    return Placement.dealt(total, ranks_before).rank_of(first)
