@@ -13,6 +13,7 @@ from algorithms.downpour import Downpour
 from algorithms.eamsgd import EAMSGD
 from algorithms.elastic_averaging import ElasticAveraging
 from algorithms.elastic_tree import ElasticTree
+from algorithms.esgd import ESGD
 from algorithms.exact_diffusion import ExactDiffusion
 from algorithms.gradient_tracking import GradientTracking
 from algorithms.hierarchical_local_sgd import HierarchicalLocalSGD
@@ -22,6 +23,7 @@ from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
 from algorithms.local_sgd import LocalSGD
 from algorithms.overlap_push_sum import OverlapPushSum
 from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD
+from algorithms.pbt import PBT
 from algorithms.post_local_sgd import PostLocalSGD
 from algorithms.power_sgd import PowerSGD
 from algorithms.protocol import Algorithm
@@ -57,6 +59,8 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "crowding": Crowding,
     "adaptive_crowding": AdaptiveCrowding,
     "ifca": IFCA,
+    "pbt": PBT,
+    "esgd": ESGD,
     "elastic_averaging": ElasticAveraging,
     "eamsgd": EAMSGD,
     "elastic_tree": ElasticTree,

@@ -3,7 +3,9 @@
 Averages serve workers whose data are skewed, niches those whose data contradict each other, and a
 worker's own loss at one step does not tell which it is. Its course does: without a contradiction
 the loss at averages falls towards zero, about as 1 / k; workers that contradict each other keep a
-loss, ln 2 for two populations of equal size. The loss in the limit is extrapolated.
+loss, ln 2 for two populations of equal size. The loss in the limit is extrapolated, unless the loss
+still falls faster than 1 / sqrt k: early in training on shards of one class it falls slowly, and
+then faster and faster.
 Mengshoel, Goldberg: The Crowding Approach to Niching in Genetic Algorithms, Evolutionary
 Computation 16(3), 2008 (niching, as in algorithms/crowding.py); Sattler, Müller, Samek: Clustered
 Federated Learning, IEEE TNNLS 32(8), 2021 (averages first, then a split where they cannot serve
@@ -17,12 +19,13 @@ worker i in the first step after each average in steps a to b, f_i its loss in t
     2. x_i <- mean of x_j over the workers that average
     after K, 2 K, 4 K, .. = k steps:
     3. f_i <- 2 m_i(k / 2, k) - m_i(k / 4, k / 2), which is exact for a loss f_i + c / k
-    4. if the mean of f_i exceeds F / 2: workers with f_i > F stop to average
+    4. if m has fallen by less than sqrt 2 between the two and the mean of f_i exceeds F / 2:
+         workers with f_i > F stop to average
     5. workers that do not average compete: steps 2. to 4. of crowding
 """
 
 from dataclasses import dataclass, field
-from math import inf, log
+from math import inf, log, sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -158,12 +161,15 @@ class AdaptiveCrowding(Algorithm):
     def _decide(self, exchange: Exchange, state: State) -> None:
         """Let workers leave the average whose loss in the limit exceeds the floor."""
         count = state.k // self.average // 4  # averages in the second quarter
-        limit = exchange.staged(len(state.late), exchange.total)
-        ids = list(exchange.ids)
-        limit[list(range(len(ids))), ids] = state.late / count - state.early / count
-        exchange.mean(limit)
-        every = limit[0] * exchange.total
-        if state.averages.any() and every[state.averages].mean() > self.floor / 2:
-            state.averages &= every <= self.floor
+        means = exchange.staged(len(state.late), 2 * exchange.total)
+        at, ids = list(range(len(state.late))), list(exchange.ids)
+        means[at, ids] = state.early / count
+        means[at, [exchange.total + i for i in ids]] = state.late / (2 * count)
+        exchange.mean(means)
+        early, late = means[0].reshape(2, -1) * exchange.total
+        limit, mean = 2 * late - early, state.averages
+        slow = mean.any() and late[mean].mean() * sqrt(2) > early[mean].mean()
+        if slow and limit[mean].mean() > self.floor / 2:
+            state.averages &= limit <= self.floor
         state.early[:] = state.late
         state.late[:] = 0

@@ -3,6 +3,7 @@
 from partitions.bases import BASES
 from partitions.gain import Gain
 from partitions.noise import FeatureNoise, LabelNoise
+from partitions.populations import Populations
 from partitions.protocol import Partition
 from partitions.reshuffle import Reshuffle
 from partitions.rotation import Rotation
@@ -13,5 +14,6 @@ PARTITIONS: dict[str, type[Partition]] = {
     "rotation": Rotation,
     "gain": Gain,
     "label_noise": LabelNoise,
+    "populations": Populations,
     "reshuffle": Reshuffle,
 }

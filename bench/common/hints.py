@@ -59,6 +59,7 @@ SUGGESTIONS = {
     "clusters": "kmeans",
     "rotation": "rotate rotated",
     "label_noise": "noisylabels labelflip",
+    "populations": "conceptshift permutedlabels clustered",
     "feature_noise": "noise gaussiannoise",
     "power_law": "powerlaw lognormal zipf",
     # tasks, with the data sets of bench.fetch

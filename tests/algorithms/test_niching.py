@@ -8,6 +8,7 @@ from mpi4py import MPI
 
 from algorithms.adaptive_crowding import AdaptiveCrowding
 from algorithms.crowding import Crowding
+from algorithms.esgd import ESGD
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.ifca import IFCA
 from algorithms.local_sgd import LocalSGD
@@ -20,6 +21,7 @@ from algorithms.niching.rules import (
     portfolio,
     probabilistic,
 )
+from algorithms.pbt import PBT
 from tests.algorithms.twins_periodic import alone
 from tests.helpers import Array, StillWorkers, Training
 
@@ -248,3 +250,30 @@ def test_ifca_counts_the_traffic_of_all_clusters() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Crowding(**options)  # type: ignore[arg-type]
+
+
+def test_pbt_replaces_the_worst_fifth_by_members_of_the_best() -> None:
+    losses, rng = np.arange(10.0)[::-1].copy(), np.random.default_rng(0)
+    source = PBT().sources(losses, rng)
+    assert source[2:].tolist() == list(range(2, 10))
+    assert set(source[:2].tolist()) <= {8, 9}
+    duels = PBT(exploit="tournament").sources(losses, rng)
+    assert (losses[duels] <= losses).all()
+    assert duels[9] == 9
+    assert (duels != np.arange(10)).any()
+    assert PBT().sources(losses[:1], rng).tolist() == [0]
+
+
+@pytest.mark.parametrize("total", [1, 2, 7])
+def test_esgd_never_loses_its_elite(total: int) -> None:
+    """The m best of the 2 W models survive, W in all, and each worker has one of them."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        loss = rng.random((total, 2))
+        child, source = ESGD(elite=0.5).survivors(loss, rng)
+        sends = source != np.arange(total)
+        models = np.where(sends, total + source, np.where(child, total, 0) + np.arange(total))
+        assert len(set(models.tolist())) == total
+        every = loss.T.reshape(-1)
+        assert set(every.argsort()[: round(total / 2)].tolist()) <= set(models.tolist())
+        assert not child[sends].any()

@@ -1,4 +1,4 @@
-"""Twins of crowding, adaptive crowding and IFCA, with all workers in one matrix."""
+"""Twins of crowding, adaptive crowding, IFCA, PBT and ESGD, with all workers in one matrix."""
 
 from collections.abc import Iterable
 from itertools import permutations
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from algorithms.adaptive_crowding import AdaptiveCrowding
 from algorithms.crowding import FAMILY_STREAM, TOURNAMENT_STREAM, Crowding
+from algorithms.esgd import ESGD, NOISE_STREAM, PARENT_STREAM, SURVIVOR_STREAM
 from algorithms.ifca import IFCA, initial_models
+from algorithms.pbt import EXPLOIT_STREAM, PBT, START_STREAM
 from algorithms.protocol import Algorithm
 from tests.algorithms.twin import STEPS, Twin, Twins
 from tests.helpers import Array, Training
@@ -21,6 +23,10 @@ VARIANTS: dict[str, Algorithm] = {
         period=7, trial=3, family=2, share=1, rule="probabilistic/boltzmann", temperature=0.3
     ),
     "ifca": IFCA(clusters=3, period=3),
+    "pbt": PBT(period=6),
+    "pbt, tournaments": PBT(period=4, exploit="tournament", spread=1.5),
+    "esgd": ESGD(period=6),
+    "esgd, three parents": ESGD(period=4, parents=3, sigma=0.1, elite=0.25),
     "adaptive_crowding": AdaptiveCrowding(
         average=1, decide=8, floor=0.0, period=4, trial=2, family=2
     ),
@@ -112,8 +118,12 @@ def adaptive_crowding(twin: Twin, algorithm: AdaptiveCrowding) -> None:
             twin.x = np.where(every[:, None], twin.x[every].mean(0), twin.x)
         if k in (algorithm.decide * 2**i for i in range(STEPS)):
             late = np.mean(niches.losses[k // 2 : k : n], axis=0)
-            limit = 2 * late - np.mean(niches.losses[k // 4 : k // 2 : n], axis=0)
-            if every.any() and limit[every].mean() > algorithm.floor / 2:
+            early = np.mean(niches.losses[k // 4 : k // 2 : n], axis=0)
+            limit, slow = (
+                2 * late - early,
+                every.any() and late[every].mean() * 2**0.5 > early[every].mean(),
+            )
+            if slow and limit[every].mean() > algorithm.floor / 2:
                 every = every & (limit <= algorithm.floor)
     niches.finish()
 
@@ -140,5 +150,77 @@ def ifca(twin: Twin, algorithm: IFCA) -> None:
             twin.x = models[cluster]
 
 
-TWINS: Twins = {Crowding: crowding, AdaptiveCrowding: adaptive_crowding, IFCA: ifca}
-MORE_THAN_SGD = (IFCA,)
+def losses_of(twin: Twin, x: Array) -> Array:
+    """Return the losses of models at the next minibatches, (W,)."""
+    chosen = twin.batches.next()
+    losses: Array = (
+        twin.problem.h[chosen] * ((x[:, None] - twin.problem.b[chosen]) ** 2).sum(2) / 2
+    ).mean(1)
+    return losses
+
+
+def pbt(twin: Twin, algorithm: PBT) -> None:
+    W, H, seed = len(twin.x), algorithm.period, twin.exchange.seed
+    exponents = np.random.default_rng((seed, START_STREAM)).uniform(-1, 1, W)
+    factors = algorithm.spread**exponents
+    niches = Niches(twin, Crowding())
+    for k in range(1, STEPS + 1):
+        before = twin.x
+        niches.train()
+        twin.x = before + factors[:, None] * (twin.x - before)
+        if k % H == 0:
+            loss = np.sum(niches.losses[-(H - H // 2) :], axis=0)
+            rng, of = np.random.default_rng((seed, EXPLOIT_STREAM, k)), list(range(W))
+            if algorithm.exploit == "truncation":
+                best = sorted(of, key=lambda i: loss[i])
+                n = W // 5 or W // 2
+                for worst, drawn in zip(best[W - n :], rng.integers(n, size=n), strict=True):
+                    of[worst] = best[drawn]
+            else:
+                others = [
+                    (i + int(step)) % W for i, step in enumerate(rng.integers(1, max(2, W), size=W))
+                ]
+                of = [j if loss[j] < loss[i] else i for i, j in enumerate(others)]
+            change = rng.choice([1.2, 0.8], W)
+            twin.x = twin.x[of]
+            factors = np.array(
+                [factors[j] * (change[i] if i != j else 1) for i, j in enumerate(of)]
+            )
+
+
+def esgd(twin: Twin, algorithm: ESGD) -> None:
+    """Keep the 2 W models in one list: those of the workers, then their children."""
+    (W, d), H, seed = twin.x.shape, algorithm.period, twin.exchange.seed
+    start = twin.x
+    for k in range(1, STEPS + 1):
+        twin.x = twin.x - twin.direction(twin.gradient(twin.x))
+        if k % H:
+            continue
+        now, then = losses_of(twin, twin.x), losses_of(twin, start)
+        x = np.where((then < now)[:, None], start, twin.x)
+        ring = np.random.default_rng((seed, PARENT_STREAM, k)).permutation(W).tolist()
+        children = np.zeros((W, d))
+        for position, i in enumerate(ring):
+            rho = min(algorithm.parents, W)
+            parents = [ring[(position + n) % W] for n in range(rho)]
+            noise = np.random.default_rng((seed, NOISE_STREAM, k, i)).normal(0, algorithm.sigma, d)
+            children[i] = x[parents].mean(0) + noise
+        loss = [*np.minimum(now, then).tolist(), *losses_of(twin, children).tolist()]
+        order, m = sorted(range(2 * W), key=lambda i: loss[i]), round(algorithm.elite * W)
+        rest = np.random.default_rng((seed, SURVIVOR_STREAM, k)).permutation(order[m:]).tolist()
+        survivors = {*order[:m], *rest[: W - m]}
+        spare = [W + i for i in range(W) if {i, W + i} <= survivors]
+        models, chosen = np.concatenate([x, children]), list[int]()
+        for i in range(W):
+            chosen.append(i if i in survivors else W + i if W + i in survivors else spare.pop(0))
+        start = twin.x = models[chosen]
+
+
+TWINS: Twins = {
+    Crowding: crowding,
+    AdaptiveCrowding: adaptive_crowding,
+    IFCA: ifca,
+    PBT: pbt,
+    ESGD: esgd,
+}
+MORE_THAN_SGD = (IFCA, PBT, ESGD)

@@ -117,6 +117,8 @@ PERIODIC = {
     "adacomm": "adacomm:period=4,interval=8",
     "crowding": "crowding:period=4,trial=2",
     "ifca": "ifca:period=4",
+    "pbt": "pbt:period=4",
+    "esgd": "esgd:period=4",
     "adaptive_crowding": "adaptive_crowding:average=2,decide=8,period=4,trial=2",
 }
 """Every algorithm that exchanges in some steps only, except the asynchronous ones."""

@@ -30,7 +30,7 @@ from tests.test_docs import text
 pytestmark = pytest.mark.mpi
 
 STEPS, BATCH = 8, 16
-SEVERAL = ("ifca",)
+SEVERAL = ("ifca", "esgd")
 """Algorithms with several gradients a step: a closure takes them all at one minibatch."""
 SYNCHRONOUS = [
     x for x, cls in ALGORITHMS.items() if not cls.needs.asynchronous and x not in SEVERAL

@@ -15,7 +15,10 @@ from bench.sweep.plan import plan
 Capture = pytest.CaptureFixture[str]
 
 TABLE = Path(__file__).resolve().parents[2] / "bench/sweeps/table.toml"
-ASYNCHRONOUS, NICHES = ("ad_psgd", "async_elastic_averaging", "downpour"), ("crowding", "ifca")
+ASYNCHRONOUS, NICHES = (
+    ("ad_psgd", "async_elastic_averaging", "downpour"),
+    ("crowding", "ifca", "pbt", "esgd"),
+)
 LEFT_OUT = {*ASYNCHRONOUS, *NICHES, "adaptive_crowding", "island"}
 """Algorithms without a row in the table: results that depend on timing, or several models."""
 

@@ -12,6 +12,7 @@ from partitions.dirichlet import Dirichlet
 from partitions.gain import Gain
 from partitions.iid import IID
 from partitions.noise import FeatureNoise, LabelNoise
+from partitions.populations import Populations
 from partitions.protocol import Needs, Samples
 from partitions.rotation import Rotation
 from partitions.spatial import Spatial
@@ -22,6 +23,7 @@ SCHEMES: Mapping[str, type[Based]] = {
     "rotation": Rotation,
     "gain": Gain,
     "label_noise": LabelNoise,
+    "populations": Populations,
 }
 EACH_SCHEME = pytest.mark.parametrize("name", SCHEMES)
 
@@ -44,9 +46,9 @@ def test_shapes_dtypes_and_arguments_are_unchanged(
     assert (relabelled.shape, relabelled.dtype) == (labels.shape, labels.dtype)
     np.testing.assert_array_equal(inputs, before[0])
     np.testing.assert_array_equal(labels, before[1])
-    # Labels or inputs change, never both.
+    relabels = name in ("label_noise", "populations")  # labels or inputs change, never both
     changed = not np.array_equal(altered, inputs), not np.array_equal(relabelled, labels)
-    assert changed == (name != "label_noise", name == "label_noise")
+    assert changed == (not relabels, relabels)
 
 
 @EACH_SCHEME
@@ -59,10 +61,11 @@ def test_a_function_of_seed_and_worker_and_workers_differ(name: str) -> None:
     flat = [np.concatenate([x.ravel(), y]) for x, y in first]
     for one, other in zip(flat, again, strict=True):
         np.testing.assert_array_equal(one, np.concatenate([other[0].ravel(), other[1]]))
-    assert len({one.tobytes() for one in flat}) == 4
+    different = len({one.tobytes() for one in flat})
+    assert different == (2 if name == "populations" else 4)
     other_seed = alter(scheme, inputs, labels, worker=2, seed=1)
     same = all(np.array_equal(a, b) for a, b in zip(first[2], other_seed, strict=True))
-    assert same == (name == "rotation")  # only the angle is a function of the worker alone
+    assert same == (name in ("rotation", "populations"))  # functions of the worker alone
 
 
 @EACH_SCHEME
@@ -112,6 +115,7 @@ def test_the_needs_of_the_base_are_declared() -> None:
         ("label_noise:rate=1.1", r"rate must be in \[0, 1\], got 1\.1"),
         ("label_noise:rate=nan", r"rate must be in \[0, 1\], got nan"),
         ("label_noise:spread=some", r"unknown spread.* 'some'.*known: all, linear"),
+        ("populations:count=0", "count must be >= 1, got 0"),
         ("rotation:base=dirichlet:alpha=0", r"base of partition rotation dirichlet: alpha must"),
     ],
 )
