@@ -61,9 +61,14 @@ def mates(rows: NDArray[np.floating]) -> NDArray[np.int64]:
     rows: (n, d) with n >= 2. It is the matching of the members to each other: two pairs in a family
     of four, a cycle in one of three.
     """
-    apart = distances(rows)
-    np.fill_diagonal(apart, np.inf)
-    return match(apart)
+    return nearest(distances(rows))
+
+
+def nearest(apart: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the mates of members by their distances, (n, n) to (n,) int64, as `mates` does."""
+    others = apart.copy()
+    np.fill_diagonal(others, np.inf)
+    return match(others)
 
 
 @cache

@@ -7,6 +7,7 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.adaptive_crowding import AdaptiveCrowding
+from algorithms.allreduce_sgd import AllReduceSGD
 from algorithms.crowding import Crowding
 from algorithms.esgd import ESGD
 from algorithms.exchange.mpi import MPIExchange
@@ -158,6 +159,14 @@ def test_niches_remain_and_each_comes_to_share_one_model() -> None:
     exchange.close()
 
 
+def test_groups_of_one_family_are_islands_with_one_model_each() -> None:
+    """A group that sits out trains alone, by all-reduce SGD within the group."""
+    x = alone(Crowding(period=4, trial=2, block=3), 7)
+    assert np.array_equal(x[:6].reshape(2, 3, -1), x[[0, 0, 0, 3, 3, 3]].reshape(2, 3, -1))
+    assert not np.array_equal(x[0], x[3])
+    assert np.array_equal(alone(Crowding(block=7), 7), alone(AllReduceSGD(), 7))
+
+
 def test_a_trial_that_has_not_ended_is_taken_back() -> None:
     """The run of 25 steps ends right after the first children are formed."""
     untried = alone(Crowding(period=30, trial=5), 6)
@@ -244,6 +253,7 @@ def test_ifca_counts_the_traffic_of_all_clusters() -> None:
         ({"share": 0}, r"share must be in \(0, 1\], got 0"),
         ({"rule": "boltzmann/fair"}, "rule must be of deterministic, .*, got 'fair'"),
         ({"phi": -1}, "phi must be finite and >= 0, got -1"),
+        ({"block": 0}, "block must be >= 1, got 0"),
         ({"temperature": 0}, "temperature must be finite and > 0, got 0"),
     ],
 )

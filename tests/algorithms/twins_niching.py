@@ -22,6 +22,9 @@ VARIANTS: dict[str, Algorithm] = {
     "crowding, copies of pairs by a portfolio": Crowding(
         period=7, trial=3, family=2, share=1, rule="probabilistic/boltzmann", temperature=0.3
     ),
+    "crowding, groups": Crowding(period=6, trial=2, family=3, block=2),
+    "crowding, by losses": Crowding(period=6, trial=2, distance="losses"),
+    "crowding, groups by losses": Crowding(7, 3, family=2, block=3, distance="losses"),
     "ifca": IFCA(clusters=3, period=3),
     "pbt": PBT(period=6),
     "pbt, tournaments": PBT(period=4, exploit="tournament", spread=1.5),
@@ -37,7 +40,7 @@ VARIANTS: dict[str, Algorithm] = {
 """Checkpoints after 5 steps are within a trial, and the second one ends within a trial."""
 
 
-def nearest(x: Array, members: list[int]) -> list[int]:
+def nearest(apart: Array, members: list[int]) -> list[int]:
     """Return the mates of the smallest sum of distances, by a search over all permutations."""
     choices = [
         p
@@ -45,10 +48,10 @@ def nearest(x: Array, members: list[int]) -> list[int]:
         if all(one != other for one, other in zip(members, p, strict=True))
     ]
 
-    def apart(p: Iterable[int]) -> float:
-        return sum(float(np.linalg.norm(x[i] - x[j])) for i, j in zip(members, p, strict=True))
+    def total(p: Iterable[int]) -> float:
+        return sum(float(apart[i, j]) for i, j in zip(members, p, strict=True))
 
-    return list(min(choices, key=apart))
+    return list(min(choices, key=total))
 
 
 def chance(algorithm: Crowding, gain: float) -> float:
@@ -72,25 +75,61 @@ class Niches:
         chosen = twin.batches.next()
         h, away = twin.problem.h[chosen], twin.x[:, None] - twin.problem.b[chosen]
         self.losses.append((h * (away**2).sum(2) / 2).mean(1))
-        twin.x = twin.x - twin.direction((h[:, :, None] * away).mean(1))
+        twin.x = twin.x - twin.direction(self.group_mean((h[:, :, None] * away).mean(1)))
+
+    def groups(self) -> list[list[int]]:
+        """Return the workers of each group."""
+        W, n = len(self.twin.x), self.algorithm.block
+        return [list(range(i, min(i + n, W))) for i in range(0, W, n)]
+
+    def group_mean(self, values: Array) -> Array:
+        """Return the mean over the group in the row of each worker."""
+        return np.concatenate([values[x].mean(0) + 0 * values[x] for x in self.groups()])
+
+    def apart(self, families: list[list[int]], x: Array) -> Array:
+        """Return the distances of groups: of those of one family, if by losses."""
+        groups = self.groups()
+        heads, n = [workers[0] for workers in groups], len(groups)
+        if self.algorithm.distance == "parameters":
+            far: Array = np.linalg.norm(x[heads][:, None] - x[heads], axis=2)
+            return far
+        losses = np.zeros((len(x), n))
+        for slot in range(self.algorithm.family):
+            models = x.copy()
+            slots = [
+                (groups[i], family) for family in families if slot < len(family) for i in family
+            ]
+            for workers, family in slots:
+                models[workers] = x[heads[family[slot]]]
+            one = losses_of(self.twin, models)
+            for workers, family in slots:
+                losses[workers, family[slot]] = one[workers]
+        own = losses[range(len(x)), np.arange(len(x)) // self.algorithm.block]
+        gap = self.group_mean(np.abs(losses - own[:, None]))[heads]
+        return (gap + gap.T) / 2
 
     def compete(self, k: int, members: NDArray[np.int64]) -> None:
         """Cross or select after step k."""
-        twin, algorithm, losses = self.twin, self.algorithm, self.losses
+        twin, algorithm, losses, groups = self.twin, self.algorithm, self.losses, self.groups()
         W, H, T = len(twin.x), algorithm.period, algorithm.trial
         if k % H == H - T:
             self.parents, twin.x = twin.x, twin.x.copy()
             self.mated = np.zeros((W, 1), bool)
             rng = np.random.default_rng((twin.exchange.seed, FAMILY_STREAM, k))
             n = len(members)
-            groups = np.array_split(rng.permutation(n), -(-n // algorithm.family)) if n else []
-            for family in (sorted(members[g].tolist()) for g in groups if len(g) > 1):
-                mates = self.parents[nearest(self.parents, family)]
-                self.mated[family] = True
-                twin.x[family] += algorithm.share * (mates - self.parents[family])
+            parts = np.array_split(rng.permutation(n), -(-n // algorithm.family)) if n else []
+            families = [sorted(members[part].tolist()) for part in parts if len(part) > 1]
+            apart = self.apart(families, self.parents) if families else np.empty(0)
+            for family in families:
+                for group, mate in zip(family, nearest(apart, family), strict=True):
+                    workers, model = groups[group], self.parents[groups[mate][0]]
+                    self.mated[workers] = True
+                    twin.x[workers] += algorithm.share * (model - self.parents[workers])
         if k % H == 0:
             gain = np.mean(losses[-2 * T : -T], axis=0) - np.mean(losses[-T:], axis=0)
+            gain = self.group_mean(gain[:, None])[:, 0]
             drawn = np.random.default_rng((twin.exchange.seed, TOURNAMENT_STREAM, k)).random(W)
+            drawn = np.repeat(drawn, algorithm.block)[:W]
             wins = [u < chance(algorithm, float(one)) for u, one in zip(drawn, gain, strict=True)]
             twin.x = np.where(np.array(wins)[:, None] | ~self.mated, twin.x, self.parents)
             self.mated[:] = False
@@ -104,7 +143,7 @@ def crowding(twin: Twin, algorithm: Crowding) -> None:
     niches = Niches(twin, algorithm)
     for k in range(1, STEPS + 1):
         niches.train()
-        niches.compete(k, np.arange(len(twin.x)))
+        niches.compete(k, np.arange(len(niches.groups())))
     niches.finish()
 
 
