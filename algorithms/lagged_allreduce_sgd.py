@@ -23,7 +23,7 @@ On a quadratic of curvature h, plain SGD is stable for eta h < 2 sin(pi / (4 L +
 from collections import deque
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Algorithm, Exchange, Mean, Rows, Workers
+from algorithms.protocol import Algorithm, Exchange, Handle, Rows, Workers
 
 
 @dataclass
@@ -33,7 +33,7 @@ class State:
     k: int
     gradients: list[Rows]
     """L + 1 buffers of exchanged gradients, (V, d) each, used in turn."""
-    flying: deque[Mean] = field(default_factory=deque)
+    flying: deque[Handle] = field(default_factory=deque)
     """Means in flight."""
 
 

@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.protocol import Algorithm, Exchange, Needs, Pull, Rows, Workers
+from algorithms.protocol import Algorithm, Exchange, Handle, Needs, Rows, Workers
 from algorithms.push_sum import divide, normalise
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.exponential import PEERS, Exponential, phases, topology_at
@@ -42,7 +42,7 @@ class State:
     """tau + 1 buffers, (V, d + 1) each, of the share of (x, w) for each out-neighbour."""
     inboxes: list[Rows]
     """tau + 1 buffers, (V, d + 1) each, of the sum of the incoming messages."""
-    flying: deque[Pull] = field(default_factory=deque)
+    flying: deque[Handle] = field(default_factory=deque)
     """Pulls in flight."""
 
 

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from algorithms.protocol import Algorithm, Exchange, Layer, Mean, Rows, Workers
+from algorithms.protocol import Algorithm, Exchange, Handle, Layer, Rows, Workers
 
 
 @dataclass
@@ -32,7 +32,7 @@ class State:
     """Element ranges [lo, hi), from the end of a row to its beginning; equal on all ranks."""
     gradients: list[Rows]
     """Buffers of exchanged gradients, (V, hi - lo) each."""
-    flying: list[Mean] = field(default_factory=list)
+    flying: list[Handle] = field(default_factory=list)
     """Means in flight, in the order of the buckets."""
 
 

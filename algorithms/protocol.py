@@ -121,27 +121,20 @@ class Workers(Protocol):
         """Take one step of the base optimiser along g: x -= lr * (momentum-transformed g)."""
 
 
-class Mean(Protocol):
-    """Handle of a mean in flight."""
+class Handle(Protocol):
+    """Handle of rows in flight: of a mean, or of a pull, mix or delivery."""
 
     result: NDArray[Any]
-    """(V, d) rows that become the mean unless `finish` gets other memory."""
+    """Rows that `finish` fills: those of the mean, or `out` of the call that started the round."""
 
     def test(self) -> None:
         """Progress the messages without blocking."""
 
     def finish(self, out: NDArray[Any] | None = None) -> None:
-        """Set out, (d,) or (V, d), by default the rows, to the mean; call once."""
+        """Wait for every row and fill the result; call once.
 
-
-class Pull(Protocol):
-    """Handle of rows in flight."""
-
-    result: NDArray[Any]
-    """The `out` array of the call that started the pull."""
-
-    def finish(self) -> None:
-        """Wait for every row and fill `out`; call once."""
+        out: (d,) or (V, d), for means alone; it becomes the mean, and the rows stay.
+        """
 
 
 class Exchange(Memory, Protocol):
@@ -165,7 +158,7 @@ class Exchange(Memory, Protocol):
         every row by the mean over its `group` consecutive workers; the last group may be smaller.
         """
 
-    def start_mean(self, rows: Rows) -> Mean:
+    def start_mean(self, rows: Rows) -> Handle:
         """Start a mean over all workers; do not touch rows until `finish`; collective.
 
         Any number of means may be in flight; all ranks start and finish them in the same order.
@@ -184,7 +177,7 @@ class Exchange(Memory, Protocol):
         `out` is (V, d) and must not share memory with `rows`.
         """
 
-    def start_pull(self, rows: Rows, links: Links, out: Rows) -> Pull:
+    def start_pull(self, rows: Rows, links: Links, out: Rows) -> Handle:
         """Start a pull; do not touch rows and out until `finish`; collective."""
 
     def mixing(self, topology: Topology, rule: str, k: int) -> Mixing:
@@ -197,7 +190,7 @@ class Exchange(Memory, Protocol):
         `out` is (V, d) and must not share memory with `rows`.
         """
 
-    def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> Pull:
+    def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> Handle:
         """Start a mix; do not touch rows and out until `finish`; collective."""
 
     def deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:
@@ -207,7 +200,7 @@ class Exchange(Memory, Protocol):
         receiver, then sender: links.in_degree[i] of them for worker i. Rows of lost messages stay.
         """
 
-    def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> Pull:
+    def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> Handle:
         """Start a delivery; do not touch rows and out until `finish`; collective."""
 
     def carry(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> None:

@@ -27,7 +27,7 @@ from algorithms.collectives import rabenseifner, ring, shared_memory
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.shared_memory import SharedVectors, slices
 from algorithms.wire.carrier import Carrier
-from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.meter import COPY, WAIT, Meter
 from algorithms.wire.placement import Placement
 from algorithms.wire.room import require_room
 from algorithms.wire.schedule import Schedule
@@ -82,7 +82,7 @@ class Hierarchical:
             assert isinstance(self._across, MPI.Intracomm)
             lo, hi = slices(d, carriers, dtype.itemsize)[node.rank]
             plan = between(number, len(firsts), hi - lo, dtype.itemsize)
-            self._carrier = Carrier(self._across, plan, self._vectors.all[0][lo:hi], meter)
+            self._carrier = Carrier(self._across, plan, [self._vectors.all[0][lo:hi]], meter)
 
     def __call__(self, divisor: int = 1) -> None:
         """Replace parts[0] by the sum over the ranks, divided by the divisor; collective."""
@@ -91,17 +91,14 @@ class Hierarchical:
 
     def start(self, divisor: int = 1) -> None:
         """Add the vectors of the node and start the exchange between nodes; collective."""
-        self._meter.lap(OTHER)
         self._begin(divisor)
 
     def test(self) -> bool:
         """Progress without blocking; return True if only the copy inside the node remains."""
-        self._meter.lap(OTHER)
         return self._carrier is None or self._carrier.test()
 
     def finish(self) -> None:
         """Complete a started call."""
-        self._meter.lap(OTHER)
         self._end()
 
     def _begin(self, divisor: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from algorithms.collectives.operations import Collective, chunk, widths
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import divide_in_place
-from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.meter import COPY, WAIT, Meter
 from algorithms.wire.placement import Placement
 from algorithms.wire.waiting import wait
 
@@ -58,7 +58,6 @@ class Library:
 
     def start(self, divisor: int = 1) -> None:
         """Start an MPI_Iallreduce; do not touch the vector until `finish`; collective."""
-        self._meter.lap(OTHER)
         self._divisor = divisor
         if self._comm.size > 1:
             for piece in self._pieces:
@@ -67,12 +66,10 @@ class Library:
 
     def test(self) -> bool:
         """Progress without blocking; return True if only the division remains."""
-        self._meter.lap(OTHER)
         return all(request.Test() for request in self._requests)
 
     def finish(self) -> None:
         """Complete a started call."""
-        self._meter.lap(OTHER)
         wait(self._requests)
         self._requests = []
         self._meter.lap(WAIT)

@@ -46,8 +46,8 @@ class Collective(Protocol):
         """Release the resources of MPI; collective."""
 
 
-class ScheduledCollective(Collective):
-    """A collective by messages.
+class ScheduledCollective(Carrier):
+    """A collective by messages: a call moves the data.
 
     A subclass returns in `schedule` the messages of a rank, and in `output` where its result lies.
     """
@@ -58,7 +58,7 @@ class ScheduledCollective(Collective):
         home = np.zeros(plan.home, dtype)
         self.vector = home[:d]
         self.result = home[slice(*self.output(comm.rank, comm.size, d))]
-        self._carrier = Carrier(comm, plan, home, meter)
+        super().__init__(comm, plan, [home], meter)
 
     @staticmethod
     @abstractmethod
@@ -69,14 +69,6 @@ class ScheduledCollective(Collective):
     @abstractmethod
     def output(rank: int, p: int, d: int) -> Span:
         """Return the elements of the home that hold the result of a rank."""
-
-    def __call__(self) -> None:
-        """Execute the schedule; collective."""
-        self._carrier()
-
-    def close(self) -> None:
-        """Release the requests; collective."""
-        self._carrier.close()
 
 
 class ReduceScatter(ScheduledCollective):

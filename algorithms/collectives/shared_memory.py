@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.carrier import divide_in_place
-from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.meter import COPY, WAIT, Meter
 from algorithms.wire.placement import Placement
 from algorithms.wire.room import require_room
 from algorithms.wire.waiting import Fence
@@ -165,13 +165,11 @@ class SharedMemory:
 
     def start(self, divisor: int = 1) -> None:
         """Start a call; do not touch this rank's vector until `finish`; collective."""
-        self._meter.lap(OTHER)
         self._divisor, self._fences = divisor, 2
         self._vectors.fence.start()
 
     def test(self) -> bool:
         """Progress without blocking; return True if the call is complete."""
-        self._meter.lap(OTHER)
         while self._fences:
             if not self._vectors.fence.test():
                 return False
@@ -180,7 +178,6 @@ class SharedMemory:
 
     def finish(self) -> None:
         """Complete a started call."""
-        self._meter.lap(OTHER)
         while self._fences:
             self._vectors.fence.finish()
             self._continue()

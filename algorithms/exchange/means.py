@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from algorithms.collectives.auto import Auto
 from algorithms.exchange.groups import GroupAverage
 from algorithms.exchange.shaper import Delays
 from algorithms.wire.bfloat16 import ENCODED, Encoded
-from algorithms.wire.carrier import Scheduled
+from algorithms.wire.carrier import Handle, Scheduled
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.placement import Placement
 from algorithms.wire.sums import TreeSum
@@ -33,6 +34,8 @@ class Average:
         encoded = isinstance(plan, Encoded)
         self.vector = plan.parts[0]
         """(d,) memory of the mean after a call."""
+        self.home: Rows | None = None
+        """The vector as the (1, d) rows of the only worker of the rank; None for other rows."""
         self._row_bytes = self.vector.nbytes // (2 if encoded else 1)
         lo = plan.spans[0][0]
         self._sums = [
@@ -53,16 +56,21 @@ class Average:
         self.plan(self._total)
         self._hand_out(rows, out)
 
-    def start(self, rows: Rows | None) -> None:
-        """Start the mean of rows, (V, d), or of `vector` if rows is None; collective."""
-        if rows is not None:
+    def start(self, rows: Rows) -> None:
+        """Start the mean of rows, (V, d); collective."""
+        self._rows = rows
+        if rows is not self.home:
             self._add_up(rows)
         self.plan.start(self._total)
 
-    def finish(self, rows: Rows, out: NDArray[np.floating]) -> None:
-        """Complete a mean that was started with these rows; out as in a call."""
+    def test(self) -> None:
+        """Let the messages progress without blocking."""
+        self.plan.test()
+
+    def finish(self, out: NDArray[np.floating] | None = None) -> None:
+        """Complete a mean that was started; out as in a call, by default the rows."""
         self.plan.finish()
-        self._hand_out(rows, out)
+        self._hand_out(self._rows, self._rows if out is None else out)
 
     def _add_up(self, rows: Rows) -> None:
         for part, (add_up, span) in zip(self.plan.parts, self._sums, strict=True):
@@ -79,44 +87,6 @@ class Average:
     def close(self) -> None:
         """Release the plan; collective."""
         self.plan.close()
-
-
-class StartedMean:
-    """Handle of a mean in flight."""
-
-    def __init__(
-        self,
-        average: Average | None,
-        rows: Rows,
-        *,
-        meter: Meter,
-        home: bool,
-        due: Callable[[], None] | None,
-        idle: list[Average],
-    ) -> None:
-        self._average, self.result, self._meter = average, rows, meter
-        self._due, self._idle, self._home = due, idle, home
-        if average:
-            average.start(None if home else rows)
-
-    def test(self) -> None:
-        """Let the messages progress without blocking."""
-        if self._average:
-            self._average.plan.test()
-
-    def finish(self, out: NDArray[np.floating] | None = None) -> None:
-        """Set out, (V, d) or (d,), or else the rows, to the mean; call once."""
-        self._meter.lap(OTHER)
-        target = self.result if out is None else out
-        if self._average:
-            self._average.finish(self.result, target)
-        elif target is not self.result:
-            target[...] = self.result if target.ndim == 2 else self.result[0]
-        if self._due:
-            self._due()
-            self._meter.lap(WAIT)
-        if self._average and not self._home:
-            self._idle.append(self._average)
 
 
 class Means:
@@ -149,7 +119,7 @@ class Means:
         self._here = len(placement.positions(comm.rank))
         self._averages: dict[int, Average] = {}
         self._groups: dict[tuple[int, int], GroupAverage] = {}
-        self._homes: dict[int, tuple[Rows, Average]] = {}
+        self._homes: list[Average] = []
         self._idle: dict[int, list[Average]] = {}
         self.chosen: dict[int, Auto] = {}
         """Choice of the all-reduce `auto` by the bytes of a vector."""
@@ -163,9 +133,16 @@ class Means:
             self.prepare(d)
             return np.zeros((self._here, d), np.float32 if self._encoded else self._dtype)
         average = self._average(d)
-        rows = average.vector.reshape(1, d)
-        self._homes[id(rows)] = (rows, average)
-        return rows
+        average.home = average.vector.reshape(1, d)
+        self._homes.append(average)
+        return average.home
+
+    def _at_home(self, rows: Rows) -> Average | None:
+        """Return the mean whose memory the rows are, if any."""
+        for average in self._homes:
+            if average.home is rows:
+                return average
+        return None
 
     def mean(self, rows: Rows, out: NDArray[np.floating] | None = None, *, group: int = 0) -> None:
         """Replace every row, or set out, (d,), to the mean over all W workers; collective.
@@ -180,8 +157,8 @@ class Means:
         elif self._total == 1:
             if out is not None:
                 out[:] = rows[0]
-        elif out is None and id(rows) in self._homes:
-            self._homes[id(rows)][1].in_place()
+        elif out is None and (average := self._at_home(rows)):
+            average.in_place()
         else:
             self._planned(rows.shape[1])(rows, rows if out is None else out)
         self._meter.lap(COPY)
@@ -189,31 +166,30 @@ class Means:
             due()
             self._meter.lap(WAIT)
 
-    def start_mean(self, rows: Rows) -> StartedMean:
+    def start_mean(self, rows: Rows) -> Handle:
         """Start a mean over all workers; leave rows alone until `finish`; collective.
 
         Any number may be in flight; all ranks start and finish them in the same order.
         """
         self._meter.lap(OTHER)
         d, due = rows.shape[1], self._shaped_mean(rows.shape[1], 0)
-        average: Average | None = None
-        idle: list[Average] = []
-        home = id(rows) in self._homes
-        if home:
-            average = self._homes[id(rows)][1]
-        elif self._total > 1:
+        average, done = self._at_home(rows), None
+        if not average and self._total > 1:
             idle = self._idle.setdefault(d, [])
             average = idle.pop() if idle else self._average(d)
-        return StartedMean(average, rows, meter=self._meter, home=home, due=due, idle=idle)
+            done = partial(idle.append, average)
+        if average:
+            average.start(rows)
+        return Handle(average, rows, self._meter, due, done)
 
     def close(self) -> None:
         """Release windows, requests and communicators; collective."""
         idle = [average for averages in self._idle.values() for average in averages]
-        for average in [*self._averages.values(), *(a for _, a in self._homes.values()), *idle]:
+        for average in [*self._averages.values(), *self._homes, *idle]:
             average.close()
         for group in self._groups.values():
             group.close()
-        self._averages, self._homes, self._idle, self._groups = {}, {}, {}, {}
+        self._averages, self._homes, self._idle, self._groups = {}, [], {}, {}
 
     def prepare(self, d: int) -> None:
         """Create the plan for the mean of (V, d) rows in memory of their own; collective."""

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.exchange.clock import ModelClock, ModelMeter
-from algorithms.exchange.means import Means, StartedMean
+from algorithms.exchange.means import Means
 from algorithms.exchange.plans import Rounds
-from algorithms.exchange.rounds import StartedPull, along_links, between_workers, to_links
+from algorithms.exchange.rounds import along_links, between_workers, to_links
 from algorithms.exchange.shaper import Delays, Shaper
 from algorithms.exchange.trouble import Trouble
 from algorithms.exchange.window import SharedRows, SharedVector, Window
 from algorithms.topologies.mixing import MIXINGS, Mixing
 from algorithms.topologies.protocol import Links, Topology
 from algorithms.wire.bfloat16 import ENCODED
+from algorithms.wire.carrier import Handle
 from algorithms.wire.memory import Host
 from algorithms.wire.meter import Meter
 from algorithms.wire.placement import Placement
@@ -129,7 +130,7 @@ class MPIExchange(Host):
         """
         self._means.mean(rows, out, group=group)
 
-    def start_mean(self, rows: Rows) -> StartedMean:
+    def start_mean(self, rows: Rows) -> Handle:
         """Start a mean over all workers; leave rows alone until `finish`; collective.
 
         Any number may be in flight; all ranks start and finish them in the same order.
@@ -165,7 +166,7 @@ class MPIExchange(Host):
         """Set out[i] to the sum of the rows of the in-neighbours of i; collective."""
         self.start_pull(rows, links, out).finish()
 
-    def start_pull(self, rows: Rows, links: Links, out: Rows) -> StartedPull:
+    def start_pull(self, rows: Rows, links: Links, out: Rows) -> Handle:
         """Start a pull; leave rows and out alone until `finish`; collective."""
         return self._rounds.start(between_workers, links, rows, out)
 
@@ -173,7 +174,7 @@ class MPIExchange(Host):
         """Set out[i] to own[i] rows[i] + sum_j weight[i, j] rows[j]; collective."""
         self.start_mix(rows, mixing, out).finish()
 
-    def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> StartedPull:
+    def start_mix(self, rows: Rows, mixing: Mixing, out: Rows) -> Handle:
         """Start a mix; leave rows and out alone until `finish`; collective."""
         return self._rounds.start(between_workers, mixing, rows, out)
 
@@ -184,7 +185,7 @@ class MPIExchange(Host):
         """
         self.start_deliver(rows, links, out).finish()
 
-    def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> StartedPull:
+    def start_deliver(self, rows: NDArray[Any], links: Links, out: NDArray[Any]) -> Handle:
         """Start a delivery; leave rows and out alone until `finish`; collective."""
         return self._rounds.start(to_links, links, rows, out)
 
@@ -211,6 +212,7 @@ class MPIExchange(Host):
     def close(self) -> None:
         """Release windows and communicators; collective. Rows must not be used afterwards."""
         self._means.close()
+        self._rounds.close()
         for window in self._windows:
             window.close()
         if self._shaper:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.rounds import Routes, RowPlan, StartedPull, Weights, between_workers
+from algorithms.exchange.rounds import Gossip, Routes, Weights, between_workers
 from algorithms.exchange.shaper import Delays
 from algorithms.exchange.trouble import Trouble
 from algorithms.topologies.mixing import Mixing
 from algorithms.topologies.protocol import Links
-from algorithms.wire.meter import OTHER, Meter
+from algorithms.wire.carrier import Handle
+from algorithms.wire.meter import OTHER, WAIT, Meter
 from algorithms.wire.placement import Placement
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Rounds:
     ) -> None:
         self._comm, self._placement, self._encoded = comm, placement, encoded
         self._meter, self._trouble, self._shaper = meter, trouble, shaper
-        self._plans: dict[tuple[Any, ...], tuple[Links | Mixing, list[RowPlan]]] = {}
+        self._plans: dict[tuple[Any, ...], list[Gossip]] = {}
         self.started = 0
         """Number of rounds started."""
 
@@ -52,33 +54,38 @@ class Rounds:
         what: Links | Mixing,
         rows: NDArray[Any],
         out: NDArray[Any],
-    ) -> StartedPull:
+    ) -> Handle:
         """Start a round; plans of periodic links are reused, one for each round in flight."""
         self._meter.lap(OTHER)
-        key = (routes, id(what), rows.shape[1], rows.dtype)
+        key = (routes, what, rows.shape[1], rows.dtype)
         links = what.links if isinstance(what, Mixing) else what
-        idle: list[RowPlan] = []
+        idle: list[Gossip] | None = None
         if links.again and not self._trouble.loses:
-            if key not in self._plans:
+            idle = self._plans.get(key)
+            if idle is None:
                 if len(self._plans) >= PLANS_KEPT:
-                    del self._plans[next(iter(self._plans))]
-                self._plans[key] = (
-                    what,
-                    idle,
-                )  # keeps the links alive, so that their id stays unique
-            idle = self._plans[key][1]
-        plan = idle.pop() if idle else self._row_plan(routes, links, what, rows)
+                    self._release(next(iter(self._plans)))
+                idle = self._plans[key] = []
+        plan = idle.pop() if idle else self._plan(routes, links, what, rows, out)
         self.started += 1
-        return StartedPull(
-            plan,
-            rows,
-            out,
-            comm=self._comm,
-            meter=self._meter,
-            shaper=self._shaper,
-            keep=routes is not between_workers,
-            done=lambda: idle.append(plan),
-        )
+        plan.bind(rows, out)
+        plan.start()
+        if plan.messages:
+            self._meter.lap(WAIT)
+        due = None
+        if self._shaper:
+            due = self._shaper.send(plan.routes.sender, plan.routes.receiver, plan.row_bytes)
+        done = plan.close if idle is None else partial(idle.append, plan)
+        return Handle(plan, out, self._meter, due, done)
+
+    def _release(self, key: tuple[Any, ...]) -> None:
+        for plan in self._plans.pop(key):
+            plan.close()
+
+    def close(self) -> None:
+        """Release the requests of all plans."""
+        for key in list(self._plans):
+            self._release(key)
 
     @contextmanager
     def reliable(self) -> Iterator[None]:
@@ -89,13 +96,14 @@ class Rounds:
         finally:
             self._trouble = trouble
 
-    def _row_plan(
+    def _plan(
         self,
         routes: Callable[[Links, Placement], Routes],
         links: Links,
         what: Links | Mixing,
         rows: NDArray[Any],
-    ) -> RowPlan:
+        out: NDArray[Any],
+    ) -> Gossip:
         ways, weights = routes(links, self._placement), None
         own, weight = (what.own, what.weight) if isinstance(what, Mixing) else (None, None)
         if self._trouble.loses:
@@ -108,4 +116,13 @@ class Rounds:
         if own is not None and weight is not None:
             weights = Weights(own, weight, rows.dtype)
         encoded = self._encoded and rows.dtype == np.float32
-        return RowPlan(ways, self._comm.rank, rows.shape[1], rows.dtype, weights, encoded=encoded)
+        return Gossip(
+            self._comm,
+            ways,
+            rows,
+            out,
+            self._meter,
+            weights,
+            keep=routes is not between_workers,
+            encoded=encoded,
+        )

@@ -1,4 +1,4 @@
-"""Rounds between workers: routes of rows, the plan of each rank, and rows in flight.
+"""Rounds between workers as schedules: routes of rows, and the sums of each rank.
 
 Rows are stored in slots, one a worker or one a link; consecutive slots belong to one rank. Every
 rank derives all routes from the links alone, without a message. A row that several slots of a rank
@@ -7,7 +7,7 @@ need crosses once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from algorithms.topologies.protocol import Links
 from algorithms.wire.bfloat16 import ENCODED, decode, encode, round_in_place
-from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
+from algorithms.wire.carrier import Carrier
+from algorithms.wire.meter import Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.waiting import wait
+from algorithms.wire.schedule import Piece, Round, Schedule
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from algorithms.exchange.shaper import Delays
+TAG = 0
+"""Tag of all rounds: their messages start with the call, in the same order on all ranks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,65 +129,60 @@ class Weights:
         """The common weight if all are equal, applied once to the sum; else None."""
 
 
-class RowPlan:
-    """Plan of one rank for a round over `routes`, with rows of d elements.
+@dataclass(frozen=True)
+class Pack:
+    """Copy of rows that are not consecutive, or travel as bfloat16, to the memory of messages."""
 
-    With weights, sources and targets are workers, and out also gets the weighted own rows.
-    encoded: rows of float32 travel as bfloat16, also between workers of one rank.
+    index: NDArray[np.int64]
+    """(n,) int64, local rows in the order of their messages."""
+
+    def __call__(self, memory: Sequence[NDArray[Any]]) -> None:
+        """Fill the messages from the rows."""
+        rows, _, _, messages = memory[:4]
+        if messages.dtype == rows.dtype:
+            np.take(rows, self.index, axis=0, out=messages, mode="clip")
+        else:
+            for i, message in zip(self.index, messages, strict=True):
+                encode(rows[i], message)
+
+
+class LocalSum:
+    """Sums of local rows and received rows, one a slot, in ascending order of the sender.
+
+    A slot without a row becomes 0; with `keep` it stays unchanged. With weights, sources and
+    targets are workers, and the sums also get the weighted own rows.
     """
 
     def __init__(
         self,
         routes: Routes,
         rank: int,
+        far: NDArray[np.int64],
         d: int,
         dtype: np.dtype[Any],
-        weights: Weights | None = None,
+        weights: Weights | None,
         *,
-        encoded: bool = False,
+        keep: bool,
+        encoded: bool,
     ) -> None:
-        self._encoded, travels = encoded, ENCODED if encoded else dtype
-        self.routes, self._rank, self._weights = routes, rank, weights
-        lo, hi = routes.source_bounds[rank], routes.source_bounds[rank + 1]
+        self._weights, self._encoded, self._keep = weights, encoded, keep
+        lo, hi = self._span = routes.source_bounds[rank], routes.source_bounds[rank + 1]
         first, last = routes.target_bounds[rank], routes.target_bounds[rank + 1]
-        ranks = len(routes.source_bounds) - 1
-        sender = np.searchsorted(routes.source_bounds, routes.source, side="right") - 1
-        receiver = np.searchsorted(routes.target_bounds, routes.target, side="right") - 1
-        incoming, outgoing = receiver == rank, sender == rank
-        row_bytes = self.row_bytes = d * travels.itemsize
-        """Size of a row on its way."""
-
-        self.sends: list[tuple[int, Index, NDArray[Any]]] = []
-        """(rank, index of local rows, memory to pack them unless they are a slice)."""
-        for q in np.unique(receiver[outgoing & ~incoming]).tolist():
-            index = np.unique(routes.source[outgoing & (receiver == q)]) - lo
-            run = len(index) == index[-1] - index[0] + 1
-            rows: Index = slice(int(index[0]), int(index[-1]) + 1) if run else index
-            packed = np.empty((0 if run and not encoded else len(index), d), travels)
-            self.sends.append((q, rows, packed))
-
-        far = np.unique(routes.source[incoming & ~outgoing])
-        self._inbox = np.empty((len(far), d), travels)
-        edges = np.searchsorted(far, routes.source_bounds)
-        self.receives = [
-            (q, self._inbox[edges[q] : edges[q + 1]])
-            for q in range(ranks)
-            if edges[q] < edges[q + 1]
-        ]
-        self._arrived = np.empty((len(far) if encoded else 0, d), dtype)
-        self.bytes_copied = int((incoming & outgoing).sum()) * row_bytes
-
-        self._near = np.empty((hi - lo if encoded and self.bytes_copied else 0, d), dtype)
-
+        incoming = (routes.target >= first) & (routes.target < last)
         source, target = routes.source[incoming], routes.target[incoming] - first
         in_degree = np.bincount(target, minlength=last - first)
         position = np.arange(len(target)) - np.repeat(np.cumsum(in_degree) - in_degree, in_degree)
         near = (source >= lo) & (source < hi)
+        self.copied = int(near.sum())
+        """Number of rows that come from this rank."""
+        self._arrived = np.empty((len(far) if encoded else 0, d), dtype)
+        self._near = np.empty((hi - lo if encoded and self.copied else 0, d), dtype)
         row = np.where(near, source - lo, np.searchsorted(far, source))
         here = np.ones(0, dtype) if weights is None else weights.weight[incoming]
-        self.silent = np.flatnonzero(in_degree == 0)
+        self._silent = np.flatnonzero(in_degree == 0)
         self._terms: list[tuple[bool, list[tuple[Index, Index, NDArray[Any]]]]] = []
         """Blocks of the j-th row of every slot, local rows first, with their weights."""
+        row_bytes = d * (ENCODED if encoded else dtype).itemsize
         for j in range(int(in_degree.max(initial=0))):
             for is_near in (True, False):
                 selected = (position == j) & (near == is_near)
@@ -198,51 +195,21 @@ class RowPlan:
         self.direct = last - first == 1 and len(far) == 1 and len(source) == 1 and not encoded
         """True if the only incoming row is received directly in its slot."""
 
-    def start(
-        self,
-        comm: MPI.Intracomm,
-        rows: NDArray[Any],
-        out: NDArray[Any],
-        meter: Meter,
-    ) -> list[MPI.Request]:
-        """Post all receives, then all sends."""
-        requests = [
-            comm.Irecv(out if self.direct else inbox, source=q) for q, inbox in self.receives
-        ]
-        for q, index, packed in self.sends:
-            if self._encoded:
-                message = packed
-                for row, into in zip(rows[index], packed, strict=True):
-                    encode(row, into)
-                meter.lap(COPY)
-            elif isinstance(index, slice):
-                message = rows[index]
-            else:
-                message = np.take(rows, index, axis=0, out=packed, mode="clip")
-                meter.lap(COPY)
-            requests.append(comm.Isend(message, dest=q))
-            meter.sent(message.nbytes, q)
-            meter.lap(WAIT)
-        return requests
-
-    def add_up(self, rows: NDArray[Any], out: NDArray[Any], keep: bool) -> None:
-        """Fill out from local rows and received rows, in ascending order of the sender.
-
-        A slot without a row becomes 0; with `keep` it stays unchanged.
-        """
+    def __call__(self, memory: Sequence[NDArray[Any]]) -> None:
+        """Fill the sums from the rows and the inbox."""
+        rows, out, inbox = memory[:3]
         weights = self._weights
         scaled = weights is not None and weights.equal is None
-        if not keep:
-            out[self.silent] = 0
+        if not self._keep:
+            out[self._silent] = 0
         if self.direct:
             if scaled:
-                assert weights is not None
                 out *= self._terms[1][1][0][2]
         else:
-            near, inbox = rows, self._inbox
+            near = rows
             if self._encoded:
+                decode(inbox.reshape(-1), self._arrived.reshape(-1))
                 inbox, near = self._arrived, self._near
-                decode(self._inbox.reshape(-1), inbox.reshape(-1))
                 near[:] = rows[: len(near)]
                 round_in_place(near)
             for j, (is_near, blocks) in enumerate(self._terms):
@@ -259,42 +226,73 @@ class RowPlan:
             out += rows
             out *= weights.equal
         else:
-            lo = self.routes.target_bounds[self._rank]
-            out += rows * weights.own[lo : lo + len(rows), None]
+            out += rows * weights.own[slice(*self._span), None]
 
 
-class StartedPull:
-    """Handle of rows in flight."""
+def schedule_of(
+    routes: Routes,
+    rank: int,
+    d: int,
+    dtype: np.dtype[Any],
+    weights: Weights | None = None,
+    *,
+    keep: bool = False,
+    encoded: bool = False,
+) -> tuple[Schedule, int, int]:
+    """Return the schedule of a rank for a round of rows of d elements: a pure function.
+
+    Its home are the rows of the slots of sources, then those of the slots of targets, the inbox,
+    and the messages that are packed. The numbers of rows of the last two are returned as well.
+    encoded: rows of float32 travel as bfloat16, also between workers of one rank.
+    """
+    lo, hi = routes.source_bounds[rank], routes.source_bounds[rank + 1]
+    slots = routes.target_bounds[rank + 1] - routes.target_bounds[rank]
+    sender = np.searchsorted(routes.source_bounds, routes.source, side="right") - 1
+    receiver = np.searchsorted(routes.target_bounds, routes.target, side="right") - 1
+    incoming, outgoing = receiver == rank, sender == rank
+    far = np.unique(routes.source[incoming & ~outgoing])
+    local = LocalSum(routes, rank, far, d, dtype, weights, keep=keep, encoded=encoded)
+    packed = hi - lo + slots + len(far)
+    index, sends = [np.empty(0, np.int64)], []
+    for q in np.unique(receiver[outgoing & ~incoming]).tolist():
+        rows = np.unique(routes.source[outgoing & (receiver == q)]) - lo
+        at = int(rows[0])
+        if encoded or len(rows) < rows[-1] - at + 1:
+            at = packed + sum(map(len, index))
+            index.append(rows)
+        sends.append(Piece(q, at, at + len(rows)))
+    arrival = hi - lo if local.direct else hi - lo + slots
+    edges = arrival + np.searchsorted(far, routes.source_bounds)
+    receives = [
+        Piece(q, *span) for q, span in enumerate(pairwise(edges.tolist())) if span[0] < span[1]
+    ]
+    pack = np.concatenate(index)
+    rounds = [Round(work=Pack(pack))] if len(pack) else []
+    rounds.append(Round(tuple(sends), tuple(receives), work=local))
+    home = packed + len(pack)
+    return Schedule(rounds, home=home, copied=local.copied), len(far), len(pack)
+
+
+class Gossip(Carrier):
+    """A round over `routes` by messages: a call fills `out` from the rows."""
 
     def __init__(
         self,
-        plan: RowPlan,
+        comm: MPI.Intracomm,
+        routes: Routes,
         rows: NDArray[Any],
         out: NDArray[Any],
-        *,
-        comm: MPI.Intracomm,
         meter: Meter,
-        shaper: Delays | None,
+        weights: Weights | None,
+        *,
         keep: bool,
-        done: Callable[[], None],
+        encoded: bool,
     ) -> None:
-        self._plan, self._meter, self._done = plan, meter, done
-        self._rows, self.result, self._keep = rows, out, keep
-        self._requests = plan.start(comm, rows, out, meter)
-        self._due = (
-            shaper.send(plan.routes.sender, plan.routes.receiver, plan.row_bytes)
-            if shaper
-            else None
+        d, dtype = rows.shape[1], rows.dtype
+        plan, far, packed = schedule_of(
+            routes, comm.rank, d, dtype, weights, keep=keep, encoded=encoded
         )
-
-    def finish(self) -> None:
-        """Wait for every message and fill `out`; call once."""
-        self._meter.lap(OTHER)
-        wait(self._requests)
-        if self._due:
-            self._due()
-        self._meter.lap(WAIT, self._plan.receives)
-        self._plan.add_up(self._rows, self.result, self._keep)
-        self._meter.bytes_copied += self._plan.bytes_copied
-        self._done()
-        self._meter.lap(COPY)
+        travels = ENCODED if encoded else dtype
+        home = [rows, out, np.empty((far, d), travels), np.empty((packed, d), travels)]
+        super().__init__(comm, plan, home, meter, TAG)
+        self.routes, self.row_bytes = routes, d * travels.itemsize

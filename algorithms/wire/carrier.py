@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from algorithms.wire.bfloat16 import ENCODED, add, decoded, encode
 from algorithms.wire.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.schedule import Piece, Round, Schedule, added, start_times
+from algorithms.wire.schedule import Piece, Schedule, added, start_times
 from algorithms.wire.sums import Span
 from algorithms.wire.waiting import wait
 
@@ -41,38 +42,52 @@ def next_tag(comm: MPI.Intracomm) -> int:
 
 
 class Carrier:
-    """Executes the schedule of this rank on a home array any number of times; collective to call.
+    """Executes the schedule of this rank on its home any number of times; collective to call.
 
-    home: at most (schedule.home,) elements of any dtype, contiguous, read and written in place;
-    the carrier allocates the rest. Elements of ENCODED are bfloat16.
+    home: the arrays of the home in the order of their addresses, contiguous, read and written in
+    place; the carrier allocates the elements behind the last one. Elements of ENCODED are bfloat16.
+    tag: of the messages; by default one that no other carrier of the communicator uses.
 
     Rounds overlap as far as the window of the schedule and their memory allow. They start and end
     in order, so that messages between two ranks match.
     """
 
-    def __init__(self, comm: MPI.Intracomm, schedule: Schedule, home: Vector, meter: Meter) -> None:
-        self._comm, self._tag, self._meter = comm, next_tag(comm), meter
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        schedule: Schedule,
+        home: Sequence[Vector],
+        meter: Meter,
+        tag: int | None = None,
+    ) -> None:
+        self._comm, self._tag, self._meter = comm, next_tag(comm) if tag is None else tag, meter
         self._watch = meter.watch(comm)
-        self._most = max(1, MOST_BYTES // home.itemsize)
-        self._home, self._rest = home, np.empty(schedule.home - len(home), home.dtype)
-        rounds = schedule.rounds
-        times = start_times(rounds, schedule.window)
-        slots = max((k - (t + 1) // 2 + 1 for k, t in enumerate(times)), default=1)
-        slot = max((added(each) for each in rounds), default=0)
-        self._inbox = np.empty(slots * slot, home.dtype)
+        self._rounds, last = schedule.rounds, home[-1]
+        rest = schedule.home - sum(map(len, home))
+        self._home = [*home, np.empty_like(last, shape=(rest, *last.shape[1:]))]
+        self._times = start_times(self._rounds, schedule.window)
+        self._slot = max((added(each) for each in self._rounds), default=0)
+        self._slots = max((k - (t + 1) // 2 + 1 for k, t in enumerate(self._times)), default=1)
+        self._inbox = np.empty(self._slots * self._slot, last.dtype)
+        silent = [not (each.sends or each.receives) for each in self._rounds]
+        self._lead = 0 if all(silent) else silent.index(False)
+        """Number of rounds before the first one with messages."""
+        self._copied = schedule.copied * last.itemsize * math.prod(last.shape[1:])
         self._requests: list[list[MPI.Prequest]] = []
         self._ops: list[list[tuple[str, Vector, Vector]]] = []
-        self._starts: list[list[MPI.Prequest]] = [[] for _ in range(2 * len(rounds) + 1)]
+        self._starts: list[list[MPI.Prequest]] = []
         """Requests to start by the times of `start_times`, the first ones at the call."""
-        for k, each in enumerate(rounds):
-            requests, ops = self._prepare(each, slot * (k % slots))
-            self._requests.append(requests)
-            self._ops.append(ops)
-            self._starts[times[k] + 1] += requests
-        sends = [x for each in rounds for x in each.sends]
-        self._messages = sum(-(-(x.hi - x.lo) // self._most) for x in sends)
-        self._bytes = sum(x.hi - x.lo for x in sends) * home.itemsize
-        self._at, self._divisor = len(rounds), 1
+        self._prepare()
+        self._at, self._end, self._divisor = len(self._rounds), len(self._rounds), 1
+
+    def bind(self, *home: Vector) -> None:
+        """Take these arrays as the first ones of the home, between two calls."""
+        for i, array in enumerate(home):
+            if array is not self._home[i]:
+                self._home[: len(home)] = home
+                self.close()
+                self._prepare()
+                return
 
     def __call__(self, divisor: int = 1) -> None:
         """Execute all rounds; collective."""
@@ -82,14 +97,17 @@ class Carrier:
     def start(self, divisor: int = 1) -> None:
         """Start the first rounds; leave the home alone until `finish`; collective."""
         self._at, self._divisor = 0, divisor
-        self._meter.messages += self._messages
+        self._meter.messages += self.messages
         self._meter.bytes_sent += self._bytes
+        self._meter.bytes_copied += self._copied
         for request in self._starts[0]:
             request.Start()
+        while self._at < self._lead:
+            self._complete()
 
     def test(self) -> bool:
         """Process the messages that have arrived without blocking; return True at the end."""
-        while self._at < len(self._requests):
+        while self._at < self._end:
             if not all(request.Test() for request in self._requests[self._at]):
                 return False
             self._complete()
@@ -98,9 +116,10 @@ class Carrier:
     def finish(self) -> None:
         """Complete a call that was started."""
         meter = self._meter
-        while self._at < len(self._requests):
-            wait(self._requests[self._at])
-            meter.lap(WAIT)
+        while self._at < self._end:
+            if requests := self._requests[self._at]:
+                wait(requests)
+                meter.lap(WAIT)
             self._complete()
 
     def _complete(self) -> None:
@@ -117,6 +136,8 @@ class Carrier:
                 into[:] = other
             else:
                 divide_in_place(into, self._divisor)
+        if work := self._rounds[at].work:
+            work(self._home)
         for request in self._starts[2 * at + 2]:
             request.Start()
         self._at = at + 1
@@ -128,31 +149,42 @@ class Carrier:
             request.Free()
         self._requests, self._ops, self._starts = [], [], []
 
-    def _prepare(
-        self, each: Round, inbox: int
-    ) -> tuple[list[MPI.Prequest], list[tuple[str, Vector, Vector]]]:
-        """Return the requests of a round, receives first, and its operations on views."""
-        at, requests, ops = self._view, [], []
-        for piece in each.receives:
-            target = at(piece.lo, piece.hi)
-            if piece.add:
-                incoming = self._inbox[inbox : inbox + len(target)]
-                inbox += len(target)
-                ops.append(("add", target, incoming))
-                target = incoming
-            requests += self._requests_of(self._comm.Recv_init, target, piece, RECEIVED)
-        for piece in each.sends:
-            requests += self._requests_of(self._comm.Send_init, at(piece.lo, piece.hi), piece, SENT)
-        ops += [(x.do, at(x.at, x.at + x.n), at(x.source, x.source + x.n)) for x in each.then]
-        return requests, [op for op in ops if len(op[1])]
+    def _prepare(self) -> None:
+        """Create the requests of all rounds, receives first, and their operations on views."""
+        at, self.messages, self._bytes = self._view, 0, 0
+        self._starts = [[] for _ in range(2 * len(self._rounds) + 1)]
+        for k, each in enumerate(self._rounds):
+            inbox, requests, ops = self._slot * (k % self._slots), list[Any](), []
+            for piece in each.receives:
+                target = at(piece.lo, piece.hi)
+                if piece.add:
+                    incoming = self._inbox[inbox : inbox + len(target)]
+                    inbox += len(target)
+                    ops.append(("add", target, incoming))
+                    target = incoming
+                requests += self._requests_of(self._comm.Recv_init, target, piece, RECEIVED)
+            for piece in each.sends:
+                message = at(piece.lo, piece.hi)
+                sends = self._requests_of(self._comm.Send_init, message, piece, SENT)
+                self.messages += len(sends)
+                self._bytes += message.nbytes
+                requests += sends
+            ops += [(x.do, at(x.at, x.at + x.n), at(x.source, x.source + x.n)) for x in each.then]
+            self._requests.append(requests)
+            self._ops.append([op for op in ops if len(op[1])])
+            self._starts[self._times[k] + 1] += requests
 
     def _view(self, lo: int, hi: int) -> Vector:
-        """Return a view of the elements [lo, hi) of the home or of the rest."""
-        n = len(self._home)
-        return self._home[lo:hi] if hi <= n else self._rest[lo - n : hi - n]
+        """Return a view of the elements [lo, hi), which lie in one array of the home."""
+        for array in self._home:
+            if hi <= len(array):
+                break
+            lo, hi = lo - len(array), hi - len(array)
+        return array[lo:hi]
 
     def _requests_of(self, make: Any, view: Vector, piece: Piece, kind: int) -> list[MPI.Prequest]:
-        parts = [view[a : a + self._most] for a in range(0, len(view), self._most)]
+        most = max(1, MOST_BYTES * len(view) // max(1, view.nbytes))
+        parts = [view[a : a + most] for a in range(0, len(view), most)]
         peer, tag = piece.peer, self._tag
         return [self._watch(make(x, peer, tag), kind, peer, x.nbytes) for x in parts]
 
@@ -172,10 +204,11 @@ def divide_in_place(x: NDArray[Any], divisor: int) -> None:
         np.multiply(x, 1 / divisor, out=x)
 
 
-class Scheduled:
+class Scheduled(Carrier):
     """An all-reduce by messages: the plan of collectives.protocol for a schedule.
 
     A subclass returns in `schedule` the schedule of a rank for (d,) elements of `itemsize` bytes.
+    A call replaces parts[0] by the sum over the ranks, divided by the divisor.
     """
 
     def __init__(
@@ -190,33 +223,64 @@ class Scheduled:
         home = np.zeros(plan.home, dtype)
         self.spans: Sequence[Span] = plan.spans or [placement.span(comm.rank)]
         self.parts: Sequence[Vector] = [home[i * d : (i + 1) * d] for i in range(len(self.spans))]
-        self._meter = meter
-        self._carrier = Carrier(comm, plan, home, meter)
+        super().__init__(comm, plan, [home], meter)
 
     @staticmethod
     @abstractmethod
     def schedule(rank: int, placement: Placement, d: int, itemsize: int) -> Schedule:
         """Return the schedule of a rank: a pure function."""
 
-    def __call__(self, divisor: int = 1) -> None:
-        """Replace parts[0] by the sum over the ranks, divided by the divisor; collective."""
-        self._carrier(divisor)
 
-    def start(self, divisor: int = 1) -> None:
-        """Start a call; leave the parts alone until `finish`; collective."""
+class Transfer(Protocol):
+    """Messages that a handle completes: a carrier, or a mean by an all-reduce."""
+
+    def test(self) -> object:
+        """Process the messages that have arrived without blocking."""
+
+    @property
+    def finish(self) -> Callable[..., None]:
+        """Function that waits for the messages and completes the result; a mean takes `out`."""
+
+
+class Handle:
+    """Handle of rows in flight: of a round, or of a mean.
+
+    transfer: None if there is nothing to wait for. due: waits for the end of delays. done: called
+    at the end.
+    """
+
+    def __init__(
+        self,
+        transfer: Transfer | None,
+        result: NDArray[Any],
+        meter: Meter,
+        due: Callable[[], None] | None,
+        done: Callable[[], None] | None,
+    ) -> None:
+        self._transfer, self.result, self._meter = transfer, result, meter
+        self._due, self._done = due, done
+
+    def test(self) -> None:
+        """Let the messages progress without blocking."""
         self._meter.lap(OTHER)
-        self._carrier.start(divisor)
+        if self._transfer:
+            self._transfer.test()
 
-    def test(self) -> bool:
-        """Process the messages that have arrived without blocking; return True at the end."""
+    def finish(self, out: NDArray[Any] | None = None) -> None:
+        """Wait for every message and fill the result; call once.
+
+        out: (d,) or (V, d), becomes the mean in the place of the rows.
+        """
         self._meter.lap(OTHER)
-        return self._carrier.test()
-
-    def finish(self) -> None:
-        """Complete a call that was started."""
-        self._meter.lap(OTHER)
-        self._carrier.finish()
-
-    def close(self) -> None:
-        """Release the requests; collective."""
-        self._carrier.close()
+        if self._transfer is None:
+            if out is not None:
+                out[...] = self.result
+        elif out is None:
+            self._transfer.finish()
+        else:
+            self._transfer.finish(out)
+        if self._due:
+            self._due()
+            self._meter.lap(WAIT)
+        if self._done:
+            self._done()

@@ -2,8 +2,9 @@
 
 A collective is a pure function of (rank, number of ranks, elements) that returns this rank's
 Schedule. carrier.py executes a schedule over MPI; a test executes those of all ranks in one process
-without MPI; `duration_ns` executes them in model time. Addresses are elements of the home, an array
-that begins with the vector.
+without MPI; `duration_ns` executes them in model time. Addresses are elements of the home: of an
+array that begins with the vector, or of several arrays one after the other. In rounds of gossip
+the arrays are (n, d), and their elements are rows.
 
     Round(sends=(Piece(right, 0, 250),), receives=(Piece(left, 250, 500, add=True),))
 
@@ -18,7 +19,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from numpy.typing import NDArray
 
 from algorithms.wire.sums import Span
 
@@ -46,6 +49,10 @@ class Op:
     source: int = 0
 
 
+Work: TypeAlias = Callable[[Sequence[NDArray[Any]]], None]
+"""Computation of a rank on the arrays of its home."""
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """Messages that travel together, and the operations after their arrival."""
@@ -53,6 +60,8 @@ class Round:
     sends: tuple[Piece, ...] = ()
     receives: tuple[Piece, ...] = ()
     then: tuple[Op, ...] = ()
+    work: Work | None = None
+    """Computation after the operations."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,8 @@ class Schedule:
     """Number of rounds in flight besides the current one: with 1 the messages of the next round
     travel while those of the current one are added, and the inbox stays in the cache; a network
     with latency needs more."""
+    copied: int = 0
+    """Number of elements that works read from other workers of the rank."""
 
     def messages(self) -> int:
         """Return the number of messages that are not empty."""
@@ -126,6 +137,8 @@ def start_times(rounds: Sequence[Round], window: int) -> list[int]:
 
 def apart(one: Round, after: Round) -> bool:
     """Return True if the messages of `after` may travel before `one` has ended."""
+    if one.work:
+        return False
     changed = [(x.lo, x.hi) for x in one.receives]
     for op in one.then:
         changed += [(at, at + op.n) for at in {op.at, op.source if op.do != "divide" else op.at}]

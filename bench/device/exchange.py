@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.window import SharedRows, SharedVector
-from algorithms.protocol import Mean, Pull, Rows
+from algorithms.protocol import Handle, Rows
 from algorithms.wire.meter import COPY, OTHER, Meter
 from bench.device.rows import TorchRows
 
@@ -87,7 +87,7 @@ class TorchExchange(MPIExchange):
 
     def start_mean(self, rows: Any) -> Any:
         """Start a mean over all workers; leave rows alone until `finish`; collective."""
-        mean: Mean = super().start_mean(self._down(rows))
+        mean: Handle = super().start_mean(self._down(rows))
         return Arrival(mean, rows, self.meter)
 
     def start_pull(self, rows: Any, links: Any, out: Any) -> Any:
@@ -127,7 +127,7 @@ class TorchExchange(MPIExchange):
         self.meter.lap(COPY)
         return host
 
-    def _pull(self, pull: Pull, out: Any) -> Any:
+    def _pull(self, pull: Handle, out: Any) -> Any:
         return Arrival(pull, out, self.meter)
 
 

@@ -20,7 +20,7 @@ PHASES = (
     (EVALUATION, "bench/runtime/evaluation.py", ""),
     (EXCHANGE, "algorithms/exchange/mpi.py", ""),
     (EXCHANGE, "algorithms/exchange/means.py", ""),
-    (EXCHANGE, "algorithms/exchange/rounds.py", ""),
+    (EXCHANGE, "algorithms/wire/carrier.py", ""),
     (EXCHANGE, "algorithms/exchange/window.py", ""),
     (EXCHANGE, "bench/runtime/budget.py", ""),
     ("update", "bench/runtime/workers.py", "update"),

@@ -23,8 +23,13 @@ def schedules(kind: type[Scheduled], p: int, d: int, itemsize: int = 8) -> list[
     return [kind.schedule(r, each, d, itemsize) for r in range(p)]
 
 
-def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 1) -> None:
-    """Execute all schedules in place.
+def simulate(
+    plans: Sequence[Schedule],
+    homes: Sequence[Vector],
+    divisor: int = 1,
+    arrays: Sequence[Sequence[Vector]] = (),
+) -> None:
+    """Execute all schedules in place; arrays: views of each home that its works access.
 
     A message is transferred when both ranks have reached the round that names it, as in a
     rendezvous protocol. A schedule that deadlocks without buffering therefore fails here. Pieces
@@ -62,7 +67,7 @@ def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 
                 progress = True
         for r in sorted(waiting):
             while r in waiting and not outbox[r] and not inbox[r]:
-                _complete(now(r), homes[r], arrivals[r], divisor)
+                _complete(now(r), homes[r], arrays[r] if arrays else [], arrivals[r], divisor)
                 arrivals[r] = []
                 at[r] += 1
                 progress = True
@@ -73,7 +78,11 @@ def simulate(plans: Sequence[Schedule], homes: Sequence[Vector], divisor: int = 
 
 
 def _complete(
-    done: Round, home: Vector, arrivals: list[tuple[Piece, Vector]], divisor: int
+    done: Round,
+    home: Vector,
+    arrays: Sequence[Vector],
+    arrivals: list[tuple[Piece, Vector]],
+    divisor: int,
 ) -> None:
     order = {id(piece): k for k, piece in enumerate(done.receives)}
     for piece, data in sorted(arrivals, key=lambda x: order[id(x[0])]):
@@ -87,6 +96,8 @@ def _complete(
             target[:] = source
         elif divisor != 1:
             target /= divisor
+    if done.work:
+        done.work(arrays)
 
 
 def run(kind: type[Scheduled], rows: Vector, divisor: int = 1) -> list[Vector]:

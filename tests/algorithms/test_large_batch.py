@@ -8,11 +8,11 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.allreduce_sgd import AllReduceSGD
-from algorithms.exchange.means import StartedMean
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.lagged_allreduce_sgd import LaggedAllReduceSGD
 from algorithms.overlapped_allreduce_sgd import OverlappedAllReduceSGD, in_buckets
 from algorithms.protocol import Ready, consecutive_layers
+from algorithms.wire.carrier import Handle
 from bench.optimizers import SGD
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers
@@ -153,7 +153,7 @@ class CountingExchange(MPIExchange):
 
     times = 0
 
-    def start_mean(self, rows: Array) -> StartedMean:
+    def start_mean(self, rows: Array) -> Handle:
         mean = super().start_mean(rows)
         progress = mean.test
 

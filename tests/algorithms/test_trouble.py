@@ -1,5 +1,6 @@
 """Injected trouble: lost messages, slow links and stragglers, and their effect."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from algorithms.robust_push_sum import RobustPushSum
 from algorithms.topologies.ring import Ring
 from algorithms.topologies.star import Star
 from algorithms.wire import meter
-from algorithms.wire.carrier import Scheduled
+from algorithms.wire.carrier import Handle, Scheduled
 from algorithms.wire.meter import WAIT
 from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import duration_ns
@@ -130,10 +131,11 @@ def test_transfers_during_computation_need_no_wait(comm: MPI.Intracomm, clock: C
     exchange = MPIExchange(comm, 4, trouble=Trouble(link=Link(latency="100ms")))
     rows = np.ones((len(exchange.ids), 10), np.float32)
     out = np.empty_like(rows)
-    for start in (
+    starts: list[Callable[[], Handle]] = [
         lambda: exchange.start_mean(rows),
         lambda: exchange.start_pull(rows, exchange.links(Ring(), 0), out),
-    ):
+    ]
+    for start in starts:
         began = clock.ns
         start().finish()
         everywhere(comm, clock.ns > began, "an immediate finish waits")

@@ -105,9 +105,9 @@ def test_every_algorithm_of_an_operation_is_measured(
 class WrongGather(RingAllGather):
     """All-gather with one wrong element on the last rank."""
 
-    def __call__(self) -> None:
-        super().__call__()
-        if self._carrier._comm.rank == self._carrier._comm.size - 1:
+    def __call__(self, divisor: int = 1) -> None:
+        super().__call__(divisor)
+        if self._comm.rank == self._comm.size - 1:
             self.result[0] += 1
 
 
