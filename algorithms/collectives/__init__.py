@@ -14,8 +14,7 @@ from algorithms.collectives.library import (
     LibraryBroadcast,
     LibraryReduceScatter,
 )
-from algorithms.collectives.operations import Collective
-from algorithms.collectives.protocol import AllReduce
+from algorithms.collectives.protocol import AllReduce, Collective
 from algorithms.collectives.rabenseifner import Rabenseifner
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.reduce_scatter import (

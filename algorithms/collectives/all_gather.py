@@ -17,7 +17,7 @@ every p. The leaders of `recursive_doubling` send m messages.
 from __future__ import annotations
 
 from algorithms.collectives import ring
-from algorithms.collectives.operations import AllGather, chunk
+from algorithms.collectives.protocol import AllGather, chunk
 from algorithms.collectives.rabenseifner import SEGMENT_BYTES, double
 from algorithms.collectives.recursive_doubling import group_of, groups, unfold
 from algorithms.wire.schedule import Piece, Round, Schedule, even

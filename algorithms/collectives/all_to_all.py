@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from algorithms.collectives.operations import AllToAll, chunk, widths
+from algorithms.collectives.protocol import AllToAll, chunk, widths
 from algorithms.wire.schedule import Op, Piece, Round, Schedule
 
 

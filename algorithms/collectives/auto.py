@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from algorithms.collectives import choices
+from algorithms.wire.memory import RoomError
 from algorithms.wire.meter import Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.room import RoomError
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from algorithms.collectives import ring
 from algorithms.collectives.binomial_tree import broadcast, children
-from algorithms.collectives.operations import Broadcast
+from algorithms.collectives.protocol import Broadcast
 from algorithms.wire.schedule import Piece, Round, Schedule, cut, even
 
 SEGMENT_BYTES = 128 * 1024

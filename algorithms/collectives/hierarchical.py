@@ -27,9 +27,9 @@ from algorithms.collectives import rabenseifner, ring, shared_memory
 from algorithms.collectives.recursive_doubling import RecursiveDoubling
 from algorithms.collectives.shared_memory import SharedVectors, slices
 from algorithms.wire.carrier import Carrier
+from algorithms.wire.memory import require_room
 from algorithms.wire.meter import COPY, WAIT, Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.room import require_room
 from algorithms.wire.schedule import Schedule
 
 if TYPE_CHECKING:

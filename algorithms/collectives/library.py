@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.collectives.operations import Collective, chunk, widths
+from algorithms.collectives.protocol import Collective, chunk, widths
 from algorithms.wire import carrier as messages
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.meter import COPY, WAIT, Meter

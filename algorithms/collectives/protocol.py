@@ -1,15 +1,30 @@
-"""Protocol of an all-reduce."""
+"""Protocols of collectives: the all-reduce, and reduce-scatter, all-gather, broadcast, all-to-all.
+
+All of the latter work on one vector of d elements on each of p ranks. `even` cuts it into p nearly
+equal chunks, of which chunk c belongs to rank c:
+
+    operation        before a call, on rank r     after it, on rank r
+    reduce_scatter   a vector                     chunk r of the sum of all vectors
+    all_gather       chunk r                      all chunks
+    broadcast        on rank 0: a vector          the vector of rank 0
+    all_to_all       a vector                     chunk r of the vectors of all ranks, in order
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.wire.carrier import Carrier
 from algorithms.wire.meter import Meter
 from algorithms.wire.placement import Placement
+from algorithms.wire.schedule import Schedule, even
+from algorithms.wire.sums import Span
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -68,3 +83,93 @@ class AllReduce(Protocol):
     def close(self) -> None:
         """Release windows and communicators; collective."""
         ...
+
+
+class Collective(Protocol):
+    """A plan of one collective: created once, called any number of times."""
+
+    vector: NDArray[Any]
+    """(d,) input of this rank; a call may overwrite it."""
+    result: NDArray[Any]
+    """Output of this rank after a call."""
+
+    def __init__(self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
+        """Plan for (d,) vectors of any dtype that NumPy can add; collective."""
+
+    def __call__(self) -> None:
+        """Move the data; collective."""
+
+    def close(self) -> None:
+        """Release the resources of MPI; collective."""
+
+
+class ScheduledCollective(Carrier):
+    """A collective by messages: a call moves the data.
+
+    A subclass returns in `schedule` the messages of a rank, and in `output` where its result lies.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:
+        """Plan for (d,) vectors of any dtype that NumPy can add; collective."""
+        plan = self.schedule(comm.rank, comm.size, d, dtype.itemsize)
+        home = np.zeros(plan.home, dtype)
+        self.vector = home[:d]
+        self.result = home[slice(*self.output(comm.rank, comm.size, d))]
+        super().__init__(comm, plan, [home], meter)
+
+    @staticmethod
+    @abstractmethod
+    def schedule(rank: int, p: int, d: int, itemsize: int) -> Schedule:
+        """Return the schedule of a rank of p for elements of `itemsize` bytes: a pure function."""
+
+    @staticmethod
+    @abstractmethod
+    def output(rank: int, p: int, d: int) -> Span:
+        """Return the elements of the home that hold the result of a rank."""
+
+
+class ReduceScatter(ScheduledCollective):
+    """Base of reduce-scatters: rank r keeps chunk r of the sum."""
+
+    @staticmethod
+    def output(rank: int, p: int, d: int) -> Span:
+        """Return the chunk of the rank."""
+        return chunk(rank, p, d)
+
+
+class AllGather(ScheduledCollective):
+    """Base of all-gathers: rank r contributes chunk r."""
+
+    @staticmethod
+    def output(rank: int, p: int, d: int) -> Span:
+        """Return the whole vector."""
+        return 0, d
+
+
+class Broadcast(ScheduledCollective):
+    """Base of broadcasts from rank 0."""
+
+    @staticmethod
+    def output(rank: int, p: int, d: int) -> Span:
+        """Return the whole vector."""
+        return 0, d
+
+
+class AllToAll(ScheduledCollective):
+    """Base of all-to-alls: the chunks for a rank arrive behind its own vector."""
+
+    @staticmethod
+    def output(rank: int, p: int, d: int) -> Span:
+        """Return p chunks of the rank's size behind the vector."""
+        lo, hi = chunk(rank, p, d)
+        return d, d + p * (hi - lo)
+
+
+def chunk(rank: int, p: int, d: int) -> Span:
+    """Return the elements [lo, hi) of the chunk of a rank."""
+    return rank * d // p, (rank + 1) * d // p
+
+
+def widths(p: int, d: int) -> list[int]:
+    """Return the number of elements of every chunk."""
+    return [b - a for a, b in pairwise(even(0, d, p))]

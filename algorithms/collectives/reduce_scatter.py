@@ -18,7 +18,7 @@ sends one vector to its leader and receives its chunk.
 from __future__ import annotations
 
 from algorithms.collectives import ring
-from algorithms.collectives.operations import ReduceScatter, chunk
+from algorithms.collectives.protocol import ReduceScatter, chunk
 from algorithms.collectives.rabenseifner import SEGMENT_BYTES, halve
 from algorithms.collectives.recursive_doubling import fold, group_of, groups, unfold
 from algorithms.wire.schedule import Piece, Round, Schedule, even

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.carrier import divide_in_place
+from algorithms.wire.memory import require_room
 from algorithms.wire.meter import COPY, WAIT, Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.room import require_room
 from algorithms.wire.waiting import Fence
 
 if TYPE_CHECKING:

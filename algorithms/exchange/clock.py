@@ -29,8 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.compute import Compute, late_s
-from algorithms.exchange.durations import Durations
-from algorithms.exchange.shaper import Delays
+from algorithms.exchange.shaper import Delays, Durations
 from algorithms.exchange.trouble import Link, Trouble
 from algorithms.wire.meter import GRADIENT, OTHER, WAIT, Meter
 

@@ -32,8 +32,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.exchange.rehearsal import AVERAGE, CHANGE, GRADIENT, LOCK, Action, Alone, Stage
-from algorithms.exchange.shared import OrderedRows, OrderedVector, RowOf
+from algorithms.exchange.ordered import (
+    AVERAGE,
+    CHANGE,
+    GRADIENT,
+    LOCK,
+    Action,
+    Alone,
+    OrderedRows,
+    OrderedVector,
+    RowOf,
+    Stage,
+)
 from algorithms.protocol import SCRATCH, Algorithm, Needs, Rows, Vector, Workers
 
 

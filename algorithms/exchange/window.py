@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.wire.memory import require_room
 from algorithms.wire.meter import COPY, OTHER, WAIT, Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.room import require_room
 from algorithms.wire.waiting import meet
 
 if TYPE_CHECKING:

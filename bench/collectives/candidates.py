@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from algorithms.collectives import ALLREDUCES, OPERATIONS
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.library import cuts
-from algorithms.collectives.operations import Collective
-from algorithms.collectives.protocol import AllReduce
+from algorithms.collectives.protocol import AllReduce, Collective
 from algorithms.wire.meter import Meter
 from algorithms.wire.placement import Placement
 from bench.collectives.config import OUT_OF_PLACE, Config

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from algorithms.wire.room import SHARE, SHARED, free_bytes
+from algorithms.wire.memory import SHARE, SHARED, free_bytes
 from bench.collectives.config import OUT_OF_PLACE
 from bench.common.limits import HOST, Pool, Use, memory_pools, uses
 from bench.common.sizes import format_size, round_down

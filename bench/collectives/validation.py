@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.collectives.operations import chunk
+from algorithms.collectives.protocol import chunk
 
 RANK_PERIOD, ELEMENT_PERIOD = 256, 1021
 BLOCK = ELEMENT_PERIOD * 64

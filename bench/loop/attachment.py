@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.wire.memory import RoomError
 from algorithms.wire.meter import DATA, OTHER
-from algorithms.wire.room import RoomError
 from bench.common.spec import UserError, expand_path
 from bench.loop.meeting import Meeting
 from bench.loop.record import Course, End, check_place, write

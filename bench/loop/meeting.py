@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from algorithms.wire.room import require_room
+from algorithms.wire.memory import require_room
 from bench.common.spec import UserError
 from bench.session.launch import write_stderr
 

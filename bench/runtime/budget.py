@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from algorithms.wire.room import require_room
+from algorithms.wire.memory import require_room
 from algorithms.wire.waiting import meet
 
 if TYPE_CHECKING:

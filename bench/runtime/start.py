@@ -15,9 +15,9 @@ from algorithms.exchange.membership import DEALT
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.order import Separate, in_order
 from algorithms.protocol import Rows
+from algorithms.wire.memory import RoomError
 from algorithms.wire.meter import Meter, TracingMeter
 from algorithms.wire.placement import Placement
-from algorithms.wire.room import RoomError
 from bench.common.spec import UserError
 from bench.common.text import counted
 from bench.device.devices import Found

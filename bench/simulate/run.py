@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.durations import Durations
+from algorithms.exchange.shaper import Durations
 from algorithms.exchange.trouble import Link, Trouble
 from algorithms.pipelines.protocol import Pipeline
 from algorithms.protocol import Algorithm

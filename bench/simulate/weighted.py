@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.clock import ModelClock
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.durations import Durations
 from algorithms.exchange.mpi import MPIExchange
+from algorithms.exchange.shaper import Durations
 from algorithms.exchange.trouble import Trouble
 from algorithms.protocol import Layer, Ready, consecutive_layers
 

@@ -5,7 +5,7 @@ import pytest
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.ring import Ring
 from algorithms.collectives.torus import Torus
-from algorithms.exchange.durations import CLOSED, MOST_PLAYED, Durations
+from algorithms.exchange.shaper import CLOSED, MOST_PLAYED, Durations
 from algorithms.exchange.trouble import Link
 from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import duration_ns

@@ -7,7 +7,7 @@ import pytest
 from mpi4py import MPI
 
 from algorithms.collectives import OPERATIONS
-from algorithms.collectives.operations import Collective, ScheduledCollective, chunk
+from algorithms.collectives.protocol import Collective, ScheduledCollective, chunk
 from algorithms.wire.meter import Meter
 from tests.algorithms.collectives_by_hand import Vector, simulate
 from tests.helpers import everywhere

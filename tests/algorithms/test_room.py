@@ -8,13 +8,12 @@ from mpi4py import MPI
 
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
-from algorithms.exchange.groups import GroupAverage
-from algorithms.exchange.means import Average
+from algorithms.exchange.means import Average, GroupAverage
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.wire import room
+from algorithms.wire import memory
+from algorithms.wire.memory import RoomError, require_room
 from algorithms.wire.meter import Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.room import RoomError, require_room
 from tests.helpers import everywhere
 
 pytestmark = pytest.mark.mpi
@@ -24,7 +23,7 @@ FLOAT = np.dtype("float32")
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Give the shared memory 1,000 bytes, and `auto` a file of its own."""
-    monkeypatch.setattr(room, "free_bytes", lambda folder: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda folder: 1000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 

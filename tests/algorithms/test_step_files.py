@@ -4,12 +4,13 @@ import pytest
 from mpi4py import MPI
 
 from tests.helpers import everywhere, on
-from tests.step_files import LIMIT, step_files
+from tests.step_files import LIMIT, WAY, step_files
 
 
 @pytest.mark.mpi
 @on(4)
 def test_a_step_of_local_sgd_executes_few_files(comm: MPI.Intracomm) -> None:
-    files = step_files()
+    files, way = step_files()
     everywhere(comm, comm.rank > 0 or "algorithms/local_sgd.py" in files, files)
     everywhere(comm, comm.rank > 0 or len(files) <= LIMIT, files)
+    everywhere(comm, 2 < len(way) <= WAY, way)

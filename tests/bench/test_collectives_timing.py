@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from algorithms.collectives.operations import chunk
+from algorithms.collectives.protocol import chunk
 from bench.collectives.options import OPERATIONS
 from bench.collectives.timing import LEAST_SAMPLES, StopRule
 from bench.collectives.validation import count_wrong, expected, fill

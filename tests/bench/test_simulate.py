@@ -10,7 +10,7 @@ from mpi4py import MPI
 from algorithms import ALGORITHMS
 from algorithms.exchange.clock import ModelClock
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.durations import Durations
+from algorithms.exchange.shaper import Durations
 from algorithms.exchange.trouble import Link, Trouble
 from bench.common.spec import UserError, parse_spec
 from bench.report import main as report
