@@ -61,7 +61,7 @@ test: $(READY)
 #   kill     kills ranks, mpirun or all processes at random moments: every file stays readable
 #   disk     fills, removes or write-protects the folder of the results (as root on a tmpfs)
 #   mistakes 600 mistakes on command lines and in files: each is one line and exit code 2
-#   adopt    kills ranks under --on-death: every run ends with the parameters of an undisturbed one
+#   adopt    kills ranks under --on-death: every run ends with the parameters that its deaths predict
 #   wide     writes and reads a result of 1,000 ranks, and prints sizes and times
 #   requeue  signals jobs before their time limit (requires slurm/devcluster; not in the default)
 DRILLS ?= damage mistakes compare kill adopt disk wide

@@ -92,7 +92,7 @@ def show(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     with ExitStack() as stack:
         exchange, workers = start.workers(comm, experiment, data)
         stack.enter_context(launch.closing(exchange))
-        evaluation = Evaluation(comm, data.problem, experiment.workers, workers.x)
+        evaluation = Evaluation(comm, data.problem, experiment.placement, workers.x)
         stack.enter_context(launch.closing(evaluation))
         measured = separation(comm, experiment, data, exchange, workers, evaluation)
     if comm.rank == 0:

@@ -101,9 +101,7 @@ def _launches(
             check_asides(experiment.options)  # before a launch is announced
             if survival:
                 survival.check(experiment)
-            if launched > comm.size:
-                experiment = replace(experiment, ranks=comm.size, launched=launched)
-            return experiment
+            return survival.placed(experiment) if survival else experiment
 
         experiment = launch.on_all_ranks(comm, resolve)
     options, first = experiment.options, experiment.path

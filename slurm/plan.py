@@ -13,7 +13,8 @@ from bench.collectives import options as measuring
 from bench.common.spec import UserError, case_hash, unknown_name
 from bench.common.text import setting_label
 from bench.runtime import options as training
-from bench.runtime.experiment import Experiment, RefusedError
+from bench.runtime.checks import RefusedError
+from bench.runtime.experiment import Experiment
 from bench.sweep.file import DECIDED, SKIP, TRAINING, Known, Options, SweepFile, read
 from bench.sweep.plan import ALWAYS
 from slurm.case import COLLECTIVES, PLACE, PROGRAMS, TRAIN, Case, Geometry, geometry

@@ -1,8 +1,10 @@
-"""Drill with ranks killed under --on-death adopt: `python -m tests.drill_adopt 100 0 8`.
+"""Drill with ranks killed under --on-death: `python -m tests.drill_adopt 100 0 8`.
 
 Each run is killed a rank after the other at random moments, some of them two at once, until one or
-more ranks are left. It must end by itself with exit code 0, a valid file, and the parameters of an
-undisturbed run. The arguments: number of kills, seed, and number of cases to draw from.
+more ranks are left. It must end by itself with exit code 0 and a valid file. Under `adopt` it has
+the parameters of an undisturbed run. Under `leave` it has those of a run on one rank that the same
+workers leave, the participation that follows from /lost, and the total mass of push-sum. The
+arguments: number of kills, seed, number of cases of each policy, and the policies.
 """
 
 import os
@@ -14,15 +16,22 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 
+from algorithms.exchange.membership import SHARDS, Leave
+from algorithms.wire.placement import Placement
 from bench.results.lost import read as read_lost
 from bench.results.reader import read
 from bench.results.validation import flaws
+from bench.runtime.experiment import Experiment
+from bench.runtime.options import ADOPT, LEAVE
+from bench.runtime.repeat import read_options
+from bench.train import train
 from tests.launching import DEADLINE_S, command, own_lines
 from tests.writers import is_alive, listen, rank_pids
 
@@ -40,6 +49,19 @@ CASES = (
     "diloco --controller phases:values=2/8,steps=100",
     "robust_push_sum --drop 0.1 --workers 8",
 )
+MASS = """from dataclasses import dataclass
+import numpy as np
+from algorithms.push_sum import PushSum
+
+@dataclass(frozen=True)
+class Mass(PushSum):
+    def finish(self, exchange, workers, state):
+        super().finish(exchange, workers, state)
+        mean = exchange.like(state.w, 1)
+        exchange.mean(state.w, out=mean)
+        assert np.isclose(mean[0], 1, atol=1e-4), f"total mass {mean[0]} a worker"
+"""
+"""Push-sum that checks at its end that the weights add up to the number of workers."""
 RANKS = (2, 3, 4, 6)
 STEPS = 500
 LONGEST_WAIT_S = 2.0
@@ -68,6 +90,30 @@ def arguments(case: str, out: Path, name: str) -> list[str]:
     return [*line.split(), "--out", str(out), "--name", name, "--overwrite"]
 
 
+def cases(policy: str, out: Path) -> list[str]:
+    """Return the command lines of a policy; `leave` refuses controllers, and has the mass too."""
+    if policy == ADOPT:
+        return list(CASES)
+    (out / "mass.py").write_text(MASS)
+    return [f"{out}/mass.py:Mass --workers 13", *(x for x in CASES if "--controller" not in x)]
+
+
+def without(case: str, ranks: int, out: Path, result: Path, shards: str) -> tuple[str, float]:
+    """Return the parameters_sha256 and the participation of a case, as deaths of a file predict."""
+    workers = [] if "--workers" in case else ["--workers", str(ranks)]
+    argv = [*arguments(case, out, "left")[2:], *workers]
+    one = Experiment.resolve(read_options(argv), 1)
+    first, table = Placement.dealt(one.workers, ranks), read_lost(result)
+    back = np.minimum.accumulate(table["back"][::-1])[::-1].tolist() if table else []
+    deaths = zip(table["rank"].tolist(), back, strict=True) if table else ()
+    departures = [(i, step) for rank, step in deaths for i in first.positions(rank)]
+    absent = sum(STEPS - step for _, step in departures)
+    one = replace(one, churn=Leave(shards), departures=tuple(departures))
+    train(MPI.COMM_SELF, one, [], quiet=True)
+    digest = str(read(out / "left.h5").attributes["parameters_sha256"])
+    return digest, 1 - absent / (STEPS * one.workers)
+
+
 @cache
 def undisturbed(case: str, ranks: int, out: Path) -> str:
     """Return the parameters_sha256 of a case without deaths."""
@@ -78,11 +124,11 @@ def undisturbed(case: str, ranks: int, out: Path) -> str:
     return str(read(out / "calm.h5").attributes["parameters_sha256"])
 
 
-def disturbed(case: str, ranks: int, out: Path, rng: random.Random) -> Outcome:
+def disturbed(case: str, ranks: int, out: Path, rng: random.Random, policy: str) -> Outcome:
     """Run a case, kill ranks at random moments, and return the outcome."""
     outcome = Outcome(case, ranks)
     folder = Path(tempfile.mkdtemp(dir=out))
-    launch = command(ranks, *arguments(case, folder, "x"), "--on-death", "adopt")
+    launch = command(ranks, *arguments(case, folder, "x"), "--on-death", policy)
     launch[1:1] = ["--with-ft", "ulfm"]
     launch[launch.index("-m") : launch.index("-m")] = ["-X", "faulthandler"]
     lines: list[tuple[float, str]] = []
@@ -126,26 +172,44 @@ def disturbed(case: str, ranks: int, out: Path, rng: random.Random) -> Outcome:
     if code:
         outcome.flaw = f"hang: {text[-6000:]}" if code < 0 else f"exit code {code}: {errors}"
         return outcome
-    result = folder / "x.h5"
+    judge(outcome, folder / "x.h5", out, policy)
+    return outcome
+
+
+def judge(outcome: Outcome, result: Path, out: Path, policy: str) -> None:
+    """Compare a result with the one that its deaths predict, and take its times."""
+    case, ranks = outcome.case, outcome.ranks
     outcome.flaw = "; ".join(flaws(result))
-    if read(result).attributes["parameters_sha256"] != undisturbed(case, ranks, out):
+    attributes = read(result).attributes
+    if policy == ADOPT:
+        expected, share = undisturbed(case, ranks, out), 1.0
+    else:
+        expected, share = without(case, ranks, out, result, policy.partition("=")[2])
+    if attributes["parameters_sha256"] != expected:
         outcome.flaw += "other parameters"
+    if not np.isclose(attributes.get("participation", 1.0), share):
+        outcome.flaw += f"participation {attributes['participation']}, predicted {share}"
     if table := read_lost(result):
         outcome.next_step_s = (table["next_step_ns"][table["next_step_ns"] > 0] / 1e9).tolist()
-    return outcome
 
 
 def main() -> int:
     """Run the drill, print one line per run and the counts, and return the exit code."""
-    kills, seed, count = (int(x) for x in [*sys.argv[1:], "20", "0", "8"][:3])
+    words = sys.argv[1:]
+    numbers, policies = [*words[:3], *("20", "0", "8")[len(words) :]], words[3:] or [ADOPT, LEAVE]
+    kills, seed, count = (int(x) for x in numbers)
     rng, outcomes = random.Random(seed), list[Outcome]()
     with tempfile.TemporaryDirectory(prefix="adopt-") as folder:
         while sum(x.kills for x in outcomes) < kills:
-            case = CASES[len(outcomes) % min(count, len(CASES))]
-            one = disturbed(case, rng.choice(RANKS), Path(folder), rng)
+            number, place = divmod(len(outcomes), len(policies))
+            policy = policies[place]
+            known = cases(policy, Path(folder))
+            case = known[number % min(count, len(known))]
+            fate = f"{LEAVE}:shards={rng.choice(SHARDS)}" if policy == LEAVE else policy
+            one = disturbed(case, rng.choice(RANKS), Path(folder), rng, fate)
             outcomes.append(one)
             end = one.flaw or "same bits"
-            print(f"{one.ranks} ranks, {one.kills} kills, {case}: {end}", flush=True)
+            print(f"{fate}, {one.ranks} ranks, {one.kills} kills, {case}: {end}", flush=True)
     restored = np.array([x for one in outcomes for x in one.restored_s])
     steps = np.array([x for one in outcomes for x in one.next_step_s])
     ended = sum(x.ended for x in outcomes)

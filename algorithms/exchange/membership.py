@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +94,22 @@ class Churn:
         return np.maximum(1, np.ceil(lives)) if self.in_steps else lives
 
 
+@dataclass(frozen=True)
+class Leave:
+    """Workers that leave with their rank, which dies."""
+
+    in_steps: ClassVar[bool] = True
+    start: ClassVar[str] = MEAN
+
+    shards: str = field(
+        default=LOST,
+        metadata={
+            "help": "data of a worker that left: lost, or dealt to the others",
+            "choices": SHARDS,
+        },
+    )
+
+
 def duration(text: str, what: str) -> tuple[float, bool]:
     """Return the value of `1000steps` or `30s`, and whether it is in steps. Errors: ValueError."""
     steps = re.fullmatch(rf"({NUMBER})steps?", text)
@@ -150,3 +168,23 @@ class Turnover:
             stays = result[-1] if result else placement
             result.append(stays.without(lost.nonzero()[0].tolist()))
         return result
+
+
+class Departures:
+    """Departures of workers that do not return, at given times."""
+
+    def __init__(self, steps: Mapping[int, float]) -> None:
+        self._steps = dict(steps)
+        """Step before which each of some workers leaves."""
+
+    @property
+    def next(self) -> float:
+        """Step before which the next worker leaves; infinite without one."""
+        return min(self._steps.values(), default=math.inf)
+
+    def changes(self, now: float, placement: Placement) -> list[Placement]:
+        """Return the placement to which `placement` changes up to a step, if it changes."""
+        due = {worker for worker, step in self._steps.items() if step <= now}
+        self._steps = {x: step for x, step in self._steps.items() if x not in due}
+        lost = due.intersection(placement.members)
+        return [placement.without(lost)] if lost else []

@@ -1,4 +1,4 @@
-"""Group /epochs of a run with --churn: deaths and returns of workers, and what follows from them.
+"""Group /epochs of a run whose members change: deaths and returns of workers.
 
 /epochs     index: dimension scale; the columns of EPOCHS, one row per death or return, in order
 """
@@ -66,18 +66,6 @@ def read(path: Path) -> list[Event]:
     return [Event(step, worker, bytes(event)) for step, worker, event in zip(*columns, strict=True)]
 
 
-def alive(events: Sequence[Event], workers: int) -> NDArray[np.int64]:
-    """Return the numbers of workers alive over a run, (changes, 2) int64: first step, workers.
-
-    Deaths and returns before one step are one change. Without any event the array has no rows.
-    """
-    changes: dict[int, int] = {1: workers} if events else {}
-    for row in events:
-        workers += -1 if row.event == GONE else 1
-        changes[row.step] = workers
-    return np.array(list(changes.items()), np.int64).reshape(-1, 2)
-
-
 def absences(events: Sequence[Event], workers: int, steps: int) -> NDArray[np.int64]:
     """Return the steps, of the first `steps`, in which each worker was gone, (W,) int64."""
     absent = np.zeros(workers, np.int64)
@@ -138,7 +126,7 @@ def flaws(path: Path, attributes: Mapping[str, Any], steps: int) -> Iterator[str
             return
         absent[row.worker] = row.event == GONE
     at = [row.step for row in events]
-    if at != sorted(at) or (at and not 0 < at[0] <= at[-1] <= steps):
+    if at != sorted(at) or (at and not 0 <= at[0] <= at[-1] <= steps):
         yield "epochs/step is not ascending within the steps of the run"
         return
     stored = {name: attributes[name] for name in results([], 1, 1) if name in attributes}

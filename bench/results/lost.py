@@ -32,6 +32,10 @@ LOST = {
 """Dtype, units and long_name of each dataset of /lost; all are along `death`."""
 
 
+NOWHERE = -1
+"""Rank of a worker that left with its rank."""
+
+
 @dataclass
 class Death:
     """Death of a rank and the recovery from it; the fields are those of LOST."""
@@ -51,7 +55,7 @@ class Homes:
     attempt: int
     step: int
     ranks: Sequence[int]
-    """Rank of the launch that runs each worker, W of them."""
+    """Rank of the launch that runs each worker, W of them; NOWHERE for one that left."""
 
 
 def write(file: h5py.File, deaths: Sequence[Death], homes: Sequence[Homes]) -> None:
@@ -82,7 +86,12 @@ def write(file: h5py.File, deaths: Sequence[Death], homes: Sequence[Homes]) -> N
         {
             "attempt": (("epoch",), at["attempt"], "1", "attempt of the run, see /attempts"),
             "step": (("epoch",), at["step"], "1", "number of steps before the epoch"),
-            "rank": (("epoch", "worker"), at["rank"], "1", "rank of the launch with the worker"),
+            "rank": (
+                ("epoch", "worker"),
+                at["rank"],
+                "1",
+                "rank of the launch with the worker; or -1",
+            ),
         },
     )
 

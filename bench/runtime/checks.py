@@ -16,7 +16,7 @@ from bench.data.names import parse_data
 from bench.data.opening import is_table
 from bench.optimizers import Optimizer
 from bench.optimizers.schedules import SCHEDULES, Schedule
-from bench.runtime.options import ADOPT, ANSWERS, BEST, BF16, BFLOAT16, CPU, MODEL, TrainOptions
+from bench.runtime.options import ANSWERS, BEST, BF16, BFLOAT16, CPU, MODEL, TrainOptions
 from bench.tasks import TASKS
 from bench.tasks.protocol import Task
 from partitions.protocol import Partition
@@ -108,6 +108,22 @@ def check_schedule(
         raise UserError(f"--schedule {options.schedule}: {error}") from None
 
 
+class RefusedError(UserError):
+    """An algorithm that cannot serve so many workers, for a reason."""
+
+    def __init__(self, algorithm: str, reason: str) -> None:
+        super().__init__(f"algorithm {algorithm}: {reason}")
+        self.reason = reason
+
+
+def check_algorithm(options: TrainOptions, algorithm: Algorithm, workers: int) -> None:
+    """Check that the algorithm can serve so many workers. Errors: RefusedError."""
+    try:
+        algorithm.check(workers)
+    except ValueError as error:
+        raise RefusedError(options.algorithm, str(error)) from None
+
+
 def check_target(options: TrainOptions, task: Task) -> None:
     """Check that the metric can reach the target. Errors: UserError."""
     target, metric = options.target, task.metric
@@ -133,12 +149,10 @@ def check_asides(options: TrainOptions) -> None:
             f"--trace {options.trace} records phases on the wall clock, got --clock model: leave "
             "one of them out"
         )
-    if options.on_death and options.on_death != ADOPT:
-        raise unknown_name("on-death", options.on_death, [ADOPT])
     if options.protect_every and not options.on_death:
         raise UserError(
             f"--protect-every {options.protect_every} is the interval of the copies of --on-death "
-            "adopt: add it, or leave --protect-every out"
+            "adopt and leave: add one, or leave --protect-every out"
         )
 
 

@@ -1,10 +1,9 @@
-"""Changes of the members of a run with --churn: when they happen, and their record."""
+"""Changes of the members of a run with --churn or --on-death leave, and their record."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -12,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.exchange.membership import Turnover
+from algorithms.exchange.membership import Churn, Departures, Turnover
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.protocol import Algorithm
 from algorithms.wire.placement import Placement
+from bench.common.spec import UserError
 from bench.common.text import counted
 from bench.results import epochs
 from bench.results.epochs import BACK, GONE, Event
 from bench.runtime import start
-from bench.runtime.combinations import placements, require_hosts
+from bench.runtime.combinations import check_size, placements, require_hosts
 from bench.runtime.evaluation import Evaluation
 from bench.runtime.experiment import Experiment
 from bench.runtime.membership import Epoch, change
@@ -30,14 +30,6 @@ from bench.runtime.workers import TrainingWorkers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
-
-
-@dataclass
-class Attendance:
-    """State of a run with --churn that a checkpoint holds, equal on all ranks."""
-
-    worker_steps: int = 0
-    """Steps taken so far, summed over the workers."""
 
 
 class MemberChanges:
@@ -54,19 +46,20 @@ class MemberChanges:
         assert experiment.churn
         self._comm, self._data, self._churn = comm, data, experiment.churn
         self._recording, self._cell = recording, epoch.workers.cell
-        self._turnover = Turnover(self._churn, experiment.workers, experiment.options.seed)
+        self._turnover: Turnover | Departures = Departures(dict(experiment.departures))
+        if isinstance(self._churn, Churn):
+            self._turnover = Turnover(self._churn, experiment.workers, experiment.options.seed)
         self._events: list[Event] = []
-        self.attendance = Attendance()
-        self.checkpointed = {"attendance": self.attendance}
-        """Further objects of a checkpoint."""
         if not plan.resumed:
             return
         manifest = plan.resumed.manifest
         rows = comm.bcast(epochs.read(plan.resumed.source) if comm.rank == 0 else None)
         self._events = [row for row in rows if row.step < manifest.step]
-        alive = epoch.placement.only(manifest.members)
+        alive = epoch.placement
+        if manifest.members:
+            alive = alive.only(manifest.members)
         if alive != epoch.placement:
-            require_hosts(experiment.options.churn, alive)
+            require_hosts(experiment.options, alive)
             if epoch.exchange.clock:
                 epoch.exchange.clock.change(alive.ids)
             exchange, workers = self._build(epoch.exchange, alive)
@@ -93,7 +86,8 @@ class MemberChanges:
         return step if self._churn.in_steps or clock is None else clock.elapsed_s
 
     def _change(self, epoch: Epoch, placement: Placement, algorithm: Algorithm, step: int) -> None:
-        require_hosts(self._experiment.options.churn, placement)
+        require_hosts(self._experiment.options, placement)
+        check_size(self._experiment.options, algorithm, placement.total)
         before = epoch.placement.alive
         build = partial(self._build, epoch.exchange)
         change(self._comm, epoch, placement, algorithm, build, self._churn.start)
@@ -115,9 +109,10 @@ class MemberChanges:
             return range(steps)
         return takewhile(lambda _: clock.elapsed_s < self._turnover.next, range(steps))
 
-    def count(self, steps: int, epoch: Epoch) -> None:
-        """Count the steps of the members."""
-        self.attendance.worker_steps += steps * epoch.workers.total
+    def worker_steps(self, steps: int) -> int:
+        """Return the steps of all workers together in the first steps of the run."""
+        workers = self._experiment.workers
+        return steps * workers - int(epochs.absences(self._events, workers, steps).sum())
 
     def evaluate_members(self, evaluation: Evaluation, epoch: Epoch) -> None:
         """Evaluate the members from now on."""
@@ -131,8 +126,14 @@ class MemberChanges:
 def member_changes(
     comm: MPI.Intracomm, plan: Plan, data: Material, epoch: Epoch, recording: Recording
 ) -> MemberChanges | None:
-    """Return the deaths and returns of a run with --churn; collective. Errors: UserError."""
+    """Return the deaths and returns of a run that has some; collective. Errors: UserError."""
     if plan.experiment.churn is None:
+        members = plan.resumed.manifest.members if plan.resumed else []
+        if plan.resumed and 0 < len(members) < plan.experiment.workers:
+            raise UserError(
+                f"{plan.resumed.checkpoint}: workers have left this run: resume it with --on-death "
+                "leave, or add --overwrite instead of --resume"
+            )
         return None
     return MemberChanges(comm, plan, data, epoch, recording)
 
@@ -147,11 +148,10 @@ def spread(values: NDArray[np.float64], placement: Placement) -> NDArray[np.floa
 def plan_line(experiment: Experiment) -> str:
     """Return a line about the deaths and returns that a run will see."""
     churn, options = experiment.churn, experiment.options
-    assert churn
+    assert isinstance(churn, Churn)
     if not churn.in_steps:
         return f"churn {options.churn}: deaths and returns by the model clock"
-    now = Placement.dealt(experiment.workers, experiment.ranks)
-    every = placements(churn, now, experiment.steps, options.seed)
+    every = placements(churn, experiment.placement, experiment.steps, options.seed)
     sizes = [experiment.workers, *(x.total for x in every)]
     moves = np.diff(sizes)
     deaths, returns = int(-moves[moves < 0].sum()), int(moves[moves > 0].sum())

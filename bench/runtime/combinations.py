@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from algorithms.exchange.membership import Churn, Turnover
+from algorithms.exchange.membership import Churn, Leave, Turnover
 from algorithms.protocol import Algorithm
 from algorithms.wire.placement import Placement
 from bench.common import own
@@ -40,6 +40,11 @@ def check_asynchronous(
         )
 
 
+def cause(options: TrainOptions) -> str:
+    """Return the option by which workers die, as messages name it."""
+    return f"--on-death {options.on_death}" if options.on_death else f"--churn {options.churn}"
+
+
 def placements(churn: Churn, first: Placement, steps: int, seed: int) -> Iterator[Placement]:
     """Yield the placements of a run of some steps; first: all workers. Times are in steps."""
     turnover = Turnover(churn, first.total, seed)
@@ -51,7 +56,7 @@ def placements(churn: Churn, first: Placement, steps: int, seed: int) -> Iterato
 
 def check_churn(
     options: TrainOptions,
-    churn: Churn,
+    churn: Churn | Leave,
     task: Task,
     algorithm: Algorithm,
     partition: Partition,
@@ -60,7 +65,7 @@ def check_churn(
     controlled: bool,
 ) -> None:
     """Check that workers can die and return. Errors: UserError."""
-    where, name = f"--churn {options.churn}", own.head(options.algorithm)
+    where, name = cause(options), own.head(options.algorithm)
     if algorithm.needs.asynchronous:
         raise UserError(
             f"{where}: workers of {name} share memory, in which the rows of the dead would stay: "
@@ -92,7 +97,7 @@ def check_churn(
             f"{where}: workers of --task {options.task} share statistics in fixed groups: take "
             "group=0"
         )
-    if churn.least > workers:
+    if isinstance(churn, Churn) and churn.least > workers:
         raise UserError(f"{where}: least must be at most --workers {workers}, got {churn.least}")
 
 
@@ -100,32 +105,37 @@ def check_placements(
     options: TrainOptions,
     churn: Churn,
     algorithm: Algorithm,
-    workers: int,
-    ranks: int,
+    first: Placement,
     steps: int,
 ) -> None:
-    """Check every membership that the plan draws for some steps. Errors: UserError."""
-    first = Placement.dealt(workers, ranks)
-    sizes = {workers}
+    """Check every membership that the plan draws for some steps. Errors: UserError.
+
+    first: all workers.
+    """
+    sizes = {first.total}
     for placement in placements(churn, first, steps, options.seed):
-        require_hosts(options.churn, placement)
+        require_hosts(options, placement)
         sizes.add(placement.total)
     ordered = sorted(sizes)
     for total in ordered[:: -(-len(ordered) // CHECKED)]:
-        try:
-            algorithm.check(total)
-        except ValueError as error:
-            raise UserError(
-                f"--churn {options.churn} leaves {total} workers alive at times, with which "
-                f"{options.algorithm} cannot go on: {error}"
-            ) from None
+        check_size(options, algorithm, total)
 
 
-def require_hosts(churn: str, placement: Placement) -> None:
+def check_size(options: TrainOptions, algorithm: Algorithm, total: int) -> None:
+    """Check that the algorithm can continue with so many workers alive. Errors: UserError."""
+    try:
+        algorithm.check(total)
+    except ValueError as error:
+        raise UserError(
+            f"{cause(options)} leaves {total} workers alive at times, with which "
+            f"{options.algorithm} cannot go on: {error}"
+        ) from None
+
+
+def require_hosts(options: TrainOptions, placement: Placement) -> None:
     """Check that every rank hosts a worker that is alive. Errors: UserError."""
     if placement.empty:
         raise UserError(
-            f"--churn {churn}: all workers of rank {placement.empty[0]} are dead at the same time, "
-            "and every rank hosts one or more: launch fewer ranks, or give more --workers or a "
-            "longer mtbf"
+            f"{cause(options)}: all workers of rank {placement.empty[0]} are dead at the same "
+            "time, and every rank hosts one or more: launch fewer ranks, or give more --workers"
         )

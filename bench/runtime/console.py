@@ -135,12 +135,12 @@ def controller_lines(run: Run) -> list[tuple[str, str]]:
 
 
 def churn_lines(run: Run) -> list[tuple[str, str]]:
-    """Return the line of --churn, if the run has it."""
-    if not run.params.get("churn"):
+    """Return the line about deaths and returns of workers, if the run may have some."""
+    if "participation" not in run.attributes:
         return []
     row = run.row()
     text = f"{counted(row.deaths, 'death')}, {counted(row.returns, 'return')}"
-    return [("churn", f"{text}, participation {row.participation:.1%} of the workers' steps")]
+    return [("members", f"{text}, participation {row.participation:.1%} of the workers' steps")]
 
 
 def loss_lines(run: Run) -> list[tuple[str, str]]:

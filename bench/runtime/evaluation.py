@@ -41,7 +41,7 @@ class Evaluation:
         self,
         comm: MPI.Intracomm,
         problem: Problem,
-        total: int,
+        workers: Placement,
         x: Rows,
         validation: Problem | None = None,
         cell: Cell | None = None,
@@ -49,10 +49,10 @@ class Evaluation:
     ) -> None:
         self.answers = answers
         self._cell = cell or Cell.of(comm, Grid(comm.size))
-        self._problem, self._total, self._x = problem, total, x
+        self._problem, self._total, self._x = problem, workers.total, x
         self._validation = validation
-        self._exchange = MPIExchange(self._cell.peers, total, dtype=x.dtype.name)
-        self._placement: Placement | None = None
+        self._exchange = MPIExchange(self._cell.peers, workers, dtype=x.dtype.name)
+        self._placement = workers
         self._mean: NDArray[np.floating] = np.empty(0, x.dtype)
 
     def __call__(self) -> tuple[dict[str, float], NDArray[np.float64], NDArray[np.float64]]:
@@ -124,8 +124,8 @@ def evaluation_of(
     """Return the evaluation of the workers of an experiment; collective. Errors: UserError."""
     cell = workers.cell
     answers = answers_of(comm, experiment, data, workers.ids, cell)
-    size, x = experiment.workers, workers.x
-    return Evaluation(comm, data.problem, size, x, data.validation, cell, answers)
+    here, x = experiment.placement, workers.x
+    return Evaluation(comm, data.problem, here, x, data.validation, cell, answers)
 
 
 def rounding_error(comm: MPI.Intracomm, x: Rows) -> float:

@@ -14,13 +14,14 @@ from algorithms.controllers import CONTROLLERS
 from algorithms.controllers.fixed import Fixed
 from algorithms.controllers.protocol import Controller, Setting
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.membership import Churn
+from algorithms.exchange.membership import Churn, Leave
 from algorithms.exchange.trouble import Trouble
 from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.protocol import Pipeline
 from algorithms.protocol import Algorithm
 from algorithms.wire.meter import PHASES, PIPELINE_PHASES
+from algorithms.wire.placement import Placement
 from bench.common import own
 from bench.common.spec import (
     UserError,
@@ -36,6 +37,7 @@ from bench.optimizers.schedules import SCHEDULES, Schedule
 from bench.runtime.batches import steps_between
 from bench.runtime.checks import (
     check_accumulation,
+    check_algorithm,
     check_answer,
     check_data,
     check_device,
@@ -67,14 +69,6 @@ REGISTRIES: dict[str, Mapping[str, type[Any]]] = {
 }
 
 
-class RefusedError(UserError):
-    """An algorithm that cannot serve so many workers, for a reason."""
-
-    def __init__(self, algorithm: str, reason: str) -> None:
-        super().__init__(f"algorithm {algorithm}: {reason}")
-        self.reason = reason
-
-
 @dataclass(frozen=True)
 class Experiment:
     """A training run on a number of ranks, with its names resolved to objects.
@@ -93,7 +87,7 @@ class Experiment:
     optimizer: Optimizer
     controller: Controller
     trouble: Trouble
-    churn: Churn | None = None
+    churn: Churn | Leave | None = None
     """Deaths and returns of workers; None if all stay."""
     compute: Compute | None = None
     """Duration of gradients under the model clock; None on the wall clock."""
@@ -105,6 +99,10 @@ class Experiment:
     """Samples of all shards, which --epochs counts; 0 until the data are separated."""
     launched: int = 0
     """Ranks of the launch, if some have died since; else 0."""
+    uneven: Placement | None = None
+    """All workers on ranks of which some have died; None for an even placement."""
+    departures: tuple[tuple[int, int], ...] = ()
+    """Workers that leave, and the step before which each of them does."""
 
     @classmethod
     def resolve(cls, options: TrainOptions, ranks: int) -> Experiment:
@@ -131,6 +129,11 @@ class Experiment:
     def grid(self) -> Grid:
         """The grid of ranks: rows of workers, columns of stages. Errors: UserError."""
         return grid_of(self.pipeline, self.ranks, self.workers)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """All workers on the ranks that host them."""
+        return self.uneven or Placement.dealt(self.workers, self.grid.rows)
 
     @property
     def controlled(self) -> bool:
@@ -256,8 +259,8 @@ class Experiment:
 
     def check_members(self) -> None:
         """Check every membership that --churn draws; with --epochs after `with_samples`."""
-        if self.churn and self.churn.in_steps:
-            parts = self.options, self.churn, self.algorithm, self.workers, self.ranks
+        if isinstance(self.churn, Churn) and self.churn.in_steps:
+            parts = self.options, self.churn, self.algorithm, self.placement
             check_placements(*parts, self.steps)
 
     @cached_property
@@ -310,10 +313,7 @@ class Experiment:
             check_churn(self.options, self.churn, *chosen, controlled=self.controlled)
             if not self.options.epochs:
                 self.check_members()
-        try:
-            self.algorithm.check(self.workers)
-        except ValueError as error:
-            raise RefusedError(self.options.algorithm, str(error)) from None
+        check_algorithm(self.options, self.algorithm, self.workers)
         try:
             self.controller.check(self.setting)
         except ValueError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from algorithms.exchange.compute import Compute
-from algorithms.exchange.membership import Churn
+from algorithms.exchange.membership import Churn, Leave
 from algorithms.exchange.trouble import Link, LossBursts, Straggler, Trouble, check_unit
 from bench.common.spec import UserError, parse_spec, unknown_name
-from bench.runtime.options import MODEL, TrainOptions
+from bench.runtime.options import ADOPT, LEAVE, MODEL, TrainOptions
 
 TROUBLES: dict[str, type[Any]] = {
     "straggler": Straggler,
@@ -22,6 +23,15 @@ PRESETS = {
     "internet_100m": "latency=25ms,bandwidth=12.5MB/s",
 }
 """Links by name: line rates of the standards, and typical latencies between two processes."""
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """The workers of a rank that dies continue on the others."""
+
+
+DEATHS: dict[str, type[Any]] = {ADOPT: Adopt, LEAVE: Leave}
+"""Policies of --on-death."""
 
 
 def trouble_of(options: TrainOptions, prefix: str = "--") -> Trouble:
@@ -48,8 +58,11 @@ def trouble_of(options: TrainOptions, prefix: str = "--") -> Trouble:
         raise UserError(f"{prefix}{error}") from None
 
 
-def churn_of(options: TrainOptions) -> Churn | None:
-    """Return the deaths and returns of --churn, if given. Errors: UserError."""
+def churn_of(options: TrainOptions) -> Churn | Leave | None:
+    """Return the deaths and returns of --churn or --on-death leave. Errors: UserError."""
+    policy = parse_spec(options.on_death, DEATHS, "on-death") if options.on_death else None
+    if isinstance(policy, Leave):
+        return policy
     if not options.churn:
         return None
     churn: Churn = parse_spec(f"--churn:{options.churn}", {"--churn": Churn}, "")

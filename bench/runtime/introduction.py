@@ -47,7 +47,7 @@ def introduction(
             f"pipeline {experiment.params['pipeline']}: {counted(grid.rows, 'row')} of workers x "
             f"{counted(grid.columns, 'column')} of stages"
         )
-    if experiment.churn:
+    if experiment.options.churn:
         lines.append(plan_line(experiment))
     if plan.device:
         lines.append(f"device {plan.device}: rows are tensors and travel through the host's memory")

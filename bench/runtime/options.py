@@ -18,8 +18,8 @@ WALL, MODEL = CLOCKS = ("wall", "model")
 MEAN, ENSEMBLE, BEST, NICHE = ANSWERS = ("mean", "ensemble", "best", "niche")
 PERIOD, STEP = EVAL_AT = ("period", "step")
 
-ADOPT = "adopt"
-"""Value of --on-death."""
+ADOPT, LEAVE = "adopt", "leave"
+"""Names of --on-death."""
 LOOP = "script"
 """Name among the sources of a result of the script whose loop wrote it; see bench.loop."""
 SPEC = "NAME[:KEY=VALUE,...]"
@@ -229,7 +229,7 @@ class TrainOptions:
         aside=True,
     )
     on_death: str = option(
-        "", "adopt: go on where a rank dies, from copies of its workers", "WHAT", aside=True
+        "", "where a rank dies: adopt its workers, or leave[:shards=dealt]", "WHAT", aside=True
     )
     protect_every: int = option(
         0, "steps between these copies; 0: take a fiftieth of the time", "N", least=0, aside=True

@@ -54,6 +54,11 @@ def settings(path: Path) -> dict[str, Any]:
             f"--repeat {path}: the run is of a loop of one's own: start its script "
             f"{run.attributes['task']} again"
         )
+    if run.attributes.get("ranks_lost") and run.attributes.get("participation", 1.0) < 1:
+        raise UserError(
+            f"--repeat {path}: workers left the run with their ranks, whose deaths are not "
+            "repeated: give its options by themselves"
+        )
     names = {name for name, entry in TABLE.entries.items() if not entry.metadata["aside"]}
     strange = run.params.keys() - names - {"options", "sources"}
     if strange:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
 from bench.device.devices import Found, find
 from bench.results import contents
@@ -169,7 +168,7 @@ class Material:
     places: list[NDArray[np.int64]]
     """Positions of the samples of each worker of this rank in the arrays of `problem`."""
     samples_of: Mapping[int, NDArray[np.int64]]
-    """Positions of the samples of all workers that this rank holds: with --churn of everyone."""
+    """Positions of the samples of all workers that this rank holds: all where workers die."""
     batches: Callable[[int], Batches | RenewedBatches]
     """Function that returns the minibatches of this rank's workers from a step on."""
     batches_of: Callable[[int, int], Batches | RenewedBatches]
@@ -189,7 +188,7 @@ def material(comm: MPI.Intracomm, experiment: Experiment) -> Material:
     on all ranks where one of them meets it.
     """
     row, _ = experiment.grid.cell(comm.rank)
-    ids = Placement.dealt(experiment.workers, experiment.grid.rows).positions(row)
+    ids = experiment.placement.positions(row)
     where = f"{experiment.options.task}, {experiment.options.partition}"
     share = 1.0 if experiment.churn else len(ids) / experiment.workers
     needed = experiment.task.nbytes(share, experiment.options.host_dtype)

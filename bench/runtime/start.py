@@ -54,7 +54,7 @@ def workers(
     options = experiment.options
     cell = Cell.of(comm, experiment.grid, on_all_ranks(comm, lambda: _slices(experiment, data)))
     peers, d = cell.peers, cell.width or data.problem.d
-    rows = len(Placement.dealt(experiment.workers, peers.size).positions(peers.rank))
+    rows = len(experiment.placement.positions(peers.rank))
     arrays = ROWS + (options.accumulate > 1)
     needed = arrays * rows * d * np.dtype(options.host_dtype).itemsize
     models = f"{counted(experiment.workers, 'worker')} of {data.problem.d:,} parameters"
@@ -66,7 +66,7 @@ def workers(
         exchange = _exchange(
             peers,
             experiment,
-            experiment.workers,
+            experiment.placement,
             meter=_meter(comm, experiment, peers, device),
             device=device,
             clock=model_clock(experiment),

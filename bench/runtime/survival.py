@@ -1,9 +1,10 @@
-"""Survival of a run when ranks die: the ranks that are left take over their workers.
+"""Survival of a run when ranks die: the others continue, with their workers or without.
 
 Recovery is a resumption inside the process. After a death the survivors shrink the communicator,
 agree on the newest copy in memory that is whole, and build everything that depends on the
 communicator again, by the path of --resume on another number of ranks. As placement does not
-matter, a synchronous run ends with the bits of an undisturbed one.
+matter, a synchronous run that adopts the workers ends with the bits of an undisturbed one. A run
+that they leave restores them first and changes its members before the next step, as with --churn.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from algorithms import ALGORITHMS
 from algorithms.collectives import ALLREDUCES
 from algorithms.collectives.auto import Auto
 from algorithms.collectives.library import Library
+from algorithms.exchange.membership import Leave
 from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
 from bench.results.claims import Claim
-from bench.results.lost import Death, Homes
+from bench.results.lost import NOWHERE, Death, Homes
 from bench.results.resultfile import part_of
 from bench.runtime.checkpoint import resuming
 from bench.runtime.checkpoint.copies import Copies
 from bench.runtime.checkpoint.resuming import Resumed
 from bench.runtime.experiment import Experiment
 from bench.runtime.opening import take_on_root
-from bench.runtime.options import ADOPT, CPU
+from bench.runtime.options import CPU
 from bench.runtime.separation import Separation, separation
 from bench.runtime.setup import Plan
 from bench.runtime.start import warm
@@ -72,6 +74,7 @@ class Survival:
         self.deaths: list[Death] = []
         self.homes: list[Homes] = []
         self._results = results
+        self._policy = ""
         self._began_ns = 0
         self._former: list[TracebackType | None] = []
         """Frames with the buffers of former memberships, to which requests may still refer."""
@@ -109,6 +112,7 @@ class Survival:
     def check(self, experiment: Experiment) -> None:
         """Check that a run can continue after a death, before it begins. Errors: UserError."""
         options = experiment.options
+        self._policy = options.on_death
         self.copies.every, self.threads = options.protect_every, options.threads
         check_death(experiment)
 
@@ -132,8 +136,8 @@ class Survival:
         if self.plan is None:
             return
         before = self.plan.experiment
-        experiment = replace(before, ranks=comm.size, launched=self.launched)
-        plan = reclaimed(comm, replace(self.plan, experiment=experiment), self._results)
+        plan = replace(self.plan, experiment=self.placed(before))
+        plan = reclaimed(comm, plan, self._results)
         if copy:
             attempt = 1 + max(comm.allgather(self.attempt))
             source = resuming.on_root(comm, lambda: _file_of(plan.path))
@@ -148,6 +152,19 @@ class Survival:
         for death in self._recent:
             death.attempt, death.step = self.attempt, max(step, 0)
             death.back = plan.resumed.manifest.step if plan.resumed else 0
+
+    def placed(self, experiment: Experiment) -> Experiment:
+        """Return an experiment of the launch on the ranks that are left."""
+        if self.comm.size == self.launched:
+            return experiment
+        left = replace(experiment, ranks=self.comm.size, launched=self.launched)
+        if not isinstance(experiment.churn, Leave):
+            return left
+        first = Placement.dealt(experiment.workers, self.launched)
+        homes = 0, *(first.homes[rank] for rank in self.ranks[1:]), experiment.workers
+        departed = [i for x in self.deaths for i in first.positions(x.rank)]
+        departures = tuple((i, 0) for i in departed)
+        return replace(left, uneven=Placement(homes), departures=departures)
 
     @property
     def attempt(self) -> int:
@@ -164,7 +181,7 @@ class Survival:
         """Present rank for each rank of the launch: itself, or the one with its first worker."""
         assert self.plan
         total = self.plan.experiment.workers
-        first, now = Placement.dealt(total, self.launched), Placement.dealt(total, self.comm.size)
+        first, now = Placement.dealt(total, self.launched), self.plan.experiment.placement
         return [
             self.ranks.index(r) if r in self.ranks else now.rank_of(first.homes[r])
             for r in range(self.launched)
@@ -177,9 +194,12 @@ class Survival:
     def restored(self) -> list[str]:
         """Record that the state is restored; return a line about the deaths, if any."""
         assert self.plan
-        counts = np.diff(Placement.dealt(self.plan.experiment.workers, self.comm.size).bounds)
+        experiment = self.plan.experiment
+        homes = np.repeat(self.ranks, np.diff(experiment.placement.bounds))
+        departed = [worker for worker, _ in experiment.departures]
+        homes[departed] = NOWHERE
         step = self.plan.resumed.manifest.step if self.plan.resumed else 0
-        self.homes.append(Homes(self.attempt, step, np.repeat(self.ranks, counts).tolist()))
+        self.homes.append(Homes(self.attempt, step, homes.tolist()))
         recent, passed = self._recent, time.perf_counter_ns() - self._began_ns
         if not recent:
             return []
@@ -187,11 +207,16 @@ class Survival:
             death.recovery_ns = passed
         names, last = [str(death.rank) for death in recent], recent[-1]
         verb = ("rank", "is", "its") if len(names) == 1 else ("ranks", "are", "their")
-        left = joined([str(x) for x in self.ranks])
+        left = (
+            f"{'ranks' if len(self.ranks) > 1 else 'rank'} {joined([str(x) for x in self.ranks])}"
+        )
+        fate = f"{verb[2]} workers go on on {left}"
+        if departed:
+            count = f"{experiment.workers - len(departed)} of {experiment.workers} workers"
+            fate = f"{count} go on, on {left}"
         return [
             f"{verb[0]} {joined(names)} of {self.launched} {verb[1]} gone at step {last.step}; "
-            f"{verb[2]} workers go on on {'ranks' if len(self.ranks) > 1 else 'rank'} {left}; "
-            f"back to step {last.back}, {passed / 1e6:.0f} ms"
+            f"{fate}; back to step {last.back}, {passed / 1e6:.0f} ms"
         ]
 
     def stepped(self) -> bool:
@@ -219,7 +244,7 @@ class Survival:
         """Return the attributes about the copies of this rank."""
         copies = self.copies
         return {
-            "on_death": ADOPT,
+            "on_death": self._policy,
             "ranks_lost": len(self.deaths),
             "protected": copies.count,
             "protection_s": copies.spent_ns / 1e9,

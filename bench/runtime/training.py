@@ -63,7 +63,7 @@ class Training:
     ) -> None:
         experiment = self._experiment = plan.experiment
         self._epoch = epoch
-        self._turnover = turnover = member_changes(comm, plan, data, epoch, recording)
+        self._turnover = member_changes(comm, plan, data, epoch, recording)
         exchange, workers = epoch.exchange, epoch.workers
         self._comm, self._options = comm, experiment.options
         self._algorithm = in_order(experiment.algorithm, exchange)
@@ -73,8 +73,7 @@ class Training:
         self._evaluation = evaluation
         self._recording, self._reporter, self._best = recording, reporter, best
         self._budget = StepBudget(comm) if self._algorithm.needs.asynchronous else None
-        more = turnover.checkpointed if turnover else {}
-        self._checkpoints = Checkpoints(comm, plan, epoch, uuid, control.checkpointed, more)
+        self._checkpoints = Checkpoints(comm, plan, epoch, uuid, control.checkpointed)
         if plan.resumed:
             control.resume()
         self._step, self._elapsed_ns = self._checkpoints.step, self._checkpoints.elapsed_ns
@@ -197,7 +196,6 @@ class Training:
         self._elapsed_ns = clock.elapsed_ns() if clock else self._elapsed_ns + slowest
         if self._turnover:  # the slowest worker may have died, and the segment be over early
             self._elapsed_ns, last = max(until, self._elapsed_ns), self._step + steps
-            self._turnover.count(steps, self._epoch)
         self._stop_signal = max(number for _, _, number, *_ in reports)
         if self._budget and self._stop_signal:  # the ranks stopped before the end of the segment
             last = self._step + sum(steps for _, _, _, steps, *_ in reports) // workers.total
@@ -241,7 +239,7 @@ class Training:
         self._control.progress.consensus = scores["consensus"]
         if self._reporter:
             turnover, total = self._turnover, self._epoch.workers.total
-            steps = turnover.attendance.worker_steps if turnover else self._step * total
+            steps = turnover.worker_steps(self._step) if turnover else self._step * total
             samples = steps * self._options.minibatch
             at = {"step": self._step, "samples": samples, "elapsed_ns": self._elapsed_ns}
             since = self._control.since(self._step)

@@ -21,7 +21,8 @@ from bench.results.reader import BrokenFileError, Run
 from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED, RUNNING
 from bench.runtime import identity
-from bench.runtime.experiment import Experiment, RefusedError
+from bench.runtime.checks import RefusedError
+from bench.runtime.experiment import Experiment
 from bench.runtime.options import TABLE
 from bench.sweep.file import SKIP, Options, SweepFile
 

@@ -49,16 +49,16 @@ def test_a_run_with_churn_resumes_with_the_same_bits(
 ) -> None:
     """A signal ends the run while a worker is dead; the same command continues it."""
     expected = train(tmp_path / "whole", *options)
-    count, interrupted = MemberChanges.count, list[int]()
+    turns, interrupted = MemberChanges.turns, list[int]()
 
-    def interrupt(self: MemberChanges, steps: int, epoch: Any) -> None:
-        count(self, steps, epoch)
+    def interrupt(self: MemberChanges, epoch: Any, steps: int) -> Any:
         if epoch.workers.total < 5 and not interrupted:
             interrupted.append(steps)
             os.kill(os.getpid(), signal.SIGUSR1)
+        return turns(self, epoch, steps)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MemberChanges, "count", interrupt)
+        patch.setattr(MemberChanges, "turns", interrupt)
         argv = [*OPTIONS, *options, "--out", str(tmp_path), "--name", "a", "--resume"]
         assert run(MPI.COMM_SELF, argv, []) == EXIT_RESUME
     result = train(tmp_path, *options, "--resume")

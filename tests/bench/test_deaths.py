@@ -5,24 +5,32 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from mpi4py import MPI
 
+from algorithms.exchange.membership import DEALT, Leave
 from algorithms.wire.placement import Placement
 from bench.common.spec import UserError
-from bench.results import lost
+from bench.results import epochs, lost
+from bench.results.epochs import GONE, Event
 from bench.results.lost import Death, Homes
-from bench.results.reader import read
+from bench.results.reader import Run, read
 from bench.results.runfile import Block
 from bench.results.validation import flaws
 from bench.runtime.checkpoint.copies import Copies
 from bench.runtime.checkpoint.saving import Snapshot, manifest_of
+from bench.runtime.experiment import Experiment
 from bench.runtime.recording import dealt
+from bench.runtime.repeat import read_options
 from bench.session.survivors import check_faults
+from bench.train import train as train_here
 from tests.launching import command, own_lines, train, wait_until
 from tests.writers import listen, rank_pids
 
@@ -113,18 +121,17 @@ def printed(lines: list[tuple[float, str]], text: str, since: int = 0) -> Callab
     return lambda: any(line.startswith(text) for _, line in lines[since:])
 
 
-def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
-    """Rank 1 is killed in the middle, then rank 0, which writes the file."""
-    line = "-m bench.train --steps 1200 --eval-every 100 --algorithm local_sgd"
-    arguments = [*line.split(), "--out", str(tmp_path), "--workers", "5", "--name"]
-    launch = command(3, *arguments, "killed", "--on-death", "adopt", "--protect-every", "40")
+def killed(folder: Path, name: str, options: str, victims: Sequence[int]) -> Run:
+    """Train on 3 ranks, kill one after the other at their next evaluation; return the result."""
+    line = f"-m bench.train {LINE} --out {folder} --name {name} {options}"
+    launch = command(3, *line.split())
     launch[1:1] = ["--with-ft", "ulfm"]
     lines: list[tuple[float, str]] = []
     with subprocess.Popen(launch, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
         threading.Thread(target=listen, args=(job.stdout, lines), daemon=True).start()
         try:
-            for victim in (1, 0):
+            for victim in victims:
                 wait_until(
                     printed(lines, "step", len(lines)), f"a step before the death of rank {victim}"
                 )
@@ -137,13 +144,44 @@ def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
         finally:
             job.kill()
     assert job.returncode == 0
-    assert train(0, tmp_path, *arguments[2:-1], "--name", "calm").returncode == 0
-    killed, calm = (read(tmp_path / f"{name}.h5") for name in ("killed", "calm"))
-    assert killed.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
-    assert not flaws(killed.path)
-    assert killed.row().steps == 1200
-    assert np.array_equal(killed.evals["loss"], calm.evals["loss"])
-    assert lost.read(killed.path)["rank"].tolist() == [1, 0]
+    assert not flaws(folder / f"{name}.h5")
+    return read(folder / f"{name}.h5")
+
+
+LINE = "--steps 600 --eval-every 100 --workers 5"
+
+
+def trained_here(folder: Path, name: str, options: str, **changes: Any) -> Run:
+    """Train the same experiment on one rank, in this process; changes: of the experiment."""
+    argv = f"{LINE} --out {folder} --name {name} {options}".split()
+    experiment = replace(Experiment.resolve(read_options(argv), 1), **changes)
+    assert train_here(MPI.COMM_SELF, experiment, [], quiet=True) == 0
+    return read(folder / f"{name}.h5")
+
+
+def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
+    """Rank 1 is killed in the middle, then rank 0, which writes the file."""
+    local = "--algorithm local_sgd"
+    result = killed(tmp_path, "a", f"{local} --on-death adopt --protect-every 40", (1, 0))
+    calm = trained_here(tmp_path, "calm", local)
+    assert result.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
+    assert result.row().steps == 600
+    assert np.array_equal(result.evals["loss"], calm.evals["loss"])
+    assert lost.read(result.path)["rank"].tolist() == [1, 0]
+
+
+def test_a_run_without_the_workers_of_rank_0_has_the_bits_of_one_rank(tmp_path: Path) -> None:
+    """One rank that hosts all workers, of which the same one leaves, ends with the same bits."""
+    algorithm = "--algorithm overlap_push_sum:delay=2"
+    result = killed(tmp_path, "a", f"{algorithm} --on-death leave:shards=dealt", (0,))
+    events, (back,) = epochs.read(result.path), lost.read(result.path)["back"].tolist()
+    assert events == [Event(back, 0, GONE)]
+    assert result.attributes["participation"] == pytest.approx(1 - (600 - back) / 5 / 600)
+    departures = tuple((event.worker, event.step) for event in events)
+    again = trained_here(tmp_path, "again", algorithm, churn=Leave(DEALT), departures=departures)
+    assert again.attributes["parameters_sha256"] == result.attributes["parameters_sha256"]
+    with pytest.raises(UserError, match="workers left the run with their ranks"):
+        read_options(["--repeat", str(result.path)])
 
 
 def test_without_fault_tolerance_on_death_is_one_line(tmp_path: Path) -> None:

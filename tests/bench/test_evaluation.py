@@ -18,9 +18,9 @@ MODELS = [0, 1, 0, 2, 2, 1, 3]
 def test_every_worker_has_the_scores_of_its_own_model(comm: MPI.Intracomm) -> None:
     problem = Quadratic(dimension=3, samples=50).load("float64")
     every = np.stack([problem.initial(seed) for seed in MODELS])
-    bounds = Placement.dealt(len(MODELS), comm.size).bounds
-    x = every[bounds[comm.rank] : bounds[comm.rank + 1]].copy()
-    evaluation = Evaluation(comm, problem, len(MODELS), x)
+    placement = Placement.dealt(len(MODELS), comm.size)
+    x = every[slice(*placement.span(comm.rank))].copy()
+    evaluation = Evaluation(comm, problem, placement, x)
     scores, losses, metrics = evaluation()
     evaluation.close()
     expected = [problem.evaluate(row[None]) for row in every]

@@ -15,7 +15,7 @@ from bench.optimizers import OPTIMIZERS, SGD
 from bench.optimizers.schedules import SCHEDULES, Cosine, Linear, Schedule, Step
 from bench.results.claims import Claim
 from bench.results.reader import read
-from bench.runtime.experiment import RefusedError
+from bench.runtime.checks import RefusedError
 from bench.runtime.workers import TrainingWorkers
 from bench.tasks.digits import Digits
 from bench.train import train

@@ -31,7 +31,7 @@ def measured(comm: MPI.Intracomm, total: int, **options: Any) -> Separation:
     with ExitStack() as stack:
         exchange, workers = start.workers(comm, experiment, data)
         stack.enter_context(launch.closing(exchange))
-        evaluation = Evaluation(comm, data.problem, total, workers.x)
+        evaluation = Evaluation(comm, data.problem, experiment.placement, workers.x)
         stack.enter_context(launch.closing(evaluation))
         before = workers.x.copy()
         measures = separation(comm, experiment, data, exchange, workers, evaluation)

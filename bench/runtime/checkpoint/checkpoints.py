@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +39,10 @@ def roots(
     workers: TrainingWorkers,
     state: Any,
     control: Any = (),
-    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the objects of a training that a checkpoint holds.
 
-    state: of its algorithm. control: progress of its controller, if any. more: further objects.
+    state: of its algorithm. control: progress of its controller, if any.
     """
     clock = {"clock": exchange.clock.state} if exchange.clock else {}
     versions = workers.delays.versions() if workers.delays else []
@@ -58,7 +56,6 @@ def roots(
         "algorithm": state,
         "counters": Counters(exchange.rounds_started, workers.drawn),
         "control": control,
-        **(more or {}),
     }
 
 
@@ -70,7 +67,6 @@ def restore_training(
     workers: TrainingWorkers,
     state: Any,
     control: Any = (),
-    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Set a training at its start to the state of a checkpoint; collective."""
     arrive = at_once
@@ -78,7 +74,7 @@ def restore_training(
         flights = sum(path.startswith("clock/arrivals/") for path in manifest.lengths)
         clock.state.arrivals[:] = [np.zeros(workers.total) for _ in range(flights)]
         arrive = clock.arrive
-    objects = roots(exchange, workers, state, control, more)
+    objects = roots(exchange, workers, state, control)
     restore(comm, checkpoint, manifest, objects, workers.total, arrive, workers.cell)
     counters = objects["counters"]
     exchange.rounds_started, workers.drawn = counters.turn, counters.drawn
@@ -91,7 +87,7 @@ class Checkpoints:
 
     Construction restores the training where the run resumes. Construction and `save` are
     collective. epoch: with the state of the algorithm from its `init`. uuid: of the run. control:
-    progress of its controller, if any. more: objects of a run whose members change.
+    progress of its controller, if any.
     """
 
     def __init__(
@@ -101,16 +97,15 @@ class Checkpoints:
         epoch: Epoch,
         uuid: str,
         control: Any = (),
-        more: Mapping[str, Any] | None = None,
     ) -> None:
         self._comm, self._plan, self._uuid, self._control = comm, plan, uuid, control
-        self._epoch, self._more = epoch, more or {}
+        self._epoch = epoch
         self.step = self.elapsed_ns = 0
         """Step and training time of the last checkpoint; 0 where the run begins."""
         if plan.resumed:
             manifest = plan.resumed.manifest
             checkpoint = plan.resumed.checkpoint
-            present = epoch.exchange, epoch.workers, epoch.state, control, self._more
+            present = epoch.exchange, epoch.workers, epoch.state, control
             restore_training(comm, checkpoint, manifest, *present)
             self.step, self.elapsed_ns = manifest.step, manifest.elapsed_ns
 
@@ -145,16 +140,16 @@ class Checkpoints:
     def _roots(self) -> dict[str, Any]:
         """Return the objects of the training."""
         epoch = self._epoch
-        return roots(epoch.exchange, epoch.workers, epoch.state, self._control, self._more)
+        return roots(epoch.exchange, epoch.workers, epoch.state, self._control)
 
     def _entries(self, step: int, elapsed_ns: int) -> dict[str, Any]:
         """Return the fields of a Manifest that are the same on every rank."""
-        experiment = self._plan.experiment
+        experiment, placement = self._plan.experiment, self._epoch.placement
         return {
             "step": step,
             "elapsed_ns": elapsed_ns,
             "workers": self._epoch.workers.total,
-            "members": list(self._epoch.placement.members) if self._more else [],
+            "members": placement.members if placement.absentees else [],
             "hash": experiment.hash,
             "params": experiment.params,
             "run_uuid": self._uuid,
