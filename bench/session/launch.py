@@ -24,6 +24,7 @@ from bench.common.output import OutputError, prepare
 from bench.common.spec import UserError
 from bench.common.text import counted, one_line, printable
 from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
+from bench.session.starting import guarded
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -65,7 +66,8 @@ def check_launch(environment: Mapping[str, str], world_size: int, expected: int)
 
 def world() -> MPI.Intracomm:
     """Return the communicator of all ranks of the launch, with MPI started and fenced."""
-    from mpi4py import MPI
+    with guarded():
+        from mpi4py import MPI
 
     fence()
     return MPI.COMM_WORLD

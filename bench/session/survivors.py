@@ -17,11 +17,12 @@ from typing import Any
 from mpi4py import MPI
 
 from bench.common.spec import UserError
+from bench.session.starting import tolerates_faults
 
 LOST = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED)
 """Classes of the errors after the death of a rank."""
-VENDOR, ENABLED = "Open MPI", "OMPI_MCA_mpi_ft_enable"
-"""MPI library with ULFM, and the variable in which its mpirun tells the ranks of --with-ft."""
+VENDOR = "Open MPI"
+"""MPI library with ULFM."""
 LAUNCH = "mpirun -n 4 --with-ft ulfm python -m bench.train ..."
 NEWS_S = 1.0
 """Time in which every rank learns of a death: the launcher tells within milliseconds."""
@@ -133,7 +134,7 @@ def check_faults(environment: Mapping[str, str], vendor: str, ranks: int) -> Non
             "--on-death: srun ends the whole step when a rank dies: launch by mpirun within the "
             f"allocation, `{LAUNCH}`, or give --checkpoint-every and --requeue"
         )
-    if environment.get(ENABLED) not in ("1", "true"):
+    if not tolerates_faults(environment):
         raise UserError(
             "--on-death: this launch ends when a rank dies, as fault tolerance is off: launch with "
             f"`{LAUNCH}`"

@@ -31,7 +31,7 @@ from bench.runtime.recording import dealt
 from bench.runtime.repeat import read_options
 from bench.session.survivors import check_faults
 from bench.train import train as train_here
-from tests.launching import command, own_lines, train, wait_until
+from tests.launching import DEADLINE_S, command, own_lines, train, wait_until
 from tests.writers import listen, rank_pids
 
 ULFM = {"OMPI_MCA_mpi_ft_enable": "1", "PMIX_NAMESPACE": "prterun-host-7@1"}
@@ -182,6 +182,26 @@ def test_a_run_without_the_workers_of_rank_0_has_the_bits_of_one_rank(tmp_path: 
     assert again.attributes["parameters_sha256"] == result.attributes["parameters_sha256"]
     with pytest.raises(UserError, match="workers left the run with their ranks"):
         read_options(["--repeat", str(result.path)])
+
+
+STARTING = """
+import os
+from bench.session import launch, starting
+starting.GRACE_S = 0.5
+if os.environ["OMPI_COMM_WORLD_RANK"] == "1":
+    os.kill(os.getpid(), 9)
+launch.world()
+"""
+
+
+def test_a_death_before_mpi_has_started_ends_the_launch() -> None:
+    launch = command(3, "-c", STARTING)
+    launch[1:1] = ["--with-ft", "ulfm"]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode
+    assert own_lines(done.stderr) == [
+        "error: a rank of this host has died during MPI_Init: start the run again"
+    ]
 
 
 def test_without_fault_tolerance_on_death_is_one_line(tmp_path: Path) -> None:

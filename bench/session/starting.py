@@ -1,0 +1,106 @@
+"""Guard of MPI_Init: ends a launch that waits in it for a rank that has died.
+
+Under `mpirun --with-ft ulfm` the launcher does not end the ranks that are left, and their MPI_Init
+waits without end. It holds Python's lock, so a second process watches instead of a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+ENABLED = "OMPI_MCA_mpi_ft_enable"
+"""Variable in which the mpirun of Open MPI tells the ranks of --with-ft."""
+RANKS_HERE, RANK = "OMPI_COMM_WORLD_LOCAL_SIZE", b"PMIX_RANK="
+"""Variables with the number of ranks on this host, and of a rank."""
+INTERVAL_S = 0.2
+"""Interval between two looks at the ranks of this host."""
+GRACE_S = 5.0
+"""Time for which a rank is missing before it counts as dead: a launcher starts many in turn."""
+END_S = 5.0
+"""Time for the launcher to end the ranks, before they are killed one by one."""
+LIMIT_S = 300.0
+"""Maximum duration of MPI_Init; ranks of other hosts cannot be seen."""
+
+
+def tolerates_faults(environment: Mapping[str, str]) -> bool:
+    """Report whether ranks outlast the death of others, from the variables of a rank."""
+    return environment.get(ENABLED) in ("1", "true")
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """End the launch, with one line, if a rank of this host dies while the context lasts."""
+    expected = os.environ.get(RANKS_HERE, "")
+    if not (tolerates_faults(os.environ) and expected.isdecimal()):
+        yield
+        return
+    end, start = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(start)
+        _watch(end, os.getppid(), int(expected))
+    os.close(end)
+    try:
+        yield
+    finally:
+        os.close(start)
+        os.waitpid(child, 0)
+
+
+def _watch(end: int, rank: int, expected: int) -> None:
+    """Watch the ranks of this host until `end` is closed or one is missing; never return.
+
+    rank: process id of the rank that is guarded.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+    began, missing_since, speaker = time.monotonic(), 0.0, 0
+    while not select.select([end], [], [], INTERVAL_S)[0]:
+        here, now = ranks_of(parent_of(rank)), time.monotonic()
+        if len(here) >= expected:
+            missing_since = 0.0
+        elif not missing_since:
+            missing_since, speaker = now, min(here, default=rank)
+        if missing_since and now - missing_since >= GRACE_S:
+            _end(rank, speaker, "a rank of this host has died")
+        if now - began >= LIMIT_S:
+            _end(rank, min(here, default=rank), f"a rank is missing for {LIMIT_S:.0f} s")
+    os._exit(0)
+
+
+def _end(rank: int, speaker: int, reason: str) -> None:
+    """End the launch, with a line if the rank is the speaker of its host, and this process.
+
+    mpirun returns 0 if signals end all ranks, but not if it is ended itself.
+    """
+    if rank == speaker:
+        os.write(2, f"error: {reason} during MPI_Init: start the run again\n".encode())
+        os.kill(parent_of(rank), signal.SIGTERM)
+    time.sleep(END_S)
+    os.kill(rank, signal.SIGKILL)
+    os._exit(1)
+
+
+def parent_of(process: int) -> int:
+    """Return the parent of a process; 0 if it has ended."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def ranks_of(launcher: int) -> set[int]:
+    """Return the process ids of the ranks of a launcher that live."""
+    ranks = set()
+    for children in Path(f"/proc/{launcher}/task").glob("*/children"):
+        with suppress(OSError):
+            for process in children.read_text().split():
+                with suppress(OSError):
+                    if RANK in Path(f"/proc/{process}/environ").read_bytes():
+                        ranks.add(int(process))
+    return ranks
