@@ -10,6 +10,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,10 +193,20 @@ def origin(
     }
 
 
-def add_provenance(file: Any, ranks: Sequence[dict[str, Any]]) -> None:
-    """Add /provenance: the place of every rank, the machine and its software."""
+@cache
+def _software() -> dict[str, str]:
+    """Return the texts about the software of this process; git takes longer than a recovery."""
     from mpi4py import MPI
 
+    return {
+        "packages": json.dumps(provenance.packages()),
+        "git_commit": provenance.commit(),
+        "mpi_library": MPI.Get_library_version().strip("\x00 \n"),
+    }
+
+
+def add_provenance(file: Any, ranks: Sequence[dict[str, Any]]) -> None:
+    """Add /provenance: the place of every rank, the machine and its software."""
     add_table(
         file,
         "provenance/ranks",
@@ -215,9 +226,7 @@ def add_provenance(file: Any, ranks: Sequence[dict[str, Any]]) -> None:
         file,
         {
             "environment": json.dumps(provenance.environment()),
-            "packages": json.dumps(provenance.packages()),
             "machine": json.dumps(provenance.machine()),
-            "git_commit": provenance.commit(),
-            "mpi_library": MPI.Get_library_version().strip("\x00 \n"),
+            **_software(),
         },
     )
