@@ -169,7 +169,7 @@ def process_notes(provenances: Sequence[Mapping[str, str]]) -> list[str]:
             "leaves out that between processes"
         )
     if dead:
-        notes.append(f"{dead} {of} are of runs that lost ranks: see `lost` in their provenance")
+        notes.append(f"{dead} {of} lost ranks during the run: see `lost` in the provenance")
     return notes
 
 

@@ -66,6 +66,18 @@ def read(path: Path) -> list[Event]:
     return [Event(step, worker, bytes(event)) for step, worker, event in zip(*columns, strict=True)]
 
 
+def alive(events: Sequence[Event], workers: int) -> NDArray[np.int64]:
+    """Return the numbers of workers alive over a run, (changes, 2) int64: first step, workers.
+
+    Deaths and returns before one step are one change. Without any event the array has no rows.
+    """
+    changes: dict[int, int] = {1: workers} if events else {}
+    for row in events:
+        workers += -1 if row.event == GONE else 1
+        changes[row.step] = workers
+    return np.array(list(changes.items()), np.int64).reshape(-1, 2)
+
+
 def absences(events: Sequence[Event], workers: int, steps: int) -> NDArray[np.int64]:
     """Return the steps, of the first `steps`, in which each worker was gone, (W,) int64."""
     absent = np.zeros(workers, np.int64)

@@ -99,6 +99,7 @@ def _draw(section: Section) -> list[Figure]:
     from bench.reporting.training import (
         controlled_charts,
         learning,
+        members,
         metrics,
         partitions,
         times,
@@ -115,6 +116,7 @@ def _draw(section: Section) -> list[Figure]:
         *scaling.figures(section),
         *times.figures(section),
         *metrics.consensus_figure(curves),
+        *members.figures(section),
     ]
     crowd = _oversubscribed(section)
     note = f"Oversubscribed: threads of {crowd} runs share cores."

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.common.labels import Options, labels, with_controller
 from bench.common.text import Setting, setting_label
 from bench.reporting.training.about import everything
-from bench.results import decisions
+from bench.results import decisions, epochs
 from bench.results.environment import SHA_DIGITS, input_sums
 from bench.results.provenance import derive_from
 from bench.results.reader import DIGESTED, Run, read
@@ -89,6 +89,8 @@ class Digest:
     """Label -> text: the command, the hosts and the software of the run."""
     decided: decisions.Decisions | None = None
     """Choices of the controller; None without one."""
+    alive: NDArray[np.int64] | None = None
+    """(changes, 2) int64, first step and the workers alive from it on; None if none ever died."""
 
 
 def load(path: Path) -> Digest:
@@ -111,9 +113,8 @@ def digest(run: Run) -> Digest:
     settings["eval_at"] = "step" if at_steps else None
     settings["threads"] = run.attributes.get("threads_per_rank")
     settings[DATA] = row.data_sha256[:SHA_DIGITS] or None
-    settings[INPUTS] = (
-        input_sums(run.attributes, SHA_DIGITS) if "inputs_json" in run.attributes else None
-    )
+    recorded = "inputs_json" in run.attributes
+    settings[INPUTS] = input_sums(run.attributes, SHA_DIGITS) if recorded else None
     sources = {x: str(sha)[:SHA_DIGITS] for x, sha in params.get(SOURCES, {}).items()}
     settings[SOURCES] = ", ".join(f"{x} {sha}" for x, sha in sorted(sources.items())) or None
     settings |= run.environment().settings()
@@ -136,6 +137,7 @@ def digest(run: Run) -> Digest:
         drift=_drift(ms),
         provenance=everything(run),
         decided=decisions.read(run.path) if row.controller else None,
+        alive=epochs.alive(epochs.read(run.path), row.workers) if row.deaths else None,
     )
 
 
@@ -288,9 +290,7 @@ def _with_recorded(runs: list[Digest]) -> list[Digest]:
     return result
 
 
-def shared(
-    settings: Sequence[Mapping[str, Setting]],
-) -> tuple[dict[str, Setting], list[str]]:
+def shared(settings: Sequence[Mapping[str, Setting]]) -> tuple[dict[str, Setting], list[str]]:
     """Return the settings that are equal in all runs, without empty ones, and the other names."""
     first = settings[0]
     same = {x for x in first if all(other[x] == first[x] for other in settings)}
