@@ -20,16 +20,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results import contents
+from bench.results import tables
 from bench.results.claims import Claim
-from bench.results.reader import BrokenFileError, check_schema
-from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, append_rows, describe
+from bench.results.resultfile import Change, ResultFile, append_rows
+from bench.results.tables import Tables
 
 Curve = NDArray[np.float64]
 COUNTS = ("duration_ns", "bytes_sent", "bytes_copied", "messages")
 """Counters of every rank in every round."""
 
-TABLES: dict[str, dict[str, tuple[tuple[str, ...], Any, str, str]]] = {
+TABLES: Tables = {
     "cases": {
         "topology": (("case",), "S128", "", "name of the topology with its options"),
         "period": (("case",), np.int64, "1", "rounds until the links repeat; 0: random, never"),
@@ -64,15 +64,8 @@ TABLES: dict[str, dict[str, tuple[tuple[str, ...], Any, str, str]]] = {
         ),
     },
 }
-"""Dimensions, dtype, units and long_name by group and dataset. The first dimension grows."""
 NEEDED = ("status", "workers", "ranks", "dimension", "tolerance", "seed", "params_json")
 """Attributes required by a reader."""
-
-
-def scales(group: str) -> list[str]:
-    """Return the dimensions of a group, the growing one first."""
-    table = TABLES[group.strip("/")]
-    return list(dict.fromkeys(dim for dims, *_ in table.values() for dim in dims))
 
 
 @dataclass(frozen=True)
@@ -108,8 +101,7 @@ class RoundsFile(ResultFile):
         claim: Claim | None = None,
     ) -> None:
         def create(file: h5py.File) -> None:
-            for group in TABLES:
-                _create(file.create_group(group), ranks)
+            tables.create(file, TABLES, {"rank": np.arange(ranks, dtype=np.int32)})
             material(file)
 
         super().__init__(path, attributes, create, claim)
@@ -136,25 +128,6 @@ class RoundsFile(ResultFile):
 def _columns(index: int, curves: list[Curve]) -> dict[str, NDArray[Any]]:
     k = np.concatenate([np.arange(1, len(curve) + 1) for curve in curves])
     return {"case": np.full(len(k), index), "k": k, "error": np.concatenate(curves)}
-
-
-def _create(group: h5py.Group, ranks: int) -> None:
-    growing, *fixed_dimensions = scales(group.name)
-    add_scale(group, growing, np.empty(0, np.int64), grows=True)
-    for name in fixed_dimensions:
-        add_scale(group, name, np.arange(ranks, dtype=np.int32))
-    for name, (dims, dtype, units, title) in TABLES[group.name.strip("/")].items():
-        dataset = group.create_dataset(
-            name,
-            shape=(0, ranks)[: len(dims)],
-            maxshape=(None, ranks)[: len(dims)],
-            chunks=(CHUNK, min(64, ranks))[: len(dims)],
-            dtype=dtype,
-            shuffle=True,
-            compression="gzip",
-            compression_opts=1,
-        )
-        describe(dataset, dims, units, title)
 
 
 @dataclass(frozen=True)
@@ -186,46 +159,9 @@ def read_rounds(path: str | Path) -> Rounds:
     Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
     path = Path(path)
-    with contents.open_hdf5(path) as file:
-        attributes = contents.attributes(file)
-        check_schema(path, attributes)
-        tables = {
-            group: {
-                name: contents.column(file, f"{group}/{name}")
-                for name in (*scales(group)[:1], *table)
-            }
-            for group, table in TABLES.items()
-        }
-        for group, columns in tables.items():
-            contents.check_columns(
-                group, columns, {x: dtype for x, (_, dtype, *_) in TABLES[group].items()}
-            )
-    result = Rounds(path, attributes, tables["cases"], tables["rounds"], tables["redraws"])
-    flaw = _flaw(result, tables)
-    if flaw:
-        raise BrokenFileError(f"{path}: {flaw}")
-    return result
-
-
-def _flaw(result: Rounds, tables: Mapping[str, Mapping[str, NDArray[Any]]]) -> str:
-    """Return the first flaw of a result; empty for a valid one."""
-    for name in NEEDED:
-        if name not in result.attributes:
-            return f"attribute {name} is missing"
-    for group, columns in tables.items():
-        lengths = {len(column) for column in columns.values()}
-        if len(lengths) > 1 or any(columns[x].ndim != len(y[0]) for x, y in TABLES[group].items()):
-            return f"the columns of /{group} differ in length"
-    rounds = result.cases["rounds"]
-    ends = np.cumsum(rounds)
-    whole = int(ends[-1]) if len(ends) else 0
-    if (
-        (rounds < 1).any()
-        or (result.cases["first"] != ends - rounds).any()
-        or whole != len(result.rounds["k"])
-    ):
-        return "/cases and /rounds do not fit together"
-    return ""
+    attributes, arrays = tables.read(path, TABLES, NEEDED)
+    tables.check_spans(path, arrays, "rounds", "rounds")
+    return Rounds(path, attributes, arrays["cases"], arrays["rounds"], arrays["redraws"])
 
 
 def round_flaws(result: Rounds) -> Iterator[str]:

@@ -18,16 +18,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results import contents
+from bench.results import tables
 from bench.results.claims import Claim
-from bench.results.reader import BrokenFileError, check_schema
-from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, append_rows, describe
+from bench.results.guard import BrokenFileError
+from bench.results.resultfile import Change, ResultFile, append_rows
 from bench.results.rows import SimulationRow
-from bench.results.schema import Table, clock_of
+from bench.results.schema import clock_of
+from bench.results.tables import Tables, along
 
 TIMES = ("elapsed_ns", "compute_ns", "wait_ns")
-TABLES: dict[str, tuple[str, Table]] = {
-    "cases": (
+TABLES: Tables = {
+    "cases": along(
         "case",
         {
             "algorithm": ("S256", "", "algorithm with its options"),
@@ -37,7 +38,7 @@ TABLES: dict[str, tuple[str, Table]] = {
             "steps": ("i8", "1", "number of steps of the case"),
         },
     ),
-    "steps": (
+    "steps": along(
         "step",
         {
             "case": ("i8", "1", "row of /cases"),
@@ -48,7 +49,6 @@ TABLES: dict[str, tuple[str, Table]] = {
         },
     ),
 }
-"""Dimension, and dtype, units and long_name of each dataset, by group."""
 NEEDED = ("status", "ranks", "parameters", "seed", "params_json")
 """Attributes required by a reader."""
 
@@ -69,14 +69,7 @@ class SimulationFile(ResultFile):
         claim: Claim | None = None,
     ) -> None:
         def create(file: h5py.File) -> None:
-            for name, (dim, table) in TABLES.items():
-                group = file.create_group(name)
-                add_scale(group, dim, np.empty(0, np.int64), grows=True)
-                for column, (dtype, units, title) in table.items():
-                    dataset = group.create_dataset(
-                        column, shape=(0,), maxshape=(None,), chunks=(CHUNK,), dtype=dtype
-                    )
-                    describe(dataset, (dim,), units, title)
+            tables.create(file, TABLES, {})
             material(file)
 
         super().__init__(path, attributes, create, claim)
@@ -144,40 +137,11 @@ def read_simulation(path: str | Path) -> Simulation:
     Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
     path = Path(path)
-    with contents.open_hdf5(path) as file:
-        attributes = contents.attributes(file)
-        check_schema(path, attributes)
-        tables: dict[str, dict[str, NDArray[Any]]] = {}
-        for group, (dim, table) in TABLES.items():
-            tables[group] = {x: contents.column(file, f"{group}/{x}") for x in (dim, *table)}
-            dtypes = {name: dtype for name, (dtype, *_) in table.items()}
-            contents.check_columns(group, tables[group], dtypes)
-    result = Simulation(path, attributes, tables["cases"], tables["steps"])
-    flaw = _flaw(result)
-    if flaw:
-        raise BrokenFileError(f"{path}: {flaw}")
-    return result
-
-
-def _flaw(result: Simulation) -> str:
-    """Return the first flaw of a result; empty for a valid one."""
-    for name in NEEDED:
-        if name not in result.attributes:
-            return f"attribute {name} is missing"
-    for group, columns in (("cases", result.cases), ("steps", result.steps)):
-        shapes = {column.shape for column in columns.values()}
-        if len(shapes) > 1 or any(column.ndim != 1 for column in columns.values()):
-            return f"the columns of /{group} differ in length"
-    steps, ends = result.cases["steps"], np.cumsum(result.cases["steps"])
-    whole = int(ends[-1]) if len(ends) else 0
-    if (
-        (steps < 1).any()
-        or (result.cases["cycle"] < 1).any()
-        or (result.cases["first"] != ends - steps).any()
-        or whole != len(result.steps["k"])
-    ):
-        return "/cases and /steps do not fit together"
-    return ""
+    attributes, arrays = tables.read(path, TABLES, NEEDED)
+    tables.check_spans(path, arrays, "steps", "steps")
+    if (arrays["cases"]["cycle"] < 1).any():
+        raise BrokenFileError(f"{path}: cases/cycle has values below 1")
+    return Simulation(path, attributes, arrays["cases"], arrays["steps"])
 
 
 def step_flaws(result: Simulation) -> Iterator[str]:

@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeVar
 
 import h5py
 import numpy as np
 
 from algorithms.wire.meter import PHASES, PIPELINE_PHASES
 from bench.common.spec import case_hash
-from bench.results import contents, decisions, epochs, lost
+from bench.results import contents, decisions, epochs, lost, rounds, simulations
 from bench.results.attempts import ATTEMPTS
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
@@ -21,7 +21,6 @@ from bench.results.events import EVENTS
 from bench.results.guard import brief
 from bench.results.provenance import program_of
 from bench.results.reader import BrokenFileError, Run, read
-from bench.results.rounds import TABLES, read_rounds, round_flaws
 from bench.results.schema import (
     COMPLETE,
     DIVERGED,
@@ -36,13 +35,20 @@ from bench.results.schema import (
     WARMUP,
     eval_options,
 )
-from bench.results.simulations import TABLES as SIMULATIONS
-from bench.results.simulations import read_simulation, step_flaws
 from bench.results.statistics import median_interval
 from bench.results.summary import summary_flaws
+from bench.results.tables import Layout, Tables, layout_flaws
 
-Layout: TypeAlias = Mapping[str, Mapping[str, tuple[tuple[str, ...], Any, str]]]
-"""Dimensions, dtype and units by group and dataset."""
+
+class Result(Protocol):
+    """Result of a program in memory."""
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the root."""
+
+
+R = TypeVar("R", bound=Result)
 
 
 def _along(dim: str, table: Mapping[str, tuple[Any, str, str]]) -> dict[str, Any]:
@@ -71,43 +77,6 @@ COLLECTIVES: Layout = {
         for name, (dims, _) in CALLS.items()
     },
 }
-CONSENSUS: Layout = {
-    group: {name: (dims, dtype, units) for name, (dims, dtype, units, _) in table.items()}
-    for group, table in TABLES.items()
-}
-SIMULATE: Layout = {group: _along(dim, table) for group, (dim, table) in SIMULATIONS.items()}
-
-
-def layout_flaws(file: h5py.File, layout: Layout) -> Iterator[str]:
-    """Yield the departures of an open file from a layout."""
-    for group, table in layout.items():
-        for name, (dims, dtype, units) in table.items():
-            where = f"{group}/{name}"
-            if not isinstance(file.get(where), h5py.Dataset):
-                yield f"{where} is missing"
-                continue
-            yield from _dataset_flaws(file[where], where, dims, np.dtype(dtype), units)
-
-
-def _dataset_flaws(
-    data: h5py.Dataset, where: str, dims: tuple[str, ...], dtype: np.dtype[Any], units: str
-) -> Iterator[str]:
-    """Yield the departures of one dataset from its layout."""
-    if data.dtype.kind != dtype.kind:
-        yield f"{where} has the dtype {data.dtype}, not {dtype}"
-    if data.attrs.get("units", "") != units:
-        yield f"{where} has units {data.attrs.get('units', '')!r}, not {units!r}"
-    if not data.attrs.get("long_name"):
-        yield f"{where} has no long_name"
-    if data.ndim != len(dims):
-        yield f"{where} has {data.ndim} dimensions, not {len(dims)}"
-        return
-    for axis, dim in enumerate(dims):
-        scales = list(data.dims[axis].values())
-        if not scales or scales[0].name != f"{data.parent.name}/{dim}":
-            yield f"{where} has no scale {dim!r} along axis {axis}"
-        elif len(scales[0]) != data.shape[axis]:
-            yield f"{where} has {data.shape[axis]} elements along {dim}, its scale {len(scales[0])}"
 
 
 STATES = (RUNNING, COMPLETE, DIVERGED, FAILED, PREEMPTED)
@@ -291,20 +260,23 @@ def _calls(calls: Calls, rows: Any) -> Iterator[str]:
             yield f"row {i} is marked as converged, but the interval of its median is too wide"
 
 
-def _consensus(path: Path) -> Iterator[str]:
-    result = read_rounds(path)
-    with h5py.File(path, "r") as file:
-        yield from layout_flaws(file, CONSENSUS)
-    yield from _attributes(result.attributes)
-    yield from round_flaws(result)
+def _tables(
+    declared: Tables, read_result: Callable[[Path], R], result_flaws: Callable[[R], Iterator[str]]
+) -> Callable[[Path], Iterator[str]]:
+    """Return the check of a program whose results are tables."""
+    layout = {
+        group: {name: (dims, dtype, units) for name, (dims, dtype, units, _) in columns.items()}
+        for group, columns in declared.items()
+    }
 
+    def check(path: Path) -> Iterator[str]:
+        result = read_result(path)
+        with h5py.File(path, "r") as file:
+            yield from layout_flaws(file, layout)
+        yield from _attributes(result.attributes)
+        yield from result_flaws(result)
 
-def _simulate(path: Path) -> Iterator[str]:
-    result = read_simulation(path)
-    with h5py.File(path, "r") as file:
-        yield from layout_flaws(file, SIMULATE)
-    yield from _attributes(result.attributes)
-    yield from step_flaws(result)
+    return check
 
 
 def _version(attributes: Any) -> tuple[int, int]:
@@ -315,6 +287,8 @@ def _version(attributes: Any) -> tuple[int, int]:
 CHECKS: dict[str, Callable[[Path], Iterator[str]]] = {
     "bench.train": _training,
     "bench.collectives": _collectives,
-    "bench.consensus": _consensus,
-    "bench.simulate": _simulate,
+    "bench.consensus": _tables(rounds.TABLES, rounds.read_rounds, rounds.round_flaws),
+    "bench.simulate": _tables(
+        simulations.TABLES, simulations.read_simulation, simulations.step_flaws
+    ),
 }
