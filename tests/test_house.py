@@ -79,6 +79,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         f"algorithms.pipelines {WIRE} bench.collectives {RUN} bench.tasks bench.yardsticks",
         "mpi4py numpy rich",
     ),
+    "bench.chaos": (f"{RUN} bench.reporting", "mpi4py numpy rich"),
     "bench.report": ("bench.common bench.reporting bench.results", ""),
     "bench.compare": (
         "bench.common bench.reporting bench.results",

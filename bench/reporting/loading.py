@@ -19,6 +19,7 @@ from bench.common.files import (
 )
 from bench.common.spec import UserError
 from bench.common.text import printable
+from bench.reporting.chaos import report as chaos_report
 from bench.reporting.chapter import Kind
 from bench.reporting.collectives import report as collectives_report
 from bench.reporting.consensus import report as consensus_report
@@ -111,6 +112,7 @@ KINDS: dict[str, Kind] = {
     "bench.collectives": collectives_report,
     "bench.consensus": consensus_report,
     "bench.simulate": simulate_report,
+    "bench.chaos": chaos_report,
 }
 """Program -> the module that reports its results."""
 

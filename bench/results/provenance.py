@@ -183,6 +183,8 @@ def derive_from(path: Path, derive: Callable[[], T]) -> T:
         raise BrokenFileError(f"{path}: the parts do not fit together: {text}") from None
 
 
+ALONE = ("bench.simulate", "bench.chaos")
+"""Programs that start without mpirun."""
 SHARED_PROCESSES = "shared with an earlier launch"
 """Text in the provenance of a launch that did not start in fresh processes."""
 
@@ -192,7 +194,8 @@ def provenance(run: Run) -> dict[str, str]:
     attributes, texts = run.attributes, run.texts
     argv = [str(x) for x in json.loads(attributes.get("argv_json", "[]"))]
     program = str(attributes.get("program", "bench.train"))
-    command = ["mpirun", "-n", str(attributes["ranks"]), "python", "-m", program, *argv]
+    launcher = [] if program in ALONE else ["mpirun", "-n", str(attributes["ranks"])]
+    command = [*launcher, "python", "-m", program, *argv]
     labels = {
         "status": " - ".join(filter(None, (run.status, str(attributes.get("reason", ""))))),
         "command": shlex.join(command),

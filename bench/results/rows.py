@@ -226,6 +226,28 @@ class SimulationRow(Row):
         return "stages" if self.stages else "workers"
 
 
+@dataclass(frozen=True)
+class ChaosRow(Row):
+    """Run of bench.chaos: a strategy under a plan of faults, and the numbers derived from it."""
+
+    strategy: Annotated[str, Column("", "way to outlast faults; calm: the run without any")]
+    plan: Annotated[int, Column("1", "plan of faults, counted from 1")]
+    status: Annotated[str, Column("", "complete, or failed")]
+    faults: Annotated[int, Column("1", "faults that struck")]
+    launches: Annotated[int, Column("1", "number of launches by mpirun")]
+    ranks_lost: Annotated[int, Column("1", "ranks that the other ranks lost")]
+    steps: Annotated[int, Column("1", "steps of the run")]
+    steps_lost: Annotated[int, Column("1", "steps that were computed again")]
+    goodput: Annotated[float, Column("1", "steps of the run over all steps computed")]
+    useful_share: Annotated[float, Column("1", "training time of the steps over elapsed_s")]
+    elapsed_s: Annotated[float, Column("s", "time from the first evaluation to the last step")]
+    detection_ms: Annotated[float, Column("ms", "time from a fault to its detection, median")]
+    recovery_ms: Annotated[float, Column("ms", "time from a fault to the next step, median")]
+    metric: Annotated[float, Column("1", "final metric of the mean model")]
+    participation: Annotated[float, Column("1", "share of the workers in the steps, mean")]
+    same_bits: Annotated[bool, Column("", "true if the parameters are those of the calm run")]
+
+
 def half_width(row: CollectiveRow) -> float:
     """Return the larger half-width of the median's interval as a fraction of the median."""
     p50 = row.p50_us

@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.wire.meter import PHASES, PIPELINE_PHASES
 from bench.common.spec import case_hash
-from bench.results import contents, decisions, epochs, lost, rounds, simulations
+from bench.results import chaos, contents, decisions, epochs, lost, rounds, simulations
 from bench.results.attempts import ATTEMPTS
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
@@ -291,4 +291,5 @@ CHECKS: dict[str, Callable[[Path], Iterator[str]]] = {
     "bench.simulate": _tables(
         simulations.TABLES, simulations.read_simulation, simulations.step_flaws
     ),
+    "bench.chaos": _tables(chaos.TABLES, chaos.read_chaos, chaos.run_flaws),
 }

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import h5py
 
-from tests.bench.made_measurements import make_calls, make_rounds, make_simulation
+from tests.bench.made_measurements import make_calls, make_chaos, make_rounds, make_simulation
 from tests.bench.made_runs import make
 
 Damage: TypeAlias = Callable[[Path, bytes, random.Random], object]
@@ -22,6 +22,7 @@ def sound_files(folder: Path) -> list[bytes]:
         make_calls(folder / "collectives.h5", {8: {"ring": 4.0, "library": 2.0}}),
         make_rounds(folder / "consensus.h5", {"ring": 0.5}),
         make_simulation(folder / "simulate.h5"),
+        make_chaos(folder / "chaos.h5", {"calm": 0, "adopt": 20}),
     ]
     return [path.read_bytes() for path in paths]
 

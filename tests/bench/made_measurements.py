@@ -1,4 +1,4 @@
-"""Result files of bench.collectives, bench.consensus and bench.simulate with chosen numbers."""
+"""Result files of the programs that measure, with chosen numbers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from bench.results.calls import PROGRAM, Calls, CallsFile
+from bench.results.chaos import ChaosFile
 from bench.results.resultfile import add_table, add_texts
 from bench.results.rounds import Case, RoundsFile
 from bench.results.schema import COMPLETE, MODEL, RUNNING
@@ -132,5 +133,30 @@ def make_simulation(path: Path) -> Path:
         for workers in (4, 16):
             step = np.array([10 + wait, 10, wait]) * 1_000_000
             file.add(algorithm, workers, 1, np.outer(np.arange(1, 6), step))
+    file.close(COMPLETE, {})
+    return path
+
+
+def make_chaos(path: Path, recovery_ms: Mapping[str, int], failed: str = "") -> Path:
+    """Write a file of bench.chaos with two plans of one kill each, and return its path.
+
+    recovery_ms: strategy -> time to the next step in the first plan, 1 ms more in the second, in
+    which the runs of the strategy `failed` fail.
+    """
+    hosts = ("node1",)
+    more: dict[str, Any] = {"metric_name": "accuracy", "metric_direction": "max", "ranks": 4}
+    more["params_json"] = '{"faults": 1, "kinds": ["kill"], "training": {"algorithm": "ring"}}'
+    file = ChaosFile(path, attributes("bench.chaos", hosts, more), lambda x: material(x, hosts))
+    times = {"struck_ns": 10**9, "detected_ns": 10**5, "steps_lost": 25}
+    for plan in (1, 2):
+        for name, ms in recovery_ms.items():
+            done = plan == 1 or name != failed
+            run = {"status": COMPLETE.encode() if done else b"failed", "steps": 100 * done}
+            run |= {"useful_ns": 8 * 10**9, "elapsed_ns": 10**10, "metric": 0.5 + plan / 10}
+            run |= {"launches": 1, "ranks_lost": 0, "participation": 1.0, "same_bits": done}
+            fault = {"kind": b"kill", "rank": plan, "step": 55, **times}
+            fault["recovered_ns"] = (ms + plan - 1) * 10**6 if done else -1
+            faults = [fault] if name != "calm" else []
+            file.add({"strategy": name.encode(), "plan": plan, **run}, faults)
     file.close(COMPLETE, {})
     return path

@@ -88,6 +88,7 @@ def _option(table: Table[Any], name: str, text: str) -> Any:
 
 
 KNOWN = {
+    "bench.chaos.options": {"out"},
     "bench.collectives.options": {"out", "csv"},
     "bench.compare.__main__": {"path_a", "path_b", "csv", "markdown", "figure"},
     "bench.consensus.options": {"out", "csv"},

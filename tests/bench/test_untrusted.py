@@ -29,7 +29,7 @@ from bench.runtime.checkpoint.resuming import has_run
 from bench.trace.__main__ import main as trace
 from bench.watch.folder import BROKEN, view
 from slurm.states import read_mark
-from tests.bench.made_measurements import make_calls, make_rounds, make_simulation
+from tests.bench.made_measurements import make_calls, make_chaos, make_rounds, make_simulation
 from tests.bench.made_runs import make
 
 OTHERS = ([1.5, 2.5], np.array(["a", "b"], object), "x", 3, 2.5, h5py.Empty("f4"))
@@ -39,6 +39,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "collectives": lambda path: make_calls(path, {8: {"ring": 4.0, "library": 2.0}}),
     "consensus": lambda path: make_rounds(path, {"ring": 0.5}),
     "simulate": make_simulation,
+    "chaos": lambda path: make_chaos(path, {"calm": 0, "adopt": 20}),
 }
 
 

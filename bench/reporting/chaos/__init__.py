@@ -1,0 +1,1 @@
+"""Report of bench.chaos: useful steps and time, recovery and final metric of each strategy."""
