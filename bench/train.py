@@ -16,6 +16,7 @@ from bench.runtime.options import TABLE
 from bench.session import launch
 from bench.session.beats import BEFORE
 from bench.session.binding import keep_freed_memory, use_threads
+from bench.session.deadlines import FIXED_S, parse
 from bench.session.signals import EXIT_RESUME
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def _launches(
     if survival and survival.plan:
         experiment = survival.plan.experiment
         return train(comm, experiment, results, argv=argv, survival=survival)
-    with watchdog(comm, int(_value(argv, "watchdog")), Progress().step, results):
+    seconds, adapts = _deadline(argv)
+    with watchdog(comm, seconds, Progress().step, results, adapts=adapts):
         from bench.runtime import repeat
         from bench.runtime.checks import check_asides
         from bench.runtime.experiment import Experiment
@@ -138,6 +140,14 @@ def _value(argv: Sequence[str], name: str) -> Any:
         return TABLE.entries[name].default
 
 
+def _deadline(argv: Sequence[str]) -> tuple[int, bool]:
+    """Return --watchdog of a command line; the default where the command line is wrong."""
+    try:
+        return parse(_value(argv, "watchdog"))
+    except UserError:
+        return FIXED_S, False
+
+
 def train(
     comm: MPI.Intracomm,
     experiment: Experiment,
@@ -170,8 +180,9 @@ def train(
             f"--on-death {experiment.options.on_death} is for single runs of bench.train: leave it "
             "out here"
         )
-    seconds, kills = experiment.options.watchdog, survival is not None
-    with watchdog(comm, seconds, progress.step, results, kills=kills):
+    seconds, adapts = parse(experiment.options.watchdog)
+    kills = survival is not None
+    with watchdog(comm, seconds, progress.step, results, adapts=adapts, kills=kills):
         plan = survival.plan if survival else None
         plan = plan or setup.plan(comm, experiment, results, number)
         if survival:

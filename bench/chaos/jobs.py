@@ -87,11 +87,13 @@ def trial(
     faults: Sequence[Fault],
     eval_every: int,
     limit_s: float,
+    seconds: float,
     place: Path,
 ) -> Trial:
     """Launch a run, strike its faults, launch it again where the strategy does; return the trial.
 
     command: of the first launch, whose --jsonl is PLACE.jsonl; its output goes to PLACE.log.
+    limit_s: time without an evaluation that is a hang. seconds: duration of faults that pass.
     """
     result = Trial([Strike(fault) for fault in faults])
     evaluations = Evaluations(place.with_suffix(".jsonl"))
@@ -104,7 +106,9 @@ def trial(
         left = len(waiting)
         more = ["--resume"] if result.launches > 1 else []
         with job([*command, *more], log) as process:
-            result.code, hangs = _follow(process, evaluations, waiting, eval_every, limit_s)
+            result.code, hangs = _follow(
+                process, evaluations, waiting, eval_every, limit_s, seconds
+            )
         ended_ns = time.perf_counter_ns()
         result.began_ns = evaluations.began_ns
         if result.code == 0:
@@ -124,6 +128,7 @@ def _follow(
     waiting: list[Strike],
     eval_every: int,
     limit_s: float,
+    seconds: float,
 ) -> tuple[int, bool]:
     """Strike the faults that wait; return the exit code of the job, and whether it hung."""
     while (code := process.poll()) is None:
@@ -132,7 +137,7 @@ def _follow(
             one = waiting.pop(0)
             time.sleep(one.fault.share * evaluations.interval_s)
             struck_ns = time.perf_counter_ns()
-            if strike(one.fault, process.pid):
+            if strike(one.fault, process.pid, seconds):
                 one.struck_ns = struck_ns
             evaluations.update()  # what came before the fault
             evaluations.step = -1

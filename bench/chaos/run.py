@@ -36,6 +36,7 @@ from bench.runtime.experiment import Experiment
 from bench.runtime.opening import add_provenance, holding, origin, prepare, take
 from bench.runtime.options import TABLE as TRAINING
 from bench.runtime.survival import check_death
+from bench.session.deadlines import AUTO
 from bench.session.launch import SIZE_VARIABLES, mark_failed
 from bench.session.survivors import ENABLED, check_faults
 
@@ -52,7 +53,7 @@ class Plan:
 
     options: Options
     training: Sequence[str]
-    """Options of bench.train, as given."""
+    """Options of bench.train, as given, and --watchdog."""
     experiment: Experiment
     strategies: dict[str, Strategy]
     faults: list[list[Fault]]
@@ -119,6 +120,8 @@ def plan_run(options: Options, training: Sequence[str]) -> Plan:
     if not mpirun:
         raise UserError("there is no mpirun on PATH: `source env.sh`, or install Open MPI 5")
     texts = TRAINING.texts(training)
+    if "watchdog" not in texts:
+        training = [*training, "--watchdog", AUTO]
     for name in OWN:
         if name in texts:
             raise UserError(f"{flag(name)} after -- is decided by bench.chaos: leave it out")
@@ -166,9 +169,8 @@ def _try(plan: Plan, name: str, faults: Sequence[Fault], place: Path) -> Trial:
         plan.mpirun, options.ranks, strategy, options.checkpoint_every, plan.training, place
     )
     chosen = [] if name == CALM else faults
-    return trial(
-        strategy, command, chosen, plan.experiment.options.eval_every, options.limit, place
-    )
+    every = plan.experiment.options.eval_every
+    return trial(strategy, command, chosen, every, options.limit, options.seconds, place)
 
 
 def observed(

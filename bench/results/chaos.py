@@ -24,6 +24,8 @@ from bench.results.rows import ChaosRow
 from bench.results.schema import COMPLETE, Table
 from bench.results.tables import Tables, along
 
+PACE = 100
+"""Number of steps whose mean duration counts the steps that were lost after them."""
 UNKNOWN = -1
 """Value of a time that was not observed."""
 RUNS: Table = {
@@ -61,14 +63,15 @@ def recovery(
 
     starts, ends: (steps,) int64, ns, of the steps that were kept, on the clock of the other times.
     began_ns: start of the run. The time between the last kept step and the fault held steps that
-    were lost, each of the median duration; a step under way at the fault that was kept is not. The
-    time to the next step is UNKNOWN without one.
+    were lost, as long as the mean of the PACE kept steps before. A step under way at the fault that
+    was kept is not lost. The time to the next step is UNKNOWN without one.
     """
     before, after = np.searchsorted(ends, struck_ns, "right"), np.searchsorted(starts, struck_ns)
     next_ns = int(ends[after]) - struck_ns if after < len(ends) else UNKNOWN
     if before < after:
         return 0, next_ns
-    step_ns = max(1.0, float(np.median(ends - starts)))
+    near = slice(max(0, before - PACE), max(before, PACE))
+    step_ns = max(1.0, float((ends - starts)[near].mean()))
     last_ns = int(ends[before - 1]) if before else began_ns
     return max(0, int((struck_ns - last_ns) / step_ns)), next_ns
 

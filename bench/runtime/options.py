@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bench.common.files import RESULTS
 from bench.common.options import Table, check_name, check_ranges, option
 from bench.common.spec import UserError, unknown_name
+from bench.session.deadlines import FIXED_S, parse
 
 DTYPES = ("float32", "float64")
 BFLOAT16 = "bfloat16"
@@ -221,11 +222,10 @@ class TrainOptions:
         "resume from the last checkpoint if there is one, else begin; keep a finished result",
         aside=True,
     )
-    watchdog: int = option(
-        300,
-        "seconds without a step after which the job ends, naming the rank; 0: never",
+    watchdog: str = option(
+        str(FIXED_S),
+        "seconds without a step until the job ends and names the rank; auto: adaptive; 0: never",
         "S",
-        least=0,
         aside=True,
     )
     on_death: str = option(
@@ -271,6 +271,7 @@ class TrainOptions:
             raise UserError(f"--epochs must be > 0 and finite, got {self.epochs:g}")
         if self.epochs and self.steps != type(self).steps:
             raise two_lengths(self.epochs, self.steps)
+        parse(self.watchdog)
         if self.wire and self.wire != BF16:
             raise unknown_name("wire", self.wire, [BF16])
         if self.save_model and self.save_model not in MODELS:

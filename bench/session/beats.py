@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import socket
 import struct
 from collections import Counter
@@ -45,6 +46,8 @@ class Beat:
     """True if the rank waits for other ranks."""
     still_s: float
     """Time since the rank began this step, evaluation or writing of results."""
+    limit_s: float = math.inf
+    """Time after which it stands still there, where it is known from earlier ones."""
 
     @property
     def name(self) -> str:
@@ -69,17 +72,24 @@ class LastBeat:
 
     beat: Beat
     age_s: float
+    limit_s: float = math.inf
+    """Age at which the rank counts as silent, where it is known from earlier beats."""
+
+    def is_silent(self, timeout_s: float) -> bool:
+        """Return whether the beat is older than its limit, which is `timeout_s` at most."""
+        return self.age_s >= min(self.limit_s, timeout_s)
 
 
 def silence(beats: Sequence[LastBeat], timeout_s: float) -> str:
     """Return a sentence that names the ranks without a beat for `timeout_s`; "" if there is none.
 
-    The sentence also names ranks that have been silent for half of the timeout: they are likely to
+    The sentence also names ranks that have been silent for half of their limit: they are likely to
     follow.
     """
-    if not any(x.age_s >= timeout_s for x in beats):
+    if not any(x.is_silent(timeout_s) for x in beats):
         return ""
-    ranks = sorted((x for x in beats if x.age_s >= timeout_s / 2), key=lambda x: x.beat.rank)
+    late = (x for x in beats if x.age_s >= min(x.limit_s, timeout_s) / 2)
+    ranks = sorted(late, key=lambda x: x.beat.rank)
     first = max(ranks, key=lambda x: x.age_s)
     others = [x.beat.name for x in ranks if x is not first]
     return f"{first.beat.name} has sent no heartbeat for {first.age_s:.0f} s; last " + (
@@ -93,7 +103,7 @@ def stall(beats: Sequence[LastBeat], timeout_s: float, size: int) -> str:
     beats: one for each of the `size` ranks that has ever sent one. A rank that waits for others is
     reported only if all ranks wait.
     """
-    still = [x.beat for x in beats if x.beat.still_s >= timeout_s]
+    still = [x.beat for x in beats if x.beat.still_s >= min(x.beat.limit_s, timeout_s)]
     busy = [x for x in still if not x.waits]
     if not busy and len(still) < len(beats):
         return ""

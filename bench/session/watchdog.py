@@ -7,6 +7,7 @@ thread, so a step costs nothing more.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.results.claims import process_start
@@ -29,6 +31,7 @@ from bench.session.beats import (
     stall,
     unreachable,
 )
+from bench.session.deadlines import BEAT_S, Gaps, Stays
 from bench.session.launch import mark_failed, write_stderr
 from bench.session.whereabouts import locate
 
@@ -58,12 +61,14 @@ def watchdog(
     step: Callable[[], int],
     results: list[Claim],
     *,
+    adapts: bool = False,
     kills: bool = False,
 ) -> Iterator[None]:
     """End the job if a rank is silent, or stays in one step, for `timeout_s`; collective.
 
     It also ends if a rank does not call this for as long. step: returns the step of this rank.
-    results: the claims of this run, whose files are then marked as failed. kills: kill a silent
+    results: the claims of this run, whose files are then marked as failed. adapts: shorten the
+    timeout to deadlines that follow from the beats and steps of the run. kills: kill a silent
     rank of the same host instead, which others survive. All ranks are observed until all have left
     the context. A timeout of 0 disables the watchdog.
     """
@@ -71,7 +76,7 @@ def watchdog(
         yield
         return
     arrive(comm, timeout_s)
-    watch = Watch(comm, timeout_s, step, results, kills)
+    watch = Watch(comm, timeout_s, step, results, adapts=adapts, kills=kills)
     watch.greet(comm)
     thread = threading.Thread(target=watch.run, daemon=True)
     thread.start()
@@ -130,11 +135,15 @@ class Watch:
         timeout_s: float,
         step: Callable[[], int],
         results: list[Claim],
+        *,
+        adapts: bool = False,
         kills: bool = False,
     ) -> None:
         self._rank, self._step, self._results = comm.rank, step, results
         self._timeout_s, self._kills = timeout_s, kills
-        self._interval_s = min(max(timeout_s / 10, LEAST_S), MOST_S)
+        self._interval_s = BEAT_S if adapts else min(max(timeout_s / 10, LEAST_S), MOST_S)
+        self._adapts, self._gaps = adapts, dict[int, Gaps]()
+        self._stays = Stays()
         self._hosts: list[str] = comm.allgather(socket.gethostname())
         turn = report_order(self._hosts)[comm.rank]
         delay_s = self._interval_s + (turn - 1) * (self._interval_s + REPORT_S) if turn else 0.0
@@ -175,6 +184,7 @@ class Watch:
         beat = self._beat()
         for other in [beat, *self._post.exchange(beat)]:
             self._beats[other.rank] = (self._now_s, other)
+            self._gaps.setdefault(other.rank, Gaps(self._now_s)).beat(self._now_s)
 
     def _rest(self, seconds: float) -> None:
         """Wait and advance this thread's own clock.
@@ -192,11 +202,16 @@ class Watch:
         place = locate(sys._current_frames().get(self._thread))
         step = self._step()
         if self._stay != (step, place.activity):
+            if self._stay and self._stay[0] != BEFORE:
+                self._stays.end(self._stay[1], self._now_s - self._since_s)
             self._stay, self._since_s = (step, place.activity), self._now_s
         self._since_s += self._credit_s(step == BEFORE and not place.waits)
         still_s = self._now_s - self._since_s
         host = self._hosts[self._rank]
-        return Beat(self._rank, host, step, place.phase, place.at, place.waits, still_s)
+        beat = Beat(self._rank, host, step, place.phase, place.at, place.waits, still_s)
+        if self._adapts and step != BEFORE:
+            beat = replace(beat, limit_s=self._stays.limit_s(place.activity))
+        return beat
 
     def _credit_s(self, setup: bool) -> float:
         """Return the time since the last beat that does not count as standing still.
@@ -211,7 +226,10 @@ class Watch:
 
     def _judge(self) -> None:
         """End the job if a rank has stopped; warn once about unreachable ranks."""
-        beats = [LastBeat(beat, self._now_s - at_s) for at_s, beat in self._beats.values()]
+        beats = [
+            LastBeat(beat, self._now_s - at_s, self._limit_s(beat))
+            for at_s, beat in self._beats.values()
+        ]
         reason = silence(beats, self._silence_s)
         warning = ""
         if self._rank == 0:
@@ -224,6 +242,12 @@ class Watch:
         if warning and not self._has_warned:
             self._has_warned = True
             write_stderr(f"warning: {warning}")
+
+    def _limit_s(self, beat: Beat) -> float:
+        """Return the age at which a beat is a silence, where it follows from earlier beats."""
+        if not self._adapts or beat.step == BEFORE:
+            return math.inf
+        return self._gaps[beat.rank].limit_s + self._silence_s - self._timeout_s
 
     def _end(self, reason: str) -> None:
         """Mark the result files, report the reason and exit, upon which the launcher ends all."""
@@ -242,7 +266,7 @@ class Watch:
 
     def _kill(self, beats: Sequence[LastBeat]) -> bool:
         """Kill the silent ranks of this host; return False if there is none."""
-        ranks = [x.beat.rank for x in beats if x.age_s >= self._silence_s]
+        ranks = [x.beat.rank for x in beats if x.is_silent(self._silence_s)]
         for rank in ranks:
             self._beats[rank] = (self._now_s, self._beats[rank][1])
         return sum(self._end_process(rank) for rank in ranks) > 0

@@ -1,13 +1,16 @@
 """bench.chaos: plans of faults, what follows from a run, its file and report, and a real kill."""
 
 import math
+import os
 import re
+import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.chaos.faults import KINDS, draw
+from bench.chaos.faults import DATAGRAM_BYTES, KINDS, draw, flood, slow, udp_ports
 from bench.chaos.options import TABLE, split
 from bench.chaos.run import plan_run
 from bench.common.spec import UserError
@@ -70,11 +73,11 @@ def test_a_file_of_runs_is_valid_and_its_report_compares_strategies(tmp_path: Pa
     (table,) = chapter.tables
     cells = [dict(zip(table.header, row, strict=True)) for row in table.rows]
     assert [row["strategy"] for row in cells] == list(times)
-    assert cells[1]["recovery ms"] == "20.50 [20.00, 21.00]"
+    assert cells[1]["recovery s"] == "0.0205 [0.0200, 0.0210]"
     assert cells[1]["useful steps"] == "80.0%"
     assert cells[3]["complete"] == "1 of 2"
     texts = [sentence.text for sentence in chapter.sentences]
-    assert texts[0].startswith("After a fault, adopt takes the next step within 20.50 ms, restart")
+    assert texts[0].startswith("After a fault, adopt takes the next step within 0.0205 s, restart")
     assert texts[1] == "1 of 2 runs by other did not end well"
     figures = chapter.draw()
     assert [figure.title for figure in figures] == ["Useful steps and time", "Recovery"]
@@ -88,7 +91,7 @@ GOOD = "--task quadratic --steps 400 --eval-every 50"
 @pytest.mark.parametrize(
     ("own", "training", "message"),
     [
-        ("--kinds flop", GOOD, "unknown kind of fault 'flop'; known: "),
+        ("--kinds quake", GOOD, "unknown kind of fault 'quake'; known: "),
         ("--strategies adopt,adopt", GOOD, "--strategies has adopt twice"),
         ("--ranks 2 --faults 2", GOOD, "--faults must be below --ranks, 2, got 2"),
         ("", f"{GOOD} --out x", "--out after -- is decided by bench.chaos"),
@@ -102,6 +105,24 @@ GOOD = "--task quadratic --steps 400 --eval-every 50"
 def test_mistakes_are_found_before_the_first_launch(own: str, training: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         plan_run(TABLE.read(own.split()), training.split())
+
+
+def test_a_flood_fills_the_udp_sockets_of_a_process() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.bind(("127.0.0.1", 0))
+        own.setblocking(False)
+        assert own.getsockname()[1] in udp_ports(os.getpid())
+        flood(os.getpid(), 0.01)
+        for _ in range(50):
+            assert len(own.recv(2048)) == DATAGRAM_BYTES
+
+
+def test_a_slow_process_runs_again_afterwards() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        slow(process.pid, 0.1)
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        process.kill()
+    assert state == "S"
 
 
 def test_options_after_two_dashes_are_those_of_the_training() -> None:

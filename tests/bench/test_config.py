@@ -80,7 +80,7 @@ def test_every_option_reaches_its_field() -> None:
         "flush_every": 9,
         "writers": "node",
         "checkpoint_every": 11,
-        "watchdog": 13,
+        "watchdog": "auto",
         "save_model": "best.pt",
         "jsonl": "x.jsonl",
         "tensorboard": "board",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.common.text import NONE, Setting, TextTable, counted, figure, format_number
+from bench.common.text import NONE, Setting, TextTable, counted, format_number
 from bench.reporting.chapter import Chapter, Figure, Sentence, Source
 from bench.reporting.launches import Launch, group_launches, launch_notes, rows_frame
 from bench.results.chaos import Chaos, read_chaos
@@ -104,10 +104,10 @@ def by_strategy(rows: Sequence[ChaosRow]) -> dict[str, list[ChaosRow]]:
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "useful steps": ("goodput", "{:.1%}".format),
     "useful time": ("useful_share", "{:.1%}".format),
-    "elapsed s": ("elapsed_s", figure),
+    "elapsed s": ("elapsed_s", partial(format_number, digits=3)),
     "steps lost": ("steps_lost", "{:g}".format),
-    "detection ms": ("detection_ms", figure),
-    "recovery ms": ("recovery_ms", figure),
+    "detection s": ("detection_ms", lambda x: format_number(x / 1e3, 3)),
+    "recovery s": ("recovery_ms", lambda x: format_number(x / 1e3, 3)),
     "taking part": ("participation", "{:.1%}".format),
 }
 """Title -> column of the rows, and the form of its numbers."""
@@ -157,9 +157,10 @@ def sentences(condition: str, rows: Sequence[ChaosRow]) -> list[Sentence]:
     texts = []
     if len(ranked) > 1:
         first, last = ranked[0], ranked[-1]
+        least, most = (format_number(times[name] / 1e3, 3) for name in (first, last))
         texts.append(
-            f"After a fault, {first} takes the next step within {figure(times[first])} ms, {last} "
-            f"within {figure(times[last])} ms (medians)"
+            f"After a fault, {first} takes the next step within {least} s, {last} within {most} s "
+            "(medians)"
         )
     for name, some in groups.items():
         bad = sum(row.status != COMPLETE for row in some)
