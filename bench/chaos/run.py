@@ -38,7 +38,8 @@ from bench.runtime.options import TABLE as TRAINING
 from bench.runtime.survival import check_death
 from bench.session.deadlines import AUTO
 from bench.session.launch import SIZE_VARIABLES, mark_failed
-from bench.session.survivors import ENABLED, check_faults
+from bench.session.starting import ENABLED
+from bench.session.survivors import check_faults
 
 OWN = (
     *("out", "name", "overwrite", "jsonl", "on_death", "checkpoint_every", "resume", "ranks"),
