@@ -121,8 +121,13 @@ def printed(lines: list[tuple[float, str]], text: str, since: int = 0) -> Callab
     return lambda: any(line.startswith(text) for _, line in lines[since:])
 
 
-def killed(folder: Path, name: str, options: str, victims: Sequence[int]) -> Run:
-    """Train on 3 ranks, kill one after the other at their next evaluation; return the result."""
+def killed(
+    folder: Path, name: str, options: str, victims: Sequence[Sequence[int]], at: str = "step"
+) -> Run:
+    """Train on 3 ranks, kill some after the others at an evaluation; return the result.
+
+    at: beginning of the line of the evaluation.
+    """
     line = f"-m bench.train {LINE} --out {folder} --name {name} {options}"
     launch = command(3, *line.split())
     launch[1:1] = ["--with-ft", "ulfm"]
@@ -131,15 +136,12 @@ def killed(folder: Path, name: str, options: str, victims: Sequence[int]) -> Run
         assert job.stdout is not None
         threading.Thread(target=listen, args=(job.stdout, lines), daemon=True).start()
         try:
-            for victim in victims:
-                wait_until(
-                    printed(lines, "step", len(lines)), f"a step before the death of rank {victim}"
-                )
-                os.kill(rank_pids(job.pid)[victim], signal.SIGKILL)
-                wait_until(
-                    printed(lines, f"rank {victim} of 3 is gone"),
-                    f"the recovery from the death of rank {victim}",
-                )
+            for some in victims:
+                wait_until(printed(lines, at, len(lines)), f"a step before the death of {some}")
+                pids, known = rank_pids(job.pid), len(lines)
+                for victim in some:
+                    os.kill(pids[victim], signal.SIGKILL)
+                wait_until(printed(lines, "rank", known), f"the recovery from the death of {some}")
             wait_until(lambda: job.poll() is not None, "the end of the run")
         finally:
             job.kill()
@@ -162,7 +164,7 @@ def trained_here(folder: Path, name: str, options: str, **changes: Any) -> Run:
 def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
     """Rank 1 is killed in the middle, then rank 0, which writes the file."""
     local = "--algorithm local_sgd"
-    result = killed(tmp_path, "a", f"{local} --on-death adopt --protect-every 40", (1, 0))
+    result = killed(tmp_path, "a", f"{local} --on-death adopt --protect-every 40", ((1,), (0,)))
     calm = trained_here(tmp_path, "calm", local)
     assert result.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
     assert result.row().steps == 600
@@ -170,10 +172,21 @@ def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
     assert lost.read(result.path)["rank"].tolist() == [1, 0]
 
 
+def test_a_rank_and_its_buddy_are_restored_from_disk(tmp_path: Path) -> None:
+    local = "--algorithm local_sgd"
+    options = f"{local} --on-death adopt --protect-every 600 --checkpoint-every 40"
+    result = killed(tmp_path, "a", options, ((1, 2),), at="step    2")
+    calm = trained_here(tmp_path, "calm", local)
+    assert result.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
+    table = lost.read(result.path)
+    assert sorted(table["rank"].tolist()) == [1, 2]
+    assert set(table["back"].tolist()) <= set(range(160, 600, 40))
+
+
 def test_a_run_without_the_workers_of_rank_0_has_the_bits_of_one_rank(tmp_path: Path) -> None:
     """One rank that hosts all workers, of which the same one leaves, ends with the same bits."""
     algorithm = "--algorithm overlap_push_sum:delay=2"
-    result = killed(tmp_path, "a", f"{algorithm} --on-death leave:shards=dealt", (0,))
+    result = killed(tmp_path, "a", f"{algorithm} --on-death leave:shards=dealt", ((0,),))
     events, (back,) = epochs.read(result.path), lost.read(result.path)["back"].tolist()
     assert events == [Event(back, 0, GONE)]
     assert result.attributes["participation"] == pytest.approx(1 - (600 - back) / 5 / 600)
