@@ -33,6 +33,11 @@ STRATEGIES = {
         launcher=("--with-ft", "ulfm"),
         options=("--on-death", "adopt"),
     ),
+    "leave": Strategy(
+        "the workers of a dead rank are gone, and the others go on",
+        launcher=("--with-ft", "ulfm"),
+        options=("--on-death", "leave"),
+    ),
     "restart": Strategy(
         "the job ends, and is launched again from the last checkpoint on disk",
         options=("--checkpoint-every", "{every}"),
