@@ -87,7 +87,8 @@ def stack_of(frame: FrameType | None) -> Stack:
         file = frame.f_code.co_filename
         if file.startswith(FOLDERS):
             name = file.removeprefix(f"{ROOT}/")
-            stack.append((name, frame.f_code.co_name, frame.f_lineno))
+            line: int | None = frame.f_lineno  # None between two lines; typeshed has an int
+            stack.append((name, frame.f_code.co_name, line or 0))
         frame = frame.f_back
     return stack
 
