@@ -291,6 +291,13 @@ def with_option(text: str, key: str, value: str) -> str:
     return f"{own.head(text)}:{OUTER.join([f'{key}={value}', *others])}"
 
 
+def without_options(spec: str, names: Collection[str]) -> str:
+    """Return a spec without the named options."""
+    name, _, rest = spec.partition(":")
+    kept = [x for x in rest.split(OUTER) if x and x.partition("=")[0] not in names]
+    return f"{name}:{OUTER.join(kept)}" if kept else name
+
+
 def require_new_name(option: str, name: str, names: Collection[str], longest: int) -> None:
     """Refuse a name with options that an option has twice, or of more than `longest` bytes.
 

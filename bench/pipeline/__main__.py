@@ -18,6 +18,8 @@ from bench.session import launch
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from bench.results.claims import Claim
+
 PROGRAM = "bench.pipeline"
 
 
@@ -57,13 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program, --plan and --measure on all ranks of mpirun; return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if any(text.partition("=")[0] in ("--plan", "--measure") for text in arguments):
-        return launch.main(
-            argv, TABLE.parser, lambda comm, texts, _: measure(comm, texts), name=PROGRAM
-        )
+        return launch.main(argv, TABLE.parser, measure, name=PROGRAM)
     return run(draw, argv, program=PROGRAM)
 
 
-def measure(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
+def measure(comm: MPI.Intracomm, argv: Sequence[str], results: list[Claim]) -> None:
     """Plan the cut of a model, or measure a pipeline; collective. Errors: UserError."""
     options = launch.on_all_ranks(comm, lambda: TABLE.read(argv))
 
@@ -72,7 +72,7 @@ def measure(comm: MPI.Intracomm, argv: Sequence[str]) -> None:
     if options.plan:
         planning.plan(comm, options)
     else:
-        comparison.compare(comm, options)
+        comparison.compare(comm, options, argv, results)
 
 
 if __name__ == "__main__":

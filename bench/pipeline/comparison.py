@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.clock import Durations, play
 from algorithms.pipelines.grid import Grid
 from algorithms.pipelines.protocol import Pipeline
-from bench.common.spec import format_spec
-from bench.common.summary import summarise
+from bench.common.spec import case_hash, format_spec, without_options
+from bench.common.summary import summarise_results
 from bench.common.text import counted, printable
 from bench.pipeline.measuring import (
-    TURNS,
+    Subject,
     Trained,
     Wire,
     experiment_of,
     measured_wire,
     subject,
-    train,
+    train_in_turns,
 )
 from bench.pipeline.options import Options
+from bench.results.claims import Claim
+from bench.results.pipelines import (
+    MEMORY,
+    MODELS,
+    TABLES,
+    MeasuredPipeline,
+    PipelineFile,
+    Turn,
+    read_pipeline,
+)
+from bench.runtime.launches import announcement, results_of_launches
+from bench.runtime.opening import add_provenance, holding, origin, prepare, take_on_root
 from bench.runtime.pipeline.slices import stage_bounds
 from bench.session.launch import on_all_ranks
 
@@ -32,10 +46,16 @@ if TYPE_CHECKING:
 
     from bench.runtime.experiment import Experiment
 
+PROGRAM = "bench.pipeline"
 
-def compare(comm: MPI.Intracomm, options: Options) -> None:
-    """Print a measured pipeline beside its model; collective. Errors: UserError."""
 
+def compare(
+    comm: MPI.Intracomm, options: Options, argv: Sequence[str], results: list[Claim]
+) -> None:
+    """Measure a pipeline, write the result and print it beside its model; collective.
+
+    Errors: UserError on every rank.
+    """
     if options.against:
         on_all_ranks(comm, lambda: _check_against(options, comm.size))
 
@@ -46,8 +66,29 @@ def compare(comm: MPI.Intracomm, options: Options) -> None:
     alone = on_all_ranks(comm, lambda: build(1))
     pipeline, units = measured.pipeline, measured.problem.units
     on_all_ranks(comm, lambda: stage_bounds(pipeline, units, f"--measure {options.measure}"))
-    wire = measured_wire(comm) if comm.size > 1 else Wire()
-    with ExitStack() as stack:
+    params = _params(options, measured)
+    digest = case_hash(params, comm.size)
+    kind = f"{options.registered_name}-s{pipeline.stages}-m{pipeline.microbatches}"
+    first = Path(options.out) / f"{options.name or f'pipeline-{kind}-r{comm.size}-{digest[:6]}'}.h5"
+    (path,) = results_of_launches(
+        comm, first, 1, results, PROGRAM, named=bool(options.name), overwrite=options.overwrite
+    )
+    claim = take_on_root(comm, results, path, PROGRAM)
+    with holding(claim), ExitStack() as stack:
+        on_all_ranks(comm, lambda: None if comm.rank else prepare(path, options.overwrite))
+        claim.files.append(path)
+        file = None
+        if comm.rank == 0:
+            for text in filter(None, [announcement(first, path, 1, 1)]):
+                print(printable(text), flush=True)
+            attributes = {
+                **origin(PROGRAM, argv, measured.ranks, measured.flaws, 1),
+                **_attributes(params, measured),
+                "case_hash": digest,
+            }
+            provenance = partial(add_provenance, ranks=measured.ranks)
+            file = PipelineFile(path, comm.size, attributes, provenance, claim)
+        wire = measured_wire(comm) if comm.size > 1 else Wire()
         theirs = None
         if options.against:
             from bench.yardsticks.distributed import gloo_group
@@ -55,29 +96,59 @@ def compare(comm: MPI.Intracomm, options: Options) -> None:
 
             stack.enter_context(gloo_group(comm))
             shard, bounds = measured.data.shards[0], stage_bounds(pipeline, units)
-            theirs = TorchPipeline(
-                comm, measured.problem, shard, pipeline, options.name, bounds, options.batch
-            )
-        trained = train(comm, measured.experiment, measured.data, options.steps, alone, theirs)
+            name, batch = options.registered_name, options.batch
+            theirs = TorchPipeline(comm, measured.problem, shard, pipeline, name, bounds, batch)
+        keep = file.add if file else _drop
+        experiment, data, steps = measured.experiment, measured.data, options.steps
+        trained = train_in_turns(comm, experiment, data, steps, alone, theirs, keep)
         del theirs
+        if file:
+            models = modelled(pipeline, experiment.grid, trained, wire)
+            memory = {x: [vars(memory)[x] for memory in trained.memory] for x in MEMORY}
+            file.complete(trained.passes, memory, models)
     if comm.rank == 0:
-        comparison = Comparison(pipeline, measured.experiment.grid, trained, wire)
-        name = format_spec(pipeline, PIPELINES)
-        print(
-            printable(
-                f"{name} on {counted(comm.size, 'rank')}, {options.task}, batch {options.batch}: "
-                f"medians of {counted(TURNS * options.steps, 'step')}"
-            )
-        )
-        for line in comparison.lines():
-            print(line)
+        result = read_pipeline(path)
+        summarise_results([path], lambda _: result.rows())
+        for line in lines(result):
+            print(printable(line))
+
+
+def _drop(turn: Turn) -> None:
+    """Keep nothing of a turn, on ranks that write no file."""
+
+
+def _params(options: Options, measured: Subject) -> dict[str, Any]:
+    """Return the options that affect the numbers."""
+    params: dict[str, Any] = {
+        name: getattr(options, name) for name in ("batch", "steps", "against")
+    }
+    settings = measured.experiment.params
+    return params | {name: settings[name] for name in ("task", "data", "pipeline")}
+
+
+def _attributes(params: Mapping[str, Any], measured: Subject) -> dict[str, Any]:
+    """Return the attributes of a result beside its origin."""
+    pipeline, grid = measured.pipeline, measured.experiment.grid
+    name = format_spec(pipeline, PIPELINES)
+    return {
+        "params_json": json.dumps(params),
+        "seed": 0,
+        "pipeline": name,
+        "schedule": without_options(name, ("stages", "microbatches")),
+        "stages": pipeline.stages,
+        "microbatches": pipeline.microbatches,
+        "columns": grid.columns,
+        **{name: params[name] for name in ("task", "batch", "against")},
+        "time_definition": "a minibatch ends on the slowest rank; the update of the parameters is "
+        "not part of it",
+    }
 
 
 def _check_against(options: Options, ranks: int) -> None:
     """Check that torch has the pipeline of --measure. Errors: UserError."""
     from bench.yardsticks import pipelining
 
-    pipelining.check(options.pipeline(), options.name, ranks, options.batch)
+    pipelining.check(options.pipeline(), options.registered_name, ranks, options.batch)
 
 
 def model(pipeline: Pipeline, grid: Grid, durations: Durations) -> tuple[float, float]:
@@ -103,60 +174,51 @@ def model(pipeline: Pipeline, grid: Grid, durations: Durations) -> tuple[float, 
     return time, 1 - M * sum(stages) / (columns * time)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A measured pipeline on a grid of ranks, and the link between them."""
+def modelled(pipeline: Pipeline, grid: Grid, trained: Trained, wire: Wire) -> dict[str, Any]:
+    """Return the attributes of a complete result: clock, formula and largest message, ns and B."""
+    message = wire.latency + trained.message * wire.per_byte if trained.message else 0.0
+    forward, input, weight = trained.passes.T.tolist()
+    clock, bubble = model(pipeline, grid, Durations(forward, input, weight, message))
+    means = [float(x) for x in trained.passes.mean(axis=0)]
+    formula, idle = model(pipeline, grid, Durations.equal(pipeline.stages, *means))
+    numbers = (clock, max(0.0, bubble), formula, max(0.0, idle), message)
+    return dict(zip(MODELS, numbers, strict=True)) | {"message_bytes": trained.message}
 
-    pipeline: Pipeline
-    grid: Grid
-    trained: Trained
-    wire: Wire
 
-    def lines(self) -> Iterator[str]:
-        """Yield the table of times and bubbles, the memory and the speed-up."""
-        trained, wire = self.trained, self.wire
-        latency = wire.latency + trained.message * wire.per_byte if trained.message else 0.0
-        forward, input, weight = trained.passes.T.tolist()
-        clock, bubble = model(self.pipeline, self.grid, Durations(forward, input, weight, latency))
-        means = [float(x) for x in trained.passes.mean(axis=0)]
-        K = self.pipeline.stages
-        formula, idle = model(self.pipeline, self.grid, Durations.equal(K, *means))
-        summarise(
-            measured={"minibatch_ms": trained.minibatch / 1e6, "bubble": trained.bubble},
-            clock={"minibatch_ms": clock / 1e6, "bubble": bubble},
-            formula={"minibatch_ms": formula / 1e6, "bubble": idle},
-            alone_ms=trained.alone / 1e6,
-            torch_ms=trained.theirs / 1e6,
-            ratio=trained.ratio,
-            memory=[vars(memory) for memory in trained.memory],
-        )
-        yield f"{'':<12}{'measured':>12}{'clock':>12}{'formula':>12}"
-        times = [f"{x / 1e6:.4g} ms" for x in (trained.minibatch, clock, formula)]
-        yield f"{'minibatch':<12}" + "".join(f"{x:>12}" for x in times)
-        shares = [f"{max(0.0, x):.1%}" for x in (trained.bubble, bubble, idle)]
-        yield f"{'bubble':<12}" + "".join(f"{x:>12}" for x in shares)
-        for rank, memory in enumerate(trained.memory):
-            yield (
-                f"rank {rank:<7}{memory.saved_bytes:,} B of activations, "
-                f"{memory.saved_bytes_formula:,} B by the formula; "
-                f"{counted(memory.versions, 'version')} of the parameters, "
-                f"{memory.versions_formula} by the formula"
-            )
-        columns = self.grid.columns
-        bound = columns * (1 - idle)
-        speedup = trained.alone / trained.minibatch
+def lines(result: MeasuredPipeline) -> Iterator[str]:
+    """Yield the table of times and bubbles, the memory and the speed-up of a complete result."""
+    (row,) = result.rows()
+    yield (
+        f"{row.pipeline} on {counted(row.ranks, 'rank')}, {row.task}, batch {row.batch}: "
+        f"medians of {counted(row.steps, 'step')}"
+    )
+    yield f"{'':<12}{'measured':>12}{'clock':>12}{'formula':>12}"
+    times = [f"{x:.4g} ms" for x in (row.minibatch_ms, row.clock_ms, row.formula_ms)]
+    yield f"{'minibatch':<12}" + "".join(f"{x:>12}" for x in times)
+    shares = [f"{x:.1%}" for x in (row.bubble, row.clock_bubble, row.formula_bubble)]
+    yield f"{'bubble':<12}" + "".join(f"{x:>12}" for x in shares)
+    columns = [result.memory[name].tolist() for name in MEMORY]
+    for rank, (saved, formula, versions, expected) in enumerate(zip(*columns, strict=True)):
         yield (
-            f"speed-up    {speedup:.3g} over one rank with {trained.alone / 1e6:.4g} ms; "
-            f"{speedup / bound:.1%} of {bound:.3g}, the bound of equal stages without latency"
+            f"rank {rank:<7}{saved:,} B of activations, {formula:,} B by the formula; "
+            f"{counted(versions, 'version')} of the parameters, {expected} by the formula"
         )
-        rows = [("forward", forward), ("backward", input), ("parameters", weight)]
-        for name, values in rows[: 3 if any(weight) else 2]:
-            yield f"{name:<12}{', '.join(f'{x / 1e6:.4g}' for x in values)} ms by stage"
-        if trained.theirs > 0:
-            median, low, high = trained.ratio
-            yield (
-                f"torch       {trained.theirs / 1e6:.4g} ms by torch.distributed.pipelining over "
-                f"gloo; ours over theirs {median:.3f} [{low:.3f}, {high:.3f}]"
-            )
-        if trained.message:
-            yield f"message     {latency / 1e6:.4g} ms for the largest, {trained.message:,} B"
+    yield (
+        f"speed-up    {row.speedup:.3g} over one rank with {row.alone_ms:.4g} ms; "
+        f"{row.speedup / row.bound:.1%} of {row.bound:.3g}, the bound of equal stages without "
+        "latency"
+    )
+    passes = [result.stages[name] / 1e6 for name in TABLES["stages"]]
+    for name, values in zip(("forward", "backward", "parameters"), passes, strict=True):
+        if values.any():
+            yield f"{name:<12}{', '.join(f'{x:.4g}' for x in values)} ms by stage"
+    if result.attributes["against"]:
+        yield (
+            f"torch       {row.theirs_ms:.4g} ms by torch.distributed.pipelining over gloo; ours "
+            f"over theirs {row.over_theirs:.3f} "
+            f"[{row.over_theirs_lo:.3f}, {row.over_theirs_hi:.3f}]"
+        )
+    if row.message_bytes:
+        yield f"message     {row.message_ms:.4g} ms for the largest, {row.message_bytes:,} B"
+    yield f"{'file':<12}{result.path}"
+    yield f"{'report':<12}python -m bench.report {result.path} --html report.html"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mpi4py import MPI
@@ -30,7 +29,7 @@ from algorithms.wire.waiting import until
 from bench.collectives.links import LARGE_BYTES, SMALL_BYTES, round_trip_ns
 from bench.common.spec import format_spec
 from bench.pipeline.options import Options
-from bench.results.statistics import Interval, median_interval
+from bench.results.pipelines import Turn
 from bench.runtime import setup, start
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import TrainOptions
@@ -59,6 +58,10 @@ class Subject:
     data: Material
     problem: LayeredProblem
     pipeline: Pipeline
+    ranks: list[dict[str, Any]]
+    """Places of the ranks; see bench.session.binding.use_threads."""
+    flaws: list[str]
+    """Flaws of their binding."""
 
 
 def experiment_of(options: Options, task: str, pipeline: Pipeline, ranks: int) -> Experiment:
@@ -83,11 +86,11 @@ def subject(comm: MPI.Intracomm, build: Callable[[], Experiment]) -> Subject:
     experiment = on_all_ranks(comm, build)
     keep_freed_memory()
     data = setup.material(comm, experiment)
-    use_threads(comm, 0)
+    ranks, flaws = use_threads(comm, 0)
     problem, pipeline = data.problem, experiment.pipeline
     assert isinstance(problem, LayeredProblem)
     assert pipeline is not None
-    return Subject(experiment, data, problem, pipeline)
+    return Subject(experiment, data, problem, pipeline, ranks, flaws)
 
 
 @dataclass(frozen=True)
@@ -180,23 +183,24 @@ class Loop:
         self._meter, self._learner = self._exchange.meter, self._workers.pipelines
         if measures_memory:
             self._learner.measure_memory()
-        self.gradients: list[int] = []
-        """Times of the minibatches, ns."""
-        self.phases: NDArray[np.int64] = np.zeros(3, np.int64)
-        """Total times of forward passes, backward passes and the bubble, ns."""
 
-    def run(self, steps: int) -> None:
-        """Take WARM_UP steps, and so many measured ones."""
-        for step in range(WARM_UP + steps):
-            self._meter.tracing = step >= WARM_UP
+    def run(self, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Take WARM_UP steps, and so many measured ones.
+
+        Return the times of the minibatches, (steps,) ns, and those of their forward passes,
+        backward passes and bubble, (steps, 3) ns.
+        """
+        took, phases = np.zeros(steps, np.int64), np.zeros((steps, 3), np.int64)
+        for step in range(-WARM_UP, steps):
+            self._meter.tracing = step >= 0
             before = np.array(self._meter.ns[-3:])
             began = self._meter.start()
             self._workers.gradient()
-            took = perf_counter_ns() - began
-            if step >= WARM_UP:
-                self.gradients.append(took)
-                self.phases += np.array(self._meter.ns[-3:]) - before
+            now = perf_counter_ns()
+            if step >= 0:
+                took[step], phases[step] = now - began, np.array(self._meter.ns[-3:]) - before
             self._workers.update()
+        return took, phases
 
     @property
     def memory(self) -> Memory | None:
@@ -215,23 +219,17 @@ class Loop:
 
 @dataclass(frozen=True)
 class Trained:
-    """Measured pipeline.
+    """Measured passes of a pipeline.
 
     passes: (K, 3) ns, medians of forward passes, of backward passes or those for the inputs, and
-    of those for the parameters alone. minibatch: ns, on the slowest rank. bubble: share of the
-    time of all ranks. message: B, the largest one. memory: of each rank; empty if not measured.
-    alone: ns, of a minibatch on one rank; NaN if not measured. theirs: ns, of a minibatch of the
-    yardstick; NaN without one. ratio: ours over theirs, step by step, with its 95 % interval.
+    of those for the parameters alone. minibatch: ns, median on the slowest rank. message: B, the
+    largest one. memory: of each rank; empty if not measured.
     """
 
     passes: NDArray[np.float64]
     minibatch: float
-    bubble: float
     message: int
     memory: list[Memory]
-    alone: float
-    theirs: float = math.nan
-    ratio: Interval = (math.nan, math.nan, math.nan)
 
     @property
     def stages(self) -> Sequence[float]:
@@ -240,55 +238,66 @@ class Trained:
         return times
 
 
-def train(
+def train(comm: MPI.Intracomm, experiment: Experiment, data: Material, steps: int) -> Trained:
+    """Train some steps with the pipeline of an experiment, and measure its passes; collective.
+
+    Sending a result is part of a pass.
+    """
+    with closing(Loop(comm, experiment, data)) as loop:
+        took, _ = loop.run(steps)
+        return _trained(comm, experiment, loop, np.stack(comm.allgather(took), axis=1))
+
+
+def train_in_turns(
     comm: MPI.Intracomm,
     experiment: Experiment,
     data: Material,
     steps: int,
-    alone: Experiment | None = None,
-    theirs: TorchPipeline | None = None,
+    alone: Experiment,
+    theirs: TorchPipeline | None,
+    keep: Callable[[Turn], None],
 ) -> Trained:
-    """Train some steps with the pipeline of an experiment, and measure its passes; collective.
+    """Train TURNS turns of steps, in turns with the other sides; collective. See `train`.
 
-    alone: the experiment on one rank, which rank 0 computes in turns, while the others wait, with
-    the memory of the first step counted. theirs: a yardstick that trains in turns, too. Sending a
-    result is part of a pass.
+    alone: the experiment on one rank, which rank 0 computes while the others wait. theirs: a
+    yardstick that trains, too. keep: called on rank 0 after each turn. The first step counts the
+    activations.
     """
+    turns: list[NDArray[np.int64]] = []
+    with ExitStack() as stack:
+        loop = stack.enter_context(closing(Loop(comm, experiment, data, measures_memory=True)))
+        single: Loop | None = None
+        if comm.rank == 0:
+            single = stack.enter_context(closing(Loop(MPI.COMM_SELF, alone, data)))
+        for _ in range(TURNS):
+            comm.Barrier()
+            ours = [np.stack(comm.allgather(x), axis=1) for x in loop.run(steps)]
+            other = single.run(steps)[0] if single else np.empty(0, np.int64)
+            until(comm.Ibarrier().Test)
+            torch = None
+            if theirs:
+                torch = np.stack(comm.allgather(theirs.run(WARM_UP, steps)), axis=1)
+            if comm.rank == 0:
+                keep(Turn(ours[0], ours[1], other, torch))
+            turns.append(ours[0])
+        return _trained(comm, experiment, loop, np.concatenate(turns))
+
+
+def _trained(
+    comm: MPI.Intracomm, experiment: Experiment, loop: Loop, durations: NDArray[np.int64]
+) -> Trained:
+    """Return the measured passes; collective. durations: (steps, ranks), ns, of the minibatches."""
     pipeline = experiment.pipeline
     assert pipeline is not None
-    with ExitStack() as stack:
-        loop = stack.enter_context(
-            closing(Loop(comm, experiment, data, measures_memory=alone is not None))
-        )
-        single: Loop | None = None
-        if alone and comm.rank == 0:
-            single = stack.enter_context(closing(Loop(MPI.COMM_SELF, alone, data)))
-        for _ in range(TURNS if alone else 1):
-            comm.Barrier()
-            loop.run(steps)
-            if single:
-                single.run(steps)
-            until(comm.Ibarrier().Test)
-            if theirs:
-                theirs.run(WARM_UP, steps)
-                comm.Barrier()
-        events = [event for each in comm.allgather(loop.events()) for event in each]
+    events = [event for each in comm.allgather(loop.events()) for event in each]
     passes = np.zeros((pipeline.stages, len(PASSES)))
     for s in range(pipeline.stages):
         for i, kind in enumerate(PASSES):
             times = [x[3] for x in events if x[1] == kind and x[5] == s]
             passes[s, i] = np.median(times) if times else 0
-    phases = np.sum(comm.allgather(loop.phases), axis=0)
-    memory = comm.allgather(loop.memory)
-    ours = np.max(comm.allgather(loop.gradients), axis=0)
-    others = np.max(comm.allgather(theirs.gradients if theirs else [math.nan]), axis=0)
     return Trained(
         passes,
-        minibatch=float(np.median(ours)),
-        bubble=float(phases[-1] / phases.sum()),
+        minibatch=float(np.median(durations.max(axis=1))),
         message=max((x[4] for x in events if x[1] == SENT), default=0),
-        memory=[x for x in memory if x],
-        alone=comm.bcast(float(np.median(single.gradients)) if single else np.nan),
-        theirs=float(np.median(others)),
-        ratio=median_interval(ours / others),
+        memory=[x for x in comm.allgather(loop.memory) if x],
     )

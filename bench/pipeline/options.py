@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.common.files import check_target
-from bench.common.options import Table, check_ranges, flag, option, same
+from bench.common.options import Table, check_name, check_ranges, flag, option, same
 from bench.common.spec import UserError, format_spec, parse_spec, unknown_name
 from bench.runtime.options import TrainOptions
 
@@ -19,7 +19,9 @@ MOST = 2**16
 MODES = {
     "draw": ("microbatches", "minibatches", "picture"),
     "plan": ("microbatches", "data", "batch", "link", "ranks", "hosts", "steps"),
-    "measure": ("microbatches", "task", "data", "batch", "steps", "against"),
+    "measure": (
+        *("microbatches", "task", "data", "batch", "steps", "against", "out", "name", "overwrite"),
+    ),
 }
 """Uses of the program, and the options that each of them has beside --stages."""
 
@@ -64,7 +66,6 @@ class Options:
     steps: int = option(
         20, "with --plan, --measure: measured steps, in each of several turns", "N", least=1
     )
-
     against: str = option(
         "",
         "with --measure: torch, which trains the same stages in turns with ours by "
@@ -72,8 +73,15 @@ class Options:
         "NAME",
     )
 
+    out: str = option("runs", "with --measure: folder of the result file", "DIR")
+    name: str = option("", "with --measure: name of the result file, without .h5", "NAME")
+    overwrite: bool = option(
+        False, "with --measure: replace a result file of the same name; default: the next free name"
+    )
+
     def __post_init__(self) -> None:
         check_ranges(self)
+        check_name(self.name)
         if sum(map(bool, (self.draw, self.plan, self.measure))) != 1:
             raise UserError(
                 "give --draw NAME or --measure NAME, a pipeline of `python -m bench list "
@@ -99,7 +107,7 @@ class Options:
         return next(name for name in MODES if getattr(self, name))
 
     @property
-    def name(self) -> str:
+    def registered_name(self) -> str:
         """The name of the pipeline of --draw or --measure, or of the task of --plan."""
         spec: str = getattr(self, self.mode)
         return spec.partition(":")[0]

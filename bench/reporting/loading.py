@@ -23,6 +23,7 @@ from bench.reporting.chaos import report as chaos_report
 from bench.reporting.chapter import Kind
 from bench.reporting.collectives import report as collectives_report
 from bench.reporting.consensus import report as consensus_report
+from bench.reporting.pipeline import report as pipeline_report
 from bench.reporting.simulate import report as simulate_report
 from bench.reporting.training import report as training_report
 from bench.results.guard import BrokenFileError, readings
@@ -113,6 +114,7 @@ KINDS: dict[str, Kind] = {
     "bench.consensus": consensus_report,
     "bench.simulate": simulate_report,
     "bench.chaos": chaos_report,
+    "bench.pipeline": pipeline_report,
 }
 """Program -> the module that reports its results."""
 

@@ -248,6 +248,52 @@ class ChaosRow(Row):
     same_bits: Annotated[bool, Column("", "true if the parameters are those of the calm run")]
 
 
+@dataclass(frozen=True)
+class PipelineRow(Row):
+    """Pipeline of bench.pipeline --measure, and the numbers derived from its steps."""
+
+    pipeline: Annotated[str, Column("", "pipeline with its options")]
+    schedule: Annotated[str, Column("", "pipeline without stages and microbatches")]
+    stages: Annotated[int, Column("1", "number of stages")]
+    microbatches: Annotated[int, Column("1", "micro-batches of a minibatch")]
+    task: Annotated[str, Column("", "task with its options")]
+    batch: Annotated[int, Column("1", "samples in a minibatch")]
+    ranks: Annotated[int, Column("1", "number of ranks")]
+    steps: Annotated[int, Column("1", "number of measured steps")]
+    minibatch_ms: Annotated[float, Column("ms", "median minibatch on its slowest rank")]
+    minibatch_ms_lo: Annotated[float, Column("ms", "lower end of the median's 95 % interval")]
+    minibatch_ms_hi: Annotated[float, Column("ms", "upper end of the median's 95 % interval")]
+    clock_ms: Annotated[
+        float, Column("ms", "minibatch by the model clock with the measured passes and link")
+    ]
+    formula_ms: Annotated[
+        float, Column("ms", "minibatch of equal stages with the mean passes, without latency")
+    ]
+    over_clock: Annotated[float, Column("1", "minibatch_ms over clock_ms")]
+    bubble: Annotated[float, Column("1", "idle share of the time of all ranks")]
+    clock_bubble: Annotated[float, Column("1", "the same by the model clock")]
+    formula_bubble: Annotated[float, Column("1", "the same of equal stages without latency")]
+    alone_ms: Annotated[float, Column("ms", "median minibatch on one rank")]
+    speedup: Annotated[float, Column("1", "alone_ms over minibatch_ms")]
+    bound: Annotated[float, Column("1", "speedup of equal stages without latency")]
+    theirs_ms: Annotated[float, Column("ms", "median minibatch by --against; NaN without")]
+    over_theirs: Annotated[
+        float, Column("1", "median of ours over theirs, step by step; NaN without")
+    ]
+    over_theirs_lo: Annotated[float, Column("1", "lower end of its 95 % interval")]
+    over_theirs_hi: Annotated[float, Column("1", "upper end of its 95 % interval")]
+    saved_bytes: Annotated[
+        int, Column("B", "activations that a rank keeps, the rank with the most; -1 if unknown")
+    ]
+    saved_bytes_formula: Annotated[int, Column("B", "the same by the order of the passes")]
+    versions: Annotated[
+        int, Column("1", "versions of the parameters of the stage with the most; -1 if unknown")
+    ]
+    versions_formula: Annotated[int, Column("1", "the same by the order of the passes")]
+    message_bytes: Annotated[int, Column("B", "largest message; 0: none, -1 if unknown")]
+    message_ms: Annotated[float, Column("ms", "time of the largest message")]
+
+
 def half_width(row: CollectiveRow) -> float:
     """Return the larger half-width of the median's interval as a fraction of the median."""
     p50 = row.p50_us

@@ -154,6 +154,9 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "clock",
             "parameters_sha256",
             "data_sha256",
+            "pipeline",
+            "schedule",
+            "against",
         ]
     ),
     int: frozenset(
@@ -182,6 +185,10 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "returns",
             "protected",
             "ranks_lost",
+            "stages",
+            "microbatches",
+            "columns",
+            "message_bytes",
         ]
     ),
     float: frozenset(
@@ -205,6 +212,11 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "compute_s",
             "participation",
             "protection_s",
+            "clock_ns",
+            "clock_bubble",
+            "formula_ns",
+            "formula_bubble",
+            "message_ns",
         ]
     ),
 }

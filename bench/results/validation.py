@@ -13,7 +13,16 @@ import numpy as np
 
 from algorithms.wire.meter import PHASES, PIPELINE_PHASES
 from bench.common.spec import case_hash
-from bench.results import chaos, contents, decisions, epochs, lost, rounds, simulations
+from bench.results import (
+    chaos,
+    contents,
+    decisions,
+    epochs,
+    lost,
+    pipelines,
+    rounds,
+    simulations,
+)
 from bench.results.attempts import ATTEMPTS
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
@@ -292,4 +301,5 @@ CHECKS: dict[str, Callable[[Path], Iterator[str]]] = {
         simulations.TABLES, simulations.read_simulation, simulations.step_flaws
     ),
     "bench.chaos": _tables(chaos.TABLES, chaos.read_chaos, chaos.run_flaws),
+    "bench.pipeline": _tables(pipelines.TABLES, pipelines.read_pipeline, pipelines.pipeline_flaws),
 }

@@ -17,7 +17,7 @@ from algorithms.exchange.trouble import Link, seconds
 from algorithms.pipelines import PIPELINES
 from algorithms.pipelines.clock import Durations, play
 from algorithms.pipelines.protocol import Pipeline
-from bench.common.spec import UserError, format_spec, parse_spec, require_new_name
+from bench.common.spec import UserError, format_spec, parse_spec, require_new_name, without_options
 from bench.simulate.weighted import ITEMSIZE
 
 MOST_PASSES = 2**22
@@ -47,9 +47,7 @@ def pipelines_of(
                     f"--pipeline {text} with {case.stages} stages has {passes:,} passes, more than "
                     f"{MOST_PASSES:,}: take fewer --stages, microbatches or --steps"
                 )
-        options = format_spec(cases[0], PIPELINES).split(":")
-        texts = [x for x in ":".join(options[1:]).split(",") if x and not x.startswith("stages=")]
-        name = ":".join([options[0], *([",".join(texts)] if texts else [])])
+        name = without_options(format_spec(cases[0], PIPELINES), ["stages"])
         require_new_name("--pipeline", name, result, longest)
         result[name] = cases
     return result

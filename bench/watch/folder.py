@@ -12,14 +12,11 @@ from pathlib import Path
 from bench.common.files import RESULTS, walk
 from bench.common.text import Setting
 from bench.reporting.loading import KINDS
-from bench.results.calls import PROGRAM, read_calls
 from bench.results.claims import BEAT_S, process_start, untouched_s
 from bench.results.provenance import derive_from, program_of, read_origin
 from bench.results.reader import BrokenFileError, Run, read
-from bench.results.rounds import read_rounds
 from bench.results.schema import COMPLETE, DIED, FAILED, RUNNING
-from bench.results.simulations import read_simulation
-from bench.watch.measured import summarize_calls, summarize_rounds, summarize_simulation
+from bench.watch.measured import MEASURED
 from bench.watch.training import LATE_S, Training, training
 
 PART = ".part"
@@ -249,16 +246,10 @@ def view(path: Path, written: float) -> View:
 
 def _view(path: Path, program: str) -> View:
     run_training, summary = None, ""
-    if program == PROGRAM:
-        calls = read_calls(path)
-        origin, summary = read_origin(path, calls.attributes), summarize_calls(calls)
-    elif program == "bench.consensus":
-        rounds = read_rounds(path)
-        origin, summary = read_origin(path, rounds.attributes), summarize_rounds(rounds)
-    elif program == "bench.simulate":
-        simulation = read_simulation(path)
-        origin = read_origin(path, simulation.attributes)
-        summary = summarize_simulation(simulation)
+    if program in MEASURED:
+        read_result, summarize = MEASURED[program]
+        result = read_result(path)
+        origin, summary = read_origin(path, result.attributes), summarize(result)
     else:
         run = read(path)
         run_training = training(run)

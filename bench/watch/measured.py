@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from bench.common.sizes import format_size
-from bench.common.text import counted, format_number
-from bench.results.calls import Calls
+from bench.common.text import counted, format_number, percent
+from bench.results.calls import Calls, read_calls
 from bench.results.convergence import rows as rows_of
-from bench.results.rounds import Rounds
-from bench.results.simulations import Simulation
+from bench.results.pipelines import MeasuredPipeline, read_pipeline
+from bench.results.rounds import Rounds, read_rounds
+from bench.results.simulations import Simulation, read_simulation
 
 
 def summarize_calls(calls: Calls) -> str:
@@ -55,3 +59,25 @@ def summarize_simulation(simulation: Simulation) -> str:
         f"{count}, {last.algorithm}, {counted(last.workers, last.unit[:-1])}: step "
         f"{format_number(last.step_ms, 3)} ms, efficiency {format_number(last.efficiency, 2)}"
     )
+
+
+def summarize_pipeline(result: MeasuredPipeline) -> str:
+    """Return the pipeline, the number of measured steps, and their median and bubble."""
+    pipeline = str(result.attributes["pipeline"])
+    rows = result.rows()
+    if not rows:
+        return f"{pipeline}, no step yet"
+    (row,) = rows
+    return (
+        f"{pipeline}, {counted(row.steps, 'step')}: minibatch {format_number(row.minibatch_ms, 3)} "
+        f"ms, bubble {percent(row.bubble)}"
+    )
+
+
+MEASURED: dict[str, tuple[Callable[[Path], Any], Callable[[Any], str]]] = {
+    "bench.collectives": (read_calls, summarize_calls),
+    "bench.consensus": (read_rounds, summarize_rounds),
+    "bench.simulate": (read_simulation, summarize_simulation),
+    "bench.pipeline": (read_pipeline, summarize_pipeline),
+}
+"""Program -> the reader of its results, and the line about one of them."""

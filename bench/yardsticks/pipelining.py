@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -92,12 +93,11 @@ class TorchPipeline:
         self._draws = torch.Generator().manual_seed(0)
         self._batch = batch
         self._first, self._last = comm.rank == 0, pipeline.stages - 1 in own
-        self.gradients: list[int] = []
-        """Times of the minibatches, ns, without the update."""
 
-    def run(self, warm_up: int, steps: int) -> None:
-        """Take some steps, and so many timed ones."""
-        for step in range(warm_up + steps):
+    def run(self, warm_up: int, steps: int) -> NDArray[np.int64]:
+        """Take some steps, and so many timed ones; return their times, (steps,) ns, no update."""
+        times = np.zeros(steps, np.int64)
+        for step in range(-warm_up, steps):
             self._optimizer.zero_grad()
             began = perf_counter_ns()
             places = torch.randint(len(self._targets), (self._batch,), generator=self._draws)
@@ -105,6 +105,7 @@ class TorchPipeline:
             target = self._targets[places] if self._last else None
             self._schedule.step(*inputs, target=target, return_outputs=False)
             took = perf_counter_ns() - began
-            if step >= warm_up:
-                self.gradients.append(took)
+            if step >= 0:
+                times[step] = took
             self._optimizer.step()
+        return times

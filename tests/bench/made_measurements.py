@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.results.calls import PROGRAM, Calls, CallsFile
 from bench.results.chaos import ChaosFile
+from bench.results.pipelines import MEMORY, MODELS, PipelineFile, Turn
 from bench.results.resultfile import add_table, add_texts
 from bench.results.rounds import Case, RoundsFile
 from bench.results.schema import COMPLETE, MODEL, RUNNING
@@ -159,4 +160,42 @@ def make_chaos(path: Path, recovery_ms: Mapping[str, int], failed: str = "") -> 
             faults = [fault] if name != "calm" else []
             file.add({"strategy": name.encode(), "plan": plan, **run}, faults)
     file.close(COMPLETE, {})
+    return path
+
+
+def make_pipeline(
+    path: Path,
+    schedule: str = "1f1b",
+    microbatches: int = 4,
+    *,
+    status: str = COMPLETE,
+    bubble: float = 0.25,
+    torch: float = 0.0,
+    **more: Any,
+) -> Path:
+    """Write a file of bench.pipeline --measure with two stages on two ranks; return its path.
+
+    A minibatch takes 10 ms on rank 1, 9 ms on rank 0, 16 ms on one rank, 8 ms by the clock and the
+    formula, whose bubble is 0.2. bubble: share of the passes' time. torch: its time over ours.
+    """
+    hosts = ("node1", "node1")
+    name = f"{schedule}:stages=2,microbatches={microbatches}"
+    about: dict[str, Any] = {"pipeline": name, "schedule": schedule, "stages": 2, "columns": 2}
+    about |= {"microbatches": microbatches, "task": "mlp", "batch": 64}
+    about |= {"against": "torch" if torch else ""}
+    file = PipelineFile(
+        path,
+        len(hosts),
+        attributes("bench.pipeline", hosts, about | more),
+        lambda file_: material(file_, hosts),
+    )
+    durations = np.full((6, 2), [9_000_000, 10_000_000])
+    phases = np.full((6, 2, 3), [2_000_000, 4_000_000, round(6_000_000 * bubble / (1 - bubble))])
+    theirs = (durations * torch).astype(np.int64) if torch else None
+    file.add(Turn(durations, phases, np.full(6, 16_000_000), theirs))
+    if status == RUNNING:
+        return file.part
+    models = dict(zip(MODELS, (8e6, 0.2, 8e6, 0.2, 1e4), strict=True)) | {"message_bytes": 256}
+    memory = {name: [2, 1] if "versions" not in name else [1, 1] for name in MEMORY}
+    file.complete(np.array([[1e6, 2e6, 0], [1e6, 2e6, 0]]), memory, models)
     return path

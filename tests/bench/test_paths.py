@@ -95,7 +95,7 @@ KNOWN = {
     "bench.fetch": {"to"},
     "bench.merge": {"results"},
     "bench.partition": {"data", "csv", "picture"},
-    "bench.pipeline.options": {"data", "picture"},
+    "bench.pipeline.options": {"data", "out", "picture"},
     "bench.place.__main__": {"data", "owners", "json"},
     "bench.report": {"paths", "html", "csv", "parquet", "curves", "markdown", "json", "figures"},
     "bench.runtime.options": {"data", "out", "repeat", "jsonl", "tensorboard"},

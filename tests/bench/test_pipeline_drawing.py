@@ -14,6 +14,8 @@ from algorithms.pipelines.one_f_one_b import OneFOneB
 from bench.pipeline.__main__ import main
 from bench.pipeline.comparison import model
 from bench.pipeline.drawing import Drawing
+from bench.results.pipelines import read_pipeline
+from bench.results.validation import flaws
 from bench.runtime.options import TABLE
 from bench.runtime.pipeline.checks import pipeline_of
 from tests.imports import ROOT
@@ -109,17 +111,29 @@ def test_a_plan_prints_the_cut_to_train_with(capsys: pytest.CaptureFixture[str])
     assert "on 1 host, each unit" in lines[-1] or "on 2 hosts, each unit" in lines[-1]
 
 
-def test_a_measured_pipeline_is_beside_its_model(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--task=mlp:depth=3,width=8", "--batch=8", "--steps=1"]
+def test_a_measured_pipeline_is_beside_its_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ["--task=mlp:depth=3,width=8", "--batch=8", "--steps=1", f"--out={tmp_path}"]
     assert main(["--measure=1f1b:stages=4", *options]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first.startswith("1f1b:stages=4 on 1 rank, mlp:depth=3,width=8, batch 8: ")
+    assert first.startswith("1f1b:stages=4 on 1 rank, mlp:width=8,depth=3, batch 8: ")
     rows = {line.split()[0]: line.split() for line in lines}
     assert rows["bubble"][2:] == ["0.0%", "0.0%"]
     saved, formula = rows["rank"][2], rows["rank"][6]
     assert (saved, rows["rank"][11]) == (formula, "1")
     assert "of 1, the bound" in " ".join(rows["speed-up"])
     assert len(rows["forward"]) == len(rows["backward"]) == 1 + 4 + 3
+    (path,) = tmp_path.glob("*.h5")
+    result = read_pipeline(path)
+    (row,) = result.rows()
+    assert flaws(path) == []
+    assert rows["minibatch"][1] == f"{row.minibatch_ms:.4g}"
+    assert result.steps["turn"].tolist() == [0, 1, 2]
+    assert (row.schedule, row.bubble, row.formula_bubble, row.bound) == ("1f1b", 0, 0, 1)
+    # A command that is given again takes the next name.
+    assert main(["--measure=1f1b:stages=4", *options]) == 0
+    assert f"{path} exists: this launch writes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", list(PIPELINES))

@@ -15,7 +15,13 @@ from bench.reporting.launches import Launch
 from bench.reporting.loading import KINDS, load
 from bench.reporting.training.runs import Digest
 from bench.results.reader import BrokenFileError
-from tests.bench.made_measurements import make_calls, make_chaos, make_rounds, make_simulation
+from tests.bench.made_measurements import (
+    make_calls,
+    make_chaos,
+    make_pipeline,
+    make_rounds,
+    make_simulation,
+)
 from tests.bench.made_runs import make
 
 Capture = pytest.CaptureFixture[str]
@@ -32,6 +38,7 @@ def images() -> dict[str, bytes]:
         make_rounds(folder / "c.h5", {"ring": 0.5})
         make_simulation(folder / "d.h5")
         make_chaos(folder / "e.h5", {"calm": 0, "adopt": 20})
+        make_pipeline(folder / "f.h5")
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -42,14 +49,14 @@ def make_all(folder: Path) -> None:
 
 def test_the_program_is_read_from_the_file(tmp_path: Path) -> None:
     make_all(tmp_path)
-    loaded = [load(tmp_path / f"{name}.h5") for name in "abcde"]
+    loaded = [load(tmp_path / f"{name}.h5") for name in "abcdef"]
     assert [program for program, _ in loaded] == list(KINDS)
-    assert [type(content) for _, content in loaded] == [Digest, Launch, Launch, Launch, Launch]
+    assert [type(content) for _, content in loaded] == [Digest] + 5 * [Launch]
 
 
 def test_run_that_ends_between_listing_and_reading_is_read(tmp_path: Path) -> None:
     make_all(tmp_path)
-    for name in "abcde":
+    for name in "abcdef":
         _, content = load(tmp_path / f"{name}.h5.part")
         provenance = (
             content.provenance if isinstance(content, Digest) else content.source.provenance
@@ -65,11 +72,12 @@ def test_training_tables_do_not_depend_on_other_programs(tmp_path: Path, capsys:
     out, err = capsys.readouterr()
     tables, title, conclusions = alone.partition("\nConclusions")
     assert title
-    assert out.startswith("5 of 5 files read\n" + tables)
+    assert out.startswith("6 of 6 files read\n" + tables)
     assert f"{title}, digits: accuracy, higher is better{conclusions}" in out
     assert "\nbench.collectives, allreduce, " in out
     assert "\nbench.consensus, 4 workers, " in out
     assert "\nbench.simulate, parameters 1000" in out
+    assert "\nbench.pipeline, task mlp" in out
     assert err == ""
 
 
@@ -81,17 +89,18 @@ def test_csv_requires_a_single_program(tmp_path: Path, capsys: Capture) -> None:
     assert out == ""
     assert err == (
         "error: --csv writes rows of one program, but the files are of several (1 of bench.train, "
-        "1 of bench.collectives, 1 of bench.consensus, 1 of bench.simulate, 1 of bench.chaos): "
-        "choose with --only train or collectives or consensus or simulate or chaos\n"
+        "1 of bench.collectives, 1 of bench.consensus, 1 of bench.simulate, 1 of bench.chaos, "
+        "1 of bench.pipeline): choose with --only train or collectives or consensus or simulate "
+        "or chaos or pipeline\n"
     )
     assert not table.exists()
     assert not page.exists()
     first = {"train": "task,", "bench.collectives": "op,algorithm,", "consensus": "topology,"}
-    first |= {"simulate": "algorithm,", "chaos": "strategy,"}
+    first |= {"simulate": "algorithm,", "chaos": "strategy,", "pipeline": "pipeline,schedule,"}
     for name, columns in first.items():
         assert main([str(tmp_path), "--csv", str(table), "--only", name]) == 0
         assert table.read_text().startswith(columns)
-        assert capsys.readouterr().out.startswith("1 of 5 files read")
+        assert capsys.readouterr().out.startswith("1 of 6 files read")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +158,7 @@ def test_broken_files_give_one_line_each(
         load(path)
     assert main([str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("4 of 5 files read")
+    assert out.startswith("5 of 6 files read")
     assert err.startswith(f"left out: {path}: ")
     assert err.count("\n") == 1
 

@@ -17,6 +17,7 @@ from algorithms.pipelines.pipedream import PipeDream
 from algorithms.pipelines.protocol import Action, Pipeline
 from algorithms.protocol import Ready
 from algorithms.wire.meter import GRADIENT, WAIT, Meter
+from bench.results.pipelines import MEMORY
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.player import Minibatch, Player
 from bench.tasks.layered import LayeredProblem, StagePasses
@@ -291,15 +292,6 @@ class PipelineLearner:
             player.flush()
 
 
-COLUMNS = {
-    "saved_bytes": ("B", "largest size of the activations kept between passes"),
-    "saved_bytes_formula": ("B", "the same by the order of the passes"),
-    "versions": ("1", "versions of the parameters, of the stage with the most"),
-    "versions_formula": ("1", "the same by the pipeline's formula"),
-}
-"""Units and long_name of the columns of /pipeline, which are the fields of Memory."""
-
-
 def stage_columns(
     comm: MPI.Intracomm, learner: PipelineLearner | None
 ) -> dict[str, tuple[tuple[str, ...], NDArray[np.int64], str, str]]:
@@ -311,5 +303,5 @@ def stage_columns(
         return {}
     return {
         name: (("rank",), np.array([vars(row)[name] for row in rows], np.int64), units, title)
-        for name, (units, title) in COLUMNS.items()
+        for name, (_, units, title) in MEMORY.items()
     }

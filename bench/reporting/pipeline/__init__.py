@@ -1,0 +1,1 @@
+"""Report of bench.pipeline --measure."""
