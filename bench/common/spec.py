@@ -294,8 +294,8 @@ def with_option(text: str, key: str, value: str) -> str:
 def without_options(spec: str, names: Collection[str]) -> str:
     """Return a spec without the named options."""
     name, _, rest = spec.partition(":")
-    kept = [x for x in rest.split(OUTER) if x and x.partition("=")[0] not in names]
-    return f"{name}:{OUTER.join(kept)}" if kept else name
+    others = [x for x in rest.split(OUTER) if x and x.partition("=")[0] not in names]
+    return f"{name}:{OUTER.join(others)}" if others else name
 
 
 def require_new_name(option: str, name: str, names: Collection[str], longest: int) -> None:
