@@ -27,6 +27,7 @@ from bench.train import run as train
 from bench.yardsticks.distributed import gloo_group
 from bench.yardsticks.pipelining import LR, TorchPipeline, check
 from tests.bench.test_resume import signal_after
+from tests.bench.test_trace import draw_file, flows
 from tests.helpers import everywhere, on
 
 STEPS = 12
@@ -59,8 +60,14 @@ def folder(comm: MPI.Intracomm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_every_grid_gives_the_same_bits(comm: MPI.Intracomm, folder: Path, pipeline: str) -> None:
     options = *f"--pipeline={pipeline}".split(), "--workers=3", "--algorithm=local_sgd:period=3"
-    everywhere(comm, run(folder, "--name=grid", *options, comm=comm) == 0)
+    traced = ["--trace=2"] if comm.size == 2 else []
+    everywhere(comm, run(folder, "--name=grid", *traced, *options, comm=comm) == 0)
     if comm.rank == 0:
+        if traced:
+            arrows = flows(draw_file(folder / "grid.h5"))
+            inside = [(x["name"], y["name"]) for x, y in arrows if x["cat"] == "pass"]
+            assert {name[0] for pair in inside for name in pair} == {"F", "B"}
+            assert all(start == finish for start, finish in inside), "of one micro-batch"
         run(folder, "--name=alone", *options)
         grid, alone = (read(folder / f"{name}.h5") for name in ("grid", "alone"))
         assert sha(grid) == sha(alone)

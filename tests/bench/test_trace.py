@@ -100,6 +100,41 @@ def assert_nested(events_: list[Event]) -> None:
             open_until.append(begin - minus)
 
 
+def flows(events_: list[Event]) -> list[tuple[Event, Event]]:
+    """Return the duration events at the start and at the finish of each arrow, as Perfetto binds.
+
+    Trace processor sorts events by time, equal times in the order of the file, and binds an end of
+    an arrow to the innermost duration event of its thread; it drops an end without one, and
+    reverses an arrow whose finish begins before its start. `bp: e` binds a finish like a start.
+    """
+    open_: dict[tuple[int, int], list[Event]] = defaultdict(list)
+    ends: dict[int, dict[str, Event]] = defaultdict(dict)
+    named = {(x["pid"], x.get("tid")) for x in events_ if x["ph"] == "M"}
+    for x in sorted((x for x in events_ if x["ph"] in "Xsf"), key=lambda x: float(x["ts"])):
+        thread = x["pid"], x["tid"]
+        assert {thread, (x["pid"], None)} <= named, "processes and threads have names"
+        stack = open_[thread]
+        while stack and not _encloses(stack[-1], x):
+            stack.pop()
+        if x["ph"] == "X":
+            stack.append(x)
+            continue
+        assert stack, f"an arrow has no event at {x}"
+        assert x["ph"] not in ends[x["id"]], "an id has one start and one finish"
+        assert x.get("bp", "") == ("e" if x["ph"] == "f" else "")
+        ends[x["id"]][x["ph"]] = stack[-1]
+    assert all(len(x) == 2 for x in ends.values())
+    pairs = [(x["s"], x["f"]) for x in ends.values()]
+    assert all(start["ts"] <= finish["ts"] for start, finish in pairs), "reversed by Perfetto"
+    return pairs
+
+
+def _encloses(slice_: Event, x: Event) -> bool:
+    """Report whether a duration event is open at the time of a later event, to a nanosecond."""
+    end, at = (round(1e3 * ts) for ts in (slice_["ts"] + slice_["dur"], x["ts"]))
+    return at < end or (x["ph"] != "X" and at == end)
+
+
 def test_the_phases_of_a_step_fill_it(tmp_path: Path, capsys: Capture) -> None:
     events_ = draw_file(make_aligned(tmp_path / "a.h5"))
     steps, phases = slices(events_, "step"), slices(events_, "sum")
@@ -209,20 +244,11 @@ def test_arrows_lead_from_the_send_to_the_receive(tmp_path: Path, capsys: Captur
     path = make_traced(tmp_path / "a.h5")
     events_ = draw_file(path)
     assert "1 of 2 messages have no arrow" in capsys.readouterr().out
-    ends = [i for i, x in enumerate(events_) if x["ph"] in "sf"]
-    assert len(ends) == 2, "number 9 has no other end"
-    where = {}
-    for i in ends:
-        on = events_[i - 1]  # a viewer binds an arrow to the preceding event
-        thread = {key: events_[i][key] for key in ("pid", "tid", "ts")}
-        assert thread.items() <= on.items()
-        where[events_[i]["ph"]] = on["pid"] - RANK_0, on["name"], on["args"]
-    assert where == {
-        "s": (1, "message to 0", {"bytes": 64}),
-        "f": (0, "message from 1", {"bytes": 64}),
-    }
+    ((start, finish),) = flows(events_)  # number 9 has no other end
+    assert (start["pid"] - RANK_0, start["name"]) == (1, "message to 0")
+    assert (finish["pid"] - RANK_0, finish["name"]) == (0, "message from 1")
+    assert start["args"] == finish["args"] == {"bytes": 64}
     head = next(x for x in events_ if x["ph"] == "f")
-    assert head["bp"] == "e"
     assert [x[3] for x in slices(events_, "span") if x[:2] == (0, "wait")] == [head["ts"] * 1e3]
     assert not [x for x in draw_file(path, "--ranks", "0") if x["ph"] in "sf"]
 
@@ -391,18 +417,7 @@ def test_passes_of_pipelines_have_arrows_from_sender_to_receiver(tmp_path: Path)
         events.append(file, columns)
     drawn = draw_file(path)
     assert_nested(drawn)
-    begin = {(x[0], x[1]): x[2] for x in slices(drawn, "pass")}
-    assert set(begin) == {(0, "F0"), (0, "F1"), (1, "F0"), (1, "B0"), (0, "B0")}
-    ends: dict[int, dict[str, tuple[int, int]]] = {x["id"]: {} for x in drawn if x["ph"] in "sf"}
-    for x in drawn:
-        if x["ph"] in "sf":
-            assert x["tid"] == 1, "arrows are on the thread of the passes"
-            ends[x["id"]][x["ph"]] = (x["pid"] - RANK_0, round(x["ts"] * 1e3))
-    arrows = set()
-    for x in ends.values():
-        pairs = []
-        for rank, at in (x["s"], x["f"]):
-            inside = [k for k, t in begin.items() if k[0] == rank and t < at < t + ms]
-            pairs += inside
-        arrows.add(tuple(pairs))
+    passes_drawn = {(x[0], x[1]) for x in slices(drawn, "pass")}
+    assert passes_drawn == {(0, "F0"), (0, "F1"), (1, "F0"), (1, "B0"), (0, "B0")}
+    arrows = {tuple((x["pid"] - RANK_0, x["name"]) for x in pair) for pair in flows(drawn)}
     assert arrows == {((0, "F0"), (1, "F0")), ((1, "B0"), (0, "B0"))}

@@ -9,7 +9,7 @@ import numpy as np
 from algorithms.wire.meter import PHASES, RECEIVED, SENT
 from bench.results import events
 from bench.trace import __main__ as trace
-from tests.bench.test_trace import assert_nested
+from tests.bench.test_trace import assert_nested, flows
 from tests.launching import train
 
 STEPS, TRACED_STEPS = 12, range(4, 9)
@@ -54,5 +54,4 @@ def test_the_events_of_a_traced_run_add_up_to_its_steps(tmp_path: Path) -> None:
     assert trace.main([str(path), "-o", str(target)]) == 0
     trace_events = json.loads(target.read_text())["traceEvents"]
     assert_nested(trace_events)
-    heads = [x for x in trace_events if x["ph"] == "f"]
-    assert len(heads) == len(ends[0]), "one clock: every message has an arrow"
+    assert len(flows(trace_events)) == len(ends[0]), "one clock: every message has an arrow"
