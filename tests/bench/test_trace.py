@@ -132,7 +132,7 @@ def flows(events_: list[Event]) -> list[tuple[Event, Event]]:
 def _encloses(slice_: Event, x: Event) -> bool:
     """Report whether a duration event is open at the time of a later event, to a nanosecond."""
     end, at = (round(1e3 * ts) for ts in (slice_["ts"] + slice_["dur"], x["ts"]))
-    return at < end or (x["ph"] != "X" and at == end)
+    return bool(at < end or (x["ph"] != "X" and at == end))
 
 
 def test_the_phases_of_a_step_fill_it(tmp_path: Path, capsys: Capture) -> None:
