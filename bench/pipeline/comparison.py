@@ -208,6 +208,11 @@ def lines(result: MeasuredPipeline) -> Iterator[str]:
         f"{row.speedup / row.bound:.1%} of {row.bound:.3g}, the bound of equal stages without "
         "latency"
     )
+    yield (
+        f"together    {row.together_ms:.4g} ms for a minibatch of the whole model on every rank at "
+        f"once; {row.speedup / row.bound_together:.1%} of {row.bound_together:.3g}, the bound with "
+        "the memory that ranks share"
+    )
     passes = [result.stages[name] / 1e6 for name in TABLES["stages"]]
     for name, values in zip(("forward", "backward", "parameters"), passes, strict=True):
         if values.any():

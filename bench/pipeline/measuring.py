@@ -259,26 +259,25 @@ def train_in_turns(
 ) -> Trained:
     """Train TURNS turns of steps, in turns with the other sides; collective. See `train`.
 
-    alone: the experiment on one rank, which rank 0 computes while the others wait. theirs: a
-    yardstick that trains, too. keep: called on rank 0 after each turn. The first step counts the
-    activations.
+    alone: the experiment on one rank, which rank 0 computes while the others wait, and then every
+    rank at the same time. theirs: a yardstick that trains, too. keep: called on rank 0 after each
+    turn. The first step counts the activations.
     """
     turns: list[NDArray[np.int64]] = []
     with ExitStack() as stack:
         loop = stack.enter_context(closing(Loop(comm, experiment, data, measures_memory=True)))
-        single: Loop | None = None
-        if comm.rank == 0:
-            single = stack.enter_context(closing(Loop(MPI.COMM_SELF, alone, data)))
+        single = stack.enter_context(closing(Loop(MPI.COMM_SELF, alone, data)))
         for _ in range(TURNS):
             comm.Barrier()
             ours = [np.stack(comm.allgather(x), axis=1) for x in loop.run(steps)]
-            other = single.run(steps)[0] if single else np.empty(0, np.int64)
+            other = single.run(steps)[0] if comm.rank == 0 else np.empty(0, np.int64)
             until(comm.Ibarrier().Test)
+            together = np.stack(comm.allgather(single.run(steps)[0]), axis=1)
             torch = None
             if theirs:
                 torch = np.stack(comm.allgather(theirs.run(WARM_UP, steps)), axis=1)
             if comm.rank == 0:
-                keep(Turn(ours[0], ours[1], other, torch))
+                keep(Turn(ours[0], ours[1], other, together, torch))
             turns.append(ours[0])
         return _trained(comm, experiment, loop, np.concatenate(turns))
 

@@ -1,7 +1,7 @@
 """Writer and reader of the result files of bench.pipeline --measure.
 
 /steps     step (the measured steps of all turns): dimension scale; turn, alone_ns; with the scales
-           rank and phase: duration_ns, theirs_ns, phase_ns
+           rank and phase: duration_ns, together_ns, theirs_ns, phase_ns
 /memory    rank: dimension scale; saved_bytes, saved_bytes_formula, versions, versions_formula
 /stages    stage: dimension scale; forward_ns, backward_ns, weight_ns
 """
@@ -39,7 +39,13 @@ TABLES: Tables = {
         "turn": (("step",), "i8", "1", "turn of the measurement, from 0"),
         "alone_ns": (("step",), "i8", "ns", "duration of the minibatch on rank 0 alone"),
         "duration_ns": (("step", "rank"), "i8", "ns", "duration of the minibatch on the rank"),
-        "theirs_ns": (("step", "rank"), "i8", "ns", "the same by --against; -1 without"),
+        "together_ns": (
+            ("step", "rank"),
+            "i8",
+            "ns",
+            "duration of a minibatch of the whole model on the rank, on all ranks at once",
+        ),
+        "theirs_ns": (("step", "rank"), "i8", "ns", "duration_ns of --against; -1 without"),
         "phase_ns": (("step", "rank", "phase"), "i8", "ns", "part of duration_ns in the phase"),
     },
     "memory": along("rank", MEMORY),
@@ -64,12 +70,14 @@ class Turn:
     """Measured steps of one turn.
 
     durations, theirs: (n, ranks) ns, of the pipeline, and of the yardstick or None. phases: (n,
-    ranks, 3) ns, forward passes, backward passes and bubble. alone: (n,) ns, on rank 0 alone.
+    ranks, 3) ns, forward passes, backward passes and bubble. alone: (n,) ns, of the whole model on
+    rank 0 alone. together: (n, ranks) ns, of the whole model on every rank, at once.
     """
 
     durations: NDArray[np.int64]
     phases: NDArray[np.int64]
     alone: NDArray[np.int64]
+    together: NDArray[np.int64]
     theirs: NDArray[np.int64] | None = None
 
 
@@ -108,6 +116,7 @@ class PipelineFile(ResultFile):
             "turn": np.full(len(turn.alone), self._turns),
             "alone_ns": turn.alone,
             "duration_ns": turn.durations,
+            "together_ns": turn.together,
             "theirs_ns": theirs,
             "phase_ns": turn.phases,
         }
@@ -159,6 +168,7 @@ class MeasuredPipeline:
         )
         speedup, spent = alone / median, steps["phase_ns"].sum(axis=(0, 1))
         bound = int(about["columns"]) * (1 - formula_bubble)
+        together = float(np.median(steps["together_ns"].max(axis=1))) / 1e6
         memory = {name: int(column.max(initial=-1)) for name, column in self.memory.items()}
         return PipelineRow(
             pipeline=str(about["pipeline"]),
@@ -181,6 +191,8 @@ class MeasuredPipeline:
             alone_ms=alone,
             speedup=speedup,
             bound=bound,
+            together_ms=together,
+            bound_together=bound * alone / together,
             theirs_ms=theirs,
             over_theirs=ratio[0],
             over_theirs_lo=ratio[1],
@@ -207,7 +219,7 @@ def read_pipeline(path: str | Path) -> MeasuredPipeline:
 def pipeline_flaws(result: MeasuredPipeline) -> Iterator[str]:
     """Yield the contradictions between the parts of a result."""
     steps = result.steps
-    for name in ("alone_ns", "duration_ns"):
+    for name in ("alone_ns", "duration_ns", "together_ns"):
         if (steps[name] <= 0).any():
             yield f"steps/{name} has values of 0 or below"
     if (steps["phase_ns"] < 0).any():

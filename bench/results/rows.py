@@ -274,17 +274,17 @@ class PipelineRow(Row):
     clock_bubble: Annotated[float, Column("1", "the same by the model clock")]
     formula_bubble: Annotated[float, Column("1", "the same of equal stages without latency")]
     alone_ms: Annotated[float, Column("ms", "median minibatch on one rank")]
+    together_ms: Annotated[float, Column("ms", "the same on every rank at once, the slowest rank")]
     speedup: Annotated[float, Column("1", "alone_ms over minibatch_ms")]
     bound: Annotated[float, Column("1", "speedup of equal stages without latency")]
+    bound_together: Annotated[float, Column("1", "bound times alone_ms over together_ms")]
     theirs_ms: Annotated[float, Column("ms", "median minibatch by --against; NaN without")]
     over_theirs: Annotated[
         float, Column("1", "median of ours over theirs, step by step; NaN without")
     ]
     over_theirs_lo: Annotated[float, Column("1", "lower end of its 95 % interval")]
     over_theirs_hi: Annotated[float, Column("1", "upper end of its 95 % interval")]
-    saved_bytes: Annotated[
-        int, Column("B", "activations that a rank keeps, the rank with the most; -1 if unknown")
-    ]
+    saved_bytes: Annotated[int, Column("B", "activations kept by the rank with the most, or -1")]
     saved_bytes_formula: Annotated[int, Column("B", "the same by the order of the passes")]
     versions: Annotated[
         int, Column("1", "versions of the parameters of the stage with the most; -1 if unknown")

@@ -175,8 +175,9 @@ def make_pipeline(
 ) -> Path:
     """Write a file of bench.pipeline --measure with two stages on two ranks; return its path.
 
-    A minibatch takes 10 ms on rank 1, 9 ms on rank 0, 16 ms on one rank, 8 ms by the clock and the
-    formula, whose bubble is 0.2. bubble: share of the passes' time. torch: its time over ours.
+    A minibatch takes 10 ms on rank 1, 9 ms on rank 0, 16 ms on one rank, 20 ms on every rank at
+    once, 8 ms by the clock and the formula, whose bubble is 0.2. bubble: share of the passes' time.
+    torch: its time over ours.
     """
     hosts = ("node1", "node1")
     name = f"{schedule}:stages=2,microbatches={microbatches}"
@@ -192,7 +193,7 @@ def make_pipeline(
     durations = np.full((6, 2), [9_000_000, 10_000_000])
     phases = np.full((6, 2, 3), [2_000_000, 4_000_000, round(6_000_000 * bubble / (1 - bubble))])
     theirs = (durations * torch).astype(np.int64) if torch else None
-    file.add(Turn(durations, phases, np.full(6, 16_000_000), theirs))
+    file.add(Turn(durations, phases, np.full(6, 16_000_000), 2 * durations, theirs))
     if status == RUNNING:
         return file.part
     models = dict(zip(MODELS, (8e6, 0.2, 8e6, 0.2, 1e4), strict=True)) | {"message_bytes": 256}

@@ -25,6 +25,7 @@ def test_a_row_is_the_median_of_the_launches_of_a_pipeline(tmp_path: Path) -> No
     assert rows[1]["over torch"] == "-"
     shown = {"stages": "2", "M": "8", "minibatch ms": "10.00 [10.0, 10.0]", "over clock": "1.25"}
     shown |= {"bubble": "25%", "by formula": "20%", "speed-up": "1.60", "of bound": "100%"}
+    shown |= {"of it together": "125%"}
     assert shown.items() <= rows[1].items()
     assert any(x.startswith("several launches") for x in chapter.notes)
     assert [x.text for x in chapter.sentences] == [

@@ -45,15 +45,17 @@ INTERVAL = {
 }
 HEADER = (
     *("pipeline", "stages", "M", "minibatch ms", "over clock", "bubble", "by clock", "by formula"),
-    *("speed-up", "of bound", "kept", "over torch"),
+    *("speed-up", "of bound", "of it together", "kept", "over torch"),
 )
 NOTES = [
     "M: micro-batches; minibatch: on the slowest rank; over clock: relative to the model clock "
     "with the measured passes and link; bubble: idle share of the time of all ranks, measured, by "
     "this clock, and by the formula of equal stages without latency",
     "speed-up: over one rank that computes all stages; of bound: relative to the speed-up by the "
-    "formula; kept: activations between the passes, of the rank with the most; over torch: "
-    "relative to torch.distributed.pipelining over gloo, step by step",
+    "formula; of it together: with the time of one rank while every rank trains the whole model "
+    "in place of that of one rank alone, as they share memory and caches",
+    "kept: activations between the passes, of the rank with the most; over torch: relative to "
+    "torch.distributed.pipelining over gloo, step by step",
 ]
 
 
@@ -152,6 +154,7 @@ def _cells(row: PipelineRow) -> list[str]:
         percent(row.formula_bubble),
         format_number(row.speedup, 3),
         percent(row.speedup / row.bound),
+        percent(row.speedup / row.bound_together),
         format_bytes(row.saved_bytes) if row.saved_bytes >= 0 else NONE,
         torch,
     ]
