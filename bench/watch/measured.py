@@ -10,6 +10,7 @@ from typing import Any
 from bench.common.sizes import format_size
 from bench.common.text import counted, format_number, percent
 from bench.results.calls import Calls, read_calls
+from bench.results.chaos import Chaos, read_chaos
 from bench.results.convergence import rows as rows_of
 from bench.results.pipelines import MeasuredPipeline, read_pipeline
 from bench.results.rounds import Rounds, read_rounds
@@ -74,10 +75,24 @@ def summarize_pipeline(result: MeasuredPipeline) -> str:
     )
 
 
+def summarize_chaos(result: Chaos) -> str:
+    """Return the number of runs done, and the last one."""
+    rows = result.rows()
+    if not rows:
+        return "no run yet"
+    last = rows[-1]
+    useful = f", {percent(last.goodput)} of the steps useful" if last.steps else ""
+    return (
+        f"{counted(len(rows), 'run')} done, {last.strategy}, plan {last.plan}: {last.status}, "
+        f"{counted(last.faults, 'fault')}{useful}"
+    )
+
+
 MEASURED: dict[str, tuple[Callable[[Path], Any], Callable[[Any], str]]] = {
     "bench.collectives": (read_calls, summarize_calls),
     "bench.consensus": (read_rounds, summarize_rounds),
     "bench.simulate": (read_simulation, summarize_simulation),
     "bench.pipeline": (read_pipeline, summarize_pipeline),
+    "bench.chaos": (read_chaos, summarize_chaos),
 }
 """Program -> the reader of its results, and the line about one of them."""

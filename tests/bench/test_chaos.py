@@ -19,6 +19,7 @@ from bench.reporting.loading import load
 from bench.results.chaos import UNKNOWN, read_chaos, recovery
 from bench.results.reader import read
 from bench.results.validation import flaws
+from bench.watch.measured import MEASURED
 from tests.bench.made_measurements import make_chaos
 from tests.launching import launch
 
@@ -67,6 +68,9 @@ def test_a_file_of_runs_is_valid_and_its_report_compares_strategies(tmp_path: Pa
     assert (calm.goodput, calm.faults) == (1, 0)
     assert math.isnan(calm.recovery_ms)
     assert (adopt.goodput, adopt.useful_share, adopt.recovery_ms) == (0.8, 0.8, 20)
+    reading, summarize = MEASURED["bench.chaos"]
+    line = "8 runs done, other, plan 2: failed, 1 fault"
+    assert summarize(reading(path)) == line
     program, loaded = load(path)
     (chapter,) = report.chapters([loaded])
     assert program == "bench.chaos"
