@@ -223,7 +223,7 @@ def _train(
     from bench.runtime.training_file import recording_of
     from bench.runtime.writers import group
 
-    best = best_before(comm, plan)
+    best = best_before(comm, plan, survival.scores if survival else [])
     plan, material = setup.with_material(comm, plan)
     experiment, options = plan.experiment, plan.experiment.options
     ranks, flaws = setup.places(comm, plan, survival.threads if survival else options.threads)

@@ -6,7 +6,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -76,19 +76,26 @@ class Best:
     """The best value; NaN before the first number."""
     since: int = 0
     """Evaluations since the best one."""
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    """Step and metric of each evaluation."""
 
     def add(self, scores: Mapping[str, float], step: int, model: Model) -> None:
         """Add an evaluation, and save its model if it is better than all before. NaN never is.
 
         Errors: DiskError.
         """
-        value = scores[self.column]
-        improves = not math.isnan(value) and not self.metric.reached(self.value, value)
-        if improves:
-            self.value = value
-        self.since = 0 if improves else self.since + 1
+        improves = self.improves(step, scores[self.column])
         if improves and self.saved and self.saved.keeps_best:
             self.saved.write(model(), step)
+
+    def improves(self, step: int, value: float) -> bool:
+        """Add an evaluation, and report whether it is better than all before."""
+        better = not math.isnan(value) and not self.metric.reached(self.value, value)
+        if better:
+            self.value = value
+        self.since = 0 if better else self.since + 1
+        self.scores.append((step, value))
+        return better
 
     def end(self, step: int, model: Model) -> None:
         """Save the model of the last evaluation unless the best is kept. Errors: DiskError."""
@@ -108,25 +115,32 @@ class Best:
         return f"{text}{at}, of the best {name}, {format_score(self.value)}"
 
 
-def best_before(comm: MPI.Intracomm, plan: Plan) -> Best:
+def best_before(comm: MPI.Intracomm, plan: Plan, known: list[tuple[int, float]]) -> Best:
     """Return the best evaluation before the next step of a run, which may resume; collective.
 
-    Errors: UserError for a model that cannot be saved.
+    known: Best.scores of this process before the death of a rank, which is replaced by that of the
+    result; where it is empty on a rank, the file has them. Errors: UserError for a model that
+    cannot be saved.
     """
     options, resumed = plan.experiment.options, plan.resumed
+    column = "validation_metric" if options.validation else "metric"
+    last = resumed.manifest.step if resumed else -1
+    reads = resumed is not None and not all(comm.allgather(len(known) > 0))
 
-    def make() -> tuple[SavedModel | None, list[dict[str, float]]]:
+    def make() -> tuple[SavedModel | None, list[tuple[int, float]]]:
         if comm.rank:
             return None, []
         saved = SavedModel(plan.path, options.save_model) if options.save_model else None
-        return saved, evaluations(resumed.source, resumed.manifest.step) if resumed else []
+        rows = evaluations(resumed.source, last) if resumed and reads else []
+        return saved, [(int(row["step"]), row[column]) for row in rows]
 
     saved, rows = on_all_ranks(comm, make)
-    column = "validation_metric" if options.validation else "metric"
-    result = Best(plan.experiment.task.metric, column)
-    for row in comm.bcast(rows):
-        result.add(row, 0, dict)
-    result.saved = saved
+    result = Best(plan.experiment.task.metric, column, saved)
+    before = comm.bcast(rows) if reads else [row for row in known if row[0] <= last]
+    known.clear()
+    result.scores = known
+    for step, value in before:
+        result.improves(step, value)
     return result
 
 

@@ -67,6 +67,8 @@ class Survival:
         """Plan of the run, once it is made."""
         self.measured: Separation | None = None
         """Separation of the data, once it is measured."""
+        self.scores: list[tuple[int, float]] = []
+        """Step and watched metric of each evaluation, the same on every rank."""
         self.threads = 0
         """Threads of each rank: the option, then their number, on which bits may depend."""
         self.step: Callable[[], int] = int
@@ -128,8 +130,7 @@ class Survival:
     def _recover(self) -> None:
         """Agree on the state to go back to, and claim the result again; collective."""
         comm = self.comm
-        reports: list[tuple[int, bool]] = comm.allgather((self.step(), self.copies.count > 0))
-        step, trained = max(reports)
+        step, trained = max(comm.allgather((self.step(), self.copies.count > 0)))
         copy = self.copies.newest(comm)
         if not all(comm.allgather(self.plan is not None)):
             self.plan = None
@@ -207,9 +208,8 @@ class Survival:
             death.recovery_ns = passed
         names, last = [str(death.rank) for death in recent], recent[-1]
         verb = ("rank", "is", "its") if len(names) == 1 else ("ranks", "are", "their")
-        left = (
-            f"{'ranks' if len(self.ranks) > 1 else 'rank'} {joined([str(x) for x in self.ranks])}"
-        )
+        here = [str(rank) for rank in self.ranks]
+        left = f"{'ranks' if len(here) > 1 else 'rank'} {joined(here)}"
         fate = f"{verb[2]} workers go on on {left}"
         if departed:
             count = f"{experiment.workers - len(departed)} of {experiment.workers} workers"

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from mpi4py import MPI
 
 from algorithms.exchange.membership import DEALT, Leave
@@ -162,13 +163,15 @@ def trained_here(folder: Path, name: str, options: str, **changes: Any) -> Run:
 
 
 def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
-    """Rank 1 is killed in the middle, then rank 0, which writes the file."""
-    local = "--algorithm local_sgd"
+    """Rank 1 is killed in the middle, then rank 0, which writes the files."""
+    local = "--algorithm local_sgd --save-model best.pt"
     result = killed(tmp_path, "a", f"{local} --on-death adopt --protect-every 40", ((1,), (0,)))
     calm = trained_here(tmp_path, "calm", local)
     assert result.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
     assert result.row().steps == 600
     assert np.array_equal(result.evals["loss"], calm.evals["loss"])
+    ours, theirs = (torch.load(tmp_path / f"{name}.best.pt") for name in ("a", "calm"))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
     assert lost.read(result.path)["rank"].tolist() == [1, 0]
 
 
