@@ -35,7 +35,7 @@ NO_HDF5 = "file signature not found"
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[h5f.FileID]:
+def open_hdf5(path: str | Path) -> Iterator[h5f.FileID]:
     """Open a file for reading, after another process has read it without a crash.
 
     Errors: BrokenFileError if the file is not HDF5, and for read errors inside the context.
@@ -44,7 +44,7 @@ def open_hdf5(path: Path) -> Iterator[h5f.FileID]:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # opening a pipe would block
             raise ValueError("is a folder" if stat.S_ISDIR(mode) else "is not a plain file")
-        guard.try_out(path, _read_all)
+        guard.try_out(Path(path), _read_all)
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_fclose_degree(h5f.CLOSE_STRONG)
         file = h5f.open(os.fsencode(path), h5f.ACC_RDONLY, access)

@@ -190,7 +190,7 @@ class Training:
         # The rank that arrives last does not wait: its time is the cost of the meeting itself.
         cheap_ns = MEETINGS * min(meeting for *_, meeting, _, _, _ in reports)
         self._pause_ns = min(max(MEETING_INTERVAL_NS, cheap_ns), FLUSH_INTERVAL_NS)
-        self._copying_ns = max(copying for *_, copying, _, _ in reports)
+        self._copying_ns = min(copying for *_, copying, _, _ in reports)
         self._trained_ns = slowest = max(elapsed for elapsed, *_ in reports)
         clock, until = exchange.clock, self._elapsed_ns
         self._elapsed_ns = clock.elapsed_ns() if clock else self._elapsed_ns + slowest

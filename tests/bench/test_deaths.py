@@ -86,6 +86,9 @@ def test_deaths_of_a_launch_replace_their_own_rows_only(tmp_path: Path) -> None:
     assert lost.text(path).endswith("; rank 0 at step 9, back to step 8 in 1 ms")
 
 
+ABOUT = {"elapsed_ns": 0, "workers": 0, "hash": "", "run_uuid": "", "params": {}, "step": 0}
+
+
 @pytest.mark.mpi
 def test_copies_outlast_a_rank_unless_its_buddy_dies_too(comm) -> None:  # type: ignore[no-untyped-def]
     total, copies = 7, Copies(0)
@@ -94,12 +97,7 @@ def test_copies_outlast_a_rank_unless_its_buddy_dies_too(comm) -> None:  # type:
         rows = np.arange(bounds[comm.rank], bounds[comm.rank + 1])[:, None] + 100.0 * step
         part = Snapshot({"x": rows}, {}, {})
         parts = comm.allgather(({}, part.lengths, part.numbers, {}))
-        about = dict.fromkeys(("elapsed_ns", "workers"), 0) | dict.fromkeys(
-            ("hash", "run_uuid"), ""
-        )
-        copies.take(
-            comm, part.values, manifest_of(part, parts, about | {"step": step, "params": {}})
-        )
+        copies.take(comm, part.values, manifest_of(part, parts, ABOUT | {"step": step}))
     left = comm.Split(int(comm.rank == 0 and comm.size > 1), comm.rank)  # rank 0 leaves
     copy = copies.newest(left)
     if comm.rank == 0 and comm.size > 2:
@@ -115,6 +113,16 @@ def test_copies_outlast_a_rank_unless_its_buddy_dies_too(comm) -> None:  # type:
         together = np.concatenate([received[then][0] for then in sorted(received)])
         assert together[:, 0].tolist() == [2000 + i for i in range(total)]
     left.Free()
+
+
+def test_copies_wait_for_fifty_times_the_time_of_the_fastest_one() -> None:
+    copies = Copies(0)
+    assert [copies.due(1, ms * 10**6, 0) for ms in (19, 1)] == [False, True]
+    copies = Copies(0)
+    assert [copies.due(1, ms * 10**6, 10**6) for ms in (19, 30, 1)] == [False, False, True]
+    for _ in range(3):
+        copies.take(MPI.COMM_SELF, {}, manifest_of(Snapshot({}, {}, {}), [({}, {}, {}, {})], ABOUT))
+    assert 0 < copies.cost_ns <= copies.spent_ns / 3
 
 
 def printed(lines: list[tuple[float, str]], text: str, since: int = 0) -> Callable[[], bool]:

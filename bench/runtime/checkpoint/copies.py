@@ -74,15 +74,16 @@ class Copies:
         self._number = 0
         self._step, self._trained_ns = 0, 0
         self.cost_ns = 0
-        """Time of the last copy on this rank."""
+        """Time of the fastest copy on this rank, ns; the first one takes several times as long."""
         self.spent_ns = self.count = 0
         """Time of all copies on this rank, and their number."""
 
     def due(self, step: int, trained_ns: int, cost_ns: int) -> bool:
         """Return whether a copy is due at a step.
 
-        trained_ns: time of the steps since the last call. cost_ns: time of the last copy on the
-        slowest rank. The arguments, and so the answer, are the same on every rank.
+        trained_ns: time of the steps since the last call. cost_ns: least `cost_ns` of all ranks,
+        that of a rank that waited for no other. The arguments, and so the answer, are the same on
+        every rank.
         """
         self._trained_ns += trained_ns
         if self.every:
@@ -101,8 +102,9 @@ class Copies:
             before = (comm.rank - 1) % comm.size
             parts[before] = _passed(comm, values, before, (comm.rank + 1) % comm.size)
         self._copies[self._number] = Copy(manifest, parts)
-        self.cost_ns = time.perf_counter_ns() - began
-        self.spent_ns, self.count = self.spent_ns + self.cost_ns, self.count + 1
+        cost_ns = time.perf_counter_ns() - began
+        self.cost_ns = min(self.cost_ns or cost_ns, cost_ns)
+        self.spent_ns, self.count = self.spent_ns + cost_ns, self.count + 1
 
     def newest(self, comm: MPI.Intracomm) -> Copy | None:
         """Return the newest copy with a holder for every part, and forget the others.
