@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench.chaos.options import PROGRAM, TABLE, split
 from bench.common import cli
+from bench.common.output import print_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +24,13 @@ def chaos(argv: Sequence[str]) -> int:
 
     mpi4py.rc.initialize = False  # the ranks are those of the launches
     from bench.chaos.run import run
+    from bench.session.signals import StopSignal
 
-    return run(options, training, argv)
+    try:
+        return run(options, training, argv)
+    except StopSignal as stop:  # every job has ended with its context
+        print_error(str(stop))
+        return stop.code
 
 
 if __name__ == "__main__":

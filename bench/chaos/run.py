@@ -38,6 +38,7 @@ from bench.runtime.options import TABLE as TRAINING
 from bench.runtime.survival import check_death
 from bench.session.deadlines import AUTO
 from bench.session.launch import SIZE_VARIABLES, mark_failed
+from bench.session.signals import stop_on_signal
 from bench.session.starting import ENABLED
 from bench.session.survivors import check_faults
 
@@ -78,7 +79,7 @@ def run(options: Options, training: Sequence[str], argv: Sequence[str]) -> int:
     """
     plan = plan_run(options, training)
     claim = take(plan.path, PROGRAM)
-    with holding(claim):
+    with stop_on_signal(0), holding(claim):
         prepare(plan.path, options.overwrite)
         plan.folder.mkdir(exist_ok=True)
         _announce(plan)

@@ -101,21 +101,25 @@ def by_strategy(rows: Sequence[ChaosRow]) -> dict[str, list[ChaosRow]]:
     return groups
 
 
+def _percent(share: float) -> str:
+    return format_number(100 * share, 3)
+
+
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "useful steps": ("goodput", "{:.1%}".format),
-    "useful time": ("useful_share", "{:.1%}".format),
+    "useful steps %": ("goodput", _percent),
+    "useful time %": ("useful_share", _percent),
     "elapsed s": ("elapsed_s", partial(format_number, digits=3)),
     "steps lost": ("steps_lost", "{:g}".format),
-    "detection s": ("detection_ms", lambda x: format_number(x / 1e3, 3)),
+    "detection s": ("detection_ms", lambda x: format_number(x / 1e3, 2)),
     "recovery s": ("recovery_ms", lambda x: format_number(x / 1e3, 3)),
-    "taking part": ("participation", "{:.1%}".format),
+    "taking part %": ("participation", _percent),
 }
 """Title -> column of the rows, and the form of its numbers."""
 
 
 def text_table(condition: str, rows: Sequence[ChaosRow], metric: str) -> TextTable:
     """Return the table of a condition with a row per strategy; rows: not empty."""
-    columns = {**COLUMNS, metric: ("metric", lambda x: format_number(x, 4))}
+    columns = {**COLUMNS, metric: ("metric", lambda x: format_number(x, 3))}
     groups = by_strategy(rows)
     cells = []
     for name, some in groups.items():
