@@ -17,9 +17,10 @@ from partitions.bases import Based
 
 @dataclass(frozen=True)
 class Populations(Based):
-    """Concept shift: in population q of `count`, a range of workers, label y is (y + q) mod C.
+    """Concept shift: the workers of population q have label y + q mod C.
 
-    Their numbers of workers differ by at most one. The split is that of `base`.
+    A population is a range of workers; their sizes differ by at most one. The split is that of
+    `base`.
     """
 
     count: int = field(default=2, metadata={"help": "number of populations, P, at most C"})
