@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from algorithms.wire.bfloat16 import ENCODED, add, decoded, encode
 from algorithms.wire.meter import COPY, OTHER, RECEIVED, SENT, WAIT, Meter
 from algorithms.wire.placement import Placement
-from algorithms.wire.schedule import Piece, Schedule, added, start_times
+from algorithms.wire.schedule import Piece, Schedule, Work, added, start_times
 from algorithms.wire.sums import Span
 from algorithms.wire.waiting import wait
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 Vector: TypeAlias = NDArray[Any]
+Operation: TypeAlias = tuple[str, Vector, Vector]
+"""Name, and the views of the result and of the operand."""
 
 MOST_BYTES = 2**30
 """Maximum size of a message: MPI counts in 32-bit integers, longer ones are split."""
@@ -74,9 +76,12 @@ class Carrier:
         """Number of rounds before the first one with messages."""
         self._copied = schedule.copied * last.itemsize * math.prod(last.shape[1:])
         self._requests: list[list[MPI.Prequest]] = []
-        self._ops: list[list[tuple[str, Vector, Vector]]] = []
-        self._starts: list[list[MPI.Prequest]] = []
-        """Requests to start by the times of `start_times`, the first ones at the call."""
+        self._first: list[MPI.Prequest] = []
+        """Requests to start at the call."""
+        self._steps: list[
+            tuple[list[MPI.Prequest], list[Operation], Work | None, list[MPI.Prequest]]
+        ] = []
+        """Requests to start before and after the operations of each round, and its work."""
         self._prepare()
         self._at, self._end, self._divisor = len(self._rounds), len(self._rounds), 1
 
@@ -100,7 +105,7 @@ class Carrier:
         self._meter.messages += self.messages
         self._meter.bytes_sent += self._bytes
         self._meter.bytes_copied += self._copied
-        for request in self._starts[0]:
+        for request in self._first:
             request.Start()
         while self._at < self._lead:
             self._complete()
@@ -124,10 +129,10 @@ class Carrier:
 
     def _complete(self) -> None:
         """Add the messages of a round that have arrived and start the requests that wait for it."""
-        at = self._at
-        for request in self._starts[2 * at + 1]:
+        before, operations, work, after = self._steps[self._at]
+        for request in before:
             request.Start()
-        for do, into, other in self._ops[at]:
+        for do, into, other in operations:
             if do == "add" and into.dtype == ENCODED:
                 add(into, other)
             elif do == "add":
@@ -136,23 +141,24 @@ class Carrier:
                 into[:] = other
             else:
                 divide_in_place(into, self._divisor)
-        if work := self._rounds[at].work:
+        if work:
             work(self._home)
-        for request in self._starts[2 * at + 2]:
+        for request in after:
             request.Start()
-        self._at = at + 1
+        self._at += 1
         self._meter.lap(COPY)
 
     def close(self) -> None:
         """Free the requests."""
         for request in (x for requests in self._requests for x in requests):
             request.Free()
-        self._requests, self._ops, self._starts = [], [], []
+        self._requests, self._first, self._steps = [], [], []
 
     def _prepare(self) -> None:
         """Create the requests of all rounds, receives first, and their operations on views."""
         at, self.messages, self._bytes = self._view, 0, 0
-        self._starts = [[] for _ in range(2 * len(self._rounds) + 1)]
+        starts: list[list[MPI.Prequest]] = [[] for _ in range(2 * len(self._rounds) + 1)]
+        operations = []
         for k, each in enumerate(self._rounds):
             inbox, requests, ops = self._slot * (k % self._slots), list[Any](), []
             for piece in each.receives:
@@ -171,8 +177,11 @@ class Carrier:
                 requests += sends
             ops += [(x.do, at(x.at, x.at + x.n), at(x.source, x.source + x.n)) for x in each.then]
             self._requests.append(requests)
-            self._ops.append([op for op in ops if len(op[1])])
-            self._starts[self._times[k] + 1] += requests
+            operations.append([op for op in ops if len(op[1])])
+            starts[self._times[k] + 1] += requests
+        works = [each.work for each in self._rounds]
+        self._first = starts[0]
+        self._steps = list(zip(starts[1::2], operations, works, starts[2::2], strict=True))
 
     def _view(self, lo: int, hi: int) -> Vector:
         """Return a view of the elements [lo, hi), which lie in one array of the home."""
