@@ -77,7 +77,7 @@ def test_a_file_of_runs_is_valid_and_its_report_compares_strategies(tmp_path: Pa
     (table,) = chapter.tables
     cells = [dict(zip(table.header, row, strict=True)) for row in table.rows]
     assert [row["strategy"] for row in cells] == list(times)
-    assert cells[1]["recovery s"] == "0.0205 [0.0200, 0.0210]"
+    assert cells[1]["recovery s"] == "0.021 [0.020, 0.021]"
     assert cells[1]["useful steps %"] == "80.0"
     assert cells[3]["complete"] == "1 of 2"
     texts = [sentence.text for sentence in chapter.sentences]

@@ -32,7 +32,7 @@ NOTES = [
     "useful steps: of all steps computed; useful time: training time of the steps, each once, of "
     "the time from the first evaluation to the last step, which includes all evaluations",
     "detection, recovery: from a fault to its detection, and to the end of the next step, median "
-    "of a run; taking part: share of the workers, mean over the steps; same bits: runs with the "
+    "of a run; taking part: share of the workers, mean over the steps; equal bits: runs with the "
     "parameters of the calm run",
 ]
 
@@ -110,8 +110,8 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "useful time %": ("useful_share", _percent),
     "elapsed s": ("elapsed_s", partial(format_number, digits=3)),
     "steps lost": ("steps_lost", "{:g}".format),
-    "detection s": ("detection_ms", lambda x: format_number(x / 1e3, 2)),
-    "recovery s": ("recovery_ms", lambda x: format_number(x / 1e3, 3)),
+    "detection ms": ("detection_ms", lambda x: format_number(x, 3)),
+    "recovery s": ("recovery_ms", lambda x: format_number(x / 1e3, 2)),
     "taking part %": ("participation", _percent),
 }
 """Title -> column of the rows, and the form of its numbers."""
@@ -129,7 +129,7 @@ def text_table(condition: str, rows: Sequence[ChaosRow], metric: str) -> TextTab
         cells.append([name, f"{len(good)} of {len(some)}", *numbers, same])
     return TextTable(
         heading=condition,
-        header=["strategy", "complete", *columns, "same bits"],
+        header=["strategy", "complete", *columns, "equal bits"],
         rows=cells,
         states=[
             COMPLETE if all(x.status == COMPLETE for x in some) else "failed"
