@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import tables
-from bench.results.claims import Claim
 from bench.results.guard import BrokenFileError
-from bench.results.resultfile import Change, ResultFile, append_rows
+from bench.results.resultfile import append_rows
 from bench.results.rows import ChaosRow
 from bench.results.schema import COMPLETE, Table
-from bench.results.tables import Tables, along
+from bench.results.tables import Tables, TablesFile, along
 
 PACE = 100
 """Number of steps whose mean duration counts the steps that were lost after them."""
@@ -76,26 +75,11 @@ def recovery(
     return max(0, int((struck_ns - last_ns) / step_ns)), next_ns
 
 
-class ChaosFile(ResultFile):
-    """Result file of bench.chaos. Errors: DiskError.
-
-    material: adds the data available before the first run.
-    """
+class ChaosFile(TablesFile):
+    """Result file of bench.chaos. Errors: DiskError."""
 
     growth = ("runs/run", "runs")
-
-    def __init__(
-        self,
-        path: Path,
-        attributes: Mapping[str, Any],
-        material: Change,
-        claim: Claim | None = None,
-    ) -> None:
-        def create(file: h5py.File) -> None:
-            tables.create(file, TABLES, {})
-            material(file)
-
-        super().__init__(path, attributes, create, claim)
+    tables = TABLES
 
     def add(self, run: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> None:
         """Add a run with its faults: a value for every name of RUNS, and of FAULTS except run."""

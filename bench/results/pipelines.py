@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from algorithms.wire.meter import FORWARD, PIPELINE_PHASES
 from bench.results import tables
 from bench.results.claims import Claim
-from bench.results.resultfile import Change, ResultFile, append_rows
+from bench.results.resultfile import Change, append_rows
 from bench.results.rows import PipelineRow
 from bench.results.schema import COMPLETE, Table
 from bench.results.statistics import median_interval
-from bench.results.tables import Arrays, Tables, along
+from bench.results.tables import Arrays, Tables, TablesFile, along
 
 MEMORY: Table = {
     "saved_bytes": ("i8", "B", "largest size of the activations kept between passes"),
@@ -81,13 +81,14 @@ class Turn:
     theirs: NDArray[np.int64] | None = None
 
 
-class PipelineFile(ResultFile):
+class PipelineFile(TablesFile):
     """Result file of bench.pipeline --measure, written by rank 0. Errors: DiskError.
 
     material: adds the data available before the first step.
     """
 
     growth = ("steps/step", "steps")
+    tables = TABLES
 
     def __init__(
         self,
@@ -102,12 +103,7 @@ class PipelineFile(ResultFile):
             "rank": np.arange(ranks, dtype=np.int32),
             "phase": np.array(PIPELINE_PHASES[FORWARD:]),
         }
-
-        def create(file: h5py.File) -> None:
-            tables.create(file, TABLES, fixed)
-            material(file)
-
-        super().__init__(path, attributes, create, claim)
+        super().__init__(path, attributes, material, claim, fixed)
 
     def add(self, turn: Turn) -> None:
         """Add the steps of a turn."""

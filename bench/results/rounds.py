@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from bench.results import tables
 from bench.results.claims import Claim
-from bench.results.resultfile import Change, ResultFile, append_rows
-from bench.results.tables import Tables
+from bench.results.resultfile import Change, append_rows
+from bench.results.tables import Tables, TablesFile
 
 Curve = NDArray[np.float64]
 COUNTS = ("duration_ns", "bytes_sent", "bytes_copied", "messages")
@@ -84,13 +84,14 @@ class Case:
     redraws: list[Curve] = field(default_factory=list)
 
 
-class RoundsFile(ResultFile):
+class RoundsFile(TablesFile):
     """Result file of bench.consensus, written by rank 0. Errors: DiskError.
 
     material: adds the data available before the first round.
     """
 
     growth = ("cases/case", "topologies")
+    tables = TABLES
 
     def __init__(
         self,
@@ -100,11 +101,8 @@ class RoundsFile(ResultFile):
         material: Change,
         claim: Claim | None = None,
     ) -> None:
-        def create(file: h5py.File) -> None:
-            tables.create(file, TABLES, {"rank": np.arange(ranks, dtype=np.int32)})
-            material(file)
-
-        super().__init__(path, attributes, create, claim)
+        fixed = {"rank": np.arange(ranks, dtype=np.int32)}
+        super().__init__(path, attributes, material, claim, fixed)
 
     def add(self, case: Case) -> None:
         """Add a case to the file."""

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import tables
-from bench.results.claims import Claim
 from bench.results.guard import BrokenFileError
-from bench.results.resultfile import Change, ResultFile, append_rows
+from bench.results.resultfile import append_rows
 from bench.results.rows import SimulationRow
 from bench.results.schema import clock_of
-from bench.results.tables import Tables, along
+from bench.results.tables import Tables, TablesFile, along
 
 TIMES = ("elapsed_ns", "compute_ns", "wait_ns")
 TABLES: Tables = {
@@ -53,26 +52,11 @@ NEEDED = ("status", "ranks", "parameters", "seed", "params_json")
 """Attributes required by a reader."""
 
 
-class SimulationFile(ResultFile):
-    """Result file of bench.simulate. Errors: DiskError.
-
-    material: adds the data available before the first case.
-    """
+class SimulationFile(TablesFile):
+    """Result file of bench.simulate. Errors: DiskError."""
 
     growth = ("cases/case", "cases")
-
-    def __init__(
-        self,
-        path: Path,
-        attributes: Mapping[str, Any],
-        material: Change,
-        claim: Claim | None = None,
-    ) -> None:
-        def create(file: h5py.File) -> None:
-            tables.create(file, TABLES, {})
-            material(file)
-
-        super().__init__(path, attributes, create, claim)
+    tables = TABLES
 
     def add(self, algorithm: str, workers: int, cycle: int, times: NDArray[np.int64]) -> None:
         """Add a case. times: (steps, 3), ns, columns TIMES."""

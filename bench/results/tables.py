@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import contents
+from bench.results.claims import Claim
 from bench.results.reader import BrokenFileError, check_schema
-from bench.results.resultfile import CHUNK, add_scale, describe
+from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe
 from bench.results.schema import Table
 
 Columns: TypeAlias = Mapping[str, tuple[tuple[str, ...], Any, str, str]]
@@ -61,6 +62,30 @@ def create(file: h5py.File, tables: Tables, fixed: Mapping[str, NDArray[Any]]) -
                 compression_opts=1,
             )
             describe(dataset, dims, units, title)
+
+
+class TablesFile(ResultFile):
+    """Result file that begins with empty tables. Errors: DiskError.
+
+    material: adds the data available before the first row. fixed: values of the scale of each fixed
+    dimension.
+    """
+
+    tables: ClassVar[Tables]
+
+    def __init__(
+        self,
+        path: Path,
+        attributes: Mapping[str, Any],
+        material: Change,
+        claim: Claim | None = None,
+        fixed: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        def begin(file: h5py.File) -> None:
+            create(file, self.tables, fixed or {})
+            material(file)
+
+        super().__init__(path, attributes, begin, claim)
 
 
 def read(
