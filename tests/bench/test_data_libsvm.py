@@ -119,7 +119,11 @@ def test_damaged_compression_is_refused(tmp_path: Path, name: str) -> None:
     [
         ("a.csv.zip", b"PK\x03\x04abcdef", "is zip: unpack it first; .gz, .bz2, .xz are read"),
         ("a.svm.zst", b"\x28\xb5\x2f\xfd0000", "is zstd: unpack it first"),
-        ("a.h5.gz", gzip.compress(b"\x89HDF\r\n\x1a\n"), "is compressed HDF5: unpack it first"),
+        (
+            "a.h5.gz",
+            gzip.compress(b"\x89HDF\r\n\x1a\n", mtime=0),
+            "is compressed HDF5: unpack it first",
+        ),
         ("a.csv", "p,label\n1,2\n".encode("utf-16"), "is not text in UTF-8: the file is UTF-16: s"),
         ("a.txt", b"1 1 2\n", "is a text, which the task transformer reads"),
         ("a.dat", b"1 1 2\n", "is of no known format"),
