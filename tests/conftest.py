@@ -93,6 +93,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return "mark.mpi" not in collection_path.read_text() or None
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes after their argument: two workers may make other ones, and must agree on names."""
+    return argname if isinstance(val, bytes) else None
+
+
 class _OnlyFailures:
     """Plugin that prints failures together with the rank."""
 
