@@ -63,6 +63,7 @@ test: $(READY)
 #   mistakes 600 mistakes on command lines and in files: each is one line and exit code 2
 #   adopt    kills ranks under --on-death: every run ends with the parameters that its deaths predict
 #   wide     writes and reads a result of 1,000 ranks, and prints sizes and times
+#   clock    trains over slow links, and compares the steps with predictions made before (not in the default)
 #   requeue  signals jobs before their time limit (requires slurm/devcluster; not in the default)
 DRILLS ?= damage mistakes compare kill adopt disk wide
 
