@@ -31,9 +31,10 @@ from bench.results.validation import flaws
 from bench.runtime.experiment import Experiment
 from bench.runtime.options import ADOPT, LEAVE
 from bench.runtime.repeat import read_options
+from bench.session.starting import rank_processes
 from bench.train import train
 from tests.launching import DEADLINE_S, command, own_lines
-from tests.writers import is_alive, listen, rank_pids
+from tests.writers import is_alive, listen
 
 CASES = (
     "allreduce_sgd",
@@ -143,7 +144,7 @@ def disturbed(case: str, ranks: int, out: Path, rng: random.Random, policy: str)
 
     while not list(folder.glob("x.h5*")) and job.poll() is None and not is_silent():
         time.sleep(0.01)
-    pids = rank_pids(job.pid)
+    pids = list(rank_processes(job.pid).values())
     while len(pids) > 1 and job.poll() is None:
         time.sleep(rng.uniform(0, LONGEST_WAIT_S))
         victims = rng.sample(pids, 2 if len(pids) > 3 and rng.random() < 0.25 else 1)
@@ -165,11 +166,11 @@ def disturbed(case: str, ranks: int, out: Path, rng: random.Random, policy: str)
         time.sleep(0.1)
     code = job.poll()
     if code is None:
-        for pid in filter(is_alive, rank_pids(job.pid)):
+        for pid in rank_processes(job.pid).values():
             os.kill(pid, signal.SIGABRT)  # print the stack
         time.sleep(2)
         code = -1
-    for pid in filter(is_alive, (job.pid, *rank_pids(job.pid))):
+    for pid in filter(is_alive, (job.pid, *rank_processes(job.pid).values())):
         os.kill(pid, signal.SIGKILL)
     text = (folder / "stderr").read_text()
     errors = own_lines(text)[-4:]

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.session.starting import rank_processes
 from tests.launching import DEADLINE_S
-from tests.writers import WRITERS, Files, inspect, launch_writer, rank_pids
+from tests.writers import WRITERS, Files, inspect, launch_writer
 
 ROOT = os.geteuid() == 0
 CAPACITY = "4m"
@@ -112,7 +113,7 @@ def fail_once(name: str, fault: str, folder: Path) -> Outcome:
     """Start a writer, cause the fault, and return the outcome."""
     with result_folder(fault, folder) as out:
         with launch_writer(name, folder, out, []) as process:
-            FAULTS[fault](rank_pids(process.pid)[0], out)
+            FAULTS[fault](rank_processes(process.pid)[0], out)
             start = time.monotonic()
             code = process.wait(timeout=DEADLINE_S)
             elapsed_s = time.monotonic() - start

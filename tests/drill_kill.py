@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.session.starting import rank_processes
 from tests.launching import DEADLINE_S
 from tests.writers import (
     WRITERS,
@@ -27,7 +28,6 @@ from tests.writers import (
     inspect,
     is_alive,
     launch_writer,
-    rank_pids,
     reported_count,
 )
 
@@ -80,7 +80,7 @@ def kill_once(name: str, target: str, folder: Path, rng: random.Random) -> Outco
     lines: list[tuple[float, str]] = []
     with launch_writer(name, folder, out, lines) as process:
         time.sleep(rng.uniform(0, LONGEST_WAIT_S))
-        ranks = rank_pids(process.pid)
+        ranks = list(rank_processes(process.pid).values())
         assert ranks, f"{name} ended before it could be killed"
         segments = segments_of(ranks)
         write_time = last_write(out)

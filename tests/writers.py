@@ -17,6 +17,7 @@ import h5py
 from bench.reporting.loading import load
 from bench.results.reader import BrokenFileError
 from bench.results.schema import COMPLETE
+from bench.session.starting import rank_processes
 from tests.launching import command, wait_until
 
 RANKS = 2
@@ -82,12 +83,6 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def rank_pids(launcher: int) -> list[int]:
-    """Return the process ids of the ranks of mpirun, in the order of the ranks."""
-    children = Path(f"/proc/{launcher}/task").glob("*/children")
-    return sorted(int(pid) for path in children for pid in path.read_text().split())
-
-
 @contextmanager
 def launch_writer(
     name: str, folder: Path, out: Path, lines: list[tuple[float, str]]
@@ -116,7 +111,7 @@ def launch_writer(
             lambda: process.poll() is not None or list(out.glob("*.part")),
             f"{name} has written a result",
         )
-        ranks = rank_pids(process.pid)
+        ranks = list(rank_processes(process.pid).values())
         assert len(ranks) == RANKS, f"{name} did not start: {(folder / 'stderr').read_text()}"
         yield process
     finally:

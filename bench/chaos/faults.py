@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.common.cli import RANK_VARIABLES
+from bench.session.starting import rank_processes
 
 KINDS = {
     "kill": "SIGKILL ends the rank",
@@ -121,15 +121,3 @@ def udp_ports(pid: int) -> list[int]:
             links.add(os.readlink(place))
     rows = [line.split() for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
     return [int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in links]
-
-
-def rank_processes(launcher: int) -> dict[int, int]:
-    """Return the process id of each rank of mpirun on this host, by rank."""
-    children = Path(f"/proc/{launcher}/task").glob("*/children")
-    pids: dict[int, int] = {}
-    for pid in (int(pid) for path in children for pid in path.read_text().split()):
-        with suppress(OSError):  # it has ended
-            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            variables = dict(word.decode(errors="replace").split("=", 1) for word in words if word)
-            pids |= {int(variables[x]): pid for x in RANK_VARIABLES[:1] if x in variables}
-    return pids

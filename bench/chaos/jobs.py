@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.chaos.faults import Fault, rank_processes, strike
+from bench.chaos.faults import Fault, strike
 from bench.chaos.options import Strategy
 from bench.results.chaos import UNKNOWN
+from bench.session.starting import rank_processes
 
 POLL_S = 0.005
 """Interval between two looks at a job."""

@@ -16,8 +16,8 @@ from pathlib import Path
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"
 """Variable in which the mpirun of Open MPI tells the ranks of --with-ft."""
-RANKS_HERE, RANK = "OMPI_COMM_WORLD_LOCAL_SIZE", b"PMIX_RANK="
-"""Variables with the number of ranks on this host, and of a rank."""
+RANKS_HERE, RANK = "OMPI_COMM_WORLD_LOCAL_SIZE", b"OMPI_COMM_WORLD_RANK"
+"""Variables with the number of ranks on this host, and with the rank."""
 INTERVAL_S = 0.2
 """Interval between two looks at the ranks of this host."""
 GRACE_S = 5.0
@@ -62,7 +62,7 @@ def _watch(end: int, rank: int, expected: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     began, missing_since, speaker = time.monotonic(), 0.0, 0
     while not select.select([end], [], [], INTERVAL_S)[0]:
-        here, now = ranks_of(parent_of(rank)), time.monotonic()
+        here, now = rank_processes(parent_of(rank)).values(), time.monotonic()
         if len(here) >= expected:
             missing_since = 0.0
         elif not missing_since:
@@ -94,13 +94,18 @@ def parent_of(process: int) -> int:
     return 0
 
 
-def ranks_of(launcher: int) -> set[int]:
-    """Return the process ids of the ranks of a launcher that live."""
-    ranks = set()
+def rank_processes(launcher: int) -> dict[int, int]:
+    """Return the process id of each living rank of an mpirun on this host, in the order of ranks.
+
+    launcher: process id of mpirun.
+    """
+    processes = {}
     for children in Path(f"/proc/{launcher}/task").glob("*/children"):
-        with suppress(OSError):
+        with suppress(OSError):  # mpirun has ended
             for process in children.read_text().split():
-                with suppress(OSError):
-                    if RANK in Path(f"/proc/{process}/environ").read_bytes():
-                        ranks.add(int(process))
-    return ranks
+                with suppress(OSError):  # the rank has ended
+                    words = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+                    variables = dict(word.partition(b"=")[::2] for word in words)
+                    if RANK in variables:
+                        processes[int(variables[RANK])] = int(process)
+    return dict(sorted(processes.items()))

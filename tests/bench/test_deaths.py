@@ -30,10 +30,11 @@ from bench.runtime.checkpoint.saving import Snapshot, manifest_of
 from bench.runtime.experiment import Experiment
 from bench.runtime.recording import dealt
 from bench.runtime.repeat import read_options
+from bench.session.starting import rank_processes
 from bench.session.survivors import check_faults
 from bench.train import train as train_here
 from tests.launching import DEADLINE_S, command, own_lines, train, wait_until
-from tests.writers import listen, rank_pids
+from tests.writers import listen
 
 ULFM = {"OMPI_MCA_mpi_ft_enable": "1", "PMIX_NAMESPACE": "prterun-host-7@1"}
 
@@ -147,7 +148,7 @@ def killed(
         try:
             for some in victims:
                 wait_until(printed(lines, at, len(lines)), f"a step before the death of {some}")
-                pids, known = rank_pids(job.pid), len(lines)
+                pids, known = rank_processes(job.pid), len(lines)
                 for victim in some:
                     os.kill(pids[victim], signal.SIGKILL)
                 wait_until(printed(lines, "rank", known), f"the recovery from the death of {some}")

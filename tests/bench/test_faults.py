@@ -20,9 +20,10 @@ from bench.runtime.opening import holding, prepare
 from bench.runtime.opening import take as take_result
 from bench.session.launch import mark_failed
 from bench.session.signals import EXIT_RESUME, STOP_SIGNALS, StopSignal, stop_on_signal
+from bench.session.starting import rank_processes
 from tests.drill_disk import fail_once
 from tests.launching import DEADLINE_S, command, own_lines, wait_until
-from tests.writers import launch_writer, rank_pids
+from tests.writers import launch_writer
 
 
 def claim(path: Path, overwrite: bool) -> None:
@@ -121,7 +122,7 @@ def test_a_signal_to_one_rank_ends_them_all_and_is_in_the_file(tmp_path: Path) -
         wait_until(  # before it trains, it just ends
             lambda: len(read(out / "x.h5.part").train["step"]), "the first steps are written"
         )
-        os.kill(rank_pids(process.pid)[1], signal.SIGTERM)
+        os.kill(rank_processes(process.pid)[1], signal.SIGTERM)
         assert process.wait(timeout=DEADLINE_S) == EXIT_RESUME
     run = read(out / "x.h5.part")
     assert run.status == PREEMPTED
