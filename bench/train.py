@@ -267,7 +267,7 @@ def _train(
             )
             progress.training = training
             if survival:
-                lines = survival.restored()
+                lines = survival.restored(ranks)
                 recording.add_deaths()
                 if reporter:
                     reporter.print_lines(lines)

@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
 from mpi4py import MPI
 
 from algorithms import ALGORITHMS
@@ -82,10 +81,7 @@ class Survival:
         """Frames with the buffers of former memberships, to which requests may still refer."""
 
     def run(self, work: Callable[[MPI.Intracomm], int]) -> int:
-        """Call `work` with the ranks that are left, until all of them have finished it; collective.
-
-        Returns its exit code.
-        """
+        """Call `work` on the ranks left until all finish it; return its exit code; collective."""
         while True:
             done, code = False, 0
             try:
@@ -163,8 +159,7 @@ class Survival:
             return left
         first = Placement.dealt(experiment.workers, self.launched)
         homes = 0, *(first.homes[rank] for rank in self.ranks[1:]), experiment.workers
-        departed = [i for x in self.deaths for i in first.positions(x.rank)]
-        departures = tuple((i, 0) for i in departed)
+        departures = tuple((i, 0) for x in self.deaths for i in first.positions(x.rank))
         return replace(left, uneven=Placement(homes), departures=departures)
 
     @property
@@ -192,9 +187,13 @@ class Survival:
         """Return the readings of the clocks by rank of the launch."""
         return Reading(*(x[self.slots] for x in vars(reading).values()))
 
-    def restored(self) -> list[str]:
-        """Record that the state is restored; return a line about the deaths, if any."""
+    def restored(self, places: Sequence[dict[str, Any]]) -> list[str]:
+        """Record that the state is restored; return a line about the deaths, if any.
+
+        places: of the ranks, as `use_threads` returns them.
+        """
         assert self.plan
+        self.threads = places[self.comm.rank]["threads"]
         experiment = self.plan.experiment
         homes = np.repeat(self.ranks, np.diff(experiment.placement.bounds))
         departed = [worker for worker, _ in experiment.departures]
@@ -237,7 +236,6 @@ class Survival:
         if self.measured is None:
             warm(parts[2], parts[1])
             self.measured = separation(*parts)
-            self.threads = torch.get_num_threads()
         return self.measured
 
     def cost(self) -> dict[str, Any]:

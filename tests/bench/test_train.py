@@ -50,6 +50,7 @@ def test_a_run_of_two_ranks_from_end_to_end(tmp_path: Path) -> None:
     assert run.evals["step"].tolist() == [0, 50, 60]
     assert run.partition["size"].sum() == 1437
     assert len(run.ranks["pid"]) == 2
+    assert run.ranks["instructions"].tolist() == [b"", b""]  # these processes do not import torch
     assert len(run.workers["metric"]) == 3
     # Parameters do not depend on the number of ranks; test_contract.py checks every algorithm.
     assert main(["--task", "logistic", *options, "--out", str(tmp_path / "alone")]) == 0
