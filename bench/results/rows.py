@@ -211,12 +211,13 @@ class SimulationRow(Row):
     workers: Annotated[int, Column("1", "number of workers, or of stages of a pipeline")]
     stages: Annotated[int, Column("1", "number of stages of a pipeline; 0 for an algorithm")]
     clock: Annotated[str, Column("", "clock of all times: model")]
+    engine: Annotated[str, Column("", "times of messages: model, or simgrid on a platform")]
+    platform: Annotated[str, Column("", "network of the engine simgrid; empty for the model")]
     steps: Annotated[int, Column("1", "number of steps: whole periods of the exchanges")]
     step_ms: Annotated[float, Column("ms", "time of a step of the slowest worker")]
+    model_step_ms: Annotated[float, Column("ms", "step_ms of the same case by the engine model")]
     compute_ms: Annotated[float, Column("ms", "time of a gradient, mean over workers and steps")]
-    exposed_ms: Annotated[
-        float, Column("ms", "time per step for which a worker waits, mean over workers")
-    ]
+    exposed_ms: Annotated[float, Column("ms", "waits for messages a step, mean over workers")]
     efficiency: Annotated[float, Column("1", "compute_ms over step_ms")]
     elapsed_s: Annotated[float, Column("s", "time of all steps of the slowest worker")]
 

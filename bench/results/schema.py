@@ -57,6 +57,8 @@ DIED = "died"
 WALL, MODEL = "wall", "model"
 """Clocks of the times of a run. The attribute `clock` of a file is MODEL under the model clock, and
 names the clock of the machine otherwise."""
+SIMGRID = "simgrid"
+"""Engine of bench.simulate that plays messages on a network of SimGrid, instead of MODEL."""
 
 WARMUP, EVALUATED = 1, 2
 """Bits of /train/flags: a warm-up step; the first step after an evaluation and a flush."""
@@ -152,6 +154,8 @@ ATTRIBUTES: Mapping[type, frozenset[str]] = {
             "binding_flaws",
             "sync",
             "clock",
+            "engine",
+            "platform",
             "parameters_sha256",
             "data_sha256",
             "pipeline",
@@ -253,6 +257,8 @@ SETTINGS = COUNTS | frozenset(
         "answer",
         "clock",
         "compute",
+        "engine",
+        "platform",
     ]
 )
 """Names in params_json of one text or number."""
@@ -263,6 +269,11 @@ CONTAINERS: Mapping[str, type] = {"options": dict, "sources": dict, "topologies"
 def clock_of(attributes: Mapping[str, Any]) -> str:
     """Return the clock of all times of a run, WALL or MODEL."""
     return MODEL if attributes.get("clock") == MODEL else WALL
+
+
+def engine_of(attributes: Mapping[str, Any]) -> str:
+    """Return the engine of the times of bench.simulate, SIMGRID or MODEL."""
+    return SIMGRID if attributes.get("engine") == SIMGRID else MODEL
 
 
 def check_attributes(attributes: Mapping[str, Any]) -> None:

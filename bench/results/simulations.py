@@ -2,13 +2,14 @@
 
 /cases     case: dimension scale; algorithm, workers, cycle, first, steps
 /steps     step (the steps of all cases in turn): dimension scale; case, k, elapsed_ns, compute_ns,
-           wait_ns, from the start of the case to the end of the step
+           wait_ns, from the start of the case to the end of the step; with the attribute engine:
+           simgrid also model_ns
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from bench.results import tables
 from bench.results.guard import BrokenFileError
 from bench.results.resultfile import append_rows
 from bench.results.rows import SimulationRow
-from bench.results.schema import clock_of
+from bench.results.schema import SIMGRID, clock_of, engine_of
 from bench.results.tables import Tables, TablesFile, along
 
 TIMES = ("elapsed_ns", "compute_ns", "wait_ns")
@@ -48,6 +49,14 @@ TABLES: Tables = {
         },
     ),
 }
+SIMGRID_TABLES: Tables = {
+    **TABLES,
+    "steps": {
+        **TABLES["steps"],
+        **along("step", {"model_ns": ("i8", "ns", "elapsed_ns of the same case, model clock")}),
+    },
+}
+"""Tables of a file of the engine SIMGRID."""
 NEEDED = ("status", "ranks", "parameters", "seed", "params_json")
 """Attributes required by a reader."""
 
@@ -58,8 +67,15 @@ class SimulationFile(TablesFile):
     growth = ("cases/case", "cases")
     tables = TABLES
 
-    def add(self, algorithm: str, workers: int, cycle: int, times: NDArray[np.int64]) -> None:
-        """Add a case. times: (steps, 3), ns, columns TIMES."""
+    def add(
+        self,
+        algorithm: str,
+        workers: int,
+        cycle: int,
+        times: NDArray[np.int64],
+        **more: NDArray[np.int64],
+    ) -> None:
+        """Add a case. times: (steps, 3), ns, columns TIMES. more: further columns, (steps,)."""
 
         def change(file: h5py.File) -> None:
             case, first, n = len(file["cases/case"]), len(file["steps/step"]), len(times)
@@ -68,9 +84,21 @@ class SimulationFile(TablesFile):
             columns["algorithm"] = np.array([algorithm.encode()])
             append_rows(file["cases"], "case", columns)
             columns = {"case": np.full(n, case), "k": np.arange(1, n + 1)}
-            append_rows(file["steps"], "step", columns | dict(zip(TIMES, times.T, strict=True)))
+            columns |= dict(zip(TIMES, times.T, strict=True))
+            append_rows(file["steps"], "step", columns | more)
 
         self.change(change)
+
+
+class SimGridFile(SimulationFile):
+    """Result file of bench.simulate --engine simgrid. Errors: DiskError."""
+
+    tables = SIMGRID_TABLES
+
+
+def tables_of(attributes: Mapping[str, Any]) -> Tables:
+    """Return the tables of a file with these attributes."""
+    return SIMGRID_TABLES if engine_of(attributes) == SIMGRID else TABLES
 
 
 @dataclass(frozen=True)
@@ -101,16 +129,20 @@ class Simulation:
         total, cycle = int(cells["steps"]), int(cells["cycle"])
         n = total // cycle * cycle or total
         elapsed, compute, wait = (float(self.steps[x][self.span(case)][n - 1]) for x in TIMES)
+        model = self.steps.get("model_ns", self.steps["elapsed_ns"])
         return SimulationRow(
             algorithm=cells["algorithm"].decode(),
             workers=int(cells["workers"]),
             stages=int(cells["workers"]) if self.pipelines else 0,
             clock=clock_of(self.attributes),
+            engine=engine_of(self.attributes),
+            platform=str(self.attributes.get("platform", "")),
             steps=n,
             step_ms=elapsed / n / 1e6,
             compute_ms=compute / n / 1e6,
             exposed_ms=wait / n / 1e6,
             efficiency=compute / elapsed if elapsed else 1.0,
+            model_step_ms=float(model[self.span(case)][n - 1]) / n / 1e6,
             elapsed_s=float(self.steps["elapsed_ns"][self.span(case)][-1]) / 1e9,
         )
 
@@ -121,7 +153,7 @@ def read_simulation(path: str | Path) -> Simulation:
     Errors: BrokenFileError for a file that is not HDF5, is of another schema or is incomplete.
     """
     path = Path(path)
-    attributes, arrays = tables.read(path, TABLES, NEEDED)
+    attributes, arrays = tables.read(path, tables_of, NEEDED)
     tables.check_spans(path, arrays, "steps", "steps")
     if (arrays["cases"]["cycle"] < 1).any():
         raise BrokenFileError(f"{path}: cases/cycle has values below 1")
@@ -134,6 +166,6 @@ def step_flaws(result: Simulation) -> Iterator[str]:
         steps = {name: values[result.span(case)] for name, values in result.steps.items()}
         if (steps["k"] != np.arange(1, len(steps["k"]) + 1)).any():
             yield f"the steps of case {case} are not counted from 1"
-        for name in TIMES:
+        for name in sorted(steps.keys() - {"case", "k", "step"}):
             if (np.diff(steps[name], prepend=0) < 0).any():
                 yield f"steps/{name} of case {case} decreases"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -23,6 +23,8 @@ The first dimension, the same for all datasets, grows; the others have a fixed l
 """
 Tables: TypeAlias = Mapping[str, Columns]
 """Columns by group."""
+Declared: TypeAlias = Tables | Callable[[Mapping[str, Any]], Tables]
+"""Tables of a program, or a function of the attributes of a file that returns its tables."""
 Layout: TypeAlias = Mapping[str, Mapping[str, tuple[tuple[str, ...], Any, str]]]
 """Dimensions, dtype and units by group and dataset."""
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -88,8 +90,13 @@ class TablesFile(ResultFile):
         super().__init__(path, attributes, begin, claim)
 
 
+def declared(tables: Declared, attributes: Mapping[str, Any]) -> Tables:
+    """Return the tables of a file with these attributes."""
+    return tables(attributes) if callable(tables) else tables
+
+
 def read(
-    path: Path, tables: Tables, needed: Collection[str]
+    path: Path, tables: Declared, needed: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, Arrays]]:
     """Return the attributes and the tables of a file, closed or still being written.
 
@@ -99,6 +106,7 @@ def read(
     with contents.open_hdf5(path) as file:
         attributes = contents.attributes(file)
         check_schema(path, attributes)
+        tables = declared(tables, attributes)
         arrays: dict[str, Arrays] = {}
         for group, columns in tables.items():
             names = (dimensions(columns)[0], *columns)

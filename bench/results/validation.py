@@ -46,7 +46,7 @@ from bench.results.schema import (
 )
 from bench.results.statistics import median_interval
 from bench.results.summary import summary_flaws
-from bench.results.tables import Layout, Tables, layout_flaws
+from bench.results.tables import Declared, Layout, declared, layout_flaws
 
 
 class Result(Protocol):
@@ -270,16 +270,16 @@ def _calls(calls: Calls, rows: Any) -> Iterator[str]:
 
 
 def _tables(
-    declared: Tables, read_result: Callable[[Path], R], result_flaws: Callable[[R], Iterator[str]]
+    tables: Declared, read_result: Callable[[Path], R], result_flaws: Callable[[R], Iterator[str]]
 ) -> Callable[[Path], Iterator[str]]:
     """Return the check of a program whose results are tables."""
-    layout = {
-        group: {name: (dims, dtype, units) for name, (dims, dtype, units, _) in columns.items()}
-        for group, columns in declared.items()
-    }
 
     def check(path: Path) -> Iterator[str]:
         result = read_result(path)
+        layout = {
+            group: {name: (dims, dtype, units) for name, (dims, dtype, units, _) in columns.items()}
+            for group, columns in declared(tables, result.attributes).items()
+        }
         with h5py.File(path, "r") as file:
             yield from layout_flaws(file, layout)
         yield from _attributes(result.attributes)
@@ -298,7 +298,7 @@ CHECKS: dict[str, Callable[[Path], Iterator[str]]] = {
     "bench.collectives": _collectives,
     "bench.consensus": _tables(rounds.TABLES, rounds.read_rounds, rounds.round_flaws),
     "bench.simulate": _tables(
-        simulations.TABLES, simulations.read_simulation, simulations.step_flaws
+        simulations.tables_of, simulations.read_simulation, simulations.step_flaws
     ),
     "bench.chaos": _tables(chaos.TABLES, chaos.read_chaos, chaos.run_flaws),
     "bench.pipeline": _tables(pipelines.TABLES, pipelines.read_pipeline, pipelines.pipeline_flaws),

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from bench.common.options import Table, check_name, check_ranges, option, same
 from bench.common.spec import UserError
-from bench.runtime.options import MODEL, TrainOptions
+from bench.results.schema import MODEL, SIMGRID
+from bench.runtime.options import TrainOptions
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
 FORM = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGB]?)", re.IGNORECASE)
@@ -46,6 +47,17 @@ class Options:
     )
     straggler: str = same(TrainOptions, "straggler")
     allreduce: str = same(TrainOptions, "allreduce")
+    engine: str = option(
+        MODEL,
+        "times of messages: by the model clock, or by simgrid on a network whose links they share",
+        "ENGINE",
+        choices=(MODEL, SIMGRID),
+    )
+    platform: str = option(
+        "",
+        "network of --engine simgrid: star, fat_tree:taper=2, torus:dimensions=3 or dragonfly",
+        "NAME[:KEY=VALUE]",
+    )
     steps: int = option(100, "steps of each case", "N", least=1)
     seed: int = option(0, "seed of the noise, stragglers and random peers", "S", least=0)
     out: str = option("runs", "folder of the result file", "DIR")
@@ -60,12 +72,17 @@ class Options:
                 "--compute and --link determine all times: give both, as in --compute 100ms "
                 "--link ethernet_25g"
             )
+        if (self.engine == SIMGRID) != bool(self.platform):
+            raise UserError(
+                "--engine simgrid and --platform need each other: give both, as in --engine "
+                "simgrid --platform fat_tree, or neither for the model clock"
+            )
         self.train_options()
         self.totals()
         self.elements()
         self.transferred()
         if self.pipeline:
-            unused = ("algorithm", "workers", "parameters", "straggler", "allreduce")
+            unused = ("algorithm", "workers", "parameters", "straggler", "allreduce", "engine")
             for name in unused:
                 value = getattr(self, name)
                 if value != type(self).__dataclass_fields__[name].default:
@@ -154,5 +171,6 @@ TABLE = Table(
     "no gradients. Runs on one rank.",
     epilog="Example: python -m bench.simulate --algorithm push_sum,allreduce_sgd,"
     "local_sgd:period=8 --workers 16,256,4096,65536 --parameters 25M "
-    "--compute 100ms,noise=lognormal:0.2 --link ethernet_25g. docs/simulation.md has the model.",
+    "--compute 100ms,noise=lognormal:0.2 --link ethernet_25g. docs/simulation.md has "
+    "the model and the networks of SimGrid.",
 )

@@ -50,6 +50,11 @@ class WeightedClock(ModelClock):
         super().__init__(total, compute, trouble)
         self._parameters, self._durations = parameters, durations
 
+    def bytes_of(self, nbytes: int) -> int:
+        """Return the size of a message of a model for which one of short rows stands, B."""
+        n, rest = divmod(nbytes, ITEMSIZE)
+        return weight(n, self._parameters) * ITEMSIZE + rest
+
     def prepare(self, algorithm: type[AllReduce], d: int, workers: int, itemsize: int) -> None:
         """Compute the duration of an all-reduce of short rows. Errors: ValueError."""
         super().prepare(algorithm, weight(d, self._parameters), workers, itemsize)
@@ -58,8 +63,7 @@ class WeightedClock(ModelClock):
         self, senders: NDArray[np.int64], receivers: NDArray[np.int64], nbytes: int
     ) -> Callable[[], None]:
         """Send a message of nbytes of short rows; see ModelClock."""
-        n, rest = divmod(nbytes, ITEMSIZE)
-        return super().send(senders, receivers, weight(n, self._parameters) * ITEMSIZE + rest)
+        return super().send(senders, receivers, self.bytes_of(nbytes))
 
     def all_reduce(
         self, algorithm: type[AllReduce], d: int, group: int, itemsize: int
@@ -100,11 +104,13 @@ def simulate(
     allreduce: str,
     seed: int,
     d: int = D,
+    ended: Callable[[], None] | None = None,
 ) -> NDArray[np.int64]:
     """Take steps of an algorithm on one rank; return their times, (steps, 3) int64, ns.
 
     After each step: the time of the slowest worker, and the times of computing and of waiting,
-    means over the workers. d: elements of a row, D for a WeightedClock. Errors: ValueError.
+    means over the workers. d: elements of a row, D for a WeightedClock. ended: called after each
+    step. Errors: ValueError.
     """
     times = np.empty((steps, 3), np.int64)
     with closing(MPIExchange(comm, total, allreduce=allreduce, seed=seed, clock=clock)) as exchange:
@@ -114,5 +120,7 @@ def simulate(
         for k in range(steps):
             algorithm.step(exchange, workers, state)
             times[k] = clock.elapsed_ns(), *clock.phases_ns()
+            if ended:
+                ended()
         algorithm.finish(exchange, workers, state)
     return times

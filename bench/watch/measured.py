@@ -56,8 +56,9 @@ def summarize_simulation(simulation: Simulation) -> str:
     if not rows:
         return count
     last = rows[-1]
+    where = f" on {last.platform}" * bool(last.platform)
     return (
-        f"{count}, {last.algorithm}, {counted(last.workers, last.unit[:-1])}: step "
+        f"{count}, {last.algorithm}, {counted(last.workers, last.unit[:-1])}{where}: step "
         f"{format_number(last.step_ms, 3)} ms, efficiency {format_number(last.efficiency, 2)}"
     )
 

@@ -20,18 +20,27 @@ from bench.reporting.launches import (
 )
 from bench.results.provenance import derive_from, provenance, read_origin
 from bench.results.rows import SimulationRow
-from bench.results.schema import COMPLETE
+from bench.results.schema import COMPLETE, MODEL, SIMGRID
 from bench.results.simulations import Simulation, read_simulation
 
 if TYPE_CHECKING:
     import pandas as pd
 
 QUESTION = "How step times grow with the number of workers"
-SETTINGS = ("compute", "link", "straggler", "allreduce", "steps", "clock")
-NOTES = [
-    "all times are those of the model clock; step: time of the slowest worker; compute / step: the "
-    "efficiency; compute, exposed exchange (waits for messages): means over workers",
-]
+SETTINGS = ("compute", "link", "straggler", "allreduce", "steps", "clock", "engine", "platform")
+MEANS = (
+    "step: time of the slowest worker; compute / step: the efficiency; compute, exposed exchange "
+    "(waits for messages): means over workers"
+)
+ENGINES = {
+    MODEL: ("model clock", f"all times are those of the model clock; {MEANS}"),
+    SIMGRID: (
+        "SimGrid",
+        f"messages share the links of the platform in SimGrid; {MEANS}; model: the step of the "
+        "same case under the model clock, without contention inside the network",
+    ),
+}
+"""Name in the title of a chapter, and its note, by engine."""
 
 
 def load(path: Path) -> Launch[SimulationRow]:
@@ -46,7 +55,8 @@ def _launch(result: Simulation) -> Launch[SimulationRow]:
     settings: dict[str, Setting] = {name: int(result.attributes["parameters"])}
     settings |= {name: params.get(name) or None for name in SETTINGS}
     seed = result.attributes["seed"]
-    label = f"simulation, {settings[name]:,} {name}, seed {seed}"
+    where = f", SimGrid, {settings['platform']}" * (settings["engine"] == SIMGRID)
+    label = f"simulation, {settings[name]:,} {name}, seed {seed}{where}"
     return Launch(settings, result.rows(), Source(label, run.status, provenance(run)))
 
 
@@ -63,20 +73,24 @@ def summary(launches: Sequence[Launch[SimulationRow]]) -> str:
 
 
 def chapters(launches: Sequence[Launch[SimulationRow]]) -> list[Chapter]:
-    """Return one chapter: a table per condition, with medians over several files."""
+    """Return one chapter for each engine: a table per condition, medians over several files."""
+    engines = {x: [y for y in launches if (y.settings["engine"] or MODEL) == x] for x in ENGINES}
+    return [_chapter(*ENGINES[x], some) for x, some in engines.items() if some]
+
+
+def _chapter(name: str, note: str, launches: Sequence[Launch[SimulationRow]]) -> Chapter:
+    """Return the chapter of the launches of one engine."""
     same, groups = group_launches(launches)
     cases = [(group.condition, rows_of(group)) for group in groups]
-    return [
-        Chapter(
-            title="Simulation: step time and efficiency, model clock",
-            summary=f"bench.simulate, {same}",
-            tables=[text_table(condition, rows) for condition, rows in cases if rows],
-            notes=[*NOTES, *launch_notes(launches, groups, "steps")],
-            sources=[launch.source for launch in launches],
-            draw=partial(_draw, cases),
-            sentences=[x for condition, rows in cases for x in sentences(condition, rows)],
-        )
-    ]
+    return Chapter(
+        title=f"Simulation: step time and efficiency, {name}",
+        summary=f"bench.simulate, {same}",
+        tables=[text_table(condition, rows) for condition, rows in cases if rows],
+        notes=[note, *launch_notes(launches, groups, "steps")],
+        sources=[launch.source for launch in launches],
+        draw=partial(_draw, cases),
+        sentences=[x for condition, rows in cases for x in sentences(condition, rows)],
+    )
 
 
 def _draw(cases: Sequence[tuple[str, Sequence[SimulationRow]]]) -> list[Figure]:
@@ -96,11 +110,13 @@ def rows_of(group: Group[SimulationRow]) -> list[SimulationRow]:
 
 def text_table(condition: str, rows: Sequence[SimulationRow]) -> TextTable:
     """Return the table of a condition; rows: not empty."""
+    contention = rows[0].engine == SIMGRID
     return TextTable(
         heading=condition,
         header=[
             *("algorithm", rows[0].unit, "step ms", "compute / step", "compute ms"),
             "exposed exchange ms",
+            *("model ms", "step / model")[: 2 * contention],
         ],
         rows=[
             [
@@ -110,12 +126,17 @@ def text_table(condition: str, rows: Sequence[SimulationRow]) -> TextTable:
                 percent(row.efficiency) if row.step_ms else NONE,
                 figure(row.compute_ms),
                 figure(row.exposed_ms),
+                *(figure(row.model_step_ms), _ratio(row))[: 2 * contention],
             ]
             for row in rows
         ],
         states=[COMPLETE] * len(rows),
         words=1,
     )
+
+
+def _ratio(row: SimulationRow) -> str:
+    return figure(row.step_ms / row.model_step_ms) if row.model_step_ms else NONE
 
 
 def sentences(condition: str, rows: Sequence[SimulationRow]) -> list[Sentence]:
