@@ -42,8 +42,6 @@ class Trial:
     """Time of the first evaluation, before the first step."""
     flaw: str = ""
     """Reason for which the run did not end well; empty if it did."""
-    code: int = 0
-    """Exit code of the last launch."""
 
 
 @dataclass
@@ -107,15 +105,13 @@ def trial(
         left = len(waiting)
         more = ["--resume"] if result.launches > 1 else []
         with job([*command, *more], log) as process:
-            result.code, hangs = _follow(
-                process, evaluations, waiting, eval_every, limit_s, seconds
-            )
+            code, hangs = _follow(process, evaluations, waiting, eval_every, limit_s, seconds)
         ended_ns = time.perf_counter_ns()
         result.began_ns = evaluations.began_ns
-        if result.code == 0:
+        if code == 0:
             return result
         if hangs or not strategy.restarts or len(waiting) == left:
-            result.flaw = HANG if hangs else last_error(log) or f"exit code {result.code}"
+            result.flaw = HANG if hangs else last_error(log) or f"exit code {code}"
             return result
         for one in result.strikes:
             if one.struck_ns != UNKNOWN and one.ended_ns == UNKNOWN:

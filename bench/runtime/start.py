@@ -81,15 +81,10 @@ def workers(
             problem.to(device.torch)
     pipelines = _pipelines(experiment, data, cell, x, g, exchange.meter)
     make = _maker(experiment, data, exchange, data.skew.sizes)
-    trained = make(
+    trained = _hosted(make, exchange, cell)(
         _batches(experiment, data),
         x,
         g,
-        ids=exchange.ids,
-        exchange=exchange,
-        trouble=exchange.trouble,
-        clock=exchange.clock,
-        cell=cell,
         pipelines=pipelines,
         stale=on_all_ranks(comm, lambda: _stale(experiment, data, x)),
     )
@@ -131,15 +126,10 @@ def members(
         shards = dealt(data.samples_of, placement)
     here = alive[exchange.ids.start : exchange.ids.stop]
     make = _maker(experiment, data, exchange, np.array([len(shards[i]) for i in alive]))
-    trained = make(
+    trained = _hosted(make, exchange, cell)(
         lambda step: Batches(shards, here, options.minibatch, options.seed, step),
         x,
         g,
-        ids=exchange.ids,
-        exchange=exchange,
-        trouble=exchange.trouble,
-        clock=exchange.clock,
-        cell=cell,
         members=alive,
     )
     return exchange, trained
@@ -199,6 +189,20 @@ def _maker(
         rate=experiment.rate if experiment.schedule else None,
         clip=options.clip,
         accumulate=options.accumulate,
+    )
+
+
+def _hosted(
+    make: Callable[..., TrainingWorkers], exchange: MPIExchange, cell: Cell | None
+) -> Callable[..., TrainingWorkers]:
+    """Return a function that makes all workers of this rank, on its exchange."""
+    return partial(
+        make,
+        ids=exchange.ids,
+        exchange=exchange,
+        trouble=exchange.trouble,
+        clock=exchange.clock,
+        cell=cell,
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -27,7 +26,8 @@ from bench.runtime.setup import Material, Plan
 from bench.runtime.survival import Survival
 from bench.runtime.trackers import Tracker
 from bench.runtime.writers import Group
-from bench.session.clocks import Reading, read_clocks
+from bench.session.clocks import read_clocks
+from partitions.skew import Skew
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -59,56 +59,41 @@ def recording_of(
         uuid = plan.resumed.manifest.run_uuid
     file = None
     if comm.rank == 0:
-        columns = replace(group, ranks=list(range(len(ranks)))) if survival else group
-        content = (plan, data, separation, exchange)
-        file = open_file(*content, ranks, argv, flaws, columns, clocks, uuid)
+        columns = list(range(len(ranks))) if survival else group.ranks
+        attributes = {
+            **origin("bench.train", argv, ranks, flaws, plan.launch),
+            "run_uuid": uuid,
+            "parts": group.groups,
+            **attributes_of(plan, data, separation, exchange),
+        }
+
+        def add_tables(file: Any) -> None:
+            if "provenance" in file:
+                del file["provenance"]
+            add_provenance(file, ranks)
+            append_clocks(file, vars(clocks))
+            if "partition" not in file:
+                add_partition(file, separation, data.skew)
+
+        file = open_file(plan, columns, attributes, add_tables)
     elif group.writes:
         file = open_part(plan, group, uuid, comm.size)
     options = plan.experiment.options
     return Recording(comm, options, exchange.meter, group, file, hosts, trackers, survival), uuid
 
 
-def open_file(
-    plan: Plan,
-    data: Material,
-    separation: Separation,
-    exchange: MPIExchange,
-    ranks: list[dict[str, Any]],
-    argv: Sequence[str],
-    flaws: list[str],
-    group: Group,
-    clocks: Reading,
-    uuid: str,
-) -> RunFile:
-    """Create the result file with the attributes known before the first step; on rank 0.
-
-    A resumed run continues the file of its checkpoint. With another number of ranks, the file is
-    copied under another name, and the new file takes over its evaluations.
-    """
-    experiment, resumed = plan.experiment, plan.resumed
-    lengths = resumed.table_lengths(0, len(ranks)) if resumed else None
-    evals, rows, members = [], list[decisions.Decided](), list[epochs.Event]()
-    part = part_of(plan.path)
-    if resumed and part.exists() and (not lengths or resumed.source != part):
-        copy_attempt(plan.path, resumed.attempt - 1)
-    if resumed and not lengths:
-        evals = evaluations(resumed.source, resumed.manifest.step)
-        decided = decisions.read(resumed.source)
-        rows = decided.rows(resumed.manifest.step) if decided else []
-        members = [x for x in epochs.read(resumed.source) if x.step < resumed.manifest.step]
+def attributes_of(
+    plan: Plan, data: Material, separation: Separation, exchange: MPIExchange
+) -> dict[str, Any]:
+    """Return the attributes of a run that do not depend on its launch and its attempt."""
+    experiment, options = plan.experiment, plan.experiment.options
     attributes: dict[str, Any] = {
-        **origin("bench.train", argv, ranks, flaws, plan.launch),
-        "run_uuid": uuid,
-        "parts": group.groups,
-        "attempt": resumed.attempt if resumed else 1,
-        "attempt_row": lengths["train"] if lengths else 0,
-        "attempt_sync": lengths["clock"] if lengths else 0,
         "case_hash": experiment.hash,
         "params_json": json.dumps(experiment.params),
-        "seed": experiment.options.seed,
+        "seed": options.seed,
         "workers": experiment.workers,
-        "batch": experiment.options.minibatch,
-        "allreduce": experiment.options.allreduce,
+        "batch": options.minibatch,
+        "allreduce": options.allreduce,
         "allreduce_chosen": ", ".join(chosen.chosen for chosen in exchange.chosen.values()),
         "exchange_interval": experiment.exchange_interval,
         "steps_planned": experiment.steps,
@@ -122,61 +107,88 @@ def open_file(
         **separation.summary(),
         **identity.input_attributes(identity.inputs(experiment)),
     }
-    if not lengths:
-        attributes["steps_before"] = resumed.manifest.step if resumed else 0
     if data.validation:
         attributes["validation_samples"] = data.validation_size
     if plan.device:
         attributes["device"] = str(plan.device)
-    if experiment.options.answer:
-        attributes["answer"] = experiment.options.answer
+    if options.answer:
+        attributes["answer"] = options.answer
     if exchange.clock:
         attributes |= model_attributes(exchange.clock.state.compute_s)
-    if experiment.options.target is not None:
-        attributes["target"] = experiment.options.target
+    if options.target is not None:
+        attributes["target"] = options.target
+    return attributes
 
-    def add_tables(file: Any) -> None:
-        if "provenance" in file:
-            del file["provenance"]
-        add_provenance(file, ranks)
-        append_clocks(file, vars(clocks))
-        append_attempt(
-            file,
-            {
-                "row": attributes["attempt_row"],
-                "step": resumed.manifest.step if resumed else 0,
-                "sync": attributes["attempt_sync"],
-                "ranks": len(ranks),
-                "host": attributes["host"],
-                "began_utc": now(),
-            },
-        )
-        if "partition" in file:
-            return
-        skew = data.skew
-        add_table(
-            file,
-            "partition",
-            {"worker": np.arange(experiment.workers), "class": np.arange(skew.counts.shape[1])},
-            {
-                **{
-                    name: (("worker",), values, "1", title)
-                    for name, (values, title) in separation.columns().items()
-                },
-                "counts": (("worker", "class"), skew.counts, "1", "samples by class"),
-            },
-        )
 
-    source = resumed.source if resumed else None
+def add_partition(file: Any, separation: Separation, skew: Skew) -> None:
+    """Add /partition: the samples of each worker by class, and measures of each shard."""
+    workers, classes = skew.counts.shape
+    add_table(
+        file,
+        "partition",
+        {"worker": np.arange(workers), "class": np.arange(classes)},
+        {
+            **{
+                name: (("worker",), values, "1", title)
+                for name, (values, title) in separation.columns().items()
+            },
+            "counts": (("worker", "class"), skew.counts, "1", "samples by class"),
+        },
+    )
+
+
+def open_file(
+    plan: Plan,
+    columns: list[int],
+    attributes: dict[str, Any],
+    add_tables: Callable[[Any], None],
+) -> RunFile:
+    """Create the result file with the attributes known before the first step; on rank 0.
+
+    A resumed run continues the file of its checkpoint. With another number of ranks, the file is
+    copied under another name, and the new file takes over its evaluations.
+    columns: ranks whose steps are in the file. add_tables: adds those that do not grow.
+    """
+    resumed, ranks = plan.resumed, attributes["ranks"]
+    lengths = resumed.table_lengths(0, ranks) if resumed else None
+    evals, rows, members = [], list[decisions.Decided](), list[epochs.Event]()
+    part = part_of(plan.path)
+    if resumed and part.exists() and (not lengths or resumed.source != part):
+        copy_attempt(plan.path, resumed.attempt - 1)
+    if resumed and not lengths:
+        evals = evaluations(resumed.source, resumed.manifest.step)
+        decided = decisions.read(resumed.source)
+        rows = decided.rows(resumed.manifest.step) if decided else []
+        members = [x for x in epochs.read(resumed.source) if x.step < resumed.manifest.step]
+    attempt = {
+        "row": lengths["train"] if lengths else 0,
+        "step": resumed.manifest.step if resumed else 0,
+        "sync": lengths["clock"] if lengths else 0,
+        "ranks": ranks,
+        "host": attributes["host"],
+        "began_utc": now(),
+    }
+    attributes = attributes | {
+        "attempt": resumed.attempt if resumed else 1,
+        "attempt_row": attempt["row"],
+        "attempt_sync": attempt["sync"],
+    }
+    if not lengths:
+        attributes["steps_before"] = attempt["step"]
+
+    def add_all(file: Any) -> None:
+        add_tables(file)
+        append_attempt(file, attempt)
+
     file = RunFile(
         plan.path,
-        group.ranks,
+        columns,
         attributes,
-        add_tables,
+        add_all,
         lengths,
-        source,
+        resumed.source if resumed else None,
         plan.claim,
-        experiment.phases,
+        plan.experiment.phases,
     )
     for row in evals:
         file.evaluate(row)
