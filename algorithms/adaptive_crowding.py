@@ -69,6 +69,7 @@ class AdaptiveCrowding(Algorithm):
     needs: ClassVar[Needs] = Needs(elementwise=False)
 
     def __post_init__(self) -> None:
+        self.niching()
         if self.average < 1:
             raise ValueError(f"average must be >= 1, got {self.average}")
         if self.decide < 1 or self.decide % (4 * self.average) or self.decide % self.period:
@@ -82,7 +83,6 @@ class AdaptiveCrowding(Algorithm):
             )
         if not 0 <= self.floor < inf:
             raise ValueError(f"floor must be finite and >= 0, got {self.floor}")
-        self.niching()
 
     def niching(self) -> Crowding:
         """Return the crowding of workers that do not average; ValueError for its options."""

@@ -84,9 +84,9 @@ class TrainOptions:
         0, "workers in all, dealt evenly to the ranks; 0: one a rank", "W", least=0
     )
     steps: int = option(400, "training steps", "N", least=1)
-    epochs: float = option(
-        0.0,
-        "training steps, in epochs of the mean shard, in place of --steps; 0: --steps",
+    epochs: float | None = option(
+        None,
+        "training steps, in epochs of the mean shard, in place of --steps",
         "N",
         later=True,
     )
@@ -267,8 +267,13 @@ class TrainOptions:
             raise unknown_name("allreduce", self.allreduce, ALLREDUCES)
         if self.target is not None and not math.isfinite(self.target):
             raise UserError(f"--target must be finite, got {self.target}")
-        if not 0 <= self.epochs < math.inf:
-            raise UserError(f"--epochs must be > 0 and finite, got {self.epochs:g}")
+        for name, value, default in (
+            ("--epochs", self.epochs, "--steps"),
+            ("--clip", self.clip, "no clipping"),
+        ):
+            if value is not None and not 0 < value < math.inf:
+                rule = f"{name} must be > 0 and finite, got {value:g}"
+                raise UserError(f"{rule}: leave it out for {default}")
         if self.epochs and self.steps != type(self).steps:
             raise two_lengths(self.epochs, self.steps)
         parse(self.watchdog)
@@ -278,10 +283,6 @@ class TrainOptions:
             raise UserError(
                 f"--save-model must be one of {', '.join(MODELS)}, got {self.save_model}: the file "
                 "is beside the result and has its name before this one"
-            )
-        if self.clip is not None and not 0 < self.clip < math.inf:
-            raise UserError(
-                f"--clip must be > 0 and finite, got {self.clip:g}: leave it out for no clipping"
             )
         if not 0 <= self.validation < 1:
             raise UserError(

@@ -69,7 +69,11 @@ def test_a_note_names_the_epochs_that_end_within_a_period() -> None:
 
 @pytest.mark.parametrize(
     ("epochs", "message"),
-    [("-1", "--epochs must be > 0 and finite, got -1"), ("nan", "> 0 and finite, got nan")],
+    [
+        ("0", "--epochs must be > 0 and finite, got 0: leave it out for --steps"),
+        ("-1", "--epochs must be > 0 and finite, got -1"),
+        ("nan", "> 0 and finite, got nan"),
+    ],
 )
 def test_wrong_numbers_of_epochs_are_refused(epochs: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

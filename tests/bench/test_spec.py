@@ -121,6 +121,23 @@ def test_every_option_has_help_and_a_default_of_its_type(what: str, name: str) -
         assert known is None or option.default in known
 
 
+def test_zero_and_negative_options_are_accepted_or_refused_in_one_line() -> None:
+    cases = [
+        f"{name}:{key}={number}"
+        for what, name in EVERY
+        for key in option_fields(REGISTRIES[what][name])
+        for number in (0, -1)
+    ]
+    registry = {name: cls for some in REGISTRIES.values() for name, cls in some.items()}
+    refused = 0
+    for case in cases:
+        try:
+            parse_spec(case, registry, "part")
+        except UserError:
+            refused += 1
+    assert len(cases) // 2 < refused < len(cases)
+
+
 @dataclasses.dataclass(frozen=True)
 class Kite:
     """Example class with an option of every type."""
