@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bench.common.spec import UserError
+from slurm.site import answer
 
 TIMEOUT_S = 60
 """Maximum time for an answer: a controller under load may be slow."""
@@ -59,16 +60,7 @@ def call(command: Sequence[str]) -> str:
     Errors: RefusedError if it fails, with its own message; UserError if it does not answer.
     """
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-            env=os.environ | {"LC_ALL": "C"},
-        )
+        done = answer(command, os.environ | {"LC_ALL": "C"}, TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise UserError(
             f"{command[0]} did not answer within {TIMEOUT_S} s: try again when Slurm responds"

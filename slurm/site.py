@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -183,22 +183,29 @@ def array_size(site: Site, environment: Mapping[str, str] = os.environ) -> int:
     return site.max_array_size or (int(text) if text.isdecimal() else 0) or MAX_ARRAY_SIZE
 
 
+def answer(
+    command: Sequence[str], environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of Slurm without input. Errors: OSError, subprocess.TimeoutExpired."""
+    return subprocess.run(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
+
+
 def configuration(key: str, environment: Mapping[str, str]) -> str:
     """Return a value of `scontrol show config`; empty without scontrol or without an answer."""
     command = shutil.which("scontrol", path=environment.get("PATH"))
     if not command:
         return ""
     try:
-        done = subprocess.run(
-            [command, "show", "config"],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        done = answer([command, "show", "config"], environment, TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     match = re.search(rf"^{key}\s*=\s*(\S+)", done.stdout, re.MULTILINE)

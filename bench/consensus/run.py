@@ -186,9 +186,7 @@ def _open_file(
     }
     if plan.trouble:
         attributes |= {"clock": MODEL, "time_definition": "a round ends with its last worker"}
-    return RoundsFile(
-        plan.path, len(ranks), attributes, lambda file: add_provenance(file, ranks), claim
-    )
+    return RoundsFile(plan.path, attributes, lambda file: add_provenance(file, ranks), claim)
 
 
 def _introduce(plan: Plan, ranks: int, flaws: list[str]) -> None:

@@ -25,7 +25,7 @@ Departs from the paper: (1) layers of one dimension keep the rate lr and do not 
 is lr for w = 0: by the formula such a layer would never move.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from algorithms.protocol import Layer
@@ -82,24 +82,10 @@ class LARS:
 
     def update(self, x: Rows, g: Rows, state: Velocity) -> None:
         """Take one step of every row, in place."""
-        x, g = lean(x), lean(g)
-        for rows, start, stop, adapted in groups(state.spans, len(x)):
-            w, gradient = x[rows, start:stop], g[rows, start:stop]
-            decay = self.weight_decay if adapted else 0.0
-            rate = self.lr
-            if adapted:
-                size = norms(w)
-                rate = self.lr * ratio(self.trust * size, norms(gradient) + decay * size)  # 1.
-            momentum_step(  # 2.
-                w,
-                gradient,
-                state.velocity[rows, start:stop],
-                state.step,
-                rate=rate,
-                decay=decay,
-                momentum=self.momentum,
-                scaled=self.form == "scaled",
-            )
+        descend(self, x, g, state, self._rate, scaled=self.form == "scaled")  # 2.
+
+    def _rate(self, w: Rows, g: Rows, decay: float) -> Rows:
+        return self.lr * local_rate(self, norms(w), g, decay)  # 1.
 
 
 @dataclass(frozen=True)
@@ -131,24 +117,48 @@ class LARC:
 
     def update(self, x: Rows, g: Rows, state: Velocity) -> None:
         """Take one step of every row, in place."""
-        x, g = lean(x), lean(g)
-        for rows, start, stop, adapted in groups(state.spans, len(x)):
-            w, gradient = x[rows, start:stop], g[rows, start:stop]
-            decay = self.weight_decay if adapted else 0.0
-            momentum_step(  # 3.
-                w,
-                gradient,
-                state.velocity[rows, start:stop],
-                state.step,
-                rate=self._rate(w, gradient, decay) if adapted else self.lr,
-                decay=decay,
-                momentum=self.momentum,
-                scaled=False,
-            )
+        descend(self, x, g, state, self._rate)  # 3.
 
     def _rate(self, w: Rows, g: Rows, decay: float) -> Rows:
         size = norms(w)
-        local = ratio(self.trust * size, norms(g) + decay * size)  # 1.
+        local = local_rate(self, size, g, decay)  # 1.
         if not self.clip:
             return self.lr * local  # 2.
         return library(w).where((size > 0) & (local < self.lr), local, self.lr)
+
+
+def local_rate(options: LARS | LARC, size: Rows, g: Rows, decay: float) -> Rows:
+    """Return c |w| / (|g| + wd |w|) of a layer of each row, or 1 where this is 0 or undefined.
+
+    size: |w| of each row, (r, 1).
+    """
+    return ratio(options.trust * size, norms(g) + decay * size)
+
+
+def descend(
+    options: LARS | LARC,
+    x: Rows,
+    g: Rows,
+    state: Velocity,
+    rate: Callable[[Rows, Rows, float], Rows],
+    *,
+    scaled: bool = False,
+) -> None:
+    """Move every row along its velocity, in place; layers of one dimension keep the rate lr.
+
+    rate: returns the rate of a layer of each row from its parameters, gradient and decay.
+    """
+    x, g = lean(x), lean(g)
+    for rows, start, stop, adapted in groups(state.spans, len(x)):
+        w, gradient = x[rows, start:stop], g[rows, start:stop]
+        decay = options.weight_decay if adapted else 0.0
+        momentum_step(
+            w,
+            gradient,
+            state.velocity[rows, start:stop],
+            state.step,
+            rate=rate(w, gradient, decay) if adapted else options.lr,
+            decay=decay,
+            momentum=options.momentum,
+            scaled=scaled,
+        )

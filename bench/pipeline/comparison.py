@@ -87,7 +87,7 @@ def compare(
                 "case_hash": digest,
             }
             provenance = partial(add_provenance, ranks=measured.ranks)
-            file = PipelineFile(path, comm.size, attributes, provenance, claim)
+            file = PipelineFile(path, attributes, provenance, claim)
         wire = measured_wire(comm) if comm.size > 1 else Wire()
         theirs = None
         if options.against:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -20,8 +21,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import FORWARD, PIPELINE_PHASES
 from bench.results import tables
-from bench.results.claims import Claim
-from bench.results.resultfile import Change, append_rows
+from bench.results.resultfile import append_rows
 from bench.results.rows import PipelineRow
 from bench.results.schema import COMPLETE, Table
 from bench.results.statistics import median_interval
@@ -82,28 +82,12 @@ class Turn:
 
 
 class PipelineFile(TablesFile):
-    """Result file of bench.pipeline --measure, written by rank 0. Errors: DiskError.
-
-    material: adds the data available before the first step.
-    """
+    """Result file of bench.pipeline --measure, written by rank 0. Errors: DiskError."""
 
     growth = ("steps/step", "steps")
     tables = TABLES
-
-    def __init__(
-        self,
-        path: Path,
-        ranks: int,
-        attributes: Mapping[str, Any],
-        material: Change,
-        claim: Claim | None = None,
-    ) -> None:
-        self._turns = 0
-        fixed = {
-            "rank": np.arange(ranks, dtype=np.int32),
-            "phase": np.array(PIPELINE_PHASES[FORWARD:]),
-        }
-        super().__init__(path, attributes, material, claim, fixed)
+    scales = MappingProxyType({"phase": np.array(PIPELINE_PHASES[FORWARD:])})
+    _turns = 0
 
     def add(self, turn: Turn) -> None:
         """Add the steps of a turn."""

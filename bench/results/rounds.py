@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import tables
-from bench.results.claims import Claim
-from bench.results.resultfile import Change, append_rows
+from bench.results.resultfile import append_rows
 from bench.results.tables import Tables, TablesFile
 
 Curve = NDArray[np.float64]
@@ -85,24 +84,10 @@ class Case:
 
 
 class RoundsFile(TablesFile):
-    """Result file of bench.consensus, written by rank 0. Errors: DiskError.
-
-    material: adds the data available before the first round.
-    """
+    """Result file of bench.consensus, written by rank 0. Errors: DiskError."""
 
     growth = ("cases/case", "topologies")
     tables = TABLES
-
-    def __init__(
-        self,
-        path: Path,
-        ranks: int,
-        attributes: Mapping[str, Any],
-        material: Change,
-        claim: Claim | None = None,
-    ) -> None:
-        fixed = {"rank": np.arange(ranks, dtype=np.int32)}
-        super().__init__(path, attributes, material, claim, fixed)
 
     def add(self, case: Case) -> None:
         """Add a case to the file."""

@@ -69,11 +69,12 @@ def create(file: h5py.File, tables: Tables, fixed: Mapping[str, NDArray[Any]]) -
 class TablesFile(ResultFile):
     """Result file that begins with empty tables. Errors: DiskError.
 
-    material: adds the data available before the first row. fixed: values of the scale of each fixed
-    dimension.
+    attributes: with the number of ranks. material: adds the data available before the first row.
     """
 
     tables: ClassVar[Tables]
+    scales: ClassVar[Mapping[str, NDArray[Any]]] = {}
+    """Values of the scale of each fixed dimension except `rank`."""
 
     def __init__(
         self,
@@ -81,10 +82,11 @@ class TablesFile(ResultFile):
         attributes: Mapping[str, Any],
         material: Change,
         claim: Claim | None = None,
-        fixed: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
+        ranks = np.arange(attributes["ranks"], dtype=np.int32)
+
         def begin(file: h5py.File) -> None:
-            create(file, self.tables, fixed or {})
+            create(file, self.tables, {**self.scales, "rank": ranks})
             material(file)
 
         super().__init__(path, attributes, begin, claim)

@@ -105,7 +105,6 @@ def make_rounds(
     constants = {"workers": workers, "dimension": 16, "tolerance": 1e-10}
     file = RoundsFile(
         path,
-        len(hosts),
         attributes("bench.consensus", hosts, constants | more),
         lambda file_: material(file_, hosts),
     )
@@ -186,7 +185,6 @@ def make_pipeline(
     about |= {"against": "torch" if torch else ""}
     file = PipelineFile(
         path,
-        len(hosts),
         attributes("bench.pipeline", hosts, about | more),
         lambda file_: material(file_, hosts),
     )
