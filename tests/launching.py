@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 GPU, NO_GPU = "this machine has a GPU", "this machine has no GPU"
@@ -45,8 +45,14 @@ def command(ranks: int, *arguments: str) -> list[str]:
 
 def launch(ranks: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program to the end; after DEADLINE_S, kill all its ranks and fail the test."""
+    return finish(command(ranks, *arguments), **environment)
+
+
+def finish(arguments: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to the end; after DEADLINE_S, kill its processes and fail the test."""
     with subprocess.Popen(
-        command(ranks, *arguments),
+        arguments,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,6 @@ Example: `with nodes(2) as cluster: cluster.run((3, 1), "-m", "bench.train")`.
 import errno
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import DEADLINE_S, wait_until
+from tests.launching import finish, wait_until
 
 SCRIPT = Path(__file__).with_name("nodes")
 REFUSED = 2
@@ -28,21 +27,7 @@ HARMLESS = "plm:ssh: Warning: setpgid"
 
 def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the script tests/nodes; a hang fails the test after DEADLINE_S."""
-    with subprocess.Popen(
-        [SCRIPT, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-        start_new_session=True,
-    ) as process:
-        try:
-            out, error = process.communicate(timeout=DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+    return finish([SCRIPT, *arguments], **environment)
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,15 @@ def stopped(
 
 def resumed(comm: MPI.Intracomm, checkpoint: Path, original: Training, algorithm: Algorithm) -> Any:
     """Return the parameters of a training that resumes from a checkpoint, (V, d)."""
-    state = algorithm.init(original.exchange, original.workers)
+    return ended(original, algorithm, restored(comm, checkpoint, original, algorithm))
+
+
+def restored(comm: MPI.Intracomm, checkpoint: Path, fresh: Training, algorithm: Algorithm) -> Any:
+    """Restore a training from a checkpoint; return the State of its algorithm."""
+    state = algorithm.init(fresh.exchange, fresh.workers)
     manifest = read_checked(comm, checkpoint)
-    restore_training(comm, checkpoint, manifest, original.exchange, original.workers, state)
-    return ended(original, algorithm, state)
+    restore_training(comm, checkpoint, manifest, fresh.exchange, fresh.workers, state)
+    return state
 
 
 @pytest.mark.mpi
@@ -156,15 +161,7 @@ def test_shared_windows_are_restored(comm: MPI.Intracomm, result: Path, name: st
     original.exchange.close()
     for subset in (comm, MPI.COMM_SELF):
         fresh = Training(subset, 7)
-        state = algorithm.init(fresh.exchange, fresh.workers)
-        restore_training(
-            subset,
-            checkpoint,
-            read_checked(subset, checkpoint),
-            fresh.exchange,
-            fresh.workers,
-            state,
-        )
+        state = restored(subset, checkpoint, fresh, algorithm)
         x = all_rows(subset, fresh.workers.x)
         everywhere(comm, (x == before).all() and fresh.workers.drawn == BEFORE)
         algorithm.finish(fresh.exchange, fresh.workers, state)
@@ -185,15 +182,7 @@ def test_losses_and_drawn_minibatches_are_restored(comm: MPI.Intracomm, result: 
     original.exchange.close()
     for subset in (comm, MPI.COMM_SELF):
         fresh = Training(subset, 7)
-        state = algorithm.init(fresh.exchange, fresh.workers)
-        restore_training(
-            subset,
-            checkpoint,
-            read_checked(subset, checkpoint),
-            fresh.exchange,
-            fresh.workers,
-            state,
-        )
+        restored(subset, checkpoint, fresh, algorithm)
         drawn, losses = fresh.workers.drawn, fresh.workers.losses.tolist()
         everywhere(comm, (drawn, losses) == (10 + subset.rank, list(fresh.workers.ids)), drawn)
         fresh.exchange.close()

@@ -1,6 +1,7 @@
 """SGD against torch.optim.SGD, row by row."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,14 @@ VARIANTS = [
 
 
 def by_torch(
-    options: SGD, x: NDArray[np.float64], gradients: NDArray[np.float64]
+    kind: Callable[..., torch.optim.Optimizer],
+    x: NDArray[np.float64],
+    gradients: NDArray[np.float64],
+    **options: Any,
 ) -> NDArray[np.float64]:
-    """Return the rows of x after torch.optim.SGD along gradients (steps, V, d)."""
+    """Return the rows of x after an optimizer of torch along gradients (steps, V, d)."""
     rows = [torch.nn.Parameter(torch.from_numpy(row.copy())) for row in x]
-    optimizer = torch.optim.SGD(
-        rows,
-        lr=options.lr,
-        momentum=options.momentum,
-        nesterov=options.nesterov,
-        weight_decay=options.weight_decay,
-    )
+    optimizer = kind(rows, **options)
     for step in gradients:
         for row, g in zip(rows, step, strict=True):
             row.grad = torch.from_numpy(g.copy())
@@ -50,11 +48,17 @@ def test_takes_the_steps_of_torch(
     workers: int,
     library: str,
 ) -> None:
-    options = SGD(lr=0.07, momentum=momentum, nesterov=nesterov, weight_decay=decay)
+    named: dict[str, Any] = {
+        "lr": 0.07,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "weight_decay": decay,
+    }
+    options = SGD(**named)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((workers, D))
     gradients = rng.standard_normal((STEPS, workers, D))
-    expected = by_torch(options, x, gradients)
+    expected = by_torch(torch.optim.SGD, x, gradients, **named)
     arrays = (lambda a: a) if library == "numpy" else torch.from_numpy  # the same memory
     state = options.init(arrays(x), LAYERS)
     for gradient in gradients:

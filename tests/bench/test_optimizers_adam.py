@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from algorithms.protocol import consecutive_layers
 from bench.optimizers import Adam, AdamW, blocks
+from tests.bench.test_optimizers import by_torch as follow
 
 LAYERS = consecutive_layers([(2, 3), (3,)])
 D = LAYERS[-1].stop
@@ -25,20 +26,15 @@ def by_torch(
     options: Adam | AdamW, x: NDArray[np.float64], gradients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the rows of x after torch.optim along gradients (steps, V, d)."""
-    rows = [torch.nn.Parameter(torch.from_numpy(row.copy())) for row in x]
-    kind = torch.optim.Adam if isinstance(options, Adam) else torch.optim.AdamW
-    optimizer = kind(
-        rows,
+    return follow(
+        torch.optim.Adam if isinstance(options, Adam) else torch.optim.AdamW,
+        x,
+        gradients,
         lr=options.lr,
         betas=(options.beta1, options.beta2),
         eps=options.eps,
         weight_decay=options.weight_decay,
     )
-    for step in gradients:
-        for row, g in zip(rows, step, strict=True):
-            row.grad = torch.from_numpy(g.copy())
-        optimizer.step()
-    return np.stack([row.detach().numpy() for row in rows])
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
