@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.common.own import user_traceback
 from bench.common.spec import UserError
 from bench.common.text import one_line
-from bench.session.launch import write_stderr
+from bench.session.launch import end_job, write_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,6 @@ def end_all_on_error(comm: MPI.Intracomm, stop: Callable[[], None]) -> None:
             before(kind, error, trace)
         if comm.size > 1:
             write_stderr(f"error: rank {comm.rank} of {comm.size}: {kind.__name__}: {error}")
-            comm.Abort(1)
+            end_job(comm, 1)
 
     sys.excepthook = hook

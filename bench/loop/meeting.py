@@ -16,7 +16,7 @@ import numpy as np
 
 from algorithms.wire.memory import require_room
 from bench.common.spec import UserError
-from bench.session.launch import write_stderr
+from bench.session.launch import end_job, write_stderr
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -88,7 +88,7 @@ class Meeting:
                 here = self._comm.rank
                 text = _message(rank, steps, here, self._steps, place)
                 write_stderr(f"error: {text}")
-                self._comm.Abort(MISTAKE)
+                end_job(self._comm, MISTAKE)
                 os._exit(MISTAKE)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from bench.common.output import OutputError, prepare
 from bench.common.spec import UserError
 from bench.common.text import counted, one_line, printable
 from bench.session.signals import EXIT_RESUME, StopSignal, stop_on_signal
-from bench.session.starting import guarded
+from bench.session.starting import end_launch, guarded, tolerates_faults
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -302,6 +302,17 @@ def report_failure(
             message = f"{where}: {type(error).__name__}: {error}"
             write_stderr(f"{own.traceback_of(error)}error: {message}")
             on_failure(message)
-    if comm.size > 1:
-        comm.Abort(code)
+    end_job(comm, code)
     return code
+
+
+def end_job(comm: MPI.Intracomm, code: int) -> None:
+    """End all ranks of this launch, unless this is the only one.
+
+    Where ranks outlast the death of others, MPI_Abort may end the calling rank alone, for which
+    the others then wait without end.
+    """
+    if comm.size > 1:
+        if tolerates_faults(os.environ):
+            end_launch()
+        comm.Abort(code)

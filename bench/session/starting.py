@@ -87,6 +87,12 @@ def _end(rank: int, speaker: int, reason: str) -> None:
     os._exit(1)
 
 
+def end_launch() -> None:
+    """End the launcher of this process, which then ends all ranks, and return after that fails."""
+    os.kill(parent_of(os.getpid()), signal.SIGTERM)
+    time.sleep(END_S)
+
+
 def parent_of(process: int) -> int:
     """Return the parent of a process; 0 if it has ended."""
     with suppress(OSError):

@@ -229,6 +229,29 @@ def test_a_death_before_mpi_has_started_ends_the_launch() -> None:
     ]
 
 
+FAILING = """
+import sys
+import numpy as np
+from algorithms.wire.waiting import until
+from bench.session import launch
+
+def program(comm):
+    assert comm.rank != 1, "broken on purpose"
+    until(comm.Irecv(np.zeros(1), 1).Test)
+
+sys.exit(launch.run(program, lambda reason: None))
+"""
+
+
+def test_an_exception_ends_a_launch_that_tolerates_deaths() -> None:
+    """After an MPI_Abort of rank 1, three others would wait for its message without end."""
+    launch = command(4, "-c", FAILING)
+    launch[1:1] = ["--with-ft", "ulfm"]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode
+    assert any("AssertionError: broken on purpose" in x for x in own_lines(done.stderr))
+
+
 def test_without_fault_tolerance_on_death_is_one_line(tmp_path: Path) -> None:
     done = train(2, tmp_path, "--on-death", "adopt")
     (line,) = own_lines(done.stderr)
