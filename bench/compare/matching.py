@@ -12,7 +12,7 @@ import numpy as np
 from bench.common.spec import UserError, unknown_name
 from bench.common.text import Setting, setting_label
 from bench.compare.metrics import Metric, Number, Settings, Values
-from bench.reporting.training.runs import order, shared
+from bench.reporting.training.sections import order, shared
 from bench.results.schema import WALL
 
 TIMES = ("s", "ms", "us", "1/s")

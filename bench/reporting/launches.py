@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.common.text import Setting, counted, setting_label
 from bench.reporting.chapter import Card, Source
-from bench.reporting.training.runs import order, shared
+from bench.reporting.training.sections import order, shared
 from bench.results.rows import CollectiveRow, Column, ConsensusRow, Row
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval

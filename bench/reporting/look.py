@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import altair as alt
 import pandas as pd
 
-from bench.reporting.training.runs import Digest, Section
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import Section
 
 Chart: TypeAlias = alt.FacetChart | alt.LayerChart | alt.VConcatChart | alt.Chart
 Encoding: TypeAlias = dict[str, Any]

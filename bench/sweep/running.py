@@ -20,7 +20,8 @@ from bench.common.text import counted, printable
 from bench.reporting.terminal import WIDTH
 from bench.reporting.training import tables
 from bench.reporting.training.choice import mask
-from bench.reporting.training.runs import Digest, load, sections
+from bench.reporting.training.runs import Digest, load
+from bench.reporting.training.sections import sections
 from bench.results.reader import read as read_result
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.session.launch import write_stderr

@@ -17,7 +17,7 @@ from bench.common.text import (
     printable,
     setting_label,
 )
-from bench.reporting.training.runs import shared
+from bench.reporting.training.sections import shared
 from bench.results.schema import COMPLETE, RUNNING
 from bench.watch.folder import Scene, View
 from bench.watch.plots import GAP

@@ -10,7 +10,8 @@ from bench.reporting.consensus.report import chapters as consensus_chapters
 from bench.reporting.loading import load as load_file
 from bench.reporting.training.conclusion import fewest_bytes, sentences
 from bench.reporting.training.ranking import Contest, rank
-from bench.reporting.training.runs import load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import sections
 from bench.results.schema import DIVERGED
 from tests.bench.made_measurements import make_calls, make_rounds
 from tests.bench.made_runs import make

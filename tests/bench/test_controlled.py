@@ -8,7 +8,8 @@ import pytest
 
 from bench.reporting.training.controlled import cases, regret, sentences
 from bench.reporting.training.controlled_charts import figures
-from bench.reporting.training.runs import Section, load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import Section, sections
 from bench.results.decisions import Decided, append
 from tests.bench.made_runs import make
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from bench.common.labels import full_spec, labels
 from bench.reporting.training.report import chapters
-from bench.reporting.training.runs import load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import sections
 from tests.bench.made_runs import make
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import h5py
 
 from bench.reporting.training.members import figures, members
-from bench.reporting.training.runs import load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import sections
 from bench.results.epochs import BACK, GONE, Event, alive, append
 from tests.bench.made_runs import make
 

@@ -13,7 +13,8 @@ from bench.report import main
 from bench.reporting import loading
 from bench.reporting.page import page
 from bench.reporting.training import learning, metrics
-from bench.reporting.training.runs import load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import sections
 from bench.results.schema import DIVERGED, RUNNING
 from tests.bench.browser import CHROMIUM, Browser
 from tests.bench.made_runs import make

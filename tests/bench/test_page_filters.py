@@ -10,7 +10,8 @@ from bench.report import main
 from bench.reporting.page import facets
 from bench.reporting.training import metrics, times
 from bench.reporting.training.report import best, cards, chapters, facts, row_sources
-from bench.reporting.training.runs import Section, load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import Section, sections
 from bench.reporting.training.tables import text_tables
 from bench.results.schema import DIVERGED
 from tests.bench.browser import CHROMIUM, Browser

@@ -12,7 +12,8 @@ from bench.reporting.scaling.series import series
 from bench.reporting.targets.cases import groups
 from bench.reporting.training import metrics, partitions, ranking, tables, times
 from bench.reporting.training.points import points
-from bench.reporting.training.runs import Digest, Section, load, sections
+from bench.reporting.training.runs import Digest, load
+from bench.reporting.training.sections import Section, sections
 from tests.bench.made_runs import make
 
 MASKS = ["0", "1"]

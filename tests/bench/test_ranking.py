@@ -20,7 +20,8 @@ from bench.reporting.training.ranking import (
     values_of,
 )
 from bench.reporting.training.report import best, chapters
-from bench.reporting.training.runs import Section, load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import Section, sections
 from tests.bench.made_runs import make
 
 SAMPLE = 1 / 360

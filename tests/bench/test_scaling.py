@@ -12,7 +12,8 @@ from bench.common.text import TextTable
 from bench.reporting.export import save
 from bench.reporting.scaling.charts import figures, frame
 from bench.reporting.scaling.series import Series, notes, series, tables
-from bench.reporting.training.runs import Digest, Section, load, sections
+from bench.reporting.training.runs import Digest, load
+from bench.reporting.training.sections import Section, sections
 from bench.results.schema import FAILED
 from tests.bench.made_runs import make
 

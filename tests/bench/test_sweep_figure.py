@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.reporting.training.partitions import curved, skew_rows
-from bench.reporting.training.runs import load, sections
+from bench.reporting.training.runs import load
+from bench.reporting.training.sections import sections
 from bench.sweep.__main__ import main
 
 Capture = pytest.CaptureFixture[str]

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from bench.common.text import TextTable, format_number, setting_label
 from bench.reporting.terminal import terminal
-from bench.reporting.training.runs import POINTS, Digest, load, median_run, sections
+from bench.reporting.training.runs import POINTS, Digest, load
+from bench.reporting.training.sections import median_run, sections
 from bench.reporting.training.tables import frame, notes, text_tables
 from bench.results.reader import BrokenFileError, read
 from bench.results.schema import COMPLETE, DIED, DIVERGED, FAILED, RUNNING

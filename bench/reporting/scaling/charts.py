@@ -12,7 +12,7 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import brief, frame_of, labels
 from bench.reporting.scaling.series import Row, Series, series, title
-from bench.reporting.training.runs import Section, median_run
+from bench.reporting.training.sections import Section, median_run
 
 COLUMNS = ["line", "refused", "ranks", "nodes", "launches", "step", "lo", "hi"]
 COLUMNS += ["efficiency", "efficiency_lo", "efficiency_hi", "exchange"]

@@ -12,7 +12,8 @@ import numpy as np
 
 from bench.common.text import NONE, TextTable, counted, format_number, setting_label
 from bench.reporting.training.points import Place, Point, mismatch, points
-from bench.reporting.training.runs import Digest, Section, depends_on, order
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import Section, depends_on, order
 from bench.results.schema import COMPLETE
 from bench.results.statistics import Interval, median_interval, ratio_interval
 

@@ -24,15 +24,8 @@ from bench.common.text import (
 )
 from bench.reporting.scaling.series import ends, number
 from bench.reporting.training.points import mismatch, points
-from bench.reporting.training.runs import (
-    DATA,
-    Digest,
-    Section,
-    depends_on,
-    order,
-    settings_label,
-    shared,
-)
+from bench.reporting.training.runs import DATA, Digest
+from bench.reporting.training.sections import Section, depends_on, order, settings_label, shared
 from bench.results.statistics import Interval, median_interval, olympic_mean, ratio_interval
 
 BASE = "allreduce_sgd"

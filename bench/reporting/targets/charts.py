@@ -11,7 +11,7 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import brief, frame_of, labels
 from bench.reporting.targets.cases import groups
-from bench.reporting.training.runs import Section
+from bench.reporting.training.sections import Section
 
 X = {
     "time_to_target_s": ("seconds", "training time to target (s)"),

@@ -17,7 +17,8 @@ from bench.common.spec import OUTER, UserError, unknown_name
 from bench.common.text import NONE, Setting, TextTable, counted, format_number, interval_line
 from bench.reporting.chapter import Chapter, Sentence
 from bench.reporting.training.choice import Choice, choose, mask, sortable, spelled, value_of
-from bench.reporting.training.runs import Digest, order, shared
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import order, shared
 from bench.results.schema import COMPLETE
 
 TRAIN = "bench.train"

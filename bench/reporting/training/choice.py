@@ -11,7 +11,8 @@ from bench.common.labels import ALWAYS, full_spec, labels
 from bench.common.spec import OUTER, with_option
 from bench.common.text import NONE, Setting, counted
 from bench.reporting.training.ranking import SHARES, rank, tie
-from bench.reporting.training.runs import Digest, order
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import order
 from bench.results.schema import COMPLETE, DIVERGED
 
 BEST = "best"

@@ -22,7 +22,7 @@ from bench.reporting.training.ranking import (
     interval,
     values_of,
 )
-from bench.reporting.training.runs import Section
+from bench.reporting.training.sections import Section
 from bench.results.schema import COMPLETE, RUNNING
 
 MOST_NAMES = 3

@@ -20,7 +20,8 @@ from bench.common.own import head
 from bench.common.text import counted, format_number
 from bench.reporting.chapter import Sentence
 from bench.reporting.training.ranking import interval
-from bench.reporting.training.runs import Digest, Section
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import Section
 from bench.results.decisions import Decisions
 from bench.results.schema import COMPLETE
 

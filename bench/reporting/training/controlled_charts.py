@@ -14,7 +14,7 @@ from bench.reporting.chapter import Figure
 from bench.reporting.look import brief
 from bench.reporting.training.controlled import Controlled, cases, choices, regret
 from bench.reporting.training.metrics import thinned
-from bench.reporting.training.runs import Section
+from bench.reporting.training.sections import Section
 
 CHOICES = (
     "Choices of the controller: one bar per segment, or several with the same choice; a line per "

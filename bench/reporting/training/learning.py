@@ -25,7 +25,7 @@ from bench.reporting.training.metrics import (
     line_chart,
     thinned,
 )
-from bench.reporting.training.runs import Section
+from bench.reporting.training.sections import Section
 
 MEDIANS = (
     "Median over the seeds of each case, at the steps at which all of them were evaluated; band: "

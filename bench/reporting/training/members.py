@@ -12,7 +12,8 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, frame_of, labels
 from bench.reporting.training.metrics import MARKS, thinned
-from bench.reporting.training.runs import Digest, Section
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import Section
 
 ALIVE = (
     "Workers alive at each step, a line per run. The participation is their mean share over the "

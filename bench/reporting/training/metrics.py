@@ -19,7 +19,8 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, brief, frame_of, labels
 from bench.reporting.training import since
-from bench.reporting.training.runs import POINTS, Section
+from bench.reporting.training.runs import POINTS
+from bench.reporting.training.sections import Section
 from bench.results.schema import COMPLETE
 
 MARKS = 12_000

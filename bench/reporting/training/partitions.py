@@ -16,7 +16,8 @@ from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, brief, frame_of, labels
 from bench.reporting.training import since
 from bench.reporting.training.ranking import rank, resolution_of, values_of
-from bench.reporting.training.runs import Digest, Section
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import Section
 from bench.results.schema import COMPLETE
 
 

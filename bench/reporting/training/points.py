@@ -8,7 +8,8 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from bench.common.text import setting_label
-from bench.reporting.training.runs import Digest, order, settings_label
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import order, settings_label
 
 MACHINE = ("mpi library", "processor", "cores", "arithmetic", "suite version")
 """Settings of the machine and its software that decide times besides threads and binding."""

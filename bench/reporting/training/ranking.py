@@ -18,7 +18,8 @@ from statistics import median
 import numpy as np
 
 from bench.common.text import Setting, setting_label
-from bench.reporting.training.runs import Digest, Section, depends_on
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import Section, depends_on
 from bench.results.statistics import Interval, median_interval
 
 LEAST = 3

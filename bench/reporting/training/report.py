@@ -32,7 +32,8 @@ from bench.reporting.training.ranking import (
     resolution_of,
     values_of,
 )
-from bench.reporting.training.runs import Digest, Section, load, median_run, sections
+from bench.reporting.training.runs import Digest, load
+from bench.reporting.training.sections import Section, median_run, sections
 from bench.reporting.training.tables import frame, notes, text_tables
 from bench.results.schema import COMPLETE, MODEL
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.reporting.training.runs import Section
+from bench.reporting.training.sections import Section
 
 
 def notes(section: Section) -> list[str]:

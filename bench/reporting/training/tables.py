@@ -31,8 +31,8 @@ from bench.common.text import (
 )
 from bench.reporting.launches import process_notes
 from bench.reporting.training import since
-from bench.reporting.training.runs import (
-    Digest,
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import (
     Section,
     depends_on,
     median_run,

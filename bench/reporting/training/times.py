@@ -14,7 +14,8 @@ from bench.reporting import look
 from bench.reporting.chapter import Figure
 from bench.reporting.look import Mark, brief, frame_of, labels
 from bench.reporting.training.metrics import MARKS
-from bench.reporting.training.runs import Digest, Section, median_run
+from bench.reporting.training.runs import Digest
+from bench.reporting.training.sections import Section, median_run
 
 BARS = 64
 """Maximum number of bars; with more ranks, neighbours share one."""
