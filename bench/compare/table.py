@@ -9,7 +9,7 @@ from bench.common.text import NONE, TextTable, counted, format_bytes, format_num
 from bench.compare.matching import Pair
 from bench.compare.metrics import Metric, Values
 from bench.compare.verdict import UNSHOWN, Comparison, Effect, Verdict, launches_to_find
-from bench.reporting.training.tables import Block, Pivot, markdown
+from bench.reporting.training.pivots import Block, Pivot, markdown
 from bench.results.schema import COMPLETE
 from bench.results.statistics import median_interval
 

@@ -18,7 +18,7 @@ from bench.common.spec import UserError
 from bench.common.summary import summarise, summarise_results
 from bench.common.text import counted, printable
 from bench.reporting.terminal import WIDTH
-from bench.reporting.training import tables
+from bench.reporting.training import pivots
 from bench.reporting.training.choice import mask
 from bench.reporting.training.runs import Digest, load
 from bench.reporting.training.sections import sections
@@ -88,9 +88,9 @@ def conclude(
     """
     terminal = console()
     runs = [mask(load(x.path), tuned) for x in outcomes.values() if isinstance(x, Outcome)]
-    blocks = tables.pivots(runs)
+    blocks = pivots.pivots(runs)
     if show:
-        tables.show(blocks, terminal)
+        pivots.show(blocks, terminal)
         terminal.print()
 
     def print_line(line: str) -> None:
@@ -117,7 +117,7 @@ def conclude(
     more = f"; more: {report}" if show else ""
     print_line(f"{complete} of {counted(len(cases), 'case')} complete{more}")
     if "--markdown" in files:
-        write_whole(files["--markdown"], tables.markdown(blocks))
+        write_whole(files["--markdown"], pivots.markdown(blocks))
         print_line(f"wrote {files['--markdown']}")
     if "--figure" in files:
         print_line(draw(runs, files["--figure"]))

@@ -14,9 +14,10 @@ from algorithms import ALGORITHMS
 from bench.common.spec import option_fields, parse_spec
 from bench.reporting.training.metrics import finals
 from bench.reporting.training.partitions import MEASURES, frame, skew_rows
+from bench.reporting.training.pivots import pivots
 from bench.reporting.training.runs import load
 from bench.reporting.training.sections import sections
-from bench.reporting.training.tables import notes, pivots, text_tables
+from bench.reporting.training.tables import notes, text_tables
 from bench.results.claims import Claim
 from bench.results.reader import Run, read
 from bench.results.validation import flaws

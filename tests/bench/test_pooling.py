@@ -10,7 +10,7 @@ import pytest
 
 from bench.reporting.scaling.series import series
 from bench.reporting.targets.cases import groups
-from bench.reporting.training import metrics, partitions, ranking, tables, times
+from bench.reporting.training import metrics, partitions, pivots, ranking, tables, times
 from bench.reporting.training.points import points
 from bench.reporting.training.runs import Digest, load
 from bench.reporting.training.sections import Section, sections
@@ -149,7 +149,7 @@ def test_runs_that_differ_are_never_joined(name: str, usual: list[Digest], tmp_p
     assert len(pair.cases()) == len(mark_labels(pair)) in (3, 4)
     for runs in groupings(pair):
         assert len({side_of(run) for run in runs}) == 1
-    (pivot,) = tables.pivots(pair.runs)
+    (pivot,) = pivots.pivots(pair.runs)
     cells = [cell for block in pivot.blocks for row in block.rows.values() for cell in row]
     assert sum(cell != ["-"] for cell in cells) == len(pair.cases())
     assert sum(len(table.rows) for table in tables.text_tables(pair)) == len(pair.cases())

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench.reporting.training.pivots import Pivot, markdown, pivots, show
 from bench.reporting.training.runs import load
-from bench.reporting.training.tables import Pivot, markdown, pivots, show
 from bench.results.schema import DIVERGED
 from tests.bench.made_runs import make
 
