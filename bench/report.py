@@ -203,7 +203,7 @@ def report(argv: Sequence[str]) -> int:
     split = split_named(options.best, options.best_on)
     only = program_named(options.only) if options.only else ""
     if targets_ or kinds:
-        from bench.reporting.export import allow_any_name
+        from bench.reporting.documents import allow_any_name
 
         allow_any_name()
     files = find(options.paths)
@@ -246,7 +246,7 @@ def make(
     written: dict[str, str | bytes] = {}
     for option in ROWS:
         if option in targets:
-            from bench.reporting.export import csv, parquet
+            from bench.reporting.documents import csv, parquet
 
             program, files_of_program = only_one(loaded, option)
             frame = KINDS[program].frame(files_of_program)
@@ -262,13 +262,14 @@ def make(
     if "--curves" in targets:
         written["--curves"] = curves(loaded)
     if "--markdown" in targets:
-        from bench.reporting.export import document
+        from bench.reporting.documents import markdown_document
 
-        written["--markdown"] = document(everything, read_of(read, files), broken)
+        written["--markdown"] = markdown_document(everything, read_of(read, files), broken)
     if "--json" in targets:
-        from bench.reporting import structured
+        from bench.reporting.documents import json_document
 
-        written["--json"] = structured.document(loaded, chapters, broken)
+        frames = {program: KINDS[program].frame(some) for program, some in loaded.items()}
+        written["--json"] = json_document(frames, chapters, broken)
     for option, text in written.items():
         write_whole(targets[option], text)
     show(everything, read, files)
@@ -278,8 +279,8 @@ def make(
 
 def curves(loaded: Mapping[str, Sequence[Any]]) -> str:
     """Return every evaluation of the training runs as CSV. Errors: UserError."""
+    from bench.reporting.documents import csv
     from bench.reporting.evaluations import frame
-    from bench.reporting.export import csv
 
     if TRAIN not in loaded:
         raise UserError(
