@@ -40,7 +40,7 @@ TABLES = {
     "bench.place.__main__": "bench.place.__main__",
     "bench.overhead": "bench.overhead",
     "bench.pipeline.__main__": "bench.pipeline.options",
-    "bench.check.__main__": "bench.check.options",
+    "bench.check.__main__": "bench.check.__main__",
 }
 """Programs with MPI, and the modules of their tables of options."""
 READERS = (

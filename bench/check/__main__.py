@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from bench.check.options import TABLE
 from bench.common import cli
+from bench.common.options import Table, check_ranges, option, positional
 from bench.common.summary import delegate, summarise, summarise_row
 from bench.session import launch
 
@@ -22,6 +22,28 @@ if TYPE_CHECKING:
 
     from bench.check.findings import Finding
     from bench.results.claims import Claim
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """The options of bench.check."""
+
+    spec: str = positional("FILE.py:CLASS or a registered name, with its options", "SPEC")
+    ranks: int = option(4, "ranks of mpirun that play an algorithm", "N", least=1)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+TABLE = Table(
+    CheckOptions,
+    prog="python -m bench.check",
+    description="Check the contract of an algorithm, topology, partition, task or controller, one "
+    "line for each property.",
+    epilog="Example: python -m bench.check mine.py:MyGossip:alpha=0.5. Exit code: 0 if all holds, "
+    "1 if something does not, 2 for a mistake.",
+)
+"""The options of bench.check as a command line."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

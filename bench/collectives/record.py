@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.collectives import choices
+from algorithms.collectives.auto import Auto
 from algorithms.collectives.choices import Conditions
 from bench.collectives.config import Config, case_hash, result_path
-from bench.collectives.corrections import correct
 from bench.collectives.links import Links
 from bench.collectives.timing import Measurement
 from bench.collectives.view import View, introduction
 from bench.common.files import check_target, write_whole
+from bench.common.sizes import format_size
 from bench.common.spec import UserError
+from bench.common.text import figure
 from bench.results.calls import PROGRAM, CallsFile, read_calls
 from bench.results.claims import Claim
-from bench.results.rows import CollectiveRow
+from bench.results.rows import ALLREDUCE, CollectiveRow
 from bench.results.schema import COMPLETE
 from bench.runtime.opening import add_provenance, origin, prepare, take_on_root
 from bench.session.launch import on_all_ranks
@@ -168,3 +171,30 @@ def _attributes(
         "time_definition": "the duration of a call is that of its slowest rank; before it, "
         "untimed, every rank writes its vector and enters a barrier",
     }
+
+
+def correct(rows: Sequence[CollectiveRow], where: Conditions, now: datetime) -> list[str]:
+    """Replace the remembered choices that the rows contradict; return a line for each.
+
+    rows: of one launch. A choice is contradicted if the interval of another all-reduce with exact
+    sums lies below the interval of the chosen one, at the same size on the same ranks.
+    """
+    lines = []
+    reductions = [row for row in rows if row.op == ALLREDUCE]
+    candidates = [x for x in reductions if x.algorithm in Auto.candidates and x.wrong <= 0]
+    for nbytes in dict.fromkeys(row.bytes for row in candidates):
+        by_name = {row.algorithm: row for row in candidates if row.bytes == nbytes}
+        best = min(by_name.values(), key=lambda row: row.p50_us)
+        key = choices.key(where, best.ranks, np.dtype(best.dtype))
+        before = choices.recall(key, nbytes)
+        chosen = by_name.get(before.chosen) if before else None
+        if not chosen or best.ci_hi_us >= chosen.ci_lo_us:
+            continue
+        us = {name: row.p50_us for name, row in by_name.items()}
+        choices.remember(key, nbytes, choices.choice(where, us, PROGRAM, now))
+        lines.append(
+            f"auto: from now on {best.algorithm} at {format_size(nbytes)}, "
+            f"{figure(best.p50_us)} us here, instead of {chosen.algorithm}, "
+            f"{figure(chosen.p50_us)} us"
+        )
+    return lines

@@ -1,7 +1,8 @@
-"""The Exchange of rows in tensors: they are copied through memory of the host."""
+"""The Exchange of rows in tensors, which are copied through memory of the host, and its meters."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.window import SharedRows, SharedVector
 from algorithms.protocol import Handle, Rows
-from algorithms.wire.meter import COPY, OTHER, Meter
+from algorithms.wire.meter import COPY, OTHER, Meter, TracingMeter
 from bench.device.rows import TorchRows
 
 if TYPE_CHECKING:
@@ -142,3 +143,16 @@ def _up(rows: Any, meter: Meter) -> None:
     if isinstance(rows, TorchRows):
         rows.up()
         meter.lap(COPY)
+
+
+class DeviceMeter(Meter):
+    """A Meter whose phases end when the GPU has computed them."""
+
+    def lap(self, phase: int, arrived: Sequence[tuple[int, Any]] = ()) -> None:
+        """Wait for the GPU, then count the time since the last lap as `phase`."""
+        torch.cuda.synchronize()
+        super().lap(phase, arrived)
+
+
+class DeviceTracingMeter(DeviceMeter, TracingMeter):
+    """A TracingMeter whose phases end when the GPU has computed them."""

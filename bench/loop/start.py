@@ -13,19 +13,24 @@ unlike in bench.train, it is not part of an exchanged gradient.
 from __future__ import annotations
 
 import atexit
+import sys
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from algorithms.protocol import Algorithm
+from bench.common.own import user_traceback
 from bench.common.spec import UserError
+from bench.common.text import one_line
 from bench.loop.attachment import Attachment
-from bench.loop.failure import end_all_on_error
 from bench.loop.row import trainable
 from bench.loop.settings import Settings, settings
-from bench.session.launch import on_all_ranks, world
+from bench.session.launch import end_job, on_all_ranks, world, write_stderr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpi4py import MPI
 
 
@@ -108,3 +113,28 @@ def _first_difference(ours: list[tuple[int, ...]], theirs: list[tuple[int, ...]]
         if a != b:
             return f"parameter {i} has shape {b} instead of {a}"
     return f"it has {len(theirs)} parameters that require a gradient instead of {len(ours)}"
+
+
+def end_all_on_error(comm: MPI.Intracomm, stop: Callable[[], None]) -> None:
+    """Make an exception that ends this script end it on all ranks.
+
+    stop: called first. A UserError, which all ranks raise alike, is one line of rank 0 and exit
+    code 2. Any other exception keeps its traceback, and ends the job.
+    """
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        stop()
+        if isinstance(error, UserError):
+            if comm.rank == 0:
+                write_stderr(one_line(f"error: {error}"))
+            raise SystemExit(2 if comm.rank == 0 else 0)
+        if issubclass(kind, Exception):
+            write_stderr(user_traceback(error).rstrip())
+        else:
+            before(kind, error, trace)
+        if comm.size > 1:
+            write_stderr(f"error: rank {comm.rank} of {comm.size}: {kind.__name__}: {error}")
+            end_job(comm, 1)
+
+    sys.excepthook = hook

@@ -211,7 +211,7 @@ def _meter(
 ) -> Meter | None:
     """Return the meter of the run; None for the exchange's own."""
     if device and device.names and not experiment.compute:
-        from bench.device.meter import DeviceMeter, DeviceTracingMeter
+        from bench.device.exchange import DeviceMeter, DeviceTracingMeter
 
         traced = experiment.options.trace
         return DeviceTracingMeter(comm, peers) if traced else DeviceMeter()

@@ -10,7 +10,7 @@ import pytest
 
 from algorithms.collectives import choices
 from algorithms.collectives.choices import Choice, Conditions
-from bench.collectives.corrections import correct
+from bench.collectives.record import correct
 from bench.results.rows import CollectiveRow
 from tests.bench.test_collectives_file import RANKS, calls, table
 
