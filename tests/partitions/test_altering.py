@@ -102,6 +102,30 @@ def test_the_needs_of_the_base_are_declared() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "workers", "sizes"),
+    [
+        ("count=4", 16, [4, 4, 4, 4]),
+        ("count=3", 7, [3, 2, 2]),
+        ("sizes=12/4", 16, [12, 4]),
+        ("sizes=15/1", 64, [60, 4]),
+        ("count=3,sizes=1/1/2", 16, [4, 4, 8]),
+    ],
+)
+def test_populations_have_their_sizes(text: str, workers: int, sizes: list[int]) -> None:
+    scheme = parse_spec(f"populations:{text}", SCHEMES, "partition")
+    assert isinstance(scheme, Populations)
+    members = [scheme.population(worker, workers) for worker in range(workers)]
+    assert members == np.repeat(range(len(sizes)), sizes).tolist()
+
+
+def test_populations_contradict_in_the_first_classes_alone() -> None:
+    scheme, labels = Populations(labels=2), classes_of(40)
+    (_, first), (_, second) = (alter(scheme, pictures(40, 64), labels, worker=w) for w in (0, 3))
+    np.testing.assert_array_equal(first, labels)
+    np.testing.assert_array_equal(second, np.where(labels < 2, 1 - labels, labels))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("feature_noise:sigma=-0.1", r"sigma must be a finite number >= 0, got -0\.1"),
@@ -116,6 +140,9 @@ def test_the_needs_of_the_base_are_declared() -> None:
         ("label_noise:rate=nan", r"rate must be in \[0, 1\], got nan"),
         ("label_noise:spread=some", r"unknown spread.* 'some'.*known: all, linear"),
         ("populations:count=0", "count must be >= 1, got 0"),
+        ("populations:sizes=12/0", "sizes must be numbers >= 1, as in 12/4, got '12/0'"),
+        ("populations:sizes=4/4/8", "sizes must be as many as count, 2, got 3: count=3,sizes=4/4/8"),
+        ("populations:count=3,labels=2", "labels must be 0 or at least count, 3, got 2"),
         ("rotation:base=dirichlet:alpha=0", r"base of partition rotation dirichlet: alpha must"),
     ],
 )
