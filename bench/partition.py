@@ -38,7 +38,7 @@ class Options:
     dtype: str = same(TrainOptions, "dtype")
     workers: int = option(16, "workers in all", "W", least=1)
     picture: str = option("", "draw classes x workers, as .png, .svg, .pdf or .html", "FILE")
-    csv: str = option("", "write the measures, a row a worker", "FILE")
+    csv: str = option("", "write the measures, one row per worker", "FILE")
 
     def __post_init__(self) -> None:
         check_ranges(self)

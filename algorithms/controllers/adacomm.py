@@ -1,8 +1,9 @@
 """AdaComm: a period that shrinks with the loss.
 
 Wang, Joshi: Adaptive Communication Strategies to Achieve the Best Error-Runtime Trade-off in
-Local-Update SGD, MLSys 2019. Symbols and departures: those of algorithms/adacomm.py, whose rule
-this controller applies to every algorithm with a period; with `local_sgd` it is that algorithm.
+Local-Update SGD, MLSys 2019. Symbols and departures are those of algorithms/adacomm.py. The
+controller applies the rule of that file to any algorithm with a period; over `local_sgd` both are
+the same algorithm.
 """
 
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class AdaCommRule(Controller):
     def observe(
         self, setting: Setting, segment: Observation, decision: Decision, memory: Any
     ) -> float:
-        """Apply the rule to the mean loss of the interval; return this loss over the first one."""
+        """Apply the rule to the mean loss of the interval; return its ratio to the first one."""
         loss, first = np.float64(segment.loss_mean), np.float64(segment.start_loss)
         memory.period = self.rule().next(memory.period, loss, first)
         return float(loss / first)

@@ -1,8 +1,8 @@
 """Phases: values of an option that change at given steps.
 
 Post-local SGD (Lin, Stich, Patel, Jaggi: Don't Use Large Mini-Batches, Use Local SGD, ICLR 2020,
-section 4) is `local_sgd` with `phases:values=1/16,steps=100`; a schedule of peers, as in stochastic
-gradient push (Assran et al., ICML 2019), is one of topologies.
+section 4) is `local_sgd` with `phases:values=1/16,steps=100`. A schedule of peers, as in stochastic
+gradient push (Assran et al., ICML 2019), changes the option `topology`.
 Departures: phases end at steps, while Lin et al. switch at the first decay of the learning rate.
 """
 

@@ -76,7 +76,7 @@ def variants(algorithm: Algorithm, option: str, values: str) -> list[Algorithm]:
 
 
 def check_variants(algorithm: Algorithm, option: str, values: str, workers: int) -> None:
-    """Raise ValueError if the algorithm refuses one of the values, or W = `workers` with it."""
+    """Raise ValueError if the algorithm refuses one of the values with W = `workers`."""
     for text, variant in zip(split(values), variants(algorithm, option, values), strict=True):
         try:
             variant.check(workers)
@@ -96,7 +96,7 @@ def increasing(numbers: Sequence[int]) -> bool:
 
 @dataclass(kw_only=True)
 class Course:
-    """Course of training up to the end of the last segment, base of the memories of controllers."""
+    """Progress of training at the end of the last segment; base of the memories of controllers."""
 
     loss: float = nan
     """Loss in the last step of the last segment."""
@@ -106,8 +106,8 @@ class Course:
     def segment(self, period: int, span: int) -> tuple[int, int]:
         """Return steps and exchanges of a segment of at least about `span` steps.
 
-        It ends one step after an average: the loss of that step is that of the average. With a
-        period of 1 every step is one.
+        A segment ends one step after an average, because that step computes the loss at the
+        average. With a period of 1 every step averages.
         """
         if period <= 1:
             steps = max(2, span)
@@ -116,7 +116,7 @@ class Course:
         return rounds * period + 1 - self.since, rounds
 
     def advance(self, segment: Observation, period: int) -> tuple[float, float]:
-        """Continue to the end of a segment; return the drop of the log loss, and per second."""
+        """Advance by a segment; return the drop of the log loss, and the drop per second."""
         drop = segment.drop(self.loss)
         self.loss, self.since = segment.loss_last, int(period > 1)
         return drop, drop / segment.seconds if segment.seconds > 0 else nan

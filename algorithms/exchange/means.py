@@ -91,10 +91,11 @@ class Average:
 class GroupAverage:
     """Mean over each group of `size` consecutive workers; the last group may be smaller.
 
-    A group on one rank needs no message. Groups that span ranks have a communicator each. A rank is
-    in at most two neighbouring ones, and even groups go before odd ones: ranks never wait in a
-    cycle. Collective to create, to call and to close. dtype: of what travels; see Means.
-    planner: creates the mean of some ranks, collective over their communicator.
+    A group on one rank needs no message. Groups that span ranks have a communicator each. A rank
+    belongs to at most two of them, which are neighbours; even groups exchange before odd ones, so
+    that ranks never wait in a cycle. Collective to create, to call and to close. dtype: type of the
+    elements of messages, see Means. planner: creates the mean of some ranks, collective over their
+    communicator.
     """
 
     def __init__(
@@ -171,9 +172,9 @@ class GroupAverage:
 class Means:
     """Means over the W workers of a placement.
 
-    Plans are created at the first call and reused. dtype: of what travels; ENCODED for rows of
-    float32 that travel as bfloat16. Errors: ValueError if links are slow and the messages of the
-    all-reduce are unknown.
+    Plans are created at the first call and reused. dtype: type of the elements of messages; ENCODED
+    for rows of float32 that travel as bfloat16. Errors: ValueError if links are slow and the
+    messages of the all-reduce are unknown.
     """
 
     def __init__(
@@ -217,7 +218,7 @@ class Means:
         return average.home
 
     def _at_home(self, rows: Rows) -> Average | None:
-        """Return the mean whose memory the rows are, if any."""
+        """Return the mean that owns the memory of the rows, if any."""
         for average in self._homes:
             if average.home is rows:
                 return average

@@ -93,17 +93,17 @@ class Pipeline(Protocol):
 
     @abstractmethod
     def makespan(self, forward: float, input: float, weight: float) -> float:
-        """Return the time of a minibatch if all stages take equal times and messages none.
+        """Return the time of a minibatch if all stages take equal times and messages take none.
 
         forward, input, weight: times of the passes of a stage; backward is input + weight.
         """
 
     def weights(self, stage: int) -> int:
-        """Return the number of versions of a stage's parameters in memory, the current included."""
+        """Return the number of versions of a stage's parameters in memory, with the current one."""
         return 1
 
     def version(self, stage: int, microbatch: int) -> int:
-        """Return the number of updates before the parameters with which a stage computes.
+        """Return the number of updates in the parameters with which a stage computes.
 
         microbatch: counted through all minibatches.
         """

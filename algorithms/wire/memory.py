@@ -7,11 +7,11 @@ that of NumPy arrays:
   `x[:, a:b]`, `x.reshape(...)`
 - in place: `x += y`, `-=`, `*=`, `/=`, where y is a number, rows, or an array of NumPy, (V, 1)
 - copies: `x[...] = y`, also from and to staged arrays, and rows at a mask or at an index
-- comparisons with a number, of one element a row, and their `any()`
+- comparisons of one element per row with a number, and their `any()`
 - one element as a number: `float(x[i, j])`
 
-No function of NumPy and no expression that allocates takes rows. Staged arrays are arrays of NumPy
-without restriction.
+Algorithms pass rows neither to functions of NumPy nor to expressions that allocate. Staged arrays
+are arrays of NumPy without restriction.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ SHARE = 0.9
 
 
 class RoomError(ValueError):
-    """Shared memory without room for a window; raised on every rank."""
+    """Lack of room for a window in shared memory; raised on every rank."""
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -110,9 +110,10 @@ def free_bytes(folder: Path) -> int | None:
 def require_room(comm: MPI.Intracomm, nbytes: int) -> None:
     """Check that every host has room for a window; collective. Errors: RoomError on every rank.
 
-    MPI libraries open a window without room, and fail in it, with a signal or an error code.
+    MPI libraries create a window for which there is no room, and then fail at its use, by a signal
+    or with an error code.
 
-    nbytes: part of the window on this rank. A single rank of a host takes private memory.
+    nbytes: part of the window on this rank. The only rank of a host uses private memory.
     """
     from mpi4py import MPI
 

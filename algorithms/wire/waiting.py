@@ -2,7 +2,7 @@
 
 A message or a fence between ranks of a host takes a few microseconds, and a rank that polls sees
 its end at once. A rank that still polls after that may occupy the core that the awaited rank needs.
-It therefore naps: soon where threads of this host wait for a core, else later.
+It therefore naps: soon if threads of this host wait for a core, otherwise later.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 SPIN_NS, IDLE_SPIN_NS = 20_000, 2_000_000
 """Time for which a rank polls without a nap on a crowded core, and on one of its own."""
 NAP_NS, LONGEST_NAP_NS, GROWTH = 10_000, 50_000, 8
-"""Bounds of the length of a nap, and the time since the start of the wait over the length."""
+"""Bounds of the length of a nap; the time since the start of the wait over this length."""
 CROWDED, WINDOW_NS = 0.2, 5_000_000
-"""Share of the time without a core that makes it crowded, and interval between two looks at it."""
+"""Share of time in the queue from which a core counts as crowded; interval between two readings."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """File of Linux with the time of this thread on a core, and that in the queue for one, in ns."""
 PR_SET_TIMERSLACK = 29
@@ -37,8 +37,8 @@ CACHE_LINE_BYTES = 64
 def until(done: Callable[[], object], progress: Callable[[], object] | None = None) -> None:
     """Call `done` until it returns true.
 
-    progress: called between the calls after some microseconds; needed if `done` does not call MPI,
-    since messages of this rank may make progress in calls of MPI only.
+    progress: called between calls of `done`, after some microseconds. It is needed if `done` does
+    not call MPI, since messages of this rank may make progress only in calls of MPI.
     """
     if done():
         return
@@ -67,7 +67,7 @@ def meet(comm: MPI.Intracomm) -> None:
 
 
 class Queue:
-    """Queue of this thread for a core: the time that Linux has let it wait."""
+    """Queue of this thread for a core: the time that the thread has spent in it, by Linux."""
 
     def __init__(self) -> None:
         try:
@@ -122,7 +122,7 @@ class Fence:
 
     @staticmethod
     def nbytes(p: int) -> int:
-        """Return the bytes of the flags of one of p ranks, whole lines of the cache."""
+        """Return the bytes of the flags of one of p ranks, in whole cache lines."""
         return -(-8 * (_rounds(p) + 1) // CACHE_LINE_BYTES) * CACHE_LINE_BYTES
 
     def __call__(self) -> None:

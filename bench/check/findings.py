@@ -26,7 +26,7 @@ class Finding:
 
 
 def judged(good: Any, subject: str, text: str, failure: str = "") -> Finding:
-    """Return a finding that fails unless `good`; failure: its text then."""
+    """Return a finding that fails unless `good`; failure: its text in that case."""
     return Finding(OK if good else FAILS, subject, text if good else failure or text)
 
 

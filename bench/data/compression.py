@@ -1,4 +1,4 @@
-"""Data files, plain or compressed; the content shows the compression, not the name."""
+"""Data files, plain or compressed; the compression follows from the content, not from the name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK = 2**20
 
 
 class Format(NamedTuple):
-    """Compression: first bytes, opener, and most bytes that one byte may expand to, or 0."""
+    """Compression: first bytes, name, opener, and largest factor of expansion, 0 if unbounded."""
 
     magic: bytes
     name: str

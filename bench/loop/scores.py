@@ -1,4 +1,4 @@
-"""Scores of the models of a loop of one's own, without a trace in its random numbers."""
+"""Scores of the models of a user's training loop; its random numbers stay as they are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Scoring:
     def __call__(self, module: torch.nn.Module) -> tuple[str, float, float]:
         """Return the name of the metric, the loss (NaN without one) and the metric of a model.
 
-        The module is in evaluation mode meanwhile. Errors: UserError.
+        During the call the module is in evaluation mode. Errors: UserError.
         """
         with _evaluated(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
             scores = self.score(module)
@@ -47,7 +47,7 @@ class Scoring:
 
 @contextmanager
 def _evaluated(module: torch.nn.Module) -> Iterator[None]:
-    """Keep a module in evaluation mode; then restore the mode of each of its parts."""
+    """Put a module into evaluation mode; restore the mode of each of its parts at the end."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -120,8 +120,8 @@ def settings(
     if checked.drop and not algorithm.needs.bears_loss:
         names = [name for name, x in ALGORITHMS.items() if x.needs.bears_loss]
         raise UserError(
-            f"drop={checked.drop:g}: {text} cannot go without a message; those that can are "
-            f"{', '.join(names)}"
+            f"drop={checked.drop:g}: {text} needs every message; algorithms that tolerate "
+            f"losses are {', '.join(names)}"
         )
     check_wire(checked, text, algorithm, None, prefix="")
     try:

@@ -26,7 +26,7 @@ class Figure:
     axes: Sequence[str] = ()
     """Name of each chart, where there are several: its horizontal axis, for example."""
     choices: Sequence[Sequence[str]] = ()
-    """Groups of options on the page; the charts are their product, the last group the fastest.
+    """Groups of options on the page; the charts are their product, and the last group varies first.
 
     Empty for a single group, the axes.
     """

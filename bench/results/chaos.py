@@ -61,9 +61,9 @@ def recovery(
     """Return the steps lost by a fault, and the time from it to the end of the next step, ns.
 
     starts, ends: (steps,) int64, ns, of the steps that were kept, on the clock of the other times.
-    began_ns: start of the run. The time between the last kept step and the fault held steps that
-    were lost, as long as the mean of the PACE kept steps before. A step under way at the fault that
-    was kept is not lost. The time to the next step is UNKNOWN without one.
+    began_ns: start of the run. The number of lost steps is the time between the last kept step and
+    the fault, over the mean duration of the PACE kept steps before. A step that was under way at
+    the fault and was kept is not lost. The time to the next step is UNKNOWN if there is none.
     """
     before, after = np.searchsorted(ends, struck_ns, "right"), np.searchsorted(starts, struck_ns)
     next_ns = int(ends[after]) - struck_ns if after < len(ends) else UNKNOWN

@@ -84,7 +84,7 @@ class Run:
 
     @cached_property
     def cycle_mask(self) -> NDArray[np.bool_]:
-        """Return the mask of the timed steps in whole cycles, (steps,); all timed if none is."""
+        """Return the mask of the timed steps in whole cycles, (steps,), or in any without one."""
         rows = np.flatnonzero(self.timed)
         mask = np.zeros(len(self.timed), bool)
         mask[rows[: len(rows) // self.cycle * self.cycle or None]] = True
@@ -108,7 +108,7 @@ class Run:
         return step, scale * low, scale * high
 
     def cycle_steps(self) -> float:
-        """Return the steps in whole cycles; for asynchronous ranks those of a mean worker."""
+        """Return the steps in whole cycles; for asynchronous ranks their mean over the workers."""
         steps = self.step_mask()[self.cycle_mask].sum(0) @ self.workers_per_rank()
         return float(steps) / max(1, int(self.attributes["workers"]))
 

@@ -23,7 +23,7 @@ from partitions.protocol import Partition
 
 
 def check_data(options: TrainOptions, task: Task) -> None:
-    """Check that the task reads the data, and has the data that it needs. Errors: UserError."""
+    """Check that the task reads --data if set, and has the data it needs. Errors: UserError."""
     name = own.head(options.task)
     needs = task.needs
     parse_data(options.data)
@@ -41,7 +41,7 @@ def check_data(options: TrainOptions, task: Task) -> None:
 
 
 def check_pictures(options: TrainOptions, task: Task, partition: Partition) -> None:
-    """Check that a partition that alters pictures gets some. Errors: UserError."""
+    """Check that a partition that alters pictures gets pictures. Errors: UserError."""
     if partition.needs.pictures and not task.needs.pictures:
         names = [name for name, cls in TASKS.items() if cls().needs.pictures]
         raise UserError(
@@ -169,7 +169,7 @@ def check_statistics(options: TrainOptions, task: Task, workers: int) -> None:
 
 
 def check_accumulation(options: TrainOptions, task: Task) -> None:
-    """Check that added gradients of batches are that of one large batch. Errors: UserError."""
+    """Check that added gradients equal the gradient of one large batch. Errors: UserError."""
     if options.accumulate == 1:
         return
     if options.pipeline:
@@ -202,8 +202,8 @@ def check_wire(
     if reason:
         can = [x for x, y in ALGORITHMS.items() if not (y.needs.asynchronous or y.needs.exact)]
         raise UserError(
-            f"{where}: rows of {name} are not rounded, since {reason}; those that can be are of "
-            f"{', '.join(can)}"
+            f"{where}: rows of {name} are not rounded, since {reason}; algorithms whose rows can "
+            f"be rounded are {', '.join(can)}"
         )
     if task and task.needs.shares_statistics:
         raise UserError(
@@ -219,7 +219,7 @@ def check_wire(
 
 
 def check_device(options: TrainOptions, task: Task, algorithm: Algorithm) -> None:
-    """Check that the parts of a run can compute on rows of the device. Errors: UserError."""
+    """Check that all parts of the run can compute with rows on the device. Errors: UserError."""
     where = f"--device {options.device}"
     if options.device == CPU:
         if options.dtype == BFLOAT16:
@@ -249,7 +249,7 @@ def check_device(options: TrainOptions, task: Task, algorithm: Algorithm) -> Non
 def check_trouble(
     options: TrainOptions, trouble: Trouble, algorithm: Algorithm, workers: int
 ) -> None:
-    """Check that workers and algorithm can meet the trouble on purpose. Errors: UserError."""
+    """Check that the injected faults suit the workers and the algorithm. Errors: UserError."""
     check_asides(options)
     straggler, drop = trouble.straggler, options.drop
     if straggler and straggler.worker is not None and straggler.worker >= workers:
@@ -262,5 +262,6 @@ def check_trouble(
         name = own.head(options.algorithm)
         where = f"--drop {drop:g}" if drop else f"--loss-bursts {options.loss_bursts}"
         raise UserError(
-            f"{where}: {name} cannot go on without a message; those that can are {', '.join(bear)}"
+            f"{where}: {name} needs every message; algorithms that tolerate losses are "
+            f"{', '.join(bear)}"
         )

@@ -41,7 +41,7 @@ def check_asynchronous(
 
 
 def cause(options: TrainOptions) -> str:
-    """Return the option by which workers die, as messages name it."""
+    """Return the option that lets workers die, as it is named in messages."""
     return f"--on-death {options.on_death}" if options.on_death else f"--churn {options.churn}"
 
 
@@ -84,12 +84,12 @@ def check_churn(
     ):
         if value:
             raise UserError(
-                f"{where} does not combine with --{option} {value}, which counts on the same "
+                f"{where} does not combine with --{option} {value}, which needs the same "
                 "workers from start to end: leave one of them out"
             )
     if partition.needs.renewal:
         raise UserError(
-            f"{where}: --partition {options.partition} draws the shards of all workers anew: take "
+            f"{where}: --partition {options.partition} redraws the shards of all workers: take "
             "one with shards that stay"
         )
     if task.needs.shares_statistics:
@@ -128,7 +128,7 @@ def check_size(options: TrainOptions, algorithm: Algorithm, total: int) -> None:
     except ValueError as error:
         raise UserError(
             f"{cause(options)} leaves {total} workers alive at times, with which "
-            f"{options.algorithm} cannot go on: {error}"
+            f"{options.algorithm} cannot continue: {error}"
         ) from None
 
 

@@ -1,8 +1,8 @@
 """Gradients at stale slices of the parameters, as an asynchronous pipeline computes them.
 
-Without a pipeline: the gradient of a whole model at slices of earlier rows, slice s of stage s from
-as many updates ago as algorithms.pipelines.pipedream says. It is computed for all workers of a rank
-together, so that thousands of workers can study pipelines of any number of stages.
+No pipeline runs: the gradient of the whole model is computed at slices of earlier rows. The slice
+of stage s is as many updates old as in algorithms.pipelines.pipedream. All workers of a rank are
+computed together, so that thousands of workers can study pipelines of any number of stages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.tasks.protocol import Problem, Task
 
 
 def staleness_of(options: TrainOptions) -> PipeDream | None:
-    """Return the pipeline whose delays --staleness has, if given. Errors: UserError."""
+    """Return the pipeline whose delays --staleness takes, or None. Errors: UserError."""
     text = options.staleness
     if not text:
         return None
@@ -105,7 +105,7 @@ class StaleSlices:
         """Number of gradients so far."""
 
     def advance(self) -> None:
-        """Store x, and set rows to the slices of the next minibatch."""
+        """Store x, and set `rows` to the slices for the next minibatch."""
         t = self.step
         for s, ((lo, hi), ring) in enumerate(zip(self._slices, self._rings, strict=True)):
             ring[t % len(ring)] = self._x[:, lo:hi]
@@ -120,7 +120,8 @@ class StaleSlices:
     def versions(self) -> list[NDArray[np.floating]]:
         """Return the earlier rows that later gradients need, (V, d) each.
 
-        Entry k has those before the last k + 1 updates; parts that no stage needs are zero.
+        Entry k holds the parameters before the last k + 1 updates; parts that no stage needs are
+        zero.
         """
         count = max(len(ring) for ring in self._rings) - 1
         rows = [np.zeros_like(self._x) for _ in range(count)]
@@ -130,14 +131,14 @@ class StaleSlices:
         return rows
 
     def restore(self, step: int, versions: Sequence[NDArray[np.floating]]) -> None:
-        """Continue after some steps with the `versions` of that time."""
+        """Continue after `step` steps with the `versions` of that step."""
         self.step = step
         for age, row in enumerate(versions, start=1):
             for lo, hi, stored in self._stored(age):
                 stored[:] = row[:, lo:hi]
 
     def _stored(self, age: int) -> Iterator[tuple[int, int, NDArray[np.floating]]]:
-        """Yield first element, end and the stored slice of each stage that has this age."""
+        """Yield first element, end and the stored slice of each stage that has one of this age."""
         for (lo, hi), ring in zip(self._slices, self._rings, strict=True):
             if age < len(ring) and age <= self.step:
                 yield lo, hi, ring[(self.step - age) % len(ring)]

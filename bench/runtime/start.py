@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 ROWS = 2
-"""Arrays of one row for each worker that every run has: parameters and gradients."""
+"""Number of arrays with a row for each worker in any run: parameters and gradients."""
 
 
 def workers(
@@ -114,9 +114,9 @@ def members(
     before: MPIExchange,
     cell: Cell | None,
 ) -> tuple[MPIExchange, TrainingWorkers]:
-    """Return exchange and workers of the workers that are alive, at the common start; collective.
+    """Return the exchange and this rank's workers that are alive, at the common start; collective.
 
-    before: an earlier exchange of the run, whose meter and clock continue. cell: of this rank.
+    before: an earlier exchange of the run, whose meter and clock continue. cell: cell of this rank.
     """
     options, alive = experiment.options, placement.members
     exchange = _exchange(before.comm, experiment, placement, meter=before.meter, clock=before.clock)
@@ -241,7 +241,7 @@ def _pipelines(
 
 
 def _stale(experiment: Experiment, data: Material, x: Rows) -> StaleSlices | None:
-    """Return the stale slices of the parameters of --staleness, if given. Errors: UserError."""
+    """Return the stale slices of the parameters for --staleness, or None. Errors: UserError."""
     pipeline = staleness_of(experiment.options)
     if pipeline is None:
         return None
@@ -251,7 +251,7 @@ def _stale(experiment: Experiment, data: Material, x: Rows) -> StaleSlices | Non
 def _batches(
     experiment: Experiment, data: Material
 ) -> Callable[[int], Batches | RenewedBatches | Ahead]:
-    """Return the minibatches of this rank from a step on, with later ones where they overlap."""
+    """Return the minibatches of this rank from a step on, with later ones if they overlap."""
     pipeline = experiment.pipeline
     if pipeline is None or not pipeline.asynchronous:
         return data.batches
@@ -273,7 +273,7 @@ def initial_state(experiment: Experiment, exchange: MPIExchange, workers: Traini
 def warm(data: Material, experiment: Experiment) -> None:
     """Compute a gradient of two workers if this rank hosts one, as it may host more after a death.
 
-    The first one imports and traces for seconds.
+    The first gradient of several workers takes seconds, to import modules and to trace the model.
     """
     if len(data.places) > 1 or experiment.launched:
         return

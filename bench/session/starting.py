@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"
-"""Variable in which the mpirun of Open MPI tells the ranks of --with-ft."""
+"""Variable by which the mpirun of Open MPI passes --with-ft to the ranks."""
 RANKS_HERE, RANK = "OMPI_COMM_WORLD_LOCAL_SIZE", b"OMPI_COMM_WORLD_RANK"
 """Variables with the number of ranks on this host, and with the rank."""
 INTERVAL_S = 0.2
@@ -29,7 +29,7 @@ LIMIT_S = 300.0
 
 
 def tolerates_faults(environment: Mapping[str, str]) -> bool:
-    """Report whether ranks outlast the death of others, from the variables of a rank."""
+    """Report whether ranks survive the death of others, by the variables of a rank."""
     return environment.get(ENABLED) in ("1", "true")
 
 
@@ -75,7 +75,7 @@ def _watch(end: int, rank: int, expected: int) -> None:
 
 
 def _end(rank: int, speaker: int, reason: str) -> None:
-    """End the launch, with a line if the rank is the speaker of its host, and this process.
+    """End the launch and this process, with a line if the rank is the speaker of its host.
 
     mpirun returns 0 if signals end all ranks, but not if it is ended itself.
     """

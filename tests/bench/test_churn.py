@@ -82,7 +82,10 @@ def test_a_run_with_churn_resumes_with_the_same_bits(
         ("--churn mtbf=9steps --algorithm downpour", "take a synchronous algorithm"),
         ("--churn mtbf=9steps --staleness pipedream:stages=2", "leave one of them out"),
         ("--churn mtbf=9steps --partition reshuffle", "take one with shards that stay"),
-        ("--algorithm local_sgd --loss-bursts bad=0.1", "those that can are push_sum"),
+        (
+            "--algorithm local_sgd --loss-bursts bad=0.1",
+            "that tolerate losses are push_sum",
+        ),
         ("--algorithm push_sum --loss-bursts bad=2", r"bad must be in (0, 1], got 2"),
     ],
 )

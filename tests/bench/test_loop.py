@@ -131,7 +131,7 @@ def other_updated(model: torch.nn.Module) -> torch.optim.Optimizer:
         (network(), lambda m: torch.optim.LBFGS(m.parameters()), {}, "LBFGS evaluates the loss"),
         (network(), None, {"algorithm": "push_sun"}, "did you mean push_sum?"),
         (network(), None, {"algorithm": "ad_psgd"}, "take steps at their own pace"),
-        (network(), None, {"drop": 0.1}, "drop=0.1: allreduce_sgd cannot go without a message"),
+        (network(), None, {"drop": 0.1}, "drop=0.1: allreduce_sgd needs every message"),
         (network(), None, {"straggler": "worker=3"}, "worker must be below the number of ranks"),
         (network(), None, {"warmup": -1}, "--warmup must be >= 0, got -1"),
         (network(), None, {"link": "latency=2m"}, "link: latency must be a time such as 2ms"),

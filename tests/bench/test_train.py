@@ -105,7 +105,7 @@ MISTAKES = [
         "take a static topology such as ring",
     ),
     (["--algorithm", "downpour:rate=0"], "rate must be in (0, 1], got 0.0"),
-    (["--drop", "0.1"], "those that can are push_sum"),
+    (["--drop", "0.1"], "algorithms that tolerate losses are push_sum"),
     (["--drop", "1.5", "--algorithm", "push_sum"], "drop must be in [0, 1), got 1.5"),
     (["--straggler", "worker=9"], "--straggler worker must be below the number of workers"),
     (["--straggler", "factor=3"], "give worker=3 (always slow) or probability=0.05"),

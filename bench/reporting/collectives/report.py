@@ -114,7 +114,7 @@ def _what(launches: Sequence[Launch[CollectiveRow]]) -> str:
 
 
 def _parts(launch: Launch[CollectiveRow]) -> list[Launch[CollectiveRow]]:
-    """Split the launch by operation and element type; return none without rows."""
+    """Split the launch by operation and element type; return an empty list without rows."""
     kinds = dict.fromkeys((row.op, row.dtype) for row in launch.rows)
     return [
         replace(

@@ -42,7 +42,7 @@ def roots(
 ) -> dict[str, Any]:
     """Return the objects of a training that a checkpoint holds.
 
-    state: of its algorithm. control: progress of its controller, if any.
+    state: State of the algorithm. control: progress of the controller, if any.
     """
     clock = {"clock": exchange.clock.state} if exchange.clock else {}
     versions = workers.delays.versions() if workers.delays else []
@@ -68,7 +68,7 @@ def restore_training(
     state: Any,
     control: Any = (),
 ) -> None:
-    """Set a training at its start to the state of a checkpoint; collective."""
+    """Restore a training that has not begun from a checkpoint; collective."""
     arrive = at_once
     if clock := exchange.clock:
         flights = sum(path.startswith("clock/arrivals/") for path in manifest.lengths)
@@ -85,9 +85,9 @@ def restore_training(
 class Checkpoints:
     """The checkpoints of one run.
 
-    Construction restores the training where the run resumes. Construction and `save` are
-    collective. epoch: with the state of the algorithm from its `init`. uuid: of the run. control:
-    progress of its controller, if any.
+    Construction restores the training if the run resumes. Construction and `save` are collective.
+    epoch: with the State of the algorithm from its `init`. uuid: run_uuid of the run. control:
+    progress of the controller, if any.
     """
 
     def __init__(

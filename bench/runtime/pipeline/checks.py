@@ -62,7 +62,7 @@ def check_pipeline(
         )
     if options.drop:
         raise UserError(
-            f"--drop {options.drop:g}: a pipeline cannot go on without a message: leave --drop or "
+            f"--drop {options.drop:g}: a pipeline needs every message: leave --drop or "
             "--pipeline out"
         )
     if options.clock == MODEL:
