@@ -1,9 +1,10 @@
 """Planner of pipelines: the cut, and the ranks of each stage, with the shortest period.
 
-Harlap, Narayanan, Phanishayee, Seshadri, Devanur, Ganger, Gibbons: PipeDream, SOSP 2019, section
-3.1. The period is the time between two micro-batches of a full pipeline: that of its slowest stage
-or link. Symbols: a_s activations of unit s and P parameters of a stage, B; c time of a byte on a
-link, the inverse of its bandwidth; m replicas of a stage, which take micro-batches in turns.
+Narayanan, Harlap, Phanishayee, Seshadri, Devanur, Ganger, Gibbons, Zaharia: PipeDream, SOSP 2019,
+section 3.1. The period is the time between two micro-batches of a full pipeline: that of its
+slowest stage or link. Symbols: a_s activations of unit s and P parameters of a stage, B; c time of
+a byte on a link, the inverse of its bandwidth; m replicas of a stage, which take micro-batches in
+turns.
 
     T(i..j, m) = (time of the units i..j + 2 (m - 1) / m P c) / m        a stage with m replicas
     A(j, m)    = min over s, m' of max(A(s, m'), 2 a_s c, T(s+1..j, m - m'))

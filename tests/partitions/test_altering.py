@@ -141,7 +141,7 @@ def test_populations_contradict_in_the_first_classes_alone() -> None:
         ("label_noise:spread=some", r"unknown spread.* 'some'.*known: all, linear"),
         ("populations:count=0", "count must be >= 1, got 0"),
         ("populations:sizes=12/0", "sizes must be numbers >= 1, as in 12/4, got '12/0'"),
-        ("populations:sizes=4/4/8", "sizes must be as many as count, 2, got 3: count=3,sizes=4/4/8"),
+        ("populations:sizes=4/4/8", "sizes must be as many as count, 2, got 3: count=3"),
         ("populations:count=3,labels=2", "labels must be 0 or at least count, 3, got 2"),
         ("rotation:base=dirichlet:alpha=0", r"base of partition rotation dirichlet: alpha must"),
     ],
