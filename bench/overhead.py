@@ -233,7 +233,7 @@ def recording(comm: MPI.Intracomm, yardstick: str, steps: int = 100, rounds: int
     import numpy as np
 
     from algorithms.wire.meter import PHASES, Meter
-    from bench.results.runfile import Recorder
+    from bench.results.recorder import Recorder
     from bench.yardsticks.pairs import table_row
 
     meter = Meter()

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
 from bench.results.reader import read
-from bench.results.runfile import Block, RunFile
+from bench.results.recorder import Block
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, EVAL
 from tests.bench.made_runs import attributes
 

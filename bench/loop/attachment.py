@@ -20,7 +20,7 @@ from bench.loop.row import averaged_buffers, move_out, pieces, trainable
 from bench.loop.scores import TRAINING_LOSS, Better, Score, Scoring, copy_with
 from bench.loop.settings import Settings
 from bench.loop.worker import Closure, LoopWorker
-from bench.results.runfile import Recorder
+from bench.results.recorder import Recorder
 from bench.runtime.evaluation import parameters_sha256, rounding_error
 from bench.session.binding import use_threads
 from bench.session.clocks import read_clocks

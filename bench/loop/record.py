@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from bench.common.spec import UserError
 from bench.loop.settings import Settings
-from bench.results.attempts import append_attempt
 from bench.results.clocks import append_clocks
+from bench.results.recorder import Block
 from bench.results.resultfile import add_table, now
-from bench.results.runfile import Block, RunFile
+from bench.results.runfile import RunFile, append_attempt
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.results.summary import add_summary, final_summary
 from bench.runtime.opening import add_provenance, model_attributes, origin

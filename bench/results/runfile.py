@@ -1,11 +1,10 @@
-"""Result file of a training run: recorder of the steps, and writer."""
+"""Writer of the result file of a training run."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.wire.meter import PHASES, Meter
+from algorithms.wire.meter import PHASES
 from bench.results import decisions, epochs, events
 from bench.results.claims import Claim
+from bench.results.recorder import Block
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe, part_of
 from bench.results.resultfile import now as now_utc
 from bench.results.schema import (
     EVAL,
     EVAL_SINCE,
     EVALUATED,
-    NOT_TAKEN,
     SEGMENTS,
     TRAIN,
     WARMUP,
@@ -31,87 +30,7 @@ from bench.results.schema import (
 )
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
-
-
-@dataclass(frozen=True)
-class Block:
-    """Block of n consecutive steps of R ranks; missing steps of a rank are empty rows.
-
-    Ranks take different numbers of steps only if the algorithm is asynchronous.
-    """
-
-    start_ns: NDArray[np.int64]
-    """(n, R) start of each step on the rank's own clock, ns; NOT_TAKEN for a missing step."""
-    phase_ns: NDArray[np.int64]
-    """(n, R, phases) duration of each phase, ns."""
-    bytes_sent: NDArray[np.int64]
-    """(n, R) bytes handed to MPI."""
-    bytes_copied: NDArray[np.int64]
-    """(n, R) bytes read from other workers through memory."""
-    messages: NDArray[np.int64]
-    """(n, R) messages handed to MPI."""
-    loss: NDArray[np.float64]
-    """(n, R) mean minibatch loss of the rank's workers."""
-
-
-class Recorder:
-    """Recorder of the meter's counters; a step appends one tuple and computes nothing."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._before = self._counters()
-        self._counts: list[tuple[int, ...]] = []
-        self._losses: list[NDArray[np.floating]] = []
-
-    def begin(self) -> None:
-        """Discard the meter's counts since the last step."""
-        self._before = self._counters()
-
-    def step(self, start_ns: int, losses: NDArray[np.floating]) -> None:
-        """Record a step that began at start_ns and has just ended.
-
-        losses: (V,) minibatch loss of each worker; the recorder keeps a reference to it.
-        """
-        self._counts.append((start_ns, *self._counters()))
-        self._losses.append(losses)
-
-    @property
-    def step_count(self) -> int:
-        """Number of steps recorded since the last gather."""
-        return len(self._counts)
-
-    def losses(self) -> NDArray[np.floating]:
-        """Return the losses of the workers since the last gather, (steps, V)."""
-        return np.array(self._losses)
-
-    def gather(self, comm: MPI.Intracomm) -> Block | None:
-        """Gather the steps of all ranks since the last gather on rank 0; collective."""
-        n = len(self._counts)
-        rows = max(comm.allgather(n))
-        counts = np.zeros((rows, 1 + len(self._before)), np.int64)
-        losses = np.full(rows, np.nan)
-        if n:
-            counts[:n] = self._counts
-            before = np.array([self._before], np.int64)
-            counts[:n, 1:] = np.diff(np.concatenate([before, counts[:n, 1:]]), axis=0)
-            losses[:n] = [row.mean(dtype=np.float64) for row in self._losses]
-        counts[n:, 0] = NOT_TAKEN
-        self._counts, self._losses = [], []
-        self.begin()
-        all_counts = np.empty((comm.size, *counts.shape), np.int64) if comm.rank == 0 else None
-        all_losses = np.empty((comm.size, *losses.shape)) if comm.rank == 0 else None
-        comm.Gather(counts, all_counts)
-        comm.Gather(losses, all_losses)
-        if all_counts is None or all_losses is None:
-            return None
-        start, messages, sent, copied = all_counts.transpose(2, 1, 0)[:4]
-        phases = all_counts[:, :, 4:].transpose(1, 0, 2)
-        return Block(start, phases, sent, copied, messages, all_losses.T)
-
-    def _counters(self) -> tuple[int, ...]:
-        meter = self._meter
-        return (meter.messages, meter.bytes_sent, meter.bytes_copied, *meter.ns)
+    pass
 
 
 GROWING = {
@@ -317,3 +236,31 @@ def _add_columns(group: h5py.Group, columns: Table) -> None:
             column, shape=(n,), maxshape=(None,), chunks=(64,), dtype=dtype, fillvalue=-1
         )
         describe(dataset, ("index",), units, title)
+
+
+ATTEMPTS = {
+    "row": (np.int64, "1", "first row of the attempt in /train"),
+    "step": (np.int64, "1", "number of steps before the attempt"),
+    "sync": (np.int64, "1", "first reading of the attempt in /clock"),
+    "ranks": (np.int32, "1", "number of ranks"),
+    "host": ("S64", "", "host of rank 0"),
+    "began_utc": ("S32", "", "start of the attempt"),
+}
+"""Dtype, units and long_name of each dataset of /attempts; all are along `attempt`."""
+
+
+def append_attempt(file: h5py.File, attempt: Mapping[str, Any]) -> None:
+    """Append an attempt to /attempts: a value for every name of ATTEMPTS."""
+    if "attempts" not in file:
+        group = file.create_group("attempts")
+        add_scale(group, "attempt", np.empty(0, np.int64), grows=True)
+        for name, (dtype, units, title) in ATTEMPTS.items():
+            column = group.create_dataset(
+                name, shape=(0,), maxshape=(None,), chunks=(8,), dtype=dtype
+            )
+            describe(column, ("attempt",), units, title)
+    group = file["attempts"]
+    n = len(group["attempt"])
+    for name, value in {**attempt, "attempt": n + 1}.items():
+        group[name].resize(n + 1, axis=0)
+        group[name][n] = value.encode() if isinstance(value, str) else value

@@ -23,13 +23,13 @@ from bench.results import (
     rounds,
     simulations,
 )
-from bench.results.attempts import ATTEMPTS
 from bench.results.calls import CALLS, ROWS, Calls, read_calls
 from bench.results.clocks import CLOCK
 from bench.results.events import EVENTS
 from bench.results.guard import brief
 from bench.results.provenance import program_of
 from bench.results.reader import BrokenFileError, Run, read
+from bench.results.runfile import ATTEMPTS
 from bench.results.schema import (
     COMPLETE,
     DIVERGED,

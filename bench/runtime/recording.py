@@ -15,8 +15,9 @@ from bench.results import events, lost
 from bench.results.clocks import append_clocks
 from bench.results.decisions import Decided
 from bench.results.epochs import Event
+from bench.results.recorder import Block, Recorder
 from bench.results.resultfile import Change, mark
-from bench.results.runfile import Block, Recorder, RunFile
+from bench.results.runfile import RunFile
 from bench.results.schema import FAILED, PREEMPTED
 from bench.results.summary import add_summary, final_summary
 from bench.runtime.options import TrainOptions

@@ -12,10 +12,9 @@ import numpy as np
 
 from algorithms.exchange.mpi import MPIExchange
 from bench.results import contents, decisions, epochs
-from bench.results.attempts import append_attempt
 from bench.results.clocks import append_clocks
 from bench.results.resultfile import add_table, now, part_of
-from bench.results.runfile import RunFile
+from bench.results.runfile import RunFile, append_attempt
 from bench.results.schema import PART
 from bench.runtime import identity
 from bench.runtime.checkpoint.resuming import copy_attempt

@@ -15,7 +15,7 @@ import numpy as np
 
 from algorithms.wire.meter import OTHER
 from bench.common.summary import summarise_row
-from bench.results.runfile import Recorder
+from bench.results.recorder import Recorder
 from bench.results.statistics import Interval, median_interval
 from bench.runtime import setup, start
 from bench.runtime.experiment import Experiment

@@ -12,8 +12,9 @@ import numpy as np
 
 from algorithms.wire.meter import PHASES
 from bench.results.claims import process_start
+from bench.results.recorder import Block
 from bench.results.resultfile import add_table, add_texts
-from bench.results.runfile import Block, RunFile
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, RUNNING
 
 RANKS, WORKERS, BATCH, EVERY = 2, 4, 16, 5

@@ -12,7 +12,8 @@ import pytest
 from bench.common.text import format_bytes, format_score
 from bench.results.claims import process_start
 from bench.results.reader import Run, read
-from bench.results.runfile import Block, RunFile
+from bench.results.recorder import Block
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIVERGED
 from bench.runtime.console import Reporter, summary
 from bench.session.terminal import is_interactive

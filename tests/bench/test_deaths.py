@@ -23,7 +23,7 @@ from bench.results import epochs, lost
 from bench.results.epochs import GONE, Event
 from bench.results.lost import Death, Homes
 from bench.results.reader import Run, read
-from bench.results.runfile import Block
+from bench.results.recorder import Block
 from bench.results.validation import flaws
 from bench.runtime.checkpoint.copies import Copies
 from bench.runtime.checkpoint.saving import Snapshot, manifest_of

@@ -10,7 +10,8 @@ import pytest
 from algorithms.wire.meter import PHASES
 from bench.merge import main
 from bench.results.reader import BrokenFileError, read
-from bench.results.runfile import Block, RunFile
+from bench.results.recorder import Block
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, NOT_TAKEN, PART, RUNNING
 from bench.results.validation import flaws
 from tests.launching import train

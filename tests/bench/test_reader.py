@@ -18,7 +18,8 @@ import pytest
 from bench.reporting.training.runs import digest
 from bench.results.claims import process_start
 from bench.results.reader import DIGESTED, BrokenFileError, Run, read
-from bench.results.runfile import Block, RunFile
+from bench.results.recorder import Block
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIED, DIVERGED, EVAL, NOT_TAKEN, RUNNING, TRAIN, VERSION
 
 MS = 1_000_000

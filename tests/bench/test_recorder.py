@@ -4,7 +4,7 @@ import numpy as np
 from mpi4py import MPI
 
 from algorithms.wire.meter import DATA, OTHER, PHASES, WAIT, Meter
-from bench.results.runfile import Block, Recorder
+from bench.results.recorder import Block, Recorder
 
 
 def advance(meter: Meter, sent: int, copied: int, wait: int) -> None:

@@ -15,7 +15,7 @@ from mpi4py import MPI
 
 from bench.common.spec import UserError
 from bench.results.reader import Run, read
-from bench.results.runfile import Recorder
+from bench.results.recorder import Recorder
 from bench.results.validation import flaws
 from bench.runtime.checkpoint import store
 from bench.session.launch import SIZE_VARIABLES
@@ -350,7 +350,7 @@ def test_asynchronous_ranks_stop_together(comm: MPI.Intracomm, folder: Path, nam
 WAITING = """
 import os, signal, sys, time
 from pathlib import Path
-from bench.results.runfile import Recorder
+from bench.results.recorder import Recorder
 from bench.train import main
 
 step, steps, signals = Recorder.step, [], []

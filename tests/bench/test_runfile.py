@@ -18,6 +18,7 @@ from algorithms.wire.meter import PHASES
 from bench.common.errors import DiskError
 from bench.results.claims import process_start
 from bench.results.reader import read
+from bench.results.recorder import Block
 from bench.results.resultfile import (
     add_table,
     add_texts,
@@ -25,7 +26,7 @@ from bench.results.resultfile import (
     part_of,
     replace_whole,
 )
-from bench.results.runfile import Block, RunFile
+from bench.results.runfile import RunFile
 from bench.results.schema import COMPLETE, DIED, EVAL, EVAL_SINCE, FAILED, RUNNING, SEGMENTS, TRAIN
 
 RANKS = 3

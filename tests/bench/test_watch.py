@@ -63,7 +63,8 @@ class Terminal:
 STEPWISE = """
 import sys, time
 from pathlib import Path
-from bench.results.runfile import Recorder, RunFile
+from bench.results.recorder import Recorder
+from bench.results.runfile import RunFile
 from bench.train import main
 
 step, flush, steps = Recorder.step, RunFile.flush, []
