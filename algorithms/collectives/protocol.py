@@ -106,7 +106,7 @@ class Collective(Protocol):
 class ScheduledCollective(Carrier):
     """A collective by messages: a call moves the data.
 
-    A subclass returns in `schedule` the messages of a rank, and in `output` where its result lies.
+    A subclass defines `schedule`, the messages of a rank, and `output`, the place of its result.
     """
 
     def __init__(self, comm: MPI.Intracomm, d: int, dtype: np.dtype[Any], meter: Meter) -> None:

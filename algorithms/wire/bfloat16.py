@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENCODED = np.dtype(np.uint16)
-"""Type of encoded elements; nothing else that is added up has it."""
+"""Type of encoded elements; no other elements that are added have this type."""
 BLOCK = 2**16
 """Elements encoded at once, so that temporary arrays stay in the cache."""
 HALF, ODD, NAN = np.uint32(0x7FFF), np.uint32(1), np.uint16(0x7FC0)
@@ -22,7 +22,7 @@ HALF, ODD, NAN = np.uint32(0x7FFF), np.uint32(1), np.uint16(0x7FC0)
 def encode(x: NDArray[Any], out: NDArray[Any]) -> None:
     """Set out, (n,) uint16, to the rounded elements of x, (n,) float32, contiguous.
 
-    NaN stays NaN; what is nearer to 2^128 than to the largest bfloat16 becomes infinite.
+    NaN stays NaN; elements nearer to 2^128 than to the largest bfloat16 become infinite.
     """
     bits = x.view(np.uint32)
     for a in range(0, len(x), BLOCK):
@@ -99,9 +99,9 @@ class Plan(Protocol):
 
 
 class Encoded:
-    """An all-reduce of float32 vectors by one of encoded vectors: the same plan to its caller.
+    """All-reduce of float32 vectors by an all-reduce of encoded vectors, with the same interface.
 
-    plan: of elements of ENCODED.
+    plan: all-reduce of elements of type ENCODED.
     """
 
     def __init__(self, plan: Plan) -> None:

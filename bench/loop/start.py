@@ -61,14 +61,14 @@ def attach(
     All ranks start from the parameters and buffers of rank 0. Call it before anything refers to
     the memory of the parameters.
 
-    algorithm: its name and options as in --algorithm, or an instance of its class. comm: by
-    default all ranks of mpirun. allreduce, seed, link, straggler, drop, wire, warmup, threads: as
-    the options of bench.train. clock, compute: "model" for the times of a modelled network as by
+    algorithm: its name and options as in --algorithm, or an instance of its class. comm: by default
+    all ranks of mpirun. allreduce, seed, link, straggler, drop, wire, warmup, threads: as the
+    options of bench.train. clock, compute: "model" for the times of a modelled network as by
     --clock, and the time of a gradient with its update, "10ms,noise=lognormal:0.2". batch: samples
-    of one step of a worker, for the samples a second. samples: size of this rank's part of the
-    data, for algorithms that weigh by it. unused: allow parameters that a loss does not depend on.
-    task, partition: names in the result; the task is by default the file of the script.
-    Errors: UserError on every rank.
+    of one step of a worker, for the number of samples per second. samples: size of this rank's part
+    of the data, for algorithms that weight workers by it. unused: allow parameters that a loss does
+    not depend on. task, partition: names in the result; the task is by default the file of the
+    script. Errors: UserError on every rank.
     """
     comm = world() if comm is None else comm
     stopped: list[bool] = []
@@ -116,7 +116,7 @@ def _first_difference(ours: list[tuple[int, ...]], theirs: list[tuple[int, ...]]
 
 
 def end_all_on_error(comm: MPI.Intracomm, stop: Callable[[], None]) -> None:
-    """Make an exception that ends this script end it on all ranks.
+    """Let an exception that ends this script end it on all ranks.
 
     stop: called first. A UserError, which all ranks raise alike, is one line of rank 0 and exit
     code 2. Any other exception keeps its traceback, and ends the job.

@@ -40,7 +40,7 @@ class Schedule:
         return (k + 1) / self.warmup if k < self.warmup else self.decay(k, steps)
 
     def check(self, steps: int) -> None:
-        """Raise ValueError where a run of so many steps would not reach the end of the warm-up."""
+        """Raise ValueError if a run of so many steps would not reach the end of the warm-up."""
         if self.warmup >= steps:
             raise ValueError(
                 f"warmup must be below the number of steps, {steps}, got {self.warmup}"
@@ -97,7 +97,7 @@ class Step(Schedule):
             raise ValueError(f"factor must be in (0, 1), got {self.factor}")
 
     def check(self, steps: int) -> None:
-        """Raise ValueError where the rate would never change, or become 0."""
+        """Raise ValueError if the rate would never change, or become 0."""
         super().check(steps)
         if self.every >= steps:
             raise ValueError(f"every must be below the number of steps, {steps}, got {self.every}")

@@ -185,7 +185,7 @@ class Loop:
             self._learner.measure_memory()
 
     def run(self, steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Take WARM_UP steps, and so many measured ones.
+        """Take WARM_UP steps, then `steps` measured ones.
 
         Return the times of the minibatches, (steps,) ns, and those of their forward passes,
         backward passes and bubble, (steps, 3) ns.
@@ -257,7 +257,7 @@ def train_in_turns(
     theirs: TorchPipeline | None,
     keep: Callable[[Turn], None],
 ) -> Trained:
-    """Train TURNS turns of steps, in turns with the other sides; collective. See `train`.
+    """Train TURNS times for some steps, alternating with the other sides; collective. See `train`.
 
     alone: the experiment on one rank, which rank 0 computes while the others wait, and then every
     rank at the same time. theirs: a yardstick that trains, too. keep: called on rank 0 after each

@@ -2,9 +2,10 @@
 
 A claim is the file `.NAME.h5.claim` beside the result. It is created exclusively, by a hard link,
 which is atomic on NFS and Lustre as well, and names its owner: host, process, start, token. The
-owner touches it every BEAT_S. Its end is detected by the process where that can be seen (same
-kernel and same process namespace), else by the last touch, ABANDONED_S ago by the clock of the file
-system. A dead owner's claim is replaced while holding a claim of the claim, so one taker succeeds.
+owner touches it every BEAT_S. The end of an owner is detected by its process if that is visible
+(same kernel and same process namespace), otherwise by the last touch, ABANDONED_S ago by the clock
+of the file system. A dead owner's claim is replaced under a second claim, which protects the first,
+so that only one process succeeds.
 
 A process that was only suspended may lose its claim. It checks before every write, and its open
 files are its own: a new owner begins a new file and never continues that of another process.
@@ -243,7 +244,8 @@ def read(target: Path) -> Owner | None:
 def _create(target: Path, content: bytes) -> int:
     """Create a claim file; return a descriptor to touch it, or -1 if it exists. Errors: OSError.
 
-    It is for reading: a file that is open for writing keeps its disk from being unmounted.
+    The descriptor is for reading, since a file open for writing keeps its disk from being
+    unmounted.
     """
     fresh = _fresh(target)
     try:

@@ -54,7 +54,7 @@ def _point(runs: list[Digest]) -> Point:
 
 
 def mismatch(point: Point, base: Point) -> str:
-    """Return the reason against a ratio of times; empty if there is none."""
+    """Return the reason why times of two points cannot be compared; empty if they can."""
     reasons = []
     if point.threads != base.threads:
         reasons.append(f"{setting_label('threads', point.threads)}, base {base.threads}")

@@ -1,8 +1,9 @@
 """Content of a checkpoint: arrays, numbers and exchanges in flight, collected by path.
 
 An array is either sharded along its first axis (rows by worker, rows by link, slices) or replicated
-on every rank. The lengths of a sharded array add up to the same sum at any number of ranks, those
-of a replicated one are equal, so the lengths tell the two apart without help of the algorithm.
+on every rank. The lengths of a sharded array add up to the same sum at any number of ranks; the
+lengths of a replicated array are equal. So the two kinds are told apart by their lengths, without
+help of the algorithm.
 """
 
 from __future__ import annotations
