@@ -70,8 +70,7 @@ class AdaComm(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        state.losses[:, 0] += workers.gradient()  # 1.
-        workers.update()  # 2.
+        state.losses[:, 0] += workers.step()  # 1., 2.
         state.k += 1
         state.since += 1
         if state.since >= state.period:  # 3.

@@ -103,8 +103,7 @@ class AdaptiveCrowding(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        losses = workers.gradient()
-        workers.update()  # 1.
+        losses = workers.step()  # 1.
         if state.k % self.average == 0:
             self._observe(state, losses)
         if not state.averages.all():  # 5.

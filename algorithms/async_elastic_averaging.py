@@ -67,8 +67,7 @@ class AsyncElasticAveraging(Algorithm):
             alpha = PAPER_BETA / workers.total if self.alpha is None else self.alpha
             for row in workers.x:
                 draw(row, state, alpha)  # 1.
-        workers.gradient()  # 2.
-        workers.update()  # 3.
+        workers.step()  # 2., 3.
         state.k += 1
 
     def finish(self, exchange: Exchange, workers: Workers, state: State) -> None:

@@ -116,8 +116,7 @@ class ChocoSGD(Algorithm):
 
         into = slice(*P.links.target.searchsorted((first, workers.ids[-1] + 1)).tolist())
         senders, receivers = P.links.source[into].tolist(), P.links.target[into] - first
-        workers.gradient()  # 1.
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         for i, worker in enumerate(workers.ids):  # 3.
             q[:] = x[i]
             q -= h[i]

@@ -133,10 +133,12 @@ class Crowding(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        losses = workers.gradient()
         if self.block > 1:
+            losses = workers.gradient()
             exchange.mean(workers.g, group=self.block)
-        workers.update()  # 1.
+            workers.update()  # 1.
+        else:
+            losses = workers.step()  # 1.
         groups = -(-exchange.total // self.block)
         self.compete(exchange, workers, state, losses, np.arange(groups))
 

@@ -75,8 +75,7 @@ class DPSGD(Algorithm):
         x, mixed = workers.x, state.mixed
         P = exchange.mixing(self.topology, self.mixing, state.k)
         if self.order == "adapt_first":
-            workers.gradient()  # 1.
-            workers.update()  # 2.
+            workers.step()  # 1., 2.
         mix = exchange.start_mix(x, P, mixed)
         if self.order == "combine_first":
             workers.gradient()

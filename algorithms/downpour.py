@@ -61,8 +61,7 @@ class Downpour(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker of this rank."""
-        workers.gradient()  # 1.
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         state.k += 1
         if state.k % self.period == 0:
             push(workers.x, state, self.rate)  # 3.

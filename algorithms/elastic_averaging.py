@@ -85,12 +85,14 @@ class ElasticAveraging(Algorithm):
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         x = workers.x
-        workers.gradient()  # 1.
         state.k += 1
-        if state.k % self.period == 0:  # 2.
+        if state.k % self.period:
+            workers.step()  # 1., 3.
+        else:
+            workers.gradient()  # 1.
             draw_centre(exchange, x, state, self.moving_rate(workers.total), workers.total)
-            x -= state.pull
-        workers.update()  # 3.
+            x -= state.pull  # 2.
+            workers.update()  # 3.
 
 
 class CentreState(Protocol):

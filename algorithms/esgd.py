@@ -77,8 +77,7 @@ class ESGD(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        workers.gradient()
-        workers.update()  # 1.
+        workers.step()  # 1.
         state.k += 1
         if state.k % self.period == 0:
             self._evolve(exchange, workers, state)

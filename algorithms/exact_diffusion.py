@@ -73,10 +73,9 @@ class ExactDiffusion(Algorithm):
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         x, psi, message = workers.x, state.psi, state.message
-        workers.gradient()  # 1.
         message[:] = x
         message -= psi
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         psi[:] = x
         message += psi
         exchange.mix(message, exchange.mixing(self.topology, self.mixing, 0), x)  # 3.

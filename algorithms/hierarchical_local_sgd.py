@@ -69,8 +69,7 @@ class HierarchicalLocalSGD(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        workers.gradient()  # 1.
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         state.k += 1
         if state.k % (self.period * self.block_period) == 0:  # 3.
             exchange.mean(workers.x)

@@ -71,8 +71,7 @@ class IFCA(Algorithm):
         """Take one step of every worker."""
         if state.k % self.period == 0:
             self._choose(exchange, workers, state)  # 1.
-        workers.gradient()
-        workers.update()  # 2.
+        workers.step()  # 2.
         state.k += 1
         if state.k % self.period == 0:
             self._average(exchange, workers, state)  # 3.

@@ -52,8 +52,7 @@ class LocalSGD(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        workers.gradient()  # 1.
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         state.k += 1
         if self.period and state.k % self.period == 0:
             exchange.mean(workers.x)  # 3.

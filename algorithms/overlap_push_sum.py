@@ -88,10 +88,12 @@ class OverlapPushSum(Algorithm):
         """Take one step of every worker."""
         x, w, turn = workers.x, state.w, state.k % (self.delay + 1)
         message, inbox = state.messages[turn], state.inboxes[turn]
-        workers.gradient()  # 1.
-        if (w != 1).any():
+        if (w == 1).all():
+            workers.step()  # 1., 2.
+        else:
+            workers.gradient()  # 1.
             x *= w
-        workers.update()  # 2.
+            workers.update()  # 2.
         links = exchange.links(topology_at(self.topology, self.peers, state.k), state.k)
         divide(x, w, links, workers.ids, message)
         state.flying.append(exchange.start_pull(message, links, inbox))  # 3.

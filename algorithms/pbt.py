@@ -83,9 +83,8 @@ class PBT(Algorithm):
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         x = workers.x
-        losses = workers.gradient()
         state.before[:] = x
-        workers.update()
+        losses = workers.step()
         x -= state.before
         x *= state.factors[list(workers.ids)].astype(x.dtype)[:, None]
         x += state.before  # 1.

@@ -53,8 +53,7 @@ class PostLocalSGD(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        workers.gradient()  # 1.
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         state.k += 1
         local = state.k - self.switch
         if local <= 0 or local % self.period == 0:

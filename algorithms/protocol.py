@@ -29,8 +29,7 @@ a ring:
 
         def step(self, exchange, workers, state):
             P = exchange.mixing(Ring(), "uniform", k=0)
-            workers.gradient()                         # 1. g_i at x_i
-            workers.update()                           # 2. x_i <- x_i - eta g_i
+            workers.step()                             # 1., 2. x_i <- x_i - eta g_i
             exchange.mix(workers.x, P, state.mixed)    # 3. the mean of x_i and its neighbours
             workers.x *= self.lazy                     # 4. x_i <- lazy x_i + (1 - lazy) mean
             state.mixed *= 1 - self.lazy
@@ -119,6 +118,15 @@ class Workers(Protocol):
 
     def update(self) -> None:
         """Take one step of the base optimiser along g: x -= lr * (momentum-transformed g)."""
+
+    def step(self) -> NDArray[np.floating]:
+        """Take the steps of `gradient` and `update` at once and return the (V,) losses.
+
+        It has the bits of the two calls and may be faster: g is undefined afterwards.
+        """
+        losses = self.gradient()
+        self.update()
+        return losses
 
 
 class Handle(Protocol):

@@ -76,9 +76,8 @@ class QGMomentum(Algorithm):
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         x, M, start, mixed = workers.x, state.M, state.start, state.mixed
-        workers.gradient()  # 1.
         start[:] = x
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         M *= self.momentum
         x -= M
         exchange.mix(x, exchange.mixing(self.topology, self.mixing, state.k), mixed)  # 3.

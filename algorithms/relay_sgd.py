@@ -79,8 +79,7 @@ class RelaySGD(Algorithm):
         x, W, total = workers.x, workers.total, state.total
         links = exchange.links(self.topology, 0)
         near = list(pairwise(link_offsets(links, workers.ids)))
-        workers.gradient()  # 1.
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         for i, (a, b) in enumerate(near):  # 3.
             total[:-1], total[-1] = x[i], 1
             relay(state.came[a:b], total, state.leaves[a:b])

@@ -66,8 +66,7 @@ class SlowMo(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        workers.gradient()  # 1.
-        workers.update()  # 2.
+        workers.step()  # 1., 2.
         state.k += 1
         if state.k % self.period == 0:
             exchange.mean(workers.x)  # 3.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import Trouble
-from algorithms.protocol import Layer, Ready, consecutive_layers
+from algorithms.protocol import Layer, Ready, Workers, consecutive_layers
 from bench.optimizers import SGD, Optimizer
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers
@@ -42,7 +42,7 @@ def all_rows(comm: MPI.Intracomm, rows: Array) -> Array:
     return np.concatenate(comm.allgather(rows))
 
 
-class StillWorkers:
+class StillWorkers(Workers):
     """Workers without data; gradient and update do nothing, so only the exchange changes x."""
 
     def __init__(

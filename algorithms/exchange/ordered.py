@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.protocol import Ready, Rows, Vector
+from algorithms.protocol import Ready, Rows, Vector, Workers
 from algorithms.wire.meter import COPY, WAIT, Meter
 from algorithms.wire.placement import Placement
 
@@ -71,7 +71,7 @@ class Alone:
         return self._rows(self.ids[0], self._count - 1, start)
 
 
-class Stage:
+class Stage(Workers):
     """Place of rehearsals: an exchange and a worker without rows, and the actions of a step."""
 
     def __init__(self, exchange: MPIExchange) -> None:

@@ -156,7 +156,7 @@ class TorchWorkers:
     def __init__(self, workers: Workers, x: Any, g: Any) -> None:
         self.ids, self.total, self.samples = workers.ids, workers.total, workers.samples
         self.layers, self.gradient, self.update = workers.layers, workers.gradient, workers.update
-        self.x, self.g = x, g
+        self.step, self.x, self.g = workers.step, x, g
 
 
 def rows(spec: str, total: int, digest: str) -> Finding:
@@ -229,7 +229,7 @@ def _asynchronous(comm: MPI.Intracomm, spec: str, totals: Sequence[int]) -> Iter
     yield Finding(NOTE, "placement", "not checked: workers take steps at their own pace")
 
 
-class Standing:
+class Standing(Workers):
     """Workers at different points, without gradients: the exchange alone changes x."""
 
     def __init__(self, exchange: MPIExchange) -> None:

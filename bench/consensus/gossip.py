@@ -15,7 +15,7 @@ from algorithms.exchange.clock import ModelClock
 from algorithms.exchange.compute import Compute
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.trouble import Trouble
-from algorithms.protocol import Layer, Ready, consecutive_layers
+from algorithms.protocol import Layer, Ready, Workers, consecutive_layers
 from algorithms.push_sum import PushSum
 from algorithms.topologies import TOPOLOGIES
 from algorithms.topologies.protocol import Topology
@@ -68,7 +68,7 @@ def draw_start(seed: int, total: int, ids: range, d: int) -> Start:
     return Start(rows, sums / total)
 
 
-class StillWorkers:
+class StillWorkers(Workers):
     """Workers without data: gradient and update do nothing, so that gossip alone changes x."""
 
     def __init__(self, exchange: MPIExchange, rows: Rows) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.clock import FORWARD
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.protocol import Layer, Ready
+from algorithms.protocol import Layer, Ready, Workers
 from algorithms.wire.meter import GRADIENT, OTHER, UPDATE
 from bench.common.spec import UserError
 from bench.loop.row import Parameters, layers_of, move_into, pieces, some
@@ -26,7 +26,7 @@ Closure: TypeAlias = Callable[[], Any]
 """Returns the loss of the next minibatch, a tensor of one element; it may call backward itself."""
 
 
-class LoopWorker:
+class LoopWorker(Workers):
     """One worker on this rank; see algorithms.protocol.Workers. Collective to build.
 
     The parameters become views of the row x, their gradients views of g; all workers start from

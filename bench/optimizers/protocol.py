@@ -1,8 +1,8 @@
 """Contract of a base optimiser, and checks of its options."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from algorithms.protocol import Layer
 from bench.optimizers.blocks import Rows
@@ -25,6 +25,15 @@ class Optimizer(Protocol):
 
     def update(self, x: Rows, g: Rows, state: Any) -> None:
         """Take one step of every row of x, (V, d), along g, (V, d), in place; g is not modified."""
+        ...
+
+
+@runtime_checkable
+class Elementwise(Optimizer, Protocol):
+    """Optimizer that treats every element alike, so that `update` also takes parts of the rows."""
+
+    def parts(self, state: Any, views: Callable[[Rows], Sequence[Rows]]) -> Iterable[Any]:
+        """Return the State of each of some parts; views(rows): these parts of (V, d) rows."""
         ...
 
 

@@ -6,8 +6,9 @@ Symbols: x parameters, g gradient, v velocity, m momentum, all of one worker; lr
     2. x <- x - lr v, or with Nesterov's momentum x - lr (g + m v)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 
@@ -49,6 +50,10 @@ class SGD:
     def init(self, x: Rows, layers: Sequence[Layer]) -> SGDState:
         """Return zero velocity; every parameter is treated alike."""
         return SGDState(0 * (x if self.momentum else x[:0]))
+
+    def parts(self, state: SGDState, views: Callable[[Rows], Sequence[Rows]]) -> Iterable[SGDState]:
+        """Return the State of each part of the rows."""
+        return [SGDState(v) for v in views(state.velocity)] if self.momentum else repeat(state)
 
     def update(self, x: Rows, g: Rows, state: SGDState) -> None:
         """Take one step of every row, in place."""

@@ -14,6 +14,8 @@ every epoch; it is the control experiment of studies of fixed shards.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from numpy.typing import NDArray
 ROUNDS = 12
 INDICES_AHEAD = 2**14
 """Number of indices drawn at once, so that their cost per step is negligible."""
+WORTH = 2**13
+"""Minimum number of indices for which calls of their own cost less than a key for each index."""
 
 Words = NDArray[np.uint64]
 Shards = Sequence[NDArray[np.int64]] | Mapping[int, NDArray[np.int64]]
@@ -34,26 +38,53 @@ def _hash(words: Words) -> Words:
     return z ^ (z >> np.uint64(31))
 
 
-def shuffled(position: NDArray[np.int64], n: NDArray[np.int64], key: Words) -> NDArray[np.int64]:
+def shuffled(
+    position: NDArray[np.int64],
+    n: NDArray[np.int64],
+    key: Words,
+    turn: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """Map a position of [0, n) by the permutation of [0, n) that belongs to a key.
 
-    position, n: int64 of one shape, 0 <= position < n < 2^62. key: uint64 of that shape.
+    position, n: int64, 0 <= position < n < 2^62, broadcast to the shape of the result. key: uint64,
+    of that shape, or with turn, (V, turns): turn[j] is the column of key for column j of the
+    result, in ascending order, so that rounds compute with one key for many positions.
     """
+    kind: type[Any] = np.uint32 if n.max() <= 2**32 else np.uint64
     bits = np.maximum(1, np.frexp((n - 1).astype(np.float64))[1]).astype(np.uint64)
-    mask = (np.uint64(1) << bits) - np.uint64(1)
-    fold = np.maximum(bits // np.uint64(2), np.uint64(1))
-    x = position.astype(np.uint64)
-    limit = n.astype(np.uint64)
-    outside = np.ones(x.shape, bool)
-    while outside.any():
-        y, m, f, k = x[outside], mask[outside], fold[outside], key[outside]
-        for _ in range(ROUNDS):
-            k = _hash(k)
-            y = ((y ^ (k >> np.uint64(32))) & m) * (k | np.uint64(1)) & m
-            y ^= y >> f
+    mask = ((np.uint64(1) << bits) - np.uint64(1)).astype(kind)
+    fold = np.maximum(bits // np.uint64(2), np.uint64(1)).astype(kind)
+    last: NDArray[Any] = (n - 1).astype(kind)
+    shape = key.shape if turn is None else (len(key), len(turn))
+    x = np.broadcast_to(position, shape).astype(kind)
+    if turn is None:
+        _mix(x, mask, fold, key)
+    else:
+        bounds = np.searchsorted(turn, np.arange(key.shape[1] + 1)).tolist()
+        for column, (a, b) in enumerate(pairwise(bounds)):
+            _mix(x[:, a:b], mask, fold, key[:, column, None])
+    outside = np.nonzero(x > last)
+    y, limit, m, f = (np.broadcast_to(each, shape)[outside] for each in (x, last, mask, fold))
+    k = key[outside] if turn is None else key[outside[0], turn[outside[1]]]
+    while len(y):
+        _mix(y, m, f, k)
         x[outside] = y
-        outside[outside] = y >= limit[outside]
+        again = y > limit
+        outside = tuple(each[again] for each in outside)
+        y, limit, m, f, k = (each[again] for each in (y, limit, m, f, k))
     return x.astype(np.int64)
+
+
+def _mix(x: NDArray[Any], mask: NDArray[Any], fold: NDArray[Any], key: Words) -> None:
+    """Map x, words of 32 or 64 bits of which those of the mask count, in place."""
+    kind = x.dtype
+    for _ in range(ROUNDS):
+        key = _hash(key)
+        x ^= (key >> np.uint64(32)).astype(kind)
+        x &= mask
+        x *= (key | np.uint64(1)).astype(kind)
+        x &= mask
+        x ^= x >> fold
 
 
 class Batches:
@@ -76,6 +107,9 @@ class Batches:
         self._sizes = np.array([len(shards[i]) for i in ids])
         if not self._sizes.all():
             raise ValueError(f"worker {ids[int(self._sizes.argmin())]} has no samples")
+        self._alike = bool((self._sizes == self._sizes[0]).all())
+        self._lengths = self._sizes[: 1 if self._alike else None, None]
+        """Sizes of the shards, (V, 1), or (1, 1) if they are alike."""
         self._starts = np.cumsum(self._sizes) - self._sizes
         self._samples = np.concatenate([shards[i] for i in ids])
         root = _hash(np.array([seed], np.uint64))
@@ -87,12 +121,15 @@ class Batches:
 
     def at(self, first: int, steps: int) -> NDArray[np.int64]:
         """Return the sample indices of some steps from `first` on, (steps, V, b) int64."""
-        k = np.arange(first, first + steps)[:, None, None]
-        walked = k * self._batch + np.arange(self._batch)
-        n = np.broadcast_to(self._sizes[:, None], (steps, len(self._sizes), self._batch))
-        epoch, position = np.divmod(walked, n)
+        walked = np.arange(first * self._batch, (first + steps) * self._batch)
+        epoch, position = np.divmod(walked, self._lengths)
+        turn = None
+        if self._alike and min(len(walked), int(self._lengths[0, 0])) * len(self._keys) >= WORTH:
+            turn, epoch = epoch[0] - epoch[0, 0], np.arange(epoch[0, 0], epoch[0, -1] + 1)[None]
         key = _hash(self._keys[:, None] ^ _hash(epoch.astype(np.uint64)))
-        drawn: NDArray[np.int64] = self._samples[self._starts[:, None] + shuffled(position, n, key)]
+        places = self._starts[:, None] + shuffled(position, self._lengths, key, turn)
+        by_step = places.reshape(-1, steps, self._batch).swapaxes(0, 1)
+        drawn: NDArray[np.int64] = np.take(self._samples, by_step)
         return drawn
 
     def next(self) -> NDArray[np.int64]:

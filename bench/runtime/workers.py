@@ -15,12 +15,13 @@ from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.memory import Host
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
 from bench.optimizers import Optimizer
+from bench.optimizers.protocol import Elementwise
 from bench.runtime.batches import Batches, RenewedBatches
 from bench.runtime.clipping import clip, clip_parts
 from bench.runtime.pipeline.cell import Cell
 from bench.runtime.pipeline.learner import Ahead, PipelineLearner
 from bench.runtime.staleness import StaleSlices
-from bench.tasks.protocol import Learner, Problem
+from bench.tasks.protocol import ChunkedLearner, Learner, Problem
 
 Parts: TypeAlias = tuple[Any, list[NDArray[np.int64]]]
 """First part of minibatches, as Learner.fetch returns it, and the indices of the other parts."""
@@ -94,6 +95,12 @@ class TrainingWorkers:
         """Each worker on its own, with its row of x and g, where workers step one by one."""
         self.drawn = 0
         self.optimizer_state: Any = optimizer.init(self._learner.x, self.layers)
+        self._chunked: ChunkedLearner | None = None
+        """Learner of `step`, unless something needs the whole gradient before the update."""
+        learner, whole = self._learner, stale or clip or accumulate > 1
+        sleeps = trouble.straggler and not clock
+        if isinstance(learner, ChunkedLearner) and isinstance(optimizer, Elementwise):
+            self._chunked = learner if learner.chunked and not (whole or sleeps) else None
 
     @property
     def drawn(self) -> int:
@@ -209,11 +216,42 @@ class TrainingWorkers:
     def update(self) -> None:
         """Take one step of the local optimiser along g."""
         self._meter.lap(OTHER)
-        optimizer: Any = self._optimizer
-        if self._rate:  # of the step whose minibatch was the last
-            optimizer = replace(optimizer, lr=self._rate(max(0, self._drawn - 1)))
+        optimizer = self._optimizer_at(max(0, self._drawn - 1))  # that of the last minibatch
         optimizer.update(self._learner.x, self._learner.g, self.optimizer_state)
         self._meter.lap(UPDATE)
+
+    def step(self) -> NDArray[np.floating]:
+        """Take one step of the local optimiser with the next minibatches; return the (V,) losses.
+
+        The gradient of a chunk of the workers is used while it is in the cache; g may stay as it
+        is.
+        """
+        if self._chunked is None:
+            losses = self.gradient()
+            self.update()
+            return losses
+        learner, meter, optimizer = self._chunked, self._meter, self._optimizer_at(self._drawn)
+        meter.lap(OTHER)
+        each = []
+        for chunk, batch in learner.chunks(self._batches.next()):
+            meter.lap(DATA)
+            some, gradients = learner.compute(chunk, batch)
+            each.append(some)
+            states = optimizer.parts(self.optimizer_state, chunk.views)
+            for x, g, state in zip(chunk.x, gradients, states, strict=False):
+                meter.lap(GRADIENT)
+                optimizer.update(x, g + optimizer.l2 * x if optimizer.l2 else g, state)
+                meter.lap(UPDATE)
+        if self._clock:
+            self._clock.gradient(self._drawn)
+        self._drawn += 1
+        self.losses = np.concatenate(each)
+        return self.losses
+
+    def _optimizer_at(self, step: int) -> Any:
+        """Return the optimizer with the learning rate of a step, counted from 0."""
+        optimizer: Any = self._optimizer
+        return replace(optimizer, lr=self._rate(step)) if self._rate else optimizer
 
     def close(self) -> None:
         """Complete the messages of pipelines, and free the communicators; collective."""

@@ -19,7 +19,7 @@ from algorithms.exchange.compute import Compute
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.shaper import Durations
 from algorithms.exchange.trouble import Trouble
-from algorithms.protocol import Layer, Ready, consecutive_layers
+from algorithms.protocol import Layer, Ready, Workers, consecutive_layers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -72,7 +72,7 @@ class WeightedClock(ModelClock):
         return super().all_reduce(algorithm, weight(d, self._parameters), group, itemsize)
 
 
-class IdleWorkers:
+class IdleWorkers(Workers):
     """Workers without data: a gradient takes its model time and nothing else; g and x stay zero."""
 
     def __init__(self, exchange: MPIExchange, clock: ModelClock, d: int) -> None:

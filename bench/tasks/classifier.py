@@ -18,7 +18,8 @@ from bench.common.spec import UserError
 from bench.common.text import format_bytes
 from bench.data.checking import local_ranks
 from bench.data.protocol import NO_FILE, Summary, Table, in_dtype, standardise, subset
-from bench.tasks.learners import CrossEntropy, ManyModels, OneModel
+from bench.tasks.learners import CrossEntropy, OneModel
+from bench.tasks.many_models import ManyModels
 from bench.tasks.model import Answer, Batch, Gradients, Objective, Scores
 from bench.tasks.protocol import Alter, Learner, Metric, Share, keep
 from bench.tasks.stages import TorchSplitModel, units

@@ -1,4 +1,4 @@
-"""Gradients of the workers of a rank by torch: plain autograd for one, vmap for many.
+"""Gradients of one worker by plain autograd; those of many are in `many_models`.
 
 Parts of the gradient are reported while the backward pass runs. Li et al.: PyTorch Distributed:
 Experiences on Accelerating Data Parallel Training, VLDB 2020, section 3.2, have the idea: the
@@ -16,20 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.func import functional_call, grad_and_value, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 
 from algorithms.protocol import Layer, Ready
-from bench.tasks.model import Batch, Model, outputs
-
-CHUNK = 128
-"""Models that vmap trains at once: beyond this their activations leave the cache."""
-ELEMENTS = 2**24
-"""Maximum number of outputs of all layers of these models; autograd keeps some times more."""
-
-Views = dict[str, torch.Tensor]
-"""Parameters or gradients of several models by name."""
+from bench.tasks.model import Batch, Model
 
 
 def mean_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
@@ -139,63 +129,6 @@ class OneModel:
         parts = FinishedParts(list(module.parameters()), self._gradients, self._problem.layers)
         self._hooked = module, parts
         return self._hooked
-
-
-class ManyModels:
-    """Gradients of many workers: per-row gradients by vmap, a chunk of rows at a time.
-
-    Targets are one-hot here: under vmap cross-entropy of class indices scatters, which costs 12 %.
-    """
-
-    def __init__(self, problem: Model, rows: torch.Tensor, gradients: torch.Tensor) -> None:
-        self.x, self.g = rows, gradients
-        self._inputs, self._targets = problem.inputs, problem.targets
-        self._one_hot: torch.Tensor | None = None
-        if problem.objective.one_hot:
-            self._one_hot = torch.eye(problem.classes, dtype=rows.dtype)
-        module = problem.build(seed=0)
-        self._views, self._outputs = problem.views, outputs(module, problem.inputs[:1])
-        module = module.to(rows.device)
-        self._chunks: dict[int, list[tuple[Views, Views]]] = {}
-
-        def loss_of(params: Views, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            outputs = functional_call(module, params, (inputs,))
-            return problem.objective.loss(outputs, targets)
-
-        self._gradient_of = vmap(grad_and_value(loss_of))
-        self._traced = problem.traces
-
-    def fetch(self, indices: NDArray[np.int64]) -> list[Batch]:
-        """Return inputs (c, b, ...) and targets, if possible one-hot, of chunks of c workers."""
-        each = self._outputs * indices.shape[1]
-        chunks = torch.split(torch.from_numpy(indices), max(1, min(CHUNK, ELEMENTS // each)))
-        pairs = [(self._inputs[i], self._encoded(self._targets[i])) for i in chunks]
-        return [(at(self.x, inputs), at(self.x, targets)) for inputs, targets in pairs]
-
-    def _encoded(self, targets: torch.Tensor) -> torch.Tensor:
-        return targets if self._one_hot is None else self._one_hot[targets]
-
-    def gradient(self, batch: list[Batch], ready: Ready | None = None) -> NDArray[np.floating]:
-        """Fill the gradients of all rows, which are one part; return the (V,) losses."""
-        losses, size = [], len(batch[0][0])
-        chunks = self._chunks.get(size) or self._split(size)
-        for (x, g), (inputs, targets) in zip(chunks, batch, strict=True):
-            if inputs.shape not in self._traced:  # a trace saves vmap's cost at every call
-                traced = make_fx(self._gradient_of)(x, inputs, targets)
-                self._traced[inputs.shape] = traced
-            gradients, loss = self._traced[inputs.shape](x, inputs, targets)
-            for name, view in g.items():
-                view.copy_(gradients[name])
-            losses.append(loss)
-        if ready:
-            ready(0, self.g.shape[1])
-        return on_host(torch.cat(losses))
-
-    def _split(self, size: int) -> list[tuple[Views, Views]]:
-        """Return views of x and g by chunks of this size, kept for the next batch."""
-        pairs = zip(torch.split(self.x, size), torch.split(self.g, size), strict=True)
-        self._chunks[size] = [(self._views(x), self._views(g)) for x, g in pairs]
-        return self._chunks[size]
 
 
 class FinishedParts:

@@ -16,8 +16,9 @@ Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 Answer: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Function from inputs (m, ...) to logits (m, ..., classes)."""
 
-Gradients: TypeAlias = Callable[..., tuple[dict[str, torch.Tensor], torch.Tensor]]
-"""Function from parameters, inputs and targets of several models to gradients and losses."""
+Gradients: TypeAlias = Callable[..., Sequence[Any]]
+"""Function from parameters, inputs and targets of several models to gradients, as `tracing.trace`
+returns them, and losses, (n,)."""
 
 
 class Objective(Protocol):

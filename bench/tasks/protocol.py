@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import Field, dataclass
 from typing import (
     Any,
@@ -68,6 +68,36 @@ class Learner(Protocol):
 
         With `ready`, call ready(lo, hi) as soon as g[:, lo:hi] is final, from the end of the row
         to its beginning; `ready` may change that part. Collective if the task shares statistics.
+        """
+        ...
+
+
+class Chunk(Protocol):
+    """Consecutive workers of a rank, in pieces."""
+
+    x: Sequence[Any]
+    """Their parameters: views of parts of the rows, which cover them."""
+
+    def views(self, rows: Any) -> Sequence[Any]:
+        """Return the same parts of other rows, (V, d)."""
+        ...
+
+
+@runtime_checkable
+class ChunkedLearner(Learner, Protocol):
+    """Learner that also computes the gradients of a chunk of the workers, apart from g."""
+
+    chunked: bool
+    """The rows are in the memory of the host: the gradients of a chunk stay in its cache."""
+
+    def chunks(self, indices: NDArray[np.int64]) -> Iterator[tuple[Chunk, Any]]:
+        """Fetch the minibatches of indices, (V, b) int64, chunk by chunk."""
+        ...
+
+    def compute(self, chunk: Any, batch: Any) -> tuple[NDArray[np.floating], Iterable[Any]]:
+        """Return the losses of a chunk at its x, and the gradients of its pieces one by one.
+
+        Each is valid until the next; its piece of x may change then.
         """
         ...
 

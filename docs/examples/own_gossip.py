@@ -37,8 +37,7 @@ class LazyGossip(Algorithm):
 
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
-        workers.gradient()  # 1. g_i at x_i
-        workers.update()  # 2. x_i <- x_i - eta g_i
+        workers.step()  # 1., 2. g_i at x_i, then x_i <- x_i - eta g_i
         pairs = exchange.mixing(RandomPair(), "uniform", state.k)
         exchange.mix(workers.x, pairs, state.mixed)  # 3. m_i, the mean of x_i and its partner
         state.mixed -= workers.x

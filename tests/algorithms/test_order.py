@@ -16,7 +16,7 @@ from algorithms.exchange.compute import Compute
 from algorithms.exchange.mpi import MPIExchange
 from algorithms.exchange.order import InOrder
 from algorithms.exchange.trouble import Link, Straggler, Trouble
-from algorithms.protocol import Algorithm, Ready
+from algorithms.protocol import Algorithm, Ready, Workers
 from algorithms.topologies.ring import Ring
 from tests.helpers import Array
 
@@ -32,7 +32,7 @@ def slope(worker: int, k: int, x: Array) -> Array:
     return x * (1 + worker) / 4 - np.cos(np.arange(D) + k)
 
 
-class One:
+class One(Workers):
     """A worker on its own, with gradients in closed form."""
 
     def __init__(self, worker: int, total: int, x: Array) -> None:

@@ -45,6 +45,37 @@ def test_large_permutations_have_no_collisions(n: int) -> None:
         assert 0 <= images.min() <= images.max() < n
 
 
+def image(position: int, n: int, key: int) -> int:
+    """Return the image of a position by the definition, in whole numbers of any length."""
+    mask = (1 << max(1, (n - 1).bit_length())) - 1
+    x, outside = position, True
+    while outside:
+        k = key
+        for _ in range(12):
+            k = (k + 0x9E3779B97F4A7C15) % 2**64
+            k = (k ^ (k >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+            k = (k ^ (k >> 27)) * 0x94D049BB133111EB % 2**64
+            k ^= k >> 31
+            x = ((x ^ (k >> 32)) & mask) * (k | 1) & mask
+            x ^= x >> max(1, mask.bit_length() // 2)
+        outside = x >= n
+    return x
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 37, 64, 1437, 2**31 + 1, 2**32, 2**32 + 1, 2**53 + 1])
+def test_images_are_those_of_the_definition(n: int) -> None:
+    position = np.array([[0, n // 3, n // 2, n - 1]])
+    keys = np.random.default_rng(1).integers(0, 2**64, (5, 3), np.uint64)
+    turn = np.array([0, 1, 1, 2])
+    expected = [
+        [image(j, n, key[i]) for i, j in zip(turn, position[0].tolist(), strict=True)]
+        for key in keys.tolist()
+    ]
+    size = np.array([[n]])
+    assert shuffled(position, size, keys[:, turn]).tolist() == expected
+    assert shuffled(position, size, keys, turn).tolist() == expected
+
+
 @pytest.mark.parametrize("n", [4, 5, 6])
 def test_all_orders_are_equally_likely(n: int) -> None:
     keys = 60_000

@@ -10,7 +10,7 @@ from mpi4py import MPI
 
 from algorithms import ALGORITHMS
 from algorithms.exchange.mpi import MPIExchange
-from algorithms.protocol import Ready, consecutive_layers
+from algorithms.protocol import Ready, Workers, consecutive_layers
 from bench.common.spec import UserError, parse_spec
 from bench.device.devices import Found, find, shared
 from bench.device.exchange import TorchExchange
@@ -57,7 +57,7 @@ class Trained:
         return str(self.comm.bcast(parameters_sha256(self.comm, self.end())))
 
 
-class Drifting:
+class Drifting(Workers):
     """Workers with gradients that depend on x, by operators on rows of either kind."""
 
     def __init__(self, exchange: MPIExchange) -> None:

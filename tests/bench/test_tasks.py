@@ -16,7 +16,7 @@ from bench.data.opening import DIGITS_TRAINING as TRAINING
 from bench.optimizers import SGD
 from bench.runtime.batches import Batches
 from bench.runtime.workers import TrainingWorkers
-from bench.tasks import learners
+from bench.tasks import many_models
 from bench.tasks.classifier import Classifier
 from bench.tasks.digits import Digits
 from bench.tasks.protocol import Metric
@@ -95,7 +95,7 @@ def test_the_start_is_a_function_of_the_seed_and_leaves_torch_alone(dtype: str) 
 def test_gradients_are_those_of_a_plain_module(
     monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(learners, "CHUNK", 2)  # 5 workers: chunks of 2, 2 and 1
+    monkeypatch.setattr(many_models, "CHUNK", 2)  # 5 workers: chunks of 2, 2 and 1
     problem = Digits(HIDDEN).load("float64")
     indices = np.random.default_rng(workers).integers(0, TRAINING, (workers, 6))
     x, g = random_rows(problem, workers), np.full((workers, D), np.nan)
@@ -119,7 +119,7 @@ def test_memory_bounds_the_models_trained_at_once(
     whole, parts = np.zeros_like(x), np.zeros_like(x)
     learner = problem.learner(x, whole)
     losses = learner.gradient(learner.fetch(indices))
-    monkeypatch.setattr(learners, "ELEMENTS", elements)
+    monkeypatch.setattr(many_models, "ELEMENTS", elements)
     batch = learner.fetch(indices)
     assert [len(inputs) for inputs, _ in batch] == [models] * (5 // models) + [1] * (5 % models)
     other = problem.learner(x, parts)
@@ -128,7 +128,7 @@ def test_memory_bounds_the_models_trained_at_once(
 
 
 def test_one_worker_and_many_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learners, "CHUNK", 2)
+    monkeypatch.setattr(many_models, "CHUNK", 2)
     problem = Digits(HIDDEN).load("float64")
     x, indices = random_rows(problem, 5), np.random.default_rng(3).integers(0, TRAINING, (5, 4))
     g = np.zeros_like(x)
@@ -162,7 +162,7 @@ def test_rows_are_views_and_losses_are_not(workers: int) -> None:
 
 @pytest.mark.parametrize("rows", [1, 5])
 def test_scores_are_those_of_a_plain_forward(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(learners, "CHUNK", 2)
+    monkeypatch.setattr(many_models, "CHUNK", 2)
     problem = Digits(HIDDEN).load("float64")
     x = random_rows(problem, rows) * 3
     losses, accuracies = problem.evaluate(x)
