@@ -128,33 +128,33 @@ class Torus(Platform):
 
 @dataclass(frozen=True)
 class Dragonfly(Platform):
-    """Groups of two chassis of k routers of k / 2 hosts; all groups are linked pairwise.
+    """Groups of k routers with k / 2 hosts each; routers of a group and groups linked pairwise.
 
-    Routers are linked within a chassis and to their counterpart in the other one. The links of a
-    group to the others have, together, the bandwidth of its hosts, as in the balanced dragonfly of
-    Kim, Dally, Scott, Abts, ISCA 2008; a message takes the shortest route.
+    The links of a group to the others have, together, the bandwidth of its hosts, as in the
+    balanced dragonfly of Kim, Dally, Scott, Abts, ISCA 2008. A message takes the shortest route;
+    those from one group to another all pass one router of each.
     """
 
     def shape(self, workers: int) -> tuple[int, int]:
-        """Return k and the number of groups, at most k."""
+        """Return k, which is even, and the number of groups, at most k."""
         k = 2
-        while k**3 < workers:
+        while k**3 // 2 < workers:
             k += 2
-        return k, -(-workers // k**2)
+        return k, -(-2 * workers // k**2)
 
     def text(self, workers: int) -> str:
         """Describe the network."""
         k, groups = self.shape(workers)
         return (
-            f"{counted(groups * k**2, 'host')}, {k // 2} at each of {2 * k} routers of "
+            f"{counted(groups * k**2 // 2, 'host')}, {k // 2} at each of {k} routers of "
             f"{counted(groups, 'group')}"
         )
 
     def build(self, simgrid: Any, workers: int, bandwidth: float, latency: float) -> list[Any]:
         """Create the network; return its hosts."""
         k, groups = self.shape(workers)
-        between = max(1, k**2 // max(1, groups - 1))
-        shape = simgrid.DragonflyParams((groups, between), (2, 1), (k, 1), k // 2)
+        between = max(1, k**2 // 2 // max(1, groups - 1))
+        shape = simgrid.DragonflyParams((groups, between), (1, 1), (k, 1), k // 2)
         return _cluster(
             simgrid, simgrid.NetZone.create_dragonfly_zone, shape, workers, bandwidth, latency
         )
