@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,13 +18,20 @@ def modules() -> dict[str, Path]:
     }
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return the nodes of the syntax tree of a file; each file is read once."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Return the full names that a file imports, also in functions and under TYPE_CHECKING.
 
     `from a import b` counts as a.b: it may be a module or a name of one.
     """
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

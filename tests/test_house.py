@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.__main__ import main
 from tests.imports import (
     PACKAGES,
     ROOT,
@@ -18,6 +19,7 @@ from tests.imports import (
     imports,
     module_of,
     modules,
+    nodes,
     room,
 )
 
@@ -162,8 +164,7 @@ def test_only_the_launch_uses_comm_world() -> None:
 
 def _attributes(path: Path) -> set[str]:
     """Return the names of all attributes in a module, without strings and comments."""
-    tree = ast.parse(path.read_text())
-    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
 
 
 def test_modules_have_at_most_320_lines() -> None:
@@ -198,10 +199,11 @@ def test_the_catalogue_is_complete() -> None:
                 assert f"{option['name']}={option['default']}" in text
 
 
-def test_the_markdown_catalogue_is_complete() -> None:
+def test_the_markdown_catalogue_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
     from bench.list import registries
 
-    text = bench("list", "--markdown")
+    assert main(["list", "--markdown"]) == 0
+    text = capsys.readouterr().out
     for kind, registry in registries().items():
         section = text.partition(f"\n## {kind.capitalize()}\n")[2].partition("\n## ")[0]
         assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(registry)
@@ -225,9 +227,13 @@ def test_programs_are_listed() -> None:
         ("topology", ["topologies"], "erdos_renyi"),
     ],
 )
-def test_one_name_or_kind_is_listed(name: str, kinds: list[str], words: str) -> None:
-    assert words in bench("list", name)
-    entries = json.loads(bench("list", name, "--json"))
+def test_one_name_or_kind_is_listed(
+    name: str, kinds: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", name]) == 0
+    assert words in capsys.readouterr().out
+    assert main(["list", name, "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
     assert list(entries) == kinds
     if name not in ("topology",):
         assert [[x["name"] for x in some] for some in entries.values()] == [[name]] * len(kinds)

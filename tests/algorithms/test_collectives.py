@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,12 @@ def fill(plan: AllReduce, rows: Array, first: int) -> None:
         part[:] = rows[lo - first : hi - first].sum(0)
 
 
+@lru_cache(maxsize=16)
+def integers(total: int, d: int, dtype: str) -> Array:
+    """Return random integers for each worker, (total, d); drawn once for all all-reduces."""
+    return np.random.default_rng(d).integers(-99, 99, (total, d)).astype(dtype)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sums_integers_exactly(comm: MPI.Intracomm, name: str) -> None:
     """Check each type at one or two numbers of ranks, and long vectors at three and four."""
@@ -66,7 +73,7 @@ def test_sums_integers_exactly(comm: MPI.Intracomm, name: str) -> None:
         for total in (p, 3 * p + 2) if d < 1_000_000 else (p,):
             placement = Placement.dealt(total, p)
             lo, hi = placement.span(r)
-            rows = np.random.default_rng(d).integers(-99, 99, (total, d)).astype(dtype)
+            rows = integers(total, d, dtype)
             plan = ALLREDUCES[name](comm, d, np.dtype(dtype), placement, Meter())
             for _ in range(2):  # plans are reusable
                 fill(plan, rows[lo:hi], lo)

@@ -29,7 +29,7 @@ from algorithms.wire.meter import WAIT
 from algorithms.wire.placement import Placement
 from algorithms.wire.schedule import duration_ns
 from tests.clock import Clock, use
-from tests.helpers import Array, StillWorkers, all_rows, everywhere, sha
+from tests.helpers import Array, StillWorkers, all_rows, everywhere, on, sha
 
 LATENCY, BANDWIDTH = 2e-3, 1e6
 
@@ -50,6 +50,7 @@ def gossip(comm: MPI.Intracomm, algorithm: Any, total: int, rounds: int, trouble
 
 
 @pytest.mark.mpi
+@on(1, 3)
 def test_push_sum_loses_mass_and_robust_push_sum_is_exact(comm: MPI.Intracomm) -> None:
     total, rounds, drop = 6, 300, 0.05
     mean = np.random.default_rng(total).standard_normal((total, 3)).mean(0)

@@ -161,6 +161,9 @@ def killed(
 
 
 LINE = "--steps 600 --eval-every 100 --workers 5"
+QUICK = "--task quadratic"
+LATE = "--straggler probability=1,delay=5ms"
+"""Delay of every step, so that a run lasts until its ranks are killed."""
 
 
 def trained_here(folder: Path, name: str, options: str, **changes: Any) -> Run:
@@ -172,7 +175,7 @@ def trained_here(folder: Path, name: str, options: str, **changes: Any) -> Run:
 
 
 def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
-    """Rank 1 is killed in the middle, then rank 0, which writes the files."""
+    """Rank 1 is killed in the middle, then rank 0, which writes the files; the task is torch's."""
     local = "--algorithm local_sgd --save-model best.pt"
     result = killed(tmp_path, "a", f"{local} --on-death adopt --protect-every 40", ((1,), (0,)))
     calm = trained_here(tmp_path, "calm", local)
@@ -185,8 +188,8 @@ def test_a_run_ends_with_the_same_bits_after_two_deaths(tmp_path: Path) -> None:
 
 
 def test_a_rank_and_its_buddy_are_restored_from_disk(tmp_path: Path) -> None:
-    local = "--algorithm local_sgd"
-    options = f"{local} --on-death adopt --protect-every 600 --checkpoint-every 40"
+    local = f"{QUICK} --algorithm local_sgd"
+    options = f"{local} {LATE} --on-death adopt --protect-every 600 --checkpoint-every 40"
     result = killed(tmp_path, "a", options, ((1, 2),), at="step    2")
     calm = trained_here(tmp_path, "calm", local)
     assert result.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
@@ -197,8 +200,8 @@ def test_a_rank_and_its_buddy_are_restored_from_disk(tmp_path: Path) -> None:
 
 def test_a_run_without_the_workers_of_rank_0_has_the_bits_of_one_rank(tmp_path: Path) -> None:
     """One rank that hosts all workers, of which the same one leaves, ends with the same bits."""
-    algorithm = "--algorithm overlap_push_sum:delay=2"
-    result = killed(tmp_path, "a", f"{algorithm} --on-death leave:shards=dealt", ((0,),))
+    algorithm = f"{QUICK} --algorithm overlap_push_sum:delay=2"
+    result = killed(tmp_path, "a", f"{algorithm} {LATE} --on-death leave:shards=dealt", ((0,),))
     events, (back,) = epochs.read(result.path), lost.read(result.path)["back"].tolist()
     assert events == [Event(back, 0, GONE)]
     assert result.attributes["participation"] == pytest.approx(1 - (600 - back) / 5 / 600)

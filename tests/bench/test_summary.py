@@ -157,6 +157,7 @@ def test_simulations_and_sweeps_summarise_their_rows(
 
 def test_ranks_print_one_summary(tmp_path: Path) -> None:
     command = ["bench.collectives", "-b", "1K", "-e", "1K", "--time", "0.01", "--json"]
+    command += ["--algorithms", "ring"]
     done = launch(2, "-m", *command, "--out", str(tmp_path), "--name", "c")
     summary = only_line(done.stdout)
     rows = read_calls(tmp_path / "c.h5").rows()
