@@ -135,8 +135,9 @@ def alignment(experiment: Experiment) -> Iterator[str]:
             "metrics of workers n steps after one; --eval-at period evaluates at exchanges"
         )
     if steps != planned:
-        epochs = f"--epochs {options.epochs:g}, {counted(planned, 'step')},"
-        length = epochs if options.epochs else f"--steps {planned}"
+        length = f"--steps {planned}"
+        if options.epochs:
+            length = f"--epochs {options.epochs:g}, {counted(planned, 'step')},"
         yield (
             f"{length} is not a multiple of the period, {interval} steps: the run "
             f"takes {steps}; --eval-at step takes {planned}"

@@ -23,7 +23,7 @@ from tests.launching import DEADLINE_S, command, wait_until
 Capture = pytest.CaptureFixture[str]
 
 SWEEP = """
-task = "logistic"
+task = "digits"
 algorithm = "push_sum"
 workers = 2
 steps = 30
@@ -93,8 +93,8 @@ def test_a_killed_tuning_continues_and_chooses_on_the_validation_split(
     assert [x["promoted"] for x in (slow, fast, wild)] == [False, True, False]
     assert case["rungs"][1][0]["scores"] == full["sgd:lr=0.3"]
     assert "not told apart from sgd:lr=0.01, sgd:lr=1e30 (fewer than 3 seeds)" in text
-    plain = "--task=logistic --algorithm=push_sum --workers=2 --steps=30 --validation=0.2"
-    options = TABLE.read([*plain.split(), "--optimizer=sgd:lr=0.3", "--warmup=2", "--seed=1"])
+    plain = "--task=digits --algorithm=push_sum --workers=2 --steps=30 --warmup=2 --validation=0.2"
+    options = TABLE.read([*plain.split(), "--optimizer=sgd:lr=0.3", "--seed=1"])
     hashes = {read(path).attributes["case_hash"] for path in out.glob("*.h5")}
     assert Experiment.resolve(options, 1).hash in hashes, "the run of bench.train without tuning"
 
