@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import getitem
 from typing import Any, TypeAlias
 
 import torch
@@ -12,7 +13,6 @@ from torch.fx.graph import CodeGen
 
 aten: Any = torch.ops.aten
 RESHAPES = (aten.view.default, aten._unsafe_view.default, aten.expand.default)
-
 
 Result: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 """A tensor, or two of which it is the batched product, (c, m, k) and (c, k, n)."""
@@ -65,7 +65,8 @@ def _factors(node: Node, changing: Sequence[Node]) -> Node | tuple[Any, ...]:
 def _viewed(node: Any) -> Any:
     """Return the node of which another is a view, itself if of none."""
     while node.op == "call_function" and (
-        node.target in RESHAPES or any(x.alias_info for x in node.target._schema.returns)
+        node.target in (*RESHAPES, getitem)
+        or any(x.alias_info for x in node.target._schema.returns)
     ):
         node = node.args[0]
     return node
