@@ -88,12 +88,12 @@ class OverlapPushSum(Algorithm):
         """Take one step of every worker."""
         x, w, turn = workers.x, state.w, state.k % (self.delay + 1)
         message, inbox = state.messages[turn], state.inboxes[turn]
-        if (w == 1).all():
-            workers.step()  # 1., 2.
-        else:
+        if (w != 1).any():
             workers.gradient()  # 1.
             x *= w
             workers.update()  # 2.
+        else:
+            workers.step()  # 1., 2.
         links = exchange.links(topology_at(self.topology, self.peers, state.k), state.k)
         divide(x, w, links, workers.ids, message)
         state.flying.append(exchange.start_pull(message, links, inbox))  # 3.

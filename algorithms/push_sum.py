@@ -93,12 +93,12 @@ class PushSum(Algorithm):
     def step(self, exchange: Exchange, workers: Workers, state: State) -> None:
         """Take one step of every worker."""
         x, w, message, inbox = workers.x, state.w, state.message, state.inbox
-        if (w == 1).all():
-            workers.step()  # 1., 2.
-        else:
+        if (w != 1).any():
             workers.gradient()  # 1.
             x *= w
             workers.update()  # 2.
+        else:
+            workers.step()  # 1., 2.
         links = exchange.links(topology_at(self.topology, self.peers, state.k), state.k)
         divide(x, w, links, workers.ids, message)
         exchange.pull(message, links, inbox)  # 3.

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import Meter
-from bench.results.schema import (
-    NOT_TAKEN,
-)
+from bench.results.schema import NOT_TAKEN
 
 if TYPE_CHECKING:
     from mpi4py import MPI

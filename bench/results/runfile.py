@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
@@ -28,10 +28,6 @@ from bench.results.schema import (
     Table,
     eval_options,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 GROWING = {
     "train": "step",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from algorithms.exchange.clock import FORWARD, ModelClock
 from algorithms.exchange.trouble import Straggler, Trouble
-from algorithms.protocol import Exchange, Layer, Ready, Rows
+from algorithms.protocol import Exchange, Layer, Ready, Rows, Workers
 from algorithms.wire.carrier import divide_in_place
 from algorithms.wire.memory import Host
 from algorithms.wire.meter import DATA, GRADIENT, OTHER, UPDATE, Meter
@@ -27,7 +27,7 @@ Parts: TypeAlias = tuple[Any, list[NDArray[np.int64]]]
 """First part of minibatches, as Learner.fetch returns it, and the indices of the other parts."""
 
 
-class TrainingWorkers:
+class TrainingWorkers(Workers):
     """Workers that train a problem on their shards; see algorithms.protocol.Workers.
 
     x, g: (V, d), parameters and gradients from Exchange.rows. All workers start from
@@ -227,9 +227,7 @@ class TrainingWorkers:
         is.
         """
         if self._chunked is None:
-            losses = self.gradient()
-            self.update()
-            return losses
+            return super().step()
         learner, meter, optimizer = self._chunked, self._meter, self._optimizer_at(self._drawn)
         meter.lap(OTHER)
         each = []

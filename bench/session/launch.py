@@ -314,5 +314,5 @@ def end_job(comm: MPI.Intracomm, code: int) -> None:
     """
     if comm.size > 1:
         if tolerates_faults(os.environ):
-            end_launch()
+            end_launch(os.getpid())
         comm.Abort(code)

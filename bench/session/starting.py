@@ -18,6 +18,9 @@ ENABLED = "OMPI_MCA_mpi_ft_enable"
 """Variable by which the mpirun of Open MPI passes --with-ft to the ranks."""
 RANKS_HERE, RANK = "OMPI_COMM_WORLD_LOCAL_SIZE", b"OMPI_COMM_WORLD_RANK"
 """Variables with the number of ranks on this host, and with the rank."""
+LAUNCHER = os.getppid()
+"""Parent of this process at its start: mpirun, or its daemon on another host. When it has ended,
+the parent is init, which must not receive its signals."""
 INTERVAL_S = 0.2
 """Interval between two looks at the ranks of this host."""
 GRACE_S = 5.0
@@ -62,7 +65,7 @@ def _watch(end: int, rank: int, expected: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     began, missing_since, speaker = time.monotonic(), 0.0, 0
     while not select.select([end], [], [], INTERVAL_S)[0]:
-        here, now = rank_processes(parent_of(rank)).values(), time.monotonic()
+        here, now = rank_processes(LAUNCHER).values(), time.monotonic()
         if len(here) >= expected:
             missing_since = 0.0
         elif not missing_since:
@@ -81,15 +84,20 @@ def _end(rank: int, speaker: int, reason: str) -> None:
     """
     if rank == speaker:
         os.write(2, f"error: {reason} during MPI_Init: start the run again\n".encode())
-        os.kill(parent_of(rank), signal.SIGTERM)
-    time.sleep(END_S)
+        end_launch(rank)
+    else:
+        time.sleep(END_S)
     os.kill(rank, signal.SIGKILL)
     os._exit(1)
 
 
-def end_launch() -> None:
-    """End the launcher of this process, which then ends all ranks, and return after that fails."""
-    os.kill(parent_of(os.getpid()), signal.SIGTERM)
+def end_launch(rank: int) -> None:
+    """End the launcher, if it still runs, which then ends all ranks; return if it does not.
+
+    rank: process id of a rank of this host.
+    """
+    if parent_of(rank) == LAUNCHER:
+        os.kill(LAUNCHER, signal.SIGTERM)
     time.sleep(END_S)
 
 

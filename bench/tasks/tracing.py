@@ -17,7 +17,6 @@ RESHAPES = (aten.view.default, aten._unsafe_view.default, aten.expand.default)
 Result: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 """A tensor, or two of which it is the batched product, (c, m, k) and (c, k, n)."""
 
-
 DIRECT = {
     aten.add.Tensor: torch.add,
     aten.bmm.default: torch.bmm,
