@@ -14,7 +14,7 @@ from bench.results.rows import SimulationRow
 
 FORMS = {"workers": ",d", "step ms": ",.4~g", "efficiency": ".1%", "exposed ms": ",.4~g"}
 """Number of a tooltip -> its format."""
-TIME = "Mean time of a step of the slowest worker under the model clock."
+TIME = "Mean time of a step of the slowest worker, computed rather than measured."
 EFFICIENCY = "Time of computing, mean over workers, relative to the step of the slowest worker."
 
 
