@@ -38,6 +38,8 @@ GROWING = {
     "epochs": "index",
 }
 """Dimension along which each group grows during a run."""
+FINAL = ("workers", "pipeline", "summary")
+"""Groups that are added when a run ends."""
 
 
 def table_lengths(file: h5py.File) -> dict[str, int]:
@@ -47,10 +49,14 @@ def table_lengths(file: h5py.File) -> dict[str, int]:
 
 
 def cut_tables(file: h5py.File, lengths: Mapping[str, int]) -> None:
-    """Truncate the growing tables of an open file to the given lengths.
+    """Truncate the growing tables of an open file to the given lengths, and delete the final ones.
 
-    Errors: ValueError if a table is shorter.
+    A run may continue after its file is complete: a rank may die before it learns of that. Errors:
+    ValueError if a table is shorter.
     """
+    for group in FINAL:
+        if group in file:
+            del file[group]
     for group, dim in GROWING.items():
         if group not in file:
             continue

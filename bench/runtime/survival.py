@@ -126,7 +126,7 @@ class Survival:
     def _recover(self) -> None:
         """Agree on the state to go back to, and claim the result again; collective."""
         comm = self.comm
-        step, trained = max(comm.allgather((self.step(), self.copies.count > 0)))
+        step = max(comm.allgather(self.step()))
         copy = self.copies.newest(comm)
         if not all(comm.allgather(self.plan is not None)):
             self.plan = None
@@ -139,12 +139,10 @@ class Survival:
             attempt = 1 + max(comm.allgather(self.attempt))
             source = resuming.on_root(comm, lambda: _file_of(plan.path))
             plan = replace(plan, resumed=Resumed(copy, copy.manifest, attempt, source))
-        elif trained and not plan.resumed:
-            names = ", ".join(str(x) for x in range(self.launched) if x not in self.ranks)
-            raise UserError(
-                f"ranks {names} are gone, the copies of their workers with them, and there is no "
-                "checkpoint on disk: --checkpoint-every N writes some"
-            )
+        elif not plan.resumed:  # the run begins again, with a new file
+            self.homes.clear()
+            for death in self.deaths:
+                death.attempt = 1
         self.plan = plan
         for death in self._recent:
             death.attempt, death.step = self.attempt, max(step, 0)
@@ -223,7 +221,7 @@ class Survival:
         if not self._began_ns:
             return False
         for death in self.deaths:
-            if death.attempt == self.attempt:
+            if death.attempt == self.attempt and death.next_step_ns < 0:
                 death.next_step_ns = time.perf_counter_ns() - self._began_ns
         self._began_ns = 0
         return True

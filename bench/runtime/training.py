@@ -97,11 +97,11 @@ class Training:
         options, end = self._options, self._experiment.steps
         status, over = COMPLETE, False
         with defer_signals(self._recording.mark) as self._signal:
-            if not self._step:
-                self._evaluate()
             if self._survival:
                 copies = self._survival.copies
                 self._checkpoints.copy(copies, self._step, self._elapsed_ns, self._recording)
+            if not self._step:
+                self._evaluate()
             while self._step < end and status == COMPLETE and not over:
                 if self._turnover:
                     self._turnover.follow(self._epoch, self._algorithm, self._step)

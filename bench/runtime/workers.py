@@ -227,7 +227,9 @@ class TrainingWorkers(Workers):
         is.
         """
         if self._chunked is None:
-            return super().step()
+            losses = self.gradient()
+            self.update()
+            return losses
         learner, meter, optimizer = self._chunked, self._meter, self._optimizer_at(self._drawn)
         meter.lap(OTHER)
         each = []

@@ -198,6 +198,57 @@ def test_a_rank_and_its_buddy_are_restored_from_disk(tmp_path: Path) -> None:
     assert set(table["back"].tolist()) <= set(range(160, 600, 40))
 
 
+DYING = """
+import os, sys
+from bench.runtime.checkpoint.copies import Copies
+from bench.runtime.recording import Recording
+from bench.train import main
+
+deaths = dict(word.split(":") for word in sys.argv.pop(1).split(","))
+moment = deaths.get(os.environ["OMPI_COMM_WORLD_RANK"])
+take, close, number = Copies.take, Recording.close, 0
+
+def before(*arguments):
+    global number
+    number += 1
+    if str(number) == moment:
+        os.kill(os.getpid(), 9)
+    take(*arguments)
+
+def after(*arguments):
+    close(*arguments)
+    if moment == "end":
+        os.kill(os.getpid(), 9)
+
+Copies.take, Recording.close = before, after
+sys.exit(main())
+"""
+"""Trains; each rank R of the argument R:N,... dies before its copy N, or after the end."""
+
+
+@pytest.mark.parametrize(
+    ("deaths", "ranks", "steps", "back"),
+    [
+        ("1:4,0:5", [1, 0], [120, 80], [80, 0]),  # rank 0 before the survivors have a copy
+        ("0:end", [0], [600], [560]),  # after it has completed the file
+    ],
+)
+def test_a_run_survives_deaths_at_the_worst_moments(
+    tmp_path: Path, deaths: str, ranks: list[int], steps: list[int], back: list[int]
+) -> None:
+    local = f"{QUICK} --algorithm local_sgd"
+    line = f"{LINE} --out {tmp_path} --name a {local} --on-death adopt --protect-every 40"
+    launch = command(3, "-c", DYING, deaths, *line.split())
+    launch[1:1] = ["--with-ft", "ulfm"]
+    subprocess.run(launch, timeout=DEADLINE_S, check=True)
+    result, calm = read(tmp_path / "a.h5"), trained_here(tmp_path, "calm", local)
+    assert not flaws(result.path)
+    assert result.attributes["parameters_sha256"] == calm.attributes["parameters_sha256"]
+    assert np.array_equal(result.evals["loss"], calm.evals["loss"])
+    table = lost.read(result.path)
+    assert [table[x].tolist() for x in ("rank", "step", "back")] == [ranks, steps, back]
+
+
 def test_a_run_without_the_workers_of_rank_0_has_the_bits_of_one_rank(tmp_path: Path) -> None:
     """One rank that hosts all workers, of which the same one leaves, ends with the same bits."""
     algorithm = f"{QUICK} --algorithm overlap_push_sum:delay=2"
