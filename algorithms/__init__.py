@@ -33,6 +33,7 @@ from algorithms.relay_sgd import RelaySGD
 from algorithms.robust_push_sum import RobustPushSum
 from algorithms.scaffold import Scaffold
 from algorithms.slowmo import SlowMo
+from algorithms.speciation import Speciation
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "allreduce_sgd": AllReduceSGD,
@@ -58,6 +59,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "choco_sgd": ChocoSGD,
     "crowding": Crowding,
     "adaptive_crowding": AdaptiveCrowding,
+    "speciation": Speciation,
     "ifca": IFCA,
     "pbt": PBT,
     "esgd": ESGD,

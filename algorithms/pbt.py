@@ -22,7 +22,7 @@ A replaced worker receives one row; the others send nothing but their loss.
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ class PBT(Algorithm):
         state.losses[new] = 0
 
 
-def gather(exchange: Exchange, values: NDArray[np.floating]) -> NDArray[np.float64]:
+def gather(exchange: Exchange, values: NDArray[Any]) -> NDArray[np.float64]:
     """Return the values of all workers on every rank, (V, n) to (W, n) float64; collective."""
     V, n = values.shape
     places = exchange.staged(V, exchange.total, n)

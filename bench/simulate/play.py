@@ -101,7 +101,7 @@ def _child(case: Case, pipe: Connection, log: IO[bytes]) -> None:
     os.dup2(log.fileno(), 2)
     faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pipe.send(_Theatre(case, _module()).times())
+    pipe.send(_Player(case, _module()).times())
 
 
 def _module() -> Any:
@@ -117,18 +117,18 @@ def _module() -> Any:
 
 
 @dataclass
-class _Gate:
-    """End of an all-reduce of a group of workers."""
+class _Group:
+    """All-reduce of a group of workers."""
 
     missing: int
     """Number of workers that have not started it, then of those that still play it."""
     end: float = -1.0
-    """Time at which all end; -1 while it is unknown."""
-    bells: list[Any] = field(default_factory=list)
+    """Time of its end; -1 while it is unknown."""
+    waiting: list[Any] = field(default_factory=list)
     """Semaphores of the workers that wait for it."""
 
 
-class _Theatre:
+class _Player:
     """The network and the actors of a case."""
 
     def __init__(self, case: Case, simgrid: Any) -> None:
@@ -140,11 +140,11 @@ class _Theatre:
         )
         self._flows: dict[Wire, deque[Any]] = {}
         """Messages that have started, and for which nobody waits yet."""
-        self._halves: dict[Wire, deque[int]] = {}
+        self._rendezvous: dict[Wire, deque[int]] = {}
         """Messages of all-reduces for which one of the two workers is ready; see _meet."""
-        self._bells: dict[Wire, Any] = {}
+        self._receivers: dict[Wire, Any] = {}
         """Semaphores of receivers that wait for a message which has not started."""
-        self._gates: dict[tuple[int, int], _Gate] = {}
+        self._groups: dict[tuple[int, int], _Group] = {}
         """All-reduces by exchange and first worker."""
         self._lasted: dict[tuple[Any, ...], float] = {}
         """Durations of all-reduces of all workers, s."""
@@ -176,7 +176,7 @@ class _Theatre:
 
     def _work(self, worker: int) -> None:
         """Execute the events of one worker."""
-        bell = self._sg.Semaphore(0)
+        semaphore = self._sg.Semaphore(0)
         step, computed, waited = 0, 0.0, 0.0
         for event in self._case.events:
             match event:
@@ -192,10 +192,10 @@ class _Theatre:
                 case Wait():
                     began = self._now()
                     if event.exchange in self._starts:
-                        self._leave(self._starts[event.exchange], worker, bell)
+                        self._wait(self._starts[event.exchange], worker, semaphore)
                     else:
                         for sender in self._ways[event.exchange][1][worker]:
-                            self._receive((event.exchange, sender, worker), bell)
+                            self._receive((event.exchange, sender, worker), semaphore)
                     waited += self._now() - began
                 case End():
                     self._ends[step, :, worker] = self._now(), computed, waited
@@ -207,25 +207,25 @@ class _Theatre:
         hosts = self._hosts[wire[1]], self._hosts[wire[2]]
         flow = self._sg.Comm.sendto_async(*hosts, nbytes)  # other actors run in between
         self._flows.setdefault(wire, deque()).append(flow)
-        if bell := self._bells.pop(wire, None):
-            bell.release()
+        if semaphore := self._receivers.pop(wire, None):
+            semaphore.release()
 
     def _meet(self, wire: Wire, nbytes: int) -> None:
         """Start a message when both of its workers have called; nbytes: -1 by the receiver."""
-        waiting = self._halves.setdefault(wire, deque())
+        waiting = self._rendezvous.setdefault(wire, deque())
         if waiting and (waiting[0] < 0) != (nbytes < 0):
             nbytes = max(nbytes, waiting.popleft())
             if not waiting:
-                del self._halves[wire]
+                del self._rendezvous[wire]
             self._send(wire, nbytes)
         else:
             waiting.append(nbytes)
 
-    def _receive(self, wire: Wire, bell: Any) -> None:
+    def _receive(self, wire: Wire, semaphore: Any) -> None:
         """Wait for a message, which may not have started yet."""
         if wire not in self._flows:
-            self._bells[wire] = bell
-            bell.acquire()
+            self._receivers[wire] = semaphore
+            semaphore.acquire()
         flows = self._flows[wire]
         flow = flows.popleft()
         if not flows:
@@ -236,24 +236,24 @@ class _Theatre:
         """Start an all-reduce; the last worker of its group begins it."""
         first = worker // mean.group * mean.group
         size = min(mean.group, self._case.workers - first)
-        gate = self._gates.setdefault((mean.exchange, first), _Gate(size))
-        gate.missing -= 1
-        if gate.missing:
+        group = self._groups.setdefault((mean.exchange, first), _Group(size))
+        group.missing -= 1
+        if group.missing:
             return
         key = mean.algorithm, mean.d, mean.itemsize
         whole = size == self._case.workers
         if size == 1 or (whole and key in self._lasted):
-            self._open(gate, self._now() + (self._lasted[key] if size > 1 else 0.0))
+            self._finish(group, self._now() + (self._lasted[key] if size > 1 else 0.0))
             return
-        gate.missing, began = size, self._now()
+        group.missing, began = size, self._now()
 
         def perform(rank: int, schedule: Schedule) -> None:
             self._perform(mean, first, rank, schedule)
-            gate.missing -= 1
-            if not gate.missing:
-                self._open(gate, self._now())
+            group.missing -= 1
+            if not group.missing:
+                self._finish(group, self._now())
                 if whole:
-                    self._lasted[key] = gate.end - began
+                    self._lasted[key] = group.end - began
 
         for rank, schedule in enumerate(schedules(mean.algorithm, size, mean.d, mean.itemsize)):
             host = self._hosts[first + rank]
@@ -261,7 +261,7 @@ class _Theatre:
 
     def _perform(self, mean: Mean, first: int, rank: int, schedule: Schedule) -> None:
         """Execute the schedule of one rank of a group; see algorithms.wire.schedule."""
-        bell, started = self._sg.Semaphore(0), 0
+        semaphore, started = self._sg.Semaphore(0), 0
         times = start_times(schedule.rounds, schedule.window)
         for at, each in enumerate(schedule.rounds):
             while started < len(times) and times[started] < 2 * at:
@@ -272,21 +272,21 @@ class _Theatre:
                     self._meet((mean.exchange, first + rank, first + piece.peer), nbytes)
                 started += 1
             for piece in each.receives:
-                self._receive((mean.exchange, first + piece.peer, first + rank), bell)
+                self._receive((mean.exchange, first + piece.peer, first + rank), semaphore)
 
-    def _open(self, gate: _Gate, end: float) -> None:
+    def _finish(self, group: _Group, end: float) -> None:
         """Set the end of an all-reduce for the workers that wait for it."""
-        gate.end = end
-        for bell in gate.bells:
-            bell.release()
+        group.end = end
+        for semaphore in group.waiting:
+            semaphore.release()
 
-    def _leave(self, mean: Mean, worker: int, bell: Any) -> None:
+    def _wait(self, mean: Mean, worker: int, semaphore: Any) -> None:
         """Wait for the end of an all-reduce."""
-        gate = self._gates[mean.exchange, worker // mean.group * mean.group]
-        if gate.end < 0:
-            gate.bells.append(bell)
-            bell.acquire()
-        self._sg.this_actor.sleep_until(gate.end)
+        group = self._groups[mean.exchange, worker // mean.group * mean.group]
+        if group.end < 0:
+            group.waiting.append(semaphore)
+            semaphore.acquire()
+        self._sg.this_actor.sleep_until(group.end)
 
 
 def _peers(workers: NDArray[np.int64], peers: NDArray[np.int64], total: int) -> list[list[int]]:

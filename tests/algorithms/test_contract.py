@@ -21,11 +21,19 @@ from tests.algorithms import (
     twins_gossip,
     twins_niching,
     twins_periodic,
+    twins_species,
 )
 from tests.algorithms.twin import STEPS, Twin, Twins
 from tests.helpers import Training, all_rows, everywhere, on, sha
 
-FAMILIES = (twins_averaging, twins_gossip, twins_periodic, twins_corrected, twins_niching)
+FAMILIES = (
+    twins_averaging,
+    twins_gossip,
+    twins_periodic,
+    twins_corrected,
+    twins_niching,
+    twins_species,
+)
 VARIANTS: dict[str, Algorithm] = {k: x for family in FAMILIES for k, x in family.VARIANTS.items()}
 TWINS: Twins = {k: x for family in FAMILIES for k, x in family.TWINS.items()}
 TOTALS = (4, 5, 7, 12)

@@ -122,6 +122,7 @@ PERIODIC = {
     "pbt": "pbt:period=4",
     "esgd": "esgd:period=4",
     "adaptive_crowding": "adaptive_crowding:average=2,decide=8,period=4,trial=2",
+    "speciation": "speciation:period=4,decide=16,gap=0",
 }
 """Every algorithm that exchanges in some steps only, except the asynchronous ones."""
 
