@@ -156,10 +156,10 @@ class Speciation(Algorithm):
                 continue
             a, b = self._deviations(exchange, state, one, n)
             C = covariance(exchange, a, b)  # 4.
-            found = directions(C, most, 1 + self.gap / n ** (1 / 3))
-            if found.shape[1]:
-                points = gather(exchange, (a + b) @ found)[members]
-                of = clusters(points, found.shape[1] + 1)  # 5.
+            axes = directions(C, most, 1 + self.gap / n ** (1 / 3))
+            if axes.shape[1]:
+                points = gather(exchange, (a + b) @ axes)[members]
+                of = clusters(points, axes.shape[1] + 1)  # 5.
                 state.species[members] = members[[(of == c).argmax() for c in of]]
         state.own[:] = state.species[list(exchange.ids)]
         state.odd[:] = 0

@@ -50,10 +50,10 @@ def test_groups_that_deviate_alike_are_the_clusters(counts: tuple[int, ...]) -> 
     for _ in range(20):
         order = rng.permutation(16)
         rows = deviations(rng, counts)[order]
-        found = directions(rows.T @ rows, 4, 2.4)
-        assert found.shape[1] == len(counts) - 1
-        mine = clusters(rows @ found, len(counts))
-        assert len(set(zip(mine.tolist(), of[order].tolist(), strict=True))) == len(counts)
+        axes = directions(rows.T @ rows, 4, 2.4)
+        assert axes.shape[1] == len(counts) - 1
+        of_rows = clusters(rows @ axes, len(counts))
+        assert len(set(zip(of_rows.tolist(), of[order].tolist(), strict=True))) == len(counts)
 
 
 def test_noise_and_many_groups_have_no_gap() -> None:
@@ -118,7 +118,7 @@ def own_accuracy(folder: Path, algorithm: str, partition: str) -> Array:
     return np.asarray(own)
 
 
-def test_populations_whose_labels_contradict_each_other_part(tmp_path: Path) -> None:
+def test_populations_with_contradicting_labels_separate(tmp_path: Path) -> None:
     one, several = (own_accuracy(tmp_path, x, "populations") for x in ("local_sgd", "speciation"))
     assert one.mean() < 0.6
     assert several.mean() > 0.9

@@ -19,7 +19,7 @@ ASYNCHRONOUS, NICHES = (
     ("ad_psgd", "async_elastic_averaging", "downpour"),
     ("crowding", "ifca", "pbt", "esgd"),
 )
-LEFT_OUT = {*ASYNCHRONOUS, *NICHES, "adaptive_crowding", "island"}
+LEFT_OUT = {*ASYNCHRONOUS, *NICHES, "adaptive_crowding", "speciation", "island"}
 """Algorithms without a row in the table: results that depend on timing, or several models."""
 
 
