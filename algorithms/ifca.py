@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from algorithms.pbt import gather
 from algorithms.protocol import INHERITED, SCRATCH, Algorithm, Exchange, Needs, Rows, Workers
 
 STREAM = 23
@@ -102,6 +103,10 @@ class IFCA(Algorithm):
             models[:, j] = sums[:, j]
             models[:, j] /= share[0, j]
         x[:] = models[own]
+
+    def groups(self, exchange: Exchange, workers: Workers, state: State) -> NDArray[np.int64]:
+        """Return the cluster of every worker in the last round, (W,); collective."""
+        return gather(exchange, state.cluster[:, None])[:, 0].round().astype(np.int64)
 
     def rebalance(
         self, exchange: Exchange, workers: Workers, state: State, new: NDArray[np.bool_]

@@ -292,6 +292,10 @@ class Algorithm(Protocol):
         """Complete all exchanges in flight; afterwards x holds each worker's model."""
         return
 
+    def groups(self, exchange: Exchange, workers: Workers, state: Any) -> NDArray[np.int64] | None:
+        """Return the group of every worker, (W,), if the algorithm forms some; collective."""
+        return None
+
     def adopt(self, state: Any, since: int) -> None:
         """Take over the State of other VARIES options, `since` steps after the last exchange."""
         return

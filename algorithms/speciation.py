@@ -42,7 +42,7 @@ from algorithms.protocol import FRESH, INHERITED, SCRATCH, Algorithm, Exchange, 
 from algorithms.topologies.mixing import Mixing
 from algorithms.topologies.protocol import links
 
-STREAM = 24
+STREAM = 29
 """Random stream of the signs of the sketch, distinct from other streams of the seed."""
 SIZE = 128
 """Numbers of a sketch."""
@@ -124,6 +124,10 @@ class Speciation(Algorithm):
             workers.x[:] = state.mixed
         if state.k == end:
             self._split(exchange, state, workers.x.shape[1])
+
+    def groups(self, exchange: Exchange, workers: Workers, state: State) -> NDArray[np.int64]:
+        """Return the species of every worker, each named by its first member, (W,)."""
+        return state.species
 
     def mixing(self, species: NDArray[np.int64], number: int) -> Mixing:
         """Return the weights of average `number` within the species, (W,) int64."""

@@ -15,7 +15,7 @@ copy, so a complete HDF5 file exists at any time. At the end it is renamed to NA
                        hellinger, effective_classes, missing_classes, and, if the task supports
                        them, feature_distance, neighbourhood_tv, gradient_zeta2
     /workers           worker: dimension scale; final loss and metric of every worker;
-                       with --answer own_metric
+                       with --answer own_metric; group where the algorithm forms some
     /clock             sync, rank: dimension scales; read_ns, offset_ns, round_trip_ns
     /attempts          attempt: dimension scale; start and host of the run and of each resumption
     /lost              death: dimension scale; with --on-death the ranks that died, and recoveries

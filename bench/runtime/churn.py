@@ -138,7 +138,7 @@ def member_changes(
     return MemberChanges(comm, plan, data, epoch, recording)
 
 
-def spread(values: NDArray[np.float64], placement: Placement) -> NDArray[np.float64]:
+def spread(values: NDArray[Any], placement: Placement) -> NDArray[np.float64]:
     """Return the values of the members, (members,), by worker, (W,), NaN for the dead."""
     result = np.full(placement.homes[-1], np.nan)
     result[placement.ids] = values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -18,8 +19,8 @@ from bench.session.terminal import OptionalProgress, is_interactive
 
 FEW_RANKS = 8
 """Maximum number of ranks whose paces are printed one by one."""
-FEW_CHOICES = 4
-"""Maximum number of choices of a controller that are printed."""
+FEW_CHOICES, FEW_GROUPS = 4, 8
+"""Maximum numbers of choices of a controller, and of groups of workers, that are printed."""
 
 
 class Reporter(OptionalProgress):
@@ -111,6 +112,19 @@ def answer_lines(run: Run) -> list[tuple[str, str]]:
     own, worst, everything = map(format_score, (row.own_mean, row.own_worst, row.answer_metric))
     text = f"{own} workers' mean, {worst} worst worker, each on its own data; {everything} on all"
     return [(row.answer, text)]
+
+
+def group_lines(run: Run) -> list[tuple[str, str]]:
+    """Return the line about the groups of workers, if the algorithm forms some: their sizes."""
+    with contents.open_hdf5(run.path) as file:
+        table = contents.columns(file, "workers") if contents.has(file, "workers") else {}
+    if "group" not in table:
+        return []
+    members = table["group"][table["group"] >= 0]
+    sizes = [str(n) for n in sorted(Counter(members.tolist()).values(), reverse=True)]
+    more = ["..."] if len(sizes) > FEW_GROUPS else []
+    text = f"{counted(len(sizes), 'group')} of {', '.join([*sizes[:FEW_GROUPS], *more])} workers"
+    return [("groups", text)]
 
 
 def wire_lines(run: Run) -> list[tuple[str, str]]:
@@ -215,6 +229,7 @@ def summary(run: Run) -> list[tuple[str, str]]:
         ),
         *validation_lines(run),
         *answer_lines(run),
+        *group_lines(run),
         *wire_lines(run),
         *controller_lines(run),
         *churn_lines(run),

@@ -286,13 +286,18 @@ class Training:
         losses, metrics = self._losses, self._metrics
         if self._turnover:
             losses, metrics = (spread(x, self._epoch.placement) for x in (losses, metrics))
-        columns = {
+        columns: dict[str, Any] = {
             "loss": (("worker",), losses, "1", "held-out loss at the end"),
             "metric": (("worker",), metrics, "1", "metric at the end"),
         }
         if self._evaluation.answers:
             own = self._evaluation.answers.own
             columns["own_metric"] = (("worker",), own, "1", "metric on own data at the end")
+        groups = self._algorithm.groups(self._epoch.exchange, workers, self._epoch.state)
+        if groups is not None:
+            if self._turnover:
+                groups = np.nan_to_num(spread(groups, self._epoch.placement), nan=-1).astype(int)
+            columns["group"] = (("worker",), groups, "1", "group at the end; or -1 for the dead")
         worker = np.arange(total)
         stages = stage_columns(self._comm, workers.pipelines)
 

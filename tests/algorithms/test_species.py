@@ -1,9 +1,9 @@
 """Speciation: sketches, gaps of the spectrum, clusters, and the populations of a real task."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -11,6 +11,9 @@ from mpi4py import MPI
 from algorithms.local_sgd import LocalSGD
 from algorithms.niching.species import clusters, directions, sketch
 from algorithms.speciation import Speciation
+from bench.results.contents import columns, open_hdf5
+from bench.results.reader import Run, read
+from bench.runtime.console import group_lines
 from bench.runtime.experiment import Experiment
 from bench.runtime.repeat import read_options
 from bench.train import train
@@ -20,8 +23,9 @@ from tests.helpers import Array, Training
 def deviations(rng: np.random.Generator, counts: tuple[int, ...], d: int = 400) -> Array:
     """Return rows of groups that deviate alike, plus noise of half the size, (n, d), centred."""
     groups = rng.normal(size=(len(counts), d)).repeat(counts, axis=0)
-    rows: Array = groups + rng.normal(scale=0.5, size=groups.shape)
-    return rows - rows.mean(0)
+    rows = groups + rng.normal(scale=0.5, size=groups.shape)
+    centred: Array = rows - rows.mean(0)
+    return centred
 
 
 def test_sketches_keep_inner_products() -> None:
@@ -83,11 +87,11 @@ def test_a_round_of_species_sends_one_row_a_worker() -> None:
 
 
 def test_without_a_gap_it_is_local_sgd() -> None:
-    runs = [
+    one, other = (
         Training(MPI.COMM_SELF, 6).run(algorithm, 30)
         for algorithm in (Speciation(period=2, decide=8, gap=1e9), LocalSGD(period=2))
-    ]
-    assert np.array_equal(*runs)
+    )
+    assert np.array_equal(one, other)
 
 
 def test_a_decision_begins_new_sums() -> None:
@@ -105,30 +109,46 @@ def test_a_decision_begins_new_sums() -> None:
     ]
 
 
-def own_accuracy(folder: Path, algorithm: str, partition: str) -> Array:
-    """Return the accuracy of each of 8 workers on the labels of its population, (8,)."""
+def trained(folder: Path, algorithm: str, partition: str) -> Run:
+    """Train 8 workers on digits, each scored on the labels of its population."""
     argv = (
         f"--task digits --workers 8 --steps 320 --batch 16 --optimizer sgd:lr=0.1 --eval-every 320 "
         f"--answer niche --partition {partition} --algorithm {algorithm} --out {folder} --overwrite"
     )
     experiment = Experiment.resolve(read_options(argv.split()), 1)
     assert train(MPI.COMM_SELF, experiment, [], quiet=True) == 0
-    with h5py.File(experiment.path) as file:
-        own: Any = file["workers/own_metric"][()]
-    return np.asarray(own)
+    return read(experiment.path)
+
+
+def table(run: Run) -> Mapping[str, Array]:
+    with open_hdf5(run.path) as file:
+        return columns(file, "workers")
 
 
 def test_populations_with_contradicting_labels_separate(tmp_path: Path) -> None:
-    one, several = (own_accuracy(tmp_path, x, "populations") for x in ("local_sgd", "speciation"))
-    assert one.mean() < 0.6
-    assert several.mean() > 0.9
-    assert several.min() > 0.85
+    one = table(trained(tmp_path, "local_sgd", "populations"))
+    assert one["own_metric"].mean() < 0.6
+    assert "group" not in one
+    run = trained(tmp_path, "speciation", "populations")
+    several = table(run)
+    assert several["own_metric"].mean() > 0.9
+    assert several["own_metric"].min() > 0.85
+    assert several["group"].tolist() == [0, 0, 0, 0, 4, 4, 4, 4]
+    assert group_lines(run) == [("groups", "2 groups of 4, 4 workers")]
 
 
 def test_workers_with_skewed_labels_stay_together(tmp_path: Path) -> None:
     partition = "dirichlet:alpha=0.1"
-    one, several = (own_accuracy(tmp_path, x, partition) for x in ("local_sgd", "speciation"))
-    assert np.array_equal(one, several)
+    one, several = (trained(tmp_path, x, partition) for x in ("local_sgd", "speciation"))
+    hashes = [run.attributes["parameters_sha256"] for run in (one, several)]
+    assert hashes[0] == hashes[1]
+    assert group_lines(several) == [("groups", "1 group of 8 workers")]
+
+
+def test_clusters_of_ifca_are_in_the_file(tmp_path: Path) -> None:
+    group = table(trained(tmp_path, "ifca:clusters=2", "populations"))["group"]
+    assert len(set(group[:4].tolist())) == len(set(group[4:].tolist())) == 1
+    assert group[0] != group[4]
 
 
 @pytest.mark.parametrize(
