@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algorithms.wire.meter import PHASES
-from bench.results import decisions, epochs, events
+from bench.results import decisions, epochs, events, lost
 from bench.results.claims import Claim
 from bench.results.recorder import Block
 from bench.results.resultfile import CHUNK, Change, ResultFile, add_scale, describe, part_of
@@ -102,6 +102,7 @@ class RunFile(ResultFile):
         self._evals: list[dict[str, float]] = []
         self._decisions: list[decisions.Decided] = []
         self._epochs: list[epochs.Event] = []
+        self._lost: tuple[Sequence[lost.Death], Sequence[lost.Homes]] | None = None
         self._flushed_at = -math.inf
 
         def create(file: h5py.File) -> None:
@@ -143,6 +144,10 @@ class RunFile(ResultFile):
         """Add a death or a return of a worker."""
         self._epochs.append(event)
 
+    def lose(self, deaths: Sequence[lost.Death], homes: Sequence[lost.Homes]) -> None:
+        """Replace the deaths of ranks of this launch, and the homes of workers after them."""
+        self._lost = deaths, homes
+
     def flush(self, *, now: bool = False, due: bool = True) -> None:
         """Write the buffered data; without `now` after a pause; due: the shorter one is enough."""
         pause = 0.0 if now else LEAST_PAUSE_S if due else MOST_PAUSE_S
@@ -183,9 +188,11 @@ class RunFile(ResultFile):
             decisions.append(file, self._decisions)
         if self._epochs:
             epochs.append(file, self._epochs)
+        if self._lost:
+            lost.write(file, *self._lost)
         # The open file has them, and writes them at the next change if the disk refuses this one.
         self._blocks, self._segments, self._events = [], [], []
-        self._evals, self._decisions, self._epochs = [], [], []
+        self._evals, self._decisions, self._epochs, self._lost = [], [], [], None
 
 
 def append_rows(group: h5py.Group, columns: Mapping[str, Sequence[float] | NDArray[Any]]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from algorithms.wire.meter import Meter, TracingMeter
 from algorithms.wire.waiting import meet
-from bench.results import events, lost
+from bench.results import events
 from bench.results.clocks import append_clocks
 from bench.results.decisions import Decided
 from bench.results.epochs import Event
@@ -82,10 +82,9 @@ class Recording:
                 tracker.add(row)
 
     def add_deaths(self) -> None:
-        """Write the deaths of ranks and the homes of workers, on rank 0."""
+        """Record the deaths of ranks and the homes of workers, on rank 0."""
         if self._main and self._survival and self._survival.deaths:
-            about = self._survival.deaths, self._survival.homes
-            self._main.change(lambda file: lost.write(file, *about))
+            self._main.lose(self._survival.deaths, self._survival.homes)
 
     def add_decision(self, decision: Decided) -> None:
         """Write a decision of the controller and its segment, on rank 0."""

@@ -67,9 +67,9 @@ def recording_of(
         }
 
         def add_tables(file: Any) -> None:
-            if "provenance" in file:
-                del file["provenance"]
-            add_provenance(file, ranks)
+            if not (survival and survival.deaths and "provenance" in file):  # else the same launch
+                file.pop("provenance", None)
+                add_provenance(file, ranks)
             append_clocks(file, vars(clocks))
             if "partition" not in file:
                 add_partition(file, separation, data.skew)
