@@ -59,12 +59,12 @@ THREE_WORKERS = "--workers=3", "--algorithm=local_sgd:period=3"
 
 
 @cache
-def alone(pipeline: str) -> tuple[str, list[float]]:
-    """Return the SHA-256 of the parameters of a run on one rank, and its losses."""
+def alone(pipeline: str) -> tuple[str, list[float], float]:
+    """Return the SHA-256 of the parameters of a run on one rank, its losses and its skew."""
     with TemporaryDirectory(prefix="pipeline-") as folder:
         run(Path(folder), "--name=alone", *f"--pipeline={pipeline}".split(), *THREE_WORKERS)
         result = read(Path(folder) / "alone.h5")
-        return sha(result), result.evals["loss"].tolist()
+        return sha(result), result.evals["loss"].tolist(), result.attributes["gradient_zeta2"]
 
 
 @pytest.mark.mpi
@@ -88,7 +88,9 @@ def test_every_grid_gives_the_same_bits(comm: MPI.Intracomm, folder: Path, pipel
             assert {name[0] for pair in inside for name in pair} == {"F", "B"}
             assert all(start == finish for start, finish in inside), "of one micro-batch"
         grid = read(folder / "grid.h5")
-        assert (sha(grid), grid.evals["loss"].tolist()) == alone(pipeline)
+        digest, losses, zeta2 = alone(pipeline)
+        assert (sha(grid), grid.evals["loss"].tolist()) == (digest, losses)
+        assert grid.attributes["gradient_zeta2"] == pytest.approx(zeta2, rel=1e-5)
         assert flaws(folder / "grid.h5") == []
     comm.Barrier()
 
