@@ -26,7 +26,7 @@ s, t the number of an average, a_i and b_i sums of sketches of worker i.
          the members form j + 1 species, by k-means on (a_i + b_i) in the j directions
 
 A random spectrum has smaller gaps the more members there are, hence the threshold. At least 2 j + 1
-members are needed for j directions.
+members are needed for j directions. Labels skewed over P classes or fewer look like populations.
 """
 
 from dataclasses import dataclass, field

@@ -62,7 +62,7 @@ def _lines(points: pd.DataFrame, y: alt.Y) -> look.Chart:
         "workers:Q",
         title=points["unit"][0],
         scale=look.logarithmic(),
-        axis=alt.Axis(values=totals, format=",d", labelOverlap=True),
+        axis=alt.Axis(values=totals, format=",d", labelOverlap=True, labelFlush=True),
     )
     tooltip = [alt.Tooltip("algorithm:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=form) for name, form in FORMS.items()]
