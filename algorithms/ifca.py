@@ -104,7 +104,9 @@ class IFCA(Algorithm):
             models[:, j] /= share[0, j]
         x[:] = models[own]
 
-    def groups(self, exchange: Exchange, workers: Workers, state: State) -> NDArray[np.int64]:
+    def worker_groups(
+        self, exchange: Exchange, workers: Workers, state: State
+    ) -> NDArray[np.int64]:
         """Return the cluster of every worker in the last round, (W,); collective."""
         return gather(exchange, state.cluster[:, None])[:, 0].round().astype(np.int64)
 

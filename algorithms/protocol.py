@@ -292,7 +292,9 @@ class Algorithm(Protocol):
         """Complete all exchanges in flight; afterwards x holds each worker's model."""
         return
 
-    def groups(self, exchange: Exchange, workers: Workers, state: Any) -> NDArray[np.int64] | None:
+    def worker_groups(
+        self, exchange: Exchange, workers: Workers, state: Any
+    ) -> NDArray[np.int64] | None:
         """Return the group of every worker, (W,), if the algorithm forms some; collective."""
         return None
 

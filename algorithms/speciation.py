@@ -125,7 +125,9 @@ class Speciation(Algorithm):
         if state.k == end:
             self._split(exchange, state, workers.x.shape[1])
 
-    def groups(self, exchange: Exchange, workers: Workers, state: State) -> NDArray[np.int64]:
+    def worker_groups(
+        self, exchange: Exchange, workers: Workers, state: State
+    ) -> NDArray[np.int64]:
         """Return the species of every worker, each named by its first member, (W,)."""
         return state.species
 

@@ -293,7 +293,7 @@ class Training:
         if self._evaluation.answers:
             own = self._evaluation.answers.own
             columns["own_metric"] = (("worker",), own, "1", "metric on own data at the end")
-        groups = self._algorithm.groups(self._epoch.exchange, workers, self._epoch.state)
+        groups = self._algorithm.worker_groups(self._epoch.exchange, workers, self._epoch.state)
         if groups is not None:
             if self._turnover:
                 groups = np.nan_to_num(spread(groups, self._epoch.placement), nan=-1).astype(int)
