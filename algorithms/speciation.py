@@ -75,7 +75,8 @@ class Speciation(Algorithm):
     decide: int = field(default=96, metadata={"help": "steps before the first decision, K"})
     most: int = field(default=4, metadata={"help": "most species that one splits into, P"})
     gap: float = field(
-        default=3.5, metadata={"help": "gap of the eigenvalues for a split, times n^(1/3)"}
+        default=3.5,
+        metadata={"help": "n workers split at an eigenvalue 1 + gap / n^(1/3) times the next one"},
     )
     needs: ClassVar[Needs] = Needs(elementwise=False)
 
